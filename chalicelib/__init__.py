@@ -1,0 +1,1 @@
+"""Everything that runs in Lambda: core decisions, messages, services, adapters and HTTP routes."""

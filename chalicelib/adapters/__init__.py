@@ -1,0 +1,1 @@
+"""DynamoDB, KMS, Vast, clock: one file per port."""

@@ -1,0 +1,86 @@
+"""Actions: what a scaling round wants done, each with its reason. Frozen values; others execute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chalicelib.core.offer import Offer
+from chalicelib.core.worker import AfterDrain
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reason:
+    """Why an action was chosen: a constant code, the numbers behind it, and what it beat.
+
+    `core/explain.py` turns it into an English sentence.
+    """
+
+    code: str  # e.g. "hot_short", "cold_short", "idle_surplus", "explore", "stuck_loading"
+    facts: Mapping[str, float | int | str] = field(default_factory=dict)
+    beaten: tuple[str, ...] = ()  # the best rejected candidates, each with the reason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RentOffer:
+    """Rent an offer for an autogroup. `alternatives` are tried in order if the offer is gone."""
+
+    autogroup_id: int
+    offer: Offer
+    reason: Reason
+    alternatives: tuple[Offer, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartWorker:
+    """Start a stopped worker."""
+
+    instance_id: int
+    reason: Reason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrainWorker:
+    """Give a worker nothing new; once it is empty, or at the deadline, do `then`."""
+
+    instance_id: int
+    then: AfterDrain
+    deadline_s: float
+    reason: Reason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecallWorker:
+    """Give a draining worker work again."""
+
+    instance_id: int
+    reason: Reason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopWorker:
+    """Stop an empty worker: its model stays on disk, its GPU is no longer paid."""
+
+    instance_id: int
+    reason: Reason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RebootWorker:
+    """Reboot a worker in error."""
+
+    instance_id: int
+    reason: Reason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DestroyWorker:
+    """Return an instance for good."""
+
+    instance_id: int
+    reason: Reason
+
+
+Action = (
+    RentOffer | StartWorker | DrainWorker | RecallWorker | StopWorker | RebootWorker | DestroyWorker
+)

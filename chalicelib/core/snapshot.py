@@ -1,0 +1,121 @@
+"""Snapshots: all that a scaling decision may look at, read before it, and nothing else.
+
+The Lambda, `plan`, shadow mode, replay and the simulator all build this value and call
+`core.scaling.decide_scaling(snapshot, memory, now)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chalicelib.core.actions import Action, Reason
+from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.offer import Offer
+from chalicelib.core.worker import WorkerState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerFacts:
+    """A worker as the decision sees it; `load.py` derived the loads from reports and grants."""
+
+    instance_id: int
+    autogroup_id: int
+    state: WorkerState
+    state_since: float
+    created_at: float
+    gpu_type: str  # "1x RTX 4090"
+    machine_id: int
+    usd_per_hour: float
+    storage_usd_per_hour: float
+    perf: float  # measured load per second, 0 until benchmarked
+    observed_perf: float = 0.0
+    dlperf: float = 0.0
+    pending_load: float = 0.0  # in flight at the worker, or granted and on the way
+    n_working: int = 0
+    slots: int = 1  # requests served at once, as far as known
+    loaded_at: float = 0.0  # 0 = never loaded
+    drain_by: float | None = None
+    after_drain: str | None = None
+    n_start_refusals: int = 0
+    contract_ends_at: float | None = None
+    is_outdated: bool = False  # of an older template revision than its autogroup's
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """The requests of a group that wait for a worker now."""
+
+    n: int = 0
+    load: float = 0.0
+    n_overdue: int = 0  # cannot start within target_queue_time any more
+    overdue_load: float = 0.0
+    oldest_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traffic:
+    """What happened since the previous round."""
+
+    elapsed_s: float = 0.0
+    arrived_load: float = 0.0  # of new requests, granted or waiting
+    n_arrived: int = 0
+    n_started: int = 0  # requests that began to be served
+    n_late: int = 0  # of those, after more than target_queue_time
+    queue_time_s: float = 0.0  # expected wait of a request that arrives now
+    last_request_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PendingRental:
+    """A rental that was begun and is not confirmed: counts against every cap."""
+
+    autogroup_id: int
+    gpu_type: str
+    usd_per_hour: float
+    begun_at: float
+    machine_id: int = 0
+    dlperf: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caps:
+    """What may still be committed, the lower of the group's and the account's limits."""
+
+    free_usd_per_hour: float = float("inf")
+    free_workers: int = 1_000_000
+    may_rent: bool = True
+    why_not: str = ""  # e.g. "cap_day", "inventory_unknown", "frozen", "breaker_open"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupSnapshot:
+    """One endpoint group at one moment."""
+
+    group: EndpointGroup
+    autogroups: tuple[Autogroup, ...]
+    workers: tuple[WorkerFacts, ...]
+    waiting: Waiting = field(default_factory=Waiting)
+    traffic: Traffic = field(default_factory=Traffic)
+    rentals: tuple[PendingRental, ...] = ()
+    offers: Mapping[int, tuple[Offer, ...]] = field(default_factory=dict)  # by autogroup_id
+    caps: Caps = field(default_factory=Caps)
+    inventory_is_known: bool = True
+    avoided_machines: frozenset[int] = frozenset()
+    open_breakers: frozenset[int] = frozenset()  # autogroups whose template only fails
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScalingPlan:
+    """What a round decided: actions in order, the next memory, and the figures behind them."""
+
+    actions: tuple[Action, ...]
+    memory: Mapping[str, object]  # plain JSON values, a few KB; what the next round gets
+    hot_target: float  # wanted ready capacity, load per second
+    total_target: float  # wanted ready + cold capacity, load per second
+    binding: str  # the term that set hot_target: "occupancy", "min_load", "target_util", …
+    figures: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[Reason, ...] = ()  # why something was not done: caps, breakers, doubt
+    wants_offers: frozenset[int] = frozenset()  # autogroups for which offers should be searched

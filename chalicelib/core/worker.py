@@ -1,0 +1,119 @@
+"""Workers: rented instances as Ballast manages them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from chalicelib.core.autogroup import TicketGeneration
+
+
+class WorkerState(StrEnum):
+    """Where a worker is in its life; `core/lifecycle.py` holds the one table of transitions.
+
+    The values are what API answers show, except READY, which the wire calls `idle`.
+    """
+
+    CREATING = "creating"  # the create call was made, not listed yet
+    LOADING = "loading"  # the host pulls the image or boots the container
+    MODEL_LOADING = "model_loading"  # the container runs, first load of the model
+    READY = "ready"
+    DRAINING = "draining"  # finishes what it has, gets nothing new
+    SUSPECT = "suspect"  # silent for 20 s, or failed under two keys
+    UNREACHABLE = "unreachable"  # silent for 60 s
+    STOPPING = "stopping"
+    STOPPED = "stopped"  # cold: model on disk, no GPU
+    STARTING = "starting"  # booting after a stop
+    UNAVAILABLE = "unavail"  # a start was refused or hangs: its GPU is let to somebody else
+    REBOOTING = "rebooting"
+    ERROR = "error"
+    DESTROYING = "destroying"  # until confirmed absent
+
+
+ROUTABLE_STATES = frozenset({WorkerState.READY})
+GPU_BILLED_STATES = frozenset(
+    {
+        WorkerState.LOADING,
+        WorkerState.MODEL_LOADING,
+        WorkerState.READY,
+        WorkerState.DRAINING,
+        WorkerState.SUSPECT,
+        WorkerState.UNREACHABLE,
+        WorkerState.STARTING,
+        WorkerState.STOPPING,
+        WorkerState.REBOOTING,
+        WorkerState.ERROR,
+        WorkerState.DESTROYING,
+        WorkerState.CREATING,
+    }
+)
+
+
+class AfterDrain(StrEnum):
+    """What becomes of a worker once it is empty."""
+
+    STOP = "stop"
+    DESTROY = "destroy"
+    REBOOT = "reboot"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Worker:
+    """One worker row. Loads in the group's unit, times in epoch seconds, money in US dollars.
+
+    `granted_load` and `reqnum` only grow. Fields under "last report" are normalised by
+    `core/reports.py`, whatever the worker's generation.
+    """
+
+    endpoint_id: int
+    instance_id: int  # Vast's contract id = CONTAINER_ID = worker id
+    autogroup_id: int
+    created_at: float
+    # identity, set when the rental is confirmed
+    token: str = ""  # the intent's token, carried by label and MASTER_TOKEN
+    key_id: str = ""  # signing key, fixed per instance
+    machine_id: int = 0
+    host_id: int = 0
+    gpu_name: str = ""
+    num_gpus: int = 1
+    dlperf: float = 0.0
+    usd_per_hour: float = 0.0  # GPU and storage while running
+    storage_usd_per_hour: float = 0.0  # while stopped
+    template_revision: int = 1
+    url: str = ""  # composed from Vast's record, never from a report
+    contract_ends_at: float | None = None
+    # state
+    state: WorkerState = WorkerState.CREATING
+    state_since: float = 0.0
+    loaded_at: float = 0.0  # first time ready; 0 = never loaded
+    started_at: float = 0.0  # last time it came up
+    after_drain: AfterDrain | None = None
+    drain_by: float | None = None
+    n_start_refusals: int = 0
+    error: str = ""
+    # written by routing
+    reqnum: int = 0
+    granted_load: float = 0.0
+    # last report
+    reported_at: float = 0.0
+    report_hash: str = ""
+    boot_id: str = ""
+    report_seq: int = 0
+    ticket: TicketGeneration | None = None
+    version: str = ""
+    perf: float = 0.0  # benchmark, load per second; 0 until loaded
+    observed_perf: float = 0.0  # served load per busy second, smoothed
+    working_load: float = 0.0  # in flight at the worker at the last report
+    n_working: int = 0
+    received_load: float = 0.0  # cumulative, cost units where the worker knows them
+    finished_load: float = 0.0  # cumulative
+    n_received: int = 0
+    rejected_load: float = 0.0  # cumulative
+    load_rate: float = 0.0  # arriving load per second, smoothed
+    granted_marks: tuple[tuple[float, float], ...] = ()  # (time, granted_load), newest last
+    disk_usage_gb: float = 0.0
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether `perf` comes from a benchmark of this worker."""
+        return self.perf > 0

@@ -1,0 +1,47 @@
+"""Ports in bundles: what each function of the deployment may touch, checked by mypy."""
+
+from dataclasses import dataclass
+
+from chalicelib.ports.clock import Clock
+from chalicelib.ports.event_log import EventLog, SeriesLog
+from chalicelib.ports.group_repository import GroupRepository
+from chalicelib.ports.key_repository import KeyRepository
+from chalicelib.ports.ledger import Ledger
+from chalicelib.ports.marketplace import Marketplace
+from chalicelib.ports.randomness import Randomness
+from chalicelib.ports.routing_view import RoutingViewRepository, WaitingRepository
+from chalicelib.ports.scaler_poke import ScalerPoke
+from chalicelib.ports.signer import SecretBox, Signer
+from chalicelib.ports.worker_repository import WorkerRepository
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HotPorts:
+    """For `/route/`, `/pubkey/` and reports."""
+
+    clock: Clock
+    randomness: Randomness
+    workers: WorkerRepository
+    views: RoutingViewRepository
+    waiting: WaitingRepository
+    keys: KeyRepository
+    signer: Signer
+    secrets: SecretBox
+    poke: ScalerPoke
+    events: EventLog
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApiPorts(HotPorts):
+    """For management: configuration, keys, logs, stats. Never the marketplace."""
+
+    groups: GroupRepository
+    ledger: Ledger
+    series: SeriesLog
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScalerPorts(ApiPorts):
+    """For the scaler, the only one with the Vast key."""
+
+    marketplace: Marketplace

@@ -1,0 +1,170 @@
+"""The marketplace: Vast's API as the scaler needs it (protocol.md F).
+
+MarketplaceError
+├── MarketplaceUnavailableError  time-out, 5xx, not JSON, malformed: nothing is known
+├── RateLimitedError             429: ask again later
+├── OfferGoneError               404/410 no_such_ask: a normal race, try the next offer
+├── RefusedError                 Vast said no for a stated reason (credit, invalid args, no start)
+└── AmbiguousCreateError         a create that may have rented (time-out, 5xx, success:false + id)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from chalicelib.core.offer import Offer
+from chalicelib.ports.errors import PortError
+
+
+class MarketplaceError(PortError):
+    """Vast did not do what was asked."""
+
+
+class MarketplaceUnavailableError(MarketplaceError):
+    """No answer, or none that can be understood: nothing is known."""
+
+
+class RateLimitedError(MarketplaceError):
+    """429; `retry_after_s` is an estimate, since Vast sends none."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class OfferGoneError(MarketplaceError):
+    """The offer was taken in the meantime."""
+
+
+class RefusedError(MarketplaceError):
+    """Vast refused for a stated reason; `code` is Vast's error code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class AmbiguousCreateError(MarketplaceError):
+    """The create may have rented. `contract_id` is set if Vast named one."""
+
+    def __init__(self, message: str, contract_id: int | None = None) -> None:
+        super().__init__(message)
+        self.contract_id = contract_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceRecord:
+    """An instance as Vast lists it (protocol.md F.3). Secrets in `extra_env` are not kept."""
+
+    instance_id: int
+    label: str
+    actual_status: str | None
+    intended_status: str
+    cur_state: str
+    status_msg: str = ""
+    machine_id: int = 0
+    host_id: int = 0
+    gpu_name: str = ""
+    num_gpus: int = 1
+    dlperf: float = 0.0
+    reliability: float = 0.0
+    usd_per_hour: float = 0.0  # dph_total
+    storage_usd_per_hour: float = 0.0
+    inet_up_usd_per_gb: float = 0.0
+    inet_down_usd_per_gb: float = 0.0
+    public_ipaddr: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)  # "3000/tcp" -> host port
+    disk_space_gb: float = 0.0
+    started_at: float = 0.0  # start_date
+    ends_at: float | None = None  # end_date
+    template_hash: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InstanceListing:
+    """What one listing showed. `is_complete`: every page came, totals agree, no id twice."""
+
+    started_at: float
+    ended_at: float
+    is_complete: bool
+    instances: tuple[InstanceRecord, ...] = ()
+    problem: str = ""  # why it is not complete
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreateRequest:
+    """What to rent. `env` holds variables, and port flags as `"-p 3000:3000": "1"`."""
+
+    offer_id: int
+    label: str
+    template_hash: str | None
+    disk_gb: float
+    env: Mapping[str, str]
+    image: str | None = None
+    onstart: str | None = None
+    extra: Mapping[str, object] = field(default_factory=dict)  # from launch_args, validated
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Template:
+    """A Vast template."""
+
+    template_id: int
+    hash_id: str
+    name: str
+    image: str
+    env: str  # docker flags
+    onstart: str
+    extra_filters: Mapping[str, Mapping[str, object]]
+    disk_gb: float
+
+
+class Marketplace(Protocol):
+    """Vast's API. Every method may raise MarketplaceError and its children."""
+
+    def search_offers(
+        self, query: Mapping[str, Mapping[str, object]], *, disk_gb: float, limit: int
+    ) -> Sequence[Offer]:
+        """Offers rentable now for a parsed query."""
+        ...
+
+    def create_instance(self, request: CreateRequest) -> int:
+        """Rent; gives the contract id. Never retried by itself.
+
+        Raises:
+            OfferGoneError, RefusedError, RateLimitedError: surely not rented.
+            AmbiguousCreateError: may be rented.
+        """
+        ...
+
+    def list_instances(self) -> InstanceListing:
+        """All instances of the account. Doubt is told by `is_complete`, not raised."""
+        ...
+
+    def start_instance(self, instance_id: int) -> None:
+        """Start a stopped instance.
+
+        Raises:
+            RefusedError: `resources_unavailable` when its GPU is let to somebody else.
+        """
+        ...
+
+    def stop_instance(self, instance_id: int) -> None:
+        """Stop."""
+        ...
+
+    def destroy_instances(self, instance_ids: Sequence[int]) -> Mapping[int, str]:
+        """Destroy; gives for each id "" or why not."""
+        ...
+
+    def reboot_instance(self, instance_id: int) -> None:
+        """Reboot the container."""
+        ...
+
+    def find_template(self, hash_id: str) -> Template | None:
+        """A template by its hash."""
+        ...
+
+    def account_credit_usd(self) -> float:
+        """Money left."""
+        ...

@@ -1,0 +1,81 @@
+"""Worker rows: one per instance, shared by routing, reports and the scaler.
+
+Every write is partial: a whole-row save would rewind `reqnum` and `granted_load`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from chalicelib.core.worker import Worker, WorkerState
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A grant that was reserved."""
+
+    reqnum: int
+    granted_load: float  # cumulative, this grant included
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A reservation that was refused, with the row as it is (None: the row is gone)."""
+
+    worker: Worker | None
+
+
+class WorkerRepository(Protocol):
+    """Rows keyed by (endpoint_id, instance_id).
+
+    Every method may raise StorageUnavailableError.
+    """
+
+    def reserve(
+        self, endpoint_id: int, instance_id: int, cost: float, bound: float
+    ) -> Reservation | Refusal:
+        """One conditional write: reqnum + 1 and granted_load + cost.
+
+        Refused unless the row is ready and its granted_load <= bound.
+        """
+        ...
+
+    def find(self, endpoint_id: int, instance_id: int) -> Worker | None:
+        """One row, strongly consistent."""
+        ...
+
+    def list(self, endpoint_id: int) -> Sequence[Worker]:
+        """All rows of a group, strongly consistent, by instance id."""
+        ...
+
+    def add(self, worker: Worker) -> None:
+        """A new row.
+
+        Raises:
+            ConflictError: the row exists.
+        """
+        ...
+
+    def update(
+        self,
+        endpoint_id: int,
+        instance_id: int,
+        changes: Mapping[str, object],
+        *,
+        if_state: WorkerState | None = None,
+        if_report: tuple[str, int, str] | None = None,
+    ) -> Worker:
+        """Set these fields of `Worker` (never reqnum or granted_load) and give the new row.
+
+        `if_state`: only if the row is in this state. `if_report`: only if its last report is still
+        this (boot_id, report_seq, report_hash).
+
+        Raises:
+            NotFoundError: the row is gone.
+            ConflictError: a condition failed.
+        """
+        ...
+
+    def remove(self, endpoint_id: int, instance_id: int) -> None:
+        """Forget a row whose instance is confirmed absent; nothing if it is gone already."""
+        ...

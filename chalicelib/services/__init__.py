@@ -1,0 +1,1 @@
+"""Use cases: read, decide, act."""

@@ -1,0 +1,184 @@
+"""Tickets: what `/route/` returns and a worker verifies, in the four generations that exist.
+
+A, B and C sign the indent-4 JSON text of some visible fields (protocol facts: the vendor's 2024
+PyWorker signs cost, endpoint, reqnum, url; late-2025 ones add request_idx; SDK 1.9 signs url only).
+D is ours: the signature field carries a compact claims blob and the RSA signature over that blob,
+so that a ticket is bound to its worker, that worker's boot, its cost and a time window.
+
+A signature is base64(RSASSA-PKCS1-v1_5(SHA-256(bytes))).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import struct
+from dataclasses import dataclass
+
+Number = int | float
+
+MAX_EXACT_INT = 2**53  # beyond it JavaScript clients change integers
+
+
+class TicketError(ValueError):
+    """The text is not a ticket of the expected generation."""
+
+
+def wire_number(value: float) -> Number:
+    """A number in the one form that survives Python and JavaScript clients alike.
+
+    JavaScript turns 100.0 into 100; A and B workers re-serialise what they get, so integral values
+    are signed and sent as integers.
+
+    Raises:
+        TicketError: not finite, negative, or an integer beyond 2**53.
+    """
+    if not (0 <= value < MAX_EXACT_INT):  # also false for NaN
+        raise TicketError(f"number {value!r} is not within 0 to 2**53")
+    return int(value) if value == int(value) else round(float(value), 6)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ticket:
+    """The visible fields of a grant."""
+
+    cost: Number
+    endpoint: str
+    reqnum: int
+    request_idx: int
+    url: str
+
+    def signed_bytes_a(self) -> bytes:
+        """What a generation-A worker rebuilds and checks."""
+        return _indented(
+            {
+                "cost": self.cost,
+                "endpoint": self.endpoint,
+                "reqnum": self.reqnum,
+                "url": self.url,
+            }
+        )
+
+    def signed_bytes_b(self) -> bytes:
+        """What a generation-B worker rebuilds and checks."""
+        return _indented(
+            {
+                "cost": self.cost,
+                "endpoint": self.endpoint,
+                "reqnum": self.reqnum,
+                "request_idx": self.request_idx,
+                "url": self.url,
+            }
+        )
+
+    def signed_bytes_c(self) -> bytes:
+        """What a generation-C worker rebuilds and checks: constant per worker."""
+        return _indented({"url": self.url})
+
+
+def _indented(fields: dict[str, object]) -> bytes:
+    return json.dumps(fields, indent=4).encode()
+
+
+# ------------------------------------------------------------------------------------ generation D
+
+_MAGIC = b"BD1"
+_FIXED = struct.Struct(">3sdqq8sqqddHH")
+"""magic, cost, reqnum, request_idx, boot id, instance id, endpoint id, issued, expires, lengths."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claims:
+    """What a generation-D signature binds. Times in epoch seconds, `boot_id` 16 hex digits."""
+
+    cost: float
+    endpoint: str
+    endpoint_id: int
+    url: str
+    reqnum: int
+    request_idx: int
+    instance_id: int
+    boot_id: str
+    issued_at: float
+    expires_at: float
+
+    def to_bytes(self) -> bytes:
+        """The blob that is signed.
+
+        Raises:
+            TicketError: `boot_id` is not 16 hex digits, or a text is too long.
+        """
+        endpoint, url = self.endpoint.encode(), self.url.encode()
+        try:
+            boot = bytes.fromhex(self.boot_id)
+            fixed = _FIXED.pack(
+                _MAGIC,
+                self.cost,
+                self.reqnum,
+                self.request_idx,
+                boot,
+                self.instance_id,
+                self.endpoint_id,
+                self.issued_at,
+                self.expires_at,
+                len(endpoint),
+                len(url),
+            )
+        except (ValueError, struct.error) as error:
+            raise TicketError(f"claims cannot be packed: {error}") from error
+        if len(boot) != 8:
+            raise TicketError(f"boot_id {self.boot_id!r} is not 16 hex digits")
+        return fixed + endpoint + url
+
+    @staticmethod
+    def from_bytes(blob: bytes) -> Claims:
+        """The claims in a blob whose signature was verified.
+
+        Raises:
+            TicketError: not exactly one claims blob.
+        """
+        if len(blob) < _FIXED.size or not blob.startswith(_MAGIC):
+            raise TicketError("no generation-D claims")
+        (_, cost, reqnum, idx, boot, instance, endpoint_id, issued, expires, n_endpoint, n_url) = (
+            _FIXED.unpack_from(blob)
+        )
+        texts = blob[_FIXED.size :]
+        if len(texts) != n_endpoint + n_url:
+            raise TicketError("claims have the wrong length")
+        try:
+            endpoint, url = texts[:n_endpoint].decode(), texts[n_endpoint:].decode()
+        except UnicodeDecodeError as error:
+            raise TicketError("claims are not UTF-8") from error
+        return Claims(
+            cost=cost,
+            endpoint=endpoint,
+            endpoint_id=endpoint_id,
+            url=url,
+            reqnum=reqnum,
+            request_idx=idx,
+            instance_id=instance,
+            boot_id=boot.hex(),
+            issued_at=issued,
+            expires_at=expires,
+        )
+
+
+def join_signature(claims_blob: bytes, signature: bytes) -> str:
+    """The `signature` field of a generation-D ticket."""
+    return base64.b64encode(claims_blob + signature).decode()
+
+
+def split_signature(text: str, signature_size: int) -> tuple[bytes, bytes]:
+    """(claims blob, RSA signature) from a `signature` field; nothing is verified yet.
+
+    Raises:
+        TicketError: not base64, or too short.
+    """
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise TicketError("signature is not base64") from error
+    if len(raw) <= signature_size:
+        raise TicketError("signature is too short for generation D")
+    return raw[:-signature_size], raw[-signature_size:]

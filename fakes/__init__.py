@@ -1,0 +1,1 @@
+"""In-memory ports with memory, shared by tests, simulator and devstack."""

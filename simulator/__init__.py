@@ -1,0 +1,1 @@
+"""A discrete-event world around the decision code that the Lambda runs."""

@@ -1,0 +1,1 @@
+"""Back end: ComfyUI, one image at a time."""

@@ -1,0 +1,1 @@
+"""Back end: the smallest one, to copy from."""

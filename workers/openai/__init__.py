@@ -1,0 +1,1 @@
+"""Back end: anything that speaks the OpenAI API."""

@@ -1,0 +1,1 @@
+"""The PyWorker: the façade in front of a model server."""

@@ -1,0 +1,1 @@
+"""Back end: HuggingFace Text Generation Inference."""
