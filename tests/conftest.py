@@ -1,0 +1,54 @@
+"""Fixtures shared by all tests: a corrected in-process AWS, and Hypothesis profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from hypothesis import HealthCheck, settings
+from moto import mock_aws
+
+import devstack.moto_plus  # noqa: F401  corrects moto on import
+from chalicelib.adapters.tables import create_tables
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_kms import KMSClient
+
+settings.register_profile(
+    "ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("ci")
+
+TABLE_PREFIX = "ballast-test"
+KMS_ALIAS = "alias/ballast-test"
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty AWS account in this process (moto with our corrections)."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        yield
+
+
+@pytest.fixture
+def dynamodb(aws: None) -> DynamoDBClient:
+    """A DynamoDB client on an account that has Ballast's tables under TABLE_PREFIX."""
+    client = boto3.client("dynamodb", region_name="us-east-1")
+    create_tables(client, TABLE_PREFIX)
+    return client
+
+
+@pytest.fixture
+def kms(aws: None) -> KMSClient:
+    """A KMS client on an account that has the wrapping key under KMS_ALIAS."""
+    client = boto3.client("kms", region_name="us-east-1")
+    key_id = client.create_key()["KeyMetadata"]["KeyId"]
+    client.create_alias(AliasName=KMS_ALIAS, TargetKeyId=key_id)
+    return client
