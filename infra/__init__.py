@@ -1,0 +1,1 @@
+"""Deployment: templates, policies, and the command that puts them together."""
