@@ -1,0 +1,86 @@
+"""DynamoDB: updates that are not lost, transactions that are idempotent, answers that are fast."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from typing import Any
+
+from moto.core.exceptions import JsonRESTError
+from moto.core.responses import ActionResult
+from moto.dynamodb.responses import DynamoHandler
+
+_ONE_AT_A_TIME = threading.RLock()
+_ITEM_ACTIONS = frozenset(
+    {"Query", "Scan", "GetItem", "BatchGetItem", "UpdateItem", "PutItem", "DeleteItem"}
+)
+
+
+def correct() -> None:
+    """Correct moto's DynamoDB in this process."""
+    _serialise_requests()
+    _honour_client_request_tokens()
+    _speed_up_answers()
+
+
+def _serialise_requests() -> None:
+    """Stock moto reads, computes and writes without a lock, so threads lose each other's ADDs."""
+    stock_call_action = DynamoHandler.call_action
+
+    def call_action(self: Any) -> Any:
+        with _ONE_AT_A_TIME:
+            return stock_call_action(self)
+
+    DynamoHandler.call_action = call_action
+
+
+def _honour_client_request_tokens() -> None:
+    """Stock moto applies a repeated TransactWriteItems twice; AWS remembers its token."""
+    stock_transact_write_items = DynamoHandler.transact_write_items
+
+    def transact_write_items(self: Any) -> Any:
+        token = self.body.get("ClientRequestToken")
+        if not token:
+            return stock_transact_write_items(self)
+        # Kept in the backend, whose `reset` between tests forgets it.
+        done: dict[str, str] = vars(self.dynamodb_backend).setdefault("transactions_done", {})
+        request = json.dumps(self.body["TransactItems"], sort_keys=True, default=_jsonable)
+        if token not in done:
+            answer = stock_transact_write_items(self)
+            done[token] = request
+            return answer
+        if done[token] != request:
+            raise JsonRESTError("IdempotentParameterMismatchException", "token was used before")
+        return ActionResult({})
+
+    DynamoHandler.transact_write_items = transact_write_items
+
+
+def _speed_up_answers() -> None:
+    """Stock moto walks the service model for every value of every item, about 1 ms an item."""
+    stock_serialized = DynamoHandler.serialized
+
+    def serialized(self: Any, answer: Any) -> Any:
+        is_item = self._get_action() in _ITEM_ACTIONS and isinstance(answer.result, dict)
+        if not is_item:
+            return stock_serialized(self, answer)
+        shown = {name: value for name, value in answer.result.items() if value is not None}
+        headers = {"Content-Type": "application/x-amz-json-1.0", **self.response_headers}
+        return 200, headers, json.dumps(shown, default=_jsonable)
+
+    DynamoHandler.serialized = serialized
+
+
+def _jsonable(value: Any) -> Any:
+    """What DynamoDB's JSON holds for a value that `json` does not know.
+
+    Raises:
+        TypeError: for a value that moto does not put into items.
+    """
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    for method in ("to_json", "to_regular_json"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    raise TypeError(f"{type(value)} in an item")
