@@ -18,7 +18,7 @@ READ = ("dynamodb:GetItem", "dynamodb:Query")
 Statement = Mapping[str, object]
 
 
-@dataclass(frozen=True, kw_only, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
     """Actions on one resource, named without partition, region, account and stage."""
 

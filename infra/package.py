@@ -1,0 +1,81 @@
+"""The deployment package, made faster to start: bytecode shipped, botocore trimmed, reproducible.
+
+Chalice's zip carries no bytecode (it stamps every file 1980, so plain .pyc would not match) and all
+400 service models of botocore. Measured here: docs/performance.md, `python -m bench coldstart`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import marshal
+import sys
+import zipfile
+from pathlib import Path
+
+KEPT_SERVICES = frozenset(
+    {"dynamodb", "kms", "lambda", "secretsmanager", "sns", "sts", "sso", "sso-oidc", "signin"}
+)
+"""What the functions call, and what botocore's credential chain loads."""
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_UNCHECKED_HASH = (1).to_bytes(4, "little")  # PEP 552: hash-based, never checked
+
+
+def is_wanted(name: str) -> bool:
+    """Whether a file of the package is needed at run time."""
+    parts = Path(name).parts
+    if parts[:2] == ("botocore", "data") and len(parts) > 3:
+        return parts[2] in KEPT_SERVICES
+    if parts[:2] == ("boto3", "data") or parts[:2] == ("boto3", "examples"):
+        return False
+    return "__pycache__" not in parts and "tests" not in parts[:-1]
+
+
+def bytecode(source: bytes, name: str) -> bytes:
+    """A .pyc of the running Python version that is used without looking at the source's time."""
+    code = compile(source, name, "exec", dont_inherit=True, optimize=0)
+    digest = importlib.util.source_hash(source)
+    return importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH + digest + marshal.dumps(code)
+
+
+def slim(source: Path, target: Path) -> None:
+    """Rewrite Chalice's zip: needed files only, each module with its bytecode, same bytes each time.
+
+    Raises:
+        zipfile.BadZipFile: `source` is not a zip.
+    """
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in sorted(filter(is_wanted, old.namelist())):
+            if name.endswith("/"):
+                continue
+            body = old.read(name)
+            _add(new, name, body)
+            if name.endswith(".py"):
+                path = Path(name)
+                cached = (
+                    path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+                )
+                _add(new, str(cached), bytecode(body, name))
+
+
+def _add(archive: zipfile.ZipFile, name: str, body: bytes) -> None:
+    entry = zipfile.ZipInfo(name, date_time=_EPOCH)
+    entry.external_attr = 0o644 << 16
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(entry, body)
+
+
+def main() -> None:
+    """Slim one zip."""
+    parser = argparse.ArgumentParser(prog="python -m infra.package", description=__doc__)
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    arguments = parser.parse_args()
+    slim(arguments.source, arguments.target)
+    before, after = arguments.source.stat().st_size, arguments.target.stat().st_size
+    print(f"{arguments.target}: {after / 1e6:.1f} MB instead of {before / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
