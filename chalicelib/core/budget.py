@@ -1,0 +1,327 @@
+"""The money guard: what one account may commit and spend, and the one item that remembers it.
+
+Money is whole micro-dollars. Every function gives a new `Account` and decides nothing by IO, so the
+database adapter and the fake apply the very same rules under their own compare-and-set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+SCHEMA_VERSION = 1
+"""Of everything the scaler writes; code that is older than the account item stands down."""
+
+RUNWAY_S = 900.0
+"""How long it takes at worst to drain and return everything: the money that is always kept back."""
+
+RENTAL_HORIZON_S = 3600.0
+"""A rental must be affordable for this long; longer than the runway, so that caps do not flap."""
+
+BANDWIDTH_GB_PER_HOUR = 1.0
+"""Pessimistic traffic of a running worker; what exceeds it is not bounded (docs/reliability.md)."""
+
+MICRO = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """The account item. Money in micro-dollars, per hour where it says so."""
+
+    caps_microusd_per_hour: int = 5_000_000
+    caps_microusd_per_day: int = 50_000_000
+    caps_microusd_per_month: int = 500_000_000
+    caps_idle_microusd_per_day: int = 10_000_000  # spend that serves nobody
+    committed_by_group: Mapping[int, int] = field(default_factory=dict)
+    storage_by_group: Mapping[int, int] = field(default_factory=dict)  # once all are stopped
+    workers_by_group: Mapping[int, int] = field(default_factory=dict)  # open intents included
+    day: str = ""  # UTC, "2026-11-21"
+    month: str = ""
+    spent_today_by_group: Mapping[int, int] = field(default_factory=dict)
+    spent_month_by_group: Mapping[int, int] = field(default_factory=dict)
+    idle_today_microusd: int = 0
+    booked_at: float = 0.0  # until when spend is booked; 0 = never
+    is_frozen: bool = False
+    is_panicking: bool = False
+    lease_owner: str = ""
+    lease_until: float = 0.0
+    fence: int = 0
+    next_call_at: Mapping[str, float] = field(default_factory=dict)  # pacing, by verb
+    schema_version: int = SCHEMA_VERSION
+    version: int = 0  # +1 at every write; guards concurrent ones
+
+    @property
+    def committed_microusd_per_hour(self) -> int:
+        """Over all groups."""
+        return sum(self.committed_by_group.values())
+
+    @property
+    def spent_today_microusd(self) -> int:
+        """Over all groups."""
+        return sum(self.spent_today_by_group.values())
+
+    @property
+    def spent_month_microusd(self) -> int:
+        """Over all groups."""
+        return sum(self.spent_month_by_group.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupCaps:
+    """A group's own caps; None = only the account's hold."""
+
+    max_workers: int
+    microusd_per_hour: int | None = None
+    microusd_per_day: int | None = None
+    microusd_per_month: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """What a rental, or the start of a stopped worker (no new worker), would add."""
+
+    endpoint_id: int
+    microusd_per_hour: int
+    n_workers: int
+    once_microusd: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundBooking:
+    """What a round found: commitments computed anew, and the spend since the last booking.
+
+    `committed_by_group` None: the inventory is in doubt, commitments stay as they are.
+    """
+
+    booked_until: float
+    spent_by_group: Mapping[int, int]
+    idle_microusd: int = 0
+    committed_by_group: Mapping[int, int] | None = None
+    storage_by_group: Mapping[int, int] | None = None
+    workers_by_group: Mapping[int, int] | None = None
+
+
+def to_micro(usd: float) -> int:
+    """Whole micro-dollars, rounded up: doubt counts against us."""
+    return math.ceil(round(usd * MICRO, 3))
+
+
+def running_microusd_per_hour(
+    usd_per_hour: float, inet_up_usd_per_gb: float = 0.0, inet_down_usd_per_gb: float = 0.0
+) -> int:
+    """Worst case of a running worker: GPU, disk and pessimistic bandwidth."""
+    bandwidth = BANDWIDTH_GB_PER_HOUR * (inet_up_usd_per_gb + inet_down_usd_per_gb)
+    return to_micro(usd_per_hour + bandwidth)
+
+
+def day_of(now: float) -> str:
+    """The UTC day, '2026-11-21'."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
+
+
+def seconds_left_today(now: float) -> float:
+    """Until the UTC day ends."""
+    moment = datetime.fromtimestamp(now, UTC)
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return (midnight - moment).total_seconds()
+
+
+def seconds_left_this_month(now: float) -> float:
+    """Until the UTC month ends."""
+    moment = datetime.fromtimestamp(now, UTC)
+    first = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    following = (first + timedelta(days=32)).replace(day=1)
+    return (following - moment).total_seconds()
+
+
+def roll_over(account: Account, now: float) -> Account:
+    """A new UTC day or month starts at zero. Time never goes back."""
+    day = day_of(now)
+    if day <= account.day:
+        return account
+    rolled = replace(account, day=day, spent_today_by_group={}, idle_today_microusd=0)
+    month = day[:7]
+    if month > account.month:
+        rolled = replace(rolled, month=month, spent_month_by_group={})
+    return rolled
+
+
+def refusal(account: Account, ask: Ask, caps: GroupCaps, now: float) -> str:
+    """Why this must not be committed: the name of the cap that is reached, or ""."""
+    if account.is_frozen or account.is_panicking:
+        return "frozen" if account.is_frozen else "panicking"
+    account = roll_over(account, now)
+    workers = account.workers_by_group.get(ask.endpoint_id, 0)
+    if ask.n_workers and workers + ask.n_workers > caps.max_workers:
+        return "max_workers"
+    if ask.n_workers and account.idle_today_microusd >= account.caps_idle_microusd_per_day:
+        return "cap_idle_day"
+    for limit in _limits(account, ask.endpoint_id, caps, now):
+        committed = limit.committed + ask.microusd_per_hour
+        if limit.spent + ask.once_microusd + committed * limit.horizon_s / 3600 > limit.cap:
+            return limit.name
+    return ""
+
+
+def free_microusd_per_hour(
+    account: Account, endpoint_id: int, caps: GroupCaps, now: float
+) -> tuple[int, str]:
+    """(what may still be committed per hour, the cap that bounds it)."""
+    account = roll_over(account, now)
+    free = [
+        (
+            math.floor((limit.cap - limit.spent) * 3600 / limit.horizon_s) - limit.committed,
+            limit.name,
+        )
+        for limit in _limits(account, endpoint_id, caps, now)
+    ]
+    amount, name = min(free)
+    return max(0, amount), name
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    name: str
+    cap: int
+    spent: int
+    committed: int
+    horizon_s: float
+
+
+def _limits(account: Account, endpoint_id: int, caps: GroupCaps, now: float) -> list[_Limit]:
+    day_s = min(RENTAL_HORIZON_S, seconds_left_today(now))
+    month_s = min(RENTAL_HORIZON_S, seconds_left_this_month(now))
+    total = account.committed_microusd_per_hour
+    own = account.committed_by_group.get(endpoint_id, 0)
+    own_today = account.spent_today_by_group.get(endpoint_id, 0)
+    own_month = account.spent_month_by_group.get(endpoint_id, 0)
+    today, month = account.spent_today_microusd, account.spent_month_microusd
+    rows = (
+        ("cap_hour", account.caps_microusd_per_hour, 0, total, 3600.0),
+        ("cap_day", account.caps_microusd_per_day, today, total, day_s),
+        ("cap_month", account.caps_microusd_per_month, month, total, month_s),
+        ("group_cap_hour", caps.microusd_per_hour, 0, own, 3600.0),
+        ("group_cap_day", caps.microusd_per_day, own_today, own, day_s),
+        ("group_cap_month", caps.microusd_per_month, own_month, own, month_s),
+    )
+    return [
+        _Limit(name, cap, spent, committed, max(1.0, horizon_s))
+        for name, cap, spent, committed, horizon_s in rows
+        if cap is not None
+    ]
+
+
+def must_wind_down(account: Account, endpoint_id: int, caps: GroupCaps, now: float) -> str:
+    """The cap that would be passed unless this group's GPUs stop now, or "".
+
+    Spent so far, all commitments for the time a wind-down takes, and the storage of what would then
+    be stopped until the period ends: together they must stay below the cap.
+    """
+    account = roll_over(account, now)
+    storage_total = sum(account.storage_by_group.values())
+    storage_own = account.storage_by_group.get(endpoint_id, 0)
+    left = {"day": seconds_left_today(now), "month": seconds_left_this_month(now)}
+    for limit in _limits(account, endpoint_id, caps, now):
+        period_s = left.get(limit.name.rsplit("_", 1)[1])
+        if period_s is None:
+            exposure = float(limit.committed)
+        else:
+            storage = storage_own if limit.name.startswith("group") else storage_total
+            runway_s = min(RUNWAY_S, period_s)
+            exposure = (
+                limit.spent
+                + limit.committed * runway_s / 3600
+                + storage * max(0.0, period_s - runway_s) / 3600
+            )
+        if exposure > limit.cap:
+            return limit.name
+    return ""
+
+
+def with_reservation(account: Account, ask: Ask, now: float) -> Account:
+    """The account after an ask that was not refused."""
+    account = roll_over(account, now)
+    return replace(
+        account,
+        committed_by_group=_plus(
+            account.committed_by_group, ask.endpoint_id, ask.microusd_per_hour
+        ),
+        workers_by_group=_plus(account.workers_by_group, ask.endpoint_id, ask.n_workers),
+        spent_today_by_group=_plus(
+            account.spent_today_by_group, ask.endpoint_id, ask.once_microusd
+        ),
+        spent_month_by_group=_plus(
+            account.spent_month_by_group, ask.endpoint_id, ask.once_microusd
+        ),
+    )
+
+
+def with_release(account: Account, ask: Ask) -> Account:
+    """The account after a rental that surely did not happen."""
+    return replace(
+        account,
+        committed_by_group=_plus(
+            account.committed_by_group, ask.endpoint_id, -ask.microusd_per_hour
+        ),
+        workers_by_group=_plus(account.workers_by_group, ask.endpoint_id, -ask.n_workers),
+        spent_today_by_group=_plus(
+            account.spent_today_by_group, ask.endpoint_id, -ask.once_microusd
+        ),
+        spent_month_by_group=_plus(
+            account.spent_month_by_group, ask.endpoint_id, -ask.once_microusd
+        ),
+    )
+
+
+def with_booking(account: Account, booking: RoundBooking) -> Account:
+    """The account after a round's books; days and months roll over in UTC.
+
+    Spend over midnight counts in full on the day it is booked: it is never lost.
+    """
+    account = roll_over(account, booking.booked_until)
+    if booking.booked_until > account.booked_at:
+        today, month = dict(account.spent_today_by_group), dict(account.spent_month_by_group)
+        for endpoint_id, amount in booking.spent_by_group.items():
+            today[endpoint_id] = today.get(endpoint_id, 0) + amount
+            month[endpoint_id] = month.get(endpoint_id, 0) + amount
+        account = replace(
+            account,
+            booked_at=booking.booked_until,
+            spent_today_by_group=today,
+            spent_month_by_group=month,
+            idle_today_microusd=account.idle_today_microusd + booking.idle_microusd,
+        )
+    if booking.committed_by_group is None:
+        return account
+    return replace(
+        account,
+        committed_by_group=dict(booking.committed_by_group),
+        storage_by_group=dict(booking.storage_by_group or {}),
+        workers_by_group=dict(booking.workers_by_group or {}),
+    )
+
+
+def with_lease(account: Account, owner: str, now: float, duration_s: float) -> Account | None:
+    """The account with a new fence for this owner, or None while somebody else holds the lease.
+
+    Code older than what wrote the account stands down (R22); newer code raises the version.
+    """
+    if account.lease_until > now or account.schema_version > SCHEMA_VERSION:
+        return None
+    return replace(
+        account,
+        lease_owner=owner,
+        lease_until=now + duration_s,
+        fence=account.fence + 1,
+        schema_version=SCHEMA_VERSION,
+    )
+
+
+def _plus(sums: Mapping[int, int], key: int, amount: int) -> dict[int, int]:
+    changed = dict(sums)
+    changed[key] = max(0, changed.get(key, 0) + amount)
+    if not changed[key]:
+        del changed[key]
+    return changed

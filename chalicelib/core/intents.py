@@ -1,0 +1,100 @@
+"""Intents: rentals that we may have made, from before the call until they are settled.
+
+planned → maybe_rented → confirmed | void (design.md 7.2). The token inside an instance's label says
+that the instance is ours; it verifies by itself, so that a machine can be claimed without a table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from chalicelib.core.instance import InstanceListing, InstanceRecord
+
+LABEL_SEPARATOR = " · "
+LISTING_LAG_S = 60.0  # a listing that starts earlier than this after an attempt may not show it
+ABSENT_LISTINGS = 2  # complete listings that must agree before absence is believed
+KEPT_AFTER_SETTLED_S = 86_400.0  # a settled intent still tells whose a late machine is
+_TOKEN = re.compile(r"^[0-9a-f]{16}[A-Za-z0-9_-]{8}$")
+_N_RANDOM = 16
+
+
+class IntentState(StrEnum):
+    """planned → maybe_rented → confirmed | void."""
+
+    PLANNED = "planned"  # the create call may be under way
+    MAYBE_RENTED = "maybe_rented"  # it ended without a clear answer
+    CONFIRMED = "confirmed"  # a worker row stands for it
+    VOID = "void"  # surely not rented
+
+
+OPEN_STATES = frozenset({IntentState.PLANNED, IntentState.MAYBE_RENTED})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RentIntent:
+    """A rental that we may have made. Everything that its worker row will need is in it."""
+
+    token: str
+    endpoint_id: int
+    autogroup_id: int
+    state: IntentState
+    planned_at: float
+    offer_id: int
+    machine_id: int
+    gpu_type: str
+    usd_per_hour: float
+    reserved_microusd_per_hour: int
+    reserved_once_microusd: int = 0  # pessimistic download of image and model
+    storage_usd_per_hour: float = 0.0
+    host_id: int = 0
+    dlperf: float = 0.0
+    key_id: str = ""  # signing key of the instance, fixed for its life
+    template_revision: int = 1
+    attempt_ended_at: float | None = None
+    settled_at: float | None = None
+    instance_id: int | None = None
+    problem: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it counts against the caps by itself."""
+        return self.state in OPEN_STATES
+
+
+def token_from(random_hex: str, mac: Callable[[str, str], str]) -> str:
+    """A token of 16 random hex digits and 8 characters that prove it is ours."""
+    return random_hex[:_N_RANDOM] + mac("intent", random_hex[:_N_RANDOM])[:8]
+
+
+def token_is_ours(token: str, mac: Callable[[str, str], str]) -> bool:
+    """Whether the token was made by `token_from` under this deployment's pepper."""
+    return bool(_TOKEN.match(token)) and token_from(token, mac) == token
+
+
+def label_for(group_name: str, token: str) -> str:
+    """An instance's label: the group's name first, as the owner expects it."""
+    return f"{group_name}{LABEL_SEPARATOR}{token}"
+
+
+def split_label(label: str) -> tuple[str, str] | None:
+    """(group name, token) of a label that has the shape of ours, else None."""
+    name, separator, token = label.strip().rpartition(LABEL_SEPARATOR)
+    return (name, token) if separator and _TOKEN.match(token) else None
+
+
+def instances_by_token(listing: InstanceListing) -> Mapping[str, InstanceRecord]:
+    """The listed instances whose label has the shape of ours, by token."""
+    found = {}
+    for record in listing.instances:
+        parts = split_label(record.label)
+        if parts:
+            found[parts[1]] = record
+    return found
+
+
+def listing_can_show(listing: InstanceListing, ended_at: float) -> bool:
+    """Whether absence from this listing says anything about an attempt that ended then."""
+    return listing.is_complete and listing.started_at >= ended_at + LISTING_LAG_S
