@@ -1,0 +1,118 @@
+"""Notifications: of what happened, tell the owner what needs a human, and not twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from chalicelib.ports.clock import Clock
+from chalicelib.ports.errors import StorageUnavailableError
+from chalicelib.ports.event_log import Event, EventLog
+from chalicelib.ports.notifier import Notice, Notifier, NotifierError
+
+REPEAT_AFTER_S: Final = 1_800.0
+"""The same kind of trouble in the same scope is told once in this time."""
+
+TITLES: Final = {
+    "cap_reached": "A spending cap is reached",
+    "breaker_open": "A template only fails: renting for it has stopped",
+    "inventory_unknown": "Vast's list of instances cannot be trusted",
+    "stray_machines": "Instances carry our label but are not in our books",
+    "rollout_rolled_back": "A rollout was rolled back",
+    "panic": "Panic: every instance is being destroyed",
+    "keys_unavailable": "Signing keys are unavailable: no request can be routed",
+}
+"""Kinds of events that are worth waking somebody for; docs/runbook.md has a section for each."""
+
+
+class NotifyPorts(Protocol):
+    """What this service needs of a bundle."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        ...
+
+    @property
+    def events(self) -> EventLog:
+        """Where it remembers what was told."""
+        ...
+
+    @property
+    def notifiers(self) -> Sequence[Notifier]:
+        """Ways to reach the owner; none is fine."""
+        ...
+
+
+def deliver_notices(ports: NotifyPorts, happened: Sequence[Event]) -> int:
+    """Tell the owner of the events that need a human; gives how many notices went out.
+
+    A failed delivery becomes an event and is tried again when the trouble is next reported.
+    Never raises: a round must not fail because a webhook is down.
+    """
+    now = ports.clock.now()
+    if not ports.notifiers:
+        return 0
+    n_sent = 0
+    for notice in notices_from(happened):
+        try:
+            if not _was_told(ports.events, notice, now):
+                n_sent += _send_everywhere(ports, notice, now)
+        except StorageUnavailableError:
+            # Not knowing whether it was told: telling twice is better than never.
+            n_sent += _send_everywhere(ports, notice, now, remember=False)
+    return n_sent
+
+
+def notices_from(happened: Sequence[Event]) -> Sequence[Notice]:
+    """One notice for each kind and scope worth a notice, from its newest event."""
+    newest = {(event.kind, event.scope): event for event in happened if event.kind in TITLES}
+    return [
+        Notice(
+            at=event.at,
+            kind=event.kind,
+            scope=event.scope,
+            title=TITLES[event.kind],
+            text=event.message,
+            runbook=f"docs/runbook.md#{event.kind.replace('_', '-')}",
+            facts=event.facts,
+        )
+        for event in newest.values()
+    ]
+
+
+def _was_told(events: EventLog, notice: Notice, now: float) -> bool:
+    told = events.tail(
+        notice.scope, limit=50, since=now - REPEAT_AFTER_S, kinds=frozenset({"notified"})
+    )
+    return any(event.facts.get("kind") == notice.kind for event in told)
+
+
+def _send_everywhere(
+    ports: NotifyPorts, notice: Notice, now: float, *, remember: bool = True
+) -> int:
+    n_sent = 0
+    outcome: list[Event] = []
+    for notifier in ports.notifiers:
+        try:
+            notifier.send(notice)
+            n_sent += 1
+            outcome.append(_outcome("notified", "Told the owner", notifier, notice, now))
+        except NotifierError as error:
+            message = f"Could not tell the owner: {error}"
+            outcome.append(_outcome("notification_failed", message, notifier, notice, now))
+    if remember:
+        ports.events.append(outcome)
+    return n_sent
+
+
+def _outcome(kind: str, message: str, notifier: Notifier, notice: Notice, now: float) -> Event:
+    return Event(
+        at=now,
+        scope=notice.scope,
+        level="info1",
+        kind=kind,
+        message=f"{message} ({notifier.name}: {notice.kind})",
+        facts={"kind": notice.kind, "by": notifier.name},
+        actor="scaler",
+    )
