@@ -40,7 +40,7 @@ def bytecode(source: bytes, name: str) -> bytes:
 
 
 def slim(source: Path, target: Path) -> None:
-    """Rewrite Chalice's zip: needed files only, each module with its bytecode, same bytes each time.
+    """Rewrite Chalice's zip: needed files only, modules with bytecode, the same bytes each time.
 
     Raises:
         zipfile.BadZipFile: `source` is not a zip.

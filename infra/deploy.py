@@ -1,0 +1,302 @@
+"""`make deploy STAGE=…`: the whole of Ballast into the AWS account of the current credentials.
+
+Steps, each safe to repeat: core stack → Vast key → `chalice deploy` → slim code → first keys, caps
+→ edge stack → operations stack. A run that was interrupted is resumed by running it again. Nothing
+needs the console.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+
+from infra import policies
+from infra.bootstrap import Caps, bootstrap
+from infra.package import slim
+from infra.stacks import Say, deploy_stack, find_stack
+
+ROOT = Path(__file__).parent.parent
+LAMBDA_SUFFIXES = ("", "-hot", "-reports", "-scaler", "-scaling_loop")
+
+
+class DeployError(Exception):
+    """The deployment cannot go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What the owner asked for."""
+
+    stage: str
+    caps: Caps
+    split: bool
+    edge: bool
+    ops: bool
+    slim: bool
+    domain: str = ""
+    certificate_arn: str = ""
+    budget_email: str = ""
+    protect_tables: bool = True
+    vast_key: Callable[[], str] | None = None  # asked only if the secret is still empty
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """Clients of one session."""
+
+    session: boto3.Session
+
+    def client(self, service: str) -> Any:
+        """A client; typed loosely because infra uses many services a little."""
+        return self.session.client(service)  # type: ignore[call-overload]
+
+    def account(self) -> str:
+        """The account number.
+
+        Raises:
+            DeployError: no usable credentials.
+        """
+        try:
+            return str(self.client("sts").get_caller_identity()["Account"])
+        except Exception as error:
+            raise DeployError(
+                f"AWS does not know these credentials ({error}); set AWS_PROFILE or run `aws login`"
+            ) from error
+
+
+def deploy(options: Options, aws: Aws, say: Say) -> Mapping[str, str]:
+    """Deploy everything; gives `url` and, the first time, `admin_key`.
+
+    Raises:
+        DeployError: a step cannot be done; those before it stay done.
+    """
+    check_stage(options.stage)
+    say(f"account {aws.account()}, region {aws.session.region_name}, stage {options.stage}")
+    core = f"ballast-{options.stage}-core"
+    deploy_stack(
+        aws.client("cloudformation"),
+        core,
+        "core.yaml",
+        {
+            "Stage": options.stage,
+            "ProtectTables": "true" if options.protect_tables else "false",
+        },
+        say,
+    )
+    outputs = find_stack(aws.client("cloudformation"), core) or {}
+    ensure_vast_key(aws, options, say)
+    policies.write(options.stage, split=options.split and options.edge)
+    run_chalice("deploy", options.stage, say)
+    if options.slim:
+        slim_code(aws, options.stage, say)
+    limit_async_events(aws, options.stage)
+    admin_key = bootstrap(options.stage, options.caps)
+    url = deploy_edge(aws, options, say) if options.edge else chalice_url(options.stage)
+    bootstrap(options.stage, options.caps, public_url=url)
+    if options.ops:
+        deploy_ops(aws, options, outputs.get("AlertsTopicArn", ""), say)
+    return {"url": url, **({"admin_key": admin_key} if admin_key else {})}
+
+
+def check_stage(stage: str) -> None:
+    """Refuse a stage that `.chalice/config.json` does not know.
+
+    Raises:
+        DeployError: naming the known stages.
+    """
+    stages = json.loads((ROOT / ".chalice" / "config.json").read_text())["stages"]
+    if stage not in stages:
+        raise DeployError(
+            f"stage {stage!r} is not in .chalice/config.json (it has {', '.join(sorted(stages))}); "
+            "copy one of them under the new name"
+        )
+
+
+def ensure_vast_key(aws: Aws, options: Options, say: Say) -> None:
+    """Store the Vast key once; it is never printed and never an argument.
+
+    Raises:
+        DeployError: there is none yet and nobody to ask.
+    """
+    secrets, name = aws.client("secretsmanager"), f"ballast-{options.stage}/vast-api-key"
+    try:
+        secrets.get_secret_value(SecretId=name)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+    else:
+        return
+    if options.vast_key is None:
+        raise DeployError(f"secret {name} has no value; run `ballast secret set` or pass --ask")
+    key = options.vast_key().strip()
+    if not key:
+        raise DeployError("the Vast API key is empty")
+    try:
+        secrets.put_secret_value(SecretId=name, SecretString=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ResourceNotFoundException":
+            raise
+        secrets.create_secret(Name=name, SecretString=key)
+    say(f"stored the Vast key in secret {name}")
+
+
+def run_chalice(command: str, stage: str, say: Say) -> None:
+    """Run a Chalice command.
+
+    Raises:
+        DeployError: it failed; its output stands above.
+    """
+    say(f"chalice {command} --stage {stage} …")
+    done = subprocess.run(
+        [sys.executable, "-m", "chalice.cli", command, "--stage", stage], cwd=ROOT, check=False
+    )
+    if done.returncode != 0:
+        raise DeployError(f"chalice {command} failed; mend the cause and run the same again")
+
+
+def chalice_url(stage: str) -> str:
+    """The REST API's address, with its stage prefix, from what Chalice recorded."""
+    deployed = json.loads((ROOT / ".chalice" / "deployed" / f"{stage}.json").read_text())
+    apis = [r for r in deployed["resources"] if r["resource_type"] == "rest_api"]
+    return str(apis[0]["rest_api_url"]).rstrip("/")
+
+
+def slim_code(aws: Aws, stage: str, say: Say) -> None:
+    """Replace the functions' code by the same code with bytecode and a trimmed botocore."""
+    packages = sorted(
+        (ROOT / ".chalice" / "deployments").glob("*.zip"), key=lambda p: p.stat().st_mtime
+    )
+    if not packages:
+        raise DeployError("chalice left no package in .chalice/deployments")
+    target = ROOT / "out" / "slim.zip"
+    target.parent.mkdir(exist_ok=True)
+    slim(packages[-1], target)
+    body, client = target.read_bytes(), aws.client("lambda")
+    say(f"slim code: {len(body) / 1e6:.1f} MB instead of {packages[-1].stat().st_size / 1e6:.1f}")
+    for suffix in LAMBDA_SUFFIXES:
+        client.update_function_code(FunctionName=f"ballast-{stage}{suffix}", ZipFile=body)
+        client.get_waiter("function_updated_v2").wait(FunctionName=f"ballast-{stage}{suffix}")
+
+
+def limit_async_events(aws: Aws, stage: str) -> None:
+    """Late schedule events and pokes are worthless: no retries, none older than a minute."""
+    for suffix in ("-scaler", "-scaling_loop"):
+        aws.client("lambda").put_function_event_invoke_config(
+            FunctionName=f"ballast-{stage}{suffix}",
+            MaximumRetryAttempts=0,
+            MaximumEventAgeInSeconds=60,
+        )
+
+
+def deploy_edge(aws: Aws, options: Options, say: Say) -> str:
+    """The HTTP API at the root path; gives its address."""
+    arns = {
+        parameter: aws.client("lambda").get_function(
+            FunctionName=f"ballast-{options.stage}{suffix}"
+        )["Configuration"]["FunctionArn"]
+        for parameter, suffix in (
+            ("ApiFunctionArn", ""),
+            ("HotFunctionArn", "-hot"),
+            ("ReportsFunctionArn", "-reports"),
+        )
+    }
+    name = f"ballast-{options.stage}-edge"
+    domain = {"DomainName": options.domain, "CertificateArn": options.certificate_arn}
+    deploy_stack(
+        aws.client("cloudformation"),
+        name,
+        "edge.yaml",
+        {"Stage": options.stage, **arns, **domain},
+        say,
+    )
+    outputs = find_stack(aws.client("cloudformation"), name) or {}
+    if "Url" not in outputs:
+        raise DeployError(f"stack {name} gave no Url; look at its events")
+    return outputs["Url"]
+
+
+def deploy_ops(aws: Aws, options: Options, topic_arn: str, say: Say) -> None:
+    """Alarms, dashboard, budget."""
+    deploy_stack(
+        aws.client("cloudformation"),
+        f"ballast-{options.stage}-ops",
+        "ops.yaml",
+        {
+            "Stage": options.stage,
+            "AlertsTopicArn": topic_arn,
+            "BudgetEmail": options.budget_email,
+        },
+        say,
+    )
+
+
+def ask_cap(name: str, default: float, *, ask: bool) -> float:
+    """A cap from the owner, or its small default."""
+    if not ask:
+        return default
+    text = input(f"{name} (US dollars) [{default:g}]: ").strip()
+    return float(text) if text else default
+
+
+def parse(arguments: list[str] | None = None) -> Options:
+    """Options from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m infra.deploy", description=__doc__)
+    parser.add_argument("--stage", default="dev")
+    parser.add_argument("--ask", action="store_true", help="ask for caps and the Vast key")
+    parser.add_argument("--max-usd-per-hour", type=float)
+    parser.add_argument("--max-usd-per-day", type=float)
+    parser.add_argument("--max-usd-per-month", type=float)
+    parser.add_argument("--split", action="store_true", help="one function and policy per task")
+    parser.add_argument("--no-edge", action="store_true", help="the REST API of Chalice alone")
+    parser.add_argument("--no-ops", action="store_true", help="no alarms, dashboard, budget")
+    parser.add_argument("--no-slim", action="store_true", help="leave Chalice's package as it is")
+    parser.add_argument("--domain", default="")
+    parser.add_argument("--certificate-arn", default="")
+    parser.add_argument("--budget-email", default="")
+    given = parser.parse_args(arguments)
+    defaults = Caps()
+    return Options(
+        stage=given.stage,
+        caps=Caps(
+            usd_per_hour=given.max_usd_per_hour
+            or ask_cap("most per hour", defaults.usd_per_hour, ask=given.ask),
+            usd_per_day=given.max_usd_per_day
+            or ask_cap("most per day", defaults.usd_per_day, ask=given.ask),
+            usd_per_month=given.max_usd_per_month
+            or ask_cap("most per month", defaults.usd_per_month, ask=given.ask),
+        ),
+        split=given.split,
+        edge=not given.no_edge,
+        ops=not given.no_ops,
+        slim=not given.no_slim,
+        domain=given.domain,
+        certificate_arn=given.certificate_arn,
+        budget_email=given.budget_email,
+        vast_key=(lambda: getpass.getpass("Vast API key (not shown): ")) if given.ask else None,
+    )
+
+
+def main() -> None:
+    """Deploy, and show the first admin key once."""
+    try:
+        result = deploy(parse(), Aws(boto3.Session()), print)
+    except (DeployError, ClientError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(f"Ballast answers at {result['url']}")
+    if "admin_key" in result:
+        print(f"first admin key, shown once: {result['admin_key']}")
+        print("next: export BALLAST_URL and BALLAST_API_KEY, then `ballast doctor`")
+
+
+if __name__ == "__main__":
+    main()

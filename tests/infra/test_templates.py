@@ -1,0 +1,126 @@
+"""The templates say what the code expects, and lint clean."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from cfnlint.api import lint_file
+from cfnlint.decode.cfn_yaml import loads
+
+from chalicelib.adapters.tables import TABLES
+from infra.stacks import deploy_stack, find_stack
+
+INFRA = Path(__file__).parent.parent.parent / "infra"
+
+
+def template(name: str) -> dict[str, Any]:
+    """A parsed template; intrinsic functions become their long forms."""
+    parsed: dict[str, Any] = loads((INFRA / name).read_text())
+    return parsed
+
+
+@pytest.mark.parametrize("name", ["core.yaml", "edge.yaml", "ops.yaml"])
+def test_templates_lint_clean(name: str) -> None:
+    assert lint_file(INFRA / name) == []
+
+
+def test_core_tables_have_the_keys_and_ttl_that_the_code_expects() -> None:
+    resources = template("core.yaml")["Resources"]
+    found = {
+        r["Properties"]["TableName"]["Fn::Sub"].replace("ballast-${Stage}-", ""): r["Properties"]
+        for r in resources.values()
+        if r["Type"] == "AWS::DynamoDB::Table"
+    }
+    assert set(found) == {table.name for table in TABLES}
+    for table in TABLES:
+        properties = found[table.name]
+        keys = [table.hash_key] + ([table.range_key] if table.range_key else [])
+        kinds = {a["AttributeName"]: a["AttributeType"] for a in properties["AttributeDefinitions"]}
+        assert [k["AttributeName"] for k in properties["KeySchema"]] == [name for name, _ in keys]
+        assert kinds == dict(keys)
+        ttl = properties.get("TimeToLiveSpecification", {}).get("AttributeName")
+        assert ttl == table.ttl_attribute
+
+
+def test_what_cannot_be_made_again_is_retained_and_backed_up() -> None:
+    resources = template("core.yaml")["Resources"]
+    for name, resource in resources.items():
+        if resource["Type"] in ("AWS::DynamoDB::Table", "AWS::KMS::Key"):
+            assert resource["DeletionPolicy"] == "Retain", name
+    for name in ("ConfigTable", "LedgerTable", "KeysTable", "WorkersTable"):
+        recovery = resources[name]["Properties"]["PointInTimeRecoverySpecification"]
+        assert recovery["PointInTimeRecoveryEnabled"] is True
+
+
+def test_the_edge_serves_both_slash_forms_and_throttles_reports_and_management() -> None:
+    resources = template("edge.yaml")["Resources"]
+    keys = {
+        r["Properties"]["RouteKey"]
+        for r in resources.values()
+        if r["Type"] == "AWS::ApiGatewayV2::Route"
+    }
+    for path in ("POST /route", "GET /pubkey", "POST /worker_status", "POST /delete_requests"):
+        assert {path, f"{path}/"} <= keys
+    assert "$default" in keys
+    stage = resources["DefaultStage"]["Properties"]
+    assert set(stage["RouteSettings"]) == keys - {"$default"}
+    assert "ThrottlingRateLimit" in stage["DefaultRouteSettings"]
+    integrations = [
+        r["Properties"] for r in resources.values() if r["Type"] == "AWS::ApiGatewayV2::Integration"
+    ]
+    assert all(i["PayloadFormatVersion"] == "1.0" for i in integrations)
+
+
+def test_access_logs_of_the_edge_hold_no_query_string() -> None:
+    log_format = template("edge.yaml")["Resources"]["DefaultStage"]["Properties"][
+        "AccessLogSettings"
+    ]["Format"]
+    fields = set(re.findall(r"\$context\.([A-Za-z]+)", log_format))
+    assert fields == {"requestTimeEpoch", "requestId", "routeKey", "status", "responseLatency"}
+
+
+def test_every_alarm_has_a_runbook_entry() -> None:
+    runbook = (INFRA.parent / "docs" / "runbook.md").read_text()
+    alarms = [
+        name
+        for name, r in template("ops.yaml")["Resources"].items()
+        if r["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+    assert len(alarms) >= 8
+    entries = {"FunctionErrors" if name.endswith("Errors") else name for name in alarms}
+    missing = {entry for entry in entries if f"## {entry}" not in runbook}
+    assert missing == set()
+
+
+def test_the_dashboard_is_json() -> None:
+    body = template("ops.yaml")["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    assert len(json.loads(body)["widgets"]) >= 6
+
+
+@pytest.mark.filterwarnings("ignore:Tried to parse AWS..SecretsManager")  # moto: not in stacks
+def test_the_core_stack_makes_its_resources_twice_without_change(aws: None) -> None:
+    cloudformation = boto3.client("cloudformation", region_name="us-east-1")
+    parameters = {"Stage": "rehearsal", "ProtectTables": "false"}
+    said: list[str] = []
+    for _ in range(2):
+        deploy_stack(cloudformation, "ballast-rehearsal-core", "core.yaml", parameters, said.append)
+    dynamodb = boto3.client("dynamodb", region_name="us-east-1")
+    assert set(dynamodb.list_tables()["TableNames"]) == {
+        table.full_name("ballast-rehearsal") for table in TABLES
+    }
+    ttl = dynamodb.describe_time_to_live(TableName="ballast-rehearsal-events")
+    assert ttl["TimeToLiveDescription"]["TimeToLiveStatus"] == "ENABLED"
+    kms = boto3.client("kms", region_name="us-east-1")
+    key = kms.describe_key(KeyId="alias/ballast-rehearsal")["KeyMetadata"]
+    assert key["KeySpec"] == "SYMMETRIC_DEFAULT"
+    groups = boto3.client("logs", region_name="us-east-1").describe_log_groups()["logGroups"]
+    assert {g["logGroupName"] for g in groups} >= {
+        f"/aws/lambda/ballast-rehearsal{suffix}"
+        for suffix in ("", "-hot", "-reports", "-scaler", "-scaling_loop")
+    }
+    assert "AlertsTopicArn" in (find_stack(cloudformation, "ballast-rehearsal-core") or {})
