@@ -104,6 +104,10 @@ class Marketplace(Protocol):
         """All instances of the account. Doubt is told by `is_complete`, not raised."""
         ...
 
+    def find_instance(self, instance_id: int) -> InstanceRecord | None:
+        """One instance asked for by its id: a second witness before a listing's gap is believed."""
+        ...
+
     def start_instance(self, instance_id: int) -> None:
         """Start a stopped instance.
 
@@ -130,4 +134,8 @@ class Marketplace(Protocol):
 
     def account_credit_usd(self) -> float:
         """Money left."""
+        ...
+
+    def instance_logs(self, instance_id: int, *, n_lines: int = 1_000) -> str:
+        """The newest lines of a container's log; takes seconds."""
         ...

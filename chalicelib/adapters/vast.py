@@ -1,0 +1,258 @@
+"""The marketplace over Vast's HTTP API (protocol.md F). Nothing is ever retried here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from chalicelib.adapters.vast_errors import no_answer, parse_object, refusal
+from chalicelib.adapters.vast_http import NoAnswerError, Send, VastRequest, send_over_http
+from chalicelib.adapters.vast_listing import DoubtError, ListingBuilder
+from chalicelib.adapters.vast_parse import (
+    Row,
+    RowError,
+    dict_rows,
+    parse_instance,
+    parse_offer,
+    parse_template,
+)
+from chalicelib.core.instance import InstanceListing, InstanceRecord
+from chalicelib.core.offer import Offer
+from chalicelib.core.pacing import MIN_INTERVAL_S, Verb
+from chalicelib.ports.clock import Clock
+from chalicelib.ports.marketplace import (
+    AmbiguousCreateError,
+    CreateRequest,
+    MarketplaceError,
+    MarketplaceUnavailableError,
+    RefusedError,
+    Template,
+)
+from chalicelib.wire import vast as wire
+from chalicelib.wire.errors import WireError
+
+_URL = re.compile(r"https://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?")
+_LOOPBACK_URL = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
+LOG_POLL_S = 0.3
+MAX_LOG_POLLS = 30
+
+
+class VastMarketplace:
+    """Implements `ports.marketplace.Marketplace`.
+
+    `api_key` is called when a request is made, never before, and its value is kept nowhere.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        api_key: Callable[[], str],
+        clock: Clock,
+        send: Send = send_over_http,
+        page_interval_s: float = MIN_INTERVAL_S[Verb.LIST],
+    ) -> None:
+        """Refuse a URL to which the key must not be sent.
+
+        Raises:
+            ValueError: neither https nor this machine.
+        """
+        if not (_URL.fullmatch(url) or _LOOPBACK_URL.fullmatch(url)):
+            raise ValueError(f"marketplace URL {url!r}; allowed: https://HOST, no path")
+        self._url = url
+        self._api_key = api_key
+        self._clock = clock
+        self._send = send
+        self._page_interval_s = page_interval_s
+
+    def search_offers(
+        self, query: wire.SearchQuery, *, disk_gb: float, limit: int
+    ) -> Sequence[Offer]:
+        """Offers rentable now for a parsed query; rows that cannot be used are left out."""
+        body = wire.search_body(query, disk_gb=disk_gb, limit=limit)
+        answer = self._call(Verb.SEARCH, "POST", "/api/v0/bundles/", body=body)
+        now = self._clock.now()
+        return [
+            offer
+            for row in _rows(Verb.SEARCH, answer, "offers")
+            if (offer := _usable_offer(row, disk_gb, now)) is not None
+        ]
+
+    def create_instance(self, request: CreateRequest) -> int:
+        """Rent; gives the contract id. An answer that cannot be understood may have rented."""
+        options = dict(request.extra)
+        options |= {"image": request.image} if request.image is not None else {}
+        options |= {"onstart": request.onstart} if request.onstart is not None else {}
+        try:
+            body = wire.create_body(
+                label=request.label,
+                template_hash=request.template_hash,
+                disk_gb=request.disk_gb,
+                env=request.env,
+                options=options,
+            )
+        except WireError as error:
+            raise RefusedError("invalid_args", str(error)) from error
+        answer = self._call(Verb.CREATE, "PUT", f"/api/v0/asks/{request.offer_id:d}/", body=body)
+        contract = answer.get("new_contract")
+        if not isinstance(contract, int) or isinstance(contract, bool) or contract <= 0:
+            raise AmbiguousCreateError(f"create: new_contract is {contract!r}")
+        return contract
+
+    def list_instances(self) -> InstanceListing:
+        """All instances of the account, page by page. Doubt is told by `is_complete`."""
+        listing = ListingBuilder(self._clock.now())
+        try:
+            while True:
+                params = wire.listing_params(listing.next_token)
+                listing.add_page(self._call(Verb.LIST, "GET", "/api/v1/instances/", params=params))
+                if listing.next_token is None:
+                    return listing.complete(self._clock.now())
+                self._clock.sleep(self._page_interval_s)
+        except DoubtError as doubt:
+            return listing.incomplete(self._clock.now(), str(doubt))
+        except MarketplaceError as error:
+            return listing.incomplete(self._clock.now(), f"{type(error).__name__}: {error}")
+
+    def find_instance(self, instance_id: int) -> InstanceRecord | None:
+        """One instance by its id, or None if Vast says that there is none."""
+        path, params = f"/api/v0/instances/{instance_id:d}/", {"owner": "me"}
+        try:
+            answer = self._call(Verb.SHOW, "GET", path, params=params)
+        except RefusedError as error:
+            if error.code == "no_such_instance":
+                return None
+            raise
+        row = answer.get("instances", "")
+        if row is None:
+            return None
+        try:
+            return parse_instance(dict_rows([row])[0])
+        except RowError as error:
+            raise MarketplaceUnavailableError(f"show: malformed: {error}") from error
+
+    def start_instance(self, instance_id: int) -> None:
+        """Start; RefusedError `resources_unavailable` when its GPU is let to somebody else."""
+        self._set_state(Verb.START, instance_id, "running")
+
+    def stop_instance(self, instance_id: int) -> None:
+        """Stop."""
+        self._set_state(Verb.STOP, instance_id, "stopped")
+
+    def destroy_instances(self, instance_ids: Sequence[int]) -> Mapping[int, str]:
+        """Destroy, in bulk if more than one; gives for each id "" or why not.
+
+        What Vast accepted is not yet gone: only a complete listing without it shows that.
+        A batch that fails says so for each of its ids; the others go on.
+        """
+        outcomes: dict[int, str] = {}
+        for batch in wire.bulk_batches(instance_ids):
+            if outcomes:
+                self._clock.sleep(MIN_INTERVAL_S[Verb.DESTROY])
+            try:
+                outcomes |= self._destroy(batch)
+            except MarketplaceError as error:
+                if len(outcomes) == 0:
+                    raise
+                outcomes |= dict.fromkeys(batch, f"{type(error).__name__}: {error}")
+        return outcomes
+
+    def reboot_instance(self, instance_id: int) -> None:
+        """Reboot the container."""
+        self._call(Verb.REBOOT, "PUT", f"/api/v0/instances/reboot/{instance_id:d}/", body={})
+
+    def find_template(self, hash_id: str) -> Template | None:
+        """A template by its hash."""
+        try:
+            params = wire.template_params(hash_id)
+        except WireError as error:
+            raise RefusedError("invalid_args", str(error)) from error
+        answer = self._call(Verb.TEMPLATE, "GET", "/api/v0/template/", params=params)
+        for row in _rows(Verb.TEMPLATE, answer, "templates"):
+            if row.get("hash_id") == hash_id:
+                try:
+                    return parse_template(row)
+                except RowError as error:
+                    raise RefusedError("bad_template", f"template {hash_id}: {error}") from error
+        return None
+
+    def account_credit_usd(self) -> float:
+        """Money left."""
+        answer = self._call(Verb.CREDIT, "GET", "/api/v0/users/current/")
+        credit = answer.get("credit")
+        if isinstance(credit, bool) or not isinstance(credit, int | float):
+            raise MarketplaceUnavailableError(f"credit: {credit!r} is not a number")
+        return float(credit)
+
+    def instance_logs(self, instance_id: int, *, n_lines: int = 1_000) -> str:
+        """The newest lines of the container's log; Vast fetches them, so this takes seconds."""
+        path = f"/api/v0/instances/request_logs/{instance_id:d}/"
+        answer = self._call(Verb.LOGS, "PUT", path, body={"tail": str(n_lines)})
+        url = answer.get("result_url")
+        if not isinstance(url, str) or not url.startswith(("https://", f"{self._url}/")):
+            raise MarketplaceUnavailableError("logs: no usable result_url")
+        request = VastRequest(method="GET", url=url, api_key="")  # not Vast's API: never the key
+        for _ in range(MAX_LOG_POLLS):
+            self._clock.sleep(LOG_POLL_S)
+            try:
+                found = self._send(request)
+            except NoAnswerError as error:
+                raise no_answer(Verb.LOGS, str(error)) from error
+            if found.status == 200:
+                return found.text
+        raise MarketplaceUnavailableError("logs: not ready in time")
+
+    def _set_state(self, verb: Verb, instance_id: int, state: str) -> None:
+        self._call(verb, "PUT", f"/api/v0/instances/{instance_id:d}/", body={"state": state})
+
+    def _destroy(self, batch: Sequence[int]) -> dict[int, str]:
+        try:
+            if len(batch) == 1:
+                self._call(Verb.DESTROY, "DELETE", f"/api/v0/instances/{batch[0]:d}/", body={})
+                return {batch[0]: ""}
+            body = {"instance_ids": list(batch)}
+            answer = self._call(Verb.DESTROY, "DELETE", "/api/v0/instances/", body=body)
+        except RefusedError as error:
+            return dict.fromkeys(batch, str(error))
+        failed = answer.get("failed")
+        reasons = failed if isinstance(failed, dict) else {}
+        return {i: str(reasons.get(str(i), "")) for i in batch}
+
+    def _call(
+        self,
+        verb: Verb,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> Mapping[str, object]:
+        request = VastRequest(
+            method=method,
+            url=self._url + path,
+            params=params or {},
+            body=body,
+            api_key=self._api_key(),
+        )
+        try:
+            answer = self._send(request)
+        except NoAnswerError as error:
+            raise no_answer(verb, str(error)) from error
+        error_found = refusal(verb, answer.status, answer.text, self._clock.now())
+        if error_found is not None:
+            raise error_found
+        return parse_object(answer.text) or {}
+
+
+def _rows(verb: Verb, answer: Mapping[str, object], name: str) -> list[Row]:
+    try:
+        return dict_rows(answer.get(name))
+    except RowError as error:
+        raise MarketplaceUnavailableError(f"{verb}: malformed: {name}: {error}") from error
+
+
+def _usable_offer(row: Row, disk_gb: float, now: float) -> Offer | None:
+    try:
+        return parse_offer(row, disk_gb, now)
+    except RowError:
+        return None  # one bad row of many offers: others can be rented

@@ -1,0 +1,182 @@
+"""Vast's rows → our values. Unknown fields are ignored, secrets are never copied (F.1, F.3)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+
+from chalicelib.core.instance import InstanceRecord
+from chalicelib.core.offer import Offer
+from chalicelib.ports.marketplace import Template
+
+MB_PER_GB = 1_000.0
+HOURS_PER_MONTH = 730.0
+MAX_STATUS_CHARS = 400
+
+Row = Mapping[str, object]
+
+
+class RowError(ValueError):
+    """A row lacks something without which it cannot be used; the message names the field."""
+
+
+def parse_offer(row: Row, disk_gb: float, now: float) -> Offer:
+    """An offer; `disk_gb` is the storage that `dph_total` was asked for.
+
+    Raises:
+        RowError: no id, price or GPU.
+    """
+    storage_per_month = _number(row, "storage_cost")
+    duration_s = _number(row, "duration")
+    return Offer(
+        offer_id=_integer(row, "id"),
+        machine_id=_integer(row, "machine_id"),
+        host_id=_integer(row, "host_id", 0),
+        gpu_name=_required_text(row, "gpu_name"),
+        num_gpus=_integer(row, "num_gpus"),
+        gpu_ram_gb=_number(row, "gpu_ram") / MB_PER_GB,
+        usd_per_hour=_price(row, "dph_total"),
+        storage_usd_per_hour=storage_per_month * disk_gb / HOURS_PER_MONTH,
+        dlperf=_number(row, "dlperf"),
+        reliability=_number(row, "reliability2", _number(row, "reliability", 1.0)),
+        inet_down_mbps=_number(row, "inet_down"),
+        inet_down_usd_per_gb=_number(row, "inet_down_cost"),
+        inet_up_usd_per_gb=_number(row, "inet_up_cost"),
+        disk_space_gb=_number(row, "disk_space"),
+        direct_port_count=int(_number(row, "direct_port_count")),
+        ends_at=_optional_time(row, "end_date") or (now + duration_s if duration_s else None),
+        verified=row.get("verification") == "verified" or row.get("verified") is True,
+        geolocation=_text(row, "geolocation"),
+    )
+
+
+def parse_instance(row: Row) -> InstanceRecord:
+    """An instance; `extra_env` and keys that a row may carry are left behind.
+
+    Raises:
+        RowError: no usable id.
+    """
+    actual = row.get("actual_status")
+    return InstanceRecord(
+        instance_id=_integer(row, "id"),
+        label=_text(row, "label"),
+        actual_status=actual if isinstance(actual, str) else None,
+        intended_status=_text(row, "intended_status"),
+        cur_state=_text(row, "cur_state"),
+        status_msg=_text(row, "status_msg").strip()[:MAX_STATUS_CHARS],
+        machine_id=_integer(row, "machine_id", 0),
+        host_id=_integer(row, "host_id", 0),
+        gpu_name=_text(row, "gpu_name"),
+        num_gpus=_integer(row, "num_gpus", 1),
+        dlperf=_number(row, "dlperf"),
+        reliability=_number(row, "reliability2"),
+        usd_per_hour=_number(row, "dph_total"),
+        storage_usd_per_hour=_number(row, "storage_total_cost"),
+        inet_up_usd_per_gb=_number(row, "inet_up_cost"),
+        inet_down_usd_per_gb=_number(row, "inet_down_cost"),
+        public_ipaddr=_text(row, "public_ipaddr").strip(),
+        ports=_ports(row.get("ports")),
+        disk_space_gb=_number(row, "disk_space"),
+        started_at=_number(row, "start_date"),
+        ends_at=_optional_time(row, "end_date"),
+        template_hash=_text(row, "template_hash_id"),
+    )
+
+
+def parse_template(row: Row) -> Template:
+    """A template; Vast gives `extra_filters` as an object or as its JSON text.
+
+    Raises:
+        RowError: no id or hash, or filters that are none.
+    """
+    image, tag = _text(row, "image"), _text(row, "tag")
+    return Template(
+        template_id=_integer(row, "id"),
+        hash_id=_required_text(row, "hash_id"),
+        name=_text(row, "name"),
+        image=f"{image}:{tag}" if tag and ":" not in image.rpartition("/")[2] else image,
+        env=_text(row, "env"),
+        onstart=_text(row, "onstart"),
+        extra_filters=_filters(row.get("extra_filters")),
+        disk_gb=_number(row, "recommended_disk_space"),
+    )
+
+
+def dict_rows(value: object) -> list[Row]:
+    """The rows of a list answer.
+
+    Raises:
+        RowError: this is not a list of objects.
+    """
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise RowError("not a list of objects")
+    return value
+
+
+def _filters(value: object) -> dict[str, Mapping[str, object]]:
+    try:
+        filters = json.loads(value) if isinstance(value, str) and value.strip() else value
+    except ValueError as error:
+        raise RowError("extra_filters: not JSON") from error
+    if filters is None or filters == "":
+        return {}
+    if not isinstance(filters, dict) or not all(isinstance(v, dict) for v in filters.values()):
+        raise RowError("extra_filters: not an object of conditions")
+    return filters
+
+
+def _ports(value: object) -> dict[str, int]:
+    if not isinstance(value, dict):
+        return {}
+    found = {name: _host_port(entries) for name, entries in value.items()}
+    return {str(name): port for name, port in found.items() if port is not None}
+
+
+def _host_port(entries: object) -> int | None:
+    for entry in entries if isinstance(entries, Iterable) else ():
+        text = str(entry.get("HostPort", "")) if isinstance(entry, dict) else ""
+        if text.isdecimal() and 0 < int(text) < 65_536:
+            return int(text)
+    return None
+
+
+def _text(row: Row, name: str) -> str:
+    value = row.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _required_text(row: Row, name: str) -> str:
+    text = _text(row, name).strip()
+    if not text:
+        raise RowError(f"{name}: missing")
+    return text
+
+
+def _number(row: Row, name: str, default: float = 0.0) -> float:
+    """A finite number, or the default: Vast leaves out, nulls or mangles fields at times."""
+    value = row.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return default
+    return float(value)
+
+
+def _price(row: Row, name: str) -> float:
+    price = _number(row, name, -1.0)
+    if price < 0:
+        raise RowError(f"{name}: {row.get(name)!r} is not a price")
+    return price
+
+
+def _integer(row: Row, name: str, default: int | None = None) -> int:
+    value = row.get(name)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if default is None:
+        raise RowError(f"{name}: {value!r} is not a whole number")
+    return default
+
+
+def _optional_time(row: Row, name: str) -> float | None:
+    at = _number(row, name)
+    return at if at > 0 else None

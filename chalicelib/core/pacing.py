@@ -1,0 +1,102 @@
+"""Pacing of marketplace calls: minimum intervals per verb, as values that the ledger persists.
+
+Vast limits each verb by a minimum interval per identity and sends no Retry-After (protocol.md
+F.5), so every function of the account must know when a verb may be called again. Verbs that Vast
+counts together share one key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+CREATE_PENALTY_S = 12.0
+"""How long a create that came too early blocks the next one (protocol.md F.5)."""
+
+MARGIN_S = 0.1
+"""Added to every interval: a call may arrive earlier after the last one than it was sent."""
+
+SECONDS_PER_DAY = 86_400.0
+
+
+class Verb(StrEnum):
+    """What may be asked of the marketplace."""
+
+    DESTROY = "destroy"
+    STOP = "stop"
+    LIST = "list"
+    SHOW = "show"
+    START = "start"
+    REBOOT = "reboot"
+    CREATE = "create"
+    SEARCH = "search"
+    TEMPLATE = "template"
+    CREDIT = "credit"
+    LOGS = "logs"
+
+
+MIN_INTERVAL_S: Mapping[Verb, float] = {
+    Verb.DESTROY: 3.0,
+    Verb.STOP: 1.0,
+    Verb.LIST: 1.0,
+    Verb.SHOW: 2.0,
+    Verb.START: 1.0,
+    Verb.REBOOT: 1.0,
+    Verb.CREATE: 4.5,
+    Verb.SEARCH: 6.0,
+    Verb.TEMPLATE: 1.0,
+    Verb.CREDIT: 1.0,
+    Verb.LOGS: 1.0,
+}
+"""Seconds between calls of a verb (protocol.md F.5); what is not documented there counts as 1 s."""
+
+_SHARED_KEYS = {Verb.START: "state", Verb.STOP: "state"}
+_SAVING_ORDER = {verb: place for place, verb in enumerate(Verb)}
+
+
+def pacing_key(verb: Verb) -> str:
+    """The name under which calls of this verb are counted; Vast counts starts and stops as one."""
+    return _SHARED_KEYS.get(verb, verb.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """When each key may be called again, in epoch seconds; a missing key may be called now."""
+
+    next_call_at: Mapping[str, float] = field(default_factory=dict)
+
+    def wait_s(self, verb: Verb, now: float) -> float:
+        """Seconds until the verb may be called; 0 = now."""
+        return max(0.0, self.next_call_at.get(pacing_key(verb), now) - now)
+
+    def called(self, verb: Verb, now: float) -> Pacing:
+        """After a call that was sent now."""
+        return self._not_before(verb, now + MIN_INTERVAL_S[verb] + MARGIN_S)
+
+    def limited(self, verb: Verb, now: float, retry_after_s: float) -> Pacing:
+        """After a 429: not again before `retry_after_s` and the verb's penalty have passed."""
+        penalty_s = CREATE_PENALTY_S if verb is Verb.CREATE else MIN_INTERVAL_S[verb]
+        return self._not_before(verb, now + max(retry_after_s, penalty_s) + MARGIN_S)
+
+    def pruned(self, now: float) -> Pacing:
+        """Without the moments that have passed, so that what is stored stays small."""
+        return Pacing({key: at for key, at in self.next_call_at.items() if at > now})
+
+    def _not_before(self, verb: Verb, at: float) -> Pacing:
+        key = pacing_key(verb)
+        later = max(at, self.next_call_at.get(key, at))
+        return Pacing({**self.next_call_at, key: later})
+
+
+def in_saving_order(items: Iterable[Item], verb_of: Callable[[Item], Verb]) -> list[Item]:
+    """The items with money-saving verbs (destroy, stop) first; equals keep their order."""
+    return sorted(items, key=lambda item: _SAVING_ORDER[verb_of(item)])
+
+
+def seconds_to_utc_midnight(now: float) -> float:
+    """How long the daily search quota stays used up (protocol.md F.5)."""
+    return SECONDS_PER_DAY - now % SECONDS_PER_DAY

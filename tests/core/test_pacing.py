@@ -1,0 +1,86 @@
+"""Pacing: no schedule of calls that honours it ever violates Vast's minimum intervals."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.core.pacing import (
+    CREATE_PENALTY_S,
+    MIN_INTERVAL_S,
+    Pacing,
+    Verb,
+    in_saving_order,
+    pacing_key,
+    seconds_to_utc_midnight,
+)
+
+VERBS = st.sampled_from(list(Verb))
+
+
+def test_a_verb_never_called_may_be_called_now() -> None:
+    assert all(Pacing().wait_s(verb, 1e9) == 0 for verb in Verb)
+
+
+@given(st.lists(st.tuples(VERBS, st.floats(0, 20)), max_size=60))
+def test_calls_that_wait_as_told_keep_every_interval(wishes: list[tuple[Verb, float]]) -> None:
+    """Whatever the mix of verbs and idle times, two calls under one key keep Vast's distance."""
+    pacing, now = Pacing(), 1e9
+    last: dict[str, float] = {}
+    for verb, idle_s in wishes:
+        now += idle_s + pacing.wait_s(verb, now + idle_s)
+        key = pacing_key(verb)
+        if key in last:
+            assert now - last[key] >= MIN_INTERVAL_S[verb]
+        last[key] = now
+        pacing = pacing.called(verb, now)
+
+
+@given(VERBS, st.floats(0, 1e5), VERBS)
+def test_a_limit_delays_its_key_at_least_as_long_as_told_and_no_other(
+    verb: Verb, retry_after_s: float, other: Verb
+) -> None:
+    pacing = Pacing().limited(verb, 1e9, retry_after_s)
+    assert pacing.wait_s(verb, 1e9) >= retry_after_s
+    if pacing_key(other) != pacing_key(verb):
+        assert pacing.wait_s(other, 1e9) == 0
+
+
+def test_a_call_never_shortens_a_limit() -> None:
+    pacing = Pacing().limited(Verb.SEARCH, 100.0, 1_000.0)
+    assert pacing.called(Verb.SEARCH, 101.0).wait_s(Verb.SEARCH, 101.0) >= 999.0
+
+
+def test_a_limited_create_waits_for_the_penalty() -> None:
+    assert Pacing().limited(Verb.CREATE, 0.0, 1.0).wait_s(Verb.CREATE, 0.0) >= CREATE_PENALTY_S
+
+
+def test_starts_and_stops_are_counted_together() -> None:
+    assert Pacing().called(Verb.START, 0.0).wait_s(Verb.STOP, 0.5) > 0
+
+
+@given(st.dictionaries(st.sampled_from(["create", "state", "x"]), st.floats(0, 100)), VERBS)
+def test_pruning_changes_no_wait(next_call_at: dict[str, float], verb: Verb) -> None:
+    pacing = Pacing(next_call_at)
+    assert pacing.pruned(50.0).wait_s(verb, 50.0) == pacing.wait_s(verb, 50.0)
+
+
+@given(st.lists(VERBS))
+def test_money_is_saved_first_and_spent_last(verbs: list[Verb]) -> None:
+    """Destroys come before everything, creates after everything that is no search; stable."""
+    ordered = in_saving_order(enumerate(verbs), lambda item: item[1])
+    assert sorted(ordered) == list(enumerate(verbs))
+    ranks = [list(Verb).index(verb) for _, verb in ordered]
+    assert ranks == sorted(ranks)
+    for (i, a), (j, b) in itertools.pairwise(ordered):
+        assert a is not b or i < j
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"), [(0.0, 86_400.0), (86_399.0, 1.0), (90_000.0, 82_800.0)]
+)
+def test_the_search_quota_returns_at_utc_midnight(now: float, expected: float) -> None:
+    assert seconds_to_utc_midnight(now) == expected
