@@ -1,0 +1,74 @@
+"""`make undeploy STAGE=…`: take Ballast out of the account; refuses while instances may still bill.
+
+Tables, the KMS key and the secret are retained (`--delete-data` removes the tables too): they are
+what a mistake could not bring back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import boto3
+from botocore.exceptions import ClientError
+
+from chalicelib import wiring
+from chalicelib.adapters.tables import TABLES
+from infra.deploy import Aws, DeployError, run_chalice
+from infra.stacks import Say, delete_stack
+
+
+def living_instances(stage: str) -> list[int]:
+    """Instances that stand in our tables, whatever their state: all of them may still bill."""
+    os.environ.setdefault("BALLAST_STAGE", stage)
+    ports = wiring.api_ports()
+    return [
+        worker.instance_id
+        for group in ports.groups.list_groups()
+        for worker in ports.workers.list(group.endpoint_id)
+    ]
+
+
+def undeploy(stage: str, aws: Aws, say: Say, *, delete_data: bool = False) -> None:
+    """Delete operations, edge, functions and, if asked, the data.
+
+    Raises:
+        DeployError: instances are still in the tables.
+    """
+    living = living_instances(stage)
+    if living:
+        raise DeployError(
+            f"{len(living)} instances may still bill ({', '.join(map(str, living[:10]))}…); "
+            "run `ballast panic` or `ballast delete endpoint NAME --wait` first"
+        )
+    cloudformation = aws.client("cloudformation")
+    for name in ("ops", "edge"):
+        delete_stack(cloudformation, f"ballast-{stage}-{name}", say)
+    run_chalice("delete", stage, say)
+    if not delete_data:
+        say("kept: tables, KMS key, secret and log groups (stack core); --delete-data removes them")
+        return
+    dynamodb = aws.client("dynamodb")
+    for table in TABLES:
+        name = table.full_name(f"ballast-{stage}")
+        say(f"deleting table {name}")
+        dynamodb.update_table(TableName=name, DeletionProtectionEnabled=False)
+        dynamodb.delete_table(TableName=name)
+    delete_stack(cloudformation, f"ballast-{stage}-core", say)
+
+
+def main() -> None:
+    """Undeploy one stage."""
+    parser = argparse.ArgumentParser(prog="python -m infra.undeploy", description=__doc__)
+    parser.add_argument("--stage", default="dev")
+    parser.add_argument("--delete-data", action="store_true", help="tables and keys too, for good")
+    given = parser.parse_args()
+    try:
+        undeploy(given.stage, Aws(boto3.Session()), print, delete_data=given.delete_data)
+    except (DeployError, ClientError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
