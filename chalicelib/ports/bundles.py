@@ -8,6 +8,7 @@ from chalicelib.ports.group_repository import GroupRepository
 from chalicelib.ports.key_repository import KeyRepository
 from chalicelib.ports.ledger import Ledger
 from chalicelib.ports.marketplace import Marketplace
+from chalicelib.ports.notifier import Notifier
 from chalicelib.ports.randomness import Randomness
 from chalicelib.ports.routing_view import RoutingViewRepository, WaitingRepository
 from chalicelib.ports.scaler_poke import ScalerPoke
@@ -45,3 +46,4 @@ class ScalerPorts(ApiPorts):
     """For the scaler, the only one with the Vast key."""
 
     marketplace: Marketplace
+    notifiers: tuple[Notifier, ...] = ()  # none is fine: notices then stay in the event log
