@@ -10,6 +10,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chalicelib.core.intents import RentIntent
 
 SCHEMA_VERSION = 1
 """Of everything the scaler writes; code that is older than the account item stands down."""
@@ -88,6 +91,14 @@ class Ask:
     once_microusd: int = 0
 
 
+class GuardRefusedError(Exception):
+    """The money guard refuses; `cap` names the cap that is reached."""
+
+    def __init__(self, cap: str) -> None:
+        super().__init__(f"cap reached: {cap}")
+        self.cap = cap
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundBooking:
     """What a round found: commitments computed anew, and the spend since the last booking.
@@ -99,8 +110,18 @@ class RoundBooking:
     spent_by_group: Mapping[int, int]
     idle_microusd: int = 0
     committed_by_group: Mapping[int, int] | None = None
-    storage_by_group: Mapping[int, int] | None = None
-    workers_by_group: Mapping[int, int] | None = None
+    storage_by_group: Mapping[int, int] = field(default_factory=dict)
+    workers_by_group: Mapping[int, int] = field(default_factory=dict)
+
+
+def ask_of(intent: RentIntent) -> Ask:
+    """What an intent reserves, and releases when it becomes void."""
+    return Ask(
+        endpoint_id=intent.endpoint_id,
+        microusd_per_hour=intent.reserved_microusd_per_hour,
+        n_workers=1,
+        once_microusd=intent.reserved_once_microusd,
+    )
 
 
 def to_micro(usd: float) -> int:
@@ -240,8 +261,15 @@ def must_wind_down(account: Account, endpoint_id: int, caps: GroupCaps, now: flo
     return ""
 
 
-def with_reservation(account: Account, ask: Ask, now: float) -> Account:
-    """The account after an ask that was not refused."""
+def with_reservation(account: Account, ask: Ask, caps: GroupCaps, now: float) -> Account:
+    """The account after an ask, if every cap holds.
+
+    Raises:
+        GuardRefusedError: with the cap that would be exceeded.
+    """
+    problem = refusal(account, ask, caps, now)
+    if problem:
+        raise GuardRefusedError(problem)
     account = roll_over(account, now)
     return replace(
         account,
@@ -298,9 +326,32 @@ def with_booking(account: Account, booking: RoundBooking) -> Account:
     return replace(
         account,
         committed_by_group=dict(booking.committed_by_group),
-        storage_by_group=dict(booking.storage_by_group or {}),
-        workers_by_group=dict(booking.workers_by_group or {}),
+        storage_by_group=dict(booking.storage_by_group),
+        workers_by_group=dict(booking.workers_by_group),
     )
+
+
+def with_caps(account: Account, caps: Mapping[str, int]) -> Account:
+    """The account under other caps, by field name.
+
+    Raises:
+        ValueError: for a name that is no cap, or a negative amount.
+    """
+    for name, amount in caps.items():
+        if name not in _CAP_NAMES:
+            raise ValueError(f"{name}: no such cap; allowed: {', '.join(_CAP_NAMES)}")
+        if amount < 0:
+            raise ValueError(f"{name}: {amount!r} is negative")
+    changes: dict[str, Any] = dict(caps)
+    return replace(account, **changes)
+
+
+_CAP_NAMES = (
+    "caps_microusd_per_hour",
+    "caps_microusd_per_day",
+    "caps_microusd_per_month",
+    "caps_idle_microusd_per_day",
+)
 
 
 def with_lease(account: Account, owner: str, now: float, duration_s: float) -> Account | None:

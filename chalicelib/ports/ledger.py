@@ -11,20 +11,13 @@ from typing import Protocol
 
 from chalicelib.core.budget import Account as Account
 from chalicelib.core.budget import GroupCaps, RoundBooking
+from chalicelib.core.budget import GuardRefusedError as GuardRefusedError
 from chalicelib.core.intents import IntentState as IntentState
 from chalicelib.core.intents import RentIntent as RentIntent
 
 
 class FencedError(Exception):
     """Another writer holds a newer lease: stop at once, write nothing more."""
-
-
-class GuardRefusedError(Exception):
-    """The money guard refuses; `cap` names the cap that is reached."""
-
-    def __init__(self, cap: str) -> None:
-        super().__init__(f"cap reached: {cap}")
-        self.cap = cap
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,305 @@
+"""The ledger in DynamoDB: compare-and-set on the account item, with the rules of `core/budget.py`.
+
+Every change reads the item, computes the next one, and writes it if its version is still the one
+that was read; so caps, fence and flags are checked by the very write that commits money.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.adapters.ledger_items import (
+    account_from_item,
+    account_to_item,
+    intent_from_item,
+    intent_to_item,
+)
+from chalicelib.adapters.tables import LEDGER
+from chalicelib.core.budget import (
+    Account,
+    Ask,
+    GroupCaps,
+    RoundBooking,
+    ask_of,
+    with_booking,
+    with_caps,
+    with_lease,
+    with_release,
+    with_reservation,
+)
+from chalicelib.ports.errors import StorageUnavailableError
+from chalicelib.ports.ledger import (
+    FencedError,
+    IntentState,
+    Lease,
+    RentIntent,
+)
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+_ACCOUNT_KEY = "main"  # one Vast account per deployment
+_MAX_ATTEMPTS = 8  # of compare-and-set; only the owner's flags and caps ever compete
+_CHUNK_BYTES = 350_000  # DynamoDB refuses items above 400 KB
+
+Item = dict[str, Any]
+
+
+class DynamoLedger:
+    """The ledger port on the table PREFIX-ledger."""
+
+    def __init__(self, client: DynamoDBClient, prefix: str) -> None:
+        self._client = client
+        self._table = LEDGER.full_name(prefix)
+
+    def account(self) -> Account:
+        """The account item; a fresh one with default caps if there is none."""
+        item = self._get("account")
+        return account_from_item(item) if item else Account()
+
+    def take_lease(self, owner: str, now: float, duration_s: float) -> Lease | None:
+        """A new fencing token; None while another holds the lease, or wrote a newer schema."""
+        account = self.account()
+        while True:
+            wanted = with_lease(account, owner, now, duration_s)
+            if wanted is None:
+                return None
+            stored = self._put_account(account, wanted)
+            if stored is None:
+                wanted = replace(wanted, version=account.version + 1)
+                return Lease(fence=wanted.fence, account=wanted)
+            account = stored
+
+    def renew_lease(self, fence: int, now: float, duration_s: float) -> Account:
+        """Hold on; gives the account as it is now."""
+        return self._change(fence, lambda old: replace(old, lease_until=now + duration_s))
+
+    def release_lease(self, fence: int) -> None:
+        """Let go; nothing if another holds it already."""
+        try:
+            self._change(fence, lambda old: replace(old, lease_until=0.0, lease_owner=""))
+        except FencedError:
+            return
+
+    def set_flags(self, *, is_frozen: bool | None = None, is_panicking: bool | None = None) -> None:
+        """Owner's brakes: need no lease."""
+        self._change(
+            None,
+            lambda old: replace(
+                old,
+                is_frozen=old.is_frozen if is_frozen is None else is_frozen,
+                is_panicking=old.is_panicking if is_panicking is None else is_panicking,
+            ),
+        )
+
+    def set_caps(self, caps: Mapping[str, int]) -> None:
+        """Owner's caps, by field name of Account."""
+        self._change(None, lambda old: with_caps(old, caps))
+
+    def reserve(self, fence: int, intent: RentIntent, caps: GroupCaps, now: float) -> None:
+        """One transaction: the intent is written and its worst case committed, if all caps hold."""
+        ask = ask_of(intent)
+        self._change(
+            fence, lambda old: with_reservation(old, ask, caps, now), intent=intent, is_new=True
+        )
+
+    def reserve_start(
+        self, fence: int, endpoint_id: int, microusd_per_hour: int, caps: GroupCaps, now: float
+    ) -> None:
+        """Commit what starting a stopped worker adds, if all caps hold."""
+        ask = Ask(endpoint_id=endpoint_id, microusd_per_hour=microusd_per_hour, n_workers=0)
+        self._change(fence, lambda old: with_reservation(old, ask, caps, now))
+
+    def put_intent(self, fence: int, intent: RentIntent) -> None:
+        """Change an intent; one that becomes VOID releases what it reserved, once."""
+        item = self._get(f"intent#{intent.token}")
+        was_open = item is not None and intent_from_item(item).is_open
+        releases = was_open and intent.state is IntentState.VOID
+        self._change(
+            fence,
+            lambda old: with_release(old, ask_of(intent)) if releases else old,
+            intent=intent,
+        )
+
+    def intents(self) -> Sequence[RentIntent]:
+        """All open ones, and those settled lately (they expire)."""
+        return [intent_from_item(item) for item in self._query("intent#")]
+
+    def settle_round(
+        self, fence: int, booking: RoundBooking, next_call_at: Mapping[str, float] | None = None
+    ) -> Account:
+        """One write for a round's books and the marketplace's pacing; gives the new account."""
+
+        def booked(old: Account) -> Account:
+            new = with_booking(old, booking)
+            return new if next_call_at is None else replace(new, next_call_at=dict(next_call_at))
+
+        return self._change(fence, booked)
+
+    def read_blob(self, name: str) -> bytes | None:
+        """A stored value by name."""
+        chunks = self._query(f"blob#{name}#")
+        if not chunks:
+            return None
+        n_chunks = int(chunks[0]["n"]["N"])  # a longer, older value may have left more
+        return zlib.decompress(b"".join(bytes(chunk["data"]["B"]) for chunk in chunks[:n_chunks]))
+
+    def write_blob(self, fence: int, name: str, blob: bytes) -> None:
+        """Store a value under a name: all chunks in one transaction, which checks the fence."""
+        packed = zlib.compress(blob)
+        chunks = [packed[i : i + _CHUNK_BYTES] for i in range(0, len(packed), _CHUNK_BYTES)]
+        puts = [
+            {
+                "Put": {
+                    "TableName": self._table,
+                    "Item": {
+                        **_key(f"blob#{name}#{index:03d}"),
+                        "data": {"B": chunk},
+                        "n": {"N": str(len(chunks))},
+                    },
+                }
+            }
+            for index, chunk in enumerate(chunks)
+        ]
+        check = {
+            "ConditionCheck": {
+                "TableName": self._table,
+                "Key": _key("account"),
+                "ConditionExpression": "fence = :fence",
+                "ExpressionAttributeValues": {":fence": {"N": str(fence)}},
+            }
+        }
+        if not self._transact([check, *puts]):
+            raise FencedError(f"fence {fence} is no longer valid")
+
+    # ------------------------------------------------------------------------------- storage
+
+    def _change(
+        self,
+        fence: int | None,
+        next_account: Callable[[Account], Account],
+        *,
+        intent: RentIntent | None = None,
+        is_new: bool = False,
+    ) -> Account:
+        """Compare-and-set of the account, together with an intent if one is given."""
+        account = self.account()
+        for _ in range(_MAX_ATTEMPTS):
+            if fence is not None and account.fence != fence:
+                raise FencedError(f"fence {fence} is behind {account.fence}")
+            wanted = next_account(account)
+            if intent is None:
+                stored = self._put_account(account, wanted)
+            else:
+                stored = self._put_account_and_intent(account, wanted, intent, is_new=is_new)
+            if stored is None:
+                return replace(wanted, version=account.version + 1)
+            account = stored
+        raise StorageUnavailableError("the account item changes too fast")
+
+    def _put_account(self, old: Account, new: Account) -> Account | None:
+        """None when written, else the account as somebody else left it."""
+        put = self._account_put(old, new)
+        try:
+            self._client.put_item(**put, ReturnValuesOnConditionCheckFailure="ALL_OLD")
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise _unavailable(error) from error
+            # botocore repeats a write whose answer was lost: then the item is already ours.
+            stored = self.account()
+            return None if stored == replace(new, version=old.version + 1) else stored
+        except BotoCoreError as error:
+            raise _unavailable(error) from error
+        return None
+
+    def _put_account_and_intent(
+        self, old: Account, new: Account, intent: RentIntent, *, is_new: bool
+    ) -> Account | None:
+        put_intent: Item = {
+            "TableName": self._table,
+            "Item": {**_key(f"intent#{intent.token}"), **intent_to_item(intent)},
+        }
+        if is_new:
+            put_intent["ConditionExpression"] = "attribute_not_exists(#item)"
+            put_intent["ExpressionAttributeNames"] = {"#item": "item"}
+        if self._transact([{"Put": self._account_put(old, new)}, {"Put": put_intent}]):
+            return None
+        return self.account()
+
+    def _transact(self, items: Sequence[Any]) -> bool:
+        """Whether the conditions held. The token makes a repeat after a lost answer harmless."""
+        text = json.dumps(items, default=repr, sort_keys=True).encode()
+        try:
+            self._client.transact_write_items(
+                TransactItems=items, ClientRequestToken=blake2b(text, digest_size=16).hexdigest()
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "TransactionCanceledException":
+                raise _unavailable(error) from error
+            return False
+        except BotoCoreError as error:
+            raise _unavailable(error) from error
+        return True
+
+    def _account_put(self, old: Account, new: Account) -> Any:
+        item = {**_key("account"), **account_to_item(replace(new, version=old.version + 1))}
+        return {
+            "TableName": self._table,
+            "Item": item,
+            "ConditionExpression": "#version = :old"
+            if old.version
+            else "attribute_not_exists(#version)",
+            "ExpressionAttributeNames": {"#version": "version"},
+            **(
+                {"ExpressionAttributeValues": {":old": {"N": str(old.version)}}}
+                if old.version
+                else {}
+            ),
+        }
+
+    def _get(self, item: str) -> Item | None:
+        try:
+            answer = self._client.get_item(
+                TableName=self._table, Key=_key(item), ConsistentRead=True
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise _unavailable(error) from error
+        return answer.get("Item")
+
+    def _query(self, prefix: str) -> list[Item]:
+        items: list[Item] = []
+        start: Item = {}
+        while True:
+            try:
+                page = self._client.query(
+                    TableName=self._table,
+                    ConsistentRead=True,
+                    KeyConditionExpression="account = :account AND begins_with(#item, :prefix)",
+                    ExpressionAttributeNames={"#item": "item"},
+                    ExpressionAttributeValues={
+                        ":account": {"S": _ACCOUNT_KEY},
+                        ":prefix": {"S": prefix},
+                    },
+                    **start,
+                )
+            except (ClientError, BotoCoreError) as error:
+                raise _unavailable(error) from error
+            items += page["Items"]
+            if "LastEvaluatedKey" not in page:
+                return items
+            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+
+def _key(item: str) -> Item:
+    return {"account": {"S": _ACCOUNT_KEY}, "item": {"S": item}}
+
+
+def _unavailable(error: Exception) -> StorageUnavailableError:
+    return StorageUnavailableError(f"ledger: {error}")
