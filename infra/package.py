@@ -18,6 +18,12 @@ KEPT_SERVICES = frozenset(
 )
 """What the functions call, and what botocore's credential chain loads."""
 
+UNUSED_PACKAGES = frozenset(
+    "blessed click editor inquirer jinxed pip pycparser readchar runs setuptools pkg_resources "
+    "_distutils_hack wcwidth wheel xmod yaml _yaml".split()
+)
+"""What only Chalice's command line needs."""
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNCHECKED_HASH = (1).to_bytes(4, "little")  # PEP 552: hash-based, never checked
 
@@ -25,6 +31,8 @@ _UNCHECKED_HASH = (1).to_bytes(4, "little")  # PEP 552: hash-based, never checke
 def is_wanted(name: str) -> bool:
     """Whether a file of the package is needed at run time."""
     parts = Path(name).parts
+    if parts[0] in UNUSED_PACKAGES:
+        return False
     if parts[:2] == ("botocore", "data") and len(parts) > 3:
         return parts[2] in KEPT_SERVICES
     if parts[:2] == ("boto3", "data") or parts[:2] == ("boto3", "examples"):
