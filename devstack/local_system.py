@@ -1,0 +1,156 @@
+"""The whole of Ballast on this machine: AWS, marketplace, functions, scaler, each a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from devstack.children import ChildError, Children, listen, url_of
+from devstack.environment import base_environment, refuse_real_credentials
+
+GATEWAY_THREADS = 8
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What a caller may choose."""
+
+    port: int = 0  # 0: any free one
+    market_file: Path | None = None
+    time_scale: float = 20.0  # of the market's delays and bills; requests take real time
+    seed: int = 1
+    n_gateways: int = 1  # gateway processes, each with GATEWAY_THREADS threads
+    round_interval_s: float = 2.0
+    state_directory: Path | None = None  # None: a temporary one, removed at the end
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalSystem:
+    """A running system."""
+
+    url: str
+    account_key: str
+    market_url: str
+    state_directory: Path
+    environment: Mapping[str, str]  # of the functions: for programs that speak to the local AWS
+    children: Children
+
+    def check(self) -> None:
+        """Make sure that every part still runs.
+
+        Raises:
+            ChildError: one ended by itself.
+        """
+        self.children.check()
+
+
+@contextmanager
+def local_system(options: Options, say: Say) -> Iterator[LocalSystem]:
+    """Run the system while the block runs; at its end no process is left.
+
+    Raises:
+        RealCredentialsError: the environment holds real credentials.
+        ChildError: a part did not start.
+    """
+    refuse_real_credentials(os.environ)
+    directory = options.state_directory or Path(tempfile.mkdtemp(prefix="ballast-"))
+    children = Children(directory / "logs")
+    try:
+        yield _start(options, directory, children, say)
+    finally:
+        children.stop()
+        if options.state_directory is None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _start(options: Options, directory: Path, children: Children, say: Say) -> LocalSystem:
+    front, aws, scaler, market = listen(options.port), listen(), listen(), listen()
+    url, market_url = url_of(front), url_of(market)
+    if options.port and not url.endswith(f":{options.port}"):
+        say(f"port {options.port} is taken; using {url}")
+    environment = base_environment(
+        os.environ, aws_url=url_of(aws), lambda_url=url_of(scaler), market_url=market_url, url=url
+    ) | {"BALLAST_ROUND_INTERVAL_S": str(options.round_interval_s)}
+
+    say("starting a local AWS (moto, corrected): DynamoDB, KMS, Secrets Manager")
+    _gunicorn(children, "aws", "devstack.aws_server", aws.fileno(), environment, 1)
+    arguments = _market_arguments(options, directory, market.fileno())
+    children.start("market", arguments, environment, fd=market.fileno())
+    say("creating tables and keys as a deployment does")
+    account_key = _bootstrap(children, environment)
+    say(f"starting Ballast's functions at {url} and the scaler")
+    _gunicorn(
+        children, "gateway", "devstack.gateway", front.fileno(), environment, options.n_gateways
+    )
+    children.start(
+        "scaler",
+        ["-m", "devstack.scaler_process", "--fd", str(scaler.fileno())],
+        environment | {"BALLAST_ROLE": "scaler"},
+        fd=scaler.fileno(),
+    )
+    for listener in (front, aws, scaler, market):
+        listener.close()
+    return LocalSystem(
+        url=url,
+        account_key=account_key,
+        market_url=market_url,
+        state_directory=directory,
+        environment=environment,
+        children=children,
+    )
+
+
+def _gunicorn(
+    children: Children,
+    name: str,
+    module: str,
+    fd: int,
+    environment: Mapping[str, str],
+    n_processes: int,
+) -> None:
+    """Serve a module's `create_application()` on an inherited socket."""
+    arguments = [
+        *("-m", "gunicorn", f"{module}:create_application()"),
+        *("--bind", f"fd://{fd}"),
+        *("--workers", str(n_processes), "--threads", str(GATEWAY_THREADS)),
+        *("--worker-class", "gthread", "--timeout", "0", "--graceful-timeout", "2"),
+        *("--keep-alive", "75", "--no-control-socket", "--log-level", "warning"),
+    ]
+    children.start(name, arguments, environment, fd=fd)
+
+
+def _market_arguments(options: Options, directory: Path, fd: int) -> list[str]:
+    market = ["--market", str(options.market_file)] if options.market_file else []
+    return [
+        *("-m", "devstack.marketplace_server", "--fd", str(fd)),
+        *("--time-scale", str(options.time_scale), "--seed", str(options.seed)),
+        *("--state", str(directory / "instances"), *market),
+    ]
+
+
+def _bootstrap(children: Children, environment: Mapping[str, str]) -> str:
+    """Run `devstack.bootstrap` to its end; gives the first admin key.
+
+    Raises:
+        ChildError: it failed.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "devstack.bootstrap"],
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        children.check()
+        raise ChildError(f"the deployment's bootstrap failed:\n{done.stderr[-3000:]}")
+    return str(json.loads(done.stdout)["account_key"])
