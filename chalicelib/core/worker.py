@@ -61,7 +61,7 @@ class AfterDrain(StrEnum):
 class Worker:
     """One worker row. Loads in the group's unit, times in epoch seconds, money in US dollars.
 
-    `granted_load` and `reqnum` only grow. Fields under "last report" are normalised by
+    Fields under "written by routing" only grow. Those under "last report" are normalised by
     `core/reports.py`, whatever the worker's generation.
     """
 
@@ -94,6 +94,8 @@ class Worker:
     # written by routing
     reqnum: int = 0
     granted_load: float = 0.0
+    retry_load: float = 0.0  # cumulative; the part of granted_load that were repeats
+    n_late: int = 0  # cumulative; grants expected to start later than target_queue_time
     # last report
     reported_at: float = 0.0
     report_hash: str = ""
@@ -109,6 +111,7 @@ class Worker:
     finished_load: float = 0.0  # cumulative
     n_received: int = 0
     rejected_load: float = 0.0  # cumulative
+    unseen_load: float = 0.0  # granted, but not seen by the worker at its last report
     load_rate: float = 0.0  # arriving load per second, smoothed
     granted_marks: tuple[tuple[float, float], ...] = ()  # (time, granted_load), newest last
     disk_usage_gb: float = 0.0

@@ -1,0 +1,164 @@
+"""A worker's life: one table (state, event) -> state, and what raises the events.
+
+Events come from the worker's reports, from Vast's record of the instance, from silence, from
+clients and from our own actions (protocol.md D.7, plus draining, suspect and unreachable). A pair
+that is not in the table changes nothing. Readiness is latched: only a restart, an error, silence or
+one of our own actions ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from chalicelib.core.worker import Worker, WorkerState
+
+SUSPECT_AFTER_S = 20.0
+UNREACHABLE_AFTER_S = 60.0
+
+
+class WorkerEvent(StrEnum):
+    """What can happen to a worker."""
+
+    # reports
+    LOADED = "loaded"  # perf > 0 and no error
+    NOT_LOADED = "not_loaded"  # no perf yet and no error
+    RESTARTED = "restarted"  # a loaded worker's process began anew and is not loaded yet
+    FAILED = "failed"  # an error message
+    # Vast's record
+    MARKET_PENDING = "market_pending"
+    MARKET_RUNNING = "market_running"
+    MARKET_STOPPED = "market_stopped"
+    HOST_OFFLINE = "host_offline"
+    START_REFUSED = "start_refused"
+    # time and clients
+    SILENT = "silent"  # for SUSPECT_AFTER_S
+    LOST = "lost"  # silent for UNREACHABLE_AFTER_S
+    HEARD = "heard"  # any report
+    DOUBTED = "doubted"  # clients with two different keys failed on it
+    # our own actions
+    START = "start"
+    STOP = "stop"
+    DRAIN = "drain"
+    RECALL = "recall"
+    REBOOT = "reboot"
+    DESTROY = "destroy"
+
+
+_S, _E = WorkerState, WorkerEvent
+_BOOTING = (_S.LOADING, _S.MODEL_LOADING, _S.STARTING, _S.REBOOTING)
+_SERVING = (_S.READY, _S.SUSPECT, _S.UNREACHABLE, _S.DRAINING)
+_UP = (*_BOOTING, *_SERVING, _S.ERROR)
+_STAYS = (_S.STOPPED, _S.UNAVAILABLE)
+
+
+def _rows(
+    states: Iterable[WorkerState], event: WorkerEvent, target: WorkerState
+) -> dict[tuple[WorkerState, WorkerEvent], WorkerState]:
+    return {(state, event): target for state in states}
+
+
+_TABLE: dict[tuple[WorkerState, WorkerEvent], WorkerState] = {
+    # A loaded report makes ready whatever was on its way up, and clears doubt; it does not undo
+    # our own draining, stopping or destroying.
+    **_rows((_S.CREATING, *_BOOTING, _S.SUSPECT, _S.UNREACHABLE, _S.ERROR), _E.LOADED, _S.READY),
+    **_rows((_S.CREATING, _S.LOADING), _E.NOT_LOADED, _S.MODEL_LOADING),
+    **_rows((_S.REBOOTING, _S.UNREACHABLE, _S.ERROR), _E.NOT_LOADED, _S.STARTING),
+    **_rows((*_SERVING, _S.ERROR), _E.RESTARTED, _S.STARTING),
+    **_rows((_S.CREATING, *_BOOTING, *_SERVING), _E.FAILED, _S.ERROR),
+    (_S.CREATING, _E.MARKET_PENDING): _S.LOADING,
+    **_rows((_S.CREATING, _S.LOADING), _E.MARKET_RUNNING, _S.MODEL_LOADING),
+    # Somebody started it, or a start that was refused went through after all.
+    **_rows(_STAYS, _E.MARKET_RUNNING, _S.STARTING),
+    **_rows((_S.MODEL_LOADING, *_SERVING, _S.ERROR, _S.STOPPING), _E.MARKET_STOPPED, _S.STOPPED),
+    **_rows((*_BOOTING, *_SERVING, _S.STOPPED), _E.HOST_OFFLINE, _S.UNAVAILABLE),
+    **_rows((_S.STARTING, _S.STOPPED), _E.START_REFUSED, _S.UNAVAILABLE),
+    (_S.READY, _E.SILENT): _S.SUSPECT,
+    **_rows((_S.READY, _S.SUSPECT), _E.LOST, _S.UNREACHABLE),
+    (_S.READY, _E.DOUBTED): _S.SUSPECT,
+    (_S.SUSPECT, _E.HEARD): _S.READY,
+    **_rows(_STAYS, _E.START, _S.STARTING),
+    **_rows(_UP, _E.STOP, _S.STOPPING),
+    **_rows((_S.READY, _S.SUSPECT), _E.DRAIN, _S.DRAINING),
+    (_S.DRAINING, _E.RECALL): _S.READY,
+    **_rows(_UP, _E.REBOOT, _S.REBOOTING),
+    **_rows(tuple(WorkerState), _E.DESTROY, _S.DESTROYING),
+}
+
+
+def next_state(state: WorkerState, event: WorkerEvent, *, was_loaded: bool = False) -> WorkerState:
+    """The state after an event; `was_loaded`: whether the worker was ever ready.
+
+    A worker that was loaded before boots with its model on disk, so it is starting, not loading.
+    """
+    after = _TABLE.get((state, event), state)
+    if was_loaded and after != state and after in (_S.LOADING, _S.MODEL_LOADING):
+        return _S.STARTING
+    if not was_loaded and after is _S.STARTING and after != state and event is not _E.START:
+        return _S.MODEL_LOADING
+    return after
+
+
+def transition(
+    worker: Worker, event: WorkerEvent, now: float, *, error: str = ""
+) -> dict[str, object]:
+    """The changes to a worker's row that an event brings, for `WorkerRepository.update`."""
+    after = next_state(worker.state, event, was_loaded=worker.loaded_at > 0)
+    changes: dict[str, object] = {}
+    if after is not worker.state:
+        changes.update(_changes_on_entry(worker, after, now))
+    if event is _E.FAILED and worker.error != error:
+        changes["error"] = error
+    if event in (_E.LOADED, _E.RESTARTED, _E.START, _E.REBOOT) and worker.error:
+        changes["error"] = ""
+    if event is _E.START_REFUSED:
+        changes["n_start_refusals"] = worker.n_start_refusals + 1
+    if event is _E.LOADED and worker.n_start_refusals:
+        changes["n_start_refusals"] = 0
+    return changes
+
+
+def _changes_on_entry(worker: Worker, after: WorkerState, now: float) -> dict[str, object]:
+    changes: dict[str, object] = {"state": after, "state_since": now}
+    if after is _S.READY:
+        if worker.state in (*_BOOTING, _S.CREATING):
+            changes["started_at"] = now
+        if not worker.loaded_at:
+            changes["loaded_at"] = now
+    if worker.state is _S.DRAINING:
+        changes.update(after_drain=None, drain_by=None)
+    if after in (_S.STOPPED, _S.STARTING, _S.REBOOTING):
+        changes.update(working_load=0.0, n_working=0, unseen_load=0.0)
+    return changes
+
+
+def market_event(intended_status: str | None, actual_status: str | None) -> WorkerEvent | None:
+    """The event in Vast's `intended_status` and `actual_status`; None if they say nothing yet."""
+    if actual_status == "offline":
+        return _E.HOST_OFFLINE
+    if intended_status == "stopped":
+        return _E.MARKET_STOPPED if actual_status in ("exited", "stopped") else None
+    if actual_status == "running":
+        return _E.MARKET_RUNNING
+    return _E.MARKET_PENDING
+
+
+def silence_event(worker: Worker, now: float) -> WorkerEvent | None:
+    """Whether a worker that should report is silent or lost; counts from its last state change."""
+    if worker.state not in (_S.READY, _S.SUSPECT, _S.DRAINING):
+        return None
+    silent_s = now - max(worker.reported_at, worker.started_at)
+    if silent_s > UNREACHABLE_AFTER_S:
+        return _E.LOST
+    return _E.SILENT if silent_s > SUSPECT_AFTER_S else None
+
+
+def silent_workers(workers: Iterable[Worker], now: float) -> frozenset[int]:
+    """The silent among the workers that should report.
+
+    Empty if more than half of them (and at least two) are silent at once: that is our own trouble,
+    nobody is blamed.
+    """
+    live = [w for w in workers if w.state in (_S.READY, _S.SUSPECT, _S.DRAINING)]
+    silent = frozenset(w.instance_id for w in live if silence_event(w, now) is not None)
+    return frozenset() if len(silent) > max(1, len(live) / 2) else silent

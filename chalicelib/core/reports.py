@@ -1,0 +1,229 @@
+"""Reports: what one changes in a worker's row.
+
+Duplicates and old reports change nothing; deltas are added once, cumulative counters replace. A
+worker that sends a boot id and a sequence number (generation D) is accounted exactly; for the
+others a repeated body is a duplicate, and a count of received requests that goes back soon after
+the last report marks an old one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from chalicelib.core.autogroup import TicketGeneration
+from chalicelib.core.lifecycle import WorkerEvent, next_state, transition
+from chalicelib.core.load import UNSEEN_EXPIRES_S, add_mark, granted_until, granted_within
+from chalicelib.core.worker import Worker
+
+OLD_REPORTS_END_S = 30.0
+"""No report is delivered later than this: after it, counters that went back are a new process."""
+
+LEAK_REACH_S = 120.0
+"""Generation A never forgets some requests; what is older than this is not counted in flight."""
+
+RATE_SMOOTHING_S = 15.0
+SATURATED_S = 2.0
+"""With at least this much work queued a worker's throughput is its capacity."""
+
+
+class Report(Protocol):
+    """A report in neutral terms; `wire.reports.WorkerReport` is one."""
+
+    @property
+    def content_hash(self) -> str: ...
+    @property
+    def generation(self) -> str | None: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def perf(self) -> float | None: ...
+    @property
+    def n_working(self) -> int | None: ...
+    @property
+    def n_received(self) -> int | None: ...
+    @property
+    def working_load(self) -> float | None: ...
+    @property
+    def arrival_rate(self) -> float | None: ...
+    @property
+    def arrived_load(self) -> float | None: ...
+    @property
+    def served_load(self) -> float | None: ...
+    @property
+    def rejected_load(self) -> float | None: ...
+    @property
+    def received_total(self) -> float | None: ...
+    @property
+    def finished_total(self) -> float | None: ...
+    @property
+    def rejected_total(self) -> float | None: ...
+    @property
+    def boot_id(self) -> str: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def disk_usage_gb(self) -> float | None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportOutcome:
+    """What a report changes, for `WorkerRepository.update`; nothing if it is no news."""
+
+    is_news: bool
+    event: WorkerEvent | None = None
+    changes: dict[str, object] = field(default_factory=dict)
+
+
+def apply_report(worker: Worker, report: Report, now: float) -> ReportOutcome:
+    """What a report changes in a worker's row."""
+    if is_old(worker, report, now):
+        return ReportOutcome(is_news=False)
+    event = report_event(worker, report)
+    is_new_process = event is WorkerEvent.RESTARTED or bool(
+        report.boot_id and worker.boot_id and report.boot_id != worker.boot_id
+    )
+    changes: dict[str, object] = {
+        "reported_at": now,
+        "report_hash": report.content_hash,
+        "granted_marks": add_mark(worker.granted_marks, now, worker.granted_load),
+    }
+    changes.update(_identity(report))
+    if report.generation is not None:
+        changes.update(_counters(worker, report, now, is_new_process=is_new_process))
+    changes.update(transition(worker, event, now, error=report.error or ""))
+    return ReportOutcome(is_news=True, event=event, changes=changes)
+
+
+def is_old(worker: Worker, report: Report, now: float) -> bool:
+    """Whether this report, or a later one, was applied before."""
+    if report.content_hash == worker.report_hash:
+        # An idle worker of an older generation repeats itself word for word every 10 s; a
+        # duplicate delivery comes within seconds.
+        return report.seq > 0 or now - worker.reported_at < 5.0
+    soon = now - worker.reported_at < OLD_REPORTS_END_S
+    if report.boot_id:
+        # The sequence starts at the epoch milliseconds of the boot, so it orders boots too.
+        is_behind = report.seq <= worker.report_seq
+        return is_behind and (report.boot_id == worker.boot_id or soon)
+    if report.n_received is None or not report.perf:
+        return False
+    return report.n_received < worker.n_received and soon
+
+
+def report_event(worker: Worker, report: Report) -> WorkerEvent:
+    """What the report says about the worker's life: an error wins, then perf."""
+    if report.error:
+        return WorkerEvent.FAILED
+    if report.perf is None:
+        return WorkerEvent.HEARD
+    if report.perf > 0:
+        return WorkerEvent.LOADED
+    would_stay = next_state(worker.state, WorkerEvent.RESTARTED) is worker.state
+    return WorkerEvent.NOT_LOADED if would_stay else WorkerEvent.RESTARTED
+
+
+def _identity(report: Report) -> dict[str, object]:
+    changes: dict[str, object] = {}
+    if report.generation is not None:
+        changes["ticket"] = TicketGeneration(report.generation)
+        changes["version"] = report.version
+    if report.boot_id:
+        changes.update(boot_id=report.boot_id, report_seq=report.seq)
+    if report.perf:
+        changes["perf"] = report.perf
+    if report.disk_usage_gb is not None:
+        changes["disk_usage_gb"] = round(report.disk_usage_gb, 3)
+    return changes
+
+
+def _counters(
+    worker: Worker, report: Report, now: float, *, is_new_process: bool
+) -> dict[str, object]:
+    """The load figures after this report. A new process starts its counters at zero."""
+    elapsed_s = max(1.0, now - worker.reported_at)
+    n_received = report.n_received or 0
+    n_news = max(0, n_received - (0 if is_new_process else worker.n_received))
+    mean_cost = worker.granted_load / worker.reqnum if worker.reqnum else 0.0
+    granted = max(
+        0.0, worker.granted_load - granted_until(worker.granted_marks, worker.reported_at)
+    )
+    if report.received_total is None:
+        seen, received = n_news * mean_cost, worker.received_load + (report.arrived_load or 0.0)
+    else:
+        base = 0.0 if is_new_process else worker.received_load
+        received = report.received_total
+        seen = max(0.0, received - base)
+    unseen = min(
+        max(0.0, worker.unseen_load + granted - seen),
+        granted_within(worker, UNSEEN_EXPIRES_S, now),
+    )
+    served = _served(worker, report, is_new_process=is_new_process)
+    working = _working_load(worker, report, mean_cost, now)
+    return {
+        "n_received": n_received,
+        "n_working": report.n_working or 0,
+        "received_load": round(received, 6),
+        "finished_load": _finished(worker, report, served),
+        "rejected_load": _rejected(worker, report),
+        "unseen_load": round(unseen, 6),
+        "working_load": round(working, 6),
+        "load_rate": _smoothed_rate(worker, _arrival_rate(report, seen, elapsed_s), elapsed_s),
+        "observed_perf": _observed_perf(worker, working, served, elapsed_s),
+    }
+
+
+def _working_load(worker: Worker, report: Report, mean_cost: float, now: float) -> float:
+    if report.working_load is not None:
+        return report.working_load
+    # Generation A says only how many; those that it leaked are older than any real request.
+    return min((report.n_working or 0) * mean_cost, granted_within(worker, LEAK_REACH_S, now))
+
+
+def _served(worker: Worker, report: Report, *, is_new_process: bool) -> float | None:
+    if report.finished_total is None:
+        return report.served_load
+    return max(0.0, report.finished_total - (0.0 if is_new_process else worker.finished_load))
+
+
+def _finished(worker: Worker, report: Report, served: float | None) -> float:
+    if report.finished_total is not None:
+        return report.finished_total
+    return round(worker.finished_load + (served or 0.0), 6)
+
+
+def _rejected(worker: Worker, report: Report) -> float:
+    if report.rejected_total is not None:
+        return report.rejected_total
+    return round(worker.rejected_load + (report.rejected_load or 0.0), 6)
+
+
+def _arrival_rate(report: Report, seen_load: float, elapsed_s: float) -> float:
+    if report.arrival_rate is not None:
+        return report.arrival_rate
+    return (seen_load if report.arrived_load is None else report.arrived_load) / elapsed_s
+
+
+def _smoothed_rate(worker: Worker, rate: float, elapsed_s: float) -> float:
+    if not worker.reported_at:
+        return round(rate, 6)
+    weight = 1.0 - math.exp(-elapsed_s / RATE_SMOOTHING_S)
+    return round(worker.load_rate + weight * (rate - worker.load_rate), 6)
+
+
+def _observed_perf(
+    worker: Worker, working_after: float, served: float | None, elapsed_s: float
+) -> float:
+    """Throughput while at least `SATURATED_S` of work was queued all the time, smoothed."""
+    queued = min(worker.working_load, working_after)
+    is_saturated = worker.perf > 0 and queued / worker.perf >= SATURATED_S
+    if served is None or not is_saturated or not worker.reported_at:
+        return worker.observed_perf
+    rate = served / elapsed_s
+    if not worker.observed_perf:
+        return round(rate, 6)
+    weight = 1.0 - math.exp(-elapsed_s / RATE_SMOOTHING_S)
+    return round(worker.observed_perf + weight * (rate - worker.observed_perf), 6)

@@ -1,0 +1,256 @@
+"""Choosing the worker for a request: tier, weight, then the least expected finish.
+
+A `RoutingTable` is one router's knowledge of a group's ready workers: the routing view as read, its
+own grants since, and what refused reservations told it. A worker is known by `free_at`, when its
+work so far will be done, so a request of cost c given to it finishes at
+max(now, free_at) + c / perf. Workers are kept sorted by `free_at`, so that only the best of a large
+view are looked at.
+
+Autogroups of one tier share traffic in the exact proportion of their weights by a low-discrepancy
+sequence (golden-ratio steps); where all weights of a tier are equal the owner asked for no split,
+and the tier is one pool. What a tier cannot serve soon enough overflows into the next.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from chalicelib.core.request_index import worker_slot
+
+GOLDEN = 0.6180339887498949
+MAX_SCANNED = 48
+NEAR_S = 0.05
+NEAR_SHARE = 0.02
+"""Finishes within this of the best count as equal; among equals the better price decides."""
+
+SLACK_S = 1.0
+"""A reservation stands if others granted less than this much work since the view was built."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AutogroupFacts:
+    """What routing needs of an autogroup."""
+
+    autogroup_id: int
+    weight: float = 1.0
+    tier: int = 0
+    is_active: bool = True
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class RoutableWorker:
+    """A ready worker as one router knows it; changes with every grant.
+
+    `generation` "A" to "D"; `granted_load` as last known; `usd_per_load` is price per perf.
+    """
+
+    instance_id: int
+    autogroup_index: int
+    perf: float
+    usd_per_hour: float
+    free_at: float
+    granted_load: float
+    generation: str = "D"
+    boot_id: str = ""
+    key_id: str = ""
+    url: str = ""
+    sort_key: tuple[float, float, float, int] = (0.0, 0.0, 0.0, 0)
+
+    @property
+    def usd_per_load(self) -> float:
+        """Price per perf."""
+        return self.usd_per_hour / self.perf
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """The worker chosen, and what was expected: waiting and finishing, seconds from now."""
+
+    worker: RoutableWorker
+    wait_s: float
+    finish_s: float
+    bound: float  # the reservation stands only if granted_load is not above it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What a request asks of a worker.
+
+    `bound_s`: it must start within; `avoid_slot`: the worker that failed it; `dice` in [0, 1)
+    decides among equals; `autogroup_index`: where it was before, a repeat is not drawn anew.
+    """
+
+    cost: float
+    bound_s: float
+    dice: float
+    avoid_slot: int | None = None
+    autogroup_index: int | None = None
+
+
+@dataclass(slots=True)
+class _Pool:
+    """Workers that compete on expected finish alone, sorted by `free_at`."""
+
+    indexes: tuple[int, ...]
+    weight: float
+    workers: list[RoutableWorker] = field(default_factory=list)
+    max_perf: float = 0.0
+
+
+class RoutingTable:
+    """One router's knowledge of a group's ready workers."""
+
+    def __init__(
+        self,
+        autogroups: Sequence[AutogroupFacts],
+        workers: Sequence[RoutableWorker],
+        *,
+        phase: float = 0.0,
+    ) -> None:
+        """`phase` in [0, 1): where this router starts in the weights' sequence."""
+        self._position = phase
+        self._tiers = _make_tiers(autogroups)
+        self._pool_of = {i: pool for tier in self._tiers for pool in tier for i in pool.indexes}
+        self._by_slot: dict[int, RoutableWorker] = {}
+        for worker in workers:
+            pool = self._pool_of.get(worker.autogroup_index)
+            if pool is None or worker.perf <= 0:
+                continue
+            worker.sort_key = _sort_key(worker)
+            pool.workers.append(worker)
+            pool.max_perf = max(pool.max_perf, worker.perf)
+            self._by_slot[worker_slot(worker.instance_id)] = worker
+        for pool in self._pool_of.values():
+            pool.workers.sort(key=_key_of)
+
+    @property
+    def n_workers(self) -> int:
+        """How many workers can be chosen."""
+        return sum(len(pool.workers) for tier in self._tiers for pool in tier)
+
+    @property
+    def position(self) -> float:
+        """Where the weights' sequence stands; the next table's `phase`."""
+        return self._position
+
+    def find_slot(self, slot: int) -> RoutableWorker | None:
+        """The worker with a slot, if it is known."""
+        return self._by_slot.get(slot)
+
+    def choose(self, wish: Wish, now: float) -> Choice | None:
+        """The worker with the least expected finish that would start soon enough, if any.
+
+        Nothing changes until `granted` is called.
+        """
+        for tier in self._tiers:
+            for pool in self._in_order(tier, wish):
+                choice = _least_finish(pool, wish, now)
+                if choice is not None:
+                    return choice
+        return None
+
+    def granted(self, worker: RoutableWorker, cost: float, granted_load: float, now: float) -> None:
+        """Our reservation stood: `granted_load` is the row's, this grant included."""
+        self._add_load(worker, max(cost, granted_load - worker.granted_load), now)
+        worker.granted_load = granted_load
+        self._position = (self._position + GOLDEN) % 1.0
+
+    def correct(self, worker: RoutableWorker, granted_load: float, now: float) -> None:
+        """A reservation was refused: others granted up to `granted_load` meanwhile."""
+        self._add_load(worker, max(0.0, granted_load - worker.granted_load), now)
+        worker.granted_load = max(worker.granted_load, granted_load)
+
+    def drop(self, worker: RoutableWorker) -> None:
+        """The worker is not ready any more."""
+        pool = self._pool_of[worker.autogroup_index]
+        _remove(pool.workers, worker)
+        self._by_slot.pop(worker_slot(worker.instance_id), None)
+
+    def _add_load(self, worker: RoutableWorker, load: float, now: float) -> None:
+        workers = self._pool_of[worker.autogroup_index].workers
+        _remove(workers, worker)
+        worker.free_at = max(worker.free_at, now) + load / worker.perf
+        worker.sort_key = _sort_key(worker)
+        insort(workers, worker, key=_key_of)
+
+    def _in_order(self, tier: Sequence[_Pool], wish: Wish) -> Sequence[_Pool]:
+        """The tier's pools, the one whose turn it is first."""
+        if len(tier) == 1:
+            return tier
+        wished = (
+            self._pool_of.get(wish.autogroup_index) if wish.autogroup_index is not None else None
+        )
+        if wished is not None and wished in tier:
+            return [wished, *(p for p in tier if p is not wished)]
+        point = self._position * sum(pool.weight for pool in tier)
+        for i, pool in enumerate(tier):
+            if point < pool.weight:
+                return [*tier[i:], *tier[:i]]
+            point -= pool.weight
+        return tier
+
+
+def _make_tiers(autogroups: Sequence[AutogroupFacts]) -> list[list[_Pool]]:
+    tiers: list[list[_Pool]] = []
+    for tier in sorted({a.tier for a in autogroups}):
+        members = [
+            (i, a.weight)
+            for i, a in enumerate(autogroups)
+            if a.tier == tier and a.is_active and a.weight > 0
+        ]
+        if len({weight for _, weight in members}) == 1:
+            tiers.append([_Pool(tuple(i for i, _ in members), members[0][1])])
+        else:
+            tiers.append([_Pool((i,), weight) for i, weight in members])
+    return tiers
+
+
+def _least_finish(pool: _Pool, wish: Wish, now: float) -> Choice | None:
+    """The best of the first `MAX_SCANNED` workers; equals by price, then by the dice."""
+    if not pool.workers:
+        return None
+    best = float("inf")
+    least_s = wish.cost / pool.max_perf
+    seen: list[tuple[float, RoutableWorker]] = []
+    for worker in pool.workers[:MAX_SCANNED]:
+        wait_s = worker.free_at - now
+        if wait_s > wish.bound_s or max(0.0, wait_s) + least_s > best * (1 + NEAR_SHARE) + NEAR_S:
+            break
+        if wish.avoid_slot is not None and worker_slot(worker.instance_id) == wish.avoid_slot:
+            continue
+        finish_s = max(0.0, wait_s) + wish.cost / worker.perf
+        seen.append((finish_s, worker))
+        best = min(best, finish_s)
+    near = [(f, w) for f, w in seen if f <= best * (1 + NEAR_SHARE) + NEAR_S]
+    if not near:
+        return None
+    cheapest = min(w.usd_per_load for _, w in near) * (1 + NEAR_SHARE)
+    equals = [(f, w) for f, w in near if w.usd_per_load <= cheapest]
+    finish_s, worker = equals[int(wish.dice * len(equals))]
+    return Choice(
+        worker=worker,
+        wait_s=max(0.0, worker.free_at - now),
+        finish_s=finish_s,
+        bound=reservation_bound(worker),
+    )
+
+
+def reservation_bound(worker: RoutableWorker) -> float:
+    """The `granted_load` up to which a reservation on what we know may stand."""
+    return worker.granted_load + SLACK_S * worker.perf
+
+
+def _sort_key(worker: RoutableWorker) -> tuple[float, float, float, int]:
+    return (worker.free_at, -worker.perf, worker.usd_per_load, worker.instance_id)
+
+
+def _key_of(worker: RoutableWorker) -> tuple[float, float, float, int]:
+    return worker.sort_key
+
+
+def _remove(workers: list[RoutableWorker], worker: RoutableWorker) -> None:
+    at = bisect_left(workers, worker.sort_key, key=_key_of)
+    if at < len(workers) and workers[at] is worker:
+        del workers[at]

@@ -1,0 +1,224 @@
+"""Reports: what workers of every generation say on `/worker_status/` and `/delete_requests/`.
+
+The same field means different things in different generations (protocol.md C.1, C.2): this module
+is the only one that knows. Every field but the id is optional, since start scripts and generation-0
+workers send a few fields only. Numbers must be finite and within bounds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+MAX_NUMBER = 1e15
+MAX_ERROR_CHARS = 500
+_VERSION = re.compile(r"^(\d{1,4})\.(\d{1,4})\.(\d{1,4})$")
+_BOOT_ID = re.compile(r"^[0-9a-f]{16}$")
+
+
+class ReportError(ValueError):
+    """The message cannot be a worker's report; the text says what is wrong with it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerReport:
+    """One report in neutral terms; None = the report says nothing about it.
+
+    Loads are in the worker's own unit; `generation` is "A" to "D", None for partial reports.
+    """
+
+    worker_id: int
+    token: str
+    content_hash: str
+    generation: str | None = None
+    version: str = ""
+    error: str | None = None
+    perf: float | None = None
+    load_time_s: float | None = None
+    n_working: int | None = None
+    n_received: int | None = None  # cumulative since the process started
+    working_load: float | None = None  # in flight now (B, C, D)
+    arrival_rate: float | None = None  # load per second since the last report (A)
+    arrived_load: float | None = None  # since the last report (B, C)
+    served_load: float | None = None  # since the last report (B, C)
+    rejected_load: float | None = None  # since the last report (B, C)
+    received_total: float | None = None  # cumulative since boot (D)
+    finished_total: float | None = None
+    rejected_total: float | None = None
+    boot_id: str = ""
+    seq: int = 0
+    url: str = ""
+    disk_usage_gb: float | None = None
+
+    @staticmethod
+    def from_json(body: bytes) -> WorkerReport:
+        """The report in a request's body.
+
+        Raises:
+            ReportError: not a JSON object, no usable id, or a number out of bounds.
+        """
+        fields = _object(body)
+        generation = _generation(fields)
+        is_stock = generation in ("B", "C", "D")
+        is_delta = generation in ("B", "C")
+        return WorkerReport(
+            worker_id=_worker_id(fields, "id"),
+            token=_text(fields, "mtoken", 200),
+            content_hash=hashlib.sha256(body).hexdigest()[:16],
+            generation=generation,
+            version=_text(fields, "version", 32),
+            error=_error(fields),
+            perf=_number(fields, "max_perf"),
+            load_time_s=_number(fields, "loadtime"),
+            n_working=_count(fields, "num_requests_working"),
+            n_received=_count(fields, "num_requests_recieved"),
+            working_load=_number(fields, "cur_load") if is_stock else None,
+            arrival_rate=None if is_stock else _number(fields, "cur_load"),
+            arrived_load=_number(fields, "new_load") if is_delta else None,
+            served_load=_number(fields, "cur_perf") if is_delta else None,
+            rejected_load=_number(fields, "rej_load") if is_delta else None,
+            received_total=_number(fields, "received_load"),
+            finished_total=_number(fields, "finished_load"),
+            rejected_total=_number(fields, "rejected_load"),
+            boot_id=_boot_id(fields),
+            seq=_count(fields, "seq") or 0,
+            url=_text(fields, "url", 300),
+            disk_usage_gb=_number(fields, "disk_usage"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinishedRequest:
+    """One entry of `/delete_requests/`. Times are the worker's epoch seconds, 0 = not reached."""
+
+    request_idx: int
+    status: str  # "Success", "Error", "Cancelled" or "Rejected"
+    entered_queue_at: float = 0.0
+    work_started_at: float = 0.0
+    work_completed_at: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FinishedReport:
+    """What a worker finished, was rid of, or rejected."""
+
+    worker_id: int
+    token: str
+    requests: tuple[FinishedRequest, ...]
+
+    @staticmethod
+    def from_json(body: bytes) -> FinishedReport:
+        """The message in a request's body, in the shape of SDK 1.x or of mid-2025.
+
+        Raises:
+            ReportError: not a JSON object, no usable id, or entries of a wrong type.
+        """
+        fields = _object(body)
+        entries = fields.get("requests")
+        if entries is None:
+            status = "Success" if fields.get("success") is True else "Error"
+            idxs = fields.get("request_idxs") or []
+            if not isinstance(idxs, list):
+                _refuse("request_idxs", idxs, "a list of whole numbers")
+            entries = [{"request_idx": idx, "status": status} for idx in idxs]
+        if not isinstance(entries, list):
+            _refuse("requests", entries, "a list of objects")
+        return FinishedReport(
+            worker_id=_worker_id(fields, "worker_id"),
+            token=_text(fields, "mtoken", 200),
+            requests=tuple(
+                _finished(entry)
+                for entry in entries
+                # The idx is whatever a caller put into the ticket, so it may be anything.
+                if isinstance(entry, dict) and _is_whole(entry.get("request_idx"))
+            ),
+        )
+
+
+def _finished(entry: Mapping[str, object]) -> FinishedRequest:
+    return FinishedRequest(
+        request_idx=_count(entry, "request_idx") or 0,
+        status=_text(entry, "status", 20),
+        entered_queue_at=_number(entry, "entered_queue_at") or 0.0,
+        work_started_at=_number(entry, "work_started_at") or 0.0,
+        work_completed_at=_number(entry, "work_completed_at") or 0.0,
+    )
+
+
+def _generation(fields: Mapping[str, object]) -> str | None:
+    """Which generation's meanings the fields have (protocol.md B.1); None for a partial report."""
+    if fields.get("ticket") == "D":
+        return "D"
+    if "max_perf" not in fields or "cur_load" not in fields:
+        return None
+    version = fields.get("version")
+    if version is None:
+        return "A"
+    match = _VERSION.match(version) if isinstance(version, str) else None
+    numbers = tuple(int(part) for part in match.groups()) if match else None
+    is_c = numbers is not None and (numbers >= (1, 1, 0) or numbers == (0, 0, 1))
+    return "C" if is_c else "B"
+
+
+def _object(body: bytes) -> dict[str, object]:
+    try:
+        fields = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ReportError("the body is not JSON") from error
+    if not isinstance(fields, dict):
+        raise ReportError("the body is not a JSON object")
+    return fields
+
+
+def _worker_id(fields: Mapping[str, object], name: str) -> int:
+    value = fields.get(name)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        value = int(value)  # the start script quotes it
+    if not _is_whole(value) or not isinstance(value, int) or not 0 < value < MAX_NUMBER:
+        _refuse(name, value, "a positive whole number")
+    return value
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(fields: Mapping[str, object], name: str) -> float | None:
+    value = fields.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _refuse(name, value, "a number")
+    if not math.isfinite(value) or not 0 <= value <= MAX_NUMBER:
+        _refuse(name, value, f"a number from 0 to {MAX_NUMBER:g}")
+    return float(value)
+
+
+def _count(fields: Mapping[str, object], name: str) -> int | None:
+    value = _number(fields, name)
+    return None if value is None else int(value)
+
+
+def _text(fields: Mapping[str, object], name: str, max_chars: int) -> str:
+    value = fields.get(name)
+    return value[:max_chars] if isinstance(value, str) else ""
+
+
+def _error(fields: Mapping[str, object]) -> str | None:
+    if "error_msg" not in fields:
+        return None
+    return _text(fields, "error_msg", MAX_ERROR_CHARS)
+
+
+def _boot_id(fields: Mapping[str, object]) -> str:
+    value = _text(fields, "boot_id", 16)
+    return value if _BOOT_ID.match(value) else ""
+
+
+def _refuse(name: str, value: object, allowed: str) -> NoReturn:
+    raise ReportError(f"{name}: {str(value)[:50]!r} is not {allowed}")
