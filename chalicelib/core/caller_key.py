@@ -1,0 +1,112 @@
+"""Callers' keys as text: `blk.KEYID.GENERATION.MAC`, derived, so that nothing usable is stored.
+
+KEYID says the scope by itself: `a-VERBS-NAME` for the whole account, `eENDPOINT-VERBS-NAME` for one
+endpoint group; VERBS is a subset of r (route), o (observe: read) and a (admin). An instance's
+MASTER_TOKEN is of the same kind: `ENDPOINT_ID.INTENT_TOKEN.MAC`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+PREFIX = "blk"
+MAC_PURPOSE = "caller"
+WORKER_MAC_PURPOSE = "worker"
+WORKER_MAC_CHARS = 22
+
+ROUTE, READ, ADMIN = "route", "read", "admin"
+_LETTERS = {"r": ROUTE, "o": READ, "a": ADMIN}
+VERBS = frozenset(_LETTERS.values())
+
+_KEY = re.compile(
+    r"^blk\.((?:a|e(\d{1,15}))-([roa]{1,3})-([0-9a-z]{1,40}))\.(\d{1,9})\.([\w-]{43})$"
+)
+_WORKER_TOKEN = re.compile(r"^((\d{1,15})\.([0-9A-Za-z_-]{1,60}))\.([\w-]{22})$")
+
+OWN_NAME = "own"
+"""The endpoint's own route-only key, which the vendor's SDK shows to every worker."""
+
+
+class CallerKeyError(Exception):
+    """The key is none, is not for this, or is not valid any more. Its text is safe to show."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyText:
+    """A key taken apart; nothing is verified yet. `endpoint_id` None: the whole account."""
+
+    key_id: str
+    endpoint_id: int | None
+    verbs: frozenset[str]
+    generation: int
+    mac: str
+
+    @property
+    def signed(self) -> str:
+        """What the MAC covers."""
+        return f"{self.key_id}.{self.generation}"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is an endpoint's own key, whose generation the group holds."""
+        return self.endpoint_id is not None and self.key_id.endswith(f"-{OWN_NAME}")
+
+
+def parse_key(text: str) -> KeyText:
+    """A key taken apart.
+
+    Raises:
+        CallerKeyError: it does not have the form of a key.
+    """
+    match = _KEY.match(text)
+    if match is None:
+        raise CallerKeyError("invalid api_key")
+    key_id, endpoint, letters, _, generation, mac = match.groups()
+    return KeyText(
+        key_id=key_id,
+        endpoint_id=None if endpoint is None else int(endpoint),
+        verbs=frozenset(_LETTERS[letter] for letter in letters),
+        generation=int(generation),
+        mac=mac,
+    )
+
+
+def make_key_id(endpoint_id: int | None, verbs: Iterable[str], name: str) -> str:
+    """A key id; `name` is lower-case letters and digits (random, or `own`)."""
+    wanted = frozenset(verbs)
+    letters = "".join(letter for letter, verb in _LETTERS.items() if verb in wanted)
+    scope = "a" if endpoint_id is None else f"e{endpoint_id}"
+    return f"{scope}-{letters}-{name}"
+
+
+def own_key_id(endpoint_id: int) -> str:
+    """The id of an endpoint's own key."""
+    return make_key_id(endpoint_id, (ROUTE,), OWN_NAME)
+
+
+def format_key(key_id: str, generation: int, mac: str) -> str:
+    """The key as its holder sees it."""
+    return f"{PREFIX}.{key_id}.{generation}.{mac}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerToken:
+    """An instance's token taken apart; nothing is verified yet."""
+
+    endpoint_id: int
+    intent_token: str
+    signed: str
+    mac: str
+
+
+def parse_worker_token(text: str) -> WorkerToken | None:
+    """An instance's token taken apart; None if it does not have that form."""
+    match = _WORKER_TOKEN.match(text)
+    if match is None:
+        return None
+    signed, endpoint_id, intent_token, mac = match.groups()
+    return WorkerToken(
+        endpoint_id=int(endpoint_id), intent_token=intent_token, signed=signed, mac=mac
+    )

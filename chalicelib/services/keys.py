@@ -1,0 +1,242 @@
+"""Callers' keys and instances' tokens: issue, check, rotate, revoke."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from chalicelib.core.caller_key import (
+    ADMIN,
+    MAC_PURPOSE,
+    READ,
+    ROUTE,
+    VERBS,
+    WORKER_MAC_CHARS,
+    WORKER_MAC_PURPOSE,
+    CallerKeyError,
+    format_key,
+    make_key_id,
+    own_key_id,
+    parse_key,
+    parse_worker_token,
+)
+from chalicelib.core.endpoint_group import ParameterError, check_number
+from chalicelib.ports.bundles import HotPorts
+from chalicelib.ports.errors import NotFoundError, StorageUnavailableError
+from chalicelib.ports.key_repository import CallerKey
+from chalicelib.ports.signer import SecretBox
+
+ROW_CACHE_S = 30.0
+MAX_CACHED = 10_000
+NAME_BYTES = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Who calls. `endpoint_id` None: the whole account. `row` None: no quotas."""
+
+    key_id: str
+    verbs: frozenset[str]
+    endpoint_id: int | None
+    generation: int
+    row: CallerKey | None = None
+
+    def may(self, verb: str, endpoint_id: int | None = None) -> bool:
+        """Whether the caller may do this to this endpoint group (None: to the account)."""
+        return verb in self.verbs and self.endpoint_id in (None, endpoint_id)
+
+
+@dataclass(slots=True)
+class KeyMemory:
+    """Rows of keys, remembered for `ROW_CACHE_S`."""
+
+    rows: dict[str, tuple[float, CallerKey | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyLimits:
+    """Quotas of a key; None = none."""
+
+    expires_at: float | None = None
+    max_requests_per_s: float | None = None
+    max_concurrent: int | None = None
+    max_load_per_s: float | None = None
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check every bound.
+
+        Raises:
+            ParameterError: for the first limit out of bounds.
+        """
+        check_number("share", self.share, 0, 1e6, low_open=True)
+        for name in ("expires_at", "max_requests_per_s", "max_concurrent", "max_load_per_s"):
+            value = getattr(self, name)
+            if value is not None:
+                check_number(name, value, 0, 1e12, low_open=True)
+
+
+def check_key(ports: HotPorts, memory: KeyMemory, text: str, now: float) -> Caller:
+    """Who holds this key. A wrong key is refused before any read.
+
+    While the database does not answer, a verified key without a cached row counts as unlimited.
+
+    Raises:
+        CallerKeyError: the key is wrong, expired or revoked.
+        KeysUnavailableError: KMS is down, and the pepper is not in memory yet.
+    """
+    key = parse_key(text)
+    expected = ports.secrets.mac(MAC_PURPOSE, key.signed)
+    if not hmac.compare_digest(expected, key.mac):
+        raise CallerKeyError("invalid api_key")
+    row = None if key.is_own else _row(ports, memory, key.key_id, now)
+    if row is not None:
+        _check_row(row, key.generation, now)
+    return Caller(
+        key_id=key.key_id,
+        verbs=key.verbs,
+        endpoint_id=key.endpoint_id,
+        generation=key.generation,
+        row=row,
+    )
+
+
+def _check_row(row: CallerKey, generation: int, now: float) -> None:
+    if row.expires_at is not None and now >= row.expires_at:
+        raise CallerKeyError("this api_key has expired; ask for a new one")
+    if generation < row.revoked_generations_below:
+        raise CallerKeyError("this api_key was revoked")
+
+
+def _row(ports: HotPorts, memory: KeyMemory, key_id: str, now: float) -> CallerKey | None:
+    cached = memory.rows.get(key_id)
+    if cached is not None and now - cached[0] < ROW_CACHE_S:
+        return cached[1]
+    try:
+        row = ports.keys.find(key_id)
+    except StorageUnavailableError:
+        return cached[1] if cached is not None else None
+    if len(memory.rows) >= MAX_CACHED:
+        memory.rows.clear()
+    memory.rows[key_id] = (now, row)
+    return row
+
+
+def endpoint_key(secrets: SecretBox, endpoint_id: int, key_generation: int) -> str:
+    """The endpoint's own route-only key, derived anew each time; no row stands behind it."""
+    key_id = own_key_id(endpoint_id)
+    mac = secrets.mac(MAC_PURPOSE, f"{key_id}.{key_generation}")
+    return format_key(key_id, key_generation, mac)
+
+
+def issue_key(
+    ports: HotPorts,
+    *,
+    name: str,
+    verbs: Iterable[str],
+    endpoint_id: int | None = None,
+    limits: KeyLimits | None = None,
+) -> tuple[str, CallerKey]:
+    """A new key: its text, which is shown once and never stored, and its row.
+
+    Raises:
+        ParameterError: no verbs, or unknown ones.
+    """
+    now = ports.clock.now()
+    wanted, given = frozenset(verbs), limits or KeyLimits()
+    if not wanted or wanted - VERBS:
+        raise ParameterError(f"verbs: {sorted(wanted)}; allowed: some of {sorted(VERBS)}")
+    key_id = make_key_id(endpoint_id, wanted, ports.randomness.token(NAME_BYTES))
+    row = CallerKey(
+        key_id=key_id,
+        name=name,
+        verbs=wanted,
+        endpoint_id=endpoint_id,
+        generation=1,
+        created_at=now,
+        expires_at=given.expires_at,
+        max_requests_per_s=given.max_requests_per_s,
+        max_concurrent=given.max_concurrent,
+        max_load_per_s=given.max_load_per_s,
+        share=given.share,
+    )
+    ports.keys.put(row)
+    return _text(ports.secrets, row), row
+
+
+def rotate_key(ports: HotPorts, key_id: str, *, keep_old: bool = True) -> tuple[str, CallerKey]:
+    """A new generation of a key; the older ones stay valid until revoked, unless `keep_old` is off.
+
+    Raises:
+        NotFoundError: no such key.
+    """
+    row = _existing(ports, key_id)
+    generation = row.generation + 1
+    below = row.revoked_generations_below if keep_old else generation
+    rotated = replace(row, generation=generation, revoked_generations_below=below)
+    ports.keys.put(rotated)
+    return _text(ports.secrets, rotated), rotated
+
+
+def revoke_key(ports: HotPorts, key_id: str, *, older_only: bool = False) -> CallerKey:
+    """Refuse all generations of a key, or all but the newest; takes effect within `ROW_CACHE_S`.
+
+    Raises:
+        NotFoundError: no such key.
+    """
+    row = _existing(ports, key_id)
+    below = row.generation + (0 if older_only else 1)
+    revoked = replace(row, revoked_generations_below=below)
+    ports.keys.put(revoked)
+    return revoked
+
+
+def list_keys(ports: HotPorts) -> Sequence[CallerKey]:
+    """All keys, oldest first."""
+    return sorted(ports.keys.list(), key=lambda row: (row.created_at, row.key_id))
+
+
+def first_admin_key(ports: HotPorts, now: float) -> str | None:
+    """The first key with all verbs for the whole account; None if a usable one exists."""
+    for row in ports.keys.list():
+        is_usable = row.revoked_generations_below <= row.generation and (
+            row.expires_at is None or row.expires_at > now
+        )
+        if is_usable and row.endpoint_id is None and ADMIN in row.verbs:
+            return None
+    text, _ = issue_key(ports, name="first admin", verbs=(ROUTE, READ, ADMIN))
+    return text
+
+
+def worker_token(secrets: SecretBox, endpoint_id: int, intent_token: str) -> str:
+    """An instance's MASTER_TOKEN: says its endpoint and intent, and proves it."""
+    signed = f"{endpoint_id}.{intent_token}"
+    return f"{signed}.{secrets.mac(WORKER_MAC_PURPOSE, signed)[:WORKER_MAC_CHARS]}"
+
+
+def check_worker_token(secrets: SecretBox, text: str) -> tuple[int, str] | None:
+    """(endpoint id, intent token) of a genuine instance token, else None.
+
+    Raises:
+        KeysUnavailableError: KMS is down, and the pepper is not in memory yet.
+    """
+    token = parse_worker_token(text)
+    if token is None:
+        return None
+    expected = secrets.mac(WORKER_MAC_PURPOSE, token.signed)[:WORKER_MAC_CHARS]
+    if not hmac.compare_digest(expected, token.mac):
+        return None
+    return token.endpoint_id, token.intent_token
+
+
+def _existing(ports: HotPorts, key_id: str) -> CallerKey:
+    row = ports.keys.find(key_id)
+    if row is None:
+        raise NotFoundError(f"no key {key_id!r}")
+    return row
+
+
+def _text(secrets: SecretBox, row: CallerKey) -> str:
+    mac = secrets.mac(MAC_PURPOSE, f"{row.key_id}.{row.generation}")
+    return format_key(row.key_id, row.generation, mac)
