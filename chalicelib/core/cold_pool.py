@@ -1,0 +1,154 @@
+"""How many machines to hold in all: rentals while short, returns of what is not worth its disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chalicelib.core.actions import Action, DestroyWorker, Reason, RentOffer
+from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.fleet import Pool, Round
+from chalicelib.core.offer import Offer
+from chalicelib.core.offers import MAX_ALTERNATIVES, RatedOffer, first_per_machine, rate_offers
+from chalicelib.core.snapshot import WorkerFacts
+
+SURPLUS = 1.2  # more than this times the total target is too much
+UNUSED_S = 3600.0  # a stopped worker is returned only after so long without use
+MIN_ON_ORDER = 10  # machines on order at once, or as many as are loaded if those are more
+REFUSED_WORTH = 0.3  # of a worker whose GPU is let to somebody else
+
+
+@dataclass(slots=True)
+class Budget:
+    """What the rest of a round may still commit; shared by all autogroups, first come."""
+
+    n_workers: int
+    usd_per_hour: float
+    n_orders: int  # machines that may still be put on order
+    refused: str = ""  # the cap that last refused a rental
+
+    def take(self, usd_per_hour: float) -> bool:
+        """Reserve one rental; False if it does not fit."""
+        if self.n_workers < 1:
+            self.refused = "cap_workers"
+        elif usd_per_hour > self.usd_per_hour:
+            self.refused = "cap_usd"
+        elif self.n_orders < 1:
+            self.refused = "enough_on_order"
+        else:
+            self.n_workers -= 1
+            self.n_orders -= 1
+            self.usd_per_hour -= usd_per_hour
+            return True
+        return False
+
+
+def open_budget(pools: Sequence[Pool], ctx: Round) -> Budget:
+    """The caps of this round: max_workers over every state, pending rentals included."""
+    snapshot = ctx.snapshot
+    held = len(snapshot.workers) + len(snapshot.rentals)
+    free = min(snapshot.group.params.max_workers - held, snapshot.caps.free_workers)
+    n_loaded = sum(len(pool.loaded) for pool in pools)
+    on_order = sum(pool.on_order for pool in pools)
+    return Budget(
+        n_workers=free,
+        usd_per_hour=snapshot.caps.free_usd_per_hour,
+        n_orders=max(MIN_ON_ORDER, n_loaded) - on_order,
+    )
+
+
+def held_capacity(pool: Pool, ctx: Round) -> float:
+    """Capacity that is there or on order, each machine weighted by its odds of serving."""
+    sure = pool.ready + pool.draining + pool.starting + pool.stopped + pool.silent
+    capacity = sum(map(ctx.capacity, sure))
+    capacity += REFUSED_WORTH * sum(map(ctx.capacity, pool.refused))
+    return capacity + on_order_capacity(pool, ctx)
+
+
+def on_order_capacity(pool: Pool, ctx: Round) -> float:
+    """Capacity of machines that load or are being rented, times their boot odds."""
+    beliefs = ctx.beliefs
+    total = 0.0
+    for worker in pool.booting:
+        odds = beliefs.boot_odds(worker.autogroup_id, worker.gpu_type)
+        total += odds * ctx.capacity(worker)
+    for rental in pool.rentals:
+        perf = beliefs.perf_of(rental.autogroup_id, rental.gpu_type, rental.dlperf)
+        odds = beliefs.boot_odds(rental.autogroup_id, rental.gpu_type)
+        total += odds * (perf if perf > 0 else beliefs.memory.worker_perf)
+    return total
+
+
+def plan_rentals(
+    pool: Pool, missing: float, tests: Sequence[RentOffer], ctx: Round, budget: Budget
+) -> list[RentOffer]:
+    """Rent the best offers for the missing capacity, within the budget; `tests` count already."""
+    if pool.autogroup is None:
+        return []
+    taken = {action.offer.machine_id for action in tests}
+    missing -= sum(_expected(action.offer, pool.autogroup, ctx, missing) for action in tests)
+    rated = [
+        item
+        for item in first_per_machine(rate_offers(pool.autogroup, ctx))
+        if item.offer.machine_id not in taken
+    ]
+    rentals: list[RentOffer] = []
+    for index, item in enumerate(rated):
+        if missing <= 0:
+            break
+        if budget.take(item.offer.usd_per_hour):
+            facts = {"missing": missing, "expected_perf": item.perf}
+            reason = Reason(code="cold_short", facts=facts)
+            rentals.append(rent(pool.autogroup, item, rated[index + 1 :], reason))
+            missing -= _expected(item.offer, pool.autogroup, ctx, missing)
+    return rentals
+
+
+def _expected(offer: Offer, autogroup: Autogroup, ctx: Round, when_unknown: float) -> float:
+    """Capacity to expect of a rental, counting that it may fail; all that is missing if unknown."""
+    beliefs = ctx.beliefs
+    perf = beliefs.perf_of(autogroup.autogroup_id, offer.gpu_type, offer.dlperf)
+    if perf <= 0:
+        return when_unknown
+    return perf * beliefs.boot_odds(autogroup.autogroup_id, offer.gpu_type)
+
+
+def rent(
+    autogroup: Autogroup, item: RatedOffer, rest: Sequence[RatedOffer], reason: Reason
+) -> RentOffer:
+    """A rental with its alternatives, and what it beat."""
+    beaten = tuple(str(other) for other in rest[:MAX_ALTERNATIVES])
+    return RentOffer(
+        autogroup_id=autogroup.autogroup_id,
+        offer=item.offer,
+        reason=Reason(code=reason.code, facts=reason.facts, beaten=beaten),
+        alternatives=tuple(other.offer for other in rest[:MAX_ALTERNATIVES]),
+    )
+
+
+def plan_returns(pool: Pool, total_target: float, keep_loaded: int, ctx: Round) -> list[Action]:
+    """Destroy stopped workers that are unused, surplus and above the retention floor."""
+    if not ctx.may_destroy():
+        return []
+    capacity = held_capacity(pool, ctx)
+    n_loaded = len(pool.loaded)
+    actions: list[Action] = []
+    for worker in sorted(pool.stopped, key=lambda w: (-ctx.usd_per_load(w), w.instance_id)):
+        rest = capacity - ctx.capacity(worker)
+        if n_loaded <= keep_loaded or rest < SURPLUS * total_target:
+            break
+        if ctx.now - worker.state_since < UNUSED_S:
+            continue
+        facts = {"wanted": total_target, "left": rest}
+        reason = Reason(code="cold_surplus", facts=facts, beaten=_kept(pool.stopped, worker, ctx))
+        actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
+        capacity, n_loaded = rest, n_loaded - 1
+    return actions
+
+
+def _kept(stopped: Sequence[WorkerFacts], gone: WorkerFacts, ctx: Round) -> tuple[str, ...]:
+    others = [worker for worker in stopped if worker is not gone]
+    others.sort(key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
+    return tuple(
+        f"{worker.instance_id}: ${ctx.usd_per_load(worker):.3g} per unit" for worker in others[:3]
+    )

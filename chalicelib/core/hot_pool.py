@@ -1,0 +1,183 @@
+"""Which workers serve: recalls, starts and drains that bring ready capacity to its target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from chalicelib.core.actions import Action, DrainWorker, Reason, RecallWorker, StartWorker
+from chalicelib.core.fleet import Pool, Round
+from chalicelib.core.occupancy import is_idle
+from chalicelib.core.snapshot import WorkerFacts
+from chalicelib.core.worker import AfterDrain
+
+DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted
+HEDGE_Z = 1.3  # a start later than its 90th percentile no longer counts as capacity
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HotWish:
+    """Ready capacity wanted of one autogroup: load per second, and workers at least."""
+
+    capacity: float
+    n_workers: int = 0
+    binding: str = ""
+
+    def met_by(self, capacity: float, n_workers: int) -> bool:
+        """Whether so much is enough; a billionth of slack absorbs rounding."""
+        return n_workers >= self.n_workers and capacity >= self.capacity * (1 - 1e-9)
+
+
+def plan_hot(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
+    """Recall and start while short; drain while one less is still enough."""
+    counted = pool.ready + punctual_starts(pool, ctx)
+    capacity = sum(map(ctx.capacity, counted))
+    if wish.met_by(capacity, len(counted)):
+        return _plan_drains(pool, wish, ctx)
+    recalled = _recallable(pool, ctx, wish, capacity, len(counted))
+    capacity += sum(map(ctx.capacity, recalled))
+    n_workers = len(counted) + len(recalled)
+    chosen = choose_cover(
+        startable(pool),
+        HotWish(capacity=wish.capacity - capacity, n_workers=wish.n_workers - n_workers),
+        ctx.capacity,
+        lambda worker: worker.usd_per_hour / max(ctx.beliefs.start_odds(worker), 1e-3),
+    )
+    facts = {"wanted": wish.capacity, "had": capacity, "term": wish.binding}
+    beaten = _beaten_starts(startable(pool), chosen, ctx)
+    reason = Reason(code="hot_short", facts=facts, beaten=beaten)
+    return [
+        *(RecallWorker(instance_id=worker.instance_id, reason=reason) for worker in recalled),
+        *(StartWorker(instance_id=worker.instance_id, reason=reason) for worker in chosen),
+    ]
+
+
+def punctual_starts(pool: Pool, ctx: Round) -> list[WorkerFacts]:
+    """Starting workers that may still come up in time; later ones are hedged by another start."""
+    late_s = ctx.beliefs.start_time().quantile(HEDGE_Z)
+    return [worker for worker in pool.starting if ctx.now - worker.state_since <= late_s]
+
+
+def startable(pool: Pool) -> list[WorkerFacts]:
+    """Cold workers that may be started."""
+    return [worker for worker in pool.stopped if not worker.is_outdated]
+
+
+def choose_cover(
+    candidates: Sequence[WorkerFacts],
+    wish: HotWish,
+    capacity_of: Callable[[WorkerFacts], float],
+    cost_of: Callable[[WorkerFacts], float],
+) -> list[WorkerFacts]:
+    """Workers that cover the wish cheaply: greedy by cost per capacity, with the last pick fixed.
+
+    The greedy choice may end on a large worker for a small remainder; so at each step the cheapest
+    single worker that covers all that is left is taken if it costs no more than going on would.
+    At the end any pick that turned out superfluous is dropped, dearest first.
+    """
+    order = sorted(candidates, key=lambda w: (_ratio(cost_of(w), capacity_of(w)), w.instance_id))
+    chosen: list[WorkerFacts] = []
+    need, count = wish.capacity, wish.n_workers
+    while order and not HotWish(capacity=need, n_workers=count).met_by(0.0, 0):
+        finisher = min(
+            (w for w in order if count <= 1 and capacity_of(w) >= need),
+            key=lambda w: (cost_of(w), w.instance_id),
+            default=None,
+        )
+        pick = order[0]
+        if finisher is not None and cost_of(finisher) <= _greedy_cost(
+            order, need, capacity_of, cost_of
+        ):
+            pick = finisher
+        order.remove(pick)
+        chosen.append(pick)
+        need, count = need - capacity_of(pick), count - 1
+    return _without_superfluous(chosen, wish, capacity_of, cost_of)
+
+
+def _ratio(cost: float, capacity: float) -> float:
+    return cost / capacity if capacity > 0 else float("inf")
+
+
+def _greedy_cost(
+    order: Sequence[WorkerFacts],
+    need: float,
+    capacity_of: Callable[[WorkerFacts], float],
+    cost_of: Callable[[WorkerFacts], float],
+) -> float:
+    cost = 0.0
+    for worker in order:
+        if need <= 0:
+            break
+        cost += cost_of(worker)
+        need -= capacity_of(worker)
+    return cost if need <= 0 else float("inf")
+
+
+def _without_superfluous(
+    chosen: list[WorkerFacts],
+    wish: HotWish,
+    capacity_of: Callable[[WorkerFacts], float],
+    cost_of: Callable[[WorkerFacts], float],
+) -> list[WorkerFacts]:
+    kept = list(chosen)
+    total = sum(map(capacity_of, kept))
+    for worker in sorted(chosen, key=lambda w: (-cost_of(w), w.instance_id)):
+        if wish.met_by(total - capacity_of(worker), len(kept) - 1):
+            kept.remove(worker)
+            total -= capacity_of(worker)
+    return kept
+
+
+def _recallable(
+    pool: Pool, ctx: Round, wish: HotWish, capacity: float, n_workers: int
+) -> list[WorkerFacts]:
+    """Draining workers worth keeping after all, cheapest first, until the wish is met."""
+    recalled: list[WorkerFacts] = []
+    for worker in sorted(pool.draining, key=lambda w: (ctx.usd_per_load(w), w.instance_id)):
+        if wish.met_by(capacity, n_workers):
+            break
+        if worker.after_drain == AfterDrain.STOP and not worker.is_outdated:
+            recalled.append(worker)
+            capacity += ctx.capacity(worker)
+            n_workers += 1
+    return recalled
+
+
+def _plan_drains(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
+    """Drain what is not needed: idle ones before busy ones, the dearest per capacity first."""
+    capacity = sum(map(ctx.capacity, pool.ready))
+    n_ready = len(pool.ready)
+    actions: list[Action] = []
+    for worker in sorted(pool.ready, key=lambda w: _drain_order(w, ctx)):
+        rest = capacity - ctx.capacity(worker)
+        if not wish.met_by(rest, n_ready - 1):
+            if is_idle(worker):
+                continue  # a smaller idle one may still go
+            break
+        facts = {"wanted": wish.capacity, "left": rest, "usd_per_load": ctx.usd_per_load(worker)}
+        actions.append(
+            DrainWorker(
+                instance_id=worker.instance_id,
+                then=AfterDrain.STOP,
+                deadline_s=DRAIN_DEADLINE_S,
+                reason=Reason(code="idle_surplus", facts=facts),
+            )
+        )
+        capacity, n_ready = rest, n_ready - 1
+    return actions
+
+
+def _drain_order(worker: WorkerFacts, ctx: Round) -> tuple[bool, float, int]:
+    return (not is_idle(worker), -ctx.usd_per_load(worker), worker.instance_id)
+
+
+def _beaten_starts(
+    candidates: Sequence[WorkerFacts], chosen: Sequence[WorkerFacts], ctx: Round
+) -> tuple[str, ...]:
+    rejected = [worker for worker in candidates if worker not in chosen]
+    rejected.sort(key=lambda w: (ctx.usd_per_load(w), w.instance_id))
+    return tuple(
+        f"{worker.instance_id}: ${ctx.usd_per_load(worker):.3g} an hour per unit of load"
+        for worker in rejected[:3]
+    )

@@ -1,0 +1,123 @@
+"""The control law: from demand to wanted capacity, hot and in total (docs/scaling.md).
+
+    raw   = occupancy / u                    u > 1 uses the queue as a buffer
+    hot   = max(raw over the last W seconds) W is a delayed switch-off
+    total = max(1.15 * max(hot over 6 h), 1.25 * hot)
+
+then the owner's floors. `u` and `W` come from the tuner (core/tuning.py).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from chalicelib.core.occupancy import Demand
+from chalicelib.core.scaling_memory import ScalingMemory
+from chalicelib.core.schedules import scheduled_min_load
+from chalicelib.core.snapshot import GroupSnapshot
+
+PEAK_BUCKET_S = 5.0
+HOUR_BUCKET_S = 600.0
+POOL_WINDOW_S = 6 * 3600.0  # autoscaling.md 6.2: 24 h cost 3-4 % more, 2 h lost requests
+POOL_OVER_PEAK, POOL_OVER_HOT = 1.15, 1.25
+MAX_HOLD_S = 1800.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Knob:
+    """The two numbers of the hot law."""
+
+    utilisation: float  # u
+    hold_s: float  # W
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Targets:
+    """Wanted capacity in load per second, the term that set it, and the counts that floor it."""
+
+    hot: float
+    total: float
+    binding: str
+    min_ready: int  # workers, whatever their capacity
+    keep_loaded: int  # never destroy below this many loaded workers (cold_workers)
+
+
+def set_targets(
+    snapshot: GroupSnapshot, memory: ScalingMemory, demand: Demand, knob: Knob, now: float
+) -> Targets:
+    """Hot and total targets of a group that may run; updates the peaks in `memory`."""
+    params = snapshot.group.params
+    held = _held_peak(memory, demand.occupancy / knob.utilisation, knob.hold_s, now)
+    floors = {
+        "occupancy": held,
+        "min_load": _floor_load(snapshot, now) / (params.target_util or 1.0),
+        "target_util": 0.0,
+    }
+    if params.target_util is not None:
+        load = max(demand.load_rate, min(demand.occupancy, 2.0 * demand.load_rate))
+        floors["target_util"] = load / params.target_util
+    hot = max(floors.values())
+    binding = next(name for name, value in floors.items() if value == hot)
+    return Targets(
+        hot=hot,
+        total=_total_target(snapshot, memory, hot, now),
+        binding=binding if hot > 0 else "idle",
+        min_ready=_min_ready(snapshot, demand, now),
+        keep_loaded=params.cold_workers,
+    )
+
+
+def _floor_load(snapshot: GroupSnapshot, now: float) -> float:
+    """The owner's min_load, or what a schedule asks for now."""
+    return max(snapshot.group.params.min_load, scheduled_min_load(snapshot.group.schedules, now))
+
+
+def zero_targets(snapshot: GroupSnapshot, *, keeps_cold: bool) -> Targets:
+    """Targets of a group that must not run; its loaded workers are kept cold or returned."""
+    keep = len(snapshot.workers) if keeps_cold else 0
+    return Targets(hot=0.0, total=0.0, binding="group_state", min_ready=0, keep_loaded=keep)
+
+
+def slide_peak(
+    peaks: list[list[float]], value: float, now: float, *, window_s: float, bucket_s: float
+) -> list[list[float]]:
+    """A decreasing queue of [time, value] whose head is the maximum of the window.
+
+    The monotonic queue of sliding-window maxima, on buckets so that it stays small: a value
+    replaces every smaller one before it; what left the window goes.
+    """
+    at = math.floor(now / bucket_s) * bucket_s
+    kept = [item for item in peaks if now - window_s - bucket_s < item[0] <= at]
+    while kept and kept[-1][1] <= value:
+        kept.pop()
+    if not kept or kept[-1][0] < at:
+        kept.append([at, value])
+    return kept
+
+
+def _held_peak(memory: ScalingMemory, raw: float, hold_s: float, now: float) -> float:
+    memory.peaks = slide_peak(memory.peaks, raw, now, window_s=MAX_HOLD_S, bucket_s=PEAK_BUCKET_S)
+    return max(value for at, value in memory.peaks if at > now - hold_s - PEAK_BUCKET_S)
+
+
+def _total_target(snapshot: GroupSnapshot, memory: ScalingMemory, hot: float, now: float) -> float:
+    params = snapshot.group.params
+    memory.hour_peaks = slide_peak(
+        memory.hour_peaks, hot, now, window_s=POOL_WINDOW_S, bucket_s=HOUR_BUCKET_S
+    )
+    wanted = max(POOL_OVER_PEAK * memory.hour_peaks[0][1], POOL_OVER_HOT * hot)
+    return max(wanted, hot * (params.cold_mult or 0.0), params.min_cold_load or 0.0)
+
+
+def _min_ready(snapshot: GroupSnapshot, demand: Demand, now: float) -> int:
+    """Workers to keep ready by themselves: one while there is work or the gate holds."""
+    if demand.has_work:
+        return 1
+    timeout = snapshot.group.params.inactivity_timeout
+    if timeout is None or timeout == 0:
+        return 0
+    if timeout < 0:
+        return 1
+    last = snapshot.traffic.last_request_at
+    return 1 if last is not None and now - last < timeout else 0

@@ -1,0 +1,222 @@
+"""What rounds learn about machines: times, odds and speeds, as small posteriors.
+
+Times are lognormal (autoscaling.md 5): kept as moments of their logarithm, shrunk to a prior.
+Odds are Beta posteriors. Speeds are normal in the logarithm, per autogroup and GPU type, with a
+prior from the marketplace's own benchmark (`dlperf`), as in autoscaling.md 6.3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chalicelib.core.scaling_memory import Moments, ScalingMemory
+from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
+from chalicelib.core.worker import WorkerState
+
+LOAD_PRIOR_S, LOAD_PRIOR_SIGMA = 300.0, 0.6  # create → ready (autoscaling.md 5)
+START_PRIOR_S, START_PRIOR_SIGMA = 20.0, 0.5  # stopped → ready (autoscaling.md 5)
+TIME_PRIOR_N = 3.0  # observations that the prior of a time is worth
+LOAD_TIMEOUT_FLOOR_S = 960.0  # 15 minutes are normal for a large model (requirements.md 32)
+LOAD_TIMEOUT_CAP_S = 7200.0
+START_TIMEOUT_FLOOR_S, START_TIMEOUT_CAP_S = 45.0, 600.0
+BOOT_PRIOR = (11.5, 1.0)  # 8 % of boots fail (autoscaling.md 5)
+START_ODDS_PRIOR = (32.0, 1.0)  # 3 % of starts fail
+PERF_PRIOR_SD, PERF_NOISE_SD = 0.35, 0.1  # of log perf: between types; within one type
+MAX_TRACKED = 500  # transitions followed at once; more would bloat the memory
+
+BOOTING_STATES = frozenset({WorkerState.CREATING, WorkerState.LOADING, WorkerState.MODEL_LOADING})
+UP_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogTime:
+    """A lognormal time in seconds."""
+
+    mu: float
+    sigma: float
+
+    def quantile(self, z: float) -> float:
+        """The time at `z` standard deviations of the logarithm."""
+        return math.exp(min(self.mu + z * self.sigma, 700.0))
+
+    @property
+    def median(self) -> float:
+        """Half take longer."""
+        return math.exp(self.mu)
+
+
+def add_sample(moments: Moments, value: float, *, memory_n: float = 50.0) -> Moments:
+    """`moments` with one more value; beyond `memory_n` values the oldest fade."""
+    n, mean, m2 = moments
+    if n >= memory_n:
+        m2 *= memory_n / (n + 1.0)
+        n = memory_n - 1.0
+    n += 1.0
+    delta = value - mean
+    mean += delta / n
+    return [n, mean, m2 + delta * (value - mean)]
+
+
+def shrunk_time(moments: Moments, prior_s: float, prior_sigma: float) -> LogTime:
+    """The posterior of a time, the prior being worth TIME_PRIOR_N observations."""
+    n, mean, m2 = moments
+    prior_mu = math.log(prior_s)
+    total = n + TIME_PRIOR_N
+    mu = (n * mean + TIME_PRIOR_N * prior_mu) / total
+    between = n * TIME_PRIOR_N / total * (mean - prior_mu) ** 2 if n else 0.0
+    variance = (m2 + TIME_PRIOR_N * prior_sigma**2 + between) / total
+    return LogTime(mu=mu, sigma=math.sqrt(max(variance, 1e-6)))
+
+
+def type_key(autogroup_id: int, gpu_type: str) -> str:
+    """Under which an autogroup's knowledge of a GPU type is kept."""
+    return f"{autogroup_id}|{gpu_type}"
+
+
+@dataclass(frozen=True, slots=True)
+class Beliefs:
+    """What the memory says about times, odds and speeds, ready for use in one round."""
+
+    memory: ScalingMemory
+
+    def start_time(self) -> LogTime:
+        """Stopped → ready."""
+        return shrunk_time(self.memory.start_times, START_PRIOR_S, START_PRIOR_SIGMA)
+
+    def load_time(self, autogroup_id: int) -> LogTime:
+        """Created → ready."""
+        moments = self.memory.load_times.get(str(autogroup_id), [0.0, 0.0, 0.0])
+        return shrunk_time(moments, LOAD_PRIOR_S, LOAD_PRIOR_SIGMA)
+
+    def start_timeout(self) -> float:
+        """After this a start is stuck (autoscaling.md 6.4)."""
+        return min(max(self.start_time().quantile(2.5), START_TIMEOUT_FLOOR_S), START_TIMEOUT_CAP_S)
+
+    def load_timeout(self, autogroup_id: int) -> float:
+        """After this a first load is stuck (autoscaling.md 6.4)."""
+        late = self.load_time(autogroup_id).quantile(2.5)
+        return min(max(late, LOAD_TIMEOUT_FLOOR_S), LOAD_TIMEOUT_CAP_S)
+
+    def boot_odds(self, autogroup_id: int, gpu_type: str) -> float:
+        """Probability that a rented machine of this type becomes ready."""
+        good, bad = self.memory.boots.get(type_key(autogroup_id, gpu_type), (0.0, 0.0))
+        return (good + BOOT_PRIOR[0]) / (good + bad + sum(BOOT_PRIOR))
+
+    def start_odds(self, worker: WorkerFacts) -> float:
+        """Probability that a stopped worker comes up; each refusal in a row halves it."""
+        good, bad = self.memory.starts
+        odds = (good + START_ODDS_PRIOR[0]) / (good + bad + sum(START_ODDS_PRIOR))
+        failures = self.memory.failed_starts.get(str(worker.instance_id), 0.0)
+        return odds * math.exp2(-min(failures + worker.n_start_refusals, 20.0))
+
+    def perf_of(self, autogroup_id: int, gpu_type: str, dlperf: float) -> float:
+        """Expected perf of a machine of this type; 0 while the group has measured none."""
+        mean = self.log_perf(autogroup_id, gpu_type, dlperf)
+        return math.exp(mean[0]) if mean is not None else 0.0
+
+    def log_perf(
+        self, autogroup_id: int, gpu_type: str, dlperf: float
+    ) -> tuple[float, float] | None:
+        """Posterior mean and sd of log perf, or None while nothing was measured."""
+        n, mean, _ = self.memory.perf.get(type_key(autogroup_id, gpu_type), (0.0, 0.0, 0.0))
+        n_ratio, ratio, _ = self.memory.perf_per_dlperf.get(str(autogroup_id), (0.0, 0.0, 0.0))
+        if n_ratio and dlperf > 0:
+            prior = ratio + math.log(dlperf)
+        elif self.memory.worker_perf > 0:
+            prior = math.log(self.memory.worker_perf)
+        else:
+            return (mean, PERF_NOISE_SD) if n else None
+        precision_prior, precision_data = PERF_PRIOR_SD**-2, n * PERF_NOISE_SD**-2
+        total = precision_prior + precision_data
+        posterior = (prior * precision_prior + mean * precision_data) / total
+        return posterior, math.sqrt(1.0 / total)
+
+    def capacity_of(self, worker: WorkerFacts) -> float:
+        """Load per second that a worker serves: measured, else expected of its type."""
+        if worker.perf > 0:
+            return worker.perf
+        expected = self.perf_of(worker.autogroup_id, worker.gpu_type, worker.dlperf)
+        return expected if expected > 0 else self.memory.worker_perf
+
+
+def learn(memory: ScalingMemory, snapshot: GroupSnapshot, now: float) -> None:
+    """Take from the snapshot what happened since the previous round, into `memory`."""
+    by_id = {str(worker.instance_id): worker for worker in snapshot.workers}
+    _learn_starts(memory, by_id, now)
+    _learn_boots(memory, by_id, now)
+    for worker in snapshot.workers:
+        if worker.perf > 0 and memory.at < worker.loaded_at <= now:
+            _learn_perf(memory, worker)
+    _learn_typical_worker(memory, snapshot.workers)
+    memory.rebooted = {key: at for key, at in memory.rebooted.items() if key in by_id}
+    memory.failed_starts = {key: n for key, n in memory.failed_starts.items() if key in by_id}
+
+
+def _learn_starts(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: float) -> None:
+    still: dict[str, float] = {}
+    for key, since in memory.starting.items():
+        worker = by_id.get(key)
+        if worker is not None and worker.state in UP_STATES:
+            seconds = max(min(worker.state_since, now) - since, 1.0)
+            memory.start_times = add_sample(memory.start_times, math.log(seconds))
+            memory.starts = _counted(memory.starts, succeeded=True)
+            memory.failed_starts.pop(key, None)
+        elif worker is not None and worker.state is WorkerState.STARTING:
+            still[key] = since
+        elif worker is not None:
+            memory.starts = _counted(memory.starts, succeeded=False)
+            memory.failed_starts[key] = memory.failed_starts.get(key, 0.0) + 1.0
+    for key, worker in by_id.items():
+        if worker.state is WorkerState.STARTING and key not in still and len(still) < MAX_TRACKED:
+            still[key] = worker.state_since
+    memory.starting = still
+
+
+def _learn_boots(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: float) -> None:
+    still: dict[str, list[float]] = {}
+    types: dict[str, str] = {}
+    for key, (created_at, *_) in memory.booting.items():
+        worker, kind = by_id.get(key), memory.booting_type.get(key, "")
+        if worker is not None and worker.loaded_at > 0:
+            seconds = max(min(worker.loaded_at, now) - created_at, 1.0)
+            autogroup = str(worker.autogroup_id)
+            moments = memory.load_times.get(autogroup, [0.0, 0.0, 0.0])
+            memory.load_times[autogroup] = add_sample(moments, math.log(seconds))
+            memory.boots[kind] = _counted(memory.boots.get(kind, [0.0, 0.0]), succeeded=True)
+        elif worker is not None and worker.state in BOOTING_STATES:
+            still[key], types[key] = [created_at], kind
+        else:
+            memory.boots[kind] = _counted(memory.boots.get(kind, [0.0, 0.0]), succeeded=False)
+    for key, worker in by_id.items():
+        is_new = worker.state in BOOTING_STATES and worker.loaded_at <= 0 and key not in still
+        if is_new and len(still) < MAX_TRACKED:
+            still[key] = [worker.created_at]
+            types[key] = type_key(worker.autogroup_id, worker.gpu_type)
+    memory.booting, memory.booting_type = still, types
+
+
+def _counted(odds: Sequence[float], *, succeeded: bool) -> list[float]:
+    good, bad = odds
+    fade = 0.98  # about the last fifty count
+    return [good * fade + succeeded, bad * fade + (not succeeded)]
+
+
+def _learn_perf(memory: ScalingMemory, worker: WorkerFacts) -> None:
+    log_perf = math.log(worker.perf)
+    kind = type_key(worker.autogroup_id, worker.gpu_type)
+    memory.perf[kind] = add_sample(memory.perf.get(kind, [0.0, 0.0, 0.0]), log_perf)
+    if worker.dlperf > 0:
+        key = str(worker.autogroup_id)
+        moments = memory.perf_per_dlperf.get(key, [0.0, 0.0, 0.0])
+        memory.perf_per_dlperf[key] = add_sample(moments, log_perf - math.log(worker.dlperf))
+
+
+def _learn_typical_worker(memory: ScalingMemory, workers: Sequence[WorkerFacts]) -> None:
+    measured = [worker for worker in workers if worker.perf > 0]
+    if not measured:
+        return
+    memory.worker_perf = sum(worker.perf for worker in measured) / len(measured)
+    slots = [worker.slots for worker in measured if worker.slots > 0]
+    memory.worker_slots = sum(slots) / len(slots) if slots else 0.0

@@ -1,0 +1,86 @@
+"""Demand as occupancy: how much capacity the requests in the system take now, in load per second.
+
+A request being served takes its slot's share of its worker's perf; a waiting one takes a typical
+worker's slot, or less if it is so short that several can be served there in time (autoscaling.md
+6.2). Occupancy reacts at once and needs no forecast; its mean equals the arriving load (Little).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from chalicelib.core.scaling_memory import ScalingMemory
+from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
+from chalicelib.core.worker import WorkerState
+
+RATE_WINDOW_S = 60.0  # of the smoothed arriving load
+MEAN_LOAD_WINDOW_N = 200.0  # requests over which a request's load is averaged
+SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING, WorkerState.SUSPECT})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demand:
+    """A group's demand at one moment, load per second; `load_rate` is smoothed arrivals."""
+
+    occupancy: float
+    serving: float  # the part of occupancy that is being served
+    load_rate: float
+    has_work: bool  # a request is served or waits now
+
+
+def measure_demand(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -> Demand:
+    """Demand now; updates the smoothed figures in `memory`."""
+    _smooth_arrivals(snapshot, memory, now)
+    serving = [worker for worker in snapshot.workers if worker.state in SERVING_STATES]
+    running = sum(_served_by(worker) for worker in serving)
+    occupancy = running + _waiting(snapshot, memory)
+    if memory.worker_slots <= 0 or any(worker.slots <= 0 for worker in serving):
+        occupancy = max(occupancy, _rate_demand(snapshot, memory))
+    has_work = snapshot.waiting.n > 0 or any(not is_idle(worker) for worker in serving)
+    return Demand(
+        occupancy=occupancy, serving=running, load_rate=memory.load_rate, has_work=has_work
+    )
+
+
+def is_idle(worker: WorkerFacts) -> bool:
+    """Whether nothing is at the worker or on its way to it."""
+    return worker.n_working <= 0 and worker.pending_load <= 1e-9
+
+
+def request_share(memory: ScalingMemory, target_queue_time: float) -> float:
+    """Capacity that one waiting request asks for, load per second."""
+    if memory.worker_perf <= 0 or memory.worker_slots <= 0:
+        return 0.0
+    slot_perf = memory.worker_perf / memory.worker_slots
+    service_s = memory.mean_load / slot_perf
+    return slot_perf * min(1.0, service_s / target_queue_time)
+
+
+def _served_by(worker: WorkerFacts) -> float:
+    return max(worker.n_working, 0) / worker.slots * worker.perf if worker.slots > 0 else 0.0
+
+
+def _waiting(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
+    return snapshot.waiting.n * request_share(memory, snapshot.group.params.target_queue_time)
+
+
+def _rate_demand(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
+    """Demand where slots are unknown: what arrives, and the backlog within the queue target."""
+    backlog = snapshot.waiting.load / snapshot.group.params.target_queue_time
+    return memory.load_rate + backlog
+
+
+def _smooth_arrivals(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -> None:
+    traffic = snapshot.traffic
+    elapsed = traffic.elapsed_s if traffic.elapsed_s > 0 else max(now - memory.at, 0.0)
+    if elapsed > 0:
+        keep = math.exp(-elapsed / RATE_WINDOW_S)
+        rate = max(traffic.arrived_load, 0.0) / elapsed
+        memory.load_rate = keep * memory.load_rate + (1.0 - keep) * rate
+    if traffic.n_arrived > 0:
+        keep = math.exp(-traffic.n_arrived / MEAN_LOAD_WINDOW_N) if memory.mean_load > 0 else 0.0
+        mean = max(traffic.arrived_load, 0.0) / traffic.n_arrived
+        memory.mean_load = keep * memory.mean_load + (1.0 - keep) * mean
+    elif memory.mean_load <= 0 and snapshot.waiting.n > 0:
+        memory.mean_load = max(snapshot.waiting.load, 0.0) / snapshot.waiting.n

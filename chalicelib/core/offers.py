@@ -1,0 +1,76 @@
+"""Which offer to rent: the least expected cost per unit of load served (autoscaling.md 6.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.fleet import Round
+from chalicelib.core.offer import Offer
+
+EXPECTED_LIFE_H = 24.0  # over which a rental's one-time cost is spread
+DOWNLOAD_GB = 20.0  # image and model, when the autogroup says nothing better
+MIN_CONTRACT_S = 3600.0  # a machine whose contracts end sooner is not worth its load
+MAX_ALTERNATIVES = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RatedOffer:
+    """An offer with what it is expected to serve and to cost."""
+
+    offer: Offer
+    perf: float  # expected load per second; 0 = unknown
+    score: float  # expected $ per hour and unit of load; lower is better
+
+    def __str__(self) -> str:
+        """For the list of beaten candidates."""
+        return (
+            f"offer {self.offer.offer_id} {self.offer.gpu_type} at "
+            f"${self.offer.usd_per_hour:.3f}/h: ${self.score:.3g} per unit"
+        )
+
+
+def rate_offers(autogroup: Autogroup, ctx: Round, *, optimism: float = 0.0) -> list[RatedOffer]:
+    """Usable offers of an autogroup, best first. `optimism` adds so many sd to the log perf."""
+    usable = [
+        offer
+        for offer in ctx.snapshot.offers.get(autogroup.autogroup_id, ())
+        if _is_usable(offer, ctx)
+    ]
+    rated = [_rate(autogroup, offer, ctx, optimism) for offer in usable]
+    return sorted(rated, key=lambda item: (item.score, item.offer.offer_id))
+
+
+def first_per_machine(rated: Sequence[RatedOffer]) -> list[RatedOffer]:
+    """The best offer of each machine: one machine's GPUs fail together."""
+    seen: set[int] = set()
+    kept: list[RatedOffer] = []
+    for item in rated:
+        if item.offer.machine_id not in seen:
+            seen.add(item.offer.machine_id)
+            kept.append(item)
+    return kept
+
+
+def _is_usable(offer: Offer, ctx: Round) -> bool:
+    lasts = offer.ends_at is None or offer.ends_at - ctx.now > MIN_CONTRACT_S
+    return lasts and offer.machine_id not in ctx.snapshot.avoided_machines
+
+
+def _rate(autogroup: Autogroup, offer: Offer, ctx: Round, optimism: float) -> RatedOffer:
+    beliefs = ctx.beliefs
+    autogroup_id = autogroup.autogroup_id
+    perf = beliefs.perf_of(autogroup_id, offer.gpu_type, offer.dlperf)
+    hopeful = perf
+    if optimism and perf > 0:
+        _, spread = beliefs.log_perf(autogroup_id, offer.gpu_type, offer.dlperf) or (0.0, 0.0)
+        hopeful = perf * (1.0 + optimism * spread)
+    boot_odds = beliefs.boot_odds(autogroup_id, offer.gpu_type)
+    load_h = beliefs.load_time(autogroup_id).median / 3600.0
+    create_usd = offer.usd_per_hour * load_h + offer.inet_down_usd_per_gb * DOWNLOAD_GB
+    usd_per_hour = offer.usd_per_hour + create_usd / EXPECTED_LIFE_H
+    speed = hopeful if hopeful > 0 else offer.dlperf  # unmeasured group: the market's benchmark
+    odds = boot_odds * max(min(offer.reliability, 1.0), 0.01)
+    score = usd_per_hour / (speed * odds) if speed > 0 else usd_per_hour * 1e6
+    return RatedOffer(offer=offer, perf=perf, score=score)

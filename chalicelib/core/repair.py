@@ -1,0 +1,134 @@
+"""What to do about workers that are drained, stuck, silent, broken or no longer wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chalicelib.core.actions import (
+    Action,
+    DestroyWorker,
+    DrainWorker,
+    Reason,
+    RebootWorker,
+    StopWorker,
+)
+from chalicelib.core.fleet import Pool, Round
+from chalicelib.core.hot_pool import DRAIN_DEADLINE_S
+from chalicelib.core.occupancy import is_idle
+from chalicelib.core.snapshot import WorkerFacts
+from chalicelib.core.worker import AfterDrain, WorkerState
+
+DRAIN_GRACE_S = 4.0  # a ticket given just before the drain may still be on its way
+SILENT_LIMIT_S = 600.0  # an unreachable worker is replaced after this
+REBOOT_MEMORY_S = 3600.0  # a worker in error again within this is returned, not rebooted
+MAX_START_FAILURES = 3.0  # autoscaling.md 6.4
+REBOOT_TIMEOUT_S = 600.0
+
+
+def finish_drains(pool: Pool, ctx: Round) -> list[Action]:
+    """Stop, destroy or reboot the drained workers that are empty or past their deadline."""
+    actions: list[Action] = []
+    for worker in pool.draining:
+        is_over = worker.drain_by is not None and ctx.now >= worker.drain_by
+        is_empty = is_idle(worker) and ctx.now - worker.state_since >= DRAIN_GRACE_S
+        if not (is_empty or is_over):
+            continue
+        code = "drained" if is_idle(worker) else "drain_deadline"
+        reason = Reason(code=code, facts={"n_cut": max(worker.n_working, 0)})
+        if worker.after_drain == AfterDrain.DESTROY and not ctx.may_destroy():
+            actions.append(StopWorker(instance_id=worker.instance_id, reason=reason))
+        elif worker.after_drain == AfterDrain.DESTROY:
+            actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
+        elif worker.after_drain == AfterDrain.REBOOT:
+            actions.append(RebootWorker(instance_id=worker.instance_id, reason=reason))
+        else:
+            actions.append(StopWorker(instance_id=worker.instance_id, reason=reason))
+    return actions
+
+
+def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
+    """Give up starts and first loads that take longer than the learned limits."""
+    actions: list[Action] = []
+    start_limit = ctx.beliefs.start_timeout()
+    for worker in pool.starting:
+        waited = ctx.now - worker.state_since
+        limit = start_limit if worker.state is WorkerState.STARTING else REBOOT_TIMEOUT_S
+        if waited > limit:
+            reason = Reason(code="stuck_starting", facts={"waited_s": waited, "limit_s": limit})
+            actions.append(StopWorker(instance_id=worker.instance_id, reason=reason))
+    for worker in pool.booting if ctx.may_destroy() else ():
+        waited = ctx.now - worker.created_at
+        limit = ctx.beliefs.load_timeout(worker.autogroup_id)
+        if waited > limit:
+            reason = Reason(code="stuck_loading", facts={"waited_s": waited, "limit_s": limit})
+            actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
+    return actions
+
+
+def repair_broken(pool: Pool, ctx: Round, *, silence_is_ours: bool) -> list[Action]:
+    """Reboot a worker in error once, then return it; return the silent and the unstartable."""
+    actions: list[Action] = []
+    memory = ctx.beliefs.memory
+    for worker in pool.broken:
+        actions += _repair_error(worker, ctx)
+    for worker in pool.silent if ctx.may_destroy() and not silence_is_ours else ():
+        waited = ctx.now - worker.state_since
+        if worker.state is WorkerState.UNREACHABLE and waited > SILENT_LIMIT_S:
+            reason = Reason(code="unreachable", facts={"silent_s": waited})
+            actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
+    for worker in pool.stopped + pool.refused if ctx.may_destroy() else ():
+        failures = memory.failed_starts.get(str(worker.instance_id), 0.0) + worker.n_start_refusals
+        if failures >= MAX_START_FAILURES:
+            reason = Reason(code="will_not_start", facts={"failures": failures})
+            actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
+    return actions
+
+
+def _repair_error(worker: WorkerFacts, ctx: Round) -> list[Action]:
+    memory, key = ctx.beliefs.memory, str(worker.instance_id)
+    facts: dict[str, float | int | str] = {"error": worker.error[:200]}
+    rebooted_at = memory.rebooted.get(key)
+    if rebooted_at is None or ctx.now - rebooted_at > REBOOT_MEMORY_S:
+        memory.rebooted[key] = ctx.now
+        reason = Reason(code="error_reboot", facts=facts)
+        return [RebootWorker(instance_id=worker.instance_id, reason=reason)]
+    if not ctx.may_destroy() or rebooted_at == ctx.now:
+        return []
+    reason = Reason(code="error_again", facts=facts)
+    return [DestroyWorker(instance_id=worker.instance_id, reason=reason)]
+
+
+def dismiss(pool: Pool, ctx: Round, *, code: str) -> list[Action]:
+    """Return every worker of a pool: empty ones at once, serving ones after a drain."""
+    if not ctx.may_destroy():
+        return []
+    reason = Reason(code=code)
+    at_once = pool.starting + pool.booting + pool.stopped + pool.refused + pool.broken + pool.silent
+    return [
+        *_drains(pool.ready, AfterDrain.DESTROY, reason),
+        *_drains(
+            (w for w in pool.draining if w.after_drain != AfterDrain.DESTROY),
+            AfterDrain.DESTROY,
+            reason,
+        ),
+        *(DestroyWorker(instance_id=worker.instance_id, reason=reason) for worker in at_once),
+    ]
+
+
+def park_all(pool: Pool, *, code: str) -> list[Action]:
+    """Drain and stop whatever serves or is coming up; the model stays on disk."""
+    reason = Reason(code=code)
+    starts = [StopWorker(instance_id=worker.instance_id, reason=reason) for worker in pool.starting]
+    return [*_drains(pool.ready, AfterDrain.STOP, reason), *starts]
+
+
+def _drains(workers: Iterable[WorkerFacts], then: AfterDrain, reason: Reason) -> list[DrainWorker]:
+    return [
+        DrainWorker(
+            instance_id=worker.instance_id,
+            then=then,
+            deadline_s=DRAIN_DEADLINE_S,
+            reason=reason,
+        )
+        for worker in workers
+    ]

@@ -1,0 +1,125 @@
+"""The scaling decision: one pure function from a snapshot and a memory to a plan.
+
+The same snapshot, memory and time give the same plan, byte for byte, in any process and whatever
+the order of the snapshot's parts. docs/scaling.md explains the law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from chalicelib.core.actions import Action, RentOffer
+from chalicelib.core.autogroup import AutogroupState
+from chalicelib.core.cold_pool import held_capacity, plan_returns
+from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.fleet import Pool, Round, silence_is_ours, sort_into_pools
+from chalicelib.core.hot_pool import plan_hot
+from chalicelib.core.law import Targets, set_targets, zero_targets
+from chalicelib.core.learning import Beliefs, learn
+from chalicelib.core.occupancy import Demand, measure_demand
+from chalicelib.core.orders import Orders, place_orders
+from chalicelib.core.repair import dismiss, end_stuck, finish_drains, park_all, repair_broken
+from chalicelib.core.scaling_memory import ScalingMemory
+from chalicelib.core.shares import PoolShare, share_out
+from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan
+from chalicelib.core.tuning import prior_knob
+
+
+def decide_scaling(
+    snapshot: GroupSnapshot, memory: Mapping[str, object], now: float
+) -> ScalingPlan:
+    """What a round wants done for one endpoint group, and the memory for the next round."""
+    workers = tuple(sorted(snapshot.workers, key=lambda worker: worker.instance_id))
+    snapshot = replace(snapshot, workers=workers)
+    state = ScalingMemory.from_json(memory)
+    learn(state, snapshot, now)
+    demand = measure_demand(snapshot, state, now)
+    ctx = Round(snapshot, Beliefs(state), now)
+    pools, orphans = sort_into_pools(snapshot, workers)
+    targets = _targets(ctx, demand)
+    shares = share_out(pools, targets, ctx)
+    actions = [*_return_unwanted(pools, orphans, ctx), *_serve(pools, shares, ctx)]
+    is_active = snapshot.group.state is GroupState.ACTIVE
+    orders = place_orders(pools, shares, ctx) if is_active else Orders()
+    state.at = max(now, state.at)
+    return ScalingPlan(
+        actions=(*_one_per_worker(actions), *orders.rentals),
+        memory=state.to_json(),
+        hot_target=targets.hot,
+        total_target=targets.total,
+        binding=targets.binding,
+        figures=_figures(demand, pools, ctx),
+        notes=tuple(orders.notes),
+        wants_offers=frozenset(orders.wants_offers),
+    )
+
+
+def _targets(ctx: Round, demand: Demand) -> Targets:
+    """The law's targets, or zero if the owner's state of the group says so."""
+    snapshot, memory = ctx.snapshot, ctx.beliefs.memory
+    knob = prior_knob(snapshot.group.params.slo_target, ctx.beliefs.start_time().median)
+    targets = set_targets(snapshot, memory, demand, knob, ctx.now)
+    if snapshot.group.state is GroupState.ACTIVE:
+        return targets
+    return zero_targets(snapshot, keeps_cold=snapshot.group.state is not GroupState.DELETING)
+
+
+def _return_unwanted(pools: Sequence[Pool], orphans: Pool, ctx: Round) -> list[Action]:
+    """Drained, stuck, silent and broken workers, and those whose group or autogroup goes."""
+    is_deleting = ctx.snapshot.group.state is GroupState.DELETING
+    actions = [*finish_drains(orphans, ctx), *dismiss(orphans, ctx, code="autogroup_gone")]
+    is_ours = silence_is_ours(pools)
+    for pool in pools:
+        actions += finish_drains(pool, ctx)
+        if is_deleting or _is_deleting(pool):
+            actions += dismiss(pool, ctx, code="group_deleted" if is_deleting else "deleted")
+        else:
+            actions += end_stuck(pool, ctx)
+            actions += repair_broken(pool, ctx, silence_is_ours=is_ours)
+    return actions
+
+
+def _serve(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round) -> list[Action]:
+    """Starts, recalls and drains towards the hot target; returns beyond the total target."""
+    group_state = ctx.snapshot.group.state
+    actions: list[Action] = []
+    for pool, share in zip(pools, shares, strict=True):
+        if _is_deleting(pool) or group_state is GroupState.DELETING:
+            continue
+        if group_state is not GroupState.ACTIVE:
+            actions += park_all(pool, code=f"group_{group_state}")
+        elif not pool.is_active:
+            actions += park_all(pool, code="paused")
+        else:
+            actions += plan_hot(pool, share.hot, ctx)
+            actions += plan_returns(pool, share.total, share.keep_loaded, ctx)
+    return actions
+
+
+def _is_deleting(pool: Pool) -> bool:
+    return pool.autogroup is not None and pool.autogroup.state is AutogroupState.DELETING
+
+
+def _one_per_worker(actions: Sequence[Action]) -> list[Action]:
+    """The first action of each worker: what comes earlier (a return, a repair) goes before."""
+    seen: set[int] = set()
+    kept: list[Action] = []
+    for action in actions:
+        if isinstance(action, RentOffer):
+            kept.append(action)
+        elif action.instance_id not in seen:
+            kept.append(action)
+            seen.add(action.instance_id)
+    return kept
+
+
+def _figures(demand: Demand, pools: Sequence[Pool], ctx: Round) -> dict[str, float]:
+    """Numbers behind the plan, for logs, series and `explain`."""
+    return {
+        "held_capacity": sum(held_capacity(pool, ctx) for pool in pools),
+        "load_rate": demand.load_rate,
+        "occupancy": demand.occupancy,
+        "ready_capacity": sum(sum(map(ctx.capacity, pool.ready)) for pool in pools),
+        "start_s": ctx.beliefs.start_time().median,
+    }

@@ -1,0 +1,79 @@
+"""What a scaling decision remembers from round to round: plain JSON values, a few KB a group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+Moments = list[float]
+"""[n, mean, sum of squared deviations] of a sample, updated by Welford's method."""
+
+
+@dataclass(kw_only=True, slots=True)
+class ScalingMemory:
+    """A working copy of a group's memory; the decision reads it, updates it and gives it back.
+
+    Keys of dictionaries are strings because JSON has no others: instance ids, or
+    "AUTOGROUP|GPU TYPE".
+    """
+
+    at: float = 0.0  # time of the previous round
+    load_rate: float = 0.0  # arriving load per second, smoothed over a minute
+    mean_load: float = 0.0  # load of a request, smoothed
+    worker_perf: float = 0.0  # perf of the group's typical worker, once one was measured
+    worker_slots: float = 0.0  # requests such a worker serves at once
+    peaks: list[list[float]] = field(default_factory=list)  # [time, occupancy], decreasing
+    hour_peaks: list[list[float]] = field(default_factory=list)  # [time, hot target], decreasing
+    slow_hot: float = 0.0  # hot target, smoothed over ten minutes
+    starting: dict[str, float] = field(default_factory=dict)  # instance: start asked at
+    booting: dict[str, list[float]] = field(default_factory=dict)  # instance: [created_at]
+    booting_type: dict[str, str] = field(default_factory=dict)  # instance: type key
+    failed_starts: dict[str, float] = field(default_factory=dict)  # instance: how many in a row
+    rebooted: dict[str, float] = field(default_factory=dict)  # instance: when
+    perf: dict[str, Moments] = field(default_factory=dict)  # type key: of log perf
+    perf_per_dlperf: dict[str, Moments] = field(default_factory=dict)  # autogroup: of log ratio
+    load_times: dict[str, Moments] = field(default_factory=dict)  # autogroup: of log seconds
+    start_times: Moments = field(default_factory=lambda: [0.0, 0.0, 0.0])  # of log seconds
+    boots: dict[str, list[float]] = field(default_factory=dict)  # type key: [succeeded, failed]
+    starts: list[float] = field(default_factory=lambda: [0.0, 0.0])  # [succeeded, failed]
+    explored: dict[str, float] = field(default_factory=dict)  # autogroup: when testing ended
+    n_late: float = 0.0  # late starts, decayed over a day
+    n_started: float = 0.0  # starts of service, decayed likewise
+    tuner: dict[str, list[float]] = field(default_factory=dict)  # see core/tuning.py
+
+    @staticmethod
+    def from_json(raw: Mapping[str, object]) -> ScalingMemory:
+        """The memory in `raw`; whatever is missing or of another shape starts anew."""
+        memory = ScalingMemory()
+        for spec in fields(ScalingMemory):
+            value = _copied(raw.get(spec.name))
+            default = getattr(memory, spec.name)
+            if value is not None and isinstance(value, type(default)):
+                setattr(memory, spec.name, value)
+        return memory
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values, keys sorted, so that equal memories have equal bytes."""
+        return {
+            spec.name: _sorted(getattr(self, spec.name))
+            for spec in sorted(fields(self), key=lambda spec: spec.name)
+        }
+
+
+def _copied(value: object) -> object:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [item if isinstance(item, float) else _copied(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _copied(item) for key, item in value.items()}
+    return value
+
+
+def _sorted(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: value[key] for key in sorted(value)}
+    return value

@@ -1,0 +1,99 @@
+"""How a group's targets are split among its autogroups: by tier, then exactly by weight.
+
+The lowest tier serves everything; the next one is asked only for what the machines of the tiers
+below cannot serve now (requirements.md 54-56). Machines are rented for the lowest tier that can
+rent; higher tiers hold their test workers for the overflow.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chalicelib.core.fleet import Pool, Round
+from chalicelib.core.hot_pool import HotWish, startable
+from chalicelib.core.law import Targets
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolShare:
+    """One autogroup's part of the targets."""
+
+    hot: HotWish
+    total: float  # capacity to hold in all, load per second
+    keep_loaded: int  # never destroy below this many loaded workers
+
+
+def share_out(pools: Sequence[Pool], targets: Targets, ctx: Round) -> list[PoolShare]:
+    """A share for each pool, in the order of `pools` (by tier, then id)."""
+    hot = _hot_shares(pools, targets.hot, ctx)
+    renters = _renters(pools, ctx)
+    total_weight = sum(_weight(pools[i]) for i in renters)
+    first = next((i for i, pool in enumerate(pools) if _weight(pool) > 0), None)
+    shares = []
+    for i, pool in enumerate(pools):
+        part = _weight(pool) / total_weight if i in renters else 0.0
+        floor = math.ceil(targets.keep_loaded * part)
+        tests = pool.autogroup.test_workers if pool.autogroup and pool.is_active else 0
+        wish = HotWish(
+            capacity=hot[i],
+            n_workers=targets.min_ready if i == first else 0,
+            binding=targets.binding,
+        )
+        is_spare = pool.is_active and i not in renters
+        keep = max(floor, tests) if is_spare else floor
+        shares.append(PoolShare(hot=wish, total=targets.total * part, keep_loaded=keep))
+    return shares
+
+
+def _weight(pool: Pool) -> float:
+    return pool.autogroup.weight if pool.autogroup is not None and pool.is_active else 0.0
+
+
+def _renters(pools: Sequence[Pool], ctx: Round) -> list[int]:
+    """The pools of the lowest tier in which anything can be rented."""
+    usable = [
+        i
+        for i, pool in enumerate(pools)
+        if _weight(pool) > 0
+        and pool.autogroup is not None
+        and pool.autogroup.autogroup_id not in ctx.snapshot.open_breakers
+    ]
+    if not usable:
+        usable = [i for i, pool in enumerate(pools) if _weight(pool) > 0]
+    lowest = min((_tier(pools[i]) for i in usable), default=0)
+    return [i for i in usable if _tier(pools[i]) == lowest]
+
+
+def _tier(pool: Pool) -> int:
+    return pool.autogroup.tier if pool.autogroup is not None else 0
+
+
+def _hot_shares(pools: Sequence[Pool], hot: float, ctx: Round) -> list[float]:
+    """Hot capacity asked of each pool: its weight's part, and what its neighbours cannot give."""
+    shares = [0.0] * len(pools)
+    left = hot
+    tiers = sorted({_tier(pool) for pool in pools if _weight(pool) > 0})
+    for tier in tiers:
+        members = [i for i, pool in enumerate(pools) if _weight(pool) > 0 and _tier(pool) == tier]
+        if tier == tiers[-1] and len(members) == 1:
+            shares[members[0]] = left
+            return shares
+        total_weight = sum(_weight(pools[i]) for i in members)
+        able = {i: _servable(pools[i], ctx) for i in members}
+        for i in members:
+            shares[i] = min(left * _weight(pools[i]) / total_weight, able[i])
+        missing = left - sum(shares[i] for i in members)
+        for i in members:  # a neighbour that is down is stood in for
+            extra = min(max(missing, 0.0), able[i] - shares[i])
+            shares[i] += extra
+            missing -= extra
+        left = max(missing, 0.0)
+    return shares
+
+
+def _servable(pool: Pool, ctx: Round) -> float:
+    """Capacity that the pool's machines can serve with soon, started or not."""
+    workers = pool.ready + pool.draining + pool.starting + startable(pool)
+    return sum(map(ctx.capacity, workers))
