@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: a corrected in-process AWS, and Hypothesis profiles."""
+"""Fixtures shared by all tests: corrected AWS in process, one local system, Hypothesis profiles."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from moto import mock_aws
 
 import devstack.moto_plus  # noqa: F401  corrects moto on import
 from chalicelib.adapters.tables import create_tables
+from devstack.local_system import LocalSystem, Options, local_system
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -52,3 +53,23 @@ def kms(aws: None) -> KMSClient:
     key_id = client.create_key()["KeyMetadata"]["KeyId"]
     client.create_alias(AliasName=KMS_ALIAS, TargetKeyId=key_id)
     return client
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of the local system go to one process of pytest-xdist, which starts it once."""
+    for item in items:
+        if "system" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("system"))
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSystem]:
+    """The whole of Ballast as processes on this machine, shared by every test that needs one."""
+    options = Options(
+        time_scale=60.0,
+        round_interval_s=1.0,
+        state_directory=tmp_path_factory.mktemp("system"),
+    )
+    with local_system(options, print) as running:
+        yield running

@@ -1,0 +1,55 @@
+"""The main job, end to end, over HTTP: rent, load, route, serve, return."""
+
+from __future__ import annotations
+
+import requests
+
+from devstack.local_system import LocalSystem
+from devstack.owner import MarketView, Owner, wait_until
+from devstack.templates import TGI_SIMULATED, register_templates
+
+ONE_WORKER = {"min_load": 1.0, "cold_workers": 0, "max_workers": 1}
+READY_TIMEOUT_S = 90.0
+GONE_TIMEOUT_S = 60.0
+
+
+def test_a_group_rents_loads_serves_and_returns_everything(system: LocalSystem) -> None:
+    """Create → rent → load → ready → route → an answer from our PyWorker → delete → nothing left."""
+    owner, market = Owner(system.url, system.account_key), MarketView(system.market_url)
+    template_hash = register_templates(system.market_url, [TGI_SIMULATED])[TGI_SIMULATED.name]
+
+    endpoint_id = owner.create_group("main-job", **ONE_WORKER)
+    owner.create_autogroup("main-job", template_hash, test_workers=1)
+    workers = wait_until(
+        "a ready worker",
+        lambda: owner.ready_workers(endpoint_id),
+        READY_TIMEOUT_S,
+        shown=lambda: owner.workers(endpoint_id),
+    )
+    assert workers[0]["id"] in {row["id"] for row in market.instances()}
+
+    ticket = requests.post(
+        f"{system.url}/route/",
+        json={"endpoint": "main-job", "api_key": system.account_key, "cost": 8},
+        timeout=10,
+    ).json()
+    answer = requests.post(
+        f"{ticket['url']}/generate",
+        json={
+            "auth_data": ticket,
+            "payload": {"inputs": "hello", "parameters": {"max_new_tokens": 8}},
+        },
+        timeout=30,
+    )
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["generated_text"].split()) == 8
+
+    owner.delete_group(endpoint_id)
+    wait_until(
+        "nothing rented",
+        lambda: not market.instances(),
+        GONE_TIMEOUT_S,
+        shown=market.instances,
+    )
+    assert "main-job" not in {row["endpoint_name"] for row in owner.groups()}
+    system.check()

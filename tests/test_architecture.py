@@ -1,0 +1,77 @@
+"""Budgets of size, and names that no module may have (directions of imports: `lint-imports`)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = (
+    *("chalicelib", "workers", "client", "cli", "simulator", "fakes", "devstack", "bench"),
+    *("infra", "tests"),
+)
+MAX_FILE_LINES = 300
+MAX_TEST_FILE_LINES = 500
+MAX_FUNCTION_LINES = 50
+BANNED_NAMES = frozenset({"utils", "util", "helpers", "common", "misc", "manager", "data"})
+
+
+def sources() -> list[Path]:
+    """Every Python file of the project, as paths from its root."""
+    files = [ROOT / "app.py"]
+    for package in PACKAGES:
+        files += sorted((ROOT / package).rglob("*.py"))
+    return [
+        file.relative_to(ROOT)
+        for file in files
+        if file.exists() and not {"build", "node_modules"} & set(file.parts)
+    ]
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Every function and method."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("path", sources(), ids=str)
+def test_files_and_functions_stay_small(path: Path) -> None:
+    """A file fits in a head, a function on a screen."""
+    text = (ROOT / path).read_text()
+    limit = MAX_TEST_FILE_LINES if path.parts[0] == "tests" else MAX_FILE_LINES
+    assert text.count("\n") <= limit, f"{path} has {text.count(chr(10))} lines; at most {limit}"
+    long = {
+        node.name: node.end_lineno - node.lineno + 1
+        for node in functions(ast.parse(text))
+        if node.end_lineno and node.end_lineno - node.lineno >= MAX_FUNCTION_LINES
+    }
+    assert not long, f"{path}: functions above {MAX_FUNCTION_LINES} lines: {long}"
+
+
+def test_no_module_is_a_drawer_for_anything() -> None:
+    """A module is named after what it does."""
+    drawers = [str(path) for path in sources() if path.stem in BANNED_NAMES]
+    assert not drawers
+
+
+def test_app_py_only_declares() -> None:
+    """Lambda's entry holds no decision: import-linter cannot watch a module outside packages."""
+    tree = ast.parse((ROOT / "app.py").read_text())
+    decisions = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.While | ast.For)]
+    assert not decisions, f"app.py loops at lines {decisions}"
+    roots = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert not roots & {"boto3", "botocore", "requests", "pynamodb"}
