@@ -1,0 +1,80 @@
+"""A model server in this process that does what a test tells it: echoes, streams, hangs, breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+
+@dataclass
+class ScriptedModelServer:
+    """Serves `/generate` (echo), `/generate_stream` (n chunks) and `/health`.
+
+    A payload steers its own answer: `parameters.delay_s`, `parameters.n_chunks`,
+    `parameters.chunk_s`, `parameters.status`, `parameters.break_after` (chunks, then the connection
+    is cut).
+    """
+
+    bodies: list[bytes] = field(default_factory=list)
+    is_healthy: bool = True
+    n_at_work: int = 0
+    max_at_work: int = 0
+    n_cancelled: int = 0
+    n_chunks_sent: int = 0
+
+    def application(self) -> web.Application:
+        """The routes; any other POST echoes like `/generate`."""
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_get("/health", self._health)
+        app.router.add_post("/generate_stream", self._stream)
+        app.router.add_post("/{path:.*}", self._generate)
+        return app
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return web.Response(status=200 if self.is_healthy else 503)
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        body, script = await self._enter(request)
+        try:
+            await asyncio.sleep(float(script.get("delay_s", 0.0)))
+        except asyncio.CancelledError:
+            self.n_cancelled += 1
+            raise
+        finally:
+            self.n_at_work -= 1
+        if script.get("break_after") is not None and request.transport:
+            request.transport.abort()
+        return web.Response(
+            body=body, content_type="application/json", status=int(script.get("status", 200))
+        )
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        _, script = await self._enter(request)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        try:
+            await response.prepare(request)
+            for number in range(int(script.get("n_chunks", 5))):
+                if number == script.get("break_after") and request.transport:
+                    request.transport.abort()
+                    return response
+                await response.write(f"data: {number}\n\n".encode())
+                self.n_chunks_sent += 1
+                await asyncio.sleep(float(script.get("chunk_s", 0.0)))
+            await response.write_eof()
+        except (asyncio.CancelledError, ConnectionError):
+            self.n_cancelled += 1
+            raise
+        finally:
+            self.n_at_work -= 1
+        return response
+
+    async def _enter(self, request: web.Request) -> tuple[bytes, dict[str, float]]:
+        body = await request.read()
+        self.bodies.append(body)
+        self.n_at_work += 1
+        self.max_at_work = max(self.max_at_work, self.n_at_work)
+        script = json.loads(body).get("parameters") or {}
+        return body, script

@@ -1,0 +1,78 @@
+"""A PyWorker answers, streams, and refuses, between a fake control plane and a scripted model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from tests.workers.world import prompt, world
+
+
+async def test_the_model_gets_the_payload_alone_and_its_answer_comes_back(tmp_path: Path) -> None:
+    payload = prompt(temperature=0.7, top_p=0.9, do_sample=True, big=2**60, text="żółw 🐢")
+    async with world(tmp_path) as it:
+        status, body = await it.post(payload=payload)
+
+        assert (status, json.loads(body)) == (200, payload)
+        assert [json.loads(sent) for sent in it.model.bodies] == [payload]
+
+
+async def test_a_stream_comes_chunk_by_chunk(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        body = {"auth_data": it.ticket(), "payload": prompt(n_chunks=3, chunk_s=0.2)}
+        async with it.http.post(it.worker.settings.url + "/generate_stream", json=body) as answer:
+            assert answer.content_type == "text/event-stream"
+            assert await answer.content.readany() == b"data: 0\n\n"
+            assert it.model.n_at_work == 1  # the model is still writing while we read
+            assert await answer.read() == b"data: 1\n\ndata: 2\n\n"
+
+
+async def test_the_first_report_of_a_ready_worker_says_so_at_once(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        report = it.counters()
+        assert report["ticket"] == "D"
+        assert report["boot_id"] == it.worker.boot_id
+        assert report["error_msg"] == ""
+        assert it.control_plane.authorizations[0] == "Basic dzo3LmludGVudC5tYWM="
+        assert len(it.control_plane.reports) <= 3
+
+
+async def test_ping_needs_no_ticket(tmp_path: Path) -> None:
+    async with world(tmp_path) as it, it.http.get(it.worker.settings.url + "/ping") as answer:
+        assert await answer.text() == "pong"
+
+
+async def test_a_client_that_leaves_stops_the_model_and_is_accounted(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        body = {"auth_data": it.ticket(), "payload": prompt(n_chunks=1000, chunk_s=0.02)}
+        async with it.http.post(it.worker.settings.url + "/generate_stream", json=body) as answer:
+            await answer.content.readany()
+        await it.until(lambda: it.model.n_cancelled == 1, "the model stops")
+        await it.until(lambda: it.counters().get("n_cancelled") == 1, "it is reported")
+        assert it.counters()["cur_load"] == 0
+        assert [r["status"] for r in it.control_plane.finished] == ["Cancelled"]
+
+
+async def test_a_serial_back_end_takes_one_at_a_time_in_order(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from tests.workers.world import QUICK_TGI
+
+    async with world(tmp_path, replace(QUICK_TGI, is_serial=True)) as it:
+        calls = []
+        for number in range(4):
+            calls.append(asyncio.create_task(it.post(payload=prompt(delay_s=0.05, n=number))))
+            await asyncio.sleep(0.01)
+        assert [status for status, _ in await asyncio.gather(*calls)] == [200] * 4
+        assert it.model.max_at_work == 1
+        assert [json.loads(b)["parameters"]["n"] for b in it.model.bodies] == [0, 1, 2, 3]
+
+
+async def test_beyond_the_longest_queue_the_answer_is_429(tmp_path: Path) -> None:
+    async with world(tmp_path, MAX_QUEUE_TIME="0.001") as it:
+        slow = asyncio.create_task(it.post(payload=prompt(delay_s=0.5, max_new_tokens=100_000_000)))
+        await it.until(lambda: it.model.n_at_work == 1, "the first is at work")
+        assert (await it.post())[0] == 429
+        assert (await slow)[0] == 200
+        await it.until(lambda: it.counters().get("rejected_load") == 100, "it is reported")

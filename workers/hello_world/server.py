@@ -1,0 +1,48 @@
+"""Back end hello_world: the smallest one, to copy from."""
+
+from __future__ import annotations
+
+import random
+import sys
+
+from workers.pyworker.__main__ import main
+from workers.pyworker.back_end import (
+    BackEnd,
+    Benchmark,
+    JsonObject,
+    LogMarkers,
+    Route,
+    positive_number,
+    required_text,
+)
+from workers.pyworker.prompts import random_prompt
+
+
+def workload(payload: JsonObject) -> float:
+    """The tokens asked for: `max_response_tokens` (256 when not given)."""
+    required_text(payload, "prompt")
+    return positive_number(payload, "max_response_tokens", 256.0)
+
+
+def make_benchmark_payload(rng: random.Random) -> JsonObject:
+    """A random prompt answered with 256 tokens."""
+    return {"prompt": random_prompt(rng, 100), "max_response_tokens": 256}
+
+
+BACK_END = BackEnd(
+    name="hello_world",
+    model_server_url="http://127.0.0.1:5001",
+    routes=(
+        Route(path="/generate", model_path="/generate", workload=workload),
+        Route(path="/generate_stream", model_path="/generate_stream", workload=workload),
+    ),
+    benchmark=Benchmark(route="/generate", make_payload=make_benchmark_payload),
+    log_markers=LogMarkers(
+        loaded=("infer server has started",),
+        error=("Exception: corrupted model file",),
+        info=('"message":"Download',),
+    ),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(BACK_END))

@@ -1,0 +1,54 @@
+"""Back end openai: vLLM, SGLang, llama.cpp and whatever else speaks the OpenAI API."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+
+from workers.openai.cost import chat_workload, completion_workload, embedding_workload
+from workers.pyworker.__main__ import main
+from workers.pyworker.back_end import BackEnd, Benchmark, JsonObject, LogMarkers, Route
+from workers.pyworker.prompts import random_prompt
+
+BENCHMARK_TOKENS = 128
+
+
+def make_benchmark_payload(rng: random.Random) -> JsonObject:
+    """A completion of 128 tokens; `ignore_eos` keeps short answers from flattering the result."""
+    payload: JsonObject = {
+        "prompt": random_prompt(rng, 60),
+        "max_tokens": BENCHMARK_TOKENS,
+        "temperature": 0.7,
+        "ignore_eos": True,
+    }
+    if model := os.environ.get("MODEL_NAME") or os.environ.get("MODEL_ID"):
+        payload["model"] = model
+    return payload
+
+
+BACK_END = BackEnd(
+    name="openai",
+    model_server_url="http://127.0.0.1:18000",
+    routes=(
+        Route(
+            path="/v1/chat/completions", model_path="/v1/chat/completions", workload=chat_workload
+        ),
+        Route(path="/v1/completions", model_path="/v1/completions", workload=completion_workload),
+        Route(path="/v1/embeddings", model_path="/v1/embeddings", workload=embedding_workload),
+    ),
+    benchmark=Benchmark(
+        route="/v1/completions", make_payload=make_benchmark_payload, n_rounds=2, concurrency=8
+    ),
+    health_path="/health",
+    log_markers=LogMarkers(
+        loaded=("Application startup complete.", "server is listening on"),
+        error=("RuntimeError: Engine", "error loading model", "CUDA out of memory"),
+        info=('"message":"Download',),
+    ),
+    required_env=("MODEL_NAME",),
+    max_queue_time_s=60.0,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(BACK_END))

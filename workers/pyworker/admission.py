@@ -1,0 +1,151 @@
+"""Whether a ticket lets a request in. Pure: `now` and the verifying key come as arguments.
+
+Generation D (docs of `chalicelib.wire.ticket`): accepted once, only by the worker it names, only by
+the boot it names, only until it expires. What is authentic but of no use here any more (expired,
+another boot) gets 503, so that clients ask the control plane again; what is forged, altered, aimed
+at another worker or used before gets 401.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from chalicelib.wire.ticket import Claims, TicketError, split_signature
+
+UNSURE_CLOCK_LEEWAY_S = 120.0
+"""Tolerated difference to the server's clock before a report's reply has told its time."""
+SYNCED_CLOCK_LEEWAY_S = 10.0
+"""The same afterwards: one-way delay and drift between reports."""
+
+
+class Verifier(Protocol):
+    """Checks RSA signatures with the control plane's public key."""
+
+    signature_size: int
+
+    def verify(self, signature: bytes, message: bytes) -> bool:
+        """Whether `signature` over `message` is the control plane's."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerIdentity:
+    """What a ticket must name to be for this worker process."""
+
+    instance_id: int
+    endpoint_id: int | None  # None: not known, not checked
+    boot_id: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """An accepted ticket."""
+
+    cost: float
+    reqnum: int
+    request_idx: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a ticket was not accepted, and the HTTP status that says so."""
+
+    status: int
+    reason: str
+
+
+_INVALID = Refusal(401, "the signature is not valid")
+
+
+class Admission:
+    """Remembers the tickets used by this process, each until it has expired for certain."""
+
+    def __init__(self, identity: WorkerIdentity) -> None:
+        self._identity = identity
+        self._used: set[bytes] = set()
+        self._forget_at: list[tuple[float, bytes]] = []
+
+    def admit(
+        self, auth_data: Mapping[str, object], verifier: Verifier, now: float, leeway_s: float
+    ) -> Grant | Refusal:
+        """Accept and use up the ticket in `auth_data`, or say why not."""
+        claims_blob = authentic_blob(auth_data, verifier)
+        if claims_blob is None:
+            return _INVALID
+        claims = Claims.from_bytes(claims_blob)
+        refusal = (
+            _check_target(claims, self._identity)
+            or _check_visible(claims, auth_data)
+            or _check_validity(claims, self._identity, now, leeway_s)
+        )
+        if refusal:
+            return refusal
+        if claims_blob in self._used:
+            return Refusal(401, "the ticket was used before")
+        self._use(claims_blob, claims, now)
+        return Grant(cost=claims.cost, reqnum=claims.reqnum, request_idx=claims.request_idx)
+
+    def _use(self, blob: bytes, claims: Claims, now: float) -> None:
+        # Twice the widest leeway: a correction of the clock never revives a used ticket.
+        while self._forget_at and self._forget_at[0][0] < now - 2 * UNSURE_CLOCK_LEEWAY_S:
+            self._used.discard(heapq.heappop(self._forget_at)[1])
+        self._used.add(blob)
+        heapq.heappush(self._forget_at, (claims.expires_at, blob))
+
+
+def authentic_blob(auth_data: Mapping[str, object], verifier: Verifier) -> bytes | None:
+    """The generation-D claims blob if the control plane signed it, else None."""
+    text = auth_data.get("signature")
+    if not isinstance(text, str):
+        return None
+    try:
+        blob, signature = split_signature(text, verifier.signature_size)
+        if not verifier.verify(signature, blob):
+            return None
+        Claims.from_bytes(blob)
+    except TicketError:
+        return None
+    return blob
+
+
+def _check_target(claims: Claims, identity: WorkerIdentity) -> Refusal | None:
+    if claims.instance_id != identity.instance_id:
+        return Refusal(401, "the ticket is for another worker")
+    if identity.endpoint_id is not None and claims.endpoint_id != identity.endpoint_id:
+        return Refusal(401, "the ticket is for another endpoint group")
+    if claims.url != identity.url:
+        return Refusal(401, "the ticket is for another address")
+    return None
+
+
+def _check_visible(claims: Claims, auth_data: Mapping[str, object]) -> Refusal | None:
+    """Fields a client passes on must equal the claims; older clients leave some out."""
+    for name in ("cost", "reqnum", "request_idx", "endpoint", "url"):
+        if name in auth_data and not _equal(auth_data[name], getattr(claims, name)):
+            return Refusal(401, f"{name} is not the one that was signed")
+    return None
+
+
+def _equal(visible: object, claimed: float | str) -> bool:
+    """Equal as numbers or as strings: JavaScript clients rewrite 100.0 as 100."""
+    if isinstance(visible, bool):
+        return False
+    if isinstance(claimed, str):
+        return isinstance(visible, str) and visible == claimed
+    return isinstance(visible, int | float) and visible == claimed
+
+
+def _check_validity(
+    claims: Claims, identity: WorkerIdentity, now: float, leeway_s: float
+) -> Refusal | None:
+    if claims.boot_id != identity.boot_id:
+        return Refusal(503, "the ticket is for an earlier start of this worker; route again")
+    if now > claims.expires_at + leeway_s:
+        return Refusal(503, "the ticket has expired; route again")
+    if now < claims.issued_at - leeway_s:
+        return Refusal(503, "the ticket is not valid yet; route again")
+    return None

@@ -1,0 +1,85 @@
+"""What clients send: `{"auth_data": {…}, "payload": {…}, "session_id": …}`. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workers.pyworker.back_end import JsonObject
+
+
+class EnvelopeError(ValueError):
+    """The body is not a request; `fields` maps each bad field to what is wrong with it."""
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        super().__init__(str(fields))
+        self.fields = fields
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A request as it came; `payload` is the equal JSON value that the model server will get."""
+
+    auth_data: JsonObject
+    payload: JsonObject
+    session_id: str | None = None
+
+
+def parse_json(body: bytes) -> JsonObject:
+    """The JSON object in `body`.
+
+    Raises:
+        EnvelopeError: not JSON, not an object, or a number that JSON cannot carry on.
+    """
+    try:
+        value = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise EnvelopeError({"error": f"the body is not JSON: {error}"[:200]}) from error
+    if not isinstance(value, dict):
+        raise EnvelopeError({"error": "the body must be a JSON object"})
+    return value
+
+
+def parse_envelope(body: bytes) -> Envelope:
+    """The request in `body`.
+
+    Raises:
+        EnvelopeError: with a message per field.
+    """
+    value = parse_json(body)
+    problems: dict[str, object] = {}
+    for name in ("auth_data", "payload"):
+        if name not in value:
+            problems[name] = "missing parameter"
+        elif not isinstance(value[name], dict):
+            problems[name] = f"must be an object, not {_json_type(value[name])}"
+    auth_data, payload = value.get("auth_data"), value.get("payload")
+    if isinstance(auth_data, dict) and not isinstance(auth_data.get("signature"), str):
+        wrong = "must be a string" if "signature" in auth_data else "missing parameter"
+        problems["auth_data"] = {"signature": wrong}
+    session_id = value.get("session_id")
+    if session_id is not None and not isinstance(session_id, str):
+        problems["session_id"] = "must be a string or null"
+    if problems or not isinstance(auth_data, dict) or not isinstance(payload, dict):
+        raise EnvelopeError(problems)
+    return Envelope(auth_data, payload, session_id if isinstance(session_id, str) else None)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"number {text[:20]} is too large")
+    return value
+
+
+def _json_type(value: object) -> str:
+    if value is None:
+        return "null"
+    names = {bool: "boolean", int: "number", float: "number", str: "string", list: "array"}
+    return names.get(type(value), type(value).__name__)

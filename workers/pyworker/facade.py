@@ -1,0 +1,187 @@
+"""Serving: check, book, queue, forward. One `Facade` per PyWorker; `server.py` has its routes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from workers.pyworker.admission import Admission, Grant, Refusal
+from workers.pyworker.back_end import BackEnd, JsonObject, PayloadError, Route
+from workers.pyworker.control_plane import ControlPlaneError
+from workers.pyworker.envelope import Envelope, parse_envelope
+from workers.pyworker.forwarding import ClientGoneError, Forwarder
+from workers.pyworker.load_ledger import Entry, LoadLedger, Outcome, RequestFacts
+from workers.pyworker.problem import ProblemError
+from workers.pyworker.readiness import Readiness
+from workers.pyworker.report_loop import ReportLoop
+from workers.pyworker.server_clock import ServerClock
+from workers.pyworker.sessions import Session, SessionTable
+from workers.pyworker.signing_keys import PublicKeyError, SigningKeys
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FacadeParts:
+    """What serving needs."""
+
+    back_end: BackEnd
+    admission: Admission
+    keys: SigningKeys
+    clock: ServerClock
+    ledger: LoadLedger
+    readiness: Readiness
+    reports: ReportLoop
+    forwarder: Forwarder
+    sessions: SessionTable
+    max_queue_time_s: float
+
+
+class Facade:
+    """Handles requests to the back end's routes."""
+
+    def __init__(self, parts: FacadeParts) -> None:
+        self.parts = parts
+        # asyncio's locks are first come, first served, also when waiters are cancelled.
+        self._turn: AbstractAsyncContextManager[object] = (
+            asyncio.Lock() if parts.back_end.is_serial else nullcontext()
+        )
+
+    async def serve(self, request: web.Request, route: Route) -> web.StreamResponse:
+        """Answer one request.
+
+        Raises:
+            ProblemError: it is refused or cannot be served.
+            EnvelopeError: it is malformed.
+        """
+        envelope = parse_envelope(await request.read())
+        if envelope.session_id is not None:
+            return await self._serve_in_session(request, route, envelope, envelope.session_id)
+        grant = await self.admit(envelope.auth_data)
+        facts = self._assess(route, envelope.payload, grant)
+        return await self._serve_booked(request, route, envelope.payload, facts)
+
+    async def admit(self, auth_data: JsonObject) -> Grant:
+        """Use up the ticket.
+
+        Raises:
+            ProblemError: 401 or 503 with the reason.
+        """
+        parts = self.parts
+        if not parts.readiness.is_ready:
+            raise ProblemError.of(503, parts.readiness.error or "the worker is not ready yet")
+        result = self._try_keys(auth_data)
+        if isinstance(result, Refusal) and result.status == 401 and await self._has_new_key():
+            result = self._try_keys(auth_data)
+        if isinstance(result, Grant):
+            return result
+        parts.ledger.reject_unauthentic()
+        logger.info("ticket refused", extra={"status": result.status, "reason": result.reason})
+        raise ProblemError.of(result.status, result.reason)
+
+    def _try_keys(self, auth_data: JsonObject) -> Grant | Refusal:
+        now = self.parts.clock.now()
+        result: Grant | Refusal = Refusal(503, "the public key is not known yet")
+        for verifier in self.parts.keys.verifiers(now):
+            result = self.parts.admission.admit(auth_data, verifier, now, self.parts.clock.leeway_s)
+            if isinstance(result, Grant) or result.status != 401:
+                break
+        return result
+
+    async def _has_new_key(self) -> bool:
+        """Whether the control plane has changed its key since we asked last."""
+        try:
+            return await self.parts.keys.refresh(self.parts.clock.local_now())
+        except (ControlPlaneError, PublicKeyError) as error:
+            logger.warning("public key not fetched", extra={"reason": str(error)})
+            return False
+
+    def _assess(self, route: Route, payload: JsonObject, grant: Grant) -> RequestFacts:
+        """Count the work; 422 for a bad payload, 429 when the queue is too long."""
+        ledger, now = self.parts.ledger, self.parts.clock.now()
+        try:
+            workload = route.workload(payload)
+        except PayloadError as error:
+            ledger.reject(_facts(grant, grant.cost), now)
+            self.parts.reports.note_request()
+            raise ProblemError(422, {"payload": error.fields}) from error
+        facts = _facts(grant, workload)
+        wait_s = ledger.queued_workload / max(self.parts.readiness.perf, 1e-9)
+        if wait_s > self.parts.max_queue_time_s:
+            ledger.reject(facts, now)
+            self.parts.reports.note_request()
+            raise ProblemError.of(429, f"the queue is {wait_s:.0f} s long; route again")
+        return facts
+
+    async def _serve_booked(
+        self, request: web.Request, route: Route, payload: JsonObject, facts: RequestFacts
+    ) -> web.StreamResponse:
+        """Serve with a line in the books that is closed however the request ends."""
+        entry = self.parts.ledger.enter(facts, self.parts.clock.now())
+        self.parts.reports.note_request()
+        outcome = Outcome.CANCELLED
+        try:
+            response, outcome = await self._in_turn(request, route, payload, entry)
+        except ProblemError:
+            outcome = Outcome.ERRORED
+            raise
+        except ClientGoneError as error:
+            raise ProblemError.of(499, "the client closed the connection") from error
+        except asyncio.CancelledError:
+            raise
+        except BaseException:
+            outcome = Outcome.ERRORED
+            raise
+        finally:
+            self.parts.ledger.leave(entry, outcome, self.parts.clock.now())
+            self.parts.reports.note_request()
+        return response
+
+    async def _in_turn(
+        self, request: web.Request, route: Route, payload: JsonObject, entry: Entry | None
+    ) -> tuple[web.StreamResponse, Outcome]:
+        async with self._turn:
+            if entry:
+                entry.work_started_at = self.parts.clock.now()
+            return await self.parts.forwarder.forward(request, route, payload)
+
+    async def _serve_in_session(
+        self, request: web.Request, route: Route, envelope: Envelope, session_id: str
+    ) -> web.StreamResponse:
+        """A request inside a session re-uses the ticket that opened it."""
+        session = self.parts.sessions.find(session_id)
+        if session is None:
+            raise ProblemError.of(410, "invalid session")
+        if not session.is_opened_by(envelope.auth_data):
+            self.parts.ledger.reject_unauthentic()
+            raise ProblemError.of(401, "the ticket is not the one that opened this session")
+        try:
+            route.workload(envelope.payload)
+        except PayloadError as error:
+            raise ProblemError(422, {"payload": error.fields}) from error
+        return await self._at_work(request, route, envelope.payload, session)
+
+    async def _at_work(
+        self, request: web.Request, route: Route, payload: JsonObject, session: Session
+    ) -> web.StreamResponse:
+        session.extend()
+        task = asyncio.current_task()
+        if task:
+            session.at_work.add(task)
+        try:
+            return (await self._in_turn(request, route, payload, None))[0]
+        except ClientGoneError as error:
+            raise ProblemError.of(499, "the client closed the connection") from error
+        finally:
+            if task:
+                session.at_work.discard(task)
+
+
+def _facts(grant: Grant, workload: float) -> RequestFacts:
+    return RequestFacts(
+        request_idx=grant.request_idx, reqnum=grant.reqnum, cost=grant.cost, workload=workload
+    )

@@ -1,0 +1,32 @@
+"""One JSON object a line on stderr: time, level, event, and the event's own fields."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """Formats constant messages with their `extra` fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line for one record."""
+        fields: dict[str, object] = {
+            "at": round(record.created, 3),
+            "level": record.levelname,
+            "event": record.getMessage(),
+        }
+        fields |= {k: v for k, v in vars(record).items() if k not in _STANDARD}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str)
+
+
+def set_up_logging(level: str) -> None:
+    """Send all logs to stderr as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,0 +1,65 @@
+"""Whether this worker can serve: loading → benchmarking → ready, or what is wrong. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+
+class Phase(StrEnum):
+    """How far a worker has come since its process started."""
+
+    LOADING = "loading"
+    BENCHMARKING = "benchmarking"
+    READY = "ready"
+
+
+class Readiness:
+    """The phase and the current error; `on_change` is called at once on each change.
+
+    An error is a level: it ends when the model server is well again.
+    """
+
+    def __init__(self, started_at: float, on_change: Callable[[], None] = lambda: None) -> None:
+        self.phase = Phase.LOADING
+        self.error = ""
+        self.perf = 0.0  # load per second
+        self.load_time_s = 0.0  # process start to ready; 0 until then
+        self._started_at = started_at
+        self.on_change = on_change
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are served."""
+        return self.phase is Phase.READY and not self.error
+
+    def model_loaded(self) -> None:
+        """The model server answers; its speed is measured next."""
+        self.phase = Phase.BENCHMARKING
+        self._set_error("")
+
+    def benchmarked(self, perf: float, now: float) -> None:
+        """The worker is ready at this speed (load per second)."""
+        self.phase = Phase.READY
+        self.perf = perf
+        self.load_time_s = self.load_time_s or max(now - self._started_at, 1e-3)
+        self.error = ""
+        self.on_change()
+
+    def model_gone(self, error: str) -> None:
+        """The model server restarts or was lost: back to loading, with the reason."""
+        self.phase = Phase.LOADING
+        self._set_error(error)
+
+    def failed(self, error: str) -> None:
+        """Something is wrong; the phase stays."""
+        self._set_error(error)
+
+    def recovered(self) -> None:
+        """What was wrong is over."""
+        self._set_error("")
+
+    def _set_error(self, error: str) -> None:
+        if error != self.error:
+            self.error = error
+            self.on_change()

@@ -1,0 +1,210 @@
+"""The PyWorker process: puts the parts together, serves, and runs what watches and reports."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import secrets
+import signal
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
+
+import aiohttp
+from aiohttp import web
+
+from workers.pyworker.admission import Admission, WorkerIdentity
+from workers.pyworker.back_end import BackEnd, Route
+from workers.pyworker.control_plane import ControlPlane, ControlPlaneError
+from workers.pyworker.envelope import EnvelopeError
+from workers.pyworker.facade import Facade, FacadeParts
+from workers.pyworker.forwarding import Forwarder, open_model_session
+from workers.pyworker.load_ledger import LoadLedger
+from workers.pyworker.messages import Reporter
+from workers.pyworker.model_watch import ModelWatch
+from workers.pyworker.problem import ProblemError
+from workers.pyworker.readiness import Readiness
+from workers.pyworker.report_loop import ReportLoop
+from workers.pyworker.server_clock import ServerClock
+from workers.pyworker.session_routes import SessionRoutes
+from workers.pyworker.sessions import SessionTable
+from workers.pyworker.settings import WorkerSettings
+from workers.pyworker.signing_keys import PublicKeyError, SigningKeys
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY = 64 * 2**20
+KEY_RETRY_S = 5.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Worker:
+    """One PyWorker: `run` serves until cancelled."""
+
+    def __init__(self, settings: WorkerSettings, back_end: BackEnd) -> None:
+        self.settings = settings
+        self.back_end = back_end
+        self.boot_id = secrets.token_hex(8)
+
+    async def run(self) -> None:
+        """Serve, watch the model server and report, until cancelled or one of them fails."""
+        async with AsyncExitStack() as stack:
+            model_http = await stack.enter_async_context(open_model_session())
+            control_http = await stack.enter_async_context(aiohttp.ClientSession())
+            facade = self._assemble(
+                model_http, ControlPlane(self.settings.control_plane, control_http)
+            )
+            sessions = SessionRoutes(facade)
+            runner = web.AppRunner(
+                self._application(facade, sessions), access_log=None, handler_cancellation=True
+            )
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(
+                runner, self.settings.host, self.settings.port, ssl_context=self._tls()
+            ).start()
+            logger.info("serving", extra={"url": self.settings.url, "boot_id": self.boot_id})
+            async with asyncio.TaskGroup() as tasks:
+                for task in self._background(facade, sessions):
+                    tasks.create_task(task)
+
+    def _assemble(self, model_http: aiohttp.ClientSession, control_plane: ControlPlane) -> Facade:
+        settings, clock, ledger = self.settings, ServerClock(), LoadLedger()
+        reporter = Reporter(
+            instance_id=settings.instance_id,
+            boot_id=self.boot_id,
+            url=settings.url,
+            master_token=settings.master_token,
+            certificate_sha256=certificate_sha256(settings),
+        )
+        readiness = Readiness(time.time())
+        reports = ReportLoop(control_plane, reporter, readiness, ledger, clock)
+        readiness.on_change = reports.note_change
+        identity = WorkerIdentity(
+            instance_id=settings.instance_id,
+            endpoint_id=settings.endpoint_id,
+            boot_id=self.boot_id,
+            url=settings.url,
+        )
+        keys = SigningKeys(control_plane.fetch_public_key)
+        reports.on_key_change = partial(_refresh_until_known, keys)
+        model_url = settings.model_server_url or self.back_end.model_server_url
+        return Facade(
+            FacadeParts(
+                back_end=self.back_end,
+                admission=Admission(identity),
+                keys=keys,
+                clock=clock,
+                ledger=ledger,
+                readiness=readiness,
+                reports=reports,
+                forwarder=Forwarder(model_http, model_url),
+                sessions=SessionTable(settings.max_sessions),
+                max_queue_time_s=settings.max_queue_time_s or self.back_end.max_queue_time_s,
+            )
+        )
+
+    def _application(self, facade: Facade, sessions: SessionRoutes) -> web.Application:
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[_problems])
+        for route in self.back_end.routes:
+            for path in (route.path, *route.aliases):
+                app.router.add_post(path, _bind(facade, route))
+        app.router.add_post("/session/create", sessions.create)
+        app.router.add_post("/session/end", sessions.end)
+        app.router.add_post("/session/get", sessions.get)
+        app.router.add_post("/session/health", sessions.health)
+        app.router.add_get("/ping", _ping)
+        return app
+
+    def _background(
+        self, facade: Facade, sessions: SessionRoutes
+    ) -> list[Coroutine[object, object, None]]:
+        parts, settings = facade.parts, self.settings
+        watch = ModelWatch(self.back_end, parts.forwarder, parts.readiness)
+        store = settings.state_dir / "benchmark.json"
+        tasks: list[Coroutine[object, object, None]] = [
+            parts.reports.run(),
+            sessions.sweep(),
+            _know_key_then(parts.keys, watch.run(store, settings.instance_id, settings.model_id)),
+        ]
+        if settings.model_log:
+            tasks.append(watch.follow_log(settings.model_log))
+        return tasks
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if not self.settings.use_ssl:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.settings.tls_cert, self.settings.tls_key)
+        return context
+
+
+def certificate_sha256(settings: WorkerSettings) -> str:
+    """The fingerprint clients may pin: SHA-256 of the DER certificate, hex; empty without TLS."""
+    if not settings.use_ssl:
+        return ""
+    der = ssl.PEM_cert_to_DER_cert(_first_certificate(settings.tls_cert.read_text()))
+    return hashlib.sha256(der).hexdigest()
+
+
+def _first_certificate(pem: str) -> str:
+    end = "-----END CERTIFICATE-----"
+    return pem[pem.index("-----BEGIN CERTIFICATE-----") : pem.index(end) + len(end)]
+
+
+async def _know_key_then(keys: SigningKeys, then: Coroutine[object, object, None]) -> None:
+    """A worker that cannot verify tickets is not ready, so the key comes first."""
+    try:
+        await _refresh_until_known(keys)
+        await then
+    finally:
+        then.close()
+
+
+async def _refresh_until_known(keys: SigningKeys) -> None:
+    while True:
+        try:
+            await keys.refresh(time.time(), is_forced=True)
+        except (ControlPlaneError, PublicKeyError) as error:
+            logger.warning("public key not fetched", extra={"reason": str(error)})
+            await asyncio.sleep(KEY_RETRY_S)
+        else:
+            return
+
+
+def _bind(facade: Facade, route: Route) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await facade.serve(request, route)
+
+    return handle
+
+
+async def _ping(_request: web.Request) -> web.Response:
+    return web.Response(text="pong")
+
+
+@web.middleware
+async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except EnvelopeError as error:
+        return web.json_response(dict(error.fields), status=422)
+    except ProblemError as error:
+        return web.json_response(error.body, status=error.status)
+
+
+async def run_until_signalled(worker: Worker) -> None:
+    """Run a worker until SIGTERM or SIGINT."""
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if task:
+            loop.add_signal_handler(number, task.cancel)
+    try:
+        await worker.run()
+    except asyncio.CancelledError:
+        logger.info("stopped")

@@ -1,0 +1,125 @@
+"""Sessions: a client's reserved seat on this worker, opened with one ticket. Pure."""
+
+from __future__ import annotations
+
+import hmac
+import math
+import secrets
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from workers.pyworker.back_end import JsonObject
+from workers.pyworker.envelope import Envelope, EnvelopeError
+from workers.pyworker.load_ledger import Entry
+
+DEFAULT_LIFETIME_S = 60.0
+MAX_LIFETIME_S = 86_400.0
+
+
+class Cancellable(Protocol):
+    """A request at work in a session (an asyncio task)."""
+
+    def cancel(self) -> bool:
+        """Stop it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SessionTerms:
+    """What a client asked for."""
+
+    lifetime_s: float
+    on_close_route: str | None
+    on_close_payload: JsonObject
+
+    @staticmethod
+    def from_payload(payload: JsonObject) -> SessionTerms:
+        """The terms in a `/session/create` payload.
+
+        Raises:
+            EnvelopeError: a field is wrong.
+        """
+        lifetime = payload.get("lifetime", DEFAULT_LIFETIME_S)
+        route = payload.get("on_close_route")
+        body = payload.get("on_close_payload")
+        problems: dict[str, object] = {}
+        if isinstance(lifetime, bool) or not isinstance(lifetime, int | float):
+            problems["lifetime"] = "must be a number of seconds"
+        elif not (math.isfinite(lifetime) and 0 < lifetime <= MAX_LIFETIME_S):
+            problems["lifetime"] = f"must be above 0 and at most {MAX_LIFETIME_S:.0f} seconds"
+        if route is not None and not (isinstance(route, str) and route.startswith("/")):
+            problems["on_close_route"] = "must be a path of the model server, such as /close"
+        if body is not None and not isinstance(body, dict):
+            problems["on_close_payload"] = "must be an object"
+        if problems or not isinstance(lifetime, int | float):
+            raise EnvelopeError({"payload": problems})
+        return SessionTerms(
+            lifetime_s=float(lifetime),
+            on_close_route=route if isinstance(route, str) else None,
+            on_close_payload=body if isinstance(body, dict) else {},
+        )
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """An open session; `entry` is its line in the books."""
+
+    session_id: str
+    auth_data: JsonObject
+    terms: SessionTerms
+    entry: Entry
+    created_at: float
+    expires_at: float
+    at_work: set[Cancellable] = field(default_factory=set)
+
+    def is_opened_by(self, auth_data: object) -> bool:
+        """Whether `auth_data` is the ticket that opened this session."""
+        signature = auth_data.get("signature") if isinstance(auth_data, dict) else None
+        opened = self.auth_data["signature"]
+        return (
+            isinstance(signature, str)
+            and isinstance(opened, str)
+            and hmac.compare_digest(signature.encode(), opened.encode())
+        )
+
+    def extend(self) -> None:
+        """Each request in a session adds its lifetime once more."""
+        self.expires_at += self.terms.lifetime_s
+
+
+class SessionTable:
+    """The open sessions, at most `max_sessions` (0: unlimited)."""
+
+    def __init__(self, max_sessions: int) -> None:
+        self._max_sessions = max_sessions
+        self._sessions: dict[str, Session] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more would be too many."""
+        return 0 < self._max_sessions <= len(self._sessions)
+
+    def open(self, envelope: Envelope, terms: SessionTerms, entry: Entry, now: float) -> Session:
+        """A new session under an unguessable id."""
+        session = Session(
+            session_id=secrets.token_urlsafe(16),
+            auth_data=envelope.auth_data,
+            terms=terms,
+            entry=entry,
+            created_at=now,
+            expires_at=now + terms.lifetime_s,
+        )
+        self._sessions[session.session_id] = session
+        return session
+
+    def find(self, session_id: str) -> Session | None:
+        """The open session with this id."""
+        return self._sessions.get(session_id)
+
+    def close(self, session: Session) -> bool:
+        """Take it out; False when somebody else did."""
+        return self._sessions.pop(session.session_id, None) is not None
+
+    def expired(self, now: float) -> list[Session]:
+        """Open sessions whose time is over."""
+        return [s for s in self._sessions.values() if s.expires_at <= now and not s.at_work]

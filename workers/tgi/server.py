@@ -1,0 +1,45 @@
+"""Back end TGI: `/generate` and `/generate_stream`, in parallel."""
+
+from __future__ import annotations
+
+import random
+import sys
+
+from workers.pyworker.__main__ import main
+from workers.pyworker.back_end import BackEnd, Benchmark, JsonObject, LogMarkers, Route
+from workers.pyworker.prompts import random_prompt
+from workers.tgi.cost import workload
+
+BENCHMARK_TOKENS = 256
+
+
+def make_benchmark_payload(rng: random.Random) -> JsonObject:
+    """A prompt no cache has seen, answered with 256 tokens."""
+    return {
+        "inputs": random_prompt(rng, BENCHMARK_TOKENS),
+        "parameters": {"max_new_tokens": BENCHMARK_TOKENS},
+    }
+
+
+BACK_END = BackEnd(
+    name="tgi",
+    model_server_url="http://127.0.0.1:5001",
+    routes=(
+        Route(path="/generate", model_path="/generate", workload=workload),
+        Route(path="/generate_stream", model_path="/generate_stream", workload=workload),
+    ),
+    benchmark=Benchmark(route="/generate", make_payload=make_benchmark_payload),
+    health_path="/health",
+    log_markers=LogMarkers(
+        loaded=(
+            '"message":"Connected","target":"text_generation_router"',
+            '"message":"Connected","target":"text_generation_router::server"',
+        ),
+        error=("Error: WebserverFailed", "Error: DownloadError", "Error: ShardCannotStart"),
+        info=('"message":"Download',),
+    ),
+    required_env=("MODEL_ID",),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(BACK_END))
