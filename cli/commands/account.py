@@ -1,0 +1,62 @@
+"""`show|update account`: the caps that hold over all groups."""
+
+from __future__ import annotations
+
+import click
+
+from cli.caution import risks
+from cli.display import table, usd
+from cli.parameters import ACCOUNT_FIELDS, field_options, given
+from cli.server import Json
+from cli.session import Session, connection_options, pass_session
+
+
+@click.command("account")
+@connection_options
+@pass_session
+def show_account(session: Session) -> None:
+    """Show caps and what is spent against them."""
+    _show(session, session.server.get("/api/v0/status")["account"])
+
+
+@click.command("account")
+@field_options(ACCOUNT_FIELDS)
+@click.option("--yes", is_flag=True, help="Do not ask, even if it could cost much.")
+@connection_options
+@pass_session
+def update_account(session: Session, /, yes: bool, **values: object) -> None:
+    """Change the account's caps; the lower of these and a group's own counts."""
+    body = given(values)
+    if not body:
+        raise click.UsageError("nothing to change; see `ballast update account --help`")
+    account = session.server.get("/api/v0/status")["account"]
+    current = {f"max_{name}": value for name, value in account["caps"].items()}
+    found = risks(body, current)
+    if found:
+        session.confirm("; ".join(found) + ". Go on?", is_sure=yes)
+    session.server.put("/api/v0/account/", body)
+    _show(session, session.server.get("/api/v0/status")["account"])
+
+
+def _show(session: Session, account: Json) -> None:
+    caps = account["caps"]
+    session.show(
+        account,
+        table(
+            "Account",
+            ("", ">now", ">cap"),
+            [
+                (
+                    "committed per hour",
+                    usd(account["committed_usd_per_hour"]),
+                    usd(caps["usd_per_hour"]),
+                ),
+                ("spent today (UTC)", usd(account["spent_today_usd"]), usd(caps["usd_per_day"])),
+                ("spent this month", usd(account["spent_month_usd"]), usd(caps["usd_per_month"])),
+                ("of today's, idle", usd(account["idle_today_usd"]), usd(caps["idle_usd_per_day"])),
+            ],
+        ),
+    )
+
+
+COMMANDS = {"show": show_account, "update": update_account}

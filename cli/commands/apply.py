@@ -1,0 +1,91 @@
+"""`apply -f group.yaml`: make a group what the file says, after showing the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TextIO
+
+import click
+from rich.text import Text
+
+from cli.caution import risks
+from cli.display import clean
+from cli.lookup import list_autogroups, list_endpoints
+from cli.manifest import Change, compare_manifest, parse_manifest
+from cli.server import Json, Server
+from cli.session import Session, connection_options, pass_session
+
+_SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
+_PATHS = {"endpoint": "/api/v0/endptjobs/", "autogroup": "/api/v0/autojobs/"}
+
+
+@click.command("apply")
+@click.option(
+    "-f",
+    "--file",
+    "file",
+    type=click.File(encoding="utf-8"),
+    required=True,
+    help="YAML; - for standard input.",
+)
+@click.option("--dry-run", is_flag=True, help="Show the difference, do nothing.")
+@click.option("--prune", is_flag=True, help="Delete autogroups that the file does not name.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@connection_options
+@pass_session
+def apply(session: Session, file: TextIO, dry_run: bool, prune: bool, yes: bool) -> None:
+    """Create or change a group and its autogroups as a file says.
+
+    \b
+    ballast apply -f group.yaml --dry-run
+    """
+    manifest = parse_manifest(file.read())
+    name = manifest.endpoint["endpoint_name"]
+    present = [row for row in list_endpoints(session.server) if row["endpoint_name"] == name]
+    endpoint = present[0] if present else None
+    autogroups = list_autogroups(session.server, int(endpoint["id"])) if endpoint else []
+    changes = compare_manifest(manifest, endpoint, autogroups, prunes=prune)
+    done = {"changes": [_as_json(one) for one in changes], "applied": bool(changes) and not dry_run}
+    if not changes:
+        session.show(done, f"{name} is as the file says; nothing to do")
+        return
+    if not session.wants_json:
+        session.console.print(*_diff(changes), sep="\n")
+    if not dry_run:
+        found = [line for one in changes for line in risks(one.body, endpoint or {})]
+        question = "; ".join([*found, f"Make these {len(changes)} changes?"])
+        session.confirm(question, is_sure=yes)
+        for change in changes:
+            _make(session.server, change)
+    session.show(
+        done, "Nothing was done (--dry-run)" if dry_run else f"{len(changes)} changes made"
+    )
+
+
+def _diff(changes: Sequence[Change]) -> list[Text]:
+    lines = []
+    for change in changes:
+        sign, style = _SIGNS[change.verb]
+        lines.append(Text(f"{sign} {change.verb} {clean(change.title)}", style=style))
+        for name, before, after in change.fields:
+            was = "" if before is None else f"{clean(before)} → "
+            lines.append(Text(f"    {name}: {was}{clean(after)}"))
+    return lines
+
+
+def _make(server: Server, change: Change) -> None:
+    path = _PATHS[change.noun]
+    if change.verb == "create":
+        server.post(path, change.body)
+    elif change.verb == "update":
+        server.put(f"{path}{change.identity}/", change.body)
+    else:
+        server.delete(f"{path}{change.identity}/")
+
+
+def _as_json(change: Change) -> Json:
+    fields = {name: {"before": before, "after": after} for name, before, after in change.fields}
+    return {"verb": change.verb, "what": change.title, "fields": fields}
+
+
+COMMANDS = (apply,)

@@ -1,0 +1,153 @@
+"""`create|show|update|delete autogroup`."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+
+from cli.caution import risks
+from cli.display import cell, number, share, table
+from cli.lookup import find_autogroup, list_autogroups
+from cli.parameters import AUTOGROUP_FIELDS, field_options, given
+from cli.server import Json
+from cli.session import Session, connection_options, pass_session
+
+FROM_TEMPLATE = "from the template"
+
+
+@click.command("autogroup")
+@click.option("--endpoint-name", help="Endpoint group it belongs to; made if there is none.")
+@click.option("--endpoint-id", type=int, help="Endpoint group by id instead.")
+@field_options(AUTOGROUP_FIELDS)
+@click.option("--yes", is_flag=True, help="Do not ask, even if it could cost much.")
+@connection_options
+@pass_session
+def create_autogroup(session: Session, /, yes: bool, **values: object) -> None:
+    """Create an autogroup: machines are looked for at once.
+
+    \b
+    ballast create autogroup --endpoint_name "TGI-Llama3" \\
+        --template_hash $TEMPLATE_HASH --test_workers 5
+    """
+    body = given(values)
+    if not {"endpoint_name", "endpoint_id"} & body.keys():
+        raise click.UsageError("say which endpoint group: --endpoint_name NAME")
+    if not {"template_hash", "template_id", "launch_args"} & body.keys():
+        raise click.UsageError("say what to run: --template_hash HASH")
+    found = risks(body, {})
+    if found:
+        session.confirm("; ".join(found) + ". Go on?", is_sure=yes)
+    answer = session.server.post("/api/v0/autojobs/", body)
+    row = session.server.get(f"/api/v0/autojobs/{answer['id']}/")["result"]
+    if answer.get("notice"):
+        session.notes.print(answer["notice"])
+    show_one(session, row, f"Created autogroup {row['id']} of {row['endpoint_name']}")
+
+
+@click.command("autogroup")
+@click.argument("name", required=False)
+@connection_options
+@pass_session
+def show_autogroup(session: Session, name: str | None) -> None:
+    """Show one autogroup (id, template hash, or endpoint name for its newest), or all."""
+    if name is not None:
+        row = find_autogroup(session.server, name)
+        show_one(session, row, f"Autogroup {row['id']} of {row['endpoint_name']}")
+        return
+    rows = [
+        {k: v for k, v in row.items() if k != "api_key"} for row in list_autogroups(session.server)
+    ]
+    session.show(rows, autogroup_table(f"{len(rows)} autogroups", rows))
+
+
+@click.command("autogroup")
+@click.argument("name")
+@field_options(AUTOGROUP_FIELDS)
+@click.option("--state", type=click.Choice(("active", "paused")), help="Paused: no new requests.")
+@click.option("--yes", is_flag=True, help="Do not ask, even if it could cost much.")
+@connection_options
+@pass_session
+def update_autogroup(session: Session, /, name: str, yes: bool, **values: object) -> None:
+    """Change an autogroup. After a new template, `ballast update workers ID` rolls it out."""
+    row = find_autogroup(session.server, name)
+    body = given(values)
+    if not body:
+        raise click.UsageError("nothing to change; see `ballast update autogroup --help`")
+    found = risks(body, row)
+    if found:
+        session.confirm("; ".join(found) + ". Go on?", is_sure=yes)
+    session.server.put(f"/api/v0/autojobs/{row['id']}/", body)
+    changed = session.server.get(f"/api/v0/autojobs/{row['id']}/")["result"]
+    show_one(session, changed, f"Updated autogroup {row['id']}", before=row)
+
+
+@click.command("autogroup")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@connection_options
+@pass_session
+def delete_autogroup(session: Session, name: str, yes: bool) -> None:
+    """Delete an autogroup; its workers are drained and destroyed."""
+    row = find_autogroup(session.server, name)
+    question = f"Delete autogroup {row['id']} of {row['endpoint_name']} and destroy its workers?"
+    session.confirm(question, is_sure=yes)
+    answer = session.server.delete(f"/api/v0/autojobs/{row['id']}/")
+    session.show(answer, f"Autogroup {row['id']} is being deleted; `ballast status` follows it")
+
+
+@click.command("workers")
+@click.argument("name")
+@click.option("--cancel", is_flag=True, help="Stop a rolling update in progress.")
+@connection_options
+@pass_session
+def update_workers(session: Session, name: str, cancel: bool) -> None:
+    """Replace the workers of an autogroup by ones of its present template, without a gap."""
+    row = find_autogroup(session.server, name)
+    body: Json = {"workergroup_id": row["id"]}
+    if cancel:
+        body["cancel_update"] = True
+    answer = session.server.post("/update_workers/", body)
+    n = answer.get("workers_to_update")
+    session.show(answer, "The update is cancelled" if cancel else f"{n} workers will be replaced")
+
+
+def show_one(session: Session, row: Json, title: str, *, before: Json | None = None) -> None:
+    """Print every parameter, and what changed."""
+    row = {name: value for name, value in row.items() if name != "api_key"}
+    lines = []
+    for field in AUTOGROUP_FIELDS:
+        value = row.get(field.name)
+        changed = before is not None and before.get(field.name) != value
+        shown = FROM_TEMPLATE if field.name == "search_params" and not value else value
+        lines.append((field.name, cell(shown, "bold" if changed else "")))
+    lines.append(("state", cell(row.get("state"))))
+    session.show(row, table(title, ("parameter", "in force"), lines))
+
+
+def autogroup_table(title: str, rows: list[Json]) -> Table:
+    """Autogroups, one a line."""
+    return table(
+        title,
+        (">id", "endpoint", "template", "search", ">weight", ">tier", "state", ">share"),
+        [
+            (
+                row["id"],
+                row.get("endpoint_name"),
+                row.get("template_hash") or row.get("template_id"),
+                row.get("search_params") or FROM_TEMPLATE,
+                number(row.get("weight")),
+                number(row.get("tier")),
+                row.get("state"),
+                share(row.get("share")),
+            )
+            for row in rows
+        ],
+    )
+
+
+COMMANDS = {
+    "create": create_autogroup,
+    "show": show_autogroup,
+    "update": update_autogroup,
+    "delete": delete_autogroup,
+}

@@ -1,0 +1,98 @@
+"""`freeze`, `unfreeze`, `panic`: the owner's brakes."""
+
+from __future__ import annotations
+
+import click
+
+from cli.direct import panic_directly
+from cli.lookup import find_endpoint
+from cli.server import Json
+from cli.session import Session, connection_options, pass_session
+from cli.waiting import wait_until_empty
+
+CONFIRMATION = "destroy everything"
+
+
+@click.command("freeze")
+@click.argument("name", required=False)
+@connection_options
+@pass_session
+def freeze(session: Session, name: str | None) -> None:
+    """Nothing is rented, stopped or destroyed; requests are served on. All groups, or one."""
+    _set_frozen(session, name, is_frozen=True)
+
+
+@click.command("unfreeze")
+@click.argument("name", required=False)
+@connection_options
+@pass_session
+def unfreeze(session: Session, name: str | None) -> None:
+    """Let Ballast act again."""
+    _set_frozen(session, name, is_frozen=False)
+
+
+@click.command("panic")
+@click.option(
+    "--direct", is_flag=True, help="Without the deployment: with your own AWS and Vast keys."
+)
+@click.option("--stage", default="dev", show_default=True, help="Deployment, for --direct.")
+@click.option("--clear", is_flag=True, help="The danger is over: groups may scale again.")
+@click.option("--wait/--no-wait", default=True, help="Wait until no instance is left.")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=900, show_default=True, help="Seconds to wait."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@connection_options
+@pass_session
+def panic(
+    session: Session, direct: bool, stage: str, clear: bool, wait: bool, timeout_s: float, yes: bool
+) -> None:
+    """Destroy every instance that is ours, stop renting, and verify with Vast.
+
+    \b
+    ballast panic
+    ballast panic --direct --stage prod      when the deployment itself does not answer
+    """
+    if clear:
+        session.show(session.server.post("/api/v0/panic", {"clear": True}), "Panic is over")
+        return
+    session.confirm("Destroy ALL workers of ALL groups? Requests will fail.", is_sure=yes)
+    if direct:
+        session.show(*panic_directly(stage, session.notes))
+        return
+    answer = session.server.post("/api/v0/panic", {"confirm": CONFIRMATION})
+    if wait:
+        answer = wait_until_empty(session, None, timeout_s)
+    session.show(answer, "No instance is left" if wait else "Everything is being destroyed")
+
+
+def _set_frozen(session: Session, name: str | None, *, is_frozen: bool) -> None:
+    body: Json = {"frozen": is_frozen}
+    if name is not None:
+        body["endpoint_id"] = find_endpoint(session.server, name)["id"]
+    answer = session.server.post("/api/v0/freeze", body)
+    what = name or "The account"
+    session.show(answer, f"{what} is frozen" if is_frozen else f"{what} may act again")
+
+
+@click.command("destroy")
+@click.argument("name")
+@click.option("--wait", is_flag=True, help="Stay until Vast lists no instance of it any more.")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=900, show_default=True, help="Seconds to wait."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@connection_options
+@pass_session
+def destroy(session: Session, name: str, wait: bool, timeout_s: float, yes: bool) -> None:
+    """Delete an endpoint group: drain, destroy, and (with --wait) verify that nothing is left."""
+    row = find_endpoint(session.server, name)
+    session.confirm(f"Destroy {row['endpoint_name']} and all its workers?", is_sure=yes)
+    answer = session.server.delete(f"/api/v0/endptjobs/{row['id']}/")
+    if wait:
+        answer = wait_until_empty(session, int(row["id"]), timeout_s)
+    end = "0 instances are left, verified with Vast" if wait else "it is being destroyed"
+    session.show(answer, f"{row['endpoint_name']}: {end}")
+
+
+COMMANDS = (freeze, unfreeze, panic, destroy)

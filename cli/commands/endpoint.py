@@ -1,0 +1,181 @@
+"""`create|show|update|delete endpoint`."""
+
+from __future__ import annotations
+
+import click
+
+from cli.caution import risks
+from cli.display import cell, moment, number, table, usd
+from cli.lookup import find_endpoint, list_endpoints
+from cli.parameters import ENDPOINT_FIELDS, field_options, given, parse_schedule
+from cli.server import Json
+from cli.session import Session, connection_options, pass_session
+
+STATES = ("active", "suspended", "stopped")
+
+
+@click.command("endpoint")
+@click.option("--endpoint-name", required=True, help="What clients will call it.")
+@field_options(ENDPOINT_FIELDS)
+@click.option("--schedule", multiple=True, help="Floor 'CRON;DURATION;MIN_LOAD' (UTC).")
+@click.option("--shadow", is_flag=True, help="Decide and log, act on nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask, even if it could cost much.")
+@connection_options
+@pass_session
+def create_endpoint(
+    session: Session, /, schedule: tuple[str, ...], shadow: bool, yes: bool, **values: object
+) -> None:
+    """Create an endpoint group.
+
+    \b
+    ballast create endpoint --endpoint_name "TGI-Llama3" --cold_mult 1.0 \\
+        --min_load 100 --target_util 0.9 --max_workers 20 --cold_workers 5
+    """
+    body = given(values)
+    if schedule:
+        body["schedules"] = [parse_schedule(text) for text in schedule]
+    if shadow:
+        body["shadow"] = True
+    _ask_if_risky(session, body, {}, is_sure=yes)
+    identity = session.server.post("/api/v0/endptjobs/", body)["result"]
+    row = session.server.get(f"/api/v0/endptjobs/{identity}/")["result"]
+    show_one(session, row, f"Created endpoint {row['endpoint_name']} (id {identity})")
+
+
+@click.command("endpoint")
+@click.argument("name", required=False)
+@connection_options
+@pass_session
+def show_endpoint(session: Session, name: str | None) -> None:
+    """Show one endpoint group with every parameter, or all in a table."""
+    if name is not None:
+        row = find_endpoint(session.server, name)
+        show_one(session, row, f"Endpoint {row['endpoint_name']} (id {row['id']})")
+        return
+    rows = [without_key(row) for row in list_endpoints(session.server)]
+    session.show(
+        rows,
+        table(
+            f"{len(rows)} endpoints",
+            (">id", "name", "state", ">min load", ">max workers", ">$/h cap", "created (UTC)"),
+            [
+                (
+                    row["id"],
+                    row["endpoint_name"],
+                    row.get("endpoint_state"),
+                    number(row.get("min_load")),
+                    number(row.get("max_workers")),
+                    usd(row.get("max_usd_per_hour")),
+                    moment(row.get("created_at")),
+                )
+                for row in rows
+            ],
+        ),
+    )
+
+
+@click.command("endpoint")
+@click.argument("name")
+@click.option("--endpoint-name", help="Rename it.")
+@field_options(ENDPOINT_FIELDS)
+@click.option("--endpoint-state", "--state", type=click.Choice(STATES), help="What you want of it.")
+@click.option("--schedule", multiple=True, help="Replace the floors: 'CRON;DURATION;MIN_LOAD'.")
+@click.option("--no-schedules", is_flag=True, help="Remove the floors.")
+@click.option("--unset", multiple=True, help="Parameter to make automatic again.")
+@click.option("--shadow/--no-shadow", default=None, help="Only decide and log.")
+@click.option("--rotate-key", is_flag=True, help="New route key; the old one stops working.")
+@click.option("--yes", is_flag=True, help="Do not ask, even if it could cost much.")
+@connection_options
+@pass_session
+def update_endpoint(session: Session, /, name: str, **values: object) -> None:
+    """Change an endpoint group; in force at the next round.
+
+    \b
+    ballast update endpoint TGI-Llama3 --target_util 0.8 --max_usd_per_hour 3
+    ballast update endpoint TGI-Llama3 --schedule '0 8 * * mon-fri;10h;200'
+    """
+    row = find_endpoint(session.server, name)
+    is_sure = bool(values.pop("yes"))
+    body = _update_body(values)
+    if not body:
+        raise click.UsageError("nothing to change; see `ballast update endpoint --help`")
+    _ask_if_risky(session, body, row, is_sure=is_sure)
+    session.server.put(f"/api/v0/endptjobs/{row['id']}/", body)
+    changed = session.server.get(f"/api/v0/endptjobs/{row['id']}/")["result"]
+    show_one(session, changed, f"Updated endpoint {changed['endpoint_name']}", before=row)
+
+
+@click.command("endpoint")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@connection_options
+@pass_session
+def delete_endpoint(session: Session, name: str, yes: bool) -> None:
+    """Delete an endpoint group; its workers are drained and destroyed.
+
+    `ballast destroy NAME --wait` does the same and ends once no instance is left.
+    """
+    row = find_endpoint(session.server, name)
+    session.confirm(f"Delete {row['endpoint_name']} and destroy all its workers?", is_sure=yes)
+    answer = session.server.delete(f"/api/v0/endptjobs/{row['id']}/")
+    session.show(answer, f"{row['endpoint_name']} is being deleted; `ballast status` follows it")
+
+
+def show_one(session: Session, row: Json, title: str, *, before: Json | None = None) -> None:
+    """Print every parameter, where its value comes from, and what changed."""
+    row = without_key(row)
+    was_given = set(row.get("given", ()))
+    lines: list[tuple[object, ...]] = []
+    for field in ENDPOINT_FIELDS:
+        value = row.get(field.name)
+        origin = "given" if field.name in was_given else "auto" if value is None else "default"
+        changed = before is not None and before.get(field.name) != value
+        lines.append(
+            (
+                field.name,
+                cell("auto" if value is None else value, "bold" if changed else ""),
+                origin,
+            )
+        )
+    lines.append(("endpoint_state", row.get("endpoint_state"), ""))
+    lines += [
+        (
+            "schedule",
+            f"{one['cron']} for {one['duration_s']:g} s: min_load {one['min_load']:g}",
+            "given",
+        )
+        for one in row.get("schedules", ())
+    ]
+    session.show(row, table(title, ("parameter", ">in force", "origin"), lines))
+
+
+def without_key(row: Json) -> Json:
+    """A row that may be shown."""
+    return {name: value for name, value in row.items() if name != "api_key"}
+
+
+def _update_body(values: dict[str, object]) -> Json:
+    texts = values.pop("schedule")
+    no_schedules, unset, rotates = (values.pop(n) for n in ("no_schedules", "unset", "rotate_key"))
+    body = given(values)
+    if isinstance(texts, tuple) and (texts or no_schedules):
+        body["schedules"] = [parse_schedule(text) for text in texts]
+    if isinstance(unset, tuple) and unset:
+        body["unset"] = [name.replace("-", "_") for name in unset]
+    if rotates:
+        body["rotate_key"] = True
+    return body
+
+
+def _ask_if_risky(session: Session, body: Json, current: Json, *, is_sure: bool) -> None:
+    found = risks(body, current)
+    if found:
+        session.confirm("; ".join(found) + ". Go on?", is_sure=is_sure)
+
+
+COMMANDS = {
+    "create": create_endpoint,
+    "show": show_endpoint,
+    "update": update_endpoint,
+    "delete": delete_endpoint,
+}

@@ -1,0 +1,121 @@
+"""`create|show|update|delete key`: callers' keys. A key is shown once, when it is made."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+
+from cli.display import moment, number, table
+from cli.parameters import DURATION, KEY_FIELDS, field_options, given
+from cli.server import Json
+from cli.session import Session, connection_options, pass_session
+
+VERBS = ("route", "read", "admin")
+
+
+@click.command("key")
+@click.option("--name", required=True, help="Whose key this is.")
+@click.option(
+    "--verb",
+    "verbs",
+    multiple=True,
+    type=click.Choice(VERBS),
+    default=("route",),
+    help="What it may do; repeat for more.",
+    show_default=True,
+)
+@click.option("--endpoint-name", help="Only for this endpoint; otherwise the whole account.")
+@click.option("--expires-in", "expires_in_s", type=DURATION, help="Lifetime, e.g. 30d.")
+@field_options(KEY_FIELDS)
+@connection_options
+@pass_session
+def create_key(session: Session, /, verbs: tuple[str, ...], **values: object) -> None:
+    """Make a key; it is printed once and stored nowhere.
+
+    \b
+    ballast create key --name shop --endpoint_name TGI-Llama3 --max_requests_per_s 20
+    """
+    body = given(values) | {"verbs": list(verbs)}
+    answer = session.server.post("/api/v0/keys/", body)
+    session.show(
+        answer,
+        answer["key"],
+        "This is the only time it is shown.",
+        key_table("", [answer["result"]]),
+    )
+
+
+@click.command("key")
+@click.argument("key_id", required=False)
+@connection_options
+@pass_session
+def show_key(session: Session, key_id: str | None) -> None:
+    """Show one key or all; never their secret part."""
+    rows: list[Json] = (
+        list(session.server.get("/api/v0/keys/")["results"])
+        if key_id is None
+        else [session.server.get(f"/api/v0/keys/{key_id}/")["result"]]
+    )
+    session.show(rows, key_table(f"{len(rows)} keys", rows))
+
+
+@click.command("key")
+@click.argument("key_id")
+@field_options(KEY_FIELDS)
+@click.option("--rotate", is_flag=True, help="Make a new secret; the old one works for a while.")
+@click.option("--overlap", "overlap_s", type=DURATION, help="How long the old one still works.")
+@connection_options
+@pass_session
+def update_key(session: Session, /, key_id: str, rotate: bool, **values: object) -> None:
+    """Change a key's quotas, or rotate it."""
+    body = given(values) | ({"rotate": True} if rotate else {})
+    if not body:
+        raise click.UsageError("nothing to change; see `ballast update key --help`")
+    answer = session.server.put(f"/api/v0/keys/{key_id}/", body)
+    secret = [answer["key"], "This is the only time it is shown."] if answer.get("key") else []
+    session.show(answer, *secret, key_table("", [answer["result"]]))
+
+
+@click.command("key")
+@click.argument("key_id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@connection_options
+@pass_session
+def delete_key(session: Session, key_id: str, yes: bool) -> None:
+    """Revoke a key; it stops working within 30 seconds."""
+    session.confirm(f"Revoke {key_id}? Whoever uses it is locked out.", is_sure=yes)
+    answer = session.server.delete(f"/api/v0/keys/{key_id}/")
+    session.show(answer, f"{key_id} is revoked")
+
+
+def key_table(title: str, rows: list[Json]) -> Table:
+    """Keys, one a line."""
+    return table(
+        title,
+        (
+            "key id",
+            "name",
+            "verbs",
+            "endpoint",
+            ">requests/s",
+            ">concurrent",
+            "expires (UTC)",
+            "state",
+        ),
+        [
+            (
+                row["key_id"],
+                row.get("name"),
+                " ".join(row.get("verbs", ())),
+                row.get("endpoint_name") or "all",
+                number(row.get("max_requests_per_s")),
+                number(row.get("max_concurrent")),
+                moment(row.get("expires_at")),
+                "revoked" if row.get("is_revoked") else "active",
+            )
+            for row in rows
+        ],
+    )
+
+
+COMMANDS = {"create": create_key, "show": show_key, "update": update_key, "delete": delete_key}

@@ -1,0 +1,47 @@
+"""`login`: remember the server and the key in a file that only you can read; `completion`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+from click.shell_completion import get_completion_class
+
+from cli.configuration import Configuration, configuration_path, write_configuration
+from cli.server import Server
+from cli.session import Session, connection_options, pass_session
+
+
+@click.command("login")
+@connection_options
+@pass_session
+def login(session: Session) -> None:
+    """Ask for the server and the key, try them, and store them (mode 0600)."""
+    url = session.url or os.environ.get("BALLAST_URL") or click.prompt("URL of the deployment")
+    api_key = session.api_key or os.environ.get("BALLAST_API_KEY")
+    api_key = api_key or click.prompt("Key (not shown)", hide_input=True)
+    server = Server(url, api_key)
+    n_groups = len(server.get("/api/v0/endptjobs/")["results"])
+    path = configuration_path()
+    write_configuration(path, Configuration(url=server.url, api_key=api_key))
+    session.show(
+        {"url": server.url, "path": str(path)}, f"Stored in {path}; {n_groups} endpoints there"
+    )
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the completion script of your shell.
+
+    \b
+    ballast completion bash >> ~/.bashrc
+    """
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"no completion for {shell}")
+    click.echo(kind(context.find_root().command, {}, "ballast", "_BALLAST_COMPLETE").source())
+
+
+COMMANDS = (login, completion)

@@ -1,0 +1,156 @@
+"""`logs` and `stats`: what happened, and how much of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import click
+
+from cli.display import NOTHING, clean, moment, number, table
+from cli.lookup import find_autogroup, find_endpoint
+from cli.parameters import DURATION
+from cli.server import Json
+from cli.session import Session, connection_options, pass_session
+
+LEVELS = ("info0", "info1", "trace", "debug")
+FOLLOW_EVERY_S = 2.0
+MAX_LINES = 30
+
+
+@click.command("logs")
+@click.argument("name", required=False)
+@click.option("--autogroup", help="Logs of an autogroup instead: offer search and rentals.")
+@click.option("--account", is_flag=True, help="Who changed what, and what concerns all groups.")
+@click.option(
+    "--level",
+    type=click.Choice(LEVELS),
+    default="info1",
+    show_default=True,
+    help="info0 is the tersest.",
+)
+@click.option(
+    "--tail", type=int, default=8_000, show_default=True, help="Bytes from the end; -1: all."
+)
+@click.option("--follow", "-f", is_flag=True, help="Stay, and print what comes.")
+@connection_options
+@pass_session
+def logs(
+    session: Session,
+    name: str | None,
+    autogroup: str | None,
+    account: bool,
+    level: str,
+    tail: int,
+    follow: bool,
+) -> None:
+    """Print the log of an endpoint group, an autogroup, or the account.
+
+    \b
+    ballast logs TGI-Llama3 --level info0
+    ballast logs --autogroup 12 --follow
+    """
+    if (name is not None) + (autogroup is not None) + account != 1:
+        raise click.UsageError("give one of NAME, --autogroup or --account")
+    if account:
+        _print_events(session)
+        return
+    path, identity = _log_of(session, name, autogroup)
+    answer = session.server.post(path, {"id": identity, "tail": tail})
+    if session.wants_json:
+        session.show({one: answer[one] for one in LEVELS})
+        return
+    shown = str(answer[level])
+    _print_text(shown)
+    while follow:
+        time.sleep(FOLLOW_EVERY_S)
+        answer = session.server.post(path, {"id": identity, "tail": tail})
+        _print_text(news(shown, str(answer[level])))
+        shown = str(answer[level])
+
+
+@click.command("stats")
+@click.argument("name")
+@click.option("--autogroup", help="Of this autogroup (id or template hash).")
+@click.option(
+    "--metric", "metrics", multiple=True, help="Over time; repeat for more, e.g. queue_time_s."
+)
+@click.option("--since", type=DURATION, default="1h", show_default=True, help="How far back.")
+@connection_options
+@pass_session
+def stats(
+    session: Session, name: str, autogroup: str | None, metrics: tuple[str, ...], since: float
+) -> None:
+    """Current figures of a group, or metrics over time.
+
+    \b
+    ballast stats TGI-Llama3
+    ballast stats TGI-Llama3 --metric curload --metric queue_time_s --since 6h
+    """
+    row = find_endpoint(session.server, name)
+    if not metrics:
+        body: Json = {"id": row["id"]}
+        path = "/get_endpoint_stats/"
+        if autogroup is not None:
+            body, path = (
+                {"id": find_autogroup(session.server, autogroup)["id"]},
+                "/get_autogroup_stats/",
+            )
+        answer = session.server.post(path, body)
+        rows = [
+            (key, number(value)) for key, value in answer.items() if isinstance(value, int | float)
+        ]
+        session.show(answer, table(f"Stats of {row['endpoint_name']}", ("figure", ">now"), rows))
+        return
+    now = time.time()
+    answer = session.server.get(
+        "/api/v0/series", endpoint_id=row["id"], t1=now - since, t2=now, max_points=MAX_LINES
+    )
+    unknown = sorted(set(metrics) - set(answer["values"]))
+    if unknown and answer["t"]:
+        known = ", ".join(sorted(answer["values"]))
+        raise click.UsageError(f"no metric {', '.join(unknown)}; there are {known}")
+    lines = [
+        (moment(at), *(number(answer["values"][metric][index]) for metric in metrics))
+        for index, at in enumerate(answer["t"])
+    ]
+    columns = ("time (UTC)", *(f">{metric}" for metric in metrics))
+    session.show(answer, table(f"{row['endpoint_name']}, {len(lines)} points", columns, lines))
+
+
+def news(before: str, after: str) -> str:
+    """What `after` has beyond `before`, when both are the tails of one growing log."""
+    for start in range(len(before)):
+        if after.startswith(before[start:]):
+            return after[len(before) - start :]
+    return after
+
+
+def event_lines(events: Sequence[Json]) -> list[tuple[str, ...]]:
+    """Events as rows: when, who, what."""
+    return [
+        (moment(event["at"]), str(event.get("actor") or NOTHING), clean(event["message"]))
+        for event in events
+    ]
+
+
+def _log_of(session: Session, name: str | None, autogroup: str | None) -> tuple[str, int]:
+    if autogroup is not None:
+        return "/get_autogroup_logs/", int(find_autogroup(session.server, autogroup)["id"])
+    return "/get_endpoint_logs/", int(find_endpoint(session.server, str(name))["id"])
+
+
+def _print_events(session: Session) -> None:
+    events = session.server.get("/api/v0/events", account=1, limit=100)["events"]
+    rows = event_lines(list(reversed(events)))
+    session.show(
+        events, table(f"{len(events)} events of the account", ("time (UTC)", "who", "what"), rows)
+    )
+
+
+def _print_text(text: str) -> None:
+    for line in text.splitlines():
+        click.echo(clean(line))
+
+
+COMMANDS = (logs, stats)

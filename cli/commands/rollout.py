@@ -1,0 +1,80 @@
+"""`rollout`, `promote`, `pause`, `resume`: how traffic is shared, and whether there is any."""
+
+from __future__ import annotations
+
+import click
+
+from cli.commands.autogroup import autogroup_table
+from cli.lookup import find_autogroup, find_endpoint, list_autogroups
+from cli.server import Json
+from cli.session import Session, connection_options, pass_session
+
+
+@click.command("rollout")
+@click.argument("name")
+@click.argument("percent", type=click.FloatRange(0, 100))
+@connection_options
+@pass_session
+def rollout(session: Session, name: str, percent: float) -> None:
+    """Give an autogroup this percentage of its group's requests; it is watched and rolled back.
+
+    NAME is an autogroup's id or template hash, or an endpoint for its newest autogroup.
+
+    \b
+    ballast rollout TGI-Llama3 10
+    """
+    row = find_autogroup(session.server, name)
+    body: Json = {"autogroup_id": row["id"], "percent": percent}
+    answer = session.server.post("/api/v0/rollout", body)
+    _show_shares(session, row, answer)
+
+
+@click.command("promote")
+@click.argument("name")
+@connection_options
+@pass_session
+def promote(session: Session, name: str) -> None:
+    """Give an autogroup all requests; the others' workers drain and go."""
+    row = find_autogroup(session.server, name)
+    answer = session.server.post("/api/v0/promote", {"autogroup_id": row["id"]})
+    _show_shares(session, row, answer)
+
+
+@click.command("pause")
+@click.argument("name")
+@click.option("--autogroup", is_flag=True, help="NAME is an autogroup (id or template hash).")
+@connection_options
+@pass_session
+def pause(session: Session, name: str, autogroup: bool) -> None:
+    """Scale a group to zero but keep its stopped workers; requests wait. Undo with `resume`."""
+    _set_state(session, name, is_autogroup=autogroup, is_paused=True)
+
+
+@click.command("resume")
+@click.argument("name")
+@click.option("--autogroup", is_flag=True, help="NAME is an autogroup (id or template hash).")
+@connection_options
+@pass_session
+def resume(session: Session, name: str, autogroup: bool) -> None:
+    """Let a paused group or autogroup work again."""
+    _set_state(session, name, is_autogroup=autogroup, is_paused=False)
+
+
+def _show_shares(session: Session, row: Json, answer: Json) -> None:
+    rows = list_autogroups(session.server, int(row["endpoint_id"]))
+    session.show(answer, autogroup_table(f"Shares of {row['endpoint_name']}", rows))
+
+
+def _set_state(session: Session, name: str, *, is_autogroup: bool, is_paused: bool) -> None:
+    if is_autogroup:
+        row = find_autogroup(session.server, name)
+        state = "paused" if is_paused else "active"
+        answer = session.server.put(f"/api/v0/autojobs/{row['id']}/", {"state": state})
+    else:
+        row = find_endpoint(session.server, name)
+        state = "suspended" if is_paused else "active"
+        answer = session.server.put(f"/api/v0/endptjobs/{row['id']}/", {"endpoint_state": state})
+    session.show(answer, f"{name} is {state}")
+
+
+COMMANDS = (rollout, promote, pause, resume)

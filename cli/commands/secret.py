@@ -1,0 +1,55 @@
+"""`secret set`: put a secret where only the scaler may read it. Asked for, never an argument."""
+
+from __future__ import annotations
+
+import os
+
+import click
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.settings import Settings
+from cli.aws import secrets_client
+from cli.errors import CliError, ExitCode
+from cli.session import Session, connection_options, pass_session
+
+NAMES = ("VAST_API_KEY",)
+
+
+@click.group("secret")
+def secret() -> None:
+    """Store secrets of the deployment, with your own AWS credentials."""
+
+
+@secret.command("set")
+@click.argument("name", type=click.Choice(NAMES))
+@click.option("--stage", default="dev", show_default=True, help="Deployment.")
+@connection_options
+@pass_session
+def set_secret(session: Session, name: str, stage: str) -> None:
+    """Store a secret; it is asked for and not shown. In force within five minutes, no deployment.
+
+    \b
+    ballast secret set VAST_API_KEY --stage prod
+    """
+    value = click.prompt(f"{name} (not shown)", hide_input=True).strip()
+    if len(value) < 16 or not value.isascii() or any(letter.isspace() for letter in value):
+        raise CliError(
+            f"that is not a usable {name}", code=ExitCode.USAGE, fix="paste the bare key, no spaces"
+        )
+    settings = Settings.from_environment({**os.environ, "BALLAST_STAGE": stage})
+    client = secrets_client()
+    try:
+        try:
+            client.put_secret_value(SecretId=settings.vast_key_secret, SecretString=value)
+        except client.exceptions.ResourceNotFoundException:
+            client.create_secret(Name=settings.vast_key_secret, SecretString=value)
+    except (ClientError, BotoCoreError) as error:
+        raise CliError(
+            f"AWS did not store it: {error}",
+            code=ExitCode.UNREACHABLE,
+            fix="are your AWS credentials and region set? `aws sts get-caller-identity` tells",
+        ) from error
+    session.show({"secret": settings.vast_key_secret}, f"Stored as {settings.vast_key_secret}")
+
+
+COMMANDS = (secret,)

@@ -1,0 +1,143 @@
+"""`status` and `watch`: is it healthy, what does it cost, why did it last act."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import click
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from cli.display import age, clean, counts, duration, number, share, state_cell, table, usd
+from cli.errors import CliError, ExitCode
+from cli.lookup import find_endpoint
+from cli.server import Json
+from cli.session import Session, connection_options, pass_session
+
+
+@click.command("status")
+@click.argument("name", required=False)
+@connection_options
+@pass_session
+def status(session: Session, name: str | None) -> None:
+    """One screen: health, cost, load and the last decision of every group.
+
+    \b
+    ballast status
+    ballast status TGI-Llama3 --json
+    """
+    answer = read_status(session, name)
+    session.show(answer, *render(answer))
+
+
+@click.command("watch")
+@click.argument("name", required=False)
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.5, 60),
+    default=2.0,
+    show_default=True,
+    help="Seconds between looks.",
+)
+@connection_options
+@pass_session
+def watch(session: Session, name: str | None, interval: float) -> None:
+    """`status` that stays on the screen and follows what happens; Ctrl-C ends it."""
+    if session.wants_json:
+        raise click.UsageError("watch is for people; programs call `ballast status --json`")
+    with Live(
+        console=session.console, screen=session.console.is_terminal, auto_refresh=False
+    ) as live:
+        while True:
+            live.update(Group(*_look(session, name)), refresh=True)
+            time.sleep(interval)
+
+
+def read_status(session: Session, name: str | None) -> Json:
+    """The status of all groups, or of one."""
+    if name is None:
+        return session.server.get("/api/v0/status")
+    row = find_endpoint(session.server, name)
+    return session.server.get("/api/v0/status", endpoint_id=row["id"])
+
+
+def render(answer: Json) -> Sequence[RenderableType]:
+    """The status as text and a table."""
+    groups = answer["groups"]
+    rows = [
+        (
+            group["endpoint_name"],
+            state_cell(group["health"]),
+            group["endpoint_state"] + (", frozen" if group["is_frozen"] else ""),
+            number(group["load"]["arriving"]),
+            number(group["load"]["ready_capacity"]),
+            number(group["load"]["cold_capacity"]),
+            f"{duration(group['queue']['queue_time_s'])} of {duration(group['queue']['target_s'])}",
+            f"{group['queue']['n_waiting']}",
+            counts(group["workers_by_state"]),
+            usd(group["money"]["usd_per_hour"]),
+            usd(group["money"]["spent_today_usd"]),
+        )
+        for group in groups
+    ]
+    columns = (
+        "endpoint", "health", "state", ">load/s", ">ready", ">cold", ">queue", ">waiting",
+        "workers", ">$/h", ">today",
+    )  # fmt: skip
+    parts: list[RenderableType] = [_account_line(answer), table("", columns, rows)]
+    parts += [line for group in groups for line in _sentences(group, float(answer["now"]))]
+    if not groups:
+        parts.append(Text("No endpoint yet: ballast create endpoint --endpoint_name NAME"))
+    return parts
+
+
+def _look(session: Session, name: str | None) -> Sequence[RenderableType]:
+    try:
+        return render(read_status(session, name))
+    except CliError as error:
+        if error.code is not ExitCode.UNREACHABLE:
+            raise
+        return [Text(f"{error.message}; trying again", style="red")]
+
+
+def _account_line(answer: Json) -> Text:
+    account, inventory = answer["account"], answer["account"]["inventory"]
+    line = Text()
+    if answer.get("is_simulated"):
+        line.append("SIMULATED MARKET, no real money  ", style="magenta")
+    if account["is_panicking"]:
+        line.append("PANIC: destroying everything  ", style="bold red")
+    if account["is_frozen"]:
+        line.append("FROZEN: nothing is rented or destroyed  ", style="bold yellow")
+    caps = account["caps"]
+    line.append(
+        f"{usd(account['committed_usd_per_hour'])}/h of {usd(caps['usd_per_hour'])}, "
+        f"today {usd(account['spent_today_usd'])} of {usd(caps['usd_per_day'])}, "
+        f"month {usd(account['spent_month_usd'])} of {usd(caps['usd_per_month'])}; "
+        f"inventory {inventory['state']}"
+    )
+    if inventory.get("at"):
+        line.append(f" {age(inventory['at'], float(answer['now']))} ago")
+    if inventory.get("n_strays"):
+        line.append(f", {inventory['n_strays']} strays", style="red")
+    return line
+
+
+def _sentences(group: Json, now: float) -> Sequence[Text]:
+    name = clean(group["endpoint_name"])
+    lines = [
+        Text(f"{name}: {clean(reason)}", style="yellow")
+        for reason in group.get("health_reasons", ())
+    ]
+    late = group["queue"].get("late_share")
+    if late:
+        lines.append(Text(f"{name}: {share(late)} of requests started late"))
+    decision = group.get("last_decision")
+    if decision:
+        lines.append(Text(f"{name}: {age(decision['at'], now)} ago: {clean(decision['message'])}"))
+    return lines
+
+
+COMMANDS = (status, watch)

@@ -1,0 +1,112 @@
+"""Tables and numbers for the terminal. Names and messages come from others: they are cleaned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from rich.table import Table
+from rich.text import Text
+
+NOTHING = "-"
+
+STATE_STYLES: Mapping[str, str] = {
+    "ready": "green",
+    "idle": "green",
+    "stopped": "cyan",
+    "draining": "yellow",
+    "suspect": "yellow",
+    "unreachable": "red",
+    "error": "bold red",
+    "unavail": "red",
+    "ok": "green",
+    "warn": "yellow",
+    "bad": "bold red",
+}
+
+
+def clean(value: object) -> str:
+    """Text without control characters, so that no name can steer the terminal."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value)
+    )
+
+
+def cell(value: object, style: str = "") -> Text:
+    """A table cell; None and "" are a dash."""
+    return Text(NOTHING if value is None or value == "" else clean(value), style=style)
+
+
+def state_cell(state: object) -> Text:
+    """A state or health in its colour."""
+    return cell(state, STATE_STYLES.get(str(state), ""))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table; columns whose name starts with '>' are right-aligned."""
+    made = Table(
+        title=Text(clean(title)),
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    for column in columns:
+        made.add_column(
+            Text(column.lstrip(">"), style="bold"),
+            justify="right" if column.startswith(">") else "left",
+        )
+    for row in rows:
+        made.add_row(*(value if isinstance(value, Text) else cell(value) for value in row))
+    return made
+
+
+def usd(value: object, digits: int = 2) -> str:
+    """Dollars: '$0.42'."""
+    return NOTHING if not isinstance(value, int | float) else f"${value:,.{digits}f}"
+
+
+def number(value: object) -> str:
+    """A load or count to three digits or so: '1,250', '0.42'."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return NOTHING
+    if value == int(value) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def share(value: object) -> str:
+    """A share as percent: '12.5 %'."""
+    return NOTHING if not isinstance(value, int | float) else f"{100 * value:.4g} %"
+
+
+def duration(seconds: object) -> str:
+    """A duration in its two largest units: '4m 12s', '3d 2h'."""
+    if not isinstance(seconds, int | float):
+        return NOTHING
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f}s"
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        amount, left = divmod(left, size)
+        if amount or parts:
+            parts.append(f"{amount}{unit}")
+    return " ".join(parts[:2])
+
+
+def moment(at: object) -> str:
+    """A time in UTC: '2026-11-21 03:04:05'."""
+    if not isinstance(at, int | float) or at <= 0:
+        return NOTHING
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def age(at: object, now: float) -> str:
+    """How long ago."""
+    return duration(now - at) if isinstance(at, int | float) and at > 0 else NOTHING
+
+
+def counts(by_state: Mapping[str, int] | None) -> str:
+    """Workers by state: '2 ready, 1 stopped'."""
+    return ", ".join(f"{n} {state}" for state, n in sorted((by_state or {}).items()) if n) or "none"

@@ -1,0 +1,133 @@
+"""The parameters of groups and autogroups as options, and which of them were given.
+
+Only what is given is sent: what is left out stays automatic. Dashes and underscores are the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+class DurationType(click.ParamType[float]):
+    """Seconds, or a number with s, m, h or d."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds."""
+        if isinstance(value, int | float):
+            return float(value)
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a duration; write 90, 90s, 30m, 10h or 2d", param, ctx)
+        return float(match[1]) * _UNITS_S[match[2]]
+
+
+DURATION = DurationType()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One parameter of the API and its option."""
+
+    name: str
+    type: click.ParamType[Any] | type
+    help: str
+    choices: Sequence[str] = field(default_factory=tuple)
+
+
+ENDPOINT_FIELDS = (
+    Field("min_load", float, "Load per second to be ready for at any time (tokens/s for LLMs)."),
+    Field("target_util", float, "Share of ready capacity in use; lower = more slack, 0 to 1."),
+    Field("cold_mult", float, "Ready + cold capacity as a multiple of the ready target."),
+    Field("min_cold_load", float, "Ready + cold capacity is at least this."),
+    Field("cold_workers", int, "Loaded workers kept stopped when idle."),
+    Field("max_workers", int, "Most workers in any state."),
+    Field("max_queue_time", float, "Longest queue in seconds that a worker may have."),
+    Field("target_queue_time", float, "Requests should start within this many seconds."),
+    Field("inactivity_timeout", float, "Seconds without requests until zero; negative: never."),
+    Field("slo_target", float, "Share of requests to start within target_queue_time."),
+    Field("queue_order", str, "Who goes first.", ("on_time_first", "fifo")),
+    Field("max_usd_per_hour", float, "Cap on dollars per hour."),
+    Field("max_usd_per_day", float, "Cap on dollars per UTC day."),
+    Field("max_usd_per_month", float, "Cap on dollars per month."),
+)
+
+AUTOGROUP_FIELDS = (
+    Field("template_hash", str, "Template of the workers."),
+    Field("template_id", int, "Template by number instead."),
+    Field("search_params", str, "Machines wanted, e.g. 'gpu_ram>=23 num_gpus=1'."),
+    Field("launch_args", str, "Launch flags, when there is no template."),
+    Field("gpu_ram", float, "Model size in GB, to estimate download times."),
+    Field("test_workers", int, "Workers to rent and measure at the start."),
+    Field("weight", float, "Share of requests, relative to the others' weights."),
+    Field("tier", int, "0 is served first; higher tiers take what overflows."),
+    Field("ticket_override", str, "Ticket generation, if detection fails.", ("A", "B", "C", "D")),
+)
+
+ACCOUNT_FIELDS = (
+    Field("max_usd_per_hour", float, "Cap on dollars per hour, all groups."),
+    Field("max_usd_per_day", float, "Cap on dollars per UTC day."),
+    Field("max_usd_per_month", float, "Cap on dollars per month."),
+    Field("max_idle_usd_per_day", float, "Cap on dollars a day for workers that serve nobody."),
+)
+
+KEY_FIELDS = (
+    Field("max_requests_per_s", float, "Requests per second."),
+    Field("max_concurrent", int, "Requests waiting or served at once."),
+    Field("max_load_per_s", float, "Load per second."),
+    Field("share", float, "Weight against other keys when requests wait."),
+)
+
+
+def field_options(fields: Sequence[Field]) -> Callable[[F], F]:
+    """Add one option per field; absent ones arrive as None."""
+
+    def decorate(function: F) -> F:
+        for one in reversed(fields):
+            kind = click.Choice(one.choices) if one.choices else one.type
+            option = click.option(
+                f"--{one.name.replace('_', '-')}", one.name, type=kind, help=one.help
+            )
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def given(values: Mapping[str, object]) -> dict[str, object]:
+    """The values that were given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def parse_schedule(text: str) -> dict[str, object]:
+    """A floor `CRON;DURATION;MIN_LOAD` as the API takes it.
+
+    Raises:
+        click.BadParameter: it has another shape.
+    """
+    parts = [part.strip() for part in text.split(";")]
+    if len(parts) != 3:
+        raise click.BadParameter(
+            f"{text!r}: write CRON;DURATION;MIN_LOAD, such as '0 8 * * mon-fri;10h;200'"
+        )
+    try:
+        min_load = float(parts[2])
+    except ValueError as error:
+        raise click.BadParameter(f"{parts[2]!r} is not a load") from error
+    return {
+        "cron": parts[0],
+        "duration_s": DURATION.convert(parts[1], None, None),
+        "min_load": min_load,
+    }

@@ -1,0 +1,97 @@
+"""The command tree: `ballast VERB …` and `ballast create|show|update|delete NOUN …`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from cli.commands import (
+    account,
+    apply,
+    autogroup,
+    brakes,
+    chaos,
+    doctor,
+    endpoint,
+    key,
+    login,
+    logs,
+    plan,
+    rollout,
+    secret,
+    simulate,
+    spend,
+    status,
+    template,
+    workers,
+)
+from cli.session import Session, connection_options
+
+NOUNS: Mapping[str, Mapping[str, click.Command]] = {
+    "endpoint": endpoint.COMMANDS,
+    "autogroup": autogroup.COMMANDS,
+    "key": key.COMMANDS,
+    "account": account.COMMANDS,
+}
+OTHER_WORDS = {"endpoints": "endpoint", "autogroups": "autogroup", "keys": "key"} | {
+    "workergroup": "autogroup",  # the vendor's newer word
+    "workergroups": "autogroup",
+}
+VERBS = {
+    "create": "Create an endpoint group, autogroup or key.",
+    "show": "Show endpoint groups, autogroups, keys or the account.",
+    "update": "Change an endpoint group, autogroup, its workers, a key or the account.",
+    "delete": "Delete an endpoint group, autogroup or key.",
+}
+
+
+class NounGroup(click.Group):
+    """A verb's nouns, also by plural and by the vendor's words, which help does not repeat."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a noun."""
+        return super().get_command(ctx, OTHER_WORDS.get(cmd_name, cmd_name))
+
+
+def _dashes(text: str) -> str:
+    return text.replace("_", "-")
+
+
+@click.group(
+    context_settings={
+        "token_normalize_func": _dashes,  # --endpoint_name and --endpoint-name are the same
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    }
+)
+@click.version_option(package_name="ballast", prog_name="ballast")
+@connection_options
+@click.pass_context
+def root(context: click.Context) -> None:
+    """Run GPU workers on Vast.ai behind one address, on time and at the lowest price.
+
+    \b
+    First:       ballast login, then ballast doctor
+    At 03:00:    ballast status · ballast freeze · ballast panic
+    Exit codes:  0 done · 1 refused by the server · 2 usage · 3 server not reachable
+                 4 not authorised · 5 a check failed · 6 not confirmed · 130 interrupted
+    """
+    context.ensure_object(Session)
+
+
+for verb, text in VERBS.items():
+    group = NounGroup(verb, help=text)
+    for commands in NOUNS.values():
+        if verb in commands:
+            group.add_command(commands[verb])
+    root.add_command(group)
+update = root.commands["update"]
+if isinstance(update, click.Group):
+    update.add_command(autogroup.update_workers)
+for module in (status, workers, logs, plan, spend, rollout, brakes, apply, simulate, doctor):
+    for command in module.COMMANDS:
+        root.add_command(command)
+for module in (chaos, template, secret, login):
+    for command in module.COMMANDS:
+        root.add_command(command)

@@ -1,0 +1,142 @@
+"""Ballast's HTTP API as the commands use it: JSON in, JSON out, failures as `CliError`."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+
+from cli.configuration import LOGIN_FIX
+from cli.errors import CliError, ExitCode
+
+Json = dict[str, Any]
+"""A JSON object of the API."""
+
+TIMEOUT_S: Final = 30.0
+
+
+class Server:
+    """One deployment, seen with one key. Redirects are not followed: they would carry the key."""
+
+    def __init__(self, url: str, api_key: str) -> None:
+        """Check the address.
+
+        Raises:
+            CliError: the URL is none, or would send the key in clear over a network.
+        """
+        self.url = url.rstrip("/")
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise CliError(
+                f"{url!r} is not the URL of a server",
+                code=ExitCode.USAGE,
+                fix="give one such as https://abc123.execute-api.us-east-1.amazonaws.com",
+            )
+        is_local = is_loopback(parts.hostname)
+        if parts.scheme == "http" and not is_local:
+            raise CliError(
+                f"{url!r} would send your key unencrypted", code=ExitCode.USAGE, fix="use https://"
+            )
+        self._http = requests.Session()
+        self._http.trust_env = not is_local  # a proxy cannot reach this machine
+        self._http.headers["Authorization"] = f"Bearer {api_key}"
+
+    def get(self, path: str, **query: object) -> Json:
+        """GET with a query; absent (None) values are left out."""
+        params = {name: str(value) for name, value in query.items() if value is not None}
+        return _as_object(self._call("GET", path, params=params))
+
+    def post(self, path: str, body: Mapping[str, object]) -> Json:
+        """POST."""
+        return _as_object(self._call("POST", path, body=body))
+
+    def put(self, path: str, body: Mapping[str, object]) -> Json:
+        """PUT."""
+        return _as_object(self._call("PUT", path, body=body))
+
+    def delete(self, path: str) -> Json:
+        """DELETE."""
+        return _as_object(self._call("DELETE", path, body={}))
+
+    def workers(
+        self, *, endpoint_id: int | None = None, autogroup_id: int | None = None
+    ) -> list[Json]:
+        """The workers of a group or autogroup, which the vendor's API gives as a bare array."""
+        kind, identity = (
+            ("endpoint", endpoint_id) if autogroup_id is None else ("autogroup", autogroup_id)
+        )
+        answer = self._call("POST", f"/get_{kind}_workers/", body={"id": identity})
+        return answer if isinstance(answer, list) else list(_as_object(answer).get("workers", []))
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+    ) -> object:
+        try:
+            answer = self._http.request(
+                method,
+                self.url + path,
+                params=params,
+                json=body,
+                timeout=TIMEOUT_S,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise CliError(
+                f"{self.url} does not answer ({type(error).__name__})",
+                code=ExitCode.UNREACHABLE,
+                fix="is the URL right and the deployment up? `ballast doctor` looks closer",
+            ) from error
+        return _read_answer(answer, self.url)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _read_answer(answer: requests.Response, url: str) -> object:
+    try:
+        content = answer.json()
+    except ValueError:
+        content = None
+    if answer.status_code in (401, 403):
+        raise CliError(_message(content, answer), code=ExitCode.UNAUTHORISED, fix=LOGIN_FIX)
+    if answer.status_code >= 500 or content is None:
+        raise CliError(
+            f"{url} answered HTTP {answer.status_code}: {_message(content, answer)}",
+            code=ExitCode.UNREACHABLE,
+            fix="try again; if it stays, see docs/runbook.md",
+        )
+    failed = isinstance(content, dict) and content.get("success") is False
+    if answer.status_code >= 300 or failed:
+        raise CliError(_message(content, answer), code=ExitCode.REFUSED)
+    return content
+
+
+def _message(content: object, answer: requests.Response) -> str:
+    if isinstance(content, dict):
+        for name in ("msg", "error_msg", "message", "error", "Message"):
+            if content.get(name):
+                return str(content[name])
+    return f"HTTP {answer.status_code} {answer.reason}"
+
+
+def _as_object(content: object) -> Json:
+    if not isinstance(content, dict):
+        raise CliError(
+            "the server answered something other than a JSON object", code=ExitCode.UNREACHABLE
+        )
+    return content
