@@ -16,6 +16,11 @@ from chalicelib.adapters.vast_parse import (
     parse_offer,
     parse_template,
 )
+from chalicelib.adapters.vast_requests import (
+    body_of_create,
+    destroy_in_batches,
+    params_of_template,
+)
 from chalicelib.core.instance import InstanceListing, InstanceRecord
 from chalicelib.core.offer import Offer
 from chalicelib.core.pacing import MIN_INTERVAL_S, Verb
@@ -29,7 +34,6 @@ from chalicelib.ports.marketplace import (
     Template,
 )
 from chalicelib.wire import vast as wire
-from chalicelib.wire.errors import WireError
 
 _URL = re.compile(r"https://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?")
 _LOOPBACK_URL = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
@@ -80,19 +84,7 @@ class VastMarketplace:
 
     def create_instance(self, request: CreateRequest) -> int:
         """Rent; gives the contract id. An answer that cannot be understood may have rented."""
-        options = dict(request.extra)
-        options |= {"image": request.image} if request.image is not None else {}
-        options |= {"onstart": request.onstart} if request.onstart is not None else {}
-        try:
-            body = wire.create_body(
-                label=request.label,
-                template_hash=request.template_hash,
-                disk_gb=request.disk_gb,
-                env=request.env,
-                options=options,
-            )
-        except WireError as error:
-            raise RefusedError("invalid_args", str(error)) from error
+        body = body_of_create(request)
         answer = self._call(Verb.CREATE, "PUT", f"/api/v0/asks/{request.offer_id:d}/", body=body)
         contract = answer.get("new_contract")
         if not isinstance(contract, int) or isinstance(contract, bool) or contract <= 0:
@@ -143,19 +135,10 @@ class VastMarketplace:
         """Destroy, in bulk if more than one; gives for each id "" or why not.
 
         What Vast accepted is not yet gone: only a complete listing without it shows that.
-        A batch that fails says so for each of its ids; the others go on.
         """
-        outcomes: dict[int, str] = {}
-        for batch in wire.bulk_batches(instance_ids):
-            if outcomes:
-                self._clock.sleep(MIN_INTERVAL_S[Verb.DESTROY])
-            try:
-                outcomes |= self._destroy(batch)
-            except MarketplaceError as error:
-                if len(outcomes) == 0:
-                    raise
-                outcomes |= dict.fromkeys(batch, f"{type(error).__name__}: {error}")
-        return outcomes
+        return destroy_in_batches(
+            instance_ids, self._destroy, lambda: self._clock.sleep(MIN_INTERVAL_S[Verb.DESTROY])
+        )
 
     def reboot_instance(self, instance_id: int) -> None:
         """Reboot the container."""
@@ -163,10 +146,7 @@ class VastMarketplace:
 
     def find_template(self, hash_id: str) -> Template | None:
         """A template by its hash."""
-        try:
-            params = wire.template_params(hash_id)
-        except WireError as error:
-            raise RefusedError("invalid_args", str(error)) from error
+        params = params_of_template(hash_id)
         answer = self._call(Verb.TEMPLATE, "GET", "/api/v0/template/", params=params)
         for row in _rows(Verb.TEMPLATE, answer, "templates"):
             if row.get("hash_id") == hash_id:
@@ -206,14 +186,11 @@ class VastMarketplace:
         self._call(verb, "PUT", f"/api/v0/instances/{instance_id:d}/", body={"state": state})
 
     def _destroy(self, batch: Sequence[int]) -> dict[int, str]:
-        try:
-            if len(batch) == 1:
-                self._call(Verb.DESTROY, "DELETE", f"/api/v0/instances/{batch[0]:d}/", body={})
-                return {batch[0]: ""}
-            body = {"instance_ids": list(batch)}
-            answer = self._call(Verb.DESTROY, "DELETE", "/api/v0/instances/", body=body)
-        except RefusedError as error:
-            return dict.fromkeys(batch, str(error))
+        if len(batch) == 1:
+            self._call(Verb.DESTROY, "DELETE", f"/api/v0/instances/{batch[0]:d}/", body={})
+            return {batch[0]: ""}
+        body = {"instance_ids": list(batch)}
+        answer = self._call(Verb.DESTROY, "DELETE", "/api/v0/instances/", body=body)
         failed = answer.get("failed")
         reasons = failed if isinstance(failed, dict) else {}
         return {i: str(reasons.get(str(i), "")) for i in batch}

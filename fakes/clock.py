@@ -1,0 +1,34 @@
+"""A clock that stands still until it is told to move; waiting moves it."""
+
+from __future__ import annotations
+
+
+class ManualClock:
+    """Implements `ports.clock.Clock` in virtual time. `slept_s` is all that was waited."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self._now = now
+        self.slept_s = 0.0
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """The same: this clock never goes back."""
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Let the time pass at once."""
+        self.slept_s += max(0.0, seconds)
+        self.advance(max(0.0, seconds))
+
+    def advance(self, seconds: float) -> None:
+        """Move on.
+
+        Raises:
+            ValueError: backwards.
+        """
+        if seconds < 0:
+            raise ValueError(f"a clock cannot go back by {-seconds} s")
+        self._now += seconds

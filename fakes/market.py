@@ -1,0 +1,247 @@
+"""A pretend marketplace with memory: offers, contracts, lives, bill, faults, limits, call log.
+
+The truth behind `fakes.marketplace.FakeMarketplace` (the port, in process) and
+`devstack.marketplace_server` (Vast's API over HTTP). Deterministic for a seed; every method takes
+`now` and first lets everything happen that is due. What Vast would answer with an error is raised
+as `MarketRefusal` with Vast's status and body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chalicelib.core.pacing import MIN_INTERVAL_S, Verb, pacing_key
+from fakes.market_config import MarketConfig
+from fakes.market_faults import Fault, FaultBoard
+from fakes.market_instance import InstanceDriver, MarketInstance, PretendHosts
+from fakes.market_life import UNAVAILABLE, Lives
+from fakes.market_meter import Bill
+from fakes.market_offers import OfferBook
+from fakes.market_refusal import MarketRefusal
+from fakes.market_templates import TemplateShelf, build_order
+
+_FIRST_INSTANCE_ID = 20_000_001
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call that reached the marketplace, whatever became of it."""
+
+    at: float
+    verb: Verb
+    detail: str
+
+
+class Market:
+    """See the module. `enforces_limits`: calls that come too early get a 429, as at Vast."""
+
+    def __init__(
+        self,
+        config: MarketConfig | None = None,
+        *,
+        seed: int = 0,
+        driver: InstanceDriver | None = None,
+        enforces_limits: bool = False,
+    ) -> None:
+        self.config = config or MarketConfig()
+        self.faults = FaultBoard()
+        self.lives = Lives(self.config, seed, self.faults, driver or PretendHosts())
+        self.templates = TemplateShelf()
+        self.offers = OfferBook(self.config, seed, self.lives, self.faults)
+        self.calls: list[Call] = []
+        self.n_too_frequent = 0  # calls that came before their time, enforced or not
+        self._enforces_limits = enforces_limits
+        self._last_call_at: dict[str, float] = {}
+
+    @property
+    def instances(self) -> Mapping[int, MarketInstance]:
+        """The contracts that exist now, by id."""
+        return self.lives.instances
+
+    def advance(self, now: float) -> None:
+        """Let everything happen that is due."""
+        self.lives.advance(now)
+
+    def next_event_at(self) -> float | None:
+        """When something will happen by itself, or None."""
+        return self.lives.next_event_at()
+
+    def bill(self, now: float) -> Bill:
+        """What everything has cost up to now."""
+        self.advance(now)
+        return self.lives.meter.bill(now)
+
+    def credit_usd(self, now: float) -> float:
+        """Money left."""
+        if self.faults.is_on(Fault.CREDIT_ZERO):
+            return 0.0
+        return self.config.credit_usd - self.bill(now).total_usd
+
+    def begin_call(self, verb: Verb, now: float, detail: str = "") -> None:
+        """Every call of the API passes here first.
+
+        Raises:
+            MarketRefusal: the market is down, or the call came too early.
+        """
+        self.advance(now)
+        self.calls.append(Call(now, verb, detail))
+        if self.faults.strikes(Fault.MARKET_DOWN):
+            raise MarketRefusal(503, "<html><body>503 Service Unavailable</body></html>")
+        if self.faults.strikes(Fault.STORM_429) or self._is_too_frequent(verb, now):
+            threshold = f"endpoint threshold={MIN_INTERVAL_S[verb]}"
+            raise MarketRefusal(429, f"API requests too frequent: {threshold}")
+        if self.credit_usd(now) <= 0:
+            for instance in [i for i in self.instances.values() if i.has_gpu]:
+                self.lives.interrupt(instance, now, is_let=False)
+
+    def create(self, offer_id: int, body: Mapping[str, object], now: float) -> MarketInstance:
+        """Rent an offer with the body of a create (protocol.md F.2).
+
+        Raises:
+            MarketRefusal: Vast's refusals; 504 when the answer is lost.
+        """
+        self._check_create(now)
+        machine = self.offers.take(offer_id, now)
+        order = build_order(body, self.templates)
+        is_refused = self.faults.strikes(Fault.SUCCESS_FALSE_CONTRACT)
+        instance = MarketInstance(
+            instance_id=_FIRST_INSTANCE_ID + len(self.instances) + len(self.lives.gone),
+            machine=machine,
+            order=order,
+            label=order.label,
+            gpu_usd_per_hour=self.offers.price(machine, now),
+            storage_usd_per_hour=machine.storage_usd_per_hour(order.disk_gb),
+            created_at=now,
+            ends_at=now + machine.contract_s,
+            intended_status="stopped" if is_refused else "running",
+        )
+        self.lives.begin(instance, now, is_stopped=is_refused)
+        if is_refused:
+            raise MarketRefusal.stating(
+                200, UNAVAILABLE, "created, not started", new_contract=instance.instance_id
+            )
+        if self.faults.strikes(Fault.CREATE_TIMEOUT_RENTED):
+            raise MarketRefusal(504, "upstream request timeout")
+        return instance
+
+    def start(self, instance_id: int, now: float) -> None:
+        """Start a stopped instance.
+
+        Raises:
+            MarketRefusal: 404, no money, or 200 `resources_unavailable`: it waits for its GPU.
+        """
+        instance = self.instance(instance_id)
+        if self.credit_usd(now) <= 0:
+            raise MarketRefusal.stating(400, "missing_billing", "no credit left")
+        problem = self.lives.start(instance, now)
+        if problem:
+            raise MarketRefusal.stating(200, problem, "the GPU is in use; queued")
+
+    def stop(self, instance_id: int, now: float) -> None:
+        """Stop.
+
+        Raises:
+            MarketRefusal: 404.
+        """
+        self.lives.stop(self.instance(instance_id), now)
+
+    def reboot(self, instance_id: int, now: float) -> None:
+        """Reboot the container.
+
+        Raises:
+            MarketRefusal: 404, or it is not up.
+        """
+        if not self.lives.reboot(self.instance(instance_id), now):
+            raise MarketRefusal.stating(400, "invalid_state", "the instance is not running")
+
+    def destroy(self, instance_ids: Sequence[int], now: float) -> dict[int, str]:
+        """Destroy one or many; gives for each id "" or why not.
+
+        Raises:
+            MarketRefusal: 500 or 404 by fault.
+        """
+        if self.faults.strikes(Fault.DESTROY_FAILS):
+            raise MarketRefusal(500, "Internal Server Error")
+        if self.faults.strikes(Fault.DESTROY_404):
+            raise MarketRefusal.stating(404, "no_such_instance", "no such instance")
+        is_partial = len(instance_ids) > 1 and self.faults.strikes(Fault.PARTIAL_BULK)
+        outcomes: dict[int, str] = {}
+        for place, instance_id in enumerate(instance_ids):
+            instance = self.instances.get(instance_id)
+            if instance is None:
+                outcomes[instance_id] = "no_such_instance"
+            elif is_partial and place % 2:
+                outcomes[instance_id] = "internal_error"
+            else:
+                self.lives.destroy(instance, now)
+                outcomes[instance_id] = ""
+        return outcomes
+
+    def instance(self, instance_id: int) -> MarketInstance:
+        """A contract that exists.
+
+        Raises:
+            MarketRefusal: 404.
+        """
+        found = self.instances.get(instance_id)
+        if found is None:
+            raise MarketRefusal.stating(404, "no_such_instance", f"no instance {instance_id}")
+        return found
+
+    def switch_on(self, name: str, now: float, **options: float) -> Fault:
+        """Switch a named fault on; see `market_faults`.
+
+        Raises:
+            UnknownFaultError: no such fault or option.
+        """
+        self.advance(now)
+        fault = self.faults.switch_on(name, options)
+        if fault is Fault.HOST_DIES:
+            victims = self._victims(fault, now)[:1]
+            for instance in victims:
+                self.lives.lose_machine(instance.machine.machine_id, now)
+        elif fault is Fault.INTERRUPTED:
+            for instance in self._victims(fault, now):
+                self.lives.interrupt(instance, now)
+        elif fault is Fault.PRICE_INCREASE:
+            notice_s = self.faults.option(fault, "notice_s") / self.lives.time_scale
+            for instance in self.instances.values():
+                self.lives.shorten_contract(instance, now + notice_s)
+        return fault
+
+    def switch_off(self, name: str, now: float) -> Fault:
+        """Switch a fault off; hosts that died come back.
+
+        Raises:
+            UnknownFaultError: no such fault.
+        """
+        self.advance(now)
+        fault = self.faults.switch_off(name)
+        if fault is Fault.HOST_DIES:
+            self.lives.revive_machines(now)
+        return fault
+
+    def set_time_scale(self, time_scale: float, now: float) -> None:
+        """Make delays shorter and bills faster from now on; what is scheduled stays."""
+        self.advance(now)
+        self.lives.meter.set_time_scale(time_scale, now)
+        self.lives.time_scale = time_scale
+
+    def _victims(self, fault: Fault, now: float) -> list[MarketInstance]:
+        wanted = int(self.faults.option(fault, "instance_id"))
+        running = [i for i in self.instances.values() if i.has_gpu and i.cur_state == "running"]
+        return [i for i in running if wanted in (0, i.instance_id)]
+
+    def _check_create(self, now: float) -> None:
+        if self.credit_usd(now) <= 0:
+            raise MarketRefusal.stating(400, "insufficient_credit", "no credit left")
+        if self.faults.strikes(Fault.CREATE_TIMEOUT_NOT_RENTED):
+            raise MarketRefusal(504, "upstream request timeout")
+
+    def _is_too_frequent(self, verb: Verb, now: float) -> bool:
+        key = pacing_key(verb)
+        is_early = now - self._last_call_at.get(key, float("-inf")) < MIN_INTERVAL_S[verb]
+        self._last_call_at[key] = now
+        self.n_too_frequent += is_early
+        return is_early and self._enforces_limits
