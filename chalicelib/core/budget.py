@@ -171,8 +171,10 @@ def roll_over(account: Account, now: float) -> Account:
 
 def refusal(account: Account, ask: Ask, caps: GroupCaps, now: float) -> str:
     """Why this must not be committed: the name of the cap that is reached, or ""."""
-    if account.is_frozen or account.is_panicking:
-        return "frozen" if account.is_frozen else "panicking"
+    if account.is_panicking:
+        return "panicking"
+    if account.is_frozen and ask.n_workers:
+        return "frozen"
     account = roll_over(account, now)
     workers = account.workers_by_group.get(ask.endpoint_id, 0)
     if ask.n_workers and workers + ask.n_workers > caps.max_workers:

@@ -53,6 +53,8 @@ class RentIntent:
     dlperf: float = 0.0
     key_id: str = ""  # signing key of the instance, fixed for its life
     template_revision: int = 1
+    uses_ssl: bool = True
+    worker_port: int = 3000
     attempt_ended_at: float | None = None
     settled_at: float | None = None
     instance_id: int | None = None

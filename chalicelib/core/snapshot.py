@@ -42,6 +42,7 @@ class WorkerFacts:
     contract_ends_at: float | None = None
     is_outdated: bool = False  # of an older template revision than its autogroup's
     error: str = ""
+    progress_at: float = 0.0  # when the host's account of a first load last changed; 0 = unknown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

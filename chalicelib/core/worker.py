@@ -81,6 +81,8 @@ class Worker:
     storage_usd_per_hour: float = 0.0  # while stopped
     template_revision: int = 1
     url: str = ""  # composed from Vast's record, never from a report
+    uses_ssl: bool = True  # the template's USE_SSL: whether `url` is https
+    worker_port: int = 3000  # of the PyWorker inside the container
     contract_ends_at: float | None = None
     # state
     state: WorkerState = WorkerState.CREATING
@@ -115,6 +117,7 @@ class Worker:
     load_rate: float = 0.0  # arriving load per second, smoothed
     granted_marks: tuple[tuple[float, float], ...] = ()  # (time, granted_load), newest last
     disk_usage_gb: float = 0.0
+    certificate_sha256: str = ""  # of the worker's TLS certificate, 64 hex digits; "" = none
 
     @property
     def is_measured(self) -> bool:

@@ -46,4 +46,6 @@ class ScalerPorts(ApiPorts):
     """For the scaler, the only one with the Vast key."""
 
     marketplace: Marketplace
+    public_url: str = ""  # what workers report to; empty: the ledger's blob "public_url"
+    allows_loopback: bool = False  # workers on 127.0.0.1: the local system only
     notifiers: tuple[Notifier, ...] = ()  # none is fine: notices then stay in the event log

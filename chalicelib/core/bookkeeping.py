@@ -1,0 +1,106 @@
+"""Bookkeeping: what the machines in our rows cost, and may cost, in whole micro-dollars. Pure.
+
+Doubt counts against us: a machine is billed as running until the marketplace showed it stopped, and
+until it is confirmed absent; a rental that may have happened is billed as if it had.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from chalicelib.core.budget import RoundBooking, running_microusd_per_hour, to_micro
+from chalicelib.core.instance import InstanceRecord
+from chalicelib.core.intents import RentIntent
+from chalicelib.core.worker import Worker, WorkerState
+
+SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What one row may cost per hour: as it is, and once it is stopped."""
+
+    worst_microusd_per_hour: int
+    storage_microusd_per_hour: int
+
+
+def cost_of(worker: Worker, record: InstanceRecord | None) -> Cost:
+    """The higher of what the row and the record say; bandwidth only where the record prices it."""
+    storage = worker.storage_usd_per_hour
+    usd = worker.usd_per_hour
+    up = down = 0.0
+    if record is not None:
+        storage = max(storage, record.storage_usd_per_hour)
+        usd = max(usd, record.usd_per_hour)
+        up, down = record.inet_up_usd_per_gb, record.inet_down_usd_per_gb
+    stopped = to_micro(storage)
+    running = max(stopped, running_microusd_per_hour(usd, up, down))
+    return Cost(
+        worst_microusd_per_hour=stopped if worker.state is WorkerState.STOPPED else running,
+        storage_microusd_per_hour=stopped,
+    )
+
+
+def start_microusd_per_hour(worker: Worker, record: InstanceRecord | None) -> int:
+    """What starting a stopped worker adds to the commitments."""
+    cost = cost_of(worker, record)
+    up = record.inet_up_usd_per_gb if record else 0.0
+    down = record.inet_down_usd_per_gb if record else 0.0
+    running = running_microusd_per_hour(worker.usd_per_hour, up, down)
+    return max(0, running - cost.storage_microusd_per_hour)
+
+
+def book(
+    workers: Sequence[Worker],
+    intents: Iterable[RentIntent],
+    records: Mapping[int, InstanceRecord],
+    *,
+    booked_at: float,
+    now: float,
+    is_known: bool,
+) -> RoundBooking:
+    """The books of a round: spend since `booked_at`, and the commitments if inventory is known."""
+    spent: dict[int, float] = defaultdict(float)
+    committed: dict[int, int] = defaultdict(int)
+    storage: dict[int, int] = defaultdict(int)
+    n_workers: dict[int, int] = defaultdict(int)
+    idle = 0.0
+    for worker in workers:
+        cost = cost_of(worker, records.get(worker.instance_id))
+        committed[worker.endpoint_id] += cost.worst_microusd_per_hour
+        storage[worker.endpoint_id] += cost.storage_microusd_per_hour
+        n_workers[worker.endpoint_id] += 1
+        amount = _spent_microusd(worker, booked_at, now)
+        spent[worker.endpoint_id] += amount
+        if worker.state not in SERVING_STATES and worker.state is not WorkerState.STOPPED:
+            idle += amount
+    for intent in intents:
+        if not intent.is_open:
+            continue
+        committed[intent.endpoint_id] += intent.reserved_microusd_per_hour
+        n_workers[intent.endpoint_id] += 1
+        hours = max(0.0, now - max(booked_at, intent.planned_at)) / 3600
+        spent[intent.endpoint_id] += to_micro(intent.usd_per_hour * hours)
+        idle += to_micro(intent.usd_per_hour * hours)
+    return RoundBooking(
+        booked_until=now,
+        spent_by_group={key: round(value) for key, value in spent.items() if round(value)},
+        idle_microusd=round(idle),
+        committed_by_group=dict(committed) if is_known else None,
+        storage_by_group=dict(storage),
+        workers_by_group=dict(n_workers),
+    )
+
+
+def _spent_microusd(worker: Worker, booked_at: float, now: float) -> int:
+    since = max(booked_at, worker.created_at)
+    if now <= since:
+        return 0
+    stopped_s = 0.0
+    if worker.state is WorkerState.STOPPED:
+        stopped_s = min(now - since, max(0.0, now - max(since, worker.state_since)))
+    running_s = now - since - stopped_s
+    usd = worker.usd_per_hour * running_s + worker.storage_usd_per_hour * stopped_s
+    return to_micro(usd / 3600)

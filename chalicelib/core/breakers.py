@@ -1,0 +1,158 @@
+"""Breakers: hosts that fail are avoided for a while, templates that only fail stop being rented.
+
+A failed boot blames its host (autoscaling.md 6.4). When a template fails on several hosts without
+ever succeeding, the template is at fault: its breaker opens, and the hosts are forgiven.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from chalicelib.core.worker import Worker, WorkerState
+
+HOST_COOL_DOWN_S = 86_400.0  # after the first failed boot; doubles with each further one
+MAX_HOST_COOL_DOWN_S = 30 * 86_400.0
+TEMPLATE_FAILURES = 3  # on different machines, with no success: the template is at fault
+FIRST_PAUSE_S = 600.0  # of an open breaker; doubles each time the trial fails too
+MAX_PAUSE_S = 86_400.0
+MAX_REMEMBERED = 2_000
+_MAX_ERROR_CHARS = 300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HostRecord:
+    """A machine that failed to boot a worker."""
+
+    n_failures: int
+    avoided_until: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TemplateRecord:
+    """An autogroup's boots since its last success."""
+
+    failed: Mapping[str, int] = field(default_factory=dict)  # instance id -> machine id
+    n_openings: int = 0
+    paused_until: float = 0.0
+    last_error: str = ""
+    revision: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reputation:
+    """Both records: hosts by machine id, templates by autogroup id (as text, for JSON)."""
+
+    hosts: Mapping[str, HostRecord] = field(default_factory=dict)
+    templates: Mapping[str, TemplateRecord] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Boot:
+    """How one worker's first boot went; `is_failure` False: it became ready."""
+
+    instance_id: int
+    autogroup_id: int
+    machine_id: int
+    template_revision: int
+    is_failure: bool
+    error: str = ""
+
+
+def boots_of(workers: Iterable[Worker], stuck: Mapping[int, str]) -> list[Boot]:
+    """The boots that ended: loaded ones, those in error, and those given up (`stuck`: why)."""
+    boots = []
+    for worker in workers:
+        has_failed = not worker.loaded_at and (
+            worker.state is WorkerState.ERROR or worker.instance_id in stuck
+        )
+        if has_failed or worker.loaded_at:
+            boots.append(
+                Boot(
+                    instance_id=worker.instance_id,
+                    autogroup_id=worker.autogroup_id,
+                    machine_id=worker.machine_id,
+                    template_revision=worker.template_revision,
+                    is_failure=has_failed,
+                    error=worker.error or stuck.get(worker.instance_id, ""),
+                )
+            )
+    return boots
+
+
+def judge(before: Reputation, boots: Iterable[Boot], now: float) -> Reputation:
+    """The records after these boots; each failure counts once, however often it is seen."""
+    hosts, templates = dict(before.hosts), dict(before.templates)
+    for boot in boots:
+        key = str(boot.autogroup_id)
+        template = templates.get(key, TemplateRecord(revision=boot.template_revision))
+        if boot.template_revision > template.revision:
+            template = TemplateRecord(revision=boot.template_revision)
+        if not boot.is_failure:
+            if boot.template_revision == template.revision:
+                templates.pop(key, None)
+            continue
+        if str(boot.instance_id) in template.failed or boot.template_revision < template.revision:
+            continue
+        hosts[str(boot.machine_id)] = _blamed(hosts.get(str(boot.machine_id)), now)
+        template = _failed_once_more(template, boot, now)
+        if template.paused_until > now:
+            for machine_id in template.failed.values():
+                hosts.pop(str(machine_id), None)
+        templates[key] = template
+    return Reputation(hosts=_newest(hosts, now), templates=templates)
+
+
+def avoided_machines(reputation: Reputation, now: float) -> frozenset[int]:
+    """Machines on which nothing is rented now."""
+    return frozenset(
+        int(machine_id)
+        for machine_id, record in reputation.hosts.items()
+        if record.avoided_until > now
+    )
+
+
+def open_breakers(
+    reputation: Reputation, booting: Iterable[int], revisions: Mapping[int, int], now: float
+) -> frozenset[int]:
+    """Autogroups for which nothing is rented now.
+
+    After the pause one trial at a time is let through: `booting` names the autogroups that have a
+    worker on its way. A changed template (`revisions`) starts with a clean record.
+    """
+    on_trial = frozenset(booting)
+    found = set()
+    for key, record in reputation.templates.items():
+        autogroup_id = int(key)
+        if not record.n_openings or revisions.get(autogroup_id, 0) > record.revision:
+            continue
+        if record.paused_until > now or autogroup_id in on_trial:
+            found.add(autogroup_id)
+    return frozenset(found)
+
+
+def _blamed(record: HostRecord | None, now: float) -> HostRecord:
+    n_failures = 1 if record is None else record.n_failures + 1
+    pause_s = min(MAX_HOST_COOL_DOWN_S, HOST_COOL_DOWN_S * 2 ** min(n_failures - 1, 10))
+    return HostRecord(n_failures=n_failures, avoided_until=now + pause_s)
+
+
+def _failed_once_more(record: TemplateRecord, boot: Boot, now: float) -> TemplateRecord:
+    failed = {**record.failed, str(boot.instance_id): boot.machine_id}
+    record = replace(record, failed=failed, last_error=boot.error[:_MAX_ERROR_CHARS])
+    is_at_fault = len(set(failed.values())) >= TEMPLATE_FAILURES
+    if not is_at_fault or record.paused_until > now:
+        return record
+    pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** min(record.n_openings, 10))
+    return replace(record, n_openings=record.n_openings + 1, paused_until=now + pause_s)
+
+
+def _newest(hosts: Mapping[str, HostRecord], now: float) -> dict[str, HostRecord]:
+    """Cool-downs long over are forgotten, so that the memory stays small."""
+    kept = {
+        key: record
+        for key, record in hosts.items()
+        if record.avoided_until + MAX_HOST_COOL_DOWN_S > now
+    }
+    by_end = sorted(kept.items(), key=lambda item: item[1].avoided_until, reverse=True)
+    return dict(by_end[:MAX_REMEMBERED])

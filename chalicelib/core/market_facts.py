@@ -1,0 +1,88 @@
+"""What the marketplace's record of an instance says about its worker row. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chalicelib.core.instance import InstanceRecord
+from chalicelib.core.lifecycle import WorkerEvent, market_event, transition
+from chalicelib.core.safe_url import UnsafeUrlError, check_address
+from chalicelib.core.worker import Worker, WorkerState
+
+REPEAT_AFTER_S = 20.0  # a start or stop that the listing does not show by then was lost
+_IDENTITY = ("machine_id", "host_id", "gpu_name", "num_gpus", "dlperf")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """What one record changes in a row, and which of our calls must be repeated."""
+
+    changes: dict[str, object]
+    repeats_start: bool = False
+    repeats_stop: bool = False
+    price_rise: float = 0.0  # dollars per hour above what the row said
+
+
+def observe(
+    worker: Worker,
+    record: InstanceRecord,
+    *,
+    listed_at: float,
+    now: float,
+    allows_loopback: bool = False,
+) -> Observation:
+    """Compare a row with the record of its instance in a listing that began at `listed_at`."""
+    changes = _identity_changes(worker, record)
+    if record.usd_per_hour > 0 and record.usd_per_hour != worker.usd_per_hour:
+        changes["usd_per_hour"] = record.usd_per_hour
+    if record.storage_usd_per_hour != worker.storage_usd_per_hour:
+        changes["storage_usd_per_hour"] = record.storage_usd_per_hour
+    if record.ends_at != worker.contract_ends_at:
+        changes["contract_ends_at"] = record.ends_at
+    url = compose_url(worker, record, allows_loopback=allows_loopback)
+    if url and url != worker.url:
+        changes["url"] = url
+    is_settled = listed_at > worker.state_since + REPEAT_AFTER_S
+    wants_stop = worker.state is WorkerState.STOPPING and record.intended_status == "running"
+    wants_start = worker.state is WorkerState.STARTING and record.intended_status == "stopped"
+    if listed_at > worker.state_since:
+        changes |= _state_changes(worker, record, now)
+    return Observation(
+        changes=changes,
+        repeats_start=wants_start and is_settled,
+        repeats_stop=wants_stop and is_settled,
+        price_rise=max(0.0, record.usd_per_hour - worker.usd_per_hour),
+    )
+
+
+def compose_url(worker: Worker, record: InstanceRecord, *, allows_loopback: bool) -> str:
+    """Where the worker is reached, "" while it has no port or no address that may be handed out.
+
+    The address must be global (design.md 5): never one that a host could point into our network.
+    """
+    address = record.public_ipaddr.strip()
+    port = record.ports.get(f"{worker.worker_port}/tcp")
+    if not address or port is None or not 0 < port < 65_536:
+        return ""
+    try:
+        check_address(address)
+    except UnsafeUrlError:
+        if not (allows_loopback and address == "127.0.0.1"):
+            return ""
+    host = f"[{address}]" if ":" in address else address
+    return f"{'https' if worker.uses_ssl else 'http'}://{host}:{port}"
+
+
+def _identity_changes(worker: Worker, record: InstanceRecord) -> dict[str, object]:
+    return {
+        name: getattr(record, name)
+        for name in _IDENTITY
+        if getattr(record, name) and getattr(record, name) != getattr(worker, name)
+    }
+
+
+def _state_changes(worker: Worker, record: InstanceRecord, now: float) -> dict[str, object]:
+    event = market_event(record.intended_status, record.actual_status)
+    if record.cur_state == "stopped" and record.actual_status in ("exited", "stopped"):
+        event = WorkerEvent.MARKET_STOPPED  # interrupted: stopped though we meant it to run
+    return transition(worker, event, now) if event else {}

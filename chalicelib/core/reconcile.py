@@ -1,0 +1,237 @@
+"""Reconciliation: our rows and intents against what the marketplace lists. Pure.
+
+It says what to change so that every machine that is ours has a row, every row has a machine, and
+every open intent is settled. It never touches what is not ours (design.md 7.2-7.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.instance import InstanceListing, InstanceRecord
+from chalicelib.core.intents import (
+    LISTING_LAG_S,
+    IntentState,
+    RentIntent,
+    instances_by_token,
+    split_label,
+)
+from chalicelib.core.inventory import Inventory, believed_absent
+from chalicelib.core.worker import Worker, WorkerState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewRow:
+    """A row to add: an adopted rental, or (state DESTROYING) a machine to be returned."""
+
+    worker: Worker
+    why: str  # "adopted", "restored", "stray", "failed_create"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reconciliation:
+    """What a round changes before it decides anything."""
+
+    settled: tuple[RentIntent, ...] = ()
+    new_rows: tuple[NewRow, ...] = ()
+    gone: tuple[Worker, ...] = ()  # rows whose machine is believed absent, to be checked directly
+    unclaimed: tuple[int, ...] = ()  # our label, but no group and no intent know it: left alone
+    n_foreign: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Books:
+    """What our own tables say."""
+
+    groups: Sequence[EndpointGroup]
+    autogroups: Sequence[Autogroup]
+    workers: Sequence[Worker]
+    intents: Sequence[RentIntent]
+    is_our_token: Callable[[str], bool] = field(repr=False)
+
+
+def expected_since(books: Books) -> Mapping[str, float]:
+    """From when on a listing must show each row's instance and each open intent's token."""
+    expected = {str(worker.instance_id): _attempt_ended_at(worker) for worker in books.workers}
+    for intent in books.intents:
+        if intent.is_open and intent.attempt_ended_at is not None:
+            expected[intent.token] = intent.attempt_ended_at
+    return expected
+
+
+def reconcile(
+    books: Books, listing: InstanceListing, inventory: Inventory, now: float
+) -> Reconciliation:
+    """Compare the books with a listing. On an unknown inventory only attempts are closed."""
+    intents = [_closed_attempt(intent, now) for intent in books.intents]
+    changed = [new for new, old in zip(intents, books.intents, strict=True) if new != old]
+    if not inventory.is_known:
+        return Reconciliation(settled=tuple(changed))
+    by_token = instances_by_token(listing)
+    rows = {worker.instance_id for worker in books.workers}
+    settled, new_rows = _settle(intents, by_token, rows, inventory, books, now)
+    claimed = rows | {row.worker.instance_id for row in new_rows}
+    strays, unclaimed = _strays(books, by_token, claimed, now)
+    absent = believed_absent(inventory)
+    closed = {intent.token: intent for intent in changed}
+    return Reconciliation(
+        settled=tuple({**closed, **{intent.token: intent for intent in settled}}.values()),
+        new_rows=(*new_rows, *strays),
+        gone=tuple(worker for worker in books.workers if str(worker.instance_id) in absent),
+        unclaimed=tuple(unclaimed),
+        n_foreign=sum(1 for record in listing.instances if split_label(record.label) is None),
+    )
+
+
+def row_for(intent: RentIntent, instance_id: int, now: float) -> Worker:
+    """The worker row of a rental."""
+    n_gpus, _, gpu_name = intent.gpu_type.partition("x ")
+    return Worker(
+        endpoint_id=intent.endpoint_id,
+        instance_id=instance_id,
+        autogroup_id=intent.autogroup_id,
+        created_at=intent.planned_at,
+        token=intent.token,
+        key_id=intent.key_id,
+        machine_id=intent.machine_id,
+        host_id=intent.host_id,
+        gpu_name=gpu_name,
+        num_gpus=int(n_gpus) if n_gpus.isdigit() else 1,
+        dlperf=intent.dlperf,
+        usd_per_hour=intent.usd_per_hour,
+        storage_usd_per_hour=intent.storage_usd_per_hour,
+        template_revision=intent.template_revision,
+        uses_ssl=intent.uses_ssl,
+        worker_port=intent.worker_port,
+        state=WorkerState.CREATING,
+        state_since=now,
+    )
+
+
+def as_destroying(worker: Worker, now: float, error: str) -> Worker:
+    """The row of a machine that must go."""
+    return replace(worker, state=WorkerState.DESTROYING, state_since=now, error=error)
+
+
+def _attempt_ended_at(worker: Worker) -> float:
+    """A machine that was just created, or just told to go, may be listed or not for a while."""
+    if worker.state is WorkerState.DESTROYING:
+        return max(worker.created_at, worker.state_since - LISTING_LAG_S)
+    return worker.created_at
+
+
+def _closed_attempt(intent: RentIntent, now: float) -> RentIntent:
+    """An attempt that nobody closed was killed: it may have rented until this very moment."""
+    if intent.state is IntentState.PLANNED:
+        return replace(
+            intent, state=IntentState.MAYBE_RENTED, attempt_ended_at=now, problem="interrupted"
+        )
+    return intent
+
+
+def _settle(
+    intents: Sequence[RentIntent],
+    by_token: Mapping[str, InstanceRecord],
+    rows: set[int],
+    inventory: Inventory,
+    books: Books,
+    now: float,
+) -> tuple[list[RentIntent], list[NewRow]]:
+    settled: list[RentIntent] = []
+    new_rows: list[NewRow] = []
+    absent = believed_absent(inventory)
+    alive = {group.endpoint_id for group in books.groups}
+    for intent in intents:
+        if intent.state is not IntentState.MAYBE_RENTED:
+            continue
+        record = by_token.get(intent.token)
+        if record is not None:
+            confirmed = replace(
+                intent,
+                state=IntentState.CONFIRMED,
+                instance_id=record.instance_id,
+                settled_at=now,
+            )
+            settled.append(confirmed)
+            if record.instance_id not in rows:
+                new_rows.append(_adopted(confirmed, record, alive, now))
+        elif intent.token in absent:
+            settled.append(replace(intent, state=IntentState.VOID, settled_at=now))
+    return settled, new_rows
+
+
+def _adopted(
+    intent: RentIntent, record: InstanceRecord, alive: Iterable[int], now: float
+) -> NewRow:
+    worker = row_for(intent, record.instance_id, now)
+    if intent.endpoint_id not in alive:
+        return NewRow(worker=as_destroying(worker, now, "group deleted"), why="stray")
+    if record.intended_status == "stopped":
+        # Vast made the contract but could not start it: only its disk would be paid.
+        return NewRow(worker=as_destroying(worker, now, "created stopped"), why="failed_create")
+    return NewRow(worker=worker, why="adopted")
+
+
+def _strays(
+    books: Books, by_token: Mapping[str, InstanceRecord], claimed: set[int], now: float
+) -> tuple[list[NewRow], list[int]]:
+    """Machines with a token of ours and no row: returned if an intent knows them.
+
+    Without an intent our tables were lost: the machine is adopted again by its group's name, and
+    left alone, with an alarm, if there is no such group.
+    """
+    intents = {intent.token: intent for intent in books.intents}
+    groups = {group.name: group for group in books.groups}
+    strays: list[NewRow] = []
+    unclaimed: list[int] = []
+    for token, record in by_token.items():
+        if record.instance_id in claimed:
+            continue
+        intent = intents.get(token)
+        if intent is not None:
+            worker = row_for(intent, record.instance_id, now)
+            strays.append(NewRow(worker=as_destroying(worker, now, "stray"), why="stray"))
+        elif books.is_our_token(token):
+            restored = _restored(token, record, groups, books.autogroups, now)
+            if restored:
+                strays.append(restored)
+            else:
+                unclaimed.append(record.instance_id)
+    return strays, unclaimed
+
+
+def _restored(
+    token: str,
+    record: InstanceRecord,
+    groups: Mapping[str, EndpointGroup],
+    autogroups: Sequence[Autogroup],
+    now: float,
+) -> NewRow | None:
+    label = split_label(record.label)
+    group = groups.get(label[0]) if label else None
+    own = [a for a in autogroups if group and a.endpoint_id == group.endpoint_id]
+    if group is None or not own:
+        return None
+    same = [a for a in own if a.template_hash and a.template_hash == record.template_hash]
+    autogroup = (same or own)[0]
+    worker = Worker(
+        endpoint_id=group.endpoint_id,
+        instance_id=record.instance_id,
+        autogroup_id=autogroup.autogroup_id,
+        created_at=record.started_at or now,
+        token=token,
+        machine_id=record.machine_id,
+        host_id=record.host_id,
+        gpu_name=record.gpu_name,
+        num_gpus=record.num_gpus,
+        dlperf=record.dlperf,
+        usd_per_hour=record.usd_per_hour,
+        storage_usd_per_hour=record.storage_usd_per_hour,
+        template_revision=autogroup.template_revision,
+        state=WorkerState.CREATING,
+        state_since=now,
+    )
+    return NewRow(worker=worker, why="restored")

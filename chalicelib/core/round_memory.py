@@ -1,0 +1,64 @@
+"""What the scaler remembers from round to round, besides rows and the account: one JSON value.
+
+Losing it loses no machine and no money: rounds then learn anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from chalicelib.core.breakers import HostRecord, Reputation, TemplateRecord
+from chalicelib.core.inventory import Inventory
+
+BLOB_NAME = "round"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundMemory:
+    """Keys of mappings are texts, since JSON has no others."""
+
+    at: float = 0.0  # of the last round
+    inventory: Inventory = field(default_factory=Inventory)
+    groups: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # the brain's own
+    traffic: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # see core/traffic.py
+    reputation: Reputation = field(default_factory=Reputation)
+    progress: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # see core/progress.py
+    troubles: Mapping[str, float] = field(default_factory=dict)  # "kind|scope" told, since when
+    credit_retry_at: float = 0.0  # no rental before: the account has no credit
+    alive_at: float = 0.0  # last round that saw load or change anywhere
+    cursor: Mapping[str, int] = field(default_factory=dict)  # minute of each group's last series
+
+    def to_bytes(self) -> bytes:
+        """JSON with sorted keys: equal memories are equal bytes."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+
+    @staticmethod
+    def from_bytes(blob: bytes | None) -> RoundMemory:
+        """The memory in a blob; a fresh one for None. Fields unknown to this code are dropped."""
+        if blob is None:
+            return RoundMemory()
+        raw = json.loads(blob)
+        known = _only(RoundMemory, raw)
+        known["inventory"] = Inventory(**_only(Inventory, known.get("inventory", {})))
+        known["reputation"] = _reputation(known.get("reputation", {}))
+        known["progress"] = {
+            key: (str(seen), float(at)) for key, (seen, at) in known.get("progress", {}).items()
+        }
+        return RoundMemory(**known)
+
+
+def _reputation(raw: Mapping[str, Any]) -> Reputation:
+    hosts, templates = raw.get("hosts", {}), raw.get("templates", {})
+    return Reputation(
+        hosts={key: HostRecord(**_only(HostRecord, value)) for key, value in hosts.items()},
+        templates={
+            key: TemplateRecord(**_only(TemplateRecord, value)) for key, value in templates.items()
+        },
+    )
+
+
+def _only(kind: type, raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {spec.name: raw[spec.name] for spec in fields(kind) if spec.name in raw}
