@@ -24,7 +24,7 @@ def workload(payload: JsonObject) -> float:
     return positive_number(payload, "max_response_tokens", 256.0)
 
 
-def make_benchmark_payload(rng: random.Random) -> JsonObject:
+def make_benchmark_payload(rng: random.Random, _model: str) -> JsonObject:
     """A random prompt answered with 256 tokens."""
     return {"prompt": random_prompt(rng, 100), "max_response_tokens": 256}
 

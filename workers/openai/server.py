@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 
@@ -14,7 +13,7 @@ from workers.pyworker.prompts import random_prompt
 BENCHMARK_TOKENS = 128
 
 
-def make_benchmark_payload(rng: random.Random) -> JsonObject:
+def make_benchmark_payload(rng: random.Random, model: str) -> JsonObject:
     """A completion of 128 tokens; `ignore_eos` keeps short answers from flattering the result."""
     payload: JsonObject = {
         "prompt": random_prompt(rng, 60),
@@ -22,7 +21,7 @@ def make_benchmark_payload(rng: random.Random) -> JsonObject:
         "temperature": 0.7,
         "ignore_eos": True,
     }
-    if model := os.environ.get("MODEL_NAME") or os.environ.get("MODEL_ID"):
+    if model:
         payload["model"] = model
     return payload
 

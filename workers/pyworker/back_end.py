@@ -44,10 +44,13 @@ class ModelAnswerError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmark:
-    """How perf is measured: best of `n_rounds` rounds of `concurrency` payloads at once."""
+    """How perf is measured: best of `n_rounds` rounds of `concurrency` payloads at once.
+
+    `make_payload` gets a source of randomness and the model's name ("" when none was given).
+    """
 
     route: str
-    make_payload: Callable[[random.Random], JsonObject]
+    make_payload: Callable[[random.Random, str], JsonObject]
     n_rounds: int = 3
     concurrency: int = 10
 

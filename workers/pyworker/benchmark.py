@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import math
-import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -31,18 +30,18 @@ class BenchmarkError(Exception):
     """No believable result; the message says why."""
 
 
-async def warm_up(back_end: BackEnd, post: Post, rng: random.Random) -> None:
+async def warm_up(back_end: BackEnd, post: Post, make: Callable[[], JsonObject]) -> None:
     """One request that is not counted: first runs compile, allocate and cache.
 
     Raises:
         BenchmarkError: the model server did not serve it.
     """
-    if not await _run_one(back_end, post, back_end.benchmark.make_payload(rng)):
+    if not await _run_one(back_end, post, make()):
         raise BenchmarkError("the model server did not serve the benchmark's first request")
 
 
 async def measure_perf(
-    back_end: BackEnd, post: Post, rng: random.Random, now: Callable[[], float]
+    back_end: BackEnd, post: Post, make: Callable[[], JsonObject], now: Callable[[], float]
 ) -> float:
     """Load per second: the best round's served workload over its wall time.
 
@@ -53,7 +52,7 @@ async def measure_perf(
     best = 0.0
     for _ in range(benchmark.n_rounds):
         concurrency = 1 if back_end.is_serial else benchmark.concurrency
-        payloads = [benchmark.make_payload(rng) for _ in range(concurrency)]
+        payloads = [make() for _ in range(concurrency)]
         started = now()
         served = await asyncio.gather(*(_run_one(back_end, post, p) for p in payloads))
         elapsed_s = now() - started

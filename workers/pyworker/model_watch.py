@@ -8,7 +8,7 @@ import random
 import time
 from pathlib import Path
 
-from workers.pyworker.back_end import BackEnd
+from workers.pyworker.back_end import BackEnd, JsonObject
 from workers.pyworker.benchmark import (
     BenchmarkError,
     fingerprint,
@@ -33,12 +33,15 @@ BENCHMARK_RETRY_S = 10.0
 class ModelWatch:
     """Watches one model server."""
 
-    def __init__(self, back_end: BackEnd, forwarder: Forwarder, readiness: Readiness) -> None:
+    def __init__(
+        self, back_end: BackEnd, model_id: str, forwarder: Forwarder, readiness: Readiness
+    ) -> None:
         self._back_end = back_end
         self._forwarder = forwarder
         self._readiness = readiness
         self._log_says_loaded = asyncio.Event()
         self._rng = random.Random()
+        self._model_id = model_id
 
     async def follow_log(self, path: Path) -> None:
         """Act on the log's signs, for ever."""
@@ -52,9 +55,9 @@ class ModelWatch:
                 self._log_says_loaded.clear()
                 self._readiness.failed(f"the model server's log says: {marker}")
 
-    async def run(self, store: Path, instance_id: int, model_id: str) -> None:
+    async def run(self, store: Path, instance_id: int) -> None:
         """Loading → benchmark → ready, and again whenever the model server was lost; for ever."""
-        its_fingerprint = fingerprint(self._back_end, instance_id, model_id)
+        its_fingerprint = fingerprint(self._back_end, instance_id, self._model_id)
         while True:
             await self._until_loaded()
             self._readiness.model_loaded()
@@ -82,15 +85,18 @@ class ModelWatch:
 
     async def _perf(self, store: Path, its_fingerprint: str) -> float:
         """The stored result after a warm-up, else a fresh one, which is stored."""
-        await warm_up(self._back_end, self._forwarder.post, self._rng)
+        await warm_up(self._back_end, self._forwarder.post, self._payload)
         kept = stored_perf(store, its_fingerprint)
         if kept is not None:
             return kept
         perf = await measure_perf(
-            self._back_end, self._forwarder.post, self._rng, asyncio.get_running_loop().time
+            self._back_end, self._forwarder.post, self._payload, asyncio.get_running_loop().time
         )
         store_perf(store, perf, its_fingerprint)
         return perf
+
+    def _payload(self) -> JsonObject:
+        return self._back_end.benchmark.make_payload(self._rng, self._model_id)
 
     async def _until_lost(self) -> None:
         """Returns once the health route failed several times in a row; for ever without one."""

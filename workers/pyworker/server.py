@@ -124,12 +124,12 @@ class Worker:
         self, facade: Facade, sessions: SessionRoutes
     ) -> list[Coroutine[object, object, None]]:
         parts, settings = facade.parts, self.settings
-        watch = ModelWatch(self.back_end, parts.forwarder, parts.readiness)
+        watch = ModelWatch(self.back_end, settings.model_id, parts.forwarder, parts.readiness)
         store = settings.state_dir / "benchmark.json"
         tasks: list[Coroutine[object, object, None]] = [
             parts.reports.run(),
             sessions.sweep(),
-            _know_key_then(parts.keys, watch.run(store, settings.instance_id, settings.model_id)),
+            _know_key_then(parts.keys, watch.run(store, settings.instance_id)),
         ]
         if settings.model_log:
             tasks.append(watch.follow_log(settings.model_log))

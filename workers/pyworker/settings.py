@@ -99,7 +99,7 @@ class WorkerSettings:
             model_log=Path(model_log) if model_log else None,
             model_server_url=env.get("MODEL_SERVER_URL", "").rstrip("/"),
             state_dir=Path(env.get("STATE_DIR", ".")),
-            model_id=env.get("MODEL_ID") or env.get("MODEL_NAME") or env.get("COMFY_MODEL", ""),
+            model_id=env.get("MODEL_NAME") or env.get("MODEL_ID") or env.get("COMFY_MODEL", ""),
             accept_tickets=_generations(env.get("ACCEPT_TICKETS", "D")),
             max_queue_time_s=_seconds(env, "MAX_QUEUE_TIME"),
             max_sessions=_int(env, "MAX_SESSIONS", "10"),

@@ -13,7 +13,7 @@ from workers.tgi.cost import workload
 BENCHMARK_TOKENS = 256
 
 
-def make_benchmark_payload(rng: random.Random) -> JsonObject:
+def make_benchmark_payload(rng: random.Random, _model: str) -> JsonObject:
     """A prompt no cache has seen, answered with 256 tokens."""
     return {
         "inputs": random_prompt(rng, BENCHMARK_TOKENS),

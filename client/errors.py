@@ -1,0 +1,48 @@
+"""What can go wrong for a caller.
+
+CallError
+├── RouteRefusedError     the control plane refused: bad key, unknown endpoint group, bad cost
+├── WorkerRefusedError    a worker answered with a status that no other worker would better
+├── WaitTimeoutError      no worker became free in time; `status` says what the group was doing
+├── StreamBrokenError     the answer broke off after it had begun
+└── StoppedError          the caller's own stop signal
+"""
+
+from __future__ import annotations
+
+
+class CallError(Exception):
+    """A call did not get its answer."""
+
+
+class RouteRefusedError(CallError):
+    """`/route/` answered with an error."""
+
+    def __init__(self, http_status: int, message: str) -> None:
+        super().__init__(f"/route/ answered {http_status}: {message}")
+        self.http_status = http_status
+
+
+class WorkerRefusedError(CallError):
+    """The worker answered with an error that a retry would not change."""
+
+    def __init__(self, http_status: int, body: bytes) -> None:
+        super().__init__(f"worker answered {http_status}: {body[:500].decode(errors='replace')}")
+        self.http_status = http_status
+        self.body = body
+
+
+class WaitTimeoutError(CallError):
+    """No answer within the caller's time."""
+
+    def __init__(self, timeout_s: float, status: str) -> None:
+        super().__init__(f"no worker within {timeout_s:g} s; the endpoint group says: {status}")
+        self.status = status
+
+
+class StreamBrokenError(CallError):
+    """The connection to the worker broke in the middle of the answer."""
+
+
+class StoppedError(CallError):
+    """The caller asked to stop."""

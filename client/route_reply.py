@@ -1,0 +1,68 @@
+"""What `/route/` answers: a grant or "wait". Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """A worker to call. `auth_data` is the whole reply, passed on as it came."""
+
+    url: str
+    request_idx: int
+    auth_data: Mapping[str, object]
+    certificate_sha256: str = ""  # hex; when given, the worker must show this very certificate
+
+    def __repr__(self) -> str:
+        return f"Grant(url={self.url!r}, request_idx={self.request_idx})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """No worker yet. `poll_after_s`: when the control plane wants to be asked again."""
+
+    request_idx: int
+    status: str
+    poll_after_s: float | None = None
+    eta_s: float | None = None
+
+
+class RouteReplyError(ValueError):
+    """The reply is neither a grant nor "wait"."""
+
+
+def parse_route_reply(body: object) -> Grant | Waiting:
+    """The meaning of a 200 reply's JSON.
+
+    Raises:
+        RouteReplyError: not an object, or with a url that is no http(s) address.
+    """
+    if not isinstance(body, dict):
+        raise RouteReplyError("the reply is not a JSON object")
+    idx = body.get("request_idx")
+    request_idx = idx if isinstance(idx, int) and not isinstance(idx, bool) else 0
+    if "url" not in body:
+        return Waiting(
+            request_idx=request_idx,
+            status=str(body.get("status", "")),
+            poll_after_s=_seconds(body.get("poll_after_s")),
+            eta_s=_seconds(body.get("eta_s")),
+        )
+    url = body["url"]
+    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        raise RouteReplyError(f"url {url!r} is not an http(s) address")
+    fingerprint = body.get("certificate_sha256")
+    return Grant(
+        url=url.rstrip("/"),
+        request_idx=request_idx,
+        auth_data=body,
+        certificate_sha256=fingerprint if isinstance(fingerprint, str) else "",
+    )
+
+
+def _seconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e6:
+        return None
+    return float(value)

@@ -1,0 +1,122 @@
+"""HTTP for callers, on `requests`: the control plane with the key, workers without it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from client.errors import RouteRefusedError
+from client.route_reply import Grant, RouteReplyError, Waiting, parse_route_reply
+
+ROUTE_TIMEOUT_S = 10.0
+CONNECT_TIMEOUT_S = 10.0
+MAX_IDLE_CONNECTIONS = 64
+
+
+class WorkerUnreachableError(Exception):
+    """A worker refused, broke or distrusted the connection before it answered."""
+
+
+class _PinnedAdapter(HTTPAdapter):
+    """Accepts one certificate, whoever signed it; checked before any byte is sent."""
+
+    def __init__(self, certificate_sha256: str) -> None:
+        self._fingerprint = certificate_sha256
+        super().__init__(pool_maxsize=MAX_IDLE_CONNECTIONS)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """The pool that compares fingerprints."""
+        super().init_poolmanager(
+            *args, assert_fingerprint=self._fingerprint, assert_hostname=False, **kwargs
+        )
+
+
+class Transport:
+    """One caller's connections; safe to share between threads."""
+
+    def __init__(self, url: str, api_key: str, worker_ca: str | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._api_key = api_key
+        self._worker_ca = worker_ca
+        self._sessions: dict[tuple[str, str], requests.Session] = {}
+        self._lock = threading.Lock()
+
+    def route(
+        self, endpoint: str, cost: float, request_idx: int, timeout_s: float = ROUTE_TIMEOUT_S
+    ) -> Grant | Waiting:
+        """Ask once.
+
+        Raises:
+            RouteRefusedError: an error status, or a reply that makes no sense.
+            requests.RequestException: no answer.
+        """
+        answer = self._session("control").post(
+            f"{self._url}/route/",
+            json={"endpoint": endpoint, "cost": cost, "request_idx": request_idx},
+            headers={"Authorization": f"Bearer {self._api_key}"},
+            timeout=min(timeout_s, ROUTE_TIMEOUT_S),
+        )
+        if answer.status_code != 200:
+            raise RouteRefusedError(answer.status_code, _message(answer))
+        try:
+            return parse_route_reply(answer.json())
+        except (ValueError, RouteReplyError) as error:
+            raise RouteRefusedError(200, f"unusable reply: {error}") from error
+
+    def call_worker(
+        self, grant: Grant, route: str, payload: Mapping[str, object], timeout_s: float | None
+    ) -> requests.Response:
+        """POST the ticket and the payload; the answer's headers are here, its body is not.
+
+        Raises:
+            WorkerUnreachableError: no answer.
+        """
+        session = self._session("worker", grant.certificate_sha256)
+        try:
+            return session.post(
+                grant.url + route,
+                data=json.dumps({"auth_data": grant.auth_data, "payload": payload}),
+                headers={"Content-Type": "application/json"},
+                timeout=(CONNECT_TIMEOUT_S, timeout_s),
+                stream=True,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise WorkerUnreachableError(type(error).__name__) from error
+
+    def _session(self, kind: str, certificate_sha256: str = "") -> requests.Session:
+        """The connections for this purpose; workers never see the control plane's."""
+        with self._lock:
+            session = self._sessions.get((kind, certificate_sha256))
+            if session is None:
+                session = self._open(kind, certificate_sha256)
+                self._sessions[kind, certificate_sha256] = session
+        return session
+
+    def _open(self, kind: str, certificate_sha256: str) -> requests.Session:
+        session = requests.Session()
+        if kind == "worker":
+            session.trust_env = False  # no credentials from ~/.netrc for strangers
+            session.verify = self._worker_ca or True
+        if certificate_sha256:
+            session.verify = False  # the pinned certificate is all that counts
+            session.mount("https://", _PinnedAdapter(certificate_sha256))
+        else:
+            session.mount("https://", HTTPAdapter(pool_maxsize=MAX_IDLE_CONNECTIONS))
+        session.mount("http://", HTTPAdapter(pool_maxsize=MAX_IDLE_CONNECTIONS))
+        return session
+
+
+def _message(answer: requests.Response) -> str:
+    try:
+        body = answer.json()
+    except ValueError:
+        return answer.text[:200]
+    if isinstance(body, dict):
+        return str(body.get("error_msg") or body.get("msg") or body.get("error") or body)[:500]
+    return str(body)[:200]

@@ -1,0 +1,33 @@
+"""`python3 -m workers.hello_world.client -k KEY -e NAME`: two answers, whole and streamed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from client.arguments import add_connection, parse
+from client.errors import CallError
+from client.sdk import Client
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print both answers; 1 when a call failed."""
+    parser = argparse.ArgumentParser(description="Ask a hello_world endpoint group twice.")
+    add_connection(parser)
+    arguments = parse(parser, argv)
+    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
+    payload: dict[str, object] = {"prompt": "Hello?", "max_response_tokens": 100}
+    try:
+        for route in ("/generate", "/generate_stream"):
+            with client.request(arguments.endpoint, route, payload, cost=100) as answer:
+                for chunk in answer.chunks():
+                    print(chunk.decode(errors="replace"), end="", flush=True)
+            print()
+    except CallError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
