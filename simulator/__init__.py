@@ -1,1 +1,1 @@
-"""A discrete-event world around the decision code that the Lambda runs."""
+"""A discrete-event world that judges scaling laws and routing on request traces."""

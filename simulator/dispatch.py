@@ -1,0 +1,245 @@
+"""Queue disciplines: early binding in order of arrival, and late binding as our router does it.
+
+Late binding drives the router's own `core/admission.py`: its cut-offs (with one unit of cost per
+request, and free slots as the room), its bounds per kind of client and its pacing.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+from chalicelib.core.admission import (
+    AdmissionParams,
+    ClientKind,
+    Cutoff,
+    Queued,
+    bind_within_s,
+    decide_cutoffs,
+    may_start,
+    poll_after_s,
+)
+from simulator.world import LAST, World
+
+VIEW_S = 1.0  # the routing view, and with it the cut-offs, is at most this old
+SDK_FIRST_POLL_S, SDK_POLL_S = 1.0, 5.0  # the vendor's SDK: 1 s, then at random up to 5 s
+
+
+@dataclass(slots=True)
+class EarlyFifo:
+    """Bind at arrival to the earliest free slot up to `bound_s` ahead; else wait in order."""
+
+    world: World
+    bound_s: float = 30.0
+    queue: deque[int] = field(default_factory=deque)
+
+    @property
+    def n_waiting(self) -> int:
+        """Requests not bound."""
+        return len(self.queue)
+
+    def arrive(self, request: int, now: float) -> None:
+        """Bind, or queue behind the others."""
+        machine = None if self.queue else self.world.earliest(now, self.bound_s)
+        if machine is None:
+            self.queue.append(request)
+        else:
+            self.world.bind(request, machine, now)
+
+    def return_to_head(self, requests: list[int], now: float) -> None:
+        """Requests of a dead machine go first."""
+        self.queue.extendleft(reversed(requests))
+        self.round(now)
+
+    def machine_ready(self, now: float) -> None:
+        """Give the new machine what waits."""
+        self.round(now)
+
+    def round(self, now: float) -> None:
+        """Bind what has come within the bound."""
+        while self.queue:
+            machine = self.world.earliest(now, self.bound_s)
+            if machine is None:
+                return
+            self.world.bind(self.queue.popleft(), machine, now)
+
+    def waiting(self, now: float) -> tuple[int, float, int, float, float | None]:
+        """See Dispatcher."""
+        return _totals(self.queue, self.world, now)
+
+
+@dataclass(slots=True)
+class LateScan:
+    """Bind within `bound_s` only; the queue is looked at every `every_s`, on time first."""
+
+    world: World
+    bound_s: float = 2.0
+    every_s: float = 2.0
+    on_time_first: bool = True
+    queue: list[int] = field(default_factory=list)  # in order of arrival
+    _is_scheduled: bool = False
+
+    @property
+    def n_waiting(self) -> int:
+        """Requests not bound."""
+        return len(self.queue)
+
+    def arrive(self, request: int, now: float) -> None:
+        """Bind at once if nobody waits."""
+        machine = None if self.queue else self.world.earliest(now, self.bound_s)
+        if machine is not None:
+            self.world.bind(request, machine, now)
+            return
+        self.queue.append(request)
+        self._schedule(now)
+
+    def return_to_head(self, requests: list[int], now: float) -> None:
+        """Requests of a dead machine have the oldest arrivals."""
+        for request in requests:
+            heapq.heappush(self.queue, request)
+        self.queue.sort()
+        self._schedule(now)
+
+    def machine_ready(self, now: float) -> None:
+        """Nothing: the next look comes soon."""
+
+    def round(self, now: float) -> None:
+        """Nothing: the queue has its own rhythm."""
+
+    def waiting(self, now: float) -> tuple[int, float, int, float, float | None]:
+        """See Dispatcher."""
+        return _totals(self.queue, self.world, now)
+
+    def _schedule(self, now: float) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self.world.at(now + self.every_s, self._look)
+
+    def _look(self, _: object) -> None:
+        now, world = self.world.now, self.world
+        self._is_scheduled = False
+        oldest_on_time = now - world.slo_wait_s
+        order = self.queue
+        if self.on_time_first:
+            times = world.trace.times
+            order = [r for r in order if times[r] >= oldest_on_time]
+            order += [r for r in self.queue if times[r] < oldest_on_time]
+        bound = 0
+        for request in order:
+            machine = world.earliest(now, self.bound_s)
+            if machine is None:
+                break
+            world.bind(request, machine, now)
+            bound += 1
+        self.queue = sorted(order[bound:])
+        if self.queue:
+            self._schedule(now)
+
+
+@dataclass(slots=True)
+class LatePolling:
+    """Our router: late binding, on time first, each client asking again by itself."""
+
+    world: World
+    kind: ClientKind
+    params: AdmissionParams
+    rng: random.Random
+    queued: dict[int, Queued] = field(default_factory=dict)
+    cutoff: Cutoff = field(default_factory=Cutoff)
+    n_polls: int = 0
+    _has_view: bool = False
+    _bound_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        """How far ahead requests of this kind of client are bound."""
+        self._bound_s = bind_within_s(self.kind, self.params)
+
+    @property
+    def n_waiting(self) -> int:
+        """Requests not bound."""
+        return len(self.queued)
+
+    def arrive(self, request: int, now: float) -> None:
+        """Ask once; if told to wait, remember and ask again."""
+        if not self._ask(request, now, now):
+            paced = self.kind is ClientKind.PACED
+            self._wait(request, now, self._pause() if paced else SDK_FIRST_POLL_S)
+
+    def return_to_head(self, requests: list[int], now: float) -> None:
+        """Clients of a dead machine ask again at once, with their old index."""
+        for request in requests:
+            self._wait(request, now, 0.0)
+
+    def machine_ready(self, now: float) -> None:
+        """A machine that becomes ready gets into the view at once."""
+        if self.queued:
+            self._rebuild(now)
+
+    def round(self, now: float) -> None:
+        """Nothing: clients ask."""
+
+    def waiting(self, now: float) -> tuple[int, float, int, float, float | None]:
+        """See Dispatcher."""
+        return _totals(list(self.queued), self.world, now)
+
+    def _wait(self, request: int, now: float, pause_s: float) -> None:
+        self.queued[request] = Queued(first_seen_at=self.world.trace.times[request], cost=1.0)
+        self.world.at(now + pause_s, self._poll, request)
+        if not self._has_view:
+            self._has_view = True
+            self.world.at(now + VIEW_S, self._view, priority=LAST)
+
+    def _poll(self, request: int) -> None:
+        self.n_polls += 1
+        now = self.world.now
+        if self._ask(request, now, self.queued[request].first_seen_at):
+            del self.queued[request]
+        else:
+            self.world.at(now + self._pause(), self._poll, request)
+
+    def _pause(self) -> float:
+        """Seconds until a waiting client asks again."""
+        if self.kind is not ClientKind.PACED:
+            return self.rng.uniform(0.1, SDK_POLL_S)
+        world = self.world
+        rate = sum(machine.perf for machine in world.routable) / world.mean_load
+        eta_s = len(self.queued) / rate if rate > 0 else None
+        return poll_after_s(eta_s, self.rng.random())
+
+    def _ask(self, request: int, now: float, first_seen_at: float) -> bool:
+        if not may_start(first_seen_at, now, self.cutoff, self.params, dice=self.rng.random()):
+            return False
+        machine = self.world.earliest(now, self._bound_s)
+        if machine is None:
+            return False
+        self.world.bind(request, machine, now)
+        return True
+
+    def _view(self, _: object) -> None:
+        self._rebuild(self.world.now)
+        self._has_view = bool(self.queued)
+        if self._has_view:
+            self.world.at(self.world.now + VIEW_S, self._view, priority=LAST)
+
+    def _rebuild(self, now: float) -> None:
+        if not self.queued:
+            self.cutoff = Cutoff()
+            return
+        until = now + self._bound_s + VIEW_S
+        room = sum(1 for machine in self.world.routable for at in machine.free_at if at <= until)
+        waiting = list(self.queued.values())
+        self.cutoff = decide_cutoffs(waiting, float(room), self.params, now).for_key("")
+
+
+def _totals(
+    requests: deque[int] | list[int], world: World, now: float
+) -> tuple[int, float, int, float, float | None]:
+    if not requests:
+        return 0, 0.0, 0, 0.0, None
+    times, loads = world.trace.times, world.trace.loads
+    deadline = now - world.slo_wait_s
+    overdue = [loads[request] for request in requests if times[request] < deadline]
+    oldest = min(times[request] for request in requests)
+    return len(requests), sum(loads[r] for r in requests), len(overdue), sum(overdue), oldest

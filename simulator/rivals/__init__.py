@@ -1,0 +1,1 @@
+"""The rivals: published scaling laws, each a small file with its source and defaults."""

@@ -1,0 +1,124 @@
+"""One run: a policy on a trace in a market, and what it scored."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import compress
+
+from chalicelib.core.admission import AdmissionParams, ClientKind
+from simulator.dispatch import EarlyFifo, LatePolling, LateScan
+from simulator.market import MarketConfig
+from simulator.traces import Trace
+from simulator.world import Dispatcher, Policy, World
+
+WARMUP_SHARE, WARMUP_MAX_S = 0.1, 6 * 3600.0
+QUEUES = ("early", "scan", "scan-fifo", "paced", "sdk", "oneshot")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """How a run is played, beside its trace and policy."""
+
+    market: MarketConfig
+    queue: str = "early"
+    seed: int = 0
+    slo_wait_s: float = 10.0
+    round_s: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Score:
+    """What a run scored after its warm-up."""
+
+    within_2s: float
+    within_slo: float
+    within_30s: float
+    p50_wait_s: float
+    p95_wait_s: float
+    p99_wait_s: float
+    usd: float
+    usd_per_million_load: float
+    gpu_hours: float
+    starts: int
+    creates_per_hour: float
+    lost: int
+    requests: int
+
+
+def run_policy(
+    trace: Trace,
+    policy: Policy,
+    setting: Setting,
+    progress: Callable[[float], None] | None = None,
+) -> Score:
+    """Play a trace under a policy."""
+    warmup_s = min(WARMUP_SHARE * trace.duration_s, WARMUP_MAX_S)
+    world = World(
+        trace=trace,
+        config=setting.market,
+        seed=setting.seed,
+        slo_wait_s=setting.slo_wait_s,
+        round_s=setting.round_s,
+        warmup_s=warmup_s,
+    )
+    world.dispatcher = make_dispatcher(setting.queue, world)
+    world.policy = policy
+    world.run(progress)
+    return _score(world)
+
+
+def make_dispatcher(queue: str, world: World) -> Dispatcher:
+    """The queue discipline of a name; see QUEUES."""
+    if queue == "early":
+        return EarlyFifo(world)
+    if queue in ("scan", "scan-fifo"):
+        return LateScan(world, on_time_first=queue == "scan")
+    kinds = {"paced": ClientKind.PACED, "sdk": ClientKind.RANDOM, "oneshot": ClientKind.ONE_SHOT}
+    params = AdmissionParams(target_queue_time=world.slo_wait_s)
+    return LatePolling(world, kinds[queue], params, random.Random(f"polls:{world.seed}"))
+
+
+def _score(world: World) -> Score:
+    counted = [at >= world.warmup_s for at in world.trace.times]
+    waits = list(compress(world.waits, counted))
+    load = sum(compress(world.trace.loads, counted))
+    end = world.trace.duration_s
+    times = list(compress(world.trace.times, counted))
+    limit = world.slo_wait_s
+    # A request without a start at the end is late if its time is up, else it is not counted.
+    judged = [
+        wait if wait >= 0 else float("inf")
+        for wait, at in zip(waits, times, strict=True)
+        if wait >= 0 or end - at > limit
+    ]
+    judged.sort()
+    usd, gpu_s = world.bill()
+    usd, gpu_s = usd - world.warmup[0], gpu_s - world.warmup[1]
+    hours = (end - world.warmup_s) / 3600.0
+    return Score(
+        within_2s=_share(judged, 2.0),
+        within_slo=_share(judged, limit),
+        within_30s=_share(judged, 30.0),
+        p50_wait_s=_quantile(judged, 0.5),
+        p95_wait_s=_quantile(judged, 0.95),
+        p99_wait_s=_quantile(judged, 0.99),
+        usd=usd,
+        usd_per_million_load=usd / load * 1e6 if load else 0.0,
+        gpu_hours=gpu_s / 3600.0,
+        starts=world.counters.starts - world.warmup[2],
+        creates_per_hour=(world.counters.creates - world.warmup[3]) / hours,
+        lost=sum(wait == float("inf") for wait in judged),
+        requests=len(judged),
+    )
+
+
+def _share(sorted_waits: list[float], limit: float) -> float:
+    return sum(wait <= limit for wait in sorted_waits) / max(len(sorted_waits), 1)
+
+
+def _quantile(sorted_waits: list[float], share: float) -> float:
+    if not sorted_waits:
+        return 0.0
+    return sorted_waits[min(int(share * len(sorted_waits)), len(sorted_waits) - 1)]
