@@ -23,7 +23,7 @@ VERBS = frozenset(_LETTERS.values())
 _KEY = re.compile(
     r"^blk\.((?:a|e(\d{1,15}))-([roa]{1,3})-([0-9a-z]{1,40}))\.(\d{1,9})\.([\w-]{43})$"
 )
-_WORKER_TOKEN = re.compile(r"^((\d{1,15})\.([0-9A-Za-z_-]{1,60}))\.([\w-]{22})$")
+_WORKER_TOKEN = re.compile(r"^((\d{1,15})\.([0-9A-Za-z_-]{1,60}))\.([\w-]{22})\Z")
 
 OWN_NAME = "own"
 """The endpoint's own route-only key, which the vendor's SDK shows to every worker."""

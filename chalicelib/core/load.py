@@ -59,10 +59,19 @@ def believed_perf(worker: Worker) -> float:
     return worker.perf
 
 
+def headroom_load(worker: Worker) -> float:
+    """Load in flight that makes nobody wait: a worker with n slots starts the n-th at once."""
+    if worker.slots <= 1 or worker.reqnum == 0:
+        return 0.0
+    return (worker.slots - 1) * worker.granted_load / worker.reqnum
+
+
 def queue_time_s(worker: Worker, now: float) -> float:
     """Seconds until a request given to the worker now would start; infinite without perf."""
     perf = believed_perf(worker)
-    return pending_load(worker, now) / perf if perf > 0 else float("inf")
+    if perf <= 0:
+        return float("inf")
+    return max(0.0, pending_load(worker, now) - headroom_load(worker)) / perf
 
 
 def is_empty(worker: Worker, now: float) -> bool:

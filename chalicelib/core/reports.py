@@ -44,6 +44,8 @@ class Report(Protocol):
     @property
     def n_working(self) -> int | None: ...
     @property
+    def slots(self) -> int | None: ...
+    @property
     def n_received(self) -> int | None: ...
     @property
     def working_load(self) -> float | None: ...
@@ -67,6 +69,8 @@ class Report(Protocol):
     def seq(self) -> int: ...
     @property
     def disk_usage_gb(self) -> float | None: ...
+    @property
+    def certificate_sha256(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,6 +137,10 @@ def _identity(report: Report) -> dict[str, object]:
         changes["version"] = report.version
     if report.boot_id:
         changes.update(boot_id=report.boot_id, report_seq=report.seq)
+    if report.slots is not None:
+        changes["slots"] = report.slots
+    if report.certificate_sha256:
+        changes["certificate_sha256"] = report.certificate_sha256
     if report.perf:
         changes["perf"] = report.perf
     if report.disk_usage_gb is not None:

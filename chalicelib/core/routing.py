@@ -31,19 +31,21 @@ SLACK_S = 1.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AutogroupFacts:
-    """What routing needs of an autogroup."""
+    """What routing needs of an autogroup; `generation` overrides what its workers report."""
 
     autogroup_id: int
     weight: float = 1.0
     tier: int = 0
     is_active: bool = True
+    generation: str = ""
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class RoutableWorker:
     """A ready worker as one router knows it; changes with every grant.
 
-    `generation` "A" to "D"; `granted_load` as last known; `usd_per_load` is price per perf.
+    `free_at`: when its work so far will be done. `headroom_s`: work that makes nobody wait, since
+    it is served beside others in the worker's slots. `generation` "A" to "D".
     """
 
     instance_id: int
@@ -52,11 +54,17 @@ class RoutableWorker:
     usd_per_hour: float
     free_at: float
     granted_load: float
+    headroom_s: float = 0.0
     generation: str = "D"
     boot_id: str = ""
     key_id: str = ""
     url: str = ""
+    certificate_sha256: str = ""
     sort_key: tuple[float, float, float, int] = (0.0, 0.0, 0.0, 0)
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until a request given to it now would start."""
+        return max(0.0, self.free_at - self.headroom_s - now)
 
     @property
     def usd_per_load(self) -> float:
@@ -121,7 +129,7 @@ class RoutingTable:
             worker.sort_key = _sort_key(worker)
             pool.workers.append(worker)
             pool.max_perf = max(pool.max_perf, worker.perf)
-            self._by_slot[worker_slot(worker.instance_id)] = worker
+            self._by_slot[_slot_of(worker)] = worker
         for pool in self._pool_of.values():
             pool.workers.sort(key=_key_of)
 
@@ -166,7 +174,7 @@ class RoutingTable:
         """The worker is not ready any more."""
         pool = self._pool_of[worker.autogroup_index]
         _remove(pool.workers, worker)
-        self._by_slot.pop(worker_slot(worker.instance_id), None)
+        self._by_slot.pop(_slot_of(worker), None)
 
     def _add_load(self, worker: RoutableWorker, load: float, now: float) -> None:
         workers = self._pool_of[worker.autogroup_index].workers
@@ -215,12 +223,12 @@ def _least_finish(pool: _Pool, wish: Wish, now: float) -> Choice | None:
     least_s = wish.cost / pool.max_perf
     seen: list[tuple[float, RoutableWorker]] = []
     for worker in pool.workers[:MAX_SCANNED]:
-        wait_s = worker.free_at - now
-        if wait_s > wish.bound_s or max(0.0, wait_s) + least_s > best * (1 + NEAR_SHARE) + NEAR_S:
+        busy_s = max(0.0, worker.free_at - now)
+        if busy_s + least_s > best * (1 + NEAR_SHARE) + NEAR_S:
             break
-        if wish.avoid_slot is not None and worker_slot(worker.instance_id) == wish.avoid_slot:
+        if worker.wait_s(now) > wish.bound_s or _slot_of(worker) == wish.avoid_slot:
             continue
-        finish_s = max(0.0, wait_s) + wish.cost / worker.perf
+        finish_s = busy_s + wish.cost / worker.perf
         seen.append((finish_s, worker))
         best = min(best, finish_s)
     near = [(f, w) for f, w in seen if f <= best * (1 + NEAR_SHARE) + NEAR_S]
@@ -231,7 +239,7 @@ def _least_finish(pool: _Pool, wish: Wish, now: float) -> Choice | None:
     finish_s, worker = equals[int(wish.dice * len(equals))]
     return Choice(
         worker=worker,
-        wait_s=max(0.0, worker.free_at - now),
+        wait_s=worker.wait_s(now),
         finish_s=finish_s,
         bound=reservation_bound(worker),
     )
@@ -240,6 +248,10 @@ def _least_finish(pool: _Pool, wish: Wish, now: float) -> Choice | None:
 def reservation_bound(worker: RoutableWorker) -> float:
     """The `granted_load` up to which a reservation on what we know may stand."""
     return worker.granted_load + SLACK_S * worker.perf
+
+
+def _slot_of(worker: RoutableWorker) -> int:
+    return worker_slot(worker.instance_id)
 
 
 def _sort_key(worker: RoutableWorker) -> tuple[float, float, float, int]:

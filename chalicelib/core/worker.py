@@ -109,6 +109,7 @@ class Worker:
     observed_perf: float = 0.0  # served load per busy second, smoothed
     working_load: float = 0.0  # in flight at the worker at the last report
     n_working: int = 0
+    slots: int = 0  # requests served at once; 0 = unknown
     received_load: float = 0.0  # cumulative, cost units where the worker knows them
     finished_load: float = 0.0  # cumulative
     n_received: int = 0

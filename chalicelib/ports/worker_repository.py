@@ -10,6 +10,16 @@ from typing import Protocol
 from chalicelib.core.worker import Worker, WorkerState
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """What a reservation adds to a worker's row, and up to which `granted_load` it stands."""
+
+    cost: float
+    bound: float = float("inf")
+    is_retry: bool = False  # the request was granted before: no new demand
+    is_late: bool = False  # expected to start later than target_queue_time
+
+
 @dataclass(frozen=True, slots=True)
 class Reservation:
     """A grant that was reserved."""
@@ -32,11 +42,14 @@ class WorkerRepository(Protocol):
     """
 
     def reserve(
-        self, endpoint_id: int, instance_id: int, cost: float, bound: float
+        self,
+        endpoint_id: int,
+        instance_id: int,
+        grant: Grant,
     ) -> Reservation | Refusal:
-        """One conditional write: reqnum + 1 and granted_load + cost.
+        """One conditional write: reqnum + 1, granted_load + cost, and the counts of the grant.
 
-        Refused unless the row is ready and its granted_load <= bound.
+        Refused unless the row is ready and its granted_load <= the grant's bound.
         """
         ...
 

@@ -8,21 +8,19 @@ workers send a few fields only. Numbers must be finite and within bounds.
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
+from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import parse_json_object
+
+MAX_REPORT_BYTES = 262_144
 MAX_NUMBER = 1e15
 MAX_ERROR_CHARS = 500
 _VERSION = re.compile(r"^(\d{1,4})\.(\d{1,4})\.(\d{1,4})$")
-_BOOT_ID = re.compile(r"^[0-9a-f]{16}$")
-
-
-class ReportError(ValueError):
-    """The message cannot be a worker's report; the text says what is wrong with it."""
+_HEX = re.compile(r"^[0-9a-f]*\Z")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +39,7 @@ class WorkerReport:
     perf: float | None = None
     load_time_s: float | None = None
     n_working: int | None = None
+    slots: int | None = None  # requests served at once
     n_received: int | None = None  # cumulative since the process started
     working_load: float | None = None  # in flight now (B, C, D)
     arrival_rate: float | None = None  # load per second since the last report (A)
@@ -54,15 +53,16 @@ class WorkerReport:
     seq: int = 0
     url: str = ""
     disk_usage_gb: float | None = None
+    certificate_sha256: str = ""
 
     @staticmethod
     def from_json(body: bytes) -> WorkerReport:
         """The report in a request's body.
 
         Raises:
-            ReportError: not a JSON object, no usable id, or a number out of bounds.
+            WireError: not a JSON object, no usable id, or a number out of bounds.
         """
-        fields = _object(body)
+        fields = parse_json_object(body, max_bytes=MAX_REPORT_BYTES)
         generation = _generation(fields)
         is_stock = generation in ("B", "C", "D")
         is_delta = generation in ("B", "C")
@@ -76,6 +76,7 @@ class WorkerReport:
             perf=_number(fields, "max_perf"),
             load_time_s=_number(fields, "loadtime"),
             n_working=_count(fields, "num_requests_working"),
+            slots=_count(fields, "slots"),
             n_received=_count(fields, "num_requests_recieved"),
             working_load=_number(fields, "cur_load") if is_stock else None,
             arrival_rate=None if is_stock else _number(fields, "cur_load"),
@@ -85,10 +86,11 @@ class WorkerReport:
             received_total=_number(fields, "received_load"),
             finished_total=_number(fields, "finished_load"),
             rejected_total=_number(fields, "rejected_load"),
-            boot_id=_boot_id(fields),
+            boot_id=_hex(fields, "boot_id", 16),
             seq=_count(fields, "seq") or 0,
             url=_text(fields, "url", 300),
             disk_usage_gb=_number(fields, "disk_usage"),
+            certificate_sha256=_hex(fields, "certificate_sha256", 64),
         )
 
 
@@ -116,9 +118,9 @@ class FinishedReport:
         """The message in a request's body, in the shape of SDK 1.x or of mid-2025.
 
         Raises:
-            ReportError: not a JSON object, no usable id, or entries of a wrong type.
+            WireError: not a JSON object, no usable id, or entries of a wrong type.
         """
-        fields = _object(body)
+        fields = parse_json_object(body, max_bytes=MAX_REPORT_BYTES)
         entries = fields.get("requests")
         if entries is None:
             status = "Success" if fields.get("success") is True else "Error"
@@ -165,16 +167,6 @@ def _generation(fields: Mapping[str, object]) -> str | None:
     return "C" if is_c else "B"
 
 
-def _object(body: bytes) -> dict[str, object]:
-    try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ReportError("the body is not JSON") from error
-    if not isinstance(fields, dict):
-        raise ReportError("the body is not a JSON object")
-    return fields
-
-
 def _worker_id(fields: Mapping[str, object], name: str) -> int:
     value = fields.get(name)
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
@@ -194,7 +186,7 @@ def _number(fields: Mapping[str, object], name: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         _refuse(name, value, "a number")
-    if not math.isfinite(value) or not 0 <= value <= MAX_NUMBER:
+    if not 0 <= value <= MAX_NUMBER:  # also false for NaN
         _refuse(name, value, f"a number from 0 to {MAX_NUMBER:g}")
     return float(value)
 
@@ -215,10 +207,10 @@ def _error(fields: Mapping[str, object]) -> str | None:
     return _text(fields, "error_msg", MAX_ERROR_CHARS)
 
 
-def _boot_id(fields: Mapping[str, object]) -> str:
-    value = _text(fields, "boot_id", 16)
-    return value if _BOOT_ID.match(value) else ""
+def _hex(fields: Mapping[str, object], name: str, n_digits: int) -> str:
+    value = _text(fields, name, n_digits + 1)
+    return value if len(value) == n_digits and _HEX.match(value) else ""
 
 
 def _refuse(name: str, value: object, allowed: str) -> NoReturn:
-    raise ReportError(f"{name}: {str(value)[:50]!r} is not {allowed}")
+    raise WireError(f"{name}: {str(value)[:50]!r} is not {allowed}")

@@ -1,0 +1,69 @@
+"""Callers' keys in DynamoDB, as items `caller#KEYID` of the table `keys`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.adapters.aws_errors import storage_errors
+from chalicelib.adapters.tables import KEYS
+from chalicelib.ports.key_repository import CallerKey
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+_PREFIX = "caller#"
+_FIELDS = frozenset(f.name for f in fields(CallerKey))
+
+
+class DynamoKeyRepository:
+    """Implements `ports.key_repository.KeyRepository`."""
+
+    def __init__(self, client: DynamoDBClient, prefix: str) -> None:
+        self._client = client
+        self._table = KEYS.full_name(prefix)
+
+    def find(self, key_id: str) -> CallerKey | None:
+        """One key."""
+        with storage_errors():
+            reply = self._client.get_item(
+                TableName=self._table, Key={"key_id": {"S": _PREFIX + key_id}}
+            )
+        item = reply.get("Item")
+        return _from_item(item) if item else None
+
+    def list(self) -> Sequence[CallerKey]:
+        """All keys."""
+        with storage_errors():
+            pages = self._client.get_paginator("scan").paginate(
+                TableName=self._table,
+                FilterExpression="begins_with(key_id, :prefix)",
+                ExpressionAttributeValues={":prefix": {"S": _PREFIX}},
+                ConsistentRead=True,
+            )
+            return [_from_item(item) for page in pages for item in page["Items"]]
+
+    def put(self, key: CallerKey) -> None:
+        """Add or replace a key."""
+        value = {**asdict(key), "verbs": sorted(key.verbs)}
+        with storage_errors():
+            self._client.put_item(
+                TableName=self._table,
+                Item={
+                    "key_id": {"S": _PREFIX + key.key_id},
+                    "value": {"S": json.dumps(value, separators=(",", ":"))},
+                },
+            )
+
+    def remove(self, key_id: str) -> None:
+        """Forget a key."""
+        with storage_errors():
+            self._client.delete_item(TableName=self._table, Key={"key_id": {"S": _PREFIX + key_id}})
+
+
+def _from_item(item: Mapping[str, Any]) -> CallerKey:
+    value = json.loads(item["value"]["S"])
+    known = {name: v for name, v in value.items() if name in _FIELDS}
+    return CallerKey(**{**known, "verbs": frozenset(known["verbs"])})

@@ -1,0 +1,105 @@
+"""Routing views, their lease and the directory in DynamoDB."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from chalicelib.adapters.aws_errors import storage_errors
+from chalicelib.adapters.tables import ROUTING
+from chalicelib.adapters.worker_item import number_text
+from chalicelib.ports.errors import ConflictError
+from chalicelib.ports.routing_view import StoredView
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+VIEW_TTL_S = 30 * 86_400
+DIRECTORY_KEY = (0, "directory")
+
+Item = dict[str, "AttributeValueTypeDef"]
+
+
+class DynamoRoutingViewRepository:
+    """Implements `ports.routing_view.RoutingViewRepository`."""
+
+    def __init__(self, client: DynamoDBClient, prefix: str) -> None:
+        self._client = client
+        self._table = ROUTING.full_name(prefix)
+
+    def read(self, endpoint_id: int, shard: int) -> StoredView | None:
+        """One shard, eventually consistent."""
+        item = self._get(endpoint_id, f"view#{shard}")
+        if item is None:
+            return None
+        return StoredView(
+            shard=shard,
+            n_shards=int(item["n_shards"]["N"]),
+            built_at=float(item["built_at"]["N"]),
+            blob=bytes(item["blob"]["B"]),
+        )
+
+    def write(self, endpoint_id: int, views: Sequence[StoredView]) -> None:
+        """Replace the view, shard 0 last; an older one never overwrites a newer one."""
+        for view in sorted(views, key=lambda v: -v.shard):
+            built_at = number_text(view.built_at)
+            item: Item = {
+                **routing_key(endpoint_id, f"view#{view.shard}"),
+                "n_shards": {"N": str(view.n_shards)},
+                "built_at": {"N": built_at},
+                "blob": {"B": view.blob},
+                "expires_at": {"N": str(int(view.built_at) + VIEW_TTL_S)},
+            }
+            try:
+                with storage_errors():
+                    self._client.put_item(
+                        TableName=self._table,
+                        Item=item,
+                        ConditionExpression="attribute_not_exists(built_at) OR built_at <= :built",
+                        ExpressionAttributeValues={":built": {"N": built_at}},
+                    )
+            except ConflictError:
+                return  # a newer view is there already
+
+    def try_lease(self, endpoint_id: int, now: float, duration_s: float) -> bool:
+        """Whether the caller may rebuild the view now."""
+        try:
+            with storage_errors():
+                self._client.update_item(
+                    TableName=self._table,
+                    Key=routing_key(endpoint_id, "lease"),
+                    UpdateExpression="SET #until = :until, expires_at = :expires",
+                    ConditionExpression="attribute_not_exists(#until) OR #until <= :now",
+                    ExpressionAttributeNames={"#until": "until"},
+                    ExpressionAttributeValues={
+                        ":until": {"N": number_text(now + duration_s)},
+                        ":now": {"N": number_text(now)},
+                        ":expires": {"N": str(int(now) + VIEW_TTL_S)},
+                    },
+                )
+        except ConflictError:
+            return False
+        return True
+
+    def read_directory(self) -> bytes | None:
+        """The packed directory."""
+        item = self._get(*DIRECTORY_KEY)
+        return bytes(item["blob"]["B"]) if item else None
+
+    def write_directory(self, blob: bytes) -> None:
+        """Replace the directory."""
+        with storage_errors():
+            self._client.put_item(
+                TableName=self._table, Item={**routing_key(*DIRECTORY_KEY), "blob": {"B": blob}}
+            )
+
+    def _get(self, endpoint_id: int, item: str) -> Item | None:
+        with storage_errors():
+            reply = self._client.get_item(TableName=self._table, Key=routing_key(endpoint_id, item))
+        return reply.get("Item")
+
+
+def routing_key(endpoint_id: int, item: str) -> Item:
+    """The key of an item of the table `routing`."""
+    return {"endpoint_id": {"N": str(endpoint_id)}, "item": {"S": item}}

@@ -1,0 +1,178 @@
+"""Worker rows in DynamoDB. Every write is partial, and one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.adapters.aws_errors import error_code, storage_errors
+from chalicelib.adapters.tables import WORKERS
+from chalicelib.adapters.worker_item import (
+    COUNTED,
+    from_item,
+    is_default,
+    number_text,
+    to_attribute,
+    to_item,
+)
+from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.ports.errors import NotFoundError
+from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+_NO_BOUND = "1E+120"
+_CHECK_FAILED = "ConditionalCheckFailedException"
+
+
+class DynamoWorkerRepository:
+    """Implements `ports.worker_repository.WorkerRepository`."""
+
+    def __init__(self, client: DynamoDBClient, prefix: str) -> None:
+        self._client = client
+        self._table = WORKERS.full_name(prefix)
+
+    def reserve(self, endpoint_id: int, instance_id: int, grant: Grant) -> Reservation | Refusal:
+        """One conditional UpdateItem; a refusal returns the row as it is."""
+        cost = number_text(grant.cost)
+        bound = _NO_BOUND if grant.bound == float("inf") else number_text(grant.bound)
+        with storage_errors():
+            try:
+                reply = self._client.update_item(
+                    TableName=self._table,
+                    Key=_key(endpoint_id, instance_id),
+                    UpdateExpression=(
+                        "ADD reqnum :one, granted_load :cost, retry_load :retry, n_late :late"
+                    ),
+                    ConditionExpression="#state = :ready AND granted_load <= :bound",
+                    ExpressionAttributeNames={"#state": "state"},
+                    ExpressionAttributeValues={
+                        ":one": {"N": "1"},
+                        ":cost": {"N": cost},
+                        ":retry": {"N": cost if grant.is_retry else "0"},
+                        ":late": {"N": "1" if grant.is_late else "0"},
+                        ":ready": {"S": WorkerState.READY.value},
+                        ":bound": {"N": bound},
+                    },
+                    ReturnValues="UPDATED_NEW",
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except ClientError as error:
+                if error_code(error) != _CHECK_FAILED:
+                    raise
+                item = error.response.get("Item")
+                return Refusal(from_item(item) if item else None)  # type: ignore[arg-type]
+        new = reply["Attributes"]
+        return Reservation(
+            reqnum=int(new["reqnum"]["N"]), granted_load=float(new["granted_load"]["N"])
+        )
+
+    def find(self, endpoint_id: int, instance_id: int) -> Worker | None:
+        """One row, strongly consistent."""
+        with storage_errors():
+            reply = self._client.get_item(
+                TableName=self._table,
+                Key=_key(endpoint_id, instance_id),
+                ConsistentRead=True,
+            )
+        item = reply.get("Item")
+        return from_item(item) if item else None
+
+    def list(self, endpoint_id: int) -> Sequence[Worker]:
+        """All rows of a group, strongly consistent, by instance id."""
+        with storage_errors():
+            pages = self._client.get_paginator("query").paginate(
+                TableName=self._table,
+                KeyConditionExpression="endpoint_id = :endpoint",
+                ExpressionAttributeValues={":endpoint": {"N": str(endpoint_id)}},
+                ConsistentRead=True,
+            )
+            return [from_item(item) for page in pages for item in page["Items"]]
+
+    def add(self, worker: Worker) -> None:
+        """A new row, unless it exists."""
+        with storage_errors():
+            self._client.put_item(
+                TableName=self._table,
+                Item=to_item(worker),
+                ConditionExpression="attribute_not_exists(instance_id)",
+            )
+
+    def update(
+        self,
+        endpoint_id: int,
+        instance_id: int,
+        changes: Mapping[str, object],
+        *,
+        if_state: WorkerState | None = None,
+        if_report: tuple[str, int, str] | None = None,
+    ) -> Worker:
+        """Set fields of an existing row under conditions, and give the new row."""
+        if forbidden := [name for name in changes if name in COUNTED]:
+            raise ValueError(f"{forbidden} change by reservations only")
+        names, values, expression = _update_expression(changes)
+        conditions = ["attribute_exists(instance_id)"]
+        if if_state is not None:
+            conditions.append(_equals("state", if_state.value, names, values))
+        for name, value in zip(
+            ("boot_id", "report_seq", "report_hash"), if_report or (), strict=False
+        ):
+            conditions.append(_equals(name, value, names, values))
+        arguments: dict[str, Any] = {
+            "TableName": self._table,
+            "Key": _key(endpoint_id, instance_id),
+            "UpdateExpression": expression,
+            "ConditionExpression": " AND ".join(conditions),
+            "ExpressionAttributeNames": names,
+            "ReturnValues": "ALL_NEW",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if values:  # DynamoDB refuses an empty map
+            arguments["ExpressionAttributeValues"] = values
+        with storage_errors():
+            try:
+                reply = self._client.update_item(**arguments)
+            except ClientError as error:
+                if error_code(error) == _CHECK_FAILED and not error.response.get("Item"):
+                    raise NotFoundError(f"no worker {instance_id}") from error
+                raise
+        return from_item(reply["Attributes"])
+
+    def remove(self, endpoint_id: int, instance_id: int) -> None:
+        """Forget a row; nothing if it is gone already."""
+        with storage_errors():
+            self._client.delete_item(TableName=self._table, Key=_key(endpoint_id, instance_id))
+
+
+def _key(endpoint_id: int, instance_id: int) -> dict[str, AttributeValueTypeDef]:
+    return {"endpoint_id": {"N": str(endpoint_id)}, "instance_id": {"N": str(instance_id)}}
+
+
+def _update_expression(
+    changes: Mapping[str, object],
+) -> tuple[dict[str, str], dict[str, AttributeValueTypeDef], str]:
+    """(names, values, expression): defaults are removed, everything else is set."""
+    names = {f"#{name}": name for name in changes}
+    gone = [name for name, value in changes.items() if is_default(name, value)]
+    kept = [name for name in changes if name not in gone]
+    values = {f":{name}": to_attribute(name, changes[name]) for name in kept}
+    parts = []
+    if kept:
+        parts.append("SET " + ", ".join(f"#{name} = :{name}" for name in kept))
+    if gone:
+        parts.append("REMOVE " + ", ".join(f"#{name}" for name in gone))
+    return names, values, " ".join(parts)
+
+
+def _equals(
+    name: str, value: object, names: dict[str, str], values: dict[str, AttributeValueTypeDef]
+) -> str:
+    names[f"#{name}"] = name
+    if is_default(name, value):
+        return f"attribute_not_exists(#{name})"
+    values[f":if_{name}"] = to_attribute(name, value)
+    return f"#{name} = :if_{name}"

@@ -1,0 +1,173 @@
+"""The routing view as stored: a JSON header, then one binary column per field.
+
+Layout: magic, header length, header, columns of n values each (little-endian), then the urls joined
+by newlines. 500 workers take about 45 kB.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chalicelib.core.admission import ALWAYS, NEVER, Cutoff, Cutoffs, QueueProfile
+from chalicelib.core.directory import facts_from_json, facts_to_json
+from chalicelib.core.routing import RoutableWorker
+from chalicelib.core.routing_view import RoutingView
+
+_MAGIC = b"BV1"
+_PREFIX = struct.Struct("<3sI")
+_GENERATIONS = "ABCD"
+
+
+class PackedViewError(ValueError):
+    """The bytes are not a view that this version understands."""
+
+
+def pack_view(view: RoutingView) -> bytes:
+    """One shard as stored."""
+    key_ids = sorted({w.key_id for w in view.workers})
+    header = json.dumps(
+        {**_header(view), "n": len(view.workers), "keys": key_ids}, separators=(",", ":")
+    ).encode()
+    return b"".join((_PREFIX.pack(_MAGIC, len(header)), header, *_columns(view.workers, key_ids)))
+
+
+def unpack_view(blob: bytes) -> RoutingView:
+    """One shard from what was stored.
+
+    Raises:
+        PackedViewError: another version wrote it, or it is cut off.
+    """
+    try:
+        magic, n_header = _PREFIX.unpack_from(blob)
+        if magic != _MAGIC:
+            raise PackedViewError(f"unknown view format {magic!r}")
+        start = _PREFIX.size + n_header
+        header = json.loads(blob[_PREFIX.size : start])
+        return _view(header, _workers(blob, start, header["n"], header["keys"]))
+    except (struct.error, KeyError, ValueError) as error:
+        raise PackedViewError(f"unreadable view: {error}") from error
+
+
+def _columns(workers: Sequence[RoutableWorker], key_ids: Sequence[str]) -> list[bytes]:
+    n = len(workers)
+    key_index = {key_id: i for i, key_id in enumerate(key_ids)}
+    return [
+        struct.pack(f"<{n}q", *(w.instance_id for w in workers)),
+        struct.pack(f"<{n}d", *(w.granted_load for w in workers)),
+        struct.pack(f"<{n}d", *(w.free_at for w in workers)),
+        struct.pack(f"<{n}d", *(w.headroom_s for w in workers)),
+        struct.pack(f"<{n}d", *(w.perf for w in workers)),
+        struct.pack(f"<{n}d", *(w.usd_per_hour for w in workers)),
+        struct.pack(f"<{n}H", *(w.autogroup_index for w in workers)),
+        struct.pack(f"<{n}H", *(key_index[w.key_id] for w in workers)),
+        struct.pack(f"<{n}B", *(_GENERATIONS.index(w.generation) for w in workers)),
+        b"".join(bytes.fromhex(w.boot_id or "0" * 16) for w in workers),
+        b"".join(bytes.fromhex(w.certificate_sha256 or "0" * 64) for w in workers),
+        "\n".join(w.url for w in workers).encode(),
+    ]
+
+
+def _workers(blob: bytes, start: int, n: int, key_ids: Sequence[str]) -> tuple[RoutableWorker, ...]:
+    columns: list[tuple[Any, ...]] = []
+    at = start
+    for code in ("q", "d", "d", "d", "d", "d", "H", "H", "B"):
+        column = struct.Struct(f"<{n}{code}")
+        columns.append(column.unpack_from(blob, at))
+        at += column.size
+    boots = [_hex_or_none(blob[at + i * 8 : at + i * 8 + 8]) for i in range(n)]
+    at += 8 * n
+    certificates = [_hex_or_none(blob[at + i * 32 : at + i * 32 + 32]) for i in range(n)]
+    urls = blob[at + 32 * n :].decode().split("\n") if n else []
+    if len(urls) != n:
+        raise PackedViewError("the urls do not match the workers")
+    return tuple(
+        RoutableWorker(
+            instance_id=instance_id,
+            granted_load=granted_load,
+            free_at=free_at,
+            headroom_s=headroom_s,
+            perf=perf,
+            usd_per_hour=usd_per_hour,
+            autogroup_index=autogroup_index,
+            key_id=key_ids[key],
+            generation=_GENERATIONS[generation],
+            boot_id=boot_id,
+            certificate_sha256=certificate,
+            url=url,
+        )
+        for (
+            instance_id,
+            granted_load,
+            free_at,
+            headroom_s,
+            perf,
+            usd_per_hour,
+            autogroup_index,
+            key,
+            generation,
+            boot_id,
+            certificate,
+            url,
+        ) in zip(*columns, boots, certificates, urls, strict=True)
+    )
+
+
+def _hex_or_none(raw: bytes) -> str:
+    return raw.hex() if any(raw) else ""
+
+
+def _header(view: RoutingView) -> dict[str, object]:
+    queue = view.queue
+    return {
+        "group": facts_to_json(view.group),
+        "built_at": view.built_at,
+        "n_by_state": dict(view.n_by_state),
+        "cutoffs": {
+            key: [_bound(c.admit_before), _bound(c.overdue_admit_before), c.hold_share]
+            for key, c in view.cutoffs.by_key.items()
+        },
+        "queue": [
+            [list(point) for point in queue.points],
+            queue.room,
+            queue.capacity,
+            queue.capacity_at,
+            queue.coming_capacity,
+        ],
+    }
+
+
+def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> RoutingView:
+    points, room, capacity, capacity_at, coming = header["queue"]
+    return RoutingView(
+        group=facts_from_json(header["group"]),
+        built_at=header["built_at"],
+        n_by_state=header["n_by_state"],
+        cutoffs=Cutoffs(
+            by_key={
+                key: Cutoff(
+                    admit_before=ALWAYS if admit is None else admit,
+                    overdue_admit_before=ALWAYS if overdue is None else overdue,
+                    hold_share=hold,
+                )
+                for key, (admit, overdue, hold) in header["cutoffs"].items()
+            }
+        ),
+        queue=QueueProfile(
+            points=tuple((at, n, load) for at, n, load in points),
+            room=room,
+            capacity=capacity,
+            capacity_at=capacity_at,
+            coming_capacity=coming,
+        ),
+        workers=workers,
+    )
+
+
+def _bound(cutoff: float) -> float | None:
+    """JSON knows no infinity: None is for ever, and nobody was seen before the epoch."""
+    if cutoff == ALWAYS:
+        return None
+    return 0.0 if cutoff == NEVER else cutoff

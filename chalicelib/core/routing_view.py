@@ -1,0 +1,166 @@
+"""The routing view: what routers know of a group, built from its worker rows and who waits.
+
+Workers are dealt to shards of at most `SHARD_SIZE`, autogroup by autogroup, so that each shard is a
+fair sample of the fleet; a router reads one shard at each refresh.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from chalicelib.core.admission import (
+    ClientKind,
+    Cutoffs,
+    Queued,
+    QueueProfile,
+    bind_within_s,
+    decide_cutoffs,
+    profile_queue,
+    room_load,
+)
+from chalicelib.core.directory import GroupFacts
+from chalicelib.core.lifecycle import silent_workers
+from chalicelib.core.load import believed_perf, headroom_load, pending_load
+from chalicelib.core.routing import RoutableWorker
+from chalicelib.core.worker import Worker, WorkerState
+
+SHARD_SIZE = 500
+ROOM_HORIZON_S = 3.0
+"""Waiting requests ask about this often, so a view's cut-offs must offer work until then."""
+
+LOADING_S = 300.0
+STARTING_S = 45.0
+"""How long first loads and restarts take, where the group has no experience of its own."""
+
+_COMING = {
+    WorkerState.CREATING,
+    WorkerState.LOADING,
+    WorkerState.MODEL_LOADING,
+    WorkerState.STARTING,
+    WorkerState.REBOOTING,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoutingView:
+    """One shard of a view."""
+
+    group: GroupFacts
+    built_at: float
+    n_by_state: Mapping[str, int] = field(default_factory=dict)
+    cutoffs: Cutoffs = field(default_factory=Cutoffs)
+    queue: QueueProfile = field(default_factory=QueueProfile)
+    workers: tuple[RoutableWorker, ...] = ()
+
+
+def rebuild_interval_s(n_workers: int) -> float:
+    """How often a view is rebuilt at most: reading the rows costs in proportion to their number."""
+    return max(1.0, n_workers / 500)
+
+
+def build_view(
+    group: GroupFacts,
+    rows: Sequence[Worker],
+    waiting: Sequence[Queued],
+    now: float,
+    *,
+    shares: Mapping[str, float] | None = None,
+) -> list[RoutingView]:
+    """The shards of a group's view; `shares` weighs callers' keys."""
+    ready = routable_rows(group, rows, now)
+    loads = [(believed_perf(w), pending_load(w, now)) for w in ready]
+    queued = [
+        (perf, max(0.0, pending - headroom_load(w)))
+        for w, (perf, pending) in zip(ready, loads, strict=True)
+    ]
+    bind_s = bind_within_s(ClientKind.RANDOM, group.params)
+    room = room_load(queued, bind_s=bind_s, horizon_s=ROOM_HORIZON_S)
+    capacity_at, coming = _coming_capacity(rows)
+    queue = QueueProfile(
+        points=profile_queue(waiting),
+        room=room_load(queued, bind_s=bind_s, horizon_s=0.0),
+        capacity=sum(perf for perf, _ in loads),
+        capacity_at=capacity_at,
+        coming_capacity=coming,
+    )
+    workers = _routable(group, ready, loads, now)
+    n_shards = max(1, -(-len(workers) // SHARD_SIZE))
+    cutoffs = decide_cutoffs(waiting, room, group.params, now, shares=shares)
+    n_by_state = dict(sorted(Counter(w.state.value for w in rows).items()))
+    return [
+        RoutingView(
+            group=group,
+            built_at=now,
+            n_by_state=n_by_state,
+            cutoffs=cutoffs,
+            queue=queue,
+            workers=tuple(workers[shard::n_shards]),
+        )
+        for shard in range(n_shards)
+    ]
+
+
+def routable_rows(group: GroupFacts, rows: Iterable[Worker], now: float) -> list[Worker]:
+    """The workers that may be given requests: ready, measured, addressed and heard of."""
+    rows = list(rows)
+    silent = silent_workers(rows, now)
+    known = {a.autogroup_id for a in group.autogroups}
+    return sorted(
+        (
+            w
+            for w in rows
+            if w.state is WorkerState.READY
+            and w.perf > 0
+            and w.url
+            and w.autogroup_id in known
+            and w.instance_id not in silent
+        ),
+        key=lambda w: (w.autogroup_id, w.instance_id),
+    )
+
+
+def _routable(
+    group: GroupFacts, ready: Sequence[Worker], loads: Sequence[tuple[float, float]], now: float
+) -> list[RoutableWorker]:
+    index_of = {a.autogroup_id: i for i, a in enumerate(group.autogroups)}
+    workers = []
+    for row, (perf, pending) in zip(ready, loads, strict=True):
+        index = index_of[row.autogroup_id]
+        reported = row.ticket.value if row.ticket else "A"
+        generation = group.autogroups[index].generation or reported
+        if generation == "D" and not row.boot_id:
+            continue  # a bound ticket needs a boot to be bound to
+        workers.append(
+            RoutableWorker(
+                instance_id=row.instance_id,
+                autogroup_index=index,
+                perf=perf,
+                usd_per_hour=row.usd_per_hour,
+                free_at=now + pending / perf,
+                headroom_s=headroom_load(row) / perf,
+                granted_load=row.granted_load,
+                generation=generation,
+                boot_id=row.boot_id,
+                key_id=row.key_id,
+                url=row.url,
+                certificate_sha256=row.certificate_sha256,
+            )
+        )
+    return workers
+
+
+def _coming_capacity(rows: Sequence[Worker]) -> tuple[float | None, float]:
+    """(when the next worker is expected to be ready, the capacity on its way)."""
+    coming = [w for w in rows if w.state in _COMING]
+    measured = [w.perf for w in rows if w.perf > 0]
+    if not coming:
+        return None, 0.0
+    typical = sum(measured) / len(measured) if measured else 1.0
+    loads_s = [w.loaded_at - w.created_at for w in rows if w.loaded_at > 0]
+    loading_s = sum(loads_s) / len(loads_s) if loads_s else LOADING_S
+    expected = [
+        w.state_since + STARTING_S if w.loaded_at > 0 else w.created_at + loading_s for w in coming
+    ]
+    return min(expected), sum(w.perf or typical for w in coming)
