@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -12,12 +12,8 @@ INFRA = Path(__file__).parent
 CAPABILITIES = ["CAPABILITY_IAM"]
 
 
-class Say(Protocol):
-    """Tells the owner about progress."""
-
-    def __call__(self, message: str) -> None:
-        """Say one line."""
-        ...
+Say = Callable[[str], object]
+"""Tells the owner about progress, a line at a time."""
 
 
 def deploy_stack(

@@ -4,7 +4,13 @@
 Importing this package corrects moto in the importing process, before or after `mock_aws()`.
 """
 
-from devstack.moto_plus import apigateway, cloudformation, dynamodb, kms
+from devstack.moto_plus import (
+    apigateway,
+    cloudformation,
+    cloudformation_edge,
+    dynamodb,
+    kms,
+)
 
 _is_corrected = False
 
@@ -13,7 +19,7 @@ def correct_moto() -> None:
     """Correct moto in this process; a second call changes nothing."""
     global _is_corrected
     if not _is_corrected:
-        for service in (dynamodb, kms, cloudformation, apigateway):
+        for service in (dynamodb, kms, cloudformation, cloudformation_edge, apigateway):
             service.correct()
         _is_corrected = True
 

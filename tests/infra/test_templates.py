@@ -102,7 +102,6 @@ def test_the_dashboard_is_json() -> None:
     assert len(json.loads(body)["widgets"]) >= 6
 
 
-@pytest.mark.filterwarnings("ignore:Tried to parse AWS..SecretsManager")  # moto: not in stacks
 def test_the_core_stack_makes_its_resources_twice_without_change(aws: None) -> None:
     cloudformation = boto3.client("cloudformation", region_name="us-east-1")
     parameters = {"Stage": "rehearsal", "ProtectTables": "false"}
