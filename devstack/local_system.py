@@ -89,7 +89,12 @@ def _start(options: Options, directory: Path, children: Children, say: Say) -> L
     account_key = _bootstrap(children, environment)
     say(f"starting Ballast's functions at {url} and the scaler")
     _gunicorn(
-        children, "gateway", "devstack.gateway", front.fileno(), environment, options.n_gateways
+        children,
+        "gateway",
+        "devstack.gateway",
+        front.fileno(),
+        environment | {"GUNICORN_CMD_ARGS": _access_log(directory)},
+        options.n_gateways,
     )
     children.start(
         "scaler",
@@ -126,6 +131,17 @@ def _gunicorn(
         *("--keep-alive", "75", "--no-control-socket", "--log-level", "warning"),
     ]
     children.start(name, arguments, environment, fd=fd)
+
+
+def _access_log(directory: Path) -> str:
+    """Time, method, path and status of every request; never the query, which may hold a key."""
+    path = access_log_path(directory)
+    return f"--access-logfile {path} --access-logformat '%(t)s %(m)s %(U)s %(s)s'"
+
+
+def access_log_path(state_directory: Path) -> Path:
+    """Where the gateway notes every request."""
+    return state_directory / "logs" / "access.log"
 
 
 def _market_arguments(options: Options, directory: Path, fd: int) -> list[str]:

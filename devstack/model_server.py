@@ -24,7 +24,7 @@ READY_LINE = '{"level":"INFO","message":"Connected","target":"text_generation_ro
 
 WORDS = ["these", "are", "simulated", "words", "and", "no", "model", "has", "written", "them"]
 DEFAULT_MAX_NEW_TOKENS = 20
-TOKENS_PER_STEP_S = 0.05  # tokens are written in steps of at least this long
+STEP_S = 0.05  # tokens come in steps at least this far apart, as a busy GPU's batches do
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,39 +87,50 @@ class ModelServer:
     async def generate(self, request: web.Request) -> web.Response:
         """The whole text at once."""
         n_tokens = _wanted_tokens(await request.json())
-        text = "".join([token async for token in self._tokens(n_tokens)])
-        return web.json_response({"generated_text": text})
+        words = [word async for step in self._steps(n_tokens) for word in step]
+        return web.json_response({"generated_text": "".join(words)})
 
     async def generate_stream(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events, one a token; the last one carries the whole text."""
         n_tokens = _wanted_tokens(await request.json())
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        text = ""
-        index = 0
-        async for token in self._tokens(n_tokens):
-            index += 1
-            text += token
-            event = {
-                "index": index,
-                "token": {"id": index, "text": token, "logprob": 0.0, "special": False},
-                "generated_text": text if index == n_tokens else None,
-                "details": None,
-            }
-            await response.write(f"data:{json.dumps(event)}\n\n".encode())
+        words: list[str] = []
+        async for step in self._steps(n_tokens):
+            if not words:
+                await response.prepare(request)  # as TGI: nothing is said before the first token
+            events = []
+            for word in step:
+                words.append(word)
+                events.append(_event(words, is_last=len(words) == n_tokens))
+            await response.write("".join(events).encode())
         await response.write_eof()
         return response
 
-    async def _tokens(self, n_tokens: int) -> AsyncIterator[str]:
-        """Words at the speed of one slot, after waiting for one. Late ticks are caught up."""
+    async def _steps(self, n_tokens: int) -> AsyncIterator[list[str]]:
+        """Words at the speed of one slot, after waiting for one; late steps are caught up."""
         clock = asyncio.get_running_loop().time
         async with self._slots:
             started_at = clock()
+            step: list[str] = []
             for index, word in zip(range(n_tokens), itertools.cycle(WORDS), strict=False):
+                step.append(f" {word}")
                 ahead_s = started_at + (index + 1) * self._speed.seconds_per_token - clock()
-                if ahead_s > TOKENS_PER_STEP_S or index == n_tokens - 1:
+                if ahead_s > STEP_S or index == n_tokens - 1:
                     await asyncio.sleep(max(0.0, ahead_s))
-                yield f" {word}"
+                    yield step
+                    step = []
+
+
+def _event(words: list[str], *, is_last: bool) -> str:
+    """TGI's server-sent event for the newest token."""
+    index = len(words)
+    event = {
+        "index": index,
+        "token": {"id": index, "text": words[-1], "logprob": 0.0, "special": False},
+        "generated_text": "".join(words) if is_last else None,
+        "details": None,
+    }
+    return f"data:{json.dumps(event)}\n\n"
 
 
 def _wanted_tokens(body: Any) -> int:
@@ -153,8 +164,8 @@ def main() -> None:
     """Serve until the process is ended."""
     parser = argparse.ArgumentParser(prog="python -m devstack.model_server", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--tokens-per-s", type=float, default=400.0, help="at RELATIVE_PERF 1")
-    parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--tokens-per-s", type=float, default=1000.0, help="at RELATIVE_PERF 1")
+    parser.add_argument("--slots", type=int, default=10)
     parser.add_argument("--load-s", type=float, default=0.0, help="pretended loading time")
     parser.add_argument("--log", type=Path, help="TGI's log file, which the PyWorker tails")
     asyncio.run(_serve(parser.parse_args()))

@@ -60,7 +60,7 @@ exec python -m {worker} >>worker.log 2>&1
 TGI_SIMULATED = LocalTemplate(
     name="tgi, simulated model",
     onstart=onstart("devstack.model_server --load-s 1", "workers.tgi.server"),
-    env={"BACKEND": "tgi", "HF_TOKEN": "none-needed-here"},
+    env={"BACKEND": "tgi", "MODEL_ID": "simulated", "HF_TOKEN": "none-needed-here"},
 )
 OPENAI_SMOLLM2 = LocalTemplate(
     name="openai, real SmolLM2-135M on the CPU",

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Stay up until a signal or the end of a part; gives the exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     options = Options(
         port=arguments.port,
         market_file=arguments.market,
@@ -95,7 +95,7 @@ def _stay(system: LocalSystem) -> None:
         time.sleep(CHECK_INTERVAL_S)
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:
+def interrupt(signum: int, frame: FrameType | None) -> None:
     """SIGTERM ends the system as Ctrl-C does."""
     del signum, frame
     raise KeyboardInterrupt

@@ -32,7 +32,7 @@ def main() -> None:
                 allow_parallel_requests=True,
                 workload_calculator=workload,
                 benchmark_config=BenchmarkConfig(
-                    dataset=[BENCHMARK_PROMPT], runs=2, concurrency=16
+                    dataset=[BENCHMARK_PROMPT], runs=2, concurrency=10
                 ),
             ),
             HandlerConfig(

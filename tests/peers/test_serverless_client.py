@@ -1,0 +1,147 @@
+"""The vendor's `Serverless` client, unmodified but for its constructor's addresses (C10)."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import requests
+from vastai import Serverless
+
+from devstack.local_system import LocalSystem
+from devstack.owner import MarketView
+from tests.peers.fleet import OURS, OURS_WITH_TLS, VENDOR, Fleet, Fleets, route_calls
+
+MAX_ROUTE_CALLS_PER_S = 5
+
+
+def prompt(n_tokens: int = 8) -> dict[str, Any]:
+    """A request as TGI takes it."""
+    return {"inputs": "hello", "parameters": {"max_new_tokens": n_tokens}}
+
+
+@asynccontextmanager
+async def client_of(system: LocalSystem) -> AsyncIterator[Serverless]:
+    """The vendor's client; its root certificate comes from our server, as documented."""
+
+    class LocalServerless(Serverless):  # type: ignore[misc]
+        SSL_CERT_URL = f"{system.url}/static/jvastai_root.cer"
+
+    async with LocalServerless(
+        api_key=system.account_key, autoscaler_url=system.url, webserver_url=system.url
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def fleet(fleets: Fleets) -> Fleet:
+    """Two ready workers on the vendor's SDK."""
+    fleet = fleets.get("peers-vendor", {VENDOR: 2})
+    fleet.wait_ready(2)
+    return fleet
+
+
+async def test_a_plain_request(system: LocalSystem, fleet: Fleet) -> None:
+    async with client_of(system) as client:
+        endpoint = await client.get_endpoint(name=fleet.name)
+        answer = await endpoint.request("/generate", prompt(), cost=8)
+    assert answer["ok"], answer
+    assert len(answer["response"]["generated_text"].split()) == 8
+
+
+async def test_a_streamed_request(system: LocalSystem, fleet: Fleet) -> None:
+    async with client_of(system) as client:
+        endpoint = await client.get_endpoint(name=fleet.name)
+        answer = await endpoint.request("/generate_stream", prompt(6), cost=6, stream=True)
+        events = [event async for event in answer["response"]]
+    assert [event["token"]["text"] for event in events if "token" in event][:2] == [
+        " these",
+        " are",
+    ]
+    assert len(events) == 6
+
+
+async def test_fifty_requests_at_once(system: LocalSystem, fleet: Fleet) -> None:
+    async with client_of(system) as client:
+        endpoint = await client.get_endpoint(name=fleet.name)
+        answers = await asyncio.gather(
+            *(endpoint.request("/generate", prompt(32), cost=32) for _ in range(50))
+        )
+    assert [answer["status"] for answer in answers] == [200] * 50
+    assert len({answer["url"] for answer in answers}) == 2  # both workers had their share
+
+
+async def test_a_session_stays_on_its_worker(system: LocalSystem, fleet: Fleet) -> None:
+    async with client_of(system) as client:
+        endpoint = await client.get_endpoint(name=fleet.name)
+        async with await endpoint.session(cost=50, lifetime=30) as session:
+            answers = [
+                await endpoint.request("/generate", prompt(), cost=8, session=session)
+                for _ in range(3)
+            ]
+            assert {answer["url"] for answer in answers} == {session.url}
+            assert await session.is_open()
+    assert all(answer["ok"] for answer in answers)
+
+
+async def test_get_workers(system: LocalSystem, fleet: Fleet) -> None:
+    async with client_of(system) as client:
+        endpoint = await client.get_endpoint(name=fleet.name)
+        workers = await endpoint.get_workers()
+    assert {worker.id for worker in workers} == {row["id"] for row in fleet.wait_ready(2)}
+    assert all(worker.measured_perf > 0 for worker in workers)
+
+
+def calls_per_second(seconds: list[str]) -> int:
+    """The most calls in any one second."""
+    return max(collections.Counter(seconds).values(), default=0)
+
+
+async def test_a_killed_worker_is_left_for_another_at_a_civil_pace(
+    system: LocalSystem, fleets: Fleets
+) -> None:
+    """A client re-routes 500 times a second on a refused connection; we must pace it."""
+    fleet = fleets.get("peers-killed", {OURS: 2})
+    rows = fleet.wait_ready(2)
+    async with client_of(system) as client:
+        endpoint = await client.get_endpoint(name=fleet.name)
+        MarketView(system.market_url).set_fault("host-dies", instance_id=rows[0]["id"])
+        n_before = len(route_calls(system))
+        answers = [await endpoint.request("/generate", prompt(), cost=8) for _ in range(6)]
+    assert all(answer["ok"] for answer in answers)
+    assert calls_per_second(route_calls(system)[n_before:]) <= MAX_ROUTE_CALLS_PER_S + 6
+
+
+async def test_a_client_without_the_certificate_takes_no_worker_from_others(
+    system: LocalSystem, fleets: Fleets
+) -> None:
+    """It can reach nobody and asks again and again; the worker stays everybody else's."""
+    fleet = fleets.get("peers-tls", {OURS_WITH_TLS: 1})
+    async with client_of(system) as stranger:
+        endpoint = await stranger.get_endpoint(name=fleet.name)
+        n_before = len(route_calls(system))
+        lost = asyncio.ensure_future(endpoint.request("/generate", prompt(), cost=8, timeout=6))
+        statuses = [await asyncio.to_thread(_serve_one, fleet) for _ in range(6)]
+        with pytest.raises(asyncio.TimeoutError):
+            await lost
+    assert statuses == [200] * 6
+    pace = calls_per_second(route_calls(system)[n_before:])
+    assert pace <= MAX_ROUTE_CALLS_PER_S + 6  # ours are among them
+    assert [row["status"] for row in fleet.owner.workers(fleet.endpoint_id)] == ["idle"]
+
+
+def _serve_one(fleet: Fleet) -> int:
+    """Another client, which trusts the worker: route, ask, and say the status."""
+    ticket = requests.post(
+        f"{fleet.system.url}/route/",
+        json={"endpoint": fleet.name, "api_key": fleet.system.account_key, "cost": 8},
+        timeout=10,
+    ).json()
+    assert "url" in ticket, ticket
+    body = {"auth_data": ticket, "payload": prompt()}
+    answer = requests.post(f"{ticket['url']}/generate", json=body, verify=False, timeout=30)  # noqa: S501
+    return answer.status_code
