@@ -19,8 +19,25 @@ KEPT_SERVICES = frozenset(
 """What the functions call, and what botocore's credential chain loads."""
 
 UNUSED_PACKAGES = frozenset(
-    "blessed click editor inquirer jinxed pip pycparser readchar runs setuptools pkg_resources "
-    "_distutils_hack wcwidth wheel xmod yaml _yaml".split()
+    [
+        "blessed",
+        "click",
+        "editor",
+        "inquirer",
+        "jinxed",
+        "pip",
+        "pycparser",
+        "readchar",
+        "runs",
+        "setuptools",
+        "pkg_resources",
+        "_distutils_hack",
+        "wcwidth",
+        "wheel",
+        "xmod",
+        "yaml",
+        "_yaml",
+    ]
 )
 """What only Chalice's command line needs."""
 

@@ -115,7 +115,7 @@ class HttpApi(_StackResource, CloudFormationModel):
         """An HTTP API."""
         api = apigatewayv2_backends[account_id][region].create_api(
             api_key_selection_expression="",
-            cors_configuration=None,  # type: ignore[arg-type]
+            cors_configuration=None,
             description=properties.get("Description", ""),
             disable_schema_validation="",
             disable_execute_api_endpoint=properties.get("DisableExecuteApiEndpoint", ""),
