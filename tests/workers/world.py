@@ -28,7 +28,7 @@ QUICK_TGI = replace(
         TGI.benchmark,
         n_rounds=1,
         concurrency=1,
-        make_payload=lambda _rng: {"inputs": "x", "parameters": {"max_new_tokens": 100}},
+        make_payload=lambda _rng, _model: {"inputs": "x", "parameters": {"max_new_tokens": 100}},
     ),
 )
 

@@ -69,6 +69,11 @@ class Admission:
         self._used: set[bytes] = set()
         self._forget_at: list[tuple[float, bytes]] = []
 
+    @property
+    def n_remembered(self) -> int:
+        """Used tickets that might still come again."""
+        return len(self._used)
+
     def admit(
         self, auth_data: Mapping[str, object], verifier: Verifier, now: float, leeway_s: float
     ) -> Grant | Refusal:
