@@ -19,25 +19,25 @@ KEPT_SERVICES = frozenset(
 """What the functions call, and what botocore's credential chain loads."""
 
 UNUSED_PACKAGES = frozenset(
-    [
+    {
+        "_distutils_hack",
+        "_yaml",
         "blessed",
         "click",
         "editor",
         "inquirer",
         "jinxed",
         "pip",
+        "pkg_resources",
         "pycparser",
         "readchar",
         "runs",
         "setuptools",
-        "pkg_resources",
-        "_distutils_hack",
         "wcwidth",
         "wheel",
         "xmod",
         "yaml",
-        "_yaml",
-    ]
+    }
 )
 """What only Chalice's command line needs."""
 
