@@ -7,7 +7,6 @@ makes keys and tables here too.
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 import boto3
@@ -32,7 +31,7 @@ def main() -> None:
     boto3.client("secretsmanager").create_secret(
         Name=settings.vast_key_secret, SecretString=DUMMY_VAST_KEY
     )
-    account_key = bootstrap(STAGE, Caps(), public_url=os.environ["BALLAST_PUBLIC_URL"])
+    account_key = bootstrap(STAGE, Caps())
     if account_key is None:
         raise RuntimeError("the local database is not empty")
     json.dump({"account_key": account_key}, sys.stdout)

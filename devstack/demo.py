@@ -59,8 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console()
     console.rule("[bold]Ballast[/]: the main job on this machine")
     console.print(
-        f"Market, machines and the Llama are simulated; its delays and bills run {TIME_SCALE:g} times "
-        "as fast.\nControl plane, workers, tickets, HTTP and the small language model are real. "
+        "Market, machines and the Llama are simulated; the market's delays and bills run "
+        f"{TIME_SCALE:g} times as fast.\n"
+        "Control plane, workers, tickets, HTTP and the small language model are real. "
         "No real money can be spent.",
         highlight=False,
     )
@@ -172,8 +173,9 @@ class Demo:
         requests = read_trace(speed=TRACE_SPEED, keep_every=KEEP_EVERY)
         replay = Replay(self._client, SEED_GROUP, requests)
         self._screen.say(
-            f"▶ replaying {len(requests)} requests of a real trace (Azure, code completion, CC BY "
-            f"4.0): {TRACE_SPEED:g} times as fast, every {KEEP_EVERY}nd request, so at its real rate"
+            f"▶ replaying {len(requests)} requests of a real trace (Azure, code completion, "
+            f"CC BY 4.0): {TRACE_SPEED:g} times as fast and every {KEEP_EVERY}nd request, "
+            "so at its real rate"
         )
         began_at_s = recorder.sample(replay).at_s
         replay.start()

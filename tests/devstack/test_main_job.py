@@ -14,7 +14,7 @@ GONE_TIMEOUT_S = 60.0
 
 
 def test_a_group_rents_loads_serves_and_returns_everything(system: LocalSystem) -> None:
-    """Create → rent → load → ready → route → an answer from our PyWorker → delete → nothing left."""
+    """Create, rent, load, route, an answer from our PyWorker, delete, nothing left."""
     owner, market = Owner(system.url, system.account_key), MarketView(system.market_url)
     template_hash = register_templates(system.market_url, [TGI_SIMULATED])[TGI_SIMULATED.name]
 

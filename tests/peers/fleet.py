@@ -93,6 +93,10 @@ class Fleets:
         )
         return Fleet(self.system, name, endpoint_id, autogroups)
 
+    def adopt(self, name: str, endpoint_id: int) -> None:
+        """Return a group at the end that somebody else made."""
+        self._fleets[name] = Fleet(self.system, name, endpoint_id, ())
+
     def return_all(self) -> None:
         """Delete every group and wait until nothing is rented."""
         owner = Owner(self.system.url, self.system.account_key)
