@@ -14,6 +14,7 @@ from workers.pyworker.back_end import BackEnd, JsonObject, PayloadError, Route
 from workers.pyworker.control_plane import ControlPlaneError
 from workers.pyworker.envelope import Envelope, parse_envelope
 from workers.pyworker.forwarding import ClientGoneError, Forwarder
+from workers.pyworker.legacy_tickets import LegacyAdmission
 from workers.pyworker.load_ledger import Entry, LoadLedger, Outcome, RequestFacts
 from workers.pyworker.problem import ProblemError
 from workers.pyworker.readiness import Readiness
@@ -31,6 +32,7 @@ class FacadeParts:
 
     back_end: BackEnd
     admission: Admission
+    legacy: LegacyAdmission | None  # None: generation D alone is accepted
     keys: SigningKeys
     clock: ServerClock
     ledger: LoadLedger

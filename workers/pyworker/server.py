@@ -22,6 +22,7 @@ from workers.pyworker.control_plane import ControlPlane, ControlPlaneError
 from workers.pyworker.envelope import EnvelopeError
 from workers.pyworker.facade import Facade, FacadeParts
 from workers.pyworker.forwarding import Forwarder, open_model_session
+from workers.pyworker.legacy_tickets import LegacyAdmission
 from workers.pyworker.load_ledger import LoadLedger
 from workers.pyworker.messages import Reporter
 from workers.pyworker.model_watch import ModelWatch
@@ -92,11 +93,13 @@ class Worker:
         )
         keys = SigningKeys(control_plane.fetch_public_key)
         reports.on_key_change = partial(_refresh_until_known, keys)
+        older = settings.accept_tickets - {"D"}
         model_url = settings.model_server_url or self.back_end.model_server_url
         return Facade(
             FacadeParts(
                 back_end=self.back_end,
                 admission=Admission(identity),
+                legacy=LegacyAdmission(older, settings.url) if older else None,
                 keys=keys,
                 clock=clock,
                 ledger=ledger,
