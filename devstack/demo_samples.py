@@ -78,8 +78,9 @@ class Recorder:
 
     def _billed(self) -> float:
         """What the market charged for the group's instances, returned ones included."""
-        by_instance: dict[str, float] = self._market.bill()["by_instance"]
-        return sum(by_instance.get(instance_id, 0.0) for instance_id in self._instance_ids)
+        contracts: dict[str, dict[str, float]] = self._market.bill()["by_instance"]
+        ours = [contracts[key] for key in self._instance_ids if key in contracts]
+        return sum(contract["gpu_usd"] + contract["storage_usd"] for contract in ours)
 
 
 def _sum(rows: list[dict[str, Any]], key: str) -> float:

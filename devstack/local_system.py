@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.children import ChildError, Children, listen, url_of
-from devstack.environment import base_environment, refuse_real_credentials
+from devstack.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
 
 GATEWAY_THREADS = 8
 Say = Callable[[str], None]
@@ -149,7 +149,7 @@ def _market_arguments(options: Options, directory: Path, fd: int) -> list[str]:
     return [
         *("-m", "devstack.marketplace_server", "--fd", str(fd)),
         *("--time-scale", str(options.time_scale), "--seed", str(options.seed)),
-        *("--state", str(directory / "instances"), *market),
+        *("--state", str(directory / "instances"), "--api-key", DUMMY_VAST_KEY, *market),
     ]
 
 
