@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import socket
 import threading
 import time
@@ -19,6 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from devstack.lambda_context import LambdaContext
+
+logger = logging.getLogger(__name__)
 
 SCHEDULE_TIMEOUT_S = 58.0
 PAUSE_S = 1.0  # between two runs of the schedule, which on AWS follow each other at once
@@ -32,10 +35,15 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True, help="listening socket")
     args = parser.parse_args()
     functions = importlib.import_module("app")
-    server = _InvokeServer(socket.socket(fileno=args.fd), functions.scaler)
+    server = InvokeServer(socket.socket(fileno=args.fd), functions.scaler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     while True:
-        functions.scaling_loop(_schedule_event(), LambdaContext("scaling_loop", SCHEDULE_TIMEOUT_S))
+        try:
+            functions.scaling_loop(
+                _schedule_event(), LambdaContext("scaling_loop", SCHEDULE_TIMEOUT_S)
+            )
+        except Exception:  # a failed run is logged, and the schedule goes on, as on AWS
+            logger.exception("the scheduled function failed")
         time.sleep(PAUSE_S)
 
 
@@ -54,7 +62,7 @@ def _schedule_event() -> dict[str, Any]:
     }
 
 
-class _InvokeServer(ThreadingHTTPServer):
+class InvokeServer(ThreadingHTTPServer):
     """Lambda's Invoke API for one function, on a socket that listens already."""
 
     daemon_threads = True
@@ -70,7 +78,7 @@ class _InvokeHandler(BaseHTTPRequestHandler):
     """`POST /2015-03-31/functions/NAME/invocations`."""
 
     protocol_version = "HTTP/1.1"
-    server: _InvokeServer
+    server: InvokeServer
 
     def do_POST(self) -> None:
         """Run the function: at once and answer, or later if the caller does not wait."""
