@@ -9,6 +9,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+ROLES = ("", "hot", "reports", "scaler")
+
 
 class SettingsError(ValueError):
     """A variable is missing or unusable; the message names it and the fix."""
@@ -27,11 +29,11 @@ class Settings:
     scaler_function: str  # for pokes; empty: no poking (the devstack polls)
     public_url: str  # what workers report to; empty: learned from the first request
     allow_loopback_workers: bool  # the local system only
-    reads_marketplace: bool  # whether this function may hold the Vast key
+    role: str  # "hot", "reports", "scaler"; empty: the API handler, which serves every route
     notify_topic_arn: str
     webhook_url: str
     round_interval_s: float
-    devstack_poke_url: str
+    root_certificate: str  # PEM of the root that signs workers' certificates; empty: none
 
     @staticmethod
     def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
@@ -45,6 +47,9 @@ class Settings:
         signer = env.get("BALLAST_SIGNER", "wrapped")
         if signer not in ("wrapped", "kms"):
             raise SettingsError(f"BALLAST_SIGNER: {signer!r}; allowed: wrapped, kms")
+        role = env.get("BALLAST_ROLE", "")
+        if role not in ROLES:
+            raise SettingsError(f"BALLAST_ROLE: {role!r}; allowed: hot, reports, scaler, or none")
         return Settings(
             stage=stage,
             table_prefix=env.get("BALLAST_TABLE_PREFIX", f"ballast-{stage}"),
@@ -55,11 +60,11 @@ class Settings:
             scaler_function=env.get("BALLAST_SCALER_FUNCTION", ""),
             public_url=env.get("BALLAST_PUBLIC_URL", "").rstrip("/"),
             allow_loopback_workers=env.get("BALLAST_ALLOW_LOOPBACK_WORKERS", "") == "yes",
-            reads_marketplace=env.get("BALLAST_ROLE", "") == "scaler",
+            role=role,
             notify_topic_arn=env.get("BALLAST_NOTIFY_TOPIC_ARN", ""),
             webhook_url=env.get("BALLAST_WEBHOOK_URL", ""),
+            root_certificate=env.get("BALLAST_ROOT_CERTIFICATE", ""),
             round_interval_s=_number(env, "BALLAST_ROUND_INTERVAL_S", 5.0),
-            devstack_poke_url=env.get("BALLAST_DEVSTACK_POKE_URL", ""),
         )
 
 

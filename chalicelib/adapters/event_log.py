@@ -1,0 +1,116 @@
+"""Events in DynamoDB, by scope and time; they expire.
+
+Through the low-level client, since the hot function logs too and loads no pynamodb.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.adapters.tables import EVENTS
+from chalicelib.ports.errors import StorageUnavailableError
+from chalicelib.ports.event_log import Event
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+RETENTION_S = 30 * 86_400
+AUDIT_RETENTION_S = 400 * 86_400  # changes by people
+_BATCH = 25  # DynamoDB's limit of a batch
+_PAGE = 200
+_MAX_SENDS = 5
+
+
+class DynamoEventLog:
+    """EventLog on the table `events`."""
+
+    def __init__(self, client: DynamoDBClient, prefix: str) -> None:
+        self._client = client
+        self._table = EVENTS.full_name(prefix)
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Add events."""
+        requests: list[Any] = [{"PutRequest": {"Item": _to_item(event)}} for event in events]
+        for start in range(0, len(requests), _BATCH):
+            self._write(requests[start : start + _BATCH])
+
+    def tail(
+        self, scope: str, *, limit: int, since: float = 0.0, kinds: frozenset[str] | None = None
+    ) -> Sequence[Event]:
+        """The newest `limit` events of a scope, oldest first."""
+        newest_first: list[Event] = []
+        for item in self._newest_first(scope, since, limit if kinds is None else _PAGE):
+            event = _from_item(item)
+            if kinds is None or event.kind in kinds:
+                newest_first.append(event)
+            if len(newest_first) >= limit:
+                break
+        return newest_first[::-1]
+
+    def _write(self, requests: list[Any]) -> None:
+        pending: Any = {self._table: requests}
+        for _ in range(_MAX_SENDS):
+            try:
+                pending = self._client.batch_write_item(RequestItems=pending)["UnprocessedItems"]
+            except (ClientError, BotoCoreError) as error:
+                raise StorageUnavailableError(f"events cannot be written: {error}") from error
+            if not pending:
+                return
+        raise StorageUnavailableError("events cannot be written: DynamoDB throttles")
+
+    def _newest_first(self, scope: str, since: float, page: int) -> Iterator[dict[str, Any]]:
+        arguments: dict[str, Any] = {
+            "TableName": self._table,
+            "KeyConditionExpression": "#s = :s AND at_id >= :since",
+            "ExpressionAttributeNames": {"#s": "scope"},
+            "ExpressionAttributeValues": {":s": {"S": scope}, ":since": {"S": _stamp(since)}},
+            "ScanIndexForward": False,
+            "Limit": max(1, min(page, _PAGE)),
+        }
+        while True:
+            try:
+                answer = self._client.query(**arguments)
+            except (ClientError, BotoCoreError) as error:
+                raise StorageUnavailableError(f"events cannot be read: {error}") from error
+            yield from answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+
+def _stamp(at: float) -> str:
+    """A time as text that sorts like the time."""
+    return f"{at:017.6f}"
+
+
+def _to_item(event: Event) -> dict[str, Any]:
+    lifetime_s = RETENTION_S if event.actor in ("", "scaler") else AUDIT_RETENTION_S
+    return {
+        "scope": {"S": event.scope},
+        "at_id": {"S": f"{_stamp(event.at)}#{uuid.uuid4().hex[:12]}"},
+        "level": {"S": event.level},
+        "kind": {"S": event.kind},
+        "message": {"S": event.message},
+        "facts": {"S": json.dumps(dict(event.facts))},
+        "actor": {"S": event.actor},
+        "expires_at": {"N": str(int(event.at + lifetime_s))},
+    }
+
+
+def _from_item(item: dict[str, Any]) -> Event:
+    at_id = item["at_id"]["S"]
+    return Event(
+        at=float(at_id.partition("#")[0]),
+        scope=item["scope"]["S"],
+        level=item["level"]["S"],
+        kind=item["kind"]["S"],
+        message=item["message"]["S"],
+        facts=json.loads(item["facts"]["S"]),
+        actor=item["actor"]["S"],
+        event_id=at_id,
+    )

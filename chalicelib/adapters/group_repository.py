@@ -1,0 +1,227 @@
+"""Endpoint groups and autogroups in DynamoDB, through pynamodb.
+
+An item holds the value as JSON beside the revision that guards it: no Decimals, and code of another
+version reads what it knows and keeps defaults for the rest. A second item per group, of kind
+`name`, makes its name unique; both change in one transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pynamodb.attributes import NumberAttribute, UnicodeAttribute
+from pynamodb.connection import Connection
+from pynamodb.exceptions import DeleteError, PutError, PynamoDBException, TransactWriteError
+from pynamodb.models import Model
+from pynamodb.transactions import TransactWrite
+
+from chalicelib.adapters.tables import CONFIG
+from chalicelib.core.autogroup import Autogroup, AutogroupState, TicketGeneration
+from chalicelib.core.endpoint_group import (
+    EndpointGroup,
+    FloorSchedule,
+    GroupState,
+    QueueOrder,
+    ScalingParams,
+)
+from chalicelib.ports.errors import ConflictError, StorageUnavailableError
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+FIRST_ID = 100
+T = TypeVar("T")
+
+
+class ConfigItem(Model):
+    """An item of the table `config`."""
+
+    kind = UnicodeAttribute(hash_key=True)
+    item_id = UnicodeAttribute(range_key=True, attr_name="id")
+    revision = NumberAttribute(default=0)
+    body = UnicodeAttribute(default="")
+
+
+class DynamoGroupRepository:
+    """GroupRepository on the table `config`."""
+
+    def __init__(self, client: DynamoDBClient, prefix: str) -> None:
+        region = client.meta.region_name
+        meta = type("Meta", (), {"table_name": CONFIG.full_name(prefix), "region": region})
+        self._items: type[ConfigItem] = type("BoundConfigItem", (ConfigItem,), {"Meta": meta})
+        self._connection = Connection(region=region)
+        # pynamodb would make one client per model, 40 ms each and with time-outs of its own
+        # (pynamodb #876); every model shares the caller's client instead.
+        shared: Any = client
+        self._connection._client = shared
+        self._items._get_connection().connection._client = shared
+
+    def next_id(self) -> int:
+        """A fresh id for a group or autogroup; never given twice."""
+        with _storage_errors():
+            counter = self._items("counter", "next_id")
+            counter.update(actions=[ConfigItem.revision.add(1)])
+            return FIRST_ID - 1 + int(counter.revision)
+
+    def list_groups(self) -> Sequence[EndpointGroup]:
+        """All groups, by id."""
+        return self._list("group", _group)
+
+    def find_group(self, endpoint_id: int) -> EndpointGroup | None:
+        """One group."""
+        return self._find("group", endpoint_id, _group)
+
+    def add_group(self, group: EndpointGroup) -> None:
+        """A new group.
+
+        Raises:
+            ConflictError: a group has this id or this name.
+        """
+        absent = ConfigItem.kind.does_not_exist()
+        with _storage_errors(f"a group has the name {group.name!r}"), self._transaction() as write:
+            write.save(self._group_item(group), condition=absent)
+            write.save(self._name_item(group), condition=absent)
+
+    def put_group(self, group: EndpointGroup, *, expected_revision: int) -> None:
+        """Replace a group, its name too.
+
+        Raises:
+            ConflictError: its revision is not the expected one, or its new name is taken.
+        """
+        before = self.find_group(group.endpoint_id)
+        unchanged = ConfigItem.revision == expected_revision
+        conflict = f"{group.name!r} was changed meanwhile, or the name is taken"
+        with _storage_errors(conflict), self._transaction() as write:
+            write.save(self._group_item(group), condition=unchanged)
+            if before is not None and before.name != group.name:
+                write.delete(self._name_item(before))
+                write.save(self._name_item(group), condition=ConfigItem.kind.does_not_exist())
+
+    def remove_group(self, endpoint_id: int) -> None:
+        """Forget a group."""
+        group = self.find_group(endpoint_id)
+        if group is None:
+            return
+        with _storage_errors(), self._transaction() as write:
+            write.delete(self._group_item(group))
+            write.delete(self._name_item(group))
+
+    def list_autogroups(self, endpoint_id: int | None = None) -> Sequence[Autogroup]:
+        """All autogroups, or those of one group, by id."""
+        autogroups = self._list("autogroup", _autogroup)
+        return [a for a in autogroups if endpoint_id is None or a.endpoint_id == endpoint_id]
+
+    def find_autogroup(self, autogroup_id: int) -> Autogroup | None:
+        """One autogroup."""
+        return self._find("autogroup", autogroup_id, _autogroup)
+
+    def add_autogroup(self, autogroup: Autogroup) -> None:
+        """A new autogroup.
+
+        Raises:
+            ConflictError: the id is taken.
+        """
+        with _storage_errors(f"an autogroup has the id {autogroup.autogroup_id}"):
+            self._autogroup_item(autogroup).save(condition=ConfigItem.kind.does_not_exist())
+
+    def put_autogroup(self, autogroup: Autogroup, *, expected_revision: int) -> None:
+        """Replace an autogroup.
+
+        Raises:
+            ConflictError: its revision is not the expected one.
+        """
+        with _storage_errors(f"autogroup {autogroup.autogroup_id} was changed meanwhile"):
+            unchanged = ConfigItem.revision == expected_revision
+            self._autogroup_item(autogroup).save(condition=unchanged)
+
+    def remove_autogroup(self, autogroup_id: int) -> None:
+        """Forget an autogroup."""
+        with _storage_errors():
+            self._items("autogroup", str(autogroup_id)).delete()
+
+    def _list(self, kind: str, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
+        with _storage_errors():
+            items = list(self._items.query(kind, consistent_read=True))
+        return [read(json.loads(i.body)) for i in sorted(items, key=lambda i: int(i.item_id))]
+
+    def _find(self, kind: str, item_id: int, read: Callable[[Mapping[str, Any]], T]) -> T | None:
+        with _storage_errors():
+            try:
+                item = self._items.get(kind, str(item_id), consistent_read=True)
+            except self._items.DoesNotExist:
+                return None
+        return read(json.loads(item.body))
+
+    def _transaction(self) -> TransactWrite:
+        return TransactWrite(connection=self._connection)
+
+    def _group_item(self, group: EndpointGroup) -> ConfigItem:
+        body = json.dumps(asdict(group))
+        return self._items("group", str(group.endpoint_id), revision=group.revision, body=body)
+
+    def _name_item(self, group: EndpointGroup) -> ConfigItem:
+        return self._items("name", group.name, body=str(group.endpoint_id))
+
+    def _autogroup_item(self, autogroup: Autogroup) -> ConfigItem:
+        return self._items(
+            "autogroup",
+            str(autogroup.autogroup_id),
+            revision=autogroup.revision,
+            body=json.dumps(asdict(autogroup)),
+        )
+
+
+@contextmanager
+def _storage_errors(conflict: str = "changed meanwhile") -> Iterator[None]:
+    """Turn pynamodb's errors into the ports'."""
+    try:
+        yield
+    except TransactWriteError as error:
+        reasons = [reason.code for reason in error.cancellation_reasons if reason]
+        if "ConditionalCheckFailed" in reasons or "TransactionConflict" in reasons:
+            raise ConflictError(conflict) from error
+        raise StorageUnavailableError(f"groups cannot be written: {error.cause}") from error
+    except (PutError, DeleteError) as error:
+        if error.cause_response_code == "ConditionalCheckFailedException":
+            raise ConflictError(conflict) from error
+        raise StorageUnavailableError(f"groups cannot be written: {error.cause}") from error
+    except PynamoDBException as error:
+        raise StorageUnavailableError(f"groups cannot be reached: {error.cause}") from error
+
+
+def _known(kind: type[Any], body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that this version of the code knows."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in body.items() if name in names}
+
+
+def _group(body: Mapping[str, Any]) -> EndpointGroup:
+    known = _known(EndpointGroup, body)
+    params = _known(ScalingParams, known.pop("params"))
+    params["queue_order"] = QueueOrder(params["queue_order"])
+    schedules = tuple(FloorSchedule(**_known(FloorSchedule, s)) for s in known.pop("schedules", ()))
+    return EndpointGroup(
+        **{
+            **known,
+            "params": ScalingParams(**params),
+            "state": GroupState(known["state"]),
+            "given": tuple(known.get("given", ())),
+            "schedules": schedules,
+        }
+    )
+
+
+def _autogroup(body: Mapping[str, Any]) -> Autogroup:
+    known = _known(Autogroup, body)
+    override = known.get("ticket_override")
+    return Autogroup(
+        **{
+            **known,
+            "state": AutogroupState(known["state"]),
+            "ticket_override": TicketGeneration(override) if override else None,
+        }
+    )

@@ -1,0 +1,89 @@
+"""The part of Vast's console that peers look for on the same host (protocol.md E.4, E.6).
+
+What needs the Vast key is asked of the scaler; secrets never come back with its answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chalice import Blueprint
+
+from chalicelib.api.auth import PUBLIC, Call, Routes, whole_number
+from chalicelib.api.errors import text_response
+from chalicelib.ports.bundles import ApiPorts
+from chalicelib.ports.errors import NotFoundError
+from chalicelib.services import autogroups
+from chalicelib.services.management import USER_ID
+from chalicelib.wire.errors import WireError
+from chalicelib.wire.launch_args import parse_launch_args
+from chalicelib.wire.search_query import parse_search_query
+
+OK: dict[str, object] = {"success": True}
+MAX_OFFERS = 64
+
+
+def console_blueprint(
+    get_ports: Callable[[], ApiPorts], get_root_certificate: Callable[[], str]
+) -> Blueprint:
+    """The routes."""
+    blueprint = Blueprint(__name__)
+    routes = Routes(blueprint, get_ports)
+    _register_account(routes, get_root_certificate)
+    _register_market(routes)
+    return blueprint
+
+
+def _register_account(routes: Routes, get_root_certificate: Callable[[], str]) -> None:
+    @routes.route("GET", "/api/v0/users/current", "read")
+    def current_user(call: Call) -> object:
+        return {**OK, "id": USER_ID, "email": "", "host_agreement_accepted": False}
+
+    @routes.route("GET", "/static/jvastai_root.cer", PUBLIC)
+    def root_certificate(call: Call) -> object:
+        return text_response(get_root_certificate(), "text/plain; charset=utf-8")
+
+
+def _register_market(routes: Routes) -> None:
+    @routes.route("GET", "/api/v0/instances/{id}", "read", account_only=True)
+    def show_instance(call: Call, id: str) -> object:
+        question = {"ask": "instance", "instance_id": whole_number("id", id)}
+        instance = call.ports.poke.ask(question).get("instance")
+        if instance is None:
+            raise NotFoundError(f"no instance {id[:40]}")
+        return {**OK, "instances": instance}
+
+    @routes.route("GET", "/api/v0/template", "read", account_only=True)
+    def find_templates(call: Call) -> object:
+        hash_id = call.text("hash_id", max_length=128)
+        question = (
+            {"ask": "templates"} if hash_id is None else {"ask": "template", "hash_id": hash_id}
+        )
+        answer = call.ports.poke.ask(question)
+        found = answer.get("templates")
+        if found is None:
+            found = [answer["template"]] if answer.get("template") else []
+        return {**OK, "templates": found}
+
+    @routes.route("GET", "/api/v0/gpu_types", "read", account_only=True)
+    def gpu_types(call: Call) -> object:
+        return {**OK, **call.ports.poke.ask({"ask": "gpu_types"})}
+
+    @routes.route("POST", "/api/v0/offers", "read", account_only=True)
+    def find_offers(call: Call) -> object:
+        return {**OK, **call.ports.poke.ask(_offers_question(call))}
+
+
+def _offers_question(call: Call) -> dict[str, object]:
+    limit = call.whole("limit", low=1, high=MAX_OFFERS) or MAX_OFFERS
+    autogroup_id = call.whole("autogroup_id")
+    if autogroup_id is not None:
+        found = autogroups.visible_autogroup(call.ports, call.caller, autogroup_id)
+        disk_gb = parse_launch_args(found.launch_args).disk_gb
+        question: dict[str, object] = {"autogroup_id": autogroup_id, "disk_gb": disk_gb}
+    else:
+        query = parse_search_query(call.argument("search_params"))
+        if not query:
+            raise WireError("search_params: missing; give a search, or autogroup_id")
+        question = {"search": query, "disk_gb": call.number("disk_gb")}
+    return {"ask": "offers", "limit": limit, **question}

@@ -1,0 +1,68 @@
+"""The one table from exceptions to HTTP answers. Every error body is a JSON object."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from chalice.app import Response
+
+from chalicelib.core.caller_key import CallerKeyError
+from chalicelib.core.endpoint_group import ParameterError
+from chalicelib.ports.errors import (
+    ConflictError,
+    KeysUnavailableError,
+    NotFoundError,
+    PortError,
+    StorageUnavailableError,
+)
+from chalicelib.ports.marketplace import MarketplaceError, RateLimitedError, RefusedError
+from chalicelib.wire.errors import WireError, error_body
+
+logger = logging.getLogger("ballast")
+
+
+class ForbiddenError(Exception):
+    """The key is good, but lacks a verb or the scope that the route asks for."""
+
+
+_NO_STORE: Mapping[str, str] = {"Cache-Control": "no-store"}
+
+# Children before parents: the first match counts.
+_TABLE: tuple[tuple[type[Exception], int, str], ...] = (
+    (CallerKeyError, 401, "auth_error"),
+    (ForbiddenError, 403, "forbidden"),
+    (ParameterError, 400, "invalid_args"),
+    (WireError, 400, "invalid_args"),
+    (NotFoundError, 404, "not_found"),
+    (ConflictError, 409, "conflict"),
+    (RefusedError, 400, "refused_by_vast"),
+    (RateLimitedError, 429, "rate_limited"),
+    (MarketplaceError, 502, "marketplace_unavailable"),
+    (StorageUnavailableError, 503, "storage_unavailable"),
+    (KeysUnavailableError, 503, "keys_unavailable"),
+    (PortError, 503, "unavailable"),
+)
+
+
+def error_response(error: Exception) -> Response:
+    """The answer to an error; one that nobody foresaw is logged and becomes a 500."""
+    for kind, status, code in _TABLE:
+        if isinstance(error, kind):
+            message = str(error) or code
+            if code == "auth_error":
+                message = f"Invalid user key: {message}"  # the vendor's words first
+            return json_response(error_body(code, message), status)
+    logger.error("request_failed", exc_info=error)
+    return json_response(error_body("internal_error", "Ballast failed; see the log"), 500)
+
+
+def json_response(body: object, status: int = 200) -> Response:
+    """A JSON answer that no cache keeps."""
+    return text_response(body, "application/json", status)
+
+
+def text_response(body: object, content_type: str, status: int = 200) -> Response:
+    """An answer of another type that no cache keeps."""
+    headers: dict[str, str | list[str]] = {"Content-Type": content_type, **_NO_STORE}
+    return Response(body=body, status_code=status, headers=headers)

@@ -1,0 +1,52 @@
+"""`/api/v0/keys/`: callers' keys. A key's text is in the reply that makes it, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chalice import Blueprint
+
+from chalicelib.api.auth import Call, Routes
+from chalicelib.ports.bundles import ApiPorts
+from chalicelib.services import key_management
+from chalicelib.wire.errors import WireError
+from chalicelib.wire.keys import parse_key_request
+
+OK: dict[str, object] = {"success": True}
+
+
+def keys_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
+    """The routes of callers' keys; only keys of the whole account manage keys."""
+    blueprint = Blueprint(__name__)
+    routes = Routes(blueprint, get_ports)
+
+    @routes.route("GET", "/api/v0/keys", "admin", account_only=True)
+    def list_keys(call: Call) -> object:
+        return {**OK, "results": key_management.key_rows(call.ports)}
+
+    @routes.route("POST", "/api/v0/keys", "admin", account_only=True)
+    def create_key(call: Call) -> object:
+        request = parse_key_request(call.body)
+        text, row = key_management.create_key(call.ports, call.caller, request)
+        return {**OK, "key": text, "result": row}
+
+    @routes.route("GET", "/api/v0/keys/{key_id}", "admin", account_only=True)
+    def show_key(call: Call, key_id: str) -> object:
+        return {**OK, "result": key_management.key_row(call.ports, key_id)}
+
+    @routes.route("PUT", "/api/v0/keys/{key_id}", "admin", account_only=True)
+    def change_key(call: Call, key_id: str) -> object:
+        """`{"rotate": true}` makes a generation, `{"revoke_older": true}` ends the overlap."""
+        if call.flag("rotate"):
+            text, row = key_management.rotate_key(call.ports, call.caller, key_id)
+            return {**OK, "key": text, "result": row}
+        if call.flag("revoke_older"):
+            row = key_management.revoke_key(call.ports, call.caller, key_id, older_only=True)
+            return {**OK, "result": row}
+        raise WireError("body: give rotate or revoke_older as true")
+
+    @routes.route("DELETE", "/api/v0/keys/{key_id}", "admin", account_only=True)
+    def revoke_key(call: Call, key_id: str) -> object:
+        return {**OK, "result": key_management.revoke_key(call.ports, call.caller, key_id)}
+
+    return blueprint

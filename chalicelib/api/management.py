@@ -1,0 +1,117 @@
+"""`/api/v0/endptjobs/`, `/api/v0/autojobs/` with its alias `/api/v0/workergroups/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chalice import Blueprint
+
+from chalicelib.api.auth import Call, Routes, whole_number
+from chalicelib.core.autogroup import Autogroup
+from chalicelib.ports.bundles import ApiPorts
+from chalicelib.services import autogroups, management
+from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
+
+OK: dict[str, object] = {"success": True}
+
+
+def management_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
+    """The routes of endpoint groups and autogroups."""
+    blueprint = Blueprint(__name__)
+    routes = Routes(blueprint, get_ports)
+    _register_endpoints(routes)
+    for path in ("/api/v0/autojobs", "/api/v0/workergroups"):
+        _register_autogroups(routes, path)
+    return blueprint
+
+
+def _register_endpoints(routes: Routes) -> None:
+    @routes.route("GET", "/api/v0/endptjobs", "read")
+    def list_endpoints(call: Call) -> object:
+        groups = management.list_groups(call.ports, call.caller)
+        rows = [management.endpoint_row(call.ports, call.caller, group) for group in groups]
+        return {**OK, "results": rows}
+
+    @routes.route("GET", "/api/v0/endptjobs/{id}", "read")
+    def show_endpoint(call: Call, id: str) -> object:
+        group = management.visible_group(call.ports, call.caller, whole_number("id", id))
+        return {**OK, "result": management.endpoint_row(call.ports, call.caller, group)}
+
+    @routes.route("POST", "/api/v0/endptjobs", "admin", account_only=True)
+    def create_endpoint(call: Call) -> object:
+        changes = parse_endpoint_changes(call.body)
+        group = management.create_group(call.ports, call.caller, changes, call.now)
+        row = management.endpoint_row(call.ports, call.caller, group)
+        return {**OK, "result": group.endpoint_id, "endpoint": row}
+
+    @routes.route("PUT", "/api/v0/endptjobs/{id}", "admin")
+    def update_endpoint(call: Call, id: str) -> object:
+        changes = parse_endpoint_changes(call.body)
+        endpoint_id = whole_number("id", id)
+        group = management.update_group(call.ports, call.caller, endpoint_id, changes)
+        return {**OK, "endpoint": management.endpoint_row(call.ports, call.caller, group)}
+
+    @routes.route("DELETE", "/api/v0/endptjobs/{id}", "admin")
+    def delete_endpoint(call: Call, id: str) -> object:
+        endpoint_id = whole_number("id", id)
+        management.delete_group(call.ports, call.caller, endpoint_id)
+        workers = call.ports.workers.list(endpoint_id)
+        return _deletion([worker.instance_id for worker in workers])
+
+
+def _register_autogroups(routes: Routes, path: str) -> None:
+    @routes.route("GET", path, "read")
+    def list_autogroups(call: Call) -> object:
+        found = autogroups.list_autogroups(call.ports, call.caller)
+        return {**OK, "results": [_row(call, autogroup) for autogroup in found]}
+
+    @routes.route("GET", path + "/{id}", "read")
+    def show_autogroup(call: Call, id: str) -> object:
+        autogroup_id = whole_number("id", id)
+        found = autogroups.visible_autogroup(call.ports, call.caller, autogroup_id)
+        return {**OK, "result": _row(call, found)}
+
+    @routes.route("POST", path, "admin")
+    def create_autogroup(call: Call) -> object:
+        changes = parse_autogroup_changes(call.body)
+        created = autogroups.create_autogroup(call.ports, call.caller, changes)
+        autogroup, group = created.autogroup, created.new_group
+        answer = {**OK, "id": autogroup.autogroup_id, "autogroup": _row(call, autogroup)}
+        if group is None:
+            return answer
+        row = management.endpoint_row(call.ports, call.caller, group)
+        return {
+            **answer,
+            "endpoint": row,
+            "msg": f"endpoint group {group.name!r} did not exist and was created with the defaults "
+            "shown under 'endpoint'; check that they suit you",
+        }
+
+    @routes.route("PUT", path + "/{id}", "admin")
+    def update_autogroup(call: Call, id: str) -> object:
+        changes = parse_autogroup_changes(call.body)
+        autogroup_id = whole_number("id", id)
+        changed = autogroups.update_autogroup(call.ports, call.caller, autogroup_id, changes)
+        return {**OK, "autogroup": _row(call, changed)}
+
+    @routes.route("DELETE", path + "/{id}", "admin")
+    def delete_autogroup(call: Call, id: str) -> object:
+        autogroup_id = whole_number("id", id)
+        found = autogroups.visible_autogroup(call.ports, call.caller, autogroup_id)
+        autogroups.delete_autogroup(call.ports, call.caller, autogroup_id)
+        workers = call.ports.workers.list(found.endpoint_id)
+        return _deletion([w.instance_id for w in workers if w.autogroup_id == autogroup_id])
+
+
+def _row(call: Call, autogroup: Autogroup) -> dict[str, object]:
+    group = management.visible_group(call.ports, call.caller, autogroup.endpoint_id)
+    return autogroups.autogroup_row(call.ports, call.caller, autogroup, group)
+
+
+def _deletion(instance_ids: list[int]) -> dict[str, object]:
+    return {
+        **OK,
+        "deleted_workers": instance_ids,
+        "failed_workers": [],
+        "msg": f"{len(instance_ids)} workers are being drained and destroyed",
+    }

@@ -1,0 +1,165 @@
+"""The owner's view and levers: status, plan, explain, spend, freeze, panic, rollout, and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from chalice import Blueprint
+
+from chalicelib.api.auth import Call, Routes
+from chalicelib.ports.bundles import ApiPorts
+from chalicelib.ports.errors import NotFoundError
+from chalicelib.services import (
+    comparison,
+    explanation,
+    management,
+    operations,
+    planning,
+    rollouts,
+    spending,
+    status,
+)
+from chalicelib.services.doctor import run_checks
+from chalicelib.wire.errors import WireError
+from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
+
+OK: dict[str, object] = {"success": True}
+PANIC_WORDS = "destroy everything"
+
+
+def operations_blueprint(
+    get_ports: Callable[[], ApiPorts], deployment: Mapping[str, object]
+) -> Blueprint:
+    """The routes; `deployment` holds what status tells of where it runs."""
+    blueprint = Blueprint(__name__)
+    routes = Routes(blueprint, get_ports)
+    _register_views(routes, deployment)
+    _register_plans(routes)
+    _register_brakes(routes)
+    _register_rollouts(routes)
+    return blueprint
+
+
+def _register_views(routes: Routes, deployment: Mapping[str, object]) -> None:
+    @routes.route("GET", "/api/v0/status", "read")
+    def get_status(call: Call) -> object:
+        state = status.read_status(call.ports, call.caller, call.now, call.whole("endpoint_id"))
+        return {**OK, **deployment, **state}
+
+    @routes.route("GET", "/api/v0/explain", "read")
+    def explain(call: Call) -> object:
+        instance_id = call.whole("instance_id")
+        if instance_id is not None:
+            answer = explanation.explain_worker(call.ports, call.caller, instance_id)
+        else:
+            round_id = call.text("round", max_length=80) or explanation.LAST
+            endpoint_id = call.whole("endpoint_id")
+            answer = explanation.explain_round(call.ports, call.caller, round_id, endpoint_id)
+        return {**OK, **answer}
+
+    @routes.route("GET", "/api/v0/spend", "read")
+    def get_spend(call: Call) -> object:
+        days = call.whole("days", low=1, high=31) or 30
+        endpoint_id = call.whole("endpoint_id")
+        return {**OK, **spending.read_spend(call.ports, call.caller, endpoint_id, days)}
+
+    @routes.route("GET", "/api/v0/compare", "read")
+    def compare(call: Call) -> object:
+        hours = call.number("hours")
+        hours = 24.0 if hours is None else hours
+        if not 0 < hours <= 744:
+            raise WireError(f"hours: {hours!r}; allowed: above 0 to 744")
+        group = management.visible_group(call.ports, call.caller, _endpoint_id(call))
+        return {**OK, "rows": comparison.compare_autogroups(call.ports, group, hours)}
+
+    @routes.route("GET", "/api/v0/doctor", "admin", account_only=True)
+    def doctor(call: Call) -> object:
+        return {**OK, "checks": run_checks(call.ports, call.caller)}
+
+
+def _register_plans(routes: Routes) -> None:
+    @routes.route("POST", "/api/v0/plan", "read")
+    def plan(call: Call) -> object:
+        group = management.visible_group(call.ports, call.caller, _endpoint_id(call))
+        return {**OK, **planning.plan(call.ports, group)}
+
+    @routes.route("POST", "/api/v0/preview", "admin", account_only=True)
+    def preview(call: Call) -> object:
+        endpoint = parse_endpoint_changes(_part(call, "endpoint") or {})
+        body = _part(call, "autogroup")
+        autogroup = None if body is None else parse_autogroup_changes(body)
+        return {**OK, **planning.preview(call.ports, call.caller, endpoint, autogroup)}
+
+
+def _register_brakes(routes: Routes) -> None:
+    routes.route("POST", "/api/v0/freeze", "admin")(freeze)
+    routes.route("POST", "/api/v0/panic", "admin", account_only=True)(panic)
+    for path in ("/api/v0/account", "/api/v0/caps"):
+        routes.route("PUT", path, "admin", account_only=True)(set_caps)
+
+
+def freeze(call: Call) -> object:
+    """Freeze or unfreeze a group, or the account when no group is named."""
+    if not isinstance(call.argument("frozen"), bool):
+        raise WireError("frozen: missing; give true or false")
+    frozen, endpoint_id = call.flag("frozen"), call.whole("endpoint_id")
+    if endpoint_id is not None:
+        management.freeze_group(call.ports, call.caller, endpoint_id, frozen=frozen)
+    elif call.caller.endpoint_id is not None:
+        raise NotFoundError("the account can be frozen by a key of the account only")
+    else:
+        operations.freeze_account(call.ports, call.caller, frozen=frozen)
+    return {**OK, "frozen": frozen}
+
+
+def panic(call: Call) -> object:
+    """Destroy everything, once the words are there; or end the panic."""
+    if call.flag("clear"):
+        operations.clear_panic(call.ports, call.caller)
+        return {**OK, "panicking": False}
+    if call.argument("confirm") != PANIC_WORDS:
+        raise WireError(f'confirm: missing; send {{"confirm": "{PANIC_WORDS}"}}')
+    n_instances = operations.panic(call.ports, call.caller)
+    return {**OK, "panicking": True, "n_instances": n_instances}
+
+
+def set_caps(call: Call) -> object:
+    """Change the account's caps."""
+    operations.set_caps(call.ports, call.caller, call.body)
+    return OK
+
+
+def _register_rollouts(routes: Routes) -> None:
+    @routes.route("POST", "/api/v0/rollout", "admin")
+    def rollout(call: Call) -> object:
+        percent = call.number("percent")
+        if percent is None:
+            raise WireError("percent: missing; give the share of requests, 0 to 100")
+        rollouts.share_traffic(call.ports, call.caller, _autogroup_id(call), percent)
+        return OK
+
+    @routes.route("POST", "/api/v0/promote", "admin")
+    def promote(call: Call) -> object:
+        rollouts.share_traffic(call.ports, call.caller, _autogroup_id(call), 100.0)
+        return OK
+
+
+def _endpoint_id(call: Call) -> int:
+    endpoint_id = call.whole("endpoint_id")
+    if endpoint_id is None:
+        raise WireError("endpoint_id: missing")
+    return endpoint_id
+
+
+def _autogroup_id(call: Call) -> int:
+    autogroup_id = call.whole("autogroup_id")
+    if autogroup_id is None:
+        raise WireError("autogroup_id: missing")
+    return autogroup_id
+
+
+def _part(call: Call, name: str) -> Mapping[str, object] | None:
+    value = call.body.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise WireError(f"{name}: must be an object")
+    return value

@@ -1,0 +1,70 @@
+"""Structured logs and metrics: constant messages with ids, never a body, a key or an address.
+
+Powertools costs 40 ms of a cold start, a fifth of what the hot function may take; that function
+logs only failures, through a formatter of the same shape.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chalice import Chalice
+
+LOGGER = "ballast"
+_UNITS = {"S": "Seconds"}  # by the suffix of a metric's name; all others are counts
+_PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: level, message, time, what `extra` gave, and the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = {
+            "level": record.levelname,
+            "message": record.getMessage(),
+            "timestamp": self.formatTime(record),
+            "service": LOGGER,
+            **{name: value for name, value in vars(record).items() if name not in _PLAIN},
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def attach_telemetry(app: Chalice, role: str) -> None:
+    """Give a function its logger, with the Lambda request id in every line."""
+    if role == "hot":
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(JsonFormatter())
+        logger = logging.getLogger(LOGGER)
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        return
+    from aws_lambda_powertools import Logger
+    from chalice import ConvertToMiddleware
+
+    powertools = Logger(service=LOGGER)
+    app.register_middleware(ConvertToMiddleware(powertools.inject_lambda_context(clear_state=True)))
+
+
+def emit_metrics(figures: Mapping[str, float]) -> None:
+    """Write figures as one EMF line, from which CloudWatch makes metrics; none for no figures."""
+    finite = {name: value for name, value in figures.items() if math.isfinite(value)}
+    if not finite:
+        return
+    from aws_lambda_powertools import Metrics
+    from aws_lambda_powertools.metrics import MetricUnit
+
+    metrics = Metrics(namespace="Ballast", service=LOGGER)
+    for name, value in finite.items():
+        unit = _UNITS.get(name[-1:], "Count")
+        metrics.add_metric(name=name, unit=MetricUnit(unit), value=value)
+    metrics.flush_metrics()

@@ -1,0 +1,82 @@
+"""Reasons in English: one sentence for each code, the same in events, command and dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from chalicelib.core.actions import Reason
+
+SENTENCES: Mapping[str, str] = {
+    # why something is done
+    "hot_short": "Ready capacity was {had} and {wanted} load/s is wanted ({term}).",
+    "idle_surplus": "{left} load/s of ready capacity remains without it, and only {wanted} is "
+    "wanted; it is the dearest for what it serves.",
+    "cold_short": "Loaded workers in reserve are {missing} load/s short of the target; this offer "
+    "should serve {expected_perf} load/s.",
+    "cold_surplus": "The reserve of stopped workers holds {left} load/s without it, and {wanted} "
+    "is wanted; keeping its disk would cost money for nothing.",
+    "explore": "Testing this hardware: {missing} of {test_workers} test workers are still missing.",
+    "stuck_loading": "It has been loading for {waited_s} s; the limit is {limit_s} s.",
+    "stuck_starting": "It has been starting for {waited_s} s; the limit is {limit_s} s.",
+    "unreachable": "It has been silent for {silent_s} s.",
+    "will_not_start": "Starting it failed {failures} times in a row; its machine is let to others.",
+    "error_reboot": "It reported an error ({error}); a reboot may cure it.",
+    "error_again": "It reported an error again after a reboot ({error}).",
+    "outdated": "It runs an older template than its autogroup asks for.",
+    "contract_ends": "Its contract ends soon.",
+    "drained": "It is empty, as its drain demanded.",
+    "drain_deadline": "Its drain has reached the deadline; {n_cut} requests are cut off.",
+    "recall": "Load is back; it need not go.",
+    "group_deleted": "Its endpoint group is being deleted.",
+    "autogroup_gone": "Its autogroup is gone.",
+    "deleted": "Its autogroup is being deleted.",
+    "group_suspended": "Its endpoint group is suspended: nothing runs, loaded workers are kept.",
+    "group_stopped": "Its endpoint group is stopped: nothing runs, loaded workers are kept.",
+    "paused": "Its autogroup is paused.",
+    "cap_reached": "The spending cap {cap} is reached, so running workers are returned.",
+    # why something is not done
+    "frozen": "Nothing is rented or destroyed: frozen by the owner.",
+    "panicking": "Nothing is rented: panic is on, every instance is being destroyed.",
+    "inventory_unknown": "Nothing is rented or destroyed: Vast's listing is not known for sure.",
+    "no_credit": "Nothing is rented: the Vast account has no credit.",
+    "no_offers": "{wanted} load/s is wanted, but no offer fits the search.",
+    "breaker_open": "Nothing is rented: this template has only failed lately; a retry will come.",
+    "cap": "Nothing is rented: a spending cap leaves no room.",
+    "cap_hour": "Nothing is rented: the cap on dollars an hour leaves no room.",
+    "cap_day": "Nothing is rented: the cap on today's dollars leaves no room.",
+    "cap_month": "Nothing is rented: the cap on this month's dollars leaves no room.",
+    "cap_idle_day": "Nothing is rented: today's spend on machines that served nobody is used up.",
+    "cap_workers": "No more is rented: max_workers is reached.",
+    "cap_usd": "No more is rented: what may still be committed an hour does not pay for it.",
+    "enough_on_order": "No more is rented: enough workers are on their way.",
+    "max_workers": "No more is rented: max_workers is reached.",
+}
+
+
+class _Facts(dict[str, str]):
+    """Facts for a template; one that is missing shows as a question mark."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def explain_reason(reason: Reason) -> str:
+    """The sentence of a reason; of an unknown code, the code with its facts."""
+    return explain(reason.code, reason.facts)
+
+
+def explain(code: str, facts: Mapping[str, object]) -> str:
+    """The sentence of a code and its facts, as events carry them."""
+    shown = {name: _shown(value) for name, value in facts.items()}
+    template = SENTENCES.get(code)
+    if template is not None:
+        return template.format_map(_Facts(shown))
+    listed = ", ".join(f"{name} {value}" for name, value in sorted(shown.items()))
+    return f"{code.replace('_', ' ').capitalize()}{': ' if listed else ''}{listed}."
+
+
+def _shown(value: object) -> str:
+    """Numbers with three significant digits at least, without exponents up to a million."""
+    if isinstance(value, float):
+        return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return str(value)

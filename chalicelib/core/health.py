@@ -1,0 +1,74 @@
+"""Whether a group is healthy, and why not: what an operator must see first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+NEAR_CAP = 0.9
+"""From this share of a cap on, the owner is warned."""
+
+
+class Health(StrEnum):
+    """From good to bad."""
+
+    OK = "ok"
+    WARN = "warn"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HealthFacts:
+    """What the judgement rests on. Shares within 0 to 1; `cap_used` of the tightest cap."""
+
+    n_ready: int
+    n_waiting: int
+    n_in_error: int
+    n_unreachable: int
+    late_share: float
+    allowed_late_share: float
+    cap_used: float
+    queue_time_s: float
+    target_queue_time_s: float
+    is_held: str = ""  # "frozen", "panicking", "inventory unknown": why nothing is done
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The judgement and its reasons, worst first."""
+
+    health: Health
+    reasons: tuple[str, ...]
+
+
+def judge_health(facts: HealthFacts) -> Verdict:
+    """Bad: clients suffer now, or money ran out. Warn: they may soon."""
+    bad = [
+        text
+        for holds, text in (
+            (facts.n_waiting > 0 and facts.n_ready == 0, "requests wait and no worker is ready"),
+            (facts.cap_used >= 1.0, "a spending cap is reached"),
+            (
+                facts.queue_time_s > 2 * facts.target_queue_time_s,
+                f"queue time {facts.queue_time_s:.0f} s is over twice its target",
+            ),
+        )
+        if holds
+    ]
+    warn = [
+        text
+        for holds, text in (
+            (bool(facts.is_held), facts.is_held),
+            (
+                facts.late_share > facts.allowed_late_share,
+                f"{facts.late_share:.1%} of requests start late; {facts.allowed_late_share:.1%} "
+                "are allowed",
+            ),
+            (NEAR_CAP <= facts.cap_used < 1.0, f"{facts.cap_used:.0%} of a spending cap is used"),
+            (facts.n_in_error > 0, f"{facts.n_in_error} workers report errors"),
+            (facts.n_unreachable > 0, f"{facts.n_unreachable} workers are silent"),
+        )
+        if holds
+    ]
+    health = Health.BAD if bad else Health.WARN if warn else Health.OK
+    return Verdict(health, tuple(bad + warn))

@@ -1,0 +1,56 @@
+"""The audit trail: who changed what, before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chalicelib.ports.event_log import Event, EventLog
+
+ACCOUNT_SCOPE = "account"
+AUDIT_KINDS = frozenset({"changed_endpoint", "changed_autogroup", "changed_key", "changed_account"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A change of an owner's thing. An empty `before` is a creation, an empty `after` a removal."""
+
+    kind: str  # one of AUDIT_KINDS
+    scopes: tuple[str, ...]  # of everything that it concerns
+    message: str
+    before: Mapping[str, object]
+    after: Mapping[str, object]
+
+
+def endpoint_scope(endpoint_id: int) -> str:
+    """The scope of a group's events."""
+    return f"endpoint:{endpoint_id}"
+
+
+def autogroup_scope(autogroup_id: int) -> str:
+    """The scope of an autogroup's events."""
+    return f"autogroup:{autogroup_id}"
+
+
+def record_change(events: EventLog, change: Change, *, actor: str, at: float) -> None:
+    """Append a change under every scope that it concerns, with the values that differ."""
+    before, after = change.before, change.after
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    facts = {
+        "before": {name: before[name] for name in names if name in before},
+        "after": {name: after[name] for name in names if name in after},
+    }
+    events.append(
+        [
+            Event(
+                at=at,
+                scope=scope,
+                level="info0",
+                kind=change.kind,
+                message=change.message,
+                facts=facts,
+                actor=actor,
+            )
+            for scope in change.scopes
+        ]
+    )

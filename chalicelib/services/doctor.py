@@ -1,0 +1,67 @@
+"""Checks of the deployment from inside, each with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from chalicelib.ports.bundles import ApiPorts
+from chalicelib.ports.errors import PortError
+from chalicelib.services.keys import Caller
+from chalicelib.services.management import list_groups
+
+Row = dict[str, object]
+
+
+def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
+    """Checks of the deployment, each with its fix."""
+    checks = [
+        _check("database", "DynamoDB answers", lambda: f"{len(ports.groups.list_groups())} groups",
+               "deploy infra/core.yaml; see docs/aws.md"),
+        _check("kms", "KMS unwraps the pepper", lambda: ports.secrets.mac("doctor", "x") and "ok",
+               "allow this function kms:Decrypt on the deployment's key"),
+        _check("signing key", "a signing key exists", lambda: ports.signer.newest().key_id,
+               "run the deployment's bootstrap again"),
+        _check("scaler", "the scaler and Vast answer", lambda: _balance(ports),
+               "see the scaler's log; check the Vast key in Secrets Manager"),
+    ]  # fmt: skip
+    for group in list_groups(ports, caller):
+        for autogroup in ports.groups.list_autogroups(group.endpoint_id):
+            if autogroup.template_hash:
+                checks += _template_checks(ports, group.name, autogroup.template_hash)
+    return checks
+
+
+def _template_checks(ports: ApiPorts, group_name: str, template_hash: str) -> list[Row]:
+    fix = "check the hash; a public template needs a private copy with HF_TOKEN set"
+    name = f"template of {group_name}"
+    try:
+        answer = ports.poke.ask({"ask": "template", "hash_id": template_hash})
+    except PortError as error:
+        return [{"name": name, "ok": False, "detail": str(error), "fix": fix}]
+    template = answer.get("template")
+    if not isinstance(template, Mapping):
+        return [{"name": name, "ok": False, "detail": f"{template_hash} is unknown", "fix": fix}]
+    names = template.get("env_names")
+    has_token = isinstance(names, list) and "HF_TOKEN" in names
+    return [
+        {"name": name, "ok": True, "detail": str(template.get("name", "")), "fix": ""},
+        {
+            "name": f"HF_TOKEN in {name}",
+            "ok": has_token,
+            "detail": "present" if has_token else "absent; gated models will not load",
+            "fix": "" if has_token else "set HF_TOKEN in a private copy of the template",
+        },
+    ]
+
+
+def _check(name: str, what: str, probe: object, fix: str) -> Row:
+    try:
+        detail = probe() if callable(probe) else ""
+    except PortError as error:
+        return {"name": name, "ok": False, "detail": f"{what}: {error}", "fix": fix}
+    return {"name": name, "ok": True, "detail": f"{what}: {detail}", "fix": ""}
+
+
+def _balance(ports: ApiPorts) -> str:
+    answer = ports.poke.ask({"ask": "balance"})
+    return f"${answer.get('credit_usd', '?')} of credit"

@@ -1,0 +1,120 @@
+"""Why: a worker's story, and a round's decisions, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from chalicelib.core.explain import explain
+from chalicelib.core.worker import Worker
+from chalicelib.ports.bundles import ApiPorts
+from chalicelib.ports.errors import NotFoundError
+from chalicelib.ports.event_log import Event
+from chalicelib.services.audit import endpoint_scope
+from chalicelib.services.keys import Caller
+from chalicelib.services.management import list_groups
+from chalicelib.services.observability import event_row
+
+Row = dict[str, object]
+
+DECISION = "decision"
+MAX_EVENTS = 2_000
+SHOWN_EVENTS = 50
+LAST = "last"
+
+
+def explain_worker(ports: ApiPorts, caller: Caller, instance_id: int) -> Row:
+    """Where a worker is in its life, and every decision about it that is still kept.
+
+    Raises:
+        NotFoundError: no such worker, now or in the kept events, within the key's scope.
+    """
+    now = ports.clock.now()
+    for group in list_groups(ports, caller):
+        worker = ports.workers.find(group.endpoint_id, instance_id)
+        scope = endpoint_scope(group.endpoint_id)
+        events = [
+            event
+            for event in ports.events.tail(scope, limit=MAX_EVENTS)
+            if event.facts.get("instance_id") == instance_id
+        ]
+        if worker is None and not events:
+            continue
+        sentences = [_state_sentence(worker, now)] if worker else ["It is gone."]
+        decisions = [event for event in events if event.kind == DECISION]
+        sentences += [_decision_sentence(event) for event in reversed(decisions)]
+        return _answer(f"worker {instance_id} of {group.name}", sentences, decisions, events)
+    raise NotFoundError(f"no worker {instance_id}")
+
+
+def explain_round(ports: ApiPorts, caller: Caller, round_id: str, endpoint_id: int | None) -> Row:
+    """What a round decided, and why; `round_id` is "last", a round's id, or an event's id.
+
+    Raises:
+        NotFoundError: no decision of that round is kept within the key's scope.
+    """
+    kinds = frozenset({DECISION})
+    decisions: list[Event] = []
+    for group in list_groups(ports, caller):
+        if endpoint_id in (None, group.endpoint_id):
+            scope = endpoint_scope(group.endpoint_id)
+            decisions += ports.events.tail(scope, limit=MAX_EVENTS, kinds=kinds)
+    decisions.sort(key=lambda event: event.at)
+    if not decisions:
+        raise NotFoundError("no decision is kept yet")
+    wanted = _round_of(decisions[-1]) if round_id == LAST else round_id
+    chosen = [e for e in decisions if wanted in (_round_of(e), e.event_id)]
+    if not chosen:
+        raise NotFoundError(f"no decision of round {round_id[:80]!r} is kept")
+    sentences = [_decision_sentence(event) for event in chosen]
+    return _answer(f"round {wanted}", sentences, chosen, chosen)
+
+
+def _answer(
+    subject: str, sentences: list[str], decisions: Sequence[Event], events: Sequence[Event]
+) -> Row:
+    last = decisions[-1] if decisions else None
+    return {
+        "subject": subject,
+        "sentences": sentences,
+        "decision": event_row(last) if last else None,
+        "candidates": _beaten(last) if last else [],
+        "events": [event_row(event) for event in reversed(events[-SHOWN_EVENTS:])],
+    }
+
+
+def _round_of(event: Event) -> str:
+    """The id of an event's round; an event without one is a round of its own."""
+    return str(event.facts.get("round") or event.event_id)
+
+
+def _state_sentence(worker: Worker, now: float) -> str:
+    kind = f"{worker.num_gpus}x {worker.gpu_name}"
+    text = (
+        f"It is a {kind} at ${worker.usd_per_hour:.3f} an hour, {worker.state.value} for "
+        f"{max(0.0, now - worker.state_since):.0f} s."
+    )
+    return f"{text} It reports: {worker.error[:200]}" if worker.error else text
+
+
+def _decision_sentence(event: Event) -> str:
+    """The action, then its reason."""
+    reason = event.facts.get("reason")
+    if not isinstance(reason, Mapping):
+        return event.message
+    action = str(event.facts.get("action", "none"))
+    target = event.facts.get("instance_id") or _offer_text(event.facts.get("offer"))
+    facts = reason.get("facts")
+    why = explain(str(reason.get("code", "")), facts if isinstance(facts, Mapping) else {})
+    return why if action == "none" else f"{action.capitalize()} {target or ''}: {why}"
+
+
+def _offer_text(offer: object) -> str:
+    if not isinstance(offer, Mapping):
+        return ""
+    return f"offer {offer.get('offer_id')} ({offer.get('gpu_type') or offer.get('gpu_name')})"
+
+
+def _beaten(event: Event) -> list[str]:
+    reason = event.facts.get("reason")
+    beaten = reason.get("beaten") if isinstance(reason, Mapping) else None
+    return [str(text) for text in beaten] if isinstance(beaten, list | tuple) else []

@@ -1,0 +1,219 @@
+"""What owners and peers read: logs, workers, stats and series of groups and autogroups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.endpoint_group import EndpointGroup, ParameterError
+from chalicelib.core.load import believed_perf
+from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.ports.bundles import ApiPorts
+from chalicelib.ports.event_log import Event
+from chalicelib.services.audit import autogroup_scope, endpoint_scope
+from chalicelib.wire.observability import log_texts
+
+MAX_EVENTS = 5_000
+MAX_SERIES_S = 31 * 86_400.0
+READY_ON_THE_WIRE = "idle"  # the vendor's word, compared for equality by its own helpers
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """A group, or one of its autogroups, that somebody asks about."""
+
+    group: EndpointGroup
+    autogroup: Autogroup | None = None
+
+    @property
+    def scope(self) -> str:
+        """Of its events and series."""
+        if self.autogroup is not None:
+            return autogroup_scope(self.autogroup.autogroup_id)
+        return endpoint_scope(self.group.endpoint_id)
+
+    @property
+    def subject_id(self) -> int:
+        """The id that peers know it by."""
+        return self.autogroup.autogroup_id if self.autogroup else self.group.endpoint_id
+
+
+def read_logs(ports: ApiPorts, subject: Subject, tail: int) -> dict[str, str]:
+    """The four levels, each cut to its last `tail` bytes; -1 = all that is kept."""
+    events = ports.events.tail(subject.scope, limit=MAX_EVENTS)
+    return log_texts([(event.at, event.level, event.message) for event in events], tail)
+
+
+def list_workers(ports: ApiPorts, subject: Subject) -> Sequence[Worker]:
+    """The workers, by instance id."""
+    workers = ports.workers.list(subject.group.endpoint_id)
+    chosen = subject.autogroup
+    return [w for w in workers if chosen is None or w.autogroup_id == chosen.autogroup_id]
+
+
+def worker_row(worker: Worker) -> Row:
+    """A worker as peers read it, with our own keys beside; no value is null."""
+    measured = worker.perf if worker.is_measured else worker.dlperf
+    reliability = _reliability(worker)
+    first_mark = worker.granted_marks[0][1] if worker.granted_marks else worker.granted_load
+    return {
+        "id": worker.instance_id,
+        "status": READY_ON_THE_WIRE if worker.state is WorkerState.READY else worker.state.value,
+        "cur_load": worker.load_rate,
+        "new_load": max(0.0, worker.granted_load - first_mark),
+        "cur_load_rolling_avg": worker.load_rate,
+        "cur_perf": worker.observed_perf or worker.perf,
+        "measured_perf": measured,
+        "perf": measured * reliability,
+        "dlperf": worker.dlperf,
+        "reliability": reliability,
+        "reqs_working": worker.n_working,
+        "disk_usage": worker.disk_usage_gb,
+        "loaded_at": worker.loaded_at,
+        "started_at": worker.started_at,
+        "created_at": worker.created_at,
+        "gpu_name": worker.gpu_name,
+        "url": worker.url,
+        **_own_keys(worker),
+    }
+
+
+def current_stats(ports: ApiPorts, subject: Subject, now: float) -> Row:
+    """Figures of this moment, and of the last minutes for rates."""
+    workers = list_workers(ports, subject)
+    ready = [worker for worker in workers if worker.state is WorkerState.READY]
+    cold = [worker for worker in workers if worker.state is WorkerState.STOPPED]
+    minute = last_minute(ports, subject.scope, now)
+    received = sum(worker.received_load for worker in workers)
+    rejected = sum(worker.rejected_load for worker in workers)
+    return {
+        "id": subject.subject_id,
+        "endpoint": subject.group.name,
+        "nworkers": len(workers),
+        "totreqs": sum(worker.reqnum for worker in workers),
+        "curload": sum(worker.load_rate for worker in workers),
+        "capacity": sum(believed_perf(worker) for worker in ready),
+        "reliable": 1.0 - min(1.0, rejected / received) if received > 0 else 1.0,
+        "reqrate": minute.get("reqrate", 0.0),
+        "cold_capacity": sum(believed_perf(worker) for worker in cold),
+        "ready": len(ready),
+        "cold": len(cold),
+        "queue_time_s": minute.get("queue_time_s", 0.0),
+        "late_share": minute.get("late_share", 0.0),
+        "waiting": int(minute.get("waiting", 0)),
+        "usd_per_hour": sum(usd_per_hour_now(worker) for worker in workers),
+    }
+
+
+def usd_per_hour_now(worker: Worker) -> float:
+    """What a worker costs in its present state; a stopped one only its storage."""
+    stopped = worker.state in (WorkerState.STOPPED, WorkerState.UNAVAILABLE)
+    return worker.storage_usd_per_hour if stopped else worker.usd_per_hour
+
+
+def last_minute(ports: ApiPorts, scope: str, now: float) -> Mapping[str, float]:
+    """The newest values of the last five minutes; empty if there are none."""
+    minute = int(now // 60)
+    rows = ports.series.read(scope, minute - 5, minute)
+    return rows[-1][1] if rows else {}
+
+
+def read_metric(
+    ports: ApiPorts, subject: Subject, metric: str, span: tuple[float, float]
+) -> Sequence[tuple[int, float]]:
+    """(time, value) of one metric's minutes within a span of times.
+
+    Raises:
+        ParameterError: the span is empty or too long.
+    """
+    rows = _minutes(ports, subject, span)
+    return [(minute * 60, values[metric]) for minute, values in rows if metric in values]
+
+
+def read_series(
+    ports: ApiPorts, subject: Subject, span: tuple[float, float], max_points: int
+) -> Row:
+    """All metrics as columns: means over as many minutes as keep the points within `max_points`.
+
+    Raises:
+        ParameterError: the span is empty or too long.
+    """
+    rows = _minutes(ports, subject, span)
+    first, last = int(span[0] // 60), int(span[1] // 60)
+    step = max(1, -(-(last - first + 1) // max_points))
+    buckets: dict[int, list[Mapping[str, float]]] = {}
+    for minute, values in rows:
+        buckets.setdefault((minute - first) // step, []).append(values)
+    names = sorted({name for _, values in rows for name in values})
+    ordered = sorted(buckets)
+    return {
+        "t": [(first + bucket * step) * 60 for bucket in ordered],
+        "step_s": step * 60,
+        "values": {name: [_mean(buckets[b], name) for b in ordered] for name in names},
+    }
+
+
+def read_events(
+    ports: ApiPorts, scope: str, *, limit: int, since: float, kinds: frozenset[str] | None
+) -> list[Row]:
+    """Events of a scope, newest first."""
+    events = ports.events.tail(scope, limit=limit, since=since, kinds=kinds)
+    return [event_row(event) for event in reversed(events)]
+
+
+def event_row(event: Event) -> Row:
+    """An event as plain JSON."""
+    return {
+        "at": event.at,
+        "scope": event.scope,
+        "level": event.level,
+        "kind": event.kind,
+        "message": event.message,
+        "facts": dict(event.facts),
+        "actor": event.actor,
+        "event_id": event.event_id,
+    }
+
+
+def _minutes(
+    ports: ApiPorts, subject: Subject, span: tuple[float, float]
+) -> Sequence[tuple[int, Mapping[str, float]]]:
+    t1, t2 = span
+    if not 0 <= t1 < t2 or t2 - t1 > MAX_SERIES_S:
+        raise ParameterError(f"t1, t2: {t1!r}, {t2!r}; give epoch seconds, t1 before t2, ≤ 31 days")
+    return ports.series.read(subject.scope, int(t1 // 60), int(t2 // 60))
+
+
+def _mean(minutes: Sequence[Mapping[str, float]], name: str) -> float | None:
+    values = [values[name] for values in minutes if name in values]
+    return sum(values) / len(values) if values else None
+
+
+def _reliability(worker: Worker) -> float:
+    """The share of its load that a worker did not reject."""
+    if worker.received_load <= 0:
+        return 1.0
+    return 1.0 - min(1.0, worker.rejected_load / worker.received_load)
+
+
+def _own_keys(worker: Worker) -> Row:
+    return {
+        "state": worker.state.value,
+        "state_since": worker.state_since,
+        "autogroup_id": worker.autogroup_id,
+        "machine_id": worker.machine_id,
+        "host_id": worker.host_id,
+        "num_gpus": worker.num_gpus,
+        "observed_perf": worker.observed_perf,
+        "usd_per_hour": worker.usd_per_hour,
+        "storage_usd_per_hour": worker.storage_usd_per_hour,
+        "reported_at": worker.reported_at,
+        "after_drain": worker.after_drain.value if worker.after_drain else "",
+        "drain_by": worker.drain_by or 0.0,
+        "error": worker.error,
+        "contract_ends_at": worker.contract_ends_at or 0.0,
+        "ticket": worker.ticket.value if worker.ticket else "",
+    }

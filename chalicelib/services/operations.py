@@ -1,0 +1,79 @@
+"""The owner's levers: freeze, panic, caps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from chalicelib.core.endpoint_group import ParameterError, check_number
+from chalicelib.ports.bundles import ApiPorts
+from chalicelib.services.audit import ACCOUNT_SCOPE, Change, record_change
+from chalicelib.services.keys import Caller
+
+Row = dict[str, object]
+
+MICRO = 1_000_000
+CAPS: Mapping[str, tuple[str, float]] = {
+    "max_usd_per_hour": ("caps_microusd_per_hour", 1e6),
+    "max_usd_per_day": ("caps_microusd_per_day", 1e7),
+    "max_usd_per_month": ("caps_microusd_per_month", 1e8),
+    "max_idle_usd_per_day": ("caps_idle_microusd_per_day", 1e7),
+}
+"""Caps of the account: the field of the account item, and the highest that is believed."""
+
+
+def freeze_account(ports: ApiPorts, caller: Caller, *, frozen: bool) -> None:
+    """Stop or resume renting and destroying everywhere; routing goes on."""
+    before = ports.ledger.account().is_frozen
+    ports.ledger.set_flags(is_frozen=frozen)
+    message = "account frozen" if frozen else "account no longer frozen"
+    _record(ports, caller, message, {"frozen": before}, {"frozen": frozen})
+
+
+def panic(ports: ApiPorts, caller: Caller) -> int:
+    """Have every instance of ours destroyed; gives how many rows there are."""
+    ports.ledger.set_flags(is_panicking=True)
+    groups = ports.groups.list_groups()
+    n_instances = sum(len(ports.workers.list(group.endpoint_id)) for group in groups)
+    _record(ports, caller, "panic: destroy everything", {"panic": False}, {"panic": True})
+    ports.poke.poke(0, "panic")
+    return n_instances
+
+
+def clear_panic(ports: ApiPorts, caller: Caller) -> None:
+    """End the panic: rounds rent again."""
+    ports.ledger.set_flags(is_panicking=False)
+    _record(ports, caller, "panic cleared", {"panic": True}, {"panic": False})
+
+
+def set_caps(ports: ApiPorts, caller: Caller, caps: Mapping[str, object]) -> None:
+    """Change the account's caps, given in dollars; absent and None stay.
+
+    Raises:
+        ParameterError: a cap is no usable number, or none is given.
+    """
+    account = ports.ledger.account()
+    changes: dict[str, int] = {}
+    before: dict[str, object] = {}
+    after: dict[str, object] = {}
+    for name, (field, highest) in CAPS.items():
+        value = caps.get(name)
+        if value is None:
+            continue
+        check_number(name, value, 0, highest)
+        changes[field] = round(float(str(value)) * MICRO)
+        before[name], after[name] = getattr(account, field) / MICRO, value
+    if not changes:
+        raise ParameterError(f"give at least one of {', '.join(CAPS)}")
+    ports.ledger.set_caps(changes)
+    _record(ports, caller, "caps of the account changed", before, after)
+
+
+def _record(ports: ApiPorts, caller: Caller, message: str, before: Row, after: Row) -> None:
+    change = Change(
+        kind="changed_account",
+        scopes=(ACCOUNT_SCOPE,),
+        message=message,
+        before=before,
+        after=after,
+    )
+    record_change(ports.events, change, actor=caller.key_id, at=ports.clock.now())

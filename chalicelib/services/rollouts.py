@@ -1,0 +1,79 @@
+"""Rollouts: workers move to a new template, and traffic from one autogroup to another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chalicelib.core.autogroup import AutogroupState
+from chalicelib.core.endpoint_group import ParameterError
+from chalicelib.ports.bundles import ApiPorts
+from chalicelib.services.autogroups import store_autogroup, visible_autogroup
+from chalicelib.services.keys import Caller
+
+UPDATE_DEADLINE_S = 3600.0
+"""How long a rolling update lets outdated workers finish their work."""
+
+
+def start_update(ports: ApiPorts, caller: Caller, autogroup_id: int) -> int:
+    """Roll the outdated workers over, or all of them if none is; gives how many there are.
+
+    Raises:
+        NotFoundError: no such autogroup within the key's scope.
+        ConflictError: somebody else changed it meanwhile.
+    """
+    now = ports.clock.now()
+    before = visible_autogroup(ports, caller, autogroup_id)
+    workers = [
+        worker
+        for worker in ports.workers.list(before.endpoint_id)
+        if worker.autogroup_id == autogroup_id
+    ]
+    n_outdated = sum(worker.template_revision < before.template_revision for worker in workers)
+    revision = before.template_revision + (0 if n_outdated else 1)
+    after = replace(before, template_revision=revision, rollout_by=now + UPDATE_DEADLINE_S)
+    store_autogroup(ports, caller, before, after, "update started")
+    return n_outdated or len(workers)
+
+
+def cancel_update(ports: ApiPorts, caller: Caller, autogroup_id: int) -> bool:
+    """Stop rolling workers over; False if no update is in progress.
+
+    Raises:
+        NotFoundError: no such autogroup within the key's scope.
+        ConflictError: somebody else changed it meanwhile.
+    """
+    before = visible_autogroup(ports, caller, autogroup_id)
+    if before.rollout_by is None:
+        return False
+    store_autogroup(ports, caller, before, replace(before, rollout_by=None), "update cancelled")
+    return True
+
+
+def share_traffic(ports: ApiPorts, caller: Caller, autogroup_id: int, percent: float) -> None:
+    """Give an autogroup this share of its group's requests; the others share the rest as before.
+
+    Raises:
+        NotFoundError: no such autogroup within the key's scope.
+        ParameterError: the share is not within 0 to 100, or there is nobody to take the rest.
+    """
+    if not 0 <= percent <= 100:
+        raise ParameterError(f"percent: {percent!r}; allowed: 0 to 100")
+    chosen = visible_autogroup(ports, caller, autogroup_id)
+    others = [
+        autogroup
+        for autogroup in ports.groups.list_autogroups(chosen.endpoint_id)
+        if autogroup.autogroup_id != autogroup_id and autogroup.state is AutogroupState.ACTIVE
+    ]
+    if percent < 100 and not others:
+        raise ParameterError("percent: no other active autogroup could take the rest")
+    weights = {autogroup_id: float(percent)}
+    total = sum(other.weight for other in others)
+    for other in others:
+        part = other.weight / total if total > 0 else 1 / len(others)
+        weights[other.autogroup_id] = (100 - percent) * part
+    for autogroup in (chosen, *others):
+        after = replace(autogroup, weight=weights[autogroup.autogroup_id])
+        if after.weight != autogroup.weight:
+            store_autogroup(
+                ports, caller, autogroup, after, f"takes {after.weight:g} % of the requests"
+            )

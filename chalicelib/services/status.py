@@ -1,0 +1,261 @@
+"""The state of everything in one answer: groups, workers, money, doubts, last decisions."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from chalicelib.core.autogroup import Autogroup, AutogroupState
+from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.health import HealthFacts, judge_health
+from chalicelib.core.load import believed_perf
+from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
+from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.ports.bundles import ApiPorts
+from chalicelib.ports.ledger import Account
+from chalicelib.ports.routing_view import WaitingRequest
+from chalicelib.services.audit import endpoint_scope
+from chalicelib.services.keys import Caller
+from chalicelib.services.management import list_groups
+from chalicelib.services.observability import (
+    Subject,
+    current_stats,
+    event_row,
+    last_minute,
+    usd_per_hour_now,
+)
+
+Row = dict[str, object]
+
+MICRO = 1e6
+POLLED_WITHIN_S = 15.0  # a request that was not polled for so long waits no more
+DECISION_WITHIN_S = 86_400.0
+_LOADING = frozenset({WorkerState.CREATING, WorkerState.LOADING, WorkerState.MODEL_LOADING})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Facts:
+    """All that was read about one group."""
+
+    group: EndpointGroup
+    autogroups: Sequence[Autogroup]
+    workers: Sequence[Worker]
+    waiting: Sequence[WaitingRequest]
+    minute: Mapping[str, float]
+    account: Account
+    memory: RoundMemory
+    now: float
+
+    def total(self, *states: WorkerState) -> float:
+        """Capacity of the workers in these states."""
+        return sum(believed_perf(w) for w in self.workers if w.state in states)
+
+
+def read_status(ports: ApiPorts, caller: Caller, now: float, endpoint_id: int | None = None) -> Row:
+    """The state of the account and of the groups within the key's scope."""
+    account = ports.ledger.account()
+    memory = RoundMemory.from_bytes(ports.ledger.read_blob(BLOB_NAME))
+    groups = [
+        _group_row(ports, _read(ports, group, account, memory, now))
+        for group in list_groups(ports, caller)
+        if endpoint_id in (None, group.endpoint_id)
+    ]
+    return {"now": now, "account": _account_row(account, memory), "groups": groups}
+
+
+def metric_samples(
+    ports: ApiPorts, caller: Caller, now: float
+) -> Iterator[tuple[str, Mapping[str, str], float]]:
+    """Every group's figures as (name, labels, value), for Prometheus."""
+    for group in list_groups(ports, caller):
+        stats = current_stats(ports, Subject(group=group), now)
+        labels = {"endpoint": group.name, "endpoint_id": str(group.endpoint_id)}
+        for name, value in stats.items():
+            if isinstance(value, int | float) and name != "id":
+                yield f"ballast_{name}", labels, float(value)
+    if caller.endpoint_id is None:
+        account = ports.ledger.account()
+        yield "ballast_committed_usd_per_hour", {}, account.committed_microusd_per_hour / MICRO
+        yield "ballast_spent_today_usd", {}, account.spent_today_microusd / MICRO
+        yield "ballast_spent_month_usd", {}, account.spent_month_microusd / MICRO
+
+
+def _read(
+    ports: ApiPorts, group: EndpointGroup, account: Account, memory: RoundMemory, now: float
+) -> _Facts:
+    return _Facts(
+        group=group,
+        autogroups=ports.groups.list_autogroups(group.endpoint_id),
+        workers=ports.workers.list(group.endpoint_id),
+        waiting=ports.waiting.list(group.endpoint_id, polled_since=now - POLLED_WITHIN_S),
+        minute=last_minute(ports, endpoint_scope(group.endpoint_id), now),
+        account=account,
+        memory=memory,
+        now=now,
+    )
+
+
+def _group_row(ports: ApiPorts, facts: _Facts) -> Row:
+    group, money = facts.group, _money(facts)
+    scope = endpoint_scope(group.endpoint_id)
+    since = facts.now - DECISION_WITHIN_S
+    decisions = ports.events.tail(scope, limit=1, since=since, kinds=frozenset({"decision"}))
+    verdict = judge_health(_health_facts(facts, money))
+    return {
+        "id": group.endpoint_id,
+        "endpoint_name": group.name,
+        "endpoint_state": group.state.value,
+        "is_frozen": group.frozen,
+        "is_shadow": group.shadow,
+        "health": verdict.health.value,
+        "health_reasons": list(verdict.reasons),
+        "load": _load(facts),
+        "ready_by_gpu": _by_gpu(facts.workers, WorkerState.READY),
+        "cold_by_gpu": _by_gpu(facts.workers, WorkerState.STOPPED),
+        "queue": _queue(facts),
+        "money": money,
+        "workers_by_state": _by_state(facts.workers),
+        "n_workers": len(facts.workers),
+        "max_workers": group.params.max_workers,
+        "last_decision": event_row(decisions[-1]) if decisions else None,
+        "autogroups": [_autogroup_row(facts, autogroup) for autogroup in facts.autogroups],
+    }
+
+
+def _load(facts: _Facts) -> Row:
+    return {
+        "arriving": facts.minute.get("curload", sum(w.load_rate for w in facts.workers)),
+        "ready_capacity": facts.total(WorkerState.READY),
+        "cold_capacity": facts.total(WorkerState.STOPPED),
+        "loading_capacity": facts.total(WorkerState.STARTING, *_LOADING),
+        "hot_target": facts.minute.get("hot_target"),
+        "total_target": facts.minute.get("total_target"),
+    }
+
+
+def _queue(facts: _Facts) -> Row:
+    ready = facts.total(WorkerState.READY)
+    load = sum(request.cost for request in facts.waiting)
+    oldest = min((request.first_seen_at for request in facts.waiting), default=facts.now)
+    return {
+        "queue_time_s": facts.minute.get("queue_time_s", 0.0),
+        "target_s": facts.group.params.target_queue_time,
+        "max_s": facts.group.params.max_queue_time,
+        "n_waiting": len(facts.waiting),
+        "waiting_load": load,
+        "oldest_wait_s": facts.now - oldest,
+        "eta_s": load / ready if ready > 0 else None,
+        "late_share": facts.minute.get("late_share", 0.0),
+    }
+
+
+def _money(facts: _Facts) -> dict[str, float]:
+    account, params, key = facts.account, facts.group.params, facts.group.endpoint_id
+    caps = (
+        ("cap_usd_per_hour", params.max_usd_per_hour, account.caps_microusd_per_hour),
+        ("cap_usd_per_day", params.max_usd_per_day, account.caps_microusd_per_day),
+        ("cap_usd_per_month", params.max_usd_per_month, account.caps_microusd_per_month),
+    )
+    return {
+        "usd_per_hour": sum(usd_per_hour_now(worker) for worker in facts.workers),
+        "spent_today_usd": account.spent_today_by_group.get(key, 0) / MICRO,
+        "spent_month_usd": account.spent_month_by_group.get(key, 0) / MICRO,
+        **{
+            name: min(of_account / MICRO, float("inf") if own is None else own)
+            for name, own, of_account in caps
+        },
+    }
+
+
+def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
+    states = Counter(worker.state for worker in facts.workers)
+    used = (
+        (money["usd_per_hour"], money["cap_usd_per_hour"]),
+        (money["spent_today_usd"], money["cap_usd_per_day"]),
+        (money["spent_month_usd"], money["cap_usd_per_month"]),
+    )
+    return HealthFacts(
+        n_ready=states[WorkerState.READY],
+        n_waiting=len(facts.waiting),
+        n_in_error=states[WorkerState.ERROR],
+        n_unreachable=states[WorkerState.UNREACHABLE],
+        late_share=facts.minute.get("late_share", 0.0),
+        allowed_late_share=1.0 - facts.group.params.slo_target,
+        cap_used=max(spent / cap if cap > 0 else 1.0 for spent, cap in used),
+        queue_time_s=facts.minute.get("queue_time_s", 0.0),
+        target_queue_time_s=facts.group.params.target_queue_time,
+        is_held=_held(facts),
+    )
+
+
+def _held(facts: _Facts) -> str:
+    if facts.account.is_panicking:
+        return "panic: every instance is being destroyed"
+    if facts.account.is_frozen or facts.group.frozen:
+        return "frozen: nothing is rented or destroyed"
+    inventory = facts.memory.inventory
+    if facts.memory.at and not inventory.is_known:
+        return f"what Vast rents to us is not known for sure: {inventory.problem}"
+    return ""
+
+
+def _autogroup_row(facts: _Facts, autogroup: Autogroup) -> Row:
+    workers = [w for w in facts.workers if w.autogroup_id == autogroup.autogroup_id]
+    weights = sum(a.weight for a in facts.autogroups if _takes_part(a) and a.tier == autogroup.tier)
+    takes_part = _takes_part(autogroup) and weights > 0
+    return {
+        "id": autogroup.autogroup_id,
+        "template_hash": autogroup.template_hash,
+        "search_params": autogroup.search_text,
+        "weight": autogroup.weight,
+        "tier": autogroup.tier,
+        "state": autogroup.state.value,
+        "test_workers": autogroup.test_workers,
+        "n_workers": len(workers),
+        "workers_by_state": _by_state(workers),
+        "share": autogroup.weight / weights if takes_part else 0.0,
+    }
+
+
+def _takes_part(autogroup: Autogroup) -> bool:
+    return autogroup.state is AutogroupState.ACTIVE
+
+
+def _by_state(workers: Sequence[Worker]) -> Row:
+    return dict(Counter(worker.state.value for worker in workers))
+
+
+def _by_gpu(workers: Sequence[Worker], state: WorkerState) -> dict[str, float]:
+    capacity: dict[str, float] = defaultdict(float)
+    for worker in workers:
+        if worker.state is state:
+            capacity[f"{worker.num_gpus}x {worker.gpu_name}"] += believed_perf(worker)
+    return dict(capacity)
+
+
+def _account_row(account: Account, memory: RoundMemory) -> Row:
+    inventory = memory.inventory
+    state = "none" if not memory.at else "known" if inventory.is_known else "unknown"
+    return {
+        "is_frozen": account.is_frozen,
+        "is_panicking": account.is_panicking,
+        "committed_usd_per_hour": account.committed_microusd_per_hour / MICRO,
+        "spent_today_usd": account.spent_today_microusd / MICRO,
+        "spent_month_usd": account.spent_month_microusd / MICRO,
+        "idle_today_usd": account.idle_today_microusd / MICRO,
+        "caps": {
+            "usd_per_hour": account.caps_microusd_per_hour / MICRO,
+            "usd_per_day": account.caps_microusd_per_day / MICRO,
+            "usd_per_month": account.caps_microusd_per_month / MICRO,
+            "idle_usd_per_day": account.caps_idle_microusd_per_day / MICRO,
+        },
+        "inventory": {
+            "state": state,
+            "at": inventory.listed_at or None,
+            "n_instances": inventory.n_instances,
+            "n_strays": sum(trouble.startswith("stray_machines") for trouble in memory.troubles),
+            "problem": inventory.problem if memory.at else "",
+        },
+        "scaler": {"last_round_at": memory.at or None},
+    }

@@ -1,0 +1,77 @@
+"""JSON request bodies, strictly: an object, finite numbers, bounded size and depth."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import NoReturn
+
+from chalicelib.wire.errors import WireError
+
+MAX_BODY_BYTES = 65_536
+MAX_DEPTH = 16
+_MAX_INT_DIGITS = 18  # beyond it neither DynamoDB's clients nor ours agree on the value
+
+
+def parse_json_object(
+    raw: bytes | str | None, *, max_bytes: int = MAX_BODY_BYTES
+) -> dict[str, object]:
+    """The object in a body, whatever its content type says; an empty body is an empty object.
+
+    Raises:
+        WireError: too big, not UTF-8, not JSON, NaN or Infinity, too deep, or not an object.
+    """
+    data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw or b""
+    if len(data) > max_bytes:
+        raise WireError(f"body: {len(data)} bytes; allowed: {max_bytes}")
+    if not data.strip():
+        return {}
+    try:
+        value = json.loads(
+            data.decode("utf-8"),
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            parse_int=_bounded_int,
+        )
+    except UnicodeDecodeError as error:
+        raise WireError("body: not UTF-8 text") from error
+    except json.JSONDecodeError as error:
+        raise WireError(f"body: not JSON: {error.msg} at character {error.pos}") from error
+    except RecursionError as error:
+        raise WireError(f"body: nested deeper than {MAX_DEPTH}") from error
+    if not isinstance(value, dict):
+        raise WireError(f"body: must be a JSON object, not a {type(value).__name__}")
+    _check_values(value, MAX_DEPTH)
+    return value
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise WireError(f"body: {text} is not a number that JSON has; send a finite number")
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise WireError(f"body: the number {text[:40]} is too large")
+    return value
+
+
+def _bounded_int(text: str) -> int:
+    if len(text) > _MAX_INT_DIGITS:
+        raise WireError(f"body: the number {text[:40]} is too large")
+    return int(text)
+
+
+def _check_values(value: object, depth_left: int) -> None:
+    if depth_left == 0:
+        raise WireError(f"body: nested deeper than {MAX_DEPTH}")
+    if isinstance(value, str):
+        if any("\ud800" <= c <= "\udfff" for c in value):
+            raise WireError("body: a string holds half of a surrogate pair")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_values(key, depth_left)
+            _check_values(item, depth_left - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_values(item, depth_left - 1)

@@ -1,0 +1,69 @@
+"""Bodies of `/api/v0/keys/`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chalicelib.wire.errors import WireError
+
+MAX_NAME = 128
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyRequest:
+    """A key that somebody asks for. None = the whole account, for ever, without that quota."""
+
+    name: str
+    verbs: tuple[str, ...]
+    endpoint_id: int | None = None
+    endpoint_name: str | None = None
+    expires_in_s: float | None = None
+    max_requests_per_s: float | None = None
+    max_concurrent: int | None = None
+    max_load_per_s: float | None = None
+    share: float = 1.0
+
+
+def parse_key_request(body: Mapping[str, object]) -> KeyRequest:
+    """The key that a body asks for.
+
+    Raises:
+        WireError: a field is missing or has the wrong type; the message names it.
+    """
+    name, verbs = body.get("name"), body.get("verbs")
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+        raise WireError(f"name: {str(name)[:80]!r}; give a text of 1 to {MAX_NAME} characters")
+    if not isinstance(verbs, list) or not all(isinstance(verb, str) for verb in verbs):
+        raise WireError(f"verbs: {str(verbs)[:80]!r}; give a list of route, read, admin")
+    endpoint_name = body.get("endpoint_name")
+    if endpoint_name is not None and not isinstance(endpoint_name, str):
+        raise WireError(f"endpoint_name: {str(endpoint_name)[:80]!r} is not a text")
+    share = _number(body, "share")
+    return KeyRequest(
+        name=name,
+        verbs=tuple(verbs),
+        endpoint_id=_count(body, "endpoint_id"),
+        endpoint_name=endpoint_name,
+        expires_in_s=_number(body, "expires_in_s"),
+        max_requests_per_s=_number(body, "max_requests_per_s"),
+        max_concurrent=_count(body, "max_concurrent"),
+        max_load_per_s=_number(body, "max_load_per_s"),
+        share=1.0 if share is None else share,
+    )
+
+
+def _number(body: Mapping[str, object], name: str) -> float | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise WireError(f"{name}: {str(value)[:80]!r} is not a number")
+    return float(value)
+
+
+def _count(body: Mapping[str, object], name: str) -> int | None:
+    value = _number(body, name)
+    if value is not None and value != int(value):
+        raise WireError(f"{name}: {value!r} is not a whole number")
+    return None if value is None else int(value)

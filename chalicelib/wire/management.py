@@ -1,0 +1,228 @@
+"""Bodies and rows of `/endptjobs/` and `/autojobs/` (protocol.md E.1, E.2).
+
+Bodies become changes of plain values: null and absent mean "unchanged", fields that nobody here
+knows are ignored, since peers send more than they are asked for. Bounds are the core's business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chalicelib.wire.errors import WireError
+from chalicelib.wire.launch_args import parse_launch_args
+from chalicelib.wire.search_query import ADDED_BY_CLI, Clauses, parse_search_query
+
+Value = float | int | str
+
+NUMBER_PARAMS = (
+    "min_load",
+    "target_util",
+    "cold_mult",
+    "min_cold_load",
+    "max_queue_time",
+    "target_queue_time",
+    "inactivity_timeout",
+    "slo_target",
+    "max_usd_per_hour",
+    "max_usd_per_day",
+    "max_usd_per_month",
+)
+COUNT_PARAMS = ("cold_workers", "max_workers")
+SCALING_PARAMS = (*NUMBER_PARAMS, *COUNT_PARAMS, "queue_order")
+
+LEGACY_PARAMS = (
+    "min_load",
+    "target_util",
+    "cold_mult",
+    "min_cold_load",
+    "cold_workers",
+    "max_workers",
+)
+"""Scaling fields that peers send with an autogroup: kept and shown; the group's values rule."""
+
+AUTO = "auto"
+"""Written instead of a number: back to what holds when nothing is given."""
+
+MAX_TEXT = 8192
+MAX_SCHEDULES = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndpointChanges:
+    """What a body asks of a group. None, and names that are missing, mean unchanged."""
+
+    name: str | None = None
+    state: str | None = None
+    params: Mapping[str, Value] = field(default_factory=dict)
+    unset: frozenset[str] = frozenset()  # parameters that go back to what holds when absent
+    frozen: bool | None = None
+    shadow: bool | None = None
+    schedules: tuple[tuple[str, float, float], ...] | None = None  # cron, duration_s, min_load
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AutogroupChanges:
+    """What a body asks of an autogroup. None, and names that are missing, mean unchanged."""
+
+    endpoint_id: int | None = None
+    endpoint_name: str | None = None
+    template_hash: str | None = None
+    template_id: int | None = None
+    search_text: str | None = None
+    search_query: Clauses | None = None
+    launch_args: str | None = None
+    gpu_ram: float | int | None = None
+    test_workers: int | None = None
+    weight: float | int | None = None
+    tier: int | None = None
+    ticket: str | None = None  # a generation, or "auto"
+    state: str | None = None
+    legacy_params: Mapping[str, float | int | None] = field(default_factory=dict)
+
+    @property
+    def has_cli_default_search(self) -> bool:
+        """Whether the search is just what the vendor's CLI sends when it was given none."""
+        return self.search_text is not None and self.search_text.split() == ADDED_BY_CLI.split()
+
+
+def parse_endpoint_changes(body: Mapping[str, object]) -> EndpointChanges:
+    """What a body of `/endptjobs/` asks for.
+
+    Raises:
+        WireError: a field has the wrong type; the message names it.
+    """
+    params: dict[str, Value] = {}
+    unset = set(_names(body, "unset", SCALING_PARAMS))
+    for name in SCALING_PARAMS:
+        value = body.get(name)
+        if value == AUTO:
+            unset.add(name)
+        elif value is not None:
+            params[name] = _text(name, value) if name == "queue_order" else _param(name, value)
+    return EndpointChanges(
+        name=_optional_text(body, "endpoint_name"),
+        state=_optional_text(body, "endpoint_state"),
+        params={name: value for name, value in params.items() if name not in unset},
+        unset=frozenset(unset),
+        frozen=_optional_flag(body, "frozen"),
+        shadow=_optional_flag(body, "shadow"),
+        schedules=_schedules(body.get("schedules")),
+    )
+
+
+def parse_autogroup_changes(body: Mapping[str, object]) -> AutogroupChanges:
+    """What a body of `/autojobs/` asks for; search_params and launch_args are parsed here.
+
+    Raises:
+        WireError: a field has the wrong type or cannot be parsed; the message names it.
+    """
+    search = body.get("search_params")
+    launch_args = _optional_text(body, "launch_args")
+    parse_launch_args(launch_args)
+    return AutogroupChanges(
+        endpoint_id=_optional_count(body, "endpoint_id"),
+        endpoint_name=_optional_text(body, "endpoint_name"),
+        template_hash=_optional_text(body, "template_hash"),
+        template_id=_optional_count(body, "template_id"),
+        search_text=None if search is None else search_text(search),
+        search_query=None if search is None else parse_search_query(search),
+        launch_args=launch_args,
+        gpu_ram=_optional_number(body, "gpu_ram"),
+        test_workers=_optional_count(body, "test_workers"),
+        weight=_optional_number(body, "weight"),
+        tier=_optional_count(body, "tier"),
+        ticket=_optional_text(body, "ticket"),
+        state=_optional_text(body, "state"),
+        legacy_params={
+            name: _param(name, body[name]) for name in LEGACY_PARAMS if body.get(name) is not None
+        },
+    )
+
+
+def search_text(search: object) -> str:
+    """A search as text, whichever form it was written in."""
+    if isinstance(search, str):
+        return search.strip()
+    if isinstance(search, list):
+        return " ".join(str(part) for part in search)
+    return json.dumps(search, sort_keys=True)
+
+
+def _param(name: str, value: object) -> float | int:
+    number = _number(name, value)
+    return _whole(name, number) if name in COUNT_PARAMS else number
+
+
+def _number(name: str, value: object) -> float | int:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise WireError(f"{name}: {str(value)[:80]!r} is not a number")
+    return value
+
+
+def _whole(name: str, value: float) -> int:
+    """JavaScript peers write 5 as 5.0."""
+    if value != int(value):
+        raise WireError(f"{name}: {value!r} is not a whole number")
+    return int(value)
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise WireError(f"{name}: {str(value)[:80]!r} is not a text")
+    if len(value) > MAX_TEXT:
+        raise WireError(f"{name}: longer than {MAX_TEXT} characters")
+    return value
+
+
+def _optional_text(body: Mapping[str, object], name: str) -> str | None:
+    value = body.get(name)
+    return None if value is None else _text(name, value)
+
+
+def _optional_number(body: Mapping[str, object], name: str) -> float | int | None:
+    value = body.get(name)
+    return None if value is None else _number(name, value)
+
+
+def _optional_count(body: Mapping[str, object], name: str) -> int | None:
+    value = _optional_number(body, name)
+    return None if value is None else _whole(name, value)
+
+
+def _optional_flag(body: Mapping[str, object], name: str) -> bool | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise WireError(f"{name}: {str(value)[:80]!r} is neither true nor false")
+    return value
+
+
+def _names(body: Mapping[str, object], name: str, allowed: tuple[str, ...]) -> list[str]:
+    value = body.get(name) or []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise WireError(f"{name}: {str(value)[:80]!r} is not a list of parameter names")
+    unknown = [item for item in value if item not in allowed]
+    if unknown:
+        raise WireError(f"{name}: {unknown[0][:80]!r} is not one of {', '.join(allowed)}")
+    return value
+
+
+def _schedules(value: object) -> tuple[tuple[str, float, float], ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) > MAX_SCHEDULES:
+        raise WireError(f"schedules: must be a list of at most {MAX_SCHEDULES} objects")
+    return tuple(_schedule(item) for item in value)
+
+
+def _schedule(item: object) -> tuple[str, float, float]:
+    if not isinstance(item, Mapping):
+        raise WireError(
+            'schedules: write {"cron": "0 8 * * 1-5", "duration_s": 36000, "min_load": 9}'
+        )
+    return (
+        _text("schedules.cron", item.get("cron")),
+        _number("schedules.duration_s", item.get("duration_s")),
+        _number("schedules.min_load", item.get("min_load")),
+    )

@@ -1,0 +1,47 @@
+"""Logs, worker rows and metrics as peers read them (protocol.md E.3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+LEVELS = ("info0", "info1", "trace", "debug")
+"""What the CLI's `--level 0..3` picks; each holds the lines of the levels before it too."""
+
+MAX_LOG_BYTES = 1_000_000  # of one level; Lambda answers at most 6 MB
+
+
+def log_line(at: float, level: str, message: str) -> str:
+    """One line, in ASCII so that bytes are characters, without breaks smuggled in by a message."""
+    moment = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    text = message.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    line = f"{moment.removesuffix('+00:00')}Z [{level}] {text}"
+    return line.encode("ascii", "backslashreplace").decode() + "\n"
+
+
+def log_texts(lines: Sequence[tuple[float, str, str]], tail: int) -> dict[str, str]:
+    """The four levels of (time, level, message), each cut to its last `tail` bytes; -1 = all."""
+    rank = {level: i for i, level in enumerate(LEVELS)}
+    limit = MAX_LOG_BYTES if tail < 0 else min(tail, MAX_LOG_BYTES)
+    texts: dict[str, str] = {}
+    for level in LEVELS:
+        shown = (log_line(*line) for line in lines if rank.get(line[1], 3) <= rank[level])
+        text = "".join(shown)
+        texts[level] = text[-limit:] if limit else ""
+    return texts
+
+
+def prometheus_text(samples: Iterable[tuple[str, Mapping[str, str], float]]) -> str:
+    """Samples (name, labels, value) in Prometheus' text format, grouped by name."""
+    by_name: dict[str, list[str]] = {}
+    for name, labels, value in samples:
+        if math.isfinite(value):
+            pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+            by_name.setdefault(name, []).append(f"{name}{{{pairs}}} {value!r}")
+    blocks = [f"# TYPE {name} gauge\n" + "\n".join(rows) for name, rows in by_name.items()]
+    return "\n".join(blocks) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,170 @@
+"""Which adapter fills which port: the composition root of every function.
+
+Each bundle is built once per container, and each adapter is imported only by the bundle that needs
+it: the hot function loads neither requests nor pynamodb.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from chalicelib.ports.bundles import ApiPorts, HotPorts, ScalerPorts
+from chalicelib.settings import Settings
+
+if TYPE_CHECKING:
+    from chalicelib.ports.marketplace import Marketplace
+    from chalicelib.ports.notifier import Notifier
+    from chalicelib.ports.scaler_poke import ScalerPoke
+    from chalicelib.ports.signer import Signer
+
+CONNECT_TIMEOUT_S = 1.0
+ASK_TIMEOUT_S = 28.0  # a question may cost the scaler several calls to Vast; API Gateway waits 29 s
+
+
+@cache
+def settings() -> Settings:
+    """This function's settings."""
+    return Settings.from_environment()
+
+
+@cache
+def hot_ports() -> HotPorts:
+    """For `/route/`, `/pubkey/` and reports."""
+    return HotPorts(**_hot_adapters())
+
+
+@cache
+def api_ports() -> ApiPorts:
+    """For management."""
+    return ApiPorts(**_hot_adapters(), **_control_adapters())
+
+
+@cache
+def scaler_ports() -> ScalerPorts:
+    """For the scaler, the only function that reads the Vast key."""
+    return ScalerPorts(
+        **_hot_adapters(),
+        **_control_adapters(),
+        marketplace=_marketplace(),
+        public_url=settings().public_url,
+        allows_loopback=settings().allow_loopback_workers,
+        notifiers=_notifiers(),
+    )
+
+
+@cache
+def root_certificate() -> str:
+    """The root certificate for clients of workers, as PEM."""
+    from chalicelib.adapters.root_certificate import unused_root_certificate
+
+    return settings().root_certificate or unused_root_certificate(hot_ports().clock.now())
+
+
+def deployment() -> dict[str, object]:
+    """What status tells of where it runs."""
+    return {"stage": settings().stage, "is_simulated": settings().allow_loopback_workers}
+
+
+def reset() -> None:
+    """Forget everything built, so that the next call reads the environment again."""
+    from chalicelib.adapters.aws_clients import dynamodb_client, kms_client
+
+    built = (settings, hot_ports, api_ports, scaler_ports, root_certificate, _hot_adapters)
+    for cached in (*built, dynamodb_client, kms_client):
+        cached.cache_clear()
+
+
+@cache
+def _hot_adapters() -> dict[str, Any]:
+    from chalicelib.adapters.aws_clients import dynamodb_client, kms_client
+    from chalicelib.adapters.event_log import DynamoEventLog
+    from chalicelib.adapters.key_repository import DynamoKeyRepository
+    from chalicelib.adapters.routing_view import DynamoRoutingViewRepository
+    from chalicelib.adapters.secret_box import KmsSecretBox
+    from chalicelib.adapters.system_clock import SystemClock
+    from chalicelib.adapters.system_randomness import SystemRandomness
+    from chalicelib.adapters.waiting import DynamoWaitingRepository
+    from chalicelib.adapters.worker_repository import DynamoWorkerRepository
+
+    client, prefix = dynamodb_client(), settings().table_prefix
+    return {
+        "clock": SystemClock(),
+        "randomness": SystemRandomness(),
+        "workers": DynamoWorkerRepository(client, prefix),
+        "views": DynamoRoutingViewRepository(client, prefix),
+        "waiting": DynamoWaitingRepository(client, prefix),
+        "keys": DynamoKeyRepository(client, prefix),
+        "signer": _signer(),
+        "secrets": KmsSecretBox(client, kms_client(), prefix, settings().kms_alias),
+        "poke": _poke(),
+        "events": DynamoEventLog(client, prefix),
+    }
+
+
+def _control_adapters() -> dict[str, Any]:
+    from chalicelib.adapters.aws_clients import dynamodb_client
+    from chalicelib.adapters.group_repository import DynamoGroupRepository
+    from chalicelib.adapters.ledger import DynamoLedger
+    from chalicelib.adapters.series_log import DynamoSeriesLog
+
+    client, prefix = dynamodb_client(), settings().table_prefix
+    return {
+        "groups": DynamoGroupRepository(client, prefix),
+        "ledger": DynamoLedger(client, prefix),
+        "series": DynamoSeriesLog(client, prefix),
+    }
+
+
+def _signer() -> Signer:
+    from chalicelib.adapters.aws_clients import dynamodb_client, kms_client
+    from chalicelib.adapters.signer import KmsSigner, WrappedSigner
+
+    kind = KmsSigner if settings().signer == "kms" else WrappedSigner
+    return kind(dynamodb_client(), kms_client(), settings().table_prefix, settings().kms_alias)
+
+
+def _poke() -> ScalerPoke:
+    from chalicelib.adapters.scaler_poke import LambdaScalerPoke, SilentScalerPoke
+
+    if not settings().scaler_function:
+        return SilentScalerPoke()
+    return LambdaScalerPoke(_lambda_client, settings().scaler_function)
+
+
+def _lambda_client() -> Any:
+    import boto3
+    from botocore.config import Config
+
+    # A question is asked once: the scaler may be half-way through the first one.
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_S,
+        read_timeout=ASK_TIMEOUT_S,
+        retries={"mode": "standard", "total_max_attempts": 1},
+    )
+    return boto3.client("lambda", config=config)
+
+
+def _marketplace() -> Marketplace:
+    import boto3
+
+    from chalicelib.adapters.secrets import SecretText
+    from chalicelib.adapters.vast import VastMarketplace
+
+    clock = hot_ports().clock
+    key = SecretText(boto3.client("secretsmanager"), settings().vast_key_secret, clock)
+    return VastMarketplace(url=settings().vast_url, api_key=key.read, clock=clock)
+
+
+def _notifiers() -> tuple[Notifier, ...]:
+    import boto3
+
+    from chalicelib.adapters.sns_notifier import SnsNotifier
+    from chalicelib.adapters.webhook_notifier import WebhookNotifier
+
+    notifiers: list[Notifier] = []
+    if settings().notify_topic_arn:
+        notifiers.append(SnsNotifier(boto3.client("sns"), settings().notify_topic_arn))
+    if settings().webhook_url:
+        notifiers.append(WebhookNotifier(settings().webhook_url))
+    return tuple(notifiers)

@@ -1,0 +1,99 @@
+"""Endpoint groups and autogroups in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.ports.errors import ConflictError
+
+
+class FakeGroupRepository:
+    """GroupRepository with memory; `problem` is raised by every method while it is set."""
+
+    def __init__(self) -> None:
+        self.groups: dict[int, EndpointGroup] = {}
+        self.autogroups: dict[int, Autogroup] = {}
+        self.last_id = 99
+        self.problem: Exception | None = None
+
+    def next_id(self) -> int:
+        """A fresh id."""
+        self._check()
+        self.last_id += 1
+        return self.last_id
+
+    def list_groups(self) -> Sequence[EndpointGroup]:
+        """All groups, by id."""
+        self._check()
+        return [self.groups[i] for i in sorted(self.groups)]
+
+    def find_group(self, endpoint_id: int) -> EndpointGroup | None:
+        """One group."""
+        self._check()
+        return self.groups.get(endpoint_id)
+
+    def add_group(self, group: EndpointGroup) -> None:
+        """A new group; ConflictError if its id or name is taken."""
+        self._check()
+        if group.endpoint_id in self.groups:
+            raise ConflictError(f"id {group.endpoint_id} is taken")
+        self._check_name(group)
+        self.groups[group.endpoint_id] = group
+
+    def put_group(self, group: EndpointGroup, *, expected_revision: int) -> None:
+        """Replace a group; ConflictError if it changed meanwhile or its new name is taken."""
+        self._check()
+        before = self.groups.get(group.endpoint_id)
+        if before is None or before.revision != expected_revision:
+            raise ConflictError(f"{group.name!r} was changed meanwhile")
+        self._check_name(group)
+        self.groups[group.endpoint_id] = group
+
+    def remove_group(self, endpoint_id: int) -> None:
+        """Forget a group."""
+        self._check()
+        self.groups.pop(endpoint_id, None)
+
+    def list_autogroups(self, endpoint_id: int | None = None) -> Sequence[Autogroup]:
+        """All autogroups, or those of one group, by id."""
+        self._check()
+        ordered = [self.autogroups[i] for i in sorted(self.autogroups)]
+        return [a for a in ordered if endpoint_id is None or a.endpoint_id == endpoint_id]
+
+    def find_autogroup(self, autogroup_id: int) -> Autogroup | None:
+        """One autogroup."""
+        self._check()
+        return self.autogroups.get(autogroup_id)
+
+    def add_autogroup(self, autogroup: Autogroup) -> None:
+        """A new autogroup; ConflictError if its id is taken."""
+        self._check()
+        if autogroup.autogroup_id in self.autogroups:
+            raise ConflictError(f"id {autogroup.autogroup_id} is taken")
+        self.autogroups[autogroup.autogroup_id] = autogroup
+
+    def put_autogroup(self, autogroup: Autogroup, *, expected_revision: int) -> None:
+        """Replace an autogroup; ConflictError if it changed meanwhile."""
+        self._check()
+        before = self.autogroups.get(autogroup.autogroup_id)
+        if before is None or before.revision != expected_revision:
+            raise ConflictError(f"autogroup {autogroup.autogroup_id} was changed meanwhile")
+        self.autogroups[autogroup.autogroup_id] = autogroup
+
+    def remove_autogroup(self, autogroup_id: int) -> None:
+        """Forget an autogroup."""
+        self._check()
+        self.autogroups.pop(autogroup_id, None)
+
+    def _check(self) -> None:
+        if self.problem is not None:
+            raise self.problem
+
+    def _check_name(self, group: EndpointGroup) -> None:
+        if any(
+            other.name == group.name and other.endpoint_id != group.endpoint_id
+            for other in self.groups.values()
+        ):
+            raise ConflictError(f"a group has the name {group.name!r}")
