@@ -146,6 +146,14 @@ class Market:
         """
         self.lives.stop(self.instance(instance_id), now)
 
+    def relabel(self, instance_id: int, label: str, now: float) -> None:
+        """Change a label, as an owner may.
+
+        Raises:
+            MarketRefusal: 404.
+        """
+        self.lives.relabel(self.instance(instance_id), label, now)
+
     def reboot(self, instance_id: int, now: float) -> None:
         """Reboot the container.
 

@@ -6,33 +6,17 @@ on what happens to others. `time_scale` shortens every delay.
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
-from collections.abc import Callable
-from typing import NamedTuple
 
 from fakes.market_config import MarketConfig
+from fakes.market_events import EventQueue, Happening
 from fakes.market_faults import Fault, FaultBoard
 from fakes.market_instance import InstanceDriver, MarketInstance
 from fakes.market_meter import Meter
 
 UNAVAILABLE = "resources_unavailable"
-_ANY_VERSION = -1  # of events that happen whatever else happened
 _RETRY_S = 60.0  # how often the market looks again whether a queued start is possible
-
-
-Happening = Callable[[MarketInstance, float], None]
-
-
-class _Event(NamedTuple):
-    """Something that will happen, unless the instance's version changes; ordered by time."""
-
-    at: float
-    number: int  # of the event: unique, so that equal times keep their order
-    instance: MarketInstance
-    version: int
-    happen: Happening
 
 
 class Lives:
@@ -48,8 +32,7 @@ class Lives:
         self.dead_machines: set[int] = set()
         self.let_until: dict[int, float] = {}  # machine → when somebody else leaves it
         self._holders: dict[int, int] = {}  # machine → our instance that has its GPUs
-        self._events: list[_Event] = []
-        self._n_events = 0
+        self._events = EventQueue()
         self._config, self._seed, self._faults, self._driver = config, seed, faults, driver
 
     def is_free(self, machine_id: int, now: float) -> bool:
@@ -62,22 +45,19 @@ class Lives:
 
     def next_event_at(self) -> float | None:
         """When something will happen by itself, or None."""
-        return self._events[0].at if self._events else None
+        return self._events.next_at()
 
     def advance(self, now: float) -> None:
         """Let everything happen that is due."""
-        while self._events and self._events[0].at <= now:
-            event = heapq.heappop(self._events)
-            instance = event.instance
-            if instance.gone_at is None and event.version in (instance.version, _ANY_VERSION):
-                event.happen(instance, event.at)
-                self._changed(instance, event.at)
+        for event in self._events.due(now):
+            event.happen(event.instance, event.at)
+            self._changed(event.instance, event.at)
 
     def begin(self, instance: MarketInstance, now: float, *, is_stopped: bool = False) -> None:
         """A contract was made; a stopped one costs storage and waits for a start."""
         self.instances[instance.instance_id] = instance
         instance.placement = self._driver.place(instance)
-        self._at(instance.ends_at, instance, self._end, is_certain=True)
+        self._events.push(instance.ends_at, instance, self._end, is_certain=True)
         if is_stopped:
             self._park(instance)
         else:
@@ -166,11 +146,16 @@ class Lives:
             self._let_elsewhere(instance, now)
         self._changed(instance, now)
 
+    def relabel(self, instance: MarketInstance, label: str, now: float) -> None:
+        """Change the label, on the bill too."""
+        instance.label = label
+        self._changed(instance, now)
+
     def shorten_contract(self, instance: MarketInstance, ends_at: float) -> None:
         """The contract ends earlier than agreed."""
         if ends_at < instance.ends_at:
             instance.ends_at = ends_at
-            self._at(ends_at, instance, self._end, is_certain=True)
+            self._events.push(ends_at, instance, self._end, is_certain=True)
 
     # What happens by itself: methods named after the events.
 
@@ -276,14 +261,7 @@ class Lives:
     def _after(
         self, market_s: float, instance: MarketInstance, happen: Happening, now: float
     ) -> None:
-        self._at(now + market_s / self.time_scale, instance, happen)
-
-    def _at(
-        self, at: float, instance: MarketInstance, happen: Happening, *, is_certain: bool = False
-    ) -> None:
-        self._n_events += 1
-        version = _ANY_VERSION if is_certain else instance.version
-        heapq.heappush(self._events, _Event(at, self._n_events, instance, version, happen))
+        self._events.push(now + market_s / self.time_scale, instance, happen)
 
     def _dice(self, instance: MarketInstance) -> random.Random:
         instance.n_draws += 1
