@@ -58,11 +58,11 @@ def test_no_module_is_a_drawer_for_anything() -> None:
 
 
 def test_app_py_only_declares() -> None:
-    """Lambda's entry holds no decision: import-linter cannot watch a module outside packages."""
+    """Lambda's entry decides nothing, and knows only Chalice and our own package."""
     tree = ast.parse((ROOT / "app.py").read_text())
-    decisions = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.While | ast.For)]
-    assert not decisions, f"app.py loops at lines {decisions}"
-    roots = {
+    decisions = (ast.If, ast.While, ast.Try, ast.Match, ast.IfExp)
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, decisions)]
+    imported = {
         name.split(".")[0]
         for node in ast.walk(tree)
         for name in (
@@ -73,4 +73,4 @@ def test_app_py_only_declares() -> None:
             else []
         )
     }
-    assert not roots & {"boto3", "botocore", "requests", "pynamodb"}
+    assert imported <= {"chalice", "chalicelib", "typing", "__future__"}
