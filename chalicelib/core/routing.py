@@ -170,6 +170,13 @@ class RoutingTable:
         self._add_load(worker, max(0.0, granted_load - worker.granted_load), now)
         worker.granted_load = max(worker.granted_load, granted_load)
 
+    def carry_over(self, older: RoutingTable, now: float) -> None:
+        """Add what an older table knew of grants that this table's view had not seen yet."""
+        for slot, before in older._by_slot.items():
+            worker = self._by_slot.get(slot)
+            if worker is not None and before.granted_load > worker.granted_load:
+                self.correct(worker, before.granted_load, now)
+
     def drop(self, worker: RoutableWorker) -> None:
         """The worker is not ready any more."""
         pool = self._pool_of[worker.autogroup_index]

@@ -41,6 +41,7 @@ class Caller:
     endpoint_id: int | None
     generation: int
     row: CallerKey | None = None
+    is_own: bool = False  # an endpoint's own key, whose generation the group holds
 
     def may(self, verb: str, endpoint_id: int | None = None) -> bool:
         """Whether the caller may do this to this endpoint group (None: to the account)."""
@@ -99,6 +100,7 @@ def check_key(ports: HotPorts, memory: KeyMemory, text: str, now: float) -> Call
         endpoint_id=key.endpoint_id,
         generation=key.generation,
         row=row,
+        is_own=key.is_own,
     )
 
 

@@ -56,20 +56,21 @@ class WorkerReport:
     certificate_sha256: str = ""
 
     @staticmethod
-    def from_json(body: bytes) -> WorkerReport:
+    def from_json(body: bytes | str) -> WorkerReport:
         """The report in a request's body.
 
         Raises:
             WireError: not a JSON object, no usable id, or a number out of bounds.
         """
         fields = parse_json_object(body, max_bytes=MAX_REPORT_BYTES)
+        raw = body.encode() if isinstance(body, str) else body
         generation = _generation(fields)
         is_stock = generation in ("B", "C", "D")
         is_delta = generation in ("B", "C")
         return WorkerReport(
             worker_id=_worker_id(fields, "id"),
             token=_text(fields, "mtoken", 200),
-            content_hash=hashlib.sha256(body).hexdigest()[:16],
+            content_hash=hashlib.sha256(raw).hexdigest()[:16],
             generation=generation,
             version=_text(fields, "version", 32),
             error=_error(fields),
@@ -114,7 +115,7 @@ class FinishedReport:
     requests: tuple[FinishedRequest, ...]
 
     @staticmethod
-    def from_json(body: bytes) -> FinishedReport:
+    def from_json(body: bytes | str) -> FinishedReport:
         """The message in a request's body, in the shape of SDK 1.x or of mid-2025.
 
         Raises:

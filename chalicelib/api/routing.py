@@ -1,0 +1,51 @@
+"""`/route/` and `/pubkey/`: parse, one service call, status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chalice import Blueprint
+from chalice.app import Response
+
+from chalicelib.api.basic_auth import basic_password, bearer_key
+from chalicelib.api.errors import error_response, json_response
+from chalicelib.ports.bundles import HotPorts
+from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
+from chalicelib.services.public_key import public_key_for
+from chalicelib.services.router_memory import RouterMemory
+from chalicelib.services.routing import RouteRefusedError, route
+from chalicelib.wire.errors import WireError
+from chalicelib.wire.routing import RouteRequest
+
+
+def routing_blueprint(get_ports: Callable[[], HotPorts]) -> Blueprint:
+    """The hot routes over the ports that `get_ports` gives."""
+    blueprint = Blueprint(__name__)
+    memory = RouterMemory()
+
+    @blueprint.route("/route", methods=["POST"], content_types=["*/*"])
+    def route_request() -> Response:
+        call = blueprint.current_request
+        try:
+            request = RouteRequest.from_json(
+                call.raw_body,
+                header_key=bearer_key(call.headers),
+                query_key=call.query_params.get("api_key") or "" if call.query_params else "",
+            )
+            return json_response(route(get_ports(), memory, request))
+        except RouteRefusedError as error:
+            body = {"success": False, "error": "auth_error", "msg": str(error)}
+            return json_response({**body, "error_msg": str(error)}, 401)
+        except WireError as error:
+            return error_response(error)
+
+    @blueprint.route("/pubkey", methods=["GET"])
+    def pubkey() -> Response:
+        token = basic_password(blueprint.current_request.headers)
+        try:
+            pem = public_key_for(get_ports(), token)
+        except (KeysUnavailableError, StorageUnavailableError) as error:
+            return error_response(error)
+        return Response(body=pem, headers={"Content-Type": "text/plain"})
+
+    return blueprint

@@ -1,0 +1,155 @@
+"""Receiving workers' reports: one read and one write each, and the view when it matters."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+
+from chalicelib.core.lifecycle import WorkerEvent
+from chalicelib.core.reports import ReportOutcome, apply_report
+from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.ports.bundles import HotPorts
+from chalicelib.ports.errors import ConflictError, NotFoundError
+from chalicelib.ports.event_log import Event
+from chalicelib.services.keys import check_worker_token
+from chalicelib.services.routing_view import RebuildMemory, rebuild_if_due, rebuild_view
+from chalicelib.wire.reports import FinishedReport, WorkerReport
+
+MAX_CONFLICTS = 3
+
+
+@dataclass(slots=True)
+class ReportsMemory:
+    """What one function remembers between reports."""
+
+    rebuilds: RebuildMemory = field(default_factory=RebuildMemory)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportReply:
+    """What a known worker is told: the time, and which key signs its tickets."""
+
+    now: float
+    key_id: str
+
+
+def receive_report(
+    ports: HotPorts, memory: ReportsMemory, report: WorkerReport, basic_token: str
+) -> ReportReply | None:
+    """Apply a report to its worker's row; None for workers that are not ours.
+
+    `basic_token`: the password of Basic auth, for workers that send no `mtoken`.
+
+    Raises:
+        StorageUnavailableError: the row cannot be read or written; the worker will repeat itself.
+        KeysUnavailableError: no token can be checked.
+    """
+    now = ports.clock.now()
+    worker = find_reporter(ports, report.worker_id, (report.token, basic_token))
+    if worker is None:
+        return None
+    outcome = None
+    for _ in range(MAX_CONFLICTS):
+        outcome = apply_report(worker, report, now)
+        if not outcome.is_news:
+            break
+        try:
+            after = ports.workers.update(
+                worker.endpoint_id,
+                worker.instance_id,
+                outcome.changes,
+                if_state=worker.state,
+                if_report=(worker.boot_id, worker.report_seq, worker.report_hash),
+            )
+        except NotFoundError:
+            return None
+        except ConflictError:
+            found = ports.workers.find(worker.endpoint_id, worker.instance_id)
+            if found is None:
+                return None
+            worker = found
+            continue
+        _follow_up(ports, memory, worker, after, outcome, now)
+        break
+    return ReportReply(now, worker.key_id)
+
+
+def receive_finished(
+    ports: HotPorts, memory: ReportsMemory, report: FinishedReport, basic_token: str
+) -> bool:
+    """Note what a worker finished; whether the worker is ours.
+
+    Requests release nothing by name: the worker's counters already say what is in flight, and an
+    idx in this message is whatever a caller wrote into a ticket (protocol.md C.4). It is a sign of
+    life of the view, so a rebuild that is due is done.
+
+    Raises:
+        StorageUnavailableError: the row cannot be read.
+        KeysUnavailableError: no token can be checked.
+    """
+    now = ports.clock.now()
+    worker = find_reporter(ports, report.worker_id, (report.token, basic_token))
+    if worker is None:
+        return False
+    rebuild_if_due(ports, memory.rebuilds, worker.endpoint_id, now)
+    return True
+
+
+def find_reporter(ports: HotPorts, worker_id: int, tokens: tuple[str, ...]) -> Worker | None:
+    """The row of the worker that holds one of these tokens, if it is this worker.
+
+    Raises:
+        StorageUnavailableError: the row cannot be read.
+        KeysUnavailableError: no token can be checked.
+    """
+    for text in tokens:
+        checked = check_worker_token(ports.secrets, text) if text else None
+        if checked is None:
+            continue
+        endpoint_id, intent_token = checked
+        worker = ports.workers.find(endpoint_id, worker_id)
+        if worker is not None and hmac.compare_digest(worker.token, intent_token):
+            return worker
+    return None
+
+
+def _follow_up(
+    ports: HotPorts,
+    memory: ReportsMemory,
+    before: Worker,
+    after: Worker,
+    outcome: ReportOutcome,
+    now: float,
+) -> None:
+    """Tell the routers: at once when a worker becomes ready or leaves, else when it is due."""
+    changed = after.state is not before.state
+    if changed:
+        ports.events.append([_state_event(before, after, outcome, now)])
+    if changed and WorkerState.READY in (before.state, after.state):
+        rebuild_view(ports, after.endpoint_id, now)
+        ports.poke.poke(after.endpoint_id, f"worker_{after.state}")
+    else:
+        rebuild_if_due(ports, memory.rebuilds, after.endpoint_id, now)
+
+
+def _state_event(before: Worker, after: Worker, outcome: ReportOutcome, now: float) -> Event:
+    facts: dict[str, object] = {
+        "instance_id": after.instance_id,
+        "autogroup_id": after.autogroup_id,
+        "from": before.state.value,
+        "to": after.state.value,
+        "why": outcome.event.value if outcome.event else "",
+    }
+    if outcome.event is WorkerEvent.FAILED:
+        facts["error"] = after.error
+    if after.state is WorkerState.READY:
+        facts["perf"] = after.perf
+    return Event(
+        at=now,
+        scope=f"endpoint:{after.endpoint_id}",
+        level="info0" if after.error else "info1",
+        kind="worker_state",
+        message=f"worker {after.instance_id}: {before.state.value} -> {after.state.value}",
+        facts=facts,
+        actor=f"worker:{after.instance_id}",
+    )

@@ -1,0 +1,135 @@
+"""What one router remembers between requests: directory, views, keys, signatures, pokes.
+
+Everything in it may be lost at any time: it saves calls, and is never the only copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chalicelib.core.directory import Directory, GroupFacts, unpack_directory
+from chalicelib.core.packed_view import unpack_view
+from chalicelib.core.quota import QuotaUse
+from chalicelib.core.routing import RoutingTable
+from chalicelib.core.routing_view import RoutingView
+from chalicelib.ports.bundles import HotPorts
+from chalicelib.ports.errors import StorageUnavailableError
+from chalicelib.services.keys import KeyMemory
+from chalicelib.services.routing_view import RebuildMemory
+
+VIEW_CACHE_S = 1.0
+DIRECTORY_CACHE_S = 10.0
+MISS_CACHE_S = 1.0
+MAX_SIGNATURES = 20_000
+MAX_QUOTA_KEYS = 10_000
+
+
+@dataclass(slots=True)
+class GroupMemory:
+    """One group, as this router knows it."""
+
+    view: RoutingView
+    table: RoutingTable
+    read_at: float
+    shard: int = 0
+    poked_at: float = 0.0
+    doubts: dict[int, dict[str, float]] = field(default_factory=dict)  # slot -> key -> failed at
+    noted: dict[int, float] = field(default_factory=dict)  # waiting idx -> written at
+
+
+@dataclass(slots=True)
+class RouterMemory:
+    """All that this router knows."""
+
+    keys: KeyMemory = field(default_factory=KeyMemory)
+    rebuilds: RebuildMemory = field(default_factory=RebuildMemory)
+    directory: Directory | None = None
+    directory_at: float = 0.0
+    groups: dict[int, GroupMemory] = field(default_factory=dict)
+    signatures: dict[tuple[str, str], str] = field(default_factory=dict)
+    quotas: dict[str, QuotaUse] = field(default_factory=dict)
+    index_keys: dict[int, bytes] = field(default_factory=dict)
+    newest_key: str = ""
+
+
+def find_facts(
+    ports: HotPorts, memory: RouterMemory, name: str | None, endpoint_id: int | None, now: float
+) -> GroupFacts | None:
+    """A group by name or id. A miss reads the directory again, at most once a second.
+
+    Raises:
+        StorageUnavailableError: nothing is known yet and the database does not answer.
+    """
+    age_s = now - memory.directory_at
+    if memory.directory is None or age_s > DIRECTORY_CACHE_S:
+        _read_directory(ports, memory, now)
+    found = _look_up(memory, name, endpoint_id)
+    if found is None and now - memory.directory_at > MISS_CACHE_S:
+        _read_directory(ports, memory, now)
+        found = _look_up(memory, name, endpoint_id)
+    return found
+
+
+def _look_up(memory: RouterMemory, name: str | None, endpoint_id: int | None) -> GroupFacts | None:
+    directory = memory.directory
+    if directory is None:
+        return None
+    if name is None:
+        return None if endpoint_id is None else directory.by_id.get(endpoint_id)
+    found = directory.by_name.get(name)
+    return found if found is None or endpoint_id in (None, found.endpoint_id) else None
+
+
+def _read_directory(ports: HotPorts, memory: RouterMemory, now: float) -> None:
+    try:
+        memory.directory = unpack_directory(ports.views.read_directory())
+    except StorageUnavailableError:
+        if memory.directory is None:
+            raise
+    memory.directory_at = now
+
+
+def group_memory(
+    ports: HotPorts, memory: RouterMemory, facts: GroupFacts, now: float
+) -> GroupMemory:
+    """The group's view and table, read at most once a second; an old one if the database fails.
+
+    Raises:
+        StorageUnavailableError: nothing is known yet and the database does not answer.
+    """
+    known = memory.groups.get(facts.endpoint_id)
+    if known is not None and now - known.read_at < VIEW_CACHE_S:
+        return known
+    try:
+        stored = ports.views.read(facts.endpoint_id, known.shard if known else 0)
+    except StorageUnavailableError:
+        if known is None:
+            raise
+        known.read_at = now
+        return known
+    if known is not None and stored is not None and stored.built_at <= known.view.built_at:
+        # What we know is this view and our own grants on top of it.
+        known.read_at = now
+        return known
+    view = unpack_view(stored.blob) if stored else RoutingView(group=facts, built_at=0.0)
+    n_shards = stored.n_shards if stored else 1
+    phase = known.table.position if known else ports.randomness.uniform()
+    fresh = GroupMemory(
+        view=view,
+        table=RoutingTable(view.group.autogroups, view.workers, phase=phase),
+        read_at=now,
+        # Routers spread over the shards, each another one at each refresh.
+        shard=int(ports.randomness.uniform() * n_shards) if n_shards > 1 else 0,
+    )
+    if known is not None:
+        fresh.table.carry_over(known.table, now)
+        fresh.poked_at, fresh.doubts, fresh.noted = known.poked_at, known.doubts, known.noted
+    memory.groups[facts.endpoint_id] = fresh
+    return fresh
+
+
+def forget_view(memory: RouterMemory, endpoint_id: int) -> None:
+    """Read the view again at the next request."""
+    known = memory.groups.get(endpoint_id)
+    if known is not None:
+        known.read_at = 0.0

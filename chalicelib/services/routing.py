@@ -1,0 +1,245 @@
+"""`/route/`: a worker and a ticket for a request, or a place in the queue.
+
+Transient trouble of the database or of KMS is answered WAITING, never with an error: any non-2xx
+answer ends a client's request at once (protocol.md A.4).
+"""
+
+from __future__ import annotations
+
+import logging
+
+from chalicelib.core.admission import ClientKind, bind_within_s, is_overdue, may_start
+from chalicelib.core.caller_key import ROUTE, CallerKeyError
+from chalicelib.core.directory import GroupFacts
+from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.quota import Quota, QuotaUse
+from chalicelib.core.request_index import IndexKind, RequestIndex, decode_index, worker_slot
+from chalicelib.core.routing import Choice, Wish
+from chalicelib.core.worker import WorkerState
+from chalicelib.ports.bundles import HotPorts
+from chalicelib.ports.errors import KeysUnavailableError, NotFoundError, StorageUnavailableError
+from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
+from chalicelib.services.keys import Caller, check_key
+from chalicelib.services.router_memory import (
+    MAX_QUOTA_KEYS,
+    GroupMemory,
+    RouterMemory,
+    find_facts,
+    group_memory,
+)
+from chalicelib.services.tickets import GrantNumbers, index_key, sign_ticket
+from chalicelib.services.waiting import Asker, Waiter, answer_waiting, note_failure, stop_waiting
+from chalicelib.wire.routing import NOT_FOUND, RouteRequest, grant_reply
+
+logger = logging.getLogger("ballast")
+
+MAX_TRIES = 3
+
+
+class RouteRefusedError(Exception):
+    """The key is wrong, or there is no such group for it; one text for all, safe to show."""
+
+
+def route(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> dict[str, object]:
+    """The reply to a request: a ticket, or what to wait for.
+
+    Raises:
+        RouteRefusedError: the key is wrong, or there is no such group for it.
+    """
+    now = ports.clock.now()
+    asker = Asker(ports=ports, memory=memory, request=request, now=now)
+    try:
+        caller, facts = _authorise(asker)
+        group = group_memory(ports, memory, facts, now)
+        key = index_key(ports, memory, facts.endpoint_id)
+    except (StorageUnavailableError, KeysUnavailableError) as error:
+        logger.warning("route_degraded", extra={"problem": str(error)})
+        return asker.blind_reply("the control plane is catching its breath")
+    waiter = _make_waiter(asker, caller, group, key)
+    refusal = _closed(facts) or _over_quota(waiter)
+    if refusal is not None:
+        return answer_waiting(waiter, refusal, is_demand=False)
+    return _serve(waiter)
+
+
+def _authorise(asker: Asker) -> tuple[Caller, GroupFacts]:
+    request = asker.request
+    try:
+        caller = check_key(asker.ports, asker.memory.keys, request.api_key, asker.now)
+    except CallerKeyError as error:
+        raise RouteRefusedError(NOT_FOUND) from error
+    by_id = request.endpoint_id if request.endpoint_id is not None else caller.endpoint_id
+    facts = find_facts(asker.ports, asker.memory, request.endpoint, by_id, asker.now)
+    if (
+        facts is None
+        or facts.state is GroupState.DELETING
+        or not caller.may(ROUTE, facts.endpoint_id)
+        or (caller.is_own and caller.generation < facts.key_generation)
+    ):
+        raise RouteRefusedError(NOT_FOUND)
+    return caller, facts
+
+
+def _make_waiter(asker: Asker, caller: Caller, group: GroupMemory, key: bytes) -> Waiter:
+    """The request with its history: what its idx says, and what that makes of it."""
+    idx, now = asker.request.request_idx, asker.now
+    known = decode_index(idx, key, now) if idx else None
+    if idx is None:
+        kind = ClientKind.ONE_SHOT
+    else:
+        kind = ClientKind.PACED if asker.request.is_paced else ClientKind.RANDOM
+    history = known or RequestIndex(
+        kind=IndexKind.WAITING, n_grants=0, first_seen_at=now, slot=None, low_bits=0
+    )
+    return Waiter(
+        asker=asker,
+        caller=caller,
+        group=group,
+        kind=kind,
+        history=history,
+        known_idx=idx if known else None,
+        index_key=key,
+    )
+
+
+def _closed(facts: GroupFacts) -> str | None:
+    if facts.state is GroupState.ACTIVE:
+        return None
+    return f"endpoint {facts.state.value}"
+
+
+def _over_quota(waiter: Waiter) -> str | None:
+    quota, use = _quota(waiter)
+    if quota.is_unlimited:
+        return None
+    refusal = use.refusal(quota, waiter.asker.now)
+    return f"over the quota of this key: {refusal}" if refusal else None
+
+
+def _quota(waiter: Waiter) -> tuple[Quota, QuotaUse]:
+    row = waiter.caller.row
+    if row is None:
+        return _UNLIMITED, _NO_USE
+    quotas = waiter.asker.memory.quotas
+    if row.key_id not in quotas and len(quotas) >= MAX_QUOTA_KEYS:
+        quotas.clear()
+    quota = Quota(
+        max_requests_per_s=row.max_requests_per_s,
+        max_load_per_s=row.max_load_per_s,
+        max_concurrent=row.max_concurrent,
+    )
+    return quota, quotas.setdefault(row.key_id, QuotaUse())
+
+
+_UNLIMITED = Quota()
+_NO_USE = QuotaUse()
+
+
+def _serve(waiter: Waiter) -> dict[str, object]:
+    """Grant if it is in turn and somebody is free soon enough; else it waits."""
+    failed_before = waiter.history.kind is IndexKind.GRANTED
+    if failed_before:
+        note_failure(waiter)
+        if waiter.history.n_grants > 1:
+            return answer_waiting(waiter, "the last worker failed this request")
+    if not failed_before and not _is_in_turn(waiter):
+        return answer_waiting(waiter, "others are first")
+    try:
+        granted = _reserve(waiter)
+        if granted is None:
+            return answer_waiting(waiter, "no worker is free soon enough")
+        return _reply(waiter, *granted)
+    except (StorageUnavailableError, KeysUnavailableError, NotFoundError) as error:
+        logger.warning("grant_failed", extra={"problem": str(error)})
+        return answer_waiting(waiter, "the control plane is catching its breath")
+
+
+def _is_in_turn(waiter: Waiter) -> bool:
+    if waiter.kind is ClientKind.ONE_SHOT:
+        return True  # it does not come back: bind it early or never
+    view = waiter.group.view
+    return may_start(
+        waiter.history.first_seen_at,
+        waiter.asker.now,
+        view.cutoffs.for_key(waiter.caller.key_id),
+        view.group.params,
+        dice=waiter.asker.ports.randomness.uniform(),
+    )
+
+
+def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
+    """Choose and reserve; a refusal corrects what we know, and we choose again.
+
+    After `MAX_TRIES` the best worker by the corrected figures is taken as it is.
+    """
+    params = waiter.group.view.group.params
+    table, now = waiter.group.table, waiter.asker.now
+    wish = _wish(waiter, bind_within_s(waiter.kind, params))
+    for n_try in range(MAX_TRIES + 1):
+        choice = table.choose(wish, now)
+        if choice is None:
+            return None
+        result = _try(waiter, choice, is_bounded=n_try < MAX_TRIES)
+        if isinstance(result, Reservation):
+            table.granted(choice.worker, wish.cost, result.granted_load, now)
+            return choice, result
+        if result.worker is None or result.worker.state is not WorkerState.READY:
+            table.drop(choice.worker)
+        else:
+            table.correct(choice.worker, result.worker.granted_load, now)
+    return None
+
+
+def _wish(waiter: Waiter, bound_s: float) -> Wish:
+    slot = waiter.history.slot
+    before = waiter.group.table.find_slot(slot) if slot is not None else None
+    return Wish(
+        cost=float(waiter.asker.request.cost),
+        bound_s=bound_s,
+        dice=waiter.asker.ports.randomness.uniform(),
+        avoid_slot=slot,
+        autogroup_index=before.autogroup_index if before else None,
+    )
+
+
+def _try(waiter: Waiter, choice: Choice, *, is_bounded: bool) -> Reservation | Refusal:
+    view, now = waiter.group.view, waiter.asker.now
+    starts_at = now + choice.wait_s
+    grant = Grant(
+        cost=float(waiter.asker.request.cost),
+        bound=choice.bound if is_bounded else float("inf"),
+        is_retry=waiter.history.n_grants > 0,
+        is_late=is_overdue(waiter.history.first_seen_at, starts_at, view.group.params),
+    )
+    return waiter.asker.ports.workers.reserve(
+        view.group.endpoint_id, choice.worker.instance_id, grant
+    )
+
+
+def _reply(waiter: Waiter, choice: Choice, reservation: Reservation) -> dict[str, object]:
+    asker, worker = waiter.asker, choice.worker
+    quota, use = _quota(waiter)
+    if not quota.is_unlimited:
+        use.granted(quota, float(asker.request.cost), choice.finish_s, asker.now)
+    idx = RequestIndex(
+        kind=IndexKind.GRANTED,
+        n_grants=waiter.history.n_grants + 1,
+        first_seen_at=waiter.history.first_seen_at,
+        slot=worker_slot(worker.instance_id),
+        low_bits=reservation.reqnum,
+    ).encode(waiter.index_key)
+    ticket, signature = sign_ticket(
+        asker.ports,
+        asker.memory,
+        waiter.group.view.group,
+        worker,
+        GrantNumbers(cost=asker.request.cost, reqnum=reservation.reqnum, request_idx=idx),
+        asker.now,
+    )
+    stop_waiting(waiter)
+    return grant_reply(
+        ticket,
+        signature,
+        request_id=asker.ports.randomness.token(16),
+        certificate_sha256=worker.certificate_sha256,
+    )

@@ -1,0 +1,86 @@
+"""Keeping the routing view and the directory up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from chalicelib.core.admission import Queued
+from chalicelib.core.directory import (
+    GroupFacts,
+    group_facts,
+    pack_directory,
+    unpack_directory,
+)
+from chalicelib.core.packed_view import pack_view
+from chalicelib.core.routing_view import build_view, rebuild_interval_s
+from chalicelib.ports.bundles import ApiPorts, HotPorts
+from chalicelib.ports.routing_view import StoredView, WaitingRequest
+
+WAITING_ENDS_S = 20.0
+"""A request that was not polled for this long was given up (protocol.md A.7)."""
+
+MAX_WEIGHED_KEYS = 50
+
+
+@dataclass(slots=True)
+class RebuildMemory:
+    """What one function remembers, to ask for the lease no more often than it could get it."""
+
+    next_try_at: dict[int, float] = field(default_factory=dict)
+    n_workers: dict[int, int] = field(default_factory=dict)
+
+
+def publish_directory(ports: ApiPorts) -> None:
+    """Tell the routers of all groups; call it after every change of a group or autogroup."""
+    autogroups = ports.groups.list_autogroups()
+    facts = [group_facts(group, autogroups) for group in ports.groups.list_groups()]
+    ports.views.write_directory(pack_directory(facts))
+
+
+def find_group(ports: HotPorts, endpoint_id: int) -> GroupFacts | None:
+    """A group as the directory has it."""
+    return unpack_directory(ports.views.read_directory()).by_id.get(endpoint_id)
+
+
+def rebuild_if_due(ports: HotPorts, memory: RebuildMemory, endpoint_id: int, now: float) -> bool:
+    """Rebuild the view if nobody did within the interval; whether it was done here."""
+    if now < memory.next_try_at.get(endpoint_id, 0.0):
+        return False
+    interval_s = rebuild_interval_s(memory.n_workers.get(endpoint_id, 0))
+    memory.next_try_at[endpoint_id] = now + interval_s
+    if not ports.views.try_lease(endpoint_id, now, interval_s):
+        return False
+    memory.n_workers[endpoint_id] = rebuild_view(ports, endpoint_id, now)
+    return True
+
+
+def rebuild_view(ports: HotPorts, endpoint_id: int, now: float) -> int:
+    """Rebuild a group's view from its rows at once; how many workers it has."""
+    group = find_group(ports, endpoint_id)
+    if group is None:
+        return 0
+    rows = ports.workers.list(endpoint_id)
+    waiting = ports.waiting.list(endpoint_id, polled_since=now - WAITING_ENDS_S)
+    shards = build_view(
+        group,
+        rows,
+        [Queued(first_seen_at=r.first_seen_at, cost=r.cost, key_id=r.key_id) for r in waiting],
+        now,
+        shares=_shares(ports, waiting),
+    )
+    stored = [
+        StoredView(shard=i, n_shards=len(shards), built_at=now, blob=pack_view(view))
+        for i, view in enumerate(shards)
+    ]
+    ports.views.write(endpoint_id, stored)
+    return len(rows)
+
+
+def _shares(ports: HotPorts, waiting: Iterable[WaitingRequest]) -> dict[str, float]:
+    """The weights of the keys that compete; a single key competes with nobody."""
+    key_ids = sorted({r.key_id for r in waiting})
+    if len(key_ids) < 2:
+        return {}
+    rows = {key_id: ports.keys.find(key_id) for key_id in key_ids[:MAX_WEIGHED_KEYS]}
+    return {key_id: row.share for key_id, row in rows.items() if row is not None}

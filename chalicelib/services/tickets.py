@@ -1,0 +1,113 @@
+"""Signing tickets in the generation that a worker understands, and the key behind `request_idx`."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from chalicelib.core.directory import GroupFacts
+from chalicelib.core.routing import RoutableWorker
+from chalicelib.ports.bundles import HotPorts
+from chalicelib.services.router_memory import MAX_SIGNATURES, RouterMemory
+from chalicelib.wire.ticket import Claims, Number, Ticket, join_signature
+
+TICKET_VALID_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GrantNumbers:
+    """The numbers of one grant."""
+
+    cost: Number
+    reqnum: int
+    request_idx: int
+
+
+def index_key(ports: HotPorts, memory: RouterMemory, endpoint_id: int) -> bytes:
+    """The key of the check inside a group's `request_idx`.
+
+    Raises:
+        KeysUnavailableError: KMS is down, and the pepper is not in memory yet.
+    """
+    if endpoint_id not in memory.index_keys:
+        memory.index_keys[endpoint_id] = ports.secrets.mac("request_idx", str(endpoint_id)).encode()
+    return memory.index_keys[endpoint_id]
+
+
+def sign_ticket(
+    ports: HotPorts,
+    memory: RouterMemory,
+    group: GroupFacts,
+    worker: RoutableWorker,
+    numbers: GrantNumbers,
+    now: float,
+) -> tuple[Ticket, str]:
+    """The ticket and its signature field.
+
+    Raises:
+        KeysUnavailableError: KMS is down, and the signing key is not in memory yet.
+        NotFoundError: the worker's signing key is gone.
+    """
+    ticket = Ticket(
+        cost=numbers.cost,
+        endpoint=group.name,
+        reqnum=numbers.reqnum,
+        request_idx=numbers.request_idx,
+        url=worker.url,
+    )
+    key_id = worker.key_id or _newest_key(ports, memory)
+    match worker.generation:
+        case "A":
+            return ticket, _plain(ports.signer.sign(key_id, ticket.signed_bytes_a()))
+        case "B":
+            return ticket, _plain(ports.signer.sign(key_id, ticket.signed_bytes_b()))
+        case "C":
+            return ticket, _once_per_worker(ports, memory, key_id, ticket)
+        case _:
+            return ticket, _bound(ports, group, worker, key_id, ticket, now)
+
+
+def _bound(
+    ports: HotPorts,
+    group: GroupFacts,
+    worker: RoutableWorker,
+    key_id: str,
+    ticket: Ticket,
+    now: float,
+) -> str:
+    """Generation D: all fields are signed, with the worker, its boot and a time window."""
+    blob = Claims(
+        cost=float(ticket.cost),
+        endpoint=ticket.endpoint,
+        endpoint_id=group.endpoint_id,
+        url=ticket.url,
+        reqnum=ticket.reqnum,
+        request_idx=ticket.request_idx,
+        instance_id=worker.instance_id,
+        boot_id=worker.boot_id,
+        issued_at=now,
+        expires_at=now + TICKET_VALID_S,
+    ).to_bytes()
+    return join_signature(blob, ports.signer.sign(key_id, blob))
+
+
+def _once_per_worker(ports: HotPorts, memory: RouterMemory, key_id: str, ticket: Ticket) -> str:
+    """Generation C signs the url alone, so one signature serves a worker for good."""
+    known = memory.signatures.get((key_id, ticket.url))
+    if known is None:
+        if len(memory.signatures) >= MAX_SIGNATURES:
+            memory.signatures.clear()
+        known = _plain(ports.signer.sign(key_id, ticket.signed_bytes_c()))
+        memory.signatures[key_id, ticket.url] = known
+    return known
+
+
+def _newest_key(ports: HotPorts, memory: RouterMemory) -> str:
+    """For workers that were rented before their key was noted."""
+    if not memory.newest_key:
+        memory.newest_key = ports.signer.newest().key_id
+    return memory.newest_key
+
+
+def _plain(signature: bytes) -> str:
+    return base64.b64encode(signature).decode()

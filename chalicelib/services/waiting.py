@@ -1,0 +1,203 @@
+"""Waiting: what a request that cannot be served yet is told, and what is remembered of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chalicelib.core.admission import ClientKind, Place, estimate_place, poll_after_s
+from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.lifecycle import WorkerEvent, transition
+from chalicelib.core.request_index import IndexKind, RequestIndex
+from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.ports.bundles import HotPorts
+from chalicelib.ports.errors import ConflictError, NotFoundError, StorageUnavailableError
+from chalicelib.ports.routing_view import WaitingRequest
+from chalicelib.services.keys import Caller
+from chalicelib.services.router_memory import GroupMemory, RouterMemory, forget_view
+from chalicelib.services.routing_view import rebuild_if_due
+from chalicelib.wire.routing import RouteRequest, WaitingReply
+
+logger = logging.getLogger("ballast")
+
+POKE_EVERY_S = 2.0
+NOTE_EVERY_S = 5.0
+"""A waiting row is refreshed this often at most; it counts for 20 s."""
+
+STALE_VIEW_S = 2.0
+DOUBT_REACH_S = 60.0
+MAX_NOTED = 20_000
+MAX_DOUBTED = 1_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asker:
+    """A request as it came in, and what it came to."""
+
+    ports: HotPorts
+    memory: RouterMemory
+    request: RouteRequest
+    now: float
+
+    def blind_reply(self, reason: str) -> dict[str, object]:
+        """WAITING although nothing is known of the group: keep the idx, or draw any."""
+        drawn = 1 + int(self.ports.randomness.uniform() * ((1 << 53) - 2))
+        return WaitingReply(
+            endpoint=self.request.endpoint or "",
+            request_idx=self.request.request_idx or drawn,
+            status=reason,
+            request_id=self.ports.randomness.token(16),
+            poll_after_s=poll_after_s(None, self.ports.randomness.uniform()),
+        ).to_json()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiter:
+    """An authorised request with its history. `known_idx`: the idx it came with, if it is ours."""
+
+    asker: Asker
+    caller: Caller
+    group: GroupMemory
+    kind: ClientKind
+    history: RequestIndex
+    known_idx: int | None
+    index_key: bytes
+
+
+def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> dict[str, object]:
+    """WAITING, with place and ETA. Demand is remembered and the scaler is told."""
+    asker, view = waiter.asker, waiter.group.view
+    idx = _waiting_index(waiter)
+    if is_demand and view.group.state is GroupState.ACTIVE:
+        _remember(waiter, idx)
+        _poke(waiter, reason)
+        _refresh_view(waiter)
+    place = estimate_place(waiter.history.first_seen_at, asker.now, view.queue)
+    return WaitingReply(
+        endpoint=view.group.name,
+        request_idx=idx,
+        status=describe(view.n_by_state, reason, place),
+        request_id=asker.ports.randomness.token(16),
+        poll_after_s=poll_after_s(place.eta_s, asker.ports.randomness.uniform()),
+        place=place.n_ahead + 1 if is_demand else None,
+        eta_s=place.eta_s if is_demand else None,
+    ).to_json()
+
+
+def describe(n_by_state: Mapping[str, int], reason: str, place: Place) -> str:
+    """The status text: workers by state, why it waits, its place and ETA."""
+    parts = [f"total workers: {sum(n_by_state.values())}"]
+    parts += [f"{state} workers: {n}" for state, n in n_by_state.items()]
+    eta = "unknown" if place.eta_s is None else f"about {place.eta_s:.0f} s"
+    return f"{', '.join(parts)}; {reason}; place {place.n_ahead + 1}, expected start: {eta}"
+
+
+def stop_waiting(waiter: Waiter) -> None:
+    """The request was granted: its waiting row goes; if that fails it expires by itself."""
+    idx = waiter.known_idx
+    if idx is None or waiter.history.kind is IndexKind.GRANTED:
+        return
+    waiter.group.noted.pop(idx, None)
+    try:
+        waiter.asker.ports.waiting.remove(waiter.group.view.group.endpoint_id, idx)
+    except StorageUnavailableError as error:
+        logger.warning("waiting_row_left", extra={"problem": str(error)})
+
+
+def note_failure(waiter: Waiter) -> None:
+    """A client came back from a worker. Failures under two keys make a worker suspect.
+
+    One key does not: a client that lacks a certificate fails on every worker there is.
+    """
+    slot, doubts = waiter.history.slot, waiter.group.doubts
+    if slot is None:
+        return
+    now = waiter.asker.now
+    if len(doubts) >= MAX_DOUBTED:
+        doubts.clear()
+    by_key = doubts.setdefault(slot, {})
+    by_key[waiter.caller.key_id] = now
+    recent = [at for at in by_key.values() if now - at < DOUBT_REACH_S]
+    if len(recent) < 2:
+        return
+    del doubts[slot]
+    try:
+        _suspect(waiter, slot, min(recent))
+    except (StorageUnavailableError, ConflictError, NotFoundError) as error:
+        logger.warning("suspicion_not_noted", extra={"problem": str(error)})
+
+
+def _suspect(waiter: Waiter, slot: int, since: float) -> None:
+    known = waiter.group.table.find_slot(slot)
+    if known is None:
+        return
+    workers, endpoint_id = waiter.asker.ports.workers, waiter.group.view.group.endpoint_id
+    row = workers.find(endpoint_id, known.instance_id)
+    if row is None or row.state is not WorkerState.READY or _received_all(row, since):
+        return
+    changes = transition(row, WorkerEvent.DOUBTED, waiter.asker.now)
+    workers.update(endpoint_id, row.instance_id, changes, if_state=WorkerState.READY)
+    waiter.group.table.drop(known)
+
+
+def _received_all(row: Worker, since: float) -> bool:
+    """Whether the worker itself reported, since then, that all it was granted did arrive."""
+    return row.reported_at > since and row.unseen_load <= 0
+
+
+def _waiting_index(waiter: Waiter) -> int:
+    """The idx to come back with: the same while it waits, another after a failed grant."""
+    history = waiter.history
+    if waiter.known_idx is not None and history.kind is not IndexKind.GRANTED:
+        return waiter.known_idx
+    kind = IndexKind.WAITING if history.slot is None else IndexKind.WAITING_AGAIN
+    nonce = int(waiter.asker.ports.randomness.uniform() * (1 << 23))
+    return RequestIndex(
+        kind=kind,
+        n_grants=history.n_grants,
+        first_seen_at=history.first_seen_at,
+        slot=history.slot,
+        low_bits=nonce,
+    ).encode(waiter.index_key)
+
+
+def _remember(waiter: Waiter, idx: int) -> None:
+    noted, now = waiter.group.noted, waiter.asker.now
+    if now - noted.get(idx, 0.0) < NOTE_EVERY_S:
+        return
+    if len(noted) >= MAX_NOTED:
+        noted.clear()
+    request = WaitingRequest(
+        endpoint_id=waiter.group.view.group.endpoint_id,
+        request_idx=idx,
+        cost=float(waiter.asker.request.cost),
+        first_seen_at=waiter.history.first_seen_at,
+        last_polled_at=now,
+        key_id=waiter.caller.key_id,
+    )
+    try:
+        waiter.asker.ports.waiting.put(request)
+        noted[idx] = now
+    except StorageUnavailableError as error:
+        logger.warning("waiting_row_missing", extra={"problem": str(error)})
+
+
+def _poke(waiter: Waiter, reason: str) -> None:
+    group, now = waiter.group, waiter.asker.now
+    if now - group.poked_at >= POKE_EVERY_S:
+        group.poked_at = now
+        waiter.asker.ports.poke.poke(group.view.group.endpoint_id, reason)
+
+
+def _refresh_view(waiter: Waiter) -> None:
+    """Who waits needs fresh cut-offs, also when no report asks for a rebuild."""
+    asker, view = waiter.asker, waiter.group.view
+    if asker.now - view.built_at < STALE_VIEW_S:
+        return
+    endpoint_id = view.group.endpoint_id
+    try:
+        if rebuild_if_due(asker.ports, asker.memory.rebuilds, endpoint_id, asker.now):
+            forget_view(asker.memory, endpoint_id)
+    except StorageUnavailableError as error:
+        logger.warning("view_not_rebuilt", extra={"problem": str(error)})
