@@ -64,6 +64,10 @@ class FakeLedger:
         """Owner's caps."""
         self._store(with_caps(self.account_now, caps))
 
+    def set_public_url(self, url: str) -> None:
+        """What workers report to."""
+        self._store(replace(self.account_now, public_url=url))
+
     def reserve(self, fence: int, intent: RentIntent, caps: GroupCaps, now: float) -> None:
         """Write the intent and commit its worst case, if all caps hold."""
         ask = ask_of(intent)

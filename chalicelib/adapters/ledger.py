@@ -58,24 +58,26 @@ class DynamoLedger:
     def __init__(self, client: DynamoDBClient, prefix: str) -> None:
         self._client = client
         self._table = LEDGER.full_name(prefix)
+        self._seen = Account()  # last read or written: a guess that saves a read
 
     def account(self) -> Account:
         """The account item; a fresh one with default caps if there is none."""
         item = self._get("account")
-        return account_from_item(item) if item else Account()
+        self._seen = account_from_item(item) if item else Account()
+        return self._seen
 
     def take_lease(self, owner: str, now: float, duration_s: float) -> Lease | None:
         """A new fencing token; None while another holds the lease, or wrote a newer schema."""
         account = self.account()
-        while True:
+        for _ in range(_MAX_ATTEMPTS):
             wanted = with_lease(account, owner, now, duration_s)
             if wanted is None:
                 return None
             stored = self._put_account(account, wanted)
             if stored is None:
-                wanted = replace(wanted, version=account.version + 1)
-                return Lease(fence=wanted.fence, account=wanted)
+                return Lease(fence=wanted.fence, account=self._seen)
             account = stored
+        raise StorageUnavailableError("the account item changes too fast")
 
     def renew_lease(self, fence: int, now: float, duration_s: float) -> Account:
         """Hold on; gives the account as it is now."""
@@ -102,6 +104,10 @@ class DynamoLedger:
     def set_caps(self, caps: Mapping[str, int]) -> None:
         """Owner's caps, by field name of Account."""
         self._change(None, lambda old: with_caps(old, caps))
+
+    def set_public_url(self, url: str) -> None:
+        """What workers report to, once the deployment knows it."""
+        self._change(None, lambda old: replace(old, public_url=url))
 
     def reserve(self, fence: int, intent: RentIntent, caps: GroupCaps, now: float) -> None:
         """One transaction: the intent is written and its worst case committed, if all caps hold."""
@@ -190,7 +196,7 @@ class DynamoLedger:
         is_new: bool = False,
     ) -> Account:
         """Compare-and-set of the account, together with an intent if one is given."""
-        account = self.account()
+        account = self._seen if self._seen.fence == fence else self.account()
         for _ in range(_MAX_ATTEMPTS):
             if fence is not None and account.fence != fence:
                 raise FencedError(f"fence {fence} is behind {account.fence}")
@@ -200,7 +206,7 @@ class DynamoLedger:
             else:
                 stored = self._put_account_and_intent(account, wanted, intent, is_new=is_new)
             if stored is None:
-                return replace(wanted, version=account.version + 1)
+                return self._seen
             account = stored
         raise StorageUnavailableError("the account item changes too fast")
 
@@ -217,6 +223,7 @@ class DynamoLedger:
             return None if stored == replace(new, version=old.version + 1) else stored
         except BotoCoreError as error:
             raise _unavailable(error) from error
+        self._seen = replace(new, version=old.version + 1)
         return None
 
     def _put_account_and_intent(
@@ -230,6 +237,7 @@ class DynamoLedger:
             put_intent["ConditionExpression"] = "attribute_not_exists(#item)"
             put_intent["ExpressionAttributeNames"] = {"#item": "item"}
         if self._transact([{"Put": self._account_put(old, new)}, {"Put": put_intent}]):
+            self._seen = replace(new, version=old.version + 1)
             return None
         return self.account()
 

@@ -52,6 +52,7 @@ class Account:
     lease_until: float = 0.0
     fence: int = 0
     next_call_at: Mapping[str, float] = field(default_factory=dict)  # pacing, by verb
+    public_url: str = ""  # of this deployment: what workers report to
     schema_version: int = SCHEMA_VERSION
     version: int = 0  # +1 at every write; guards concurrent ones
 
@@ -171,16 +172,18 @@ def roll_over(account: Account, now: float) -> Account:
 
 def refusal(account: Account, ask: Ask, caps: GroupCaps, now: float) -> str:
     """Why this must not be committed: the name of the cap that is reached, or ""."""
-    if account.is_panicking:
-        return "panicking"
-    if account.is_frozen and ask.n_workers:
-        return "frozen"
     account = roll_over(account, now)
     workers = account.workers_by_group.get(ask.endpoint_id, 0)
-    if ask.n_workers and workers + ask.n_workers > caps.max_workers:
-        return "max_workers"
-    if ask.n_workers and account.idle_today_microusd >= account.caps_idle_microusd_per_day:
-        return "cap_idle_day"
+    is_idle_spent = account.idle_today_microusd >= account.caps_idle_microusd_per_day
+    blocks = (
+        (account.is_panicking, "panicking"),
+        (ask.n_workers and account.is_frozen, "frozen"),
+        (ask.n_workers and workers + ask.n_workers > caps.max_workers, "max_workers"),
+        (ask.n_workers and is_idle_spent, "cap_idle_day"),
+    )
+    for holds, name in blocks:
+        if holds:
+            return name
     for limit in _limits(account, ask.endpoint_id, caps, now):
         committed = limit.committed + ask.microusd_per_hour
         if limit.spent + ask.once_microusd + committed * limit.horizon_s / 3600 > limit.cap:

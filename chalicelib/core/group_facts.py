@@ -79,7 +79,10 @@ def _why_not(group: EndpointGroup, account: Account, doubts: Doubts, now: float)
     return must_wind_down(account, group.endpoint_id, group_caps(group), now)
 
 
-def _facts(worker: Worker, revisions: Mapping[int, int], doubts: Doubts, now: float) -> WorkerFacts:
+def worker_facts(
+    worker: Worker, revisions: Mapping[int, int], doubts: Doubts, now: float
+) -> WorkerFacts:
+    """A worker as the decision sees it; `revisions`: each autogroup's newest template revision."""
     newest = revisions.get(worker.autogroup_id, worker.template_revision)
     return WorkerFacts(
         instance_id=worker.instance_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chalicelib.core.instance import InstanceRecord
+from chalicelib.core.intents import LISTING_LAG_S
 from chalicelib.core.lifecycle import WorkerEvent, market_event, transition
 from chalicelib.core.safe_url import UnsafeUrlError, check_address
 from chalicelib.core.worker import Worker, WorkerState
@@ -45,8 +46,7 @@ def observe(
     is_settled = listed_at > worker.state_since + REPEAT_AFTER_S
     wants_stop = worker.state is WorkerState.STOPPING and record.intended_status == "running"
     wants_start = worker.state is WorkerState.STARTING and record.intended_status == "stopped"
-    if listed_at > worker.state_since:
-        changes |= _state_changes(worker, record, now)
+    changes |= _state_changes(worker, record, listed_at, now)
     return Observation(
         changes=changes,
         repeats_start=wants_start and is_settled,
@@ -81,8 +81,17 @@ def _identity_changes(worker: Worker, record: InstanceRecord) -> dict[str, objec
     }
 
 
-def _state_changes(worker: Worker, record: InstanceRecord, now: float) -> dict[str, object]:
+def _state_changes(
+    worker: Worker, record: InstanceRecord, listed_at: float, now: float
+) -> dict[str, object]:
+    """Listings may lag: one that began just after a change of state says nothing about it."""
     event = market_event(record.intended_status, record.actual_status)
     if record.cur_state == "stopped" and record.actual_status in ("exited", "stopped"):
         event = WorkerEvent.MARKET_STOPPED  # interrupted: stopped though we meant it to run
-    return transition(worker, event, now) if event else {}
+    settles_after_s = 0.0
+    if event is WorkerEvent.MARKET_STOPPED and worker.state is not WorkerState.STOPPING:
+        settles_after_s = LISTING_LAG_S
+    since = max(worker.state_since, worker.started_at)
+    if event is None or listed_at <= since + settles_after_s:
+        return {}
+    return transition(worker, event, now)

@@ -37,7 +37,6 @@ class Reconciliation:
 
     settled: tuple[RentIntent, ...] = ()
     new_rows: tuple[NewRow, ...] = ()
-    gone: tuple[Worker, ...] = ()  # rows whose machine is believed absent, to be checked directly
     unclaimed: tuple[int, ...] = ()  # our label, but no group and no intent know it: left alone
     n_foreign: int = 0
 
@@ -75,12 +74,10 @@ def reconcile(
     settled, new_rows = _settle(intents, by_token, rows, inventory, books, now)
     claimed = rows | {row.worker.instance_id for row in new_rows}
     strays, unclaimed = _strays(books, by_token, claimed, now)
-    absent = believed_absent(inventory)
     closed = {intent.token: intent for intent in changed}
     return Reconciliation(
         settled=tuple({**closed, **{intent.token: intent for intent in settled}}.values()),
         new_rows=(*new_rows, *strays),
-        gone=tuple(worker for worker in books.workers if str(worker.instance_id) in absent),
         unclaimed=tuple(unclaimed),
         n_foreign=sum(1 for record in listing.instances if split_label(record.label) is None),
     )

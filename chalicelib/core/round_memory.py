@@ -28,8 +28,7 @@ class RoundMemory:
     progress: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # see core/progress.py
     troubles: Mapping[str, float] = field(default_factory=dict)  # "kind|scope" told, since when
     credit_retry_at: float = 0.0  # no rental before: the account has no credit
-    alive_at: float = 0.0  # last round that saw load or change anywhere
-    cursor: Mapping[str, int] = field(default_factory=dict)  # minute of each group's last series
+    minutes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by scope
 
     def to_bytes(self) -> bytes:
         """JSON with sorted keys: equal memories are equal bytes."""

@@ -59,6 +59,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def set_public_url(self, url: str) -> None:
+        """What workers report to, once the deployment knows it."""
+        ...
+
     def reserve(self, fence: int, intent: RentIntent, caps: GroupCaps, now: float) -> None:
         """One transaction: the intent is written and its worst case committed, if all caps hold.
 
@@ -92,7 +96,7 @@ class Ledger(Protocol):
         ...
 
     def read_blob(self, name: str) -> bytes | None:
-        """A stored value by name: 'round', 'public_url'."""
+        """A stored value by name."""
         ...
 
     def write_blob(self, fence: int, name: str, blob: bytes) -> None:

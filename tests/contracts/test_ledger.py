@@ -170,6 +170,11 @@ def test_the_owners_brakes_stop_reservations_without_a_lease(ledger: Ledger) -> 
         ledger.reserve_start(fence, 1, 1, CAPS, NOW)
 
 
+def test_the_public_url_needs_no_lease(ledger: Ledger) -> None:
+    ledger.set_public_url("https://ballast.example")
+    assert ledger.account().public_url == "https://ballast.example"
+
+
 @pytest.mark.parametrize("caps", [{"fence": 1}, {"caps_microusd_per_day": -1}])
 def test_what_is_no_cap_is_refused_by_name(ledger: Ledger, caps: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(caps))):

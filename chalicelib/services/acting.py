@@ -1,0 +1,135 @@
+"""The acting half of a round: what executors share, and how a row is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from chalicelib.core.actions import Action, RentOffer
+from chalicelib.core.worker import Worker
+from chalicelib.ports.bundles import ScalerPorts
+from chalicelib.ports.errors import ConflictError, NotFoundError
+from chalicelib.ports.event_log import Event
+from chalicelib.services.paced_market import PacedMarket
+
+ACTOR = "scaler"
+NO_CREDIT_CODES = frozenset({"insufficient_credit", "missing_billing", "spend_rate_limit"})
+
+
+class Acting:
+    """One round's executor state: the rows as they are now, what happened, whose view is stale."""
+
+    def __init__(
+        self, ports: ScalerPorts, market: PacedMarket, fence: int, workers: Mapping[int, Worker]
+    ) -> None:
+        self.ports = ports
+        self.market = market
+        self.fence = fence
+        self.rows = dict(workers)
+        self.events: list[Event] = []
+        self.stale_views: set[int] = set()
+        self.n_done = 0
+        self.n_failed_creates = 0
+        self.has_credit = True
+
+    def change(self, worker: Worker, changes: Mapping[str, object]) -> bool:
+        """Change a row if it is still in the state we know; whether that is so.
+
+        A report or a router may have been faster: then the next round decides again.
+        """
+        if not changes:
+            return True
+        try:
+            row = self.ports.workers.update(
+                worker.endpoint_id, worker.instance_id, changes, if_state=worker.state
+            )
+        except (ConflictError, NotFoundError):
+            return False
+        self.rows[worker.instance_id] = row
+        if row.state is not worker.state:
+            self._log_state(worker, row)
+        if row.state is not worker.state or row.url != worker.url:
+            self.stale_views.add(worker.endpoint_id)
+        return True
+
+    def added(self, worker: Worker) -> None:
+        """A row was added."""
+        self.rows[worker.instance_id] = worker
+        self._log_state(None, worker)
+
+    def removed(self, worker: Worker) -> None:
+        """A row was removed, its machine being confirmed absent."""
+        self.rows.pop(worker.instance_id, None)
+        self.stale_views.add(worker.endpoint_id)
+        self.log(
+            worker.endpoint_id,
+            "gone",
+            f"instance {worker.instance_id} is confirmed absent",
+            {
+                "instance_id": worker.instance_id,
+                "state": worker.state.value,
+            },
+        )
+
+    def note_failure(self, action: Action, problem: str) -> None:
+        """An action that could not be done now; the next round decides again."""
+        name = type(action).__name__
+        subject = action.offer.offer_id if isinstance(action, RentOffer) else action.instance_id
+        row = self.rows.get(0 if isinstance(action, RentOffer) else action.instance_id)
+        self.n_failed_creates += isinstance(action, RentOffer)
+        scope = f"autogroup:{action.autogroup_id}" if isinstance(action, RentOffer) else ""
+        self.log(
+            row.endpoint_id if row else 0,
+            "action_failed",
+            f"{name} {subject}: {problem[:200]}",
+            {"action": name, "subject": subject, "problem": problem[:200]},
+            scope=scope,
+        )
+
+    def refused_rental(self, code: str) -> None:
+        """Vast refused a rental for a stated reason."""
+        if code in NO_CREDIT_CODES:
+            self.has_credit = False
+
+    def log(
+        self,
+        endpoint_id: int,
+        kind: str,
+        message: str,
+        facts: Mapping[str, object],
+        *,
+        scope: str = "",
+    ) -> None:
+        """Remember an event; all are written at the end of the round."""
+        self.events.append(
+            Event(
+                at=self.ports.clock.now(),
+                scope=scope or (f"endpoint:{endpoint_id}" if endpoint_id else "account"),
+                level="info1",
+                kind=kind,
+                message=message,
+                facts=facts,
+                actor=ACTOR,
+            )
+        )
+
+    def _log_state(self, before: Worker | None, after: Worker) -> None:
+        was = before.state.value if before else "absent"
+        self.log(
+            after.endpoint_id,
+            "state",
+            f"instance {after.instance_id}: {was} -> {after.state.value}",
+            {
+                "instance_id": after.instance_id,
+                "autogroup_id": after.autogroup_id,
+                "from": was,
+                "to": after.state.value,
+                "error": after.error[:200],
+            },
+        )
+
+
+def changed(worker: Worker, changes: Mapping[str, object]) -> Worker:
+    """The row as it will be."""
+    values: dict[str, object] = dict(changes)
+    return replace(worker, **values)  # type: ignore[arg-type]  # names and values are the row's own

@@ -1,0 +1,136 @@
+"""Applying facts: rows, intents and books follow what the marketplace shows; then what must go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chalicelib.core.actions import Reason, StartWorker, StopWorker
+from chalicelib.core.autogroup import AutogroupState
+from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.pacing import Verb
+from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.ports.ledger import Account
+from chalicelib.ports.marketplace import MarketplaceError
+from chalicelib.services.acting import Acting
+from chalicelib.services.executor import call_for, start_on_market, stopping
+from chalicelib.services.rentals import add_row
+from chalicelib.services.rounds import RoundPlan
+
+_REPEATED = Reason(code="repeated_call")
+
+
+def apply_facts(acting: Acting, plan: RoundPlan) -> Account:
+    """Write what was found; rows before intents, so that a crash in between loses nothing."""
+    ports = acting.ports
+    for new in plan.reconciliation.new_rows:
+        worker = new.worker
+        if not worker.key_id:
+            worker = replace(worker, key_id=ports.signer.newest().key_id)
+        add_row(acting, worker)
+        acting.log(
+            worker.endpoint_id,
+            "adopted" if worker.state is WorkerState.CREATING else "stray_machines",
+            f"instance {worker.instance_id}: {new.why}",
+            {"instance_id": worker.instance_id, "why": new.why},
+        )
+    for intent in plan.reconciliation.settled:
+        ports.ledger.put_intent(acting.fence, intent)
+    for change in plan.row_changes:
+        acting.change(change.worker, change.changes)
+    next_call_at = acting.market.pacing.next_call_at
+    account = ports.ledger.settle_round(acting.fence, plan.booking, next_call_at)
+    for instance_id in sorted(plan.view.gone):
+        _forget(acting, instance_id)
+    return account
+
+
+def return_machines(acting: Acting, plan: RoundPlan) -> None:
+    """Destroy what is listed and must go, in one bulk call, again and again until it is absent."""
+    if not may_destroy(plan):
+        return
+    doomed = sorted(
+        worker.instance_id
+        for worker in acting.rows.values()
+        if worker.state is WorkerState.DESTROYING
+    )
+    if not doomed:
+        return
+    try:
+        outcomes = acting.market.call(Verb.DESTROY, lambda vast: vast.destroy_instances(doomed))
+    except MarketplaceError as error:
+        acting.log(
+            0, "action_failed", f"destroy {len(doomed)}: {str(error)[:200]}", {"ids": doomed}
+        )
+        return
+    for instance_id, problem in outcomes.items():
+        if problem:
+            acting.log(
+                0,
+                "action_failed",
+                f"destroy {instance_id}: {problem}",
+                {"instance_id": instance_id},
+            )
+
+
+def may_destroy(plan: RoundPlan) -> bool:
+    """On a known inventory, unless frozen; a panic destroys our rows' machines by id anyway."""
+    account = plan.view.account
+    return account.is_panicking or (plan.view.inventory.is_known and not account.is_frozen)
+
+
+def repeat_calls(acting: Acting, plan: RoundPlan) -> None:
+    """Stops and starts that the listing does not show: their calls were lost."""
+    for instance_id in sorted(plan.repeats_stop):
+        worker = acting.rows.get(instance_id)
+        if worker is not None and worker.state is WorkerState.STOPPING:
+            stop = StopWorker(instance_id=instance_id, reason=_REPEATED)
+            call_for(acting, stop, Verb.STOP, stopping(instance_id))
+    for instance_id in sorted(plan.repeats_start):
+        worker = acting.rows.get(instance_id)
+        if worker is not None and worker.state is WorkerState.STARTING:
+            start_on_market(acting, worker, StartWorker(instance_id=instance_id, reason=_REPEATED))
+
+
+def finish_deletions(acting: Acting, plan: RoundPlan) -> None:
+    """Forget deleted groups and autogroups once no machine and no open rental of theirs is left."""
+    if not plan.view.inventory.is_known:
+        return
+    ports, view = acting.ports, plan.view
+    rows = list(acting.rows.values())
+    intents = [intent for intent in ports.ledger.intents() if intent.is_open]
+    busy = [(row.endpoint_id, row.autogroup_id) for row in rows]
+    busy += [(intent.endpoint_id, intent.autogroup_id) for intent in intents]
+    busy_groups = {endpoint_id for endpoint_id, _ in busy}
+    busy_autogroups = {autogroup_id for _, autogroup_id in busy}
+    deleted_groups = {
+        g.endpoint_id for g in view.groups if g.state is GroupState.DELETING
+    } - busy_groups
+    for autogroup in view.autogroups:
+        is_deleted = autogroup.state is AutogroupState.DELETING
+        is_free = is_deleted and autogroup.autogroup_id not in busy_autogroups
+        if is_free or autogroup.endpoint_id in deleted_groups:
+            ports.groups.remove_autogroup(autogroup.autogroup_id)
+            _log_deleted(acting, autogroup.endpoint_id, f"autogroup {autogroup.autogroup_id}")
+    for endpoint_id in sorted(deleted_groups):
+        ports.groups.remove_group(endpoint_id)
+        _log_deleted(acting, endpoint_id, f"endpoint group {endpoint_id}")
+
+
+def has_deletions(plan: RoundPlan) -> bool:
+    """Whether a group or an autogroup is being deleted."""
+    states = {group.state for group in plan.view.groups}
+    return GroupState.DELETING in states or AutogroupState.DELETING in {
+        autogroup.state for autogroup in plan.view.autogroups
+    }
+
+
+def _forget(acting: Acting, instance_id: int) -> None:
+    worker: Worker | None = acting.rows.get(instance_id)
+    if worker is not None:
+        acting.ports.workers.remove(worker.endpoint_id, instance_id)
+        acting.removed(worker)
+
+
+def _log_deleted(acting: Acting, endpoint_id: int, what: str) -> None:
+    message = f"{what}: deleted, no instance of it is left"
+    acting.log(endpoint_id, "deleted", message, {"what": what})

@@ -1,0 +1,185 @@
+"""The executor: does a plan's actions, money-saving ones first, rows before calls.
+
+A row tells routing and later rounds what is wanted; the call then tells Vast. If the call fails or
+its answer is lost, the row's state makes a later round repeat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import assert_never
+
+from chalicelib.core.actions import (
+    Action,
+    DestroyWorker,
+    DrainWorker,
+    RebootWorker,
+    RecallWorker,
+    RentOffer,
+    StartWorker,
+    StopWorker,
+)
+from chalicelib.core.bookkeeping import start_microusd_per_hour
+from chalicelib.core.group_facts import group_caps
+from chalicelib.core.lifecycle import WorkerEvent, transition
+from chalicelib.core.pacing import Verb
+from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.ports.ledger import GuardRefusedError
+from chalicelib.ports.marketplace import (
+    Marketplace,
+    MarketplaceError,
+    RateLimitedError,
+    RefusedError,
+)
+from chalicelib.services.acting import Acting
+from chalicelib.services.launching import LaunchError
+from chalicelib.services.rentals import rent
+from chalicelib.services.rounds import GroupPlan, RoundPlan
+from chalicelib.wire.launch_args import LaunchArgsError
+
+RowAction = StartWorker | DrainWorker | RecallWorker | StopWorker | RebootWorker | DestroyWorker
+
+SAVING: Sequence[type[Action]] = (DestroyWorker, StopWorker, DrainWorker)
+SPENDING: Sequence[type[Action]] = (RecallWorker, StartWorker, RebootWorker, RentOffer)
+
+
+def execute(acting: Acting, plan: RoundPlan, kinds: Sequence[type[Action]]) -> None:
+    """Do the actions of these kinds, kind by kind, for all groups."""
+    pairs = [(g, a) for g in plan.groups for a in g.actions if type(a) in kinds]
+    pairs.sort(key=lambda pair: kinds.index(type(pair[1])))
+    for group, action in pairs:
+        if isinstance(action, RentOffer):
+            _rent(acting, plan, group, action)
+        else:
+            _act(acting, plan, group, action)
+
+
+def call_for(
+    acting: Acting, action: Action, verb: Verb, ask: Callable[[Marketplace], None]
+) -> bool:
+    """Make a call to Vast; a failure is logged, and left to the next round."""
+    try:
+        acting.market.call(verb, ask)
+    except MarketplaceError as error:
+        acting.note_failure(action, str(error))
+        return False
+    return True
+
+
+def stopping(instance_id: int) -> Callable[[Marketplace], None]:
+    """The call that stops an instance."""
+    return lambda vast: vast.stop_instance(instance_id)
+
+
+def _act(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RowAction) -> None:
+    worker = acting.rows.get(action.instance_id)
+    if worker is None:
+        return
+    match action:
+        case DestroyWorker():
+            _enter(acting, worker, WorkerEvent.DESTROY, WorkerState.DESTROYING)  # one call follows
+        case StopWorker():
+            _stop(acting, worker, action)
+        case DrainWorker():
+            _drain(acting, worker, action)
+        case RecallWorker():
+            _enter(acting, worker, WorkerEvent.RECALL, WorkerState.READY)
+        case RebootWorker():
+            _reboot(acting, worker, action)
+        case StartWorker():
+            _start(acting, plan, group, action)
+        case _:
+            assert_never(action)
+
+
+def _stop(acting: Acting, worker: Worker, action: StopWorker) -> None:
+    if _enter(acting, worker, WorkerEvent.STOP, WorkerState.STOPPING):
+        call_for(acting, action, Verb.STOP, stopping(worker.instance_id))
+
+
+def _reboot(acting: Acting, worker: Worker, action: RebootWorker) -> None:
+    if _enter(acting, worker, WorkerEvent.REBOOT, WorkerState.REBOOTING):
+        instance_id = worker.instance_id
+        call_for(acting, action, Verb.REBOOT, lambda vast: vast.reboot_instance(instance_id))
+
+
+def _enter(acting: Acting, worker: Worker, event: WorkerEvent, target: WorkerState) -> bool:
+    """Whether our own event brought the row into the state that the call needs."""
+    changes = transition(worker, event, _now(acting))
+    has_entered = changes.get("state") is target and acting.change(worker, changes)
+    acting.n_done += has_entered
+    return has_entered
+
+
+def _drain(acting: Acting, worker: Worker, action: DrainWorker) -> None:
+    now = _now(acting)
+    wish: dict[str, object] = {"after_drain": action.then, "drain_by": now + action.deadline_s}
+    if worker.state is WorkerState.DRAINING:
+        if worker.after_drain is not action.then:
+            wish["drain_by"] = min(
+                worker.drain_by or now + action.deadline_s, now + action.deadline_s
+            )
+            acting.change(worker, wish)
+        return
+    changes = transition(worker, WorkerEvent.DRAIN, now)
+    if changes.get("state") is WorkerState.DRAINING and acting.change(worker, {**changes, **wish}):
+        acting.n_done += 1
+
+
+def _start(acting: Acting, plan: RoundPlan, group: GroupPlan, action: StartWorker) -> None:
+    worker = acting.rows[action.instance_id]
+    record = plan.view.records.get(action.instance_id)
+    owner = group.snapshot.group
+    try:
+        acting.ports.ledger.reserve_start(
+            acting.fence,
+            worker.endpoint_id,
+            start_microusd_per_hour(worker, record),
+            group_caps(owner),
+            _now(acting),
+        )
+    except GuardRefusedError as refused:
+        acting.log(worker.endpoint_id, "cap_reached", str(refused), {"cap": refused.cap})
+        return
+    if _enter(acting, worker, WorkerEvent.START, WorkerState.STARTING):
+        start_on_market(acting, acting.rows[action.instance_id], action)
+
+
+def start_on_market(acting: Acting, worker: Worker, action: StartWorker) -> None:
+    """Call start; a refusal makes the worker unavailable (its GPU is let to somebody else)."""
+    try:
+        acting.market.call(Verb.START, lambda vast: vast.start_instance(worker.instance_id))
+    except RefusedError as error:
+        acting.change(worker, transition(worker, WorkerEvent.START_REFUSED, _now(acting)))
+        acting.note_failure(action, str(error))
+        return
+    except MarketplaceError as error:
+        acting.note_failure(action, str(error))
+        return
+    acting.n_done += 1
+
+
+def _rent(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RentOffer) -> None:
+    owner = group.snapshot.group
+    autogroup = next(
+        (a for a in group.snapshot.autogroups if a.autogroup_id == action.autogroup_id), None
+    )
+    if autogroup is None:
+        return
+    try:
+        rent(acting, owner, autogroup, action)
+    except GuardRefusedError as refused:
+        acting.log(owner.endpoint_id, "cap_reached", str(refused), {"cap": refused.cap})
+    except (LaunchError, LaunchArgsError, RateLimitedError) as error:
+        acting.note_failure(action, str(error))
+    except RefusedError as error:
+        acting.refused_rental(error.code)
+        acting.note_failure(action, str(error))
+    except MarketplaceError as error:
+        acting.note_failure(action, str(error))
+    else:
+        acting.n_done += 1
+
+
+def _now(acting: Acting) -> float:
+    return acting.ports.clock.now()

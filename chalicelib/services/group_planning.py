@@ -1,0 +1,173 @@
+"""Planning one group: snapshot → decision → what caps, brakes and doubt leave of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from chalicelib.core.actions import Action, DestroyWorker, RebootWorker, RentOffer
+from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.breakers import avoided_machines, open_breakers
+from chalicelib.core.budget import Account, must_wind_down
+from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.group_facts import (
+    Doubts,
+    find_caps,
+    group_caps,
+    pending_rental,
+    worker_facts,
+)
+from chalicelib.core.learning import BOOTING_STATES
+from chalicelib.core.offer import Offer
+from chalicelib.core.pacing import Verb
+from chalicelib.core.round_memory import RoundMemory
+from chalicelib.core.scaling import decide_scaling
+from chalicelib.core.schedules import scheduled_min_load
+from chalicelib.core.snapshot import GroupSnapshot
+from chalicelib.core.traffic import measure_traffic, sum_waiting
+from chalicelib.core.wind_down import wind_down, without_spending
+from chalicelib.core.worker import Worker
+from chalicelib.ports.bundles import ScalerPorts
+from chalicelib.ports.ledger import RentIntent
+from chalicelib.ports.marketplace import MarketplaceError
+from chalicelib.services.launching import DEFAULT_DISK_GB, launch_facts, offer_query
+from chalicelib.services.paced_market import PacedMarket
+from chalicelib.services.rounds import GroupPlan, RoundView
+
+OFFERS_LIMIT = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fleet:
+    """The state of things that groups are planned on, after reconciliation."""
+
+    account: Account
+    memory: RoundMemory
+    workers: Sequence[Worker]
+    intents: Sequence[RentIntent]
+
+
+def plan_group(
+    ports: ScalerPorts, market: PacedMarket, view: RoundView, fleet: Fleet, group: EndpointGroup
+) -> GroupPlan:
+    """Decide for one group; searches offers only if the decision wants them."""
+    snapshot = take_snapshot(view, fleet, group)
+    memory = fleet.memory.groups.get(str(group.endpoint_id), {})
+    decision = decide_scaling(snapshot, memory, view.now)
+    if decision.wants_offers and snapshot.caps.may_rent:
+        wanted = [a for a in snapshot.autogroups if a.autogroup_id in decision.wants_offers]
+        offers = {a.autogroup_id: search_offers(market, a) for a in wanted}
+        if any(offers.values()):
+            snapshot = replace(snapshot, offers=offers)
+            decision = decide_scaling(snapshot, memory, view.now)
+    own = [w for w in fleet.workers if w.endpoint_id == group.endpoint_id]
+    capped_by = must_wind_down(fleet.account, group.endpoint_id, group_caps(group), view.now)
+    actions = allowed_actions(decision.actions, own, view, group)
+    if capped_by:
+        over = _over_microusd_per_hour(fleet.account, group, capped_by)
+        ends = wind_down(own, capped_by, over)
+        ended = {action_id(action) for action in ends}
+        actions = [*ends, *(a for a in without_spending(actions) if action_id(a) not in ended)]
+    return GroupPlan(
+        snapshot=snapshot,
+        decision=decision,
+        actions=() if group.shadow else tuple(actions),
+        capped_by=capped_by,
+    )
+
+
+def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupSnapshot:
+    """All that the decision may look at."""
+    now, key = view.now, str(group.endpoint_id)
+    floor = max(group.params.min_load, scheduled_min_load(group.schedules, now))
+    group = replace(
+        group,
+        params=replace(group.params, min_load=floor),
+        frozen=group.frozen or view.account.is_frozen,
+    )
+    workers = [w for w in fleet.workers if w.endpoint_id == group.endpoint_id]
+    rentals = [i for i in fleet.intents if i.endpoint_id == group.endpoint_id and i.is_open]
+    requests = view.waiting.get(group.endpoint_id, ())
+    waiting = sum_waiting(requests, target_queue_time=group.params.target_queue_time, now=now)
+    autogroups = tuple(a for a in view.autogroups if a.endpoint_id == group.endpoint_id)
+    revisions = {a.autogroup_id: a.template_revision for a in autogroups}
+    doubts = _doubts(view, fleet, workers, rentals, revisions)
+    return GroupSnapshot(
+        group=group,
+        autogroups=autogroups,
+        workers=tuple(worker_facts(w, revisions, doubts, now) for w in workers),
+        waiting=waiting,
+        traffic=measure_traffic(view.memory.traffic.get(key, {}), workers, waiting, requests, now),
+        rentals=tuple(pending_rental(intent) for intent in rentals),
+        caps=find_caps(group, fleet.account, len(workers) + len(rentals), doubts, now),
+        inventory_is_known=doubts.inventory_is_known,
+        avoided_machines=doubts.avoided_machines,
+        open_breakers=doubts.open_breakers,
+    )
+
+
+def search_offers(market: PacedMarket, autogroup: Autogroup) -> tuple[Offer, ...]:
+    """Offers for an autogroup; none if the marketplace cannot say now."""
+    try:
+        launch = launch_facts(market, autogroup)
+        query = offer_query(autogroup, launch.template)
+        return tuple(
+            market.call(
+                Verb.SEARCH,
+                lambda vast: vast.search_offers(
+                    query, disk_gb=launch.disk_gb or DEFAULT_DISK_GB, limit=OFFERS_LIMIT
+                ),
+            )
+        )
+    except MarketplaceError:
+        return ()  # the decision names the autogroup again in the next round
+
+
+def allowed_actions(
+    actions: Iterable[Action], workers: Sequence[Worker], view: RoundView, group: EndpointGroup
+) -> list[Action]:
+    """The actions that doubt and brakes leave: nothing is rented or destroyed on a mere belief."""
+    own = {worker.instance_id for worker in workers}
+    is_frozen = group.frozen or view.account.is_frozen
+    is_held = is_frozen or not view.inventory.is_known
+    kept: list[Action] = []
+    for action in actions:
+        if is_held and isinstance(action, RentOffer | DestroyWorker | RebootWorker):
+            continue
+        if isinstance(action, RentOffer) or action.instance_id in own:
+            kept.append(action)
+    return kept
+
+
+def action_id(action: Action) -> int:
+    """The instance an action is about; 0 for a rental."""
+    return 0 if isinstance(action, RentOffer) else action.instance_id
+
+
+def _doubts(
+    view: RoundView,
+    fleet: Fleet,
+    workers: Iterable[Worker],
+    rentals: Iterable[RentIntent],
+    revisions: Mapping[int, int],
+) -> Doubts:
+    booting = [w.autogroup_id for w in workers if w.state in BOOTING_STATES]
+    booting += [intent.autogroup_id for intent in rentals]
+    reputation = fleet.memory.reputation
+    return Doubts(
+        inventory_is_known=view.inventory.is_known,
+        has_credit=fleet.memory.credit_retry_at <= view.now,
+        avoided_machines=avoided_machines(reputation, view.now),
+        open_breakers=open_breakers(reputation, booting, revisions, view.now),
+        progress_at={int(key): at for key, (_, at) in fleet.memory.progress.items()},
+    )
+
+
+def _over_microusd_per_hour(account: Account, group: EndpointGroup, cap: str) -> int | None:
+    """How much too much is committed under an hourly cap; None for the other caps."""
+    if cap == "cap_hour":
+        return account.committed_microusd_per_hour - account.caps_microusd_per_hour
+    own_cap = group_caps(group).microusd_per_hour
+    if cap == "group_cap_hour" and own_cap is not None:
+        return account.committed_by_group.get(group.endpoint_id, 0) - own_cap
+    return None

@@ -1,0 +1,114 @@
+"""Launching: what an autogroup's template and launch arguments make of a rental."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.intents import RentIntent, label_for
+from chalicelib.ports.bundles import ScalerPorts
+from chalicelib.ports.marketplace import CreateRequest, Template
+from chalicelib.services.keys import worker_token
+from chalicelib.services.paced_market import PacedMarket
+from chalicelib.wire.launch_args import LaunchArgs, parse_launch_args
+
+DEFAULT_DISK_GB = 16.0
+DEFAULT_WORKER_PORT = 3000  # of the PyWorker's start script (protocol.md D.1)
+_VARIABLE = r"(?:^|[\s'\"])%s=['\"]?([^\s'\"]+)"
+
+
+class LaunchError(Exception):
+    """An autogroup cannot be launched as it is configured; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LaunchFacts:
+    """What is known of a launch before it happens."""
+
+    template: Template | None
+    args: LaunchArgs
+    disk_gb: float
+    uses_ssl: bool
+    worker_port: int
+
+
+def launch_facts(market: PacedMarket, autogroup: Autogroup) -> LaunchFacts:
+    """Read an autogroup's template and launch arguments.
+
+    Raises:
+        LaunchError: the template is gone, or there is neither template nor image.
+        MarketplaceError: Vast could not answer.
+    """
+    args = parse_launch_args(autogroup.launch_args)
+    template = None
+    if autogroup.template_hash:
+        template = market.find_template(autogroup.template_hash)
+        if template is None:
+            raise LaunchError(f"template {autogroup.template_hash} does not exist")
+    elif not args.image:
+        raise LaunchError("neither a template nor an image in launch_args")
+    template_env = template.env if template else ""
+    port = _variable(args.env, template_env, "WORKER_PORT")
+    return LaunchFacts(
+        template=template,
+        args=args,
+        disk_gb=args.disk_gb or (template.disk_gb if template else 0.0) or DEFAULT_DISK_GB,
+        uses_ssl=_variable(args.env, template_env, "USE_SSL").lower() != "false",
+        worker_port=int(port) if port.isdigit() else DEFAULT_WORKER_PORT,
+    )
+
+
+def offer_query(
+    autogroup: Autogroup, template: Template | None
+) -> Mapping[str, Mapping[str, object]]:
+    """The search of an autogroup over its template's filters: where both speak, the search wins."""
+    filters = template.extra_filters if template else {}
+    return {**filters, **autogroup.search_query}
+
+
+def create_request(
+    ports: ScalerPorts, group: EndpointGroup, intent: RentIntent, launch: LaunchFacts, url: str
+) -> CreateRequest:
+    """The create call of an intent: our token in label, MASTER_TOKEN and REPORT_ADDR."""
+    token = worker_token(ports.secrets, intent.endpoint_id, intent.token)
+    scheme, _, host = url.partition("://")
+    port = launch.worker_port
+    env = {
+        **launch.args.env,
+        f"-p {port}:{port}": "1",
+        "MASTER_TOKEN": token,
+        "REPORT_ADDR": f"{scheme}://w:{token}@{host}",
+    }
+    return CreateRequest(
+        offer_id=intent.offer_id,
+        label=label_for(group.name, intent.token),
+        template_hash=launch.template.hash_id if launch.template else None,
+        disk_gb=launch.disk_gb,
+        env=env,
+        image=launch.args.image,
+        onstart=launch.args.onstart,
+        extra=launch.args.extra,
+    )
+
+
+def public_url(ports: ScalerPorts) -> str:
+    """Where workers report to.
+
+    Raises:
+        LaunchError: the deployment does not know its own address yet.
+    """
+    url = ports.public_url or ports.ledger.account().public_url
+    if "://" not in url:
+        raise LaunchError("the deployment's public URL is not known yet: set BALLAST_PUBLIC_URL")
+    return url.rstrip("/")
+
+
+def _variable(env: Mapping[str, str], template_env: str, name: str) -> str:
+    """A variable's value: launch arguments win over the template's docker flags."""
+    if name in env:
+        return env[name]
+    found = re.search(_VARIABLE % name, template_env)
+    return found.group(1) if found else ""

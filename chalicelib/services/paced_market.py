@@ -1,0 +1,69 @@
+"""The marketplace, never called faster than Vast allows: minimum intervals per verb.
+
+The intervals are part of the account item (`Account.next_call_at`), so all functions share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from chalicelib.core.pacing import Pacing, Verb
+from chalicelib.ports.clock import Clock
+from chalicelib.ports.marketplace import Marketplace, RateLimitedError, Template
+
+Answer = TypeVar("Answer")
+
+
+class PacedMarket:
+    """Waits for each verb's turn as long as the round has time, then defers to the next round.
+
+    `pacing` is what must be persisted after the round.
+    """
+
+    def __init__(
+        self, marketplace: Marketplace, clock: Clock, pacing: Pacing, *, waits_until: float
+    ) -> None:
+        self.pacing = pacing
+        self._marketplace = marketplace
+        self._clock = clock
+        self._waits_until = waits_until
+        self._templates: dict[str, Template | None] = {}
+
+    def has_time_for(self, verb: Verb) -> bool:
+        """Whether the verb's turn comes within the round's time."""
+        now = self._clock.now()
+        wait_s = self.pacing.wait_s(verb, now)
+        return wait_s <= 0 or now + wait_s <= self._waits_until
+
+    def find_template(self, hash_id: str) -> Template | None:
+        """A template by its hash, asked once a round: an edit gives a new hash.
+
+        Raises:
+            MarketplaceError: Vast could not answer.
+        """
+        if hash_id not in self._templates:
+            found = self.call(Verb.TEMPLATE, lambda vast: vast.find_template(hash_id))
+            self._templates[hash_id] = found
+        return self._templates[hash_id]
+
+    def call(self, verb: Verb, ask: Callable[[Marketplace], Answer]) -> Answer:
+        """Ask once, at the verb's turn.
+
+        Raises:
+            RateLimitedError: the turn comes after the round's time, or Vast said so.
+            MarketplaceError: whatever the marketplace raises.
+        """
+        now = self._clock.now()
+        wait_s = self.pacing.wait_s(verb, now)
+        if not self.has_time_for(verb):
+            raise RateLimitedError(f"{verb}: next turn in {wait_s:.1f} s", wait_s)
+        if wait_s > 0:
+            self._clock.sleep(wait_s)
+            now = self._clock.now()
+        self.pacing = self.pacing.called(verb, now)
+        try:
+            return ask(self._marketplace)
+        except RateLimitedError as error:
+            self.pacing = self.pacing.limited(verb, self._clock.now(), error.retry_after_s)
+            raise

@@ -1,0 +1,131 @@
+"""Reading a round's view: the listing, then our own tables, in the order that excludes races."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from chalicelib.core.budget import Account
+from chalicelib.core.instance import InstanceListing
+from chalicelib.core.intents import KEPT_AFTER_SETTLED_S, token_is_ours
+from chalicelib.core.inventory import absorb, believed_absent, doubted
+from chalicelib.core.pacing import Verb
+from chalicelib.core.reconcile import Books, expected_since
+from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
+from chalicelib.core.traffic import WaitingFacts
+from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.ports.bundles import ScalerPorts
+from chalicelib.ports.ledger import RentIntent
+from chalicelib.ports.marketplace import MarketplaceError
+from chalicelib.services.paced_market import PacedMarket
+from chalicelib.services.rounds import RoundView
+
+POLL_MEMORY_S = 15.0  # a request that was not polled for so long is not waiting any more
+MAX_DIRECT_LOOKS = 2  # in one round, at machines that listings do not show
+
+
+def read_view(ports: ScalerPorts, market: PacedMarket, account: Account, now: float) -> RoundView:
+    """Read everything. The listing comes before rows and intents: what it shows was written."""
+    memory = RoundMemory.from_bytes(ports.ledger.read_blob(BLOB_NAME))
+    listing = _list_instances(market, now)
+    groups = tuple(ports.groups.list_groups())
+    intents = tuple(i for i in ports.ledger.intents() if not _is_old(i, now))
+    view = RoundView(
+        now=now,
+        account=account,
+        memory=memory,
+        groups=groups,
+        autogroups=tuple(ports.groups.list_autogroups()),
+        workers=_read_workers(ports, [g.endpoint_id for g in groups], intents),
+        intents=intents,
+        listing=listing,
+        inventory=memory.inventory,
+        waiting={g.endpoint_id: _read_waiting(ports, g.endpoint_id, now) for g in groups},
+    )
+    return _with_inventory(ports, market, view)
+
+
+def books_of(ports: ScalerPorts, view: RoundView) -> Books:
+    """What our own tables say, for reconciliation."""
+    return Books(
+        groups=view.groups,
+        autogroups=view.autogroups,
+        workers=view.workers,
+        intents=view.intents,
+        is_our_token=lambda token: token_is_ours(token, ports.secrets.mac),
+    )
+
+
+def by_endpoint(workers: Sequence[Worker]) -> Mapping[int, list[Worker]]:
+    """Rows by their group."""
+    found: defaultdict[int, list[Worker]] = defaultdict(list)
+    for worker in workers:
+        found[worker.endpoint_id].append(worker)
+    return found
+
+
+def _list_instances(market: PacedMarket, now: float) -> InstanceListing:
+    try:
+        return market.call(Verb.LIST, lambda vast: vast.list_instances())
+    except MarketplaceError as error:
+        return InstanceListing(started_at=now, ended_at=now, is_complete=False, problem=str(error))
+
+
+def _is_old(intent: RentIntent, now: float) -> bool:
+    """Whether DynamoDB's TTL has been due for it, though it may not be gone yet."""
+    return intent.settled_at is not None and now - intent.settled_at > KEPT_AFTER_SETTLED_S
+
+
+def _read_workers(
+    ports: ScalerPorts, endpoint_ids: Sequence[int], intents: Sequence[RentIntent]
+) -> tuple[Worker, ...]:
+    """The rows of all groups, and of deleted ones that rented lately: a late machine may show."""
+    ids = {*endpoint_ids, *(intent.endpoint_id for intent in intents)}
+    return tuple(
+        worker for endpoint_id in sorted(ids) for worker in ports.workers.list(endpoint_id)
+    )
+
+
+def _read_waiting(ports: ScalerPorts, endpoint_id: int, now: float) -> Sequence[WaitingFacts]:
+    requests = ports.waiting.list(endpoint_id, polled_since=now - POLL_MEMORY_S)
+    return [
+        WaitingFacts(first_seen_at=r.first_seen_at, last_polled_at=r.last_polled_at, cost=r.cost)
+        for r in requests
+    ]
+
+
+def _with_inventory(ports: ScalerPorts, market: PacedMarket, view: RoundView) -> RoundView:
+    """Absorb the listing; what it does not show any more is looked at directly before we believe.
+
+    A machine that a direct look finds proves that the listing hides things: it is doubted.
+    """
+    expected = expected_since(books_of(ports, view))
+    inventory = absorb(view.memory.inventory, view.listing, expected)
+    absent = believed_absent(inventory)
+    missing = [worker for worker in view.workers if str(worker.instance_id) in absent]
+    missing.sort(
+        key=lambda worker: (worker.state is not WorkerState.DESTROYING, worker.instance_id)
+    )
+    gone: set[int] = set()
+    for worker in missing[:MAX_DIRECT_LOOKS]:
+        look = _look(market, worker.instance_id)
+        if look is None:
+            break
+        if look == "there":
+            problem = f"the listing hides instance {worker.instance_id}"
+            hiding = doubted(view.memory.inventory, problem, view.now)
+            return replace(view, inventory=hiding)
+        gone.add(worker.instance_id)
+        if worker.state is WorkerState.DESTROYING:  # one witness is enough for what we destroyed
+            gone |= {w.instance_id for w in missing if w.state is WorkerState.DESTROYING}
+    return replace(view, inventory=inventory, gone=frozenset(gone))
+
+
+def _look(market: PacedMarket, instance_id: int) -> str | None:
+    """Whether a machine is "there" or "gone"; None when nobody can say now."""
+    try:
+        record = market.call(Verb.SHOW, lambda vast: vast.find_instance(instance_id))
+    except MarketplaceError:
+        return None
+    return "gone" if record is None else "there"

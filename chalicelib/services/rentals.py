@@ -1,0 +1,146 @@
+"""Renting: intent first, then the call, then the row; whatever happens in between is recoverable.
+
+planned (written with its reservation) → create call → row and confirmed | void | maybe rented.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chalicelib.core.actions import RentOffer
+from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.budget import running_microusd_per_hour, to_micro
+from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.group_facts import group_caps
+from chalicelib.core.intents import token_from
+from chalicelib.core.offer import Offer
+from chalicelib.core.pacing import Verb
+from chalicelib.core.reconcile import as_destroying, row_for
+from chalicelib.core.worker import Worker
+from chalicelib.ports.errors import ConflictError
+from chalicelib.ports.ledger import IntentState, RentIntent
+from chalicelib.ports.marketplace import (
+    AmbiguousCreateError,
+    MarketplaceUnavailableError,
+    OfferGoneError,
+    RateLimitedError,
+    RefusedError,
+)
+from chalicelib.services.acting import Acting
+from chalicelib.services.launching import LaunchFacts, create_request, launch_facts, public_url
+
+DOWNLOAD_GB = 20.0  # pessimistic size of image and model, billed once
+
+
+def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: RentOffer) -> None:
+    """Rent the offer, or the next alternative where it was just taken.
+
+    Raises:
+        GuardRefusedError: a cap would be exceeded; nothing was rented.
+        RateLimitedError: Vast wants us to wait; nothing was rented.
+        RefusedError: Vast refuses for a reason that other offers share.
+        MarketplaceError: it is not known whether something was rented; the intent stays open.
+    """
+    if not acting.market.has_time_for(Verb.CREATE):
+        raise RateLimitedError("create: its turn comes after this round", 0.0)
+    launch = launch_facts(acting.market, autogroup)
+    url = public_url(acting.ports)
+    for offer in (action.offer, *action.alternatives):
+        intent = _intent(acting, autogroup, offer, launch)
+        try:
+            acting.ports.ledger.reserve(acting.fence, intent, group_caps(group), intent.planned_at)
+            _create(acting, group, intent, launch, url)
+        except OfferGoneError:
+            continue  # a normal race; the host is not to blame
+        return
+    acting.note_failure(action, "every offer was just taken")
+
+
+def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFacts) -> RentIntent:
+    ports = acting.ports
+    download_gb = min(DOWNLOAD_GB, launch.disk_gb)
+    return RentIntent(
+        token=token_from(ports.randomness.token(8), ports.secrets.mac),
+        endpoint_id=autogroup.endpoint_id,
+        autogroup_id=autogroup.autogroup_id,
+        state=IntentState.PLANNED,
+        planned_at=ports.clock.now(),
+        offer_id=offer.offer_id,
+        machine_id=offer.machine_id,
+        host_id=offer.host_id,
+        gpu_type=offer.gpu_type,
+        usd_per_hour=offer.usd_per_hour,
+        storage_usd_per_hour=offer.storage_usd_per_hour,
+        reserved_microusd_per_hour=running_microusd_per_hour(
+            offer.usd_per_hour, offer.inet_up_usd_per_gb, offer.inet_down_usd_per_gb
+        ),
+        reserved_once_microusd=to_micro(download_gb * offer.inet_down_usd_per_gb),
+        dlperf=offer.dlperf,
+        key_id=ports.signer.newest().key_id,
+        template_revision=autogroup.template_revision,
+        uses_ssl=launch.uses_ssl,
+        worker_port=launch.worker_port,
+    )
+
+
+def _create(
+    acting: Acting, group: EndpointGroup, intent: RentIntent, launch: LaunchFacts, url: str
+) -> None:
+    request = create_request(acting.ports, group, intent, launch, url)
+    try:
+        instance_id = acting.market.call(Verb.CREATE, lambda vast: vast.create_instance(request))
+    except (OfferGoneError, RateLimitedError, RefusedError) as error:
+        _settle(acting, intent, IntentState.VOID, problem=str(error))
+        raise
+    except AmbiguousCreateError as error:
+        if error.contract_id is not None:
+            _return_contract(acting, intent, error.contract_id)
+            return
+        _settle(acting, intent, IntentState.MAYBE_RENTED, problem=str(error))
+        raise
+    except MarketplaceUnavailableError as error:
+        _settle(acting, intent, IntentState.MAYBE_RENTED, problem=str(error))
+        raise
+    now = acting.ports.clock.now()
+    add_row(acting, row_for(intent, instance_id, now))
+    _settle(acting, intent, IntentState.CONFIRMED, instance_id=instance_id)
+
+
+def _return_contract(acting: Acting, intent: RentIntent, contract_id: int) -> None:
+    """`success: false` with a contract id is a rental, stopped and paid: it must go."""
+    now = acting.ports.clock.now()
+    worker = as_destroying(row_for(intent, contract_id, now), now, "created stopped")
+    add_row(acting, worker)
+    _settle(acting, intent, IntentState.CONFIRMED, instance_id=contract_id)
+
+
+def add_row(acting: Acting, worker: Worker) -> None:
+    """Add a worker row; one that is there already stays as it is."""
+    try:
+        acting.ports.workers.add(worker)
+    except ConflictError:
+        return
+    acting.added(worker)
+
+
+def _settle(
+    acting: Acting,
+    intent: RentIntent,
+    state: IntentState,
+    *,
+    instance_id: int | None = None,
+    problem: str = "",
+) -> None:
+    now = acting.ports.clock.now()
+    is_settled = state in (IntentState.CONFIRMED, IntentState.VOID)
+    acting.ports.ledger.put_intent(
+        acting.fence,
+        replace(
+            intent,
+            state=state,
+            instance_id=instance_id,
+            problem=problem[:200],
+            attempt_ended_at=now,
+            settled_at=now if is_settled else None,
+        ),
+    )

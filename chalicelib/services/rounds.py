@@ -1,0 +1,80 @@
+"""Values of a scaling round: what was read, and what it decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chalicelib.core.actions import Action
+from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.budget import Account, RoundBooking
+from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.instance import InstanceListing, InstanceRecord
+from chalicelib.core.inventory import Inventory
+from chalicelib.core.reconcile import Reconciliation
+from chalicelib.core.round_memory import RoundMemory
+from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan
+from chalicelib.core.traffic import WaitingFacts
+from chalicelib.core.worker import Worker
+from chalicelib.ports.event_log import Event
+from chalicelib.ports.ledger import RentIntent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundView:
+    """Everything read at the start of a round."""
+
+    now: float
+    account: Account
+    memory: RoundMemory
+    groups: tuple[EndpointGroup, ...]
+    autogroups: tuple[Autogroup, ...]
+    workers: tuple[Worker, ...]
+    intents: tuple[RentIntent, ...]
+    listing: InstanceListing
+    inventory: Inventory
+    waiting: Mapping[int, Sequence[WaitingFacts]]
+    gone: frozenset[int] = frozenset()  # rows whose machine is believed gone, looked at directly
+
+    @property
+    def records(self) -> Mapping[int, InstanceRecord]:
+        """What the listing showed, by instance id; nothing if it is not to be trusted."""
+        if not self.inventory.is_known:
+            return {}
+        return {record.instance_id: record for record in self.listing.instances}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowChange:
+    """Changes to a worker row that facts demand, whatever is decided."""
+
+    worker: Worker
+    changes: Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupPlan:
+    """What was decided for a group, after caps and brakes cut it down."""
+
+    snapshot: GroupSnapshot
+    decision: ScalingPlan
+    actions: tuple[Action, ...]
+    capped_by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundPlan:
+    """All that a round wants written and done. Making it changes nothing."""
+
+    view: RoundView
+    reconciliation: Reconciliation
+    row_changes: tuple[RowChange, ...]
+    workers: tuple[Worker, ...]  # as they will be once rows are changed, added and removed
+    repeats_start: frozenset[int]
+    repeats_stop: frozenset[int]
+    booking: RoundBooking
+    account: Account  # as it will be once the booking is written
+    groups: tuple[GroupPlan, ...]
+    memory: RoundMemory
+    events: tuple[Event, ...] = ()
+    minutes_over: tuple[tuple[str, int, Mapping[str, float]], ...] = ()  # scope, minute, values

@@ -1,0 +1,280 @@
+"""A scaling round: read → decide → act.
+
+`plan_round` reads and decides and changes nothing, so `plan` and shadow mode are this same code.
+`apply_plan` writes and does what was planned, under the lease's fence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from chalicelib.core.actions import DestroyWorker
+from chalicelib.core.bookkeeping import book
+from chalicelib.core.breakers import boots_of, judge
+from chalicelib.core.budget import Account, RoundBooking, with_booking
+from chalicelib.core.lifecycle import (
+    WorkerEvent,
+    silence_event,
+    silent_workers,
+    transition,
+)
+from chalicelib.core.market_facts import Observation, observe
+from chalicelib.core.pacing import Pacing
+from chalicelib.core.progress import follow_progress
+from chalicelib.core.reconcile import Reconciliation, reconcile
+from chalicelib.core.round_memory import BLOB_NAME
+from chalicelib.core.traffic import mark_traffic
+from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.ports.bundles import ScalerPorts
+from chalicelib.ports.ledger import RentIntent
+from chalicelib.services.acting import Acting, changed
+from chalicelib.services.applying import (
+    apply_facts,
+    finish_deletions,
+    has_deletions,
+    repeat_calls,
+    return_machines,
+)
+from chalicelib.services.executor import SAVING, SPENDING, execute
+from chalicelib.services.group_planning import Fleet, plan_group
+from chalicelib.services.notifications import deliver_notices
+from chalicelib.services.paced_market import PacedMarket
+from chalicelib.services.reading import books_of, by_endpoint, read_view
+from chalicelib.services.round_log import (
+    RoundOutcome,
+    decision_events,
+    figures_of,
+    find_troubles,
+    gather_minutes,
+    template_troubles,
+    trouble_events,
+)
+from chalicelib.services.rounds import GroupPlan, RoundPlan, RoundView, RowChange
+from chalicelib.services.routing_view import publish_directory, rebuild_view
+
+WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
+CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left
+STUCK_CODES = frozenset({"stuck_loading"})
+_PASSING = frozenset(set(WorkerState) - {WorkerState.READY, WorkerState.STOPPED})
+
+
+def run_round(
+    ports: ScalerPorts, fence: int, account: Account, *, waits_s: float = WAITS_S
+) -> RoundOutcome:
+    """One round under a lease.
+
+    Raises:
+        FencedError: another writer took over; nothing more was written.
+        StorageUnavailableError: the guard cannot be asked, so nothing more is done.
+    """
+    now = ports.clock.now()
+    market = PacedMarket(
+        ports.marketplace, ports.clock, Pacing(account.next_call_at), waits_until=now + waits_s
+    )
+    plan = plan_round(ports, market, account, now)
+    return apply_plan(ports, market, fence, plan)
+
+
+def plan_round(ports: ScalerPorts, market: PacedMarket, account: Account, now: float) -> RoundPlan:
+    """Read and decide; makes no call that changes anything."""
+    view = read_view(ports, market, account, now)
+    found = reconcile(books_of(ports, view), view.listing, view.inventory, now)
+    observations = _observe(ports, view)
+    changes = _row_changes(view, observations)
+    workers = _workers_after(view, found, changes)
+    intents = _intents_after(view, found)
+    gone = [worker for worker in view.workers if worker.instance_id in view.gone]
+    booking = book(
+        [*workers, *gone],  # billed until this very round
+        intents,
+        view.records,
+        booked_at=account.booked_at or now,
+        now=now,
+        is_known=view.inventory.is_known,
+    )
+    memory = replace(
+        view.memory,
+        at=now,
+        inventory=view.inventory,
+        reputation=judge(view.memory.reputation, boots_of(workers, {}), now),
+        progress=follow_progress(view.memory.progress, workers, view.records, now),
+    )
+    fleet = Fleet(
+        account=with_booking(account, booking), memory=memory, workers=workers, intents=intents
+    )
+    groups = (
+        ()
+        if account.is_panicking
+        else tuple(plan_group(ports, market, view, fleet, group) for group in view.groups)
+    )
+    return _with_memory(
+        RoundPlan(
+            view=view,
+            reconciliation=found,
+            row_changes=(*changes, *_panic_changes(account, workers, now)),
+            workers=workers,
+            repeats_start=frozenset(k for k, seen in observations.items() if seen.repeats_start),
+            repeats_stop=frozenset(k for k, seen in observations.items() if seen.repeats_stop),
+            booking=booking,
+            account=fleet.account,
+            groups=groups,
+            memory=memory,
+        ),
+        now,
+    )
+
+
+def apply_plan(
+    ports: ScalerPorts, market: PacedMarket, fence: int, plan: RoundPlan
+) -> RoundOutcome:
+    """Write and do what was planned: facts first, then returns, then what costs money."""
+    acting = Acting(ports, market, fence, {w.instance_id: w for w in plan.view.workers})
+    account = apply_facts(acting, plan)
+    execute(acting, plan, SAVING)
+    return_machines(acting, plan)
+    repeat_calls(acting, plan)
+    execute(acting, plan, SPENDING)
+    if has_deletions(plan):
+        finish_deletions(acting, plan)
+        publish_directory(ports)
+    for endpoint_id in sorted(acting.stale_views):
+        rebuild_view(ports, endpoint_id, ports.clock.now())
+    _remember(acting, plan, account)
+    return RoundOutcome(
+        is_busy=_is_busy(plan, acting),
+        n_actions=acting.n_done,
+        figures=figures_of(plan, account, acting.n_failed_creates),
+    )
+
+
+def _observe(ports: ScalerPorts, view: RoundView) -> Mapping[int, Observation]:
+    records = view.records
+    return {
+        worker.instance_id: observe(
+            worker,
+            records[worker.instance_id],
+            listed_at=view.listing.started_at,
+            now=view.now,
+            allows_loopback=ports.allows_loopback,
+        )
+        for worker in view.workers
+        if worker.instance_id in records
+    }
+
+
+def _row_changes(view: RoundView, observations: Mapping[int, Observation]) -> list[RowChange]:
+    """What the market's records and silence change, and what a price rise is worth telling."""
+    changes = []
+    for workers in by_endpoint(view.workers).values():
+        silent = silent_workers(workers, view.now)
+        for worker in workers:
+            seen = observations.get(worker.instance_id)
+            facts = dict(seen.changes) if seen else {}
+            if worker.instance_id in silent and "state" not in facts:
+                event = silence_event(worker, view.now)
+                facts |= transition(worker, event, view.now) if event else {}
+            if facts:
+                changes.append(RowChange(worker=worker, changes=facts))
+    return changes
+
+
+def _panic_changes(
+    account: Account, workers: Sequence[Worker], now: float
+) -> tuple[RowChange, ...]:
+    """In a panic every machine of ours must go."""
+    if not account.is_panicking:
+        return ()
+    return tuple(
+        RowChange(worker=worker, changes=transition(worker, WorkerEvent.DESTROY, now))
+        for worker in workers
+        if worker.state is not WorkerState.DESTROYING
+    )
+
+
+def _workers_after(
+    view: RoundView, found: Reconciliation, changes: Sequence[RowChange]
+) -> tuple[Worker, ...]:
+    facts = {change.worker.instance_id: change.changes for change in changes}
+    kept = [
+        changed(worker, facts.get(worker.instance_id, {}))
+        for worker in view.workers
+        if worker.instance_id not in view.gone
+    ]
+    return (*kept, *(new.worker for new in found.new_rows))
+
+
+def _intents_after(view: RoundView, found: Reconciliation) -> tuple[RentIntent, ...]:
+    settled = {intent.token: intent for intent in found.settled}
+    return tuple(settled.get(intent.token, intent) for intent in view.intents)
+
+
+def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
+    """The plan with the memory that it leaves behind and the events that it tells."""
+    stuck = {
+        action.instance_id: action.reason.code
+        for group in plan.groups
+        for action in group.actions
+        if isinstance(action, DestroyWorker) and action.reason.code in STUCK_CODES
+    }
+    boots = boots_of(plan.workers, stuck)
+    memory = replace(plan.memory, reputation=judge(plan.memory.reputation, boots, now))
+    plan = replace(plan, memory=memory)
+    troubles = [*find_troubles(plan.view, plan.groups), *template_troubles(plan)]
+    events, lasting = trouble_events(memory.troubles, troubles, now)
+    minutes, over = gather_minutes(memory.minutes, plan.groups, now)
+    memory = replace(
+        memory,
+        groups={**memory.groups, **{_key(g): g.decision.memory for g in plan.groups}},
+        traffic={_key(g): _mark(plan.workers, g, now) for g in plan.groups},
+        troubles=lasting,
+        minutes=minutes,
+    )
+    events += decision_events(plan.groups, now)
+    return replace(plan, memory=memory, events=tuple(events), minutes_over=tuple(over))
+
+
+def _remember(acting: Acting, plan: RoundPlan, account: Account) -> None:
+    """Persist memory and pacing, then tell what happened."""
+    ports, memory = acting.ports, plan.memory
+    if not acting.has_credit:
+        memory = replace(memory, credit_retry_at=plan.view.now + CREDIT_RETRY_S)
+    ports.ledger.write_blob(acting.fence, BLOB_NAME, memory.to_bytes())
+    next_call_at = acting.market.pacing.next_call_at
+    if next_call_at != account.next_call_at:
+        nothing = RoundBooking(booked_until=plan.view.now, spent_by_group={})
+        ports.ledger.settle_round(acting.fence, nothing, next_call_at)
+    events = [*plan.events, *acting.events]
+    if events:
+        ports.events.append(events)
+        deliver_notices(ports, events)
+    for scope, minute, values in plan.minutes_over:
+        ports.series.put(scope, minute, values)
+
+
+def _is_busy(plan: RoundPlan, acting: Acting) -> bool:
+    """Whether the next round should come soon: load, change or doubt anywhere."""
+    if acting.n_done or plan.view.gone or any(intent.is_open for intent in plan.view.intents):
+        return True
+    if any(worker.state in _PASSING for worker in acting.rows.values()):
+        return True
+    if acting.rows and not plan.view.inventory.is_known:
+        return True
+    return has_deletions(plan) or any(
+        group.snapshot.waiting.n or group.snapshot.traffic.n_arrived or _has_load(group)
+        for group in plan.groups
+    )
+
+
+def _has_load(group: GroupPlan) -> bool:
+    return any(worker.pending_load > 0 for worker in group.snapshot.workers)
+
+
+def _mark(workers: Sequence[Worker], group: GroupPlan, now: float) -> Mapping[str, object]:
+    endpoint_id = group.snapshot.group.endpoint_id
+    own = [worker for worker in workers if worker.endpoint_id == endpoint_id]
+    return mark_traffic(own, group.snapshot.waiting, now)
+
+
+def _key(group: GroupPlan) -> str:
+    return str(group.snapshot.group.endpoint_id)

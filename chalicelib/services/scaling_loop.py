@@ -1,0 +1,66 @@
+"""The scaler's inner loop: rounds every few seconds while anything moves, one when nothing does.
+
+The schedule starts it each minute and pokes start it at once; the lease lets one run at a time, and
+it ends well before the Lambda's own time-out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from chalicelib.ports.bundles import ScalerPorts
+from chalicelib.ports.errors import PortError
+from chalicelib.ports.ledger import Account, FencedError
+from chalicelib.services.scaling import WAITS_S, run_round
+
+ROUND_INTERVAL_S = 5.0
+LEASE_S = 60.0  # longer than any round; a killed loop holds it no longer than this
+ROUND_RESERVE_S = 8.0  # a round needs this beyond its waiting for turns
+_LOGGER = logging.getLogger(__name__)
+
+
+def scaling_loop(
+    ports: ScalerPorts, *, deadline_at: float, poke: Mapping[str, object] | None = None
+) -> Mapping[str, float]:
+    """Run rounds until nothing moves or the time is up; gives the last round's figures.
+
+    `poke`: what asked for it, for the log; a poke runs the same loop. Gives {} if another loop
+    holds the lease, or the account was written by newer code.
+    """
+    started_at = ports.clock.now()
+    owner = ports.randomness.token(8)
+    lease = ports.ledger.take_lease(owner, started_at, LEASE_S)
+    if lease is None:
+        return {}
+    _LOGGER.info("loop started", extra={"poke": dict(poke or {})})
+    try:
+        figures = _rounds(ports, lease.fence, lease.account, deadline_at)
+        ports.ledger.release_lease(lease.fence)
+    except FencedError:
+        _LOGGER.warning("another loop took over")
+        return {"Fenced": 1.0}
+    return figures
+
+
+def _rounds(
+    ports: ScalerPorts, fence: int, account: Account, deadline_at: float
+) -> Mapping[str, float]:
+    figures: Mapping[str, float] = {}
+    while True:
+        began_at = ports.clock.now()
+        waits_s = min(WAITS_S, deadline_at - began_at - ROUND_RESERVE_S)
+        try:
+            outcome = run_round(ports, fence, account, waits_s=waits_s)
+        except PortError:
+            # Whatever was half done is finished by the next round: rows and intents say it all.
+            _LOGGER.exception("round failed")
+            figures, is_busy = {"RoundsFailed": 1.0}, True
+        else:
+            duration_s = ports.clock.now() - began_at
+            figures, is_busy = {**outcome.figures, "RoundDurationS": duration_s}, outcome.is_busy
+        next_at = max(ports.clock.now(), began_at + ROUND_INTERVAL_S)
+        if not is_busy or next_at + ROUND_RESERVE_S > deadline_at:
+            return figures
+        ports.clock.sleep(next_at - ports.clock.now())
+        account = ports.ledger.renew_lease(fence, ports.clock.now(), LEASE_S)
