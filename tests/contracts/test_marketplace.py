@@ -26,7 +26,7 @@ from devstack.marketplace_processes import ProcessDriver
 from devstack.marketplace_server import serve_world
 from devstack.marketplace_world import MarketWorld
 from devstack.process_watchdog import ProcessWatchdog
-from fakes.clock import ManualClock
+from fakes.clock import FakeClock
 from fakes.market import Market
 from fakes.market_config import CALM, PROMPT, MarketConfig
 from fakes.marketplace import FakeMarketplace
@@ -35,6 +35,14 @@ CONFIG = MarketConfig(timings=PROMPT, odds=CALM)
 RTX_4090 = {"gpu_name": {"eq": "RTX 4090"}, "num_gpus": {"eq": "1"}}
 SECRET = "master-token-canary"
 BOOTED_S = 30.0
+TEMPLATE = {
+    "name": "hello",
+    "image": "example/hello",
+    "tag": "1",
+    "env": "-e A=B -e WORDS='two words' -p 3000:3000",
+    "extra_filters": {"gpu_ram": {"gte": 23_000.0}},
+    "recommended_disk_space": 16.0,
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Subject:
 
     marketplace: Marketplace
     market: Market
-    clock: ManualClock
+    clock: FakeClock
     template_hash: str
 
     def rent(self, label: str = "chat · 0123", place: int = 0) -> int:
@@ -71,31 +79,29 @@ class Subject:
         self.market.switch_on(name, self.clock.now(), **options)
 
 
+@pytest.fixture(scope="module")
+def watchdog() -> Iterator[ProcessWatchdog]:
+    """One for all: no test here starts a process."""
+    with ProcessWatchdog() as running:
+        yield running
+
+
 @pytest.fixture(params=["in process", "over HTTP"])
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    clock = ManualClock()
-    with ProcessWatchdog() as watchdog:
-        driver = ProcessDriver(tmp_path, watchdog)
-        over_http = request.param == "over HTTP"
-        market = Market(CONFIG, seed=7, driver=driver if over_http else None)
-        template = market.templates.add(
-            {
-                "name": "hello",
-                "image": "example/hello",
-                "tag": "1",
-                "env": "-e A=B -e WORDS='two words' -p 3000:3000",
-                "extra_filters": {"gpu_ram": {"gte": 23_000.0}},
-                "recommended_disk_space": 16.0,
-            },
-            clock.now(),
-        )
-        template_hash = str(template["hash_id"])
-        if not over_http:
-            yield Subject(FakeMarketplace(market, clock), market, clock, template_hash)
-            return
-        with serve_world(MarketWorld(market, driver, now=clock.now), api_key="key") as url:
-            adapter = VastMarketplace(url=url, api_key=lambda: "key", clock=clock)
-            yield Subject(adapter, market, clock, template_hash)
+def subject(
+    request: pytest.FixtureRequest, tmp_path: Path, watchdog: ProcessWatchdog
+) -> Iterator[Subject]:
+    """Both marketplaces, each with a fresh market."""
+    clock = FakeClock()
+    driver = ProcessDriver(tmp_path, watchdog)
+    over_http = request.param == "over HTTP"
+    market = Market(CONFIG, seed=7, driver=driver if over_http else None)
+    template_hash = str(market.templates.add(TEMPLATE, clock.now())["hash_id"])
+    if not over_http:
+        yield Subject(FakeMarketplace(market, clock), market, clock, template_hash)
+        return
+    with serve_world(MarketWorld(market, driver, now=clock.now), api_key="key") as url:
+        adapter = VastMarketplace(url=url, api_key=lambda: "key", clock=clock)
+        yield Subject(adapter, market, clock, template_hash)
 
 
 def test_a_search_gives_only_offers_that_meet_the_query(subject: Subject) -> None:
