@@ -36,7 +36,8 @@ def main() -> None:
     """Serve until the process is ended."""
     parser = argparse.ArgumentParser(prog="python -m devstack.llama_server", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--threads", type=int, default=2)
+    # llama.cpp's threads wait for each other by spinning: two would fight over a busy machine.
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--log", type=Path, help="file that gets a line once the model is loaded")
     arguments = parser.parse_args()

@@ -60,7 +60,12 @@ exec python -m {worker} >>worker.log 2>&1
 TGI_SIMULATED = LocalTemplate(
     name="tgi, simulated model",
     onstart=onstart("devstack.model_server --load-s 1", "workers.tgi.server"),
-    env={"BACKEND": "tgi", "MODEL_ID": "simulated", "HF_TOKEN": "none-needed-here"},
+    env={
+        "BACKEND": "tgi",
+        "MODEL_ID": "simulated",
+        "HF_TOKEN": "none-needed-here",
+        "BENCHMARK_ROUNDS": "1",  # a simulated GPU is as fast every time
+    },
 )
 OPENAI_SMOLLM2 = LocalTemplate(
     name="openai, real SmolLM2-135M on the CPU",
