@@ -84,7 +84,9 @@ class World:
         """Wait for a condition."""
         deadline = time.monotonic() + timeout_s
         while not is_so():
-            assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+            assert time.monotonic() < deadline, (
+                f"not within {timeout_s} s: {what}; error: {self.counters().get('error_msg')!r}"
+            )
             await asyncio.sleep(0.01)
 
     def counters(self) -> dict[str, object]:
@@ -140,6 +142,7 @@ async def world(
     state_dir: Path,
     back_end: BackEnd = QUICK_TGI,
     control_plane: ControlPlaneServer | None = None,
+    ready_within_s: float = 10.0,
     **env: str,
 ) -> AsyncIterator[World]:
     """A ready worker; `env` overrides its environment."""
@@ -157,7 +160,9 @@ async def world(
         task = asyncio.create_task(worker.run())
         try:
             await it.until(
-                lambda: task.done() or bool(it.counters().get("max_perf")), "the worker is ready"
+                lambda: task.done() or bool(it.counters().get("max_perf")),
+                "the worker is ready",
+                ready_within_s,
             )
             if task.done():
                 await task

@@ -41,7 +41,11 @@ BACK_END = BackEnd(
     ),
     health_path="/health",
     log_markers=LogMarkers(
-        loaded=("Application startup complete.", "server is listening on"),
+        loaded=(
+            "Application startup complete.",
+            "server is listening on",
+            "llama server listening",
+        ),
         error=("RuntimeError: Engine", "error loading model", "CUDA out of memory"),
         info=('"message":"Download',),
     ),

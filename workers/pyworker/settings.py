@@ -67,6 +67,8 @@ class WorkerSettings:
     accept_tickets: frozenset[str]
     max_queue_time_s: float | None  # None: the back end's own default
     max_sessions: int
+    benchmark_rounds: int  # 0: the back end's own default
+    benchmark_concurrency: int  # 0: the back end's own default
     log_level: str
 
     def __repr__(self) -> str:
@@ -103,6 +105,8 @@ class WorkerSettings:
             accept_tickets=_generations(env.get("ACCEPT_TICKETS", "D")),
             max_queue_time_s=_seconds(env, "MAX_QUEUE_TIME"),
             max_sessions=_int(env, "MAX_SESSIONS", "10"),
+            benchmark_rounds=_int(env, "BENCHMARK_ROUNDS", "0"),
+            benchmark_concurrency=_int(env, "BENCHMARK_CONCURRENCY", "0"),
             log_level=env.get("LOG_LEVEL", "INFO").upper(),
         )
 
@@ -116,10 +120,9 @@ def _required(env: Mapping[str, str], name: str) -> str:
 
 def _int(env: Mapping[str, str], name: str, default: str | None) -> int:
     text = _required(env, name) if default is None else env.get(name) or default
-    try:
-        return int(text)
-    except ValueError:
-        raise SettingsError(f"{name}={text!r} is not a whole number") from None
+    if not (text.isascii() and text.isdigit()):
+        raise SettingsError(f"{name}={text!r} is not a whole number")
+    return int(text)
 
 
 def _seconds(env: Mapping[str, str], name: str) -> float | None:
