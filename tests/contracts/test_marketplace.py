@@ -26,7 +26,7 @@ from devstack.marketplace_processes import ProcessDriver
 from devstack.marketplace_server import serve_world
 from devstack.marketplace_world import MarketWorld
 from devstack.process_watchdog import ProcessWatchdog
-from fakes.clock import FakeClock
+from fakes.clock import ManualClock
 from fakes.market import Market
 from fakes.market_config import CALM, PROMPT, MarketConfig
 from fakes.marketplace import FakeMarketplace
@@ -51,7 +51,7 @@ class Subject:
 
     marketplace: Marketplace
     market: Market
-    clock: FakeClock
+    clock: ManualClock
     template_hash: str
 
     def rent(self, label: str = "chat · 0123", place: int = 0) -> int:
@@ -91,7 +91,7 @@ def subject(
     request: pytest.FixtureRequest, tmp_path: Path, watchdog: ProcessWatchdog
 ) -> Iterator[Subject]:
     """Both marketplaces, each with a fresh market."""
-    clock = FakeClock()
+    clock = ManualClock()
     driver = ProcessDriver(tmp_path, watchdog)
     over_http = request.param == "over HTTP"
     market = Market(CONFIG, seed=7, driver=driver if over_http else None)
