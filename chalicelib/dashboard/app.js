@@ -1,0 +1,188 @@
+// The page: sign in, then follow the fleet by asking again and again.
+
+import { ApiError, get, hasKey, send, useKey } from './api.js';
+import { button, clean, el, fill } from './dom.js';
+import { ago, duration, usd } from './format.js';
+import { editGroup } from './forms.js';
+import { GroupView } from './group.js';
+
+const STATUS_EVERY_MS = 2000;
+const STALE_AFTER_S = 15;
+const WORDS = { ok: 'Healthy', warn: 'Attention', bad: 'Trouble' };
+const ORDER = ['ok', 'warn', 'bad'];
+
+const part = (id) => document.getElementById(id);
+const state = { status: null, selected: null, heardAt: 0, problem: '', timer: 0, view: null };
+
+part('sign-in').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  useKey(part('key').value.trim());
+  part('key').value = '';
+  part('sign-in-error').textContent = '';
+  await look();
+});
+part('leave').addEventListener('click', () => leave(''));
+part('theme').addEventListener('click', () => {
+  const root = document.documentElement;
+  const isDark = getComputedStyle(root).colorScheme === 'dark'
+    || (!root.dataset.theme && matchMedia('(prefers-color-scheme: dark)').matches);
+  root.dataset.theme = isDark ? 'light' : 'dark';
+  state.view?.repaint();
+});
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => state.view?.repaint());
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden && hasKey()) look();
+});
+setInterval(showFreshness, 1000);
+
+/** One look at the fleet; the next one follows by itself while the page is visible. */
+async function look() {
+  clearTimeout(state.timer);
+  try {
+    state.status = await get('api/v0/status');
+    state.heardAt = Date.now();
+    state.problem = '';
+    show();
+    await state.view?.refresh(state.status);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (error.status === 401 || error.status === 403) return leave(error.message);
+    state.problem = error.message;
+    if (!state.status) part('sign-in-error').textContent = error.message;
+  }
+  showFreshness();
+  if (hasKey() && !document.hidden) state.timer = setTimeout(look, STATUS_EVERY_MS);
+  return undefined;
+}
+
+function leave(message) {
+  clearTimeout(state.timer);
+  useKey('');
+  Object.assign(state, { status: null, view: null, selected: null });
+  part('group').replaceChildren();
+  part('fleet').hidden = part('leave').hidden = part('freeze').hidden = true;
+  part('sign-in').hidden = false;
+  part('badges').replaceChildren();
+  part('sign-in-error').textContent = message;
+  part('key').focus();
+}
+
+function show() {
+  const { status } = state;
+  const opening = part('fleet').hidden;
+  part('sign-in').hidden = true;
+  part('fleet').hidden = part('leave').hidden = part('freeze').hidden = false;
+  const shown = status.groups.find((one) => one.id === state.selected) ?? worstFirst(status.groups)[0];
+  state.selected = shown?.id ?? null;
+  showBadges(status);
+  showAnswers(status);
+  showGroups(status);
+  showGroup(shown);
+  if (opening) part('main').scrollIntoView();
+}
+
+function showBadges(status) {
+  const { account } = status;
+  fill(part('badges'),
+    el('span', { class: 'badge' }, status.stage),
+    status.is_simulated && el('span', { class: 'badge simulated' }, 'simulated market, no real money'),
+    account.is_frozen && el('span', { class: 'badge warn' }, 'frozen: nothing is rented or destroyed'),
+    account.is_panicking && el('span', { class: 'badge bad' }, 'panic: everything is being destroyed'));
+  const freeze = part('freeze');
+  freeze.textContent = account.is_frozen ? 'Unfreeze everything' : 'Freeze everything';
+  freeze.title = 'Frozen: nothing is rented, stopped or destroyed; requests are served on.';
+  freeze.onclick = async () => {
+    freeze.disabled = true;
+    try {
+      await send('POST', 'api/v0/freeze', { frozen: !account.is_frozen });
+      await look();
+    } catch (error) {
+      state.problem = error.message;
+      showFreshness();
+    } finally {
+      freeze.disabled = false;
+    }
+  };
+}
+
+/** The three answers a stranger wants within ten seconds. */
+function showAnswers(status) {
+  const { account, groups, now } = status;
+  const health = accountHealth(status);
+  const latest = groups.map((one) => ({ group: one, event: one.last_decision })).filter((one) => one.event)
+    .sort((a, b) => b.event.at - a.event.at)[0];
+  fill(part('answers'),
+    answer('Is it healthy?', WORDS[health.level], health.reasons.join(' '), health.level),
+    answer('What does it cost?', `${usd(account.committed_usd_per_hour)} an hour`,
+      `Today ${usd(account.spent_today_usd)} of ${usd(account.caps.usd_per_day)}, this month ${usd(account.spent_month_usd)} of ${usd(account.caps.usd_per_month)}.`,
+      costLevel(account),
+      meter('of the cap per hour', account.committed_usd_per_hour, account.caps.usd_per_hour)),
+    answer('Why did it last act?', latest ? ago(latest.event.at, now) : 'It has not acted yet',
+      latest ? `${latest.group.endpoint_name}: ${latest.event.message}` : 'Decisions appear here with their reasons.', ''));
+}
+
+function answer(question, short, sentence, level, extra) {
+  return el('article', { class: `answer ${level}` }, el('h2', {}, question),
+    el('p', { class: 'short' }, short), extra, el('p', {}, sentence));
+}
+
+function meter(label, value, cap) {
+  const text = `${usd(value)} ${label} ${usd(cap)}`;
+  return el('p', { class: 'meter' }, el('meter', { min: 0, max: cap || 1, value, high: 0.9 * cap, 'aria-label': text }), ` ${label} ${usd(cap)}`);
+}
+
+function costLevel(account) {
+  const used = Math.max(
+    account.committed_usd_per_hour / (account.caps.usd_per_hour || Infinity),
+    account.spent_today_usd / (account.caps.usd_per_day || Infinity),
+    account.spent_month_usd / (account.caps.usd_per_month || Infinity));
+  return used >= 0.999 ? 'bad' : used > 0.9 ? 'warn' : 'ok';
+}
+
+function accountHealth({ account, groups, now }) {
+  const reasons = groups.flatMap((one) => one.health_reasons.map((text) => `${one.endpoint_name}: ${text}`));
+  let level = groups.reduce((worst, one) => (ORDER.indexOf(one.health) > ORDER.indexOf(worst) ? one.health : worst), 'ok');
+  const raise = (to, text) => {
+    if (ORDER.indexOf(to) > ORDER.indexOf(level)) level = to;
+    reasons.unshift(text);
+  };
+  if (account.inventory.state === 'unknown') raise('warn', `Vast's list of instances is not trusted (${account.inventory.problem || 'no answer'}); nothing is rented or destroyed on doubt.`);
+  if (account.inventory.n_strays) raise('warn', `${account.inventory.n_strays} instances carry our label but are not in our books.`);
+  const silent = account.scaler.last_round_at && now - account.scaler.last_round_at > 180;
+  if (silent) raise('bad', `The scaler has been silent for ${duration(now - account.scaler.last_round_at)}.`);
+  if (account.is_panicking) raise('bad', 'Panic: everything is being destroyed.');
+  if (!groups.length) reasons.push('There is no endpoint group yet.');
+  if (!reasons.length) reasons.push(`All ${groups.length === 1 ? '' : `${groups.length} `}endpoint group${groups.length === 1 ? ' keeps its' : 's keep their'} target.`.replace('All endpoint group', 'The endpoint group'));
+  return { level, reasons: reasons.slice(0, 4) };
+}
+
+function worstFirst(groups) {
+  return [...groups].sort((a, b) => ORDER.indexOf(b.health) - ORDER.indexOf(a.health));
+}
+
+function showGroups(status) {
+  fill(part('groups'), status.groups.map((group) => el('button', {
+    type: 'button', class: 'tab', 'data-focus': `group ${group.id}`, 'aria-pressed': String(group.id === state.selected),
+    onclick: () => { state.selected = group.id; show(); look(); },
+  }, el('span', { class: `dot ${group.health}`, title: WORDS[group.health] }), clean(group.endpoint_name),
+  el('small', {}, ` ${usd(group.money.usd_per_hour)}/h`))),
+  button('New endpoint group', () => editGroup(null, look), { class: 'tab new' }));
+}
+
+function showGroup(group) {
+  if (!group) {
+    state.view = null;
+    part('group').replaceChildren(el('p', { class: 'empty' }, 'No endpoint group yet. Make one here, or with ',
+      el('code', {}, 'ballast create endpoint --endpoint_name NAME'), '.'));
+  } else if (state.view?.id !== group.id) {
+    state.view = new GroupView(group.id, look);
+    part('group').replaceChildren(state.view.node);
+  }
+}
+
+function showFreshness() {
+  const quiet = state.heardAt ? (Date.now() - state.heardAt) / 1000 : 0;
+  const stale = hasKey() && state.status && quiet > STALE_AFTER_S;
+  part('freshness').textContent = state.problem || (stale ? `No news for ${duration(quiet)}.` : '');
+  part('freshness').className = state.problem || stale ? 'error' : '';
+}

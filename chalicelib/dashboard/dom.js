@@ -1,0 +1,70 @@
+// Building the page from data that others wrote: every string becomes a text node, never markup.
+
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
+
+/** Text without control, invisible and direction-changing characters. */
+export function clean(value) {
+  return String(value ?? '').replace(CONTROL, '\ufffd');
+}
+
+/**
+ * An element. `attributes` that are functions become event listeners (`onclick`), booleans are set
+ * or left out, all others are plain attributes; children are nodes or text.
+ */
+export function el(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === 'function') node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, '');
+    else if (value !== false && value != null) node.setAttribute(name, String(value));
+  }
+  for (const child of children.flat()) {
+    if (child == null || child === false) continue;
+    node.append(child instanceof Node ? child : document.createTextNode(clean(child)));
+  }
+  return node;
+}
+
+/**
+ * Replace a part of the page without taking the keyboard away: the focused element's successor with
+ * the same `data-focus` gets the focus, and a part in which somebody types is left alone.
+ */
+export function fill(part, ...nodes) {
+  const active = part.contains(document.activeElement) ? document.activeElement : null;
+  if (active && active.matches('input, select, textarea')) return;
+  const focus = active?.dataset.focus;
+  const open = [...part.querySelectorAll('details[open][data-focus]')].map((one) => one.dataset.focus);
+  part.replaceChildren(...nodes.flat().filter(Boolean));
+  for (const one of part.querySelectorAll('details[data-focus]')) {
+    if (open.includes(one.dataset.focus)) one.open = true;
+  }
+  if (focus) part.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus({ preventScroll: true });
+}
+
+/** A table: columns are {title, right}, rows are arrays of text or nodes. */
+export function table(caption, columns, rows, empty = 'Nothing yet.') {
+  const head = columns.map((one) => el('th', { scope: 'col', class: one.right && 'right' }, one.node ?? one.title));
+  const body = rows.map((cells) => el('tr', {}, cells.map((cell, index) => el('td', {
+    class: columns[index].right && 'right', 'data-title': columns[index].title,
+  }, cell))));
+  if (!rows.length) body.push(el('tr', {}, el('td', { colspan: columns.length, class: 'quiet' }, empty)));
+  return el('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption, 'data-focus': `table ${caption}` },
+    el('table', {}, el('caption', {}, caption), el('thead', {}, el('tr', {}, head)), el('tbody', {}, body)));
+}
+
+/** A button whose failure is told beside it instead of being lost. */
+export function button(text, act, attributes = {}) {
+  const made = el('button', { type: 'button', 'data-focus': text, ...attributes }, text);
+  made.addEventListener('click', async () => {
+    if (made.ariaBusy === 'true') return; // not `disabled`: that would take the focus away
+    made.ariaBusy = 'true';
+    try {
+      await act();
+    } catch (error) {
+      made.after(el('span', { class: 'error', role: 'alert' }, ` ${error.message}`));
+    } finally {
+      made.ariaBusy = 'false';
+    }
+  });
+  return made;
+}

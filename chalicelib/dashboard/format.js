@@ -1,0 +1,43 @@
+// Numbers and times as people read them.
+
+const DASH = '–';
+
+export function usd(value, digits = 2) {
+  return typeof value === 'number' ? `$${value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })}` : DASH;
+}
+
+export function number(value) {
+  if (typeof value !== 'number') return DASH;
+  if (Number.isInteger(value) || Math.abs(value) >= 100) return Math.round(value).toLocaleString('en');
+  return String(Number(value.toPrecision(3)));
+}
+
+export function share(value) {
+  return typeof value === 'number' ? `${Number((100 * value).toPrecision(3))} %` : DASH;
+}
+
+/** A duration in its two largest units: '4m 12s'. */
+export function duration(seconds) {
+  if (typeof seconds !== 'number') return DASH;
+  if (seconds < 10) return `${Math.max(seconds, 0).toFixed(1)}s`;
+  let left = Math.floor(seconds);
+  const parts = [];
+  for (const [unit, size] of [['d', 86400], ['h', 3600], ['m', 60], ['s', 1]]) {
+    const amount = Math.floor(left / size);
+    left -= amount * size;
+    if (amount || parts.length) parts.push(`${amount}${unit}`);
+  }
+  return parts.slice(0, 2).join(' ');
+}
+
+export function age(at, now) {
+  return typeof at === 'number' && at > 0 ? duration(now - at) : DASH;
+}
+
+export function ago(at, now) {
+  return typeof at === 'number' && at > 0 ? `${duration(now - at)} ago` : 'never';
+}
+
+export function clock(at) {
+  return typeof at === 'number' && at > 0 ? new Date(at * 1000).toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'medium' }) : DASH;
+}

@@ -1,0 +1,118 @@
+// Making and changing groups and autogroups. The server checks; the page shows what it would cost.
+
+import { get, send } from './api.js';
+import { el } from './dom.js';
+import { number, usd } from './format.js';
+
+const PREVIEW_AFTER_MS = 500;
+const GROUP_FIELDS = [
+  ['endpoint_name', 'Name', 'What clients call it', 'text'],
+  ['min_load', 'Minimum load', 'Load per second to be ready for at any time (tokens/s for LLMs)'],
+  ['target_util', 'Target utilisation', 'Share of ready capacity in use, 0 to 1; empty: automatic'],
+  ['cold_mult', 'Cold multiple', 'Ready + stopped capacity as a multiple; empty: automatic'],
+  ['cold_workers', 'Cold workers', 'Loaded workers kept stopped when idle'],
+  ['max_workers', 'Most workers', 'In any state'],
+  ['target_queue_time', 'Target wait (s)', 'Requests should start within'],
+  ['max_queue_time', 'Longest queue (s)', 'At one worker'],
+  ['max_usd_per_hour', 'Cap, $ per hour', 'Empty: only the account\'s caps'],
+  ['max_usd_per_day', 'Cap, $ per day', 'UTC'],
+];
+const AUTOGROUP_FIELDS = [
+  ['template_hash', 'Template hash', 'A private copy that has HF_TOKEN', 'text'],
+  ['search_params', 'Machines', 'Empty: the template\'s own search', 'text'],
+  ['test_workers', 'Test workers', 'Rented and measured at the start'],
+  ['weight', 'Weight', 'Share of the requests, relative to the others'],
+  ['tier', 'Tier', '0 first; higher ones take what overflows'],
+];
+
+/** Make a group, or change one. */
+export async function editGroup(group, done) {
+  const row = group ? (await get(`api/v0/endptjobs/${group.id}/`)).result : {};
+  openForm({
+    title: group ? `Change ${group.endpoint_name}` : 'New endpoint group',
+    fields: GROUP_FIELDS,
+    row,
+    previewBody: (values) => ({ endpoint: { endpoint_name: row.endpoint_name, ...values }, autogroup: null, endpoint_id: group?.id }),
+    save: (values) => (group ? send('PUT', `api/v0/endptjobs/${group.id}/`, values) : send('POST', 'api/v0/endptjobs/', values)),
+    done,
+  });
+}
+
+/** Make an autogroup of a group, or change one. */
+export async function editAutogroup(group, autogroup, done) {
+  const row = autogroup ? (await get(`api/v0/autojobs/${autogroup.id}/`)).result : {};
+  openForm({
+    title: autogroup ? `Change autogroup ${autogroup.id}` : `New autogroup of ${group.endpoint_name}`,
+    fields: AUTOGROUP_FIELDS,
+    row,
+    previewBody: (values) => ({ endpoint: { endpoint_name: group.endpoint_name }, endpoint_id: group.id, autogroup: { template_hash: row.template_hash, search_params: row.search_params, ...values } }),
+    save: (values) => (autogroup ? send('PUT', `api/v0/autojobs/${autogroup.id}/`, values)
+      : send('POST', 'api/v0/autojobs/', { endpoint_id: group.id, endpoint_name: group.endpoint_name, ...values })),
+    done,
+  });
+}
+
+function openForm({ title, fields, row, previewBody, save, done }) {
+  const dialog = document.getElementById('dialog');
+  const error = el('p', { class: 'error', role: 'alert' });
+  const preview = el('p', { class: 'preview', 'aria-live': 'polite' }, 'What it would cost appears here.');
+  const inputs = new Map();
+  const labels = fields.map(([name, text, hint, type = 'number']) => {
+    const input = el('input', { name, type, step: 'any', value: row[name] ?? '', required: name === 'endpoint_name', spellcheck: 'false', autocomplete: 'off' });
+    inputs.set(name, input);
+    return el('label', {}, el('span', {}, text), input, el('small', {}, hint));
+  });
+  const changes = () => changedValues(inputs, row);
+  let timer = 0;
+  const ask = () => showPreview(preview, error, previewBody(changes()));
+  const form = el('form', {
+    method: 'dialog', novalidate: true,
+    oninput: () => { clearTimeout(timer); timer = setTimeout(ask, PREVIEW_AFTER_MS); },
+    onsubmit: async (event) => {
+      event.preventDefault();
+      try {
+        const values = changes();
+        if (Object.keys(values).length) await save(values);
+        dialog.close();
+        await done();
+      } catch (problem) {
+        error.textContent = problem.message;
+      }
+    },
+  }, el('h2', { id: 'dialog-title' }, title), el('div', { class: 'fields' }, labels), preview, error,
+  el('p', { class: 'tools' }, el('button', { type: 'submit' }, row.id ? 'Save' : 'Create'),
+    el('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel')));
+  dialog.replaceChildren(form);
+  dialog.showModal();
+  if (row.id) ask();
+}
+
+/** What differs from the row; a parameter that was emptied becomes automatic again. */
+function changedValues(inputs, row) {
+  const values = {};
+  const unset = [];
+  for (const [name, input] of inputs) {
+    const text = input.value.trim();
+    const isNumber = input.type === 'number';
+    if (isNumber && input.validity.badInput) throw new Error(`${name}: not a number`);
+    if (text === '') {
+      if (row[name] != null && row[name] !== '') unset.push(name);
+    } else if (String(row[name] ?? '') !== text) {
+      values[name] = isNumber ? Number(text) : text;
+    }
+  }
+  return unset.length ? { ...values, unset } : values;
+}
+
+async function showPreview(preview, error, body) {
+  try {
+    const answer = await send('POST', 'api/v0/preview', body);
+    const [low, high] = answer.usd_per_hour_idle ?? [];
+    const offers = answer.offers?.n != null
+      ? ` ${number(answer.offers.n)} offers, ${usd(answer.offers.cheapest_usd_per_hour, 3)} to ${usd(answer.offers.dearest_usd_per_hour, 3)} an hour each.` : '';
+    preview.textContent = `Idle it would cost ${usd(low)} to ${usd(high)} an hour, at most ${usd(answer.usd_per_hour_max)}.${offers} ${(answer.warnings ?? []).join(' ')}`;
+    error.textContent = '';
+  } catch (problem) {
+    error.textContent = problem.message;
+  }
+}

@@ -1,0 +1,167 @@
+// One endpoint group: figures, charts, decisions, autogroups, workers, failures.
+
+import { get, send } from './api.js';
+import { Charts } from './charts.js';
+import { button, el, fill, table } from './dom.js';
+import { ago, clock, duration, number, share, usd } from './format.js';
+import { editAutogroup, editGroup } from './forms.js';
+import { WorkerTable, failuresByHost } from './workers.js';
+
+const RANGES = [['1 h', 3600], ['6 h', 21600], ['24 h', 86400], ['7 d', 604800], ['30 d', 2592000]];
+const SERIES_EVERY_MS = 10000;
+const COMPARE_EVERY_MS = 60000;
+
+export class GroupView {
+  constructor(id, look) {
+    Object.assign(this, { id, look, rangeS: 3600, seriesAt: 0, compareAt: 0, comparison: [] });
+    this.charts = new Charts();
+    this.workers = new WorkerTable();
+    const section = (title, ...nodes) => el('section', {}, el('h3', {}, title), nodes);
+    this.head = el('div', { class: 'head' });
+    this.figures = el('dl', { class: 'figures' });
+    this.ranges = el('div', { class: 'ranges', role: 'group', 'aria-label': 'Time range' });
+    this.decisions = el('ol', { class: 'decisions', 'aria-live': 'polite' });
+    this.autogroups = el('div');
+    this.failures = el('div');
+    this.node = el('div', { class: 'group' }, this.head, this.figures,
+      el('div', { class: 'columns' },
+        el('div', { class: 'charts' }, this.ranges, this.charts.node),
+        section('Decisions, newest first', this.decisions)),
+      section('Autogroups', this.autogroups),
+      section('Workers', this.workers.node),
+      section('Failures by host', this.failures));
+    this.showRanges();
+  }
+
+  /** Show the newest status, and ask for what else is due. */
+  async refresh(status) {
+    const group = status.groups.find((one) => one.id === this.id);
+    if (!group) return;
+    this.group = group;
+    this.showHead(group);
+    this.showFigures(group, status.now);
+    const [workers, events] = await Promise.all([
+      send('POST', 'get_endpoint_workers/', { id: this.id }),
+      get('api/v0/events', { endpoint_id: this.id, limit: 60 }),
+      this.refreshSeries(status.now, group),
+      this.refreshComparison(),
+    ]);
+    this.workers.show(workers, status.now);
+    this.showDecisions(events.events, status.now);
+    this.showAutogroups(group);
+    fill(this.failures, failuresByHost(workers, events.events, status.now));
+  }
+
+  repaint() {
+    this.charts.repaint();
+  }
+
+  async refreshSeries(now, group) {
+    if (Date.now() - this.seriesAt < SERIES_EVERY_MS) return;
+    this.seriesAt = Date.now();
+    const series = await get('api/v0/series', {
+      endpoint_id: this.id, t1: Math.floor(now - this.rangeS), t2: Math.ceil(now), max_points: 300,
+    });
+    this.charts.show(series, group, [now - this.rangeS, now]);
+  }
+
+  async refreshComparison() {
+    if (Date.now() - this.compareAt < COMPARE_EVERY_MS) return;
+    this.compareAt = Date.now();
+    this.comparison = (await get('api/v0/compare', { endpoint_id: this.id, hours: 24 })).rows;
+  }
+
+  showRanges() {
+    this.ranges.replaceChildren(...RANGES.map(([text, seconds]) => el('button', {
+      type: 'button', 'aria-pressed': String(seconds === this.rangeS),
+      onclick: () => {
+        this.rangeS = seconds;
+        this.seriesAt = 0;
+        this.showRanges();
+        this.look();
+      },
+    }, text)));
+  }
+
+  showHead(group) {
+    const change = (path, body) => async () => { await send('PUT', path, body); await this.look(); };
+    const isActive = group.endpoint_state === 'active';
+    fill(this.head, el('h2', {}, group.endpoint_name),
+      el('span', { class: 'badge' }, group.endpoint_state),
+      group.is_frozen && el('span', { class: 'badge warn' }, 'frozen'),
+      group.is_shadow && el('span', { class: 'badge' }, 'shadow: decides, does nothing'),
+      el('span', { class: 'tools' },
+        button('Edit', () => editGroup(group, this.look)),
+        button(isActive ? 'Pause' : 'Resume', change(`api/v0/endptjobs/${group.id}/`, { endpoint_state: isActive ? 'suspended' : 'active' })),
+        button(group.is_frozen ? 'Unfreeze' : 'Freeze', async () => {
+          await send('POST', 'api/v0/freeze', { endpoint_id: group.id, frozen: !group.is_frozen });
+          await this.look();
+        })));
+  }
+
+  showFigures(group, now) {
+    const { load, queue, money } = group;
+    const figures = [
+      ['Load', `${number(load.arriving)} /s`, `ready for ${number(load.ready_capacity)}, ${number(load.cold_capacity)} more stopped`],
+      ['Queue', duration(queue.queue_time_s), `target ${duration(queue.target_s)}; ${share(queue.late_share ?? 0)} late`],
+      ['Waiting', number(queue.n_waiting), queue.n_waiting ? `oldest ${duration(queue.oldest_wait_s)}, starts in about ${duration(queue.eta_s)}` : 'nobody waits'],
+      ['Workers', `${number(group.n_workers)} of ${number(group.max_workers)}`, states(group.workers_by_state)],
+      ['Cost', `${usd(money.usd_per_hour)}/h`, `cap ${usd(money.cap_usd_per_hour)}/h; today ${usd(money.spent_today_usd)} of ${usd(money.cap_usd_per_day)}`],
+      ['Wants', `${number(load.hot_target)} /s`, `ready capacity, set by ${load.binding || 'nothing yet'}; ${number(load.total_target)} with stopped ones`],
+    ];
+    fill(this.figures, figures.map(([name, value, note]) => el('div', {}, el('dt', {}, name), el('dd', { class: 'value' }, value), el('dd', {}, note))));
+    this.figures.dataset.at = String(now);
+  }
+
+  showDecisions(events, now) {
+    fill(this.decisions, events.length ? events.map((event) => {
+      const beaten = event.facts?.reason?.beaten ?? [];
+      return el('li', { class: event.level },
+        el('time', { datetime: new Date(event.at * 1000).toISOString(), title: clock(event.at) }, ago(event.at, now)),
+        el('p', {}, event.message),
+        beaten.length > 0 && el('details', { 'data-focus': `why ${event.event_id}` }, el('summary', {}, `beat ${beaten.length} other${beaten.length > 1 ? 's' : ''}`),
+          el('ul', {}, beaten.map((one) => el('li', {}, one)))));
+    }) : el('li', { class: 'quiet' }, 'Nothing has happened yet.'));
+  }
+
+  showAutogroups(group) {
+    const found = new Map(this.comparison.map((row) => [row.autogroup_id, row]));
+    const columns = ['id', 'template', 'GPUs', 'workers', 'share', 'weight', 'tier', 'perf', '$ per 1k', 'wait p95', 'errors', 'verdict', ''];
+    const isRight = new Set(['id', 'share', 'weight', 'tier', 'perf', '$ per 1k', 'wait p95', 'errors']);
+    const rows = group.autogroups.map((one) => {
+      const measured = found.get(one.id) ?? {};
+      return [String(one.id), one.template_hash ?? '–', (measured.gpu_types ?? []).join(', ') || '–',
+        states(one.workers_by_state), bar(one.share), number(one.weight), number(one.tier), number(measured.perf_mean),
+        usd(measured.usd_per_1k_load, 4), duration(measured.queue_p95_s), share(measured.error_share),
+        measured.verdict ?? 'no data yet', this.autogroupTools(one)];
+    });
+    fill(this.autogroups,
+      table('Autogroups: share of the requests, and how they compare over 24 hours',
+        columns.map((title) => ({ title, right: isRight.has(title) })), rows, 'No autogroup: nothing can be rented.'),
+      button('New autogroup', () => editAutogroup(group, null, this.look)));
+  }
+
+  autogroupTools(one) {
+    const percent = el('input', {
+      type: 'number', min: 0, max: 100, step: 1, value: Math.round(100 * (one.share ?? 0)), 'aria-label': `Percent of the requests for autogroup ${one.id}`,
+    });
+    const act = (path, body, method = 'POST') => async () => { await send(method, path, body); await this.look(); };
+    const paused = one.state === 'paused';
+    return el('span', { class: 'tools' }, percent,
+      button('Set %', async () => {
+        await act('api/v0/rollout', { autogroup_id: one.id, percent: percent.valueAsNumber })();
+      }, { 'data-focus': `set ${one.id}` }),
+      button('Promote', act('api/v0/promote', { autogroup_id: one.id }), { 'data-focus': `promote ${one.id}`, title: 'Give it all requests' }),
+      button(paused ? 'Resume' : 'Pause', act(`api/v0/autojobs/${one.id}/`, { state: paused ? 'active' : 'paused' }, 'PUT'), { 'data-focus': `pause ${one.id}` }),
+      button('Edit', () => editAutogroup(this.group, one, this.look), { 'data-focus': `edit ${one.id}` }));
+  }
+}
+
+function states(byState) {
+  const parts = Object.entries(byState ?? {}).filter(([, n]) => n).sort();
+  return parts.map(([name, n]) => `${n} ${name}`).join(', ') || 'none';
+}
+
+function bar(value) {
+  return el('span', { class: 'share' }, el('meter', { min: 0, max: 1, value: value ?? 0 }), ` ${share(value)}`);
+}

@@ -1,0 +1,171 @@
+"""Ballast's management API in memory, over HTTP: for tests of the command and the dashboard.
+
+It answers with the real API's shapes, keeps every call in `calls`, and serves the dashboard's files
+under the same content security policy. `fakes/console_scenes.py` fills it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+Json = dict[str, Any]
+
+KEY = "blk.a-roa-console.1.fake"
+DASHBOARD = Path(__file__).parent.parent / "chalicelib" / "dashboard"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
+_OK: Json = {"success": True}
+
+
+@dataclass
+class Call:
+    """One call that came in."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Json
+
+
+@dataclass
+class Console:
+    """The state behind the API; tests change it freely between calls."""
+
+    status: Json
+    endpoints: dict[int, Json] = field(default_factory=dict)
+    autogroups: dict[int, Json] = field(default_factory=dict)
+    workers: dict[int, list[Json]] = field(default_factory=dict)
+    events: list[Json] = field(default_factory=list)  # newest first
+    series: Json = field(default_factory=lambda: {"t": [], "values": {}})
+    answers: dict[str, Json] = field(default_factory=dict)  # by path, for everything else
+    refusals: dict[str, tuple[int, str]] = field(default_factory=dict)  # by path
+    calls: list[Call] = field(default_factory=list)
+
+    def sent(self, method: str, path: str) -> list[Json]:
+        """The bodies of the calls of this method and path."""
+        return [one.body for one in self.calls if (one.method, one.path) == (method, path)]
+
+    def answer(self, call: Call, key: str) -> tuple[int, Json | list[Json]]:
+        """Status and content of one call."""
+        self.calls.append(call)
+        if key != KEY:
+            return 401, {"success": False, "error": "auth_error", "msg": "Invalid user key"}
+        if call.path in self.refusals:
+            status, message = self.refusals[call.path]
+            return status, {"success": False, "error": "refused", "msg": message}
+        for prefix, rows in (
+            ("/api/v0/endptjobs/", self.endpoints),
+            ("/api/v0/autojobs/", self.autogroups),
+        ):
+            if call.path.startswith(prefix):
+                return self._row(call, rows, call.path.removeprefix(prefix).strip("/"))
+        if call.path == "/get_endpoint_workers/":
+            return 200, self.workers.get(int(call.body["id"]), [])
+        return self._other(call)
+
+    def _other(self, call: Call) -> tuple[int, Json]:
+        if call.path == "/api/v0/status":
+            wanted = call.query.get("endpoint_id")
+            groups = [g for g in self.status["groups"] if wanted in (None, str(g["id"]))]
+            return 200, _OK | self.status | {"groups": groups}
+        if call.path == "/api/v0/freeze":
+            self.status["account"]["is_frozen"] = call.body["frozen"]
+            return 200, _OK
+        limit = int(call.query.get("limit", 100))
+        known: dict[str, Json] = {
+            "/api/v0/events": {"events": self.events[:limit]},
+            "/api/v0/series": self.series,
+        }
+        known |= self.answers
+        if call.path in known:
+            return 200, _OK | known[call.path]
+        return 404, {"success": False, "error": "not_found", "msg": f"no route {call.path}"}
+
+    def _row(self, call: Call, rows: dict[int, Json], identity: str) -> tuple[int, Json]:
+        if call.method == "GET" and not identity:
+            return 200, _OK | {"results": list(rows.values())}
+        if call.method == "POST":
+            created = 1 + max(rows, default=0)
+            rows[created] = {"id": created, "given": sorted(call.body)} | self._named(call.body)
+            return 200, _OK | {"result": created, "id": created}
+        if not identity.isdigit() or int(identity) not in rows:
+            return 404, {"success": False, "error": "not_found", "msg": "ID not found"}
+        row = rows[int(identity)]
+        if call.method == "PUT":
+            row.update(call.body)
+        elif call.method == "DELETE":
+            del rows[int(identity)]
+        return 200, _OK | ({"result": row} if call.method == "GET" else {})
+
+    def _named(self, body: Json) -> Json:
+        """An autogroup's row names and numbers its endpoint, whichever of the two was given."""
+        for row in self.endpoints.values():
+            if (
+                body.get("endpoint_id") == row["id"]
+                or body.get("endpoint_name") == row["endpoint_name"]
+            ):
+                return body | {"endpoint_id": row["id"], "endpoint_name": row["endpoint_name"]}
+        return dict(body)
+
+
+@contextmanager
+def serve(console: Console) -> Iterator[str]:
+    """Serve a console on 127.0.0.1; gives its URL."""
+    handler = type("Handler", (_Handler,), {"console": console})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Files for a GET below /dashboard, JSON for all else."""
+
+    console: Console
+
+    def handle_call(self) -> None:
+        parts = urlsplit(self.path)
+        if self.command == "GET" and parts.path.startswith("/dashboard"):
+            self._send_file(parts.path.removeprefix("/dashboard").strip("/"))
+            return
+        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+        key = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        call = Call(self.command, parts.path, dict(parse_qsl(parts.query)), body)
+        status, content = self.console.answer(call, key)
+        self._send(status, "application/json", json.dumps(content).encode())
+
+    do_GET = do_POST = do_PUT = do_DELETE = handle_call  # noqa: N815  names of http.server
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet."""
+
+    def _send_file(self, name: str) -> None:
+        path = DASHBOARD / (name or "index.html")
+        if "/" in name or not path.is_file():
+            self._send(404, "text/plain", b"no such file")
+        else:
+            self._send(200, _TYPES[path.suffix], path.read_bytes())
+
+    def _send(self, status: int, content_type: str, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", f"{content_type}; charset=utf-8")
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+        self.end_headers()
+        self.wfile.write(content)

@@ -1,0 +1,246 @@
+"""What the dashboard does: signs in, follows, steers, checks, and believes nobody."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from fakes.console import KEY
+from fakes.console_scenes import NOW, empty, fleet
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., AbstractContextManager[Page]]
+
+HOSTILE = [
+    "<script>document.title='owned'</script>",
+    "<img src=x onerror=\"document.title='owned'\">",
+    "\"><svg onload=document.title='owned'>",
+    "javascript:document.title='owned'",
+    "{{constructor.constructor('document.title=1')()}}",
+    "</td></table><iframe src=//evil.example>",
+    "=cmd|' /C calc'!A0",
+    "\u202egnp.exe\u0000\u001b[31m",
+    "' autofocus onfocus=document.title='owned' x='",
+    "<style>*{display:none}</style>",
+    "a" * 600,
+]
+
+
+def test_a_bad_key_is_told_and_shows_nothing(open_page: Open) -> None:
+    with open_page(fleet(1), signs_in=False) as page:
+        page.get_by_label("Key").fill("blk.wrong")
+        page.get_by_role("button", name="Show the fleet").click()
+        expect(page.get_by_role("alert")).to_have_text("Invalid user key")
+        expect(page.locator("#fleet")).to_be_hidden()
+
+
+def test_the_key_is_in_memory_only_and_gone_after_signing_out(open_page: Open) -> None:
+    with open_page(fleet(1)) as page:
+        kept = page.evaluate(
+            "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie,"
+            " location.href, document.documentElement.outerHTML])"
+        )
+        assert KEY not in kept
+        assert page.get_by_label("Key").input_value() == ""
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.locator("#fleet")).to_be_hidden()
+        expect(page.locator("#group")).to_be_empty()
+
+
+def test_what_changes_in_the_fleet_appears_without_a_reload(open_page: Open) -> None:
+    console = fleet(2)
+    with open_page(console) as page:
+        expect(page.locator(".answer").first).to_contain_text("Healthy")
+        console.status["groups"][0] |= {"health": "bad", "health_reasons": ["No worker is ready."]}
+        console.workers[7][0]["state"] = "error"
+        console.events.insert(
+            0, console.events[0] | {"event_id": "new", "message": "Replaced the failed one."}
+        )
+        expect(page.locator(".answer").first).to_contain_text(
+            "TGI-Llama3: No worker is ready.", timeout=8000
+        )
+        expect(page.locator(".decisions li").first).to_contain_text("Replaced the failed one.")
+        expect(page.locator("td .state.error")).to_have_text("error")
+
+
+def test_freeze_is_one_click_and_shows_for_everybody(open_page: Open) -> None:
+    console = fleet(1)
+    with open_page(console) as page:
+        page.get_by_role("button", name="Freeze everything").click()
+        expect(page.locator("#badges")).to_contain_text("frozen: nothing is rented or destroyed")
+        assert console.sent("POST", "/api/v0/freeze") == [{"frozen": True}]
+        page.get_by_role("button", name="Unfreeze everything").click()
+        expect(page.locator("#badges")).not_to_contain_text("frozen")
+
+
+def test_rollout_promote_and_pause_are_sent_as_the_command_sends_them(open_page: Open) -> None:
+    console = fleet(2)
+    console.answers |= {"/api/v0/rollout": {}, "/api/v0/promote": {}}
+    with open_page(console) as page:
+        page.get_by_label("Percent of the requests for autogroup 12").fill("25")
+        page.get_by_role("button", name="Set %").nth(1).click()
+        page.wait_for_timeout(300)
+        page.get_by_role("button", name="Promote").nth(1).click()
+        page.wait_for_timeout(300)
+    assert console.sent("POST", "/api/v0/rollout") == [{"autogroup_id": 12, "percent": 25}]
+    assert console.sent("POST", "/api/v0/promote") == [{"autogroup_id": 12}]
+
+
+def test_a_refused_change_is_told_beside_its_button(open_page: Open) -> None:
+    console = fleet(1)
+    console.refusals["/api/v0/promote"] = (400, "autogroup 11 has no ready worker")
+    with open_page(console) as page:
+        page.get_by_role("button", name="Promote").first.click()
+        expect(page.locator(".tools .error")).to_contain_text("autogroup 11 has no ready worker")
+
+
+def test_a_group_is_made_with_a_preview_of_its_cost(open_page: Open) -> None:
+    console = empty()
+    console.answers["/api/v0/preview"] = {
+        "offers": {"n": 12, "cheapest_usd_per_hour": 0.34, "dearest_usd_per_hour": 0.61},
+        "usd_per_hour_idle": [0.0, 1.02],
+        "usd_per_hour_max": 1.83,
+        "warnings": ["No HF_TOKEN in the template."],
+    }
+    with open_page(console) as page:
+        page.get_by_role("button", name="New endpoint group").click()
+        page.get_by_label("Name").fill("shop")
+        page.get_by_label("Minimum load").fill("100")
+        expect(page.locator(".preview")).to_contain_text("at most $1.83")
+        expect(page.locator(".preview")).to_contain_text("12 offers, $0.340 to $0.610")
+        page.get_by_role("button", name="Create", exact=True).click()
+        expect(page.locator("dialog")).to_be_hidden()
+    assert console.sent("POST", "/api/v0/endptjobs/") == [
+        {"endpoint_name": "shop", "min_load": 100}
+    ]
+
+
+def test_the_servers_validation_is_shown_while_typing_and_keeps_the_form(open_page: Open) -> None:
+    console = fleet(1)
+    console.refusals["/api/v0/preview"] = (
+        400,
+        "target_util: 7 is out of bounds; allowed: above 0 to 1",
+    )
+    with open_page(console) as page:
+        page.locator(".head").get_by_role("button", name="Edit").click()
+        page.get_by_label("Target utilisation").fill("7")
+        expect(page.locator("dialog .error")).to_contain_text("allowed: above 0 to 1")
+        expect(page.locator("dialog")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog")).to_be_hidden()
+    assert console.sent("PUT", "/api/v0/endptjobs/7/") == []
+
+
+def test_only_what_differs_is_sent_and_an_emptied_field_becomes_automatic(open_page: Open) -> None:
+    console = fleet(1)
+    console.answers["/api/v0/preview"] = {"usd_per_hour_idle": [0, 1], "usd_per_hour_max": 2}
+    with open_page(console) as page:
+        page.locator(".head").get_by_role("button", name="Edit").click()
+        page.get_by_label("Most workers").fill("8")
+        page.get_by_label("Target utilisation").fill("")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("dialog")).to_be_hidden()
+    assert console.sent("PUT", "/api/v0/endptjobs/7/") == [
+        {"max_workers": 8, "unset": ["target_util"]}
+    ]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_name_is_text_and_nothing_else(text: str, open_page: Open) -> None:
+    console = fleet(3, name=text)
+    console.workers[7][0] |= {"error": text, "gpu_name": text, "state": text, "status": text}
+    console.events[0] |= {"message": text, "event_id": text}
+    console.events[0]["facts"]["reason"]["beaten"] = [text]
+    for row in console.status["groups"][0]["autogroups"]:
+        row["template_hash"] = text
+    console.answers["/api/v0/compare"]["rows"][0] |= {"verdict": text, "gpu_types": [text]}
+    console.series["values"][f"ready:{text}"] = [100.0] * len(console.series["t"])
+    console.status["account"]["inventory"] |= {"state": "unknown", "problem": text}
+    console.status["groups"][0]["health_reasons"] = [text]
+    with open_page(console, width=390, height=844) as page:
+        expect(page.locator(".decisions li").first).to_be_visible()
+        page.locator(".u-wrap").first.wait_for()
+        page.locator(".head").get_by_role("button", name="Edit").click()
+        expect(page.locator("dialog")).to_be_visible()
+        assert page.title() == "Ballast"
+        assert page.locator("main script, main iframe, main style, main img, main svg").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert not re.search("[\u202a-\u202e\u0000\u001b]", page.locator("body").inner_text())
+
+
+def test_a_dead_server_is_told_and_the_last_picture_stays(open_page: Open) -> None:
+    console = fleet(1)
+    with open_page(console) as page:
+        expect(page.locator(".answer").first).to_contain_text("Healthy")
+        console.refusals["/api/v0/status"] = (503, "the database throttles")
+        expect(page.locator("#freshness")).to_contain_text("the database throttles", timeout=8000)
+        expect(page.locator(".answer").first).to_contain_text("Healthy")
+
+
+def test_a_silent_scaler_and_an_unknown_inventory_are_trouble(open_page: Open) -> None:
+    console = fleet(1)
+    console.status["account"]["scaler"]["last_round_at"] = NOW - 600
+    console.status["account"]["inventory"] |= {"state": "unknown", "problem": "HTTP 500"}
+    with open_page(console) as page:
+        expect(page.locator(".answer").first).to_contain_text("Trouble")
+        expect(page.locator(".answer").first).to_contain_text("silent for 10m 0s")
+        expect(page.locator(".answer").first).to_contain_text("not trusted (HTTP 500)")
+
+
+def test_five_hundred_workers_are_sorted_and_shown_on_demand(open_page: Open) -> None:
+    with open_page(fleet(500)) as page:
+        rows = page.locator("table", has_text="500 workers").locator("tbody tr")
+        expect(rows).to_have_count(50)
+        page.get_by_role("button", name="Show all 500").click()
+        expect(rows).to_have_count(500)
+        page.get_by_role("button", name="$/h").click()
+        page.get_by_role("button", name="$/h").click()
+        prices = [
+            float(text.strip("$")) for text in rows.locator("td:nth-child(8)").all_inner_texts()
+        ]
+        assert prices == sorted(prices, reverse=True)
+
+
+def test_it_works_by_keyboard_and_keeps_the_focus_over_updates(open_page: Open) -> None:
+    with open_page(fleet(2), signs_in=False) as page:
+        page.get_by_label("Key").focus()
+        page.keyboard.type(KEY)
+        page.keyboard.press("Enter")
+        page.locator("#fleet").wait_for()
+        sort = page.get_by_role("button", name="observed")
+        sort.focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("button", name="observed ▴")).to_be_focused()
+        page.wait_for_timeout(4500)  # two polls
+        expect(page.get_by_role("button", name="observed ▴")).to_be_focused()
+
+
+def test_typing_is_not_disturbed_by_updates(open_page: Open) -> None:
+    with open_page(fleet(2)) as page:
+        percent = page.get_by_label("Percent of the requests for autogroup 12")
+        percent.fill("33")
+        page.wait_for_timeout(4500)  # two polls
+        expect(percent).to_have_value("33")
+
+
+def test_the_theme_can_be_changed(open_page: Open) -> None:
+    with open_page(fleet(1)) as page:
+        before = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        page.get_by_role("button", name="Dark or light").click()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+        page.get_by_role("button", name="Dark or light").click()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == before
+
+
+def test_the_pages_own_check_finds_a_planted_script(open_page: Open) -> None:
+    """A canary of the corpus test: were a name inserted as markup, its script would be seen."""
+    with open_page(fleet(1)) as page:
+        expect(page.locator(".answer").first).to_be_visible()
+        page.evaluate(
+            "document.querySelector('.answer p').innerHTML = '<svg></svg><iframe></iframe>'"
+        )
+        assert page.locator("main script, main iframe, main style, main img, main svg").count() == 2
