@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.endpoint_group import EndpointGroup
@@ -10,13 +11,23 @@ from chalicelib.ports.errors import ConflictError
 
 
 class FakeGroupRepository:
-    """GroupRepository with memory; `problem` is raised by every method while it is set."""
+    """GroupRepository with memory.
+
+    `problem` is raised by every method while it is set; `change_before_put` runs once, before the
+    next put, to play a second writer.
+    """
 
     def __init__(self) -> None:
         self.groups: dict[int, EndpointGroup] = {}
         self.autogroups: dict[int, Autogroup] = {}
         self.last_id = 99
         self.problem: Exception | None = None
+        self.change_before_put: Callable[[], None] | None = None
+
+    def bump(self, endpoint_id: int) -> None:
+        """Change a group's revision, as another writer would."""
+        group = self.groups[endpoint_id]
+        self.groups[endpoint_id] = replace(group, revision=group.revision + 1)
 
     def next_id(self) -> int:
         """A fresh id."""
@@ -45,6 +56,9 @@ class FakeGroupRepository:
     def put_group(self, group: EndpointGroup, *, expected_revision: int) -> None:
         """Replace a group; ConflictError if it changed meanwhile or its new name is taken."""
         self._check()
+        if self.change_before_put is not None:
+            change, self.change_before_put = self.change_before_put, None
+            change()
         before = self.groups.get(group.endpoint_id)
         if before is None or before.revision != expected_revision:
             raise ConflictError(f"{group.name!r} was changed meanwhile")
