@@ -20,6 +20,7 @@ _ENUMS = {"state": WorkerState, "after_drain": AfterDrain, "ticket": TicketGener
 _DEFAULTS = {f.name: f.default for f in fields(Worker) if f.default is not MISSING}
 _INTEGERS = frozenset(f.name for f in fields(Worker) if f.type == "int")
 _MARKS = "granted_marks"
+_CERTIFICATE = "certificate_sha256"
 
 
 def is_default(name: str, value: object) -> bool:
@@ -31,6 +32,8 @@ def to_attribute(name: str, value: Any) -> AttributeValueTypeDef:
     """A field's value in DynamoDB's form."""
     if name == _MARKS:
         return {"B": b"".join(struct.pack("<dd", *mark) for mark in value)}
+    if name == _CERTIFICATE:
+        return {"B": bytes.fromhex(value)}
     if isinstance(value, str):
         return {"S": str(value)}
     return {"N": number_text(value)}
@@ -65,6 +68,8 @@ _FIELD_NAMES = frozenset(f.name for f in fields(Worker))
 def _from_attribute(name: str, attribute: Mapping[str, Any]) -> Any:
     if name == _MARKS:
         return tuple(struct.iter_unpack("<dd", bytes(attribute["B"])))
+    if name == _CERTIFICATE:
+        return bytes(attribute["B"]).hex()
     if name in _ENUMS:
         return _ENUMS[name](attribute["S"])
     if "S" in attribute:

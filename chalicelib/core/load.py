@@ -14,7 +14,7 @@ OBSERVED_MARGIN = 1.25
 """How far a benchmark may exceed the throughput observed under saturation and still be believed."""
 
 _MARKS_REACH_S = 150.0
-_FINE_REACH_S, _FINE_S, _COARSE_S = 28.0, 4.0, 32.0
+_FINE_REACH_S, _FINE_S, _COARSE_S = 25.0, 5.0, 32.0
 
 Marks = tuple[tuple[float, float], ...]
 
@@ -40,7 +40,7 @@ def granted_within(worker: Worker, span_s: float, now: float) -> float:
 
 
 def add_mark(marks: Marks, now: float, granted_load: float) -> Marks:
-    """The marks with a new one, thinned to the oldest of each span of time: about 13 in all."""
+    """The marks with a new one, thinned to the oldest of each span of time: about 11 in all."""
     if marks and marks[-1][0] >= now:
         return marks
     kept: list[tuple[float, float]] = []

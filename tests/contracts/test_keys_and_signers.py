@@ -1,0 +1,175 @@
+"""Callers' keys, both signers and the pepper: one suite for the fakes and for AWS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from chalicelib.adapters.key_repository import DynamoKeyRepository
+from chalicelib.adapters.secret_box import KmsSecretBox
+from chalicelib.adapters.signer import KmsSigner, WrappedSigner
+from chalicelib.ports.errors import KeysUnavailableError, NotFoundError
+from chalicelib.ports.key_repository import CallerKey, KeyRepository
+from chalicelib.ports.signer import SecretBox, Signer
+from fakes.key_repository import FakeKeyRepository
+from fakes.secret_box import FakeSecretBox
+from fakes.signer import FakeSigner
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_kms import KMSClient
+
+NOW = 1_800_000_000.25
+PREFIX, ALIAS = "ballast-test", "alias/ballast-test"
+
+
+@pytest.fixture(params=["memory", "dynamo"])
+def keys(request: pytest.FixtureRequest) -> KeyRepository:
+    if request.param == "memory":
+        return FakeKeyRepository()
+    return DynamoKeyRepository(request.getfixturevalue("dynamodb"), PREFIX)
+
+
+@pytest.fixture(params=["memory", "wrapped", "kms"])
+def signer(request: pytest.FixtureRequest) -> Signer:
+    if request.param == "memory":
+        return FakeSigner()
+    kind = WrappedSigner if request.param == "wrapped" else KmsSigner
+    dynamodb, kms = request.getfixturevalue("dynamodb"), request.getfixturevalue("kms")
+    return kind(dynamodb, kms, PREFIX, ALIAS)
+
+
+@pytest.fixture(params=["memory", "kms"])
+def box(request: pytest.FixtureRequest) -> SecretBox:
+    if request.param == "memory":
+        return FakeSecretBox()
+    dynamodb, kms = request.getfixturevalue("dynamodb"), request.getfixturevalue("kms")
+    return KmsSecretBox(dynamodb, kms, PREFIX, ALIAS)
+
+
+def make_key(key_id: str = "a-roa-1", **values: object) -> CallerKey:
+    fields: dict[str, object] = {
+        "name": "deploy",
+        "verbs": frozenset({"route", "read"}),
+        "endpoint_id": None,
+        "generation": 1,
+        "created_at": NOW,
+    }
+    return CallerKey(key_id=key_id, **{**fields, **values})  # type: ignore[arg-type]
+
+
+def verify(signer: Signer, key_id: str, message: bytes, signature: bytes) -> None:
+    key = serialization.load_pem_public_key(signer.public_key(key_id).public_pem.encode())
+    assert isinstance(key, RSAPublicKey)
+    key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+
+
+def test_a_key_comes_back_as_it_was_put(keys: KeyRepository) -> None:
+    limited = make_key(
+        "e7-r-2",
+        endpoint_id=7,
+        expires_at=NOW + 1,
+        max_requests_per_s=2.5,
+        max_concurrent=3,
+        max_load_per_s=1e6,
+        share=4.0,
+        revoked_generations_below=1,
+    )
+    keys.put(make_key())
+    keys.put(limited)
+    assert keys.find("a-roa-1") == make_key()
+    assert keys.find("e7-r-2") == limited
+    assert sorted(keys.list(), key=lambda k: k.key_id) == [make_key(), limited]
+
+
+def test_a_key_is_replaced_and_forgotten(keys: KeyRepository) -> None:
+    keys.put(make_key())
+    keys.put(make_key(generation=2))
+    assert [k.generation for k in keys.list()] == [2]
+    keys.remove("a-roa-1")
+    assert keys.find("a-roa-1") is None
+    assert list(keys.list()) == []
+
+
+def test_the_first_key_is_made_when_it_is_asked_for_and_stays_the_newest(signer: Signer) -> None:
+    first = signer.newest()
+    assert signer.newest() == first
+    assert signer.public_key(first.key_id) == first
+
+
+def test_a_signature_verifies_with_the_public_key(signer: Signer) -> None:
+    key_id = signer.newest().key_id
+    signature = signer.sign(key_id, b"text")
+    verify(signer, key_id, b"text", signature)
+    with pytest.raises(InvalidSignature):
+        verify(signer, key_id, b"other text", signature)
+
+
+def test_an_older_key_signs_on_after_a_rotation(signer: Signer) -> None:
+    old = signer.newest()
+    new = signer.create_key(NOW)
+    assert new.key_id != old.key_id
+    assert signer.newest() == new
+    assert new.created_at == NOW
+    verify(signer, old.key_id, b"text", signer.sign(old.key_id, b"text"))
+    verify(signer, new.key_id, b"text", signer.sign(new.key_id, b"text"))
+
+
+def test_the_public_key_is_pem_from_the_first_byte(signer: Signer) -> None:
+    pem = signer.newest().public_pem
+    assert pem.startswith("-----BEGIN PUBLIC KEY-----\n")
+    assert pem.endswith("\n-----END PUBLIC KEY-----\n")
+
+
+def test_an_unknown_key_is_not_found(signer: Signer) -> None:
+    with pytest.raises(NotFoundError):
+        signer.public_key("777")
+    with pytest.raises(NotFoundError):
+        signer.sign("777", b"text")
+
+
+def test_a_mac_is_43_characters_and_depends_on_purpose_and_message(box: SecretBox) -> None:
+    macs = [box.mac("caller", "a"), box.mac("caller", "b"), box.mac("worker", "a")]
+    assert len(set(macs)) == 3
+    assert all(len(mac) == 43 for mac in macs)
+    assert box.mac("caller", "a") == macs[0]
+
+
+@pytest.mark.parametrize("kind", [WrappedSigner, KmsSigner])
+def test_processes_share_keys_and_pepper(
+    dynamodb: DynamoDBClient, kms: KMSClient, kind: type[WrappedSigner] | type[KmsSigner]
+) -> None:
+    one, two = (kind(dynamodb, kms, PREFIX, ALIAS) for _ in range(2))
+    key_id = one.newest().key_id
+    assert two.newest().key_id == key_id
+    verify(two, key_id, b"text", one.sign(key_id, b"text"))
+    boxes = [KmsSecretBox(dynamodb, kms, PREFIX, ALIAS) for _ in range(2)]
+    assert boxes[0].mac("p", "m") == boxes[1].mac("p", "m")
+
+
+def test_the_table_holds_nothing_usable(dynamodb: DynamoDBClient, kms: KMSClient) -> None:
+    """Neither a private key nor the pepper is in the table but under KMS."""
+    signer = WrappedSigner(dynamodb, kms, PREFIX, ALIAS)
+    signer.newest()
+    KmsSecretBox(dynamodb, kms, PREFIX, ALIAS).mac("p", "m")
+    items = dynamodb.scan(TableName=f"{PREFIX}-keys")["Items"]
+    wrapped = [bytes(item["wrapped"]["B"]) for item in items if "wrapped" in item]
+    assert len(wrapped) == 2
+    for blob in wrapped:
+        with pytest.raises(ValueError, match="Could not deserialize"):
+            serialization.load_der_private_key(blob, password=None)
+
+
+def test_without_kms_nothing_is_signed(dynamodb: DynamoDBClient, kms: KMSClient) -> None:
+    WrappedSigner(dynamodb, kms, PREFIX, ALIAS).newest()
+    key_id = kms.list_aliases()["Aliases"][0]["TargetKeyId"]
+    kms.disable_key(KeyId=key_id)
+    fresh = WrappedSigner(dynamodb, kms, PREFIX, "alias/none")
+    newest = fresh.newest().key_id
+    with pytest.raises(KeysUnavailableError):
+        fresh.sign(newest, b"text")

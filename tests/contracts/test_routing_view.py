@@ -1,0 +1,103 @@
+"""Routing views, lease, directory and waiting rows: one suite for the fakes and for DynamoDB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chalicelib.adapters.routing_view import DynamoRoutingViewRepository
+from chalicelib.adapters.waiting import DynamoWaitingRepository
+from chalicelib.ports.routing_view import (
+    RoutingViewRepository,
+    StoredView,
+    WaitingRepository,
+    WaitingRequest,
+)
+from fakes.routing_view import FakeRoutingViewRepository
+from fakes.waiting import FakeWaitingRepository
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+NOW = 1_800_000_000.25
+
+
+@pytest.fixture(params=["memory", "dynamo"])
+def views(request: pytest.FixtureRequest) -> RoutingViewRepository:
+    if request.param == "memory":
+        return FakeRoutingViewRepository()
+    client: DynamoDBClient = request.getfixturevalue("dynamodb")
+    return DynamoRoutingViewRepository(client, "ballast-test")
+
+
+@pytest.fixture(params=["memory", "dynamo"])
+def waiting(request: pytest.FixtureRequest) -> WaitingRepository:
+    if request.param == "memory":
+        return FakeWaitingRepository()
+    client: DynamoDBClient = request.getfixturevalue("dynamodb")
+    return DynamoWaitingRepository(client, "ballast-test")
+
+
+def make_view(shard: int = 0, built_at: float = NOW, blob: bytes = b"view") -> StoredView:
+    return StoredView(shard=shard, n_shards=2, built_at=built_at, blob=blob)
+
+
+def make_request(idx: int, **values: float) -> WaitingRequest:
+    defaults = {"cost": 100.0, "first_seen_at": NOW, "last_polled_at": NOW}
+    return WaitingRequest(endpoint_id=7, request_idx=idx, key_id="a-r-1", **{**defaults, **values})
+
+
+def test_a_view_comes_back_shard_by_shard(views: RoutingViewRepository) -> None:
+    shards = [make_view(0, blob=b"zero"), make_view(1, blob=b"\x00one\xff")]
+    views.write(7, shards)
+    assert [views.read(7, 0), views.read(7, 1)] == shards
+    assert views.read(7, 2) is None
+    assert views.read(8, 0) is None
+
+
+def test_an_older_view_never_replaces_a_newer_one(views: RoutingViewRepository) -> None:
+    views.write(7, [make_view(built_at=NOW, blob=b"newer")])
+    views.write(7, [make_view(built_at=NOW - 1, blob=b"older")])
+    stored = views.read(7, 0)
+    assert stored is not None
+    assert stored.blob == b"newer"
+
+
+def test_the_lease_is_given_once_per_duration(views: RoutingViewRepository) -> None:
+    assert views.try_lease(7, NOW, 2.0)
+    assert not views.try_lease(7, NOW + 1.9, 2.0)
+    assert views.try_lease(8, NOW, 2.0)
+    assert views.try_lease(7, NOW + 2.0, 2.0)
+
+
+def test_the_directory_is_replaced_as_a_whole(views: RoutingViewRepository) -> None:
+    assert views.read_directory() is None
+    views.write_directory(b"one")
+    views.write_directory(b"two")
+    assert views.read_directory() == b"two"
+
+
+def test_waiting_requests_are_listed_oldest_first_while_they_are_polled(
+    waiting: WaitingRepository,
+) -> None:
+    young = make_request(2**53 - 1, first_seen_at=NOW - 1)
+    old = make_request(5, first_seen_at=NOW - 9.75)
+    given_up = make_request(6, last_polled_at=NOW - 30)
+    for request in (young, old, given_up):
+        waiting.put(request)
+    assert waiting.list(7, polled_since=NOW - 20) == [old, young]
+    assert waiting.list(8, polled_since=0) == []
+
+
+def test_a_poll_refreshes_its_row(waiting: WaitingRepository) -> None:
+    waiting.put(make_request(5))
+    waiting.put(make_request(5, last_polled_at=NOW + 10))
+    assert waiting.list(7, polled_since=NOW + 5) == [make_request(5, last_polled_at=NOW + 10)]
+
+
+def test_a_granted_request_is_forgotten(waiting: WaitingRepository) -> None:
+    waiting.put(make_request(5))
+    waiting.remove(7, 5)
+    waiting.remove(7, 5)
+    assert waiting.list(7, polled_since=0) == []
