@@ -26,7 +26,11 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
     """The model server's address, and the log that tells when it is loaded."""
     port, log = free_port(), tmp_path_factory.mktemp("llama") / "model.log"
     server = subprocess.Popen(
-        [sys.executable, "-m", "devstack.llama_server", "--port", str(port), "--log", str(log)],
+        # One thread: several spin for each other where the cores are busy with something else.
+        [
+            *(sys.executable, "-m", "devstack.llama_server", "--port", str(port)),
+            *("--threads", "1", "--log", str(log)),
+        ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -54,8 +58,9 @@ async def real(llama: tuple[str, Path], tmp_path: Path) -> AsyncIterator[World]:
             },
         ),
     )
-    env = {"MODEL_SERVER_URL": url, "MODEL_LOG": str(log)}
-    async with world(tmp_path, quick, ready_within_s=90, **env) as it:
+    async with world(
+        tmp_path, quick, ready_within_s=90, MODEL_SERVER_URL=url, MODEL_LOG=str(log)
+    ) as it:
         yield it
 
 
