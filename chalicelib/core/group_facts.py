@@ -99,7 +99,7 @@ def worker_facts(
         dlperf=worker.dlperf,
         pending_load=pending_load(worker, now),
         n_working=worker.n_working,
-        slots=0,  # no generation of workers reports how many it serves at once
+        slots=worker.slots,
         loaded_at=worker.loaded_at,
         drain_by=worker.drain_by,
         after_drain=worker.after_drain,

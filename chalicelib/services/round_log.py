@@ -78,7 +78,7 @@ def decision_events(groups: Iterable[GroupPlan], now: float) -> list[Event]:
 def find_troubles(view: RoundView, groups: Sequence[GroupPlan]) -> list[Trouble]:
     """What is wrong now."""
     troubles = []
-    if not view.inventory.is_known:
+    if not view.inventory.is_known and not view.inventory.n_empty:
         text = f"Vast's list of instances cannot be trusted: {view.inventory.problem}"
         troubles.append(Trouble(kind="inventory_unknown", scope="account", message=text))
     for group in groups:

@@ -1,0 +1,131 @@
+"""Panic: return every machine of ours and verify that none is left.
+
+Runs in the scaler's rounds through the flag, and from the owner's machine with the owner's keys
+(`ballast panic --direct`) when the deployment itself does not answer: it needs the tables and Vast,
+no lease and no round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from chalicelib.core.intents import LISTING_LAG_S, split_label, token_is_ours
+from chalicelib.core.pacing import Pacing, Verb
+from chalicelib.ports.bundles import ScalerPorts
+from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
+from chalicelib.ports.ledger import Ledger
+from chalicelib.ports.marketplace import MarketplaceError
+from chalicelib.services.paced_market import PacedMarket
+
+RETRY_S = 5.0
+GIVE_UP_S = 900.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PanicReport:
+    """What a panic came to. `is_verified`: two complete listings, a minute apart, show none."""
+
+    is_verified: bool
+    n_returned: int  # machines of ours that were seen and are gone
+    left: tuple[int, ...] = ()  # machines of ours that still exist, as far as known
+    verified_at: float | None = None
+    problems: tuple[str, ...] = field(default=())
+
+
+def panic(
+    ports: ScalerPorts, *, gives_up_s: float = GIVE_UP_S, tell: Callable[[str], None] | None = None
+) -> PanicReport:
+    """Stop all rentals, destroy all machines of ours, verify; blocks until it is done.
+
+    Ours is what has a row, or a label with a token that only this deployment can have made. If the
+    tables or the keys are down, what of both can be read still counts.
+    """
+    started_at = ports.clock.now()
+    say = tell or (lambda _text: None)
+    problems: list[str] = []
+    _brake(ports.ledger, problems)
+    market = PacedMarket(
+        ports.marketplace, ports.clock, Pacing(), waits_until=started_at + gives_up_s
+    )
+    seen: set[int] = set()
+    empty_since: float | None = None
+    ours: frozenset[int] = frozenset()
+    while ports.clock.now() < started_at + gives_up_s:
+        found = _find_ours(ports, market, problems)
+        if found is not None:
+            ours = found
+            seen |= ours
+            say(f"{len(ours)} machines of ours are left")
+            empty_since = None if ours else (empty_since or ports.clock.now())
+        if ours:
+            _destroy(market, ours, problems)
+        elif empty_since and ports.clock.now() - empty_since >= LISTING_LAG_S:
+            return PanicReport(
+                is_verified=True,
+                n_returned=len(seen),
+                verified_at=ports.clock.now(),
+                problems=tuple(dict.fromkeys(problems)),
+            )
+        ports.clock.sleep(RETRY_S)
+    return PanicReport(
+        is_verified=False,
+        n_returned=len(seen - ours),
+        left=tuple(sorted(ours)),
+        problems=tuple(dict.fromkeys(problems)),
+    )
+
+
+def _brake(ledger: Ledger, problems: list[str]) -> None:
+    try:
+        ledger.set_flags(is_panicking=True)
+    except StorageUnavailableError as error:
+        problems.append(f"the panic flag could not be set: {error}")
+
+
+def _find_ours(
+    ports: ScalerPorts, market: PacedMarket, problems: list[str]
+) -> frozenset[int] | None:
+    """The machines of ours that a complete listing shows; None if there is none to be had."""
+    try:
+        listing = market.call(Verb.LIST, lambda vast: vast.list_instances())
+    except MarketplaceError as error:
+        problems.append(f"list: {error}")
+        return None
+    if not listing.is_complete:
+        problems.append(f"list: {listing.problem}")
+        return None
+    rows = _rows(ports, problems)
+    found = set()
+    for record in listing.instances:
+        label = split_label(record.label)
+        if record.instance_id in rows or (label and _is_ours(ports, label[1], problems)):
+            found.add(record.instance_id)
+    return frozenset(found)
+
+
+def _rows(ports: ScalerPorts, problems: list[str]) -> set[int]:
+    try:
+        groups = {group.endpoint_id for group in ports.groups.list_groups()}
+        groups |= {intent.endpoint_id for intent in ports.ledger.intents()}
+        return {w.instance_id for group in groups for w in ports.workers.list(group)}
+    except StorageUnavailableError as error:
+        problems.append(f"tables: {error}")
+        return set()
+
+
+def _is_ours(ports: ScalerPorts, token: str, problems: list[str]) -> bool:
+    try:
+        return token_is_ours(token, ports.secrets.mac)
+    except KeysUnavailableError as error:
+        problems.append(f"keys: {error}")
+        return False
+
+
+def _destroy(market: PacedMarket, ours: frozenset[int], problems: list[str]) -> None:
+    try:
+        outcomes = market.call(Verb.DESTROY, lambda vast: vast.destroy_instances(sorted(ours)))
+    except MarketplaceError as error:
+        problems.append(f"destroy: {error}")
+        return
+    problems += [f"destroy {key}: {problem}" for key, problem in outcomes.items() if problem]

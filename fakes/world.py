@@ -1,0 +1,242 @@
+"""A whole world in memory and in virtual time: the scaler's ports, a market with workers, clients.
+
+The services that run in it are the real ones; the fakes are held to the real adapters by the
+contract suites. `tick` lets time pass as the deployment would see it: workers report every ten
+seconds, clients ask again, and the scaler runs its rounds when it is told to.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.budget import Account
+from chalicelib.core.endpoint_group import EndpointGroup, ScalingParams
+from chalicelib.core.worker import Worker
+from chalicelib.ports.bundles import ScalerPorts
+from chalicelib.ports.routing_view import WaitingRequest
+from chalicelib.ports.worker_repository import Grant, Reservation
+from chalicelib.services.reports import ReportsMemory, receive_report
+from chalicelib.wire.reports import WorkerReport
+from fakes.clock import ManualClock
+from fakes.event_log import FakeEventLog, FakeSeriesLog
+from fakes.group_repository import FakeGroupRepository
+from fakes.key_repository import FakeKeyRepository
+from fakes.ledger import FakeLedger
+from fakes.market import Market
+from fakes.market_config import CALM, PROMPT, MarketConfig
+from fakes.market_instance import MarketInstance
+from fakes.marketplace import FakeMarketplace
+from fakes.notifier import FakeNotifier
+from fakes.randomness import FakeRandomness
+from fakes.routing_view import FakeRoutingViewRepository
+from fakes.scaler_poke import FakeScalerPoke
+from fakes.secret_box import FakeSecretBox
+from fakes.signer import FakeSigner
+from fakes.waiting import FakeWaitingRepository
+from fakes.worker_repository import FakeWorkerRepository
+
+NOON = 1_800_014_400.0  # 2027-01-15 12:00 UTC
+PERF = 100.0  # load per second of a worker whose relative_perf is 1
+REQUEST_COST = 100.0
+PROMPT_MARKET = MarketConfig(timings=PROMPT, odds=CALM, price_move_sigma=0.0)
+
+
+@dataclass(slots=True)
+class _Process:
+    """A worker program on a rented machine."""
+
+    boot_id: str
+    seq: int = 0
+    error: str = ""
+    is_silent: bool = False
+
+
+class World:
+    """See the module. `owner_ports` is the untouched way in, for tests that break `ports`."""
+
+    def __init__(
+        self, config: MarketConfig = PROMPT_MARKET, *, seed: int = 0, account: Account | None = None
+    ) -> None:
+        self.clock = ManualClock(NOON)
+        self.market = Market(config, seed=seed)
+        self.template_hash = str(
+            self.market.templates.add({"name": "TGI", "image": "tgi:1", "env": "-e A=1"}, NOON)[
+                "hash_id"
+            ]
+        )
+        self.workers = FakeWorkerRepository()
+        self.ledger = FakeLedger(account or Account())
+        self.ledger.set_public_url("https://ballast.example")
+        self.waiting = FakeWaitingRepository()
+        self.events = FakeEventLog()
+        self.marketplace = FakeMarketplace(self.market, self.clock)
+        self.processes: dict[int, _Process] = {}
+        self.n_served = 0
+        self._memory = ReportsMemory()
+        self._requests: dict[int, WaitingRequest] = {}
+        self._n_requests = 0
+        self.ports = self.owner_ports = ScalerPorts(
+            clock=self.clock,
+            randomness=FakeRandomness(seed + 1),
+            workers=self.workers,
+            views=FakeRoutingViewRepository(),
+            waiting=self.waiting,
+            keys=FakeKeyRepository(),
+            signer=FakeSigner(),
+            secrets=FakeSecretBox(),
+            poke=FakeScalerPoke(),
+            events=self.events,
+            groups=FakeGroupRepository(),
+            ledger=self.ledger,
+            series=FakeSeriesLog(),
+            marketplace=self.marketplace,
+            notifiers=(FakeNotifier(),),
+        )
+
+    @property
+    def now(self) -> float:
+        """Virtual time."""
+        return self.clock.now()
+
+    # ---------------------------------------------------------------------------- configuration
+
+    def add_group(self, name: str = "llm", **params: object) -> EndpointGroup:
+        """An endpoint group with one autogroup on RTX 4090s."""
+        groups = self.owner_ports.groups
+        endpoint_id = groups.next_id()
+        values: dict[str, object] = {"cold_workers": 1, "max_workers": 4, **params}
+        group = EndpointGroup(
+            endpoint_id=endpoint_id,
+            name=name,
+            created_at=self.now,
+            params=ScalingParams(**values),  # type: ignore[arg-type]  # checked by the class itself
+            given=tuple(values),
+        )
+        groups.add_group(group)
+        self.add_autogroup(endpoint_id)
+        return group
+
+    def add_autogroup(self, endpoint_id: int, **changes: object) -> Autogroup:
+        """One more autogroup."""
+        values: dict[str, object] = {
+            "template_hash": self.template_hash,
+            "search_query": {"gpu_name": {"eq": "RTX 4090"}, "num_gpus": {"eq": "1"}},
+            "test_workers": 1,
+            **changes,
+        }
+        autogroup = Autogroup(
+            autogroup_id=self.owner_ports.groups.next_id(),
+            endpoint_id=endpoint_id,
+            created_at=self.now,
+            **values,  # type: ignore[arg-type]  # checked by the class itself
+        )
+        self.owner_ports.groups.add_autogroup(autogroup)
+        return autogroup
+
+    # ---------------------------------------------------------------------------------- time
+
+    def tick(self, seconds: float) -> None:
+        """Let time pass: the market moves, workers report each 10 s, clients ask each 5 s."""
+        end = self.now + seconds
+        while self.now < end:
+            self.clock.advance(min(5.0, end - self.now))
+            self.market.advance(self.now)
+            self.report_workers()
+            self.serve_waiting()
+
+    def report_workers(self) -> None:
+        """Every worker program that runs reports, unless it is silent."""
+        for instance in list(self.market.instances.values()):
+            if instance.actual_status != "running" or instance.is_offline:
+                self.processes.pop(instance.instance_id, None)
+                continue
+            process = self._process(instance)
+            if not process.is_silent and process.seq <= self.now - 10:
+                self._report(instance, process)
+
+    def ask(self, endpoint_id: int, n: int = 1, cost: float = REQUEST_COST) -> None:
+        """Clients ask for a worker; they keep asking until they are served."""
+        for _ in range(n):
+            self._n_requests += 1
+            request = WaitingRequest(
+                endpoint_id=endpoint_id,
+                request_idx=self._n_requests,
+                cost=cost,
+                first_seen_at=self.now,
+                last_polled_at=self.now,
+            )
+            self._requests[request.request_idx] = request
+        self.serve_waiting()
+
+    def serve_waiting(self) -> None:
+        """Each waiting client asks again: a ready worker takes it, or it waits on."""
+        for request in list(self._requests.values()):
+            if self._grant(request):
+                del self._requests[request.request_idx]
+                self.waiting.remove(request.endpoint_id, request.request_idx)
+                self.n_served += 1
+            else:
+                self.waiting.put(_polled(request, self.now))
+
+    @property
+    def n_waiting(self) -> int:
+        """Clients that are not served yet."""
+        return len(self._requests)
+
+    # -------------------------------------------------------------------------------- private
+
+    def _process(self, instance: MarketInstance) -> _Process:
+        known = self.processes.get(instance.instance_id)
+        if known is None:
+            boot_id = f"{instance.instance_id % 2**32:08x}{int(self.now) % 2**32:08x}"
+            known = self.processes[instance.instance_id] = _Process(boot_id=boot_id)
+        return known
+
+    def _report(self, instance: MarketInstance, process: _Process) -> None:
+        process.seq = int(self.now)
+        row = self._row(instance.instance_id)
+        body = {
+            "id": instance.instance_id,
+            "mtoken": instance.order.env.get("MASTER_TOKEN", ""),
+            "ticket": "D",
+            "version": "1.0.0",
+            "boot_id": process.boot_id,
+            "seq": process.seq,
+            "max_perf": PERF * instance.machine.model.relative_perf,
+            "cur_load": 0.0,
+            "num_requests_working": 0,
+            "slots": 4,
+            "received_load": row.granted_load if row else 0.0,
+            "finished_load": row.granted_load if row else 0.0,
+            "error_msg": process.error,
+        }
+        report = WorkerReport.from_json(json.dumps(body))
+        receive_report(self.owner_ports, self._memory, report, "")
+
+    def _row(self, instance_id: int) -> Worker | None:
+        return next(
+            (row for (_, id_), row in self.workers.rows.items() if id_ == instance_id), None
+        )
+
+    def _grant(self, request: WaitingRequest) -> bool:
+        for row in self.workers.list(request.endpoint_id):
+            instance = self.market.instances.get(row.instance_id)
+            is_up = instance is not None and instance.actual_status == "running"
+            if is_up and isinstance(
+                self.workers.reserve(row.endpoint_id, row.instance_id, Grant(cost=request.cost)),
+                Reservation,
+            ):
+                return True
+        return False
+
+
+def _polled(request: WaitingRequest, now: float) -> WaitingRequest:
+    return WaitingRequest(
+        endpoint_id=request.endpoint_id,
+        request_idx=request.request_idx,
+        cost=request.cost,
+        first_seen_at=request.first_seen_at,
+        last_polled_at=now,
+    )
