@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections.abc import Callable
 
 from workers.comfyui.cost import RTX_4090_S, image_workload
 from workers.comfyui.images import with_images
@@ -27,6 +28,11 @@ from workers.pyworker.prompts import random_prompt
 
 DEFAULT_MODEL = "flux"
 MAX_SEED = 2**53
+LOG_MARKERS = LogMarkers(
+    loaded=("To see the GUI go to: ",),
+    error=("MetadataIncompleteBuffer", "Value not in list: unet_name"),
+    info=("Downloading:",),
+)
 
 
 def parse_image(payload: JsonObject) -> ImageRequest:
@@ -106,30 +112,29 @@ def make_back_end(model: str) -> BackEnd:
         model_server_url="http://127.0.0.1:38188",
         is_serial=True,
         routes=(
-            Route(
-                path="/prompt",
-                model_path="/runsync",
-                workload=image_work,
-                convert=image_body,
-                respond=with_images,
-            ),
-            Route(
-                path="/custom-workflow",
-                aliases=("/custom_workflow",),
-                model_path="/runsync",
-                workload=custom_work,
-                convert=custom_body,
-                respond=with_images,
-            ),
+            _image_route("/prompt", image_work, image_body),
+            _image_route("/custom-workflow", custom_work, custom_body, "/custom_workflow"),
         ),
         benchmark=Benchmark(route="/prompt", make_payload=make_benchmark_payload),
-        log_markers=LogMarkers(
-            loaded=("To see the GUI go to: ",),
-            error=("MetadataIncompleteBuffer", "Value not in list: unet_name"),
-            info=("Downloading:",),
-        ),
+        log_markers=LOG_MARKERS,
         required_env=("COMFY_MODEL",),
         max_queue_time_s=120.0,
+    )
+
+
+def _image_route(
+    path: str,
+    workload: Callable[[JsonObject], float],
+    convert: Callable[[JsonObject], JsonObject],
+    *aliases: str,
+) -> Route:
+    return Route(
+        path=path,
+        aliases=aliases,
+        model_path="/runsync",
+        workload=workload,
+        convert=convert,
+        respond=with_images,
     )
 
 

@@ -25,6 +25,7 @@ class Reporter:
     url: str
     master_token: str
     certificate_sha256: str  # hex of the DER certificate; empty without TLS
+    slots: int  # requests the model server works on at once; 0: not known
 
     def __repr__(self) -> str:
         return f"Reporter(instance_id={self.instance_id}, boot_id={self.boot_id!r})"
@@ -59,6 +60,7 @@ def status_report(
         "seq": seq,
         "url": reporter.url,
         "certificate_sha256": reporter.certificate_sha256,
+        "slots": reporter.slots,
         "loadtime": readiness.load_time_s,
         "max_perf": readiness.perf if not readiness.error else 0.0,
         "error_msg": readiness.error,

@@ -63,7 +63,8 @@ class ReportLoop:
         self._clock = clock
         self._acknowledged = ledger.counters.copy()
         self._disk_gb = _disk_used_gb()
-        self._seq = 0
+        # Numbers of a later boot are higher, so that the newest report is known across restarts.
+        self._seq = int(clock.local_now() * 1000)
         self._key_id: object = None
         self._pace = Pace()
         self._wake = asyncio.Event()

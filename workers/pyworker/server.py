@@ -82,6 +82,7 @@ class Worker:
             url=settings.url,
             master_token=settings.master_token,
             certificate_sha256=certificate_sha256(settings),
+            slots=1 if self.back_end.is_serial else settings.slots,
         )
         readiness = Readiness(time.time())
         reports = ReportLoop(control_plane, reporter, readiness, ledger, clock)
