@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -104,6 +105,8 @@ class Call:
             return True
         raise WireError(f"{name}: {str(value)[:80]!r} is neither true nor false")
 
+
+_WHOLE = re.compile(r"^-?[0-9]{1,17}$")
 
 Handler = Callable[..., object]
 Registrar = Callable[[Handler], Handler]
@@ -204,7 +207,7 @@ def whole_number(name: str, value: object, *, low: int = 0, high: int = 2**53) -
     Raises:
         WireError: anything else.
     """
-    if isinstance(value, str) and value.lstrip("-").isdecimal() and len(value) < 18:
+    if isinstance(value, str) and _WHOLE.match(value):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise WireError(f"{name}: {str(value)[:80]!r} is not a whole number from {low} to {high}")

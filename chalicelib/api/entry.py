@@ -64,8 +64,9 @@ class BallastApp(Chalice):
 
 def event_path(event: Event) -> str:
     """The path without stage, doubled slashes and trailing slash."""
-    path = str(event.get("path") or "/")
-    stage = event.get("requestContext", {}).get("stage")
+    context = event.get("requestContext", {})
+    path = str(event.get("path") or context.get("path") or "/")  # `chalice local` sends the second
+    stage = context.get("stage")
     segments = [part for part in path.split("/") if part]
     if stage and stage != "$default" and segments[:1] == [stage]:
         segments = segments[1:]

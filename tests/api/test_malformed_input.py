@@ -1,0 +1,113 @@
+"""Every route with malformed, missing, huge, negative and NaN input: a clear 4xx, nothing changed.
+
+Routes come from the app itself, so a new one is tested from its first day.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.api.conftest import Answer, Api
+from tests.api.test_auth import STATIC, filled
+
+GARBAGE = {
+    "NaN": b'{"min_load": NaN, "id": NaN, "cost": NaN}',
+    "Infinity": b'{"min_load": Infinity, "cost": -Infinity}',
+    "huge number": b'{"id": 1e400}',
+    "long integer": b'{"id": ' + b"9" * 400 + b"}",
+    "half a body": b'{"endpoint_name": "x',
+    "a list": b"[1, 2]",
+    "a string": b'"endpoint"',
+    "null": b"null",
+    "not UTF-8": b"\xff\xfe\x00",
+    "deep": b'{"a":' * 500 + b"1" + b"}" * 500,
+    "too big": b'{"a": "' + b"x" * 2_000_000 + b'"}',
+    "half a surrogate pair": b'{"endpoint": "\\ud800", "endpoint_name": "\\ud800"}',
+}
+
+NAMES = (
+    "id", "endpoint_id", "autogroup_id", "workergroup_id", "instance_id", "endpoint",
+    "endpoint_name", "endpoint_state", "tail", "metric_name", "t1", "t2", "limit", "since",
+    "kinds", "max_points", "days", "hours", "round", "percent", "frozen", "confirm", "verbs",
+    "name", "share", "expires_in_s", "min_load", "max_workers", "target_util", "queue_order",
+    "schedules", "unset", "template_hash", "template_id", "search_params", "launch_args", "gpu_ram",
+    "weight", "tier", "ticket", "state", "autogroup", "max_usd_per_hour", "cost", "request_idx",
+    "rotate", "revoke_older", "clear", "cancel_update", "disk_gb", "hash_id", "account",
+)  # fmt: skip
+VALUES: tuple[object, ...] = (
+    -1, 0, 2**53 + 1, -1.5, 1e308, True, "", "NaN", "-1", "\x00", "x" * 300, [], [None], {},
+    {"a": {"b": []}}, "'; DROP TABLE", "../../etc/passwd",
+)  # fmt: skip
+
+
+def all_routes() -> Iterator[tuple[str, str]]:
+    """(method, resource) of every route that takes input."""
+    for resource, methods in Api().app.routes.items():
+        if resource not in STATIC:
+            yield from ((method, resource) for method in methods)
+
+
+@pytest.fixture(params=list(all_routes()), ids=" ".join)
+def route(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Each route in turn."""
+    pair: tuple[str, str] = request.param
+    return pair
+
+
+def check_refusal(answer: Answer) -> None:
+    """A 4xx whose body is the one error object."""
+    assert 400 <= answer.status < 500, answer.text
+    assert answer.json["success"] is False
+    assert answer.json["error"]
+    assert answer.json["msg"] == answer.json["error_msg"]
+
+
+@pytest.mark.parametrize("body", GARBAGE.values(), ids=GARBAGE)
+def test_a_body_that_is_no_object_is_refused(api: Api, route: tuple[str, str], body: bytes) -> None:
+    method, resource = route
+    if resource == "/pubkey":  # reads no body
+        return
+    endpoint_id = api.create_endpoint()
+    before = api.state()
+    answer = api.call(method, filled(resource, endpoint_id), body)
+    if resource in ("/worker_status", "/delete_requests"):
+        assert answer.status < 500  # workers retry whatever is refused, so reports are dropped
+    else:
+        check_refusal(answer)
+    assert api.state() == before
+
+
+def test_any_value_for_any_name_is_used_or_refused(api: Api, route: tuple[str, str]) -> None:
+    """No 5xx; and what is refused has changed nothing."""
+    method, resource = route
+    endpoint_id = api.create_endpoint()
+    autogroup_id = api.create_autogroup(endpoint_id)
+    api.poke.answers = {ask: {} for ask in ("plan", "offers", "template", "templates", "gpu_types")}
+    api.poke.answers["instance"] = {"instance": None}
+    thing = autogroup_id if "auto" in resource or "group" in resource else endpoint_id
+    valid = {"id": thing, "endpoint_id": endpoint_id, "autogroup_id": autogroup_id}
+    for name in NAMES:
+        for value in VALUES:
+            before = api.state()
+            answer = api.call(method, filled(resource, thing), {**valid, name: value})
+            assert answer.status < 500, (name, value, answer.text)
+            if answer.status >= 400:
+                check_refusal(answer)
+                assert api.state() == before, (name, value)
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "x", "%00", "9" * 40, "1e3", "\uff10"])
+def test_an_id_in_the_path_is_a_whole_number(api: Api, value: str) -> None:
+    for method, resource in all_routes():
+        if resource.endswith("/{id}"):
+            path = resource.replace("{id}", value)
+            check_refusal(api.call(method, path, {}))
+
+
+def test_refusals_name_the_value_and_the_way_out(api: Api) -> None:
+    answer = api.call("POST", "/api/v0/endptjobs/", {"endpoint_name": "x", "target_util": 7})
+    assert answer.status == 400
+    assert "target_util: 7 is out of bounds; allowed: above 0 to 1" in json.dumps(answer.json)

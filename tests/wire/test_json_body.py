@@ -1,0 +1,58 @@
+"""JSON bodies are taken strictly, whatever peers call them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import MAX_BODY_BYTES, parse_json_object
+
+
+@pytest.mark.parametrize("raw", [None, "", b"", b"  \n"])
+def test_an_empty_body_is_an_empty_object(raw: bytes | str | None) -> None:
+    assert parse_json_object(raw) == {}
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        (b'{"a": NaN}', "NaN"),
+        (b'{"a": [-Infinity]}', "-Infinity"),
+        (b'{"a": 1e999}', "too large"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "too large"),
+        (b"[1]", "list"),
+        (b'"text"', "str"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe", "UTF-8"),
+        (b'{"a": "\\ud800"}', "surrogate"),
+        (b'{"a":' * 40 + b"1" + b"}" * 40, "nested"),
+        (b"[" * 20_000, "nested"),
+        (b'{"a": "' + b"x" * MAX_BODY_BYTES + b'"}', "bytes"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_by_name(raw: bytes, named: str) -> None:
+    with pytest.raises(WireError, match=named):
+        parse_json_object(raw)
+
+
+SIMPLE = st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.text(max_size=20)
+
+
+@given(st.dictionaries(st.text(max_size=9), SIMPLE | st.lists(SIMPLE, max_size=4), max_size=6))
+def test_any_modest_object_comes_through(value: dict[str, object]) -> None:
+    try:
+        encoded = json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return
+    assert parse_json_object(encoded) == value
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_parsed_or_refused(raw: bytes) -> None:
+    with contextlib.suppress(WireError):
+        assert isinstance(parse_json_object(raw), dict)

@@ -1,0 +1,43 @@
+"""Logs cut to the byte, and Prometheus' text."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.wire.observability import LEVELS, log_line, log_texts, prometheus_text
+
+LINES = [(0.0, "info0", "a"), (1.0, "info1", "b"), (2.0, "trace", "c"), (3.0, "debug", "d")]
+
+
+def test_each_level_holds_the_ones_before_it() -> None:
+    texts = log_texts(LINES, -1)
+    assert tuple(texts) == LEVELS
+    assert [text.count("\n") for text in texts.values()] == [1, 2, 3, 4]
+    assert texts["info0"] == "1970-01-01T00:00:00.000Z [info0] a\n"
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 4e9), st.sampled_from(LEVELS), st.text(max_size=30))),
+    st.integers(0, 500),
+)
+def test_a_tail_has_exactly_so_many_bytes_of_the_end(
+    lines: list[tuple[float, str, str]], tail: int
+) -> None:
+    whole, cut = log_texts(lines, -1), log_texts(lines, tail)
+    for level in LEVELS:
+        data = whole[level].encode()
+        assert cut[level].encode() == (data[-tail:] if tail else b"")
+
+
+@given(st.text())
+def test_a_message_never_makes_a_second_line(message: str) -> None:
+    line = log_line(0.0, "info0", message)
+    assert line.endswith("\n")
+    assert len(line.splitlines()) == 1
+
+
+def test_prometheus_text_escapes_names() -> None:
+    samples = [("ballast_x", {"endpoint": 'a"\n\\'}, 1.5), ("ballast_x", {}, float("nan"))]
+    text = prometheus_text(samples)
+    assert text == '# TYPE ballast_x gauge\nballast_x{endpoint="a\\"\\n\\\\"} 1.5\n'
