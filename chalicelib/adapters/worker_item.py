@@ -36,6 +36,8 @@ def to_attribute(name: str, value: Any) -> AttributeValueTypeDef:
         return {"B": bytes.fromhex(value)}
     if isinstance(value, str):
         return {"S": str(value)}
+    if isinstance(value, bool):
+        return {"BOOL": value}
     return {"N": number_text(value)}
 
 
@@ -74,4 +76,6 @@ def _from_attribute(name: str, attribute: Mapping[str, Any]) -> Any:
         return _ENUMS[name](attribute["S"])
     if "S" in attribute:
         return attribute["S"]
+    if "BOOL" in attribute:
+        return attribute["BOOL"]
     return int(attribute["N"]) if name in _INTEGERS else float(attribute["N"])
