@@ -28,18 +28,25 @@ def scaling_loop(
     `poke`: what asked for it, for the log; a poke runs the same loop. Gives {} if another loop
     holds the lease, or the account was written by newer code.
     """
-    started_at = ports.clock.now()
-    owner = ports.randomness.token(8)
-    lease = ports.ledger.take_lease(owner, started_at, LEASE_S)
-    if lease is None:
-        return {}
     _LOGGER.info("loop started", extra={"poke": dict(poke or {})})
     try:
-        figures = _rounds(ports, lease.fence, lease.account, deadline_at)
-        ports.ledger.release_lease(lease.fence)
+        return _hold_lease_and_run(ports, deadline_at)
     except FencedError:
         _LOGGER.warning("another loop took over")
         return {"Fenced": 1.0}
+    except PortError:
+        # The database is out of reach: nothing may be rented, and the lease expires by itself.
+        _LOGGER.exception("loop ended")
+        return {"RoundsFailed": 1.0}
+
+
+def _hold_lease_and_run(ports: ScalerPorts, deadline_at: float) -> Mapping[str, float]:
+    owner = ports.randomness.token(8)
+    lease = ports.ledger.take_lease(owner, ports.clock.now(), LEASE_S)
+    if lease is None:
+        return {}
+    figures = _rounds(ports, lease.fence, lease.account, deadline_at)
+    ports.ledger.release_lease(lease.fence)
     return figures
 
 

@@ -1,0 +1,222 @@
+"""Whatever call that leaves the process fails or kills it: nothing is lost, nothing is doubled.
+
+The harness counts the calls of each scenario by itself and breaks each of them in four ways, with
+the real services and executor, in virtual time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from chalicelib.core.autogroup import AutogroupState
+from chalicelib.core.endpoint_group import EndpointGroup, GroupState
+from chalicelib.core.intents import split_label
+from chalicelib.core.worker import WorkerState
+from chalicelib.services.scaling_loop import LEASE_S, scaling_loop
+from fakes.faulty_ports import Break, Killed, Mode, OutgoingCalls
+from fakes.world import World
+
+MAX_WORKERS = 3
+CLEAN_ROUNDS = 5
+CAP_USD_PER_HOUR = 2.0
+
+
+class Story:
+    """A world with one group and a machine of the owner's own, and rounds that may die."""
+
+    def __init__(self) -> None:
+        self.world = World(seed=7)
+        self.world.ledger.set_caps({"caps_microusd_per_hour": int(CAP_USD_PER_HOUR * 1e6)})
+        self.group: EndpointGroup = self.world.add_group(max_workers=MAX_WORKERS)
+        self.foreign = self._rent_foreign("llm · not a token")
+        self.calls = OutgoingCalls()
+
+    def round(self) -> None:
+        """One round of the loop; if the process dies, the next one finds the lease expired."""
+        world = self.world
+        try:
+            scaling_loop(world.ports, deadline_at=world.now + 1)
+        except Killed:
+            self.calls.is_dead = False
+            world.tick(LEASE_S + 1)
+
+    def rounds(self, n: int, every_s: float = 15.0) -> None:
+        for _ in range(n):
+            self.round()
+            self.world.tick(every_s)
+
+    def ask(self, n: int) -> None:
+        self.world.ask(self.group.endpoint_id, n)
+
+    def change_group(self, **changes: object) -> None:
+        groups = self.world.owner_ports.groups
+        group = groups.find_group(self.group.endpoint_id)
+        assert group is not None
+        changed = replace(group, **changes, revision=group.revision + 1)  # type: ignore[arg-type]
+        groups.put_group(changed, expected_revision=group.revision)
+
+    def break_at(self, breaks: Break | None) -> None:
+        self.calls = OutgoingCalls(breaks)
+        self.world.ports = self.calls.wrap(self.world.owner_ports)
+
+    def states(self) -> list[WorkerState]:
+        return [row.state for row in self.world.workers.rows.values()]
+
+    def our_machines(self) -> set[int]:
+        return {id_ for id_ in self.world.market.instances if id_ != self.foreign}
+
+    def _rent_foreign(self, label: str) -> int:
+        market = self.world.market
+        offer = market.offers.search({"gpu_name": {"eq": "H100 SXM"}}, self.world.now)[0]
+        body = {"label": label, "image": "mine:1", "disk": 10.0, "env": {}}
+        return market.create(int(str(offer["id"])), body, self.world.now).instance_id
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`setup` runs undisturbed, `story` is where calls break."""
+
+    setup: Callable[[Story], None]
+    story: Callable[[Story], None]
+    goes_on: bool = True  # the group still serves afterwards
+
+
+def _nothing(story: Story) -> None:
+    story.round()  # the first listing of an empty account is only believed once it is repeated
+
+
+def _serving(story: Story) -> None:
+    story.rounds(1)
+    story.ask(2)
+    story.rounds(4)
+    assert story.world.n_waiting == 0
+
+
+def _cold(story: Story) -> None:
+    _serving(story)
+    story.change_group(state=GroupState.SUSPENDED)
+    story.rounds(4)
+    assert WorkerState.STOPPED in story.states()
+
+
+def _first_demand(story: Story) -> None:
+    story.ask(2)
+    story.rounds(3)
+
+
+def _demand_grows(story: Story) -> None:
+    story.change_group(params=replace(story.group.params, min_load=150.0))
+    story.rounds(3)
+
+
+def _is_suspended(story: Story) -> None:
+    story.change_group(state=GroupState.SUSPENDED)
+    story.rounds(4)
+    story.change_group(state=GroupState.ACTIVE)
+
+
+def _wakes_up(story: Story) -> None:
+    story.change_group(state=GroupState.ACTIVE)
+    story.ask(2)
+    story.rounds(3)
+
+
+def _worker_fails(story: Story) -> None:
+    for process in story.world.processes.values():
+        process.error = "CUDA out of memory"
+    story.world.tick(10)
+    story.rounds(3)
+
+
+def _host_dies(story: Story) -> None:
+    story.world.market.faults.switch_on("host-dies", {"instance_id": min(story.our_machines())})
+    story.world.tick(10)
+    story.rounds(3)
+
+
+def _is_deleted(story: Story) -> None:
+    story.change_group(state=GroupState.DELETING)
+    story.rounds(4)
+
+
+def _autogroup_is_deleted(story: Story) -> None:
+    groups = story.world.owner_ports.groups
+    old = groups.list_autogroups(story.group.endpoint_id)[0]
+    story.world.add_autogroup(story.group.endpoint_id)
+    deleted = replace(old, state=AutogroupState.DELETING, revision=old.revision + 1)
+    groups.put_autogroup(deleted, expected_revision=old.revision)
+    story.rounds(4)
+
+
+def _panics(story: Story) -> None:
+    story.world.ledger.set_flags(is_panicking=True)
+    story.rounds(4)
+
+
+SCENARIOS = {
+    "first_demand": Scenario(_nothing, _first_demand),
+    "demand_grows": Scenario(_serving, _demand_grows),
+    "is_suspended": Scenario(_serving, _is_suspended),
+    "wakes_up": Scenario(_cold, _wakes_up),
+    "worker_fails": Scenario(_serving, _worker_fails),
+    "host_dies": Scenario(_serving, _host_dies),
+    "is_deleted": Scenario(_serving, _is_deleted, goes_on=False),
+    "autogroup_is_deleted": Scenario(_serving, _autogroup_is_deleted),
+    "panics": Scenario(_serving, _panics, goes_on=False),
+}
+
+
+def play(scenario: Scenario, breaks: Break | None) -> Story:
+    story = Story()
+    scenario.setup(story)
+    story.break_at(breaks)
+    scenario.story(story)
+    story.calls.breaks = None
+    story.rounds(CLEAN_ROUNDS, every_s=60.0)
+    return story
+
+
+def check(story: Story, scenario: Scenario) -> None:
+    """What must hold after any single failure and five clean rounds."""
+    world = story.world
+    rows = {row.instance_id for row in world.workers.rows.values()}
+    assert story.our_machines() == rows, "machines at the market = machines in our tables"
+    assert len(rows) <= MAX_WORKERS
+    assert story.foreign in world.market.instances, "nothing that is not ours is touched"
+    assert all(str(story.foreign) not in call.detail.split() for call in world.market.calls)
+    labels = {world.market.instances[id_].label for id_ in rows}
+    assert len(labels) == len(rows), "no intent rented twice"
+    assert all(split_label(label) for label in labels)
+    foreign = world.market.bill(world.now).by_instance[story.foreign]
+    ours_peak = world.market.bill(world.now).peak_usd_per_hour - foreign.total_usd
+    assert ours_peak <= CAP_USD_PER_HOUR + 10.0
+    assert not any(intent.is_open for intent in world.ledger.intents())
+    if not scenario.goes_on:
+        assert rows == set()
+        return
+    story.ask(1)
+    story.rounds(5, every_s=15.0)
+    assert world.n_waiting == 0, "demand is served again"
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_broken_call_is_survived(name: str) -> None:
+    scenario = SCENARIOS[name]
+    undisturbed = play(scenario, None)
+    check(undisturbed, scenario)
+    probe = Story()
+    scenario.setup(probe)
+    probe.break_at(None)
+    scenario.story(probe)
+    n_calls = len(probe.calls.names)
+    assert n_calls > 20
+    for index in range(n_calls):
+        for mode in Mode:
+            try:
+                check(play(scenario, Break(index, mode)), scenario)
+            except Exception as error:
+                error.add_note(f"{name}: call {index} {probe.calls.names[index]} {mode}")
+                raise
