@@ -50,6 +50,7 @@ BACK_END = BackEnd(
         info=('"message":"Download',),
     ),
     required_env=("MODEL_NAME",),
+    model_command=("vllm", "serve", "$MODEL_NAME", "--host", "127.0.0.1", "--port", "18000"),
     max_queue_time_s=60.0,
 )
 

@@ -76,6 +76,9 @@ class BackEnd:
     health_path: str | None = None  # answers 200 once the model is loaded
     log_markers: LogMarkers = field(default_factory=LogMarkers)
     required_env: tuple[str, ...] = ()  # checked by the supervisor before anything starts
+    model_command: tuple[
+        str, ...
+    ] = ()  # words, $NAME from the environment; (): the image starts it
     max_queue_time_s: float = 30.0
 
     def route(self, path: str) -> Route:

@@ -39,6 +39,10 @@ BACK_END = BackEnd(
         info=('"message":"Download',),
     ),
     required_env=("MODEL_ID",),
+    model_command=(
+        *("text-generation-launcher", "--model-id", "$MODEL_ID"),
+        *("--hostname", "127.0.0.1", "--port", "5001", "--json-output"),
+    ),
 )
 
 if __name__ == "__main__":

@@ -1,0 +1,81 @@
+"""The worker's TLS certificate: a key made here, signed by Vast's signer for the real address."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+MIN_LIFE_LEFT = timedelta(days=2)
+
+
+class CertificateError(Exception):
+    """No usable certificate; the message says why."""
+
+
+def make_request(public_ip: str) -> tuple[bytes, bytes]:
+    """A new RSA-2048 key and the signing request for `public_ip`, both PEM.
+
+    Subject as Vast's signer expects it (protocol fact: CN=pyworker.vast.ai).
+
+    Raises:
+        CertificateError: not an IP address.
+    """
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COUNTRY_NAME, "US"),
+            x509.NameAttribute(NameOID.STATE_OR_PROVINCE_NAME, "CA"),
+            x509.NameAttribute(NameOID.COMMON_NAME, "pyworker.vast.ai"),
+        ]
+    )
+    try:
+        address = x509.IPAddress(ipaddress.ip_address(public_ip.strip()))
+    except ValueError as error:
+        raise CertificateError(f"PUBLIC_IPADDR={public_ip!r} is not an IP address") from error
+    names = x509.SubjectAlternativeName([address])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    request = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    return private, request.public_bytes(Encoding.PEM)
+
+
+def check_certificate(pem: bytes, public_ip: str, now: float) -> None:
+    """Clients would accept this certificate for this address, for some days to come.
+
+    Raises:
+        CertificateError: another address (clients would re-route for ever), expired, or no PEM.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (ValueError, x509.ExtensionNotFound) as error:
+        raise CertificateError("the signer's answer is no certificate with an address") from error
+    addresses = [str(address) for address in names.value.get_values_for_type(x509.IPAddress)]
+    if public_ip.strip() not in addresses:
+        raise CertificateError(f"the certificate is for {addresses}, not for {public_ip}")
+    if certificate.not_valid_after_utc < datetime.fromtimestamp(now, UTC) + MIN_LIFE_LEFT:
+        raise CertificateError("the certificate expires within two days")
+
+
+def has_good_certificate(cert: Path, key: Path, public_ip: str, now: float) -> bool:
+    """Whether the files of an earlier boot still serve."""
+    try:
+        check_certificate(cert.read_bytes(), public_ip, now)
+    except (OSError, CertificateError):
+        return False
+    return key.is_file()
+
+
+def store(cert_path: Path, key_path: Path, certificate: bytes, key: bytes) -> None:
+    """Write both; the key is readable by its owner alone."""
+    key_path.touch(mode=0o600)
+    key_path.chmod(0o600)
+    key_path.write_bytes(key)
+    cert_path.write_bytes(certificate)

@@ -1,0 +1,211 @@
+"""`python -m workers.pyworker.supervisor`: brings an instance up and keeps it up.
+
+Checks the environment and the model's access, gets the TLS certificate, then starts the model
+server and the PyWorker and starts again whichever ends. What prevents that is reported to the
+control plane in words, so that the owner reads it instead of waiting for a worker that never loads.
+
+The model server does not see MASTER_TOKEN and REPORT_ADDR, the PyWorker not HF_TOKEN; no secret is
+written to a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from string import Template
+
+import aiohttp
+
+from workers.pyworker.back_end import BackEnd
+from workers.pyworker.certificate import (
+    CertificateError,
+    check_certificate,
+    has_good_certificate,
+    make_request,
+    store,
+)
+from workers.pyworker.child_process import ChildProcess
+from workers.pyworker.control_plane import ControlPlane, ControlPlaneError
+from workers.pyworker.log_format import set_up_logging
+from workers.pyworker.messages import REPORT_VERSION
+from workers.pyworker.preflight import (
+    HubAnswer,
+    PreflightError,
+    check_environment,
+    check_model_access,
+)
+from workers.pyworker.settings import SettingsError, WorkerSettings
+
+logger = logging.getLogger(__name__)
+
+REPORT_AGAIN_S = 30.0
+SIGN_ATTEMPTS = 5
+TIMEOUT = aiohttp.ClientTimeout(total=20)
+DEFAULT_SIGNER = "https://console.vast.ai/api/v0/sign_cert/"
+DEFAULT_HUB = "https://huggingface.co"
+NOT_FOR_THE_MODEL = frozenset({"MASTER_TOKEN", "REPORT_ADDR"})
+NOT_FOR_THE_PYWORKER = frozenset({"HF_TOKEN"})
+
+
+class Supervisor:
+    """One instance's supervisor."""
+
+    def __init__(
+        self, settings: WorkerSettings, env: Mapping[str, str], http: aiohttp.ClientSession
+    ) -> None:
+        self._settings = settings
+        self._env = env
+        self._http = http
+        self._control_plane = ControlPlane(settings.control_plane, http)
+
+    async def run(self) -> None:
+        """Bring up and keep up until cancelled."""
+        try:
+            back_end = check_environment(self._env)
+            await check_model_access(self._env, self._ask_hub)
+            if self._settings.use_ssl:
+                await self._get_certificate()
+        except (PreflightError, CertificateError) as error:
+            await self._report_for_ever(str(error))
+            return
+        async with asyncio.TaskGroup() as tasks:
+            for child in self._children(back_end):
+                tasks.create_task(child.keep_running())
+
+    def _children(self, back_end: BackEnd) -> list[ChildProcess]:
+        pyworker = ChildProcess(
+            name="PyWorker",
+            command=(sys.executable, "-m", "workers.pyworker"),
+            env=_without(self._env, NOT_FOR_THE_PYWORKER),
+            report=self.report,
+        )
+        command = model_command(back_end, self._env)
+        if not command:
+            return [pyworker]
+        model_server = ChildProcess(
+            name="the model server",
+            command=command,
+            env=_without(self._env, NOT_FOR_THE_MODEL),
+            report=self.report,
+            log=Path(self._env["MODEL_LOG"]),
+        )
+        return [model_server, pyworker]
+
+    async def report(self, error: str) -> None:
+        """Tell the control plane; a failure is logged, the next report will say it again."""
+        logger.error("reported", extra={"error": error})
+        message: dict[str, object] = {
+            "id": self._settings.instance_id,
+            "mtoken": self._settings.master_token,
+            "version": REPORT_VERSION,
+            "ticket": "D",
+            "seq": int(time.time() * 1000),
+            "url": self._settings.url,
+            "error_msg": error,
+        }
+        try:
+            await self._control_plane.send_report(message)
+        except ControlPlaneError as failure:
+            logger.warning("report not delivered", extra={"reason": str(failure)})
+
+    async def _report_for_ever(self, error: str) -> None:
+        while True:
+            await self.report(error)
+            await asyncio.sleep(REPORT_AGAIN_S)
+
+    async def _ask_hub(self, path: str, token: str) -> HubAnswer | None:
+        url = self._env.get("HF_ENDPOINT", DEFAULT_HUB).rstrip("/") + path
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        try:
+            async with self._http.get(url, headers=headers, timeout=TIMEOUT) as answer:
+                return HubAnswer(answer.status, answer.headers.get("X-Error-Code", ""))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            logger.warning("model access not checked", extra={"reason": type(error).__name__})
+            return None
+
+    async def _get_certificate(self) -> None:
+        """Keep the certificate of an earlier boot or get a new one signed.
+
+        Raises:
+            CertificateError: the signer did not give a usable one.
+        """
+        settings, public_ip = self._settings, self._env["PUBLIC_IPADDR"]
+        if has_good_certificate(settings.tls_cert, settings.tls_key, public_ip, time.time()):
+            return
+        key, request = make_request(public_ip)
+        certificate = await self._sign_patiently(request)
+        check_certificate(certificate, public_ip, time.time())
+        store(settings.tls_cert, settings.tls_key, certificate, key)
+
+    async def _sign_patiently(self, request: bytes) -> bytes:
+        for attempt in range(1, SIGN_ATTEMPTS):
+            try:
+                return await self._sign(request)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                logger.warning("certificate not signed", extra={"reason": type(error).__name__})
+                await asyncio.sleep(2.0**attempt)
+        try:
+            return await self._sign(request)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            reason = type(error).__name__
+            raise CertificateError(f"the TLS certificate was not signed: {reason}") from error
+
+    async def _sign(self, request: bytes) -> bytes:
+        signer = self._env.get("SIGN_CERT_URL", DEFAULT_SIGNER)
+        async with self._http.post(
+            signer,
+            params={"instance_id": str(self._settings.instance_id)},
+            data=request,
+            headers={"Content-Type": "application/octet-stream"},
+            timeout=TIMEOUT,
+        ) as answer:
+            answer.raise_for_status()
+            return await answer.read()
+
+
+def model_command(back_end: BackEnd, env: Mapping[str, str]) -> list[str]:
+    """The model server's words: MODEL_COMMAND, else the back end's; empty if the image starts it.
+
+    `$NAME` in a word becomes the variable's value; a value never becomes several words.
+    """
+    words = shlex.split(env["MODEL_COMMAND"]) if "MODEL_COMMAND" in env else back_end.model_command
+    return [Template(word).safe_substitute(env) for word in words]
+
+
+def _without(env: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name not in names}
+
+
+async def supervise(settings: WorkerSettings, env: Mapping[str, str]) -> None:
+    """Run until SIGTERM or SIGINT."""
+    task = asyncio.current_task()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if task:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    with suppress(asyncio.CancelledError):
+        async with aiohttp.ClientSession() as http:
+            await Supervisor(settings, env, http).run()
+
+
+def main() -> int:
+    """Supervise until signalled; 2 when not even a report can be sent."""
+    try:
+        settings = WorkerSettings.from_env()
+    except SettingsError as error:
+        print(f"supervisor: {error}", file=sys.stderr)
+        return 2
+    set_up_logging(settings.log_level)
+    asyncio.run(supervise(settings, os.environ))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

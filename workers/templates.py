@@ -1,0 +1,109 @@
+"""Template definitions: what an owner publishes at Vast, per back end, as data with checks.
+
+`workers/NAME/template.json` holds image, environment, filters. The launch script becomes the
+template's onstart, and the worker bundle is pinned by its digest.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+LAUNCH_SCRIPT = _FOLDER / "launch" / "start.sh"
+WORKER_PORT = 3000
+MAX_ONSTART = 4096
+"""Vast's limit for onstart and arguments together."""
+_GATED_OWNERS = ("meta-llama/", "google/gemma", "mistralai/", "black-forest-labs/FLUX.1-dev")
+
+
+class TemplateError(ValueError):
+    """The template cannot be published as asked; the message says what is missing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerTemplate:
+    """A back end's template before an owner's values are put in."""
+
+    back_end: str
+    name: str
+    image: str
+    tag: str
+    env: Mapping[str, str]
+    disk_gb: float
+    extra_filters: Mapping[str, object]
+    model_variable: str  # the variable that names the model; empty: there is none
+    may_be_gated: bool
+
+    def warnings(self, env: Mapping[str, str]) -> list[str]:
+        """What will probably go wrong, to be told before anything is rented."""
+        model = env.get(self.model_variable, "") if self.model_variable else ""
+        is_gated = self.may_be_gated and (model.startswith(_GATED_OWNERS) or model == "flux")
+        if is_gated and not env.get("HF_TOKEN"):
+            return [
+                f"the model {model} is gated: without HF_TOKEN no worker will ever load it. "
+                "Accept its terms on Hugging Face and give a token that may read gated repositories"
+            ]
+        return []
+
+    def to_request(self, env: Mapping[str, str], bundle_sha256: str) -> dict[str, object]:
+        """The body of Vast's `POST /api/v0/template/`, private, with these values put in.
+
+        Raises:
+            TemplateError: the model is not named, or a value cannot travel.
+        """
+        merged = {"BACKEND": self.back_end, **self.env, **env, "BUNDLE_SHA256": bundle_sha256}
+        if self.model_variable and not merged.get(self.model_variable):
+            raise TemplateError(f"{self.model_variable} must name the model")
+        for name, value in merged.items():
+            if not name.isidentifier() or any(c in value for c in "\n\r\0"):
+                raise TemplateError(f"{name} cannot be an environment variable with that value")
+        flags = [f"-e {name}={shlex.quote(value)}" for name, value in merged.items()]
+        return {
+            "name": self.name,
+            "image": self.image,
+            "tag": self.tag,
+            "env": " ".join([f"-p {WORKER_PORT}:{WORKER_PORT}", *flags]),
+            "onstart": onstart(),
+            "runtype": "args",
+            "private": True,
+            "recommended_disk_space": self.disk_gb,
+            "extra_filters": dict(self.extra_filters),
+        }
+
+
+def onstart() -> str:
+    """The launch script without its comments, as it goes into a template."""
+    lines = LAUNCH_SCRIPT.read_text().splitlines()
+    kept = [lines[0], *(line for line in lines[1:] if not line.lstrip().startswith("#"))]
+    return "\n".join(kept) + "\n"
+
+
+def template_names() -> list[str]:
+    """The back ends that have a template, sorted."""
+    return sorted(path.parent.name for path in _FOLDER.glob("*/template.json"))
+
+
+def load_template(back_end: str) -> WorkerTemplate:
+    """The template of a back end.
+
+    Raises:
+        TemplateError: there is none.
+    """
+    if back_end not in template_names():
+        raise TemplateError(f"no template {back_end!r}; one of: {', '.join(template_names())}")
+    fields = json.loads((_FOLDER / back_end / "template.json").read_text())
+    return WorkerTemplate(
+        back_end=back_end,
+        name=fields["name"],
+        image=fields["image"],
+        tag=fields["tag"],
+        env=fields["env"],
+        disk_gb=fields["recommended_disk_space"],
+        extra_filters=fields["extra_filters"],
+        model_variable=fields["model_variable"],
+        may_be_gated=fields["may_be_gated"],
+    )
