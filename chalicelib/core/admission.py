@@ -10,6 +10,7 @@ Source: the study behind docs/decisions (late binding: 4-14 % cheaper fleets at 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -26,6 +27,8 @@ RANDOM_BIND_SHARE = 0.7  # of target_queue_time: just inside the objective
 BASE_OVERDUE_SHARE = 0.05
 MAX_OVERDUE_SHARE = 0.5
 MAX_PROFILE_POINTS = 16
+GOLDEN = 0.6180339887498949
+ROUNDING = 1e-6
 
 
 class ClientKind(Enum):
@@ -161,7 +164,9 @@ def _cutoff(requests: Sequence[Queued], room: float, params: AdmissionParams, no
     on_time = oldest_first[len(overdue) :]
     share = overdue_share(overdue, params, now)
     admit_before, left = _admit(on_time, room * (1 - share))
-    overdue_until, _ = _admit(overdue, room * share + left)
+    # In small rooms the share is less than a request: then it is a share of the moments.
+    dither = math.floor(now) * GOLDEN % 1.0
+    overdue_until, _ = _admit(overdue, room * share + left, dither=dither)
     return Cutoff(
         admit_before=admit_before,
         overdue_admit_before=overdue_until,
@@ -169,16 +174,20 @@ def _cutoff(requests: Sequence[Queued], room: float, params: AdmissionParams, no
     )
 
 
-def _admit(oldest_first: Sequence[Queued], room: float) -> tuple[float, float]:
-    """(cut-off, room left) when the oldest go first; the first one may exceed the room."""
-    left = room
-    until = NEVER
+def _admit(
+    oldest_first: Sequence[Queued], room: float, *, dither: float = 0.0
+) -> tuple[float, float]:
+    """(cut-off, room left) when the oldest go first.
+
+    A request that fits only in part goes if that part is above `dither`, in [0, 1).
+    """
+    left, until = room, NEVER
     for request in oldest_first:
-        if left <= 0:
+        if left < request.cost and left <= dither * request.cost:
             return until, 0.0
         left -= request.cost
         until = request.first_seen_at
-    return (ALWAYS if left > 0 or not oldest_first else until), max(0.0, left)
+    return (ALWAYS if left >= -ROUNDING else until), max(0.0, left)
 
 
 def overdue_share(overdue: Sequence[Queued], params: AdmissionParams, now: float) -> float:

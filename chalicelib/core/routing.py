@@ -17,9 +17,9 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from chalicelib.core.admission import GOLDEN
 from chalicelib.core.request_index import worker_slot
 
-GOLDEN = 0.6180339887498949
 MAX_SCANNED = 48
 NEAR_S = 0.05
 NEAR_SHARE = 0.02

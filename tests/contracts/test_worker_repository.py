@@ -163,7 +163,7 @@ def test_updates_are_held_to_their_conditions(workers: WorkerRepository) -> None
     workers.add(make_worker(1, NOW, report_hash="abc"))
     for wrong in ({"if_state": WorkerState.DRAINING}, {"if_report": ("", 0, "other")}):
         with pytest.raises(ConflictError):
-            workers.update(ENDPOINT_ID, 1, {"error": "x"}, **wrong)  # type: ignore[arg-type]
+            workers.update(ENDPOINT_ID, 1, {"error": "x"}, **wrong)
     updated = workers.update(
         ENDPOINT_ID, 1, {"error": "x"}, if_state=WorkerState.READY, if_report=("", 0, "abc")
     )
