@@ -36,7 +36,8 @@ def wire_number(value: float) -> Number:
     """
     if not (0 <= value < MAX_EXACT_INT):  # also false for NaN
         raise TicketError(f"number {value!r} is not within 0 to 2**53")
-    return int(value) if value == int(value) else round(float(value), 6)
+    rounded = round(value, 6)
+    return int(rounded) if rounded == int(rounded) else rounded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
