@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from dataclasses import dataclass
 
@@ -44,3 +45,16 @@ def bootstrap(stage: str, caps: Caps | None, *, public_url: str = "") -> str | N
     if public_url:
         ports.ledger.set_public_url(public_url)
     return keys.first_admin_key(ports, now)
+
+
+def main() -> None:
+    """Make the first keys after a bare `chalice deploy`, and show the admin key once."""
+    parser = argparse.ArgumentParser(prog="python -m infra.bootstrap", description=__doc__)
+    parser.add_argument("--stage", default="dev")
+    stage = parser.parse_args().stage
+    key = bootstrap(stage, Caps())
+    print(f"first admin key, shown once: {key}" if key else "there is an admin key already")
+
+
+if __name__ == "__main__":
+    main()

@@ -52,18 +52,21 @@ def table(name: str, *actions: str) -> Grant:
     )
 
 
-UNWRAP = Grant(
-    sid="Unwrap",
-    actions=("kms:Decrypt",),
-    resource="arn:aws:kms:*:*:key/*",
-    condition={"ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/ballast-{stage}"}},
-)
-WRAP = Grant(
-    sid="Wrap",
-    actions=("kms:Encrypt", "kms:GenerateRandom"),
-    resource="arn:aws:kms:*:*:key/*",
-    condition=UNWRAP.condition,
-)
+def unwrap(what: str) -> Grant:
+    """Decrypt what was wrapped for one purpose: the encryption context says which."""
+    return Grant(
+        sid=f"Unwrap{what.capitalize()}",
+        actions=("kms:Decrypt",),
+        resource="arn:aws:kms:*:*:key/*",
+        condition={
+            "ForAnyValue:StringEquals": {"kms:ResourceAliases": "alias/ballast-{stage}"},
+            "StringEquals": {"kms:EncryptionContext:ballast": what},
+        },
+    )
+
+
+UNWRAP_PEPPER = unwrap("pepper")
+UNWRAP_SIGNING_KEYS = unwrap("signing")
 VAST_KEY = Grant(
     sid="VastKey",
     actions=("secretsmanager:GetSecretValue",),
@@ -83,38 +86,39 @@ WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem")
 
 FUNCTIONS: Mapping[str, tuple[Grant, ...]] = {
     "hot": (
-        table("workers", "dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:Query"),
+        table("workers", *READ, "dynamodb:UpdateItem"),
         table("routing", *READ, *WRITE),
         table("keys", "dynamodb:GetItem"),
-        UNWRAP,
+        UNWRAP_PEPPER,
+        UNWRAP_SIGNING_KEYS,
         POKE,
     ),
     "reports": (
         table("workers", *READ, "dynamodb:UpdateItem"),
-        table("routing", *READ, *WRITE),
+        table("routing", *READ, "dynamodb:PutItem", "dynamodb:UpdateItem"),
         table("keys", "dynamodb:GetItem"),
-        table("events", "dynamodb:PutItem", "dynamodb:BatchWriteItem"),
-        UNWRAP,
+        table("events", "dynamodb:BatchWriteItem"),
+        UNWRAP_PEPPER,
         POKE,
     ),
     "management": (
-        table("config", *READ, *WRITE),
-        table("workers", *READ, "dynamodb:UpdateItem"),
-        table("routing", *READ, *WRITE),
-        table("ledger", *READ, "dynamodb:UpdateItem"),
-        table("events", *READ, "dynamodb:PutItem", "dynamodb:BatchWriteItem"),
-        table("keys", *READ, *WRITE, "dynamodb:Scan"),
-        UNWRAP,
+        table("config", *READ, "dynamodb:PutItem", "dynamodb:UpdateItem"),
+        table("workers", *READ),
+        table("routing", "dynamodb:Query", "dynamodb:PutItem"),
+        table("ledger", *READ, "dynamodb:PutItem"),
+        table("events", "dynamodb:Query", "dynamodb:BatchWriteItem"),
+        table("keys", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"),
+        UNWRAP_PEPPER,
         POKE,
     ),
     "scaler": (
-        table("config", *READ, *WRITE),
-        table("workers", *READ, *WRITE),
-        table("routing", *READ, *WRITE),
-        table("ledger", *READ, *WRITE),
-        table("events", *READ, "dynamodb:PutItem", "dynamodb:BatchWriteItem"),
-        table("keys", "dynamodb:GetItem", "dynamodb:Query"),
-        UNWRAP,
+        table("config", *READ, "dynamodb:DeleteItem"),
+        table("workers", "dynamodb:Query", *WRITE),
+        table("routing", *READ, "dynamodb:PutItem"),
+        table("ledger", *READ, "dynamodb:PutItem", "dynamodb:ConditionCheckItem"),
+        table("events", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:BatchWriteItem"),
+        table("keys", "dynamodb:GetItem"),
+        UNWRAP_PEPPER,
         VAST_KEY,
         ALERT,
     ),

@@ -62,3 +62,12 @@ def test_kms_is_usable_only_through_the_stage_s_alias() -> None:
             if any(action.startswith("kms:") for action in statement["Action"]):
                 condition = statement["Condition"]["ForAnyValue:StringEquals"]
                 assert condition == {"kms:ResourceAliases": "alias/ballast-dev"}
+
+
+def test_in_the_split_profile_the_hot_function_alone_unwraps_signing_keys() -> None:
+    holders = set()
+    for name, document in policies.documents("dev", split=True).items():
+        statements: Any = document["Statement"]
+        if "UnwrapSigning" in {statement["Sid"] for statement in statements}:
+            holders.add(name)
+    assert holders == {"policy-dev-hot.json"}

@@ -1,0 +1,174 @@
+"""A whole life of the deployment on corrected moto, each AWS call noted under its function."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+
+from chalicelib import wiring
+from chalicelib.api.blueprints import Wired, blueprints_for
+from chalicelib.api.entry import BallastApp
+from chalicelib.ports.bundles import ApiPorts, ScalerPorts
+from chalicelib.services.questions import answer
+from chalicelib.services.scaling_loop import scaling_loop
+from devstack.lambda_context import LambdaContext
+from fakes.clock import ManualClock
+from fakes.market import Market
+from fakes.market_config import CALM, PROMPT, MarketConfig
+from fakes.marketplace import FakeMarketplace
+from fakes.notifier import FakeNotifier
+from infra.bootstrap import Caps, bootstrap
+from tests.api.conftest import event_of
+
+NOON = 1_800_014_400.0
+Call = tuple[str, str]  # (IAM action, table or other resource)
+
+
+class Recorder:
+    """Notes (action, resource) of every AWS call under the function of the moment."""
+
+    def __init__(self) -> None:
+        self.function = ""
+        self.calls: dict[str, set[Call]] = {}
+
+    @contextmanager
+    def as_function(self, name: str) -> Iterator[None]:
+        """Calls inside are this function's; outside they are the test's own."""
+        before, self.function = self.function, name
+        yield
+        self.function = before
+
+    def note(self, model: Any, params: Mapping[str, Any], **_: object) -> None:
+        """Handler of botocore's before-call event."""
+        if not self.function:
+            return
+        service = model.service_model.service_name
+        body = params.get("body") or b""
+        request = json.loads(body) if body and service != "lambda" else {}
+        for call in _calls(service, model.name, request):
+            self.calls.setdefault(self.function, set()).add(call)
+
+
+def _calls(service: str, operation: str, request: Mapping[str, Any]) -> Iterator[Call]:
+    if service == "lambda":
+        yield f"lambda:{operation}Function", "scaler"
+    elif service == "kms":
+        yield f"kms:{operation}", request.get("EncryptionContext", {}).get("ballast", "")
+    elif service != "dynamodb":
+        yield f"{service}:{operation}", service
+    elif operation == "TransactWriteItems":
+        for item in request["TransactItems"]:
+            ((kind, inner),) = item.items()
+            action = "ConditionCheckItem" if kind == "ConditionCheck" else f"{kind}Item"
+            yield f"dynamodb:{action}", _table(inner["TableName"])
+    elif operation == "BatchWriteItem":
+        for table in request["RequestItems"]:
+            yield "dynamodb:BatchWriteItem", _table(table)
+    else:
+        yield f"dynamodb:{operation}", _table(request["TableName"])
+
+
+def _table(name: str) -> str:
+    return name.rsplit("-", 1)[1]
+
+
+class Life:
+    """The deployment's functions over real adapters; the market and the clock are ours."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.clock = ManualClock(NOON)
+        self.market = Market(MarketConfig(timings=PROMPT, odds=CALM, price_move_sigma=0.0), seed=1)
+        template = {"name": "TGI", "image": "tgi:1", "env": "-e A=1"}
+        self.template_hash = str(self.market.templates.add(template, NOON)["hash_id"])
+        self.key = bootstrap("test", Caps(), public_url="https://ballast.example") or ""
+        self.scaler_ports = self._scaler_ports()
+        self.apps = {name: self._app(name) for name in ("hot", "reports", "management")}
+
+    def _ports(self) -> ApiPorts:
+        """Ports of a fresh container, so that no function profits from another's caches."""
+        wiring.reset()
+        return dataclasses.replace(wiring.api_ports(), clock=self.clock)
+
+    def _scaler_ports(self) -> ScalerPorts:
+        ports = self._ports()
+        shared = {f.name: getattr(ports, f.name) for f in dataclasses.fields(ApiPorts)}
+        return ScalerPorts(
+            **shared,
+            marketplace=FakeMarketplace(self.market, self.clock),
+            notifiers=(FakeNotifier(),),
+        )
+
+    def _app(self, function: str) -> BallastApp:
+        app, ports = BallastApp(f"ballast-{function}"), self._ports()
+        wired = Wired(
+            hot_ports=lambda: ports,
+            api_ports=lambda: ports,
+            root_certificate=lambda: "-----BEGIN CERTIFICATE-----\n",
+            deployment={"stage": "test", "is_simulated": True},
+        )
+        role = "" if function == "management" else function
+        for blueprint in blueprints_for(role, wired):
+            app.register_blueprint(blueprint)
+        return app
+
+    def call(
+        self, function: str, method: str, path: str, body: object = None, **headers: str
+    ) -> Any:
+        """One HTTP request to a function, with the admin's key; gives the parsed answer."""
+        raw = json.dumps(body).encode() if body is not None else b""
+        sent = {"Authorization": f"Bearer {self.key}", **headers}
+        with self.recorder.as_function(function):
+            reply = self.apps[function](event_of(method, path, raw, sent), LambdaContext("f", 29.0))
+        assert reply["statusCode"] == 200, (method, path, reply)
+        text = reply["body"]
+        return json.loads(text) if text[:1] in "[{" else text
+
+    def rounds(self, seconds: float) -> None:
+        """The scaler works for a while; the market and the workers live on."""
+        ends_at = self.clock.now() + seconds
+        while self.clock.now() < ends_at:
+            with self.recorder.as_function("scaler"):
+                scaling_loop(self.scaler_ports, deadline_at=self.clock.now() + 1)
+            self.clock.advance(10.0)
+            self.market.advance(self.clock.now())
+            self.report()
+
+    def ask(self, **question: object) -> None:
+        """A question of management's."""
+        with self.recorder.as_function("scaler"):
+            answer(self.scaler_ports, question)
+
+    def report(self, **changes: object) -> None:
+        """Every running worker reports."""
+        for instance in self.market.instances.values():
+            if instance.actual_status != "running":
+                continue
+            token = instance.order.env.get("MASTER_TOKEN", "")
+            body = {
+                "id": instance.instance_id,
+                "mtoken": token,
+                "ticket": "D",
+                "version": "1.0.0",
+                "boot_id": f"{instance.instance_id:016x}",
+                "seq": int(self.clock.now()),
+                "max_perf": 100.0,
+                "error_msg": "",
+                **changes,
+            }
+            self.call("reports", "POST", "/worker_status/", body)
+            basic = base64.b64encode(f"w:{token}".encode()).decode()
+            self.call("hot", "GET", "/pubkey/", Authorization=f"Basic {basic}")
+
+
+def recorded_session(recorder: Recorder) -> None:
+    """Make boto3's default session tell the recorder of every call; clients come after this."""
+    boto3.setup_default_session()
+    assert boto3.DEFAULT_SESSION is not None
+    boto3.DEFAULT_SESSION.events.register("before-call", recorder.note)
