@@ -29,5 +29,5 @@ def answer_event(
     left_s = context.get_remaining_time_in_millis() / 1000
     deadline_at = ports.clock.now() + max(1.0, left_s - RESERVE_S)
     poke = event if "poke" in event else None
-    emit_metrics(scaling_loop(ports, deadline_at=deadline_at, poke=poke) or {})
+    emit_metrics(scaling_loop(ports, deadline_at=deadline_at, poke=poke))
     return {}

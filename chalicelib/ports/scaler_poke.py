@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from chalicelib.ports.errors import PortError
+from chalicelib.ports.errors import NotFoundError, PortError
 from chalicelib.ports.marketplace import (
     MarketplaceError,
     MarketplaceUnavailableError,
@@ -60,17 +60,16 @@ def from_answer(reply: object) -> Mapping[str, object]:
     raise _error(error)
 
 
+_PLAIN: Mapping[str, type[PortError]] = {
+    kind.__name__: kind for kind in (NotFoundError, MarketplaceUnavailableError, MarketplaceError)
+}
+
+
 def _error(error: Mapping[str, Any]) -> PortError:
-    message = str(error.get("message", ""))
-    match error.get("kind"):
-        case "RefusedError":
-            code = str(error.get("code", ""))
-            return RefusedError(code, message.removeprefix(f"{code}: "))
-        case "RateLimitedError":
-            return RateLimitedError(message, float(error.get("retry_after_s", 1.0)))
-        case "MarketplaceUnavailableError":
-            return MarketplaceUnavailableError(message)
-        case "MarketplaceError":
-            return MarketplaceError(message)
-        case _:
-            return PortError(message)
+    kind, message = str(error.get("kind")), str(error.get("message", ""))
+    if kind == "RefusedError":
+        code = str(error.get("code", ""))
+        return RefusedError(code, message.removeprefix(f"{code}: "))
+    if kind == "RateLimitedError":
+        return RateLimitedError(message, float(error.get("retry_after_s", 1.0)))
+    return _PLAIN.get(kind, PortError)(message)

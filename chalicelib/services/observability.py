@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.endpoint_group import EndpointGroup, ParameterError
+from chalicelib.core.explain import explain
 from chalicelib.core.load import believed_perf
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
@@ -44,7 +45,7 @@ class Subject:
 def read_logs(ports: ApiPorts, subject: Subject, tail: int) -> dict[str, str]:
     """The four levels, each cut to its last `tail` bytes; -1 = all that is kept."""
     events = ports.events.tail(subject.scope, limit=MAX_EVENTS)
-    return log_texts([(event.at, event.level, event.message) for event in events], tail)
+    return log_texts([(event.at, event.level, _log_message(event)) for event in events], tail)
 
 
 def list_workers(ports: ApiPorts, subject: Subject) -> Sequence[Worker]:
@@ -176,6 +177,16 @@ def event_row(event: Event) -> Row:
         "actor": event.actor,
         "event_id": event.event_id,
     }
+
+
+def _log_message(event: Event) -> str:
+    """The message; of a decision with its reason as a sentence."""
+    reason = event.facts.get("reason")
+    if not isinstance(reason, Mapping):
+        return event.message
+    facts = reason.get("facts")
+    sentence = explain(str(reason.get("code", "")), facts if isinstance(facts, Mapping) else {})
+    return f"{event.message}. {sentence}"
 
 
 def _minutes(

@@ -1,4 +1,8 @@
-"""What was spent on what, what the month will cost, and what a fixed fleet would have cost."""
+"""What was spent on what, what the month will cost, and what a fixed fleet would have cost.
+
+Days are summed from the minutes of the series. A minute in which nothing ran is not written: there
+only the disks of stopped workers cost something, as much as in the last minute that was written.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ Minutes = Sequence[tuple[int, Mapping[str, float]]]
 
 MICRO = 1e6
 DAY_S = 86_400
-PARTS = ("gpu_usd", "disk_usd", "bandwidth_usd")
+PARTS = ("gpu_usd", "disk_usd")
 
 AWS_USD_PER_GROUP_DAY = 0.016
 """Idle control plane: at most $5 a month for ten groups (design.md 9); requests come on top."""
@@ -27,15 +31,15 @@ def read_spend(ports: ApiPorts, caller: Caller, endpoint_id: int | None, days: i
     """Spend by day and group, the month's forecast, and the comparison with a fixed fleet."""
     now = ports.clock.now()
     groups = [g for g in list_groups(ports, caller) if endpoint_id in (None, g.endpoint_id)]
-    first = int(now // DAY_S - (days - 1)) * DAY_S // 60
+    first, last = int(now // DAY_S - (days - 1)) * DAY_S // 60, int(now // 60)
     minutes = {
-        group.endpoint_id: ports.series.read(
-            endpoint_scope(group.endpoint_id), first, int(now // 60)
-        )
+        group.endpoint_id: ports.series.read(endpoint_scope(group.endpoint_id), first, last)
         for group in groups
     }
     return {
-        "rows": [row for group in groups for row in _day_rows(group, minutes[group.endpoint_id])],
+        "rows": [
+            row for group in groups for row in _day_rows(group, minutes[group.endpoint_id], last)
+        ],
         "aws_estimate_usd": AWS_USD_PER_GROUP_DAY * len(groups) * days,
         "month": _month(ports, groups, now),
         "fixed_fleet": fixed_fleet([m for rows in minutes.values() for m in rows]),
@@ -53,34 +57,46 @@ def fixed_fleet(minutes: Minutes) -> Row | None:
     by_minute: dict[int, float] = defaultdict(float)
     for minute, values in minutes:
         by_minute[minute] += values.get("ready", 0.0)
-    spent = sum(_total(values) for _, values in minutes)
-    running = sum(values.get("gpu_usd", 0.0) for _, values in minutes)
+    spent = sum(values.get("usd_per_hour", 0.0) / 60 for _, values in minutes)
     n_workers = int(max(by_minute.values()))
     span = max(by_minute) - min(by_minute) + 1
-    usd = n_workers * span * running / ready_minutes
-    return {
-        "n_workers": n_workers,
-        "usd": usd,
-        "saved_share": 1.0 - spent / usd if usd > 0 else 0.0,
-    }
+    usd = n_workers * span * spent / ready_minutes
+    return {"n_workers": n_workers, "usd": usd, "saved_share": 1.0 - spent / usd if usd else 0.0}
 
 
-def _day_rows(group: EndpointGroup, minutes: Minutes) -> list[Row]:
-    days: dict[str, dict[str, float]] = {}
-    for minute, values in minutes:
-        day = datetime.fromtimestamp(minute * 60, UTC).date().isoformat()
-        parts = days.setdefault(day, dict.fromkeys(PARTS, 0.0))
-        for part in PARTS:
-            parts[part] += values.get(part, 0.0)
+def spent_by_day(minutes: Minutes, until: int) -> dict[str, dict[str, float]]:
+    """Dollars on GPUs and disks by UTC day, from a group's minutes up to the minute `until`."""
+    days: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(PARTS, 0.0))
+    disk_rate = 0.0
+    following = minutes[0][0] if minutes else until
+    for minute, values in [*minutes, (until, {})]:
+        for idle in range(following, minute):
+            days[_day(idle)]["disk_usd"] += disk_rate
+        if not values:
+            break
+        disk_rate = values.get("storage_usd_per_hour", 0.0) / 60
+        parts = days[_day(minute)]
+        parts["disk_usd"] += disk_rate
+        parts["gpu_usd"] += max(0.0, values.get("usd_per_hour", 0.0) / 60 - disk_rate)
+        following = minute + 1
+    return dict(days)
+
+
+def _day(minute: int) -> str:
+    return datetime.fromtimestamp(minute * 60, UTC).date().isoformat()
+
+
+def _day_rows(group: EndpointGroup, minutes: Minutes, until: int) -> list[Row]:
     return [
         {
             "day": day,
             "endpoint_id": group.endpoint_id,
             "endpoint_name": group.name,
             **parts,
+            "bandwidth_usd": 0.0,  # only Vast's bill knows it
             "total_usd": sum(parts.values()),
         }
-        for day, parts in sorted(days.items())
+        for day, parts in sorted(spent_by_day(minutes, until).items())
     ]
 
 
@@ -99,7 +115,3 @@ def _month(ports: ApiPorts, groups: Sequence[EndpointGroup], now: float) -> Row:
         "forecast_usd": so_far * whole / passed,
         "cap_usd": account.caps_microusd_per_month / MICRO,
     }
-
-
-def _total(values: Mapping[str, float]) -> float:
-    return sum(values.get(part, 0.0) for part in PARTS)

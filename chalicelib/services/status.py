@@ -125,7 +125,7 @@ def _group_row(ports: ApiPorts, facts: _Facts) -> Row:
 
 def _load(facts: _Facts) -> Row:
     return {
-        "arriving": facts.minute.get("curload", sum(w.load_rate for w in facts.workers)),
+        "arriving": facts.minute.get("arriving_load", 0.0),
         "ready_capacity": facts.total(WorkerState.READY),
         "cold_capacity": facts.total(WorkerState.STOPPED),
         "loading_capacity": facts.total(WorkerState.STARTING, *_LOADING),

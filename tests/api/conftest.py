@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -136,7 +137,6 @@ class Api:
 def event_of(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     """An event of an HTTP API (payload format 1.0) whose only route is `$default`."""
     bare, _, query = path.partition("?")
-    pairs = [pair.partition("=") for pair in query.split("&") if pair]
     try:
         text, is_base64 = body.decode(), False
     except UnicodeDecodeError:
@@ -147,7 +147,7 @@ def event_of(method: str, path: str, body: bytes, headers: Mapping[str, str]) ->
         "path": bare,
         "httpMethod": method,
         "headers": dict(headers),
-        "multiValueQueryStringParameters": {name: [value] for name, _, value in pairs} or None,
+        "multiValueQueryStringParameters": parse_qs(query, keep_blank_values=True) or None,
         "pathParameters": None,
         "stageVariables": None,
         "body": text or None,

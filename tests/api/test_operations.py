@@ -1,0 +1,283 @@
+"""Status, plan, explain, spend, brakes, rollouts, keys and the console's corner."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.core.autogroup import AutogroupState
+from chalicelib.core.inventory import Inventory
+from chalicelib.core.round_memory import RoundMemory
+from chalicelib.core.worker import WorkerState
+from chalicelib.ports.errors import StorageUnavailableError
+from chalicelib.ports.event_log import Event
+from chalicelib.ports.marketplace import MarketplaceUnavailableError, RefusedError
+from chalicelib.ports.routing_view import WaitingRequest
+from tests.api.conftest import Api
+from tests.api.test_observability import make_worker
+
+OFFER = {
+    "offer_id": 3,
+    "gpu_type": "1x RTX 4090",
+    "usd_per_hour": 0.4,
+    "storage_usd_per_hour": 0.01,
+}
+REASON = {
+    "code": "hot_short",
+    "facts": {"had": 0.0, "wanted": 111.1, "term": "min_load"},
+    "beaten": ["offer 4"],
+}
+
+
+@pytest.fixture
+def fleet(api: Api) -> Api:
+    """Endpoint 100 with autogroup 101 and a ready worker 7."""
+    api.create_endpoint("llm")
+    api.create_autogroup(100)
+    make_worker(api)
+    return api
+
+
+def test_status_tells_groups_workers_money_and_doubts(fleet: Api) -> None:
+    status = fleet.call("GET", "/api/v0/status").json
+    assert (status["stage"], status["is_simulated"]) == ("test", True)
+    assert status["account"]["inventory"]["state"] == "none"
+    assert status["account"]["caps"]["usd_per_hour"] == 5.0
+    (group,) = status["groups"]
+    assert (group["health"], group["workers_by_state"]) == ("ok", {"ready": 1})
+    assert group["ready_by_gpu"] == {"1x RTX 4090": 40.0}
+    assert group["money"]["usd_per_hour"] == 0.5
+    assert group["autogroups"][0]["share"] == 1.0
+
+
+def test_status_says_when_clients_suffer_and_why_nothing_is_done(fleet: Api) -> None:
+    now = fleet.clock.now()
+    fleet.workers.rows.clear()
+    fleet.waiting.put(
+        WaitingRequest(
+            endpoint_id=100, request_idx=5, cost=10.0, first_seen_at=now - 9, last_polled_at=now
+        )
+    )
+    memory = RoundMemory(at=now, inventory=Inventory(is_known=False, problem="time-out"))
+    fleet.ledger._blobs["round"] = memory.to_bytes()
+    fleet.ledger.set_flags(is_frozen=True)
+    (group,) = fleet.call("GET", "/api/v0/status?endpoint_id=100").json["groups"]
+    assert group["health"] == "bad"
+    assert group["health_reasons"][0] == "requests wait and no worker is ready"
+    assert "frozen" in group["health_reasons"][1]
+    assert (group["queue"]["n_waiting"], group["queue"]["oldest_wait_s"]) == (1, 9.0)
+
+
+def test_a_key_of_one_group_sees_only_its_status(fleet: Api) -> None:
+    other = fleet.create_endpoint("other")
+    key = fleet.new_key("read", endpoint_id=other)
+    groups = fleet.call("GET", "/api/v0/status", key=key).json["groups"]
+    assert [group["id"] for group in groups] == [other]
+
+
+def test_a_plan_comes_with_sentences_and_dollars(fleet: Api) -> None:
+    fleet.poke.answers["plan"] = {
+        "hot_target": 111.1, "total_target": 222.2, "binding": "min_load", "figures": {},
+        "actions": [
+            {"action": "rent", "autogroup_id": 101, "offer": OFFER, "reason": REASON},
+            {"action": "destroy", "instance_id": 7, "reason": {"code": "idle_surplus"}},
+        ],
+        "notes": [{"code": "no_offers", "facts": {"wanted": 5}}],
+    }  # fmt: skip
+    plan = fleet.call("POST", "/api/v0/plan", {"endpoint_id": 100}).json
+    rent, destroy = plan["actions"]
+    assert rent["sentence"] == "Ready capacity was 0 and 111 load/s is wanted (min_load)."
+    assert rent["beaten"] == ["offer 4"]
+    assert destroy["code"] == "idle_surplus"
+    assert plan["notes"][0]["sentence"].startswith("5 load/s is wanted")
+    assert plan["usd_per_hour_now"] == 0.5
+    assert plan["usd_per_hour_after"] == pytest.approx(0.4)
+    assert plan["worst_first_hour_usd"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (MarketplaceUnavailableError("Vast does not answer"), 502),
+        (RefusedError("cannot_launch", "the template is gone"), 400),
+    ],
+)
+def test_what_vast_cannot_answer_is_said(fleet: Api, error: Exception, status: int) -> None:
+    fleet.poke.answers["plan"] = error
+    answer = fleet.call("POST", "/api/v0/plan", {"endpoint_id": 100})
+    assert answer.status == status
+    assert str(error) in answer.json["msg"]
+
+
+def test_a_preview_prices_a_group_before_it_exists(fleet: Api) -> None:
+    fleet.poke.answers["offers"] = {"offers": [{**OFFER, "usd_per_hour": 0.9}, OFFER]}
+    body = {
+        "endpoint": {"endpoint_name": "new", "max_workers": 4},
+        "autogroup": {"template_hash": "abc", "search_params": "gpu_ram>=23"},
+    }
+    answer = fleet.call("POST", "/api/v0/preview", body).json
+    assert (answer["offers"]["n"], answer["offers"]["cheapest_usd_per_hour"]) == (2, 0.4)
+    assert answer["usd_per_hour_max"] == pytest.approx(3.6)
+    assert fleet.poke.questions[-1]["search"] == {"gpu_ram": {"gte": 23000.0}}
+    bad = fleet.call("POST", "/api/v0/preview", {"endpoint": {"target_util": 9}})
+    assert bad.status == 400
+    assert len(fleet.groups.groups) == 1
+
+
+def test_a_workers_story_and_a_rounds_decisions_are_told(fleet: Api) -> None:
+    facts = {"action": "start", "instance_id": 7, "round": 12.5, "reason": REASON}
+    event = Event(
+        at=9.0, scope="endpoint:100", level="info1", kind="decision", message="start", facts=facts
+    )
+    fleet.events.append([event])
+    story = fleet.call("GET", "/api/v0/explain?instance_id=7").json
+    assert story["sentences"][0].startswith("It is a 1x RTX 4090 at $0.500 an hour, ready")
+    assert story["sentences"][1].startswith("Start 7: Ready capacity was 0")
+    assert story["candidates"] == ["offer 4"]
+    for wanted in ("last", "12.5", story["decision"]["event_id"].replace("#", "%23")):
+        answer = fleet.call("GET", f"/api/v0/explain?round={wanted}")
+        assert answer.json["sentences"] == story["sentences"][1:]
+    assert fleet.call("GET", "/api/v0/explain?instance_id=8").status == 404
+    assert fleet.call("GET", "/api/v0/explain?round=nine").status == 404
+
+
+def test_freezing_a_group_and_the_account(fleet: Api) -> None:
+    assert fleet.call("POST", "/api/v0/freeze", {"frozen": True, "endpoint_id": 100}).status == 200
+    assert fleet.groups.groups[100].frozen
+    assert fleet.call("POST", "/api/v0/freeze", {"frozen": True}).status == 200
+    assert fleet.ledger.account_now.is_frozen
+    assert fleet.call("POST", "/api/v0/freeze", {"frozen": False}).status == 200
+    assert not fleet.ledger.account_now.is_frozen
+    key = fleet.new_key("admin", endpoint_id=100)
+    assert fleet.call("POST", "/api/v0/freeze", {"frozen": True}, key=key).status == 404
+    assert not fleet.ledger.account_now.is_frozen
+
+
+def test_panic_needs_its_words(fleet: Api) -> None:
+    assert fleet.call("POST", "/api/v0/panic", {}).status == 400
+    assert not fleet.ledger.account_now.is_panicking
+    answer = fleet.call("POST", "/api/v0/panic", {"confirm": "destroy everything"}).json
+    assert answer["n_instances"] == 1
+    assert fleet.ledger.account_now.is_panicking
+    fleet.call("POST", "/api/v0/panic", {"clear": True})
+    assert not fleet.ledger.account_now.is_panicking
+    kinds = {event.message for event in fleet.events.events if event.kind == "changed_account"}
+    assert kinds == {"panic: destroy everything", "panic cleared"}
+
+
+@pytest.mark.parametrize("path", ["/api/v0/account/", "/api/v0/caps/"])
+def test_caps_are_set_in_dollars(fleet: Api, path: str) -> None:
+    answer = fleet.call("PUT", path, {"max_usd_per_hour": 1.5, "max_usd_per_day": None})
+    assert answer.status == 200
+    assert fleet.ledger.account_now.caps_microusd_per_hour == 1_500_000
+    assert fleet.ledger.account_now.caps_microusd_per_day == 50_000_000
+    for bad in ({}, {"max_usd_per_hour": -1}, {"max_usd_per_hour": "x"}):
+        assert fleet.call("PUT", path, bad).status == 400
+
+
+def test_a_rollout_shares_the_requests_exactly(fleet: Api) -> None:
+    second = fleet.create_autogroup(100, template_hash="new", weight=3)
+    third = fleet.create_autogroup(100, template_hash="more", weight=1)
+    body = {"autogroup_id": 101, "percent": 10}
+    assert fleet.call("POST", "/api/v0/rollout", body).status == 200
+    weights = {key: autogroup.weight for key, autogroup in fleet.groups.autogroups.items()}
+    assert weights == {101: 10.0, second: 67.5, third: 22.5}
+    fleet.call("POST", "/api/v0/promote", {"autogroup_id": second})
+    weights = {key: autogroup.weight for key, autogroup in fleet.groups.autogroups.items()}
+    assert weights == {101: 0.0, second: 100.0, third: 0.0}
+
+
+def test_a_rollout_needs_somebody_to_take_the_rest(fleet: Api) -> None:
+    body = {"autogroup_id": 101, "percent": 10}
+    assert fleet.call("POST", "/api/v0/rollout", body).status == 400
+    assert fleet.call("POST", "/api/v0/rollout", {**body, "percent": 101}).status == 400
+    fleet.call("PUT", "/api/v0/autojobs/101/", {"state": "paused"})
+    assert fleet.groups.autogroups[101].state is AutogroupState.PAUSED
+
+
+def test_spend_by_day_splits_gpus_and_disks_and_counts_idle_disks(fleet: Api) -> None:
+    minute = int(fleet.clock.now() // 60) - 60
+    values = {"usd_per_hour": 0.7, "storage_usd_per_hour": 0.1, "ready": 2.0}
+    fleet.series.put("endpoint:100", minute, values)
+    answer = fleet.call("GET", "/api/v0/spend?days=2").json
+    assert sum(row["gpu_usd"] for row in answer["rows"]) == pytest.approx(0.01)
+    assert sum(row["disk_usd"] for row in answer["rows"]) == pytest.approx(0.1)
+    assert answer["fixed_fleet"]["n_workers"] == 2
+    assert answer["month"]["cap_usd"] == 500.0
+
+
+def test_autogroups_are_compared_side_by_side(fleet: Api) -> None:
+    make_worker(fleet, 8, reqnum=200, loaded_at=61.0)
+    (row,) = fleet.call("GET", "/api/v0/compare?endpoint_id=100").json["rows"]
+    assert (row["verdict"], row["perf_mean"], row["load_time_s"]) == ("enough data", 40.0, 60.0)
+    assert row["usd_per_1k_load"] == pytest.approx(0.5 / 3600 / 40 * 1000)
+
+
+def test_a_keys_text_is_shown_once_and_works_until_it_is_revoked(fleet: Api) -> None:
+    body = {"name": "ci", "verbs": ["read"], "endpoint_name": "llm", "max_requests_per_s": 5}
+    created = fleet.call("POST", "/api/v0/keys/", body).json
+    key, row = created["key"], created["result"]
+    assert (row["endpoint_id"], row["verbs"], row["is_revoked"]) == (100, ["read"], False)
+    path = f"/api/v0/keys/{row['key_id']}/"
+    assert key not in fleet.call("GET", "/api/v0/keys/").text + fleet.call("GET", path).text
+    assert fleet.call("GET", "/api/v0/endptjobs/100/", key=key).status == 200
+    rotated = fleet.call("PUT", path, {"rotate": True}).json["key"]
+    assert fleet.call("GET", "/api/v0/endptjobs/100/", key=key).status == 200
+    fleet.call("PUT", path, {"revoke_older": True})
+    fleet.clock.advance(31)
+    assert fleet.call("GET", "/api/v0/endptjobs/100/", key=key).status == 401
+    assert fleet.call("GET", "/api/v0/endptjobs/100/", key=rotated).status == 200
+    assert fleet.call("DELETE", path).json["result"]["is_revoked"] is True
+    fleet.clock.advance(31)
+    assert fleet.call("GET", "/api/v0/endptjobs/100/", key=rotated).status == 401
+    assert not any(key in str(event) or rotated in str(event) for event in fleet.events.events)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"name": ""}, {"verbs": []}, {"verbs": ["fly"]}, {"endpoint_name": "none"}, {"share": 0}],
+)
+def test_a_bad_key_request_is_refused(fleet: Api, body: dict[str, object]) -> None:
+    before = fleet.state()
+    request = {"name": "x", "verbs": ["read"], **body}
+    assert fleet.call("POST", "/api/v0/keys/", request).status == 400
+    assert fleet.state() == before
+
+
+def test_the_consoles_corner_answers_through_the_scaler(fleet: Api) -> None:
+    assert fleet.call("GET", "/api/v0/users/current").json["id"] == 1
+    fleet.poke.answers["instance"] = {"instance": {"id": 7}}
+    assert fleet.call("GET", "/api/v0/instances/7/").json["instances"] == {"id": 7}
+    fleet.poke.answers["instance"] = {"instance": None}
+    assert fleet.call("GET", "/api/v0/instances/8/").status == 404
+    fleet.poke.answers["template"] = {"template": {"hash_id": "abc"}}
+    found = fleet.call("GET", "/api/v0/template/?hash_id=abc").json["templates"]
+    assert found == [{"hash_id": "abc"}]
+    fleet.poke.answers["offers"] = {"offers": [OFFER]}
+    body = {"search_params": "num_gpus=1", "limit": 5}
+    assert fleet.call("POST", "/api/v0/offers", body).json["offers"] == [OFFER]
+    assert fleet.call("POST", "/api/v0/offers", {}).status == 400
+
+
+def test_the_doctor_names_what_is_ill_and_the_fix(fleet: Api) -> None:
+    fleet.poke.answers["template"] = {"template": {"name": "TGI", "env_names": ["MODEL_ID"]}}
+    checks = {check["name"]: check for check in fleet.call("GET", "/api/v0/doctor").json["checks"]}
+    assert checks["database"]["ok"]
+    assert checks["kms"]["ok"]
+    assert not checks["scaler"]["ok"]
+    assert checks["scaler"]["fix"]
+    assert not checks["HF_TOKEN in template of llm"]["ok"]
+
+
+def test_a_database_that_is_down_is_a_503_with_its_reason(fleet: Api) -> None:
+    fleet.groups.problem = StorageUnavailableError("DynamoDB throttles")
+    answer = fleet.call("GET", "/api/v0/endptjobs/")
+    assert (answer.status, answer.json["error"]) == (503, "storage_unavailable")
+
+
+def test_unreachable_workers_are_a_warning(fleet: Api) -> None:
+    key = (100, 7)
+    fleet.workers.rows[key] = replace(fleet.workers.rows[key], state=WorkerState.UNREACHABLE)
+    (group,) = fleet.call("GET", "/api/v0/status").json["groups"]
+    assert (group["health"], group["health_reasons"]) == ("warn", ["1 workers are silent"])
