@@ -42,8 +42,8 @@ def to_attribute(name: str, value: Any) -> AttributeValueTypeDef:
 
 
 def number_text(value: float) -> str:
-    """A number as DynamoDB takes it, at most 38 digits."""
-    return str(value) if isinstance(value, int) else f"{round(value, 6):.17g}"
+    """A number as DynamoDB takes it, exact: times are compared with the marks' own copies."""
+    return repr(value)
 
 
 def to_item(worker: Worker) -> dict[str, AttributeValueTypeDef]:

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from chalicelib.wire.errors import WireError
 from chalicelib.wire.json_body import parse_json_object
+from chalicelib.wire.ticket import MAX_EXACT_INT
 
 MAX_REPORT_BYTES = 262_144
 MAX_NUMBER = 1e15
@@ -138,14 +139,14 @@ class FinishedReport:
                 _finished(entry)
                 for entry in entries
                 # The idx is whatever a caller put into the ticket, so it may be anything.
-                if isinstance(entry, dict) and _is_whole(entry.get("request_idx"))
+                if isinstance(entry, dict) and _is_idx(entry.get("request_idx"))
             ),
         )
 
 
 def _finished(entry: Mapping[str, object]) -> FinishedRequest:
     return FinishedRequest(
-        request_idx=_count(entry, "request_idx") or 0,
+        request_idx=int(str(entry["request_idx"])),
         status=_text(entry, "status", 20),
         entered_queue_at=_number(entry, "entered_queue_at") or 0.0,
         work_started_at=_number(entry, "work_started_at") or 0.0,
@@ -179,6 +180,10 @@ def _worker_id(fields: Mapping[str, object], name: str) -> int:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_idx(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_EXACT_INT
 
 
 def _number(fields: Mapping[str, object], name: str) -> float | None:
