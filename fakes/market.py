@@ -187,13 +187,13 @@ class Market:
         return outcomes
 
     def instance(self, instance_id: int) -> MarketInstance:
-        """A contract that exists.
+        """A contract that exists and is not being destroyed.
 
         Raises:
             MarketRefusal: 404.
         """
         found = self.instances.get(instance_id)
-        if found is None:
+        if found is None or found.is_destroyed:
             raise MarketRefusal.stating(404, "no_such_instance", f"no instance {instance_id}")
         return found
 

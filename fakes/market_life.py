@@ -100,7 +100,9 @@ class Lives:
 
     def reboot(self, instance: MarketInstance, now: float) -> bool:
         """Restart the container on its GPU; False if it is not up."""
-        if not instance.has_gpu or instance.actual_status not in ("running", "exited"):
+        should_run = instance.intended_status == "running" and instance.has_gpu
+        can_run = instance.actual_status in ("running", "exited") and not instance.is_offline
+        if not (should_run and can_run):
             return False
         if instance.actual_status == "running":
             self._driver.stopping(instance, now)
@@ -114,7 +116,8 @@ class Lives:
         if not instance.is_destroyed:
             instance.is_destroyed = True
             instance.version += 1
-            self._after(self._config.timings.destroy_s, instance, self._gone, now)
+            gone_at = now + self._config.timings.destroy_s / self.time_scale
+            self._events.push(gone_at, instance, self._gone, is_certain=True)
 
     def lose_machine(self, machine_id: int, now: float) -> None:
         """The host goes offline with all that is on it."""
@@ -242,7 +245,7 @@ class Lives:
     def _kill(self, instance: MarketInstance, now: float) -> None:
         if instance.actual_status in ("running", "rebooting"):
             self._driver.killed(instance, now)
-        instance.version += 0 if instance.is_destroyed else 1
+        instance.version += 1
 
     def _let_elsewhere(self, instance: MarketInstance, now: float) -> None:
         mean_s = self._config.timings.let_elsewhere_s / self.time_scale

@@ -58,7 +58,8 @@ def _stated_refusal(
         contract = body.get("new_contract")
         if isinstance(contract, int):
             return AmbiguousCreateError(f"{code}: refused with a contract", contract)
-        if code == "no_such_ask" or status in _GONE_STATUSES:
+        is_unnamed = code.startswith("http_")
+        if code == "no_such_ask" or (is_unnamed and status in _GONE_STATUSES):
             return OfferGoneError(f"{code}: {message}")
         if status < 300:  # success:false that names no reason we know and no contract
             return AmbiguousCreateError(f"{code}: {message}")
