@@ -26,6 +26,7 @@ from infra.package import slim
 from infra.stacks import Say, deploy_stack, find_stack
 
 ROOT = Path(__file__).parent.parent
+_CHALICE = "from chalice.cli import main; main()"  # the package has no __main__
 LAMBDA_SUFFIXES = ("", "-hot", "-reports", "-scaler", "-scaling_loop")
 
 
@@ -48,6 +49,7 @@ class Options:
     budget_email: str = ""
     protect_tables: bool = True
     vast_key: Callable[[], str] | None = None  # asked only if the secret is still empty
+    root: Path = ROOT  # the checkout that Chalice packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def deploy(options: Options, aws: Aws, say: Say) -> Mapping[str, str]:
     Raises:
         DeployError: a step cannot be done; those before it stay done.
     """
-    check_stage(options.stage)
+    check_stage(options.stage, options.root)
     say(f"account {aws.account()}, region {aws.session.region_name}, stage {options.stage}")
     core = f"ballast-{options.stage}-core"
     deploy_stack(
@@ -95,26 +97,29 @@ def deploy(options: Options, aws: Aws, say: Say) -> Mapping[str, str]:
     )
     outputs = find_stack(aws.client("cloudformation"), core) or {}
     ensure_vast_key(aws, options, say)
-    policies.write(options.stage, split=options.split and options.edge)
-    run_chalice("deploy", options.stage, say)
+    split = options.split and options.edge
+    policies.write(options.stage, split=split, folder=options.root / ".chalice")
+    run_chalice("deploy", options.stage, say, root=options.root)
     if options.slim:
-        slim_code(aws, options.stage, say)
+        slim_code(aws, options, say)
     limit_async_events(aws, options.stage)
     admin_key = bootstrap(options.stage, options.caps)
-    url = deploy_edge(aws, options, say) if options.edge else chalice_url(options.stage)
-    bootstrap(options.stage, options.caps, public_url=url)
+    url = deploy_edge(aws, options, say) if options.edge else chalice_url(options)
+    bootstrap(options.stage, None, public_url=url)
+    topic_arn = outputs.get("AlertsTopicArn", "")
+    tell_scaler(aws, options.stage, {"BALLAST_NOTIFY_TOPIC_ARN": topic_arn})
     if options.ops:
-        deploy_ops(aws, options, outputs.get("AlertsTopicArn", ""), say)
+        deploy_ops(aws, options, topic_arn, say)
     return {"url": url, **({"admin_key": admin_key} if admin_key else {})}
 
 
-def check_stage(stage: str) -> None:
+def check_stage(stage: str, root: Path) -> None:
     """Refuse a stage that `.chalice/config.json` does not know.
 
     Raises:
         DeployError: naming the known stages.
     """
-    stages = json.loads((ROOT / ".chalice" / "config.json").read_text())["stages"]
+    stages = json.loads((root / ".chalice" / "config.json").read_text())["stages"]
     if stage not in stages:
         raise DeployError(
             f"stage {stage!r} is not in .chalice/config.json (it has {', '.join(sorted(stages))}); "
@@ -150,7 +155,7 @@ def ensure_vast_key(aws: Aws, options: Options, say: Say) -> None:
     say(f"stored the Vast key in secret {name}")
 
 
-def run_chalice(command: str, stage: str, say: Say) -> None:
+def run_chalice(command: str, stage: str, say: Say, *, root: Path = ROOT) -> None:
     """Run a Chalice command.
 
     Raises:
@@ -158,34 +163,37 @@ def run_chalice(command: str, stage: str, say: Say) -> None:
     """
     say(f"chalice {command} --stage {stage} …")
     done = subprocess.run(
-        [sys.executable, "-m", "chalice.cli", command, "--stage", stage], cwd=ROOT, check=False
+        [sys.executable, "-c", _CHALICE, command, "--stage", stage], cwd=root, check=False
     )
     if done.returncode != 0:
         raise DeployError(f"chalice {command} failed; mend the cause and run the same again")
 
 
-def chalice_url(stage: str) -> str:
+def chalice_url(options: Options) -> str:
     """The REST API's address, with its stage prefix, from what Chalice recorded."""
-    deployed = json.loads((ROOT / ".chalice" / "deployed" / f"{stage}.json").read_text())
+    recorded = options.root / ".chalice" / "deployed" / f"{options.stage}.json"
+    deployed = json.loads(recorded.read_text())
     apis = [r for r in deployed["resources"] if r["resource_type"] == "rest_api"]
     return str(apis[0]["rest_api_url"]).rstrip("/")
 
 
-def slim_code(aws: Aws, stage: str, say: Say) -> None:
+def slim_code(aws: Aws, options: Options, say: Say) -> None:
     """Replace the functions' code by the same code with bytecode and a trimmed botocore."""
     packages = sorted(
-        (ROOT / ".chalice" / "deployments").glob("*.zip"), key=lambda p: p.stat().st_mtime
+        (options.root / ".chalice" / "deployments").glob("*.zip"), key=lambda p: p.stat().st_mtime
     )
     if not packages:
         raise DeployError("chalice left no package in .chalice/deployments")
-    target = ROOT / "out" / "slim.zip"
+    target = options.root / "out" / "slim.zip"
     target.parent.mkdir(exist_ok=True)
     slim(packages[-1], target)
     body, client = target.read_bytes(), aws.client("lambda")
     say(f"slim code: {len(body) / 1e6:.1f} MB instead of {packages[-1].stat().st_size / 1e6:.1f}")
     for suffix in LAMBDA_SUFFIXES:
-        client.update_function_code(FunctionName=f"ballast-{stage}{suffix}", ZipFile=body)
-        client.get_waiter("function_updated_v2").wait(FunctionName=f"ballast-{stage}{suffix}")
+        client.update_function_code(FunctionName=f"ballast-{options.stage}{suffix}", ZipFile=body)
+        client.get_waiter("function_updated_v2").wait(
+            FunctionName=f"ballast-{options.stage}{suffix}"
+        )
 
 
 def limit_async_events(aws: Aws, stage: str) -> None:
@@ -196,6 +204,19 @@ def limit_async_events(aws: Aws, stage: str) -> None:
             MaximumRetryAttempts=0,
             MaximumEventAgeInSeconds=60,
         )
+
+
+def tell_scaler(aws: Aws, stage: str, variables: Mapping[str, str]) -> None:
+    """Add what only the stacks know to the scaler's environment; Chalice keeps no such values."""
+    client = aws.client("lambda")
+    for suffix in ("-scaler", "-scaling_loop"):
+        name = f"ballast-{stage}{suffix}"
+        known = client.get_function_configuration(FunctionName=name)
+        environment = known.get("Environment", {}).get("Variables", {})
+        client.update_function_configuration(
+            FunctionName=name, Environment={"Variables": {**environment, **variables}}
+        )
+        client.get_waiter("function_updated_v2").wait(FunctionName=name)
 
 
 def deploy_edge(aws: Aws, options: Options, say: Say) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 INFRA = Path(__file__).parent
+POLLING = {"Delay": 5, "MaxAttempts": 360}  # half an hour; a domain takes minutes
 CAPABILITIES = ["CAPABILITY_IAM"]
 
 
@@ -47,7 +48,7 @@ def deploy_stack(
             say(f"stack {name} is up to date")
             return
         raise
-    cloudformation.get_waiter(waiter).wait(StackName=name)
+    cloudformation.get_waiter(waiter).wait(StackName=name, WaiterConfig=POLLING)
 
 
 def find_stack(cloudformation: Any, name: str) -> Mapping[str, str] | None:
@@ -73,4 +74,4 @@ def delete_stack(cloudformation: Any, name: str, say: Say) -> None:
         return
     say(f"deleting stack {name} …")
     cloudformation.delete_stack(StackName=name)
-    cloudformation.get_waiter("stack_delete_complete").wait(StackName=name)
+    cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig=POLLING)

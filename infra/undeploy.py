@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 import boto3
 from botocore.exceptions import ClientError
 
 from chalicelib import wiring
 from chalicelib.adapters.tables import TABLES
-from infra.deploy import Aws, DeployError, run_chalice
+from infra.deploy import ROOT, Aws, DeployError, run_chalice
 from infra.stacks import Say, delete_stack
 
 
@@ -30,7 +31,9 @@ def living_instances(stage: str) -> list[int]:
     ]
 
 
-def undeploy(stage: str, aws: Aws, say: Say, *, delete_data: bool = False) -> None:
+def undeploy(
+    stage: str, aws: Aws, say: Say, *, delete_data: bool = False, root: Path = ROOT
+) -> None:
     """Delete operations, edge, functions and, if asked, the data.
 
     Raises:
@@ -45,7 +48,7 @@ def undeploy(stage: str, aws: Aws, say: Say, *, delete_data: bool = False) -> No
     cloudformation = aws.client("cloudformation")
     for name in ("ops", "edge"):
         delete_stack(cloudformation, f"ballast-{stage}-{name}", say)
-    run_chalice("delete", stage, say)
+    run_chalice("delete", stage, say, root=root)
     if not delete_data:
         say("kept: tables, KMS key, secret and log groups (stack core); --delete-data removes them")
         return

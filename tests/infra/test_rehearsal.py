@@ -1,0 +1,137 @@
+"""`make deploy`, again, and `make undeploy`: real but for the cloud, a corrected moto server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from chalicelib import wiring
+from chalicelib.core.worker import Worker
+from infra.bootstrap import Caps
+from infra.deploy import Aws, DeployError, Options, deploy
+from infra.undeploy import undeploy
+
+ROOT = Path(__file__).parent.parent.parent
+FUNCTIONS = {f"ballast-dev{s}" for s in ("", "-hot", "-reports", "-scaler", "-scaling_loop")}
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """An empty account behind an endpoint on 127.0.0.1."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name in [n for n in os.environ if n.startswith("BALLAST_")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    wiring.reset()
+    yield Aws(boto3.Session())
+    wiring.reset()
+    server.stop()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What `chalice deploy` needs of the project, so that its records stay out of the real one."""
+    for name in ("app.py", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "chalicelib", tmp_path / "chalicelib", ignore=ignored)
+    (tmp_path / ".chalice").mkdir()
+    for path in (ROOT / ".chalice").glob("*.json"):
+        shutil.copy(path, tmp_path / ".chalice" / path.name)
+    packages = ROOT / ".chalice" / "deployments"
+    if packages.is_dir():  # Chalice's own cache, keyed by the requirements' hash
+        shutil.copytree(packages, tmp_path / ".chalice" / "deployments")
+    return tmp_path
+
+
+def options(checkout: Path, *, split: bool) -> Options:
+    return Options(
+        stage="dev",
+        caps=Caps(usd_per_hour=1.5, usd_per_day=10, usd_per_month=100),
+        split=split,
+        edge=True,
+        ops=True,
+        slim=True,
+        protect_tables=False,
+        vast_key=lambda: "vast-key-canary",
+        root=checkout,
+    )
+
+
+def policy_of(aws: Aws, function: str) -> str:
+    role = aws.client("lambda").get_function(FunctionName=function)["Configuration"]["Role"]
+    name = role.rsplit("/", 1)[1]
+    iam = aws.client("iam")
+    names = iam.list_role_policies(RoleName=name)["PolicyNames"]
+    assert len(names) == 1
+    document = iam.get_role_policy(RoleName=name, PolicyName=names[0])["PolicyDocument"]
+    return json.dumps(document)
+
+
+def test_deploy_redeploy_and_undeploy(cloud: Aws, checkout: Path) -> None:
+    said: list[str] = []
+    first = deploy(options(checkout, split=True), cloud, said.append)
+    assert first["admin_key"].startswith("blk.")
+    assert_resources(cloud)
+
+    second = deploy(options(checkout, split=True), cloud, said.append)
+    assert "admin_key" not in second  # shown once
+    assert second["url"] == first["url"]
+    assert_resources(cloud)
+    assert "vast-key-canary" not in "\n".join(said)
+
+    assert_undeploy_refuses_while_machines_live(cloud)
+    undeploy("dev", cloud, said.append, root=checkout)
+    assert cloud.client("lambda").list_functions()["Functions"] == []
+    assert cloud.client("apigatewayv2").get_apis()["Items"] == []
+    tables = cloud.client("dynamodb").list_tables()["TableNames"]
+    assert "ballast-dev-ledger" in tables  # data is kept unless the owner says otherwise
+
+
+def assert_resources(aws: Aws) -> None:
+    functions = {f["FunctionName"]: f for f in aws.client("lambda").list_functions()["Functions"]}
+    assert set(functions) == FUNCTIONS
+    scaler: Any = functions["ballast-dev-scaler"]["Environment"]["Variables"]
+    assert scaler["BALLAST_ROLE"] == "scaler"
+    assert scaler["BALLAST_NOTIFY_TOPIC_ARN"].endswith("ballast-dev-alerts")
+    assert functions["ballast-dev-hot"]["Architectures"] == ["arm64"]
+    readers = {n for n in FUNCTIONS if "secretsmanager:GetSecretValue" in policy_of(aws, n)}
+    assert readers == {"ballast-dev-scaler", "ballast-dev-scaling_loop"}
+    signers = {n for n in FUNCTIONS if "UnwrapSigning" in policy_of(aws, n)}
+    assert signers == {"ballast-dev-hot"}
+    secret = aws.client("secretsmanager").get_secret_value(SecretId="ballast-dev/vast-api-key")
+    assert secret["SecretString"] == "vast-key-canary"
+    schedules = aws.client("events").list_rules()["Rules"]
+    assert [rule["ScheduleExpression"] for rule in schedules] == ["rate(1 minute)"]
+    assert len(aws.client("cloudwatch").describe_alarms()["MetricAlarms"]) >= 8
+    account = wiring.api_ports().ledger.account()
+    assert account.caps_microusd_per_hour == 1_500_000
+    assert account.public_url.startswith("https://")
+
+
+def assert_undeploy_refuses_while_machines_live(cloud: Aws) -> None:
+    from chalicelib.core.endpoint_group import EndpointGroup
+
+    ports = wiring.api_ports()
+    ports.groups.add_group(EndpointGroup(endpoint_id=7, name="llm", created_at=1.0))
+    ports.workers.add(Worker(endpoint_id=7, instance_id=99, autogroup_id=1, created_at=1.0))
+    with pytest.raises(DeployError, match="99"):
+        undeploy("dev", cloud, list[str]().append)
+    ports.workers.remove(7, 99)
