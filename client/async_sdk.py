@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TypeVar
 
-from client.sdk import DEFAULT_COST, Answer, CallTrace, Client
+from client.call_progress import CallTrace
+from client.sdk import DEFAULT_COST, Answer, Client
 
 T = TypeVar("T")
 

@@ -19,29 +19,17 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from types import TracebackType
 
 import requests
 
-from client.errors import RouteRefusedError, StreamBrokenError, WaitTimeoutError, WorkerRefusedError
-from client.pacing import is_worth_retrying, pause_after_failure, pause_while_waiting
+from client.call_progress import CallProgress, CallTrace
+from client.errors import RouteRefusedError, StreamBrokenError, WorkerRefusedError
+from client.pacing import is_worth_retrying
 from client.route_reply import Grant, Waiting
 from client.transport import Transport, WorkerUnreachableError
 
 DEFAULT_COST = 100.0
-
-
-@dataclass(slots=True)
-class CallTrace:
-    """What a call went through. Durations in seconds from its start."""
-
-    route_s: float = 0.0  # in `/route/` itself, all calls together
-    wait_s: float = 0.0  # until the grant that was answered
-    first_byte_s: float = 0.0
-    n_routes: int = 0
-    worker_urls: list[str] = field(default_factory=list)
-    status: str = ""  # the last "wait" reply's
 
 
 class Answer:
@@ -148,86 +136,38 @@ class Client:
         Raises:
             CallError: see `client.errors`.
         """
-        return _Call(self._transport, self._pause, self._rng).run(
-            endpoint,
-            cost,
-            lambda grant, left_s: self._transport.call_worker(grant, route, payload, left_s),
-            timeout_s,
-        )
-
-    stream = request
-
-
-class _Call:
-    """One request on its way to an answer."""
-
-    def __init__(
-        self, transport: Transport, pause: Callable[[float], None], rng: random.Random
-    ) -> None:
-        self._transport = transport
-        self._pause = pause
-        self._rng = rng
-        self._trace = CallTrace()
-        self._started = time.monotonic()
-        self._n_polls = 0
-        self._n_failures = 0
-        self._request_idx = 0
-
-    def run(
-        self,
-        endpoint: str,
-        cost: float,
-        post: Callable[[Grant, float], requests.Response],
-        timeout_s: float,
-    ) -> Answer:
-        """Route and post until a worker answers."""
+        progress = CallProgress(timeout_s, time.monotonic(), self._rng)
         while True:
-            grant = self._granted(endpoint, cost, timeout_s)
-            self._trace.wait_s = time.monotonic() - self._started
-            self._trace.worker_urls.append(grant.url)
+            grant = self._granted(progress, endpoint, cost)
             try:
-                response = post(grant, max(timeout_s - self._trace.wait_s, 1.0))
+                left_s = progress.left_s(time.monotonic())
+                response = self._transport.call_worker(grant, route, payload, left_s)
             except WorkerUnreachableError:
-                self._fail(timeout_s)
+                self._pause(progress.take_worker_failure(time.monotonic()))
                 continue
-            self._trace.first_byte_s = time.monotonic() - self._started
+            progress.take_answer(time.monotonic())
             if response.status_code < 400:
-                return Answer(response, self._trace)
+                return Answer(response, progress.trace)
             body = response.content
             if not is_worth_retrying(response.status_code):
                 raise WorkerRefusedError(response.status_code, body)
-            self._fail(timeout_s)
+            self._pause(progress.take_worker_failure(time.monotonic()))
 
-    def _granted(self, endpoint: str, cost: float, timeout_s: float) -> Grant:
+    stream = request
+
+    def _granted(self, progress: CallProgress, endpoint: str, cost: float) -> Grant:
         while True:
-            reply = self._route_once(endpoint, cost, timeout_s)
-            if isinstance(reply, Grant):
-                return reply
-            self._n_polls += 1
-            self._trace.status = reply.status
-            self._sleep(pause_while_waiting(reply, self._n_polls, self._rng), timeout_s)
-
-    def _route_once(self, endpoint: str, cost: float, timeout_s: float) -> Grant | Waiting:
-        asked = time.monotonic()
-        self._trace.n_routes += 1
-        try:
-            reply = self._transport.route(endpoint, cost, self._request_idx)
-        except RouteRefusedError as error:
-            if not is_worth_retrying(error.http_status):
-                raise
-            reply = Waiting(request_idx=self._request_idx, status=str(error))
-        except requests.RequestException as error:
-            status = f"the control plane does not answer ({type(error).__name__})"
-            reply = Waiting(request_idx=self._request_idx, status=status)
-        self._trace.route_s += time.monotonic() - asked
-        self._request_idx = reply.request_idx or self._request_idx
-        return reply
-
-    def _fail(self, timeout_s: float) -> None:
-        self._n_failures += 1
-        self._sleep(pause_after_failure(self._n_failures, self._rng), timeout_s)
-
-    def _sleep(self, pause_s: float, timeout_s: float) -> None:
-        if time.monotonic() - self._started + pause_s > timeout_s:
-            raise WaitTimeoutError(timeout_s, self._trace.status or "workers fail")
-        self._pause(pause_s)
+            asked_at = time.monotonic()
+            try:
+                reply = self._transport.route(endpoint, cost, progress.request_idx)
+            except RouteRefusedError as error:
+                pause_s = progress.take_refusal(error, asked_at, time.monotonic())
+            except requests.RequestException as error:
+                problem = f"the control plane does not answer ({type(error).__name__})"
+                pause_s = progress.take_silence(problem, asked_at, time.monotonic())
+            else:
+                if isinstance(reply, Grant):
+                    progress.take_grant(reply, asked_at, time.monotonic())
+                    return reply
+                pause_s = progress.take_waiting(reply, asked_at, time.monotonic())
+            self._pause(pause_s)

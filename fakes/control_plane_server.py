@@ -1,9 +1,10 @@
-"""A control plane over HTTP as a PyWorker sees it: gives its key, takes reports, signs tickets."""
+"""A control plane over HTTP as workers and clients see it: key, reports, signed tickets, routes."""
 
 from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -63,13 +64,19 @@ class ControlPlaneServer:
     clock_offset_s: float = 0.0
     key_id: str = "k1"
     tells_time: bool = True
+    routes: list[dict[str, object]] = field(default_factory=list)  # bodies of /route/
+    route_authorizations: list[str] = field(default_factory=list)
+    route_replies: list[tuple[int, dict[str, object]]] = field(default_factory=list)
+    next_grant: Callable[[dict[str, object]], dict[str, object]] | None = None
+    """Routing: first `route_replies` one by one, then `next_grant` of the request's body."""
 
     def application(self) -> web.Application:
-        """The routes a worker calls."""
+        """The routes that workers and clients call."""
         app = web.Application()
         app.router.add_get("/pubkey/", self._public_key)
         app.router.add_post("/worker_status/", self._report)
         app.router.add_post("/delete_requests/", self._finished)
+        app.router.add_post("/route/", self._route)
         return app
 
     @property
@@ -95,3 +102,14 @@ class ControlPlaneServer:
         if self.status == 200:
             self.finished.extend((await request.json())["requests"])
         return web.json_response({}, status=self.status)
+
+    async def _route(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.routes.append(body)
+        self.route_authorizations.append(request.headers.get("Authorization", ""))
+        if self.route_replies:
+            status, reply = self.route_replies.pop(0)
+            return web.json_response(reply, status=status)
+        if self.next_grant is None:
+            return web.json_response({"endpoint": "", "request_idx": 1, "status": "no workers"})
+        return web.json_response(self.next_grant(body))

@@ -1,0 +1,102 @@
+"""One request on its way to an answer: what to do after each reply. Pure: times are arguments.
+
+Shared by the SDK and the proxy, which differ only in how they wait and send.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from client.errors import RouteRefusedError, WaitTimeoutError
+from client.pacing import is_worth_retrying, pause_after_failure, pause_while_waiting
+from client.route_reply import Grant, Waiting
+
+
+@dataclass(slots=True)
+class CallTrace:
+    """What a call went through. Durations in seconds from its start."""
+
+    route_s: float = 0.0  # in `/route/` itself, all calls together
+    wait_s: float = 0.0  # until the grant that was answered
+    first_byte_s: float = 0.0
+    n_routes: int = 0
+    worker_urls: list[str] = field(default_factory=list)
+    status: str = ""  # the last "wait" reply's
+
+
+class CallProgress:
+    """Counts polls and failures, carries `request_idx` on, and ends the call in time."""
+
+    def __init__(self, timeout_s: float, now: float, rng: random.Random) -> None:
+        self.trace = CallTrace()
+        self.request_idx = 0
+        self._timeout_s = timeout_s
+        self._started = now
+        self._rng = rng
+        self._n_polls = 0
+        self._n_failures = 0
+
+    def take_grant(self, grant: Grant, asked_at: float, now: float) -> None:
+        """A worker was named."""
+        self._take_reply(grant, asked_at, now)
+        self.trace.wait_s = now - self._started
+        self.trace.worker_urls.append(grant.url)
+
+    def take_waiting(self, waiting: Waiting, asked_at: float, now: float) -> float:
+        """The pause before asking again.
+
+        Raises:
+            WaitTimeoutError: the pause would outlast the caller's time.
+        """
+        self._take_reply(waiting, asked_at, now)
+        self._n_polls += 1
+        self.trace.status = waiting.status
+        return self._in_time(pause_while_waiting(waiting, self._n_polls, self._rng), now)
+
+    def take_refusal(self, error: RouteRefusedError, asked_at: float, now: float) -> float:
+        """The pause before asking again, if the control plane may yet think otherwise.
+
+        Raises:
+            RouteRefusedError: it will not.
+            WaitTimeoutError: the pause would outlast the caller's time.
+        """
+        if not is_worth_retrying(error.http_status):
+            raise error
+        return self.take_silence(str(error), asked_at, now)
+
+    def take_silence(self, problem: str, asked_at: float, now: float) -> float:
+        """The pause before asking a control plane again that gave no usable answer.
+
+        Raises:
+            WaitTimeoutError: the pause would outlast the caller's time.
+        """
+        waiting = Waiting(request_idx=self.request_idx, status=problem)
+        return self.take_waiting(waiting, asked_at, now)
+
+    def take_worker_failure(self, now: float) -> float:
+        """The pause before another worker is asked for.
+
+        Raises:
+            WaitTimeoutError: the pause would outlast the caller's time.
+        """
+        self._n_failures += 1
+        return self._in_time(pause_after_failure(self._n_failures, self._rng), now)
+
+    def take_answer(self, now: float) -> None:
+        """A worker answers."""
+        self.trace.first_byte_s = now - self._started
+
+    def left_s(self, now: float) -> float:
+        """The caller's time that is left, at least a second."""
+        return max(self._timeout_s - (now - self._started), 1.0)
+
+    def _take_reply(self, reply: Grant | Waiting, asked_at: float, now: float) -> None:
+        self.trace.n_routes += 1
+        self.trace.route_s += now - asked_at
+        self.request_idx = reply.request_idx or self.request_idx
+
+    def _in_time(self, pause_s: float, now: float) -> float:
+        if now - self._started + pause_s > self._timeout_s:
+            raise WaitTimeoutError(self._timeout_s, self.trace.status or "its workers fail")
+        return pause_s

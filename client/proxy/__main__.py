@@ -1,0 +1,48 @@
+"""`python -m client.proxy --endpoint NAME -k KEY -u URL`: serve until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from aiohttp import web
+
+from client.proxy.server import ProxySettings, make_application
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve; 2 without a control plane."""
+    parser = argparse.ArgumentParser(prog="python -m client.proxy", description=__doc__)
+    parser.add_argument("-e", "--endpoint", default="", help="default endpoint group")
+    parser.add_argument(
+        "-k",
+        "--api-key",
+        default=os.environ.get("BALLAST_API_KEY", ""),
+        help="key for all callers; without it each caller sends a key of its own",
+    )
+    parser.add_argument("-u", "--url", default=os.environ.get("BALLAST_URL"))
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8090)
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds per request")
+    arguments = parser.parse_args(argv)
+    if not arguments.url:
+        parser.error("no control plane: give -u URL or set BALLAST_URL")
+    settings = ProxySettings(
+        url=arguments.url,
+        endpoint=arguments.endpoint,
+        api_key=arguments.api_key,
+        timeout_s=arguments.timeout,
+    )
+    web.run_app(
+        make_application(settings),
+        host=arguments.host,
+        port=arguments.port,
+        access_log=None,
+        handler_cancellation=True,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

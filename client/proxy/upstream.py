@@ -1,0 +1,105 @@
+"""The two steps, for asyncio: route and wait, then post to the worker. Needs aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from dataclasses import dataclass
+
+import aiohttp
+
+from client.call_progress import CallProgress
+from client.errors import RouteRefusedError, WorkerRefusedError
+from client.pacing import is_worth_retrying
+from client.route_reply import Grant, RouteReplyError, Waiting, parse_route_reply
+
+ROUTE_TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One request to pass on."""
+
+    api_key: str
+    endpoint: str
+    route: str
+    payload: dict[str, object]
+    cost: float
+    timeout_s: float
+
+
+class Upstream:
+    """Connections to one control plane and its workers."""
+
+    def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
+        self._url = url.rstrip("/")
+        self._http = http
+        self._rng = random.Random()
+
+    async def open(self, call: Call) -> aiohttp.ClientResponse:
+        """A worker's answer, its body still to be read; the caller closes it.
+
+        Raises:
+            CallError: see `client.errors`.
+        """
+        now = asyncio.get_running_loop().time
+        progress = CallProgress(call.timeout_s, now(), self._rng)
+        while True:
+            grant = await self._granted(progress, call)
+            try:
+                answer = await self._post(grant, call, progress.left_s(now()))
+            except (aiohttp.ClientError, TimeoutError):
+                await asyncio.sleep(progress.take_worker_failure(now()))
+                continue
+            if answer.status < 400:
+                return answer
+            body = await answer.read()
+            if not is_worth_retrying(answer.status):
+                raise WorkerRefusedError(answer.status, body)
+            await asyncio.sleep(progress.take_worker_failure(now()))
+
+    async def _granted(self, progress: CallProgress, call: Call) -> Grant:
+        now = asyncio.get_running_loop().time
+        while True:
+            asked_at = now()
+            try:
+                reply = await self._route(call, progress.request_idx)
+            except RouteRefusedError as error:
+                pause_s = progress.take_refusal(error, asked_at, now())
+            except (aiohttp.ClientError, TimeoutError) as error:
+                problem = f"the control plane does not answer ({type(error).__name__})"
+                pause_s = progress.take_silence(problem, asked_at, now())
+            else:
+                if isinstance(reply, Grant):
+                    progress.take_grant(reply, asked_at, now())
+                    return reply
+                pause_s = progress.take_waiting(reply, asked_at, now())
+            await asyncio.sleep(pause_s)
+
+    async def _route(self, call: Call, request_idx: int) -> Grant | Waiting:
+        body = {"endpoint": call.endpoint, "cost": call.cost, "request_idx": request_idx}
+        async with self._http.post(
+            f"{self._url}/route/",
+            json=body,
+            headers={"Authorization": f"Bearer {call.api_key}"},
+            timeout=ROUTE_TIMEOUT,
+        ) as answer:
+            text = await answer.text()
+            if answer.status != 200:
+                raise RouteRefusedError(answer.status, text[:300])
+        try:
+            return parse_route_reply(json.loads(text))
+        except (ValueError, RouteReplyError) as error:
+            raise RouteRefusedError(200, f"unusable reply: {error}") from error
+
+    async def _post(self, grant: Grant, call: Call, left_s: float) -> aiohttp.ClientResponse:
+        """POST to the worker: the ticket and the payload, never the key."""
+        pinned = grant.certificate_sha256
+        return await self._http.post(
+            grant.url + call.route,
+            json={"auth_data": grant.auth_data, "payload": call.payload},
+            ssl=aiohttp.Fingerprint(bytes.fromhex(pinned)) if pinned else True,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=left_s),
+            allow_redirects=False,
+        )
