@@ -74,8 +74,6 @@ def _from_attribute(name: str, attribute: Mapping[str, Any]) -> Any:
         return bytes(attribute["B"]).hex()
     if name in _ENUMS:
         return _ENUMS[name](attribute["S"])
-    if "S" in attribute:
-        return attribute["S"]
-    if "BOOL" in attribute:
-        return attribute["BOOL"]
+    if "N" not in attribute:
+        return attribute["BOOL"] if "BOOL" in attribute else attribute["S"]
     return int(attribute["N"]) if name in _INTEGERS else float(attribute["N"])
