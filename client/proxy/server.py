@@ -108,14 +108,25 @@ async def _relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.St
 
 def _call_error(error: CallError) -> web.Response:
     if isinstance(error, WorkerRefusedError):
-        return web.Response(
-            status=error.http_status, body=error.body, content_type="application/json"
-        )
+        return _worker_error(error)
     if isinstance(error, RouteRefusedError):
         status = error.http_status if error.http_status >= 400 else 502
         return _error(status, str(error), "invalid_request_error")
     status = 503 if isinstance(error, WaitTimeoutError) else 502
     return _error(status, str(error), "server_error")
+
+
+def _worker_error(error: WorkerRefusedError) -> web.Response:
+    """The model server's own error as it is; the PyWorker's put into OpenAI's form."""
+    try:
+        body = json.loads(error.body)
+    except ValueError:
+        body = error.body[:500].decode(errors="replace")
+    if isinstance(body, dict) and isinstance(body.get("error"), dict):
+        return web.json_response(body, status=error.http_status)
+    told = body["error"] if isinstance(body, dict) and set(body) == {"error"} else body
+    message = told if isinstance(told, str) else json.dumps(told)
+    return _error(error.http_status, message, "invalid_request_error")
 
 
 def _error(status: int, message: str, kind: str) -> web.Response:
