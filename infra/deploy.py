@@ -7,12 +7,11 @@ needs the console.
 
 from __future__ import annotations
 
-import argparse
-import getpass
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,35 +20,18 @@ import boto3
 from botocore.exceptions import ClientError
 
 from infra import policies
-from infra.bootstrap import Caps, bootstrap
+from infra.bootstrap import bootstrap
+from infra.options import ROOT, Options, parse
 from infra.package import slim
 from infra.stacks import Say, deploy_stack, find_stack
+from workers.bundle import build_bundle
 
-ROOT = Path(__file__).parent.parent
 _CHALICE = "from chalice.cli import main; main()"  # the package has no __main__
 LAMBDA_SUFFIXES = ("", "-hot", "-reports", "-scaler", "-scaling_loop")
 
 
 class DeployError(Exception):
     """The deployment cannot go on; the message says why and what to do."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """What the owner asked for."""
-
-    stage: str
-    caps: Caps
-    split: bool
-    edge: bool
-    ops: bool
-    slim: bool
-    domain: str = ""
-    certificate_arn: str = ""
-    budget_email: str = ""
-    protect_tables: bool = True
-    vast_key: Callable[[], str] | None = None  # asked only if the secret is still empty
-    root: Path = ROOT  # the checkout that Chalice packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +81,7 @@ def deploy(options: Options, aws: Aws, say: Say) -> Mapping[str, str]:
     ensure_vast_key(aws, options, say)
     split = options.split and options.edge
     policies.write(options.stage, split=split, folder=options.root / ".chalice")
+    write_bundle(options.root / "chalicelib" / "worker_bundle")
     run_chalice("deploy", options.stage, say, root=options.root)
     if options.slim:
         slim_code(aws, options, say)
@@ -153,6 +136,14 @@ def ensure_vast_key(aws: Aws, options: Options, say: Say) -> None:
             raise
         secrets.create_secret(Name=name, SecretString=key)
     say(f"stored the Vast key in secret {name}")
+
+
+def write_bundle(folder: Path) -> None:
+    """Put what workers run beside the code that serves it, under its own hash."""
+    bundle = build_bundle()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / f"{bundle.sha256}.tar.gz").write_bytes(bundle.data)
 
 
 def run_chalice(command: str, stage: str, say: Say, *, root: Path = ROOT) -> None:
@@ -258,52 +249,6 @@ def deploy_ops(aws: Aws, options: Options, topic_arn: str, say: Say) -> None:
             "BudgetEmail": options.budget_email,
         },
         say,
-    )
-
-
-def ask_cap(name: str, default: float, *, ask: bool) -> float:
-    """A cap from the owner, or its small default."""
-    if not ask:
-        return default
-    text = input(f"{name} (US dollars) [{default:g}]: ").strip()
-    return float(text) if text else default
-
-
-def parse(arguments: list[str] | None = None) -> Options:
-    """Options from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m infra.deploy", description=__doc__)
-    parser.add_argument("--stage", default="dev")
-    parser.add_argument("--ask", action="store_true", help="ask for caps and the Vast key")
-    parser.add_argument("--max-usd-per-hour", type=float)
-    parser.add_argument("--max-usd-per-day", type=float)
-    parser.add_argument("--max-usd-per-month", type=float)
-    parser.add_argument("--split", action="store_true", help="one function and policy per task")
-    parser.add_argument("--no-edge", action="store_true", help="the REST API of Chalice alone")
-    parser.add_argument("--no-ops", action="store_true", help="no alarms, dashboard, budget")
-    parser.add_argument("--no-slim", action="store_true", help="leave Chalice's package as it is")
-    parser.add_argument("--domain", default="")
-    parser.add_argument("--certificate-arn", default="")
-    parser.add_argument("--budget-email", default="")
-    given = parser.parse_args(arguments)
-    defaults = Caps()
-    return Options(
-        stage=given.stage,
-        caps=Caps(
-            usd_per_hour=given.max_usd_per_hour
-            or ask_cap("most per hour", defaults.usd_per_hour, ask=given.ask),
-            usd_per_day=given.max_usd_per_day
-            or ask_cap("most per day", defaults.usd_per_day, ask=given.ask),
-            usd_per_month=given.max_usd_per_month
-            or ask_cap("most per month", defaults.usd_per_month, ask=given.ask),
-        ),
-        split=given.split,
-        edge=not given.no_edge,
-        ops=not given.no_ops,
-        slim=not given.no_slim,
-        domain=given.domain,
-        certificate_arn=given.certificate_arn,
-        budget_email=given.budget_email,
-        vast_key=(lambda: getpass.getpass("Vast API key (not shown): ")) if given.ask else None,
     )
 
 

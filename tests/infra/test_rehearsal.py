@@ -16,7 +16,8 @@ from moto.server import ThreadedMotoServer
 from chalicelib import wiring
 from chalicelib.core.worker import Worker
 from infra.bootstrap import Caps
-from infra.deploy import Aws, DeployError, Options, deploy
+from infra.deploy import Aws, DeployError, deploy
+from infra.options import Options
 from infra.undeploy import undeploy
 
 ROOT = Path(__file__).parent.parent.parent

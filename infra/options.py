@@ -1,0 +1,77 @@
+"""What the owner may choose about a deployment: the options of `python -m infra.deploy`."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.bootstrap import Caps
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What the owner asked for."""
+
+    stage: str
+    caps: Caps
+    split: bool
+    edge: bool
+    ops: bool
+    slim: bool
+    domain: str = ""
+    certificate_arn: str = ""
+    budget_email: str = ""
+    protect_tables: bool = True
+    vast_key: Callable[[], str] | None = None  # asked only if the secret is still empty
+    root: Path = ROOT  # the checkout that Chalice packages
+
+
+def ask_cap(name: str, default: float, *, ask: bool) -> float:
+    """A cap from the owner, or its small default."""
+    if not ask:
+        return default
+    text = input(f"{name} (US dollars) [{default:g}]: ").strip()
+    return float(text) if text else default
+
+
+def parse(arguments: list[str] | None = None) -> Options:
+    """Options from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m infra.deploy", description=__doc__)
+    parser.add_argument("--stage", default="dev")
+    parser.add_argument("--ask", action="store_true", help="ask for caps and the Vast key")
+    parser.add_argument("--max-usd-per-hour", type=float)
+    parser.add_argument("--max-usd-per-day", type=float)
+    parser.add_argument("--max-usd-per-month", type=float)
+    parser.add_argument("--split", action="store_true", help="one function and policy per task")
+    parser.add_argument("--no-edge", action="store_true", help="the REST API of Chalice alone")
+    parser.add_argument("--no-ops", action="store_true", help="no alarms, dashboard, budget")
+    parser.add_argument("--no-slim", action="store_true", help="leave Chalice's package as it is")
+    parser.add_argument("--domain", default="")
+    parser.add_argument("--certificate-arn", default="")
+    parser.add_argument("--budget-email", default="")
+    given = parser.parse_args(arguments)
+    defaults = Caps()
+    return Options(
+        stage=given.stage,
+        caps=Caps(
+            usd_per_hour=given.max_usd_per_hour
+            or ask_cap("most per hour", defaults.usd_per_hour, ask=given.ask),
+            usd_per_day=given.max_usd_per_day
+            or ask_cap("most per day", defaults.usd_per_day, ask=given.ask),
+            usd_per_month=given.max_usd_per_month
+            or ask_cap("most per month", defaults.usd_per_month, ask=given.ask),
+        ),
+        split=given.split,
+        edge=not given.no_edge,
+        ops=not given.no_ops,
+        slim=not given.no_slim,
+        domain=given.domain,
+        certificate_arn=given.certificate_arn,
+        budget_email=given.budget_email,
+        vast_key=(lambda: getpass.getpass("Vast API key (not shown): ")) if given.ask else None,
+    )
