@@ -51,6 +51,8 @@ def full_worker() -> Worker:
         storage_usd_per_hour=0.012345,
         template_revision=12,
         url="https://255.255.255.255:65535",
+        uses_ssl=False,
+        worker_port=65_535,
         contract_ends_at=NOW + 1e6,
         state=WorkerState.DRAINING,
         after_drain=AfterDrain.DESTROY,
@@ -99,6 +101,15 @@ def test_a_row_is_added_once(workers: WorkerRepository) -> None:
     workers.add(make_worker(1, NOW))
     with pytest.raises(ConflictError):
         workers.add(make_worker(1, NOW))
+
+
+def test_a_mark_stays_as_exact_as_the_time_of_its_report(workers: WorkerRepository) -> None:
+    """Rounding one of them would count all grants as made since the report."""
+    at, load = 1_800_000_000.123456789, 0.1 + 0.2
+    workers.add(make_worker(1, NOW, reported_at=at, granted_marks=((at, load),)))
+    row = workers.find(ENDPOINT_ID, 1)
+    assert row is not None
+    assert row.granted_marks == ((row.reported_at, load),)
 
 
 def test_a_reservation_counts_up_and_says_to_what(workers: WorkerRepository) -> None:
@@ -195,6 +206,8 @@ def test_the_largest_row_stays_below_one_kilobyte() -> None:
             size += len(attribute["S"].encode())
         elif "B" in attribute:
             size += len(bytes(attribute["B"]))
+        elif "BOOL" in attribute:
+            size += 1
         else:
             digits = attribute["N"].replace(".", "").replace("-", "").strip("0")
             size += len(digits) // 2 + 2

@@ -191,6 +191,12 @@ def test_finished_requests_of_the_sdk() -> None:
     assert report.requests[0].work_started_at == entry["work_started_at"]
 
 
+def test_an_idx_may_be_as_large_as_ours_are() -> None:
+    body = {"worker_id": 1, "requests": [{"request_idx": 2**53 - 1, "status": "Success"}]}
+    report = FinishedReport.from_json(json.dumps(body))
+    assert report.requests[0].request_idx == 2**53 - 1
+
+
 @pytest.mark.parametrize(("success", "status"), [(True, "Success"), (False, "Error")])
 def test_finished_requests_of_mid_2025(success: bool, status: str) -> None:
     body = {"worker_id": 1, "request_idxs": [5, 6], "success": success}

@@ -1,0 +1,110 @@
+"""`/route/`: what clients of all ages send, and what is refused by name."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.wire.errors import WireError
+from chalicelib.wire.routing import RouteRequest, WaitingReply, grant_reply
+from chalicelib.wire.ticket import Ticket
+
+
+def read(**fields: object) -> RouteRequest:
+    return RouteRequest.from_json(json.dumps({"endpoint": "ep1", **fields}))
+
+
+def test_the_old_client_knows_no_request_idx() -> None:
+    request = read(api_key="acct-key-1", cost=100.0)
+    assert (request.endpoint, request.api_key, request.cost) == ("ep1", "acct-key-1", 100)
+    assert request.request_idx is None
+
+
+def test_the_sdk_starts_with_idx_zero() -> None:
+    request = read(api_key="k", cost=50, request_idx=0, replay_timeout=60.0)
+    assert (request.request_idx, request.cost, request.is_paced) == (0, 50, False)
+
+
+def test_the_key_comes_in_the_header_the_body_or_the_query() -> None:
+    body = json.dumps({"endpoint": "e", "api_key": "body"})
+    assert RouteRequest.from_json(body, header_key="h", query_key="q").api_key == "h"
+    assert RouteRequest.from_json(body, query_key="q").api_key == "body"
+    assert RouteRequest.from_json(b"{}", query_key="q").api_key == "q"
+
+
+@pytest.mark.parametrize(
+    ("cost", "expected"), [(None, 100), ("7.5", 7.5), (0, 0), (1e9, 10**9), (2.0, 2)]
+)
+def test_costs_of_all_forms_are_understood(cost: object, expected: float) -> None:
+    assert read(cost=cost).cost == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cost", -1),
+        ("cost", 1e10),
+        ("cost", "nan"),
+        ("cost", "inf"),
+        ("cost", "much"),
+        ("cost", True),
+        ("cost", [1]),
+        ("endpoint", 5),
+        ("endpoint", ""),
+        ("endpoint", "x" * 129),
+        ("endpoint_id", "7"),
+        ("endpoint_id", -1),
+        ("request_idx", -1),
+        ("request_idx", 1.5),
+        ("request_idx", "5"),
+        ("request_idx", 2**53),
+    ],
+)
+def test_bad_values_are_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(WireError, match=field):
+        read(**{field: value})
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["endpoint", "endpoint_id", "api_key", "cost", "request_idx", "paced"]),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text()
+        | st.lists(st.integers()),
+    )
+)
+def test_any_object_is_a_request_or_refused(fields: dict[str, object]) -> None:
+    try:
+        request = RouteRequest.from_json(json.dumps(fields))
+    except WireError:
+        return
+    assert 0 <= request.cost <= 1e9
+
+
+def test_a_grant_has_a_url_and_a_waiting_reply_has_none() -> None:
+    ticket = Ticket(cost=1, endpoint="e", reqnum=2, request_idx=3, url="http://203.0.113.1:1")
+    assert set(grant_reply(ticket, "c2ln", request_id="r")) == {
+        "endpoint",
+        "url",
+        "cost",
+        "reqnum",
+        "request_idx",
+        "signature",
+        "__request_id",
+    }
+    waiting = WaitingReply(
+        endpoint="e", request_idx=3, status="s", request_id="r", poll_after_s=1.0
+    )
+    assert set(waiting.to_json()) == {
+        "endpoint",
+        "request_idx",
+        "status",
+        "poll_after_s",
+        "__request_id",
+    }
