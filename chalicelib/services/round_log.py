@@ -78,7 +78,9 @@ def decision_events(groups: Iterable[GroupPlan], now: float) -> list[Event]:
 def find_troubles(view: RoundView, groups: Sequence[GroupPlan]) -> list[Trouble]:
     """What is wrong now."""
     troubles = []
-    if not view.inventory.is_known and not view.inventory.n_empty:
+    was_doubted = "inventory_unknown|account" in view.memory.troubles
+    # A first empty listing is no trouble by itself, but it ends none either.
+    if not view.inventory.is_known and (was_doubted or not view.inventory.n_empty):
         text = f"Vast's list of instances cannot be trusted: {view.inventory.problem}"
         troubles.append(Trouble(kind="inventory_unknown", scope="account", message=text))
     for group in groups:

@@ -1,0 +1,101 @@
+"""Never act on doubt: whatever is wrong with the listing, nothing is rented, destroyed, forgotten.
+
+C1: over 100 rounds with each kind of bad listing, routing goes on, one alarm is raised, and normal
+work resumes on the first good listing.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.core.pacing import Verb
+from chalicelib.core.worker import WorkerState
+from chalicelib.services.scaling_loop import scaling_loop
+from fakes.world import World
+
+BAD_LISTINGS = (
+    "deprecated-list",
+    "empty-list",
+    "html-list",
+    "page-missing",
+    "token-loop",
+    "duplicate-ids",
+    "market-down",
+    "429-storm",
+)
+N_WORKERS = 6
+
+
+def _round(world: World, every_s: float = 15.0) -> None:
+    scaling_loop(world.ports, deadline_at=world.now + 1)
+    world.tick(every_s)
+
+
+def _serving_world() -> tuple[World, int]:
+    world = World(seed=3)
+    world.ledger.set_caps({"caps_microusd_per_hour": 100_000_000})
+    group = world.add_group(min_load=300.0, max_workers=20, cold_workers=N_WORKERS)
+    for _ in range(8):
+        _round(world)
+    ready = [w for w in world.workers.rows.values() if w.state is WorkerState.READY]
+    assert len(ready) >= 3
+    return world, group.endpoint_id
+
+
+def _changes(world: World) -> list[Verb]:
+    kinds = (Verb.CREATE, Verb.DESTROY, Verb.REBOOT)
+    return [call.verb for call in world.market.calls if call.verb in kinds]
+
+
+@pytest.mark.parametrize("fault", BAD_LISTINGS)
+def test_a_bad_listing_changes_nothing_and_is_told_once(fault: str) -> None:
+    world, endpoint_id = _serving_world()
+    rows, n_changes = set(world.workers.rows), len(_changes(world))
+    n_machines = len(world.market.instances)
+    world.market.switch_on(fault, world.now)
+    for n in range(100):
+        world.ask(endpoint_id, n % 3)
+        _round(world)
+    assert len(_changes(world)) == n_changes
+    assert set(world.workers.rows) == rows
+    assert len(world.market.instances) == n_machines
+    assert world.n_waiting == 0, "routing goes on"
+    alarms = world.events.tail("account", limit=1000, kinds=frozenset({"inventory_unknown"}))
+    assert len(alarms) == 1
+    world.market.switch_off(fault, world.now)
+    _round(world)
+    over = world.events.tail("account", limit=1000, kinds=frozenset({"inventory_unknown_over"}))
+    assert len(over) == 1, "the first good listing is believed"
+
+
+def test_a_true_empty_listing_is_believed_after_two_that_agree() -> None:
+    world = World()
+    world.add_group()
+    _round(world)
+    assert not world.market.instances
+    _round(world)
+    assert world.market.instances
+
+
+def test_machines_that_vanish_are_replaced_once_a_direct_look_confirms_it() -> None:
+    world, endpoint_id = _serving_world()
+    for instance_id in list(world.market.instances):
+        world.market.destroy([instance_id], world.now)
+    world.tick(30)
+    world.ask(endpoint_id, 3)
+    for _ in range(12):
+        _round(world)
+    assert {row.instance_id for row in world.workers.rows.values()} == set(world.market.instances)
+    assert world.n_waiting == 0
+
+
+def test_a_listing_that_lags_neither_loses_nor_doubles_a_rental() -> None:
+    world = World(seed=5)
+    world.market.switch_on("listing-lags", world.now, lag_s=45)
+    group = world.add_group(min_load=100.0)
+    world.ask(group.endpoint_id, 2)
+    for _ in range(40):
+        _round(world, every_s=10)
+    assert {row.instance_id for row in world.workers.rows.values()} == set(world.market.instances)
+    assert len([v for v in _changes(world) if v is Verb.CREATE]) <= 3
+    assert world.n_waiting == 0
