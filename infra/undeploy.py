@@ -16,7 +16,8 @@ from botocore.exceptions import ClientError
 
 from chalicelib import wiring
 from chalicelib.adapters.tables import TABLES
-from infra.deploy import ROOT, Aws, DeployError, run_chalice
+from infra.deploy import Aws, DeployError, run_chalice
+from infra.options import ROOT
 from infra.stacks import Say, delete_stack
 
 

@@ -24,7 +24,7 @@ from fakes.market_config import CALM, PROMPT, MarketConfig
 from fakes.marketplace import FakeMarketplace
 from fakes.notifier import FakeNotifier
 from infra.bootstrap import Caps, bootstrap
-from tests.api.conftest import event_of
+from tests.api.over_fakes import event_of
 
 NOON = 1_800_014_400.0
 Call = tuple[str, str]  # (IAM action, table or other resource)
