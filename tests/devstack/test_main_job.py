@@ -51,5 +51,9 @@ def test_a_group_rents_loads_serves_and_returns_everything(system: LocalSystem) 
         GONE_TIMEOUT_S,
         shown=market.instances,
     )
-    assert "main-job" not in {row["endpoint_name"] for row in owner.groups()}
+    wait_until(
+        "the group forgotten",
+        lambda: "main-job" not in {row["endpoint_name"] for row in owner.groups()},
+        GONE_TIMEOUT_S,
+    )
     system.check()
