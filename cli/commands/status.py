@@ -47,9 +47,11 @@ def watch(session: Session, name: str | None, interval: float) -> None:
     """`status` that stays on the screen and follows what happens; Ctrl-C ends it."""
     if session.wants_json:
         raise click.UsageError("watch is for people; programs call `ballast status --json`")
-    with Live(
-        console=session.console, screen=session.console.is_terminal, auto_refresh=False
-    ) as live:
+    if not session.console.is_terminal:
+        while True:
+            session.console.print(*_look(session, name), sep="\n")
+            time.sleep(interval)
+    with Live(console=session.console, screen=True, auto_refresh=False) as live:
         while True:
             live.update(Group(*_look(session, name)), refresh=True)
             time.sleep(interval)

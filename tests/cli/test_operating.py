@@ -1,0 +1,235 @@
+"""Looking and steering: status, watch, logs, plan, explain, spend, rollout, brakes, chaos."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.commands.logs import news
+from fakes.console import Console
+from fakes.console_scenes import NOW
+
+Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
+
+OFFER = {"gpu_type": "1x RTX 4090", "usd_per_hour": 0.341, "machine_id": 5003}
+PLAN = {
+    "at": NOW, "hot_target": 820.0, "total_target": 1_000.0, "binding": "occupancy",
+    "actions": [{"action": "rent", "autogroup_id": 11, "offer": OFFER, "sentence": "load rose"}],
+    "notes": [{"code": "cap_day", "sentence": "The day's cap leaves $1.20."}],
+    "offers": {"11": {"n": 12, "cheapest_usd_per_hour": 0.34, "dearest_usd_per_hour": 0.61}},
+    "usd_per_hour_now": 0.2, "usd_per_hour_after": 0.541, "worst_first_hour_usd": 0.42,
+}  # fmt: skip
+SPEND = {
+    "rows": [{"day": "2026-11-21", "endpoint_name": "=HYPERLINK()", "gpu_usd": 1.0, "disk_usd": 0.1,
+              "bandwidth_usd": 0.02, "total_usd": 1.12}],
+    "aws_estimate_usd": 0.31, "month": {"so_far_usd": 61.3, "forecast_usd": 88.0, "cap_usd": 500.0},
+    "fixed_fleet": {"n_workers": 9, "usd": 120.0, "saved_share": 0.49},
+}  # fmt: skip
+
+
+def test_status_says_health_cost_and_why(ballast: Ballast) -> None:
+    out = ballast("status").out
+    assert "SIMULATED MARKET" in out
+    assert "Started worker 21000004" in out
+    assert "$" in out
+    assert ballast("status", "TGI-Llama3", "--json").json()["groups"][0]["id"] == 7
+
+
+def test_status_shows_trouble(ballast: Ballast, console: Console) -> None:
+    console.status["account"] |= {"is_frozen": True, "is_panicking": True}
+    console.status["groups"][0] |= {"health": "bad", "health_reasons": ["No worker is ready."]}
+    out = ballast("status").out
+    assert "FROZEN" in out
+    assert "PANIC" in out
+    assert "No worker is ready." in out
+
+
+def test_watch_is_refused_to_programs(ballast: Ballast) -> None:
+    assert ballast("watch", "--json").code == 2
+
+
+def test_workers_lists_every_worker(ballast: Ballast, console: Console) -> None:
+    result = ballast("workers", "TGI-Llama3")
+    assert "21000000" in result.out
+    assert len(ballast("workers", "TGI-Llama3", "--json").json()) == len(console.workers[7])
+
+
+def test_logs_prints_the_level_and_asks_for_the_tail(ballast: Ballast, console: Console) -> None:
+    console.answers["/get_endpoint_logs/"] = {
+        "info0": "one", "info1": "two\n\x1b[31mthree", "trace": "", "debug": "",
+    }  # fmt: skip
+    assert ballast("logs", "TGI-Llama3", "--level", "info0").out == "one\n"
+    assert ballast("logs", "TGI-Llama3", "--tail", "100").out == "two\n\ufffd[31mthree\n"
+    assert console.sent("POST", "/get_endpoint_logs/")[1] == {"id": 7, "tail": 100}
+    console.answers["/get_autogroup_logs/"] = {
+        "info0": "",
+        "info1": "rented",
+        "trace": "",
+        "debug": "",
+    }
+    assert ballast("logs", "--autogroup", "6f0c4c3a").out == "rented\n"
+    assert "target_util" in ballast("logs", "--account").out
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "new"),
+    [
+        ("", "ab", "ab"),
+        ("ab", "abc", "c"),
+        ("abc", "bcd", "d"),
+        ("abc", "abc", ""),
+        ("abc", "xyz", "xyz"),
+    ],
+)
+def test_following_prints_only_what_is_new(before: str, after: str, new: str) -> None:
+    assert news(before, after) == new
+
+
+def test_stats_now_and_over_time(ballast: Ballast, console: Console) -> None:
+    console.answers["/get_endpoint_stats/"] = {"id": 7, "nworkers": 3, "curload": 70.5}
+    assert "70.5" in ballast("stats", "TGI-Llama3").out
+    assert "curload" in ballast("stats", "TGI-Llama3", "--metric", "curload").out
+    wrong = ballast("stats", "TGI-Llama3", "--metric", "speed")
+    assert wrong.code == 2
+    assert "queue_time_s" in wrong.err
+
+
+def test_plan_shows_actions_offers_and_prices_and_changes_nothing(
+    ballast: Ballast, console: Console
+) -> None:
+    console.answers["/api/v0/plan"] = PLAN
+    out = ballast("plan", "TGI-Llama3").out
+    assert "1x RTX 4090 at $0.341/h, machine 5003" in out
+    assert "12 offers, $0.340 to $0.610 an hour" in out
+    assert "worst first hour $0.42. Nothing was done." in out
+    assert {call.method for call in console.calls if call.path != "/api/v0/plan"} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("subject", "query"),
+    [
+        ((), {"round": "last"}),
+        (("r-12",), {"round": "r-12"}),
+        (("21000001",), {"instance_id": "21000001"}),
+    ],
+)
+def test_explain_asks_for_a_worker_or_a_round(
+    ballast: Ballast, console: Console, subject: tuple[str, ...], query: dict[str, str]
+) -> None:
+    console.answers["/api/v0/explain"] = {
+        "subject": "Round r-12", "sentences": ["Load rose."], "candidates": ["A100: dearer"],
+        "events": console.events,
+    }  # fmt: skip
+    result = ballast("explain", *subject)
+    assert "Load rose." in result.out
+    assert "A100: dearer" in result.out
+    assert console.calls[-1].query == query
+
+
+def test_spend_as_a_table_and_as_csv_without_formulas(
+    ballast: Ballast, console: Console, tmp_path: Path
+) -> None:
+    console.answers["/api/v0/spend"] = SPEND
+    out = ballast("spend", "--days", "7").out
+    assert "forecast $88.00 of a cap of $500.00" in out
+    assert "49 % saved" in out
+    path = tmp_path / "spend.csv"
+    assert ballast("spend", "--csv", str(path)).code == 0
+    with path.open(encoding="utf-8") as file:
+        [row] = csv.DictReader(file)
+    assert row["endpoint_name"] == "'=HYPERLINK()"
+    assert row["total_usd"] == "1.12"
+
+
+def test_compare_says_when_there_is_not_enough_data(ballast: Ballast) -> None:
+    assert "not enough data (n=60)" in ballast("compare", "TGI-Llama3").out
+
+
+def test_rollout_by_endpoint_name_means_its_newest_autogroup(
+    ballast: Ballast, console: Console
+) -> None:
+    console.answers |= {"/api/v0/rollout": {}, "/api/v0/promote": {}}
+    assert ballast("rollout", "TGI-Llama3", "10").code == 0
+    assert console.sent("POST", "/api/v0/rollout") == [{"autogroup_id": 12, "percent": 10.0}]
+    assert ballast("promote", "12").code == 0
+    assert console.sent("POST", "/api/v0/promote") == [{"autogroup_id": 12}]
+
+
+def test_pause_and_resume_groups_and_autogroups(ballast: Ballast, console: Console) -> None:
+    ballast("pause", "TGI-Llama3")
+    ballast("resume", "TGI-Llama3")
+    ballast("pause", "12", "--autogroup")
+    assert console.sent("PUT", "/api/v0/endptjobs/7/") == [
+        {"endpoint_state": "suspended"}, {"endpoint_state": "active"},
+    ]  # fmt: skip
+    assert console.sent("PUT", "/api/v0/autojobs/12/") == [{"state": "paused"}]
+
+
+def test_freeze_all_or_one(ballast: Ballast, console: Console) -> None:
+    assert "is frozen" in ballast("freeze").out
+    assert ballast("freeze", "TGI-Llama3").code == 0
+    assert ballast("unfreeze").code == 0
+    assert console.sent("POST", "/api/v0/freeze") == [
+        {"frozen": True}, {"frozen": True, "endpoint_id": 7}, {"frozen": False},
+    ]  # fmt: skip
+
+
+def test_panic_asks_waits_for_zero_and_says_so(ballast: Ballast, console: Console) -> None:
+    console.answers["/api/v0/panic"] = {"n_instances": 3}
+    assert ballast("panic").code == 6
+    console.status["groups"][0]["n_workers"] = 0
+    result = ballast("panic", "--yes")
+    assert result.code == 0
+    assert "No instance is left" in result.out
+    assert console.sent("POST", "/api/v0/panic") == [{"confirm": "destroy everything"}]
+
+
+def test_destroy_that_does_not_end_in_time_is_5(ballast: Ballast) -> None:
+    result = ballast("destroy", "TGI-Llama3", "--wait", "--timeout", "0", "--yes")
+    assert result.code == 5
+    assert "3 instances are still there" in result.err
+
+
+def test_destroy_waits_for_a_list_that_can_be_trusted(ballast: Ballast, console: Console) -> None:
+    console.status["groups"] = []
+    console.status["account"]["inventory"]["state"] = "unknown"
+    assert ballast("destroy", "TGI-Llama3", "--wait", "--timeout", "0", "--yes").code == 5
+
+
+def test_doctor_lists_fixes_and_ends_with_5(ballast: Ballast, console: Console) -> None:
+    checks = [
+        {"name": "KMS", "ok": True, "detail": "alias/ballast-dev"},
+        {"name": "HF_TOKEN", "ok": False, "detail": "missing", "fix": "ballast template publish"},
+    ]
+    console.answers["/api/v0/doctor"] = {"checks": checks}
+    result = ballast("doctor", "--no-aws")
+    assert result.code == 5
+    assert "ballast template publish" in result.out
+    assert "not well: HF_TOKEN" in result.err
+    checks.pop()
+    assert ballast("doctor", "--no-aws").code == 0
+
+
+@pytest.mark.parametrize("url", ["https://console.vast.ai", "http://10.0.0.1:80", ""])
+def test_chaos_is_for_this_machine_only(ballast: Ballast, url: str) -> None:
+    result = ballast("chaos", "host-dies", "--market-url", url)
+    assert result.code == 2
+
+
+def test_ctrl_c_ends_quietly_with_130(ballast: Ballast) -> None:
+    words = [sys.executable, "-m", "cli", "watch", "--interval", "0.5"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        error = process.stderr.read()
+        assert process.wait(10) == 130
+    assert b"Traceback" not in error
