@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fakes.market_config import GpuModel, MarketConfig
@@ -11,6 +12,18 @@ from fakes.market_config import GpuModel, MarketConfig
 HOURS_PER_MONTH = 730.0
 SECONDS_PER_DAY = 86_400.0
 _COUNTRIES = ("US", "SE", "DE", "FR", "CA", "NL", "PL", "JP")
+_HARDWARE: Mapping[str, object] = {  # the same for all: nothing here depends on it
+    "disk_bw": 3_000.0,
+    "cpu_cores": 32,
+    "cpu_cores_effective": 16.0,
+    "cpu_ghz": 3.0,
+    "cpu_ram": 128_000,
+    "cpu_arch": "amd64",
+    "pcie_bw": 12.0,
+    "cuda_max_good": 12.8,
+    "driver_version": "570.86.10",
+    "driver_vers": 570_086_010,
+}
 _FIRST_OFFER_ID = 5_000_000
 _FIRST_MACHINE_ID = 10_001
 
@@ -117,16 +130,7 @@ def offer_row(
         "inet_up": machine.inet_down_mbps / 2,
         "direct_port_count": machine.direct_port_count,
         "disk_space": machine.disk_space_gb,
-        "disk_bw": 3_000.0,
-        "cpu_cores": 32,
-        "cpu_cores_effective": 16.0,
-        "cpu_ghz": 3.0,
-        "cpu_ram": 128_000,
-        "cpu_arch": "amd64",
-        "pcie_bw": 12.0,
-        "cuda_max_good": 12.8,
-        "driver_version": "570.86.10",
-        "driver_vers": 570_086_010,
+        **_HARDWARE,
         "duration": machine.contract_s,
         "end_date": now + machine.contract_s,
         "geolocation": machine.country,

@@ -1,70 +1,22 @@
-"""The adapter against a transport that answers anything: no doubt passes as knowledge."""
+"""The adapter against a transport that answers anything."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from chalicelib.adapters.vast import VastMarketplace
-from chalicelib.adapters.vast_errors import refusal
-from chalicelib.adapters.vast_http import NoAnswerError, VastAnswer, VastRequest
-from chalicelib.core.pacing import Verb
+from chalicelib.adapters.vast_http import NoAnswerError, VastAnswer
 from chalicelib.ports.marketplace import (
-    AmbiguousCreateError,
-    CreateRequest,
     MarketplaceError,
     MarketplaceUnavailableError,
-    OfferGoneError,
-    RateLimitedError,
     RefusedError,
 )
 from fakes.clock import ManualClock
-
-KEY = "vast-key-canary"
-CREATE = CreateRequest(
-    offer_id=55, label="chat · 0123", template_hash="abc", disk_gb=40.0, env={"-p 3000:3000": "1"}
-)
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-5, 5)
-    | st.floats(allow_nan=False)
-    | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-
-
-class Transport:
-    """Answers from a list, the last one for ever; remembers the requests."""
-
-    def __init__(self, *answers: VastAnswer | NoAnswerError) -> None:
-        self._answers = list(answers)
-        self.requests: list[VastRequest] = []
-
-    def __call__(self, request: VastRequest) -> VastAnswer:
-        self.requests.append(request)
-        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        if isinstance(answer, NoAnswerError):
-            raise answer
-        return answer
-
-
-def adapter(transport: Callable[[VastRequest], VastAnswer]) -> VastMarketplace:
-    return VastMarketplace(
-        url="https://console.vast.ai", api_key=lambda: KEY, clock=ManualClock(), send=transport
-    )
-
-
-def ok(body: object) -> VastAnswer:
-    return VastAnswer(200, json.dumps(body))
+from tests.adapters.vast_transport import CREATE, JSON, KEY, Transport, adapter, ok
 
 
 def page(ids: Sequence[object], token: object = None, total: object = None) -> VastAnswer:
@@ -165,92 +117,6 @@ def test_whatever_json_comes_as_a_listing_is_doubt_or_a_listing(body: object) ->
     if listing.is_complete:
         assert isinstance(body, dict)
         assert len(body["instances"]) == len(listing.instances)
-
-
-@given(
-    st.sampled_from(list(Verb)), st.integers(100, 599), st.text(max_size=40) | JSON.map(json.dumps)
-)
-def test_every_answer_means_a_success_or_one_of_the_ports_errors(
-    verb: Verb, status: int, text: str
-) -> None:
-    """An error of a create that is not plainly a refusal is ambiguous."""
-    error = refusal(verb, status, text, 1e9)
-    assert error is None or isinstance(error, MarketplaceError)
-    if error is None:
-        assert 200 <= status < 300
-    if verb is Verb.CREATE and (status >= 500 or status < 200):
-        assert isinstance(error, AmbiguousCreateError)
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (VastAnswer(404, '{"error": "no_such_ask"}'), OfferGoneError),
-        (VastAnswer(410, '{"error": "no_such_ask"}'), OfferGoneError),
-        (VastAnswer(410, "gone"), OfferGoneError),
-        (VastAnswer(400, '{"error": "no_such_ask"}'), OfferGoneError),
-        (ok({"success": False, "error": "no_such_ask"}), OfferGoneError),
-        (VastAnswer(400, '{"error": "invalid_args", "msg": "x"}'), RefusedError),
-        (VastAnswer(404, '{"error": "invalid_args", "msg": "no template"}'), RefusedError),
-        (VastAnswer(401, '{"error": "auth_error"}'), RefusedError),
-        (VastAnswer(403, "no"), RefusedError),
-        (VastAnswer(429, "API requests too frequent"), RateLimitedError),
-        (VastAnswer(408, ""), AmbiguousCreateError),
-        (VastAnswer(502, "<html>"), AmbiguousCreateError),
-        (VastAnswer(200, "<html>"), AmbiguousCreateError),
-        (VastAnswer(200, ""), AmbiguousCreateError),
-        (VastAnswer(302, ""), AmbiguousCreateError),
-        (ok({"success": True}), AmbiguousCreateError),
-        (ok({"success": True, "new_contract": "7"}), AmbiguousCreateError),
-        (ok({"success": False}), AmbiguousCreateError),
-        (NoAnswerError("PUT: ReadTimeout"), AmbiguousCreateError),
-    ],
-)
-def test_what_answers_to_a_create_mean(
-    answer: VastAnswer | NoAnswerError, expected: type[MarketplaceError]
-) -> None:
-    transport = Transport(answer)
-    with pytest.raises(expected) as caught:
-        adapter(transport).create_instance(CREATE)
-    assert type(caught.value) is expected
-    assert len(transport.requests) == 1, "a create is sent once"
-
-
-def test_a_refused_create_names_its_contract() -> None:
-    transport = Transport(
-        ok({"success": False, "error": "resources_unavailable", "new_contract": 9})
-    )
-    with pytest.raises(AmbiguousCreateError) as caught:
-        adapter(transport).create_instance(CREATE)
-    assert caught.value.contract_id == 9
-
-
-@pytest.mark.parametrize(
-    ("text", "least_s"),
-    [
-        ("API requests too frequent: endpoint threshold=4.5", 12.0),
-        ("API requests too frequent", 12.0),
-        ('{"detail": "slow down"}', 12.0),
-    ],
-)
-def test_a_429_names_a_time_though_vast_does_not(text: str, least_s: float) -> None:
-    with pytest.raises(RateLimitedError) as caught:
-        adapter(Transport(VastAnswer(429, text))).create_instance(CREATE)
-    assert caught.value.retry_after_s >= least_s
-
-
-def test_a_used_up_search_quota_waits_for_midnight() -> None:
-    transport = Transport(VastAnswer(429, '{"error": "search_quota_exceeded"}'))
-    with pytest.raises(RateLimitedError) as caught:
-        adapter(transport).search_offers({}, disk_gb=16.0, limit=1)
-    assert caught.value.retry_after_s == 86_400.0 - 1_800_000_000.0 % 86_400.0
-
-
-def test_a_queued_start_is_a_refusal() -> None:
-    transport = Transport(ok({"success": False, "error": "resources_unavailable"}))
-    with pytest.raises(RefusedError) as caught:
-        adapter(transport).start_instance(7)
-    assert caught.value.code == "resources_unavailable"
 
 
 def test_an_offer_that_cannot_be_used_spoils_no_other() -> None:
