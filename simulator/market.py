@@ -88,8 +88,8 @@ def read_market(path: Path = DEFAULT_MARKET, **changes: object) -> MarketConfig:
     unknown = set(values) - set(MarketConfig.__dataclass_fields__)
     if unknown or not raw.get("types"):
         raise MarketError(f"{path}: unknown keys {sorted(unknown)}" if unknown else "no [[types]]")
-    if isinstance(values.get("boot_death_s"), list):
-        low, high = values["boot_death_s"]  # type: ignore[misc]
+    if "boot_death_s" in values:
+        low, high = raw["failures"]["boot_death_s"]
         values["boot_death_s"] = (float(low), float(high))
     types = tuple(MachineType(**item) for item in raw["types"])
     config = MarketConfig(types=types, **values)  # type: ignore[arg-type]

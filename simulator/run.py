@@ -41,10 +41,15 @@ class Score:
     usd: float
     usd_per_million_load: float
     gpu_hours: float
-    starts: int
+    starts: float
     creates_per_hour: float
-    lost: int
-    requests: int
+    lost: float
+    requests: float
+
+
+def warmup_of(trace: Trace) -> float:
+    """Seconds at the start that no score counts."""
+    return min(WARMUP_SHARE * trace.duration_s, WARMUP_MAX_S)
 
 
 def run_policy(
@@ -54,7 +59,7 @@ def run_policy(
     progress: Callable[[float], None] | None = None,
 ) -> Score:
     """Play a trace under a policy."""
-    warmup_s = min(WARMUP_SHARE * trace.duration_s, WARMUP_MAX_S)
+    warmup_s = warmup_of(trace)
     world = World(
         trace=trace,
         config=setting.market,

@@ -27,8 +27,10 @@ class Trace:
     duration_s: float
 
     def scaled(self, mean_fleet: float) -> Trace:
-        """The same arrivals with every load times one factor, so that the mean demand is
-        `mean_fleet` reference workers of perf 1.0 (burstiness kept)."""
+        """The same arrivals, loads times one factor, for a mean demand of so many workers.
+
+        A reference worker has perf 1.0; burstiness is kept.
+        """
         factor = mean_fleet * self.duration_s / sum(self.loads)
         loads = [load * factor for load in self.loads]
         return Trace(name=self.name, times=self.times, loads=loads, duration_s=self.duration_s)

@@ -25,7 +25,10 @@ FIRST, NORMAL, LAST = 0, 1, 2  # priorities at equal times
 class Dispatcher(Protocol):
     """Who gives requests to machines, and in which order."""
 
-    n_waiting: int
+    @property
+    def n_waiting(self) -> int:
+        """Requests not bound to a machine."""
+        ...
 
     def arrive(self, request: int, now: float) -> None:
         """A new request."""
@@ -282,8 +285,7 @@ class World:
         if machine.in_flight:
             requests = sorted(machine.in_flight)
             machine.in_flight.clear()
-            for request in requests:
-                self.counters.n_started -= 1
+            self.counters.n_started -= len(requests)
             self.dispatcher.return_to_head(requests, self.now)
 
     # -- bill

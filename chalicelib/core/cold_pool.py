@@ -15,6 +15,8 @@ from chalicelib.core.snapshot import WorkerFacts
 SURPLUS = 1.2  # more than this times the total target is too much
 UNUSED_S = 3600.0  # a stopped worker is returned only after so long without use
 MIN_ON_ORDER = 10  # machines on order at once, or as many as are loaded if those are more
+DEAREST_OVER_BEST = 1.2  # dearer offers wait a round: the market shows others soon
+RENT_INTERVAL_S = 4.0  # between two batches of an autogroup's rentals
 REFUSED_WORTH = 0.3  # of a worker whose GPU is let to somebody else
 
 
@@ -92,6 +94,7 @@ def plan_rentals(
         for item in first_per_machine(rate_offers(pool.autogroup, ctx))
         if item.offer.machine_id not in taken
     ]
+    rated = [item for item in rated if item.score <= DEAREST_OVER_BEST * rated[0].score]
     rentals: list[RentOffer] = []
     for index, item in enumerate(rated):
         if missing <= 0:

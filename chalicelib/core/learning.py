@@ -21,9 +21,12 @@ TIME_PRIOR_N = 3.0  # observations that the prior of a time is worth
 LOAD_TIMEOUT_FLOOR_S = 960.0  # 15 minutes are normal for a large model (requirements.md 32)
 LOAD_TIMEOUT_CAP_S = 7200.0
 START_TIMEOUT_FLOOR_S, START_TIMEOUT_CAP_S = 45.0, 600.0
-BOOT_PRIOR = (11.5, 1.0)  # 8 % of boots fail (autoscaling.md 5)
+BOOT_PRIOR_ODDS = 0.92  # 8 % of boots fail (autoscaling.md 5)
+BOOT_PRIOR_N = 20.0  # boots that a type's prior, the autogroup's own odds, is worth
 START_ODDS_PRIOR = (32.0, 1.0)  # 3 % of starts fail
+OWN_START_N = 5.0  # starts that a worker's prior, the group's odds, is worth
 PERF_PRIOR_SD, PERF_NOISE_SD = 0.35, 0.1  # of log perf: between types; within one type
+PERF_PRIOR_N = 0.5  # machines that the spread between types is known from beforehand
 MAX_TRACKED = 500  # transitions followed at once; more would bloat the memory
 
 BOOTING_STATES = frozenset({WorkerState.CREATING, WorkerState.LOADING, WorkerState.MODEL_LOADING})
@@ -101,15 +104,19 @@ class Beliefs:
 
     def boot_odds(self, autogroup_id: int, gpu_type: str) -> float:
         """Probability that a rented machine of this type becomes ready."""
-        good, bad = self.memory.boots.get(type_key(autogroup_id, gpu_type), (0.0, 0.0))
-        return (good + BOOT_PRIOR[0]) / (good + bad + sum(BOOT_PRIOR))
+        boots = self.memory.boots
+        good = sum(pair[0] for pair in boots.values())
+        total = sum(pair[0] + pair[1] for pair in boots.values())
+        prior = (good + BOOT_PRIOR_ODDS * BOOT_PRIOR_N) / (total + BOOT_PRIOR_N)
+        good, bad = boots.get(type_key(autogroup_id, gpu_type), (0.0, 0.0))
+        return (good + prior * BOOT_PRIOR_N) / (good + bad + BOOT_PRIOR_N)
 
     def start_odds(self, worker: WorkerFacts) -> float:
-        """Probability that a stopped worker comes up; each refusal in a row halves it."""
+        """Probability that a stopped worker comes up; failures in a row lower its own odds."""
         good, bad = self.memory.starts
         odds = (good + START_ODDS_PRIOR[0]) / (good + bad + sum(START_ODDS_PRIOR))
         failures = self.memory.failed_starts.get(str(worker.instance_id), 0.0)
-        return odds * math.exp2(-min(failures + worker.n_start_refusals, 20.0))
+        return odds * OWN_START_N / (OWN_START_N + failures + max(worker.n_start_refusals, 0))
 
     def perf_of(self, autogroup_id: int, gpu_type: str, dlperf: float) -> float:
         """Expected perf of a machine of this type; 0 while the group has measured none."""
@@ -121,14 +128,17 @@ class Beliefs:
     ) -> tuple[float, float] | None:
         """Posterior mean and sd of log perf, or None while nothing was measured."""
         n, mean, _ = self.memory.perf.get(type_key(autogroup_id, gpu_type), (0.0, 0.0, 0.0))
-        n_ratio, ratio, _ = self.memory.perf_per_dlperf.get(str(autogroup_id), (0.0, 0.0, 0.0))
+        n_ratio, ratio, m2 = self.memory.perf_per_dlperf.get(str(autogroup_id), (0.0, 0.0, 0.0))
+        # How far types differ beyond what single machines do: from the ratios seen so far.
+        seen = max(m2 - n_ratio * PERF_NOISE_SD**2, 0.0)
+        between = (seen + PERF_PRIOR_N * PERF_PRIOR_SD**2) / (n_ratio + PERF_PRIOR_N)
         if n_ratio and dlperf > 0:
             prior = ratio + math.log(dlperf)
         elif self.memory.worker_perf > 0:
             prior = math.log(self.memory.worker_perf)
         else:
             return (mean, PERF_NOISE_SD) if n else None
-        precision_prior, precision_data = PERF_PRIOR_SD**-2, n * PERF_NOISE_SD**-2
+        precision_prior, precision_data = 1.0 / between, n * PERF_NOISE_SD**-2
         total = precision_prior + precision_data
         posterior = (prior * precision_prior + mean * precision_data) / total
         return posterior, math.sqrt(1.0 / total)

@@ -15,6 +15,7 @@ from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
 from chalicelib.core.worker import WorkerState
 
 RATE_WINDOW_S = 60.0  # of the smoothed arriving load
+OVERDUE_WITHIN_S = 120.0  # in which requests that are late already are to be worked off
 MEAN_LOAD_WINDOW_N = 200.0  # requests over which a request's load is averaged
 SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING, WorkerState.SUSPECT})
 
@@ -62,13 +63,23 @@ def _served_by(worker: WorkerFacts) -> float:
 
 
 def _waiting(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
-    return snapshot.waiting.n * request_share(memory, snapshot.group.params.target_queue_time)
+    """What waits and can still be on time asks for a slot; what is late anyway, to be worked off.
+
+    Late requests are served after the others, so capacity for them at once would buy nothing.
+    """
+    waiting = snapshot.waiting
+    n_overdue = min(max(waiting.n_overdue, 0), waiting.n)
+    share = request_share(memory, snapshot.group.params.target_queue_time)
+    overdue = min(waiting.overdue_load / OVERDUE_WITHIN_S, n_overdue * share)
+    return (waiting.n - n_overdue) * share + max(overdue, 0.0)
 
 
 def _rate_demand(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
     """Demand where slots are unknown: what arrives, and the backlog within the queue target."""
-    backlog = snapshot.waiting.load / snapshot.group.params.target_queue_time
-    return memory.load_rate + backlog
+    waiting = snapshot.waiting
+    overdue_load = min(max(waiting.overdue_load, 0.0), waiting.load)
+    in_time = (waiting.load - overdue_load) / snapshot.group.params.target_queue_time
+    return memory.load_rate + in_time + overdue_load / OVERDUE_WITHIN_S
 
 
 def _smooth_arrivals(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -> None:

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core.actions import Reason, RentOffer
-from chalicelib.core.cold_pool import Budget, held_capacity, open_budget, plan_rentals
+from chalicelib.core.cold_pool import (
+    RENT_INTERVAL_S,
+    Budget,
+    held_capacity,
+    open_budget,
+    plan_rentals,
+)
 from chalicelib.core.exploration import plan_tests, tests_missing
 from chalicelib.core.fleet import Pool, Round
+from chalicelib.core.scouting import plan_scouting
 from chalicelib.core.shares import PoolShare
 
 
@@ -32,6 +39,8 @@ def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round)
         missing = missing_capacity(pool, share.total, ctx)
         if n_tests > 0 or missing > 0:
             _order_for(pool, share, ctx, budget, orders)
+        elif share.total > 0 and not _why_not(pool.autogroup.autogroup_id, ctx):
+            orders.rentals += plan_scouting(pool, ctx, budget)
     return orders
 
 
@@ -58,10 +67,16 @@ def _order_for(pool: Pool, share: PoolShare, ctx: Round, budget: Budget, orders:
         orders.wants_offers.add(autogroup_id)
         orders.notes.append(Reason(code="no_offers", facts=facts))
         return
+    rented_at = ctx.beliefs.memory.rented_at
+    key = str(autogroup_id)
+    if ctx.now - rented_at.get(key, -RENT_INTERVAL_S) < RENT_INTERVAL_S:
+        return
     tests = plan_tests(pool, ctx, budget)
     missing = missing_capacity(pool, share.total, ctx)
-    orders.rentals += tests
-    orders.rentals += plan_rentals(pool, missing, tests, ctx, budget)
+    rentals = [*tests, *plan_rentals(pool, missing, tests, ctx, budget)]
+    orders.rentals += rentals
+    if rentals:
+        rented_at[key] = ctx.now
     if budget.refused:
         orders.notes.append(Reason(code=budget.refused, facts=facts))
 

@@ -24,6 +24,9 @@ from chalicelib.core.scaling_memory import ScalingMemory
 from chalicelib.core.shares import PoolShare, share_out
 from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan
 from chalicelib.core.tuning import prior_knob
+from chalicelib.core.usage import note_usage
+
+MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing about what was wanted in it
 
 
 def decide_scaling(
@@ -60,6 +63,8 @@ def _targets(ctx: Round, demand: Demand) -> Targets:
     snapshot, memory = ctx.snapshot, ctx.beliefs.memory
     knob = prior_knob(snapshot.group.params.slo_target, ctx.beliefs.start_time().median)
     targets = set_targets(snapshot, memory, demand, knob, ctx.now)
+    if 0 < memory.at < ctx.now:
+        note_usage(memory, targets.hot, min(ctx.now - memory.at, MAX_GAP_S))
     if snapshot.group.state is GroupState.ACTIVE:
         return targets
     return zero_targets(snapshot, keeps_cold=snapshot.group.state is not GroupState.DELETING)

@@ -38,6 +38,10 @@ class ScalingMemory:
     boots: dict[str, list[float]] = field(default_factory=dict)  # type key: [succeeded, failed]
     starts: list[float] = field(default_factory=lambda: [0.0, 0.0])  # [succeeded, failed]
     explored: dict[str, float] = field(default_factory=dict)  # autogroup: when testing ended
+    usage: list[float] = field(default_factory=list)  # see core/usage.py
+    usage_s: float = 0.0  # time that `usage` averages
+    rented_at: dict[str, float] = field(default_factory=dict)  # autogroup: last rentals
+    scouted_at: float = 0.0  # last look for a better machine
     n_late: float = 0.0  # late starts, decayed over a day
     n_started: float = 0.0  # starts of service, decayed likewise
     tuner: dict[str, list[float]] = field(default_factory=dict)  # see core/tuning.py

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -162,7 +162,6 @@ def match_total(world: World, total: int, now: float) -> None:
         world.destroy(unused.pop())
 
 
-def by_price(machines: object) -> list[Machine]:
+def by_price(machines: Iterable[Machine]) -> list[Machine]:
     """Machines by price per perf, cheapest first."""
-    key: Callable[[Machine], tuple[float, int]] = lambda m: (m.usd_per_perf, m.number)  # noqa: E731
-    return sorted(machines, key=key)  # type: ignore[call-overload]
+    return sorted(machines, key=lambda machine: (machine.usd_per_perf, machine.number))

@@ -1,0 +1,111 @@
+"""`python -m simulator`: judge scaling policies on a trace; `python -m simulator routing`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from simulator.market import DEFAULT_MARKET, MarketError, read_market
+from simulator.policies import KNOBS, PolicyError, make_policy
+from simulator.report import HEADER, Task, format_row, row_to_json, run_all
+from simulator.run import QUEUES
+from simulator.traces import TraceError, read_trace
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a benchmark; exit status 2 for unusable arguments."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["routing"]:
+        from simulator.routing import main as routing_main
+
+        return routing_main(words[1:])
+    options = _parser().parse_args(words)
+    try:
+        task, policies = _task(options), _policies(options)
+        read_trace(task.trace, load_column=task.load_column, days=task.days)
+    except (OSError, TraceError, MarketError, PolicyError) as error:
+        print(f"simulator: {error}", file=sys.stderr)
+        return 2
+    rows = run_all(
+        task,
+        policies,
+        seeds=options.seeds,
+        workers=options.workers,
+        progress=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    if options.sweep:
+        from simulator.sweep import draw_frontier
+
+        print(f"picture: {draw_frontier(rows, task, Path(options.picture))}", file=sys.stderr)
+    if options.json:
+        print(json.dumps([row_to_json(row) for row in rows]))
+    else:
+        print("\n".join([HEADER, *map(format_row, rows)]))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
+    add = parser.add_argument
+    add("--trace", default="synthetic:chat", help="a file (t_s,load …) or synthetic:NAME")
+    add("--policy", action="append", nargs="+", help="e.g. ballast window:1.2,300 knative+vast")
+    add("--fleet", type=float, default=8.0, help="mean demand in reference workers")
+    add("--seeds", type=int, default=5)
+    add("--slo-wait", type=float, default=10.0, help="seconds")
+    add("--slo-target", type=float, default=0.99)
+    add("--market", type=Path, default=DEFAULT_MARKET)
+    add("--days", type=float, help="only the first days of the trace")
+    add("--load", default="auto", help="the column that holds a request's load")
+    add("--queue", choices=("own", *QUEUES), default="own",
+        help="own: rivals bind early in order, ours late with paced clients")  # fmt: skip
+    add("--round", type=float, default=5.0, help="seconds between rounds")
+    add("--restart", type=float, help="median seconds from stopped to ready")
+    add("--slots", type=int, help="requests a worker serves at once")
+    add("--workers", type=int, default=1, help="runs at once")
+    add("--json", action="store_true")
+    add("--sweep", action="store_true", help="every policy at each of its knob's points")
+    add("--picture", default="frontier.png", help="where --sweep draws")
+    return parser
+
+
+def _task(options: argparse.Namespace) -> Task:
+    changes: dict[str, object] = {}
+    if options.restart is not None:
+        changes["start_median_s"] = options.restart
+    if options.slots is not None:
+        changes["slots"] = options.slots
+    return Task(
+        trace=options.trace,
+        load_column=options.load,
+        days=options.days,
+        fleet=options.fleet,
+        market=read_market(options.market, **changes),
+        queue=options.queue,
+        slo_wait_s=options.slo_wait,
+        slo_target=options.slo_target,
+        round_s=options.round,
+    )
+
+
+def _policies(options: argparse.Namespace) -> list[str]:
+    named = [name for group in options.policy or [["ballast", "window:1.2,300"]] for name in group]
+    if options.sweep:
+        named = [point for name in named for point in _points(name)]
+    for name in named:
+        make_policy(name)
+    return named
+
+
+def _points(name: str) -> list[str]:
+    if ":" in name:
+        return [name]
+    if name == "ballast":
+        return [f"ballast:{target}" for target in ("0.9", "0.95", "0.98", "0.99", "0.995", "0.999")]
+    base, plus, pool = name.partition("+")
+    return [f"{base}:{knob}{plus}{pool}" for knob in KNOBS.get(base, ())] or [name]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

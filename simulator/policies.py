@@ -1,0 +1,90 @@
+"""Policies by name, as the command line spells them: `window:1.2,300`, `knative`, `ballast`.
+
+A name alone gives the published defaults; numbers after a colon are the law's parameters in order;
+`+vast` behind a rival gives it the vendor's cold pool instead of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chalicelib.core.endpoint_group import ScalingParams
+from simulator.ours import BallastPolicy
+from simulator.rivals.hpa import HpaKeda
+from simulator.rivals.knative import KnativeKpa
+from simulator.rivals.occupancy_window import OccupancyWindow
+from simulator.rivals.pool import Law, LawPolicy
+from simulator.rivals.ray_serve import RayServe
+from simulator.rivals.runpod import RunPodCount, RunPodDelay
+from simulator.rivals.skyserve import SkyServeRate
+from simulator.rivals.static_fleet import StaticFleet
+from simulator.rivals.vast_like import VastLike
+from simulator.world import Policy
+
+
+def _sky_aware(up_s: float = 300.0, down_s: float = 1200.0) -> SkyServeRate:
+    return SkyServeRate(up_s, down_s, is_instance_aware=True)
+
+
+def _static(n: float = 16) -> StaticFleet:
+    return StaticFleet(int(n))
+
+
+LAWS: dict[str, Callable[..., Law]] = {
+    "hpa": HpaKeda,
+    "knative": KnativeKpa,
+    "ray": RayServe,
+    "runpod-count": RunPodCount,
+    "runpod-delay": RunPodDelay,
+    "sky-aware": _sky_aware,
+    "sky-rate": SkyServeRate,
+    "static": _static,
+    "vast-like": VastLike,
+    "window": OccupancyWindow,
+}
+
+KNOBS: dict[str, tuple[str, ...]] = {
+    "hpa": ("0.7,300", "0.8,300", "0.9,300", "1,300", "1.1,300", "0.9,120", "1,120", "1.2,300"),
+    "knative": ("0.5", "0.6", "0.7", "0.8", "0.9", "1", "1.1", "1.2"),
+    "ray": ("0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1", "1.1"),
+    "runpod-count": ("0.3,5", "0.5,5", "0.5,60", "0.7,120", "0.8,300", "1,300"),
+    "runpod-delay": ("1,60", "2,60", "2,300", "4,5", "4,60", "4,300"),
+    "sky-aware": ("20,120", "20,300", "40,600", "300,1200"),
+    "sky-rate": ("20,120", "20,300", "40,600", "300,1200"),
+    "static": ("8", "10", "12", "14", "16", "18", "20", "24", "30", "40"),
+    "vast-like": ("0.9,0", "0.9,120", "0.8,120", "0.7,120", "1,300", "0.9,300"),
+    "window": (
+        "0.8,300", "0.9,120", "0.9,180", "1,120", "1,300", "1.1,180", "1.2,120", "1.2,300",
+        "1.3,300", "1.3,450", "1.4,300", "1.5,900",
+    ),
+}  # fmt: skip
+"""At most 12 points each: what "tuned in hindsight" may choose from."""
+
+
+class PolicyError(ValueError):
+    """A policy's name is unknown; the message lists the known ones."""
+
+
+def make_policy(text: str, *, slo_target: float = 0.99, slo_wait_s: float = 10.0) -> Policy:
+    """The policy of a name, new and without memory.
+
+    Raises:
+        PolicyError: for an unknown name or unusable parameters.
+    """
+    name, _, numbers = text.removesuffix("+vast").partition(":")
+    if name == "ballast":
+        params = ScalingParams(
+            max_workers=200,
+            cold_workers=0,
+            slo_target=float(numbers) if numbers else slo_target,
+            target_queue_time=slo_wait_s,
+            max_queue_time=max(30.0, slo_wait_s),
+        )
+        return BallastPolicy(params=params)
+    if name not in LAWS:
+        raise PolicyError(f"{text}: unknown policy; there are ballast, {', '.join(sorted(LAWS))}")
+    try:
+        law = LAWS[name](*(float(number) for number in numbers.split(",") if number))
+    except (TypeError, ValueError) as error:
+        raise PolicyError(f"{text}: {error}") from error
+    return LawPolicy(law, vast_pool=text.endswith("+vast"))

@@ -1,0 +1,148 @@
+"""Benchmarks: many runs, side by side on the cores, and their table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from statistics import fmean, stdev
+
+from simulator.market import MarketConfig
+from simulator.policies import make_policy
+from simulator.reference import clairvoyant_usd, lower_bound_usd
+from simulator.run import Score, Setting, run_policy, warmup_of
+from simulator.traces import Trace, read_trace
+
+T95 = {1: 12.7, 2: 4.3, 3: 3.18, 4: 2.78}  # Student's t for a 95 % interval, by degrees of freedom
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """A benchmark's common part: the trace, the market and how it is played."""
+
+    trace: str
+    load_column: str
+    days: float | None
+    fleet: float
+    market: MarketConfig
+    queue: str
+    slo_wait_s: float
+    slo_target: float
+    round_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """A policy's mean scores over the seeds."""
+
+    policy: str
+    queue: str
+    score: Score
+    over_clair: float
+    over_bound: float
+    over_clair_margin: float  # half of the 95 % interval over the seeds
+
+
+def load_task_trace(task: Task, seed: int) -> Trace:
+    """The trace of a task, scaled to the mean fleet; synthetic ones differ by seed."""
+    trace = read_trace(task.trace, load_column=task.load_column, days=task.days, seed=seed)
+    return trace.scaled(task.fleet)
+
+
+def play(task: Task, policy: str, queue: str, seed: int) -> tuple[Score, float, float]:
+    """One run: (score, cost over CLAIR, cost over the lower bound)."""
+    trace = load_task_trace(task, seed)
+    since_s = warmup_of(trace)
+    setting = Setting(
+        market=task.market,
+        queue=queue,
+        seed=seed,
+        slo_wait_s=task.slo_wait_s,
+        round_s=task.round_s,
+    )
+    made = make_policy(policy, slo_target=task.slo_target, slo_wait_s=task.slo_wait_s)
+    score = run_policy(trace, made, setting)
+    clair = clairvoyant_usd(trace, task.market, slo_wait_s=task.slo_wait_s, since_s=since_s)
+    bound = lower_bound_usd(trace, task.market, since_s=since_s)
+    return score, score.usd / clair, score.usd / bound
+
+
+def run_all(
+    task: Task,
+    policies: Sequence[str],
+    *,
+    seeds: int,
+    workers: int,
+    progress: Callable[[str], None],
+) -> list[Row]:
+    """Every policy with every seed; `progress` hears of each finished run."""
+    jobs = [(policy, seed) for policy in policies for seed in range(seeds)]
+    results: dict[tuple[str, int], tuple[Score, float, float]] = {}
+    with ProcessPoolExecutor(max_workers=workers) as pool:
+        futures = {
+            job: pool.submit(play, task, job[0], queue_of(task, job[0]), job[1]) for job in jobs
+        }
+        for index, (job, future) in enumerate(futures.items()):
+            results[job] = future.result()
+            progress(f"{index + 1}/{len(jobs)} {job[0]} seed {job[1]}")
+    return [
+        _row(policy, queue_of(task, policy), [results[policy, seed] for seed in range(seeds)])
+        for policy in policies
+    ]
+
+
+def queue_of(task: Task, policy: str) -> str:
+    """With `own`, rivals bind early in order, as they do, and ours paces its clients."""
+    if task.queue != "own":
+        return task.queue
+    return "paced" if policy.startswith("ballast") else "early"
+
+
+def _row(policy: str, queue: str, runs: Sequence[tuple[Score, float, float]]) -> Row:
+    scores = [run[0] for run in runs]
+    means = {
+        spec.name: fmean(getattr(score, spec.name) for score in scores) for spec in fields(Score)
+    }
+    over = [run[1] for run in runs]
+    margin = T95.get(len(over) - 1, 2.0) * stdev(over) / math.sqrt(len(over)) if over[1:] else 0.0
+    return Row(
+        policy=policy,
+        queue=queue,
+        score=Score(**means),
+        over_clair=fmean(over),
+        over_bound=fmean(run[2] for run in runs),
+        over_clair_margin=margin,
+    )
+
+
+HEADER = (
+    f"{'policy':24} {'queue':8} {'<=2s':>7} {'<=SLO':>7} {'<=30s':>7} "
+    f"{'p50':>6} {'p95':>6} {'p99':>6} "
+    f"{'$':>9} {'$/Mload':>9} {'xCLAIR':>7} {'+-':>5} {'xLB':>6} {'GPU-h':>8} {'starts':>7} "
+    f"{'new/h':>6} {'lost':>5}"
+)
+
+
+def format_row(row: Row) -> str:
+    """One line of the table."""
+    s = row.score
+    return (
+        f"{row.policy:24} {row.queue:8} {100 * s.within_2s:7.2f} {100 * s.within_slo:7.2f} "
+        f"{100 * s.within_30s:7.2f} {s.p50_wait_s:6.1f} {s.p95_wait_s:6.1f} {s.p99_wait_s:6.1f} "
+        f"{s.usd:9.2f} {s.usd_per_million_load:9.1f} {row.over_clair:7.3f} "
+        f"{row.over_clair_margin:5.3f} {row.over_bound:6.3f} {s.gpu_hours:8.1f} {s.starts:7.0f} "
+        f"{s.creates_per_hour:6.2f} {s.lost:5.0f}"
+    )
+
+
+def row_to_json(row: Row) -> dict[str, object]:
+    """A row as plain values."""
+    return {
+        "policy": row.policy,
+        "queue": row.queue,
+        "cost_over_clair": row.over_clair,
+        "cost_over_clair_margin_95": row.over_clair_margin,
+        "cost_over_lower_bound": row.over_bound,
+        **asdict(row.score),
+    }
