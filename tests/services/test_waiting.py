@@ -1,0 +1,147 @@
+"""Waiting: late binding, repeats, dead workers, and trouble behind the route."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.worker import WorkerState
+from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
+from chalicelib.services.keys import issue_key
+from fakes.hot_ports import ENDPOINT_ID, HotWorld, make_group
+from tests.services.router import Router, make_world, see
+
+
+@pytest.fixture
+def world() -> HotWorld:
+    return make_world()
+
+
+def test_nobody_free_soon_enough_means_waiting_with_status_place_and_idx(world: HotWorld) -> None:
+    world.add_worker(1)
+    see(world)
+    router = Router(world)
+    replies = [router.ask(cost=300) for _ in range(4)]
+    assert [("url" in reply) for reply in replies] == [True, True, True, False]
+    waiting = replies[-1]
+    assert "total workers: 1" in str(waiting["status"])
+    assert waiting["place"] == 1
+    assert 0 < float(str(waiting["poll_after_s"])) <= 7
+    assert len(world.waiting.rows) == 1
+    assert world.poke.pokes
+
+
+def test_a_polled_request_keeps_its_idx_and_is_remembered_once(world: HotWorld) -> None:
+    world.publish(make_group())
+    router = Router(world)
+    idx = router.idx(router.ask())
+    for _ in range(10):
+        world.clock.advance(1)
+        assert router.idx(router.ask(idx)) == idx
+    assert list(world.waiting.rows) == [(ENDPOINT_ID, idx)]
+    assert world.waiting.calls["put"] <= 3
+
+
+def test_a_waiting_request_is_granted_when_a_worker_comes_and_its_row_goes(
+    world: HotWorld,
+) -> None:
+    router = Router(world)
+    idx = router.idx(router.ask())
+    world.add_worker(1)
+    world.clock.advance(1.5)
+    see(world)
+    assert "url" in router.ask(idx)
+    assert not world.waiting.rows
+
+
+def test_one_shot_clients_are_bound_early_up_to_max_queue_time(world: HotWorld) -> None:
+    world.add_worker(1)
+    see(world)
+    router = Router(world)
+    granted = [("url" in router.ask(idx=None, cost=500)) for _ in range(9)]
+    assert granted == [True] * 7 + [False] * 2  # 0, 5, ... 30 s of wait
+
+
+def test_the_first_repeat_goes_elsewhere_at_once_and_the_second_waits(world: HotWorld) -> None:
+    world.add_worker(1)
+    world.add_worker(2)
+    world.add_worker(3)
+    see(world)
+    router = Router(world)
+    first = router.ask(cost=1)
+    second = router.ask(router.idx(first), cost=1)
+    third = router.ask(router.idx(second), cost=1)
+    assert first["url"] != second["url"]
+    assert "url" not in third
+    fourth = router.ask(router.idx(third), cost=1)
+    assert fourth["url"] != second["url"]
+    rows = world.workers.rows.values()
+    assert sum(row.granted_load for row in rows) == 3
+    assert sum(row.retry_load for row in rows) == 2
+
+
+def test_a_client_that_hammers_a_dead_worker_gets_few_grants(world: HotWorld) -> None:
+    world.add_worker(1)
+    see(world)
+    router = Router(world)
+    idx, n_grants = 0, 0
+    for _ in range(20):
+        reply = router.ask(idx, cost=1)
+        idx = router.idx(reply)
+        n_grants += "url" in reply
+    assert n_grants == 1  # there is no other worker
+
+
+def test_failures_under_one_key_leave_a_worker_ready_under_two_they_do_not(
+    world: HotWorld,
+) -> None:
+    world.add_worker(1, unseen_load=1.0)
+    see(world)
+    router = Router(world)
+    other_key, _ = issue_key(world.ports(), name="b", verbs=("route",), endpoint_id=ENDPOINT_ID)
+    for _ in range(5):
+        router.ask(router.idx(router.ask(cost=1)), cost=1)
+    assert world.workers.rows[ENDPOINT_ID, 1].state is WorkerState.READY
+    router.ask(router.idx(router.ask(cost=1, key=other_key)), cost=1, key=other_key)
+    assert world.workers.rows[ENDPOINT_ID, 1].state is WorkerState.SUSPECT
+
+
+@pytest.mark.parametrize("state", [GroupState.SUSPENDED, GroupState.STOPPED])
+def test_a_stopped_group_answers_waiting_and_makes_no_demand(
+    world: HotWorld, state: GroupState
+) -> None:
+    world.publish(make_group(state=state))
+    world.add_worker(1)
+    see(world)
+    reply = Router(world).ask()
+    assert f"endpoint {state.value}" in str(reply["status"])
+    assert not world.waiting.rows
+    assert not world.poke.pokes
+
+
+@pytest.mark.parametrize("broken", ["workers", "views", "waiting", "signer", "secrets"])
+def test_transient_trouble_is_answered_waiting_with_an_idx(world: HotWorld, broken: str) -> None:
+    world.add_worker(1)
+    see(world)
+    router = Router(world)
+    error = (
+        KeysUnavailableError("down")
+        if broken in ("signer", "secrets")
+        else StorageUnavailableError("throttled")
+    )
+    getattr(world, broken).failure = error
+    if broken == "waiting":
+        world.workers.rows.clear()
+    reply = router.ask()
+    assert "url" not in reply
+    assert router.idx(reply)
+
+
+def test_a_known_view_serves_on_while_views_cannot_be_read(world: HotWorld) -> None:
+    world.add_worker(1)
+    see(world)
+    router = Router(world)
+    router.ask(cost=1)
+    world.views.failure = StorageUnavailableError("throttled")
+    world.clock.advance(30)
+    assert "url" in router.ask(cost=1)
