@@ -80,18 +80,29 @@ class World:
         async with self.http.post(self.worker.settings.url + route, json=body) as answer:
             return answer.status, await answer.read()
 
-    async def until(self, is_so: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
-        """Wait for a condition."""
-        deadline = time.monotonic() + timeout_s
-        while not is_so():
-            assert time.monotonic() < deadline, (
-                f"not within {timeout_s} s: {what}; error: {self.counters().get('error_msg')!r}"
-            )
-            await asyncio.sleep(0.01)
+    async def until(self, is_so: Callable[[], object], what: str, timeout_s: float = 10.0) -> None:
+        """Wait for a condition; the worker's last error is told if it never comes."""
+        try:
+            await until(is_so, what, timeout_s)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; error: {self.counters().get('error_msg')!r}") from None
 
     def counters(self) -> dict[str, object]:
         """The newest report."""
         return self.control_plane.last_report
+
+
+async def until(is_so: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
+    """Wait for a condition.
+
+    Raises:
+        TimeoutError: it does not come.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {timeout_s} s: {what}")
+        await asyncio.sleep(0.01)
 
 
 def prompt(**parameters: object) -> dict[str, object]:
