@@ -156,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time_scale=options.time_scale,
         seed=options.seed,
         state_dir=options.state,
+        enforces_limits=options.limits,
     )
     try:
         with serve_marketplace(
@@ -181,6 +182,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--state", type=Path, help="where disks and logs are kept")
+    parser.add_argument("--limits", action="store_true", help="answer hasty calls with 429")
     parser.add_argument("--api-key", default="", help="let only this key in")
     parser.add_argument("--json", action="store_true", help="accepted; the output is always JSON")
     return parser.parse_args(arguments)

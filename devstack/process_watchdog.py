@@ -20,7 +20,10 @@ GRACE_S = 2.0
 
 
 class ProcessWatchdog:
-    """The parent's end of the pipe. Thread-safe: each message is one short write."""
+    """The parent's end of the pipe. Thread-safe: each message is one short write.
+
+    Once closed, its methods raise ValueError.
+    """
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -56,8 +59,9 @@ class ProcessWatchdog:
         self.close()
 
     def _tell(self, message: str) -> None:
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            self._process.stdin.write(message.encode())
+        if self._process.stdin is None or self._process.stdin.closed:
+            raise ValueError("the watchdog is closed")
+        self._process.stdin.write(message.encode())
 
 
 def end_group(group_id: int, sign: signal.Signals) -> bool:

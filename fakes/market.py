@@ -8,6 +8,7 @@ as `MarketRefusal` with Vast's status and body.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from fakes.market_offers import OfferBook
 from fakes.market_refusal import MarketRefusal
 from fakes.market_templates import TemplateShelf, build_order
 
+MAX_CALLS_KEPT = 20_000
 _FIRST_INSTANCE_ID = 20_000_001
 
 
@@ -49,7 +51,7 @@ class Market:
         self.lives = Lives(self.config, seed, self.faults, driver or PretendHosts())
         self.templates = TemplateShelf()
         self.offers = OfferBook(self.config, seed, self.lives, self.faults)
-        self.calls: list[Call] = []
+        self.calls: deque[Call] = deque(maxlen=MAX_CALLS_KEPT)
         self.n_too_frequent = 0  # calls that came before their time, enforced or not
         self._enforces_limits = enforces_limits
         self._last_call_at: dict[str, float] = {}
@@ -76,7 +78,8 @@ class Market:
         """Money left."""
         if self.faults.is_on(Fault.CREDIT_ZERO):
             return 0.0
-        return self.config.credit_usd - self.bill(now).total_usd
+        self.advance(now)
+        return self.config.credit_usd - self.lives.meter.total_usd(now)
 
     def begin_call(self, verb: Verb, now: float, detail: str = "") -> None:
         """Every call of the API passes here first.

@@ -71,9 +71,12 @@ class Meter:
         self._running: dict[int, float] = {}  # $ per hour of the contracts that cost anything
         self._usd_per_hour = 0.0
         self._peak = 0.0
+        self._total_usd = 0.0
+        self._total_at = 0.0
 
     def set_rate(self, instance_id: int, label: str, rate: Rate, now: float) -> None:
         """From now on this contract costs this much."""
+        self._total_usd, self._total_at = self.total_usd(now), max(now, self._total_at)
         account = self._accounts.setdefault(instance_id, _Account(label, now))
         self._accrue(account, now)
         account.rate, account.label = rate, label
@@ -87,9 +90,15 @@ class Meter:
 
     def set_time_scale(self, time_scale: float, now: float) -> None:
         """Change how fast market time passes, from now on."""
+        self._total_usd, self._total_at = self.total_usd(now), max(now, self._total_at)
         for account in self._accounts.values():
             self._accrue(account, now)
         self._time_scale = time_scale
+
+    def total_usd(self, now: float) -> float:
+        """What everything has cost up to now, without a look at every contract."""
+        market_s = max(0.0, now - self._total_at) * self._time_scale
+        return self._total_usd + self._usd_per_hour * market_s / SECONDS_PER_HOUR
 
     def bill(self, now: float) -> Bill:
         """Everything up to now."""

@@ -23,7 +23,7 @@ from chalicelib.adapters.vast_requests import (
 )
 from chalicelib.core.instance import InstanceListing, InstanceRecord
 from chalicelib.core.offer import Offer
-from chalicelib.core.pacing import MIN_INTERVAL_S, Verb
+from chalicelib.core.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,
@@ -54,7 +54,7 @@ class VastMarketplace:
         api_key: Callable[[], str],
         clock: Clock,
         send: Send = send_over_http,
-        page_interval_s: float = MIN_INTERVAL_S[Verb.LIST],
+        page_interval_s: float = MIN_INTERVAL_S[Verb.LIST] + MARGIN_S,
     ) -> None:
         """Refuse a URL to which the key must not be sent.
 
@@ -136,9 +136,8 @@ class VastMarketplace:
 
         What Vast accepted is not yet gone: only a complete listing without it shows that.
         """
-        return destroy_in_batches(
-            instance_ids, self._destroy, lambda: self._clock.sleep(MIN_INTERVAL_S[Verb.DESTROY])
-        )
+        pause_s = MIN_INTERVAL_S[Verb.DESTROY] + MARGIN_S
+        return destroy_in_batches(instance_ids, self._destroy, lambda: self._clock.sleep(pause_s))
 
     def reboot_instance(self, instance_id: int) -> None:
         """Reboot the container."""

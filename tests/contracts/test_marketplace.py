@@ -115,7 +115,7 @@ def test_a_create_that_vast_would_misread_is_never_sent(
     request = CreateRequest(**{**fields, "env": {}, **changes})  # type: ignore[arg-type]
     with pytest.raises(RefusedError, match="invalid_args"):
         subject.marketplace.create_instance(request)
-    assert subject.market.calls == []
+    assert not subject.market.calls
 
 
 def test_an_unknown_template_is_a_refusal_not_a_race(subject: Subject) -> None:
@@ -185,7 +185,7 @@ def test_destroying_what_does_not_exist_says_so(subject: Subject) -> None:
 
 def test_destroying_nothing_calls_nobody(subject: Subject) -> None:
     assert subject.marketplace.destroy_instances([]) == {}
-    assert subject.market.calls == []
+    assert not subject.market.calls
 
 
 def test_many_are_destroyed_in_batches_that_vast_takes(subject: Subject) -> None:

@@ -29,6 +29,7 @@ def test_the_bill_is_the_sum_of_rate_times_time(
         assert meter.bill(now).usd_per_hour == pytest.approx(owed)
     bill = meter.bill(now)
     assert bill.total_usd == pytest.approx(expected)
+    assert meter.total_usd(now) == pytest.approx(expected)
     assert bill.peak_usd_per_hour == pytest.approx(peak)
     assert bill.by_label["x"] == pytest.approx(expected)
     assert sum(c.total_usd for c in bill.by_instance.values()) == pytest.approx(expected)
