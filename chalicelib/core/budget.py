@@ -311,20 +311,25 @@ def with_release(account: Account, ask: Ask) -> Account:
 def with_booking(account: Account, booking: RoundBooking) -> Account:
     """The account after a round's books; days and months roll over in UTC.
 
-    Spend over midnight counts in full on the day it is booked: it is never lost.
+    Spend since before midnight is shared out by time between the days (and the months) it fell on.
     """
-    account = roll_over(account, booking.booked_until)
-    if booking.booked_until > account.booked_at:
-        today, month = dict(account.spent_today_by_group), dict(account.spent_month_by_group)
-        for endpoint_id, amount in booking.spent_by_group.items():
-            today[endpoint_id] = today.get(endpoint_id, 0) + amount
-            month[endpoint_id] = month.get(endpoint_id, 0) + amount
+    now, since = booking.booked_until, account.booked_at or booking.booked_until
+    account = roll_over(account, now)
+    if now > since or not account.booked_at:
+        elapsed_s = max(now - since, 1e-9)
+        today = min(1.0, (86_400 - seconds_left_today(now)) / elapsed_s)
+        this_month = min(1.0, _seconds_into_month(now) / elapsed_s)
         account = replace(
             account,
-            booked_at=booking.booked_until,
-            spent_today_by_group=today,
-            spent_month_by_group=month,
-            idle_today_microusd=account.idle_today_microusd + booking.idle_microusd,
+            booked_at=now,
+            spent_today_by_group=_with_shares(
+                account.spent_today_by_group, booking.spent_by_group, today
+            ),
+            spent_month_by_group=_with_shares(
+                account.spent_month_by_group, booking.spent_by_group, this_month
+            ),
+            idle_today_microusd=account.idle_today_microusd
+            + math.ceil(booking.idle_microusd * today),
         )
     if booking.committed_by_group is None:
         return account
@@ -334,6 +339,22 @@ def with_booking(account: Account, booking: RoundBooking) -> Account:
         storage_by_group=dict(booking.storage_by_group),
         workers_by_group=dict(booking.workers_by_group),
     )
+
+
+def _with_shares(
+    before: Mapping[int, int], added: Mapping[int, int], share: float
+) -> dict[int, int]:
+    after = dict(before)
+    for endpoint_id, amount in added.items():
+        after[endpoint_id] = after.get(endpoint_id, 0) + math.ceil(amount * share)
+    return after
+
+
+def _seconds_into_month(now: float) -> float:
+    first = datetime.fromtimestamp(now, UTC).replace(
+        day=1, hour=0, minute=0, second=0, microsecond=0
+    )
+    return now - first.timestamp()
 
 
 def with_caps(account: Account, caps: Mapping[str, int]) -> Account:

@@ -19,7 +19,14 @@ from chalicelib.core.worker import AfterDrain, Worker, WorkerState
 
 DRAIN_DEADLINE_S = 300.0  # well within budget.RUNWAY_S
 _SERVES = frozenset({WorkerState.READY, WorkerState.SUSPECT, WorkerState.DRAINING})
-_NEVER_SERVED = frozenset({WorkerState.CREATING, WorkerState.LOADING, WorkerState.MODEL_LOADING})
+_NOT_WORTH_KEEPING = frozenset(
+    {
+        WorkerState.CREATING,
+        WorkerState.LOADING,
+        WorkerState.MODEL_LOADING,
+        WorkerState.UNAVAILABLE,  # may come up by itself at any time, and then bills
+    }
+)
 _AT_REST = frozenset({WorkerState.STOPPED, WorkerState.STOPPING, WorkerState.DESTROYING})
 
 
@@ -50,7 +57,7 @@ def without_spending(actions: Sequence[Action]) -> list[Action]:
 
 
 def _end(worker: Worker, reason: Reason) -> Action | None:
-    if worker.state in _NEVER_SERVED:
+    if worker.state in _NOT_WORTH_KEEPING:
         return DestroyWorker(instance_id=worker.instance_id, reason=reason)
     if worker.state not in _SERVES:
         return StopWorker(instance_id=worker.instance_id, reason=reason)

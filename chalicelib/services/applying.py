@@ -9,6 +9,7 @@ from chalicelib.core.autogroup import AutogroupState
 from chalicelib.core.endpoint_group import GroupState
 from chalicelib.core.pacing import Verb
 from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import Account
 from chalicelib.ports.marketplace import MarketplaceError
 from chalicelib.services.acting import Acting
@@ -114,6 +115,27 @@ def finish_deletions(acting: Acting, plan: RoundPlan) -> None:
     for endpoint_id in sorted(deleted_groups):
         ports.groups.remove_group(endpoint_id)
         _log_deleted(acting, endpoint_id, f"endpoint group {endpoint_id}")
+
+
+def finish_rollouts(acting: Acting, plan: RoundPlan) -> None:
+    """End the rolling updates that left no outdated worker."""
+    outdated = {
+        worker.autogroup_id
+        for group in plan.groups
+        for worker in group.snapshot.workers
+        if worker.is_outdated
+    }
+    for autogroup in plan.view.autogroups:
+        if autogroup.rollout_by is None or autogroup.autogroup_id in outdated:
+            continue
+        after = replace(autogroup, rollout_by=None, revision=autogroup.revision + 1)
+        try:
+            acting.ports.groups.put_autogroup(after, expected_revision=autogroup.revision)
+        except ConflictError:
+            continue  # the owner edits it now; the next round looks again
+        message = f"autogroup {autogroup.autogroup_id}: every worker is up to date"
+        facts = {"autogroup_id": autogroup.autogroup_id}
+        acting.log(autogroup.endpoint_id, "rollout_finished", message, facts)
 
 
 def has_deletions(plan: RoundPlan) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from chalicelib.core.actions import Action, DestroyWorker, RebootWorker, RentOffer
@@ -18,12 +18,13 @@ from chalicelib.core.group_facts import (
     worker_facts,
 )
 from chalicelib.core.learning import BOOTING_STATES
+from chalicelib.core.leaving import choose_leaving, present, send_off
 from chalicelib.core.offer import Offer
 from chalicelib.core.pacing import Verb
 from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.scaling import decide_scaling
 from chalicelib.core.schedules import scheduled_min_load
-from chalicelib.core.snapshot import GroupSnapshot
+from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan
 from chalicelib.core.traffic import measure_traffic, sum_waiting
 from chalicelib.core.wind_down import wind_down, without_spending
 from chalicelib.core.worker import Worker
@@ -52,17 +53,17 @@ def plan_group(
 ) -> GroupPlan:
     """Decide for one group; searches offers only if the decision wants them."""
     snapshot = take_snapshot(view, fleet, group)
-    memory = fleet.memory.groups.get(str(group.endpoint_id), {})
-    decision = decide_scaling(snapshot, memory, view.now)
-    if decision.wants_offers and snapshot.caps.may_rent:
-        wanted = [a for a in snapshot.autogroups if a.autogroup_id in decision.wants_offers]
-        offers = {a.autogroup_id: search_offers(market, a) for a in wanted}
-        if any(offers.values()):
-            snapshot = replace(snapshot, offers=offers)
-            decision = decide_scaling(snapshot, memory, view.now)
+    updating = {
+        a.autogroup_id: a.rollout_by for a in snapshot.autogroups if a.rollout_by is not None
+    }
+    leaving = choose_leaving(snapshot, updating, view.now)
+    seen, decision = _decide(market, present(snapshot, leaving), fleet, view.now)
+    snapshot = replace(snapshot, offers=seen.offers)
+    farewells = send_off(snapshot, decision, leaving, updating, view.now)
+    wanted = [*farewells, *(a for a in decision.actions if action_id(a) not in leaving)]
     own = [w for w in fleet.workers if w.endpoint_id == group.endpoint_id]
     capped_by = must_wind_down(fleet.account, group.endpoint_id, group_caps(group), view.now)
-    actions = allowed_actions(decision.actions, own, view, group)
+    actions = allowed_actions(wanted, own, view, group)
     if capped_by:
         over = _over_microusd_per_hour(fleet.account, group, capped_by)
         ends = wind_down(own, capped_by, over)
@@ -74,6 +75,21 @@ def plan_group(
         actions=() if group.shadow else tuple(actions),
         capped_by=capped_by,
     )
+
+
+def _decide(
+    market: PacedMarket, snapshot: GroupSnapshot, fleet: Fleet, now: float
+) -> tuple[GroupSnapshot, ScalingPlan]:
+    """Decide; if offers are wanted, search them and decide again on the same memory."""
+    memory = fleet.memory.groups.get(str(snapshot.group.endpoint_id), {})
+    decision = decide_scaling(snapshot, memory, now)
+    if decision.wants_offers and snapshot.caps.may_rent:
+        wanting = [a for a in snapshot.autogroups if a.autogroup_id in decision.wants_offers]
+        offers = {a.autogroup_id: search_offers(market, a) for a in wanting}
+        if any(offers.values()):
+            snapshot = replace(snapshot, offers=offers)
+            decision = decide_scaling(snapshot, memory, now)
+    return snapshot, decision
 
 
 def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupSnapshot:
@@ -90,8 +106,10 @@ def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupS
     requests = view.waiting.get(group.endpoint_id, ())
     waiting = sum_waiting(requests, target_queue_time=group.params.target_queue_time, now=now)
     autogroups = tuple(a for a in view.autogroups if a.endpoint_id == group.endpoint_id)
-    revisions = {a.autogroup_id: a.template_revision for a in autogroups}
-    doubts = _doubts(view, fleet, workers, rentals, revisions)
+    revisions = {
+        a.autogroup_id: a.template_revision for a in autogroups if a.rollout_by is not None
+    }
+    doubts = _doubts(view, fleet, workers, rentals)
     return GroupSnapshot(
         group=group,
         autogroups=autogroups,
@@ -149,11 +167,11 @@ def _doubts(
     fleet: Fleet,
     workers: Iterable[Worker],
     rentals: Iterable[RentIntent],
-    revisions: Mapping[int, int],
 ) -> Doubts:
     booting = [w.autogroup_id for w in workers if w.state in BOOTING_STATES]
     booting += [intent.autogroup_id for intent in rentals]
     reputation = fleet.memory.reputation
+    revisions = {a.autogroup_id: a.template_revision for a in view.autogroups}
     return Doubts(
         inventory_is_known=view.inventory.is_known,
         has_credit=fleet.memory.credit_retry_at <= view.now,

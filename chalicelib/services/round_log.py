@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from chalicelib.core.actions import Action, Reason, RentOffer
 from chalicelib.core.breakers import TEMPLATE_FAILURES
 from chalicelib.core.budget import MICRO, Account
+from chalicelib.core.explain import explain_reason
 from chalicelib.core.minute_series import finished, fleet_figures, gather, is_worth_writing
 from chalicelib.ports.event_log import Event
 from chalicelib.services.acting import ACTOR
@@ -67,7 +68,8 @@ def decision_events(groups: Iterable[GroupPlan], now: float) -> list[Event]:
         actions = group.decision.actions if is_shadow else group.actions
         for action in actions:
             facts = _decision_facts(group, action, now, is_shadow=is_shadow)
-            message = f"{facts['action']} {facts['subject']}: {action.reason.code}"
+            done = str(facts["action"]).capitalize()
+            message = f"{done} {facts['subject']}: {explain_reason(action.reason)}"
             scopes = [f"endpoint:{endpoint_id}"]
             if isinstance(action, RentOffer):
                 scopes.append(f"autogroup:{action.autogroup_id}")

@@ -32,6 +32,7 @@ from chalicelib.services.acting import Acting, changed
 from chalicelib.services.applying import (
     apply_facts,
     finish_deletions,
+    finish_rollouts,
     has_deletions,
     repeat_calls,
     return_machines,
@@ -135,6 +136,7 @@ def apply_plan(
     return_machines(acting, plan)
     repeat_calls(acting, plan)
     execute(acting, plan, SPENDING)
+    finish_rollouts(acting, plan)
     if has_deletions(plan):
         finish_deletions(acting, plan)
         publish_directory(ports)

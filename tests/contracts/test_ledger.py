@@ -205,11 +205,12 @@ def test_spend_is_booked_once_per_moment_and_rolls_over_in_utc(ledger: Ledger) -
     assert account == ledger.account()
     assert (account.spent_today_microusd, account.idle_today_microusd) == (15, 4)
     assert account.next_call_at == {"list": NOW + 1.5}
-    tomorrow = RoundBooking(booked_until=NOW + 86_400, spent_by_group={1: 1})
+    # 24 h until 16:00 UTC of the next day: 16 of them fell on that day.
+    tomorrow = RoundBooking(booked_until=NOW + 86_400, spent_by_group={1: 2400}, idle_microusd=240)
     account = ledger.settle_round(fence, tomorrow)
-    assert account.spent_today_by_group == {1: 1}
-    assert account.idle_today_microusd == 0
-    assert account.spent_month_by_group == {1: 11, 2: 5}
+    assert account.spent_today_by_group == {1: 1600}
+    assert account.idle_today_microusd == 160
+    assert account.spent_month_by_group == {1: 2410, 2: 5}
     next_month = RoundBooking(booked_until=NOW + 8 * 86_400, spent_by_group={})
     assert ledger.settle_round(fence, next_month).spent_month_microusd == 0
 

@@ -1,4 +1,4 @@
-"""Single writer: loops side by side, duplicate schedule events, killed rounds, old code beside new."""
+"""Single writer: loops side by side, duplicate events, killed rounds, old code beside new."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_fenced_round_stops_at_its_first_write() -> None:
     with pytest.raises(FencedError):
         run_round(world.ports, lease.fence, lease.account)
     changing = {Verb.CREATE, Verb.DESTROY, Verb.START, Verb.STOP, Verb.REBOOT}
-    assert not changing & {call.verb for call in world.market.calls[n_calls:]}
+    assert not changing & {call.verb for call in list(world.market.calls)[n_calls:]}
 
 
 def test_a_killed_round_holds_the_lease_no_longer_than_it_lasts() -> None:

@@ -1,0 +1,101 @@
+"""Workers that must leave although they serve: outdated ones in a rolling update, ending contracts.
+
+The decision is shown such a worker as one that is gone already, so it provides a substitute, while
+the worker goes on serving. Only when the others cover the wanted capacity, or time is up, is it
+really drained: an update or a contract's end costs no capacity and cuts no stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from chalicelib.core.actions import Action, DestroyWorker, DrainWorker, Reason
+from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
+from chalicelib.core.worker import AfterDrain, WorkerState
+
+CONTRACT_LEAD_S = 3600.0  # a substitute is looked for so long before a contract ends
+CONTRACT_DRAIN_S = 900.0  # and the worker is drained at the latest this long before
+DRAIN_DEADLINE_S = 600.0
+_SERVES = frozenset({WorkerState.READY, WorkerState.SUSPECT})
+_AT_REST = frozenset({WorkerState.STOPPED, WorkerState.UNAVAILABLE})
+
+
+def choose_leaving(
+    snapshot: GroupSnapshot, rollout_by: Mapping[int, float], now: float
+) -> dict[int, Reason]:
+    """Who should leave now, and why: all whose contract ends, and one outdated worker at a time.
+
+    `rollout_by`: deadline of the rolling update in progress, by autogroup id.
+    """
+    leaving = {}
+    is_updating = False
+    for worker in sorted(snapshot.workers, key=_update_order):
+        if worker.state not in _SERVES | _AT_REST:
+            continue
+        ends_at = worker.contract_ends_at
+        if ends_at is not None and ends_at - now < CONTRACT_LEAD_S:
+            facts = {"ends_in_s": round(ends_at - now)}
+            leaving[worker.instance_id] = Reason(code="contract_ends", facts=facts)
+        elif worker.is_outdated and worker.autogroup_id in rollout_by and not is_updating:
+            is_updating = True
+            leaving[worker.instance_id] = Reason(code="outdated")
+    return leaving
+
+
+def present(snapshot: GroupSnapshot, leaving: Iterable[int]) -> GroupSnapshot:
+    """The snapshot as the decision should see it: who leaves serves no longer."""
+    ids = frozenset(leaving)
+    workers = tuple(
+        replace(w, state=WorkerState.DESTROYING) if w.instance_id in ids else w
+        for w in snapshot.workers
+    )
+    return replace(snapshot, workers=workers)
+
+
+def send_off(
+    snapshot: GroupSnapshot,
+    decision: ScalingPlan,
+    leaving: Mapping[int, Reason],
+    rollout_by: Mapping[int, float],
+    now: float,
+) -> list[Action]:
+    """Drain or destroy those that are covered for, or whose time is up."""
+    actions: list[Action] = []
+    ready = {w.instance_id: w.perf for w in snapshot.workers if w.state is WorkerState.READY}
+    by_id = {worker.instance_id: worker for worker in snapshot.workers}
+    for instance_id, reason in leaving.items():
+        worker = by_id[instance_id]
+        if worker.state in _AT_REST:
+            actions.append(DestroyWorker(instance_id=instance_id, reason=reason))
+            continue
+        others = sum(perf for id_, perf in ready.items() if id_ != instance_id)
+        is_covered = others >= decision.hot_target
+        if is_covered or _is_due(worker, rollout_by, now) or _has_no_room(snapshot, reason):
+            ready.pop(instance_id, None)
+            actions.append(
+                DrainWorker(
+                    instance_id=instance_id,
+                    then=AfterDrain.DESTROY,
+                    deadline_s=DRAIN_DEADLINE_S,
+                    reason=reason,
+                )
+            )
+    return actions
+
+
+def _is_due(worker: WorkerFacts, rollout_by: Mapping[int, float], now: float) -> bool:
+    ends_at = worker.contract_ends_at
+    if ends_at is not None and ends_at - now < CONTRACT_DRAIN_S:
+        return True
+    return worker.is_outdated and now > rollout_by.get(worker.autogroup_id, now)
+
+
+def _has_no_room(snapshot: GroupSnapshot, reason: Reason) -> bool:
+    """An update at max_workers cannot surge: one worker at a time goes first."""
+    return reason.code == "outdated" and snapshot.caps.free_workers <= 0
+
+
+def _update_order(worker: WorkerFacts) -> tuple[bool, int]:
+    """Those at rest first: replacing them disturbs nobody."""
+    return worker.state not in _AT_REST, worker.instance_id

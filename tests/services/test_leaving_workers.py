@@ -1,0 +1,89 @@
+"""Rolling updates and ending contracts: a substitute is ready before a serving worker leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.services.scaling_loop import scaling_loop
+from fakes.world import World
+
+
+def _world() -> tuple[World, int]:
+    world = World(seed=11)
+    group = world.add_group(min_load=150.0, max_workers=4, cold_workers=0)
+    _rounds(world, 10)
+    return world, group.endpoint_id
+
+
+def _rounds(world: World, n: int) -> int:
+    """Run rounds; gives the fewest workers that were ready after any of them."""
+    fewest = 1_000
+    for _ in range(n):
+        scaling_loop(world.ports, deadline_at=world.now + 1)
+        world.tick(15)
+        fewest = min(fewest, len(_ready(world)))
+    return fewest
+
+
+def _ready(world: World) -> list[Worker]:
+    return [row for row in world.workers.rows.values() if row.state is WorkerState.READY]
+
+
+def _start_update(world: World, endpoint_id: int, lasts_s: float = 3600.0) -> int:
+    groups = world.owner_ports.groups
+    autogroup = groups.list_autogroups(endpoint_id)[0]
+    after = replace(
+        autogroup,
+        template_revision=autogroup.template_revision + 1,
+        rollout_by=world.now + lasts_s,
+        revision=autogroup.revision + 1,
+    )
+    groups.put_autogroup(after, expected_revision=autogroup.revision)
+    return after.template_revision
+
+
+def test_an_update_replaces_every_worker_and_never_has_fewer_ready() -> None:
+    world, endpoint_id = _world()
+    n_ready = len(_ready(world))
+    revision = _start_update(world, endpoint_id)
+    assert _rounds(world, 60) >= n_ready
+    assert {row.template_revision for row in _ready(world)} == {revision}
+    autogroup = world.owner_ports.groups.list_autogroups(endpoint_id)[0]
+    assert autogroup.rollout_by is None, "the update ends by itself"
+
+
+def test_a_cancelled_update_leaves_the_remaining_workers_alone() -> None:
+    world, endpoint_id = _world()
+    _start_update(world, endpoint_id)
+    groups = world.owner_ports.groups
+    autogroup = groups.list_autogroups(endpoint_id)[0]
+    groups.put_autogroup(
+        replace(autogroup, rollout_by=None, revision=autogroup.revision + 1),
+        expected_revision=autogroup.revision,
+    )
+    before = {row.instance_id for row in _ready(world)}
+    _rounds(world, 20)
+    assert {row.instance_id for row in _ready(world)} == before
+
+
+def test_an_update_at_max_workers_goes_on_without_surge() -> None:
+    world = World(seed=11)
+    group = world.add_group(min_load=150.0, max_workers=2, cold_workers=0)
+    _rounds(world, 10)
+    assert len(_ready(world)) == 2
+    revision = _start_update(world, group.endpoint_id)
+    assert _rounds(world, 60) >= 1
+    assert {row.template_revision for row in _ready(world)} == {revision}
+
+
+def test_a_substitute_is_ready_before_a_contract_ends() -> None:
+    world, _ = _world()
+    ends_at = world.now + 3000
+    for instance in world.market.instances.values():
+        instance.ends_at = ends_at
+    n_ready = len(_ready(world))
+    old = {row.instance_id for row in _ready(world)}
+    while world.now < ends_at - 300:
+        assert _rounds(world, 1) >= n_ready
+    assert not old & {row.instance_id for row in _ready(world)}
