@@ -20,6 +20,16 @@ CONTENT_FIELDS = (
     "recommended_disk_space",
     "runtype",
     "desc",
+    "href",
+    "repo",
+    "readme",
+    "args_str",
+    "jup_direct",
+    "ssh_direct",
+    "use_ssh",
+    "use_jupyter_lab",
+    "jupyter_dir",
+    "docker_login_repo",
 )
 DEFAULT_DISK_GB = 10.0
 _FIRST_TEMPLATE_ID = 90_001
