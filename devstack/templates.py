@@ -28,7 +28,7 @@ class LocalTemplate:
 
     name: str
     onstart: str
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, hash=False)
     disk_gb: float = 16.0
 
     def to_request(self) -> dict[str, Any]:
