@@ -35,6 +35,7 @@ def blueprints_for(role: str, wired: Wired) -> Iterator[Blueprint]:
 
 
 def _management_blueprints(wired: Wired) -> Iterator[Blueprint]:
+    from chalicelib.api.bundle import bundle_blueprint
     from chalicelib.api.console import console_blueprint
     from chalicelib.api.dashboard import dashboard_blueprint
     from chalicelib.api.keys import keys_blueprint
@@ -48,3 +49,4 @@ def _management_blueprints(wired: Wired) -> Iterator[Blueprint]:
     yield operations_blueprint(wired.api_ports, wired.deployment)
     yield console_blueprint(wired.api_ports, wired.root_certificate)
     yield dashboard_blueprint()
+    yield bundle_blueprint()

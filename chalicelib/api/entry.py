@@ -26,6 +26,7 @@ class BallastApp(Chalice):
     def __init__(self, app_name: str) -> None:
         self._per_thread = threading.local()
         super().__init__(app_name, configure_logs=False)
+        self.api.binary_types.append("application/gzip")
 
     # Chalice keeps the request on the app, which only one request at a time can stand; Lambda
     # never has two, a gateway with threads does.
@@ -89,9 +90,14 @@ def match_resource(path: str, routes: Any) -> tuple[str, dict[str, str]] | None:
 
 
 def _normalised(event: Event, method: str, resource: str, values: dict[str, str]) -> Event:
-    """The event as Chalice wants it. Handlers read the raw body, so every body may claim JSON."""
-    headers = {k: v for k, v in (event.get("headers") or {}).items() if k.lower() != "content-type"}
-    headers["content-type"] = "application/json"
+    """The event as Chalice wants it.
+
+    Handlers read the raw body, so every body may claim to be JSON; and a client that names no type
+    it accepts may well get binary data.
+    """
+    given = event.get("headers") or {}
+    headers = {k: v for k, v in given.items() if k.lower() not in ("content-type", "accept")}
+    headers |= {"content-type": "application/json", "accept": "*/*"}
     query = event.get("multiValueQueryStringParameters")
     if query is None and event.get("queryStringParameters"):
         query = {name: [value] for name, value in event["queryStringParameters"].items()}

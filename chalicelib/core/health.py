@@ -25,6 +25,9 @@ class HealthFacts:
     n_waiting: int
     n_in_error: int
     n_unreachable: int
+    n_loading: int
+    ready_capacity: float
+    hot_target: float  # load per second; 0 = not decided yet
     late_share: float
     allowed_late_share: float
     cap_used: float
@@ -59,6 +62,11 @@ def judge_health(facts: HealthFacts) -> Verdict:
         text
         for holds, text in (
             (bool(facts.is_held), facts.is_held),
+            (
+                facts.ready_capacity < facts.hot_target,
+                f"ready capacity is {facts.ready_capacity:.0f} of {facts.hot_target:.0f} wanted; "
+                f"{facts.n_loading} workers are loading",
+            ),
             (
                 facts.late_share > facts.allowed_late_share,
                 f"{facts.late_share:.1%} of requests start late; {facts.allowed_late_share:.1%} "

@@ -64,4 +64,5 @@ def _check(name: str, what: str, probe: object, fix: str) -> Row:
 
 def _balance(ports: ApiPorts) -> str:
     answer = ports.poke.ask({"ask": "balance"})
-    return f"${answer.get('credit_usd', '?')} of credit"
+    credit = answer.get("credit_usd")
+    return f"${credit:.2f} of credit" if isinstance(credit, int | float) else "no credit is told"

@@ -186,7 +186,7 @@ def _log_message(event: Event) -> str:
         return event.message
     facts = reason.get("facts")
     sentence = explain(str(reason.get("code", "")), facts if isinstance(facts, Mapping) else {})
-    return f"{event.message}. {sentence}"
+    return event.message if sentence in event.message else f"{event.message}. {sentence}"
 
 
 def _minutes(

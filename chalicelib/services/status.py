@@ -31,7 +31,12 @@ Row = dict[str, object]
 MICRO = 1e6
 POLLED_WITHIN_S = 15.0  # a request that was not polled for so long waits no more
 DECISION_WITHIN_S = 86_400.0
-_LOADING = frozenset({WorkerState.CREATING, WorkerState.LOADING, WorkerState.MODEL_LOADING})
+_LOADING = (
+    WorkerState.CREATING,
+    WorkerState.LOADING,
+    WorkerState.MODEL_LOADING,
+    WorkerState.STARTING,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +133,7 @@ def _load(facts: _Facts) -> Row:
         "arriving": facts.minute.get("arriving_load", 0.0),
         "ready_capacity": facts.total(WorkerState.READY),
         "cold_capacity": facts.total(WorkerState.STOPPED),
-        "loading_capacity": facts.total(WorkerState.STARTING, *_LOADING),
+        "loading_capacity": facts.total(*_LOADING),
         "hot_target": facts.minute.get("hot_target"),
         "total_target": facts.minute.get("total_target"),
     }
@@ -180,6 +185,9 @@ def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
         n_waiting=len(facts.waiting),
         n_in_error=states[WorkerState.ERROR],
         n_unreachable=states[WorkerState.UNREACHABLE],
+        n_loading=sum(states[state] for state in _LOADING),
+        ready_capacity=facts.total(WorkerState.READY),
+        hot_target=facts.minute.get("hot_target", 0.0),
         late_share=facts.minute.get("late_share", 0.0),
         allowed_late_share=1.0 - facts.group.params.slo_target,
         cap_used=max(spent / cap if cap > 0 else 1.0 for spent, cap in used),

@@ -11,10 +11,10 @@ import pytest
 
 from chalicelib.api.auth import PUBLIC, Access
 from chalicelib.ports.errors import KeysUnavailableError
-from tests.api.conftest import Api
+from tests.api.over_fakes import Api
 
 WORKERS_OWN = frozenset({"/route", "/pubkey", "/worker_status", "/delete_requests"})
-STATIC = frozenset({"/dashboard", "/dashboard/{name}"})
+STATIC = frozenset({"/dashboard", "/dashboard/{name}", "/bundle", "/bundle/{name}"})
 
 
 def guarded_routes() -> Iterator[tuple[str, str, Access]]:

@@ -9,7 +9,7 @@ from chalice.test import Client
 
 from chalicelib.wire.json_body import MAX_BODY_BYTES
 from devstack.lambda_context import LambdaContext
-from tests.api.conftest import Api, event_of
+from tests.api.over_fakes import Api, event_of
 
 
 @pytest.mark.parametrize(

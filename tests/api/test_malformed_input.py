@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.api.conftest import Answer, Api
+from tests.api.over_fakes import Answer, Api
 from tests.api.test_auth import STATIC, filled
 
 GARBAGE = {

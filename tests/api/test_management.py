@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.services.management import IDEMPOTENCY_S
-from tests.api.conftest import Api
+from tests.api.over_fakes import Api
 
 SEED = {
     "endpoint_name": "TGI-Llama3",

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.core.autogroup import TicketGeneration
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.event_log import Event
-from tests.api.conftest import Api
+from tests.api.over_fakes import Api
 
 LEVELS = {"info0", "info1", "trace", "debug"}
 
