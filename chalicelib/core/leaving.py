@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from chalicelib.core.actions import Action, DestroyWorker, DrainWorker, Reason
+from chalicelib.core.learning import BOOTING_STATES
 from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
 from chalicelib.core.worker import AfterDrain, WorkerState
 
@@ -29,7 +30,7 @@ def choose_leaving(
     `rollout_by`: deadline of the rolling update in progress, by autogroup id.
     """
     leaving = {}
-    is_updating = False
+    is_updating = any(_is_in_between(worker) for worker in snapshot.workers) or snapshot.rentals
     for worker in sorted(snapshot.workers, key=_update_order):
         if worker.state not in _SERVES | _AT_REST:
             continue
@@ -82,6 +83,13 @@ def send_off(
                 )
             )
     return actions
+
+
+def _is_in_between(worker: WorkerFacts) -> bool:
+    """Whether an update's previous step is not over: one on its way out, or its substitute in."""
+    if worker.is_outdated:
+        return worker.state in (WorkerState.DRAINING, WorkerState.DESTROYING)
+    return worker.state in BOOTING_STATES
 
 
 def _is_due(worker: WorkerFacts, rollout_by: Mapping[int, float], now: float) -> bool:
