@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import os
+
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from chalicelib import wiring
+from chalicelib.ports.errors import PortError
+from chalicelib.services.panic import panic
+from cli.display import clean
+from cli.errors import CliError, ExitCode
 from cli.server import Json
 
 
 def panic_directly(stage: str, notes: Console) -> tuple[Json, str]:
-    """Destroy everything that the tables call ours; gives what to print.
+    """Destroy everything that is the deployment's, and verify; gives what to print.
 
     Raises:
-        CliError: some instance could not be destroyed, or the tables could not be read.
+        CliError: AWS cannot be reached with these credentials, or instances are left.
     """
-    raise NotImplementedError
+    os.environ["BALLAST_STAGE"] = stage
+    os.environ["BALLAST_ROLE"] = "scaler"
+    try:
+        with notes.status("reading what is ours …") as progress:
+            report = panic(wiring.scaler_ports(), tell=lambda text: progress.update(clean(text)))
+    except (PortError, ClientError, BotoCoreError) as error:
+        raise CliError(
+            f"cannot act directly: {error}",
+            code=ExitCode.UNREACHABLE,
+            fix="set AWS credentials and region of the deployment; as a last resort destroy the "
+            "instances labelled 'NAME · TOKEN' on Vast's own page",
+        ) from error
+    for problem in report.problems:
+        notes.print(f"ballast: {clean(problem)}")
+    if not report.is_verified:
+        left = ", ".join(map(str, report.left)) or "nobody knows which"
+        raise CliError(
+            f"{len(report.left)} instances are left: {left}",
+            code=ExitCode.CHECK_FAILED,
+            fix="run it again, or destroy these on Vast's own page",
+        )
+    answer: Json = {"n_instances": report.n_returned, "verified_at": report.verified_at}
+    return answer, f"{report.n_returned} instances destroyed; none is left, verified with Vast"

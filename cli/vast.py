@@ -74,9 +74,15 @@ def private_copy(template: Mapping[str, object], env: Mapping[str, str]) -> Json
     return body | {"env": " ".join(flag for flag in flags if flag), "private": True}
 
 
-def is_gated(model: str) -> bool:
-    """Whether a model is known to need an accepted licence at Hugging Face."""
-    return model.lower().startswith(GATED_PREFIXES)
+def gated_warning(model: str, *, has_token: bool) -> Sequence[str]:
+    """What to tell about a model that is known to need an accepted licence at Hugging Face."""
+    if not model.lower().startswith(GATED_PREFIXES):
+        return []
+    need = "of this token" if has_token else "of a token, which is missing here"
+    return [
+        f"{model} is gated: accept its licence at Hugging Face with the account {need}, "
+        "or no worker will ever load it"
+    ]
 
 
 def template_variable(template: Mapping[str, object], name: str) -> str:

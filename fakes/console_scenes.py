@@ -81,7 +81,7 @@ def history(minutes: int, n_workers: int) -> Json:
     wave = [0.55 + 0.35 * math.sin(i / n * 9) + 0.05 * math.sin(i * 1.7) for i in range(n)]
     size = 300.0 * n_workers
     values: Json = {
-        "curload": [round(0.5 * size * w, 1) for w in wave],
+        "arriving_load": [round(0.5 * size * w, 1) for w in wave],
         "hot_target": [round(0.58 * size * w, 1) for w in wave],
         "capacity": [round(0.6 * size, 1)] * n,
         "cold_capacity": [round(0.2 * size, 1)] * n,
@@ -92,8 +92,8 @@ def history(minutes: int, n_workers: int) -> Json:
     for index, (gpu, count, _, _) in enumerate(GPUS):
         part = (0.5, 0.3, 0.2)[index] * size
         steps = [round(part * (0.45 + 0.15 * round(2 * w) / 2), 1) for w in wave]
-        values[f"ready:{count}x {gpu}"] = steps
-        values[f"cold:{count}x {gpu}"] = [round(part * 0.7 - step, 1) for step in steps]
+        values[f"capacity:{count}x {gpu}"] = steps
+        values[f"cold_capacity:{count}x {gpu}"] = [round(part * 0.7 - step, 1) for step in steps]
     return {"t": times, "values": values if n_workers else {}}
 
 

@@ -118,17 +118,17 @@ function swatch(line) {
 }
 
 function loadPlan({ t, values }) {
-  const types = [...new Set(Object.keys(values).filter((name) => /^(ready|cold):/.test(name)).map((name) => name.split(':').slice(1).join(':')))].sort();
-  const layers = ['ready', 'cold'].flatMap((kind) => {
-    if (!types.length) return [layer(kind, values[kind === 'ready' ? 'capacity' : 'cold_capacity'] ?? [], 0, kind)];
-    return types.map((type, index) => layer(kind, values[`${kind}:${type}`], index, `${kind} ${type}`));
+  const types = [...new Set(Object.keys(values).filter((name) => /^(cold_)?capacity:/.test(name)).map((name) => name.split(':').slice(1).join(':')))].sort();
+  const layers = [['ready', 'capacity'], ['cold', 'cold_capacity']].flatMap(([kind, column]) => {
+    if (!types.length) return [layer(kind, values[column] ?? [], 0, kind)];
+    return types.map((type, index) => layer(kind, values[`${column}:${type}`], index, `${kind} ${type}`));
   }).filter((one) => one.values?.some((value) => value > 0));
   const sums = new Array(t.length).fill(0);
   for (const one of layers) {
     one.stacked = one.values.map((value, index) => (sums[index] += value ?? 0));
   }
   const strong = colour('--ink');
-  const lines = [...layers, { name: 'arriving load', values: values.curload ?? values.arriving ?? [], stroke: strong }];
+  const lines = [...layers, { name: 'arriving load', values: values.arriving_load ?? [], stroke: strong }];
   if (values.hot_target) lines.push({ name: 'wanted ready', values: values.hot_target, stroke: strong, dash: [4, 4] });
   return { id: 'load', title: 'Load against ready and stopped capacity, by GPU type (per second)', lines, tick: number };
 }

@@ -31,7 +31,7 @@ export function el(tag, attributes = {}, ...children) {
  */
 export function fill(part, ...nodes) {
   const active = part.contains(document.activeElement) ? document.activeElement : null;
-  if (active && active.matches('input, select, textarea')) return;
+  if (active && active.matches('input:not([type=checkbox]), select, textarea')) return;
   const focus = active?.dataset.focus;
   const open = [...part.querySelectorAll('details[open][data-focus]')].map((one) => one.dataset.focus);
   part.replaceChildren(...nodes.flat().filter(Boolean));

@@ -32,7 +32,7 @@ export async function editGroup(group, done) {
     title: group ? `Change ${group.endpoint_name}` : 'New endpoint group',
     fields: GROUP_FIELDS,
     row,
-    previewBody: (values) => ({ endpoint: { endpoint_name: row.endpoint_name, ...values }, autogroup: null, endpoint_id: group?.id }),
+    previewBody: (values) => ({ endpoint: values, autogroup: null }),
     save: (values) => (group ? send('PUT', `api/v0/endptjobs/${group.id}/`, values) : send('POST', 'api/v0/endptjobs/', values)),
     done,
   });
@@ -45,7 +45,7 @@ export async function editAutogroup(group, autogroup, done) {
     title: autogroup ? `Change autogroup ${autogroup.id}` : `New autogroup of ${group.endpoint_name}`,
     fields: AUTOGROUP_FIELDS,
     row,
-    previewBody: (values) => ({ endpoint: { endpoint_name: group.endpoint_name }, endpoint_id: group.id, autogroup: { template_hash: row.template_hash, search_params: row.search_params, ...values } }),
+    previewBody: (values) => ({ endpoint: { max_workers: group.max_workers }, autogroup: { template_hash: row.template_hash, search_params: row.search_params, ...values } }),
     save: (values) => (autogroup ? send('PUT', `api/v0/autojobs/${autogroup.id}/`, values)
       : send('POST', 'api/v0/autojobs/', { endpoint_id: group.id, endpoint_name: group.endpoint_name, ...values })),
     done,
@@ -107,11 +107,14 @@ function changedValues(inputs, row) {
 async function showPreview(preview, error, body) {
   try {
     const answer = await send('POST', 'api/v0/preview', body);
-    const [low, high] = answer.usd_per_hour_idle ?? [];
-    const offers = answer.offers?.n != null
-      ? ` ${number(answer.offers.n)} offers, ${usd(answer.offers.cheapest_usd_per_hour, 3)} to ${usd(answer.offers.dearest_usd_per_hour, 3)} an hour each.` : '';
-    preview.textContent = `Idle it would cost ${usd(low)} to ${usd(high)} an hour, at most ${usd(answer.usd_per_hour_max)}.${offers} ${(answer.warnings ?? []).join(' ')}`;
     error.textContent = '';
+    if (!answer.offers) {
+      preview.textContent = ['It costs nothing until it has an autogroup.', ...(answer.warnings ?? [])].join(' ');
+      return;
+    }
+    const [low, high] = answer.usd_per_hour_idle;
+    const offers = ` ${number(answer.offers.n)} offers, ${usd(answer.offers.cheapest_usd_per_hour, 3)} to ${usd(answer.offers.dearest_usd_per_hour, 3)} an hour each.`;
+    preview.textContent = `Idle it would cost ${usd(low)} to ${usd(high)} an hour, at most ${usd(answer.usd_per_hour_max)}.${offers} ${(answer.warnings ?? []).join(' ')}`;
   } catch (problem) {
     error.textContent = problem.message;
   }

@@ -7,9 +7,10 @@ import { ago, clock, duration, number, share, usd } from './format.js';
 import { editAutogroup, editGroup } from './forms.js';
 import { WorkerTable, failuresByHost } from './workers.js';
 
-const RANGES = [['1 h', 3600], ['6 h', 21600], ['24 h', 86400], ['7 d', 604800], ['30 d', 2592000]];
+const RANGES = [['15 min', 900], ['1 h', 3600], ['6 h', 21600], ['24 h', 86400], ['7 d', 604800], ['30 d', 2592000]];
 const SERIES_EVERY_MS = 10000;
 const COMPARE_EVERY_MS = 60000;
+const STATES = new Set(['state', 'worker_state']); // kinds of events that only follow from others
 
 export class GroupView {
   constructor(id, look) {
@@ -21,12 +22,13 @@ export class GroupView {
     this.figures = el('dl', { class: 'figures' });
     this.ranges = el('div', { class: 'ranges', role: 'group', 'aria-label': 'Time range' });
     this.decisions = el('ol', { class: 'decisions', 'aria-live': 'polite' });
+    this.showsStates = el('input', { type: 'checkbox', onchange: () => this.look() });
     this.autogroups = el('div');
     this.failures = el('div');
     this.node = el('div', { class: 'group' }, this.head, this.figures,
       el('div', { class: 'columns' },
         el('div', { class: 'charts' }, this.ranges, this.charts.node),
-        section('Decisions, newest first', this.decisions)),
+        section('Decisions, newest first', el('label', { class: 'check' }, this.showsStates, ' also every change of state'), this.decisions)),
       section('Autogroups', this.autogroups),
       section('Workers', this.workers.node),
       section('Failures by host', this.failures));
@@ -42,7 +44,7 @@ export class GroupView {
     this.showFigures(group, status.now);
     const [workers, events] = await Promise.all([
       send('POST', 'get_endpoint_workers/', { id: this.id }),
-      get('api/v0/events', { endpoint_id: this.id, limit: 60 }),
+      get('api/v0/events', { endpoint_id: this.id, limit: 200 }),
       this.refreshSeries(status.now, group),
       this.refreshComparison(),
     ]);
@@ -62,7 +64,8 @@ export class GroupView {
     const series = await get('api/v0/series', {
       endpoint_id: this.id, t1: Math.floor(now - this.rangeS), t2: Math.ceil(now), max_points: 300,
     });
-    this.charts.show(series, group, [now - this.rangeS, now]);
+    // A young system's few points fill the chart instead of hiding at its edge.
+    this.charts.show(series, group, [Math.max(now - this.rangeS, Math.min(series.t[0] ?? 0, now - 300)), now]);
   }
 
   async refreshComparison() {
@@ -114,11 +117,13 @@ export class GroupView {
   }
 
   showDecisions(events, now) {
-    fill(this.decisions, events.length ? events.map((event) => {
+    const shown = events.filter((event) => this.showsStates.checked || !STATES.has(event.kind)).slice(0, 60);
+    fill(this.decisions, shown.length ? shown.map((event) => {
       const beaten = event.facts?.reason?.beaten ?? [];
+      const changes = changed(event.facts ?? {});
       return el('li', { class: event.level },
         el('time', { datetime: new Date(event.at * 1000).toISOString(), title: clock(event.at) }, ago(event.at, now)),
-        el('p', {}, event.message),
+        el('p', {}, event.message, changes && el('small', {}, ` ${changes}`)),
         beaten.length > 0 && el('details', { 'data-focus': `why ${event.event_id}` }, el('summary', {}, `beat ${beaten.length} other${beaten.length > 1 ? 's' : ''}`),
           el('ul', {}, beaten.map((one) => el('li', {}, one)))));
     }) : el('li', { class: 'quiet' }, 'Nothing has happened yet.'));
@@ -155,6 +160,13 @@ export class GroupView {
       button(paused ? 'Resume' : 'Pause', act(`api/v0/autojobs/${one.id}/`, { state: paused ? 'active' : 'paused' }, 'PUT'), { 'data-focus': `pause ${one.id}` }),
       button('Edit', () => editAutogroup(this.group, one, this.look), { 'data-focus': `edit ${one.id}` }));
   }
+}
+
+/** What an owner changed: 'min_load 100 → 200'. */
+function changed({ before, after }) {
+  const names = Object.keys(before ?? {}).filter((name) => name in (after ?? {}));
+  const text = (value) => (typeof value === 'object' ? JSON.stringify(value) : String(value));
+  return names.map((name) => `${name} ${text(before[name])} → ${text(after[name])}`).join(', ');
 }
 
 function states(byState) {

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
 from cli.caution import risks
-from cli.display import cell, number, share, table
+from cli.display import cell, number, table
 from cli.lookup import find_autogroup, list_autogroups
 from cli.parameters import AUTOGROUP_FIELDS, field_options, given
 from cli.server import Json
@@ -57,7 +56,20 @@ def show_autogroup(session: Session, name: str | None) -> None:
     rows = [
         {k: v for k, v in row.items() if k != "api_key"} for row in list_autogroups(session.server)
     ]
-    session.show(rows, autogroup_table(f"{len(rows)} autogroups", rows))
+    columns = (">id", "endpoint", "template", "search", ">weight", ">tier", "state")
+    lines = [
+        (
+            row["id"],
+            row.get("endpoint_name"),
+            row.get("template_hash") or row.get("template_id"),
+            row.get("search_params") or FROM_TEMPLATE,
+            number(row.get("weight")),
+            number(row.get("tier")),
+            row.get("state"),
+        )
+        for row in rows
+    ]
+    session.show(rows, table(f"{len(rows)} autogroups", columns, lines))
 
 
 @click.command("autogroup")
@@ -122,27 +134,6 @@ def show_one(session: Session, row: Json, title: str, *, before: Json | None = N
         lines.append((field.name, cell(shown, "bold" if changed else "")))
     lines.append(("state", cell(row.get("state"))))
     session.show(row, table(title, ("parameter", "in force"), lines))
-
-
-def autogroup_table(title: str, rows: list[Json]) -> Table:
-    """Autogroups, one a line."""
-    return table(
-        title,
-        (">id", "endpoint", "template", "search", ">weight", ">tier", "state", ">share"),
-        [
-            (
-                row["id"],
-                row.get("endpoint_name"),
-                row.get("template_hash") or row.get("template_id"),
-                row.get("search_params") or FROM_TEMPLATE,
-                number(row.get("weight")),
-                number(row.get("tier")),
-                row.get("state"),
-                share(row.get("share")),
-            )
-            for row in rows
-        ],
-    )
 
 
 COMMANDS = {

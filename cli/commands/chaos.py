@@ -40,7 +40,7 @@ def chaos(
     market = _local_market(market_url or os.environ.get("BALLAST_MARKET_URL", ""))
     if fault is None:
         answer = market.get(FAULTS_PATH)
-        rows = [(name, "on" if name in answer["on"] else "") for name in answer["faults"]]
+        rows = [(name, "on" if name in answer["active"] else "") for name in answer["known"]]
         session.show(answer, table("Faults", ("fault", "state"), rows))
         return
     body: Json = {"fault": fault, "on": not off}

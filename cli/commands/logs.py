@@ -98,7 +98,7 @@ def stats(
             )
         answer = session.server.post(path, body)
         rows = [
-            (key, number(value)) for key, value in answer.items() if isinstance(value, int | float)
+            (key, number(value)) for key, value in answer.items() if type(value) in (int, float)
         ]
         session.show(answer, table(f"Stats of {row['endpoint_name']}", ("figure", ">now"), rows))
         return
@@ -129,9 +129,17 @@ def news(before: str, after: str) -> str:
 def event_lines(events: Sequence[Json]) -> list[tuple[str, ...]]:
     """Events as rows: when, who, what."""
     return [
-        (moment(event["at"]), str(event.get("actor") or NOTHING), clean(event["message"]))
+        (moment(event["at"]), str(event.get("actor") or NOTHING), event["message"] + changed(event))
         for event in events
     ]
+
+
+def changed(event: Json) -> str:
+    """What an owner changed: ' (min_load 100 → 200)'."""
+    facts = event.get("facts") or {}
+    before, after = facts.get("before") or {}, facts.get("after") or {}
+    parts = [f"{name} {before[name]} → {after[name]}" for name in before if name in after]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _log_of(session: Session, name: str | None, autogroup: str | None) -> tuple[str, int]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cli.commands.autogroup import autogroup_table
-from cli.lookup import find_autogroup, find_endpoint, list_autogroups
+from cli.commands.autogroup import FROM_TEMPLATE
+from cli.display import counts, number, share, table
+from cli.lookup import find_autogroup, find_endpoint
 from cli.server import Json
 from cli.session import Session, connection_options, pass_session
 
@@ -61,8 +62,22 @@ def resume(session: Session, name: str, autogroup: bool) -> None:
 
 
 def _show_shares(session: Session, row: Json, answer: Json) -> None:
-    rows = list_autogroups(session.server, int(row["endpoint_id"]))
-    session.show(answer, autogroup_table(f"Shares of {row['endpoint_name']}", rows))
+    [group] = session.server.get("/api/v0/status", endpoint_id=row["endpoint_id"])["groups"]
+    columns = (">id", "template", "search", ">weight", ">tier", "state", ">share", "workers")
+    lines = [
+        (
+            one["id"],
+            one.get("template_hash"),
+            one.get("search_params") or FROM_TEMPLATE,
+            number(one.get("weight")),
+            number(one.get("tier")),
+            one.get("state"),
+            share(one.get("share")),
+            counts(one.get("workers_by_state")),
+        )
+        for one in group["autogroups"]
+    ]
+    session.show(answer, table(f"Shares of {row['endpoint_name']}", columns, lines))
 
 
 def _set_state(session: Session, name: str, *, is_autogroup: bool, is_paused: bool) -> None:

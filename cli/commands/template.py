@@ -1,22 +1,26 @@
-"""`template publish`: a private copy of a template that holds your HF_TOKEN."""
+"""`template publish`: a private template, of ours or copied, that holds your HF_TOKEN."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 
 import click
 
-from cli.server import Json
+from cli.display import clean
+from cli.errors import CliError, ExitCode
+from cli.server import Json, Server
 from cli.session import Session, connection_options, pass_session
 from cli.vast import (
     TEMPLATE_PATH,
     connect_vast,
     find_template,
-    is_gated,
+    gated_warning,
     private_copy,
     template_variable,
     vast_host,
 )
+from workers.templates import TemplateError, load_template, template_names
 
 
 @click.group("template")
@@ -25,47 +29,70 @@ def template() -> None:
 
 
 @template.command("publish")
-@click.argument("template_hash")
-@click.option("--model", help="Set MODEL_ID, e.g. meta-llama/Meta-Llama-3-8B-Instruct.")
+@click.argument("source")
+@click.option("--model", help="The model, e.g. meta-llama/Meta-Llama-3-8B-Instruct.")
 @click.option("--no-token", is_flag=True, help="The model is open: set no HF_TOKEN.")
 @connection_options
 @pass_session
-def publish(session: Session, template_hash: str, model: str | None, no_token: bool) -> None:
-    """Copy a template to your account, private, with HF_TOKEN set; prints the new hash.
+def publish(session: Session, source: str, model: str | None, no_token: bool) -> None:
+    """Publish a private template with your HF_TOKEN; prints its hash.
 
-    HF_TOKEN and VAST_API_KEY come from the environment or are asked for; they are never shown and
-    never go through the deployment.
+    SOURCE is a back end of ours (tgi, openai, comfyui, hello_world) or the hash of a template to
+    copy. HF_TOKEN and VAST_API_KEY come from the environment or are asked for; they are never shown
+    and never go through the deployment.
 
     \b
+    ballast template publish tgi --model meta-llama/Meta-Llama-3-8B-Instruct
     ballast template publish dcd0920ffd9d026b7bb2d42f0d7479ba --model org/model
     """
     vast = connect_vast()
-    original = find_template(vast, template_hash)
-    env: dict[str, str] = {"MODEL_ID": model} if model else {}
-    name = model or template_variable(original, "MODEL_ID")
-    if not no_token:
-        env["HF_TOKEN"] = os.environ.get("HF_TOKEN") or click.prompt(
-            "HF_TOKEN, type read (not shown)", hide_input=True
-        )
-    if is_gated(name):
-        session.notes.print(
-            f"{name} is gated: accept its licence on its page at Hugging Face with the account of "
-            "this token, or every worker fails to load"
-            + (" (and it needs a token)" if no_token else "")
-        )
-    answer = vast.post(TEMPLATE_PATH, private_copy(original, env))
+    token = "" if no_token else _ask_for_token()
+    body, warnings = (
+        _of_ours(session, source, model, token)
+        if source in template_names()
+        else _copy_of(vast, source, model, token)
+    )
+    for warning in warnings:
+        session.notes.print(f"ballast: warning: {clean(warning)}")
+    answer = vast.post(TEMPLATE_PATH, body)
     created = answer.get("template") or answer
-    shown: Json = {
-        "template_hash": created.get("hash_id"),
-        "id": created.get("id"),
-        "private": True,
-    }
+    shown: Json = {"template_hash": created.get("hash_id"), "id": created.get("id")}
     session.show(
         shown,
-        f"Made a private copy at {vast_host(vast)}: {shown['template_hash']}",
+        f"Made a private template at {vast_host(vast)}: {shown['template_hash']}",
         "Next: ballast create autogroup --endpoint_name NAME "
         f"--template_hash {shown['template_hash']}",
     )
+
+
+def _ask_for_token() -> str:
+    return os.environ.get("HF_TOKEN") or str(
+        click.prompt("HF_TOKEN, type read (not shown)", hide_input=True)
+    )
+
+
+def _of_ours(
+    session: Session, back_end: str, model: str | None, token: str
+) -> tuple[Mapping[str, object], Sequence[str]]:
+    ours = load_template(back_end)
+    env = {"HF_TOKEN": token} if token else {}
+    if model and ours.model_variable:
+        env[ours.model_variable] = model
+    bundle = session.server.get("/bundle/")["sha256"]
+    try:
+        return ours.to_request(env, str(bundle)), ours.warnings(env)
+    except TemplateError as error:
+        fix = "say which model: --model ORG/NAME"
+        raise CliError(str(error), code=ExitCode.USAGE, fix=fix) from error
+
+
+def _copy_of(
+    vast: Server, hash_id: str, model: str | None, token: str
+) -> tuple[Mapping[str, object], Sequence[str]]:
+    original = find_template(vast, hash_id)
+    env = {name: value for name, value in (("MODEL_ID", model), ("HF_TOKEN", token)) if value}
+    name = model or template_variable(original, "MODEL_ID")
+    return private_copy(original, env), gated_warning(name, has_token=bool(token))
 
 
 COMMANDS = (template,)

@@ -47,6 +47,7 @@ def ballast(
     with serve(console) as url:
         monkeypatch.setenv("BALLAST_URL", url)
         monkeypatch.setenv("BALLAST_API_KEY", KEY)
+        monkeypatch.delenv("BALLAST_MARKET_URL", raising=False)
         monkeypatch.setenv("BALLAST_CONFIG", str(tmp_path / "config.json"))
         monkeypatch.setenv("COLUMNS", "200")
         monkeypatch.setenv("NO_COLOR", "1")

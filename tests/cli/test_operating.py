@@ -95,7 +95,7 @@ def test_following_prints_only_what_is_new(before: str, after: str, new: str) ->
 def test_stats_now_and_over_time(ballast: Ballast, console: Console) -> None:
     console.answers["/get_endpoint_stats/"] = {"id": 7, "nworkers": 3, "curload": 70.5}
     assert "70.5" in ballast("stats", "TGI-Llama3").out
-    assert "curload" in ballast("stats", "TGI-Llama3", "--metric", "curload").out
+    assert "arriving_load" in ballast("stats", "TGI-Llama3", "--metric", "arriving_load").out
     wrong = ballast("stats", "TGI-Llama3", "--metric", "speed")
     assert wrong.code == 2
     assert "queue_time_s" in wrong.err

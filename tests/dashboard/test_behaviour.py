@@ -135,6 +135,21 @@ def test_the_servers_validation_is_shown_while_typing_and_keeps_the_form(open_pa
     assert console.sent("PUT", "/api/v0/endptjobs/7/") == []
 
 
+def test_changes_of_state_are_shown_on_demand_and_changes_by_people_with_their_values(
+    open_page: Open,
+) -> None:
+    console = fleet(1)
+    console.events.insert(
+        0, console.events[0] | {"kind": "state", "message": "21000000: ready -> draining"}
+    )
+    console.events[-1]["facts"] = {"before": {"min_load": 1}, "after": {"min_load": 2}}
+    with open_page(console) as page:
+        expect(page.locator(".decisions")).to_contain_text("min_load 1 → 2")
+        expect(page.locator(".decisions")).not_to_contain_text("ready -> draining")
+        page.get_by_label("also every change of state").check()
+        expect(page.locator(".decisions")).to_contain_text("ready -> draining", timeout=8000)
+
+
 def test_only_what_differs_is_sent_and_an_emptied_field_becomes_automatic(open_page: Open) -> None:
     console = fleet(1)
     console.answers["/api/v0/preview"] = {"usd_per_hour_idle": [0, 1], "usd_per_hour_max": 2}
@@ -158,7 +173,7 @@ def test_a_hostile_name_is_text_and_nothing_else(text: str, open_page: Open) -> 
     for row in console.status["groups"][0]["autogroups"]:
         row["template_hash"] = text
     console.answers["/api/v0/compare"]["rows"][0] |= {"verdict": text, "gpu_types": [text]}
-    console.series["values"][f"ready:{text}"] = [100.0] * len(console.series["t"])
+    console.series["values"][f"capacity:{text}"] = [100.0] * len(console.series["t"])
     console.status["account"]["inventory"] |= {"state": "unknown", "problem": text}
     console.status["groups"][0]["health_reasons"] = [text]
     with open_page(console, width=390, height=844) as page:
