@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 LOOPBACK = "127.0.0.1"
+LOCAL_HOSTS = frozenset({LOOPBACK, "localhost"})
 SHUTDOWN_POLL_S = 0.05
 
 
@@ -59,6 +61,7 @@ class MarketplaceApp:
         return response(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
+        _check_local(request)
         path = "/" + "/".join(part for part in request.path.split("/") if part)
         is_control = path.startswith("/_market")
         urls: MapAdapter = (CONTROL_URL_MAP if is_control else URL_MAP).bind("")
@@ -73,6 +76,14 @@ class MarketplaceApp:
         key = given or request.args.get("api_key", "")
         if not key or (self._api_key and key != self._api_key):
             raise MarketRefusal.stating(401, "auth_error", "Invalid user key")
+
+
+def _check_local(request: Request) -> None:
+    """Refuse what a web page in the owner's browser could send: this server runs commands."""
+    origin = request.headers.get("Origin")
+    hosts = [request.host, *([urlsplit(origin).netloc] if origin is not None else [])]
+    if any(host.partition(":")[0] not in LOCAL_HOSTS for host in hosts):
+        raise MarketRefusal.stating(403, "forbidden", "only programs on this machine may call")
 
 
 class _QuietHandler(WSGIRequestHandler):
