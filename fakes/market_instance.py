@@ -9,6 +9,9 @@ from typing import Protocol
 from fakes.market_machines import Machine
 from fakes.market_meter import Rate
 
+DEFAULT_DISK_GB = 10.0
+"""The vendor's default, for searches and creates that name no disk."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RentalOrder:
@@ -53,10 +56,8 @@ class MarketInstance:
     is_offline: bool = False
     is_destroyed: bool = False
     has_ended: bool = False  # its contract is over: it can never start again
-    has_loaded: bool = False
     gone_at: float | None = None
     version: int = 0  # +1 whenever what is scheduled for it no longer holds
-    log: list[str] = field(default_factory=list)  # what the host did, newest last
     n_draws: int = 0
 
     @property

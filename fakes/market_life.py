@@ -176,7 +176,6 @@ class Lives:
 
     def _run(self, instance: MarketInstance, at: float) -> None:
         instance.actual_status, instance.status_msg = "running", "success, running"
-        instance.has_loaded = True
         mean_life_s = self._config.odds.mean_life_s
         if mean_life_s > 0:
             self._after(self._dice(instance).expovariate(1 / mean_life_s), instance, self._die, at)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from fakes.market_config import MarketConfig
 from fakes.market_faults import Fault, FaultBoard
+from fakes.market_instance import DEFAULT_DISK_GB
 from fakes.market_life import Lives
 from fakes.market_machines import Machine, build_machines, offer_row, price_now
 from fakes.market_query import Conditions, QueryError, Row, matches, ordered
 from fakes.market_refusal import MarketRefusal
-
-DEFAULT_DISK_GB = 10.0
 
 
 class OfferBook:

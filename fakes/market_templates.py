@@ -7,7 +7,7 @@ import json
 import shlex
 from collections.abc import Mapping
 
-from fakes.market_instance import RentalOrder
+from fakes.market_instance import DEFAULT_DISK_GB, RentalOrder
 from fakes.market_refusal import MarketRefusal
 
 CONTENT_FIELDS = (
@@ -31,7 +31,6 @@ CONTENT_FIELDS = (
     "jupyter_dir",
     "docker_login_repo",
 )
-DEFAULT_DISK_GB = 10.0
 _FIRST_TEMPLATE_ID = 90_001
 
 

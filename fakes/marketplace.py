@@ -136,7 +136,7 @@ class FakeMarketplace:
         """What the market says about the container; nothing runs in it here."""
 
         def act(_now: float) -> str:
-            return "\n".join(self.market.instance(instance_id).log[-n_lines:])
+            return self.market.instance(instance_id).status_msg
 
         return self._perform(Verb.LOGS, str(instance_id), act)
 
