@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from chalicelib.core.account import Account
 from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.budget import Account
 from chalicelib.core.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.worker import Worker
 from chalicelib.ports.bundles import ScalerPorts

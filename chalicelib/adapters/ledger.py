@@ -6,14 +6,10 @@ that was read; so caps, fence and flags are checked by the very write that commi
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
-
-from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.adapters.ledger_items import (
     account_from_item,
@@ -21,19 +17,10 @@ from chalicelib.adapters.ledger_items import (
     intent_from_item,
     intent_to_item,
 )
+from chalicelib.adapters.ledger_table import Item, LedgerTable, key_of
 from chalicelib.adapters.tables import LEDGER
-from chalicelib.core.budget import (
-    Account,
-    Ask,
-    GroupCaps,
-    RoundBooking,
-    ask_of,
-    with_booking,
-    with_caps,
-    with_lease,
-    with_release,
-    with_reservation,
-)
+from chalicelib.core.account import Account, RoundBooking, with_booking, with_caps, with_lease
+from chalicelib.core.budget import Ask, GroupCaps, ask_of, with_release, with_reservation
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.ledger import (
     FencedError,
@@ -45,24 +32,20 @@ from chalicelib.ports.ledger import (
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-_ACCOUNT_KEY = "main"  # one Vast account per deployment
 _MAX_ATTEMPTS = 8  # of compare-and-set; only the owner's flags and caps ever compete
 _CHUNK_BYTES = 350_000  # DynamoDB refuses items above 400 KB
-
-Item = dict[str, Any]
 
 
 class DynamoLedger:
     """The ledger port on the table PREFIX-ledger."""
 
     def __init__(self, client: DynamoDBClient, prefix: str) -> None:
-        self._client = client
-        self._table = LEDGER.full_name(prefix)
+        self._table = LedgerTable(client, LEDGER.full_name(prefix))
         self._seen = Account()  # last read or written: a guess that saves a read
 
     def account(self) -> Account:
         """The account item; a fresh one with default caps if there is none."""
-        item = self._get("account")
+        item = self._table.get("account")
         self._seen = account_from_item(item) if item else Account()
         return self._seen
 
@@ -125,7 +108,7 @@ class DynamoLedger:
 
     def put_intent(self, fence: int, intent: RentIntent) -> None:
         """Change an intent; one that becomes VOID releases what it reserved, once."""
-        item = self._get(f"intent#{intent.token}")
+        item = self._table.get(f"intent#{intent.token}")
         was_open = item is not None and intent_from_item(item).is_open
         releases = was_open and intent.state is IntentState.VOID
         self._change(
@@ -136,7 +119,7 @@ class DynamoLedger:
 
     def intents(self) -> Sequence[RentIntent]:
         """All open ones, and those settled lately (they expire)."""
-        return [intent_from_item(item) for item in self._query("intent#")]
+        return [intent_from_item(item) for item in self._table.query("intent#")]
 
     def settle_round(
         self, fence: int, booking: RoundBooking, next_call_at: Mapping[str, float] | None = None
@@ -151,7 +134,7 @@ class DynamoLedger:
 
     def read_blob(self, name: str) -> bytes | None:
         """A stored value by name."""
-        chunks = self._query(f"blob#{name}#")
+        chunks = self._table.query(f"blob#{name}#")
         if not chunks:
             return None
         n_chunks = int(chunks[0]["n"]["N"])  # a longer, older value may have left more
@@ -164,9 +147,9 @@ class DynamoLedger:
         puts = [
             {
                 "Put": {
-                    "TableName": self._table,
+                    "TableName": self._table.name,
                     "Item": {
-                        **_key(f"blob#{name}#{index:03d}"),
+                        **key_of(f"blob#{name}#{index:03d}"),
                         "data": {"B": chunk},
                         "n": {"N": str(len(chunks))},
                     },
@@ -176,13 +159,13 @@ class DynamoLedger:
         ]
         check = {
             "ConditionCheck": {
-                "TableName": self._table,
-                "Key": _key("account"),
+                "TableName": self._table.name,
+                "Key": key_of("account"),
                 "ConditionExpression": "fence = :fence",
                 "ExpressionAttributeValues": {":fence": {"N": str(fence)}},
             }
         }
-        if not self._transact([check, *puts]):
+        if not self._table.transact([check, *puts]):
             raise FencedError(f"fence {fence} is no longer valid")
 
     # ------------------------------------------------------------------------------- storage
@@ -212,17 +195,10 @@ class DynamoLedger:
 
     def _put_account(self, old: Account, new: Account) -> Account | None:
         """None when written, else the account as somebody else left it."""
-        put = self._account_put(old, new)
-        try:
-            self._client.put_item(**put, ReturnValuesOnConditionCheckFailure="ALL_OLD")
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise _unavailable(error) from error
+        if not self._table.put_if(self._account_put(old, new)):
             # botocore repeats a write whose answer was lost: then the item is already ours.
             stored = self.account()
             return None if stored == replace(new, version=old.version + 1) else stored
-        except BotoCoreError as error:
-            raise _unavailable(error) from error
         self._seen = replace(new, version=old.version + 1)
         return None
 
@@ -230,36 +206,21 @@ class DynamoLedger:
         self, old: Account, new: Account, intent: RentIntent, *, is_new: bool
     ) -> Account | None:
         put_intent: Item = {
-            "TableName": self._table,
-            "Item": {**_key(f"intent#{intent.token}"), **intent_to_item(intent)},
+            "TableName": self._table.name,
+            "Item": {**key_of(f"intent#{intent.token}"), **intent_to_item(intent)},
         }
         if is_new:
             put_intent["ConditionExpression"] = "attribute_not_exists(#item)"
             put_intent["ExpressionAttributeNames"] = {"#item": "item"}
-        if self._transact([{"Put": self._account_put(old, new)}, {"Put": put_intent}]):
+        if self._table.transact([{"Put": self._account_put(old, new)}, {"Put": put_intent}]):
             self._seen = replace(new, version=old.version + 1)
             return None
         return self.account()
 
-    def _transact(self, items: Sequence[Any]) -> bool:
-        """Whether the conditions held. The token makes a repeat after a lost answer harmless."""
-        text = json.dumps(items, default=repr, sort_keys=True).encode()
-        try:
-            self._client.transact_write_items(
-                TransactItems=items, ClientRequestToken=blake2b(text, digest_size=16).hexdigest()
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "TransactionCanceledException":
-                raise _unavailable(error) from error
-            return False
-        except BotoCoreError as error:
-            raise _unavailable(error) from error
-        return True
-
     def _account_put(self, old: Account, new: Account) -> Any:
-        item = {**_key("account"), **account_to_item(replace(new, version=old.version + 1))}
+        item = {**key_of("account"), **account_to_item(replace(new, version=old.version + 1))}
         return {
-            "TableName": self._table,
+            "TableName": self._table.name,
             "Item": item,
             "ConditionExpression": "#version = :old"
             if old.version
@@ -271,43 +232,3 @@ class DynamoLedger:
                 else {}
             ),
         }
-
-    def _get(self, item: str) -> Item | None:
-        try:
-            answer = self._client.get_item(
-                TableName=self._table, Key=_key(item), ConsistentRead=True
-            )
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
-        return answer.get("Item")
-
-    def _query(self, prefix: str) -> list[Item]:
-        items: list[Item] = []
-        start: Item = {}
-        while True:
-            try:
-                page = self._client.query(
-                    TableName=self._table,
-                    ConsistentRead=True,
-                    KeyConditionExpression="account = :account AND begins_with(#item, :prefix)",
-                    ExpressionAttributeNames={"#item": "item"},
-                    ExpressionAttributeValues={
-                        ":account": {"S": _ACCOUNT_KEY},
-                        ":prefix": {"S": prefix},
-                    },
-                    **start,
-                )
-            except (ClientError, BotoCoreError) as error:
-                raise _unavailable(error) from error
-            items += page["Items"]
-            if "LastEvaluatedKey" not in page:
-                return items
-            start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
-
-
-def _key(item: str) -> Item:
-    return {"account": {"S": _ACCOUNT_KEY}, "item": {"S": item}}
-
-
-def _unavailable(error: Exception) -> StorageUnavailableError:
-    return StorageUnavailableError(f"ledger: {error}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from chalicelib.core.budget import Account
+from chalicelib.core.account import Account
 from chalicelib.core.intents import KEPT_AFTER_SETTLED_S, IntentState, RentIntent
 
 Item = dict[str, Any]

@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.budget import RoundBooking, running_microusd_per_hour, to_micro
+from chalicelib.core.account import RoundBooking
+from chalicelib.core.budget import running_microusd_per_hour, to_micro
 from chalicelib.core.instance import InstanceRecord
 from chalicelib.core.intents import RentIntent
 from chalicelib.core.worker import Worker, WorkerState

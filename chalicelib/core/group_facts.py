@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from chalicelib.core.account import Account
 from chalicelib.core.budget import (
     MICRO,
-    Account,
     GroupCaps,
     free_microusd_per_hour,
     must_wind_down,

@@ -8,6 +8,16 @@ from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
 from chalicelib.core.worker import GPU_BILLED_STATES, WorkerState
 
 Sums = Mapping[str, float]
+_GAUGES = (
+    "nworkers",
+    "ready",
+    "cold",
+    "capacity",
+    "cold_capacity",
+    "usd_per_hour",
+    "storage_usd_per_hour",
+    "curload",
+)
 _COLD = frozenset({WorkerState.STOPPED, WorkerState.UNAVAILABLE})
 
 
@@ -35,12 +45,11 @@ def gather(sums: Sums, snapshot: GroupSnapshot, hot_target: float, *, is_capped:
 
 def fleet_figures(workers: Iterable[WorkerFacts]) -> dict[str, float]:
     """Counts, capacities (load per second, also by GPU type) and price of some workers."""
-    figures = dict.fromkeys(
-        ("nworkers", "ready", "cold", "capacity", "cold_capacity", "usd_per_hour", "curload"), 0.0
-    )
+    figures = dict.fromkeys(_GAUGES, 0.0)
     for worker in workers:
         figures["nworkers"] += 1
         figures["curload"] += worker.pending_load
+        figures["storage_usd_per_hour"] += worker.storage_usd_per_hour
         if worker.state in GPU_BILLED_STATES:
             figures["usd_per_hour"] += worker.usd_per_hour
         else:

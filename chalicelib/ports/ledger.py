@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from chalicelib.core.budget import Account as Account
-from chalicelib.core.budget import GroupCaps, RoundBooking
+from chalicelib.core.account import Account as Account
+from chalicelib.core.account import RoundBooking
+from chalicelib.core.budget import GroupCaps
 from chalicelib.core.budget import GuardRefusedError as GuardRefusedError
 from chalicelib.core.intents import IntentState as IntentState
 from chalicelib.core.intents import RentIntent as RentIntent

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from chalicelib.core.account import Account
 from chalicelib.core.actions import Action, DestroyWorker, RebootWorker, RentOffer
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.breakers import avoided_machines, open_breakers
-from chalicelib.core.budget import Account, must_wind_down
+from chalicelib.core.budget import must_wind_down
 from chalicelib.core.endpoint_group import EndpointGroup
 from chalicelib.core.group_facts import (
     Doubts,

@@ -63,7 +63,10 @@ class PacedMarket:
             now = self._clock.now()
         self.pacing = self.pacing.called(verb, now)
         try:
-            return ask(self._marketplace)
+            answer = ask(self._marketplace)
         except RateLimitedError as error:
             self.pacing = self.pacing.limited(verb, self._clock.now(), error.retry_after_s)
             raise
+        # A listing of many pages, or a long bulk call, made its last request only now.
+        self.pacing = self.pacing.called(verb, self._clock.now())
+        return answer

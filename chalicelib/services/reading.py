@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.budget import Account
+from chalicelib.core.account import Account
 from chalicelib.core.instance import InstanceListing
 from chalicelib.core.intents import KEPT_AFTER_SETTLED_S, token_is_ours
 from chalicelib.core.inventory import absorb, believed_absent, doubted

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from chalicelib.core.account import Account
 from chalicelib.core.actions import Action, Reason, RentOffer
 from chalicelib.core.breakers import TEMPLATE_FAILURES
-from chalicelib.core.budget import MICRO, Account
+from chalicelib.core.budget import MICRO
 from chalicelib.core.explain import explain_reason
 from chalicelib.core.minute_series import finished, fleet_figures, gather, is_worth_writing
 from chalicelib.ports.event_log import Event

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from chalicelib.core.account import Account, RoundBooking
 from chalicelib.core.actions import Action
 from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.budget import Account, RoundBooking
 from chalicelib.core.endpoint_group import EndpointGroup
 from chalicelib.core.instance import InstanceListing, InstanceRecord
 from chalicelib.core.inventory import Inventory

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from chalicelib.core.account import Account, RoundBooking, with_booking
 from chalicelib.core.actions import DestroyWorker
 from chalicelib.core.bookkeeping import book
 from chalicelib.core.breakers import boots_of, judge
-from chalicelib.core.budget import Account, RoundBooking, with_booking
 from chalicelib.core.lifecycle import (
     WorkerEvent,
     silence_event,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.core.account import Account
 from chalicelib.core.autogroup import AutogroupState
-from chalicelib.core.budget import Account
 from chalicelib.core.inventory import Inventory
 from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.worker import WorkerState

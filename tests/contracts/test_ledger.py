@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.ledger import DynamoLedger
-from chalicelib.core.budget import GroupCaps, RoundBooking
+from chalicelib.core.account import RoundBooking
+from chalicelib.core.budget import GroupCaps
 from chalicelib.core.intents import IntentState, RentIntent
 from chalicelib.ports.ledger import FencedError, GuardRefusedError, Ledger
 from fakes.ledger import FakeLedger

@@ -10,7 +10,7 @@ import random
 
 import pytest
 
-from chalicelib.core.budget import day_of
+from chalicelib.core.account import day_of
 from chalicelib.services.scaling_loop import LEASE_S, scaling_loop
 from fakes.faulty_ports import Break, Killed, Mode, OutgoingCalls
 from fakes.market_config import MarketConfig, Odds

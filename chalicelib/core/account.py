@@ -1,0 +1,194 @@
+"""The account: the one item that holds lease, caps, commitments and spend. Money in micro-dollars.
+
+Every function gives a new `Account` and does no IO, so the database adapter and the fake apply the
+very same rules under their own compare-and-set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+SCHEMA_VERSION = 1
+"""Of everything the scaler writes; code that is older than the account item stands down."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """The account item. Money in micro-dollars, per hour where it says so."""
+
+    caps_microusd_per_hour: int = 5_000_000
+    caps_microusd_per_day: int = 50_000_000
+    caps_microusd_per_month: int = 500_000_000
+    caps_idle_microusd_per_day: int = 10_000_000  # spend that serves nobody
+    committed_by_group: Mapping[int, int] = field(default_factory=dict)
+    storage_by_group: Mapping[int, int] = field(default_factory=dict)  # once all are stopped
+    workers_by_group: Mapping[int, int] = field(default_factory=dict)  # open intents included
+    day: str = ""  # UTC, "2026-11-21"
+    month: str = ""
+    spent_today_by_group: Mapping[int, int] = field(default_factory=dict)
+    spent_month_by_group: Mapping[int, int] = field(default_factory=dict)
+    idle_today_microusd: int = 0
+    booked_at: float = 0.0  # until when spend is booked; 0 = never
+    is_frozen: bool = False
+    is_panicking: bool = False
+    lease_owner: str = ""
+    lease_until: float = 0.0
+    fence: int = 0
+    next_call_at: Mapping[str, float] = field(default_factory=dict)  # pacing, by verb
+    public_url: str = ""  # of this deployment: what workers report to
+    schema_version: int = SCHEMA_VERSION
+    version: int = 0  # +1 at every write; guards concurrent ones
+
+    @property
+    def committed_microusd_per_hour(self) -> int:
+        """Over all groups."""
+        return sum(self.committed_by_group.values())
+
+    @property
+    def spent_today_microusd(self) -> int:
+        """Over all groups."""
+        return sum(self.spent_today_by_group.values())
+
+    @property
+    def spent_month_microusd(self) -> int:
+        """Over all groups."""
+        return sum(self.spent_month_by_group.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundBooking:
+    """What a round found: commitments computed anew, and the spend since the last booking.
+
+    `committed_by_group` None: the inventory is in doubt, commitments stay as they are.
+    """
+
+    booked_until: float
+    spent_by_group: Mapping[int, int]
+    idle_microusd: int = 0
+    committed_by_group: Mapping[int, int] | None = None
+    storage_by_group: Mapping[int, int] = field(default_factory=dict)
+    workers_by_group: Mapping[int, int] = field(default_factory=dict)
+
+
+def with_lease(account: Account, owner: str, now: float, duration_s: float) -> Account | None:
+    """The account with a new fence for this owner, or None while somebody else holds the lease.
+
+    Code older than what wrote the account stands down (R22); newer code raises the version.
+    """
+    if account.lease_until > now or account.schema_version > SCHEMA_VERSION:
+        return None
+    return replace(
+        account,
+        lease_owner=owner,
+        lease_until=now + duration_s,
+        fence=account.fence + 1,
+        schema_version=SCHEMA_VERSION,
+    )
+
+
+def with_caps(account: Account, caps: Mapping[str, int]) -> Account:
+    """The account under other caps, by field name.
+
+    Raises:
+        ValueError: for a name that is no cap, or a negative amount.
+    """
+    for name, amount in caps.items():
+        if name not in _CAP_NAMES:
+            raise ValueError(f"{name}: no such cap; allowed: {', '.join(_CAP_NAMES)}")
+        if amount < 0:
+            raise ValueError(f"{name}: {amount!r} is negative")
+    changes: dict[str, Any] = dict(caps)
+    return replace(account, **changes)
+
+
+_CAP_NAMES = (
+    "caps_microusd_per_hour",
+    "caps_microusd_per_day",
+    "caps_microusd_per_month",
+    "caps_idle_microusd_per_day",
+)
+
+
+def with_booking(account: Account, booking: RoundBooking) -> Account:
+    """The account after a round's books; days and months roll over in UTC.
+
+    Spend since before midnight is shared out by time between the days (and the months) it fell on.
+    """
+    now, since = booking.booked_until, account.booked_at or booking.booked_until
+    account = roll_over(account, now)
+    if now > since or not account.booked_at:
+        elapsed_s = max(now - since, 1e-9)
+        today = min(1.0, (86_400 - seconds_left_today(now)) / elapsed_s)
+        this_month = min(1.0, _seconds_into_month(now) / elapsed_s)
+        account = replace(
+            account,
+            booked_at=now,
+            spent_today_by_group=_with_shares(
+                account.spent_today_by_group, booking.spent_by_group, today
+            ),
+            spent_month_by_group=_with_shares(
+                account.spent_month_by_group, booking.spent_by_group, this_month
+            ),
+            idle_today_microusd=account.idle_today_microusd
+            + math.ceil(booking.idle_microusd * today),
+        )
+    if booking.committed_by_group is None:
+        return account
+    return replace(
+        account,
+        committed_by_group=dict(booking.committed_by_group),
+        storage_by_group=dict(booking.storage_by_group),
+        workers_by_group=dict(booking.workers_by_group),
+    )
+
+
+def roll_over(account: Account, now: float) -> Account:
+    """A new UTC day or month starts at zero. Time never goes back."""
+    day = day_of(now)
+    if day <= account.day:
+        return account
+    rolled = replace(account, day=day, spent_today_by_group={}, idle_today_microusd=0)
+    month = day[:7]
+    if month > account.month:
+        rolled = replace(rolled, month=month, spent_month_by_group={})
+    return rolled
+
+
+def day_of(now: float) -> str:
+    """The UTC day, '2026-11-21'."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%d")
+
+
+def seconds_left_today(now: float) -> float:
+    """Until the UTC day ends."""
+    moment = datetime.fromtimestamp(now, UTC)
+    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    return (midnight - moment).total_seconds()
+
+
+def seconds_left_this_month(now: float) -> float:
+    """Until the UTC month ends."""
+    moment = datetime.fromtimestamp(now, UTC)
+    first = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    following = (first + timedelta(days=32)).replace(day=1)
+    return (following - moment).total_seconds()
+
+
+def _with_shares(
+    before: Mapping[int, int], added: Mapping[int, int], share: float
+) -> dict[int, int]:
+    after = dict(before)
+    for endpoint_id, amount in added.items():
+        after[endpoint_id] = after.get(endpoint_id, 0) + math.ceil(amount * share)
+    return after
+
+
+def _seconds_into_month(now: float) -> float:
+    first = datetime.fromtimestamp(now, UTC).replace(
+        day=1, hour=0, minute=0, second=0, microsecond=0
+    )
+    return now - first.timestamp()
