@@ -96,6 +96,7 @@ class AsyncClient:
         trace: TracebackType | None,
     ) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
 
 
 async def _in_thread(pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:

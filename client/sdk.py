@@ -155,6 +155,21 @@ class Client:
 
     stream = request
 
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
     def _granted(self, progress: CallProgress, endpoint: str, cost: float) -> Grant:
         while True:
             asked_at = time.monotonic()

@@ -89,6 +89,13 @@ class Transport:
         except requests.RequestException as error:
             raise WorkerUnreachableError(type(error).__name__) from error
 
+    def close(self) -> None:
+        """Close all connections; answers being read are cut."""
+        with self._lock:
+            for session in self._sessions.values():
+                session.close()
+            self._sessions.clear()
+
     def _session(self, kind: str, certificate_sha256: str = "") -> requests.Session:
         """The connections for this purpose; workers never see the control plane's."""
         with self._lock:

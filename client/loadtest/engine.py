@@ -74,6 +74,7 @@ class LoadRun:
         for outcome in self.outcomes:
             if outcome.state in (State.WAITING, State.RUNNING):
                 outcome.state = State.STOPPED
+        self._client.close()
 
     def _launch(self, arrival: Arrival) -> None:
         outcome = Outcome(started_at_s=self.elapsed_s)

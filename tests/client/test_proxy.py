@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from client.proxy.server import ProxySettings, make_application
-from tests.client.world import LoopThread
+from tests.client.world import LoopThread, wait_until
 from tests.workers.world import World, serve, world
 from workers.openai.server import BACK_END
 
@@ -146,11 +145,7 @@ def test_leaving_a_stream_cancels_it_at_the_worker(proxy: Running) -> None:
     next(stream)
     stream.close()
     reports = proxy.world.control_plane.reports
-    for _ in range(300):
-        if reports[-1]["n_cancelled"] == 1:
-            break
-        time.sleep(0.02)
-    assert reports[-1]["n_cancelled"] == 1
+    wait_until(lambda: reports[-1]["n_cancelled"] == 1, "it is accounted")
     assert proxy.model.n_chunks < 900
 
 

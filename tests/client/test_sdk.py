@@ -35,8 +35,9 @@ def pauses() -> list[float]:
 
 
 @pytest.fixture
-def client(it: Servers, pauses: list[float]) -> Client:
-    return Client(KEY, it.control_plane_url, pause=pauses.append)
+def client(it: Servers, pauses: list[float]) -> Iterator[Client]:
+    with Client(KEY, it.control_plane_url, pause=pauses.append) as open_client:
+        yield open_client
 
 
 def test_a_request_is_routed_and_answered(it: Servers, client: Client) -> None:
@@ -131,12 +132,12 @@ def test_without_a_control_plane_the_fix_is_named(monkeypatch: pytest.MonkeyPatc
 
 def test_a_stream_arrives_in_pieces_and_a_broken_one_says_so(tmp_path: Path) -> None:
     with real_worker(tmp_path) as (it, url):
-        client = Client(KEY, url)
-        with client.stream("e", "/generate_stream", prompt(n_chunks=3, chunk_s=0.05)) as answer:
-            assert b"".join(answer.chunks()) == b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
-        broken = client.stream("e", "/generate_stream", prompt(n_chunks=9, break_after=2))
-        with broken, pytest.raises(StreamBrokenError):
-            broken.content()
+        with Client(KEY, url) as client:
+            with client.stream("e", "/generate_stream", prompt(n_chunks=3, chunk_s=0.05)) as answer:
+                assert b"".join(answer.chunks()) == b"data: 0\n\ndata: 1\n\ndata: 2\n\n"
+            broken = client.stream("e", "/generate_stream", prompt(n_chunks=9, break_after=2))
+            with broken, pytest.raises(StreamBrokenError):
+                broken.content()
         assert it.control_plane.route_authorizations[0] == f"Bearer {KEY}"
 
 

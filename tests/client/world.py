@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,6 @@ from pathlib import Path
 from aiohttp import web
 
 from fakes.control_plane_server import ControlPlaneServer
-from fakes.scripted_model_server import ScriptedModelServer
 from tests.workers.world import World, serve, world
 
 
@@ -71,9 +71,19 @@ class LoopThread:
         return self._loop
 
     def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(_finish(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
         self._loop.close()
+
+
+async def _finish() -> None:
+    """Let whatever still runs end, and closed connections be closed for good."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0.05)
 
 
 @contextmanager
@@ -106,9 +116,14 @@ def real_worker(state_dir: Path) -> Iterator[tuple[World, str]]:
             _in(loop, context.__aexit__(None, None, None))
 
 
+def wait_until(is_so: Callable[[], object], what: str, timeout_s: float = 10.0) -> None:
+    """Wait for a condition outside any event loop."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.01)
+
+
 def _in(loop: asyncio.AbstractEventLoop, coroutine: object) -> object:
     assert asyncio.iscoroutine(coroutine)
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result(30)
-
-
-__all__ = ["FakeWorker", "LoopThread", "ScriptedModelServer", "Servers", "real_worker", "servers"]

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -45,6 +46,10 @@ class Instance:
         child = self.child(word)
         assert child, f"no {word} runs"
         return child.pid
+
+    def runs_again(self, word: str, before: int) -> bool:
+        child = self.child(word)
+        return child is not None and child.pid != before
 
     def errors(self) -> list[object]:
         return [report["error_msg"] for report in self.control_plane.reports]
@@ -87,11 +92,7 @@ async def test_each_killed_process_runs_again_within_an_interval(tmp_path: Path)
         for word in ("workers.pyworker", "model_server"):
             before = it.pid(word)
             os.kill(before, signal.SIGKILL)
-            await until(
-                lambda word=word, before=before: (child := it.child(word)) and child.pid != before,
-                f"{word} runs again",
-                INTERVAL_S,
-            )
+            await until(partial(it.runs_again, word, before), f"{word} runs again", INTERVAL_S)
         n_before = len(reports)
         await until(
             lambda: any(r["max_perf"] and not r["error_msg"] for r in reports[n_before:]),

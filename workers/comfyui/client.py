@@ -24,7 +24,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--prompt", default=PROMPT)
     parser.add_argument("--out", type=Path, default=Path(), help="folder for the images")
     arguments = parse(parser, argv)
-    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
     image = ImageRequest(arguments.prompt, 1024, 1024, 28, seed=42)
     size: dict[str, object] = {"width": image.width, "height": image.height, "steps": image.steps}
     cost = image_workload(arguments.model, image.width, image.height, image.steps)
@@ -35,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
             {"custom_fields": size, "workflow": default_workflow(arguments.model, image)},
         ),
     )
+    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
     try:
         for route, payload in calls:
             with client.request(arguments.endpoint, route, payload, cost=cost) as answer:
@@ -42,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     except CallError as error:
         print(error, file=sys.stderr)
         return 1
+    finally:
+        client.close()
     return 0
 
 

@@ -15,8 +15,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Ask a hello_world endpoint group twice.")
     add_connection(parser)
     arguments = parse(parser, argv)
-    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
     payload: dict[str, object] = {"prompt": "Hello?", "max_response_tokens": 100}
+    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
     try:
         for route in ("/generate", "/generate_stream"):
             with client.request(arguments.endpoint, route, payload, cost=100) as answer:
@@ -26,6 +26,8 @@ def main(argv: list[str] | None = None) -> int:
     except CallError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    finally:
+        client.close()
     return 0
 
 

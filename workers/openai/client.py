@@ -22,13 +22,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--prompt", default=PROMPT)
     parser.add_argument("--max-tokens", type=int, default=256)
     arguments = parse(parser, argv)
-    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
     payload: dict[str, object] = {
         "messages": [{"role": "user", "content": arguments.prompt}],
         "max_tokens": arguments.max_tokens,
         **({"model": arguments.model} if arguments.model else {}),
     }
     route, cost = "/v1/chat/completions", float(arguments.max_tokens)
+    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
     try:
         with client.request(arguments.endpoint, route, payload, cost=cost) as answer:
             print(json.dumps(answer.json(), ensure_ascii=False))
@@ -40,6 +40,8 @@ def main(argv: list[str] | None = None) -> int:
     except CallError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    finally:
+        client.close()
     return 0
 
 

@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 MAX_BODY = 64 * 2**20
 KEY_RETRY_S = 5.0
+SHUTDOWN_GRACE_S = 5.0
+"""For answers under way when we are told to stop; the control plane drains a worker before that."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -62,7 +64,10 @@ class Worker:
             )
             sessions = SessionRoutes(facade)
             runner = web.AppRunner(
-                self._application(facade, sessions), access_log=None, handler_cancellation=True
+                self._application(facade, sessions),
+                access_log=None,
+                handler_cancellation=True,
+                shutdown_timeout=SHUTDOWN_GRACE_S,
             )
             await runner.setup()
             stack.push_async_callback(runner.cleanup)

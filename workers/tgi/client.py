@@ -21,12 +21,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--prompt", default=PROMPT)
     parser.add_argument("--max-new-tokens", type=int, default=256)
     arguments = parse(parser, argv)
-    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
     payload: dict[str, object] = {
         "inputs": arguments.prompt,
         "parameters": {"max_new_tokens": arguments.max_new_tokens},
     }
     cost = float(arguments.max_new_tokens)
+    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
     try:
         with client.request(arguments.endpoint, "/generate", payload, cost=cost) as answer:
             print(json.dumps(answer.json(), ensure_ascii=False))
@@ -37,6 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     except CallError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    finally:
+        client.close()
     return 0
 
 

@@ -1,0 +1,128 @@
+"""The load test counts what happened, keeps its rate, and stops cleanly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from client.loadtest.arrivals import even
+from client.loadtest.engine import LoadRun, Target
+from client.loadtest.results import Outcome, State, percentiles, summarise
+from tests.client.world import real_worker, servers, wait_until
+from workers.tgi.client import main as tgi_client
+from workers.tgi.test_load import WORKLOAD
+from workers.tgi.test_load import make_payload as tgi_payload
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_run_counts_states_errors_and_workers() -> None:
+    with servers() as it:
+        it.worker.statuses = [422, 422]
+        target = Target(url=it.control_plane_url, api_key="k", endpoint="e")
+        run = LoadRun(target=target, workload=WORKLOAD)
+        run.run(even(50, 20))
+        run.stop()
+        summary = summarise(run.outcomes, run.elapsed_s)
+    assert summary.by_state == {"done": 18, "failed": 2}
+    assert summary.errors == {"WorkerRefusedError 422": 2}
+    assert summary.n_unique_workers == 1
+    assert summary.requests_by_worker == {it.worker_url: 18}
+    assert set(summary.latency_s) == {"route", "wait", "first_token", "total"}
+    assert json.dumps(summary.to_json())
+
+
+def test_a_slow_answer_holds_no_arrival_up(tmp_path: Path) -> None:
+    """Open loop: the tenth request is sent on time although none has been answered."""
+    with real_worker(tmp_path) as (it, url):
+        it.control_plane.next_grant = None
+        run = LoadRun(target=Target(url=url, api_key="k", endpoint="e"), workload=WORKLOAD)
+        run.max_in_flight = 5
+        thread = threading.Thread(target=run.run, args=(even(100, 10),))
+        thread.start()
+        wait_until(lambda: len(run.outcomes) == 10, "all are sent")
+        assert sum(o.state is State.WAITING for o in run.outcomes) == 5
+        assert sum(o.error == "TooManyInFlight" for o in run.outcomes) == 5
+        run.stop()
+        thread.join(5)
+        assert not thread.is_alive()
+        assert sum(o.state is State.STOPPED for o in run.outcomes) == 5
+
+
+def test_percentiles_are_nearest_rank() -> None:
+    values = [float(n) for n in range(1, 101)]
+    assert percentiles(values) == (p := percentiles(values[::-1]))
+    assert (p.p50, p.p95, p.p99) == (50, 95, 99)
+    assert percentiles([3.0]).p99 == 3.0
+
+
+def test_a_run_without_any_answer_has_a_summary_too() -> None:
+    summary = summarise([Outcome(started_at_s=0.0, state=State.FAILED, error="X")], 1.0)
+    assert summary.latency_s == {}
+    assert summary.requests_per_minute == 0
+
+
+def test_the_command_writes_json_and_a_picture(tmp_path: Path) -> None:
+    with real_worker(tmp_path) as (it, url):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "workers.tgi.test_load", "-n", "10", "-rps", "20"),
+                *("-k", "secret-key", "-e", "TGI-Llama3", "-u", url),
+                *("--json", str(tmp_path / "run.json"), "--picture", str(tmp_path / "run.png")),
+            ],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            timeout=60,
+        )
+        wait_until(lambda: it.counters()["n_served"] == 10, "all are reported")
+    assert done.returncode == 0, done.stderr
+    assert "total 10 answered (" in done.stdout
+    assert "/minute)" in done.stdout
+    summary = json.loads((tmp_path / "run.json").read_text())["summary"]
+    assert summary["by_state"] == {"done": 10}
+    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ctrl_c_stops_cleanly_with_a_summary() -> None:
+    with servers() as it:
+        it.control_plane.next_grant = None  # everybody waits
+        run = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "workers.tgi.test_load", "-n", "1000", "-rps", "50"),
+                *("-k", "k", "-e", "e", "-u", it.control_plane_url),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        wait_until(lambda: len(it.control_plane.routes) >= 20, "it runs", 30)
+        os.kill(run.pid, signal.SIGINT)
+        stdout, stderr = run.communicate(timeout=10)
+    assert run.returncode == 130
+    assert "stopped" in stdout
+    assert "Traceback" not in stderr
+
+
+def test_the_seeds_client_prints_a_whole_and_a_streamed_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with real_worker(tmp_path) as (it, url):
+        assert tgi_client(["-k", "key", "-e", "TGI-Llama3", "-u", url, "--prompt", "hi"]) == 0
+        wait_until(lambda: it.counters()["n_served"] == 2, "both are reported")
+    out = capsys.readouterr().out
+    assert json.loads(out.splitlines()[0])["inputs"] == "hi"
+
+
+def test_payload_and_cost_follow_the_trace() -> None:
+    payload, cost = tgi_payload(40)
+    assert payload["parameters"] == {"max_new_tokens": 40}
+    assert cost == 40
