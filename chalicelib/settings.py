@@ -33,6 +33,7 @@ class Settings:
     notify_topic_arn: str
     webhook_url: str
     round_interval_s: float
+    pacing_scale: float  # of Vast's call intervals; 1 but for the local system
     root_certificate: str  # PEM of the root that signs workers' certificates; empty: none
 
     @staticmethod
@@ -65,6 +66,7 @@ class Settings:
             webhook_url=env.get("BALLAST_WEBHOOK_URL", ""),
             root_certificate=env.get("BALLAST_ROOT_CERTIFICATE", ""),
             round_interval_s=_number(env, "BALLAST_ROUND_INTERVAL_S", 5.0),
+            pacing_scale=_number(env, "BALLAST_PACING_SCALE", 1.0),
         )
 
 

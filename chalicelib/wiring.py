@@ -49,6 +49,8 @@ def scaler_ports() -> ScalerPorts:
         marketplace=_marketplace(),
         public_url=settings().public_url,
         allows_loopback=settings().allow_loopback_workers,
+        round_interval_s=settings().round_interval_s,
+        pacing_scale=settings().pacing_scale,
         notifiers=_notifiers(),
     )
 

@@ -79,7 +79,10 @@ def _start(options: Options, directory: Path, children: Children, say: Say) -> L
         say(f"port {options.port} is taken; using {url}")
     environment = base_environment(
         os.environ, aws_url=url_of(aws), lambda_url=url_of(scaler), market_url=market_url, url=url
-    ) | {"BALLAST_ROUND_INTERVAL_S": str(options.round_interval_s)}
+    ) | {
+        "BALLAST_ROUND_INTERVAL_S": str(options.round_interval_s),
+        "BALLAST_PACING_SCALE": str(1.0 / options.time_scale),
+    }
 
     say("starting a local AWS (moto, corrected): DynamoDB, KMS, Secrets Manager")
     _gunicorn(children, "aws", "devstack.aws_server", aws.fileno(), environment, 1)

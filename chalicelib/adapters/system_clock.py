@@ -17,5 +17,5 @@ class SystemClock:
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
+        """Wait; not at all for a moment that has passed."""
+        time.sleep(max(0.0, seconds))

@@ -8,7 +8,7 @@ counts together share one key.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -68,6 +68,7 @@ class Pacing:
     """When each key may be called again, in epoch seconds; a missing key may be called now."""
 
     next_call_at: Mapping[str, float] = field(default_factory=dict)
+    scale: float = 1.0  # of the intervals; below 1 only where the market itself runs faster
 
     def wait_s(self, verb: Verb, now: float) -> float:
         """Seconds until the verb may be called; 0 = now."""
@@ -75,7 +76,7 @@ class Pacing:
 
     def called(self, verb: Verb, now: float) -> Pacing:
         """After a call that was sent now."""
-        return self._not_before(verb, now + MIN_INTERVAL_S[verb] + MARGIN_S)
+        return self._not_before(verb, now + self.scale * (MIN_INTERVAL_S[verb] + MARGIN_S))
 
     def limited(self, verb: Verb, now: float, retry_after_s: float) -> Pacing:
         """After a 429: not again before `retry_after_s` and the verb's penalty have passed."""
@@ -84,12 +85,13 @@ class Pacing:
 
     def pruned(self, now: float) -> Pacing:
         """Without the moments that have passed, so that what is stored stays small."""
-        return Pacing({key: at for key, at in self.next_call_at.items() if at > now})
+        later = {key: at for key, at in self.next_call_at.items() if at > now}
+        return replace(self, next_call_at=later)
 
     def _not_before(self, verb: Verb, at: float) -> Pacing:
         key = pacing_key(verb)
         later = max(at, self.next_call_at.get(key, at))
-        return Pacing({**self.next_call_at, key: later})
+        return replace(self, next_call_at={**self.next_call_at, key: later})
 
 
 def in_saving_order(items: Iterable[Item], verb_of: Callable[[Item], Verb]) -> list[Item]:

@@ -48,4 +48,6 @@ class ScalerPorts(ApiPorts):
     marketplace: Marketplace
     public_url: str = ""  # what workers report to; empty: the ledger's blob "public_url"
     allows_loopback: bool = False  # workers on 127.0.0.1: the local system only
+    round_interval_s: float = 5.0
+    pacing_scale: float = 1.0  # of Vast's call intervals: the local system's market runs faster
     notifiers: tuple[Notifier, ...] = ()  # none is fine: notices then stay in the event log

@@ -36,7 +36,7 @@ def answer(ports: ScalerPorts, question: Question) -> Answer:
         PortError: no such question, or it lacks something.
     """
     now = ports.clock.now()
-    pacing = Pacing(ports.ledger.account().next_call_at)
+    pacing = Pacing(ports.ledger.account().next_call_at, ports.pacing_scale)
     market = PacedMarket(ports.marketplace, ports.clock, pacing, waits_until=now + WAITS_S)
     kind = str(question.get("ask", ""))
     ask = _QUESTIONS.get(kind)

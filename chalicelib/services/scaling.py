@@ -71,7 +71,7 @@ def run_round(
     """
     now = ports.clock.now()
     market = PacedMarket(
-        ports.marketplace, ports.clock, Pacing(account.next_call_at), waits_until=now + waits_s
+        ports.marketplace, ports.clock, Pacing(account.next_call_at, ports.pacing_scale), waits_until=now + waits_s
     )
     plan = plan_round(ports, market, account, now)
     return apply_plan(ports, market, fence, plan)

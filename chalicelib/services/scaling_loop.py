@@ -14,7 +14,6 @@ from chalicelib.ports.errors import PortError
 from chalicelib.ports.ledger import Account, FencedError
 from chalicelib.services.scaling import WAITS_S, run_round
 
-ROUND_INTERVAL_S = 5.0
 LEASE_S = 60.0  # longer than any round; a killed loop holds it no longer than this
 ROUND_RESERVE_S = 8.0  # a round needs this beyond its waiting for turns
 _LOGGER = logging.getLogger(__name__)
@@ -66,7 +65,7 @@ def _rounds(
         else:
             duration_s = ports.clock.now() - began_at
             figures, is_busy = {**outcome.figures, "RoundDurationS": duration_s}, outcome.is_busy
-        next_at = max(ports.clock.now(), began_at + ROUND_INTERVAL_S)
+        next_at = max(ports.clock.now(), began_at + ports.round_interval_s)
         if not is_busy or next_at + ROUND_RESERVE_S > deadline_at:
             return figures
         ports.clock.sleep(next_at - ports.clock.now())
