@@ -84,6 +84,8 @@ def duration(seconds: object) -> str:
     """A duration in its two largest units: '4m 12s', '3d 2h'."""
     if not isinstance(seconds, int | float):
         return NOTHING
+    if seconds == float("inf"):
+        return "never"
     if seconds < 10:
         return f"{max(seconds, 0):.1f}s"
     left = int(seconds)

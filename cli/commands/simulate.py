@@ -1,3 +1,109 @@
 """`simulate`: what other parameters would have cost on the group's own traffic."""
 
-COMMANDS = ()
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict
+
+import click
+from rich.text import Text
+
+from chalicelib.core.endpoint_group import ParameterError, ScalingParams
+from cli.display import duration, number, share, table, usd
+from cli.errors import CliError, ExitCode
+from cli.lookup import find_endpoint
+from cli.parameters import ENDPOINT_FIELDS
+from cli.replay import params_of, trace_of
+from cli.server import Json
+from cli.session import Session, connection_options, pass_session
+from simulator.market import read_market
+from simulator.ours import BallastPolicy
+from simulator.run import Score, Setting, run_policy
+from simulator.traces import Trace
+
+_TYPES = {one.name: one.type for one in ENDPOINT_FIELDS if one.type in (int, float)}
+
+
+@click.command("simulate")
+@click.argument("name")
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="A parameter to try.")
+@click.option(
+    "--hours", type=click.IntRange(1, 24 * 7), default=24, show_default=True, help="How far back."
+)
+@connection_options
+@pass_session
+def simulate(session: Session, name: str, changes: tuple[str, ...], hours: int) -> None:
+    """Replay a group's own last day in the simulator, as it is and under other parameters.
+
+    The market is a model of Vast's: compare the two columns with each other, not with your bill.
+
+    \b
+    ballast simulate TGI-Llama3 --set target_util=0.8 --set max_workers=10
+    """
+    wanted = dict(_parse(change) for change in changes)
+    if not wanted:
+        raise click.UsageError("say what to try: --set target_util=0.8")
+    row = find_endpoint(session.server, name)
+    worker_perf = _mean_perf(session.server.workers(endpoint_id=row["id"]))
+    now = time.time()
+    series = session.server.get(
+        "/api/v0/series", endpoint_id=row["id"], t1=now - 3_600 * hours, t2=now, max_points=1_500
+    )
+    trace = trace_of(series, worker_perf)
+    try:
+        sides = [params_of(row, change, worker_perf) for change in ({}, wanted)]
+    except ParameterError as error:
+        raise CliError(str(error), code=ExitCode.USAGE) from error
+    with session.notes.status("replaying, first as it is …") as progress:
+        before = _play(trace, sides[0])
+        progress.update("replaying with the changes …")
+        after = _play(trace, sides[1])
+    title = f"{row['endpoint_name']}, {len(trace.times)} requests in {duration(trace.duration_s)}"
+    session.show(
+        {"as_it_is": _as_json(before), "changed": _as_json(after), "changes": wanted},
+        table(title, ("", ">as it is", ">changed"), _lines(before, after)),
+        Text(f"Changed: {', '.join(changes)}. Nothing was done."),
+    )
+
+
+def _parse(change: str) -> tuple[str, float | int]:
+    name, _, text = change.partition("=")
+    name = name.replace("-", "_")
+    if name not in _TYPES:
+        raise click.UsageError(f"{name!r} cannot be tried; one of: {', '.join(_TYPES)}")
+    try:
+        return name, int(text) if _TYPES[name] is int else float(text)
+    except ValueError as error:
+        raise click.UsageError(f"{name}: {text!r} is not a number") from error
+
+
+def _mean_perf(workers: list[Json]) -> float:
+    perfs = [float(worker["measured_perf"]) for worker in workers if worker.get("measured_perf")]
+    if not perfs:
+        raise CliError("no worker was measured yet", fix="wait until one is ready: `ballast watch`")
+    return sum(perfs) / len(perfs)
+
+
+def _play(trace: Trace, params: ScalingParams) -> Score:
+    setting = Setting(market=read_market(), queue="paced", slo_wait_s=params.target_queue_time)
+    return run_policy(trace, BallastPolicy(params=params), setting)
+
+
+def _as_json(score: Score) -> Json:
+    """A score's figures; a wait that never ended is null."""
+    return {name: value if math.isfinite(value) else None for name, value in asdict(score).items()}
+
+
+def _lines(before: Score, after: Score) -> list[tuple[str, str, str]]:
+    return [
+        ("dollars", usd(before.usd), usd(after.usd)),
+        ("started within target", share(before.within_slo), share(after.within_slo)),
+        ("wait, median", duration(before.p50_wait_s), duration(after.p50_wait_s)),
+        ("wait, 95th percentile", duration(before.p95_wait_s), duration(after.p95_wait_s)),
+        ("GPU hours", number(before.gpu_hours), number(after.gpu_hours)),
+        ("starts of stopped workers", number(before.starts), number(after.starts)),
+    ]
+
+
+COMMANDS = (simulate,)

@@ -1,0 +1,99 @@
+"""Secrets: asked for or from the environment, stored where only the scaler reads, never shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+
+from cli.errors import CliError
+from cli.vast import gated_warning, private_copy
+from fakes.console import KEY, Console, serve
+
+Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
+
+CANARY = "hf_CANARY0123456789abcdef"
+TEMPLATE = {
+    "hash_id": "dcd0920f", "name": "TGI", "image": "ghcr.io/x/tgi", "tag": "3",
+    "env": "-p 3000:3000 -e HF_TOKEN= -e MODEL_ID=old/model -e USE_SSL=true",
+    "onstart": "start.sh", "extra_filters": {"gpu_ram": {"gte": 23_000}}, "creator_id": 4,
+}  # fmt: skip
+
+
+def test_a_private_copy_sets_the_token_and_keeps_the_rest() -> None:
+    body = private_copy(TEMPLATE, {"HF_TOKEN": CANARY, "MODEL_ID": "new/model"})
+    assert body["private"] is True
+    assert body["env"] == (
+        f"-p 3000:3000 -e USE_SSL=true -e HF_TOKEN={CANARY} -e MODEL_ID=new/model"
+    )
+    assert body["image"] == "ghcr.io/x/tgi"
+    assert "creator_id" not in body
+    assert "hash_id" not in body
+
+
+@pytest.mark.parametrize("value", ["", "a b", "a'b", "a$b", "a`b", 'a"b', "a\nb", "a\\b"])
+def test_a_value_that_would_break_the_flags_is_refused_without_being_shown(value: str) -> None:
+    with pytest.raises(CliError) as refused:
+        private_copy(TEMPLATE, {"HF_TOKEN": value})
+    assert not value or value not in refused.value.message
+
+
+def test_gated_models_are_told_of() -> None:
+    assert gated_warning("Qwen/Qwen3-8B", has_token=False) == []
+    [warning] = gated_warning("meta-llama/Meta-Llama-3-8B-Instruct", has_token=False)
+    assert "which is missing here" in warning
+
+
+@pytest.mark.parametrize("source", ["dcd0920f", "tgi"])
+def test_publish_makes_a_private_template_and_never_shows_the_token(
+    ballast: Ballast, console: Console, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    console.answers["/bundle/"] = {"sha256": "ab" * 32, "size": 150_000}
+    vast = Console(status={})
+    vast.answers["/api/v0/template/"] = {
+        "templates": [TEMPLATE], "template": {"hash_id": "newhash", "id": 9, "env": CANARY},
+    }  # fmt: skip
+    monkeypatch.setenv("HF_TOKEN", CANARY)
+    monkeypatch.setenv("VAST_API_KEY", KEY)
+    model = "meta-llama/Meta-Llama-3-8B-Instruct"
+    with serve(vast) as url:
+        monkeypatch.setenv("BALLAST_VAST_URL", url)
+        for extra in ((), ("--json",)):
+            result = ballast("template", "publish", source, "--model", model, *extra)
+            assert result.code == 0
+            assert "newhash" in result.out
+            assert CANARY not in result.out + result.err
+    body = vast.sent("POST", "/api/v0/template/")[0]
+    assert f"HF_TOKEN={CANARY}" in body["env"]
+    assert model in body["env"]
+    assert CANARY not in str(console.calls)  # it never goes through the deployment
+
+
+def test_an_unknown_template_is_refused(ballast: Ballast, monkeypatch: pytest.MonkeyPatch) -> None:
+    vast = Console(status={}, answers={"/api/v0/template/": {"templates": []}})
+    monkeypatch.setenv("VAST_API_KEY", KEY)
+    with serve(vast) as url:
+        monkeypatch.setenv("BALLAST_VAST_URL", url)
+        result = ballast("template", "publish", "nope", "--no-token")
+    assert result.code == 1
+    assert "Vast knows no template nope" in result.err
+
+
+def test_secret_set_stores_what_is_typed_and_shows_nothing(
+    aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from cli.root import root
+
+    runner = CliRunner()
+    for value in (CANARY, CANARY[::-1]):
+        result = runner.invoke(root, ["secret", "set", "VAST_API_KEY", "--stage", "prod"], value)
+        assert result.exit_code == 0
+        assert value not in result.output
+    stored = boto3.client("secretsmanager").get_secret_value(SecretId="ballast-prod/vast-api-key")
+    assert stored["SecretString"] == CANARY[::-1]
+    refused = runner.invoke(root, ["secret", "set", "VAST_API_KEY"], "short")
+    assert refused.exit_code != 0
