@@ -15,7 +15,9 @@ def workload(payload: JsonObject) -> float:
         PayloadError: `inputs` or `parameters` is missing or of the wrong type.
     """
     required_text(payload, "inputs")
-    parameters = payload.get("parameters") or {}
+    parameters = payload.get("parameters")
+    if parameters is None:
+        return DEFAULT_MAX_NEW_TOKENS
     if not isinstance(parameters, dict):
         raise PayloadError({"parameters": "must be an object"})
     return positive_number(parameters, "max_new_tokens", DEFAULT_MAX_NEW_TOKENS)

@@ -1,0 +1,135 @@
+"""Sessions: opened by one ticket, which may then be used again inside them and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.workers.world import World, prompt, world
+
+
+async def create(it: World, **payload: object) -> tuple[int, dict[str, Any], dict[str, object]]:
+    ticket = it.ticket()
+    status, body = await it.post("/session/create", ticket, {"lifetime": 60.0, **payload})
+    return status, json.loads(body), ticket
+
+
+async def session_call(
+    it: World, verb: str, session_id: str, ticket: object
+) -> tuple[int, dict[str, Any]]:
+    body = {"session_id": session_id, "session_auth": ticket}
+    url = f"{it.worker.settings.url}/session/{verb}"
+    async with it.http.post(url, json=body) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_a_session_lives_from_create_to_end(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        status, opened, ticket = await create(it)
+        session_id = opened["session_id"]
+        assert status == 201
+        assert (await session_call(it, "health", session_id, ticket)) == (200, {"ok": True})
+        for _ in range(3):  # the same ticket, inside the session it opened
+            assert (await it.post(auth_data=ticket, session_id=session_id))[0] == 200
+        status, got = await session_call(it, "get", session_id, ticket)
+        assert (status, got["lifetime"], got["auth_data"]) == (200, 60.0, ticket)
+        assert got["expiration"] > opened["expiration"]  # each request extends it
+        assert (await session_call(it, "end", session_id, ticket))[0] == 200
+        assert (await session_call(it, "end", session_id, ticket))[0] == 400
+        assert (await session_call(it, "health", session_id, ticket)) == (200, {"ok": False})
+        assert (await it.post(auth_data=ticket, session_id=session_id))[0] == 410
+        await it.until(lambda: it.counters()["n_served"] == 1, "the session is one request")
+        assert it.counters()["cur_load"] == 0
+
+
+async def test_a_session_is_work_in_flight_while_it_is_open(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        await create(it)
+        await it.until(lambda: it.counters()["cur_load"] == 100, "its cost is reported")
+        assert (await it.post())[0] == 200  # nobody queues behind it
+
+
+@pytest.mark.parametrize("how", ["forged", "replayed", "for another worker"])
+async def test_opening_a_session_needs_a_good_ticket(tmp_path: Path, how: str) -> None:
+    async with world(tmp_path) as it:
+        ticket = it.ticket(instance_id=1) if how == "for another worker" else it.ticket()
+        if how == "forged":
+            ticket["cost"] = 1
+        elif how == "replayed":
+            assert (await it.post(auth_data=ticket))[0] == 200
+        assert (await it.post("/session/create", ticket, {}))[0] == 401
+
+
+async def test_nobody_else_gets_into_or_ends_a_session(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        _, opened, _ = await create(it)
+        stranger, session_id = it.ticket(), opened["session_id"]
+        assert (await it.post(auth_data=stranger, session_id=session_id))[0] == 401
+        for verb in ("get", "end", "health"):
+            assert (await session_call(it, verb, session_id, stranger))[0] == 401
+        assert (await it.post(auth_data=stranger))[0] == 200  # its own ticket is still good
+
+
+async def test_the_opening_ticket_is_used_up_outside_of_its_session(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        _, _, ticket = await create(it)
+        assert (await it.post(auth_data=ticket))[0] == 401
+
+
+async def test_ending_a_session_stops_its_requests_and_calls_the_model(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        _, opened, ticket = await create(
+            it, on_close_route="/close", on_close_payload={"note": "bye"}
+        )
+        body = {
+            "auth_data": ticket,
+            "session_id": opened["session_id"],
+            "payload": prompt(n_chunks=10_000, chunk_s=0.01),
+        }
+        url = it.worker.settings.url + "/generate_stream"
+        stream = asyncio.create_task(_read(it, url, body))
+        await it.until(lambda: it.model.n_at_work == 1, "a stream runs")
+        assert (await session_call(it, "end", opened["session_id"], ticket))[0] == 200
+        assert await stream is False
+        assert json.loads(it.model.bodies[-1]) == {
+            "session_id": opened["session_id"],
+            "note": "bye",
+        }
+
+
+async def _read(it: World, url: str, body: object) -> bool:
+    """Whether the stream came whole."""
+    try:
+        async with it.http.post(url, json=body) as answer:
+            await answer.read()
+    except aiohttp.ClientError:
+        return False
+    return True
+
+
+async def test_too_many_sessions_are_turned_away(tmp_path: Path) -> None:
+    async with world(tmp_path, MAX_SESSIONS="1") as it:
+        assert (await create(it))[0] == 201
+        assert (await create(it))[0] == 429
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [
+        ({"lifetime": -1}, "lifetime"),
+        ({"lifetime": "long"}, "lifetime"),
+        ({"lifetime": 1e9}, "lifetime"),
+        ({"on_close_route": "http://169.254.169.254/"}, "on_close_route"),
+        ({"on_close_payload": [1]}, "on_close_payload"),
+    ],
+)
+async def test_bad_terms_are_named(tmp_path: Path, payload: object, field: str) -> None:
+    async with world(tmp_path) as it:
+        status, body = await it.post("/session/create", payload=payload)
+        assert status == 422
+        assert field in json.loads(body)["payload"]

@@ -1,0 +1,100 @@
+"""Bad requests get 422 with a message per field, never a 500, and never reach the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.workers.world import world
+from workers.pyworker.envelope import EnvelopeError, parse_envelope
+
+AUTH = '"auth_data": {"signature": "x"}'
+CASES = [
+    (b"", "error"),
+    (b"not json", "error"),
+    (b"[]", "error"),
+    (b'"text"', "error"),
+    (b"null", "error"),
+    (b'{"payload": {}}', "auth_data"),
+    (b"{" + AUTH.encode() + b"}", "payload"),
+    (b'{"auth_data": null, "payload": {}}', "auth_data"),
+    (b'{"auth_data": [], "payload": {}}', "auth_data"),
+    (b'{"auth_data": {}, "payload": {}}', "auth_data"),
+    (b'{"auth_data": {"signature": 7}, "payload": {}}', "auth_data"),
+    (b"{" + AUTH.encode() + b', "payload": "text"}', "payload"),
+    (b"{" + AUTH.encode() + b', "payload": {}, "session_id": 5}', "session_id"),
+    (b"{" + AUTH.encode() + b', "payload": {"x": NaN}}', "error"),
+    (b"{" + AUTH.encode() + b', "payload": {"x": 1e999}}', "error"),
+    (b"{" + AUTH.encode() + b', "payload": ' + b'{"x":' * 50_000 + b"1" + b"}" * 50_001, "error"),
+    (b"\xff\xfe{}", "error"),
+    (b"{" + AUTH.encode() + b', "payload": {"x": ' + b"9" * 5000 + b"}}", "error"),
+]
+
+
+@pytest.mark.parametrize(("body", "field"), CASES, ids=[str(n) for n in range(len(CASES))])
+def test_each_bad_field_is_named(body: bytes, field: str) -> None:
+    with pytest.raises(EnvelopeError) as caught:
+        parse_envelope(body)
+    assert field in caught.value.fields
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(json_values)
+def test_any_json_is_a_request_or_named_as_wrong(value: object) -> None:
+    problem: EnvelopeError | None = None
+    try:
+        parse_envelope(json.dumps(value).encode())
+    except EnvelopeError as error:
+        problem = error
+    assert problem is None or problem.fields
+
+
+@given(st.dictionaries(st.text(), json_values))
+def test_a_payload_is_carried_on_as_the_equal_value(payload: dict[str, object]) -> None:
+    try:
+        text = json.dumps(payload, allow_nan=False)
+    except ValueError:
+        return
+    envelope = parse_envelope(f'{{{AUTH}, "payload": {text}}}'.encode())
+    assert envelope.payload == payload
+
+
+async def test_over_http_the_answer_is_422_and_the_model_sees_nothing(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        url = it.worker.settings.url + "/generate"
+        for body, field in CASES:
+            async with it.http.post(url, data=body) as answer:
+                assert answer.status == 422
+                assert field in await answer.json()
+        assert it.model.bodies == []
+
+
+BAD_PAYLOADS: list[tuple[object, str]] = [
+    ({}, "inputs"),
+    ({"inputs": 5}, "inputs"),
+    ({"inputs": "x", "parameters": []}, "parameters"),
+    ({"inputs": "x", "parameters": {"max_new_tokens": -1}}, "max_new_tokens"),
+    ({"inputs": "x", "parameters": {"max_new_tokens": "many"}}, "max_new_tokens"),
+    ({"inputs": "x", "parameters": {"max_new_tokens": 1e300}}, "max_new_tokens"),
+]
+
+
+async def test_a_bad_payload_is_named_and_accounted(tmp_path: Path) -> None:
+    async with world(tmp_path) as it:
+        for payload, field in BAD_PAYLOADS:
+            status, body = await it.post(payload=payload)
+            assert status == 422, payload
+            assert field in json.loads(body)["payload"]
+        assert it.model.bodies == []
+        cost = 100 * len(BAD_PAYLOADS)
+        await it.until(lambda: it.counters().get("rejected_load") == cost, "it is accounted")
