@@ -22,6 +22,8 @@ SENTENCES: Mapping[str, str] = {
     "will_not_start": "Starting it failed {failures} times in a row; its machine is let to others.",
     "error_reboot": "It reported an error ({error}); a reboot may cure it.",
     "error_again": "It reported an error again after a reboot ({error}).",
+    "scout": "A look at a better machine: expected to save ${expected_gain_usd}, and the "
+    "look costs ${cost_usd}.",
     "outdated": "It runs an older template than its autogroup asks for.",
     "contract_ends": "Its contract ends soon.",
     "drained": "It is empty, as its drain demanded.",
@@ -45,6 +47,9 @@ SENTENCES: Mapping[str, str] = {
     "cap_hour": "Nothing is rented: the cap on dollars an hour leaves no room.",
     "cap_day": "Nothing is rented: the cap on today's dollars leaves no room.",
     "cap_month": "Nothing is rented: the cap on this month's dollars leaves no room.",
+    "group_cap_hour": "Nothing is rented: the group's cap on dollars an hour leaves no room.",
+    "group_cap_day": "Nothing is rented: the group's cap on today's dollars leaves no room.",
+    "group_cap_month": "Nothing is rented: the group's cap on this month's dollars leaves no room.",
     "cap_idle_day": "Nothing is rented: today's spend on machines that served nobody is used up.",
     "cap_workers": "No more is rented: max_workers is reached.",
     "cap_usd": "No more is rented: what may still be committed an hour does not pay for it.",

@@ -1,0 +1,95 @@
+"""What each Lambda function loads and logs, and what the scaler function does with its events."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chalicelib.api.scaler import answer_event
+from chalicelib.api.telemetry import JsonFormatter, emit_metrics
+from chalicelib.ports.errors import PortError
+from chalicelib.ports.scaler_poke import from_answer
+from devstack.lambda_context import LambdaContext
+from fakes.world import World
+
+ROOT = Path(__file__).parent.parent.parent
+PROBE = """
+import json, sys
+import app
+print(json.dumps({"routes": sorted(app.app.routes), "modules": sorted(sys.modules)}))
+"""
+
+
+def loaded(role: str) -> dict[str, list[str]]:
+    """The routes and modules of a function with this role, in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        cwd=ROOT,
+        env={"BALLAST_ROLE": role, "AWS_DEFAULT_REGION": "us-east-1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    result: dict[str, list[str]] = json.loads(done.stdout)
+    return result
+
+
+def test_the_hot_function_serves_two_routes_and_loads_nothing_slow() -> None:
+    hot = loaded("hot")
+    assert hot["routes"] == ["/pubkey", "/route"]
+    slow = {"requests", "pynamodb", "aws_lambda_powertools", "chalicelib.services.management"}
+    assert slow & set(hot["modules"]) == set()
+
+
+def test_the_scaler_serves_no_route_and_the_api_handler_all() -> None:
+    assert loaded("scaler")["routes"] == []
+    assert loaded("reports")["routes"] == ["/delete_requests", "/worker_status"]
+    everything = loaded("")["routes"]
+    assert {"/route", "/worker_status", "/api/v0/endptjobs", "/dashboard"} <= set(everything)
+
+
+def test_a_failure_is_one_json_line_with_its_traceback() -> None:
+    try:
+        raise ValueError("no")  # noqa: TRY301  a traceback is wanted
+    except ValueError:
+        record = logging.LogRecord("ballast", 40, "", 0, "failed", None, sys.exc_info())
+    record.endpoint_id = 7
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["level"], line["message"], line["endpoint_id"]) == ("ERROR", "failed", 7)
+    assert "ValueError: no" in line["exception"]
+
+
+def test_figures_become_one_metrics_line(capsys: pytest.CaptureFixture[str]) -> None:
+    emit_metrics({"RoundDurationS": 0.5, "Grants": 3.0, "LateShare": float("nan")})
+    line = json.loads(capsys.readouterr().out)
+    names = {m["Name"]: m["Unit"] for m in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    assert names == {"RoundDurationS": "Seconds", "Grants": "Count"}
+    emit_metrics({})
+    assert capsys.readouterr().out == ""
+
+
+def test_the_scaler_answers_questions_and_its_errors_travel() -> None:
+    world = World()
+    endpoint_id = world.add_group("llm").endpoint_id
+    context = LambdaContext("scaler", 60.0)
+    reply = answer_event({"ask": "plan", "endpoint_id": endpoint_id}, context, lambda: world.ports)
+    assert from_answer(reply)["endpoint_id"] == endpoint_id
+    refused = answer_event({"ask": "weather"}, context, lambda: world.ports)
+    with pytest.raises(PortError, match="weather"):
+        from_answer(refused)
+
+
+@pytest.mark.parametrize("event", [{}, {"poke": 100, "reason": "waiting"}, {"detail": {}}])
+def test_everything_else_runs_rounds_and_leaves_their_figures(
+    event: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World()
+    world.add_group("llm")
+    assert answer_event(event, LambdaContext("scaler", 9.0), lambda: world.ports) == {}
+    assert '"UsdPerHour"' in capsys.readouterr().out

@@ -1,0 +1,46 @@
+"""What an operator is told first."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.core.health import Health, HealthFacts, judge_health
+
+
+def judged(**facts: object) -> tuple[Health, tuple[str, ...]]:
+    """The verdict on a calm group with these facts."""
+    values: dict[str, object] = {
+        "n_ready": 2, "n_waiting": 0, "n_in_error": 0, "n_unreachable": 0, "n_loading": 0,
+        "ready_capacity": 100.0, "hot_target": 90.0, "late_share": 0.0, "allowed_late_share": 0.01,
+        "cap_used": 0.5, "queue_time_s": 1.0, "target_queue_time_s": 10.0, **facts,
+    }  # fmt: skip
+    verdict = judge_health(HealthFacts(**values))  # type: ignore[arg-type]  # names are real
+    return verdict.health, verdict.reasons
+
+
+def test_a_calm_group_is_well_and_says_nothing() -> None:
+    assert judged() == (Health.OK, ())
+
+
+@pytest.mark.parametrize(
+    ("facts", "health"),
+    [
+        ({"n_waiting": 1, "n_ready": 0, "ready_capacity": 0.0}, Health.BAD),
+        ({"cap_used": 1.0}, Health.BAD),
+        ({"queue_time_s": 21.0}, Health.BAD),
+        ({"n_waiting": 1}, Health.OK),
+        ({"cap_used": 0.95}, Health.WARN),
+        ({"late_share": 0.02}, Health.WARN),
+        ({"n_in_error": 1}, Health.WARN),
+        ({"n_unreachable": 1}, Health.WARN),
+        ({"is_held": "frozen"}, Health.WARN),
+        ({"ready_capacity": 10.0, "n_loading": 2}, Health.WARN),
+    ],
+)
+def test_the_worst_fact_decides(facts: dict[str, object], health: Health) -> None:
+    assert judged(**facts)[0] is health
+
+
+def test_reasons_come_worst_first() -> None:
+    _, reasons = judged(n_in_error=2, cap_used=1.2)
+    assert reasons == ("a spending cap is reached", "2 workers report errors")
