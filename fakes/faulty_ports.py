@@ -15,8 +15,8 @@ from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableErro
 from chalicelib.ports.marketplace import AmbiguousCreateError, MarketplaceUnavailableError
 from chalicelib.ports.notifier import NotifierError
 
-_INSIDE = frozenset({"clock", "randomness", "public_url", "allows_loopback", "notifiers"})
-"""What does not leave the process. Notifiers are wrapped one by one."""
+_INSIDE = frozenset({"clock", "randomness"})
+"""Ports whose calls do not leave the process."""
 
 
 class Killed(BaseException):
@@ -53,7 +53,7 @@ class OutgoingCalls:
         watched: dict[str, Any] = {
             spec.name: _Watched(spec.name, getattr(ports, spec.name), self)
             for spec in fields(ports)
-            if spec.name not in _INSIDE
+            if spec.name not in _INSIDE and not _is_setting(getattr(ports, spec.name))
         }
         notifiers = tuple(_Watched("notifier", notifier, self) for notifier in ports.notifiers)
         return replace(ports, **watched, notifiers=notifiers)
@@ -91,6 +91,10 @@ class _Watched:
             return self._calls.perform(name, lambda: target(*args, **kwargs))
 
         return watched
+
+
+def _is_setting(value: object) -> bool:
+    return isinstance(value, str | int | float | tuple)
 
 
 def _failure(name: str) -> Exception:

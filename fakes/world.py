@@ -74,6 +74,7 @@ class World:
         self.marketplace = FakeMarketplace(self.market, self.clock)
         self.processes: dict[int, _Process] = {}
         self.n_served = 0
+        self.boot_error = ""  # what every worker that boots from now on reports
         self._memory = ReportsMemory()
         self._requests: dict[int, WaitingRequest] = {}
         self._n_requests = 0
@@ -191,7 +192,9 @@ class World:
         known = self.processes.get(instance.instance_id)
         if known is None:
             boot_id = f"{instance.instance_id % 2**32:08x}{int(self.now) % 2**32:08x}"
-            known = self.processes[instance.instance_id] = _Process(boot_id=boot_id)
+            known = self.processes[instance.instance_id] = _Process(
+                boot_id=boot_id, error=self.boot_error
+            )
         return known
 
     def _report(self, instance: MarketInstance, process: _Process) -> None:

@@ -20,7 +20,7 @@ from chalicelib.core.lifecycle import (
     transition,
 )
 from chalicelib.core.market_facts import Observation, observe
-from chalicelib.core.pacing import Pacing
+from chalicelib.core.pacing import Pacing, Verb
 from chalicelib.core.progress import follow_progress
 from chalicelib.core.reconcile import Reconciliation, reconcile
 from chalicelib.core.round_memory import BLOB_NAME
@@ -28,6 +28,7 @@ from chalicelib.core.traffic import mark_traffic
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
+from chalicelib.ports.marketplace import MarketplaceError
 from chalicelib.services.acting import Acting, changed
 from chalicelib.services.applying import (
     apply_facts,
@@ -70,9 +71,8 @@ def run_round(
         StorageUnavailableError: the guard cannot be asked, so nothing more is done.
     """
     now = ports.clock.now()
-    market = PacedMarket(
-        ports.marketplace, ports.clock, Pacing(account.next_call_at, ports.pacing_scale), waits_until=now + waits_s
-    )
+    pacing = Pacing(account.next_call_at, ports.pacing_scale)
+    market = PacedMarket(ports.marketplace, ports.clock, pacing, waits_until=now + waits_s)
     plan = plan_round(ports, market, account, now)
     return apply_plan(ports, market, fence, plan)
 
@@ -100,6 +100,7 @@ def plan_round(ports: ScalerPorts, market: PacedMarket, account: Account, now: f
         inventory=view.inventory,
         reputation=judge(view.memory.reputation, boots_of(workers, {}), now),
         progress=follow_progress(view.memory.progress, workers, view.records, now),
+        credit_retry_at=_credit_retry_at(market, view.memory.credit_retry_at, now),
     )
     fleet = Fleet(
         account=with_booking(account, booking), memory=memory, workers=workers, intents=intents
@@ -148,6 +149,17 @@ def apply_plan(
         n_actions=acting.n_done,
         figures=figures_of(plan, account, acting.n_failed_creates),
     )
+
+
+def _credit_retry_at(market: PacedMarket, retry_at: float, now: float) -> float:
+    """When renting may be tried again after Vast said that there is no credit; 0 = now."""
+    if not retry_at or retry_at > now:
+        return retry_at
+    try:
+        credit_usd = market.call(Verb.CREDIT, lambda vast: vast.account_credit_usd())
+    except MarketplaceError:
+        credit_usd = 0.0
+    return 0.0 if credit_usd > 0 else now + CREDIT_RETRY_S
 
 
 def _observe(ports: ScalerPorts, view: RoundView) -> Mapping[int, Observation]:
