@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import collections
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -96,24 +96,22 @@ async def test_get_workers(system: LocalSystem, fleet: Fleet) -> None:
     assert all(worker.measured_perf > 0 for worker in workers)
 
 
-def calls_per_second(seconds: list[str]) -> int:
-    """The most calls in any one second."""
-    return max(collections.Counter(seconds).values(), default=0)
-
-
 async def test_a_killed_worker_is_left_for_another_at_a_civil_pace(
     system: LocalSystem, fleets: Fleets
 ) -> None:
-    """A client re-routes 500 times a second on a refused connection; we must pace it."""
+    """On a refused connection this client asks 500 times a second for another; we pace it."""
     fleet = fleets.get("peers-killed", {OURS: 2})
     rows = fleet.wait_ready(2)
     async with client_of(system) as client:
         endpoint = await client.get_endpoint(name=fleet.name)
         MarketView(system.market_url).set_fault("host-dies", instance_id=rows[0]["id"])
-        n_before = len(route_calls(system))
-        answers = [await endpoint.request("/generate", prompt(), cost=8) for _ in range(6)]
-    assert all(answer["ok"] for answer in answers)
-    assert calls_per_second(route_calls(system)[n_before:]) <= MAX_ROUTE_CALLS_PER_S + 6
+        for _ in range(6):
+            n_before, began_at = len(route_calls(system)), time.monotonic()
+            answer = await endpoint.request("/generate", prompt(), cost=8)
+            assert answer["ok"], answer
+            n_calls, elapsed_s = len(route_calls(system)) - n_before, time.monotonic() - began_at
+            assert n_calls <= 2 + MAX_ROUTE_CALLS_PER_S * elapsed_s
+    MarketView(system.market_url).set_fault("host-dies", on=False)
 
 
 async def test_a_client_without_the_certificate_takes_no_worker_from_others(
@@ -123,14 +121,14 @@ async def test_a_client_without_the_certificate_takes_no_worker_from_others(
     fleet = fleets.get("peers-tls", {OURS_WITH_TLS: 1})
     async with client_of(system) as stranger:
         endpoint = await stranger.get_endpoint(name=fleet.name)
-        n_before = len(route_calls(system))
+        n_before, began_at = len(route_calls(system)), time.monotonic()
         lost = asyncio.ensure_future(endpoint.request("/generate", prompt(), cost=8, timeout=6))
         statuses = [await asyncio.to_thread(_serve_one, fleet) for _ in range(6)]
         with pytest.raises(asyncio.TimeoutError):
             await lost
+    n_calls, elapsed_s = len(route_calls(system)) - n_before, time.monotonic() - began_at
     assert statuses == [200] * 6
-    pace = calls_per_second(route_calls(system)[n_before:])
-    assert pace <= MAX_ROUTE_CALLS_PER_S + 6  # ours are among them
+    assert n_calls - len(statuses) <= 2 + MAX_ROUTE_CALLS_PER_S * elapsed_s
     assert [row["status"] for row in fleet.owner.workers(fleet.endpoint_id)] == ["idle"]
 
 
