@@ -46,7 +46,7 @@ def unpack_view(blob: bytes) -> RoutingView:
             raise PackedViewError(f"unknown view format {magic!r}")
         start = _PREFIX.size + n_header
         header = json.loads(blob[_PREFIX.size : start])
-        return _view(header, _workers(blob, start, header["n"], header["keys"]))
+        return _view(header, _workers(blob, start, header))
     except (struct.error, KeyError, ValueError) as error:
         raise PackedViewError(f"unreadable view: {error}") from error
 
@@ -70,7 +70,8 @@ def _columns(workers: Sequence[RoutableWorker], key_ids: Sequence[str]) -> list[
     ]
 
 
-def _workers(blob: bytes, start: int, n: int, key_ids: Sequence[str]) -> tuple[RoutableWorker, ...]:
+def _workers(blob: bytes, start: int, header: Mapping[str, Any]) -> tuple[RoutableWorker, ...]:
+    n, key_ids, built_at = header["n"], header["keys"], header["built_at"]
     columns: list[tuple[Any, ...]] = []
     at = start
     for code in ("q", "d", "d", "d", "d", "d", "H", "H", "B"):
@@ -88,6 +89,7 @@ def _workers(blob: bytes, start: int, n: int, key_ids: Sequence[str]) -> tuple[R
             instance_id=instance_id,
             granted_load=granted_load,
             free_at=free_at,
+            known_at=built_at,
             headroom_s=headroom_s,
             perf=perf,
             usd_per_hour=usd_per_hour,
@@ -125,6 +127,7 @@ def _header(view: RoutingView) -> dict[str, object]:
         "group": facts_to_json(view.group),
         "built_at": view.built_at,
         "n_by_state": dict(view.n_by_state),
+        "grants_per_s": view.grants_per_s,
         "cutoffs": {
             key: [_bound(c.admit_before), _bound(c.overdue_admit_before), c.hold_share]
             for key, c in view.cutoffs.by_key.items()
@@ -145,6 +148,7 @@ def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> Rou
         group=facts_from_json(header["group"]),
         built_at=header["built_at"],
         n_by_state=header["n_by_state"],
+        grants_per_s=header["grants_per_s"],
         cutoffs=Cutoffs(
             by_key={
                 key: Cutoff(

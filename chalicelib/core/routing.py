@@ -16,6 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 
 from chalicelib.core.admission import GOLDEN
 from chalicelib.core.request_index import worker_slot
@@ -25,8 +26,14 @@ NEAR_S = 0.05
 NEAR_SHARE = 0.02
 """Finishes within this of the best count as equal; among equals the better price decides."""
 
-SLACK_S = 1.0
-"""A reservation stands if others granted less than this much work since the view was built."""
+SPREAD = 1.0
+"""Of the grants one has not seen, how many more of the best workers count as equal."""
+
+SLACK_S = 2.0
+"""A reservation stands if others granted less than this much work since we last knew.
+
+Both values are from `python -m bench quality`: see docs/performance.md.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +67,7 @@ class RoutableWorker:
     key_id: str = ""
     url: str = ""
     certificate_sha256: str = ""
+    known_at: float = 0.0
     sort_key: tuple[float, float, float, int] = (0.0, 0.0, 0.0, 0)
 
     def wait_s(self, now: float) -> float:
@@ -116,9 +124,17 @@ class RoutingTable:
         workers: Sequence[RoutableWorker],
         *,
         phase: float = 0.0,
+        built_at: float = 0.0,
+        grants_per_s: float = 0.0,
     ) -> None:
-        """`phase` in [0, 1): where this router starts in the weights' sequence."""
+        """`phase` in [0, 1): where this router starts in the weights' sequence.
+
+        `grants_per_s` of all routers together since `built_at` tells how much this one misses.
+        """
         self._position = phase
+        self._built_at = built_at
+        self._grants_per_s = grants_per_s
+        self._n_own = 0
         self._tiers = _make_tiers(autogroups)
         self._pool_of = {i: pool for tier in self._tiers for pool in tier for i in pool.indexes}
         self._by_slot: dict[int, RoutableWorker] = {}
@@ -154,28 +170,32 @@ class RoutingTable:
         """
         for tier in self._tiers:
             for pool in self._in_order(tier, wish):
-                choice = _least_finish(pool, wish, now)
+                choice = _least_finish(pool, wish, now, self._n_unseen(now))
                 if choice is not None:
                     return choice
         return None
 
     def granted(self, worker: RoutableWorker, cost: float, granted_load: float, now: float) -> None:
         """Our reservation stood: `granted_load` is the row's, this grant included."""
-        self._add_load(worker, max(cost, granted_load - worker.granted_load), now)
+        self._learn(worker, granted_load - cost, now)
+        worker.free_at = max(worker.free_at, now) + cost / worker.perf
         worker.granted_load = granted_load
+        self._resort(worker)
+        self._n_own += 1
         self._position = (self._position + GOLDEN) % 1.0
 
     def correct(self, worker: RoutableWorker, granted_load: float, now: float) -> None:
         """A reservation was refused: others granted up to `granted_load` meanwhile."""
-        self._add_load(worker, max(0.0, granted_load - worker.granted_load), now)
-        worker.granted_load = max(worker.granted_load, granted_load)
+        self._learn(worker, granted_load, now)
+        self._resort(worker)
 
     def carry_over(self, older: RoutingTable, now: float) -> None:
         """Add what an older table knew of grants that this table's view had not seen yet."""
         for slot, before in older._by_slot.items():
             worker = self._by_slot.get(slot)
             if worker is not None and before.granted_load > worker.granted_load:
-                self.correct(worker, before.granted_load, now)
+                worker.known_at = min(worker.known_at, now)
+                self.correct(worker, before.granted_load, before.known_at)
 
     def drop(self, worker: RoutableWorker) -> None:
         """The worker is not ready any more."""
@@ -183,10 +203,24 @@ class RoutingTable:
         _remove(pool.workers, worker)
         self._by_slot.pop(_slot_of(worker), None)
 
-    def _add_load(self, worker: RoutableWorker, load: float, now: float) -> None:
+    def _n_unseen(self, now: float) -> float:
+        """Grants that other routers should have made since the view was built."""
+        made = self._grants_per_s * max(0.0, now - self._built_at)
+        return max(0.0, made - self._n_own)
+
+    def _learn(self, worker: RoutableWorker, granted_load: float, now: float) -> None:
+        """Others granted up to `granted_load`, some time since we last knew: say half-way."""
+        others = granted_load - worker.granted_load
+        if others > 0:
+            began_at = max(worker.free_at, (worker.known_at + now) / 2)
+            worker.free_at = began_at + others / worker.perf
+            worker.granted_load = granted_load
+        worker.known_at = max(worker.known_at, now)
+
+    def _resort(self, worker: RoutableWorker) -> None:
+        """Put a worker where its `free_at` belongs."""
         workers = self._pool_of[worker.autogroup_index].workers
         _remove(workers, worker)
-        worker.free_at = max(worker.free_at, now) + load / worker.perf
         worker.sort_key = _sort_key(worker)
         insort(workers, worker, key=_key_of)
 
@@ -222,27 +256,31 @@ def _make_tiers(autogroups: Sequence[AutogroupFacts]) -> list[list[_Pool]]:
     return tiers
 
 
-def _least_finish(pool: _Pool, wish: Wish, now: float) -> Choice | None:
-    """The best of the first `MAX_SCANNED` workers; equals by price, then by the dice."""
+def _least_finish(pool: _Pool, wish: Wish, now: float, n_unseen: float) -> Choice | None:
+    """The best of the first `MAX_SCANNED` workers; equals by price, then by the dice.
+
+    The more grants of others this router cannot have seen, the more of the best count as equal:
+    if all routers took the very best, they would all take the same.
+    """
     if not pool.workers:
         return None
+    n_spread = 1 + int(n_unseen * SPREAD)
     best = float("inf")
     least_s = wish.cost / pool.max_perf
     seen: list[tuple[float, RoutableWorker]] = []
     for worker in pool.workers[:MAX_SCANNED]:
         busy_s = max(0.0, worker.free_at - now)
-        if busy_s + least_s > best * (1 + NEAR_SHARE) + NEAR_S:
+        is_hopeless = busy_s + least_s > best * (1 + NEAR_SHARE) + NEAR_S
+        if is_hopeless and len(seen) >= n_spread:
             break
         if worker.wait_s(now) > wish.bound_s or _slot_of(worker) == wish.avoid_slot:
             continue
         finish_s = busy_s + wish.cost / worker.perf
         seen.append((finish_s, worker))
         best = min(best, finish_s)
-    near = [(f, w) for f, w in seen if f <= best * (1 + NEAR_SHARE) + NEAR_S]
-    if not near:
+    if not seen:
         return None
-    cheapest = min(w.usd_per_load for _, w in near) * (1 + NEAR_SHARE)
-    equals = [(f, w) for f, w in near if w.usd_per_load <= cheapest]
+    equals = _equals(seen, best, n_spread)
     finish_s, worker = equals[int(wish.dice * len(equals))]
     return Choice(
         worker=worker,
@@ -250,6 +288,21 @@ def _least_finish(pool: _Pool, wish: Wish, now: float) -> Choice | None:
         finish_s=finish_s,
         bound=reservation_bound(worker),
     )
+
+
+def _equals(
+    seen: list[tuple[float, RoutableWorker]], best: float, n_spread: int
+) -> list[tuple[float, RoutableWorker]]:
+    """Those among which the dice may choose."""
+    if n_spread > 1:
+        return nsmallest(n_spread, seen, key=_finish_of)
+    near = [(f, w) for f, w in seen if f <= best * (1 + NEAR_SHARE) + NEAR_S]
+    cheapest = min(w.usd_per_load for _, w in near) * (1 + NEAR_SHARE)
+    return [(f, w) for f, w in near if w.usd_per_load <= cheapest]
+
+
+def _finish_of(candidate: tuple[float, RoutableWorker]) -> float:
+    return candidate[0]
 
 
 def reservation_bound(worker: RoutableWorker) -> float:

@@ -22,7 +22,7 @@ from chalicelib.core.admission import (
 )
 from chalicelib.core.directory import GroupFacts
 from chalicelib.core.lifecycle import silent_workers
-from chalicelib.core.load import believed_perf, headroom_load, pending_load
+from chalicelib.core.load import believed_perf, granted_within, headroom_load, pending_load
 from chalicelib.core.routing import RoutableWorker
 from chalicelib.core.worker import Worker, WorkerState
 
@@ -30,6 +30,7 @@ SHARD_SIZE = 500
 ROOM_HORIZON_S = 3.0
 """Waiting requests ask about this often, so a view's cut-offs must offer work until then."""
 
+RATE_SPAN_S = 20.0
 LOADING_S = 300.0
 STARTING_S = 45.0
 """How long first loads and restarts take, where the group has no experience of its own."""
@@ -53,6 +54,7 @@ class RoutingView:
     cutoffs: Cutoffs = field(default_factory=Cutoffs)
     queue: QueueProfile = field(default_factory=QueueProfile)
     workers: tuple[RoutableWorker, ...] = ()
+    grants_per_s: float = 0.0  # by all routers together, lately
 
 
 def rebuild_interval_s(n_workers: int) -> float:
@@ -97,6 +99,7 @@ def build_view(
             cutoffs=cutoffs,
             queue=queue,
             workers=tuple(workers[shard::n_shards]),
+            grants_per_s=grant_rate(rows, now),
         )
         for shard in range(n_shards)
     ]
@@ -121,6 +124,16 @@ def routable_rows(group: GroupFacts, rows: Iterable[Worker], now: float) -> list
     )
 
 
+def grant_rate(rows: Iterable[Worker], now: float) -> float:
+    """Grants per second of all routers together, over the last 20 s."""
+    rows = list(rows)
+    n_grants, load = sum(w.reqnum for w in rows), sum(w.granted_load for w in rows)
+    if not load:
+        return 0.0
+    lately = sum(granted_within(w, RATE_SPAN_S, now) for w in rows)
+    return lately / RATE_SPAN_S * n_grants / load
+
+
 def _routable(
     group: GroupFacts, ready: Sequence[Worker], loads: Sequence[tuple[float, float]], now: float
 ) -> list[RoutableWorker]:
@@ -141,6 +154,7 @@ def _routable(
                 free_at=now + pending / perf,
                 headroom_s=headroom_load(row) / perf,
                 granted_load=row.granted_load,
+                known_at=now,
                 generation=generation,
                 boot_id=row.boot_id,
                 key_id=row.key_id,

@@ -116,7 +116,13 @@ def group_memory(
     phase = known.table.position if known else ports.randomness.uniform()
     fresh = GroupMemory(
         view=view,
-        table=RoutingTable(view.group.autogroups, view.workers, phase=phase),
+        table=RoutingTable(
+            view.group.autogroups,
+            view.workers,
+            phase=phase,
+            built_at=view.built_at,
+            grants_per_s=view.grants_per_s,
+        ),
         read_at=now,
         # Routers spread over the shards, each another one at each refresh.
         shard=int(ports.randomness.uniform() * n_shards) if n_shards > 1 else 0,

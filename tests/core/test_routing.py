@@ -32,6 +32,7 @@ def worker(
         usd_per_hour=usd,
         free_at=NOW + wait_s,
         granted_load=0.0,
+        known_at=NOW,
         headroom_s=headroom_s,
     )
 
@@ -94,10 +95,30 @@ def test_a_refused_reservation_teaches_what_others_granted() -> None:
     table = RoutingTable(ONE_GROUP, [worker(1, usd=0.1), worker(2)])
     first = table.choose(wish(), NOW)
     assert first is not None
-    assert first.bound == 100.0  # a second of its work
+    assert first.bound == 200.0  # two seconds of its work
     table.correct(first.worker, 500.0, NOW)
     assert first.worker.free_at == NOW + 5
     assert chosen(table, wish()) == 2
+
+
+def test_what_others_granted_is_reckoned_from_half_way_since_we_knew() -> None:
+    table = RoutingTable(ONE_GROUP, [worker(1)], built_at=NOW)
+    known = table.find_slot(1)
+    assert known is not None
+    table.correct(known, 500.0, NOW + 2)
+    assert known.free_at == NOW + 1 + 5
+
+
+def test_a_router_that_misses_much_spreads_over_more_of_the_best() -> None:
+    fleet = [worker(i, 100.0 + i) for i in range(1, 21)]
+    table = RoutingTable(ONE_GROUP, fleet, built_at=NOW, grants_per_s=10.0)
+    drawn = [{chosen_at(table, at, i / 50) for i in range(50)} for at in (NOW, NOW + 0.5)]
+    assert [len(each) for each in drawn] == [3, 6]
+
+
+def chosen_at(table: RoutingTable, now: float, dice: float) -> int | None:
+    choice = table.choose(wish(dice=dice), now)
+    return choice.worker.instance_id if choice else None
 
 
 def test_a_dropped_worker_is_not_chosen_again() -> None:
