@@ -10,7 +10,7 @@ from collections.abc import Callable
 from chalice import Blueprint
 
 from chalicelib.api.auth import PUBLIC, Call, Routes, whole_number
-from chalicelib.api.errors import text_response
+from chalicelib.api.errors import OK, text_response
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services import autogroups
@@ -19,7 +19,6 @@ from chalicelib.wire.errors import WireError
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.search_query import parse_search_query
 
-OK: dict[str, object] = {"success": True}
 MAX_OFFERS = 64
 
 

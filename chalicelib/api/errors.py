@@ -21,6 +21,9 @@ from chalicelib.wire.errors import WireError, error_body
 
 logger = logging.getLogger("ballast")
 
+OK: Mapping[str, object] = {"success": True}
+"""In every object that answers a request well: peers look for it (protocol.md G.38)."""
+
 
 class ForbiddenError(Exception):
     """The key is good, but lacks a verb or the scope that the route asks for."""

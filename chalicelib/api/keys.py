@@ -7,12 +7,11 @@ from collections.abc import Callable
 from chalice import Blueprint
 
 from chalicelib.api.auth import Call, Routes
+from chalicelib.api.errors import OK
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import key_management
 from chalicelib.wire.errors import WireError
 from chalicelib.wire.keys import parse_key_request
-
-OK: dict[str, object] = {"success": True}
 
 
 def keys_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:

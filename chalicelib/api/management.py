@@ -7,12 +7,11 @@ from collections.abc import Callable
 from chalice import Blueprint
 
 from chalicelib.api.auth import Call, Routes, whole_number
+from chalicelib.api.errors import OK
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import autogroups, management
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
-
-OK: dict[str, object] = {"success": True}
 
 
 def management_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from chalice import Blueprint
 
 from chalicelib.api.auth import PUBLIC, Call, Routes
-from chalicelib.api.errors import text_response
+from chalicelib.api.errors import OK, text_response
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services import autogroups, management, observability, rollouts, status
@@ -17,7 +17,6 @@ from chalicelib.services.observability import Subject
 from chalicelib.wire.errors import WireError
 from chalicelib.wire.observability import prometheus_text
 
-OK: dict[str, object] = {"success": True}
 _METRIC = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_: ./-]{0,63}$")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from chalice import Blueprint
 
 from chalicelib.api.auth import Call, Routes
+from chalicelib.api.errors import OK
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services import (
@@ -23,7 +24,6 @@ from chalicelib.services.doctor import run_checks
 from chalicelib.wire.errors import WireError
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
 
-OK: dict[str, object] = {"success": True}
 PANIC_WORDS = "destroy everything"
 
 

@@ -68,7 +68,7 @@ def create_autogroup(
     now = ports.clock.now()
     # Checked in full before a group is made for it.
     wanted = changed_autogroup(new_autogroup(0, now), changes)
-    _check_launchable(wanted)
+    check_launchable(wanted)
     group, is_new = _group_for(ports, caller, changes, now)
     wanted = replace(wanted, endpoint_id=group.endpoint_id)
     autogroup = _recent_twin(ports, wanted, now) or _add(ports, caller, wanted, now)
@@ -95,7 +95,7 @@ def update_autogroup(
         # The vendor's CLI sends its defaults when the flag is absent (protocol.md E.2, trap 35).
         changes = replace(changes, search_text=None, search_query=None)
     after = changed_autogroup(before, changes)
-    _check_launchable(after)
+    check_launchable(after)
     return store_autogroup(ports, caller, before, after, "changed")
 
 
@@ -155,6 +155,19 @@ def changed_autogroup(autogroup: Autogroup, changes: AutogroupChanges) -> Autogr
     return after
 
 
+def check_launchable(autogroup: Autogroup) -> None:
+    """Check that something says what to launch.
+
+    Raises:
+        ParameterError: neither a template nor an image is given.
+    """
+    has_image = parse_launch_args(autogroup.launch_args).image is not None
+    if not autogroup.template_hash and autogroup.template_id is None and not has_image:
+        raise ParameterError(
+            "template_hash: missing; give template_hash, template_id, or --image in launch_args"
+        )
+
+
 def autogroup_row(
     ports: ApiPorts, caller: Caller, autogroup: Autogroup, group: EndpointGroup
 ) -> dict[str, object]:
@@ -212,14 +225,6 @@ def _ticket(text: str) -> TicketGeneration | None:
     if text not in [generation.value for generation in TicketGeneration]:
         raise ParameterError(f"ticket: {text[:40]!r}; allowed: auto, A, B, C, D")
     return TicketGeneration(text)
-
-
-def _check_launchable(autogroup: Autogroup) -> None:
-    has_image = parse_launch_args(autogroup.launch_args).image is not None
-    if not autogroup.template_hash and autogroup.template_id is None and not has_image:
-        raise ParameterError(
-            "template_hash: missing; give template_hash, template_id, or --image in launch_args"
-        )
 
 
 def _check_not_moved(ports: ApiPorts, before: Autogroup, changes: AutogroupChanges) -> None:

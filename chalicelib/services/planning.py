@@ -8,7 +8,7 @@ from dataclasses import replace
 from chalicelib.core.endpoint_group import EndpointGroup
 from chalicelib.core.explain import explain
 from chalicelib.ports.bundles import ApiPorts
-from chalicelib.services.autogroups import changed_autogroup, new_autogroup
+from chalicelib.services.autogroups import changed_autogroup, check_launchable, new_autogroup
 from chalicelib.services.keys import Caller
 from chalicelib.services.management import changed_group, list_groups
 from chalicelib.services.observability import usd_per_hour_now
@@ -71,6 +71,7 @@ def preview(
     if autogroup is None:
         return {"offers": None, "warnings": _warnings(ports, caller, group)}
     wanted = changed_autogroup(new_autogroup(0, now), autogroup)
+    check_launchable(wanted)
     disk_gb = parse_launch_args(wanted.launch_args).disk_gb
     answer = ports.poke.ask(
         {
@@ -82,19 +83,23 @@ def preview(
         }
     )
     offers = sorted(_rows(answer.get("offers")), key=lambda row: _number(row.get("usd_per_hour")))
-    return _priced(group, wanted.test_workers, offers, _warnings(ports, caller, group))
+    cap = ports.ledger.account().caps_microusd_per_hour / MICRO
+    warnings = _warnings(ports, caller, group)
+    if not offers:
+        warnings.append("no offer fits the search now")
+    return {**_priced(group, wanted.test_workers, offers, cap), "warnings": warnings}
 
 
 def _priced(
-    group: EndpointGroup, test_workers: int, offers: Sequence[Row], warnings: list[str]
+    group: EndpointGroup, test_workers: int, offers: Sequence[Row], cap_usd_per_hour: float
 ) -> Row:
+    """Prices of the offers, and what the group would cost idle and at most, by the hour."""
     prices = [_number(offer.get("usd_per_hour")) for offer in offers]
     storage = [_number(offer.get("storage_usd_per_hour")) for offer in offers]
     cheapest, dearest = (prices[0], prices[-1]) if prices else (0.0, 0.0)
     n_kept = min(group.params.cold_workers, test_workers)
-    idle = (min(storage, default=0.0) * n_kept, max(storage, default=0.0) * n_kept)
-    if not offers:
-        warnings = [*warnings, "no offer fits the search now"]
+    own = group.params.max_usd_per_hour
+    at_most = (dearest * group.params.max_workers, cap_usd_per_hour)
     return {
         "offers": {
             "n": len(offers),
@@ -102,9 +107,8 @@ def _priced(
             "dearest_usd_per_hour": dearest,
             "examples": list(offers[:EXAMPLES]),
         },
-        "usd_per_hour_idle": list(idle),
-        "usd_per_hour_max": dearest * group.params.max_workers,
-        "warnings": warnings,
+        "usd_per_hour_idle": [bound(storage, default=0.0) * n_kept for bound in (min, max)],
+        "usd_per_hour_max": min(at_most) if own is None else min(*at_most, own),
     }
 
 

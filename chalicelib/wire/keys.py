@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chalicelib.wire.errors import WireError
+from chalicelib.wire.fields import optional_number, optional_text, optional_whole
 
 MAX_NAME = 128
 
@@ -36,34 +37,15 @@ def parse_key_request(body: Mapping[str, object]) -> KeyRequest:
         raise WireError(f"name: {str(name)[:80]!r}; give a text of 1 to {MAX_NAME} characters")
     if not isinstance(verbs, list) or not all(isinstance(verb, str) for verb in verbs):
         raise WireError(f"verbs: {str(verbs)[:80]!r}; give a list of route, read, admin")
-    endpoint_name = body.get("endpoint_name")
-    if endpoint_name is not None and not isinstance(endpoint_name, str):
-        raise WireError(f"endpoint_name: {str(endpoint_name)[:80]!r} is not a text")
-    share = _number(body, "share")
+    share = optional_number(body, "share")
     return KeyRequest(
         name=name,
         verbs=tuple(verbs),
-        endpoint_id=_count(body, "endpoint_id"),
-        endpoint_name=endpoint_name,
-        expires_in_s=_number(body, "expires_in_s"),
-        max_requests_per_s=_number(body, "max_requests_per_s"),
-        max_concurrent=_count(body, "max_concurrent"),
-        max_load_per_s=_number(body, "max_load_per_s"),
+        endpoint_id=optional_whole(body, "endpoint_id"),
+        endpoint_name=optional_text(body, "endpoint_name"),
+        expires_in_s=optional_number(body, "expires_in_s"),
+        max_requests_per_s=optional_number(body, "max_requests_per_s"),
+        max_concurrent=optional_whole(body, "max_concurrent"),
+        max_load_per_s=optional_number(body, "max_load_per_s"),
         share=1.0 if share is None else share,
     )
-
-
-def _number(body: Mapping[str, object], name: str) -> float | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise WireError(f"{name}: {str(value)[:80]!r} is not a number")
-    return float(value)
-
-
-def _count(body: Mapping[str, object], name: str) -> int | None:
-    value = _number(body, name)
-    if value is not None and value != int(value):
-        raise WireError(f"{name}: {value!r} is not a whole number")
-    return None if value is None else int(value)

@@ -11,6 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chalicelib.wire.errors import WireError
+from chalicelib.wire.fields import (
+    number,
+    optional_flag,
+    optional_number,
+    optional_text,
+    optional_whole,
+    text,
+    whole,
+)
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.search_query import ADDED_BY_CLI, Clauses, parse_search_query
 
@@ -45,7 +54,6 @@ LEGACY_PARAMS = (
 AUTO = "auto"
 """Written instead of a number: back to what holds when nothing is given."""
 
-MAX_TEXT = 8192
 MAX_SCHEDULES = 32
 
 
@@ -100,14 +108,14 @@ def parse_endpoint_changes(body: Mapping[str, object]) -> EndpointChanges:
         if value == AUTO:
             unset.add(name)
         elif value is not None:
-            params[name] = _text(name, value) if name == "queue_order" else _param(name, value)
+            params[name] = text(name, value) if name == "queue_order" else _param(name, value)
     return EndpointChanges(
-        name=_optional_text(body, "endpoint_name"),
-        state=_optional_text(body, "endpoint_state"),
+        name=optional_text(body, "endpoint_name"),
+        state=optional_text(body, "endpoint_state"),
         params={name: value for name, value in params.items() if name not in unset},
         unset=frozenset(unset),
-        frozen=_optional_flag(body, "frozen"),
-        shadow=_optional_flag(body, "shadow"),
+        frozen=optional_flag(body, "frozen"),
+        shadow=optional_flag(body, "shadow"),
         schedules=_schedules(body.get("schedules")),
     )
 
@@ -119,22 +127,22 @@ def parse_autogroup_changes(body: Mapping[str, object]) -> AutogroupChanges:
         WireError: a field has the wrong type or cannot be parsed; the message names it.
     """
     search = body.get("search_params")
-    launch_args = _optional_text(body, "launch_args")
+    launch_args = optional_text(body, "launch_args")
     parse_launch_args(launch_args)
     return AutogroupChanges(
-        endpoint_id=_optional_count(body, "endpoint_id"),
-        endpoint_name=_optional_text(body, "endpoint_name"),
-        template_hash=_optional_text(body, "template_hash"),
-        template_id=_optional_count(body, "template_id"),
+        endpoint_id=optional_whole(body, "endpoint_id"),
+        endpoint_name=optional_text(body, "endpoint_name"),
+        template_hash=optional_text(body, "template_hash"),
+        template_id=optional_whole(body, "template_id"),
         search_text=None if search is None else search_text(search),
         search_query=None if search is None else parse_search_query(search),
         launch_args=launch_args,
-        gpu_ram=_optional_number(body, "gpu_ram"),
-        test_workers=_optional_count(body, "test_workers"),
-        weight=_optional_number(body, "weight"),
-        tier=_optional_count(body, "tier"),
-        ticket=_optional_text(body, "ticket"),
-        state=_optional_text(body, "state"),
+        gpu_ram=optional_number(body, "gpu_ram"),
+        test_workers=optional_whole(body, "test_workers"),
+        weight=optional_number(body, "weight"),
+        tier=optional_whole(body, "tier"),
+        ticket=optional_text(body, "ticket"),
+        state=optional_text(body, "state"),
         legacy_params={
             name: _param(name, body[name]) for name in LEGACY_PARAMS if body.get(name) is not None
         },
@@ -151,51 +159,7 @@ def search_text(search: object) -> str:
 
 
 def _param(name: str, value: object) -> float | int:
-    number = _number(name, value)
-    return _whole(name, number) if name in COUNT_PARAMS else number
-
-
-def _number(name: str, value: object) -> float | int:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise WireError(f"{name}: {str(value)[:80]!r} is not a number")
-    return value
-
-
-def _whole(name: str, value: float) -> int:
-    """JavaScript peers write 5 as 5.0."""
-    if value != int(value):
-        raise WireError(f"{name}: {value!r} is not a whole number")
-    return int(value)
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise WireError(f"{name}: {str(value)[:80]!r} is not a text")
-    if len(value) > MAX_TEXT:
-        raise WireError(f"{name}: longer than {MAX_TEXT} characters")
-    return value
-
-
-def _optional_text(body: Mapping[str, object], name: str) -> str | None:
-    value = body.get(name)
-    return None if value is None else _text(name, value)
-
-
-def _optional_number(body: Mapping[str, object], name: str) -> float | int | None:
-    value = body.get(name)
-    return None if value is None else _number(name, value)
-
-
-def _optional_count(body: Mapping[str, object], name: str) -> int | None:
-    value = _optional_number(body, name)
-    return None if value is None else _whole(name, value)
-
-
-def _optional_flag(body: Mapping[str, object], name: str) -> bool | None:
-    value = body.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise WireError(f"{name}: {str(value)[:80]!r} is neither true nor false")
-    return value
+    return whole(name, value) if name in COUNT_PARAMS else number(name, value)
 
 
 def _names(body: Mapping[str, object], name: str, allowed: tuple[str, ...]) -> list[str]:
@@ -222,7 +186,7 @@ def _schedule(item: object) -> tuple[str, float, float]:
             'schedules: write {"cron": "0 8 * * 1-5", "duration_s": 36000, "min_load": 9}'
         )
     return (
-        _text("schedules.cron", item.get("cron")),
-        _number("schedules.duration_s", item.get("duration_s")),
-        _number("schedules.min_load", item.get("min_load")),
+        text("schedules.cron", item.get("cron")),
+        number("schedules.duration_s", item.get("duration_s")),
+        number("schedules.min_load", item.get("min_load")),
     )
