@@ -9,6 +9,7 @@ from fakes.console import Console, Json
 
 NOW = 1_795_000_000.0
 GPUS = (("RTX 4090", 1, 400.0, 0.34), ("RTX 3090", 1, 210.0, 0.19), ("A100 SXM4", 2, 1_300.0, 1.62))
+SHOWN = ("id", "template_hash", "search_params", "weight", "tier", "state", "test_workers")
 STATES = ("ready", "ready", "ready", "ready", "stopped", "stopped", "loading", "draining")
 
 
@@ -150,7 +151,6 @@ def _autogroup_row(identity: int, name: str, template: str, weight: float) -> Js
         "weight": weight,
         "tier": 0,
         "state": "active",
-        "share": weight,
     }
 
 
@@ -175,7 +175,6 @@ def _group(name: str, workers: list[Json], console: Console) -> Json:
             "loading_capacity": 0.0,
             "hot_target": round(0.8 * ready, 1),
             "total_target": round(ready, 1),
-            "binding": "occupancy",
         },
         "ready_by_gpu": {},
         "cold_by_gpu": {},
@@ -202,7 +201,9 @@ def _group(name: str, workers: list[Json], console: Console) -> Json:
         "max_workers": max(20, len(workers)),
         "last_decision": console.events[0] if console.events else None,
         "autogroups": [
-            row | {"n_workers": len(workers), "workers_by_state": {"ready": states.count("ready")}}
+            {name: row[name] for name in SHOWN}
+            | {"share": row["weight"], "n_workers": len(workers)}
+            | {"workers_by_state": {"ready": states.count("ready")}}
             for row in console.autogroups.values()
         ],
     }
@@ -217,13 +218,14 @@ def _events(n_workers: int) -> list[Json]:
             "capacity covers 820 at 90 % utilisation; a stopped worker is ready in 9 s, a new one "
             "in 4 min.",
             {
+                "binding": "occupancy",
                 "reason": {
                     "code": "hot_short",
                     "beaten": [
                         "rent 1x RTX 4090 at $0.341/h: ready 4 min later",
                         "start 21000012: refused twice today",
                     ],
-                }
+                },
             },
         ),
         (

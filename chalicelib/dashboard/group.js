@@ -104,13 +104,14 @@ export class GroupView {
 
   showFigures(group, now) {
     const { load, queue, money } = group;
+    const term = group.last_decision?.facts?.binding;
     const figures = [
       ['Load', `${number(load.arriving)} /s`, `ready for ${number(load.ready_capacity)}, ${number(load.cold_capacity)} more stopped`],
       ['Queue', duration(queue.queue_time_s), `target ${duration(queue.target_s)}; ${share(queue.late_share ?? 0)} late`],
       ['Waiting', number(queue.n_waiting), queue.n_waiting ? `oldest ${duration(queue.oldest_wait_s)}, starts in about ${duration(queue.eta_s)}` : 'nobody waits'],
       ['Workers', `${number(group.n_workers)} of ${number(group.max_workers)}`, states(group.workers_by_state)],
       ['Cost', `${usd(money.usd_per_hour)}/h`, `cap ${usd(money.cap_usd_per_hour)}/h; today ${usd(money.spent_today_usd)} of ${usd(money.cap_usd_per_day)}`],
-      ['Wants', `${number(load.hot_target)} /s`, `ready capacity, set by ${load.binding || 'nothing yet'}; ${number(load.total_target)} with stopped ones`],
+      ['Wants', `${number(load.hot_target)} /s`, `ready capacity${term ? `, because of ${term}` : ''}${load.total_target == null ? '' : `; ${number(load.total_target)} with stopped ones`}`],
     ];
     fill(this.figures, figures.map(([name, value, note]) => el('div', {}, el('dt', {}, name), el('dd', { class: 'value' }, value), el('dd', {}, note))));
     this.figures.dataset.at = String(now);

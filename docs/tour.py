@@ -1,0 +1,254 @@
+"""Write docs/tour.md: run every command of `ballast` on the local system and keep what it says.
+
+.venv/bin/python -m docs.tour
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from devstack.local_system import LocalSystem, Options, local_system
+from devstack.owner import Owner, wait_until
+from devstack.templates import TGI_SIMULATED, register_templates
+
+TARGET = Path(__file__).parent / "tour.md"
+GROUP = "TGI-Llama3"
+READY_TIMEOUT_S = 180.0
+TIME_SCALE = 30.0
+HEAD = f"""# A tour of every command
+
+Written by `python -m docs.tour`, which starts the local system (market sped up {TIME_SCALE:g} times; no real
+money) and runs what follows; the outputs are what the commands printed. Keys are masked. `$?` is
+shown where it is not 0.
+"""
+
+
+@dataclass
+class Tour:
+    """The document in the making, and the system it is made on."""
+
+    system: LocalSystem
+    environment: Mapping[str, str]
+    text: list[str] = field(default_factory=lambda: [HEAD])
+
+    def say(self, prose: str) -> None:
+        """A paragraph or heading."""
+        self.text.append(f"\n{prose}\n")
+
+    def run(self, command: str, *, given: str = "") -> str:
+        """Run a command line and keep what it prints; gives its output."""
+        words = shlex.split(os.path.expandvars(command)) if not given else shlex.split(command)
+        words = [
+            self.environment.get(word[1:], word) if word[:1] == "$" else word for word in words
+        ]
+        program = [sys.executable, "-m", "cli"] if words[0] == "ballast" else [words[0]]
+        program = [sys.executable] if words[0] == "python" else program
+        done = subprocess.run(
+            [*program, *words[1:]],
+            env=dict(self.environment),
+            input=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        print(f"{done.returncode}  {command}", flush=True)
+        end = f"$? = {done.returncode}\n" if done.returncode else ""
+        output = self._masked(re.sub(r"[ \t]+$", "", done.stdout, flags=re.MULTILINE).strip("\n"))
+        self.text.append(f"```\n$ {command}\n{output}\n{end}```")
+        return done.stdout
+
+    def wait(self, what: str, look: Callable[[Owner], object]) -> None:
+        """Wait for the system."""
+        owner = Owner(self.system.url, self.system.account_key)
+        wait_until(what, lambda: look(owner), READY_TIMEOUT_S)
+
+    def _masked(self, text: str) -> str:
+        text = re.sub(r"blk\.([a-z0-9-]+)\.[0-9]+\.[A-Za-z0-9_-]+", r"blk.\1.1.…", text)
+        return text.replace(self.system.url, "$BALLAST_URL").replace(
+            self.system.market_url, "$BALLAST_MARKET_URL"
+        )
+
+
+def main() -> None:
+    """Write the tour."""
+    with (
+        tempfile.TemporaryDirectory() as home,
+        local_system(Options(time_scale=TIME_SCALE), print) as system,
+    ):
+        template = register_templates(system.market_url)[TGI_SIMULATED.name]
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(__file__).parent.parent),
+            "HOME": home,
+            "COLUMNS": "118",
+            "BALLAST_URL": system.url,
+            "BALLAST_API_KEY": system.account_key,
+            "BALLAST_MARKET_URL": system.market_url,
+            "BALLAST_VAST_URL": system.market_url,
+            "TEMPLATE_HASH": template,
+            "GROUP_YAML": _write_yaml(Path(home), template),
+        }
+        tour = Tour(system, environment)
+        for chapter in (begin, create, serve, understand, change, roll_out, brake, break_it, leave):
+            chapter(tour)
+        TARGET.write_text("\n".join(tour.text) + "\n", encoding="utf-8")
+
+
+def begin(tour: Tour) -> None:
+    """Sign in, look around."""
+    tour.say("## Begin")
+    tour.run("ballast --help")
+    tour.run("ballast login")
+    tour.run("ballast doctor --no-aws")
+    tour.run("ballast show account")
+
+
+def create(tour: Tour) -> None:
+    """A group and an autogroup."""
+    tour.say("## Create a group and an autogroup")
+    tour.run(
+        f'ballast create endpoint --endpoint_name "{GROUP}" --cold_mult 1.0 --min_load 100 '
+        "--target_util 0.9 --max_workers 20 --cold_workers 5"
+    )
+    tour.run(
+        f'ballast create autogroup --endpoint_name "{GROUP}" --template_hash $TEMPLATE_HASH --test_workers 3'
+    )
+    tour.run(f"ballast plan {GROUP}")
+    tour.run("ballast status")
+    tour.say("A few minutes of the market later:")
+    tour.wait("three measured workers", lambda owner: _n_loaded(owner) >= 3)
+    tour.run(f"ballast workers {GROUP}")
+    tour.run("ballast show endpoints")
+    tour.run("ballast show autogroups")
+
+
+def serve(tour: Tour) -> None:
+    """Requests, with a key of their own."""
+    tour.say("## Serve requests, with a key that may do nothing else")
+    made = tour.run(
+        f"ballast create key --name shop --endpoint_name {GROUP} --max_requests_per_s 50"
+    )
+    key = next(word for word in made.split() if word.startswith("blk."))
+    tour.environment = {**tour.environment, "SHOP_KEY": key}
+    tour.run(f"python -m workers.tgi.test_load -n 120 -rps 6 -k $SHOP_KEY -e {GROUP}")
+    tour.run("ballast show keys")
+    tour.run("ballast status")
+
+
+def understand(tour: Tour) -> None:
+    """Why, how much, since when."""
+    tour.say("## Understand it")
+    tour.run("ballast explain last")
+    worker = Owner(tour.system.url, tour.system.account_key)
+    instance_id = worker.workers(_group_id(worker))[0]["id"]
+    tour.run(f"ballast explain {instance_id}")
+    tour.run(f"ballast logs {GROUP} --level info1 --tail 1500")
+    tour.run("ballast logs --account")
+    tour.run(f"ballast stats {GROUP}")
+    time.sleep(max(0.0, 62 - time.time() % 60))  # series are by the minute
+    tour.run(
+        f"ballast stats {GROUP} --metric arriving_load --metric capacity --metric usd_per_hour"
+    )
+    tour.run(f"ballast compare {GROUP} --hours 1")
+    tour.run("ballast spend --days 1")
+    tour.run("ballast spend --days 1 --csv -")
+    tour.run(f"ballast simulate {GROUP} --set target_util=0.6 --hours 1")
+
+
+def change(tour: Tour) -> None:
+    """Parameters live, and from a file."""
+    tour.say("## Change it")
+    tour.run(f"ballast update endpoint {GROUP} --target_util 0.8 --max_usd_per_hour 4")
+    tour.run(f"ballast update endpoint {GROUP} --schedule '0 8 * * mon-fri;10h;200'")
+    tour.run(f"ballast update endpoint {GROUP} --cold_workers 500")
+    tour.run("ballast update account --max_usd_per_day 40")
+    tour.say(
+        "From a file:\n\n```\n" + Path(tour.environment["GROUP_YAML"]).read_text().strip() + "\n```"
+    )
+    tour.run("ballast apply -f $GROUP_YAML --dry-run")
+    tour.run("ballast apply -f $GROUP_YAML --yes")
+    tour.run("ballast apply -f $GROUP_YAML --yes")
+
+
+def roll_out(tour: Tour) -> None:
+    """Traffic between autogroups."""
+    tour.say("## Roll out a second autogroup to a tenth of the requests")
+    tour.run(f"ballast rollout {GROUP} 10")
+    tour.run(f"ballast promote {GROUP}")
+    tour.run(f"ballast pause {GROUP}")
+    tour.run(f"ballast resume {GROUP}")
+
+
+def brake(tour: Tour) -> None:
+    """At 03:00."""
+    tour.say("## At 03:00")
+    tour.run("ballast freeze")
+    tour.run("ballast status")
+    tour.run("ballast unfreeze")
+
+
+def break_it(tour: Tour) -> None:
+    """Faults of the local market."""
+    tour.say("## Break the local market")
+    tour.run("ballast chaos")
+    tour.run("ballast chaos empty-list")
+    time.sleep(6)
+    tour.run("ballast status")
+    tour.run("ballast chaos empty-list --off")
+
+
+def leave(tour: Tour) -> None:
+    """Nothing is left."""
+    tour.say("## Leave nothing behind")
+    tour.run(
+        "ballast delete key $SHOP_KEY_ID --yes"
+        if "SHOP_KEY_ID" in tour.environment
+        else "ballast show keys"
+    )
+    tour.run(f"ballast destroy {GROUP} --wait --yes")
+    tour.run("ballast panic --yes")
+    tour.run("ballast panic --clear")
+    tour.run("ballast status")
+
+
+def _write_yaml(home: Path, template: str) -> str:
+    path = home / "group.yaml"
+    path.write_text(
+        f"""\
+endpoint_name: {GROUP}
+min_load: 100
+max_usd_per_hour: 3.0
+schedules:
+  - {{cron: "0 8 * * mon-fri", duration: 10h, min_load: 500}}
+autogroups:
+  - {{template_hash: {template}, weight: 1}}
+  - {{template_hash: {template}, search_params: "gpu_name=RTX_4090", weight: 1, test_workers: 1}}
+""",
+        encoding="utf-8",
+    )
+    return str(path)
+
+
+def _group_id(owner: Owner) -> int:
+    return next(int(row["id"]) for row in owner.groups() if row["endpoint_name"] == GROUP)
+
+
+def _n_loaded(owner: Owner) -> int:
+    return sum(
+        row["measured_perf"] > 0 and row["loaded_at"] > 0 for row in owner.workers(_group_id(owner))
+    )
+
+
+if __name__ == "__main__":
+    main()
