@@ -112,7 +112,7 @@ FUNCTIONS: Mapping[str, tuple[Grant, ...]] = {
         POKE,
     ),
     "scaler": (
-        table("config", *READ, "dynamodb:DeleteItem"),
+        table("config", *READ, "dynamodb:PutItem", "dynamodb:DeleteItem"),
         table("workers", "dynamodb:Query", *WRITE),
         table("routing", *READ, "dynamodb:PutItem"),
         table("ledger", *READ, "dynamodb:PutItem", "dynamodb:ConditionCheckItem"),
