@@ -168,6 +168,7 @@ def changed_group(group: EndpointGroup, changes: EndpointChanges) -> EndpointGro
         given=tuple(sorted(given)),
         frozen=group.frozen if changes.frozen is None else changes.frozen,
         shadow=group.shadow if changes.shadow is None else changes.shadow,
+        key_generation=group.key_generation + bool(changes.rotate_key),
         schedules=group.schedules if changes.schedules is None else _schedules(changes.schedules),
     )
 
@@ -263,5 +264,6 @@ def _record(
 
 
 def _audited(group: EndpointGroup) -> Mapping[str, object]:
-    values = {**group_values(group), "endpoint_name": group.name}
+    identity = {"endpoint_name": group.name, "key_generation": group.key_generation}
+    values = {**group_values(group), **identity}
     return {name: AUTO if value is None else value for name, value in values.items()}

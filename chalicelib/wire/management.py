@@ -67,6 +67,7 @@ class EndpointChanges:
     unset: frozenset[str] = frozenset()  # parameters that go back to what holds when absent
     frozen: bool | None = None
     shadow: bool | None = None
+    rotate_key: bool | None = None  # the group's own key gets a new generation
     schedules: tuple[tuple[str, float, float], ...] | None = None  # cron, duration_s, min_load
 
 
@@ -116,6 +117,7 @@ def parse_endpoint_changes(body: Mapping[str, object]) -> EndpointChanges:
         unset=frozenset(unset),
         frozen=optional_flag(body, "frozen"),
         shadow=optional_flag(body, "shadow"),
+        rotate_key=optional_flag(body, "rotate_key"),
         schedules=_schedules(body.get("schedules")),
     )
 

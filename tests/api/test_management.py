@@ -126,6 +126,18 @@ def test_names_with_spaces_are_fine_since_the_vendors_benchmark_makes_them(api: 
     assert api.create_endpoint("benchmark 1x RTX 4090 ab12cd34") >= 100
 
 
+def test_a_leaked_key_of_a_group_is_made_anew_and_the_old_one_no_longer_routes(api: Api) -> None:
+    path = f"/api/v0/endptjobs/{api.create_endpoint()}/"
+    old = api.call("GET", path).json["result"]["api_key"]
+    new = api.call("PUT", path, {"rotate_key": True}).json["endpoint"]["api_key"]
+    api.clock.advance(60)
+    statuses = [
+        api.call("POST", "/route/", {"endpoint": "llm", "api_key": key}, key=None).status
+        for key in (old, new)
+    ]
+    assert statuses == [401, 200]
+
+
 def test_deleting_drains_and_hides_nothing(api: Api) -> None:
     endpoint_id = api.create_endpoint()
     path = f"/api/v0/endptjobs/{endpoint_id}/"
