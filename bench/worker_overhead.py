@@ -1,0 +1,272 @@
+"""Our PyWorker beside the vendor's SDK Worker: what each adds to the same model server.
+
+`python -m bench.worker_overhead [--requests 400] [--json]` starts, on 127.0.0.1, a model server
+that answers at once, our worker (generation D: each ticket verified and used once), the vendor's
+`Worker` (generation C), and calls them in turns in one run. Printed: latency added over the bare
+model server, requests per second, delay of the first streamed chunk, memory; and the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import aiohttp
+import psutil
+from aiohttp import web
+
+from chalicelib.wire.ticket import Claims, Ticket
+from fakes.control_plane_server import ControlPlaneServer
+
+CONCURRENCY = 32
+CHUNKS = 20
+INSTANCES = {"ours": 1, "vendor": 2}
+PROMPT: dict[str, object] = {"inputs": "hello " * 50, "parameters": {"max_new_tokens": 100}}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one target did."""
+
+    p50_ms: float
+    p99_ms: float
+    first_chunk_p50_ms: float
+    requests_per_s: float
+    memory_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server to call: address, the body of the next request, and its process."""
+
+    url: str
+    make_body: Callable[[dict[str, object]], dict[str, object]]
+    process: psutil.Process | None = None
+
+
+async def measure(http: aiohttp.ClientSession, target: Target, n: int) -> Figures:
+    """One target's figures over `n` requests of each kind."""
+    await _latencies(http, target, n // 4)  # not counted
+    latencies = await _latencies(http, target, n)
+    # Signed before the clock runs: signing is the control plane's work.
+    bodies = [[target.make_body(PROMPT) for _ in range(n // 8)] for _ in range(CONCURRENCY)]
+    first_chunks = [await _first_chunk(http, target) for _ in range(n // 4)]
+    started = time.perf_counter()
+    await asyncio.gather(*(_send(http, target, share) for share in bodies))
+    elapsed_s = time.perf_counter() - started
+    return Figures(
+        p50_ms=1e3 * statistics.median(latencies),
+        p99_ms=1e3 * statistics.quantiles(latencies, n=100)[98],
+        first_chunk_p50_ms=1e3 * statistics.median(first_chunks),
+        requests_per_s=CONCURRENCY * (n // 8) / elapsed_s,
+        memory_mb=target.process.memory_info().rss / 2**20 if target.process else 0.0,
+    )
+
+
+async def _latencies(http: aiohttp.ClientSession, target: Target, n: int) -> list[float]:
+    return await _send(http, target, [target.make_body(PROMPT) for _ in range(n)])
+
+
+async def _send(
+    http: aiohttp.ClientSession, target: Target, bodies: list[dict[str, object]]
+) -> list[float]:
+    latencies = []
+    for body in bodies:
+        started = time.perf_counter()
+        async with http.post(target.url + "/generate", json=body) as answer:
+            await answer.read()
+            if answer.status != 200:
+                raise RuntimeError(f"{target.url} answered {answer.status}")
+        latencies.append(time.perf_counter() - started)
+    return latencies
+
+
+async def _first_chunk(http: aiohttp.ClientSession, target: Target) -> float:
+    body = target.make_body({**PROMPT, "parameters": {"n_chunks": CHUNKS, "chunk_s": 0.001}})
+    started = time.perf_counter()
+    async with http.post(target.url + "/generate_stream", json=body) as answer:
+        await answer.content.readany()
+        elapsed_s = time.perf_counter() - started
+        await answer.read()
+    return elapsed_s
+
+
+class Tickets:
+    """Signs what each worker wants; our tickets are used once, the vendor's may be used again."""
+
+    def __init__(self, control_plane: ControlPlaneServer, url: str, instance_id: int) -> None:
+        self._signer = control_plane.signer
+        self._reports = control_plane.reports
+        self._url = url
+        self._instance_id = instance_id
+        self._reqnum = 0
+        self._url_signature = self._signer.sign_text(
+            Ticket(cost=100, endpoint="e", reqnum=1, request_idx=1, url=url).signed_bytes_c()
+        )
+
+    def ours(self, payload: dict[str, object]) -> dict[str, object]:
+        """An envelope with a fresh generation-D ticket."""
+        self._reqnum += 1
+        now = time.time()
+        claims = Claims(
+            cost=100,
+            endpoint="e",
+            endpoint_id=7,
+            url=self._url,
+            reqnum=self._reqnum,
+            request_idx=self._reqnum,
+            instance_id=self._instance_id,
+            boot_id=next(str(r["boot_id"]) for r in self._reports if "boot_id" in r),
+            issued_at=now,
+            expires_at=now + 60,
+        )
+        return {"auth_data": self._signer.ticket(claims), "payload": payload}
+
+    def vendors(self, payload: dict[str, object]) -> dict[str, object]:
+        """An envelope with a generation-C ticket."""
+        self._reqnum += 1
+        auth_data = {
+            "cost": 100,
+            "endpoint": "e",
+            "reqnum": self._reqnum,
+            "request_idx": self._reqnum,
+            "url": self._url,
+            "signature": self._url_signature,
+        }
+        return {"auth_data": auth_data, "payload": payload}
+
+
+async def compare(n: int) -> dict[str, Figures]:
+    """Figures of the bare model server, ours and the vendor's, on the same machine in one run."""
+    control_plane = ControlPlaneServer()
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        control_url = await stack.enter_async_context(_serve(control_plane.application()))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        model_port = _free_port()
+        model = await stack.enter_async_context(_process(["model", str(model_port)], {}))
+        model_url = f"http://127.0.0.1:{model_port}"
+        targets = {"model alone": Target(model_url, lambda payload: payload, model)}
+        for name, instance_id in INSTANCES.items():
+            env = _environment(control_url, model_url, instance_id, folder)
+            process = await stack.enter_async_context(_process([name], env))
+            url = f"http://127.0.0.1:{env['WORKER_PORT']}"
+            await _ready(control_plane, instance_id)
+            tickets = Tickets(control_plane, url, instance_id)
+            make_body = tickets.ours if name == "ours" else tickets.vendors
+            targets[name] = Target(url, make_body, process)
+        return {name: await measure(http, target, n) for name, target in targets.items()}
+
+
+async def _ready(control_plane: ControlPlaneServer, instance_id: int) -> None:
+    for _ in range(600):
+        if any(r["id"] == instance_id and r.get("max_perf") for r in control_plane.reports):
+            return
+        await asyncio.sleep(0.1)
+    raise RuntimeError(f"worker {instance_id} was not ready within a minute")
+
+
+def _environment(
+    control_url: str, model_url: str, instance_id: int, folder: Path
+) -> dict[str, str]:
+    port = str(_free_port())
+    log = folder / f"model-{instance_id}.log"
+    log.write_text("" if instance_id == INSTANCES["ours"] else "loaded\n")
+    (folder / str(instance_id)).mkdir()
+    return {
+        "CONTAINER_ID": str(instance_id),
+        "PUBLIC_IPADDR": "127.0.0.1",
+        "WORKER_PORT": port,
+        f"VAST_TCP_PORT_{port}": port,
+        "WORKER_HTTP_PORT": str(_free_port()),
+        "WORKER_HOST": "127.0.0.1",
+        "REPORT_ADDR": control_url,
+        "MASTER_TOKEN": "7.bench.mac",
+        "MODEL_SERVER_URL": model_url,
+        "MODEL_LOG": str(log),
+        "STATE_DIR": str(folder / str(instance_id)),
+        "BENCHMARK_ROUNDS": "1",
+        "LOG_LEVEL": "WARNING",
+        "USE_SSL": "false",
+    }
+
+
+@asynccontextmanager
+async def _serve(app: web.Application) -> AsyncIterator[str]:
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    yield site.name
+    await runner.cleanup()
+
+
+@asynccontextmanager
+async def _process(words: list[str], env: dict[str, str]) -> AsyncIterator[psutil.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.worker_processes", *words),
+        env=os.environ | env,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield psutil.Process(process.pid)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def ratios(figures: dict[str, Figures]) -> dict[str, float]:
+    """Ours over the vendor's, of what each adds to the model server; below 1 is better."""
+    bare, ours, vendor = (figures[name] for name in ("model alone", "ours", "vendor"))
+    return {
+        "latency added, p50": (ours.p50_ms - bare.p50_ms) / (vendor.p50_ms - bare.p50_ms),
+        "latency added, p99": (ours.p99_ms - bare.p99_ms) / (vendor.p99_ms - bare.p99_ms),
+        "first chunk added, p50": (ours.first_chunk_p50_ms - bare.first_chunk_p50_ms)
+        / (vendor.first_chunk_p50_ms - bare.first_chunk_p50_ms),
+        "time per request at load": vendor.requests_per_s / ours.requests_per_s,
+        "memory": ours.memory_mb / vendor.memory_mb,
+    }
+
+
+def main() -> int:
+    """Run the comparison and print it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.worker_overhead", description=__doc__)
+    parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    figures = asyncio.run(compare(arguments.requests))
+    if arguments.json:
+        result = {name: asdict(f) for name, f in figures.items()}
+        print(json.dumps(result | {"ratios": ratios(figures)}, indent=1))
+        return 0
+    for name, f in figures.items():
+        print(
+            f"{name:12} p50 {f.p50_ms:6.2f} ms  p99 {f.p99_ms:6.2f} ms  first chunk "
+            f"{f.first_chunk_p50_ms:6.2f} ms  {f.requests_per_s:6.0f} req/s  {f.memory_mb:5.0f} MB"
+        )
+    for name, ratio in ratios(figures).items():
+        print(f"ours / vendor's, {name}: {ratio:.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
