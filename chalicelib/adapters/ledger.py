@@ -51,7 +51,9 @@ class DynamoLedger:
 
     def take_lease(self, owner: str, now: float, duration_s: float) -> Lease | None:
         """A new fencing token; None while another holds the lease, or wrote a newer schema."""
-        account = self.account()
+        account = self._seen
+        if not account.version or with_lease(account, owner, now, duration_s) is None:
+            account = self.account()  # else: a lease on what is not current any more fails below
         for _ in range(_MAX_ATTEMPTS):
             wanted = with_lease(account, owner, now, duration_s)
             if wanted is None:

@@ -1,0 +1,118 @@
+"""The inner loop: often while anything moves, once when nothing does, and never past its time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chalicelib.adapters.ledger import DynamoLedger
+from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.pacing import Verb
+from chalicelib.services.panic import panic
+from chalicelib.services.scaling_loop import scaling_loop
+from fakes.faulty_ports import OutgoingCalls
+from fakes.world import World
+
+
+def _n_listings(world: World) -> int:
+    return sum(1 for call in world.market.calls if call.verb is Verb.LIST)
+
+
+def _quiet_world() -> World:
+    world = World()
+    world.add_group()
+    autogroup = world.owner_ports.groups.list_autogroups()[0]
+    world.owner_ports.groups.put_autogroup(
+        replace(autogroup, test_workers=0, revision=2), expected_revision=1
+    )
+    for _ in range(3):
+        scaling_loop(world.ports, deadline_at=world.now + 1)
+        world.tick(60)
+    return world
+
+
+def test_an_idle_minute_takes_one_round() -> None:
+    world = _quiet_world()
+    before = _n_listings(world)
+    scaling_loop(world.ports, deadline_at=world.now + 50)
+    assert _n_listings(world) == before + 1
+
+
+def test_rounds_follow_each_other_while_somebody_waits_and_end_in_time() -> None:
+    world = World()
+    group = world.add_group()
+    world.ask(group.endpoint_id, 1)
+    started_at, before = world.now, _n_listings(world)
+    scaling_loop(world.ports, deadline_at=started_at + 50)
+    assert _n_listings(world) - before >= 5
+    assert world.now <= started_at + 50
+
+
+def test_an_idle_round_makes_at_most_ten_calls_to_aws() -> None:
+    world = _quiet_world()
+    calls = OutgoingCalls()
+    scaling_loop(calls.wrap(world.owner_ports), deadline_at=world.now + 50)
+    to_aws = Counter(name for name in calls.names if not name.startswith("marketplace"))
+    assert sum(to_aws.values()) <= 10, to_aws
+
+
+def test_an_idle_round_makes_at_most_ten_calls_to_dynamodb(dynamodb: Any) -> None:
+    world = _quiet_world()
+    ledger = DynamoLedger(dynamodb, "ballast-test")
+    ports = replace(world.owner_ports, ledger=ledger)
+    scaling_loop(ports, deadline_at=world.now + 1)
+    world.tick(60)
+    made: list[str] = []
+    dynamodb.meta.events.register(
+        "before-call.dynamodb", lambda model, **_: made.append(model.name)
+    )
+    calls = OutgoingCalls()
+    watched = replace(calls.wrap(world.owner_ports), ledger=ledger)
+    scaling_loop(watched, deadline_at=world.now + 50)
+    others = [name for name in calls.names if not name.startswith("marketplace")]
+    assert len(made) + len(others) <= 10, (made, others)
+
+
+@pytest.mark.parametrize("fault", ["", "destroy-fails", "empty-list"])
+def test_panic_destroys_all_that_is_ours_and_verifies_it(fault: str) -> None:
+    world = World(seed=3)
+    world.add_group(min_load=200.0)
+    for _ in range(6):
+        scaling_loop(world.ports, deadline_at=world.now + 1)
+        world.tick(15)
+    assert len(world.market.instances) >= 2
+    if fault:
+        world.market.switch_on(fault, world.now, times=3)
+    report = panic(world.ports)
+    world.market.advance(world.now)
+    assert report.is_verified
+    assert report.n_returned >= 2
+    assert not world.market.instances
+    assert world.ledger.account().is_panicking
+
+
+def test_panic_without_an_answer_says_so() -> None:
+    world = World(seed=3)
+    world.market.switch_on("market-down", world.now)
+    report = panic(world.ports, gives_up_s=60)
+    assert not report.is_verified
+    assert report.problems
+
+
+def test_a_deleted_group_is_forgotten_only_when_no_machine_is_left() -> None:
+    world = World(seed=3)
+    group = world.add_group(min_load=100.0)
+    for _ in range(6):
+        scaling_loop(world.ports, deadline_at=world.now + 1)
+        world.tick(15)
+    deleted = replace(group, state=GroupState.DELETING, revision=2)
+    world.owner_ports.groups.put_group(deleted, expected_revision=1)
+    while world.owner_ports.groups.list_groups():
+        scaling_loop(world.ports, deadline_at=world.now + 1)
+        world.tick(15)
+        if world.market.instances:
+            assert world.owner_ports.groups.list_groups()
+    assert not world.workers.rows
