@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,9 +16,7 @@ from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.event_log import Event
 from devstack.gateway import application_over
 from tests.api.over_fakes import Api
-
-VASTAI = Path(sys.executable).parent / "vastai"
-TIMEOUT_S = 30.0
+from tests.peers.vendor_cli import VendorCli
 
 
 class QuietHandler(WSGIRequestHandler):
@@ -56,40 +50,6 @@ def url(api: Api) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
-
-
-class VendorCli:
-    """`vastai --url URL …` in a home of its own."""
-
-    def __init__(self, url: str, key: str, home: Path) -> None:
-        self._url = url
-        self._env = {
-            "HOME": str(home),
-            "XDG_CONFIG_HOME": str(home / "config"),
-            "XDG_CACHE_HOME": str(home / "cache"),
-            "PATH": os.environ["PATH"],
-            "VAST_API_KEY": key,
-            "VASTAI_NO_UPDATE_CHECK": "1",
-            "COLUMNS": "250",
-        }
-
-    def run(self, *arguments: str) -> str:
-        """What it prints, on either stream; it never crashes."""
-        done = subprocess.run(
-            [str(VASTAI), "--url", self._url, *arguments],
-            env=self._env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=TIMEOUT_S,
-        )
-        assert "Traceback" not in done.stdout + done.stderr, done.stderr
-        return done.stdout or done.stderr
-
-    def raw(self, *arguments: str) -> Any:
-        """The JSON that it prints with --raw."""
-        return json.loads(self.run(*arguments, "--raw"))
 
 
 @pytest.fixture

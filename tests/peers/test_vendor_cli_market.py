@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from devstack.marketplace_server import serve_marketplace
 from devstack.marketplace_world import MarketSettings
 from fakes.market_config import CALM, MarketConfig, Timings
+from tests.peers.vendor_cli import TIMEOUT_S, VendorCli
 
 CONFIG = MarketConfig(
     odds=CALM,
@@ -22,42 +18,10 @@ CONFIG = MarketConfig(
         create_s=0.0, load_median_s=0.0, restart_median_s=0.0, stop_s=0.0, destroy_s=0.0
     ),
 )
-VASTAI = Path(sys.executable).parent / "vastai"
-TIMEOUT_S = 60.0
 
 
-class Cli:
-    """`vastai --url URL …` in a home of its own."""
-
-    def __init__(self, url: str, home: Path) -> None:
-        self._url = url
-        self._env = {
-            "HOME": str(home),
-            "XDG_CONFIG_HOME": str(home / "config"),
-            "XDG_CACHE_HOME": str(home / "cache"),
-            "PATH": os.environ["PATH"],
-            "VAST_API_KEY": "key",
-            "VASTAI_NO_UPDATE_CHECK": "1",
-            "COLUMNS": "250",
-        }
-
-    def run(self, *arguments: str) -> str:
-        """What the command prints."""
-        done = subprocess.run(
-            [str(VASTAI), "--url", self._url, *arguments],
-            env=self._env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=TIMEOUT_S,
-        )
-        assert "Traceback" not in done.stdout + done.stderr
-        return done.stdout
-
-    def raw(self, *arguments: str) -> object:
-        """The JSON that the command prints with --raw."""
-        return json.loads(self.run(*arguments, "--raw"))
+class Cli(VendorCli):
+    """The command, and how instances look through it."""
 
     def instances(self) -> list[dict[str, object]]:
         """All instances."""
@@ -79,7 +43,7 @@ class Cli:
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     """The CLI against a market without delays."""
     with serve_marketplace(MarketSettings(config=CONFIG, seed=3)) as running:
-        yield Cli(running.url, tmp_path_factory.mktemp("home"))
+        yield Cli(running.url, "key", tmp_path_factory.mktemp("home"))
 
 
 @pytest.mark.parametrize("more", [(), ("--new",)])
