@@ -61,7 +61,8 @@ def open_budget(pools: Sequence[Pool], ctx: Round) -> Budget:
 
 def held_capacity(pool: Pool, ctx: Round) -> float:
     """Capacity that is there or on order, each machine weighted by its odds of serving."""
-    sure = pool.ready + pool.draining + pool.starting + pool.stopped + pool.silent
+    sure = pool.ready + pool.draining + pool.starting + pool.stopping + pool.stopped
+    sure = sure + pool.silent
     capacity = sum(map(ctx.capacity, sure))
     capacity += REFUSED_WORTH * sum(map(ctx.capacity, pool.refused))
     return capacity + on_order_capacity(pool, ctx)

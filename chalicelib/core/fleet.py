@@ -49,7 +49,8 @@ class Pool:
     refused: list[WorkerFacts] = field(default_factory=list)
     silent: list[WorkerFacts] = field(default_factory=list)
     broken: list[WorkerFacts] = field(default_factory=list)
-    passing: list[WorkerFacts] = field(default_factory=list)  # stopping, destroying
+    stopping: list[WorkerFacts] = field(default_factory=list)
+    leaving: list[WorkerFacts] = field(default_factory=list)  # being destroyed
     rentals: list[PendingRental] = field(default_factory=list)
 
     @property
@@ -60,7 +61,8 @@ class Pool:
     @property
     def loaded(self) -> list[WorkerFacts]:
         """Workers that hold the model and can serve, now or after a start."""
-        return self.ready + self.draining + self.starting + self.stopped + self.refused
+        up = self.ready + self.draining + self.starting
+        return up + self.stopping + self.stopped + self.refused
 
     @property
     def on_order(self) -> int:
@@ -78,8 +80,8 @@ _PART_OF_STATE = {
     WorkerState.SUSPECT: "silent",
     WorkerState.UNREACHABLE: "silent",
     WorkerState.ERROR: "broken",
-    WorkerState.STOPPING: "passing",
-    WorkerState.DESTROYING: "passing",
+    WorkerState.STOPPING: "stopping",
+    WorkerState.DESTROYING: "leaving",
     **dict.fromkeys(BOOTING_STATES, "booting"),
 }
 

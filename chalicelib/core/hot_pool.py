@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from chalicelib.core.snapshot import WorkerFacts
 from chalicelib.core.worker import AfterDrain
 
 DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted
+PRICE_CLASS = 1.1
 HEDGE_Z = 1.3  # a start later than its 90th percentile no longer counts as capacity
 
 
@@ -145,16 +147,18 @@ def _recallable(
 
 
 def _plan_drains(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
-    """Drain what is not needed: idle ones before busy ones, the dearest per capacity first."""
+    """Drain what is not needed: the dearest per capacity first, among about equals an idle one.
+
+    A drained worker still finishes its work, so draining a busy dear one costs nothing more than
+    draining an idle cheap one, and saves the difference in price from then on.
+    """
     capacity = sum(map(ctx.capacity, pool.ready))
     n_ready = len(pool.ready)
     actions: list[Action] = []
     for worker in sorted(pool.ready, key=lambda w: _drain_order(w, ctx)):
         rest = capacity - ctx.capacity(worker)
         if not wish.met_by(rest, n_ready - 1):
-            if is_idle(worker):
-                continue  # a smaller idle one may still go
-            break
+            continue  # a smaller one may still go
         facts = {"wanted": wish.capacity, "left": rest, "usd_per_load": ctx.usd_per_load(worker)}
         actions.append(
             DrainWorker(
@@ -168,8 +172,16 @@ def _plan_drains(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     return actions
 
 
-def _drain_order(worker: WorkerFacts, ctx: Round) -> tuple[bool, float, int]:
-    return (not is_idle(worker), -ctx.usd_per_load(worker), worker.instance_id)
+def _drain_order(worker: WorkerFacts, ctx: Round) -> tuple[float, bool, float, int]:
+    usd = ctx.usd_per_load(worker)
+    return (-price_class(usd), not is_idle(worker), -usd, worker.instance_id)
+
+
+def price_class(usd_per_load: float) -> float:
+    """Prices of one class are within 10 % of each other; a dearer class is higher."""
+    if not 0 < usd_per_load < math.inf:
+        return -math.inf if usd_per_load <= 0 else math.inf
+    return math.floor(math.log(usd_per_load) / math.log(PRICE_CLASS))
 
 
 def _beaten_starts(

@@ -1,6 +1,6 @@
 """The control law: from demand to wanted capacity, hot and in total (docs/scaling.md).
 
-    raw   = occupancy / u                    u > 1 uses the queue as a buffer
+    raw   = occupancy / u + headroom         u > 1 uses the queue as a buffer
     hot   = max(raw over the last W seconds) W is a delayed switch-off
     total = max(1.15 * max(hot over 6 h), 1.25 * hot)
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chalicelib.core.occupancy import Demand
+from chalicelib.core.occupancy import Demand, slot_perf
 from chalicelib.core.scaling_memory import ScalingMemory
 from chalicelib.core.schedules import scheduled_min_load
 from chalicelib.core.snapshot import GroupSnapshot
@@ -26,10 +26,11 @@ MAX_HOLD_S = 1800.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Knob:
-    """The two numbers of the hot law."""
+    """The numbers of the hot law."""
 
     utilisation: float  # u
     hold_s: float  # W
+    headroom: float = 0.0  # slots beyond those taken, as a multiple of their square root
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +49,10 @@ def set_targets(
 ) -> Targets:
     """Hot and total targets of a group that may run; updates the peaks in `memory`."""
     params = snapshot.group.params
-    held = _held_peak(memory, demand.occupancy / knob.utilisation, knob.hold_s, now)
+    raw = demand.occupancy / knob.utilisation
+    if knob.headroom > 0 and demand.occupancy > 0:
+        raw += knob.headroom * math.sqrt(demand.occupancy * slot_perf(memory))
+    held = _held_peak(memory, raw, knob.hold_s, now)
     floors = {
         "occupancy": held,
         "min_load": _floor_load(snapshot, now) / (params.target_util or 1.0),

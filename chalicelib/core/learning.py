@@ -27,6 +27,7 @@ START_ODDS_PRIOR = (32.0, 1.0)  # 3 % of starts fail
 OWN_START_N = 5.0  # starts that a worker's prior, the group's odds, is worth
 PERF_PRIOR_SD, PERF_NOISE_SD = 0.35, 0.1  # of log perf: between types; within one type
 PERF_PRIOR_N = 0.5  # machines that the spread between types is known from beforehand
+MAX_LOG_PERF = 35.0  # beyond any load; keeps every sum finite
 MAX_TRACKED = 500  # transitions followed at once; more would bloat the memory
 
 BOOTING_STATES = frozenset({WorkerState.CREATING, WorkerState.LOADING, WorkerState.MODEL_LOADING})
@@ -121,7 +122,7 @@ class Beliefs:
     def perf_of(self, autogroup_id: int, gpu_type: str, dlperf: float) -> float:
         """Expected perf of a machine of this type; 0 while the group has measured none."""
         mean = self.log_perf(autogroup_id, gpu_type, dlperf)
-        return math.exp(mean[0]) if mean is not None else 0.0
+        return math.exp(min(mean[0], MAX_LOG_PERF)) if mean is not None else 0.0
 
     def log_perf(
         self, autogroup_id: int, gpu_type: str, dlperf: float
@@ -153,6 +154,8 @@ class Beliefs:
 
 def learn(memory: ScalingMemory, snapshot: GroupSnapshot, now: float) -> None:
     """Take from the snapshot what happened since the previous round, into `memory`."""
+    if now <= memory.at:
+        return
     by_id = {str(worker.instance_id): worker for worker in snapshot.workers}
     _learn_starts(memory, by_id, now)
     _learn_boots(memory, by_id, now)

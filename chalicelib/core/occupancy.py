@@ -1,8 +1,8 @@
 """Demand as occupancy: how much capacity the requests in the system take now, in load per second.
 
 A request being served takes its slot's share of its worker's perf; a waiting one takes a typical
-worker's slot, or less if it is so short that several can be served there in time (autoscaling.md
-6.2). Occupancy reacts at once and needs no forecast; its mean equals the arriving load (Little).
+worker's slot; one that is late anyway is only to be worked off. Occupancy reacts at once and needs
+no forecast; its mean equals the arriving load (Little).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from chalicelib.core.scaling_memory import ScalingMemory
 from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
 from chalicelib.core.worker import WorkerState
 
+REQUEST_RATE_WINDOW_S = 3600.0
+MIN_ELAPSED_S = 0.1  # rounds closer than this would make rates out of noise
 RATE_WINDOW_S = 60.0  # of the smoothed arriving load
 OVERDUE_WITHIN_S = 120.0  # in which requests that are late already are to be worked off
 MEAN_LOAD_WINDOW_N = 200.0  # requests over which a request's load is averaged
@@ -49,13 +51,15 @@ def is_idle(worker: WorkerFacts) -> bool:
     return worker.n_working <= 0 and worker.pending_load <= 1e-9
 
 
-def request_share(memory: ScalingMemory, target_queue_time: float) -> float:
-    """Capacity that one waiting request asks for, load per second."""
-    if memory.worker_perf <= 0 or memory.worker_slots <= 0:
-        return 0.0
-    slot_perf = memory.worker_perf / memory.worker_slots
-    service_s = memory.mean_load / slot_perf
-    return slot_perf * min(1.0, service_s / target_queue_time)
+def slot_perf(memory: ScalingMemory) -> float:
+    """Load per second of one slot of a typical worker; the whole worker if slots are unknown."""
+    return memory.worker_perf / max(memory.worker_slots, 1.0)
+
+
+def service_s(memory: ScalingMemory) -> float:
+    """Seconds for which a typical request takes a slot; 0 while nothing is known."""
+    perf = slot_perf(memory)
+    return memory.mean_load / perf if perf > 0 else 0.0
 
 
 def _served_by(worker: WorkerFacts) -> float:
@@ -69,7 +73,7 @@ def _waiting(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
     """
     waiting = snapshot.waiting
     n_overdue = min(max(waiting.n_overdue, 0), waiting.n)
-    share = request_share(memory, snapshot.group.params.target_queue_time)
+    share = slot_perf(memory) if memory.worker_slots > 0 else 0.0
     overdue = min(waiting.overdue_load / OVERDUE_WITHIN_S, n_overdue * share)
     return (waiting.n - n_overdue) * share + max(overdue, 0.0)
 
@@ -86,9 +90,13 @@ def _smooth_arrivals(snapshot: GroupSnapshot, memory: ScalingMemory, now: float)
     traffic = snapshot.traffic
     elapsed = traffic.elapsed_s if traffic.elapsed_s > 0 else max(now - memory.at, 0.0)
     if elapsed > 0:
+        elapsed = max(elapsed, MIN_ELAPSED_S)
         keep = math.exp(-elapsed / RATE_WINDOW_S)
         rate = max(traffic.arrived_load, 0.0) / elapsed
         memory.load_rate = keep * memory.load_rate + (1.0 - keep) * rate
+        keep = math.exp(-elapsed / REQUEST_RATE_WINDOW_S) if memory.request_rate > 0 else 0.0
+        n_per_s = max(traffic.n_arrived, 0) / elapsed
+        memory.request_rate = keep * memory.request_rate + (1.0 - keep) * n_per_s
     if traffic.n_arrived > 0:
         keep = math.exp(-traffic.n_arrived / MEAN_LOAD_WINDOW_N) if memory.mean_load > 0 else 0.0
         mean = max(traffic.arrived_load, 0.0) / traffic.n_arrived

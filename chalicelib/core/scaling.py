@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.actions import Action, RentOffer
+from chalicelib.core.actions import (
+    Action,
+    DestroyWorker,
+    DrainWorker,
+    RebootWorker,
+    RentOffer,
+    StopWorker,
+)
 from chalicelib.core.autogroup import AutogroupState
 from chalicelib.core.cold_pool import held_capacity, plan_returns
 from chalicelib.core.endpoint_group import GroupState
@@ -17,14 +24,15 @@ from chalicelib.core.fleet import Pool, Round, silence_is_ours, sort_into_pools
 from chalicelib.core.hot_pool import plan_hot
 from chalicelib.core.law import Targets, set_targets, zero_targets
 from chalicelib.core.learning import Beliefs, learn
-from chalicelib.core.occupancy import Demand, measure_demand
+from chalicelib.core.occupancy import Demand, measure_demand, service_s
 from chalicelib.core.orders import Orders, place_orders
 from chalicelib.core.repair import dismiss, end_stuck, finish_drains, park_all, repair_broken
 from chalicelib.core.scaling_memory import ScalingMemory
-from chalicelib.core.shares import PoolShare, share_out
-from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan
-from chalicelib.core.tuning import prior_knob
+from chalicelib.core.shares import PoolShare, servable, share_out
+from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
+from chalicelib.core.tuning import knob_for, learn_caution
 from chalicelib.core.usage import note_usage
+from chalicelib.core.worker import WorkerState
 
 MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing about what was wanted in it
 
@@ -41,8 +49,12 @@ def decide_scaling(
     ctx = Round(snapshot, Beliefs(state), now)
     pools, orphans = sort_into_pools(snapshot, workers)
     targets = _targets(ctx, demand)
+    repairs = _return_unwanted(pools, orphans, ctx)
+    if repairs:
+        pools, _ = sort_into_pools(snapshot, _once_done(repairs, workers, now))
     shares = share_out(pools, targets, ctx)
-    actions = [*_return_unwanted(pools, orphans, ctx), *_serve(pools, shares, ctx)]
+    state.starved = 1.0 if targets.hot > sum(servable(pool, ctx) for pool in pools) else 0.0
+    actions = [*repairs, *_serve(pools, shares, ctx)]
     is_active = snapshot.group.state is GroupState.ACTIVE
     orders = place_orders(pools, shares, ctx) if is_active else Orders()
     state.at = max(now, state.at)
@@ -61,7 +73,15 @@ def decide_scaling(
 def _targets(ctx: Round, demand: Demand) -> Targets:
     """The law's targets, or zero if the owner's state of the group says so."""
     snapshot, memory = ctx.snapshot, ctx.beliefs.memory
-    knob = prior_knob(snapshot.group.params.slo_target, ctx.beliefs.start_time().median)
+    params = snapshot.group.params
+    is_starved = memory.starved > 0 or memory.worker_perf <= 0
+    learn_caution(memory, snapshot.traffic, params.slo_target, is_starved=is_starved)
+    knob = knob_for(
+        memory.caution,
+        start_s=ctx.beliefs.start_time().median,
+        target_wait_s=params.target_queue_time,
+        service_s=service_s(memory),
+    )
     targets = set_targets(snapshot, memory, demand, knob, ctx.now)
     if 0 < memory.at < ctx.now:
         note_usage(memory, targets.hot, min(ctx.now - memory.at, MAX_GAP_S))
@@ -104,6 +124,31 @@ def _serve(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round) -> li
 
 def _is_deleting(pool: Pool) -> bool:
     return pool.autogroup is not None and pool.autogroup.state is AutogroupState.DELETING
+
+
+def _once_done(
+    actions: Sequence[Action], workers: Sequence[WorkerFacts], now: float
+) -> list[WorkerFacts]:
+    """The workers as they will be once the actions are carried out: what follows counts on that."""
+    next_state = {
+        action.instance_id: _STATE_AFTER[type(action)]
+        for action in reversed(actions)
+        if not isinstance(action, RentOffer)
+    }
+    return [
+        replace(worker, state=next_state[worker.instance_id], state_since=now)
+        if worker.instance_id in next_state
+        else worker
+        for worker in workers
+    ]
+
+
+_STATE_AFTER: dict[type[Action], WorkerState] = {
+    DrainWorker: WorkerState.DRAINING,
+    StopWorker: WorkerState.STOPPING,
+    RebootWorker: WorkerState.REBOOTING,
+    DestroyWorker: WorkerState.DESTROYING,
+}
 
 
 def _one_per_worker(actions: Sequence[Action]) -> list[Action]:

@@ -42,9 +42,10 @@ class ScalingMemory:
     usage_s: float = 0.0  # time that `usage` averages
     rented_at: dict[str, float] = field(default_factory=dict)  # autogroup: last rentals
     scouted_at: float = 0.0  # last look for a better machine
-    n_late: float = 0.0  # late starts, decayed over a day
-    n_started: float = 0.0  # starts of service, decayed likewise
-    tuner: dict[str, list[float]] = field(default_factory=dict)  # see core/tuning.py
+    caution: float = 0.0  # see core/tuning.py
+    tuned_for: float = 0.0  # the slo_target that `caution` was learned for
+    starved: float = 0.0  # 1 if the last round wanted more hot capacity than could be started
+    request_rate: float = 0.0  # arriving requests per second, smoothed over an hour
 
     @staticmethod
     def from_json(raw: Mapping[str, object]) -> ScalingMemory:

@@ -81,7 +81,7 @@ def _hot_shares(pools: Sequence[Pool], hot: float, ctx: Round) -> list[float]:
             shares[members[0]] = left
             return shares
         total_weight = sum(_weight(pools[i]) for i in members)
-        able = {i: _servable(pools[i], ctx) for i in members}
+        able = {i: servable(pools[i], ctx) for i in members}
         for i in members:
             shares[i] = min(left * _weight(pools[i]) / total_weight, able[i])
         missing = left - sum(shares[i] for i in members)
@@ -93,7 +93,7 @@ def _hot_shares(pools: Sequence[Pool], hot: float, ctx: Round) -> list[float]:
     return shares
 
 
-def _servable(pool: Pool, ctx: Round) -> float:
+def servable(pool: Pool, ctx: Round) -> float:
     """Capacity that the pool's machines can serve with soon, started or not."""
     workers = pool.ready + pool.draining + pool.starting + startable(pool)
     return sum(map(ctx.capacity, workers))

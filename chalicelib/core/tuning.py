@@ -1,29 +1,64 @@
-"""Choosing the hot law's two numbers, utilisation u and hold W, for a target share on time."""
+"""Choosing the hot law's two numbers, utilisation u and hold W, for a target share on time.
+
+One learned number, the caution x, stands for both (docs/scaling.md):
+
+    x <= 0   u = 1 + 0.65 |x| T / S   requests may wait a part of the queue target T, which is worth
+                                      the less, the longer their service time S lasts
+    x >  0   headroom x sqrt(slots)   more slots than are taken (square-root staffing)
+    W = L (4 + 4 clip(x, 0, 1))       L: the learned median of a start
+
+A late request raises x, one on time lowers it by as much as keeps the wanted ratio between them in
+balance, slowly: about half a unit in six hours, because late requests come in bursts and chasing
+them costs more than it saves. Nothing is learned while the fleet could not do better (anti-windup).
+"""
 
 from __future__ import annotations
 
-import itertools
 import math
 
 from chalicelib.core.law import Knob
+from chalicelib.core.scaling_memory import ScalingMemory
+from chalicelib.core.snapshot import Traffic
 
-# (share on time wanted, u, W in restart medians): autoscaling.md 6.8, on time first.
-KNOBS = ((0.90, 1.6, 20.0), (0.95, 1.5, 18.0), (0.99, 1.3, 15.0), (0.999, 1.0, 10.0))
-REFERENCE_START_S = 20.0  # restart median of the measurements above
+WAIT_SHARE = 0.65  # of the queue target that requests may wait on average at caution -1
+CAUTION_LOW, CAUTION_HIGH = -2.0, 4.0
+PRIOR_AT_95, PRIOR_PER_NINE = -1.0, 0.62  # where the targets of 95, 99, 99.9 % settle in tests
+GAIN, GAIN_WINDOW_S = 0.5, 6 * 3600.0
+MAX_STEP = 0.05
+BUDGET_SHARE = 0.85  # of the allowed late share that is aimed at: falling short costs trust
+HOLD_STARTS = 4.0
+MIN_HOLD_S, MAX_HOLD_S = 30.0, 1800.0
 
 
-def prior_knob(slo_target: float, start_s: float) -> Knob:
-    """The knob before anything is learned: between the rows of KNOBS by nines of the target."""
-    nines = -math.log10(1.0 - min(max(slo_target, 0.0), 0.9999))
-    rows = [(-math.log10(1.0 - share), u, hold) for share, u, hold in KNOBS]
-    if nines <= rows[0][0]:
-        u, hold = rows[0][1:]
-    elif nines >= rows[-1][0]:
-        u, hold = rows[-1][1:]
-    else:
-        low, high = next((a, b) for a, b in itertools.pairwise(rows) if a[0] <= nines <= b[0])
-        part = (nines - low[0]) / (high[0] - low[0])
-        u = low[1] + part * (high[1] - low[1])
-        hold = low[2] + part * (high[2] - low[2])
-    scale = math.sqrt(max(start_s, 1.0) / REFERENCE_START_S)
-    return Knob(utilisation=u, hold_s=min(max(hold * REFERENCE_START_S * scale, 30.0), 1800.0))
+def prior_caution(slo_target: float) -> float:
+    """The caution before anything is learned, by the nines of the target."""
+    nines = -math.log10(1.0 - min(slo_target, 0.9999))
+    return PRIOR_AT_95 + PRIOR_PER_NINE * (nines - 1.3)
+
+
+def learn_caution(
+    memory: ScalingMemory, traffic: Traffic, slo_target: float, *, is_starved: bool
+) -> None:
+    """Move the caution by the requests that began since the previous round."""
+    if memory.tuned_for != slo_target:
+        memory.tuned_for, memory.caution = slo_target, prior_caution(slo_target)
+    n, n_late = max(traffic.n_started, 0), max(traffic.n_late, 0)
+    if n < 1 or memory.request_rate <= 0:
+        return
+    budget = (1.0 - slo_target) * BUDGET_SHARE
+    step = GAIN * (min(n_late, n) / budget - n) / (memory.request_rate * GAIN_WINDOW_S)
+    if step > 0 and is_starved:
+        return
+    step = min(max(step, -MAX_STEP), MAX_STEP)
+    memory.caution = min(max(memory.caution + step, CAUTION_LOW), CAUTION_HIGH)
+
+
+def knob_for(caution: float, *, start_s: float, target_wait_s: float, service_s: float) -> Knob:
+    """The hot law's numbers at a caution and the group's times."""
+    wait = WAIT_SHARE * max(-caution, 0.0) * target_wait_s / max(service_s, 1e-3)
+    hold = start_s * HOLD_STARTS * (1.0 + min(max(caution, 0.0), 1.0))
+    return Knob(
+        utilisation=1.0 + min(wait, 1e6),
+        headroom=max(caution, 0.0),
+        hold_s=min(max(hold, MIN_HOLD_S), MAX_HOLD_S),
+    )
