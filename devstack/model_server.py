@@ -164,7 +164,7 @@ def main() -> None:
     """Serve until the process is ended."""
     parser = argparse.ArgumentParser(prog="python -m devstack.model_server", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--tokens-per-s", type=float, default=2000.0, help="at RELATIVE_PERF 1")
+    parser.add_argument("--tokens-per-s", type=float, default=1000.0, help="at RELATIVE_PERF 1")
     parser.add_argument("--slots", type=int, default=10)
     parser.add_argument("--load-s", type=float, default=0.0, help="pretended loading time")
     parser.add_argument("--log", type=Path, help="TGI's log file, which the PyWorker tails")
