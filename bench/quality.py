@@ -217,8 +217,9 @@ def main(argv: list[str]) -> int:
             for seed in range(options.seeds)
         ]
         figures = {name: mean(run[name] for run in runs) for name in runs[0]}
-        figures["late_ratio"] = figures["late_share"] / max(figures["fresh_late_share"], 1e-6)
-        figures["mean_ratio"] = figures["mean_wait_s"] / max(figures["fresh_mean_wait_s"], 1e-6)
+        if figures["fresh_late_share"] > 0:
+            figures["late_ratio"] = figures["late_share"] / figures["fresh_late_share"]
+        figures["mean_ratio"] = figures["mean_wait_s"] / figures["fresh_mean_wait_s"]
         report[f"{n_workers} workers, {n_routers} routers"] = figures
     if options.json:
         print(json.dumps(report, indent=1))

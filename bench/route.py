@@ -1,0 +1,147 @@
+"""`python -m bench route`: CPU of a grant against one RSA-2048 signature and one UpdateItem.
+
+The whole hot function runs, from the API Gateway event to the answer, with DynamoDB answered inside
+the process. Beside it, the least that any implementation must do: sign, and make one botocore call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from bench.canned_aws import CannedDynamoDb
+from bench.events import post_event
+from bench.paired import compare
+from chalicelib.adapters.worker_repository import DynamoWorkerRepository
+from chalicelib.api.entry import BallastApp
+from chalicelib.api.routing import routing_blueprint
+from chalicelib.core.autogroup import TicketGeneration
+from chalicelib.services.keys import endpoint_key
+from chalicelib.services.routing_view import rebuild_view
+from devstack.lambda_context import LambdaContext
+from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
+
+BUDGET = 1.25
+FLATNESS_BUDGET = 1.2
+SIZES = (10, 1_000, 10_000)
+VIEW_READS_PER_S = 100.0
+"""Requests per second that one container is assumed to serve: each second's first one pays for the
+new view."""
+
+
+class HotFunction:
+    """The hot function over a world with `n_workers`, on a canned DynamoDB."""
+
+    def __init__(self, n_workers: int, generation: TicketGeneration) -> None:
+        self.world = HotWorld()
+        self.world.publish(make_group())
+        for i in range(1, n_workers + 1):
+            self.world.add_worker(
+                i, perf=1e9, ticket=generation, boot_id="0" * 15 + "1", key_id="0"
+            )
+        self.world.signer.create_key(0.0)
+        rebuild_view(self.world.ports(), ENDPOINT_ID, self.world.clock.now())
+        self.aws = CannedDynamoDb(validates=False)
+        self.rows = DynamoWorkerRepository(self.aws.client, "bench")
+        ports = replace(self.world.ports(), workers=self.rows)
+        self.app = BallastApp("bench")
+        self.app.register_blueprint(routing_blueprint(lambda: ports))
+        key = endpoint_key(self.world.secrets, ENDPOINT_ID, 1)
+        body = {"endpoint": ENDPOINT_NAME, "api_key": key, "cost": 100.0, "request_idx": 0}
+        self.event = post_event("/route", json.dumps(body))
+
+    def grant(self) -> None:
+        """One request, granted."""
+        self.world.clock.advance(1 / VIEW_READS_PER_S)
+        if self.world.clock.now() - self._built_at() > 1:
+            self._renew()
+        answer = self.app(dict(self.event), LambdaContext("hot", 29.0))
+        if '"url"' not in answer["body"]:
+            raise RuntimeError(f"not granted: {answer}")
+
+    def _built_at(self) -> float:
+        return self.world.views.views[ENDPOINT_ID, 0].built_at
+
+    def _renew(self) -> None:
+        """As reports would: the same workers in a newer view, so that it is unpacked again."""
+        for key, view in self.world.views.views.items():
+            self.world.views.views[key] = replace(view, built_at=self.world.clock.now())
+
+
+def limit_of(world: HotWorld, generation: TicketGeneration) -> Callable[[], object]:
+    """One signature (none for generation C, signed once per worker), one plain UpdateItem."""
+    client = CannedDynamoDb().client
+
+    def call() -> None:
+        if generation is not TicketGeneration.C:
+            world.signer.sign("0", b"x" * 200)
+        client.update_item(
+            TableName="bench-workers",
+            Key={"endpoint_id": {"N": "7"}, "instance_id": {"N": "1"}},
+            UpdateExpression="ADD reqnum :one, granted_load :cost",
+            ConditionExpression="#state = :ready AND granted_load <= :bound",
+            ExpressionAttributeNames={"#state": "state"},
+            ExpressionAttributeValues={
+                ":one": {"N": "1"},
+                ":cost": {"N": "100"},
+                ":ready": {"S": "ready"},
+                ":bound": {"N": "1000"},
+            },
+            ReturnValues="UPDATED_NEW",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+
+    return call
+
+
+def measure(
+    n_workers: int, generation: TicketGeneration, blocks: int, calls: int
+) -> dict[str, Any]:
+    """One paired comparison, and the AWS calls that a grant made."""
+    hot = HotFunction(n_workers, generation)
+    result = compare(
+        limit_of(hot.world, generation),
+        hot.grant,
+        n_blocks=blocks,
+        n_calls=calls,
+    )
+    before, reads = hot.aws.n_granted, Counter(hot.world.views.calls)
+    for _ in range(calls):
+        hot.grant()
+    return {
+        "workers": n_workers,
+        "generation": generation.value,
+        "limit_us": round(result.limit_s * 1e6, 1),
+        "grant_us": round(result.ours_s * 1e6, 1),
+        "ratio": round(result.ratio, 3),
+        "writes_per_grant": (hot.aws.n_granted - before) / calls,
+        "view_reads_per_s": (hot.world.views.calls["read"] - reads["read"])
+        / (calls / VIEW_READS_PER_S),
+    }
+
+
+def main(argv: list[str]) -> int:
+    """Measure and print; the exit code is 1 over budget."""
+    parser = argparse.ArgumentParser(prog="bench route", description=__doc__)
+    parser.add_argument("--blocks", type=int, default=9)
+    parser.add_argument("--calls", type=int, default=300, help="per block")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    rows = [measure(n, TicketGeneration.D, options.blocks, options.calls) for n in SIZES] + [
+        measure(10, TicketGeneration.C, options.blocks, options.calls)
+    ]
+    flatness = max(r["grant_us"] for r in rows[:3]) / min(r["grant_us"] for r in rows[:3])
+    worst = max(r["ratio"] for r in rows[:3])
+    summary = {"rows": rows, "worst_ratio": worst, "flatness": round(flatness, 3)}
+    if options.json:
+        print(json.dumps(summary))
+    else:
+        for row in rows:
+            print("  ".join(f"{name}={value}" for name, value in row.items()))
+        print(f"worst ratio {worst:.2f} (budget {BUDGET})")
+        print(f"flatness {flatness:.2f} (budget {FLATNESS_BUDGET})")
+    return int(worst > BUDGET or flatness > FLATNESS_BUDGET)
