@@ -20,6 +20,7 @@ DECISION = "decision"
 MAX_EVENTS = 2_000
 SHOWN_EVENTS = 50
 LAST = "last"
+RENTED_WITHIN_S = 300.0  # a rental that takes longer is given up
 
 
 def explain_worker(ports: ApiPorts, caller: Caller, instance_id: int) -> Row:
@@ -35,12 +36,12 @@ def explain_worker(ports: ApiPorts, caller: Caller, instance_id: int) -> Row:
         events = [
             event
             for event in ports.events.tail(scope, limit=MAX_EVENTS)
-            if event.facts.get("instance_id") == instance_id
+            if event.facts.get("instance_id") == instance_id or _is_rental_of(event, worker)
         ]
         if worker is None and not events:
             continue
         sentences = [_state_sentence(worker, now)] if worker else ["It is gone."]
-        decisions = [event for event in events if event.kind == DECISION]
+        decisions = [e for e in events if e.kind == DECISION or "reason" in e.facts]
         sentences += [_decision_sentence(event) for event in reversed(decisions)]
         return _answer(f"worker {instance_id} of {group.name}", sentences, decisions, events)
     raise NotFoundError(f"no worker {instance_id}")
@@ -67,6 +68,15 @@ def explain_round(ports: ApiPorts, caller: Caller, round_id: str, endpoint_id: i
         raise NotFoundError(f"no decision of round {round_id[:80]!r} is kept")
     sentences = [_decision_sentence(event) for event in chosen]
     return _answer(f"round {wanted}", sentences, chosen, chosen)
+
+
+def _is_rental_of(event: Event, worker: Worker | None) -> bool:
+    """Whether this decided to rent the worker: it cannot name an instance that did not exist."""
+    offer = event.facts.get("offer")
+    if worker is None or event.kind != DECISION or not isinstance(offer, Mapping):
+        return False
+    since_s = worker.created_at - event.at
+    return offer.get("machine_id") == worker.machine_id and -1.0 <= since_s <= RENTED_WITHIN_S
 
 
 def _answer(

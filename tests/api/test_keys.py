@@ -1,0 +1,45 @@
+"""Callers' keys over HTTP: made, shown once, rotated, revoked."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api.over_fakes import Api
+
+
+@pytest.fixture
+def fleet(api: Api) -> Api:
+    """Endpoint group 100, named llm."""
+    assert api.create_endpoint("llm") == 100
+    return api
+
+
+def test_a_keys_text_is_shown_once_and_works_until_it_is_revoked(fleet: Api) -> None:
+    body = {"name": "ci", "verbs": ["read"], "endpoint_name": "llm", "max_requests_per_s": 5}
+    created = fleet.call("POST", "/api/v0/keys/", body).json
+    key, row = created["key"], created["result"]
+    assert (row["endpoint_id"], row["verbs"], row["is_revoked"]) == (100, ["read"], False)
+    path = f"/api/v0/keys/{row['key_id']}/"
+    assert key not in fleet.call("GET", "/api/v0/keys/").text + fleet.call("GET", path).text
+    assert fleet.call("GET", "/api/v0/endptjobs/100/", key=key).status == 200
+    rotated = fleet.call("PUT", path, {"rotate": True}).json["key"]
+    assert fleet.call("GET", "/api/v0/endptjobs/100/", key=key).status == 200
+    fleet.call("PUT", path, {"revoke_older": True})
+    fleet.clock.advance(31)
+    assert fleet.call("GET", "/api/v0/endptjobs/100/", key=key).status == 401
+    assert fleet.call("GET", "/api/v0/endptjobs/100/", key=rotated).status == 200
+    assert fleet.call("DELETE", path).json["result"]["is_revoked"] is True
+    fleet.clock.advance(31)
+    assert fleet.call("GET", "/api/v0/endptjobs/100/", key=rotated).status == 401
+    assert not any(key in str(event) or rotated in str(event) for event in fleet.events.events)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"name": ""}, {"verbs": []}, {"verbs": ["fly"]}, {"endpoint_name": "none"}, {"share": 0}],
+)
+def test_a_bad_key_request_is_refused(fleet: Api, body: dict[str, object]) -> None:
+    before = fleet.state()
+    request = {"name": "x", "verbs": ["read"], **body}
+    assert fleet.call("POST", "/api/v0/keys/", request).status == 400
+    assert fleet.state() == before
