@@ -8,7 +8,8 @@ import pytest
 
 from chalicelib.services.keys import endpoint_key
 from tests.api.over_fakes import Api
-from tests.api.test_malformed_input import all_routes, filled
+from tests.api.test_auth import filled
+from tests.api.test_malformed_input import all_routes
 
 CANARY = "canary-of-a-secret"
 
