@@ -1,4 +1,4 @@
-"""Workers that must leave although they serve: outdated ones in a rolling update, ending contracts.
+"""Workers that must leave: outdated ones in a rolling update, ending contracts, lost hosts.
 
 The decision is shown such a worker as one that is gone already, so it provides a substitute, while
 the worker goes on serving. Only when the others cover the wanted capacity, or time is up, is it
@@ -18,6 +18,7 @@ from chalicelib.core.worker import AfterDrain, WorkerState
 CONTRACT_LEAD_S = 3600.0  # a substitute is looked for so long before a contract ends
 CONTRACT_DRAIN_S = 900.0  # and the worker is drained at the latest this long before
 DRAIN_DEADLINE_S = 600.0
+UNAVAILABLE_LIMIT_S = 600.0  # a lost host, or a GPU let to others, is not waited for any longer
 _SERVES = frozenset({WorkerState.READY, WorkerState.SUSPECT})
 _AT_REST = frozenset({WorkerState.STOPPED, WorkerState.UNAVAILABLE})
 
@@ -38,6 +39,9 @@ def choose_leaving(
         if ends_at is not None and ends_at - now < CONTRACT_LEAD_S:
             facts = {"ends_in_s": round(ends_at - now)}
             leaving[worker.instance_id] = Reason(code="contract_ends", facts=facts)
+        elif _is_lost(worker, now):
+            facts = {"unavailable_s": round(now - worker.state_since)}
+            leaving[worker.instance_id] = Reason(code="unavailable", facts=facts)
         elif worker.is_outdated and worker.autogroup_id in rollout_by and not is_updating:
             is_updating = True
             leaving[worker.instance_id] = Reason(code="outdated")
@@ -90,6 +94,11 @@ def _is_in_between(worker: WorkerFacts) -> bool:
     if worker.is_outdated:
         return worker.state in (WorkerState.DRAINING, WorkerState.DESTROYING)
     return worker.state in BOOTING_STATES
+
+
+def _is_lost(worker: WorkerFacts, now: float) -> bool:
+    is_unavailable = worker.state is WorkerState.UNAVAILABLE
+    return is_unavailable and now - worker.state_since > UNAVAILABLE_LIMIT_S
 
 
 def _is_due(worker: WorkerFacts, rollout_by: Mapping[int, float], now: float) -> bool:

@@ -26,6 +26,7 @@ class RoundMemory:
     traffic: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # see core/traffic.py
     reputation: Reputation = field(default_factory=Reputation)
     progress: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # see core/progress.py
+    searched: Mapping[str, float] = field(default_factory=dict)  # when, by autogroup
     troubles: Mapping[str, float] = field(default_factory=dict)  # "kind|scope" told, since when
     credit_retry_at: float = 0.0  # no rental before: the account has no credit
     minutes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by scope

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
-from chalicelib.core.actions import Action, RentOffer
+from chalicelib.core.actions import Action, Reason, RentOffer
 from chalicelib.core.worker import Worker
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
@@ -52,10 +52,10 @@ class Acting:
             self.stale_views.add(worker.endpoint_id)
         return True
 
-    def added(self, worker: Worker) -> None:
-        """A row was added."""
+    def added(self, worker: Worker, reason: Reason | None) -> None:
+        """A row was added; `reason`: why it was rented, where that is known."""
         self.rows[worker.instance_id] = worker
-        self._log_state(None, worker)
+        self._log_state(None, worker, reason)
 
     def removed(self, worker: Worker) -> None:
         """A row was removed, its machine being confirmed absent."""
@@ -113,8 +113,11 @@ class Acting:
             )
         )
 
-    def _log_state(self, before: Worker | None, after: Worker) -> None:
+    def _log_state(
+        self, before: Worker | None, after: Worker, reason: Reason | None = None
+    ) -> None:
         was = before.state.value if before else "absent"
+        why = {"reason": asdict(reason)} if reason else {}
         self.log(
             after.endpoint_id,
             "state",
@@ -125,6 +128,7 @@ class Acting:
                 "from": was,
                 "to": after.state.value,
                 "error": after.error[:200],
+                **why,
             },
         )
 

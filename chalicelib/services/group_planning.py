@@ -49,6 +49,28 @@ class Fleet:
     intents: Sequence[RentIntent]
 
 
+def plan_groups(
+    ports: ScalerPorts, market: PacedMarket, view: RoundView, fleet: Fleet
+) -> tuple[GroupPlan, ...]:
+    """Decide for all groups. Vast allows few searches, so whose last one is oldest comes first."""
+
+    def searched_at(group: EndpointGroup) -> float:
+        own = [a for a in view.autogroups if a.endpoint_id == group.endpoint_id]
+        seen = (fleet.memory.searched.get(str(a.autogroup_id), 0.0) for a in own)
+        return min(seen, default=0.0)
+
+    if fleet.account.is_panicking:
+        return ()
+    in_turn = sorted(view.groups, key=searched_at)
+    plans = [plan_group(ports, market, view, fleet, group) for group in in_turn]
+    return tuple(sorted(plans, key=lambda plan: plan.snapshot.group.endpoint_id))
+
+
+def searches_of(plans: Iterable[GroupPlan], now: float) -> dict[str, float]:
+    """When each autogroup was searched for, of those that were now."""
+    return {str(key): now for plan in plans for key in plan.snapshot.offers}
+
+
 def plan_group(
     ports: ScalerPorts, market: PacedMarket, view: RoundView, fleet: Fleet, group: EndpointGroup
 ) -> GroupPlan:
@@ -84,12 +106,17 @@ def _decide(
     """Decide; if offers are wanted, search them and decide again on the same memory."""
     memory = fleet.memory.groups.get(str(snapshot.group.endpoint_id), {})
     decision = decide_scaling(snapshot, memory, now)
-    if decision.wants_offers and snapshot.caps.may_rent:
-        wanting = [a for a in snapshot.autogroups if a.autogroup_id in decision.wants_offers]
-        offers = {a.autogroup_id: search_offers(market, a) for a in wanting}
-        if any(offers.values()):
-            snapshot = replace(snapshot, offers=offers)
-            decision = decide_scaling(snapshot, memory, now)
+    if not decision.wants_offers or not snapshot.caps.may_rent or not snapshot.caps.free_workers:
+        return snapshot, decision
+    wanting = [a for a in snapshot.autogroups if a.autogroup_id in decision.wants_offers]
+    wanting.sort(key=lambda a: fleet.memory.searched.get(str(a.autogroup_id), 0.0))
+    offers = {}
+    for autogroup in wanting:
+        if market.is_turn(Verb.SEARCH):  # else another group's turn comes first: next round
+            offers[autogroup.autogroup_id] = search_offers(market, autogroup)
+    snapshot = replace(snapshot, offers=offers)
+    if any(offers.values()):
+        decision = decide_scaling(snapshot, memory, now)
     return snapshot, decision
 
 
@@ -130,14 +157,8 @@ def search_offers(market: PacedMarket, autogroup: Autogroup) -> tuple[Offer, ...
     try:
         launch = launch_facts(market, autogroup)
         query = offer_query(autogroup, launch.template)
-        return tuple(
-            market.call(
-                Verb.SEARCH,
-                lambda vast: vast.search_offers(
-                    query, disk_gb=launch.disk_gb or DEFAULT_DISK_GB, limit=OFFERS_LIMIT
-                ),
-            )
-        )
+        disk_gb = launch.disk_gb or DEFAULT_DISK_GB
+        return tuple(market.search_once(query, disk_gb=disk_gb, limit=OFFERS_LIMIT))
     except MarketplaceError:
         return ()  # the decision names the autogroup again in the next round
 

@@ -5,9 +5,11 @@ The intervals are part of the account item (`Account.next_call_at`), so all func
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from chalicelib.core.offer import Offer
 from chalicelib.core.pacing import Pacing, Verb
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import Marketplace, RateLimitedError, Template
@@ -29,12 +31,32 @@ class PacedMarket:
         self._clock = clock
         self._waits_until = waits_until
         self._templates: dict[str, Template | None] = {}
+        self._offers: dict[str, Sequence[Offer]] = {}
 
     def has_time_for(self, verb: Verb) -> bool:
         """Whether the verb's turn comes within the round's time."""
         now = self._clock.now()
         wait_s = self.pacing.wait_s(verb, now)
         return wait_s <= 0 or now + wait_s <= self._waits_until
+
+    def is_turn(self, verb: Verb) -> bool:
+        """Whether the verb may be called at once."""
+        return self.pacing.wait_s(verb, self._clock.now()) <= 0
+
+    def search_once(
+        self, query: Mapping[str, Mapping[str, object]], *, disk_gb: float, limit: int
+    ) -> Sequence[Offer]:
+        """Offers; equal searches of a round share one answer.
+
+        Raises:
+            MarketplaceError: Vast could not answer.
+        """
+        key = f"{disk_gb} {limit} {json.dumps(query, sort_keys=True)}"
+        if key not in self._offers:
+            self._offers[key] = self.call(
+                Verb.SEARCH, lambda vast: vast.search_offers(query, disk_gb=disk_gb, limit=limit)
+            )
+        return self._offers[key]
 
     def find_template(self, hash_id: str) -> Template | None:
         """A template by its hash, asked once a round: an edit gives a new hash.

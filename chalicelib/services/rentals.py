@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chalicelib.core.actions import RentOffer
+from chalicelib.core.actions import Reason, RentOffer
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.budget import running_microusd_per_hour, to_micro
 from chalicelib.core.endpoint_group import EndpointGroup
@@ -21,6 +21,7 @@ from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import IntentState, RentIntent
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,
+    CreateRequest,
     MarketplaceUnavailableError,
     OfferGoneError,
     RateLimitedError,
@@ -49,7 +50,8 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
         intent = _intent(acting, autogroup, offer, launch)
         try:
             acting.ports.ledger.reserve(acting.fence, intent, group_caps(group), intent.planned_at)
-            _create(acting, group, intent, launch, url)
+            request = create_request(acting.ports, group, intent, launch, url)
+            _create(acting, intent, request, action.reason)
         except OfferGoneError:
             continue  # a normal race; the host is not to blame
         return
@@ -83,10 +85,7 @@ def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFa
     )
 
 
-def _create(
-    acting: Acting, group: EndpointGroup, intent: RentIntent, launch: LaunchFacts, url: str
-) -> None:
-    request = create_request(acting.ports, group, intent, launch, url)
+def _create(acting: Acting, intent: RentIntent, request: CreateRequest, reason: Reason) -> None:
     try:
         instance_id = acting.market.call(Verb.CREATE, lambda vast: vast.create_instance(request))
     except (OfferGoneError, RateLimitedError, RefusedError) as error:
@@ -102,7 +101,7 @@ def _create(
         _settle(acting, intent, IntentState.MAYBE_RENTED, problem=str(error))
         raise
     now = acting.ports.clock.now()
-    add_row(acting, row_for(intent, instance_id, now))
+    add_row(acting, row_for(intent, instance_id, now), reason)
     _settle(acting, intent, IntentState.CONFIRMED, instance_id=instance_id)
 
 
@@ -114,13 +113,13 @@ def _return_contract(acting: Acting, intent: RentIntent, contract_id: int) -> No
     _settle(acting, intent, IntentState.CONFIRMED, instance_id=contract_id)
 
 
-def add_row(acting: Acting, worker: Worker) -> None:
+def add_row(acting: Acting, worker: Worker, reason: Reason | None = None) -> None:
     """Add a worker row; one that is there already stays as it is."""
     try:
         acting.ports.workers.add(worker)
     except ConflictError:
         return
-    acting.added(worker)
+    acting.added(worker, reason)
 
 
 def _settle(

@@ -79,7 +79,7 @@ def decision_events(groups: Iterable[GroupPlan], now: float) -> list[Event]:
 
 
 def find_troubles(view: RoundView, groups: Sequence[GroupPlan]) -> list[Trouble]:
-    """What is wrong now."""
+    """What is wrong in this round: doubt and caps."""
     troubles = []
     was_doubted = "inventory_unknown|account" in view.memory.troubles
     # A first empty listing is no trouble by itself, but it ends none either.
@@ -94,15 +94,15 @@ def find_troubles(view: RoundView, groups: Sequence[GroupPlan]) -> list[Trouble]
             troubles.append(
                 Trouble(kind="cap_reached", scope=scope, message=text, facts={"cap": why_not})
             )
-        if why_not == "no_credit":
-            text = "the Vast account has no credit left: nothing can be rented"
-            troubles.append(Trouble(kind="no_credit", scope="account", message=text))
     return troubles
 
 
-def template_troubles(plan: RoundPlan) -> list[Trouble]:
-    """Templates that only fail."""
+def lasting_troubles(plan: RoundPlan) -> list[Trouble]:
+    """Templates that only fail, and an account without credit."""
     troubles = []
+    if plan.memory.credit_retry_at:
+        text = "the Vast account has no credit left: nothing can be rented"
+        troubles.append(Trouble(kind="no_credit", scope="account", message=text))
     for key, record in plan.memory.reputation.templates.items():
         if record.n_openings:
             text = (

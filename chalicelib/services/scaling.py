@@ -39,7 +39,7 @@ from chalicelib.services.applying import (
     return_machines,
 )
 from chalicelib.services.executor import SAVING, SPENDING, execute
-from chalicelib.services.group_planning import Fleet, plan_group
+from chalicelib.services.group_planning import Fleet, plan_groups, searches_of
 from chalicelib.services.notifications import deliver_notices
 from chalicelib.services.paced_market import PacedMarket
 from chalicelib.services.reading import books_of, by_endpoint, read_view
@@ -49,7 +49,7 @@ from chalicelib.services.round_log import (
     figures_of,
     find_troubles,
     gather_minutes,
-    template_troubles,
+    lasting_troubles,
     trouble_events,
 )
 from chalicelib.services.rounds import GroupPlan, RoundPlan, RoundView, RowChange
@@ -105,11 +105,7 @@ def plan_round(ports: ScalerPorts, market: PacedMarket, account: Account, now: f
     fleet = Fleet(
         account=with_booking(account, booking), memory=memory, workers=workers, intents=intents
     )
-    groups = (
-        ()
-        if account.is_panicking
-        else tuple(plan_group(ports, market, view, fleet, group) for group in view.groups)
-    )
+    groups = plan_groups(ports, market, view, fleet)
     return _with_memory(
         RoundPlan(
             view=view,
@@ -234,13 +230,14 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
     boots = boots_of(plan.workers, stuck)
     memory = replace(plan.memory, reputation=judge(plan.memory.reputation, boots, now))
     plan = replace(plan, memory=memory)
-    troubles = [*find_troubles(plan.view, plan.groups), *template_troubles(plan)]
+    troubles = [*find_troubles(plan.view, plan.groups), *lasting_troubles(plan)]
     events, lasting = trouble_events(memory.troubles, troubles, now)
     minutes, over = gather_minutes(memory.minutes, plan.groups, now)
     memory = replace(
         memory,
         groups={**memory.groups, **{_key(g): g.decision.memory for g in plan.groups}},
         traffic={_key(g): _mark(plan.workers, g, now) for g in plan.groups},
+        searched={**memory.searched, **searches_of(plan.groups, now)},
         troubles=lasting,
         minutes=minutes,
     )
