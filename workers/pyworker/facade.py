@@ -90,6 +90,8 @@ class Facade:
         result: Grant | Refusal = Refusal(503, "the public key is not known yet")
         for verifier in self.parts.keys.verifiers(now):
             result = self.parts.admission.admit(auth_data, verifier, now, self.parts.clock.leeway_s)
+            if isinstance(result, Refusal) and result.status == 401 and self.parts.legacy:
+                result = self.parts.legacy.admit(auth_data, verifier)
             if isinstance(result, Grant) or result.status != 401:
                 break
         return result
