@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from cli.server import Json
 from simulator.traces import Trace
 
 MIN_REQUESTS = 20
+MIN_DURATION_S = 7_200.0  # shorter ones are repeated: fleets need time to show what they cost
 _LOADS = ("min_load", "min_cold_load")
 
 
@@ -20,7 +22,8 @@ def trace_of(series: Json, worker_perf: float, seed: int = 0) -> Trace:
     """Requests that would give this series (`/api/v0/series`), in units of one worker's perf.
 
     Within a step arrivals are uniform at random and loads equal: bursts shorter than a step are
-    smoothed, so waits come out a little too good for both sides of a comparison.
+    smoothed, so waits come out a little too good for both sides of a comparison. A short history is
+    repeated until it fills two hours.
 
     Raises:
         CliError: there is too little traffic to learn anything from.
@@ -41,11 +44,13 @@ def trace_of(series: Json, worker_perf: float, seed: int = 0) -> Trace:
             fix=f"look further back with --hours, or wait for at least {MIN_REQUESTS} requests",
         )
     requests.sort()
+    length_s = series["t"][-1] - start + step_s
+    n_times = max(1, math.ceil(MIN_DURATION_S / length_s))
     return Trace(
         name="own traffic",
-        times=[at for at, _ in requests],
-        loads=[load for _, load in requests],
-        duration_s=series["t"][-1] - start + step_s,
+        times=[at + turn * length_s for turn in range(n_times) for at, _ in requests],
+        loads=[load for _, load in requests] * n_times,
+        duration_s=n_times * length_s,
     )
 
 

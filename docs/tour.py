@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from devstack.environment import DUMMY_VAST_KEY
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.owner import Owner, wait_until
 from devstack.templates import TGI_SIMULATED, register_templates
@@ -26,9 +27,10 @@ READY_TIMEOUT_S = 180.0
 TIME_SCALE = 30.0
 HEAD = f"""# A tour of every command
 
-Written by `python -m docs.tour`, which starts the local system (market sped up {TIME_SCALE:g} times; no real
-money) and runs what follows; the outputs are what the commands printed. Keys are masked. `$?` is
-shown where it is not 0.
+Written by `python -m docs.tour`, which starts the local system (market sped up {TIME_SCALE:g}
+times; no real money) and runs what follows; the outputs are what the commands printed. Keys are
+masked. `$?` is shown where it is not 0. Not shown: `watch` (it is `status` that stays) and
+`secret set` (it asks).
 """
 
 
@@ -44,9 +46,9 @@ class Tour:
         """A paragraph or heading."""
         self.text.append(f"\n{prose}\n")
 
-    def run(self, command: str, *, given: str = "") -> str:
-        """Run a command line and keep what it prints; gives its output."""
-        words = shlex.split(os.path.expandvars(command)) if not given else shlex.split(command)
+    def run(self, command: str, *, n_last: int = 1_000) -> str:
+        """Run a command line and keep the last lines of what it prints; gives its output."""
+        words = shlex.split(command)
         words = [
             self.environment.get(word[1:], word) if word[:1] == "$" else word for word in words
         ]
@@ -55,7 +57,7 @@ class Tour:
         done = subprocess.run(
             [*program, *words[1:]],
             env=dict(self.environment),
-            input=given,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -64,7 +66,10 @@ class Tour:
         )
         print(f"{done.returncode}  {command}", flush=True)
         end = f"$? = {done.returncode}\n" if done.returncode else ""
-        output = self._masked(re.sub(r"[ \t]+$", "", done.stdout, flags=re.MULTILINE).strip("\n"))
+        lines = [line.rstrip() for line in done.stdout.strip("\n").split("\n")]
+        output = self._masked(
+            "\n".join([*(["…"] if len(lines) > n_last else []), *lines[-n_last:]])
+        )
         self.text.append(f"```\n$ {command}\n{output}\n{end}```")
         return done.stdout
 
@@ -75,9 +80,13 @@ class Tour:
 
     def _masked(self, text: str) -> str:
         text = re.sub(r"blk\.([a-z0-9-]+)\.[0-9]+\.[A-Za-z0-9_-]+", r"blk.\1.1.…", text)
-        return text.replace(self.system.url, "$BALLAST_URL").replace(
-            self.system.market_url, "$BALLAST_MARKET_URL"
-        )
+        for shown, hidden in (
+            ("$BALLAST_URL", self.system.url),
+            ("$BALLAST_MARKET_URL", self.system.market_url),
+            ("~", self.environment["HOME"]),
+        ):
+            text = text.replace(hidden, shown)
+        return text
 
 
 def main() -> None:
@@ -96,6 +105,7 @@ def main() -> None:
             "BALLAST_API_KEY": system.account_key,
             "BALLAST_MARKET_URL": system.market_url,
             "BALLAST_VAST_URL": system.market_url,
+            "VAST_API_KEY": DUMMY_VAST_KEY,
             "TEMPLATE_HASH": template,
             "GROUP_YAML": _write_yaml(Path(home), template),
         }
@@ -122,7 +132,8 @@ def create(tour: Tour) -> None:
         "--target_util 0.9 --max_workers 20 --cold_workers 5"
     )
     tour.run(
-        f'ballast create autogroup --endpoint_name "{GROUP}" --template_hash $TEMPLATE_HASH --test_workers 3'
+        f'ballast create autogroup --endpoint_name "{GROUP}" --template_hash $TEMPLATE_HASH '
+        "--test_workers 3"
     )
     tour.run(f"ballast plan {GROUP}")
     tour.run("ballast status")
@@ -140,8 +151,8 @@ def serve(tour: Tour) -> None:
         f"ballast create key --name shop --endpoint_name {GROUP} --max_requests_per_s 50"
     )
     key = next(word for word in made.split() if word.startswith("blk."))
-    tour.environment = {**tour.environment, "SHOP_KEY": key}
-    tour.run(f"python -m workers.tgi.test_load -n 120 -rps 6 -k $SHOP_KEY -e {GROUP}")
+    tour.environment = {**tour.environment, "SHOP_KEY": key, "SHOP_KEY_ID": key.split(".")[1]}
+    tour.run(f"python -m workers.tgi.test_load -n 120 -rps 6 -k $SHOP_KEY -e {GROUP}", n_last=9)
     tour.run("ballast show keys")
     tour.run("ballast status")
 
@@ -163,7 +174,7 @@ def understand(tour: Tour) -> None:
     tour.run(f"ballast compare {GROUP} --hours 1")
     tour.run("ballast spend --days 1")
     tour.run("ballast spend --days 1 --csv -")
-    tour.run(f"ballast simulate {GROUP} --set target_util=0.6 --hours 1")
+    tour.run(f"ballast simulate {GROUP} --set min_load=4000 --hours 1")
 
 
 def change(tour: Tour) -> None:
@@ -184,6 +195,7 @@ def change(tour: Tour) -> None:
 def roll_out(tour: Tour) -> None:
     """Traffic between autogroups."""
     tour.say("## Roll out a second autogroup to a tenth of the requests")
+    tour.run("ballast template publish $TEMPLATE_HASH --model org/new-model --no-token")
     tour.run(f"ballast rollout {GROUP} 10")
     tour.run(f"ballast promote {GROUP}")
     tour.run(f"ballast pause {GROUP}")
@@ -211,13 +223,12 @@ def break_it(tour: Tour) -> None:
 def leave(tour: Tour) -> None:
     """Nothing is left."""
     tour.say("## Leave nothing behind")
-    tour.run(
-        "ballast delete key $SHOP_KEY_ID --yes"
-        if "SHOP_KEY_ID" in tour.environment
-        else "ballast show keys"
-    )
+    tour.run("ballast delete key $SHOP_KEY_ID --yes")
     tour.run(f"ballast destroy {GROUP} --wait --yes")
     tour.run("ballast panic --yes")
+    tour.say("The same without the deployment, with the owner's own keys to AWS and Vast:")
+    tour.environment = {**tour.system.environment, **tour.environment}
+    tour.run("ballast panic --direct --stage dev --yes")
     tour.run("ballast panic --clear")
     tour.run("ballast status")
 

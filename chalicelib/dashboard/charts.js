@@ -76,7 +76,7 @@ function options(plan, charts, chart) {
     scales: { x: { time: true, range: () => charts.range ?? [0, 1] }, y: { range: (u, low, high) => [0, Math.max(1e-9, (high || 1) * 1.08)] } },
     axes: [
       { stroke: ink, grid, ticks: grid, space: 70, values: (u, ticks) => ticks.map((at) => tickTime(at, charts.range)) },
-      { stroke: ink, grid, ticks: grid, size: 60, values: (u, ticks) => ticks.map(plan.tick) },
+      { stroke: ink, grid, ticks: grid, size: 64, values: (u, ticks) => ticks.map(plan.axis ?? plan.tick) },
     ],
     series: [{}, ...plan.lines.map((line) => ({
       label: line.name, stroke: line.stroke, width: line.stacked ? 0.5 : 2, dash: line.dash, fill: line.fill, points: { show: false }, spanGaps: false,
@@ -84,6 +84,11 @@ function options(plan, charts, chart) {
     bands: Array.from({ length: Math.max(0, n - 1) }, (_, index) => ({ series: [index + 2, index + 1] })),
     hooks: { setCursor: [(u) => showLegend(chart, u.cursor.idx)] },
   };
+}
+
+/** A number short enough for an axis: '120k'. */
+function compact(value) {
+  return new Intl.NumberFormat('en', { notation: 'compact', maximumSignificantDigits: 3 }).format(value);
 }
 
 /** A time on the axis: the hour within a day, the day beyond. */
@@ -130,7 +135,7 @@ function loadPlan({ t, values }) {
   const strong = colour('--ink');
   const lines = [...layers, { name: 'arriving load', values: values.arriving_load ?? [], stroke: strong }];
   if (values.hot_target) lines.push({ name: 'wanted ready', values: values.hot_target, stroke: strong, dash: [4, 4] });
-  return { id: 'load', title: 'Load against ready and stopped capacity, by GPU type (per second)', lines, tick: number };
+  return { id: 'load', title: 'Load against ready and stopped capacity, by GPU type (per second)', lines, tick: number, axis: compact };
 }
 
 function layer(kind, values, index, name) {
@@ -150,5 +155,5 @@ function queuePlan({ t, values }, { queue }) {
 function moneyPlan({ t, values }, { money }) {
   const lines = [{ name: '$ per hour', values: values.usd_per_hour ?? [], stroke: `hsl(${HUES[1]} 60% 40%)` }];
   if (money.cap_usd_per_hour) lines.push({ name: 'cap', values: t.map(() => money.cap_usd_per_hour), stroke: 'hsl(0 65% 50%)', dash: [4, 4] });
-  return { id: 'money', title: 'Dollars per hour against the cap', lines, tick: (value) => usd(value) };
+  return { id: 'money', title: 'Dollars per hour against the cap', lines, tick: (value) => usd(value), axis: (value) => `$${compact(value)}` };
 }

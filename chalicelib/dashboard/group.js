@@ -132,13 +132,13 @@ export class GroupView {
 
   showAutogroups(group) {
     const found = new Map(this.comparison.map((row) => [row.autogroup_id, row]));
-    const columns = ['id', 'template', 'GPUs', 'workers', 'share', 'weight', 'tier', 'perf', '$ per 1k', 'wait p95', 'errors', 'verdict', ''];
-    const isRight = new Set(['id', 'share', 'weight', 'tier', 'perf', '$ per 1k', 'wait p95', 'errors']);
+    const columns = ['id', 'template', 'GPUs', 'workers', 'share', 'weight', 'tier', 'perf', '$ per 1M', 'wait p95', 'errors', 'verdict', ''];
+    const isRight = new Set(['id', 'share', 'weight', 'tier', 'perf', '$ per 1M', 'wait p95', 'errors']);
     const rows = group.autogroups.map((one) => {
       const measured = found.get(one.id) ?? {};
       return [String(one.id), one.template_hash ?? '–', (measured.gpu_types ?? []).join(', ') || '–',
         states(one.workers_by_state), bar(one.share), number(one.weight), number(one.tier), number(measured.perf_mean),
-        usd(measured.usd_per_1k_load, 4), duration(measured.queue_p95_s), share(measured.error_share),
+        usd(measured.usd_per_1k_load == null ? null : 1000 * measured.usd_per_1k_load, 3), duration(measured.queue_p95_s), share(measured.error_share),
         measured.verdict ?? 'no data yet', this.autogroupTools(one)];
     });
     fill(this.autogroups,

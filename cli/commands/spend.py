@@ -69,7 +69,7 @@ def compare(session: Session, name: str, hours: int) -> None:
     row = find_endpoint(session.server, name)
     answer = session.server.get("/api/v0/compare", endpoint_id=row["id"], hours=hours)
     columns = (
-        ">autogroup", "GPU", ">workers", ">requests", ">perf", ">$ per 1k",
+        ">autogroup", "GPU", ">workers", ">requests", ">perf", ">$ per 1M load",
         ">wait p50", ">wait p95", ">errors", ">load time", "verdict",
     )  # fmt: skip
     rows = [
@@ -79,7 +79,7 @@ def compare(session: Session, name: str, hours: int) -> None:
             number(one.get("n_workers")),
             number(one.get("n_requests")),
             number(one.get("perf_mean")),
-            usd(one.get("usd_per_1k_load"), 4),
+            usd(_per_million(one.get("usd_per_1k_load")), 3),
             duration(one.get("queue_p50_s")),
             duration(one.get("queue_p95_s")),
             share(one.get("error_share")),
@@ -102,6 +102,10 @@ def _line(row: Json) -> tuple[object, ...]:
         row.get("instance_id"),
         *money,
     )
+
+
+def _per_million(per_thousand: object) -> float | None:
+    return 1_000 * per_thousand if isinstance(per_thousand, int | float) else None
 
 
 def _summary(answer: Json) -> list[RenderableType]:

@@ -22,17 +22,24 @@ def series(n_steps: int, *, rate: float = 2.0, load: float = 600.0) -> dict[str,
 
 
 def test_the_trace_carries_the_series_load_in_units_of_a_worker() -> None:
-    trace = trace_of(series(10), worker_perf=300.0)
-    assert len(trace.times) == 1_200
-    assert sum(trace.loads) == pytest.approx(600 * 600 / 300)
+    trace = trace_of(series(180), worker_perf=300.0)
+    assert len(trace.times) == 180 * 120
+    assert sum(trace.loads) == pytest.approx(180 * 60 * 600 / 300)
     assert trace.times == sorted(trace.times)
-    assert trace.duration_s == 600
+    assert trace.duration_s == 180 * 60
+
+
+def test_a_short_history_is_repeated_to_two_hours() -> None:
+    trace = trace_of(series(7), worker_perf=300.0)
+    assert trace.duration_s == 18 * 420
+    assert len(trace.times) == 18 * 7 * 120
+    assert trace.times == sorted(trace.times)
 
 
 def test_minutes_without_figures_are_quiet() -> None:
-    gap = series(3)
+    gap = series(120)
     gap["values"]["reqrate"][1] = gap["values"]["arriving_load"][1] = None
-    assert len(trace_of(gap, 300.0).times) == 240
+    assert len(trace_of(gap, 300.0).times) == 119 * 120
 
 
 def test_too_little_traffic_is_said() -> None:
@@ -49,7 +56,7 @@ def test_parameters_are_taken_over_and_loads_rescaled() -> None:
 
 
 def test_simulate_compares_as_it_is_with_the_change(ballast: Ballast, console: Console) -> None:
-    console.series = series(30)
+    console.series = series(120, rate=0.2, load=60.0)
     result = ballast("simulate", "TGI-Llama3", "--set", "max_workers=1", "--json")
     assert result.code == 0
     answer = result.json()
@@ -61,6 +68,6 @@ def test_simulate_compares_as_it_is_with_the_change(ballast: Ballast, console: C
 def test_a_change_that_cannot_be_tried_is_refused(
     ballast: Ballast, console: Console, change: str
 ) -> None:
-    console.series = series(30)
+    console.series = series(120, rate=0.2, load=60.0)
     words = ("--set", change) if change else ()
     assert ballast("simulate", "TGI-Llama3", *words).code == 2
