@@ -71,6 +71,12 @@ def doubted(before: Inventory, problem: str, now: float) -> Inventory:
     )
 
 
+def unconfirmed(inventory: Inventory, problem: str, now: float) -> Inventory:
+    """The inventory while a gap in it is not confirmed: unknown, but what was counted counts."""
+    since = _since(inventory, now)
+    return replace(inventory, is_known=False, problem=problem, unknown_since=since)
+
+
 def believed_absent(inventory: Inventory) -> frozenset[str]:
     """Instance ids and tokens that enough complete listings did not show."""
     if not inventory.is_known:

@@ -216,21 +216,31 @@ def check(story: Story, scenario: Scenario) -> None:
     assert world.n_waiting == 0, "demand is served again"
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_every_broken_call_is_survived(name: str) -> None:
+def _break_every_call(name: str, modes_at: Callable[[int], tuple[Mode, ...]]) -> None:
     scenario = SCENARIOS[name]
-    undisturbed = play(scenario, None)
-    check(undisturbed, scenario)
+    check(play(scenario, None), scenario)
     probe = Story()
     scenario.setup(probe)
     probe.break_at(None)
     scenario.story(probe)
-    n_calls = len(probe.calls.names)
-    assert scenario.makes <= {name.partition(".")[2] for name in probe.calls.names}
-    for index in range(n_calls):
-        for mode in Mode:
+    assert scenario.makes <= {call.partition(".")[2] for call in probe.calls.names}
+    for index, call in enumerate(probe.calls.names):
+        for mode in modes_at(index):
             try:
                 check(play(scenario, Break(index, mode)), scenario)
             except Exception as error:
-                error.add_note(f"{name}: call {index} {probe.calls.names[index]} {mode}")
+                error.add_note(f"{name}: call {index} {call} {mode}")
                 raise
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_broken_call_is_survived(name: str) -> None:
+    """Each call fails in one way and kills the process in another; `make test-long` tries all."""
+    done = (Mode.FAILS_AFTER, Mode.KILLED_BEFORE), (Mode.FAILS_BEFORE, Mode.KILLED_AFTER)
+    _break_every_call(name, lambda index: done[index % 2])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_broken_call_is_survived_in_every_way(name: str) -> None:
+    _break_every_call(name, lambda _index: tuple(Mode))
