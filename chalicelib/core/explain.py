@@ -19,7 +19,7 @@ SENTENCES: Mapping[str, str] = {
     "stuck_loading": "It has been loading for {waited_s} s; the limit is {limit_s} s.",
     "stuck_starting": "It has been starting for {waited_s} s; the limit is {limit_s} s.",
     "unreachable": "It has been silent for {silent_s} s.",
-    "unavailable": "Its machine has been out of reach or let to others for {waited_s} s.",
+    "unavailable": "Its machine has been out of reach or let to others for {unavailable_s} s.",
     "will_not_start": "Starting it failed {failures} times in a row; its machine is let to others.",
     "error_reboot": "It reported an error ({error}); a reboot may cure it.",
     "error_again": "It reported an error again after a reboot ({error}).",
