@@ -70,10 +70,10 @@ def deployment() -> dict[str, object]:
 
 def reset() -> None:
     """Forget everything built, so that the next call reads the environment again."""
-    from chalicelib.adapters.aws_clients import dynamodb_client, kms_client
+    from chalicelib.adapters.aws_clients import aws_session, dynamodb_client, kms_client
 
     built = (settings, hot_ports, api_ports, scaler_ports, root_certificate, _hot_adapters)
-    for cached in (*built, dynamodb_client, kms_client):
+    for cached in (*built, aws_session, dynamodb_client, kms_client):
         cached.cache_clear()
 
 
