@@ -12,6 +12,11 @@ GPUS = (("RTX 4090", 1, 400.0, 0.34), ("RTX 3090", 1, 210.0, 0.19), ("A100 SXM4"
 SHOWN = ("id", "template_hash", "search_params", "weight", "tier", "state", "test_workers")
 STATES = ("ready", "ready", "ready", "ready", "stopped", "stopped", "loading", "draining")
 
+QUEUE: Json = {
+    "queue_time_s": 1.8, "target_s": 10.0, "max_s": 30.0, "n_waiting": 3, "waiting_load": 750.0,
+    "oldest_wait_s": 2.4, "eta_s": 1.1, "late_share": 0.002,
+}  # fmt: skip
+
 
 def empty() -> Console:
     """A new deployment: no group, nothing spent."""
@@ -178,16 +183,7 @@ def _group(name: str, workers: list[Json], console: Console) -> Json:
         },
         "ready_by_gpu": {},
         "cold_by_gpu": {},
-        "queue": {
-            "queue_time_s": 1.8,
-            "target_s": 10.0,
-            "max_s": 30.0,
-            "n_waiting": 3 if workers else 0,
-            "waiting_load": 750.0,
-            "oldest_wait_s": 2.4,
-            "eta_s": 1.1,
-            "late_share": 0.002,
-        },
+        "queue": QUEUE if workers else QUEUE | {"n_waiting": 0},
         "money": {
             "usd_per_hour": cost,
             "cap_usd_per_hour": 4.0 if cost < 4 else math.ceil(1.3 * cost),
@@ -209,45 +205,46 @@ def _group(name: str, workers: list[Json], console: Console) -> Json:
     }
 
 
+HISTORY: tuple[tuple[float, str, str, Json], ...] = (
+    (
+        12,
+        "decision",
+        "Started worker 21000004 (1x RTX 3090): load rose to 880 tokens/s, ready "
+        "capacity covers 820 at 90 % utilisation; a stopped worker is ready in 9 s, a new one "
+        "in 4 min.",
+        {
+            "binding": "occupancy",
+            "reason": {
+                "code": "hot_short",
+                "beaten": [
+                    "rent 1x RTX 4090 at $0.341/h: ready 4 min later",
+                    "start 21000012: refused twice today",
+                ],
+            },
+        },
+    ),
+    (
+        95,
+        "worker_failed",
+        "Worker 21000017 failed to load: CUDA error: out of memory.",
+        {"host_id": 917},
+    ),
+    (
+        410,
+        "decision",
+        "Rented 1x RTX 4090 at $0.338/h from host 903: cheapest per measured token/s of 12 offers.",
+        {
+            "reason": {
+                "code": "explore",
+                "beaten": ["1x A100 SXM4 at $0.81/h: 31 % dearer per token/s"],
+            }
+        },
+    ),
+    (3_000, "changed_endpoint", "target_util 0.8 → 0.9", {}),
+)
+
+
 def _events(n_workers: int) -> list[Json]:
-    made: list[tuple[float, str, str, Json]] = [
-        (
-            12,
-            "decision",
-            "Started worker 21000004 (1x RTX 3090): load rose to 880 tokens/s, ready "
-            "capacity covers 820 at 90 % utilisation; a stopped worker is ready in 9 s, a new one "
-            "in 4 min.",
-            {
-                "binding": "occupancy",
-                "reason": {
-                    "code": "hot_short",
-                    "beaten": [
-                        "rent 1x RTX 4090 at $0.341/h: ready 4 min later",
-                        "start 21000012: refused twice today",
-                    ],
-                },
-            },
-        ),
-        (
-            95,
-            "worker_failed",
-            "Worker 21000017 failed to load: CUDA error: out of memory.",
-            {"host_id": 917},
-        ),
-        (
-            410,
-            "decision",
-            "Rented 1x RTX 4090 at $0.338/h from host 903: cheapest per "
-            "measured token/s of 12 offers.",
-            {
-                "reason": {
-                    "code": "explore",
-                    "beaten": ["1x A100 SXM4 at $0.81/h: 31 % dearer per token/s"],
-                }
-            },
-        ),
-        (3_000, "changed_endpoint", "target_util 0.8 → 0.9", {}),
-    ]
     return [
         {
             "at": NOW - back,
@@ -259,7 +256,7 @@ def _events(n_workers: int) -> list[Json]:
             "actor": "scaler",
             "event_id": f"e{index}",
         }
-        for index, (back, kind, message, facts) in enumerate(made[: 4 if n_workers else 0])
+        for index, (back, kind, message, facts) in enumerate(HISTORY if n_workers else ())
     ]
 
 

@@ -97,3 +97,24 @@ def test_secret_set_stores_what_is_typed_and_shows_nothing(
     assert stored["SecretString"] == CANARY[::-1]
     refused = runner.invoke(root, ["secret", "set", "VAST_API_KEY"], "short")
     assert refused.exit_code != 0
+
+
+READING = (
+    "status", "status TGI-Llama3", "workers TGI-Llama3", "show endpoints", "show endpoint 7",
+    "show autogroups", "show autogroup 11", "show account", "compare TGI-Llama3",
+    "update endpoint TGI-Llama3 --min_load 5", "update autogroup 11 --weight 2", "logs --account",
+    "freeze TGI-Llama3", "pause 11 --autogroup",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", READING)
+def test_no_output_holds_the_callers_or_the_endpoints_key(ballast: Ballast, command: str) -> None:
+    for extra in ((), ("--json",)):
+        result = ballast(*command.split(), *extra)
+        assert result.code == 0
+        for secret in ("blk.e7-r-own.1.secret", KEY):
+            assert secret not in result.out + result.err
+
+
+def test_the_planted_key_is_really_there_to_be_found(console: Console) -> None:
+    assert "blk.e7-r-own.1.secret" in str(console.endpoints) + str(console.autogroups)
