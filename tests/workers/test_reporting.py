@@ -144,3 +144,10 @@ async def test_no_prompt_and_no_secret_is_ever_logged(
 
 def canaries_in(texts: list[str]) -> int:
     return sum("CANARY" in text for text in texts)
+
+
+async def test_a_worker_stops_when_told_even_while_a_report_is_being_woken(tmp_path: Path) -> None:
+    """The wake-up and the cancellation may meet in one turn of the loop; neither may be lost."""
+    for _ in range(3):
+        async with asyncio.timeout(20), world(tmp_path) as it:
+            await it.post()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workers.world import world
@@ -59,6 +59,7 @@ def test_any_json_is_a_request_or_named_as_wrong(value: object) -> None:
     assert problem is None or problem.fields
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(), json_values))
 def test_a_payload_is_carried_on_as_the_equal_value(payload: dict[str, object]) -> None:
     try:
