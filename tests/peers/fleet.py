@@ -25,14 +25,14 @@ GENERATION_A = LocalTemplate(
 )
 
 MAKE_CERTIFICATE = """\
-export TLS_CERT=$PWD/worker.crt TLS_KEY=$PWD/worker.key USE_SSL=true
+export TLS_CERT=$PWD/worker.crt TLS_KEY=$PWD/worker.key
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=worker \\
   -addext subjectAltName=IP:127.0.0.1 -keyout "$TLS_KEY" -out "$TLS_CERT" 2>/dev/null
 """
 OURS_WITH_TLS = LocalTemplate(
     name="peers: our TGI PyWorker with a certificate nobody knows",
     onstart=MAKE_CERTIFICATE + onstart(FAST_MODEL, "workers.tgi.server"),
-    env={"BACKEND": "tgi", "MODEL_ID": "simulated"},
+    env={"BACKEND": "tgi", "MODEL_ID": "simulated", "USE_SSL": "true"},
 )
 
 

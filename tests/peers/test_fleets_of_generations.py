@@ -13,6 +13,8 @@ from devstack.local_system import LocalSystem
 from devstack.owner import wait_until
 from tests.peers.fleet import GENERATION_A, READY_TIMEOUT_S, VENDOR, Fleet, Fleets
 
+ROUTERS_LEARN_TIMEOUT_S = 10.0
+
 
 def serve(fleet: Fleet, cost: float) -> tuple[int, str]:
     """Route and ask; gives the worker's status and address."""
@@ -38,11 +40,18 @@ def test_a_mixed_fleet_serves_every_request(system: LocalSystem, fleets: Fleets)
     """48 requests over one worker of generation A and one of C, broken costs too: all 200."""
     fleet = fleets.get("peers-mixed", {GENERATION_A: 1, VENDOR: 1})
     fleet.wait_ready(2)
+    for autogroup_id, weight in zip(fleet.autogroup_ids, (2.0, 1.0), strict=True):
+        fleet.owner.call("PUT", f"/api/v0/autojobs/{autogroup_id}/", {"weight": weight})
+    wait_until(
+        "routers know the new weights",
+        lambda: len({serve(fleet, 8.0)[1] for _ in range(6)}) == 2,
+        ROUTERS_LEARN_TIMEOUT_S,
+    )
     costs = [(8.0, 20.0, 7.5, 32.0)[i % 4] for i in range(48)]
     with ThreadPoolExecutor(8) as pool:
         served = list(pool.map(lambda cost: serve(fleet, cost), costs))
     assert Counter(status for status, _ in served) == {200: 48}
-    assert len({url for _, url in served}) == 2
+    assert sorted(Counter(url for _, url in served).values()) == pytest.approx([16, 32], abs=2)
 
 
 @pytest.mark.parametrize(
