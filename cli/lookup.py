@@ -6,6 +6,11 @@ from cli.errors import CliError
 from cli.server import Json, Server
 
 
+def without_key(row: Json) -> Json:
+    """A row that may be shown: without the endpoint's own key."""
+    return {name: value for name, value in row.items() if name != "api_key"}
+
+
 def list_endpoints(server: Server) -> list[Json]:
     """All endpoint groups."""
     return list(server.get("/api/v0/endptjobs/")["results"])

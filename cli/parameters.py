@@ -73,7 +73,7 @@ AUTOGROUP_FIELDS = (
     Field("test_workers", int, "Workers to rent and measure at the start."),
     Field("weight", float, "Share of requests, relative to the others' weights."),
     Field("tier", int, "0 is served first; higher tiers take what overflows."),
-    Field("ticket_override", str, "Ticket generation, if detection fails.", ("A", "B", "C", "D")),
+    Field("ticket", str, "Ticket generation, if detection fails.", ("auto", "A", "B", "C", "D")),
 )
 
 ACCOUNT_FIELDS = (

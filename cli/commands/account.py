@@ -31,9 +31,7 @@ def update_account(session: Session, /, yes: bool, **values: object) -> None:
         raise click.UsageError("nothing to change; see `ballast update account --help`")
     account = session.server.get("/api/v0/status")["account"]
     current = {f"max_{name}": value for name, value in account["caps"].items()}
-    found = risks(body, current)
-    if found:
-        session.confirm("; ".join(found) + ". Go on?", is_sure=yes)
+    session.confirm_risks(risks(body, current), is_sure=yes)
     session.server.put("/api/v0/account/", body)
     _show(session, session.server.get("/api/v0/status")["account"])
 

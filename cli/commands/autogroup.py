@@ -6,7 +6,7 @@ import click
 
 from cli.caution import risks
 from cli.display import cell, number, table
-from cli.lookup import find_autogroup, list_autogroups
+from cli.lookup import find_autogroup, list_autogroups, without_key
 from cli.parameters import AUTOGROUP_FIELDS, field_options, given
 from cli.server import Json
 from cli.session import Session, connection_options, pass_session
@@ -33,9 +33,7 @@ def create_autogroup(session: Session, /, yes: bool, **values: object) -> None:
         raise click.UsageError("say which endpoint group: --endpoint_name NAME")
     if not {"template_hash", "template_id", "launch_args"} & body.keys():
         raise click.UsageError("say what to run: --template_hash HASH")
-    found = risks(body, {})
-    if found:
-        session.confirm("; ".join(found) + ". Go on?", is_sure=yes)
+    session.confirm_risks(risks(body, {}), is_sure=yes)
     answer = session.server.post("/api/v0/autojobs/", body)
     row = session.server.get(f"/api/v0/autojobs/{answer['id']}/")["result"]
     if answer.get("notice"):
@@ -53,9 +51,7 @@ def show_autogroup(session: Session, name: str | None) -> None:
         row = find_autogroup(session.server, name)
         show_one(session, row, f"Autogroup {row['id']} of {row['endpoint_name']}")
         return
-    rows = [
-        {k: v for k, v in row.items() if k != "api_key"} for row in list_autogroups(session.server)
-    ]
+    rows = [without_key(row) for row in list_autogroups(session.server)]
     columns = (">id", "endpoint", "template", "search", ">weight", ">tier", "state")
     lines = [
         (
@@ -85,9 +81,7 @@ def update_autogroup(session: Session, /, name: str, yes: bool, **values: object
     body = given(values)
     if not body:
         raise click.UsageError("nothing to change; see `ballast update autogroup --help`")
-    found = risks(body, row)
-    if found:
-        session.confirm("; ".join(found) + ". Go on?", is_sure=yes)
+    session.confirm_risks(risks(body, row), is_sure=yes)
     session.server.put(f"/api/v0/autojobs/{row['id']}/", body)
     changed = session.server.get(f"/api/v0/autojobs/{row['id']}/")["result"]
     show_one(session, changed, f"Updated autogroup {row['id']}", before=row)
@@ -125,7 +119,7 @@ def update_workers(session: Session, name: str, cancel: bool) -> None:
 
 def show_one(session: Session, row: Json, title: str, *, before: Json | None = None) -> None:
     """Print every parameter, and what changed."""
-    row = {name: value for name, value in row.items() if name != "api_key"}
+    row = without_key(row)
     lines = []
     for field in AUTOGROUP_FIELDS:
         value = row.get(field.name)

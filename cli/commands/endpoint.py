@@ -6,7 +6,7 @@ import click
 
 from cli.caution import risks
 from cli.display import cell, moment, number, table, usd
-from cli.lookup import find_endpoint, list_endpoints
+from cli.lookup import find_endpoint, list_endpoints, without_key
 from cli.parameters import ENDPOINT_FIELDS, field_options, given, parse_schedule
 from cli.server import Json
 from cli.session import Session, connection_options, pass_session
@@ -36,7 +36,7 @@ def create_endpoint(
         body["schedules"] = [parse_schedule(text) for text in schedule]
     if shadow:
         body["shadow"] = True
-    _ask_if_risky(session, body, {}, is_sure=yes)
+    session.confirm_risks(risks(body, {}), is_sure=yes)
     identity = session.server.post("/api/v0/endptjobs/", body)["result"]
     row = session.server.get(f"/api/v0/endptjobs/{identity}/")["result"]
     show_one(session, row, f"Created endpoint {row['endpoint_name']} (id {identity})")
@@ -99,7 +99,7 @@ def update_endpoint(session: Session, /, name: str, **values: object) -> None:
     body = _update_body(values)
     if not body:
         raise click.UsageError("nothing to change; see `ballast update endpoint --help`")
-    _ask_if_risky(session, body, row, is_sure=is_sure)
+    session.confirm_risks(risks(body, row), is_sure=is_sure)
     session.server.put(f"/api/v0/endptjobs/{row['id']}/", body)
     changed = session.server.get(f"/api/v0/endptjobs/{row['id']}/")["result"]
     show_one(session, changed, f"Updated endpoint {changed['endpoint_name']}", before=row)
@@ -149,11 +149,6 @@ def show_one(session: Session, row: Json, title: str, *, before: Json | None = N
     session.show(row, table(title, ("parameter", ">in force", "origin"), lines))
 
 
-def without_key(row: Json) -> Json:
-    """A row that may be shown."""
-    return {name: value for name, value in row.items() if name != "api_key"}
-
-
 def _update_body(values: dict[str, object]) -> Json:
     texts = values.pop("schedule")
     no_schedules, unset, rotates = (values.pop(n) for n in ("no_schedules", "unset", "rotate_key"))
@@ -165,12 +160,6 @@ def _update_body(values: dict[str, object]) -> Json:
     if rotates:
         body["rotate_key"] = True
     return body
-
-
-def _ask_if_risky(session: Session, body: Json, current: Json, *, is_sure: bool) -> None:
-    found = risks(body, current)
-    if found:
-        session.confirm("; ".join(found) + ". Go on?", is_sure=is_sure)
 
 
 COMMANDS = {

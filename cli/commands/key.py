@@ -61,16 +61,20 @@ def show_key(session: Session, key_id: str | None) -> None:
 
 @click.command("key")
 @click.argument("key_id")
-@field_options(KEY_FIELDS)
-@click.option("--rotate", is_flag=True, help="Make a new secret; the old one works for a while.")
-@click.option("--overlap", "overlap_s", type=DURATION, help="How long the old one still works.")
+@click.option("--rotate", is_flag=True, help="Make a new secret; the old one works on.")
+@click.option("--revoke-older", is_flag=True, help="End the overlap: only the newest works.")
 @connection_options
 @pass_session
-def update_key(session: Session, /, key_id: str, rotate: bool, **values: object) -> None:
-    """Change a key's quotas, or rotate it."""
-    body = given(values) | ({"rotate": True} if rotate else {})
-    if not body:
-        raise click.UsageError("nothing to change; see `ballast update key --help`")
+def update_key(session: Session, key_id: str, rotate: bool, revoke_older: bool) -> None:
+    """Rotate a key in two steps, so that nobody is locked out in between.
+
+    \b
+    ballast update key KEYID --rotate           prints the new secret
+    ballast update key KEYID --revoke-older     once everybody uses it
+    """
+    if rotate == revoke_older:
+        raise click.UsageError("give --rotate or --revoke-older")
+    body: Json = {"rotate": True} if rotate else {"revoke_older": True}
     answer = session.server.put(f"/api/v0/keys/{key_id}/", body)
     secret = [answer["key"], "This is the only time it is shown."] if answer.get("key") else []
     session.show(answer, *secret, key_table("", [answer["result"]]))

@@ -173,6 +173,9 @@ def test_keys_are_shown_once_and_revoked_after_a_question(
         }
     ]
     assert "blk." not in ballast("show", "keys").out
+    assert ballast("update", "key", "e7-r-abc").code == 2
+    assert ballast("update", "key", "e7-r-abc", "--rotate").code == 0
+    assert console.sent("PUT", "/api/v0/keys/e7-r-abc/") == [{"rotate": True}]
     assert ballast("delete", "key", "e7-r-abc").code == 6
     assert ballast("delete", "key", "e7-r-abc", "--yes").code == 0
 
