@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("route", "quality", "reports", "coldstart", "cost")
+BENCHES = ("route", "quality", "reports", "coldstart", "cost", "round")
 
 
 def main(argv: list[str]) -> int:

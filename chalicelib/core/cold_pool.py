@@ -137,22 +137,23 @@ def plan_returns(pool: Pool, total_target: float, keep_loaded: int, ctx: Round) 
     capacity = held_capacity(pool, ctx)
     n_loaded = len(pool.loaded)
     actions: list[Action] = []
-    for worker in sorted(pool.stopped, key=lambda w: (-ctx.usd_per_load(w), w.instance_id)):
+    order = sorted(pool.stopped, key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
+    for index, worker in enumerate(order):
         rest = capacity - ctx.capacity(worker)
         if n_loaded <= keep_loaded or rest < SURPLUS * total_target:
             break
         if ctx.now - worker.state_since < UNUSED_S:
             continue
         facts = {"wanted": total_target, "left": rest}
-        reason = Reason(code="cold_surplus", facts=facts, beaten=_kept(pool.stopped, worker, ctx))
+        reason = Reason(
+            code="cold_surplus", facts=facts, beaten=_described(order[index + 1 : index + 4], ctx)
+        )
         actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
         capacity, n_loaded = rest, n_loaded - 1
     return actions
 
 
-def _kept(stopped: Sequence[WorkerFacts], gone: WorkerFacts, ctx: Round) -> tuple[str, ...]:
-    others = [worker for worker in stopped if worker is not gone]
-    others.sort(key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
+def _described(workers: Sequence[WorkerFacts], ctx: Round) -> tuple[str, ...]:
     return tuple(
-        f"{worker.instance_id}: ${ctx.usd_per_load(worker):.3g} per unit" for worker in others[:3]
+        f"{worker.instance_id}: ${ctx.usd_per_load(worker):.3g} per unit" for worker in workers
     )

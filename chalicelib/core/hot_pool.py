@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 
 from chalicelib.core.actions import Action, DrainWorker, Reason, RecallWorker, StartWorker
 from chalicelib.core.fleet import Pool, Round
@@ -73,62 +74,67 @@ def choose_cover(
 ) -> list[WorkerFacts]:
     """Workers that cover the wish cheaply: greedy by cost per capacity, with the last pick fixed.
 
-    The greedy choice may end on a large worker for a small remainder; so at each step the cheapest
-    single worker that covers all that is left is taken if it costs no more than going on would.
+    The greedy choice may end on a large worker for a small remainder; so once a single worker could
+    cover all that is left, the cheapest such one is taken if it costs no more than going on would.
     At the end any pick that turned out superfluous is dropped, dearest first.
     """
     order = sorted(candidates, key=lambda w: (_ratio(cost_of(w), capacity_of(w)), w.instance_id))
-    chosen: list[WorkerFacts] = []
-    need, count = wish.capacity, wish.n_workers
-    while order and not HotWish(capacity=need, n_workers=count).met_by(0.0, 0):
-        finisher = min(
-            (w for w in order if count <= 1 and capacity_of(w) >= need),
-            key=lambda w: (cost_of(w), w.instance_id),
-            default=None,
-        )
-        pick = order[0]
-        if finisher is not None and cost_of(finisher) <= _greedy_cost(
-            order, need, capacity_of, cost_of
-        ):
-            pick = finisher
-        order.remove(pick)
-        chosen.append(pick)
-        need, count = need - capacity_of(pick), count - 1
+    largest = max(map(capacity_of, order), default=0.0)
+    need, count, taken = wish.capacity, wish.n_workers, 0
+    while taken < len(order) and not _is_met(need, count) and (need > largest or count > 1):
+        need, count = need - capacity_of(order[taken]), count - 1
+        taken += 1
+    chosen = order[:taken]
+    if not _is_met(need, count):
+        chosen += _finish(order[taken:], need, capacity_of, cost_of)
     return _without_superfluous(chosen, wish, capacity_of, cost_of)
 
 
+def _is_met(need: float, count: int) -> bool:
+    return need <= 0 and count <= 0
+
+
 def _ratio(cost: float, capacity: float) -> float:
-    return cost / capacity if capacity > 0 else float("inf")
+    return cost / capacity if capacity > 0 else math.inf
 
 
-def _greedy_cost(
+def _finish(
     order: Sequence[WorkerFacts],
     need: float,
     capacity_of: Callable[[WorkerFacts], float],
     cost_of: Callable[[WorkerFacts], float],
-) -> float:
-    cost = 0.0
+) -> list[WorkerFacts]:
+    """The cheaper of: the next workers in order until the need is met, and one that meets it."""
+    prefix: list[WorkerFacts] = []
+    covered = 0.0
     for worker in order:
-        if need <= 0:
+        if prefix and covered >= need:
             break
-        cost += cost_of(worker)
-        need -= capacity_of(worker)
-    return cost if need <= 0 else float("inf")
+        prefix.append(worker)
+        covered += capacity_of(worker)
+    single = min(
+        (worker for worker in order if capacity_of(worker) >= need),
+        key=lambda w: (cost_of(w), w.instance_id),
+        default=None,
+    )
+    if single is not None and (covered < need or cost_of(single) <= sum(map(cost_of, prefix))):
+        return [single]
+    return prefix
 
 
 def _without_superfluous(
-    chosen: list[WorkerFacts],
+    chosen: Sequence[WorkerFacts],
     wish: HotWish,
     capacity_of: Callable[[WorkerFacts], float],
     cost_of: Callable[[WorkerFacts], float],
 ) -> list[WorkerFacts]:
-    kept = list(chosen)
-    total = sum(map(capacity_of, kept))
+    total, count = sum(map(capacity_of, chosen)), len(chosen)
+    dropped: set[int] = set()
     for worker in sorted(chosen, key=lambda w: (-cost_of(w), w.instance_id)):
-        if wish.met_by(total - capacity_of(worker), len(kept) - 1):
-            kept.remove(worker)
-            total -= capacity_of(worker)
-    return kept
+        if wish.met_by(total - capacity_of(worker), count - 1):
+            dropped.add(worker.instance_id)
+            total, count = total - capacity_of(worker), count - 1
+    return [worker for worker in chosen if worker.instance_id not in dropped]
 
 
 def _recallable(
@@ -187,9 +193,10 @@ def price_class(usd_per_load: float) -> float:
 def _beaten_starts(
     candidates: Sequence[WorkerFacts], chosen: Sequence[WorkerFacts], ctx: Round
 ) -> tuple[str, ...]:
-    rejected = [worker for worker in candidates if worker not in chosen]
-    rejected.sort(key=lambda w: (ctx.usd_per_load(w), w.instance_id))
+    taken = {worker.instance_id for worker in chosen}
+    others = (worker for worker in candidates if worker.instance_id not in taken)
+    rejected = nsmallest(3, others, key=lambda w: (ctx.usd_per_load(w), w.instance_id))
     return tuple(
         f"{worker.instance_id}: ${ctx.usd_per_load(worker):.3g} an hour per unit of load"
-        for worker in rejected[:3]
+        for worker in rejected
     )

@@ -14,6 +14,7 @@ from chalicelib.core.actions import (
 )
 from chalicelib.core.fleet import Pool, Round
 from chalicelib.core.hot_pool import DRAIN_DEADLINE_S
+from chalicelib.core.learning import LOAD_TIMEOUT_CAP_S
 from chalicelib.core.occupancy import is_idle
 from chalicelib.core.snapshot import WorkerFacts
 from chalicelib.core.worker import AfterDrain, WorkerState
@@ -23,6 +24,7 @@ SILENT_LIMIT_S = 600.0  # an unreachable worker is replaced after this
 REBOOT_MEMORY_S = 3600.0  # a worker in error again within this is returned, not rebooted
 MAX_START_FAILURES = 3.0  # autoscaling.md 6.4
 REBOOT_TIMEOUT_S = 600.0
+PROGRESS_S = 300.0  # a load whose status text changed so recently is given more time
 
 
 def finish_drains(pool: Pool, ctx: Round) -> list[Action]:
@@ -59,7 +61,8 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
     for worker in pool.booting if ctx.may_destroy() else ():
         waited = ctx.now - worker.created_at
         limit = ctx.beliefs.load_timeout(worker.autogroup_id)
-        if waited > limit:
+        moves = ctx.now - worker.progress_at < PROGRESS_S and waited < LOAD_TIMEOUT_CAP_S
+        if waited > limit and not moves:
             reason = Reason(code="stuck_loading", facts={"waited_s": waited, "limit_s": limit})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     return actions

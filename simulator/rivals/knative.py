@@ -1,6 +1,6 @@
 """Knative KPA: stable and panic windows of concurrency.
 
-Source: knative/serving pkg/autoscaler/scaling/autoscaler.go, config/core/configmaps/autoscaler.yaml.
+Source: knative/serving, pkg/autoscaler/scaling/autoscaler.go and the autoscaler's config map.
 Every 2 s: desired = ceil(mean concurrency / target) over a stable (60 s) and a
 panic window (6 s), clamped to [ready / max-scale-down, ready x max-scale-up]; panic begins when the
 panic figure reaches 200 % of ready capacity, never scales down, and ends after 60 s without breach.

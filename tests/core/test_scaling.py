@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 
@@ -23,6 +24,7 @@ from chalicelib.core.snapshot import (
     Caps,
     GroupSnapshot,
     PendingRental,
+    ScalingPlan,
     Traffic,
     Waiting,
     WorkerFacts,
@@ -31,8 +33,12 @@ from chalicelib.core.worker import WorkerState
 
 NOW = 1_000_000.0
 
+A = TypeVar("A")
 
-def make_worker(instance_id: int, state: WorkerState = WorkerState.READY, **over: object):
+
+def make_worker(
+    instance_id: int, state: WorkerState = WorkerState.READY, **over: object
+) -> WorkerFacts:
     facts: dict[str, object] = {
         "instance_id": instance_id,
         "autogroup_id": 1,
@@ -91,7 +97,7 @@ def make_snapshot(*workers: WorkerFacts, **over: object) -> GroupSnapshot:
     return GroupSnapshot(**facts)  # type: ignore[arg-type]
 
 
-def of_kind(plan, kind):
+def of_kind(plan: ScalingPlan, kind: type[A]) -> list[A]:
     return [action for action in plan.actions if isinstance(action, kind)]
 
 

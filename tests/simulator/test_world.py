@@ -1,0 +1,111 @@
+"""The simulated world: its accounting on cases small enough to be worked out by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from simulator.__main__ import main
+from simulator.market import MachineType, MarketConfig, MarketError, read_market
+from simulator.policies import KNOBS, LAWS, PolicyError, make_policy
+from simulator.reference import clairvoyant_usd, lower_bound_usd
+from simulator.routing import RoutingCase, compare
+from simulator.run import QUEUES, Setting, run_policy
+from simulator.traces import Trace, TraceError, read_trace, synthesise
+
+SURE = MarketConfig(
+    types=(MachineType(name="X", usd_per_hour=3.6, perf=1.0),),
+    slots=2,
+    storage_usd_per_hour=0.0,
+    price_sigma=0.0,
+    perf_sigma=0.0,
+    load_sigma=0.0,
+    start_sigma=0.0,
+    boot_failure=0.0,
+    start_stuck=0.0,
+    mean_life_h=1e9,
+)
+
+
+def trace_of(*requests: tuple[float, float], duration_s: float = 1000.0) -> Trace:
+    times, loads = zip(*requests, strict=True)
+    return Trace(name="t", times=list(times), loads=list(loads), duration_s=duration_s)
+
+
+def test_the_lower_bound_is_the_load_at_the_best_price() -> None:
+    assert lower_bound_usd(trace_of((0.0, 100.0), (5.0, 260.0)), SURE) == pytest.approx(0.36)
+
+
+def test_clair_pays_busy_time_and_one_start_for_each_period() -> None:
+    # Two requests of 10 s side by side, then one after a long pause: 10 + 20 and 10 + 20 seconds.
+    trace = trace_of((100.0, 5.0), (100.0, 5.0), (500.0, 5.0))
+    assert clairvoyant_usd(trace, SURE) == pytest.approx(60.0 / 3600 * 3.6)
+
+
+def test_bills_count_the_gpu_from_a_minute_after_creation_and_not_while_stopped() -> None:
+    # A fleet of one holds a spare too: both load until 300 s, the spare is parked at 305 s.
+    score = run_policy(trace_of((800.0, 1.0)), make_policy("static:1"), Setting(market=SURE))
+    serving_s, spare_s = 1000.0 - 100.0, 305.0 - 100.0  # the first 100 s are warm-up
+    assert score.usd == pytest.approx((serving_s + spare_s) / 3600 * 3.6)
+    assert score.within_slo == 1.0
+
+
+def test_requests_queue_for_the_earliest_slot() -> None:
+    trace = trace_of((800.0, 10.0), (800.0, 10.0), (801.0, 10.0))  # 20 s each on two slots
+    score = run_policy(trace, make_policy("static:1"), Setting(market=SURE))
+    assert score.p99_wait_s == pytest.approx(19.0)
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+@pytest.mark.parametrize("policy", ["ballast", *sorted(LAWS)])
+def test_every_policy_serves_every_queue_the_same_way_twice(policy: str, queue: str) -> None:
+    trace = synthesise("chat", days=0.02, seed=1).scaled(3.0)
+    market = read_market(load_median_s=30.0)
+    runs = [
+        run_policy(trace, make_policy(policy), Setting(market=market, queue=queue)) for _ in "ab"
+    ]
+    assert runs[0] == runs[1]
+    assert runs[0].usd > 0
+
+
+def test_knobs_are_at_most_twelve_points_and_all_are_usable() -> None:
+    for name, points in KNOBS.items():
+        assert len(points) <= 12
+        for point in points:
+            make_policy(f"{name}:{point}")
+    with pytest.raises(PolicyError, match="unknown policy"):
+        make_policy("magic")
+
+
+def test_traces_say_what_is_wrong_with_them(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    counts = tmp_path / "counts.csv"
+    counts.write_text("t_s,count\n0,5\n")
+    with pytest.raises(TraceError, match="counts per bin"):
+        read_trace(str(counts))
+    with pytest.raises(TraceError, match="unknown"):
+        read_trace("synthetic:nothing")
+    market = tmp_path / "market.toml"
+    market.write_text("speed = 3\n[[types]]\nname='X'\nusd_per_hour=1.0\nperf=1.0\n")
+    with pytest.raises(MarketError, match="speed"):
+        read_market(market)
+
+
+def test_scaling_a_trace_keeps_its_bursts_and_sets_its_mean() -> None:
+    trace = synthesise("bursty", days=0.05, seed=3)
+    scaled = trace.scaled(8.0)
+    assert scaled.times == trace.times
+    assert sum(scaled.loads) / scaled.duration_s == pytest.approx(8.0)
+
+
+def test_the_command_line_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--trace", "synthetic:steady", "--days", "0.01", "--seeds", "1", "--json"]
+    assert main([*words, "--policy", "ballast", "static:12"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["policy"] for row in rows] == ["ballast", "static:12"]
+    assert main(["--trace", "no-such-file"]) == 2
+
+
+def test_fresh_knowledge_routes_best_and_chance_worst() -> None:
+    scores = {score.policy: score for score in compare(RoutingCase(n_requests=4000))}
+    assert scores["fresh"].mean_wait_s < scores["ours"].mean_wait_s < scores["random"].mean_wait_s
