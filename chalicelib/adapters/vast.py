@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from chalicelib.adapters.redaction import HIDDEN
 from chalicelib.adapters.vast_errors import no_answer, parse_object, refusal
 from chalicelib.adapters.vast_http import NoAnswerError, Send, VastRequest, send_over_http
 from chalicelib.adapters.vast_listing import DoubtError, ListingBuilder
@@ -214,7 +215,10 @@ class VastMarketplace:
             answer = self._send(request)
         except NoAnswerError as error:
             raise no_answer(verb, str(error)) from error
-        error_found = refusal(verb, answer.status, answer.text, self._clock.now())
+        said = answer.text
+        for secret in request.secrets():
+            said = said.replace(secret, HIDDEN)
+        error_found = refusal(verb, answer.status, said, self._clock.now())
         if error_found is not None:
             raise error_found
         return parse_object(answer.text) or {}

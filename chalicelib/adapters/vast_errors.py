@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from chalicelib.adapters.redaction import redact
 from chalicelib.core.pacing import CREATE_PENALTY_S, MIN_INTERVAL_S, Verb, seconds_to_utc_midnight
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,
@@ -81,4 +82,4 @@ def _retry_after_s(verb: Verb, body: Mapping[str, object] | None, text: str, now
 
 
 def _shorten(text: str) -> str:
-    return " ".join(text.split())[:_MAX_MESSAGE_CHARS]
+    return redact(" ".join(text.split()))[:_MAX_MESSAGE_CHARS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 CONNECT_TIMEOUT_S = 5.0
@@ -13,13 +13,21 @@ USER_AGENT = "ballast"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VastRequest:
-    """A call of Vast's API. `body` is sent as JSON; `api_key` never appears in its repr."""
+    """A call of Vast's API. `body` is sent as JSON; neither it nor `api_key` shows in the repr."""
 
     method: str
     url: str
     api_key: str = field(repr=False)
     params: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, object] | None = None
+    body: Mapping[str, object] | None = field(default=None, repr=False)
+
+    def secrets(self) -> Iterator[str]:
+        """What no text about this call may repeat: the key, and a new machine's own token."""
+        if self.api_key:
+            yield self.api_key
+        env = (self.body or {}).get("env")
+        if isinstance(env, Mapping) and env.get("MASTER_TOKEN"):
+            yield str(env["MASTER_TOKEN"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 
+from chalicelib.adapters.redaction import redact
 from chalicelib.core.instance import InstanceRecord
 from chalicelib.core.offer import Offer
 from chalicelib.ports.marketplace import Template
@@ -64,7 +65,7 @@ def parse_instance(row: Row) -> InstanceRecord:
         actual_status=actual if isinstance(actual, str) else None,
         intended_status=_text(row, "intended_status"),
         cur_state=_text(row, "cur_state"),
-        status_msg=_text(row, "status_msg").strip()[:MAX_STATUS_CHARS],
+        status_msg=redact(_text(row, "status_msg").strip())[:MAX_STATUS_CHARS],
         machine_id=_integer(row, "machine_id", 0),
         host_id=_integer(row, "host_id", 0),
         gpu_name=_text(row, "gpu_name"),

@@ -62,7 +62,7 @@ class CreateRequest:
     label: str
     template_hash: str | None
     disk_gb: float
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)  # with the machine's own token
     image: str | None = None
     onstart: str | None = None
     extra: Mapping[str, object] = field(default_factory=dict)  # from launch_args, validated
@@ -76,7 +76,7 @@ class Template:
     hash_id: str
     name: str
     image: str
-    env: str  # docker flags
+    env: str = field(repr=False)  # docker flags, with the owner's tokens
     onstart: str
     extra_filters: Mapping[str, Mapping[str, object]]
     disk_gb: float

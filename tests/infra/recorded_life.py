@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import boto3
+import pytest
 
 from chalicelib import wiring
+from chalicelib.adapters.aws_clients import aws_session
+from chalicelib.adapters.tables import create_tables
 from chalicelib.api.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
 from chalicelib.ports.bundles import ApiPorts, ScalerPorts
+from chalicelib.ports.marketplace import Marketplace
 from chalicelib.services.questions import answer
 from chalicelib.services.scaling_loop import scaling_loop
 from devstack.lambda_context import LambdaContext
@@ -27,6 +31,8 @@ from infra.bootstrap import Caps, bootstrap
 from tests.api.over_fakes import event_of
 
 NOON = 1_800_014_400.0
+STAGE = "test"
+PREFIX = f"ballast-{STAGE}"
 Call = tuple[str, str]  # (IAM action, table or other resource)
 
 
@@ -36,6 +42,10 @@ class Recorder:
     def __init__(self) -> None:
         self.function = ""
         self.calls: dict[str, set[Call]] = {}
+
+    def attach(self, session: Any) -> None:
+        """Be told of every call of clients that this botocore session makes from now on."""
+        session.register("before-call", self.note)
 
     @contextmanager
     def as_function(self, name: str) -> Iterator[None]:
@@ -81,27 +91,34 @@ def _table(name: str) -> str:
 class Life:
     """The deployment's functions over real adapters; the market and the clock are ours."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        sell: Callable[[Market, ManualClock], Marketplace] = FakeMarketplace,
+        template_env: str = "-e A=1",
+    ) -> None:
+        """`sell` makes the marketplace of a market; `template_env` is the template's."""
         self.recorder = recorder
         self.clock = ManualClock(NOON)
         self.market = Market(MarketConfig(timings=PROMPT, odds=CALM, price_move_sigma=0.0), seed=1)
-        template = {"name": "TGI", "image": "tgi:1", "env": "-e A=1"}
+        template = {"name": "TGI", "image": "tgi:1", "env": template_env}
         self.template_hash = str(self.market.templates.add(template, NOON)["hash_id"])
         self.key = bootstrap("test", Caps(), public_url="https://ballast.example") or ""
-        self.scaler_ports = self._scaler_ports()
+        self.scaler_ports = self._scaler_ports(sell(self.market, self.clock))
         self.apps = {name: self._app(name) for name in ("hot", "reports", "management")}
 
     def _ports(self) -> ApiPorts:
         """Ports of a fresh container, so that no function profits from another's caches."""
         wiring.reset()
+        self.recorder.attach(aws_session())
         return dataclasses.replace(wiring.api_ports(), clock=self.clock)
 
-    def _scaler_ports(self) -> ScalerPorts:
+    def _scaler_ports(self, marketplace: Marketplace) -> ScalerPorts:
         ports = self._ports()
         shared = {f.name: getattr(ports, f.name) for f in dataclasses.fields(ApiPorts)}
         return ScalerPorts(
             **shared,
-            marketplace=FakeMarketplace(self.market, self.clock),
+            marketplace=marketplace,
             notifiers=(FakeNotifier(),),
         )
 
@@ -122,13 +139,19 @@ class Life:
         self, function: str, method: str, path: str, body: object = None, **headers: str
     ) -> Any:
         """One HTTP request to a function, with the admin's key; gives the parsed answer."""
-        raw = json.dumps(body).encode() if body is not None else b""
-        sent = {"Authorization": f"Bearer {self.key}", **headers}
-        with self.recorder.as_function(function):
-            reply = self.apps[function](event_of(method, path, raw, sent), LambdaContext("f", 29.0))
+        reply = self.send(function, method, path, body, **headers)
         assert reply["statusCode"] == 200, (method, path, reply)
         text = reply["body"]
         return json.loads(text) if text[:1] in "[{" else text
+
+    def send(
+        self, function: str, method: str, path: str, body: object = None, **headers: str
+    ) -> dict[str, Any]:
+        """One HTTP request; gives API Gateway's reply, whatever its status."""
+        raw = json.dumps(body).encode() if body is not None else b""
+        sent = {"Authorization": f"Bearer {self.key}", **headers}
+        with self.recorder.as_function(function):
+            return self.apps[function](event_of(method, path, raw, sent), LambdaContext("f", 29.0))
 
     def rounds(self, seconds: float) -> None:
         """The scaler works for a while; the market and the workers live on."""
@@ -167,8 +190,63 @@ class Life:
             self.call("hot", "GET", "/pubkey/", Authorization=f"Basic {basic}")
 
 
-def recorded_session(recorder: Recorder) -> None:
-    """Make boto3's default session tell the recorder of every call; clients come after this."""
-    boto3.setup_default_session()
-    assert boto3.DEFAULT_SESSION is not None
-    boto3.DEFAULT_SESSION.events.register("before-call", recorder.note)
+def doubt(life: Life, request_idx: int) -> None:
+    """Two clients fail on the same worker."""
+    new = {"name": "other", "verbs": ["route"]}
+    other = life.call("management", "POST", "/api/v0/keys/", new)["key"]
+    repeat = {"endpoint": "llm", "request_idx": request_idx, "cost": 10}
+    life.call("hot", "POST", "/route/", repeat)
+    life.call("hot", "POST", "/route/", repeat, Authorization=f"Bearer {other}")
+
+
+def observe(life: Life, endpoint_id: int, autogroup_id: int) -> None:
+    """Everything that management reads."""
+    for path in ("logs", "workers", "stats"):
+        life.call("management", "POST", f"/get_endpoint_{path}/", {"id": endpoint_id})
+        life.call("management", "POST", f"/get_autogroup_{path}/", {"id": autogroup_id})
+    life.call("management", "GET", "/api/v0/endptjobs/")
+    life.call("management", "GET", "/api/v0/autojobs/")
+    life.call("management", "GET", "/api/v0/status/")
+    life.call("management", "GET", f"/api/v0/spend/?endpoint_id={endpoint_id}&days=2")
+    life.call("management", "GET", f"/api/v0/events/?endpoint_id={endpoint_id}&limit=10")
+    life.call("management", "GET", "/api/v0/explain/?round=last")
+    worker = next(iter(life.market.instances))
+    life.call("management", "GET", f"/api/v0/explain/?instance_id={worker}")
+    life.ask(ask="plan", endpoint_id=endpoint_id)
+    life.ask(ask="balance")
+
+
+def steer(life: Life, endpoint_id: int, autogroup_id: int) -> None:
+    """Everything that management writes."""
+    made = life.call("management", "POST", "/api/v0/keys/", {"name": "app", "verbs": ["route"]})[
+        "result"
+    ]
+    life.call("management", "GET", "/api/v0/keys/")
+    life.call("management", "PUT", f"/api/v0/keys/{made['key_id']}/", {"rotate": True})
+    life.call("management", "DELETE", f"/api/v0/keys/{made['key_id']}/")
+    life.call("management", "PUT", f"/api/v0/endptjobs/{endpoint_id}/", {"min_load": 20})
+    life.call("management", "PUT", f"/api/v0/autojobs/{autogroup_id}/", {"gpu_ram": 20})
+    life.call("management", "POST", "/update_workers/", {"workergroup_id": autogroup_id})
+    life.call("management", "PUT", "/api/v0/account/", {"max_usd_per_hour": 4})
+    for frozen in (True, False):
+        life.call("management", "POST", "/api/v0/freeze/", {"frozen": frozen})
+
+
+@contextmanager
+def recorded_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
+    """Ballast's tables and key in an empty account; every AWS call made in it is recorded."""
+    for name, value in {
+        "BALLAST_STAGE": STAGE,
+        "BALLAST_SCALER_FUNCTION": "",
+        "BALLAST_TABLE_PREFIX": PREFIX,
+        "BALLAST_KMS_ALIAS": f"alias/{PREFIX}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    wiring.reset()
+    create_tables(boto3.client("dynamodb", region_name="us-east-1"), PREFIX)
+    kms = boto3.client("kms", region_name="us-east-1")
+    kms.create_alias(
+        AliasName=f"alias/{PREFIX}", TargetKeyId=kms.create_key()["KeyMetadata"]["KeyId"]
+    )
+    yield Recorder()
+    wiring.reset()

@@ -5,37 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pprint import pformat
 
-import boto3
 import pytest
 
-from chalicelib import wiring
-from chalicelib.adapters.tables import create_tables
 from infra.policies import FUNCTIONS, Grant
-from tests.infra.recorded_life import Call, Life, Recorder, recorded_session
-
-STAGE = "test"
+from tests.infra.recorded_life import (
+    Call,
+    Life,
+    Recorder,
+    doubt,
+    observe,
+    recorded_account,
+    steer,
+)
 
 
 @pytest.fixture
 def recorder(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     """An account with Ballast's tables and key; calls are recorded."""
-    for name, value in {
-        "BALLAST_STAGE": STAGE,
-        "BALLAST_SCALER_FUNCTION": "",
-        "BALLAST_TABLE_PREFIX": f"ballast-{STAGE}",
-        "BALLAST_KMS_ALIAS": f"alias/ballast-{STAGE}",
-    }.items():
-        monkeypatch.setenv(name, value)
-    recorder = Recorder()
-    recorded_session(recorder)
-    wiring.reset()
-    create_tables(boto3.client("dynamodb", region_name="us-east-1"), f"ballast-{STAGE}")
-    kms = boto3.client("kms", region_name="us-east-1")
-    key = kms.create_key()["KeyMetadata"]["KeyId"]
-    kms.create_alias(AliasName=f"alias/ballast-{STAGE}", TargetKeyId=key)
-    yield recorder
-    wiring.reset()
-    boto3.DEFAULT_SESSION = None
+    with recorded_account(monkeypatch) as recorder:
+        yield recorder
 
 
 def live(life: Life) -> None:
@@ -65,48 +53,6 @@ def live(life: Life) -> None:
     life.call("management", "DELETE", f"/api/v0/endptjobs/{endpoint_id}/")
     life.rounds(300)
     assert not life.market.instances
-
-
-def doubt(life: Life, request_idx: int) -> None:
-    """Two clients fail on the same worker."""
-    new = {"name": "other", "verbs": ["route"]}
-    other = life.call("management", "POST", "/api/v0/keys/", new)["key"]
-    repeat = {"endpoint": "llm", "request_idx": request_idx, "cost": 10}
-    life.call("hot", "POST", "/route/", repeat)
-    life.call("hot", "POST", "/route/", repeat, Authorization=f"Bearer {other}")
-
-
-def observe(life: Life, endpoint_id: int, autogroup_id: int) -> None:
-    """Everything that management reads."""
-    for path in ("logs", "workers", "stats"):
-        life.call("management", "POST", f"/get_endpoint_{path}/", {"id": endpoint_id})
-        life.call("management", "POST", f"/get_autogroup_{path}/", {"id": autogroup_id})
-    life.call("management", "GET", "/api/v0/endptjobs/")
-    life.call("management", "GET", "/api/v0/autojobs/")
-    life.call("management", "GET", "/api/v0/status/")
-    life.call("management", "GET", f"/api/v0/spend/?endpoint_id={endpoint_id}&days=2")
-    life.call("management", "GET", f"/api/v0/events/?endpoint_id={endpoint_id}&limit=10")
-    life.call("management", "GET", "/api/v0/explain/?round=last")
-    worker = next(iter(life.market.instances))
-    life.call("management", "GET", f"/api/v0/explain/?instance_id={worker}")
-    life.ask(ask="plan", endpoint_id=endpoint_id)
-    life.ask(ask="balance")
-
-
-def steer(life: Life, endpoint_id: int, autogroup_id: int) -> None:
-    """Everything that management writes."""
-    made = life.call("management", "POST", "/api/v0/keys/", {"name": "app", "verbs": ["route"]})[
-        "result"
-    ]
-    life.call("management", "GET", "/api/v0/keys/")
-    life.call("management", "PUT", f"/api/v0/keys/{made['key_id']}/", {"rotate": True})
-    life.call("management", "DELETE", f"/api/v0/keys/{made['key_id']}/")
-    life.call("management", "PUT", f"/api/v0/endptjobs/{endpoint_id}/", {"min_load": 20})
-    life.call("management", "PUT", f"/api/v0/autojobs/{autogroup_id}/", {"gpu_ram": 20})
-    life.call("management", "POST", "/update_workers/", {"workergroup_id": autogroup_id})
-    life.call("management", "PUT", "/api/v0/account/", {"max_usd_per_hour": 4})
-    for frozen in (True, False):
-        life.call("management", "POST", "/api/v0/freeze/", {"frozen": frozen})
 
 
 def allowed(grants: tuple[Grant, ...]) -> set[Call]:
