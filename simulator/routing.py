@@ -1,7 +1,7 @@
 """`python -m simulator routing`: routing policies with many stateless routers and one stale view.
 
-Workers serve one request after the other at speeds 1 to 3; sizes are lognormal with a mean of four
-seconds on the slowest. A shared view of all workers is built every `--view-age` seconds; each router
+Workers serve one request after the other at speeds 1 to 3; sizes are lognormal, four seconds on the
+slowest in the mean. A shared view of all workers is built every `--view-age` seconds; each router
 reads it at its own moments, at most once a second. Ours drives `core/routing.py` as the hot
 function does: a reservation is refused when others granted too much since the view was built.
 """
@@ -56,6 +56,15 @@ class Server:
     perf: float
     free_at: float = 0.0
     granted_load: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """A request to be routed."""
+
+    number: int
+    cost: float
+    now: float
 
 
 @dataclass(slots=True)
@@ -119,7 +128,8 @@ def play(case: RoutingCase, policy: str) -> RoutingScore:
         if policy == "ours":
             server, tries = _ours(router, shared, cost, now, dice=dice.random(), is_new=is_new)
         else:
-            server, tries = _simple(policy, router, servers, cost, now, number, dice), 1
+            arrival = Arrival(number=number, cost=cost, now=now)
+            server, tries = _simple(policy, router, servers, arrival, dice), 1
         attempts += tries
         start = max(server.free_at, now)
         server.free_at = start + cost / server.perf
@@ -174,14 +184,13 @@ def _simple(
     policy: str,
     router: Router,
     servers: list[Server],
-    cost: float,
-    now: float,
-    number: int,
+    arrival: Arrival,
     dice: random.Random,
 ) -> Server:
     """The policies to compare with; all but `fresh` look at the router's copy only."""
+    cost, now = arrival.cost, arrival.now
     if policy == "round-robin":
-        return servers[number % len(servers)]
+        return servers[arrival.number % len(servers)]
     if policy == "random":
         return dice.choices(servers, weights=[server.perf for server in servers])[0]
     if policy == "fresh":
