@@ -34,6 +34,10 @@ def dashboard_blueprint() -> Blueprint:
 
     @blueprint.route("/dashboard", methods=["GET"], name="dashboard_index")
     def index() -> Response:
+        request = blueprint.current_request
+        if str(request.context.get("path", "")).endswith("/"):
+            # The page's addresses are relative, so that it works under a stage prefix too.
+            return Response(body="", status_code=301, headers={"Location": "../dashboard"})
         return static_file("index.html")
 
     @blueprint.route("/dashboard/{name}", methods=["GET"], name="dashboard_file")

@@ -110,6 +110,7 @@ def _normalised(event: Event, method: str, resource: str, values: dict[str, str]
         "body": event.get("body"),
         "requestContext": {
             **event.get("requestContext", {}),
+            "path": event.get("path"),
             "resourcePath": resource,
             "httpMethod": method,
         },

@@ -152,6 +152,13 @@ def test_health_and_the_root_certificate_need_no_key(api: Api) -> None:
     assert answer.text.startswith("-----BEGIN CERTIFICATE-----")
 
 
+def test_the_dashboard_with_a_slash_leads_to_the_one_without(api: Api) -> None:
+    """The page's addresses are relative to /dashboard; below /dashboard/ they would miss."""
+    answer = api.call("GET", "/dashboard/", key=None)
+    assert (answer.status, answer.headers["Location"]) == (301, "../dashboard")
+    assert api.call("GET", "/dashboard", key=None).status == 200
+
+
 def test_the_dashboards_files_come_with_a_strict_policy(api: Api) -> None:
     for name in ("../settings.py", "..%2Fsettings.py", "nothing.js"):
         assert api.call("GET", f"/dashboard/{name}", key=None).status == 404
