@@ -33,6 +33,7 @@ def test_a_group_rents_loads_serves_and_returns_everything(system: LocalSystem) 
         json={"endpoint": "main-job", "api_key": system.account_key, "cost": 8},
         timeout=10,
     ).json()
+    assert "url" in ticket, ticket
     answer = requests.post(
         f"{ticket['url']}/generate",
         json={
