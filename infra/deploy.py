@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 from infra import policies
 from infra.bootstrap import bootstrap
 from infra.options import ROOT, Options, parse
-from infra.package import slim
+from infra.package import slim, stray_files
 from infra.stacks import Say, deploy_stack, find_stack
 from workers.bundle import build_bundle
 
@@ -64,7 +64,7 @@ def deploy(options: Options, aws: Aws, say: Say) -> Mapping[str, str]:
     Raises:
         DeployError: a step cannot be done; those before it stay done.
     """
-    check_stage(options.stage, options.root)
+    check_checkout(options.stage, options.root)
     say(f"account {aws.account()}, region {aws.session.region_name}, stage {options.stage}")
     core = f"ballast-{options.stage}-core"
     deploy_stack(
@@ -96,17 +96,22 @@ def deploy(options: Options, aws: Aws, say: Say) -> Mapping[str, str]:
     return {"url": url, **({"admin_key": admin_key} if admin_key else {})}
 
 
-def check_stage(stage: str, root: Path) -> None:
-    """Refuse a stage that `.chalice/config.json` does not know.
+def check_checkout(stage: str, root: Path) -> None:
+    """Refuse a stage that `.chalice/config.json` does not know, and files that are no code.
 
     Raises:
-        DeployError: naming the known stages.
+        DeployError: naming the known stages, or the files.
     """
     stages = json.loads((root / ".chalice" / "config.json").read_text())["stages"]
     if stage not in stages:
         raise DeployError(
             f"stage {stage!r} is not in .chalice/config.json (it has {', '.join(sorted(stages))}); "
             "copy one of them under the new name"
+        )
+    strays = stray_files(root)
+    if strays:
+        raise DeployError(
+            f"these would be shipped with the code: {', '.join(strays[:5])}; move them elsewhere"
         )
 
 

@@ -45,6 +45,20 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNCHECKED_HASH = (1).to_bytes(4, "little")  # PEP 552: hash-based, never checked
 
 
+SHIPPED_SUFFIXES = frozenset({".py", ".js", ".css", ".html", ".txt", ".gz", ".pyc"})
+"""Chalice ships every file under chalicelib, whatever it is: only these belong there."""
+
+
+def stray_files(root: Path) -> list[str]:
+    """Files that would be shipped and are no code: an owner's `.env`, a key, a note."""
+    files = (path for path in (root / "chalicelib").rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(root).as_posix()
+        for path in files
+        if path.suffix not in SHIPPED_SUFFIXES or path.name.startswith(".")
+    )
+
+
 def is_wanted(name: str) -> bool:
     """Whether a file of the package is needed at run time."""
     parts = Path(name).parts

@@ -19,7 +19,9 @@ from infra.bootstrap import Caps
 from infra.deploy import Aws, DeployError, deploy
 from infra.options import Options
 from infra.undeploy import undeploy
+from tests.security.canaries import Canary, Evidence
 
+OWNERS_SECRET = "canary-in-the-checkout"
 ROOT = Path(__file__).parent.parent.parent
 FUNCTIONS = {f"ballast-dev{s}" for s in ("", "-hot", "-reports", "-scaler", "-scaling_loop")}
 
@@ -54,6 +56,7 @@ def checkout(tmp_path: Path) -> Path:
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "chalicelib", tmp_path / "chalicelib", ignore=ignored)
     (tmp_path / ".chalice").mkdir()
+    (tmp_path / ".env").write_text(f"VAST_API_KEY={OWNERS_SECRET}\n")
     for path in (ROOT / ".chalice").glob("*.json"):
         shutil.copy(path, tmp_path / ".chalice" / path.name)
     packages = ROOT / ".chalice" / "deployments"
@@ -88,9 +91,16 @@ def policy_of(aws: Aws, function: str) -> str:
 
 def test_deploy_redeploy_and_undeploy(cloud: Aws, checkout: Path) -> None:
     said: list[str] = []
+    stray = checkout / "chalicelib" / ".env"
+    stray.write_text(f"VAST_API_KEY={OWNERS_SECRET}\n")
+    with pytest.raises(DeployError, match=r"chalicelib/\.env"):
+        deploy(options(checkout, split=True), cloud, said.append)
+    assert cloud.client("dynamodb").list_tables()["TableNames"] == []
+    stray.unlink()
     first = deploy(options(checkout, split=True), cloud, said.append)
     assert first["admin_key"].startswith("blk.")
     assert_resources(cloud)
+    assert_no_secret_was_shipped(cloud, checkout, first["admin_key"])
 
     second = deploy(options(checkout, split=True), cloud, said.append)
     assert "admin_key" not in second  # shown once
@@ -125,6 +135,29 @@ def assert_resources(aws: Aws) -> None:
     account = wiring.api_ports().ledger.account()
     assert account.caps_microusd_per_hour == 1_500_000
     assert account.public_url.startswith("https://")
+
+
+def assert_no_secret_was_shipped(aws: Aws, checkout: Path, admin_key: str) -> None:
+    """Not in a package, a function's environment or a stack, though the checkout has some."""
+    shipped = Evidence()
+    packages = [*checkout.glob(".chalice/deployments/*.zip"), checkout / "out" / "slim.zip"]
+    assert len(packages) >= 2
+    for package in packages:
+        shipped.add(package.name, package.read_bytes())
+    for name in FUNCTIONS:
+        known = aws.client("lambda").get_function_configuration(FunctionName=name)
+        shipped.add(name, known["Environment"])
+    for stack in ("core", "edge", "ops"):
+        template = aws.client("cloudformation").get_template(StackName=f"ballast-dev-{stack}")
+        shipped.add(stack, template["TemplateBody"])
+    canaries = [
+        Canary("Vast key", b"vast-key-canary"),
+        Canary("admin key", admin_key.rpartition(".")[2].encode()),
+        Canary("the owner's file", OWNERS_SECRET.encode()),
+    ]
+    assert not shipped.leaks(canaries)
+    shipped.add("planted", (checkout / ".env").read_bytes())
+    assert shipped.leaks(canaries) == {("planted", "the owner's file")}
 
 
 def assert_undeploy_refuses_while_machines_live(cloud: Aws) -> None:
