@@ -12,13 +12,15 @@ import sys
 import boto3
 
 from chalicelib.adapters.tables import create_tables
+from chalicelib.api.bundle import FOLDER
 from chalicelib.settings import Settings
 from devstack.environment import DUMMY_VAST_KEY, STAGE
 from infra.bootstrap import Caps, bootstrap
+from workers.bundle import write_bundle
 
 
 def main() -> None:
-    """Create tables, wrapping key, secret, caps and the first admin key.
+    """Create tables, wrapping key, secret, caps, the first admin key and the workers' bundle.
 
     Raises:
         RuntimeError: the database has an admin key already, which nobody can show again.
@@ -34,6 +36,7 @@ def main() -> None:
     account_key = bootstrap(STAGE, Caps())
     if account_key is None:
         raise RuntimeError("the local database is not empty")
+    write_bundle(FOLDER)
     json.dump({"account_key": account_key}, sys.stdout)
 
 

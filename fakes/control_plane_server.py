@@ -70,6 +70,9 @@ class ControlPlaneServer:
     next_grant: Callable[[dict[str, object]], dict[str, object]] | None = None
     """Routing: first `route_replies` one by one, then `next_grant` of the request's body."""
 
+    bundles: dict[str, bytes] = field(default_factory=dict)
+    """What `/bundle/NAME` answers, by name."""
+
     def application(self) -> web.Application:
         """The routes that workers and clients call."""
         app = web.Application()
@@ -77,6 +80,7 @@ class ControlPlaneServer:
         app.router.add_post("/worker_status/", self._report)
         app.router.add_post("/delete_requests/", self._finished)
         app.router.add_post("/route/", self._route)
+        app.router.add_get("/bundle/{name}", self._bundle)
         return app
 
     @property
@@ -102,6 +106,10 @@ class ControlPlaneServer:
         if self.status == 200:
             self.finished.extend((await request.json())["requests"])
         return web.json_response({}, status=self.status)
+
+    async def _bundle(self, request: web.Request) -> web.Response:
+        data = self.bundles.get(request.match_info["name"])
+        return web.Response(status=404) if data is None else web.Response(body=data)
 
     async def _route(self, request: web.Request) -> web.Response:
         body = await request.json()

@@ -56,15 +56,25 @@ def _members(root: Path) -> Iterator[Path]:
             yield path
 
 
+def write_bundle(folder: Path) -> Bundle:
+    """Make the bundle the one archive of a folder, under its own hash."""
+    bundle = build_bundle()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{bundle.sha256}.tar.gz"
+    path.with_suffix(".new").write_bytes(bundle.data)
+    path.with_suffix(".new").replace(path)
+    for other in folder.glob("*.tar.gz"):
+        if other != path:
+            other.unlink(missing_ok=True)
+    return bundle
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Write the bundle under its digest."""
+    """Write the bundle and print its digest."""
     parser = argparse.ArgumentParser(description="Build the worker bundle.")
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args(argv).folder
-    bundle = build_bundle()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{bundle.sha256}.tar.gz").write_bytes(bundle.data)
-    print(bundle.sha256)
+    print(write_bundle(folder).sha256)
     return 0
 
 

@@ -68,7 +68,11 @@ class WorkerTemplate:
             "tag": self.tag,
             "env": " ".join([f"-p {WORKER_PORT}:{WORKER_PORT}", *flags]),
             "onstart": onstart(),
-            "runtype": "args",
+            # `onstart` runs under Vast's ssh and jupyter launches only; "args" starts the image's
+            # own entrypoint instead (docs.vast.ai/launch-modes).
+            "runtype": "ssh",
+            "use_ssh": True,
+            "ssh_direct": True,
             "private": True,
             "recommended_disk_space": self.disk_gb,
             "extra_filters": dict(self.extra_filters),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -43,6 +43,28 @@ class ControlPlaneAddress:
             url=urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", "")),
             user=unquote(parts.username or ""),
             password=unquote(parts.password or ""),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReporterIdentity:
+    """The least that is needed to tell the control plane what is wrong."""
+
+    instance_id: int
+    master_token: str = field(repr=False)
+    control_plane: ControlPlaneAddress = field(repr=False)
+
+    @staticmethod
+    def from_env(env: Mapping[str, str]) -> ReporterIdentity:
+        """Who reports, and where.
+
+        Raises:
+            SettingsError: a variable is missing or wrong.
+        """
+        return ReporterIdentity(
+            instance_id=_int(env, "CONTAINER_ID", None),
+            master_token=_required(env, "MASTER_TOKEN"),
+            control_plane=ControlPlaneAddress.from_text(_required(env, "REPORT_ADDR")),
         )
 
 
@@ -82,20 +104,20 @@ class WorkerSettings:
         Raises:
             SettingsError: a variable is missing or wrong.
         """
+        reporter = ReporterIdentity.from_env(env)
         port = _int(env, "WORKER_PORT", "3000")
         use_ssl = env.get("USE_SSL", "false") == "true"
         public_ip = _required(env, "PUBLIC_IPADDR")
-        public_port = _int(env, f"VAST_TCP_PORT_{port}", None)
-        token = _required(env, "MASTER_TOKEN")
+        public_port = _public_port(env, port)
         model_log = env.get("MODEL_LOG", "")
         return WorkerSettings(
-            instance_id=_int(env, "CONTAINER_ID", None),
-            endpoint_id=_endpoint_id(token),
+            instance_id=reporter.instance_id,
+            endpoint_id=_endpoint_id(reporter.master_token),
             url=f"{'https' if use_ssl else 'http'}://{public_ip}:{public_port}",
             port=port,
             host=env.get("WORKER_HOST", "0.0.0.0"),  # noqa: S104  the mapped port is the way in
-            control_plane=ControlPlaneAddress.from_text(_required(env, "REPORT_ADDR")),
-            master_token=token,
+            control_plane=reporter.control_plane,
+            master_token=reporter.master_token,
             use_ssl=use_ssl,
             tls_cert=Path(env.get("TLS_CERT", "/etc/instance.crt")),
             tls_key=Path(env.get("TLS_KEY", "/etc/instance.key")),
@@ -109,7 +131,7 @@ class WorkerSettings:
             slots=_int(env, "MODEL_SLOTS", "0"),
             benchmark_rounds=_int(env, "BENCHMARK_ROUNDS", "0"),
             benchmark_concurrency=_int(env, "BENCHMARK_CONCURRENCY", "0"),
-            log_level=env.get("LOG_LEVEL", "INFO").upper(),
+            log_level=_log_level(env.get("LOG_LEVEL", "INFO").upper()),
         )
 
 
@@ -125,6 +147,20 @@ def _int(env: Mapping[str, str], name: str, default: str | None) -> int:
     if not (text.isascii() and text.isdigit()):
         raise SettingsError(f"{name}={text!r} is not a whole number")
     return int(text)
+
+
+def _public_port(env: Mapping[str, str], port: int) -> int:
+    name = f"VAST_TCP_PORT_{port}"
+    if not env.get(name):
+        raise SettingsError(f"{name} is not set: the template must publish -p {port}:{port}")
+    return _int(env, name, None)
+
+
+def _log_level(text: str) -> str:
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR")
+    if text not in levels:
+        raise SettingsError(f"LOG_LEVEL={text!r} must be one of {', '.join(levels)}")
+    return text
 
 
 def _seconds(env: Mapping[str, str], name: str) -> float | None:

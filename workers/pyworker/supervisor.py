@@ -33,38 +33,41 @@ from workers.pyworker.certificate import (
     store,
 )
 from workers.pyworker.child_process import ChildProcess
-from workers.pyworker.control_plane import ControlPlane, ControlPlaneError
+from workers.pyworker.error_reports import ErrorReports
 from workers.pyworker.log_format import set_up_logging
-from workers.pyworker.messages import REPORT_VERSION
 from workers.pyworker.preflight import (
     HubAnswer,
     PreflightError,
     check_environment,
     check_model_access,
 )
-from workers.pyworker.settings import SettingsError, WorkerSettings
+from workers.pyworker.settings import ReporterIdentity, SettingsError, WorkerSettings
 
 logger = logging.getLogger(__name__)
 
-REPORT_AGAIN_S = 30.0
 SIGN_ATTEMPTS = 5
 TIMEOUT = aiohttp.ClientTimeout(total=20)
 DEFAULT_SIGNER = "https://console.vast.ai/api/v0/sign_cert/"
 DEFAULT_HUB = "https://huggingface.co"
 NOT_FOR_THE_MODEL = frozenset({"MASTER_TOKEN", "REPORT_ADDR"})
-NOT_FOR_THE_PYWORKER = frozenset({"HF_TOKEN"})
+NOT_FOR_THE_PYWORKER = frozenset({"HF_TOKEN", "PYTHONPATH", "PYTHONHOME"})
+"""The model's token, and an image's own Python packages: the PyWorker runs with its locked ones."""
 
 
 class Supervisor:
     """One instance's supervisor."""
 
     def __init__(
-        self, settings: WorkerSettings, env: Mapping[str, str], http: aiohttp.ClientSession
+        self,
+        settings: WorkerSettings,
+        env: Mapping[str, str],
+        http: aiohttp.ClientSession,
+        reports: ErrorReports,
     ) -> None:
         self._settings = settings
         self._env = env
         self._http = http
-        self._control_plane = ControlPlane(settings.control_plane, http)
+        self._reports = reports
 
     async def run(self) -> None:
         """Bring up and keep up until cancelled."""
@@ -74,7 +77,7 @@ class Supervisor:
             if self._settings.use_ssl:
                 await self._get_certificate()
         except (PreflightError, CertificateError) as error:
-            await self._report_for_ever(str(error))
+            await self._reports.repeat(str(error))
             return
         async with asyncio.TaskGroup() as tasks:
             for child in self._children(back_end):
@@ -85,7 +88,7 @@ class Supervisor:
             name="PyWorker",
             command=(sys.executable, "-m", "workers.pyworker"),
             env=_without(self._env, NOT_FOR_THE_PYWORKER),
-            report=self.report,
+            report=self._reports.tell,
         )
         command = model_command(back_end, self._env)
         if not command:
@@ -94,32 +97,10 @@ class Supervisor:
             name="the model server",
             command=command,
             env=_without(self._env, NOT_FOR_THE_MODEL),
-            report=self.report,
+            report=self._reports.tell,
             log=Path(self._env["MODEL_LOG"]),
         )
         return [model_server, pyworker]
-
-    async def report(self, error: str) -> None:
-        """Tell the control plane; a failure is logged, the next report will say it again."""
-        logger.error("reported", extra={"error": error})
-        message: dict[str, object] = {
-            "id": self._settings.instance_id,
-            "mtoken": self._settings.master_token,
-            "version": REPORT_VERSION,
-            "ticket": "D",
-            "seq": int(time.time() * 1000),
-            "url": self._settings.url,
-            "error_msg": error,
-        }
-        try:
-            await self._control_plane.send_report(message)
-        except ControlPlaneError as failure:
-            logger.warning("report not delivered", extra={"reason": str(failure)})
-
-    async def _report_for_ever(self, error: str) -> None:
-        while True:
-            await self.report(error)
-            await asyncio.sleep(REPORT_AGAIN_S)
 
     async def _ask_hub(self, path: str, token: str) -> HubAnswer | None:
         url = self._env.get("HF_ENDPOINT", DEFAULT_HUB).rstrip("/") + path
@@ -184,26 +165,36 @@ def _without(env: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:
     return {name: value for name, value in env.items() if name not in names}
 
 
-async def supervise(settings: WorkerSettings, env: Mapping[str, str]) -> None:
-    """Run until SIGTERM or SIGINT."""
+async def supervise(env: Mapping[str, str]) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: not even a report can be sent.
+    """
+    identity = ReporterIdentity.from_env(env)
     task = asyncio.current_task()
     for number in (signal.SIGTERM, signal.SIGINT):
         if task:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     with suppress(asyncio.CancelledError):
         async with aiohttp.ClientSession() as http:
-            await Supervisor(settings, env, http).run()
+            reports = ErrorReports(identity, http)
+            try:
+                settings = WorkerSettings.from_env(env)
+            except SettingsError as error:
+                await reports.repeat(str(error))
+            else:
+                await Supervisor(settings, env, http, reports).run()
 
 
 def main() -> int:
     """Supervise until signalled; 2 when not even a report can be sent."""
+    set_up_logging("INFO")
     try:
-        settings = WorkerSettings.from_env()
+        asyncio.run(supervise(os.environ))
     except SettingsError as error:
         print(f"supervisor: {error}", file=sys.stderr)
         return 2
-    set_up_logging(settings.log_level)
-    asyncio.run(supervise(settings, os.environ))
     return 0
 
 

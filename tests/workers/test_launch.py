@@ -1,0 +1,160 @@
+"""The launch script as a real process: what is fetched is checked, and what fails is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from fakes.control_plane_server import ControlPlaneServer
+from tests.workers.launching import make_environment
+from tests.workers.world import environment, free_port, serve, until
+from workers.bundle import build_bundle
+from workers.templates import onstart
+
+BUNDLE = build_bundle()
+INTERVAL_S = 10.0
+
+
+@dataclass
+class Instance:
+    """A rented instance whose onstart runs."""
+
+    control_plane: ControlPlaneServer
+    process: asyncio.subprocess.Process
+    workspace: Path
+
+    def errors(self) -> list[str]:
+        return [str(report["error_msg"]) for report in self.control_plane.reports]
+
+    async def told(self, words: str) -> None:
+        await until(lambda: any(words in error for error in self.errors()), words)
+
+    def supervisor(self) -> int | None:
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if "workers.pyworker.supervisor" in child.cmdline():
+                    return child.pid
+        return None
+
+
+@asynccontextmanager
+async def launched(tmp_path: Path, served: bytes | None, **env: str) -> AsyncIterator[Instance]:
+    control_plane = ControlPlaneServer()
+    if served is not None:
+        control_plane.bundles[f"{BUNDLE.sha256}.tar.gz"] = served
+    model_port = free_port()
+    model_server = f"{sys.executable} -m devstack.model_server --port {model_port}"
+    workspace = tmp_path / "workspace"
+    make_environment(workspace)
+    async with serve(control_plane.application()) as url:
+        variables = environment(url, f"http://127.0.0.1:{model_port}", workspace) | {
+            "BACKEND": "tgi",
+            "MODEL_ID": "local",
+            "MODEL_LOG": str(workspace / "model.log"),
+            "MODEL_COMMAND": f"{model_server} --tokens-per-s 9999",
+            "BENCHMARK_ROUNDS": "1",
+            "BENCHMARK_CONCURRENCY": "1",
+            "BUNDLE_SHA256": BUNDLE.sha256,
+            "WORKSPACE_DIR": str(workspace),
+            "REPORT_EVERY": "1",
+            "PYTHON": sys.executable,
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(tmp_path / "of-the-image"),
+        }
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", onstart()), env=variables | env, cwd=tmp_path, start_new_session=True
+        )
+        try:
+            yield Instance(control_plane, process, workspace)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+async def test_a_launched_worker_becomes_ready_and_survives_the_kill_of_its_supervisor(
+    tmp_path: Path,
+) -> None:
+    """From the pinned bundle and the environment there is; the image's own packages do no harm."""
+    poisoned = tmp_path / "of-the-image" / "cryptography"
+    poisoned.mkdir(parents=True)
+    (poisoned / "__init__.py").write_text("raise ImportError('the image has another one')")
+    async with launched(tmp_path, BUNDLE.data) as it:
+        reports = it.control_plane.reports
+        await until(lambda: reports and reports[-1].get("max_perf"), "ready")
+        assert not [error for error in it.errors() if error]
+
+        before = it.supervisor()
+        assert before
+        os.kill(before, signal.SIGKILL)
+        await until(lambda: it.supervisor() not in (None, before), "another one", INTERVAL_S)
+        n_before = len(reports)
+        await until(
+            lambda: any(r.get("max_perf") for r in reports[n_before:]), "ready again", INTERVAL_S
+        )
+
+
+async def test_a_tampered_bundle_is_refused_and_told(tmp_path: Path) -> None:
+    async with launched(tmp_path, BUNDLE.data + b"\0") as it:
+        await it.told("not the one this template pins")
+        assert not (it.workspace / "ballast" / BUNDLE.sha256).exists()
+        assert it.supervisor() is None
+
+        it.control_plane.bundles[f"{BUNDLE.sha256}.tar.gz"] = BUNDLE.data
+        await until(it.supervisor, "it goes on once the bundle is right")
+
+
+async def test_a_bundle_the_control_plane_no_longer_has_is_told(tmp_path: Path) -> None:
+    async with launched(tmp_path, None) as it:
+        await it.told("launch: the control plane does not have the worker bundle")
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"BUNDLE_SHA256": ""}, "launch: BUNDLE_SHA256 must be the 64 hex digits"),
+        ({"WORKSPACE_DIR": "/dev/null"}, "launch: cannot write to WORKSPACE_DIR"),
+        ({"BACKEND": "tgj"}, "BACKEND ='tgj' is not known"),
+        ({"WORKER_PORT": "3000"}, "the template must publish -p 3000:3000"),
+        ({"PUBLIC_IPADDR": ""}, "PUBLIC_IPADDR must be set"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL='LOUD' must be one of DEBUG, INFO"),
+    ],
+)
+async def test_a_wrong_environment_is_told_in_words(
+    tmp_path: Path, env: dict[str, str], words: str
+) -> None:
+    async with launched(tmp_path, BUNDLE.data, **env) as it:
+        await it.told(words)
+
+
+async def test_an_image_with_an_old_python_is_told(tmp_path: Path) -> None:
+    old = tmp_path / "old-python"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    async with launched(
+        tmp_path, BUNDLE.data, PYTHON=str(old), WORKSPACE_DIR=str(tmp_path / "empty")
+    ) as it:
+        await it.told("launch: the image needs Python 3.11")
+
+
+async def test_a_supervisor_that_keeps_ending_is_told(tmp_path: Path) -> None:
+    bare = make_environment(tmp_path / "bare")
+    for path in bare.rglob("installed.pth"):
+        path.unlink()
+    async with launched(tmp_path, BUNDLE.data, WORKSPACE_DIR=str(tmp_path / "bare")) as it:
+        await it.told("launch: the supervisor keeps ending")
+
+
+@pytest.mark.parametrize("name", ["REPORT_ADDR", "MASTER_TOKEN"])
+async def test_without_address_or_token_it_ends_at_once(tmp_path: Path, name: str) -> None:
+    async with launched(tmp_path, BUNDLE.data, **{name: ""}) as it:
+        assert await asyncio.wait_for(it.process.wait(), 20) == 2

@@ -1,0 +1,47 @@
+"""Telling the control plane in words why this instance does not serve."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import aiohttp
+
+from workers.pyworker.control_plane import ControlPlane, ControlPlaneError
+from workers.pyworker.messages import REPORT_VERSION
+from workers.pyworker.settings import ReporterIdentity
+
+logger = logging.getLogger(__name__)
+
+REPORT_AGAIN_S = 30.0
+
+
+class ErrorReports:
+    """Reports that say nothing but an error; a failed delivery is logged."""
+
+    def __init__(self, identity: ReporterIdentity, http: aiohttp.ClientSession) -> None:
+        self._identity = identity
+        self._control_plane = ControlPlane(identity.control_plane, http)
+
+    async def tell(self, error: str) -> None:
+        """Report it once."""
+        logger.error("reported", extra={"error": error})
+        message: dict[str, object] = {
+            "id": self._identity.instance_id,
+            "mtoken": self._identity.master_token,
+            "version": REPORT_VERSION,
+            "ticket": "D",
+            "seq": int(time.time() * 1000),
+            "error_msg": error,
+        }
+        try:
+            await self._control_plane.send_report(message)
+        except ControlPlaneError as failure:
+            logger.warning("report not delivered", extra={"reason": str(failure)})
+
+    async def repeat(self, error: str) -> None:
+        """Report it again and again until cancelled: only the owner can change it."""
+        while True:
+            await self.tell(error)
+            await asyncio.sleep(REPORT_AGAIN_S)
