@@ -1,4 +1,4 @@
-"""What `/route/` answers: a grant or "wait". Pure."""
+"""What `/route/` is asked, and what it answers: a grant or "wait". Pure."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ class Waiting:
 
 class RouteReplyError(ValueError):
     """The reply is neither a grant nor "wait"."""
+
+
+def route_body(endpoint: str, cost: float, request_idx: int) -> dict[str, object]:
+    """The question. `paced`: we ask again when `poll_after_s` says so, so we may be bound late."""
+    return {"endpoint": endpoint, "cost": cost, "request_idx": request_idx, "paced": True}
 
 
 def parse_route_reply(body: object) -> Grant | Waiting:

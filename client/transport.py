@@ -11,7 +11,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from client.errors import RouteRefusedError
-from client.route_reply import Grant, RouteReplyError, Waiting, parse_route_reply
+from client.route_reply import Grant, RouteReplyError, Waiting, parse_route_reply, route_body
 
 ROUTE_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 10.0
@@ -57,7 +57,7 @@ class Transport:
         """
         answer = self._session("control").post(
             f"{self._url}/route/",
-            json={"endpoint": endpoint, "cost": cost, "request_idx": request_idx},
+            json=route_body(endpoint, cost, request_idx),
             headers={"Authorization": f"Bearer {self._api_key}"},
             timeout=min(timeout_s, ROUTE_TIMEOUT_S),
         )

@@ -10,8 +10,7 @@ from rich.table import Table
 from devstack.demo_replay import Tally
 from devstack.demo_samples import Sample
 from devstack.demo_trace import FleetWorker, TraceRequest, percentile, smallest_fixed_fleet
-
-SLOTS = 10  # of the simulated model server
+from devstack.model_server import DEFAULT_SLOTS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +40,7 @@ def outcome_of(
     n_ready_looks = max(1, sum(sample.n_ready for sample in samples))
     worker = FleetWorker(
         perf=max(1.0, sum(sample.ready_capacity for sample in samples) / n_ready_looks),
-        n_slots=SLOTS,
+        n_slots=DEFAULT_SLOTS,
     )
     usd_per_hour = sum(sample.ready_usd_per_hour for sample in samples) / n_ready_looks
     hours = (samples[-1].at_s - samples[0].at_s) * time_scale / 3600.0

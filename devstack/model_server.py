@@ -24,6 +24,7 @@ READY_LINE = '{"level":"INFO","message":"Connected","target":"text_generation_ro
 
 WORDS = ["these", "are", "simulated", "words", "and", "no", "model", "has", "written", "them"]
 DEFAULT_MAX_NEW_TOKENS = 20
+DEFAULT_SLOTS = 10
 STEP_S = 0.05  # tokens come in steps at least this far apart, as a busy GPU's batches do
 
 
@@ -165,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m devstack.model_server", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--tokens-per-s", type=float, default=1000.0, help="at RELATIVE_PERF 1")
-    parser.add_argument("--slots", type=int, default=10)
+    parser.add_argument("--slots", type=int, default=DEFAULT_SLOTS)
     parser.add_argument("--load-s", type=float, default=0.0, help="pretended loading time")
     parser.add_argument("--log", type=Path, help="TGI's log file, which the PyWorker tails")
     asyncio.run(_serve(parser.parse_args()))

@@ -13,6 +13,7 @@ from typing import Any
 import requests
 
 from devstack.environment import DUMMY_VAST_KEY
+from devstack.model_server import DEFAULT_SLOTS
 
 _COMMON_ENV = {
     "USE_SSL": "false",  # the local market has no certificates for its loopback addresses
@@ -65,6 +66,7 @@ TGI_SIMULATED = LocalTemplate(
         "MODEL_ID": "simulated",
         "HF_TOKEN": "none-needed-here",
         "BENCHMARK_ROUNDS": "1",  # a simulated GPU is as fast every time
+        "MODEL_SLOTS": str(DEFAULT_SLOTS),
     },
 )
 OPENAI_SMOLLM2 = LocalTemplate(
@@ -75,6 +77,7 @@ OPENAI_SMOLLM2 = LocalTemplate(
         "MODEL_NAME": "smollm2",
         "BENCHMARK_ROUNDS": "1",  # a CPU needs minutes for what a GPU does in seconds
         "BENCHMARK_CONCURRENCY": "2",
+        "MODEL_SLOTS": "2",
     },
 )
 TEMPLATES = (TGI_SIMULATED, OPENAI_SMOLLM2)

@@ -12,7 +12,7 @@ import aiohttp
 from client.call_progress import CallProgress
 from client.errors import RouteRefusedError, WorkerRefusedError
 from client.pacing import is_worth_retrying
-from client.route_reply import Grant, RouteReplyError, Waiting, parse_route_reply
+from client.route_reply import Grant, RouteReplyError, Waiting, parse_route_reply, route_body
 
 ROUTE_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
@@ -78,10 +78,9 @@ class Upstream:
             await asyncio.sleep(pause_s)
 
     async def _route(self, call: Call, request_idx: int) -> Grant | Waiting:
-        body = {"endpoint": call.endpoint, "cost": call.cost, "request_idx": request_idx}
         async with self._http.post(
             f"{self._url}/route/",
-            json=body,
+            json=route_body(call.endpoint, call.cost, request_idx),
             headers={"Authorization": f"Bearer {call.api_key}"},
             timeout=ROUTE_TIMEOUT,
         ) as answer:
