@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 
 from chalicelib import wiring
+from chalicelib.core.caller_key import VERBS
+from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import keys
 
 MICRO = 1_000_000
@@ -14,46 +17,71 @@ MICRO = 1_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caps:
-    """What the account may spend at Vast, in US dollars. Mandatory, small by default."""
+    """What the account may spend at Vast, in US dollars; None leaves a cap as it is."""
 
-    usd_per_hour: float = 5.0
-    usd_per_day: float = 50.0
-    usd_per_month: float = 500.0
+    usd_per_hour: float | None = None
+    usd_per_day: float | None = None
+    usd_per_month: float | None = None
 
 
-def bootstrap(stage: str, caps: Caps | None, *, public_url: str = "") -> str | None:
+FIRST_CAPS = Caps(usd_per_hour=5.0, usd_per_day=50.0, usd_per_month=500.0)
+"""Of a new deployment, for whatever its owner does not say."""
+
+
+def with_first_caps(caps: Caps) -> Caps:
+    """The caps with small defaults for those that are not given."""
+    given = {name: value for name, value in asdict(caps).items() if value is not None}
+    return replace(FIRST_CAPS, **given)
+
+
+def ports_of(stage: str) -> ApiPorts:
+    """Ports on a stage's tables, whatever stage the environment names."""
+    if os.environ.get("BALLAST_STAGE") != stage:
+        os.environ["BALLAST_STAGE"] = stage
+        wiring.reset()
+    return wiring.api_ports()
+
+
+def bootstrap(
+    stage: str,
+    caps: Caps,
+    *,
+    complete: Callable[[Caps], Caps] = with_first_caps,
+    public_url: str = "",
+) -> str | None:
     """Make pepper, signing key and, if there is none yet, the first admin key; set caps.
 
-    Gives the admin key the first time, None ever after: it is stored nowhere. `caps` None leaves
-    the caps as they are.
+    Gives the admin key the first time, None ever after: it is stored nowhere. `complete` fills in
+    the caps of a new deployment; later on, those that are not given stay as the owner set them.
 
     Raises:
         PortError: DynamoDB or KMS cannot be used with these credentials.
     """
-    os.environ.setdefault("BALLAST_STAGE", stage)
-    ports = wiring.api_ports()
+    ports = ports_of(stage)
     now = ports.clock.now()
     ports.signer.newest()
-    if caps is not None:
-        ports.ledger.set_caps(
-            {
-                "caps_microusd_per_hour": round(caps.usd_per_hour * MICRO),
-                "caps_microusd_per_day": round(caps.usd_per_day * MICRO),
-                "caps_microusd_per_month": round(caps.usd_per_month * MICRO),
-            }
-        )
+    is_new = not ports.ledger.account().version
+    wanted = asdict(complete(caps) if is_new else caps)
+    amounts = {
+        f"caps_micro{name}": round(usd * MICRO) for name, usd in wanted.items() if usd is not None
+    }
+    if amounts:
+        ports.ledger.set_caps(amounts)
     if public_url:
         ports.ledger.set_public_url(public_url)
     return keys.first_admin_key(ports, now)
 
 
 def main() -> None:
-    """Make the first keys after a bare `chalice deploy`, and show the admin key once."""
+    """Make the first keys after a bare `chalice deploy`, or a new admin key if it was lost."""
     parser = argparse.ArgumentParser(prog="python -m infra.bootstrap", description=__doc__)
     parser.add_argument("--stage", default="dev")
-    stage = parser.parse_args().stage
-    key = bootstrap(stage, Caps())
-    print(f"first admin key, shown once: {key}" if key else "there is an admin key already")
+    parser.add_argument("--new-admin-key", action="store_true", help="one more, with all rights")
+    given = parser.parse_args()
+    key = bootstrap(given.stage, Caps())
+    if key is None and given.new_admin_key:
+        key, _ = keys.issue_key(ports_of(given.stage), name="admin, made at AWS", verbs=VERBS)
+    print(f"admin key, shown once: {key}" if key else "there is an admin key already")
 
 
 if __name__ == "__main__":

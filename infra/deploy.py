@@ -8,10 +8,9 @@ needs the console.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,11 @@ import boto3
 from botocore.exceptions import ClientError
 
 from infra import policies
-from infra.bootstrap import bootstrap
+from infra.bootstrap import Caps, bootstrap
 from infra.options import ROOT, Options, parse
 from infra.package import slim, stray_files
 from infra.stacks import Say, deploy_stack, find_stack
-from workers.bundle import build_bundle
+from workers.bundle import write_bundle
 
 _CHALICE = "from chalice.cli import main; main()"  # the package has no __main__
 LAMBDA_SUFFIXES = ("", "-hot", "-reports", "-scaler", "-scaling_loop")
@@ -58,8 +57,12 @@ class Aws:
             ) from error
 
 
-def deploy(options: Options, aws: Aws, say: Say) -> Mapping[str, str]:
+def deploy(
+    options: Options, aws: Aws, say: Say, chalice: Callable[..., None] | None = None
+) -> Mapping[str, str]:
     """Deploy everything; gives `url` and, the first time, `admin_key`.
+
+    `chalice` stands in for `run_chalice`.
 
     Raises:
         DeployError: a step cannot be done; those before it stay done.
@@ -82,13 +85,15 @@ def deploy(options: Options, aws: Aws, say: Say) -> Mapping[str, str]:
     split = options.split and options.edge
     policies.write(options.stage, split=split, folder=options.root / ".chalice")
     write_bundle(options.root / "chalicelib" / "worker_bundle")
-    run_chalice("deploy", options.stage, say, root=options.root)
+    (chalice or run_chalice)("deploy", options.stage, say, root=options.root)
     if options.slim:
         slim_code(aws, options, say)
     limit_async_events(aws, options.stage)
-    admin_key = bootstrap(options.stage, options.caps)
+    admin_key = bootstrap(options.stage, options.caps, complete=options.complete_caps)
+    if admin_key:  # told at once: a run that is interrupted later could not tell it again
+        say(f"first admin key, shown once: {admin_key}")
     url = deploy_edge(aws, options, say) if options.edge else chalice_url(options)
-    bootstrap(options.stage, None, public_url=url)
+    bootstrap(options.stage, Caps(), public_url=url)
     topic_arn = outputs.get("AlertsTopicArn", "")
     tell_scaler(aws, options.stage, {"BALLAST_NOTIFY_TOPIC_ARN": topic_arn})
     if options.ops:
@@ -141,14 +146,6 @@ def ensure_vast_key(aws: Aws, options: Options, say: Say) -> None:
             raise
         secrets.create_secret(Name=name, SecretString=key)
     say(f"stored the Vast key in secret {name}")
-
-
-def write_bundle(folder: Path) -> None:
-    """Put what workers run beside the code that serves it, under its own hash."""
-    bundle = build_bundle()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / f"{bundle.sha256}.tar.gz").write_bytes(bundle.data)
 
 
 def run_chalice(command: str, stage: str, say: Say, *, root: Path = ROOT) -> None:
@@ -265,7 +262,6 @@ def main() -> None:
         sys.exit(f"error: {error}")
     print(f"Ballast answers at {result['url']}")
     if "admin_key" in result:
-        print(f"first admin key, shown once: {result['admin_key']}")
         print("next: export BALLAST_URL and BALLAST_API_KEY, then `ballast doctor`")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import getpass
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from infra.bootstrap import Caps
+from infra.bootstrap import FIRST_CAPS, Caps, with_first_caps
 
 ROOT = Path(__file__).parent.parent
 
@@ -19,6 +19,7 @@ class Options:
 
     stage: str
     caps: Caps
+    complete_caps: Callable[[Caps], Caps] = with_first_caps
     split: bool
     edge: bool
     ops: bool
@@ -31,12 +32,19 @@ class Options:
     root: Path = ROOT  # the checkout that Chalice packages
 
 
-def ask_cap(name: str, default: float, *, ask: bool) -> float:
-    """A cap from the owner, or its small default."""
-    if not ask:
-        return default
-    text = input(f"{name} (US dollars) [{default:g}]: ").strip()
-    return float(text) if text else default
+def ask_caps(given: Caps) -> Caps:
+    """The caps of a new deployment: those that were not given are asked for, with small defaults.
+
+    Raises:
+        ValueError: an answer is no number.
+    """
+    defaults = asdict(FIRST_CAPS)
+    answers: dict[str, float] = {}
+    for name, value in asdict(given).items():
+        if value is None:
+            text = input(f"most {name.replace('_', ' ')} [{defaults[name]:g}]: ").strip()
+            answers[name] = float(text or defaults[name])
+    return replace(given, **answers)
 
 
 def parse(arguments: list[str] | None = None) -> Options:
@@ -55,17 +63,14 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--certificate-arn", default="")
     parser.add_argument("--budget-email", default="")
     given = parser.parse_args(arguments)
-    defaults = Caps()
     return Options(
         stage=given.stage,
         caps=Caps(
-            usd_per_hour=given.max_usd_per_hour
-            or ask_cap("most per hour", defaults.usd_per_hour, ask=given.ask),
-            usd_per_day=given.max_usd_per_day
-            or ask_cap("most per day", defaults.usd_per_day, ask=given.ask),
-            usd_per_month=given.max_usd_per_month
-            or ask_cap("most per month", defaults.usd_per_month, ask=given.ask),
+            usd_per_hour=given.max_usd_per_hour,
+            usd_per_day=given.max_usd_per_day,
+            usd_per_month=given.max_usd_per_month,
         ),
+        complete_caps=ask_caps if given.ask else with_first_caps,
         split=given.split,
         edge=not given.no_edge,
         ops=not given.no_ops,

@@ -7,24 +7,22 @@ what a mistake could not bring back.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 import boto3
 from botocore.exceptions import ClientError
 
-from chalicelib import wiring
 from chalicelib.adapters.tables import TABLES
+from infra.bootstrap import ports_of
 from infra.deploy import Aws, DeployError, run_chalice
 from infra.options import ROOT
 from infra.stacks import Say, delete_stack
 
 
 def living_instances(stage: str) -> list[int]:
-    """Instances that stand in our tables, whatever their state: all of them may still bill."""
-    os.environ.setdefault("BALLAST_STAGE", stage)
-    ports = wiring.api_ports()
+    """Instances in our tables, whatever their state: all may still bill."""
+    ports = ports_of(stage)
     return [
         worker.instance_id
         for group in ports.groups.list_groups()
@@ -41,6 +39,12 @@ def undeploy(
         DeployError: instances are still in the tables.
     """
     living = living_instances(stage)
+    unsettled = [i.token for i in ports_of(stage).ledger.intents() if i.is_open]
+    if unsettled:
+        raise DeployError(
+            f"{len(unsettled)} rentals are not settled yet, so a machine may stand behind each; "
+            "wait for the next rounds, or run `ballast panic` first"
+        )
     if living:
         raise DeployError(
             f"{len(living)} instances may still bill ({', '.join(map(str, living[:10]))}…); "

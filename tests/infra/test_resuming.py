@@ -1,0 +1,200 @@
+"""A deploy that is cut off at any AWS call is finished by running it again; state survives."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from chalicelib import wiring
+from chalicelib.services.keys import KeyMemory, check_key
+from infra.bootstrap import Caps, bootstrap
+from infra.deploy import LAMBDA_SUFFIXES, Aws, DeployError, deploy
+from infra.options import ROOT, Options
+from infra.undeploy import undeploy
+from tests.infra.test_rehearsal import assert_undeploy_refuses_while_machines_live
+
+ROLE = {"Version": "2012-10-17", "Statement": []}
+
+
+class CutOffError(Exception):
+    """The deployer's connection broke."""
+
+
+@dataclass
+class Cutter:
+    """Lets so many AWS calls through, then breaks; `calls` are those of the latest run."""
+
+    calls: list[str]
+    left: float = float("inf")
+
+    def __call__(self, model: Any, **_: object) -> None:
+        """Handler of botocore's before-call event."""
+        if len(self.calls) >= self.left:
+            raise CutOffError(model.name)
+        self.calls.append(model.name)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the deploy reads and writes of a checkout."""
+    (tmp_path / "chalicelib").mkdir()
+    shutil.copytree(ROOT / ".chalice", tmp_path / ".chalice")
+    return tmp_path
+
+
+@pytest.fixture
+def cutter(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cutter]:
+    for name in ("BALLAST_STAGE", "BALLAST_TABLE_PREFIX", "BALLAST_KMS_ALIAS"):
+        monkeypatch.setenv(name, "")  # so that what the deploy sets is undone
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("BALLAST_STAGE", "another")  # must not lead the deploy astray
+    wiring.reset()
+    yield Cutter([])
+    wiring.reset()
+
+
+def session(cutter: Cutter) -> Aws:
+    made = boto3.Session(region_name="us-east-1")
+    made.events.register("before-call", cutter)
+    return Aws(made)
+
+
+def chalice(checkout: Path) -> Any:
+    """Chalice's part, with a package of one line: functions made or updated, a zip left behind."""
+
+    def run(_command: str, stage: str, _say: object, *, root: Path) -> None:
+        deployments = root / ".chalice" / "deployments"
+        deployments.mkdir(exist_ok=True)
+        body = io.BytesIO()
+        with zipfile.ZipFile(body, "w") as archive:
+            archive.writestr("app.py", "pass\n")
+        (deployments / "package.zip").write_bytes(body.getvalue())
+        iam, functions = boto3.client("iam"), boto3.client("lambda")
+        if not any(r["RoleName"] == "ballast" for r in iam.list_roles()["Roles"]):
+            iam.create_role(RoleName="ballast", AssumeRolePolicyDocument=json.dumps(ROLE))
+        arn = iam.get_role(RoleName="ballast")["Role"]["Arn"]
+        known = {f["FunctionName"] for f in functions.list_functions()["Functions"]}
+        for name in (f"ballast-{stage}{suffix}" for suffix in LAMBDA_SUFFIXES):
+            if name not in known:
+                functions.create_function(
+                    FunctionName=name,
+                    Runtime="python3.11",
+                    Role=arn,
+                    Handler="app.app",
+                    Code={"ZipFile": body.getvalue()},
+                )
+
+    return run
+
+
+def options(checkout: Path) -> Options:
+    return Options(
+        stage="dev",
+        caps=Caps(usd_per_hour=1.5),
+        split=True,
+        edge=True,
+        ops=True,
+        slim=True,
+        protect_tables=False,
+        vast_key=lambda: "vast-key",
+        root=checkout,
+    )
+
+
+def run(cutter: Cutter, checkout: Path, said: list[str], **changes: Any) -> dict[str, str]:
+    """One run of `make deploy`."""
+    cutter.calls.clear()
+    wanted = replace(options(checkout), **changes)
+    return dict(deploy(wanted, session(cutter), said.append, chalice(checkout)))
+
+
+def test_a_deploy_cut_off_at_any_call_is_resumed_by_running_it_again(
+    cutter: Cutter, checkout: Path
+) -> None:
+    said: list[str] = []
+    n_cuts = 0
+    while True:
+        cutter.left = n_cuts
+        try:
+            result = run(cutter, checkout, said)
+        except (CutOffError, DeployError):
+            n_cuts += 1
+            continue
+        break
+    assert n_cuts > 25, cutter.calls
+    assert result["url"].startswith("https://")
+    keys = [line.rpartition(" ")[2] for line in said if "admin key" in line]
+    assert len(keys) == 1  # made once, told once
+    ports = wiring.api_ports()
+    assert ports.ledger.account().caps_microusd_per_hour == 1_500_000
+    assert ports.ledger.account().caps_microusd_per_day == 50_000_000
+    assert check_key(ports, KeyMemory(), keys[0], ports.clock.now()).may("admin")
+    names = {f["FunctionName"] for f in boto3.client("lambda").list_functions()["Functions"]}
+    assert names == {f"ballast-dev{suffix}" for suffix in LAMBDA_SUFFIXES}
+
+
+def test_upgrade_and_rollback_keep_caps_keys_and_groups(cutter: Cutter, checkout: Path) -> None:
+    said: list[str] = []
+    key = run(cutter, checkout, said)["admin_key"]
+    ports = wiring.api_ports()
+    ports.ledger.set_caps({"caps_microusd_per_hour": 7_000_000})  # by `ballast update account`
+    signing_key = ports.signer.newest().key_id
+    never = Caps(usd_per_hour=None)
+    again = run(cutter, checkout, said, caps=never, complete_caps=_asked, vast_key=None)
+    assert "admin_key" not in again
+    wiring.reset()
+    ports = wiring.api_ports()
+    assert ports.ledger.account().caps_microusd_per_hour == 7_000_000
+    assert ports.signer.newest().key_id == signing_key
+    assert check_key(ports, KeyMemory(), key, ports.clock.now()).may("admin")
+    assert_undeploy_refuses_while_machines_live(session(cutter))
+
+
+def _asked(_caps: Caps) -> Caps:
+    raise AssertionError("the caps of a deployment that has some are not asked for again")
+
+
+def test_the_command_line_s_stage_wins_over_the_environment(
+    cutter: Cutter, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(cutter, checkout, [])
+    monkeypatch.setenv("BALLAST_STAGE", "prod")  # has no tables
+    wiring.reset()
+    assert bootstrap("dev", Caps()) is None
+    with pytest.raises(DeployError, match="not in"):
+        run(cutter, checkout, [], stage="nowhere")
+
+
+def test_undeploy_refuses_while_a_rental_is_not_settled(cutter: Cutter, checkout: Path) -> None:
+    from chalicelib.core.group_facts import group_caps
+    from chalicelib.ports.ledger import IntentState, RentIntent
+    from fakes.world import World
+
+    run(cutter, checkout, [])
+    ledger = wiring.api_ports().ledger
+    lease = ledger.take_lease("test", 1.0, 60.0)
+    assert lease is not None
+    intent = RentIntent(
+        token="0" * 16 + "AAAAAAAA",
+        endpoint_id=1,
+        autogroup_id=2,
+        state=IntentState.PLANNED,
+        planned_at=1.0,
+        offer_id=3,
+        machine_id=4,
+        gpu_type="1x RTX 4090",
+        usd_per_hour=0.3,
+        reserved_microusd_per_hour=300_000,
+    )
+    ledger.reserve(lease.fence, intent, group_caps(World().add_group()), 1.0)
+    with pytest.raises(DeployError, match="not settled"):
+        undeploy("dev", session(cutter), list[str]().append, root=checkout)
