@@ -10,14 +10,16 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chalice import Chalice
 
 LOGGER = "ballast"
-_UNITS = {"S": "Seconds"}  # by the suffix of a metric's name; all others are counts
+_UNITS = {"S": "Seconds", "Usd": "None", "UsdPerHour": "None", "Share": "None"}
+"""By the suffix of a metric's name; all others are counts. CloudWatch knows no dollars."""
+
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -55,16 +57,28 @@ def attach_telemetry(app: Chalice, role: str) -> None:
     app.register_middleware(ConvertToMiddleware(powertools.inject_lambda_context(clear_state=True)))
 
 
-def emit_metrics(figures: Mapping[str, float]) -> None:
-    """Write figures as one EMF line, from which CloudWatch makes metrics; none for no figures."""
-    finite = {name: value for name, value in figures.items() if math.isfinite(value)}
+def emit_metrics(rounds: Sequence[Mapping[str, float]]) -> None:
+    """Write the figures of some rounds as one EMF line, a value per round; none for no figures.
+
+    CloudWatch then has the sum, the maximum and the number of rounds. The dimension `service` is
+    POWERTOOLS_SERVICE_NAME, which names the stage: the alarms of infra/ops.yaml look for it.
+    """
+    finite = [
+        (name, value)
+        for figures in rounds
+        for name, value in figures.items()
+        if math.isfinite(value)
+    ]
     if not finite:
         return
     from aws_lambda_powertools import Metrics
     from aws_lambda_powertools.metrics import MetricUnit
 
-    metrics = Metrics(namespace="Ballast", service=LOGGER)
-    for name, value in finite.items():
-        unit = _UNITS.get(name[-1:], "Count")
-        metrics.add_metric(name=name, unit=MetricUnit(unit), value=value)
+    metrics = Metrics(namespace="Ballast")
+    for name, value in finite:
+        metrics.add_metric(name=name, unit=MetricUnit(_unit(name)), value=value)
     metrics.flush_metrics()
+
+
+def _unit(name: str) -> str:
+    return next((unit for suffix, unit in _UNITS.items() if name.endswith(suffix)), "Count")

@@ -11,6 +11,7 @@ from chalicelib.core.breakers import TEMPLATE_FAILURES
 from chalicelib.core.budget import MICRO
 from chalicelib.core.explain import explain_reason
 from chalicelib.core.minute_series import finished, fleet_figures, gather, is_worth_writing
+from chalicelib.core.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.acting import ACTOR
 from chalicelib.services.rounds import GroupPlan, RoundPlan, RoundView
@@ -160,15 +161,18 @@ def figures_of(plan: RoundPlan, account: Account, n_failed_creates: int) -> dict
     traffic = [group.snapshot.traffic for group in plan.groups]
     n_started = sum(item.n_started for item in traffic)
     n_late = sum(item.n_late for item in traffic)
+    view = plan.view
+    ready = [worker for worker in view.workers if worker.state is WorkerState.READY]
     return {
         "UsdPerHour": account.committed_microusd_per_hour / MICRO,
         "SpentTodayUsd": account.spent_today_microusd / MICRO,
         "CapLost": float(sum(g.snapshot.traffic.n_late for g in plan.groups if g.capped_by)),
-        "LateShare": n_late / n_started if n_started else 0.0,
+        **({"LateShare": n_late / n_started} if n_started else {}),
         "QueueTimeS": max((item.queue_time_s for item in traffic), default=0.0),
         "Waiting": float(sum(group.snapshot.waiting.n for group in plan.groups)),
         "Grants": float(n_started),
-        "UnknownInventory": float(not plan.view.inventory.is_known),
+        "ReportLagS": max((view.now - worker.reported_at for worker in ready), default=0.0),
+        "UnknownInventory": float(not view.inventory.is_known),
         "StrayInstances": float(len(plan.reconciliation.unclaimed)),
         "OpenBreakers": float(
             sum(1 for record in plan.memory.reputation.templates.values() if record.n_openings)

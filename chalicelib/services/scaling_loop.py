@@ -7,7 +7,7 @@ it ends well before the Lambda's own time-out.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import PortError
@@ -21,10 +21,10 @@ _LOGGER = logging.getLogger(__name__)
 
 def scaling_loop(
     ports: ScalerPorts, *, deadline_at: float, poke: Mapping[str, object] | None = None
-) -> Mapping[str, float]:
-    """Run rounds until nothing moves or the time is up; gives the last round's figures.
+) -> Sequence[Mapping[str, float]]:
+    """Run rounds until nothing moves or the time is up; gives each round's figures.
 
-    `poke`: what asked for it, for the log; a poke runs the same loop. Gives {} if another loop
+    `poke`: what asked for it, for the log; a poke runs the same loop. Gives none if another loop
     holds the lease, or the account was written by newer code.
     """
     _LOGGER.info("loop started", extra={"poke": dict(poke or {})})
@@ -32,18 +32,18 @@ def scaling_loop(
         return _hold_lease_and_run(ports, deadline_at)
     except FencedError:
         _LOGGER.warning("another loop took over")
-        return {"Fenced": 1.0}
+        return [{"Fenced": 1.0}]
     except PortError:
         # The database is out of reach: nothing may be rented, and the lease expires by itself.
         _LOGGER.exception("loop ended")
-        return {"RoundsFailed": 1.0}
+        return [{"RoundsFailed": 1.0}]
 
 
-def _hold_lease_and_run(ports: ScalerPorts, deadline_at: float) -> Mapping[str, float]:
+def _hold_lease_and_run(ports: ScalerPorts, deadline_at: float) -> Sequence[Mapping[str, float]]:
     owner = ports.randomness.token(8)
     lease = ports.ledger.take_lease(owner, ports.clock.now(), LEASE_S)
     if lease is None:
-        return {}
+        return []
     figures = _rounds(ports, lease.fence, lease.account, deadline_at)
     ports.ledger.release_lease(lease.fence)
     return figures
@@ -51,8 +51,8 @@ def _hold_lease_and_run(ports: ScalerPorts, deadline_at: float) -> Mapping[str, 
 
 def _rounds(
     ports: ScalerPorts, fence: int, account: Account, deadline_at: float
-) -> Mapping[str, float]:
-    figures: Mapping[str, float] = {}
+) -> Sequence[Mapping[str, float]]:
+    figures: list[Mapping[str, float]] = []
     while True:
         began_at = ports.clock.now()
         waits_s = min(WAITS_S, deadline_at - began_at - ROUND_RESERVE_S)
@@ -61,10 +61,12 @@ def _rounds(
         except PortError:
             # Whatever was half done is finished by the next round: rows and intents say it all.
             _LOGGER.exception("round failed")
-            figures, is_busy = {"RoundsFailed": 1.0}, True
+            figures.append({"RoundsFailed": 1.0})
+            is_busy = True
         else:
             duration_s = ports.clock.now() - began_at
-            figures, is_busy = {**outcome.figures, "RoundDurationS": duration_s}, outcome.is_busy
+            figures.append({**outcome.figures, "RoundDurationS": duration_s})
+            is_busy = outcome.is_busy
         next_at = max(ports.clock.now(), began_at + ports.round_interval_s)
         if not is_busy or next_at + ROUND_RESERVE_S > deadline_at:
             return figures

@@ -65,12 +65,16 @@ def test_a_failure_is_one_json_line_with_its_traceback() -> None:
     assert "ValueError: no" in line["exception"]
 
 
-def test_figures_become_one_metrics_line(capsys: pytest.CaptureFixture[str]) -> None:
-    emit_metrics({"RoundDurationS": 0.5, "Grants": 3.0, "LateShare": float("nan")})
+def test_the_figures_of_all_rounds_become_one_metrics_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first = {"RoundDurationS": 0.5, "Grants": 3.0, "UsdPerHour": 0.4, "LateShare": float("nan")}
+    emit_metrics([first, {"Grants": 4.0}])
     line = json.loads(capsys.readouterr().out)
     names = {m["Name"]: m["Unit"] for m in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
-    assert names == {"RoundDurationS": "Seconds", "Grants": "Count"}
-    emit_metrics({})
+    assert names == {"RoundDurationS": "Seconds", "Grants": "Count", "UsdPerHour": "None"}
+    assert line["Grants"] == [3.0, 4.0]  # every round counts, not just the last of the minute
+    emit_metrics([])
     assert capsys.readouterr().out == ""
 
 

@@ -48,8 +48,9 @@ def test_every_watched_metric_is_written_by_a_busy_scaler(
         monkeypatch.setenv(name, value)
     world = World()
     group = world.add_group("llm", min_load=100)
-    answer_event({}, LambdaContext("scaler", 9.0), lambda: world.ports)
-    world.tick(120)
+    for _ in range(6):  # a first, empty listing must be confirmed before anything is rented
+        answer_event({}, LambdaContext("scaler", 9.0), lambda: world.ports)
+        world.tick(60)
     world.ask(group.endpoint_id)
     assert world.n_served == 1
     capsys.readouterr()
