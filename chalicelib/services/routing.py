@@ -28,7 +28,14 @@ from chalicelib.services.router_memory import (
     group_memory,
 )
 from chalicelib.services.tickets import GrantNumbers, index_key, sign_ticket
-from chalicelib.services.waiting import Asker, Waiter, answer_waiting, note_failure, stop_waiting
+from chalicelib.services.waiting import (
+    Asker,
+    Waiter,
+    answer_waiting,
+    failed_lately,
+    note_failure,
+    stop_waiting,
+)
 from chalicelib.wire.routing import NOT_FOUND, RouteRequest, grant_reply
 
 logger = logging.getLogger("ballast")
@@ -191,8 +198,10 @@ def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
 
 
 def _wish(waiter: Waiter, bound_s: float) -> Wish:
-    slot = waiter.history.slot
-    before = waiter.group.table.find_slot(slot) if slot is not None else None
+    slot, table = waiter.history.slot, waiter.group.table
+    before = table.find_slot(slot) if slot is not None else None
+    if slot is not None and table.n_workers == 1 and not failed_lately(waiter, slot):
+        slot = None  # the only worker there is: it may serve again by now
     return Wish(
         cost=float(waiter.asker.request.cost),
         bound_s=bound_s,

@@ -27,6 +27,9 @@ NOTE_EVERY_S = 5.0
 
 STALE_VIEW_S = 2.0
 DOUBT_REACH_S = 60.0
+SAME_AGAIN_S = 3.0
+"""Where there is no other worker, a client may come back to the one that failed it after this."""
+
 MAX_NOTED = 20_000
 MAX_DOUBTED = 1_000
 
@@ -126,6 +129,12 @@ def note_failure(waiter: Waiter) -> None:
         _suspect(waiter, slot, min(recent))
     except (StorageUnavailableError, ConflictError, NotFoundError) as error:
         logger.warning("suspicion_not_noted", extra={"problem": str(error)})
+
+
+def failed_lately(waiter: Waiter, slot: int) -> bool:
+    """Whether the worker with this slot failed the caller's key within `SAME_AGAIN_S`."""
+    failed_at = waiter.group.doubts.get(slot, {}).get(waiter.caller.key_id)
+    return failed_at is not None and waiter.asker.now - failed_at < SAME_AGAIN_S
 
 
 def _suspect(waiter: Waiter, slot: int, since: float) -> None:

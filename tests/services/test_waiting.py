@@ -92,6 +92,16 @@ def test_a_client_that_hammers_a_dead_worker_gets_few_grants(world: HotWorld) ->
     assert n_grants == 1  # there is no other worker
 
 
+def test_the_only_worker_serves_a_client_again_soon_after_it_failed_it(world: HotWorld) -> None:
+    world.add_worker(1)
+    see(world)
+    router = Router(world)
+    failed = router.ask(router.idx(router.ask(cost=1)), cost=1)
+    assert "url" not in failed
+    world.clock.advance(3.0)
+    assert "url" in router.ask(router.idx(failed), cost=1)
+
+
 def test_failures_under_one_key_leave_a_worker_ready_under_two_they_do_not(
     world: HotWorld,
 ) -> None:

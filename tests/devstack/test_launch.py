@@ -1,0 +1,152 @@
+"""A published template on the local system: bundle, checks, dependencies, TLS, answer, kill."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from chalicelib.api.bundle import FOLDER, read_bundle
+from client.sdk import Client
+from devstack.environment import DUMMY_VAST_KEY
+from devstack.local_system import LocalSystem
+from devstack.owner import MarketView, Owner, wait_until
+from fakes.certificate_authority import CertificateAuthority
+from tests.workers.launching import make_environment
+from tests.workers.world import free_port, serve
+from workers.templates import load_template
+
+PROMPT = {"inputs": "hello", "parameters": {"max_new_tokens": 8}}
+INTERVAL_S = 10.0
+
+
+def publish(system: LocalSystem, env: Mapping[str, str], sha256: str) -> str:
+    """Do what `ballast template publish tgi` does; gives the template's hash."""
+    answer = requests.post(
+        f"{system.market_url}/api/v0/template/",
+        json=load_template("tgi").to_request(env, sha256),
+        headers={"Authorization": f"Bearer {DUMMY_VAST_KEY}"},
+        timeout=10,
+    )
+    return str(answer.json()["template"]["hash_id"])
+
+
+def served_bundle(system: LocalSystem) -> str:
+    return str(requests.get(f"{system.url}/bundle/", timeout=10).json()["sha256"])
+
+
+def local_values(workspace: Path) -> dict[str, str]:
+    """What differs here from a rented GPU: disk, model server, a short benchmark."""
+    port = free_port()
+    return {
+        "MODEL_ID": "simulated",
+        "MODEL_COMMAND": f"python -m devstack.model_server --port {port}",
+        "MODEL_SERVER_URL": f"http://127.0.0.1:{port}",
+        "MODEL_LOG": str(workspace / "model.log"),
+        "WORKSPACE_DIR": str(workspace),
+        "WORKER_HOST": "127.0.0.1",
+        "BENCHMARK_ROUNDS": "1",
+        "BENCHMARK_CONCURRENCY": "2",
+        "REPORT_EVERY": "2",
+    }
+
+
+def supervisor_of(workspace: Path) -> psutil.Process | None:
+    """The supervisor that runs from this disk."""
+    for process in psutil.process_iter(["cmdline"]):
+        with suppress(psutil.Error):
+            is_one = "workers.pyworker.supervisor" in (process.info["cmdline"] or [])
+            if is_one and process.cwd().startswith(str(workspace)):
+                return process
+    return None
+
+
+def answer_of(client: Client, group: str) -> str:
+    with client.request(group, "/generate", PROMPT, cost=8, timeout_s=60) as answer:
+        body = answer.json()
+    assert isinstance(body, dict)
+    return str(body["generated_text"])
+
+
+def serve_and_survive(system: LocalSystem, group: str, workspace: Path, template: str) -> None:
+    """Rent, get an answer over the pinned certificate, kill the supervisor, get another."""
+    owner, market = Owner(system.url, system.account_key), MarketView(system.market_url)
+    endpoint_id = owner.create_group(group, min_load=1.0, cold_workers=0, max_workers=1)
+    owner.create_autogroup(group, template, test_workers=1)
+    wait_until(
+        "a ready worker",
+        lambda: owner.ready_workers(endpoint_id),
+        240.0,
+        shown=lambda: (owner.workers(endpoint_id), market.instances()),
+    )
+    with Client(system.account_key, system.url) as client:
+        grant = client.route(group)
+        with pytest.raises(requests.exceptions.SSLError):  # nobody else vouches for it
+            requests.get(f"{grant.url}/ping", timeout=10)  # type: ignore[union-attr]
+        assert len(answer_of(client, group).split()) == 8
+
+        before = supervisor_of(workspace)
+        assert before
+        os.kill(before.pid, signal.SIGKILL)
+        wait_until(
+            "another supervisor", lambda: supervisor_of(workspace) not in (None, before), INTERVAL_S
+        )
+        assert len(answer_of(client, group).split()) == 8
+    owner.delete_group(endpoint_id)
+    wait_until("nothing rented", lambda: not market.instances(), 60.0, shown=market.instances)
+
+
+@pytest.mark.parametrize(
+    "environment", ["brought", pytest.param("installed", marks=pytest.mark.long)]
+)
+async def test_a_published_template_launches_a_worker_that_answers(
+    system: LocalSystem, tmp_path: Path, environment: str
+) -> None:
+    """The environment of our lock is there, or pip makes it, checked by hash."""
+    if environment == "brought":
+        make_environment(tmp_path)
+    async with serve(CertificateAuthority().application()) as signer:
+        env = {**local_values(tmp_path), "SIGN_CERT_URL": f"{signer}/sign_cert/"}
+        env |= {"TLS_CERT": str(tmp_path / "tls.crt"), "TLS_KEY": str(tmp_path / "tls.key")}
+        template = publish(system, env, served_bundle(system))
+        group = f"launch-{environment}"
+        await asyncio.to_thread(serve_and_survive, system, group, tmp_path, template)
+
+
+def test_a_bundle_that_the_deployment_does_not_have_is_told_to_the_owner(
+    system: LocalSystem, tmp_path: Path
+) -> None:
+    """The worker's error is in the group's log in words, and the machine is given back."""
+    owner, market = Owner(system.url, system.account_key), MarketView(system.market_url)
+    template = publish(system, {**local_values(tmp_path), "USE_SSL": "false"}, "0" * 64)
+    endpoint_id = owner.create_group("launch-old", min_load=1.0, cold_workers=0, max_workers=1)
+    owner.create_autogroup("launch-old", template, test_workers=1)
+
+    def log() -> str:
+        return str(owner.call("POST", "/get_endpoint_logs/", {"endpoint": "launch-old"}))
+
+    wait_until(
+        "told in words",
+        lambda: "does not have the worker bundle this template pins" in log(),
+        60.0,
+        shown=log,
+    )
+    owner.delete_group(endpoint_id)
+    wait_until("nothing rented", lambda: not market.instances(), 60.0, shown=market.instances)
+
+
+def test_the_bundle_is_served_as_it_was_built(system: LocalSystem) -> None:
+    bundle = read_bundle(FOLDER)
+    assert bundle
+    sha256, data = bundle
+    assert served_bundle(system) == sha256
+    answer = requests.get(f"{system.url}/bundle/{sha256}.tar.gz", timeout=10)
+    assert answer.content == data
+    assert answer.headers["Content-Type"] == "application/gzip"
