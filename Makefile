@@ -56,5 +56,9 @@ deploy: setup ## deploy to AWS: make deploy STAGE=prod [ARGS=--split]
 undeploy: setup ## remove from AWS; refuses while instances may bill
 	$(PY) -m infra.undeploy --stage $(STAGE) $(ARGS)
 
-.PHONY: lock deploy undeploy
+audit: setup ## secrets, licences, and known weaknesses of the locked packages
+	test -x .venv/audit/bin/pip-audit || ($(PYTHON) -m venv .venv/audit && .venv/audit/bin/pip install --quiet pip-audit==2.10.1)
+	$(PY) -m infra.audit
+
+.PHONY: lock deploy undeploy audit
 .PHONY: help setup demo dev check test test-browser test-long format
