@@ -48,6 +48,11 @@ class OutgoingCalls:
         self.breaks = breaks
         self.is_dead = False
 
+    @property
+    def has_broken(self) -> bool:
+        """Whether the call that should break was made."""
+        return self.breaks is not None and len(self.names) > self.breaks.at_call
+
     def wrap(self, ports: ScalerPorts) -> ScalerPorts:
         """The same ports, every one of them watched."""
         watched: dict[str, Any] = {

@@ -141,6 +141,8 @@ def _settle(
     new_rows: list[NewRow] = []
     absent = believed_absent(inventory)
     alive = {group.endpoint_id for group in books.groups}
+    # A listing that shows nothing while we have rows says nothing about a rental without an id.
+    is_telling = not inventory.n_empty or not rows
     for intent in intents:
         if intent.state is not IntentState.MAYBE_RENTED:
             continue
@@ -155,7 +157,7 @@ def _settle(
             settled.append(confirmed)
             if record.instance_id not in rows:
                 new_rows.append(_adopted(confirmed, record, alive, now))
-        elif intent.token in absent:
+        elif intent.token in absent and is_telling:
             settled.append(replace(intent, state=IntentState.VOID, settled_at=now))
     return settled, new_rows
 

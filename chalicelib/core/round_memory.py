@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from chalicelib.core.breakers import HostRecord, Reputation, TemplateRecord
@@ -33,7 +33,8 @@ class RoundMemory:
 
     def to_bytes(self) -> bytes:
         """JSON with sorted keys: equal memories are equal bytes."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+        text = json.dumps(self, default=_by_name, sort_keys=True, separators=(",", ":"))
+        return text.encode()
 
     @staticmethod
     def from_bytes(blob: bytes | None) -> RoundMemory:
@@ -48,6 +49,11 @@ class RoundMemory:
             key: (str(seen), float(at)) for key, (seen, at) in known.get("progress", {}).items()
         }
         return RoundMemory(**known)
+
+
+def _by_name(value: Any) -> dict[str, object]:
+    """A dataclass by the names of its fields; JSON knows everything else in a memory."""
+    return {spec.name: getattr(value, spec.name) for spec in fields(value)}
 
 
 def _reputation(raw: Mapping[str, Any]) -> Reputation:

@@ -22,7 +22,7 @@ from chalicelib.services.paced_market import PacedMarket
 from chalicelib.services.rounds import RoundView
 
 POLL_MEMORY_S = 15.0  # a request that was not polled for so long is not waiting any more
-MAX_DIRECT_LOOKS = 2  # in one round, at machines that should live and are not listed
+MAX_DIRECT_LOOKS = 3  # in one round, at machines that are not listed; each costs 2 s
 
 
 def read_view(ports: ScalerPorts, market: PacedMarket, account: Account, now: float) -> RoundView:
@@ -104,20 +104,18 @@ def _with_inventory(ports: ScalerPorts, market: PacedMarket, view: RoundView) ->
     inventory = absorb(view.memory.inventory, view.listing, expected)
     absent = believed_absent(inventory)
     missing = [worker for worker in view.workers if str(worker.instance_id) in absent]
-    doomed = [worker for worker in missing if worker.state is WorkerState.DESTROYING]
-    living = [worker for worker in missing if worker.state is not WorkerState.DESTROYING]
+    missing.sort(key=lambda worker: worker.state is WorkerState.DESTROYING)
     gone: set[int] = set()
-    for worker in (*living[:1], *doomed[:1], *living[1:MAX_DIRECT_LOOKS]):
+    for worker in missing[:MAX_DIRECT_LOOKS]:
         look = _look(market, worker.instance_id)
         if look == "there":
             problem = f"the listing hides instance {worker.instance_id}"
             return replace(view, inventory=doubted(view.memory.inventory, problem, view.now))
-        if look is None and worker in living[:1]:
+        if look is None and worker is missing[0]:
             problem = f"nobody can say whether instance {worker.instance_id} is gone"
             return replace(view, inventory=unconfirmed(inventory, problem, view.now))
         if look == "gone":
-            # One witness is enough for all that we destroyed ourselves.
-            gone |= {w.instance_id for w in doomed} if worker in doomed else {worker.instance_id}
+            gone.add(worker.instance_id)
     return replace(view, inventory=inventory, gone=frozenset(gone))
 
 

@@ -1,12 +1,14 @@
 """Chaos: thousands of rounds on a market where everything goes wrong, by its own bill.
 
-Replay a failure: `BALLAST_CHAOS_SEED=SEED pytest tests/faults/test_chaos.py -m long`.
+A failure prints how to replay it, and the diary of the rounds before it: faults that were on, calls
+that broke, machines that came and went. The same seed always tells the same story.
 """
 
 from __future__ import annotations
 
 import os
 import random
+from collections import deque
 
 import pytest
 
@@ -18,6 +20,8 @@ from fakes.world import World
 
 CAP_USD_PER_HOUR, CAP_USD_PER_DAY = 3.0, 25.0
 MAX_WORKERS = 5
+DIARY_ROUNDS = 60
+REPLAYED = "tests/faults/test_chaos.py -m long"
 ROUGH = MarketConfig(
     odds=Odds(
         boot_error=0.1, load_stuck=0.1, start_refused=0.1, start_stuck=0.05, mean_life_s=36_000.0
@@ -55,6 +59,8 @@ class Chaos:
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
+        self.n_rounds = 0
+        self.diary: deque[str] = deque(maxlen=DIARY_ROUNDS)
         self.world = World(ROUGH, seed=seed)
         self.world.ledger.set_caps(
             {
@@ -72,7 +78,9 @@ class Chaos:
         """One moment of bad luck, one round, some traffic, some time."""
         self._toggle_a_fault()
         self._silence_workers()
-        self._round()
+        self.n_rounds += 1
+        broken = self._round()
+        self._write_diary(broken)
         if self.dice.random() < 0.5:
             self.world.ask(self.group.endpoint_id, self.dice.randrange(6))
         self.world.tick(self.dice.choice((5.0, 5.0, 5.0, 15.0, 60.0)))
@@ -97,10 +105,13 @@ class Chaos:
         if day_of(world.now) != self.day:
             self.day, self.billed_before_today = day_of(world.now), bill.total_usd
         assert bill.total_usd - self.billed_before_today <= CAP_USD_PER_DAY, "the day's cap"
-        rows = {row.instance_id for row in world.workers.rows.values()}
-        n_unknown = len(set(world.market.instances) - rows)
-        n_open = sum(1 for intent in world.ledger.intents() if intent.is_open)
-        assert len(rows) + n_open <= MAX_WORKERS + n_unknown
+        rows = world.workers.rows.values()
+        n_unknown = len(set(world.market.instances) - {row.instance_id for row in rows})
+        written = {row.token for row in rows}
+        intents = world.ledger.intents()
+        n_open = sum(1 for i in intents if i.is_open and i.token not in written)
+        assert n_unknown <= n_open, "every machine has a row or an open intent"
+        assert len(rows) + n_open <= MAX_WORKERS, "machines and what may be one"
 
     def _toggle_a_fault(self) -> None:
         if self.dice.random() > 0.1:
@@ -118,20 +129,36 @@ class Chaos:
             if self.dice.random() < 0.02:
                 process.is_silent = not process.is_silent
 
-    def _round(self) -> None:
+    def _write_diary(self, broken: str) -> None:
+        world = self.world
+        rows = {row.instance_id: row.state.value for row in world.workers.rows.values()}
+        unknown = sorted(set(world.market.instances) - set(rows))
+        intents = [f"{i.token[:6]} {i.state}" for i in world.ledger.intents() if i.is_open]
+        self.diary.append(
+            f"round {self.n_rounds} at {world.now:.0f} faults {sorted(self.on)} "
+            f"broke {broken or '-'} rows {rows} unknown {unknown} open {intents}"
+        )
+
+    def _round(self) -> str:
+        """One round, or two; gives the call that broke."""
         world = self.world
         luck = self.dice.random()
         breaks = None
         if luck < 0.15:
             breaks = Break(self.dice.randrange(30), self.dice.choice(tuple(Mode)))
-        ports = OutgoingCalls(breaks).wrap(world.owner_ports)
+        calls = OutgoingCalls(breaks)
         try:
-            scaling_loop(ports, deadline_at=world.now + self.dice.choice((1.0, 30.0)))
+            scaling_loop(
+                calls.wrap(world.owner_ports), deadline_at=world.now + self.dice.choice((1.0, 30.0))
+            )
         except Killed:
             if self.dice.random() < 0.5:
                 world.clock.advance(LEASE_S + 1)
         if luck > 0.9:
             scaling_loop(world.owner_ports, deadline_at=world.now + 1)
+        if breaks is None or not calls.has_broken:
+            return ""
+        return f"{calls.names[breaks.at_call]} {breaks.mode}"
 
 
 def _run(seed: int, n_rounds: int) -> None:
@@ -148,7 +175,9 @@ def _run(seed: int, n_rounds: int) -> None:
         chaos.heal(20)
         assert world.n_waiting == 0, "demand is served again"
     except AssertionError as error:
-        error.add_note(f"replay: BALLAST_CHAOS_SEED={seed} pytest tests/faults/test_chaos.py")
+        again = f"BALLAST_CHAOS_SEED={seed} BALLAST_CHAOS_ROUNDS={n_rounds}"
+        error.add_note(f"replay: {again} pytest {REPLAYED}")
+        error.add_note("\n".join(chaos.diary))
         raise
 
 
@@ -159,4 +188,5 @@ def test_short_chaos(seed: int) -> None:
 
 @pytest.mark.long
 def test_ten_thousand_rounds_of_chaos() -> None:
-    _run(int(os.environ.get("BALLAST_CHAOS_SEED", random.randrange(10**6))), 10_000)
+    seed = int(os.environ.get("BALLAST_CHAOS_SEED", random.randrange(10**6)))
+    _run(seed, int(os.environ.get("BALLAST_CHAOS_ROUNDS", "10000")))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import pytest
 
+from chalicelib.core.endpoint_group import GroupState
 from chalicelib.core.pacing import Verb
 from chalicelib.core.worker import WorkerState
-from chalicelib.services.scaling_loop import scaling_loop
 from fakes.world import World
+from tests.faults.stories import run_rounds, serving_world, set_group
 
 BAD_LISTINGS = (
     "deprecated-list",
@@ -26,17 +27,11 @@ BAD_LISTINGS = (
 N_WORKERS = 6
 
 
-def _round(world: World, every_s: float = 15.0) -> None:
-    scaling_loop(world.ports, deadline_at=world.now + 1)
-    world.tick(every_s)
-
-
 def _serving_world() -> tuple[World, int]:
     world = World(seed=3)
     world.ledger.set_caps({"caps_microusd_per_hour": 100_000_000})
     group = world.add_group(min_load=300.0, max_workers=20, cold_workers=N_WORKERS)
-    for _ in range(8):
-        _round(world)
+    run_rounds(world, 8)
     ready = [w for w in world.workers.rows.values() if w.state is WorkerState.READY]
     assert len(ready) >= 3
     return world, group.endpoint_id
@@ -55,7 +50,7 @@ def test_a_bad_listing_changes_nothing_and_is_told_once(fault: str) -> None:
     world.market.switch_on(fault, world.now)
     for n in range(100):
         world.ask(endpoint_id, n % 3)
-        _round(world)
+        run_rounds(world, 1)
     assert len(_changes(world)) == n_changes
     assert set(world.workers.rows) == rows
     assert len(world.market.instances) == n_machines
@@ -63,7 +58,7 @@ def test_a_bad_listing_changes_nothing_and_is_told_once(fault: str) -> None:
     alarms = world.events.tail("account", limit=1000, kinds=frozenset({"inventory_unknown"}))
     assert len(alarms) == 1
     world.market.switch_off(fault, world.now)
-    _round(world)
+    run_rounds(world, 1)
     over = world.events.tail("account", limit=1000, kinds=frozenset({"inventory_unknown_over"}))
     assert len(over) == 1, "the first good listing is believed"
 
@@ -71,9 +66,9 @@ def test_a_bad_listing_changes_nothing_and_is_told_once(fault: str) -> None:
 def test_a_true_empty_listing_is_believed_after_two_that_agree() -> None:
     world = World()
     world.add_group()
-    _round(world)
+    run_rounds(world, 1)
     assert not world.market.instances
-    _round(world)
+    run_rounds(world, 1)
     assert world.market.instances
 
 
@@ -83,8 +78,7 @@ def test_machines_that_vanish_are_replaced_once_a_direct_look_confirms_it() -> N
         world.market.destroy([instance_id], world.now)
     world.tick(30)
     world.ask(endpoint_id, 3)
-    for _ in range(12):
-        _round(world)
+    run_rounds(world, 12)
     assert {row.instance_id for row in world.workers.rows.values()} == set(world.market.instances)
     assert world.n_waiting == 0
 
@@ -94,8 +88,24 @@ def test_a_listing_that_lags_neither_loses_nor_doubles_a_rental() -> None:
     world.market.switch_on("listing-lags", world.now, lag_s=45)
     group = world.add_group(min_load=100.0)
     world.ask(group.endpoint_id, 2)
-    for _ in range(40):
-        _round(world, every_s=10)
+    run_rounds(world, 40, every_s=10)
     assert {row.instance_id for row in world.workers.rows.values()} == set(world.market.instances)
     assert len([v for v in _changes(world) if v is Verb.CREATE]) <= 3
     assert world.n_waiting == 0
+
+
+def test_each_machine_is_looked_at_itself_before_its_row_is_forgotten() -> None:
+    """A bulk destroy that did half of it, then listings that show nothing at all."""
+    world, endpoint_id = serving_world(3)
+    world.market.switch_on("partial-bulk", world.now)
+    world.market.switch_on("empty-list", world.now)
+    set_group(world, endpoint_id, state=GroupState.DELETING)
+    for _ in range(40):
+        run_rounds(world, 1)
+        rows = {row.instance_id for row in world.workers.rows.values()}
+        assert set(world.market.instances) <= rows
+    assert world.market.instances
+    world.market.switch_off("partial-bulk", world.now)
+    world.market.switch_off("empty-list", world.now)
+    run_rounds(world, 10)
+    assert not world.market.instances

@@ -1,0 +1,75 @@
+"""Rentals without an answer are settled by listings that can tell, and by no others."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.instance import InstanceListing, InstanceRecord
+from chalicelib.core.intents import LISTING_LAG_S, IntentState, RentIntent, label_for
+from chalicelib.core.inventory import Inventory, absorb
+from chalicelib.core.reconcile import Books, Reconciliation, expected_since, reconcile, row_for
+
+NOW = 1_800_000_000.0
+TOKEN = "0123456789abcdef" + "AbC-_xyz"
+INTENT = RentIntent(
+    token=TOKEN,
+    endpoint_id=1,
+    autogroup_id=2,
+    state=IntentState.MAYBE_RENTED,
+    planned_at=NOW,
+    attempt_ended_at=NOW,
+    offer_id=5,
+    machine_id=6,
+    gpu_type="1x RTX 4090",
+    usd_per_hour=0.5,
+    reserved_microusd_per_hour=500_000,
+)
+OURS = row_for(INTENT, 77, NOW + LISTING_LAG_S)  # too young to be missed in a listing
+
+
+def _record(instance_id: int, label: str) -> InstanceRecord:
+    return InstanceRecord(
+        instance_id=instance_id,
+        label=label,
+        actual_status="running",
+        intended_status="running",
+        cur_state="running",
+    )
+
+
+def _settle(*records: InstanceRecord, has_row: bool = False) -> Reconciliation:
+    """What two complete listings, both late enough, make of the open rental."""
+    books = Books(
+        groups=[EndpointGroup(endpoint_id=1, name="llm", created_at=NOW)],
+        autogroups=[],
+        workers=[OURS] if has_row else [],
+        intents=[INTENT],
+        is_our_token=lambda _token: True,
+    )
+    inventory, found = Inventory(), Reconciliation()
+    for at in (NOW + LISTING_LAG_S, NOW + LISTING_LAG_S + 5):
+        listing = InstanceListing(started_at=at, ended_at=at, is_complete=True, instances=records)
+        inventory = absorb(inventory, listing, expected_since(books))
+        found = reconcile(books, listing, inventory, at)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("records", "has_row"), [((), False), ((_record(8, "somebody else's"),), False)]
+)
+def test_two_late_listings_without_it_void_a_rental(
+    records: tuple[InstanceRecord, ...], has_row: bool
+) -> None:
+    (intent,) = _settle(*records, has_row=has_row).settled
+    assert intent.state is IntentState.VOID
+
+
+def test_a_listing_that_shows_nothing_while_we_have_machines_voids_no_rental() -> None:
+    assert _settle(has_row=True).settled == ()
+
+
+def test_a_rental_that_a_listing_shows_is_adopted() -> None:
+    found = _settle(_record(9, label_for("llm", TOKEN)))
+    assert [intent.state for intent in found.settled] == [IntentState.CONFIRMED]
+    assert [(new.worker.instance_id, new.why) for new in found.new_rows] == [(9, "adopted")]
