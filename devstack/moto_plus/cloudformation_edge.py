@@ -6,6 +6,8 @@ services' APIs instead of believing a stack's status.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from moto.apigatewayv2.models import apigatewayv2_backends
@@ -14,16 +16,30 @@ from moto.core.common_models import CloudFormationModel
 from moto.secretsmanager.models import secretsmanager_backends
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An account's region."""
+
+    account_id: str
+    region: str
+
+
+Attributes = dict[str, str]
+Make = Callable[[dict[str, Any], Place], tuple[str, Attributes]]  # → (physical id, GetAtt values)
+Unmake = Callable[[str, Place], None]
+
+
 class _StackResource(CloudFormationModel):
     """A resource made by a stack: what it made, and what Ref and GetAtt give."""
 
     kind = ""
+    make: Make
+    unmake: Unmake
 
-    def __init__(self, physical_id: str, attributes: dict[str, str], properties: Any) -> None:
+    def __init__(self, physical_id: str, attributes: Attributes) -> None:
         self.physical_resource_id = physical_id
         self.type = self.kind
         self.attributes = attributes
-        self.properties = properties
 
     @staticmethod
     def cloudformation_name_type() -> str:
@@ -56,8 +72,7 @@ class _StackResource(CloudFormationModel):
         """Make the resource in its service's backend."""
         del resource_name, kwargs
         properties = cloudformation_json.get("Properties", {})
-        physical_id, attributes = cls.make(properties, account_id, region_name)
-        return cls(physical_id, attributes, properties)
+        return cls(*cls.make(properties, Place(account_id, region_name)))
 
     @classmethod
     def update_from_cloudformation_json(
@@ -69,8 +84,7 @@ class _StackResource(CloudFormationModel):
         region_name: str,
     ) -> Any:
         """Keep the resource; an HTTP API keeps its address through updates."""
-        del new_resource_name, account_id, region_name
-        original_resource.properties = cloudformation_json.get("Properties", {})
+        del new_resource_name, cloudformation_json, account_id, region_name
         return original_resource
 
     @classmethod
@@ -82,209 +96,133 @@ class _StackResource(CloudFormationModel):
         region_name: str,
     ) -> None:
         """Remove the resource from its service's backend."""
-        cls.unmake(resource_name, cloudformation_json["Properties"], account_id, region_name)
-
-    @classmethod
-    def make(
-        cls, properties: dict[str, Any], account_id: str, region: str
-    ) -> tuple[str, dict[str, str]]:
-        """(physical id, attributes) of a new resource."""
-        raise LookupError(cls.kind)
-
-    @classmethod
-    def unmake(
-        cls, physical_id: str, properties: dict[str, Any], account_id: str, region: str
-    ) -> None:
-        """Remove; most resources go with the API that owns them."""
+        del cloudformation_json
+        cls.unmake(resource_name, Place(account_id, region_name))
 
 
-class HttpApi(_StackResource, CloudFormationModel):
-    """AWS::ApiGatewayV2::Api."""
-
-    kind = "AWS::ApiGatewayV2::Api"
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        """The type's name."""
-        return HttpApi.kind
-
-    @classmethod
-    def make(
-        cls, properties: dict[str, Any], account_id: str, region: str
-    ) -> tuple[str, dict[str, str]]:
-        """An HTTP API."""
-        api = apigatewayv2_backends[account_id][region].create_api(
-            api_key_selection_expression="",
-            cors_configuration=None,
-            description=properties.get("Description", ""),
-            disable_schema_validation="",
-            disable_execute_api_endpoint=properties.get("DisableExecuteApiEndpoint", ""),
-            name=properties["Name"],
-            protocol_type=properties["ProtocolType"],
-            route_selection_expression="",
-            tags={},
-            version="",
-        )
-        return api.api_id, {"ApiEndpoint": api.api_endpoint}
-
-    @classmethod
-    def unmake(
-        cls, physical_id: str, properties: dict[str, Any], account_id: str, region: str
-    ) -> None:
-        """Remove the API with all its routes."""
-        del properties
-        apigatewayv2_backends[account_id][region].delete_api(physical_id)
+def _leave(physical_id: str, place: Place) -> None:
+    """Goes with the API that owns it, or stays because the template retains it."""
+    del physical_id, place
 
 
-class HttpIntegration(_StackResource, CloudFormationModel):
-    """AWS::ApiGatewayV2::Integration."""
-
-    kind = "AWS::ApiGatewayV2::Integration"
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        """The type's name."""
-        return HttpIntegration.kind
-
-    @classmethod
-    def make(
-        cls, properties: dict[str, Any], account_id: str, region: str
-    ) -> tuple[str, dict[str, str]]:
-        """An integration of an API."""
-        api = apigatewayv2_backends[account_id][region].get_api(properties["ApiId"])
-        made = api.create_integration(
-            connection_type="INTERNET",
-            description="",
-            integration_method=properties["IntegrationMethod"],
-            integration_type=properties["IntegrationType"],
-            integration_uri=properties["IntegrationUri"],
-            payload_format_version=properties["PayloadFormatVersion"],
-            timeout_in_millis=properties.get("TimeoutInMillis"),
-        )
-        return made.id, {}
+def _make_api(properties: dict[str, Any], place: Place) -> tuple[str, Attributes]:
+    api = apigatewayv2_backends[place.account_id][place.region].create_api(
+        api_key_selection_expression="",
+        cors_configuration=None,
+        description=properties.get("Description", ""),
+        disable_schema_validation="",
+        disable_execute_api_endpoint=properties.get("DisableExecuteApiEndpoint", ""),
+        name=properties["Name"],
+        protocol_type=properties["ProtocolType"],
+        route_selection_expression="",
+        tags={},
+        version="",
+    )
+    return api.api_id, {"ApiEndpoint": api.api_endpoint}
 
 
-class HttpRoute(_StackResource, CloudFormationModel):
-    """AWS::ApiGatewayV2::Route."""
-
-    kind = "AWS::ApiGatewayV2::Route"
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        """The type's name."""
-        return HttpRoute.kind
-
-    @classmethod
-    def make(
-        cls, properties: dict[str, Any], account_id: str, region: str
-    ) -> tuple[str, dict[str, str]]:
-        """A route of an API."""
-        api = apigatewayv2_backends[account_id][region].get_api(properties["ApiId"])
-        made = api.create_route(
-            api_key_required=False,
-            authorization_scopes=[],
-            route_key=properties["RouteKey"],
-            target=properties["Target"],
-        )
-        return made.route_id, {}
+def _delete_api(physical_id: str, place: Place) -> None:
+    apigatewayv2_backends[place.account_id][place.region].delete_api(physical_id)
 
 
-class HttpStage(_StackResource, CloudFormationModel):
-    """AWS::ApiGatewayV2::Stage."""
-
-    kind = "AWS::ApiGatewayV2::Stage"
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        """The type's name."""
-        return HttpStage.kind
-
-    @classmethod
-    def make(
-        cls, properties: dict[str, Any], account_id: str, region: str
-    ) -> tuple[str, dict[str, str]]:
-        """A stage of an API."""
-        api = apigatewayv2_backends[account_id][region].get_api(properties["ApiId"])
-        stage = api.create_stage(
-            {
-                "stageName": properties["StageName"],
-                "autoDeploy": properties.get("AutoDeploy", False),
-                "routeSettings": properties.get("RouteSettings", {}),
-                "defaultRouteSettings": properties.get("DefaultRouteSettings", {}),
-            }
-        )
-        return stage.name, {}
+def _api_of(properties: dict[str, Any], place: Place) -> Any:
+    return apigatewayv2_backends[place.account_id][place.region].get_api(properties["ApiId"])
 
 
-class Alarm(_StackResource, CloudFormationModel):
-    """AWS::CloudWatch::Alarm."""
-
-    kind = "AWS::CloudWatch::Alarm"
-
-    @staticmethod
-    def cloudformation_type() -> str:
-        """The type's name."""
-        return Alarm.kind
-
-    @classmethod
-    def make(
-        cls, properties: dict[str, Any], account_id: str, region: str
-    ) -> tuple[str, dict[str, str]]:
-        """An alarm on one metric."""
-        cloudwatch_backends[account_id][region].put_metric_alarm(
-            name=properties["AlarmName"],
-            namespace=properties["Namespace"],
-            metric_name=properties["MetricName"],
-            comparison_operator=properties["ComparisonOperator"],
-            evaluation_periods=int(properties["EvaluationPeriods"]),
-            period=int(properties["Period"]),
-            threshold=float(properties["Threshold"]),
-            statistic=properties["Statistic"],
-            description=properties.get("AlarmDescription", ""),
-            dimensions=properties.get("Dimensions", []),
-            alarm_actions=properties.get("AlarmActions", []),
-            ok_actions=properties.get("OKActions", []),
-            treat_missing_data=properties.get("TreatMissingData"),
-        )
-        return properties["AlarmName"], {}
-
-    @classmethod
-    def unmake(
-        cls, physical_id: str, properties: dict[str, Any], account_id: str, region: str
-    ) -> None:
-        """Remove the alarm."""
-        del properties
-        cloudwatch_backends[account_id][region].delete_alarms([physical_id])
+def _make_integration(properties: dict[str, Any], place: Place) -> tuple[str, Attributes]:
+    made = _api_of(properties, place).create_integration(
+        connection_type="INTERNET",
+        description="",
+        integration_method=properties["IntegrationMethod"],
+        integration_type=properties["IntegrationType"],
+        integration_uri=properties["IntegrationUri"],
+        payload_format_version=properties["PayloadFormatVersion"],
+        timeout_in_millis=properties.get("TimeoutInMillis"),
+    )
+    return made.id, {}
 
 
-class Secret(_StackResource, CloudFormationModel):
-    """AWS::SecretsManager::Secret, made without a value."""
+def _make_route(properties: dict[str, Any], place: Place) -> tuple[str, Attributes]:
+    made = _api_of(properties, place).create_route(
+        api_key_required=False,
+        authorization_scopes=[],
+        route_key=properties["RouteKey"],
+        target=properties["Target"],
+    )
+    return made.route_id, {}
 
-    kind = "AWS::SecretsManager::Secret"
 
-    @staticmethod
-    def cloudformation_type() -> str:
-        """The type's name."""
-        return Secret.kind
+def _make_stage(properties: dict[str, Any], place: Place) -> tuple[str, Attributes]:
+    stage = _api_of(properties, place).create_stage(
+        {
+            "stageName": properties["StageName"],
+            "autoDeploy": properties.get("AutoDeploy", False),
+            "routeSettings": properties.get("RouteSettings", {}),
+            "defaultRouteSettings": properties.get("DefaultRouteSettings", {}),
+        }
+    )
+    return stage.name, {}
 
-    @classmethod
-    def make(
-        cls, properties: dict[str, Any], account_id: str, region: str
-    ) -> tuple[str, dict[str, str]]:
-        """A secret."""
-        backend = secretsmanager_backends[account_id][region]
-        backend.create_secret(
-            name=properties["Name"],
-            secret_string=None,
-            secret_binary=None,
-            description=properties.get("Description"),
-            tags=None,
-            kms_key_id=None,
-            client_request_token=None,
-            replica_regions=[],
-            force_overwrite=False,
-        )
-        return str(backend.describe_secret(properties["Name"]).arn), {}
+
+def _make_alarm(properties: dict[str, Any], place: Place) -> tuple[str, Attributes]:
+    cloudwatch_backends[place.account_id][place.region].put_metric_alarm(
+        name=properties["AlarmName"],
+        namespace=properties["Namespace"],
+        metric_name=properties["MetricName"],
+        comparison_operator=properties["ComparisonOperator"],
+        evaluation_periods=int(properties["EvaluationPeriods"]),
+        period=int(properties["Period"]),
+        threshold=float(properties["Threshold"]),
+        statistic=properties["Statistic"],
+        description=properties.get("AlarmDescription", ""),
+        dimensions=properties.get("Dimensions", []),
+        alarm_actions=properties.get("AlarmActions", []),
+        ok_actions=properties.get("OKActions", []),
+        treat_missing_data=properties.get("TreatMissingData"),
+    )
+    return properties["AlarmName"], {}
+
+
+def _delete_alarm(physical_id: str, place: Place) -> None:
+    cloudwatch_backends[place.account_id][place.region].delete_alarms([physical_id])
+
+
+def _make_secret(properties: dict[str, Any], place: Place) -> tuple[str, Attributes]:
+    backend = secretsmanager_backends[place.account_id][place.region]
+    backend.create_secret(
+        name=properties["Name"],
+        secret_string=None,
+        secret_binary=None,
+        description=properties.get("Description"),
+        tags=None,
+        kms_key_id=None,
+        client_request_token=None,
+        replica_regions=[],
+        force_overwrite=False,
+    )
+    return str(backend.describe_secret(properties["Name"]).arn), {}
+
+
+def _resource_class(kind: str, make: Make, unmake: Unmake = _leave) -> type:
+    """A class that moto finds by its type: it lists the direct subclasses of the model."""
+    members = {
+        "kind": kind,
+        "cloudformation_type": staticmethod(lambda: kind),
+        "make": staticmethod(make),
+        "unmake": staticmethod(unmake),
+    }
+    return type(kind.replace("::", ""), (_StackResource, CloudFormationModel), members)
+
+
+RESOURCE_CLASSES = (
+    _resource_class("AWS::ApiGatewayV2::Api", _make_api, _delete_api),
+    _resource_class("AWS::ApiGatewayV2::Integration", _make_integration),
+    _resource_class("AWS::ApiGatewayV2::Route", _make_route),
+    _resource_class("AWS::ApiGatewayV2::Stage", _make_stage),
+    _resource_class("AWS::CloudWatch::Alarm", _make_alarm, _delete_alarm),
+    _resource_class("AWS::SecretsManager::Secret", _make_secret),
+)
+"""Kept here, since moto only finds classes that live."""
 
 
 def correct() -> None:
