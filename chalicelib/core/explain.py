@@ -36,7 +36,7 @@ SENTENCES: Mapping[str, str] = {
     "group_suspended": "Its endpoint group is suspended: nothing runs, loaded workers are kept.",
     "group_stopped": "Its endpoint group is stopped: nothing runs, loaded workers are kept.",
     "paused": "Its autogroup is paused.",
-    "cap_reached": "The spending cap {cap} is reached, so running workers are returned.",
+    "cap_reached": "A spending cap is reached ({cap}), so running workers are returned.",
     # why something is not done
     "frozen": "Nothing is rented or destroyed: frozen by the owner.",
     "panicking": "Nothing is rented: panic is on, every instance is being destroyed.",
@@ -57,6 +57,18 @@ SENTENCES: Mapping[str, str] = {
     "enough_on_order": "No more is rented: enough workers are on their way.",
     "max_workers": "No more is rented: max_workers is reached.",
 }
+
+
+CAP_NAMES: Mapping[str, str] = {
+    "cap_hour": "the account's dollars per hour",
+    "cap_day": "the account's dollars per day",
+    "cap_month": "the account's dollars per month",
+    "cap_idle_day": "the account's dollars per day on idle machines",
+    "group_cap_hour": "the group's max_usd_per_hour",
+    "group_cap_day": "the group's max_usd_per_day",
+    "group_cap_month": "the group's max_usd_per_month",
+}
+"""What an owner calls the caps."""
 
 
 class _Facts(dict[str, str]):
@@ -85,4 +97,4 @@ def _shown(value: object) -> str:
     """Numbers with three significant digits at least, without exponents up to a million."""
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return str(value)
+    return CAP_NAMES.get(str(value), str(value))

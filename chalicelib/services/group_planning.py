@@ -31,10 +31,16 @@ from chalicelib.core.wind_down import wind_down, without_spending
 from chalicelib.core.worker import Worker
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
-from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.services.launching import DEFAULT_DISK_GB, launch_facts, offer_query
+from chalicelib.ports.marketplace import MarketplaceError, RateLimitedError
+from chalicelib.services.launching import (
+    DEFAULT_DISK_GB,
+    LaunchError,
+    launch_facts,
+    offer_query,
+)
 from chalicelib.services.paced_market import PacedMarket
 from chalicelib.services.rounds import GroupPlan, RoundView
+from chalicelib.wire.launch_args import LaunchArgsError
 
 OFFERS_LIMIT = 64
 
@@ -80,7 +86,9 @@ def plan_group(
         a.autogroup_id: a.rollout_by for a in snapshot.autogroups if a.rollout_by is not None
     }
     leaving = choose_leaving(snapshot, updating, view.now)
-    seen, decision = _decide(market, present(snapshot, leaving), fleet, view.now)
+    unlaunchable: dict[int, str] = {}
+    here = present(snapshot, leaving)
+    seen, decision = _decide(market, here, fleet, view.now, unlaunchable)
     snapshot = replace(snapshot, offers=seen.offers)
     farewells = send_off(snapshot, decision, leaving, updating, view.now)
     wanted = [*farewells, *(a for a in decision.actions if action_id(a) not in leaving)]
@@ -97,13 +105,21 @@ def plan_group(
         decision=decision,
         actions=() if group.shadow else tuple(actions),
         capped_by=capped_by,
+        unlaunchable=unlaunchable,
     )
 
 
 def _decide(
-    market: PacedMarket, snapshot: GroupSnapshot, fleet: Fleet, now: float
+    market: PacedMarket,
+    snapshot: GroupSnapshot,
+    fleet: Fleet,
+    now: float,
+    unlaunchable: dict[int, str],
 ) -> tuple[GroupSnapshot, ScalingPlan]:
-    """Decide; if offers are wanted, search them and decide again on the same memory."""
+    """Decide; if offers are wanted, search them and decide again on the same memory.
+
+    An autogroup that cannot be launched as it is gets no offers, and is put into `unlaunchable`.
+    """
     memory = fleet.memory.groups.get(str(snapshot.group.endpoint_id), {})
     decision = decide_scaling(snapshot, memory, now)
     if not decision.wants_offers or not snapshot.caps.may_rent or not snapshot.caps.free_workers:
@@ -112,8 +128,17 @@ def _decide(
     wanting.sort(key=lambda a: fleet.memory.searched.get(str(a.autogroup_id), 0.0))
     offers = {}
     for autogroup in wanting:
-        if market.is_turn(Verb.SEARCH):  # else another group's turn comes first: next round
+        if not market.is_turn(Verb.SEARCH):
+            continue  # another group's turn comes first: next round
+        try:
             offers[autogroup.autogroup_id] = search_offers(market, autogroup)
+        except RateLimitedError:
+            continue
+        except MarketplaceError:
+            offers[autogroup.autogroup_id] = ()  # named again in the next round
+        except (LaunchError, LaunchArgsError) as error:
+            offers[autogroup.autogroup_id] = ()
+            unlaunchable[autogroup.autogroup_id] = str(error)
     snapshot = replace(snapshot, offers=offers)
     if any(offers.values()):
         decision = decide_scaling(snapshot, memory, now)
@@ -153,14 +178,17 @@ def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupS
 
 
 def search_offers(market: PacedMarket, autogroup: Autogroup) -> tuple[Offer, ...]:
-    """Offers for an autogroup; none if the marketplace cannot say now."""
-    try:
-        launch = launch_facts(market, autogroup)
-        query = offer_query(autogroup, launch.template)
-        disk_gb = launch.disk_gb or DEFAULT_DISK_GB
-        return tuple(market.search_once(query, disk_gb=disk_gb, limit=OFFERS_LIMIT))
-    except MarketplaceError:
-        return ()  # the decision names the autogroup again in the next round
+    """Offers for an autogroup.
+
+    Raises:
+        LaunchError: it cannot be launched as it is configured.
+        LaunchArgsError: its launch arguments cannot be read.
+        MarketplaceError: Vast could not answer; RateLimitedError: it is not the turn.
+    """
+    launch = launch_facts(market, autogroup)
+    query = offer_query(autogroup, launch.template)
+    disk_gb = launch.disk_gb or DEFAULT_DISK_GB
+    return tuple(market.search_once(query, disk_gb=disk_gb, limit=OFFERS_LIMIT))
 
 
 def allowed_actions(

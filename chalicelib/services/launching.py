@@ -47,7 +47,10 @@ def launch_facts(market: PacedMarket, autogroup: Autogroup) -> LaunchFacts:
     if autogroup.template_hash:
         template = market.find_template(autogroup.template_hash)
         if template is None:
-            raise LaunchError(f"template {autogroup.template_hash} does not exist")
+            raise LaunchError(
+                f"Vast knows no template {autogroup.template_hash!r}; give the autogroup the hash "
+                "of one that exists"
+            )
     elif not args.image:
         raise LaunchError("neither a template nor an image in launch_args")
     template_env = template.env if template else ""

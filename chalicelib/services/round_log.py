@@ -9,7 +9,7 @@ from chalicelib.core.account import Account
 from chalicelib.core.actions import Action, Reason, RentOffer
 from chalicelib.core.breakers import TEMPLATE_FAILURES
 from chalicelib.core.budget import MICRO
-from chalicelib.core.explain import explain_reason
+from chalicelib.core.explain import CAP_NAMES, explain_reason
 from chalicelib.core.minute_series import finished, fleet_figures, gather, is_worth_writing
 from chalicelib.core.worker import WorkerState
 from chalicelib.ports.event_log import Event
@@ -80,7 +80,7 @@ def decision_events(groups: Iterable[GroupPlan], now: float) -> list[Event]:
 
 
 def find_troubles(view: RoundView, groups: Sequence[GroupPlan]) -> list[Trouble]:
-    """What is wrong in this round: doubt and caps."""
+    """What is wrong in this round: doubt, caps, and autogroups that cannot be launched."""
     troubles = []
     was_doubted = "inventory_unknown|account" in view.memory.troubles
     # A first empty listing is no trouble by itself, but it ends none either.
@@ -91,11 +91,32 @@ def find_troubles(view: RoundView, groups: Sequence[GroupPlan]) -> list[Trouble]
         why_not = group.capped_by or group.snapshot.caps.why_not
         scope = f"endpoint:{group.snapshot.group.endpoint_id}"
         if "cap" in why_not.split("_"):
-            text = f"{why_not} is reached: nothing more is rented or started"
+            cap = CAP_NAMES.get(why_not, why_not)
+            text = f"a spending cap is reached ({cap}): nothing more is rented or started"
             troubles.append(
                 Trouble(kind="cap_reached", scope=scope, message=text, facts={"cap": why_not})
             )
+        troubles += _unlaunchable(group, view.memory.troubles)
     return troubles
+
+
+def _unlaunchable(group: GroupPlan, told: Mapping[str, float]) -> list[Trouble]:
+    """Autogroups that nothing can be rented for; the others of the account go on as ever.
+
+    One whose search had no turn in this round is believed to be as it was.
+    """
+    found = []
+    for autogroup_id in group.decision.wants_offers:
+        text = f"autogroup {autogroup_id} cannot be launched: "
+        trouble = Trouble(
+            kind="cannot_launch",
+            scope=f"autogroup:{autogroup_id}",
+            message=text + group.unlaunchable.get(autogroup_id, "as before"),
+        )
+        was_looked_at = autogroup_id in group.snapshot.offers
+        if autogroup_id in group.unlaunchable or (not was_looked_at and trouble.key in told):
+            found.append(trouble)
+    return found
 
 
 def lasting_troubles(plan: RoundPlan) -> list[Trouble]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chalicelib.core.account import Account, RoundBooking
 from chalicelib.core.actions import Action
@@ -60,6 +60,7 @@ class GroupPlan:
     decision: ScalingPlan
     actions: tuple[Action, ...]
     capped_by: str = ""
+    unlaunchable: Mapping[int, str] = field(default_factory=dict)  # why, by autogroup
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

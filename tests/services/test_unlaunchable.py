@@ -1,0 +1,48 @@
+"""An autogroup that cannot be launched costs nobody else anything, and its owner is told."""
+
+from __future__ import annotations
+
+from chalicelib.core.worker import WorkerState
+from chalicelib.services.scaling_loop import scaling_loop
+from fakes.world import World
+
+
+def _rounds(world: World, n: int) -> None:
+    for _ in range(n):
+        scaling_loop(world.ports, deadline_at=world.now + 1)
+        world.tick(15)
+
+
+def test_a_template_that_does_not_exist_stops_no_other_group() -> None:
+    world = World(seed=4)
+    broken = world.add_group("broken")
+    world.owner_ports.groups.remove_autogroup(broken.endpoint_id + 1)
+    typo = world.add_autogroup(broken.endpoint_id, template_hash="nonsense")
+    sound = world.add_group("sound", min_load=75.0)
+    _rounds(world, 10)
+    ready = {row.endpoint_id for row in world.workers.rows.values()}
+    assert ready == {sound.endpoint_id}
+    assert any(row.state is WorkerState.READY for row in world.workers.rows.values())
+    told = [
+        event
+        for event in world.events.tail(f"autogroup:{typo.autogroup_id}", limit=50)
+        if event.kind.startswith("cannot_launch")
+    ]
+    assert len(told) == 1  # once, however many rounds it lasts
+    assert "Vast knows no template 'nonsense'" in told[0].message
+
+
+def test_it_is_over_once_the_template_is_right() -> None:
+    world = World(seed=4)
+    group = world.add_group("llm", min_load=75.0)
+    groups = world.owner_ports.groups
+    groups.remove_autogroup(group.endpoint_id + 1)
+    typo = world.add_autogroup(group.endpoint_id, template_hash="nonsense")
+    _rounds(world, 5)
+    assert not world.workers.rows
+    groups.remove_autogroup(typo.autogroup_id)
+    world.add_autogroup(group.endpoint_id)
+    _rounds(world, 10)
+    kinds = [e.kind for e in world.events.tail(f"autogroup:{typo.autogroup_id}", limit=50)]
+    assert kinds == ["cannot_launch", "cannot_launch_over"]
+    assert world.workers.rows
