@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -83,20 +84,24 @@ def test_third_party_files_stand_beside_their_licence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "said", "is_finding"),
+    ("packages", "said", "is_finding"),
     [
-        ("pass", "no known weakness", False),
-        ("import sys; sys.exit('Found 1 known vulnerability in 1 package')", "Found 1", True),
-        ("import sys; sys.exit('ConnectionError')", "cannot be reached", False),
+        ([{"name": "a", "vulns": []}], "1 of 1 packages audited: no known weakness", False),
+        ([{"name": "a", "vulns": [{"id": "CVE-1"}]}], "a CVE-1", True),
+        ([{"name": "a", "skip_reason": "unknown"}], "not audited", False),
     ],
 )
-def test_an_audit_that_cannot_be_made_is_told_and_is_no_finding(
-    code: str, said: str, is_finding: bool
+def test_an_audit_tells_what_it_could_not_audit(
+    packages: list[object], said: str, is_finding: bool
 ) -> None:
-    text, found = known_weaknesses([sys.executable, "-c", code])
+    printed = json.dumps({"dependencies": packages})
+    text, found = known_weaknesses([sys.executable, "-c", f"print({printed!r})"])
     assert said in text
     assert found is is_finding
 
 
-def test_a_missing_auditor_is_told() -> None:
-    assert known_weaknesses(["no-such-program"]) == ("not audited: FileNotFoundError", False)
+@pytest.mark.parametrize("command", [["no-such-program"], [sys.executable, "-c", "1/0"]])
+def test_an_audit_that_cannot_be_made_is_told_and_is_no_finding(command: list[str]) -> None:
+    text, found = known_weaknesses(command)
+    assert text.startswith("not audited")
+    assert not found
