@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from chalicelib.adapters.vast_requests import body_of_create
-from chalicelib.ports.marketplace import CreateRequest
-from chalicelib.wire.launch_args import LaunchArgsError, parse_launch_args
+from chalicelib.ports.marketplace import CreateRequest, RefusedError
+from chalicelib.wire.launch_args import LaunchArgs, LaunchArgsError, parse_launch_args
 from fakes.market_templates import parse_docker_flags
 from workers.templates import TemplateError, load_template, onstart
 
@@ -60,24 +60,27 @@ def test_launch_arguments_pass_a_trick_as_it_is_or_refuse_it(trick: str) -> None
     text = f"--env {shlex.quote(flags)} --onstart-cmd {shlex.quote(trick)}"
     try:
         args = parse_launch_args(text)
-    except LaunchArgsError:
+        body = create_body(trick, args)
+    except (LaunchArgsError, RefusedError):
         return
     assert dict(args.env) == {"MODEL_ID": trick}
     assert args.extra == {}
-    label = f"{trick if trick.isprintable() else 'llm'} · 0"  # others are refused
-    body = body_of_create(
-        CreateRequest(
-            offer_id=1,
-            label=label,
-            template_hash="abc",
-            disk_gb=16.0,
-            env=args.env,
-            onstart=args.onstart,
-        )
-    )
     sent = json.loads(json.dumps(body))
     assert sent["env"] == {"MODEL_ID": trick}
-    assert sent["label"] == label
+    assert sent["label"] == f"{trick} · 0"
+
+
+def create_body(group_name: str, args: LaunchArgs) -> dict[str, object]:
+    """What Vast is sent for these arguments."""
+    request = CreateRequest(
+        offer_id=1,
+        label=f"{group_name} · 0",
+        template_hash="abc",
+        disk_gb=16.0,
+        env=args.env,
+        onstart=args.onstart,
+    )
+    return body_of_create(request)
 
 
 @pytest.mark.parametrize("trick", SHELL_TRICKS)
