@@ -16,6 +16,7 @@ from chalicelib.ports.errors import NotFoundError
 from chalicelib.services import autogroups
 from chalicelib.services.management import USER_ID
 from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import parse_json_object
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.search_query import parse_search_query
 
@@ -30,6 +31,7 @@ def console_blueprint(
     routes = Routes(blueprint, get_ports)
     _register_account(routes, get_root_certificate)
     _register_market(routes)
+    _register_offers(routes)
     return blueprint
 
 
@@ -54,23 +56,66 @@ def _register_market(routes: Routes) -> None:
 
     @routes.route("GET", "/api/v0/template", "read", account_only=True)
     def find_templates(call: Call) -> object:
-        hash_id = call.text("hash_id", max_length=128)
-        question = (
-            {"ask": "templates"} if hash_id is None else {"ask": "template", "hash_id": hash_id}
-        )
-        answer = call.ports.poke.ask(question)
-        found = answer.get("templates")
-        if found is None:
-            found = [answer["template"]] if answer.get("template") else []
-        return {**OK, "templates": found}
+        return {**OK, "templates": _find_templates(call)}
 
     @routes.route("GET", "/api/v0/gpu_types", "read", account_only=True)
     def gpu_types(call: Call) -> object:
         return {**OK, **call.ports.poke.ask({"ask": "gpu_types"})}
 
+
+def _register_offers(routes: Routes) -> None:
+    @routes.route("GET", "/api/v0/benchmarks", "read", account_only=True)
+    def benchmarks(call: Call) -> object:
+        return {**OK, "benchmarks": [], "next_token": None}  # measured anew; nothing is published
+
+    @routes.route("POST", "/api/v0/bundles", "read", account_only=True)
+    def search_offers(call: Call) -> object:
+        return {**OK, **call.ports.poke.ask(_bundles_question(call))}
+
     @routes.route("POST", "/api/v0/offers", "read", account_only=True)
     def find_offers(call: Call) -> object:
         return {**OK, **call.ports.poke.ask(_offers_question(call))}
+
+
+def _find_templates(call: Call) -> list[object]:
+    filters = _select_filters(call)
+    hash_id = call.text("hash_id", max_length=128) or filters.get("hash_id")
+    if hash_id:
+        found = call.ports.poke.ask({"ask": "template", "hash_id": hash_id}).get("template")
+        return [found] if found else []
+    every = call.ports.poke.ask({"ask": "templates"}).get("templates")
+    rows = every if isinstance(every, list) else []
+    return [row for row in rows if filters.get("id") in (None, row.get("id"))]
+
+
+def _select_filters(call: Call) -> dict[str, object]:
+    """The values that `select_filters={"hash_id": {"eq": …}, "id": {"eq": …}}` asks for.
+
+    Raises:
+        WireError: it is not such an object.
+    """
+    text = call.query.get("select_filters") or "{}"
+    values: dict[str, object] = {}
+    for name, condition in parse_json_object(text).items():
+        if (
+            name not in ("hash_id", "id")
+            or not isinstance(condition, dict)
+            or "eq" not in condition
+        ):
+            raise WireError(f'select_filters: {text[:80]!r}; allowed: hash_id or id, {{"eq": …}}')
+        values[name] = condition["eq"]
+    return values
+
+
+def _bundles_question(call: Call) -> dict[str, object]:
+    """Vast's search: conditions are objects; `order`, `type` are left to the scaler."""
+    conditions = {name: value for name, value in call.body.items() if isinstance(value, dict)}
+    return {
+        "ask": "bundles",
+        "search": parse_search_query(conditions),
+        "disk_gb": call.number("allocated_storage"),
+        "limit": call.whole("limit", low=1, high=MAX_OFFERS) or MAX_OFFERS,
+    }
 
 
 def _offers_question(call: Call) -> dict[str, object]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from chalicelib.core.actions import Action, RentOffer
-from chalicelib.core.instance import InstanceRecord
 from chalicelib.core.offer import Offer
 from chalicelib.core.pacing import Pacing, Verb
 from chalicelib.ports.bundles import ScalerPorts
@@ -17,6 +16,7 @@ from chalicelib.services.launching import DEFAULT_DISK_GB, LaunchError, launch_f
 from chalicelib.services.paced_market import PacedMarket
 from chalicelib.services.round_log import action_name, reason_facts
 from chalicelib.services.scaling import plan_round
+from chalicelib.services.vast_rows import MB_PER_GB, instance_row, offer_row, template_row
 from chalicelib.wire.search_query import parse_search_query
 
 Question = Mapping[str, object]
@@ -102,6 +102,17 @@ def _offers(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answ
     return {"offers": [_offer_row(offer) for offer in offers], "query": dict(query)}
 
 
+def _bundles(_ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
+    """Offers for a search in Vast's own words, as Vast names them."""
+    query = parse_search_query(question.get("search"))
+    limit = min(MAX_OFFERS, int(_number(question, "limit", 64)))
+    disk_gb = _number(question, "disk_gb", DEFAULT_DISK_GB)
+    offers = market.call(
+        Verb.SEARCH, lambda vast: vast.search_offers(query, disk_gb=disk_gb, limit=limit)
+    )
+    return {"offers": [offer_row(offer) for offer in offers]}
+
+
 def _template(_ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
     hash_id = str(question.get("hash_id", ""))
     template = market.find_template(hash_id)
@@ -118,7 +129,7 @@ def _templates(ports: ScalerPorts, market: PacedMarket, _question: Question) -> 
 def _instance(_ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
     instance_id = int(_number(question, "instance_id", 0))
     record = market.call(Verb.SHOW, lambda vast: vast.find_instance(instance_id))
-    return {"instance": _record_row(record) if record else None}
+    return {"instance": instance_row(record) if record else None}
 
 
 def _logs(_ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
@@ -136,11 +147,18 @@ def _gpu_types(_ports: ScalerPorts, market: PacedMarket, _question: Question) ->
     )
     rows: dict[str, dict[str, float]] = {}
     for offer in offers:
-        row = rows.setdefault(offer.gpu_name, {"n": 0, "cheapest_usd_per_hour": float("inf")})
+        row = rows.setdefault(
+            offer.gpu_name,
+            {
+                "gpu_ram_mb": offer.gpu_ram_gb * MB_PER_GB,
+                "n": 0,
+                "cheapest_usd_per_hour": float("inf"),
+            },
+        )
         row["n"] += 1
         price = offer.usd_per_hour / max(1, offer.num_gpus)
         row["cheapest_usd_per_hour"] = min(row["cheapest_usd_per_hour"], price)
-    return {"gpu_types": [{"gpu_name": name, **rows[name]} for name in sorted(rows)]}
+    return {"gpu_types": [{"canonical_name": name, **rows[name]} for name in sorted(rows)]}
 
 
 def _balance(_ports: ScalerPorts, market: PacedMarket, _question: Question) -> Answer:
@@ -151,6 +169,7 @@ def _balance(_ports: ScalerPorts, market: PacedMarket, _question: Question) -> A
 _QUESTIONS: Mapping[str, Callable[[ScalerPorts, PacedMarket, Question], Answer]] = {
     "plan": _plan,
     "offers": _offers,
+    "bundles": _bundles,
     "template": _template,
     "templates": _templates,
     "instance": _instance,
@@ -167,10 +186,8 @@ def _template_of(market: PacedMarket, question: Question) -> Template | None:
 
 def _template_row(template: Template) -> Answer:
     """A template without the values of its variables: there may be secrets among them."""
-    row = {
-        name: value for name, value in asdict(template).items() if name not in ("env", "onstart")
-    }
-    return {**row, "env_names": sorted(set(_VARIABLE_NAME.findall(template.env)))}
+    names = sorted(set(_VARIABLE_NAME.findall(template.env)))
+    return {**template_row(template), "env_names": names}
 
 
 def _action_row(action: Action) -> Answer:
@@ -182,10 +199,6 @@ def _action_row(action: Action) -> Answer:
 
 def _offer_row(offer: Offer) -> Answer:
     return {**asdict(offer), "gpu_type": offer.gpu_type}
-
-
-def _record_row(record: InstanceRecord) -> Answer:
-    return {**asdict(record), "ports": dict(record.ports)}
 
 
 def _prices(offers: tuple[Offer, ...]) -> Answer:

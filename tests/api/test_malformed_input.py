@@ -85,7 +85,8 @@ def test_any_value_for_any_name_is_used_or_refused(api: Api, route: tuple[str, s
     method, resource = route
     endpoint_id = api.create_endpoint()
     autogroup_id = api.create_autogroup(endpoint_id)
-    api.poke.answers = {ask: {} for ask in ("plan", "offers", "template", "templates", "gpu_types")}
+    asks = ("plan", "offers", "bundles", "template", "templates", "gpu_types")
+    api.poke.answers = {ask: {} for ask in asks}
     api.poke.answers["instance"] = {"instance": None}
     thing = autogroup_id if "auto" in resource or "group" in resource else endpoint_id
     valid = {"id": thing, "endpoint_id": endpoint_id, "autogroup_id": autogroup_id}

@@ -110,7 +110,7 @@ def fuzz(operation: Any, n_examples: int) -> None:
     api = Api()
     endpoint_id = api.create_endpoint()
     api.create_autogroup(endpoint_id)
-    api.poke.answers = {ask: {} for ask in ("plan", "offers", "templates", "gpu_types")}
+    api.poke.answers = {ask: {} for ask in ("plan", "offers", "bundles", "templates", "gpu_types")}
     api.poke.answers |= {"instance": {"instance": {}}, "template": {"template": None}}
     documented = SPEC["paths"][operation.path][operation.method.lower()]
 

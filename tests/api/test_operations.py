@@ -247,6 +247,10 @@ def test_the_consoles_corner_answers_through_the_scaler(fleet: Api) -> None:
     fleet.poke.answers["template"] = {"template": {"hash_id": "abc"}}
     found = fleet.call("GET", "/api/v0/template/?hash_id=abc").json["templates"]
     assert found == [{"hash_id": "abc"}]
+    fleet.poke.answers["templates"] = {"templates": [{"id": 7}, {"id": 8}]}
+    found = fleet.call("GET", '/api/v0/template/?select_filters={"id":{"eq":8}}').json["templates"]
+    assert found == [{"id": 8}]
+    assert fleet.call("GET", '/api/v0/template/?select_filters={"name":{"eq":8}}').status == 400
     fleet.poke.answers["offers"] = {"offers": [OFFER]}
     body = {"search_params": "num_gpus=1", "limit": 5}
     assert fleet.call("POST", "/api/v0/offers", body).json["offers"] == [OFFER]

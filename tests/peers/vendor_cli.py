@@ -25,10 +25,11 @@ class VendorCli:
             "PATH": os.environ["PATH"],
             "VAST_API_KEY": key,
             "VASTAI_NO_UPDATE_CHECK": "1",
+            "VAST_URL": "http://127.0.0.1:9",  # nothing is asked elsewhere: nobody listens there
             "COLUMNS": "250",
         }
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, timeout_s: float = TIMEOUT_S) -> str:
         """What it prints, on either stream; it never crashes."""
         done = subprocess.run(
             [str(VASTAI), "--url", self._url, *arguments],
@@ -37,7 +38,7 @@ class VendorCli:
             capture_output=True,
             text=True,
             check=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
         )
         assert "Traceback" not in done.stdout + done.stderr, done.stderr
         return done.stdout or done.stderr

@@ -1,0 +1,54 @@
+"""The vendor's CLI looks at the market through our control plane and benchmarks a template."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from devstack.local_system import LocalSystem
+from devstack.owner import MarketView, Owner, wait_until
+from devstack.templates import TGI_SIMULATED, register_templates
+from tests.peers.vendor_cli import VendorCli
+
+
+@pytest.fixture
+def cli(system: LocalSystem, tmp_path: Path) -> VendorCli:
+    return VendorCli(system.url, system.account_key, tmp_path)
+
+
+def test_offers_and_templates_are_found_with_vasts_names(
+    system: LocalSystem, cli: VendorCli
+) -> None:
+    (hash_id,) = register_templates(system.market_url, [TGI_SIMULATED]).values()
+    (template,) = cli.raw("search", "templates", f"hash_id={hash_id}")
+    assert (template["hash_id"], template["name"]) == (hash_id, TGI_SIMULATED.name)
+    assert "none-needed-here" not in str(template)  # its HF_TOKEN stays with the market
+    offers = cli.raw("search", "offers", "gpu_name=RTX_3090 num_gpus=1", "--limit", "3")
+    assert {(offer["gpu_name"], offer["num_gpus"]) for offer in offers} == {("RTX 3090", 1)}
+    assert all(0 < offer["dph_base"] <= offer["dph_total"] for offer in offers)
+    assert cli.raw("search", "offers", "gpu_name=RTX_9999") == []
+
+
+@pytest.mark.long
+def test_run_benchmarks_rents_measures_and_returns(system: LocalSystem, cli: VendorCli) -> None:
+    """Endpoint and workergroup made, worker polled, its price looked up, everything deleted."""
+    owner, market = Owner(system.url, system.account_key), MarketView(system.market_url)
+    (hash_id,) = register_templates(system.market_url, [TGI_SIMULATED]).values()
+    printed = cli.run(
+        *("run", "benchmarks", "--template_hash", hash_id, "--gpus", "RTX_3090"),
+        *("-y", "--timeout", "150", "--raw"),
+        timeout_s=200.0,
+    )
+    (row,) = json.loads(printed[printed.index("\n[") :])  # it talks before the JSON
+    assert (row["gpu_name"], row["num_gpus"], row["status"]) == ("RTX 3090", 1, "ok")
+    assert row["measured_perf"] > 0
+    assert row["rental_dph"] > 0
+    assert row["perf_per_dollar"] == pytest.approx(row["measured_perf"] / row["rental_dph"])
+    wait_until("nothing rented", lambda: not market.instances(), 90.0, shown=market.instances)
+    wait_until(
+        "its group forgotten",
+        lambda: not [g for g in owner.groups() if g["endpoint_name"].startswith("benchmark")],
+        90.0,
+    )
