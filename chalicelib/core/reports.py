@@ -180,7 +180,7 @@ def _counters(
         "unseen_load": round(unseen, 6),
         "working_load": round(working, 6),
         "load_rate": _smoothed_rate(worker, _arrival_rate(report, seen, elapsed_s), elapsed_s),
-        "observed_perf": _observed_perf(worker, working, served, elapsed_s),
+        "observed_perf": _observed_perf(worker, report, working, served, elapsed_s),
     }
 
 
@@ -223,11 +223,10 @@ def _smoothed_rate(worker: Worker, rate: float, elapsed_s: float) -> float:
 
 
 def _observed_perf(
-    worker: Worker, working_after: float, served: float | None, elapsed_s: float
+    worker: Worker, report: Report, working_after: float, served: float | None, elapsed_s: float
 ) -> float:
-    """Throughput while at least `SATURATED_S` of work was queued all the time, smoothed."""
-    queued = min(worker.working_load, working_after)
-    is_saturated = worker.perf > 0 and queued / worker.perf >= SATURATED_S
+    """Throughput while the worker was saturated all the time, smoothed."""
+    is_saturated = _has_full_slots(worker, report) or _has_a_queue(worker, working_after)
     if served is None or not is_saturated or not worker.reported_at:
         return worker.observed_perf
     rate = served / elapsed_s
@@ -235,3 +234,14 @@ def _observed_perf(
         return round(rate, 6)
     weight = 1.0 - math.exp(-elapsed_s / RATE_SMOOTHING_S)
     return round(worker.observed_perf + weight * (rate - worker.observed_perf), 6)
+
+
+def _has_a_queue(worker: Worker, working_after: float) -> bool:
+    """Whether at least `SATURATED_S` of work was queued, by the worker's own claim of its perf."""
+    queued = min(worker.working_load, working_after)
+    return worker.perf > 0 and queued / worker.perf >= SATURATED_S
+
+
+def _has_full_slots(worker: Worker, report: Report) -> bool:
+    """Whether every slot was taken: this shows a false claim long before its queue would."""
+    return 0 < worker.slots <= min(worker.n_working, report.n_working or 0)
