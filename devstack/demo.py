@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -18,13 +19,13 @@ from devstack.demo_picture import draw
 from devstack.demo_replay import Replay
 from devstack.demo_samples import Recorder, Sample
 from devstack.demo_screen import Screen
-from devstack.demo_summary import summary_table
+from devstack.demo_summary import outcome_of, summary_table
 from devstack.demo_tickets import forged_and_replayed
 from devstack.demo_trace import read_trace
 from devstack.environment import RealCredentialsError
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.owner import MarketView, NotYetError, Owner
-from devstack.templates import OPENAI_SMOLLM2, TGI_SIMULATED, register_templates
+from devstack.templates import OPENAI_SMOLLM2, TGI_SIMULATED_8B, register_templates
 from devstack.up import interrupt
 
 SEED_GROUP = "TGI-Llama3"
@@ -41,7 +42,7 @@ QUESTION = "What is the best movie of all time?"
 
 TIME_SCALE = 30.0
 TRACE_SPEED = 2.0
-KEEP_EVERY = 2
+KEEP_EVERY = 5  # as many as this machine can play the clients of, beside all the rest
 LOADING_TIMEOUT_S = 90.0
 CALM_S = 15.0  # after the trace: capacity goes down again
 LOOK_INTERVAL_S = 1.0
@@ -51,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's options."""
     parser.add_argument("--out", type=Path, default=Path("demo-out"), help="for the picture")
     parser.add_argument("--seed", type=int, default=1, help="of the market's dice")
+    parser.add_argument(
+        "--seconds", type=float, default=math.inf, help="of the trace; default: all of it"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     options = Options(time_scale=TIME_SCALE, round_interval_s=1.0, seed=arguments.seed)
     try:
         with local_system(options, lambda text: console.print(f"• {text}")) as system:
-            Demo(system, console, arguments.out).run()
+            Demo(system, console, arguments).run()
     except KeyboardInterrupt:
         console.print("stopped; nothing is left running")
         return 130
@@ -81,13 +85,16 @@ def run(arguments: argparse.Namespace) -> int:
 class Demo:
     """The main job, step by step."""
 
-    def __init__(self, system: LocalSystem, console: Console, out: Path) -> None:
+    def __init__(
+        self, system: LocalSystem, console: Console, arguments: argparse.Namespace
+    ) -> None:
         self._system = system
         self._owner = Owner(system.url, system.account_key)
         self._market = MarketView(system.market_url)
         self._client = Client(system.account_key, system.url)
         self._screen = Screen(console)
-        self._out = out
+        self._out: Path = arguments.out
+        self._seconds: float = arguments.seconds
 
     def run(self) -> None:
         """Every step."""
@@ -104,14 +111,14 @@ class Demo:
         self._show_real_model()
         with self._screen:
             replay, since = self._replay(recorder)
-        self._finish(replay, recorder.samples, since)
+        self._finish(replay, recorder, since)
 
     def _create_groups(self) -> tuple[int, int]:
         """The seed's group, and one for the real model; gives their ids."""
         hashes = register_templates(self._system.market_url)
         endpoint_id = self._owner.create_group(SEED_GROUP, **SEED_PARAMS)
         self._owner.create_autogroup(
-            SEED_GROUP, hashes[TGI_SIMULATED.name], test_workers=SEED_TEST_WORKERS
+            SEED_GROUP, hashes[TGI_SIMULATED_8B.name], test_workers=SEED_TEST_WORKERS
         )
         given = " ".join(f"--{name} {value}" for name, value in SEED_PARAMS.items())
         self._screen.say(f"✔ created endpoint group {SEED_GROUP}: {given}")
@@ -170,12 +177,11 @@ class Demo:
 
     def _replay(self, recorder: Recorder) -> tuple[Replay, float]:
         """The trace, then some calm; gives the replay and when it began."""
-        requests = read_trace(speed=TRACE_SPEED, keep_every=KEEP_EVERY)
+        requests = read_trace(speed=TRACE_SPEED, keep_every=KEEP_EVERY, seconds=self._seconds)
         replay = Replay(self._client, SEED_GROUP, requests)
         self._screen.say(
             f"▶ replaying {len(requests)} requests of a real trace (Azure, code completion, "
-            f"CC BY 4.0): {TRACE_SPEED:g} times as fast and every {KEEP_EVERY}nd request, "
-            "so at its real rate"
+            f"CC BY 4.0): {TRACE_SPEED:g} times as fast, every {KEEP_EVERY}th request of it"
         )
         began_at_s = recorder.sample(replay).at_s
         replay.start()
@@ -183,17 +189,17 @@ class Demo:
             self._screen.show(recorder.sample(replay), replay)
             time.sleep(LOOK_INTERVAL_S)
         ended_at = time.monotonic()
-        while time.monotonic() < ended_at + CALM_S:
+        while time.monotonic() < ended_at + min(CALM_S, self._seconds):
             self._screen.show(recorder.sample(replay), replay)
             time.sleep(LOOK_INTERVAL_S)
         return replay, began_at_s
 
-    def _finish(self, replay: Replay, samples: list[Sample], since_s: float) -> None:
+    def _finish(self, replay: Replay, recorder: Recorder, since_s: float) -> None:
         """The summary and the picture."""
-        during = [sample for sample in samples if sample.at_s >= since_s]
-        self._screen.console.print(
-            summary_table(replay.tally(), during, replay.requests, TIME_SCALE)
-        )
+        tally = replay.tally()
+        during = [sample for sample in recorder.samples if sample.at_s >= since_s]
+        outcome = outcome_of(tally, during, recorder.rented.values(), replay.requests, TIME_SCALE)
+        self._screen.console.print(summary_table(outcome, tally.failures))
         picture = self._out / "demo.png"
-        draw(samples, picture, f"{SEED_GROUP}: a real trace on the local system")
+        draw(recorder.samples, picture, f"{SEED_GROUP}: a real trace on the local system")
         self._screen.say(f"picture: [bold]{picture.resolve()}[/]")

@@ -26,9 +26,17 @@ class Sample:
     n_waiting: int
     n_ready: int
     n_gpus: int  # running, so paid in full
-    ready_usd_per_hour: float  # of the ready workers
     usd_per_hour: float  # of all, stopped ones' disks included
     total_usd: float  # so far, by the market's own bill
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rented:
+    """A machine that was ready once: what it serves, in tokens per second, and its price."""
+
+    gpu_type: str
+    perf: float
+    usd_per_hour: float
 
 
 class Recorder:
@@ -44,6 +52,7 @@ class Recorder:
             [(0.0, 0.0)], maxlen=LOAD_WINDOW
         )
         self.samples: list[Sample] = []
+        self.rented: dict[int, Rented] = {}
 
     def sample(self, replay: Replay | None = None) -> Sample:
         """Look now, and remember."""
@@ -52,6 +61,7 @@ class Recorder:
         at_s = time.monotonic() - self._started_at
         tally = replay.tally() if replay else Tally()
         ready = [row for row in rows if row["status"] == "idle"]
+        self.rented.update((int(row["id"]), _rented(row)) for row in ready)
         cold = [row for row in rows if row["status"] in COLD_STATUSES]
         running = [row for row in rows if row not in cold]
         sample = Sample(
@@ -63,7 +73,6 @@ class Recorder:
             n_waiting=tally.n_waiting,
             n_ready=len(ready),
             n_gpus=len(running),
-            ready_usd_per_hour=_sum(ready, "usd_per_hour"),
             usd_per_hour=_sum(running, "usd_per_hour") + _sum(cold, "storage_usd_per_hour"),
             total_usd=self._billed(),
         )
@@ -81,6 +90,14 @@ class Recorder:
         contracts: dict[str, dict[str, float]] = self._market.bill()["by_instance"]
         ours = [contracts[key] for key in self._instance_ids if key in contracts]
         return sum(contract["gpu_usd"] + contract["storage_usd"] for contract in ours)
+
+
+def _rented(row: dict[str, Any]) -> Rented:
+    return Rented(
+        gpu_type=f"{row['num_gpus']}x {row['gpu_name']}",
+        perf=float(row["measured_perf"]),
+        usd_per_hour=float(row["usd_per_hour"]),
+    )
 
 
 def _sum(rows: list[dict[str, Any]], key: str) -> float:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
 
 from devstack.demo_replay import Tally
-from devstack.demo_samples import Sample
+from devstack.demo_samples import Rented, Sample
 from devstack.demo_trace import FleetWorker, TraceRequest, percentile, smallest_fixed_fleet
 from devstack.model_server import DEFAULT_SLOTS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FixedFleet:
+    """Machines of one kind that are on all the time, and what they cost in that time."""
+
+    n_workers: int
+    gpu_type: str
+    usd: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,28 +32,24 @@ class Outcome:
     wait_p95_s: float
     gpu_hours: float
     usd: float
-    fixed_workers: int
-    fixed_usd: float
+    fixed: FixedFleet
 
     @property
     def saved_share(self) -> float:
         """What was not spent of the fixed fleet's dollars; negative if ours cost more."""
-        return 1.0 - self.usd / self.fixed_usd if self.fixed_usd else 0.0
+        return 1.0 - self.usd / self.fixed.usd if self.fixed.usd else 0.0
 
 
 def outcome_of(
-    tally: Tally, samples: Sequence[Sample], requests: Sequence[TraceRequest], time_scale: float
+    tally: Tally,
+    samples: Sequence[Sample],
+    rented: Iterable[Rented],
+    requests: Sequence[TraceRequest],
+    time_scale: float,
 ) -> Outcome:
-    """The figures of a replay from the samples taken during it."""
+    """The figures of a replay from the samples taken during it; `rented` must not be empty."""
     p95_s = percentile(tally.waits_s, 0.95)
-    n_ready_looks = max(1, sum(sample.n_ready for sample in samples))
-    worker = FleetWorker(
-        perf=max(1.0, sum(sample.ready_capacity for sample in samples) / n_ready_looks),
-        n_slots=DEFAULT_SLOTS,
-    )
-    usd_per_hour = sum(sample.ready_usd_per_hour for sample in samples) / n_ready_looks
     hours = (samples[-1].at_s - samples[0].at_s) * time_scale / 3600.0
-    fixed_workers = smallest_fixed_fleet(requests, worker, p95_s)
     return Outcome(
         n_answered=tally.n_answered,
         n_failed=len(tally.failures),
@@ -52,16 +57,29 @@ def outcome_of(
         wait_p95_s=p95_s,
         gpu_hours=sum(sample.n_gpus for sample in samples) / len(samples) * hours,
         usd=samples[-1].total_usd - samples[0].total_usd,
-        fixed_workers=fixed_workers,
-        fixed_usd=fixed_workers * usd_per_hour * hours,
+        fixed=cheapest_fixed_fleet(requests, rented, p95_s, hours),
     )
 
 
-def summary_table(
-    tally: Tally, samples: Sequence[Sample], requests: Sequence[TraceRequest], time_scale: float
-) -> Table:
+def cheapest_fixed_fleet(
+    requests: Sequence[TraceRequest], kinds: Iterable[Rented], p95_s: float, hours: float
+) -> FixedFleet:
+    """Of the smallest fleets of each kind that keep the waits, the cheapest.
+
+    It is sized with hindsight: its owner would have had to know the trace.
+    """
+    fleets = []
+    for kind in kinds:
+        worker = FleetWorker(perf=kind.perf, n_slots=DEFAULT_SLOTS)
+        n_workers = smallest_fixed_fleet(requests, worker, p95_s)
+        usd = n_workers * kind.usd_per_hour * hours
+        fleets.append(FixedFleet(n_workers=n_workers, gpu_type=kind.gpu_type, usd=usd))
+    return min(fleets, key=lambda fleet: fleet.usd)
+
+
+def summary_table(outcome: Outcome, failures: Sequence[str]) -> Table:
     """The figures for the eye."""
-    outcome = outcome_of(tally, samples, requests, time_scale)
+    fixed = outcome.fixed
     table = Table(title="the replay", show_header=False)
     table.add_row("requests", f"{outcome.n_answered} answered, {outcome.n_failed} failed")
     table.add_row(
@@ -71,10 +89,11 @@ def summary_table(
     table.add_row("GPU-hours (market time)", f"{outcome.gpu_hours:.2f}")
     table.add_row("spent (market's bill)", f"${outcome.usd:.3f}")
     table.add_row(
-        f"{outcome.fixed_workers} such workers, always on",
-        f"${outcome.fixed_usd:.3f} for the same waits (smallest fixed fleet, p95, simulated)",
+        f"{fixed.n_workers} x {fixed.gpu_type}, always on",
+        f"${fixed.usd:.3f} for the same p95 (simulated; the cheapest fixed fleet of machines "
+        "like ours, sized with hindsight)",
     )
     table.add_row("against it", f"{outcome.saved_share:+.0%} saved")
-    for failure in tally.failures[:3]:
+    for failure in failures[:3]:
         table.add_row("failure", failure[:200])
     return table

@@ -11,7 +11,8 @@ from client.route_reply import Waiting
 from client.sdk import Client
 from devstack.owner import NotYetError
 
-PAYLOAD = {"inputs": "hello", "parameters": {"max_new_tokens": 4}}
+N_TOKENS = 64
+PAYLOAD = {"inputs": "hello", "parameters": {"max_new_tokens": N_TOKENS}}
 
 
 def forged_and_replayed(client: Client, endpoint: str) -> tuple[int, int, int]:
@@ -20,7 +21,7 @@ def forged_and_replayed(client: Client, endpoint: str) -> tuple[int, int, int]:
     Raises:
         NotYetError: no worker was ready.
     """
-    reply = client.route(endpoint, cost=4)
+    reply = client.route(endpoint, cost=N_TOKENS)
     if isinstance(reply, Waiting):
         raise NotYetError(f"no worker is ready: {reply.status}")
     honest = dict(reply.auth_data)

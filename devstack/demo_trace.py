@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import csv
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 SLICE = Path(__file__).parent / "data" / "azure_code_slice.csv"
 PREFILL_SHARE = 0.05  # reading a prompt token takes about this much of writing one
-MAX_FIXED_FLEET = 100
+MAX_FIXED_FLEET = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,12 @@ class TraceRequest:
 
 
 def read_trace(
-    path: Path = SLICE, *, speed: float = 1.0, keep_every: int = 1
+    path: Path = SLICE, *, speed: float = 1.0, keep_every: int = 1, seconds: float = math.inf
 ) -> list[TraceRequest]:
-    """The trace, `speed` times as fast, every `keep_every`-th request of it."""
+    """The trace, `speed` times as fast, every `keep_every`-th request, cut after `seconds`."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))[::keep_every]
-    return [
+    requests = [
         TraceRequest(
             at_s=float(row["t_s"]) / speed,
             load=max(
@@ -40,6 +41,7 @@ def read_trace(
         )
         for row in rows
     ]
+    return [request for request in requests if request.at_s < seconds]
 
 
 @dataclass(frozen=True, slots=True)

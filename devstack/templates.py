@@ -7,7 +7,7 @@ the market adds MODEL_PORT, a free port for the model server.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import requests
@@ -69,6 +69,11 @@ TGI_SIMULATED = LocalTemplate(
         "MODEL_SLOTS": str(DEFAULT_SLOTS),
     },
 )
+TGI_SIMULATED_8B = replace(
+    TGI_SIMULATED,
+    name="tgi, simulated model of 8 billion parameters",
+    onstart=onstart("devstack.model_server --load-s 0.5 --tokens-per-s 400", "workers.tgi.server"),
+)
 OPENAI_SMOLLM2 = LocalTemplate(
     name="openai, real SmolLM2-135M on the CPU",
     onstart=onstart("devstack.llama_server", "workers.openai.server"),
@@ -80,7 +85,7 @@ OPENAI_SMOLLM2 = LocalTemplate(
         "MODEL_SLOTS": "2",
     },
 )
-TEMPLATES = (TGI_SIMULATED, OPENAI_SMOLLM2)
+TEMPLATES = (TGI_SIMULATED, TGI_SIMULATED_8B, OPENAI_SMOLLM2)
 
 
 def register_templates(

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devstack.demo_replay import Tally
-from devstack.demo_samples import Sample
-from devstack.demo_summary import outcome_of
+from devstack.demo_samples import Rented, Sample
+from devstack.demo_summary import FixedFleet, cheapest_fixed_fleet, outcome_of
 from devstack.demo_trace import (
     FleetWorker,
     TraceRequest,
@@ -32,6 +32,11 @@ def test_twice_as_fast_and_every_second_request_keeps_the_rate() -> None:
     whole, thinned = read_trace(), read_trace(speed=2.0, keep_every=2)
     assert len(thinned) == (len(whole) + 1) // 2
     assert thinned[10].at_s == whole[20].at_s / 2
+
+
+def test_the_trace_may_be_cut_short() -> None:
+    assert 0 < len(read_trace(seconds=60.0)) < len(read_trace())
+    assert all(request.at_s < 60.0 for request in read_trace(seconds=60.0))
 
 
 def test_requests_wait_for_a_free_slot_in_their_order() -> None:
@@ -76,7 +81,6 @@ def sample(at_s: float, n_ready: int, total_usd: float) -> Sample:
         n_waiting=0,
         n_ready=n_ready,
         n_gpus=n_ready,
-        ready_usd_per_hour=0.5 * n_ready,
         usd_per_hour=0.5 * n_ready,
         total_usd=total_usd,
     )
@@ -86,9 +90,21 @@ def test_the_summary_counts_in_the_markets_hours() -> None:
     """Two minutes at 30 times the speed are one hour of the market's."""
     samples = [sample(10.0, 1, 1.0), sample(70.0, 2, 1.4), sample(130.0, 3, 2.0)]
     tally = Tally(n_sent=2, n_answered=2, waits_s=[0.1, 0.3])
-    outcome = outcome_of(tally, samples, [TraceRequest(0.0, 10)], time_scale=30.0)
+    rented = [Rented(gpu_type="1x A", perf=100.0, usd_per_hour=0.5)]
+    outcome = outcome_of(tally, samples, rented, [TraceRequest(0.0, 10)], time_scale=30.0)
     assert outcome.gpu_hours == 2.0
     assert outcome.usd == 1.0
-    assert outcome.fixed_workers == 1
-    assert outcome.fixed_usd == 0.5
+    assert outcome.fixed == FixedFleet(n_workers=1, gpu_type="1x A", usd=0.5)
     assert outcome.saved_share == -1.0
+
+
+def test_the_yardstick_is_the_cheapest_kind_that_we_rented_ourselves() -> None:
+    """One fast machine at $3 against three slow ones at $0.5, for ten requests at once."""
+    requests = [TraceRequest(0.0, 50)] * 30
+    kinds = [
+        Rented(gpu_type="1x fast", perf=1000.0, usd_per_hour=3.0),
+        Rented(gpu_type="1x slow", perf=400.0, usd_per_hour=0.5),
+    ]
+    fleet = cheapest_fixed_fleet(requests, kinds, p95_s=1.0, hours=2.0)
+    assert (fleet.gpu_type, fleet.usd) == ("1x slow", fleet.n_workers * 1.0)
+    assert fleet.usd < 2 * 3.0
