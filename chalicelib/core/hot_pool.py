@@ -14,7 +14,6 @@ from chalicelib.core.snapshot import WorkerFacts
 from chalicelib.core.worker import AfterDrain
 
 DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted
-PRICE_CLASS = 1.1
 HEDGE_Z = 1.3  # a start later than its 90th percentile no longer counts as capacity
 
 
@@ -37,6 +36,7 @@ def plan_hot(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     capacity = sum(map(ctx.capacity, counted))
     if wish.met_by(capacity, len(counted)):
         return _plan_drains(pool, wish, ctx)
+    facts = {"wanted": wish.capacity, "had": capacity, "term": wish.binding}
     recalled = _recallable(pool, ctx, wish, capacity, len(counted))
     capacity += sum(map(ctx.capacity, recalled))
     n_workers = len(counted) + len(recalled)
@@ -46,7 +46,6 @@ def plan_hot(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
         ctx.capacity,
         lambda worker: worker.usd_per_hour / max(ctx.beliefs.start_odds(worker), 1e-3),
     )
-    facts = {"wanted": wish.capacity, "had": capacity, "term": wish.binding}
     beaten = _beaten_starts(startable(pool), chosen, ctx)
     reason = Reason(code="hot_short", facts=facts, beaten=beaten)
     return [
@@ -153,11 +152,7 @@ def _recallable(
 
 
 def _plan_drains(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
-    """Drain what is not needed: the dearest per capacity first, among about equals an idle one.
-
-    A drained worker still finishes its work, so draining a busy dear one costs nothing more than
-    draining an idle cheap one, and saves the difference in price from then on.
-    """
+    """Drain what is not needed: idle workers first, among them the dearest per capacity."""
     capacity = sum(map(ctx.capacity, pool.ready))
     n_ready = len(pool.ready)
     actions: list[Action] = []
@@ -178,16 +173,8 @@ def _plan_drains(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     return actions
 
 
-def _drain_order(worker: WorkerFacts, ctx: Round) -> tuple[float, bool, float, int]:
-    usd = ctx.usd_per_load(worker)
-    return (-price_class(usd), not is_idle(worker), -usd, worker.instance_id)
-
-
-def price_class(usd_per_load: float) -> float:
-    """Prices of one class are within 10 % of each other; a dearer class is higher."""
-    if not 0 < usd_per_load < math.inf:
-        return -math.inf if usd_per_load <= 0 else math.inf
-    return math.floor(math.log(usd_per_load) / math.log(PRICE_CLASS))
+def _drain_order(worker: WorkerFacts, ctx: Round) -> tuple[bool, float, int]:
+    return (not is_idle(worker), -ctx.usd_per_load(worker), worker.instance_id)
 
 
 def _beaten_starts(

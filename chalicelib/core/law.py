@@ -1,7 +1,8 @@
 """The control law: from demand to wanted capacity, hot and in total (docs/scaling.md).
 
     raw   = occupancy / u + headroom         u > 1 uses the queue as a buffer
-    hot   = max(raw over the last W seconds) W is a delayed switch-off
+    held  = max(mean of raw over the last W) W is a delayed switch-off; the mean is an EWMA
+    hot   = max(raw, held)                   up at once, down slowly, and not for a single spike
     total = max(1.15 * max(hot over 6 h), 1.25 * hot)
 
 then the owner's floors. `u` and `W` come from the tuner (core/tuning.py).
@@ -30,6 +31,8 @@ class Knob:
 
     utilisation: float  # u
     hold_s: float  # W
+    smooth_s: float = 0.0  # time constant of the mean that is held
+    queue_share: float = 1.0  # of what the queue needs beyond raw, how much is granted
     headroom: float = 0.0  # slots beyond those taken, as a multiple of their square root
 
 
@@ -52,9 +55,11 @@ def set_targets(
     raw = demand.occupancy / knob.utilisation
     if knob.headroom > 0 and demand.occupancy > 0:
         raw += knob.headroom * math.sqrt(demand.occupancy * slot_perf(memory))
-    held = _held_peak(memory, raw, knob.hold_s, now)
+    queue = raw + knob.queue_share * (demand.queue_need - raw)
+    raw = max(raw, queue)
     floors = {
-        "occupancy": held,
+        "queue": queue,
+        "occupancy": max(raw, _held_peak(memory, raw, knob, now)),
         "min_load": _floor_load(snapshot, now) / (params.target_util or 1.0),
         "target_util": 0.0,
     }
@@ -100,9 +105,15 @@ def slide_peak(
     return kept
 
 
-def _held_peak(memory: ScalingMemory, raw: float, hold_s: float, now: float) -> float:
-    memory.peaks = slide_peak(memory.peaks, raw, now, window_s=MAX_HOLD_S, bucket_s=PEAK_BUCKET_S)
-    return max(value for at, value in memory.peaks if at > now - hold_s - PEAK_BUCKET_S)
+def _held_peak(memory: ScalingMemory, raw: float, knob: Knob, now: float) -> float:
+    """The largest mean of `raw` in the hold: a spike shorter than the mean is not held."""
+    elapsed = now - memory.at if memory.at > 0 else math.inf
+    keep = math.exp(-max(elapsed, 0.0) / knob.smooth_s) if knob.smooth_s > 0 else 0.0
+    memory.mean_raw = keep * memory.mean_raw + (1.0 - keep) * raw
+    memory.peaks = slide_peak(
+        memory.peaks, memory.mean_raw, now, window_s=MAX_HOLD_S, bucket_s=PEAK_BUCKET_S
+    )
+    return max(value for at, value in memory.peaks if at > now - knob.hold_s - PEAK_BUCKET_S)
 
 
 def _total_target(snapshot: GroupSnapshot, memory: ScalingMemory, hot: float, now: float) -> float:

@@ -3,6 +3,9 @@
 A request being served takes its slot's share of its worker's perf; a waiting one takes a typical
 worker's slot; one that is late anyway is only to be worked off. Occupancy reacts at once and needs
 no forecast; its mean equals the arriving load (Little).
+
+Where a worker does not tell its slots, the arriving load takes the place of occupancy. Beside both
+stands what the queue itself needs: capacity that must come up now for nobody to be late.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from chalicelib.core.learning import Beliefs
 from chalicelib.core.scaling_memory import ScalingMemory
 from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
 from chalicelib.core.worker import WorkerState
@@ -17,6 +21,7 @@ from chalicelib.core.worker import WorkerState
 REQUEST_RATE_WINDOW_S = 3600.0
 MIN_ELAPSED_S = 0.1  # rounds closer than this would make rates out of noise
 RATE_WINDOW_S = 60.0  # of the smoothed arriving load
+BURST_WINDOW_S = 10.0  # of the arriving load that counts while requests wait
 OVERDUE_WITHIN_S = 120.0  # in which requests that are late already are to be worked off
 MEAN_LOAD_WINDOW_N = 200.0  # requests over which a request's load is averaged
 SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING, WorkerState.SUSPECT})
@@ -30,6 +35,8 @@ class Demand:
     serving: float  # the part of occupancy that is being served
     load_rate: float
     has_work: bool  # a request is served or waits now
+    queue_need: float = 0.0  # capacity in all for what waits to start on time; 0: no need
+    knows_slots: bool = True  # occupancy is counted in slots, not guessed from rates
 
 
 def measure_demand(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -> Demand:
@@ -38,11 +45,17 @@ def measure_demand(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -
     serving = [worker for worker in snapshot.workers if worker.state in SERVING_STATES]
     running = sum(_served_by(worker) for worker in serving)
     occupancy = running + _waiting(snapshot, memory)
-    if memory.worker_slots <= 0 or any(worker.slots <= 0 for worker in serving):
+    knows_slots = memory.worker_slots > 0 and all(worker.slots > 0 for worker in serving)
+    if not knows_slots:
         occupancy = max(occupancy, _rate_demand(snapshot, memory))
     has_work = snapshot.waiting.n > 0 or any(not is_idle(worker) for worker in serving)
     return Demand(
-        occupancy=occupancy, serving=running, load_rate=memory.load_rate, has_work=has_work
+        occupancy=occupancy,
+        serving=running,
+        load_rate=memory.load_rate,
+        has_work=has_work,
+        queue_need=_queue_need(snapshot, memory, service_s(memory) if knows_slots else 0.0),
+        knows_slots=knows_slots,
     )
 
 
@@ -79,11 +92,45 @@ def _waiting(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
 
 
 def _rate_demand(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
-    """Demand where slots are unknown: what arrives, and the backlog within the queue target."""
-    waiting = snapshot.waiting
+    """Demand where slots are unknown: what arrives, and the backlog within the queue target.
+
+    Of a worker's own pending load only what its perf cannot finish within the target is backlog.
+    """
+    waiting, target_s = snapshot.waiting, snapshot.group.params.target_queue_time
     overdue_load = min(max(waiting.overdue_load, 0.0), waiting.load)
-    in_time = (waiting.load - overdue_load) / snapshot.group.params.target_queue_time
-    return memory.load_rate + in_time + overdue_load / OVERDUE_WITHIN_S
+    backlog = (
+        waiting.load
+        - overdue_load
+        + sum(
+            max(worker.pending_load - worker.perf * target_s, 0.0)
+            for worker in snapshot.workers
+            if worker.state in SERVING_STATES
+        )
+    )
+    return _arriving(snapshot, memory) + backlog / target_s + overdue_load / OVERDUE_WITHIN_S
+
+
+def _arriving(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
+    """The arriving load per second; while requests wait, a burst of some seconds counts too."""
+    return max(memory.load_rate, memory.burst_rate if snapshot.waiting.n > 0 else 0.0)
+
+
+def _queue_need(snapshot: GroupSnapshot, memory: ScalingMemory, service_s: float) -> float:
+    """Capacity R + (W + (a - R) t) / (S + t) with which the last waiting request starts on time.
+
+    t = queue target less the median of a start: what is started now helps from then on. Until then
+    the ready capacity R frees slots at the rate R / S and arrivals take some at a / S; of a new
+    worker's slots each takes one request at once and t / S more. No need is known where a start
+    takes longer than the target: for those who wait now nothing can be done any more.
+    """
+    waiting, params = snapshot.waiting, snapshot.group.params
+    load = max(waiting.load - max(waiting.overdue_load, 0.0), 0.0)
+    spare_s = params.target_queue_time - Beliefs(memory).start_time().median
+    if load <= 0 or spare_s <= 0:
+        return 0.0
+    ready = sum(worker.perf for worker in snapshot.workers if worker.state is WorkerState.READY)
+    missing = load + (_arriving(snapshot, memory) - ready) * spare_s
+    return ready + missing / (service_s + spare_s) if missing > 0 else 0.0
 
 
 def _smooth_arrivals(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -> None:
@@ -94,6 +141,8 @@ def _smooth_arrivals(snapshot: GroupSnapshot, memory: ScalingMemory, now: float)
         keep = math.exp(-elapsed / RATE_WINDOW_S)
         rate = max(traffic.arrived_load, 0.0) / elapsed
         memory.load_rate = keep * memory.load_rate + (1.0 - keep) * rate
+        keep = math.exp(-elapsed / BURST_WINDOW_S)
+        memory.burst_rate = keep * memory.burst_rate + (1.0 - keep) * rate
         keep = math.exp(-elapsed / REQUEST_RATE_WINDOW_S) if memory.request_rate > 0 else 0.0
         n_per_s = max(traffic.n_arrived, 0) / elapsed
         memory.request_rate = keep * memory.request_rate + (1.0 - keep) * n_per_s

@@ -12,6 +12,7 @@ from chalicelib.core.actions import (
     RebootWorker,
     StopWorker,
 )
+from chalicelib.core.endpoint_group import GroupState
 from chalicelib.core.fleet import Pool, Round
 from chalicelib.core.hot_pool import DRAIN_DEADLINE_S
 from chalicelib.core.learning import LOAD_TIMEOUT_CAP_S
@@ -72,7 +73,8 @@ def repair_broken(pool: Pool, ctx: Round, *, silence_is_ours: bool) -> list[Acti
     """Reboot a worker in error once, then return it; return the silent and the unstartable."""
     actions: list[Action] = []
     memory = ctx.beliefs.memory
-    for worker in pool.broken:
+    is_parked = ctx.snapshot.group.state is not GroupState.ACTIVE or not pool.is_active
+    for worker in pool.broken if not is_parked else ():
         actions += _repair_error(worker, ctx)
     for worker in pool.silent if ctx.may_destroy() and not silence_is_ours else ():
         waited = ctx.now - worker.state_since
@@ -119,10 +121,11 @@ def dismiss(pool: Pool, ctx: Round, *, code: str) -> list[Action]:
 
 
 def park_all(pool: Pool, *, code: str) -> list[Action]:
-    """Drain and stop whatever serves or is coming up; the model stays on disk."""
+    """Drain and stop whatever serves, is coming up or is broken; the model stays on disk."""
     reason = Reason(code=code)
-    starts = [StopWorker(instance_id=worker.instance_id, reason=reason) for worker in pool.starting]
-    return [*_drains(pool.ready, AfterDrain.STOP, reason), *starts]
+    others = pool.starting + pool.broken
+    stops = [StopWorker(instance_id=worker.instance_id, reason=reason) for worker in others]
+    return [*_drains(pool.ready, AfterDrain.STOP, reason), *stops]
 
 
 def _drains(workers: Iterable[WorkerFacts], then: AfterDrain, reason: Reason) -> list[DrainWorker]:

@@ -6,6 +6,7 @@ the order of the snapshot's parts. docs/scaling.md explains the law.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -80,7 +81,7 @@ def _targets(ctx: Round, demand: Demand) -> Targets:
         memory.caution,
         start_s=ctx.beliefs.start_time().median,
         target_wait_s=params.target_queue_time,
-        service_s=service_s(memory),
+        service_s=service_s(memory) if demand.knows_slots else math.inf,
     )
     targets = set_targets(snapshot, memory, demand, knob, ctx.now)
     if 0 < memory.at < ctx.now:

@@ -20,12 +20,13 @@ class ScalingMemory:
 
     at: float = 0.0  # time of the previous round
     load_rate: float = 0.0  # arriving load per second, smoothed over a minute
+    burst_rate: float = 0.0  # the same, smoothed over seconds
     mean_load: float = 0.0  # load of a request, smoothed
     worker_perf: float = 0.0  # perf of the group's typical worker, once one was measured
     worker_slots: float = 0.0  # requests such a worker serves at once
-    peaks: list[list[float]] = field(default_factory=list)  # [time, occupancy], decreasing
+    mean_raw: float = 0.0  # the hot law's raw value, smoothed
+    peaks: list[list[float]] = field(default_factory=list)  # [time, mean_raw], decreasing
     hour_peaks: list[list[float]] = field(default_factory=list)  # [time, hot target], decreasing
-    slow_hot: float = 0.0  # hot target, smoothed over ten minutes
     starting: dict[str, float] = field(default_factory=dict)  # instance: start asked at
     booting: dict[str, list[float]] = field(default_factory=dict)  # instance: [created_at]
     booting_type: dict[str, str] = field(default_factory=dict)  # instance: type key

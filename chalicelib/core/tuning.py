@@ -5,7 +5,7 @@ One learned number, the caution x, stands for both (docs/scaling.md):
     x <= 0   u = 1 + 0.65 |x| T / S   requests may wait a part of the queue target T, which is worth
                                       the less, the longer their service time S lasts
     x >  0   headroom x sqrt(slots)   more slots than are taken (square-root staffing)
-    W = L (3 + 3 clip(x, 0, 1))       L: the learned median of a start
+    W = 6 L, mean over 3 L            L: the learned median of a start
 
 A late request raises x, one on time lowers it by as much as keeps the wanted ratio between them in
 balance, slowly: about half a unit in six hours, because late requests come in bursts and chasing
@@ -26,7 +26,7 @@ PRIOR_AT_95, PRIOR_PER_NINE = -1.0, 0.62  # where the targets of 95, 99, 99.9 % 
 GAIN, GAIN_WINDOW_S = 0.5, 6 * 3600.0
 MAX_STEP = 0.05
 BUDGET_SHARE = 0.85  # of the allowed late share that is aimed at: falling short costs trust
-HOLD_STARTS = 3.0
+HOLD_STARTS, SMOOTH_STARTS = 6.0, 3.0  # hold and mean, in medians of a start
 MIN_HOLD_S, MAX_HOLD_S = 30.0, 1800.0
 
 
@@ -56,9 +56,11 @@ def learn_caution(
 def knob_for(caution: float, *, start_s: float, target_wait_s: float, service_s: float) -> Knob:
     """The hot law's numbers at a caution and the group's times."""
     wait = WAIT_SHARE * max(-caution, 0.0) * target_wait_s / max(service_s, 1e-3)
-    hold = start_s * HOLD_STARTS * (1.0 + min(max(caution, 0.0), 1.0))
+    hold = min(max(start_s * HOLD_STARTS, MIN_HOLD_S), MAX_HOLD_S)
     return Knob(
         utilisation=1.0 + min(wait, 1e6),
         headroom=max(caution, 0.0),
-        hold_s=min(max(hold, MIN_HOLD_S), MAX_HOLD_S),
+        queue_share=min(max(caution - CAUTION_LOW, 0.0), 1.0),
+        hold_s=hold,
+        smooth_s=hold * SMOOTH_STARTS / HOLD_STARTS,
     )

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -15,152 +14,15 @@ from typing import TypeVar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.core.actions import (
-    Action,
-    DestroyWorker,
-    DrainWorker,
-    RebootWorker,
-    RecallWorker,
-    RentOffer,
-    StartWorker,
-    StopWorker,
-)
-from chalicelib.core.autogroup import Autogroup, AutogroupState
-from chalicelib.core.endpoint_group import EndpointGroup, GroupState, ScalingParams
+from chalicelib.core.actions import DestroyWorker, DrainWorker, RentOffer
 from chalicelib.core.occupancy import is_idle
-from chalicelib.core.offer import Offer
 from chalicelib.core.scaling import decide_scaling
-from chalicelib.core.snapshot import (
-    Caps,
-    GroupSnapshot,
-    PendingRental,
-    ScalingPlan,
-    Traffic,
-    Waiting,
-    WorkerFacts,
-)
+from chalicelib.core.snapshot import GroupSnapshot
 from chalicelib.core.worker import WorkerState
+from tests.core.scaling_scenes import NOW, apply_plan, snapshots
 
-NOW = 2_000_000.0
-
-T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-
-amounts = st.one_of(st.just(0.0), st.floats(0.001, 1e4), st.floats(0, 1e12))
-prices = st.one_of(st.just(0.0), st.floats(0.01, 5.0))
-ages = st.floats(0, 200_000)
-
-
-@st.composite
-def workers(draw: st.DrawFn, instance_id: int) -> WorkerFacts:
-    state = draw(st.sampled_from(list(WorkerState)))
-    was_loaded = state not in (WorkerState.CREATING, WorkerState.LOADING)
-    age = draw(ages)
-    n_working = (
-        draw(st.integers(0, 20)) if state in (WorkerState.READY, WorkerState.DRAINING) else 0
-    )
-    return WorkerFacts(
-        instance_id=instance_id,
-        autogroup_id=draw(st.sampled_from([1, 1, 1, 2, 9])),
-        state=state,
-        state_since=NOW - min(draw(ages), age),
-        created_at=NOW - age,
-        gpu_type=draw(st.sampled_from(["1x RTX 4090", "2x H100"])),
-        machine_id=instance_id,
-        usd_per_hour=draw(prices),
-        storage_usd_per_hour=draw(prices),
-        perf=draw(amounts) if was_loaded else 0.0,
-        dlperf=draw(amounts),
-        pending_load=float(n_working),
-        n_working=n_working,
-        slots=draw(st.integers(0, 16)),
-        loaded_at=NOW - age / 2 if was_loaded else 0.0,
-        drain_by=NOW + 100 if state is WorkerState.DRAINING else None,
-        after_drain=draw(st.sampled_from(["stop", "destroy"]))
-        if state is WorkerState.DRAINING
-        else None,
-        n_start_refusals=draw(st.integers(0, 3)),
-    )
-
-
-def offer(number: int, price: float, dlperf: float) -> Offer:
-    return Offer(
-        offer_id=number,
-        machine_id=1000 + number,
-        host_id=number,
-        gpu_name="RTX 4090",
-        num_gpus=1,
-        gpu_ram_gb=24,
-        usd_per_hour=price,
-        storage_usd_per_hour=0.01,
-        dlperf=dlperf,
-    )
-
-
-@st.composite
-def snapshots(draw: st.DrawFn) -> GroupSnapshot:
-    n = draw(st.integers(0, 8))
-    params = ScalingParams(
-        min_load=draw(amounts),
-        target_util=draw(st.one_of(st.none(), st.floats(0.05, 1))),
-        cold_mult=draw(st.one_of(st.none(), st.floats(0, 10))),
-        min_cold_load=draw(st.one_of(st.none(), amounts)),
-        cold_workers=draw(st.integers(0, 5)),
-        max_workers=draw(st.integers(0, 30)),
-        inactivity_timeout=draw(st.one_of(st.none(), st.floats(-1, 1e5))),
-        slo_target=draw(st.floats(0.5, 0.9999)),
-    )
-    n_waiting = draw(st.integers(0, 500))
-    n_overdue = draw(st.integers(0, n_waiting))
-    size = draw(st.floats(0, 1e4))
-    return GroupSnapshot(
-        group=EndpointGroup(
-            endpoint_id=1,
-            name="g",
-            created_at=0,
-            params=params,
-            state=draw(st.sampled_from([GroupState.ACTIVE] * 4 + list(GroupState))),
-            frozen=draw(st.booleans()) and draw(st.booleans()),
-        ),
-        autogroups=tuple(
-            Autogroup(
-                autogroup_id=i,
-                endpoint_id=1,
-                created_at=0,
-                test_workers=draw(st.integers(0, 3)),
-                weight=draw(st.floats(0, 10)),
-                tier=draw(st.integers(0, 1)),
-                state=draw(st.sampled_from([AutogroupState.ACTIVE] * 4 + list(AutogroupState))),
-            )
-            for i in range(1, draw(st.integers(1, 2)) + 1)
-        ),
-        workers=tuple(draw(workers(100 + i)) for i in range(n)),
-        waiting=Waiting(
-            n=n_waiting, load=size * n_waiting, n_overdue=n_overdue, overdue_load=size * n_overdue
-        ),
-        traffic=Traffic(
-            elapsed_s=draw(st.floats(0, 100)),
-            arrived_load=draw(amounts),
-            n_arrived=draw(st.integers(0, 1000)),
-            n_started=draw(st.integers(0, 1000)),
-            n_late=draw(st.integers(0, 1000)),
-            last_request_at=draw(st.one_of(st.none(), st.just(NOW - 50))),
-        ),
-        rentals=tuple(
-            PendingRental(autogroup_id=1, gpu_type="1x X", usd_per_hour=1, begun_at=NOW - i)
-            for i in range(draw(st.integers(0, 2)))
-        ),
-        offers={
-            i: tuple(offer(10 * i + j, draw(prices), draw(amounts)) for j in range(4))
-            for i in (1, 2)
-        },
-        caps=Caps(
-            free_usd_per_hour=draw(st.floats(0, 20)),
-            free_workers=draw(st.integers(0, 20)),
-            may_rent=draw(st.booleans()) or draw(st.booleans()),
-        ),
-        inventory_is_known=draw(st.booleans()) or draw(st.booleans()),
-    )
+T = TypeVar("T")
 
 
 @settings(max_examples=50)
@@ -253,7 +115,6 @@ def test_no_worker_with_work_is_drained_while_an_idle_one_would_do(snapshot: Gro
                 and worker.instance_id not in touched
                 and is_idle(worker)
                 and 0 < worker.perf <= busy.perf
-                and worker.usd_per_hour / worker.perf >= busy.usd_per_hour / busy.perf
             )
             assert not would_do
 
@@ -267,101 +128,13 @@ def test_deciding_again_after_applying_adds_nothing(snapshot: GroupSnapshot) -> 
     assert decide_scaling(after, plan.memory, NOW).actions == ()
 
 
-def apply_plan(snapshot: GroupSnapshot, plan: ScalingPlan) -> GroupSnapshot:
-    """The snapshot once every action was carried out at once."""
-    known = {worker.instance_id: worker for worker in snapshot.workers}
-    rentals = list(snapshot.rentals)
-    taken: set[int] = set()
-    for action in plan.actions:
-        if isinstance(action, RentOffer):
-            machine = action.offer
-            taken.add(machine.offer_id)
-            rentals.append(
-                PendingRental(
-                    autogroup_id=action.autogroup_id,
-                    gpu_type=machine.gpu_type,
-                    usd_per_hour=machine.usd_per_hour,
-                    begun_at=NOW,
-                    machine_id=machine.machine_id,
-                    dlperf=machine.dlperf,
-                )
-            )
-        else:
-            _apply(action, known)
-    return replace(
-        snapshot,
-        workers=tuple(known.values()),
-        rentals=tuple(rentals),
-        offers={
-            key: tuple(item for item in offers if item.offer_id not in taken)
-            for key, offers in snapshot.offers.items()
-        },
-        caps=replace(snapshot.caps, free_workers=snapshot.caps.free_workers - len(taken)),
-    )
-
-
-_NEXT: dict[type, WorkerState] = {
-    StartWorker: WorkerState.STARTING,
-    RecallWorker: WorkerState.READY,
-    StopWorker: WorkerState.STOPPING,
-    RebootWorker: WorkerState.REBOOTING,
-    DestroyWorker: WorkerState.DESTROYING,
-    DrainWorker: WorkerState.DRAINING,
-}
-
-
-def _apply(action: Action, known: dict[int, WorkerFacts]) -> None:
-    if isinstance(action, RentOffer):
-        return
-    worker = known[action.instance_id]
-    change: Callable[..., WorkerFacts] = replace
-    after = change(
-        worker, state=_NEXT[type(action)], state_since=NOW, n_working=0, pending_load=0.0
-    )
-    if isinstance(action, DrainWorker):
-        after = replace(
-            after,
-            n_working=worker.n_working,
-            pending_load=worker.pending_load,
-            after_drain=action.then.value,
-            drain_by=NOW + action.deadline_s,
-        )
-    if isinstance(action, RecallWorker):
-        after = replace(after, n_working=worker.n_working, pending_load=worker.pending_load)
-    known[action.instance_id] = after
-
-
 REPLAY = """
 import json, sys
-from tests.core.test_scaling_laws import fixed_snapshot, NOW, decide_scaling
+from chalicelib.core.scaling import decide_scaling
+from tests.core.scaling_scenes import NOW, fixed_snapshot
 plan = decide_scaling(fixed_snapshot(), {}, NOW)
 print(repr(plan.actions), json.dumps(plan.memory), sorted(plan.wants_offers), repr(plan.notes))
 """
-
-
-def fixed_snapshot() -> GroupSnapshot:
-    base = {"created_at": NOW - 9000, "machine_id": 1, "storage_usd_per_hour": 0.01, "perf": 90.0}
-    states = [WorkerState.READY, WorkerState.STOPPED, WorkerState.STARTING, WorkerState.LOADING]
-    return GroupSnapshot(
-        group=EndpointGroup(endpoint_id=1, name="g", created_at=0),
-        autogroups=(Autogroup(autogroup_id=1, endpoint_id=1, created_at=0, test_workers=9),),
-        workers=tuple(
-            WorkerFacts(
-                instance_id=i,
-                autogroup_id=1,
-                state=states[i % 4],
-                state_since=NOW - 100 * i,
-                gpu_type="1x RTX 4090",
-                usd_per_hour=0.3 + i / 50,
-                slots=8,
-                loaded_at=NOW - 8000.0 if i % 4 < 3 else 0.0,
-                **base,  # type: ignore[arg-type]
-            )
-            for i in range(12)
-        ),
-        waiting=Waiting(n=40, load=4000.0),
-        offers={1: tuple(offer(i, 0.4 + i / 100, 100.0 + i) for i in range(9))},
-    )
 
 
 def test_a_snapshot_replays_to_the_byte_in_a_fresh_process_with_another_hash_seed() -> None:

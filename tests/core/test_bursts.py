@@ -1,0 +1,113 @@
+"""A burst at a small fleet: the queue itself starts cold workers, in the round that sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.core.actions import DrainWorker, RecallWorker, StartWorker
+from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.scaling import decide_scaling
+from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, Traffic, Waiting
+from chalicelib.core.worker import WorkerState
+from tests.core.test_scaling import NOW, make_snapshot, make_worker, of_kind
+
+PERF = 1060.0
+COLD = (2425.0,) * 4
+
+
+def burst_snapshot(second: float, slots: int) -> GroupSnapshot:
+    """One ready worker and four cold ones, `second` s into a burst from 0 to 2,800 tokens/s."""
+    arrived = 2800.0 * 2.0
+    waiting = max(2800.0 * second - PERF * second, 0.0)
+    return make_snapshot(
+        make_worker(1, perf=PERF, slots=slots, n_working=max(slots, 4), pending_load=900.0),
+        *(
+            make_worker(2 + i, WorkerState.STOPPED, perf=perf, slots=slots)
+            for i, perf in enumerate(COLD)
+        ),
+        waiting=Waiting(n=int(waiting / 108), load=waiting, oldest_at=NOW - second),
+        traffic=Traffic(elapsed_s=2.0, arrived_load=arrived, n_arrived=int(arrived / 108)),
+        target_util=0.9,
+    )
+
+
+def memory_of_quiet(start_s: float) -> Mapping[str, object]:
+    """What a group remembers that was quiet, and whose starts took so long."""
+    quiet = make_snapshot(make_worker(1, perf=PERF, slots=0))
+    memory = dict(decide_scaling(quiet, {}, NOW - 10).memory)
+    return {**memory, "start_times": [20.0, math.log(start_s), 0.1], "mean_load": 108.0}
+
+
+def play(slots: int, start_s: float) -> tuple[float, ScalingPlan]:
+    """Seconds into the burst at which the first cold worker is started, and that plan."""
+    memory = memory_of_quiet(start_s)
+    for second in (2.0, 4.0, 6.0, 8.0, 10.0):
+        plan = decide_scaling(burst_snapshot(second, slots), memory, NOW + second)
+        if of_kind(plan, StartWorker):
+            return second, plan
+        memory = plan.memory
+    return math.inf, plan
+
+
+@pytest.mark.parametrize("slots", [0, 8, 64])
+def test_a_burst_starts_cold_workers_while_its_first_requests_can_still_be_on_time(
+    slots: int,
+) -> None:
+    second, plan = play(slots, start_s=1.5)
+    assert second <= 4.0
+    assert of_kind(plan, StartWorker)[0].reason.code == "hot_short"
+
+
+@pytest.mark.parametrize("start_s", [20.0, 60.0])
+def test_starts_slower_than_the_target_do_not_hold_the_burst_up_where_slots_are_unknown(
+    start_s: float,
+) -> None:
+    assert play(0, start_s)[0] <= 4.0
+
+
+def test_a_queue_that_will_be_gone_in_time_starts_nothing() -> None:
+    calm = make_snapshot(
+        make_worker(1, perf=PERF, slots=0, n_working=4, pending_load=900.0),
+        make_worker(2, WorkerState.STOPPED, perf=2000.0, slots=0),
+        waiting=Waiting(n=10, load=1080.0),
+        traffic=Traffic(elapsed_s=2.0, arrived_load=1000.0, n_arrived=9),
+    )
+    assert not of_kind(decide_scaling(calm, memory_of_quiet(1.5), NOW), StartWorker)
+
+
+def test_a_worker_of_the_vendor_counts_by_what_it_cannot_finish_within_the_target() -> None:
+    full = make_snapshot(
+        make_worker(1, perf=100.0, slots=0, n_working=40, pending_load=6000.0),
+        make_worker(2, WorkerState.STOPPED, perf=400.0, slots=0),
+        traffic=Traffic(elapsed_s=2.0, arrived_load=0.0),
+        min_load=50.0,
+    )
+    assert decide_scaling(full, {}, NOW).hot_target == pytest.approx(500.0)  # (6000 - 1000) / 10
+
+
+def test_a_recall_says_what_there_was_before_it() -> None:
+    parked = [
+        make_worker(i, WorkerState.DRAINING, after_drain="stop", n_working=2, perf=900.0)
+        for i in (1, 2)
+    ]
+    snapshot = make_snapshot(*parked, min_load=125.0)
+    (recall,) = of_kind(decide_scaling(snapshot, {}, NOW), RecallWorker)
+    assert recall.reason.facts["had"] == 0.0
+
+
+def test_resuming_a_group_recalls_no_more_than_is_wanted() -> None:
+    workers = (make_worker(1, perf=900.0), make_worker(2, WorkerState.DRAINING, perf=857.0))
+    suspended = make_snapshot(*workers, min_load=125.0, state=GroupState.SUSPENDED)
+    memory = decide_scaling(suspended, {}, NOW).memory
+    resumed = replace(
+        suspended,
+        group=replace(suspended.group, state=GroupState.ACTIVE),
+        workers=(workers[0], replace(workers[1], after_drain="stop", n_working=1)),
+    )
+    plan = decide_scaling(resumed, memory, NOW + 5)
+    assert not of_kind(plan, RecallWorker)
+    assert not of_kind(plan, DrainWorker)
