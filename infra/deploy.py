@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,9 @@ def ensure_vast_key(aws: Aws, options: Options, say: Say) -> None:
     say(f"stored the Vast key in secret {name}")
 
 
-def run_chalice(command: str, stage: str, say: Say, *, root: Path = ROOT) -> None:
+def run_chalice(
+    command: str, stage: str, say: Say, *, root: Path = ROOT, options: Sequence[str] = ()
+) -> None:
     """Run a Chalice command.
 
     Raises:
@@ -156,7 +158,9 @@ def run_chalice(command: str, stage: str, say: Say, *, root: Path = ROOT) -> Non
     """
     say(f"chalice {command} --stage {stage} …")
     done = subprocess.run(
-        [sys.executable, "-c", _CHALICE, command, "--stage", stage], cwd=root, check=False
+        [sys.executable, "-c", _CHALICE, command, "--stage", stage, *options],
+        cwd=root,
+        check=False,
     )
     if done.returncode != 0:
         raise DeployError(f"chalice {command} failed; mend the cause and run the same again")

@@ -11,12 +11,13 @@ from typing import Any
 
 import boto3
 import pytest
+from cfnlint.api import lint_file
 from moto.server import ThreadedMotoServer
 
 from chalicelib import wiring
 from chalicelib.core.worker import Worker
 from infra.bootstrap import Caps
-from infra.deploy import Aws, DeployError, deploy
+from infra.deploy import Aws, DeployError, deploy, run_chalice
 from infra.options import Options
 from infra.undeploy import undeploy
 from tests.security.canaries import Canary, Evidence
@@ -108,6 +109,7 @@ def test_deploy_redeploy_and_undeploy(cloud: Aws, checkout: Path) -> None:
     assert_resources(cloud)
     assert "vast-key-canary" not in "\n".join(said)
 
+    assert_packages_for_cloudformation(checkout)
     assert_undeploy_refuses_while_machines_live(cloud)
     undeploy("dev", cloud, said.append, root=checkout)
     assert cloud.client("lambda").list_functions()["Functions"] == []
@@ -158,6 +160,18 @@ def assert_no_secret_was_shipped(aws: Aws, checkout: Path, admin_key: str) -> No
     assert not shipped.leaks(canaries)
     shipped.add("planted", (checkout / ".env").read_bytes())
     assert shipped.leaks(canaries) == {("planted", "the owner's file")}
+
+
+def assert_packages_for_cloudformation(checkout: Path) -> None:
+    """The CI path's template lints clean and names the functions as policies and pokes do."""
+    merge = ["--merge-template", str(ROOT / "infra" / "merge.json"), "out"]
+    run_chalice("package", "dev", list[str]().append, root=checkout, options=merge)
+    template = checkout / "out" / "sam.json"
+    assert lint_file(template) == []
+    resources = json.loads(template.read_text())["Resources"].values()
+    functions = [r["Properties"] for r in resources if r["Type"] == "AWS::Serverless::Function"]
+    names = {f["FunctionName"]["Fn::Sub"].replace("${Stage}", "dev") for f in functions}
+    assert names == FUNCTIONS
 
 
 def assert_undeploy_refuses_while_machines_live(cloud: Aws) -> None:
