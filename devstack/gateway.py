@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import base64
 import importlib
+import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from devstack.gateway_faults import FAULTS_PATH, GatewayFaults
 from devstack.lambda_context import LambdaContext
 
 if TYPE_CHECKING:
@@ -31,28 +34,38 @@ FUNCTION_BY_PATH = {
     "delete_requests": "reports",
 }
 API_HANDLER = "app"
+FAULTS_FILE_VARIABLE = "DEVSTACK_GATEWAY_FAULTS"
 
 
 def create_application() -> WSGIApplication:
     """A WSGI application over the functions of app.py, read from this process's environment."""
-    return application_over(importlib.import_module("app"))
+    faults = GatewayFaults(Path(os.environ[FAULTS_FILE_VARIABLE]))
+    return application_over(importlib.import_module("app"), faults)
 
 
-def application_over(functions: object) -> WSGIApplication:
+def application_over(functions: object, faults: GatewayFaults) -> WSGIApplication:
     """A WSGI application over an object that has the functions as attributes."""
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"].read(MAX_BODY_BYTES + 1)
-        if len(body) > MAX_BODY_BYTES:
-            answer: Mapping[str, Any] = {"statusCode": 413, "body": '{"message":"Too large"}'}
-        else:
-            event = event_of(environ, body)
-            name = function_name(event["path"])
-            handler: Handler = getattr(functions, name)
-            answer = handler(event, LambdaContext(name, FUNCTION_TIMEOUT_S))
-        return _respond(answer, start_response)
+        return _respond(_answer_of(functions, faults, environ, body), start_response)
 
     return application
+
+
+def _answer_of(
+    functions: object, faults: GatewayFaults, environ: WSGIEnvironment, body: bytes
+) -> Mapping[str, Any]:
+    if len(body) > MAX_BODY_BYTES:
+        return {"statusCode": 413, "body": '{"message":"Too large"}'}
+    event = event_of(environ, body)
+    if event["path"].strip("/") == FAULTS_PATH:
+        return faults.control(event["httpMethod"], body)
+    name = function_name(event["path"])
+    if faults.strikes(name):
+        return {"statusCode": 503, "body": '{"message":"Service Unavailable"}'}
+    handler: Handler = getattr(functions, name)
+    return handler(event, LambdaContext(name, FUNCTION_TIMEOUT_S))
 
 
 def function_name(path: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from devstack.children import ChildError, Children, listen, url_of
 from devstack.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
+from devstack.gateway import FAULTS_FILE_VARIABLE
 
 GATEWAY_THREADS = 8
 Say = Callable[[str], None]
@@ -96,7 +97,11 @@ def _start(options: Options, directory: Path, children: Children, say: Say) -> L
         "gateway",
         "devstack.gateway",
         front.fileno(),
-        environment | {"GUNICORN_CMD_ARGS": _access_log(directory)},
+        environment
+        | {
+            "GUNICORN_CMD_ARGS": _access_log(directory),
+            FAULTS_FILE_VARIABLE: str(directory / "gateway-faults.json"),
+        },
         options.n_gateways,
     )
     children.start(

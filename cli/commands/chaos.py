@@ -1,4 +1,4 @@
-"""`chaos`: switch on a named fault of the local system's marketplace. Never a real one."""
+"""`chaos`: switch on a named fault of the local system: its marketplace or its gateway."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from cli.errors import CliError, ExitCode
 from cli.server import Json, Server, is_loopback
 from cli.session import Session, connection_options, pass_session
 
-FAULTS_PATH = "/_market/faults"
+MARKET_PATH = "/_market/faults"
+GATEWAY_PATH = "/_gateway/faults"
+GATEWAY_FAULTS = frozenset({"report-loss", "own-ingest-down"})
 
 
 @click.command("chaos")
@@ -31,40 +33,55 @@ FAULTS_PATH = "/_market/faults"
 def chaos(
     session: Session, fault: str | None, off: bool, options: tuple[str, ...], market_url: str | None
 ) -> None:
-    """Break the local marketplace in a named way; without a name, list the ways and what is on.
+    """Break the local system in a named way; without a name, list the ways and what is on.
 
     \b
     ballast chaos host-dies
     ballast chaos create-timeout-rented --off
+    ballast chaos own-ingest-down
     """
-    market = _local_market(market_url or os.environ.get("BALLAST_MARKET_URL", ""))
+    market_url = market_url or os.environ.get("BALLAST_MARKET_URL", "")
     if fault is None:
-        answer = market.get(FAULTS_PATH)
-        rows = [(name, "on" if name in answer["active"] else "") for name in answer["known"]]
-        session.show(answer, table("Faults", ("fault", "state"), rows))
+        _show_all(session, market_url)
         return
+    if fault in GATEWAY_FAULTS:
+        where, path = _local(session.server), GATEWAY_PATH
+    else:
+        where, path = _market(market_url), MARKET_PATH
     body: Json = {"fault": fault, "on": not off}
     for option in options:
         name, _, value = option.partition("=")
         body[name] = _plain(value)
-    answer = market.post(FAULTS_PATH, body)
+    answer = where.post(path, body)
     session.show(answer, f"{fault} is {'off' if off else 'on'}")
 
 
-def _local_market(url: str) -> Server:
+def _show_all(session: Session, market_url: str) -> None:
+    answers = _market(market_url).get(MARKET_PATH), _local(session.server).get(GATEWAY_PATH)
+    known = [name for answer in answers for name in answer["known"]]
+    active = {name: options for answer in answers for name, options in answer["active"].items()}
+    rows = [(name, "on" if name in active else "") for name in known]
+    session.show({"known": known, "active": active}, table("Faults", ("fault", "state"), rows))
+
+
+def _market(url: str) -> Server:
     if not url:
         raise CliError(
             "chaos needs the local system's marketplace",
             code=ExitCode.USAGE,
             fix="start `make dev`; give --market-url as it prints it, or set BALLAST_MARKET_URL",
         )
-    if not is_loopback(urlsplit(url).hostname or ""):
+    return _local(Server(url, "no-key-needed"))
+
+
+def _local(server: Server) -> Server:
+    if not is_loopback(urlsplit(server.url).hostname or ""):
         raise CliError(
-            f"{url} is not on this machine: faults are for the local system only",
+            f"{server.url} is not on this machine: faults are for the local system only",
             code=ExitCode.USAGE,
-            fix="give the market URL that `make dev` prints",
+            fix="use the URLs that `make dev` prints",
         )
-    return Server(url, "no-key-needed")
+    return server
 
 
 def _plain(text: str) -> str | int | float:

@@ -7,11 +7,14 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from devstack.gateway import MAX_BODY_BYTES, application_over, event_of, function_name
+from devstack.gateway_faults import GatewayFaults
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -99,7 +102,10 @@ def served(answer: dict[str, Any], body: bytes = b"") -> Iterator[tuple[Any, ...
     def start_response(status: str, headers: list[tuple[str, str]]) -> None:
         seen[:] = [status, headers]
 
-    chunks = application_over(functions)(request(body=body), start_response)  # type: ignore[arg-type]
+    with TemporaryDirectory() as directory:
+        faults = GatewayFaults(Path(directory) / "faults.json")
+        application = application_over(functions, faults)
+        chunks = application(request(body=body), start_response)  # type: ignore[arg-type]
     yield (*seen, b"".join(chunks), functions)
 
 

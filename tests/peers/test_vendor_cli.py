@@ -15,6 +15,7 @@ import pytest
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.event_log import Event
 from devstack.gateway import application_over
+from devstack.gateway_faults import GatewayFaults
 from tests.api.over_fakes import Api
 from tests.peers.vendor_cli import VendorCli
 
@@ -35,9 +36,10 @@ def api() -> Api:
 
 
 @pytest.fixture
-def url(api: Api) -> Iterator[str]:
+def url(api: Api, tmp_path: Path) -> Iterator[str]:
     """The address of the app over fakes, behind the local gateway."""
-    gateway = application_over(SimpleNamespace(app=api.app, hot=api.app, reports=api.app))
+    functions = SimpleNamespace(app=api.app, hot=api.app, reports=api.app)
+    gateway = application_over(functions, GatewayFaults(tmp_path / "faults.json"))
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         # wsgiref's input never ends by itself; gunicorn's does.
