@@ -51,6 +51,8 @@ class _Process:
     seq: int = 0
     error: str = ""
     is_silent: bool = False
+    n_working: int = 0
+    working_load: float = 0.0
 
 
 class World:
@@ -181,6 +183,12 @@ class World:
             else:
                 self.waiting.put(_polled(request, self.now))
 
+    def occupy(self, instance_id: int, n_working: int, working_load: float) -> None:
+        """What the worker on this machine is busy with, from its next report on."""
+        process = self.processes.get(instance_id)
+        if process is not None:
+            process.n_working, process.working_load = n_working, working_load
+
     @property
     def n_waiting(self) -> int:
         """Clients that are not served yet."""
@@ -208,11 +216,11 @@ class World:
             "boot_id": process.boot_id,
             "seq": process.seq,
             "max_perf": PERF * instance.machine.model.relative_perf,
-            "cur_load": 0.0,
-            "num_requests_working": 0,
+            "cur_load": process.working_load,
+            "num_requests_working": process.n_working,
             "slots": 4,
             "received_load": row.granted_load if row else 0.0,
-            "finished_load": row.granted_load if row else 0.0,
+            "finished_load": max(0.0, row.granted_load - process.working_load) if row else 0.0,
             "error_msg": process.error,
         }
         report = WorkerReport.from_json(json.dumps(body))

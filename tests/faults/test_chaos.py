@@ -88,11 +88,13 @@ class Chaos:
         self.check()
 
     def heal(self) -> None:
-        """No more faults; the owner raises no cap, but a new day begins. Bad luck goes on."""
+        """No more faults; what must go goes, then a day with a new budget. Bad luck goes on."""
         for fault in sorted(self.on):
             self.world.market.switch_off(fault, self.world.now)
         self.on.clear()
+        self.calm_rounds(30)
         self.world.clock.advance(86_400.0)
+        self.calm_rounds(60)
 
     def calm_rounds(self, n: int) -> None:
         """Rounds in which every call works and every worker reports."""
@@ -172,7 +174,6 @@ def _run(seed: int, n_rounds: int) -> None:
         for _ in range(n_rounds):
             chaos.step()
         chaos.heal()
-        chaos.calm_rounds(60)
         world = chaos.world
         rows = {row.instance_id for row in world.workers.rows.values()}
         assert rows == set(world.market.instances)
