@@ -41,6 +41,14 @@ def test_named_tests_exist(path: Path) -> None:
     assert not missing
 
 
+def test_every_promise_of_the_readme_names_the_test_that_keeps_it() -> None:
+    text = (ROOT / "README.md").read_text()
+    rows = text.partition("## Safety promises")[2].partition("\n## ")[0].splitlines()
+    promises = [row for row in rows if row.startswith("| ") and not row.startswith("| promise")]
+    assert promises
+    assert [row for row in promises if not TEST_NAME.search(row)] == []
+
+
 def test_every_scaling_parameter_is_explained() -> None:
     """Under docs/, by its name in code font."""
     text = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
