@@ -124,6 +124,7 @@ async def test_a_model_server_that_keeps_dying_is_reported(tmp_path: Path) -> No
         ({"BACKEND": "tgj"}, "BACKEND ='tgj' is not known; one of: comfyui, hello_world"),
         ({"MODEL_LOG": ""}, "MODEL_LOG must be set in the template"),
         ({"MODEL_ID": ""}, "MODEL_ID must be set in the template"),
+        ({"BENCHMARK_ROUTE": "/x"}, "BENCHMARK_ROUTE='/x' is no benchmark of tgi"),
         ({"BACKEND": "comfyui"}, "COMFY_MODEL must be set in the template"),
     ],
 )

@@ -26,6 +26,14 @@ def make_benchmark_payload(rng: random.Random, model: str) -> JsonObject:
     return payload
 
 
+def make_embedding_payload(rng: random.Random, model: str) -> JsonObject:
+    """A text of about 128 tokens, for models that embed and do not write."""
+    payload: JsonObject = {"input": random_prompt(rng, BENCHMARK_TOKENS)}
+    if model:
+        payload["model"] = model
+    return payload
+
+
 BACK_END = BackEnd(
     name="openai",
     model_server_url="http://127.0.0.1:18000",
@@ -39,6 +47,7 @@ BACK_END = BackEnd(
     benchmark=Benchmark(
         route="/v1/completions", make_payload=make_benchmark_payload, n_rounds=2, concurrency=8
     ),
+    other_benchmarks=(Benchmark(route="/v1/embeddings", make_payload=make_embedding_payload),),
     health_path="/health",
     log_markers=LogMarkers(
         loaded=(

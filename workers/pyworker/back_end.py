@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 JsonObject = dict[str, object]
 
@@ -72,6 +72,7 @@ class BackEnd:
     model_server_url: str
     routes: tuple[Route, ...]
     benchmark: Benchmark
+    other_benchmarks: tuple[Benchmark, ...] = ()  # for models that cannot serve `benchmark`'s route
     is_serial: bool = False  # the model server takes one request at a time
     health_path: str | None = None  # answers 200 once the model is loaded
     log_markers: LogMarkers = field(default_factory=LogMarkers)
@@ -80,6 +81,21 @@ class BackEnd:
         str, ...
     ] = ()  # words, $NAME from the environment; (): the image starts it
     max_queue_time_s: float = 30.0
+
+    def with_benchmark(self, route: str, n_rounds: int, concurrency: int) -> BackEnd:
+        """The same with the benchmark of this route, changed; "" and 0 leave what there is.
+
+        Raises:
+            KeyError: no benchmark uses this route.
+        """
+        by_route = {b.route: b for b in (*self.other_benchmarks, self.benchmark)}
+        chosen = by_route[route or self.benchmark.route]
+        benchmark = replace(
+            chosen,
+            n_rounds=n_rounds or chosen.n_rounds,
+            concurrency=concurrency or chosen.concurrency,
+        )
+        return replace(self, benchmark=benchmark)
 
     def route(self, path: str) -> Route:
         """The route with this path.

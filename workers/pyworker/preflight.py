@@ -41,6 +41,13 @@ def check_environment(env: Mapping[str, str]) -> BackEnd:
     for name in ("MODEL_LOG", *back_end.required_env):
         if not env.get(name, "").strip():
             raise PreflightError(f"{name} must be set in the template for BACKEND={back_end.name}")
+    route = env.get("BENCHMARK_ROUTE", "")
+    try:
+        back_end.with_benchmark(route, 0, 0)
+    except KeyError as error:
+        raise PreflightError(
+            f"BENCHMARK_ROUTE={route!r} is no benchmark of {back_end.name}"
+        ) from error
     return back_end
 
 

@@ -11,7 +11,6 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 
 import aiohttp
@@ -51,7 +50,9 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings, back_end: BackEnd) -> None:
         self.settings = settings
-        self.back_end = _with_benchmark_settings(back_end, settings)
+        self.back_end = back_end.with_benchmark(
+            settings.benchmark_route, settings.benchmark_rounds, settings.benchmark_concurrency
+        )
         self.boot_id = secrets.token_hex(8)
 
     async def run(self) -> None:
@@ -151,16 +152,6 @@ class Worker:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.settings.tls_cert, self.settings.tls_key)
         return context
-
-
-def _with_benchmark_settings(back_end: BackEnd, settings: WorkerSettings) -> BackEnd:
-    benchmark = back_end.benchmark
-    benchmark = replace(
-        benchmark,
-        n_rounds=settings.benchmark_rounds or benchmark.n_rounds,
-        concurrency=settings.benchmark_concurrency or benchmark.concurrency,
-    )
-    return replace(back_end, benchmark=benchmark)
 
 
 def certificate_sha256(settings: WorkerSettings) -> str:

@@ -90,6 +90,7 @@ class WorkerSettings:
     max_queue_time_s: float | None  # None: the back end's own default
     max_sessions: int
     slots: int  # requests the model server works on at once; 0: not known
+    benchmark_route: str  # empty: the back end's own default
     benchmark_rounds: int  # 0: the back end's own default
     benchmark_concurrency: int  # 0: the back end's own default
     log_level: str
@@ -129,6 +130,7 @@ class WorkerSettings:
             max_queue_time_s=_seconds(env, "MAX_QUEUE_TIME"),
             max_sessions=_int(env, "MAX_SESSIONS", "10"),
             slots=_int(env, "MODEL_SLOTS", "0"),
+            benchmark_route=env.get("BENCHMARK_ROUTE", ""),
             benchmark_rounds=_int(env, "BENCHMARK_ROUNDS", "0"),
             benchmark_concurrency=_int(env, "BENCHMARK_CONCURRENCY", "0"),
             log_level=_log_level(env.get("LOG_LEVEL", "INFO").upper()),
