@@ -114,10 +114,14 @@ def as_destroying(worker: Worker, now: float, error: str) -> Worker:
 
 
 def _attempt_ended_at(worker: Worker) -> float:
-    """A machine that was just created, or just told to go, may be listed or not for a while."""
-    if worker.state is WorkerState.DESTROYING:
-        return max(worker.created_at, worker.state_since - LISTING_LAG_S)
-    return worker.created_at
+    """A machine that was just created, or just told to go, may be listed or not for a while.
+
+    One that reported to us has run, so a listing has had to show it long since.
+    """
+    if worker.state is not WorkerState.DESTROYING:
+        return worker.created_at
+    known_at = worker.created_at - (LISTING_LAG_S if worker.reported_at > 0 else 0.0)
+    return max(known_at, worker.state_since - LISTING_LAG_S)
 
 
 def _closed_attempt(intent: RentIntent, now: float) -> RentIntent:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chalicelib.core.endpoint_group import EndpointGroup
 from chalicelib.core.instance import InstanceListing, InstanceRecord
-from chalicelib.core.intents import LISTING_LAG_S, IntentState, RentIntent, label_for
+from chalicelib.core.intents import (
+    LISTING_LAG_S,
+    IntentState,
+    RentIntent,
+    label_for,
+    listing_can_show,
+)
 from chalicelib.core.inventory import Inventory, absorb
-from chalicelib.core.reconcile import Books, Reconciliation, expected_since, reconcile, row_for
+from chalicelib.core.reconcile import (
+    Books,
+    Reconciliation,
+    as_destroying,
+    expected_since,
+    reconcile,
+    row_for,
+)
 
 NOW = 1_800_000_000.0
 TOKEN = "0123456789abcdef" + "AbC-_xyz"
@@ -67,6 +82,22 @@ def test_two_late_listings_without_it_void_a_rental(
 
 def test_a_listing_that_shows_nothing_while_we_have_machines_voids_no_rental() -> None:
     assert _settle(has_row=True).settled == ()
+
+
+@pytest.mark.parametrize(("reported_at", "missed_at"), [(NOW + 12, NOW + 20), (0.0, NOW + 60)])
+def test_a_destroyed_machine_that_reported_is_missed_at_once_a_young_one_later(
+    reported_at: float, missed_at: float
+) -> None:
+    """Told to go 20 s after its creation; `missed_at`: the first listing whose silence counts."""
+    row = as_destroying(row_for(INTENT, 77, NOW), NOW + 20, "")
+    row = replace(row, created_at=NOW, reported_at=reported_at)
+    books = Books(
+        groups=[], autogroups=[], workers=[row], intents=[], is_our_token=lambda _token: True
+    )
+    since = expected_since(books)["77"]
+    for at, counts in ((missed_at - 1, False), (missed_at, True)):
+        listing = InstanceListing(started_at=at, ended_at=at, is_complete=True)
+        assert listing_can_show(listing, since) is counts
 
 
 def test_a_rental_that_a_listing_shows_is_adopted() -> None:
