@@ -8,6 +8,7 @@ seconds, clients ask again, and the scaler runs its rounds when it is told to.
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass
 
 from chalicelib.core.account import Account
@@ -77,6 +78,8 @@ class World:
         self.processes: dict[int, _Process] = {}
         self.n_served = 0
         self.boot_error = ""  # what every worker that boots from now on reports
+        self.report_loss = 0.0  # share of the reports that never arrive
+        self._dice = random.Random(seed + 2)
         self._memory = ReportsMemory()
         self._requests: dict[int, WaitingRequest] = {}
         self._n_requests = 0
@@ -207,6 +210,8 @@ class World:
 
     def _report(self, instance: MarketInstance, process: _Process) -> None:
         process.seq = int(self.now)
+        if self.report_loss and self._dice.random() < self.report_loss:
+            return
         row = self._row(instance.instance_id)
         body = {
             "id": instance.instance_id,
