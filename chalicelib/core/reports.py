@@ -48,6 +48,10 @@ class Report(Protocol):
     @property
     def n_received(self) -> int | None: ...
     @property
+    def n_served(self) -> int | None: ...
+    @property
+    def n_errored(self) -> int | None: ...
+    @property
     def working_load(self) -> float | None: ...
     @property
     def arrival_rate(self) -> float | None: ...
@@ -173,6 +177,8 @@ def _counters(
     working = _working_load(worker, report, mean_cost, now)
     return {
         "n_received": n_received,
+        "n_served": report.n_served or 0,
+        "n_errored": report.n_errored or 0,
         "n_working": report.n_working or 0,
         "received_load": round(received, 6),
         "finished_load": _finished(worker, report, served),

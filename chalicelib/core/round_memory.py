@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from chalicelib.core.breakers import HostRecord, Reputation, TemplateRecord
+from chalicelib.core.canary import Watch
 from chalicelib.core.inventory import Inventory
 
 BLOB_NAME = "round"
@@ -28,6 +29,7 @@ class RoundMemory:
     progress: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # see core/progress.py
     searched: Mapping[str, float] = field(default_factory=dict)  # when, by autogroup
     troubles: Mapping[str, float] = field(default_factory=dict)  # "kind|scope" told, since when
+    canaries: Mapping[str, Watch] = field(default_factory=dict)  # by group, see core/canary.py
     credit_retry_at: float = 0.0  # no rental before: the account has no credit
     minutes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by scope
 
@@ -47,6 +49,9 @@ class RoundMemory:
         known["reputation"] = _reputation(known.get("reputation", {}))
         known["progress"] = {
             key: (str(seen), float(at)) for key, (seen, at) in known.get("progress", {}).items()
+        }
+        known["canaries"] = {
+            key: Watch(**_only(Watch, value)) for key, value in known.get("canaries", {}).items()
         }
         return RoundMemory(**known)
 

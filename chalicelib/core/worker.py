@@ -113,6 +113,8 @@ class Worker:
     received_load: float = 0.0  # cumulative, cost units where the worker knows them
     finished_load: float = 0.0  # cumulative
     n_received: int = 0
+    n_served: int = 0  # cumulative since the process started; own workers only
+    n_errored: int = 0  # the same
     rejected_load: float = 0.0  # cumulative
     unseen_load: float = 0.0  # granted, but not seen by the worker at its last report
     load_rate: float = 0.0  # arriving load per second, smoothed

@@ -38,6 +38,7 @@ from chalicelib.services.applying import (
     repeat_calls,
     return_machines,
 )
+from chalicelib.services.canary import apply_rollback, watch_canaries
 from chalicelib.services.executor import SAVING, SPENDING, execute
 from chalicelib.services.group_planning import Fleet, plan_groups, searches_of
 from chalicelib.services.notifications import deliver_notices
@@ -99,6 +100,7 @@ def plan_round(ports: ScalerPorts, market: PacedMarket, account: Account, now: f
         at=now,
         inventory=view.inventory,
         reputation=judge(view.memory.reputation, boots_of(workers, {}), now),
+        canaries=watch_canaries(view, workers),
         progress=follow_progress(view.memory.progress, workers, view.records, now),
         credit_retry_at=_credit_retry_at(market, view.memory.credit_retry_at, now),
     )
@@ -134,6 +136,7 @@ def apply_plan(
     repeat_calls(acting, plan)
     execute(acting, plan, SPENDING)
     finish_rollouts(acting, plan)
+    apply_rollback(acting, plan)
     if has_deletions(plan):
         finish_deletions(acting, plan)
         publish_directory(ports)

@@ -42,6 +42,8 @@ class WorkerReport:
     n_working: int | None = None
     slots: int | None = None  # requests served at once
     n_received: int | None = None  # cumulative since the process started
+    n_served: int | None = None  # of those, answered without an error (D)
+    n_errored: int | None = None  # of those, failed at the model server (D)
     working_load: float | None = None  # in flight now (B, C, D)
     arrival_rate: float | None = None  # load per second since the last report (A)
     arrived_load: float | None = None  # since the last report (B, C)
@@ -80,6 +82,8 @@ class WorkerReport:
             n_working=_count(fields, "num_requests_working"),
             slots=_count(fields, "slots"),
             n_received=_count(fields, "num_requests_recieved"),
+            n_served=_count(fields, "n_served"),
+            n_errored=_count(fields, "n_errored"),
             working_load=_number(fields, "cur_load") if is_stock else None,
             arrival_rate=None if is_stock else _number(fields, "cur_load"),
             arrived_load=_number(fields, "new_load") if is_delta else None,
