@@ -31,11 +31,13 @@ class LocalTemplate:
     onstart: str
     env: Mapping[str, str] = field(default_factory=dict, hash=False)
     disk_gb: float = 16.0
+    n_gpus: int = 0  # 0: any number
 
     def to_request(self) -> dict[str, Any]:
         """The body of `POST /api/v0/template/`."""
         variables = {**_COMMON_ENV, **self.env}
         flags = " ".join(f"-e {name}={value}" for name, value in variables.items())
+        wanted = {"num_gpus": {"eq": self.n_gpus}} if self.n_gpus else {}
         return {
             "name": self.name,
             "image": "ballast/local",
@@ -44,7 +46,7 @@ class LocalTemplate:
             "onstart": self.onstart,
             "runtype": "args",
             "recommended_disk_space": self.disk_gb,
-            "extra_filters": {"gpu_ram": {"gte": 16000.0}},
+            "extra_filters": {"gpu_ram": {"gte": 16000.0}, **wanted},
         }
 
 
@@ -72,7 +74,8 @@ TGI_SIMULATED = LocalTemplate(
 TGI_SIMULATED_8B = replace(
     TGI_SIMULATED,
     name="tgi, simulated model of 8 billion parameters",
-    onstart=onstart("devstack.model_server --load-s 0.5 --tokens-per-s 400", "workers.tgi.server"),
+    onstart=onstart("devstack.model_server --load-s 0.5 --tokens-per-s 300", "workers.tgi.server"),
+    n_gpus=1,
 )
 OPENAI_SMOLLM2 = LocalTemplate(
     name="openai, real SmolLM2-135M on the CPU",
