@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 NOTHING = "-"
+UNBOUNDED = 10_000  # columns; wider than any table
 
 STATE_STYLES: Mapping[str, str] = {
     "ready": "green",
@@ -42,23 +44,54 @@ def state_cell(state: object) -> Text:
     return cell(state, STATE_STYLES.get(str(state), ""))
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
-    """A table; columns whose name starts with '>' are right-aligned."""
-    made = Table(
-        title=Text(clean(title)),
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        padding=(0, 2, 0, 0),
-    )
-    for column in columns:
-        made.add_column(
-            Text(column.lstrip(">"), style="bold"),
-            justify="right" if column.startswith(">") else "left",
+class FittingTable:
+    """A table that leaves out its optional columns where the terminal is narrow."""
+
+    def __init__(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
+    ) -> None:
+        self._title = title
+        self._columns = columns
+        self._rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Rich's protocol: what to print within `options.max_width`."""
+        whole = self._table(range(len(self._columns)))
+        needs = console.measure(whole, options=options.update_width(UNBOUNDED)).maximum
+        if needs <= options.max_width:
+            yield whole
+            return
+        yield self._table([i for i, name in enumerate(self._columns) if not name.startswith("?")])
+
+    def _table(self, chosen: Iterable[int]) -> Table:
+        made = Table(
+            title=Text(clean(self._title)) if self._title else None,
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+            padding=(0, 2, 0, 0),
+            collapse_padding=True,
         )
-    for row in rows:
-        made.add_row(*(value if isinstance(value, Text) else cell(value) for value in row))
-    return made
+        indices = list(chosen)
+        for i in indices:
+            name = self._columns[i].removeprefix("?")
+            is_figure = name.startswith(">")
+            made.add_column(
+                Text(name.removeprefix(">"), style="bold"),
+                justify="right" if is_figure else "left",
+                no_wrap=is_figure,  # half a number or id is worse than none
+                overflow="fold",
+            )
+        for row in self._rows:
+            made.add_row(
+                *(v if isinstance(v, Text) else cell(v) for v in (row[i] for i in indices))
+            )
+        return made
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> FittingTable:
+    """A table; '>' before a column's name aligns it right, '?' drops it where space is scarce."""
+    return FittingTable(title, columns, rows)
 
 
 def usd(value: object, digits: int = 2) -> str:

@@ -15,6 +15,8 @@ from cli.configuration import LOGIN_FIX, configuration_path, read_configuration
 from cli.errors import CliError, ExitCode
 from cli.server import Server
 
+PIPE_WIDTH = 250
+
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -41,7 +43,10 @@ class Session:
     @property
     def console(self) -> Console:
         """Standard output for people; without markup, since names may hold brackets."""
-        return Console(markup=False, highlight=False, emoji=False)
+        console = Console(markup=False, highlight=False, emoji=False)
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console.width = PIPE_WIDTH  # whoever greps wants whole lines
+        return console
 
     @property
     def notes(self) -> Console:

@@ -11,6 +11,7 @@ from chalicelib.api.errors import OK
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import autogroups, management
+from chalicelib.services.doctor import template_warnings
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
 
 
@@ -75,7 +76,12 @@ def _register_autogroups(routes: Routes, path: str) -> None:
         changes = parse_autogroup_changes(call.body)
         created = autogroups.create_autogroup(call.ports, call.caller, changes)
         autogroup, group = created.autogroup, created.new_group
-        answer = {**OK, "id": autogroup.autogroup_id, "autogroup": _row(call, autogroup)}
+        answer = {
+            **OK,
+            "id": autogroup.autogroup_id,
+            "autogroup": _row(call, autogroup),
+            "warnings": template_warnings(call.ports, autogroup.template_hash or ""),
+        }
         if group is None:
             return answer
         row = management.endpoint_row(call.ports, call.caller, group)

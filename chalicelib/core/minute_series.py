@@ -8,6 +8,7 @@ from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
 from chalicelib.core.worker import GPU_BILLED_STATES, WorkerState
 
 Sums = Mapping[str, float]
+RATES_AFTER_S = 10.0  # a rate over less time says little
 _GAUGES = (
     "nworkers",
     "ready",
@@ -77,6 +78,19 @@ def finished(sums: Sums) -> dict[str, float]:
     return values
 
 
+def newest(before: Mapping[str, float], sums: Sums) -> Mapping[str, float]:
+    """The minute in progress over the one before it: its gauges, and its rates once they mean much.
+
+    `sums` {}: no round of this minute is known.
+    """
+    if not sums:
+        return before
+    values = finished(sums)
+    if sums.get("elapsed_s", 0.0) < RATES_AFTER_S and before:
+        values = {name: value for name, value in values.items() if name not in _COUNTED}
+    return {**before, **values}
+
+
 def is_worth_writing(sums: Sums) -> bool:
     """Whether anything ran or came: idle minutes write nothing (design.md 9)."""
     moving = sums.get("nworkers", 0.0) - sums.get("cold", 0.0)
@@ -84,3 +98,6 @@ def is_worth_writing(sums: Sums) -> bool:
 
 
 _UNWRITTEN = frozenset({"minute", "elapsed_s", "arrived_load"})
+_COUNTED = frozenset(
+    {"arriving_load", "reqrate", "late_share", "totreqs", "n_started", "n_late", "slo_lost_to_cap"}
+)

@@ -31,6 +31,31 @@ def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
     return checks
 
 
+def template_warnings(ports: ApiPorts, template_hash: str) -> list[str]:
+    """What an owner should know of a template before machines are rented for it.
+
+    Nothing while the scaler or Vast does not answer: that is no reason to refuse anybody.
+    """
+    if not template_hash:
+        return []
+    try:
+        template = ports.poke.ask({"ask": "template", "hash_id": template_hash}).get("template")
+    except PortError:
+        return []
+    if not isinstance(template, Mapping):
+        return [
+            f"template_hash: Vast knows no template {template_hash[:80]!r}, so nothing can be "
+            "rented; give the hash of one that exists"
+        ]
+    names = template.get("env_names")
+    if isinstance(names, list) and "MODEL_ID" in names and "HF_TOKEN" not in names:
+        return [
+            "template_hash: this template has no HF_TOKEN, so a gated model will not load; "
+            "make a private copy with it and use the copy's hash"
+        ]
+    return []
+
+
 def _template_checks(ports: ApiPorts, group_name: str, template_hash: str) -> list[Row]:
     fix = "check the hash; a public template needs a private copy with HF_TOKEN set"
     name = f"template of {group_name}"

@@ -9,6 +9,8 @@ from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.core.explain import explain
 from chalicelib.core.load import believed_perf
+from chalicelib.core.minute_series import newest
+from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.event_log import Event
@@ -87,7 +89,7 @@ def current_stats(ports: ApiPorts, subject: Subject, now: float) -> Row:
     workers = list_workers(ports, subject)
     ready = [worker for worker in workers if worker.state is WorkerState.READY]
     cold = [worker for worker in workers if worker.state is WorkerState.STOPPED]
-    minute = last_minute(ports, subject.scope, now)
+    minute = newest_minute(ports, read_memory(ports), subject.scope, now)
     received = sum(worker.received_load for worker in workers)
     rejected = sum(worker.rejected_load for worker in workers)
     return {
@@ -115,11 +117,20 @@ def usd_per_hour_now(worker: Worker) -> float:
     return worker.storage_usd_per_hour if stopped else worker.usd_per_hour
 
 
-def last_minute(ports: ApiPorts, scope: str, now: float) -> Mapping[str, float]:
-    """The newest values of the last five minutes; empty if there are none."""
+def read_memory(ports: ApiPorts) -> RoundMemory:
+    """What the scaler remembered after its last round."""
+    return RoundMemory.from_bytes(ports.ledger.read_blob(BLOB_NAME))
+
+
+def newest_minute(
+    ports: ApiPorts, memory: RoundMemory, scope: str, now: float
+) -> Mapping[str, float]:
+    """The newest values: of the minute in progress, else of the last five; empty without any."""
     minute = int(now // 60)
     rows = ports.series.read(scope, minute - 5, minute)
-    return rows[-1][1] if rows else {}
+    sums = memory.minutes.get(scope, {})
+    is_recent = int(sums.get("minute", 0)) >= minute - 5
+    return newest(rows[-1][1] if rows else {}, sums if is_recent else {})
 
 
 def read_metric(

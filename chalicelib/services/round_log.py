@@ -203,16 +203,15 @@ def figures_of(plan: RoundPlan, account: Account, n_failed_creates: int) -> dict
 
 
 def _autogroup_minutes(group: GroupPlan, minute: int) -> list[tuple[str, int, dict[str, float]]]:
-    return [
-        (
-            f"autogroup:{autogroup.autogroup_id}",
-            minute,
-            fleet_figures(
-                w for w in group.snapshot.workers if w.autogroup_id == autogroup.autogroup_id
-            ),
-        )
-        for autogroup in group.snapshot.autogroups
-    ]
+    minutes = []
+    for autogroup in group.snapshot.autogroups:
+        own = [w for w in group.snapshot.workers if w.autogroup_id == autogroup.autogroup_id]
+        figures = fleet_figures(own)
+        queues = [w.pending_load / w.perf for w in own if w.state is WorkerState.READY and w.perf]
+        if queues:  # what a new request would wait at its best worker
+            figures["queue_time_s"] = min(queues)
+        minutes.append((f"autogroup:{autogroup.autogroup_id}", minute, figures))
+    return minutes
 
 
 def _decision_facts(

@@ -10,7 +10,7 @@ from chalicelib.core.autogroup import Autogroup, AutogroupState
 from chalicelib.core.endpoint_group import EndpointGroup
 from chalicelib.core.health import HealthFacts, judge_health
 from chalicelib.core.load import believed_perf
-from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
+from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.ledger import Account
@@ -22,7 +22,8 @@ from chalicelib.services.observability import (
     Subject,
     current_stats,
     event_row,
-    last_minute,
+    newest_minute,
+    read_memory,
     usd_per_hour_now,
 )
 
@@ -60,7 +61,7 @@ class _Facts:
 def read_status(ports: ApiPorts, caller: Caller, now: float, endpoint_id: int | None = None) -> Row:
     """The state of the account and of the groups within the key's scope."""
     account = ports.ledger.account()
-    memory = RoundMemory.from_bytes(ports.ledger.read_blob(BLOB_NAME))
+    memory = read_memory(ports)
     groups = [
         _group_row(ports, _read(ports, group, account, memory, now))
         for group in list_groups(ports, caller)
@@ -94,7 +95,7 @@ def _read(
         autogroups=ports.groups.list_autogroups(group.endpoint_id),
         workers=ports.workers.list(group.endpoint_id),
         waiting=ports.waiting.list(group.endpoint_id, polled_since=now - POLLED_WITHIN_S),
-        minute=last_minute(ports, endpoint_scope(group.endpoint_id), now),
+        minute=newest_minute(ports, memory, endpoint_scope(group.endpoint_id), now),
         account=account,
         memory=memory,
         now=now,

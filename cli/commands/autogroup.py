@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.caution import risks
-from cli.display import cell, number, table
+from cli.display import cell, clean, number, table
 from cli.lookup import find_autogroup, list_autogroups, without_key
 from cli.parameters import AUTOGROUP_FIELDS, field_options, given
 from cli.server import Json
@@ -36,8 +36,9 @@ def create_autogroup(session: Session, /, yes: bool, **values: object) -> None:
     session.confirm_risks(risks(body, {}), is_sure=yes)
     answer = session.server.post("/api/v0/autojobs/", body)
     row = session.server.get(f"/api/v0/autojobs/{answer['id']}/")["result"]
-    if answer.get("notice"):
-        session.notes.print(answer["notice"])
+    for note in (answer.get("msg"), *answer.get("warnings", ())):
+        if note:
+            session.notes.print(f"note: {clean(note)}", style="yellow")
     show_one(session, row, f"Created autogroup {row['id']} of {row['endpoint_name']}")
 
 
@@ -52,7 +53,7 @@ def show_autogroup(session: Session, name: str | None) -> None:
         show_one(session, row, f"Autogroup {row['id']} of {row['endpoint_name']}")
         return
     rows = [without_key(row) for row in list_autogroups(session.server)]
-    columns = (">id", "endpoint", "template", "search", ">weight", ">tier", "state")
+    columns = (">id", "endpoint", "?template", "search", ">weight", "?>tier", "state")
     lines = [
         (
             row["id"],

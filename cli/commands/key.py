@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table
 
-from cli.display import moment, number, table
+from cli.display import FittingTable, moment, number, table
 from cli.parameters import DURATION, KEY_FIELDS, field_options, given
 from cli.server import Json
 from cli.session import Session, connection_options, pass_session
@@ -92,17 +91,17 @@ def delete_key(session: Session, key_id: str, yes: bool) -> None:
     session.show(answer, f"{key_id} is revoked")
 
 
-def key_table(title: str, rows: list[Json]) -> Table:
+def key_table(title: str, rows: list[Json]) -> FittingTable:
     """Keys, one a line."""
     return table(
         title,
         (
             "key id",
-            "name",
+            "?name",
             "verbs",
             "endpoint",
-            ">requests/s",
-            ">concurrent",
+            "?>requests/s",
+            "?>concurrent",
             "expires (UTC)",
             "state",
         ),

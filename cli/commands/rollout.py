@@ -63,7 +63,7 @@ def resume(session: Session, name: str, autogroup: bool) -> None:
 
 def _show_shares(session: Session, row: Json, answer: Json) -> None:
     [group] = session.server.get("/api/v0/status", endpoint_id=row["endpoint_id"])["groups"]
-    columns = (">id", "template", "search", ">weight", ">tier", "state", ">share", "workers")
+    columns = (">id", "?template", "search", ">weight", "?>tier", "state", ">share", "workers")
     lines = [
         (
             one["id"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
@@ -31,19 +32,24 @@ _TYPES = {one.name: one.type for one in ENDPOINT_FIELDS if one.type in (int, flo
 @click.option(
     "--hours", type=click.IntRange(1, 24 * 7), default=24, show_default=True, help="How far back."
 )
+@click.option("--targets", metavar="SHARE,…", help="What each slo_target would have cost.")
 @connection_options
 @pass_session
-def simulate(session: Session, name: str, changes: tuple[str, ...], hours: int) -> None:
+def simulate(
+    session: Session, name: str, changes: tuple[str, ...], hours: int, targets: str | None
+) -> None:
     """Replay a group's own last day in the simulator, as it is and under other parameters.
 
-    The market is a model of Vast's: compare the two columns with each other, not with your bill.
+    The market is a model of Vast's: compare the columns with each other, not with your bill.
 
     \b
     ballast simulate TGI-Llama3 --set target_util=0.8 --set max_workers=10
+    ballast simulate TGI-Llama3 --targets 0.95,0.99,0.999
     """
     wanted = dict(_parse(change) for change in changes)
-    if not wanted:
-        raise click.UsageError("say what to try: --set target_util=0.8")
+    asked = [_parse(f"slo_target={text}")[1] for text in targets.split(",")] if targets else []
+    if not wanted and not asked:
+        raise click.UsageError("say what to try: --set target_util=0.8, or --targets 0.95,0.99")
     row = find_endpoint(session.server, name)
     worker_perf = _mean_perf(session.server.workers(endpoint_id=row["id"]))
     now = time.time()
@@ -51,10 +57,14 @@ def simulate(session: Session, name: str, changes: tuple[str, ...], hours: int) 
         "/api/v0/series", endpoint_id=row["id"], t1=now - 3_600 * hours, t2=now, max_points=1_500
     )
     trace = trace_of(series, worker_perf)
+    tried = [wanted | {"slo_target": one} for one in asked] if asked else [{}, wanted]
     try:
-        sides = [params_of(row, change, worker_perf) for change in ({}, wanted)]
+        sides = [params_of(row, change, worker_perf) for change in tried]
     except ParameterError as error:
         raise CliError(str(error), code=ExitCode.USAGE) from error
+    if asked:
+        _show_targets(session, row["endpoint_name"], trace, sides)
+        return
     with session.notes.status("replaying, first as it is …") as progress:
         before = _play(trace, sides[0])
         progress.update("replaying with the changes …")
@@ -64,6 +74,42 @@ def simulate(session: Session, name: str, changes: tuple[str, ...], hours: int) 
         {"as_it_is": _as_json(before), "changed": _as_json(after), "changes": wanted},
         table(title, ("", ">as it is", ">changed"), _lines(before, after)),
         Text(f"Changed: {', '.join(changes)}. Nothing was done."),
+    )
+
+
+def _show_targets(
+    session: Session, name: str, trace: Trace, sides: Sequence[ScalingParams]
+) -> None:
+    """Each target's cost on the group's own traffic."""
+    scores = []
+    with session.notes.status("replaying …") as progress:
+        for params in sides:
+            progress.update(f"replaying with slo_target {params.slo_target:g} …")
+            scores.append(_play(trace, params))
+    lines = [
+        (
+            f"{params.slo_target:g}",
+            share(score.within_slo),
+            usd(score.usd),
+            duration(score.p95_wait_s),
+            number(score.gpu_hours),
+        )
+        for params, score in zip(sides, scores, strict=True)
+    ]
+    session.show(
+        {
+            "targets": [
+                {"slo_target": params.slo_target, **_as_json(score)}
+                for params, score in zip(sides, scores, strict=True)
+            ],
+            "is_estimate": True,
+        },
+        table(
+            f"{name}, {len(trace.times)} requests in {duration(trace.duration_s)}",
+            ("target", ">on time", ">dollars", ">wait p95", ">GPU hours"),
+            lines,
+        ),
+        Text("An estimate: a model of the market, and bursts within a minute smoothed."),
     )
 
 

@@ -69,8 +69,8 @@ def compare(session: Session, name: str, hours: int) -> None:
     row = find_endpoint(session.server, name)
     answer = session.server.get("/api/v0/compare", endpoint_id=row["id"], hours=hours)
     columns = (
-        ">autogroup", "GPU", ">workers", ">requests", ">perf", ">$ per 1M load",
-        ">wait p50", ">wait p95", ">errors", ">load time", "verdict",
+        ">autogroup", "GPU", "?>workers", "?>requests", ">perf", ">$ per 1M load",
+        ">wait p50", ">wait p95", ">errors", "?>load time", "verdict",
     )  # fmt: skip
     rows = [
         (

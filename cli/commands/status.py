@@ -85,7 +85,7 @@ def render(answer: Json) -> Sequence[RenderableType]:
         for group in groups
     ]
     columns = (
-        "endpoint", "health", "state", ">load/s", ">ready", ">cold", ">queue", ">waiting",
+        "endpoint", "health", "?state", "?>load/s", ">ready", "?>cold", ">queue", ">waiting",
         "workers", ">$/h", ">today",
     )  # fmt: skip
     parts: list[RenderableType] = [_account_line(answer), table("", columns, rows)]

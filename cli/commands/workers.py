@@ -12,8 +12,8 @@ from cli.server import Json
 from cli.session import Session, connection_options, pass_session
 
 _COLUMNS = (
-    ">id", "state", "GPU", ">measured", ">observed", ">load", ">requests", ">$/h", ">age",
-    ">report", ">host", "error",
+    ">id", "state", "GPU", ">measured", "?>observed", ">load", "?>requests", ">$/h", ">age",
+    "?>report", "?>host", "error",
 )  # fmt: skip
 
 

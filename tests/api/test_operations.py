@@ -75,6 +75,49 @@ def test_status_says_when_clients_suffer_and_why_nothing_is_done(fleet: Api) -> 
     assert (group["queue"]["n_waiting"], group["queue"]["oldest_wait_s"]) == (1, 9.0)
 
 
+def test_status_and_stats_show_the_minute_in_progress_not_the_one_before(fleet: Api) -> None:
+    minute = int(fleet.clock.now() // 60)
+    fleet.series.put("endpoint:100", minute - 1, {"arriving_load": 4.0, "queue_time_s": 0.0})
+    sums = {"minute": float(minute), "elapsed_s": 20.0, "arrived_load": 6000.0, "queue_time_s": 9.0,
+            "n_started": 10.0, "n_late": 5.0, "totreqs": 40.0}  # fmt: skip
+    memory = RoundMemory(at=fleet.clock.now(), minutes={"endpoint:100": sums})
+    fleet.ledger._blobs["round"] = memory.to_bytes()
+    (group,) = fleet.call("GET", "/api/v0/status").json["groups"]
+    assert group["load"]["arriving"] == 300.0
+    assert (group["queue"]["queue_time_s"], group["queue"]["late_share"]) == (9.0, 0.5)
+    stats = fleet.call("POST", "/get_endpoint_stats/", {"id": 100}).json
+    assert (stats["reqrate"], stats["late_share"]) == (2.0, 0.5)
+
+
+def test_rates_of_a_minute_that_has_just_begun_are_those_of_the_one_before(fleet: Api) -> None:
+    minute = int(fleet.clock.now() // 60)
+    fleet.series.put("endpoint:100", minute - 1, {"arriving_load": 4.0, "queue_time_s": 0.0})
+    sums = {"minute": float(minute), "elapsed_s": 2.0, "arrived_load": 600.0, "queue_time_s": 9.0}
+    memory = RoundMemory(at=fleet.clock.now(), minutes={"endpoint:100": sums})
+    fleet.ledger._blobs["round"] = memory.to_bytes()
+    (group,) = fleet.call("GET", "/api/v0/status").json["groups"]
+    assert (group["load"]["arriving"], group["queue"]["queue_time_s"]) == (4.0, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("template", "warned"),
+    [
+        (None, "Vast knows no template 'abc'"),
+        ({"env_names": ["MODEL_ID"]}, "no HF_TOKEN"),
+        ({"env_names": ["MODEL_ID", "HF_TOKEN"]}, None),
+        ({"env_names": []}, None),
+    ],
+)
+def test_a_create_warns_of_its_template_before_anything_is_rented(
+    fleet: Api, template: object, warned: str | None
+) -> None:
+    fleet.poke.answers["template"] = {"template": template}
+    body = {"endpoint_id": 100, "template_hash": "abc", "weight": 2}
+    warnings = fleet.call("POST", "/api/v0/autojobs/", body).json["warnings"]
+    assert len(warnings) == (warned is not None)
+    assert warned is None or warned in warnings[0]
+
+
 def test_a_key_of_one_group_sees_only_its_status(fleet: Api) -> None:
     other = fleet.create_endpoint("other")
     key = fleet.new_key("read", endpoint_id=other)

@@ -1,0 +1,34 @@
+"""Tables fit their terminal: nothing is cut, and what matters least goes first."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from cli.display import table
+
+COLUMNS = (">id", "state", "?>observed", "error")
+ROWS = [("20000001", "model_loading", "1,234", "HF_TOKEN must be set: the model is gated")]
+
+
+def printed(width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), markup=False)
+    console.print(table("1 worker", COLUMNS, ROWS))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_a_wide_terminal_shows_every_column_on_one_line() -> None:
+    assert "1,234" in printed(120)
+    assert len(printed(120).splitlines()) == 3
+
+
+@pytest.mark.parametrize("width", [40, 60, 70])
+def test_a_narrow_one_drops_the_optional_columns_and_cuts_no_id_and_no_word(width: int) -> None:
+    text = printed(width)
+    assert "observed" not in text
+    assert "20000001" in text
+    assert "…" not in text
+    assert "gated" in text
