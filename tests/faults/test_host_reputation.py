@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 
 import pytest
@@ -25,32 +26,29 @@ def test_c15_a_bad_host_is_rented_at_most_once_per_cool_down() -> None:
         }
     )
     group = world.add_group(cold_workers=0, max_workers=3)
-    rented_at: defaultdict[int, list[float]] = defaultdict(list)
-    known: set[int] = set()
-    bad: set[int] = set()
+    rented_at: defaultdict[int, dict[int, float]] = defaultdict(dict)  # machine → instance → when
     for n in range(2 * 24 * 12):
         if n % 12 == 0:
             world.ask(group.endpoint_id, 6)
         scaling_loop(world.ports, deadline_at=world.now + 1)
         for instance_id, instance in world.market.instances.items():
-            if instance_id in known:
-                continue
-            known.add(instance_id)
-            machine_id = instance.machine.machine_id
-            rented_at[machine_id].append(world.now)
-            if len(rented_at) % 10 == 1:
-                bad.add(machine_id)
+            rented_at[instance.machine.machine_id].setdefault(instance_id, world.now)
         world.tick(10.0)
-        for instance_id, instance in world.market.instances.items():
-            if instance.machine.machine_id in bad and instance_id in world.processes:
-                world.processes[instance_id].error = "CUDA driver is too old"
+        bad = list(rented_at)[::10]
+        _break_workers(world, bad)
         world.tick(290.0)
-    assert bad
     for machine_id in bad:
-        times = rented_at[machine_id]
-        gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        times = sorted(rented_at[machine_id].values())
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
         assert all(gap >= HOST_COOL_DOWN_S for gap in gaps)
+    assert bad
     assert world.n_waiting == 0
+
+
+def _break_workers(world: World, machine_ids: list[int]) -> None:
+    for instance_id, instance in world.market.instances.items():
+        if instance.machine.machine_id in machine_ids and instance_id in world.processes:
+            world.processes[instance_id].error = "CUDA driver is too old"
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
