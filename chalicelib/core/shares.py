@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from chalicelib.core.fleet import Pool, Round
 from chalicelib.core.hot_pool import HotWish, startable
 from chalicelib.core.law import Targets
+from chalicelib.core.snapshot import WorkerFacts
+from chalicelib.core.tiers import pools_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,20 +82,45 @@ def _hot_shares(pools: Sequence[Pool], hot: float, ctx: Round) -> list[float]:
         if tier == tiers[-1] and len(members) == 1:
             shares[members[0]] = left
             return shares
-        total_weight = sum(_weight(pools[i]) for i in members)
-        able = {i: servable(pools[i], ctx) for i in members}
-        for i in members:
-            shares[i] = min(left * _weight(pools[i]) / total_weight, able[i])
-        missing = left - sum(shares[i] for i in members)
-        for i in members:  # a neighbour that is down is stood in for
-            extra = min(max(missing, 0.0), able[i] - shares[i])
-            shares[i] += extra
+        parts = pools_of([(i, _weight(pools[i])) for i in members])
+        total_weight = sum(weight for _, weight in parts)
+        able = [sum(servable(pools[i], ctx) for i in indexes) for indexes, _ in parts]
+        wanted = [
+            min(left * weight / total_weight, most)
+            for (_, weight), most in zip(parts, able, strict=True)
+        ]
+        missing = max(left - sum(wanted), 0.0)
+        for k, (indexes, _) in enumerate(parts):  # a neighbour that is down is stood in for
+            extra = min(missing, able[k] - wanted[k])
             missing -= extra
+            _split(indexes, wanted[k] + extra, pools, ctx, shares)
         left = max(missing, 0.0)
     return shares
 
 
+def _split(
+    indexes: Sequence[int], hot: float, pools: Sequence[Pool], ctx: Round, shares: list[float]
+) -> None:
+    """Give autogroups that are one pool what their cheapest machines serve, those up first."""
+    if len(indexes) == 1:
+        shares[indexes[0]] = hot
+        return
+    machines = [
+        (is_cold, ctx.usd_per_load(worker), worker.instance_id, ctx.capacity(worker), i)
+        for i in indexes
+        for is_cold, workers in enumerate((_up(pools[i]), startable(pools[i])))
+        for worker in workers
+    ]
+    for _, _, _, capacity, i in sorted(machines):
+        part = min(capacity, hot)
+        shares[i] += part
+        hot -= part
+
+
 def servable(pool: Pool, ctx: Round) -> float:
     """Capacity that the pool's machines can serve with soon, started or not."""
-    workers = pool.ready + pool.draining + pool.starting + startable(pool)
-    return sum(map(ctx.capacity, workers))
+    return sum(map(ctx.capacity, _up(pool) + startable(pool)))
+
+
+def _up(pool: Pool) -> list[WorkerFacts]:
+    return pool.ready + pool.draining + pool.starting

@@ -71,3 +71,14 @@ def test_a_change_that_cannot_be_tried_is_refused(
     console.series = series(120, rate=0.2, load=60.0)
     words = ("--set", change) if change else ()
     assert ballast("simulate", "TGI-Llama3", *words).code == 2
+
+
+def test_simulate_prices_each_target_and_says_that_it_is_an_estimate(
+    ballast: Ballast, console: Console
+) -> None:
+    console.series = series(120, rate=0.2, load=60.0)
+    result = ballast("simulate", "TGI-Llama3", "--targets", "0.95,0.999", "--json")
+    answer = result.json()
+    assert [row["slo_target"] for row in answer["targets"]] == [0.95, 0.999]
+    assert answer["is_estimate"] is True
+    assert ballast("simulate", "TGI-Llama3", "--targets", "2").code == 2

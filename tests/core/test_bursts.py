@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.actions import DrainWorker, RecallWorker, StartWorker
+from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.endpoint_group import GroupState
 from chalicelib.core.scaling import decide_scaling
 from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, Traffic, Waiting
@@ -111,3 +112,24 @@ def test_resuming_a_group_recalls_no_more_than_is_wanted() -> None:
     plan = decide_scaling(resumed, memory, NOW + 5)
     assert not of_kind(plan, RecallWorker)
     assert not of_kind(plan, DrainWorker)
+
+
+def two_autogroups(weights: tuple[float, float]) -> GroupSnapshot:
+    """A dear autogroup and a cheap one, a worker cold in each; one worker's load is wanted."""
+    return make_snapshot(
+        make_worker(1, WorkerState.STOPPED, usd_per_hour=0.9),
+        make_worker(2, WorkerState.STOPPED, usd_per_hour=0.4, autogroup_id=2),
+        autogroups=tuple(
+            Autogroup(autogroup_id=i, endpoint_id=1, created_at=0, weight=weight, test_workers=0)
+            for i, weight in zip((1, 2), weights, strict=True)
+        ),
+        min_load=90.0,
+    )
+
+
+@pytest.mark.parametrize(("weights", "started"), [((1.0, 1.0), {2}), ((1.0, 9.0), {1, 2})])
+def test_equal_weights_are_one_pool_by_price_and_unequal_ones_a_split(
+    weights: tuple[float, float], started: set[int]
+) -> None:
+    plan = decide_scaling(two_autogroups(weights), {}, NOW)
+    assert {action.instance_id for action in of_kind(plan, StartWorker)} == started
