@@ -20,6 +20,7 @@ from heapq import nsmallest
 
 from chalicelib.core.admission import GOLDEN
 from chalicelib.core.request_index import worker_slot
+from chalicelib.core.tiers import pools_of
 
 MAX_SCANNED = 48
 NEAR_S = 0.05
@@ -249,10 +250,7 @@ def _make_tiers(autogroups: Sequence[AutogroupFacts]) -> list[list[_Pool]]:
             for i, a in enumerate(autogroups)
             if a.tier == tier and a.is_active and a.weight > 0
         ]
-        if len({weight for _, weight in members}) == 1:
-            tiers.append([_Pool(tuple(i for i, _ in members), members[0][1])])
-        else:
-            tiers.append([_Pool((i,), weight) for i, weight in members])
+        tiers.append([_Pool(indexes, weight) for indexes, weight in pools_of(members)])
     return tiers
 
 
