@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.awsrequest import AWSResponse
-from botocore.config import Config
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -27,15 +26,15 @@ class _Raw:
 class CannedDynamoDb:
     """Counts calls and answers UpdateItem as a grant; `n_granted` is the last reqnum."""
 
-    def __init__(self, *, validates: bool = True) -> None:
-        """`validates`: botocore's default; the product's own clients switch it off."""
+    def __init__(self, config: Any = None) -> None:
+        """`config`: botocore's; None is a stock client."""
         self.n_granted = 0
         self.client: DynamoDBClient = boto3.client(
             "dynamodb",
             region_name="us-east-1",
             aws_access_key_id="bench",
             aws_secret_access_key="bench",
-            config=Config(parameter_validation=validates),
+            config=config,
         )
         self.client.meta.events.register("before-send.dynamodb", self._answer)  # type: ignore[arg-type]
 

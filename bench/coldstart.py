@@ -15,11 +15,11 @@ from statistics import median
 BUDGET = 1.3
 LIMIT = "import boto3; boto3.client('dynamodb')"
 OURS = "import app; from chalicelib import wiring; wiring.hot_ports()"
-_TIMED = "import time; began = time.perf_counter(); {code}; print(time.perf_counter() - began)"
+_TIMED = "import time; began = time.process_time(); {code}; print(time.process_time() - began)"
 
 
 def run_s(code: str) -> float:
-    """Seconds that the code takes in a fresh interpreter."""
+    """Seconds of CPU that the code takes in a fresh interpreter."""
     environment = {
         **os.environ,
         "AWS_DEFAULT_REGION": "us-east-1",

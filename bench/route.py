@@ -16,6 +16,7 @@ from typing import Any
 from bench.canned_aws import CannedDynamoDb
 from bench.events import post_event
 from bench.paired import compare
+from chalicelib.adapters.aws_clients import client_config
 from chalicelib.adapters.worker_repository import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.routing import routing_blueprint
@@ -45,13 +46,14 @@ class HotFunction:
             )
         self.world.signer.create_key(0.0)
         rebuild_view(self.world.ports(), ENDPOINT_ID, self.world.clock.now())
-        self.aws = CannedDynamoDb(validates=False)
+        self.aws = CannedDynamoDb(client_config())
         self.rows = DynamoWorkerRepository(self.aws.client, "bench")
         ports = replace(self.world.ports(), workers=self.rows)
         self.app = BallastApp("bench")
         self.app.register_blueprint(routing_blueprint(lambda: ports))
         key = endpoint_key(self.world.secrets, ENDPOINT_ID, 1)
         body = {"endpoint": ENDPOINT_NAME, "api_key": key, "cost": 100.0, "request_idx": 0}
+        self.context = LambdaContext("hot", 29.0)
         self.event = post_event("/route", json.dumps(body))
 
     def grant(self) -> None:
@@ -59,7 +61,7 @@ class HotFunction:
         self.world.clock.advance(1 / VIEW_READS_PER_S)
         if self.world.clock.now() - self._built_at() > 1:
             self._renew()
-        answer = self.app(dict(self.event), LambdaContext("hot", 29.0))
+        answer = self.app(dict(self.event), self.context)
         if '"url"' not in answer["body"]:
             raise RuntimeError(f"not granted: {answer}")
 
@@ -134,7 +136,8 @@ def main(argv: list[str]) -> int:
     rows = [measure(n, TicketGeneration.D, options.blocks, options.calls) for n in SIZES] + [
         measure(10, TicketGeneration.C, options.blocks, options.calls)
     ]
-    flatness = max(r["grant_us"] for r in rows[:3]) / min(r["grant_us"] for r in rows[:3])
+    # The limit is the same at every size, so the ratios compare sizes without the machine's noise.
+    flatness = max(r["ratio"] for r in rows[:3]) / min(r["ratio"] for r in rows[:3])
     worst = max(r["ratio"] for r in rows[:3])
     summary = {"rows": rows, "worst_ratio": worst, "flatness": round(flatness, 3)}
     if options.json:

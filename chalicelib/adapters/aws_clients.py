@@ -13,19 +13,20 @@ CONNECT_TIMEOUT_S = 1.0
 READ_TIMEOUT_S = 1.5
 MAX_ATTEMPTS = 2
 MAX_CONNECTIONS = 20
+USER_AGENT = "ballast"
 
 
 @lru_cache(maxsize=1)
 def dynamodb_client() -> DynamoDBClient:
     """The process's DynamoDB client."""
-    client: DynamoDBClient = aws_session().create_client("dynamodb", config=_config())
+    client: DynamoDBClient = aws_session().create_client("dynamodb", config=client_config())
     return client
 
 
 @lru_cache(maxsize=1)
 def kms_client() -> KMSClient:
     """The process's KMS client."""
-    client: KMSClient = aws_session().create_client("kms", config=_config())
+    client: KMSClient = aws_session().create_client("kms", config=client_config())
     return client
 
 
@@ -38,7 +39,8 @@ def aws_session() -> Any:
     return botocore.session.get_session()
 
 
-def _config() -> Any:
+def client_config() -> Any:
+    """How every client is set up: timeouts, retries, and what a call need not do each time."""
     from botocore.config import Config
 
     return Config(
@@ -47,5 +49,9 @@ def _config() -> Any:
         retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
         max_pool_connections=MAX_CONNECTIONS,
         tcp_keepalive=True,
+        # A quarter of botocore's CPU per call (docs/performance.md): checking what the adapters
+        # build themselves, composing the user agent anew, and asking whose account it is.
         parameter_validation=False,
+        user_agent=USER_AGENT,
+        account_id_endpoint_mode="disabled",
     )

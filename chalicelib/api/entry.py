@@ -26,7 +26,8 @@ class BallastApp(Chalice):
     def __init__(self, app_name: str) -> None:
         self._per_thread = threading.local()
         super().__init__(app_name, configure_logs=False)
-        self.api.binary_types.append("application/gzip")
+        # All that is binary here; Chalice compares each answer with every entry of this list.
+        self.api.binary_types[:] = ["application/gzip"]
 
     # Chalice keeps the request on the app, which only one request at a time can stand; Lambda
     # never has two, a gateway with threads does.

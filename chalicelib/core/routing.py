@@ -23,6 +23,9 @@ from chalicelib.core.request_index import worker_slot
 from chalicelib.core.tiers import pools_of
 
 MAX_SCANNED = 48
+MAX_IDLE_SCANNED = 8
+"""Idle workers come fastest and cheapest first: a few more than are needed are enough."""
+
 NEAR_S = 0.05
 NEAR_SHARE = 0.02
 """Finishes within this of the best count as equal; among equals the better price decides."""
@@ -260,22 +263,8 @@ def _least_finish(pool: _Pool, wish: Wish, now: float, n_unseen: float) -> Choic
     The more grants of others this router cannot have seen, the more of the best count as equal:
     if all routers took the very best, they would all take the same.
     """
-    if not pool.workers:
-        return None
     n_spread = 1 + int(n_unseen * SPREAD)
-    best = float("inf")
-    least_s = wish.cost / pool.max_perf
-    seen: list[tuple[float, RoutableWorker]] = []
-    for worker in pool.workers[:MAX_SCANNED]:
-        busy_s = max(0.0, worker.free_at - now)
-        is_hopeless = busy_s + least_s > best * (1 + NEAR_SHARE) + NEAR_S
-        if is_hopeless and len(seen) >= n_spread:
-            break
-        if worker.wait_s(now) > wish.bound_s or _slot_of(worker) == wish.avoid_slot:
-            continue
-        finish_s = busy_s + wish.cost / worker.perf
-        seen.append((finish_s, worker))
-        best = min(best, finish_s)
+    seen, best = _candidates(pool, wish, now, n_spread) if pool.workers else ([], 0.0)
     if not seen:
         return None
     equals = _equals(seen, best, n_spread)
@@ -288,15 +277,45 @@ def _least_finish(pool: _Pool, wish: Wish, now: float, n_unseen: float) -> Choic
     )
 
 
+def _candidates(
+    pool: _Pool, wish: Wish, now: float, n_spread: int
+) -> tuple[list[tuple[float, RoutableWorker]], float]:
+    """((expected finish in seconds, worker) of those worth a look, the least finish)."""
+    n_idle_enough = n_spread + MAX_IDLE_SCANNED
+    cost, bound_s, avoid_slot = wish.cost, wish.bound_s, wish.avoid_slot
+    least_s = cost / pool.max_perf
+    best = near = float("inf")
+    seen: list[tuple[float, RoutableWorker]] = []
+    for worker in pool.workers[:MAX_SCANNED]:
+        busy_s = worker.free_at - now
+        if busy_s <= 0:
+            if len(seen) >= n_idle_enough:
+                break
+            busy_s = 0.0
+        elif len(seen) >= n_spread and busy_s + least_s > near:
+            break
+        if busy_s - worker.headroom_s > bound_s or _slot_of(worker) == avoid_slot:
+            continue
+        finish_s = busy_s + cost / worker.perf
+        seen.append((finish_s, worker))
+        if finish_s < best:
+            best, near = finish_s, finish_s * (1 + NEAR_SHARE) + NEAR_S
+    return seen, best
+
+
 def _equals(
     seen: list[tuple[float, RoutableWorker]], best: float, n_spread: int
 ) -> list[tuple[float, RoutableWorker]]:
     """Those among which the dice may choose."""
     if n_spread > 1:
         return nsmallest(n_spread, seen, key=_finish_of)
-    near = [(f, w) for f, w in seen if f <= best * (1 + NEAR_SHARE) + NEAR_S]
-    cheapest = min(w.usd_per_load for _, w in near) * (1 + NEAR_SHARE)
-    return [(f, w) for f, w in near if w.usd_per_load <= cheapest]
+    finish_s = best * (1 + NEAR_SHARE) + NEAR_S
+    near = [candidate for candidate in seen if candidate[0] <= finish_s]
+    if len(near) == 1:
+        return near
+    prices = [worker.usd_per_load for _, worker in near]
+    cheapest = min(prices) * (1 + NEAR_SHARE)
+    return [candidate for candidate, price in zip(near, prices, strict=True) if price <= cheapest]
 
 
 def _finish_of(candidate: tuple[float, RoutableWorker]) -> float:

@@ -26,7 +26,7 @@ from chalicelib.core.load import believed_perf, granted_within, headroom_load, p
 from chalicelib.core.routing import RoutableWorker
 from chalicelib.core.worker import Worker, WorkerState
 
-SHARD_SIZE = 500
+SHARD_SIZE = 250
 ROOM_HORIZON_S = 3.0
 """Waiting requests ask about this often, so a view's cut-offs must offer work until then."""
 

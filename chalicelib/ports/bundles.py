@@ -1,19 +1,24 @@
 """Ports in bundles: what each function of the deployment may touch, checked by mypy."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from chalicelib.ports.clock import Clock
-from chalicelib.ports.event_log import EventLog, SeriesLog
-from chalicelib.ports.group_repository import GroupRepository
-from chalicelib.ports.key_repository import KeyRepository
-from chalicelib.ports.ledger import Ledger
-from chalicelib.ports.marketplace import Marketplace
-from chalicelib.ports.notifier import Notifier
-from chalicelib.ports.randomness import Randomness
-from chalicelib.ports.routing_view import RoutingViewRepository, WaitingRepository
-from chalicelib.ports.scaler_poke import ScalerPoke
-from chalicelib.ports.signer import SecretBox, Signer
-from chalicelib.ports.worker_repository import WorkerRepository
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+# Names of fields' types only: the hot function never loads what the others' ports need.
+if TYPE_CHECKING:
+    from chalicelib.ports.clock import Clock
+    from chalicelib.ports.event_log import EventLog, SeriesLog
+    from chalicelib.ports.group_repository import GroupRepository
+    from chalicelib.ports.key_repository import KeyRepository
+    from chalicelib.ports.ledger import Ledger
+    from chalicelib.ports.marketplace import Marketplace
+    from chalicelib.ports.notifier import Notifier
+    from chalicelib.ports.randomness import Randomness
+    from chalicelib.ports.routing_view import RoutingViewRepository, WaitingRepository
+    from chalicelib.ports.scaler_poke import ScalerPoke
+    from chalicelib.ports.signer import SecretBox, Signer
+    from chalicelib.ports.worker_repository import WorkerRepository
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

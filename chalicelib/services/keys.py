@@ -15,6 +15,7 @@ from chalicelib.core.caller_key import (
     WORKER_MAC_CHARS,
     WORKER_MAC_PURPOSE,
     CallerKeyError,
+    KeyText,
     format_key,
     make_key_id,
     own_key_id,
@@ -50,8 +51,9 @@ class Caller:
 
 @dataclass(slots=True)
 class KeyMemory:
-    """Rows of keys, remembered for `ROW_CACHE_S`."""
+    """Rows of keys, remembered for `ROW_CACHE_S`, and the keys whose MAC was found right."""
 
+    verified: dict[str, KeyText] = field(default_factory=dict)
     rows: dict[str, tuple[float, CallerKey | None]] = field(default_factory=dict)
 
 
@@ -87,10 +89,7 @@ def check_key(ports: HotPorts, memory: KeyMemory, text: str, now: float) -> Call
         CallerKeyError: the key is wrong, expired or revoked.
         KeysUnavailableError: KMS is down, and the pepper is not in memory yet.
     """
-    key = parse_key(text)
-    expected = ports.secrets.mac(MAC_PURPOSE, key.signed)
-    if not hmac.compare_digest(expected, key.mac):
-        raise CallerKeyError("invalid api_key")
+    key = memory.verified.get(text) or _verify(ports, memory, text)
     row = None if key.is_own else _row(ports, memory, key.key_id, now)
     if row is not None:
         _check_row(row, key.generation, now)
@@ -102,6 +101,17 @@ def check_key(ports: HotPorts, memory: KeyMemory, text: str, now: float) -> Call
         row=row,
         is_own=key.is_own,
     )
+
+
+def _verify(ports: HotPorts, memory: KeyMemory, text: str) -> KeyText:
+    key = parse_key(text)
+    expected = ports.secrets.mac(MAC_PURPOSE, key.signed)
+    if not hmac.compare_digest(expected, key.mac):
+        raise CallerKeyError("invalid api_key")
+    if len(memory.verified) >= MAX_CACHED:
+        memory.verified.clear()
+    memory.verified[text] = key
+    return key
 
 
 def _check_row(row: CallerKey, generation: int, now: float) -> None:

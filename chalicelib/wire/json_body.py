@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import NoReturn
 
 from chalicelib.wire.errors import WireError
 
 MAX_BODY_BYTES = 65_536
 MAX_DEPTH = 16
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 _MAX_INT_DIGITS = 18  # beyond it neither DynamoDB's clients nor ours agree on the value
 
 
@@ -27,12 +29,7 @@ def parse_json_object(
     if not data.strip():
         return {}
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            parse_constant=_refuse_constant,
-            parse_float=_finite_float,
-            parse_int=_bounded_int,
-        )
+        value = _DECODER.decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise WireError("body: not UTF-8 text") from error
     except json.JSONDecodeError as error:
@@ -62,11 +59,17 @@ def _bounded_int(text: str) -> int:
     return int(text)
 
 
+# Made once: json.loads makes a decoder for every call that names a hook.
+_DECODER = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_bounded_int
+)
+
+
 def _check_values(value: object, depth_left: int) -> None:
     if depth_left == 0:
         raise WireError(f"body: nested deeper than {MAX_DEPTH}")
     if isinstance(value, str):
-        if any("\ud800" <= c <= "\udfff" for c in value):
+        if not value.isascii() and _HALF_PAIR.search(value):
             raise WireError("body: a string holds half of a surrogate pair")
     elif isinstance(value, dict):
         for key, item in value.items():
