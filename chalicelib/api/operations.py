@@ -61,7 +61,8 @@ def _register_views(routes: Routes, deployment: Mapping[str, object]) -> None:
     def get_spend(call: Call) -> object:
         days = call.whole("days", low=1, high=31) or 30
         endpoint_id = call.whole("endpoint_id")
-        return {**OK, **spending.read_spend(call.ports, call.caller, endpoint_id, days)}
+        by = call.text("by", max_length=20) or "day"
+        return {**OK, **spending.read_spend(call.ports, call.caller, endpoint_id, days, by)}
 
     @routes.route("GET", "/api/v0/compare", "read")
     def compare(call: Call) -> object:

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.ports.bundles import ApiPorts
-from chalicelib.services.audit import endpoint_scope
+from chalicelib.services.audit import autogroup_scope, endpoint_scope
 from chalicelib.services.keys import Caller
 from chalicelib.services.management import list_groups
 
@@ -22,13 +22,22 @@ Minutes = Sequence[tuple[int, Mapping[str, float]]]
 MICRO = 1e6
 DAY_S = 86_400
 PARTS = ("gpu_usd", "disk_usd")
+BY = ("day", "autogroup")
 
 AWS_USD_PER_GROUP_DAY = 0.016
 """Idle control plane: at most $5 a month for ten groups (design.md 9); requests come on top."""
 
 
-def read_spend(ports: ApiPorts, caller: Caller, endpoint_id: int | None, days: int) -> Row:
-    """Spend by day and group, the month's forecast, and the comparison with a fixed fleet."""
+def read_spend(
+    ports: ApiPorts, caller: Caller, endpoint_id: int | None, days: int, by: str = "day"
+) -> Row:
+    """Spend by day and group or autogroup, the month's forecast, and what a fixed fleet costs.
+
+    Raises:
+        ParameterError: `by` is none of BY.
+    """
+    if by not in BY:
+        raise ParameterError(f"by: {by!r}; allowed: {', '.join(BY)}")
     now = ports.clock.now()
     groups = [g for g in list_groups(ports, caller) if endpoint_id in (None, g.endpoint_id)]
     first, last = int(now // DAY_S - (days - 1)) * DAY_S // 60, int(now // 60)
@@ -36,10 +45,18 @@ def read_spend(ports: ApiPorts, caller: Caller, endpoint_id: int | None, days: i
         group.endpoint_id: ports.series.read(endpoint_scope(group.endpoint_id), first, last)
         for group in groups
     }
+    rows = [row for group in groups for row in _day_rows(group, minutes[group.endpoint_id], last)]
+    if by == "autogroup":
+        rows = [
+            {**row, "autogroup_id": autogroup.autogroup_id}
+            for group in groups
+            for autogroup in ports.groups.list_autogroups(group.endpoint_id)
+            for row in _day_rows(
+                group, ports.series.read(autogroup_scope(autogroup.autogroup_id), first, last), last
+            )
+        ]
     return {
-        "rows": [
-            row for group in groups for row in _day_rows(group, minutes[group.endpoint_id], last)
-        ],
+        "rows": rows,
         "aws_estimate_usd": AWS_USD_PER_GROUP_DAY * len(groups) * days,
         "month": _month(ports, groups, now),
         "fixed_fleet": fixed_fleet([m for rows in minutes.values() for m in rows]),

@@ -16,7 +16,7 @@ from cli.server import Json
 from cli.session import Session, connection_options, pass_session
 
 COLUMNS = (
-    "day", "endpoint_id", "endpoint_name", "autogroup_id", "instance_id",
+    "day", "endpoint_id", "endpoint_name", "autogroup_id",
     "gpu_usd", "disk_usd", "bandwidth_usd", "total_usd",
 )  # fmt: skip
 
@@ -24,11 +24,11 @@ COLUMNS = (
 @click.command("spend")
 @click.argument("name", required=False)
 @click.option(
-    "--days", type=click.IntRange(1, 366), default=30, show_default=True, help="How far back."
+    "--days", type=click.IntRange(1, 31), default=30, show_default=True, help="How far back."
 )
 @click.option(
     "--by",
-    type=click.Choice(("day", "autogroup", "worker")),
+    type=click.Choice(("day", "autogroup")),
     default="day",
     show_default=True,
     help="One line for each.",
@@ -43,7 +43,7 @@ def spend(session: Session, name: str | None, days: int, by: str, csv_path: str 
 
     \b
     ballast spend --days 7
-    ballast spend TGI-Llama3 --by worker --csv spend.csv
+    ballast spend TGI-Llama3 --by autogroup --csv spend.csv
     """
     query: Json = {"days": days, "by": by}
     if name is not None:
@@ -52,7 +52,7 @@ def spend(session: Session, name: str | None, days: int, by: str, csv_path: str 
     if csv_path is not None:
         _write_csv(csv_path, answer["rows"])
         return
-    columns = ("day", "endpoint", ">autogroup", ">worker", ">GPU", ">disk", ">bandwidth", ">total")
+    columns = ("day", "endpoint", ">autogroup", ">GPU", ">disk", ">total")
     rows = [_line(row) for row in answer["rows"]]
     session.show(answer, table(f"Spend, {days} days", columns, rows), *_summary(answer))
 
@@ -92,14 +92,11 @@ def compare(session: Session, name: str, hours: int) -> None:
 
 
 def _line(row: Json) -> tuple[object, ...]:
-    money = (
-        usd(row.get(name), 3) for name in ("gpu_usd", "disk_usd", "bandwidth_usd", "total_usd")
-    )
+    money = (usd(row.get(name), 3) for name in ("gpu_usd", "disk_usd", "total_usd"))
     return (
         row.get("day"),
         row.get("endpoint_name"),
         row.get("autogroup_id"),
-        row.get("instance_id"),
         *money,
     )
 
@@ -112,8 +109,9 @@ def _summary(answer: Json) -> list[RenderableType]:
     month = answer["month"]
     lines: list[RenderableType] = [
         Text(
-            f"This month {usd(month['so_far_usd'])}, forecast {usd(month['forecast_usd'])} "
-            f"of a cap of {usd(month['cap_usd'])}; AWS about {usd(answer.get('aws_estimate_usd'))}"
+            f"Counted against the caps this month: {usd(month['so_far_usd'])} (image downloads "
+            f"and traffic at their worst), forecast {usd(month['forecast_usd'])} of "
+            f"{usd(month['cap_usd'])}; AWS about {usd(answer.get('aws_estimate_usd'))}"
         )
     ]
     fixed = answer.get("fixed_fleet")

@@ -8,13 +8,10 @@ import pytest
 
 from chalicelib.core.account import Account
 from chalicelib.core.autogroup import AutogroupState
-from chalicelib.core.inventory import Inventory
-from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.worker import WorkerState
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.marketplace import MarketplaceUnavailableError, RefusedError
-from chalicelib.ports.routing_view import WaitingRequest
 from tests.api.over_fakes import Api
 from tests.api.test_observability import make_worker
 
@@ -43,60 +40,6 @@ def fleet(api: Api) -> Api:
 def account(api: Api) -> Account:
     """The account item as it is now."""
     return api.ledger.account()
-
-
-def test_status_tells_groups_workers_money_and_doubts(fleet: Api) -> None:
-    status = fleet.call("GET", "/api/v0/status").json
-    assert (status["stage"], status["is_simulated"]) == ("test", True)
-    assert status["account"]["inventory"]["state"] == "none"
-    assert status["account"]["caps"]["usd_per_hour"] == 5.0
-    (group,) = status["groups"]
-    assert (group["health"], group["workers_by_state"]) == ("ok", {"ready": 1})
-    assert group["ready_by_gpu"] == {"1x RTX 4090": 40.0}
-    assert group["money"]["usd_per_hour"] == 0.5
-    assert group["autogroups"][0]["share"] == 1.0
-
-
-def test_status_says_when_clients_suffer_and_why_nothing_is_done(fleet: Api) -> None:
-    now = fleet.clock.now()
-    fleet.workers.rows.clear()
-    fleet.waiting.put(
-        WaitingRequest(
-            endpoint_id=100, request_idx=5, cost=10.0, first_seen_at=now - 9, last_polled_at=now
-        )
-    )
-    memory = RoundMemory(at=now, inventory=Inventory(is_known=False, problem="time-out"))
-    fleet.ledger._blobs["round"] = memory.to_bytes()
-    fleet.ledger.set_flags(is_frozen=True)
-    (group,) = fleet.call("GET", "/api/v0/status?endpoint_id=100").json["groups"]
-    assert group["health"] == "bad"
-    assert group["health_reasons"][0] == "requests wait and no worker is ready"
-    assert "frozen" in group["health_reasons"][1]
-    assert (group["queue"]["n_waiting"], group["queue"]["oldest_wait_s"]) == (1, 9.0)
-
-
-def test_status_and_stats_show_the_minute_in_progress_not_the_one_before(fleet: Api) -> None:
-    minute = int(fleet.clock.now() // 60)
-    fleet.series.put("endpoint:100", minute - 1, {"arriving_load": 4.0, "queue_time_s": 0.0})
-    sums = {"minute": float(minute), "elapsed_s": 20.0, "arrived_load": 6000.0, "queue_time_s": 9.0,
-            "n_started": 10.0, "n_late": 5.0, "totreqs": 40.0}  # fmt: skip
-    memory = RoundMemory(at=fleet.clock.now(), minutes={"endpoint:100": sums})
-    fleet.ledger._blobs["round"] = memory.to_bytes()
-    (group,) = fleet.call("GET", "/api/v0/status").json["groups"]
-    assert group["load"]["arriving"] == 300.0
-    assert (group["queue"]["queue_time_s"], group["queue"]["late_share"]) == (9.0, 0.5)
-    stats = fleet.call("POST", "/get_endpoint_stats/", {"id": 100}).json
-    assert (stats["reqrate"], stats["late_share"]) == (2.0, 0.5)
-
-
-def test_rates_of_a_minute_that_has_just_begun_are_those_of_the_one_before(fleet: Api) -> None:
-    minute = int(fleet.clock.now() // 60)
-    fleet.series.put("endpoint:100", minute - 1, {"arriving_load": 4.0, "queue_time_s": 0.0})
-    sums = {"minute": float(minute), "elapsed_s": 2.0, "arrived_load": 600.0, "queue_time_s": 9.0}
-    memory = RoundMemory(at=fleet.clock.now(), minutes={"endpoint:100": sums})
-    fleet.ledger._blobs["round"] = memory.to_bytes()
-    (group,) = fleet.call("GET", "/api/v0/status").json["groups"]
-    assert (group["load"]["arriving"], group["queue"]["queue_time_s"]) == (4.0, 9.0)
 
 
 @pytest.mark.parametrize(
@@ -272,6 +215,15 @@ def test_spend_by_day_splits_gpus_and_disks_and_counts_idle_disks(fleet: Api) ->
     assert sum(row["disk_usd"] for row in answer["rows"]) == pytest.approx(0.1)
     assert answer["fixed_fleet"]["n_workers"] == 2
     assert answer["month"]["cap_usd"] == 500.0
+
+
+def test_spend_by_autogroup_has_a_row_for_each(fleet: Api) -> None:
+    minute = int(fleet.clock.now() // 60) - 1
+    fleet.series.put("autogroup:101", minute, {"usd_per_hour": 0.6, "storage_usd_per_hour": 0.0})
+    (row,) = fleet.call("GET", "/api/v0/spend?days=1&by=autogroup").json["rows"]
+    assert (row["autogroup_id"], row["gpu_usd"]) == (101, pytest.approx(0.01))
+    refused = fleet.call("GET", "/api/v0/spend?by=worker")
+    assert (refused.status, refused.json["msg"]) == (400, "by: 'worker'; allowed: day, autogroup")
 
 
 def test_autogroups_are_compared_side_by_side(fleet: Api) -> None:

@@ -138,7 +138,7 @@ def test_spend_as_a_table_and_as_csv_without_formulas(
 ) -> None:
     console.answers["/api/v0/spend"] = SPEND
     out = ballast("spend", "--days", "7").out
-    assert "forecast $88.00 of a cap of $500.00" in out
+    assert "forecast $88.00 of $500.00" in out
     assert "49 % saved" in out
     path = tmp_path / "spend.csv"
     assert ballast("spend", "--csv", str(path)).code == 0
