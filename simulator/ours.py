@@ -20,8 +20,9 @@ from chalicelib.core.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.scaling import decide_scaling
 from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, Traffic, Waiting, WorkerFacts
 from chalicelib.core.worker import AfterDrain, WorkerState
+from simulator.counters import Counters
 from simulator.machine import Life, Machine
-from simulator.world import Counters, World
+from simulator.world import World
 
 _STATES = {
     Life.LOADING: WorkerState.LOADING,

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from chalicelib.core.offer import Offer
+from simulator.counters import Counters
 from simulator.machine import Life, Machine
 from simulator.market import Market, MarketConfig
 from simulator.traces import Trace
@@ -57,19 +58,6 @@ class Policy(Protocol):
     def round(self, world: World, now: float) -> None:
         """Decide and act."""
         ...
-
-
-@dataclass(slots=True)
-class Counters:
-    """What happened; `since_round` figures are taken by the policy."""
-
-    starts: int = 0
-    creates: int = 0
-    lost: int = 0
-    n_arrived: int = 0
-    arrived_load: float = 0.0
-    n_started: int = 0
-    n_late: int = 0
 
 
 @dataclass(slots=True)
