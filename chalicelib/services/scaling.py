@@ -235,7 +235,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
     plan = replace(plan, memory=memory)
     troubles = [*find_troubles(plan.view, plan.groups), *lasting_troubles(plan)]
     events, lasting = trouble_events(memory.troubles, troubles, now)
-    minutes, over = gather_minutes(memory.minutes, plan.groups, now)
+    minutes, over = gather_minutes(memory.minutes, plan.groups, plan.view)
     memory = replace(
         memory,
         groups={**memory.groups, **{_key(g): g.decision.memory for g in plan.groups}},
