@@ -9,7 +9,7 @@ from pathlib import Path
 
 from simulator.market import DEFAULT_MARKET, MarketError, read_market
 from simulator.policies import KNOBS, PolicyError, make_policy
-from simulator.report import HEADER, Task, format_row, row_to_json, run_all
+from simulator.report import HEADER, Task, compare_rows, format_row, row_to_json, run_all
 from simulator.run import QUEUES
 from simulator.traces import TraceError, read_trace
 
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps([row_to_json(row) for row in rows]))
     else:
-        print("\n".join([HEADER, *map(format_row, rows)]))
+        print("\n".join([HEADER, *map(format_row, rows), *compare_rows(rows)]))
     return 0
 
 

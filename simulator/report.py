@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from statistics import fmean, stdev
 
+from simulator.frontier import cost_at
 from simulator.market import MarketConfig
 from simulator.policies import make_policy
 from simulator.reference import clairvoyant_usd, lower_bound_usd
@@ -134,6 +135,22 @@ def format_row(row: Row) -> str:
         f"{row.over_clair_margin:5.3f} {row.over_bound:6.3f} {s.gpu_hours:8.1f} {s.starts:7.0f} "
         f"{s.creates_per_hour:6.2f} {s.lost:5.0f}"
     )
+
+
+def compare_rows(rows: Sequence[Row]) -> list[str]:
+    """Our rows against each rival's knob points at equal attainment, a line for each pair."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        law, _, knob = row.policy.partition(":")
+        if law != "ballast" and knob:
+            points.setdefault(law, []).append((row.score.within_slo, row.over_clair))
+    lines = []
+    for row in rows:
+        for law, known in sorted(points.items()) if row.policy.startswith("ballast") else ():
+            cost = cost_at(known, row.score.within_slo)
+            said = "beyond its points" if cost is None else f"{row.over_clair / cost - 1:+.1%}"
+            lines.append(f"{row.policy} against {law} at {row.score.within_slo:.2%}: {said}")
+    return lines
 
 
 def row_to_json(row: Row) -> dict[str, object]:
