@@ -21,7 +21,7 @@ Minutes = Sequence[tuple[int, Mapping[str, float]]]
 
 MICRO = 1e6
 DAY_S = 86_400
-PARTS = ("gpu_usd", "disk_usd")
+PARTS = ("gpu_usd", "disk_usd", "bandwidth_usd")
 BY = ("day", "autogroup")
 
 AWS_USD_PER_GROUP_DAY = 0.016
@@ -82,7 +82,10 @@ def fixed_fleet(minutes: Minutes) -> Row | None:
 
 
 def spent_by_day(minutes: Minutes, until: int) -> dict[str, dict[str, float]]:
-    """Dollars on GPUs and disks by UTC day, from a group's minutes up to the minute `until`."""
+    """Dollars by UTC day and part, from a group's minutes up to the minute `until`.
+
+    Bandwidth is the scaler's estimate: only Vast's bill knows it.
+    """
     days: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(PARTS, 0.0))
     disk_rate = 0.0
     following = minutes[0][0] if minutes else until
@@ -95,6 +98,7 @@ def spent_by_day(minutes: Minutes, until: int) -> dict[str, dict[str, float]]:
         parts = days[_day(minute)]
         parts["disk_usd"] += disk_rate
         parts["gpu_usd"] += max(0.0, values.get("usd_per_hour", 0.0) / 60 - disk_rate)
+        parts["bandwidth_usd"] += values.get("bandwidth_estimate_usd", 0.0)
         following = minute + 1
     return dict(days)
 
@@ -110,7 +114,6 @@ def _day_rows(group: EndpointGroup, minutes: Minutes, until: int) -> list[Row]:
             "endpoint_id": group.endpoint_id,
             "endpoint_name": group.name,
             **parts,
-            "bandwidth_usd": 0.0,  # only Vast's bill knows it
             "total_usd": sum(parts.values()),
         }
         for day, parts in sorted(spent_by_day(minutes, until).items())

@@ -52,7 +52,7 @@ def spend(session: Session, name: str | None, days: int, by: str, csv_path: str 
     if csv_path is not None:
         _write_csv(csv_path, answer["rows"])
         return
-    columns = ("day", "endpoint", ">autogroup", ">GPU", ">disk", ">total")
+    columns = ("day", "endpoint", ">autogroup", ">GPU", ">disk", ">traffic, estimated", ">total")
     rows = [_line(row) for row in answer["rows"]]
     session.show(answer, table(f"Spend, {days} days", columns, rows), *_summary(answer))
 
@@ -92,7 +92,9 @@ def compare(session: Session, name: str, hours: int) -> None:
 
 
 def _line(row: Json) -> tuple[object, ...]:
-    money = (usd(row.get(name), 3) for name in ("gpu_usd", "disk_usd", "total_usd"))
+    money = (
+        usd(row.get(name), 3) for name in ("gpu_usd", "disk_usd", "bandwidth_usd", "total_usd")
+    )
     return (
         row.get("day"),
         row.get("endpoint_name"),

@@ -219,9 +219,11 @@ def test_spend_by_day_splits_gpus_and_disks_and_counts_idle_disks(fleet: Api) ->
 
 def test_spend_by_autogroup_has_a_row_for_each(fleet: Api) -> None:
     minute = int(fleet.clock.now() // 60) - 1
-    fleet.series.put("autogroup:101", minute, {"usd_per_hour": 0.6, "storage_usd_per_hour": 0.0})
+    figures = {"usd_per_hour": 0.6, "storage_usd_per_hour": 0.0, "bandwidth_estimate_usd": 0.002}
+    fleet.series.put("autogroup:101", minute, figures)
     (row,) = fleet.call("GET", "/api/v0/spend?days=1&by=autogroup").json["rows"]
     assert (row["autogroup_id"], row["gpu_usd"]) == (101, pytest.approx(0.01))
+    assert (row["bandwidth_usd"], row["total_usd"]) == (0.002, pytest.approx(0.012))
     refused = fleet.call("GET", "/api/v0/spend?by=worker")
     assert (refused.status, refused.json["msg"]) == (400, "by: 'worker'; allowed: day, autogroup")
 
