@@ -148,7 +148,7 @@ def compare_rows(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         for law, known in sorted(points.items()) if row.policy.startswith("ballast") else ():
             cost = cost_at(known, row.score.within_slo)
-            said = "beyond its points" if cost is None else f"{row.over_clair / cost - 1:+.1%}"
+            said = "outside of its points" if cost is None else f"{row.over_clair / cost - 1:+.1%}"
             lines.append(f"{row.policy} against {law} at {row.score.within_slo:.2%}: {said}")
     return lines
 

@@ -18,7 +18,8 @@ def test_cost_is_linear_in_the_nines() -> None:
     assert cost_at(POINTS, 1 - 10**-2.5) == pytest.approx(1.4)
 
 
-def test_beyond_the_best_point_nothing_is_known_and_below_the_worst_nothing_is_saved() -> None:
+def test_outside_of_the_points_nothing_is_known() -> None:
     assert cost_at(POINTS, 0.9999) is None
-    assert cost_at(POINTS, 0.5) == 1.0
+    assert cost_at(POINTS, 0.5) is None
+    assert cost_at(POINTS, 0.9) == 1.0
     assert cost_at([], 0.5) is None
