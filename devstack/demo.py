@@ -42,7 +42,7 @@ QUESTION = "What is the best movie of all time?"
 
 TIME_SCALE = 30.0
 TRACE_SPEED = 2.0
-KEEP_EVERY = 5  # as many as this machine can play the clients of, beside all the rest
+KEEP_EVERY = 3  # as many as this machine can play the clients of, beside all the rest
 LOADING_TIMEOUT_S = 90.0
 CALM_S = 15.0  # after the trace: capacity goes down again
 LOOK_INTERVAL_S = 1.0
@@ -181,7 +181,7 @@ class Demo:
         replay = Replay(self._client, SEED_GROUP, requests)
         self._screen.say(
             f"▶ replaying {len(requests)} requests of a real trace (Azure, code completion, "
-            f"CC BY 4.0): {TRACE_SPEED:g} times as fast, every {KEEP_EVERY}th request of it"
+            f"CC BY 4.0): {TRACE_SPEED:g} times as fast, every {KEEP_EVERY}rd request of it"
         )
         began_at_s = recorder.sample(replay).at_s
         replay.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -21,6 +22,7 @@ from fakes.market_instance import MarketInstance, Placement
 
 STOP_GRACE_S = 5.0
 FIRST_PORT, LAST_PORT = 21_000, 32_000  # below the kernel's ephemeral ports
+SPREAD = 379  # a prime: markets with neighbouring process ids begin far from each other
 LOG_NAME = "container.log"
 
 
@@ -139,8 +141,11 @@ class ProcessDriver:
             self._watchdog.forget(container.process.pid)
 
     def _find_block(self) -> int:
+        """Each process begins elsewhere: it cannot see what others' stopped instances hold."""
         taken = set(self._first_ports.values())
-        for first in range(FIRST_PORT, LAST_PORT, PORTS_PER_INSTANCE):
+        blocks = range(FIRST_PORT, LAST_PORT, PORTS_PER_INSTANCE)
+        begin = os.getpid() * SPREAD % len(blocks)
+        for first in (*blocks[begin:], *blocks[:begin]):
             if first not in taken and _is_free(first):
                 return first
         raise OSError(f"no free block of {PORTS_PER_INSTANCE} ports in {FIRST_PORT}-{LAST_PORT}")
