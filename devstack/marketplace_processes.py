@@ -145,7 +145,8 @@ class ProcessDriver:
         taken = set(self._first_ports.values())
         blocks = range(FIRST_PORT, LAST_PORT, PORTS_PER_INSTANCE)
         begin = os.getpid() * SPREAD % len(blocks)
-        for first in (*blocks[begin:], *blocks[:begin]):
+        for i in range(len(blocks)):
+            first = blocks[(begin + i) % len(blocks)]
             if first not in taken and _is_free(first):
                 return first
         raise OSError(f"no free block of {PORTS_PER_INSTANCE} ports in {FIRST_PORT}-{LAST_PORT}")
