@@ -86,9 +86,8 @@ def offer(number: int, price: float, dlperf: float) -> Offer:
 
 
 @st.composite
-def snapshots(draw: st.DrawFn) -> GroupSnapshot:
-    n = draw(st.integers(0, 8))
-    params = ScalingParams(
+def owners_params(draw: st.DrawFn) -> ScalingParams:
+    return ScalingParams(
         min_load=draw(amounts),
         target_util=draw(st.one_of(st.none(), st.floats(0.05, 1))),
         cold_mult=draw(st.one_of(st.none(), st.floats(0, 10))),
@@ -98,6 +97,24 @@ def snapshots(draw: st.DrawFn) -> GroupSnapshot:
         inactivity_timeout=draw(st.one_of(st.none(), st.floats(-1, 1e5))),
         slo_target=draw(st.floats(0.5, 0.9999)),
     )
+
+
+@st.composite
+def autogroups(draw: st.DrawFn, autogroup_id: int) -> Autogroup:
+    return Autogroup(
+        autogroup_id=autogroup_id,
+        endpoint_id=1,
+        created_at=0,
+        test_workers=draw(st.integers(0, 3)),
+        weight=draw(st.floats(0, 10)),
+        tier=draw(st.integers(0, 1)),
+        state=draw(st.sampled_from([AutogroupState.ACTIVE] * 4 + list(AutogroupState))),
+    )
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> GroupSnapshot:
+    n = draw(st.integers(0, 8))
     n_waiting = draw(st.integers(0, 500))
     n_overdue = draw(st.integers(0, n_waiting))
     size = draw(st.floats(0, 1e4))
@@ -106,22 +123,11 @@ def snapshots(draw: st.DrawFn) -> GroupSnapshot:
             endpoint_id=1,
             name="g",
             created_at=0,
-            params=params,
+            params=draw(owners_params()),
             state=draw(st.sampled_from([GroupState.ACTIVE] * 4 + list(GroupState))),
             frozen=draw(st.booleans()) and draw(st.booleans()),
         ),
-        autogroups=tuple(
-            Autogroup(
-                autogroup_id=i,
-                endpoint_id=1,
-                created_at=0,
-                test_workers=draw(st.integers(0, 3)),
-                weight=draw(st.floats(0, 10)),
-                tier=draw(st.integers(0, 1)),
-                state=draw(st.sampled_from([AutogroupState.ACTIVE] * 4 + list(AutogroupState))),
-            )
-            for i in range(1, draw(st.integers(1, 2)) + 1)
-        ),
+        autogroups=tuple(draw(autogroups(i)) for i in range(1, draw(st.integers(1, 2)) + 1)),
         workers=tuple(draw(workers(100 + i)) for i in range(n)),
         waiting=Waiting(
             n=n_waiting, load=size * n_waiting, n_overdue=n_overdue, overdue_load=size * n_overdue
