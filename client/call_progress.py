@@ -8,9 +8,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from client.errors import RouteRefusedError, WaitTimeoutError
+from client.errors import ControlPlaneSilentError, RouteRefusedError, WaitTimeoutError
 from client.pacing import is_worth_retrying, pause_after_failure, pause_while_waiting
 from client.route_reply import Grant, Waiting
+
+MAX_SILENCE_S = 30.0
+"""A control plane that gives no usable answer for so long is told, not waited for."""
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class CallProgress:
         self._rng = rng
         self._n_polls = 0
         self._n_failures = 0
+        self._silent_since: float | None = None
 
     def take_grant(self, grant: Grant, asked_at: float, now: float) -> None:
         """A worker was named."""
@@ -69,10 +73,16 @@ class CallProgress:
         """The pause before asking a control plane again that gave no usable answer.
 
         Raises:
+            ControlPlaneSilentError: it has given none for MAX_SILENCE_S.
             WaitTimeoutError: the pause would outlast the caller's time.
         """
+        silent_since = asked_at if self._silent_since is None else self._silent_since
+        if now - silent_since >= MAX_SILENCE_S:
+            raise ControlPlaneSilentError(now - silent_since, problem)
         waiting = Waiting(request_idx=self.request_idx, status=problem)
-        return self.take_waiting(waiting, asked_at, now)
+        pause_s = self.take_waiting(waiting, asked_at, now)
+        self._silent_since = silent_since
+        return pause_s
 
     def take_worker_failure(self, now: float) -> float:
         """The pause before another worker is asked for.
@@ -95,6 +105,7 @@ class CallProgress:
         self.trace.n_routes += 1
         self.trace.route_s += now - asked_at
         self.request_idx = reply.request_idx or self.request_idx
+        self._silent_since = None
 
     def _in_time(self, pause_s: float, now: float) -> float:
         if now - self._started + pause_s > self._timeout_s:

@@ -1,11 +1,12 @@
 """What can go wrong for a caller.
 
 CallError
-├── RouteRefusedError     the control plane refused: bad key, unknown endpoint group, bad cost
-├── WorkerRefusedError    a worker answered with a status that no other worker would better
-├── WaitTimeoutError      no worker became free in time; `status` says what the group was doing
-├── StreamBrokenError     the answer broke off after it had begun
-└── StoppedError          the caller's own stop signal
+├── RouteRefusedError        the control plane refused: bad key, unknown endpoint group, bad cost
+├── WorkerRefusedError       a worker answered with a status that no other worker would better
+├── ControlPlaneSilentError  the control plane cannot be reached or gives no usable answer
+├── WaitTimeoutError         no worker became free in time; `status` says what the group was doing
+├── StreamBrokenError        the answer broke off after it had begun
+└── StoppedError             the caller's own stop signal
 """
 
 from __future__ import annotations
@@ -38,6 +39,16 @@ class WaitTimeoutError(CallError):
     def __init__(self, timeout_s: float, status: str) -> None:
         super().__init__(f"no worker within {timeout_s:g} s; the endpoint group says: {status}")
         self.status = status
+
+
+class ControlPlaneSilentError(CallError):
+    """The control plane cannot be reached, or gives no usable answer."""
+
+    def __init__(self, silent_s: float, problem: str) -> None:
+        super().__init__(
+            f"no usable answer for {silent_s:.0f} s: {problem}; "
+            "is the address right (-u, BALLAST_URL)?"
+        )
 
 
 class StreamBrokenError(CallError):

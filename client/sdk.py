@@ -178,7 +178,7 @@ class Client:
             except RouteRefusedError as error:
                 pause_s = progress.take_refusal(error, asked_at, time.monotonic())
             except requests.RequestException as error:
-                problem = f"the control plane does not answer ({type(error).__name__})"
+                problem = f"{self._transport.url} does not answer ({type(error).__name__})"
                 pause_s = progress.take_silence(problem, asked_at, time.monotonic())
             else:
                 if isinstance(reply, Grant):

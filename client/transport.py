@@ -40,7 +40,7 @@ class Transport:
     """One caller's connections; safe to share between threads."""
 
     def __init__(self, url: str, api_key: str, worker_ca: str | None = None) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._api_key = api_key
         self._worker_ca = worker_ca
         self._sessions: dict[tuple[str, str], requests.Session] = {}
@@ -56,7 +56,7 @@ class Transport:
             requests.RequestException: no answer.
         """
         answer = self._session("control").post(
-            f"{self._url}/route/",
+            f"{self.url}/route/",
             json=route_body(endpoint, cost, request_idx),
             headers={"Authorization": f"Bearer {self._api_key}"},
             timeout=min(timeout_s, ROUTE_TIMEOUT_S),

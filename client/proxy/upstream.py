@@ -68,7 +68,7 @@ class Upstream:
             except RouteRefusedError as error:
                 pause_s = progress.take_refusal(error, asked_at, now())
             except (aiohttp.ClientError, TimeoutError) as error:
-                problem = f"the control plane does not answer ({type(error).__name__})"
+                problem = f"{self._url} does not answer ({type(error).__name__})"
                 pause_s = progress.take_silence(problem, asked_at, now())
             else:
                 if isinstance(reply, Grant):
