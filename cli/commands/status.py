@@ -134,7 +134,7 @@ def _sentences(group: Json, now: float) -> Sequence[Text]:
         for reason in group.get("health_reasons", ())
     ]
     late = group["queue"].get("late_share")
-    if late:
+    if late and not any("late" in reason for reason in group.get("health_reasons", ())):
         lines.append(Text(f"{name}: {share(late)} of requests started late"))
     decision = group.get("last_decision")
     if decision:
