@@ -16,6 +16,7 @@ REPEAT_AFTER_S: Final = 1_800.0
 TITLES: Final = {
     "cap_reached": "A spending cap is reached",
     "breaker_open": "A template only fails: renting for it has stopped",
+    "cannot_launch": "An autogroup cannot be launched as it is configured",
     "inventory_unknown": "Vast's list of instances cannot be trusted",
     "stray_machines": "Instances carry our label but are not in our books",
     "rollout_rolled_back": "A rollout was rolled back",
