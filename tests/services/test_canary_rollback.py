@@ -35,7 +35,7 @@ def _world_with_canary(ended: Counter[str]) -> tuple[World, int, int]:
     world = World(seed=4)
     group = world.add_group("llm", min_load=150.0)
     _run(world, 900, {}, ended)
-    canary = world.add_autogroup(group.endpoint_id, weight=1.0)
+    canary = world.add_autogroup(group.endpoint_id, weight=0.5)
     _run(world, 900, {}, ended)
     serving = {r.autogroup_id for r in world.workers.rows.values() if r.state is WorkerState.READY}
     assert canary.autogroup_id in serving
@@ -53,7 +53,7 @@ def test_a_failing_canary_gets_weight_0_within_5_minutes_with_its_reason() -> No
         f"endpoint:{endpoint_id}", limit=500, kinds=frozenset({"rollout_rolled_back"})
     )
     assert event.facts["symptom"] == "errors"
-    assert event.facts["weight_before"] == 1.0
+    assert event.facts["weight_before"] == 0.5
     assert f"autogroup {canary_id} takes no more requests" in event.message
 
 
@@ -63,4 +63,4 @@ def test_a_canary_that_fails_no_more_than_the_others_stays() -> None:
     _run(world, 300, {}, ended)
     found = world.owner_ports.groups.find_autogroup(canary_id)
     assert found is not None
-    assert found.weight == 1.0
+    assert found.weight == 0.5
