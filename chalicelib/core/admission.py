@@ -156,7 +156,7 @@ def _weight(key: str, shares: Mapping[str, float]) -> float:
 
 
 def _cutoff(requests: Sequence[Queued], room: float, params: AdmissionParams, now: float) -> Cutoff:
-    oldest_first = sorted(requests, key=lambda r: r.first_seen_at)
+    oldest_first = sorted(requests, key=lambda r: (r.first_seen_at, r.cost))
     if params.queue_order is QueueOrder.FIFO:
         until, _ = _admit(oldest_first, room)
         return Cutoff(admit_before=until, overdue_admit_before=until)

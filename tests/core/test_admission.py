@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chalicelib.core.admission import (
@@ -113,6 +113,7 @@ def test_more_room_never_admits_fewer(waiting: list[Queued], room: float) -> Non
             assert may_start(r.first_seen_at, NOW, more.for_key(r.key_id), PARAMS)
 
 
+@example([Queued(first_seen_at=941.0, cost=1.0), Queued(first_seen_at=941.0, cost=2.0)], 1.0)
 @given(queues, st.floats(min_value=0.1, max_value=1e5))
 def test_the_order_of_the_rows_does_not_matter(waiting: list[Queued], room: float) -> None:
     mirrored = decide_cutoffs(waiting[::-1], room, PARAMS, NOW)
