@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+import pytest
 
 TRACE_S = 14
 DEMO_TIMEOUT_S = 300.0  # the demo itself waits 90 s for its first worker
@@ -46,6 +47,7 @@ def assert_gone(family: Sequence[psutil.Process]) -> None:
     assert not alive
 
 
+@pytest.mark.long
 def test_the_demo_serves_refuses_forgeries_draws_and_leaves_nothing(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         said = read_until(process, "replaying")
