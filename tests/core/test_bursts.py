@@ -46,6 +46,7 @@ def memory_of_quiet(start_s: float) -> Mapping[str, object]:
 def play(slots: int, start_s: float) -> tuple[float, ScalingPlan]:
     """Seconds into the burst at which the first cold worker is started, and that plan."""
     memory = memory_of_quiet(start_s)
+    plan = decide_scaling(burst_snapshot(0.0, slots), memory, NOW)
     for second in (2.0, 4.0, 6.0, 8.0, 10.0):
         plan = decide_scaling(burst_snapshot(second, slots), memory, NOW + second)
         if of_kind(plan, StartWorker):
