@@ -13,7 +13,8 @@ import random
 from dataclasses import dataclass, field
 from statistics import mean
 
-from chalicelib.core.routing import AutogroupFacts, Choice, RoutableWorker, RoutingTable, Wish
+from chalicelib.core.least_finish import Choice, RoutableWorker, Wish
+from chalicelib.core.routing import AutogroupFacts, RoutingTable
 from chalicelib.services.router_memory import VIEW_CACHE_S
 
 MAX_TRIES = 3

@@ -15,7 +15,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from chalicelib.core.routing import AutogroupFacts, RoutableWorker, RoutingTable, Wish
+from chalicelib.core.least_finish import RoutableWorker, Wish
+from chalicelib.core.routing import AutogroupFacts, RoutingTable
 
 CACHE_S = 1.0  # a router's copy of the view is at most this old
 MAX_TRIES = 4  # the last one is granted whatever others did meanwhile

@@ -13,7 +13,7 @@ from typing import Any
 
 from chalicelib.core.admission import ALWAYS, NEVER, Cutoff, Cutoffs, QueueProfile
 from chalicelib.core.directory import facts_from_json, facts_to_json
-from chalicelib.core.routing import RoutableWorker
+from chalicelib.core.least_finish import RoutableWorker
 from chalicelib.core.routing_view import RoutingView
 
 _MAGIC = b"BV1"

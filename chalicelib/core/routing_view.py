@@ -21,9 +21,9 @@ from chalicelib.core.admission import (
     room_load,
 )
 from chalicelib.core.directory import GroupFacts
+from chalicelib.core.least_finish import RoutableWorker
 from chalicelib.core.lifecycle import silent_workers
 from chalicelib.core.load import believed_perf, granted_within, headroom_load, pending_load
-from chalicelib.core.routing import RoutableWorker
 from chalicelib.core.worker import Worker, WorkerState
 
 SHARD_SIZE = 250

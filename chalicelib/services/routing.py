@@ -12,9 +12,9 @@ from chalicelib.core.admission import ClientKind, bind_within_s, is_overdue, may
 from chalicelib.core.caller_key import ROUTE, CallerKeyError
 from chalicelib.core.directory import GroupFacts
 from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.least_finish import Choice, Wish
 from chalicelib.core.quota import Quota, QuotaUse
 from chalicelib.core.request_index import IndexKind, RequestIndex, decode_index, worker_slot
-from chalicelib.core.routing import Choice, Wish
 from chalicelib.core.worker import WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, NotFoundError, StorageUnavailableError

@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass
 
 from chalicelib.core.directory import GroupFacts
-from chalicelib.core.routing import RoutableWorker
+from chalicelib.core.least_finish import RoutableWorker
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.services.router_memory import MAX_SIGNATURES, RouterMemory
 from chalicelib.wire.ticket import Claims, Number, Ticket, join_signature

@@ -28,7 +28,6 @@ def test_c15_a_bad_host_is_rented_at_most_once_per_cool_down() -> None:
     group = world.add_group(cold_workers=0, max_workers=3)
     rented_at: defaultdict[int, dict[int, float]] = defaultdict(dict)  # machine → instance → when
     bad: list[int] = []
-    bad: list[int] = []
     for n in range(2 * 24 * 12):
         if n % 12 == 0:
             world.ask(group.endpoint_id, 6)

@@ -1,0 +1,204 @@
+"""Choosing within one pool: the worker with the least expected finish, equals by price and dice.
+
+A worker is known by `free_at`, when its work so far will be done, so a request of cost c given to
+it finishes at max(now, free_at) + c / perf. Workers are kept sorted by `free_at`, so that only the
+best of a large view are looked at.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+from heapq import nsmallest
+
+from chalicelib.core.request_index import worker_slot
+
+MAX_SCANNED = 48
+MAX_IDLE_SCANNED = 8
+"""Idle workers come fastest and cheapest first: a few more than are needed are enough."""
+
+NEAR_S = 0.05
+NEAR_SHARE = 0.02
+"""Finishes within this of the best count as equal; among equals the better price decides."""
+
+SPREAD = 1.0
+"""Of the grants one has not seen, how many more of the best workers count as equal."""
+
+SLACK_S = 2.0
+"""A reservation stands if others granted less than this much work since we last knew.
+
+Both values are from `python -m bench quality`: see docs/performance.md.
+"""
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class RoutableWorker:
+    """A ready worker as one router knows it; changes with every grant.
+
+    `free_at`: when its work so far will be done. `headroom_s`: work that makes nobody wait, since
+    it is served beside others in the worker's slots. `generation` "A" to "D".
+    """
+
+    instance_id: int
+    autogroup_index: int
+    perf: float
+    usd_per_hour: float
+    free_at: float
+    granted_load: float
+    headroom_s: float = 0.0
+    generation: str = "D"
+    boot_id: str = ""
+    key_id: str = ""
+    url: str = ""
+    certificate_sha256: str = ""
+    known_at: float = 0.0
+    sort_key: tuple[float, float, float, int] = (0.0, 0.0, 0.0, 0)
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until a request given to it now would start."""
+        return max(0.0, self.free_at - self.headroom_s - now)
+
+    @property
+    def usd_per_load(self) -> float:
+        """Price per perf."""
+        return self.usd_per_hour / self.perf
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """The worker chosen, and what was expected: waiting and finishing, seconds from now."""
+
+    worker: RoutableWorker
+    wait_s: float
+    finish_s: float
+    bound: float  # the reservation stands only if granted_load is not above it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What a request asks of a worker.
+
+    `bound_s`: it must start within; `avoid_slot`: the worker that failed it; `dice` in [0, 1)
+    decides among equals; `autogroup_index`: where it was before, a repeat is not drawn anew.
+    """
+
+    cost: float
+    bound_s: float
+    dice: float
+    avoid_slot: int | None = None
+    autogroup_index: int | None = None
+
+
+@dataclass(slots=True)
+class Pool:
+    """Workers that compete on expected finish alone, sorted by `free_at`."""
+
+    indexes: tuple[int, ...]
+    weight: float
+    workers: list[RoutableWorker] = field(default_factory=list)
+    max_perf: float = 0.0
+
+    def add(self, worker: RoutableWorker) -> None:
+        """One more worker; `sort` once all are in."""
+        worker.sort_key = _sort_key(worker)
+        self.workers.append(worker)
+        self.max_perf = max(self.max_perf, worker.perf)
+
+    def sort(self) -> None:
+        """Bring the workers into order."""
+        self.workers.sort(key=_key_of)
+
+    def resort(self, worker: RoutableWorker) -> None:
+        """Put a worker where its `free_at` belongs now."""
+        self.remove(worker)
+        worker.sort_key = _sort_key(worker)
+        insort(self.workers, worker, key=_key_of)
+
+    def remove(self, worker: RoutableWorker) -> None:
+        """Forget a worker, if it is there."""
+        at = bisect_left(self.workers, worker.sort_key, key=_key_of)
+        if at < len(self.workers) and self.workers[at] is worker:
+            del self.workers[at]
+
+
+def least_finish(pool: Pool, wish: Wish, now: float, n_unseen: float) -> Choice | None:
+    """The best of the first `MAX_SCANNED` workers; equals by price, then by the dice.
+
+    The more grants of others this router cannot have seen, the more of the best count as equal:
+    if all routers took the very best, they would all take the same.
+    """
+    n_spread = 1 + int(n_unseen * SPREAD)
+    seen, best = _candidates(pool, wish, now, n_spread) if pool.workers else ([], 0.0)
+    if not seen:
+        return None
+    equals = _equals(seen, best, n_spread)
+    finish_s, worker = equals[int(wish.dice * len(equals))]
+    return Choice(
+        worker=worker,
+        wait_s=worker.wait_s(now),
+        finish_s=finish_s,
+        bound=reservation_bound(worker),
+    )
+
+
+def _candidates(
+    pool: Pool, wish: Wish, now: float, n_spread: int
+) -> tuple[list[tuple[float, RoutableWorker]], float]:
+    """((expected finish in seconds, worker) of those worth a look, the least finish)."""
+    n_idle_enough = n_spread + MAX_IDLE_SCANNED
+    cost, bound_s, avoid_slot = wish.cost, wish.bound_s, wish.avoid_slot
+    least_s = cost / pool.max_perf
+    best = near = float("inf")
+    seen: list[tuple[float, RoutableWorker]] = []
+    for worker in pool.workers[:MAX_SCANNED]:
+        busy_s = worker.free_at - now
+        if busy_s <= 0:
+            if len(seen) >= n_idle_enough:
+                break
+            busy_s = 0.0
+        elif len(seen) >= n_spread and busy_s + least_s > near:
+            break
+        if busy_s - worker.headroom_s > bound_s or slot_of(worker) == avoid_slot:
+            continue
+        finish_s = busy_s + cost / worker.perf
+        seen.append((finish_s, worker))
+        if finish_s < best:
+            best, near = finish_s, finish_s * (1 + NEAR_SHARE) + NEAR_S
+    return seen, best
+
+
+def _equals(
+    seen: list[tuple[float, RoutableWorker]], best: float, n_spread: int
+) -> list[tuple[float, RoutableWorker]]:
+    """Those among which the dice may choose."""
+    if n_spread > 1:
+        return nsmallest(n_spread, seen, key=_finish_of)
+    finish_s = best * (1 + NEAR_SHARE) + NEAR_S
+    near = [candidate for candidate in seen if candidate[0] <= finish_s]
+    if len(near) == 1:
+        return near
+    prices = [worker.usd_per_load for _, worker in near]
+    cheapest = min(prices) * (1 + NEAR_SHARE)
+    return [candidate for candidate, price in zip(near, prices, strict=True) if price <= cheapest]
+
+
+def _finish_of(candidate: tuple[float, RoutableWorker]) -> float:
+    return candidate[0]
+
+
+def reservation_bound(worker: RoutableWorker) -> float:
+    """The `granted_load` up to which a reservation on what we know may stand."""
+    return worker.granted_load + SLACK_S * worker.perf
+
+
+def slot_of(worker: RoutableWorker) -> int:
+    """The worker's slot in a `request_idx`."""
+    return worker_slot(worker.instance_id)
+
+
+def _sort_key(worker: RoutableWorker) -> tuple[float, float, float, int]:
+    return (worker.free_at, -worker.perf, worker.usd_per_load, worker.instance_id)
+
+
+def _key_of(worker: RoutableWorker) -> tuple[float, float, float, int]:
+    return worker.sort_key
