@@ -9,6 +9,8 @@ from chalicelib.core.actions import Reason
 SENTENCES: Mapping[str, str] = {
     # why something is done
     "hot_short": "Ready capacity was {had} and {wanted} load/s is wanted ({term}).",
+    "cheaper_cover": "It serves what is wanted for ${usd_per_hour} an hour instead of "
+    "${now_usd_per_hour}; the dearer workers can then stop.",
     "idle_surplus": "{left} load/s of ready capacity remains without it, and only {wanted} is "
     "wanted; it is the dearest for what it serves.",
     "cold_short": "Loaded workers in reserve are {missing} load/s short of the target; this offer "

@@ -14,6 +14,7 @@ from chalicelib.core.snapshot import WorkerFacts
 from chalicelib.core.worker import AfterDrain
 
 DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted
+SWAP_BELOW = 0.7  # of what the ready workers cost: a start is billed, too, so less is not worth it
 HEDGE_Z = 1.3  # a start later than its 90th percentile no longer counts as capacity
 
 
@@ -35,7 +36,7 @@ def plan_hot(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     counted = pool.ready + punctual_starts(pool, ctx)
     capacity = sum(map(ctx.capacity, counted))
     if wish.met_by(capacity, len(counted)):
-        return _plan_drains(pool, wish, ctx)
+        return _plan_drains(pool, wish, ctx) or _plan_swap(pool, wish, ctx)
     facts = {"wanted": wish.capacity, "had": capacity, "term": wish.binding}
     recalled = _recallable(pool, ctx, wish, capacity, len(counted))
     capacity += sum(map(ctx.capacity, recalled))
@@ -152,15 +153,12 @@ def _recallable(
 
 
 def _plan_drains(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
-    """Drain what is not needed: idle workers first, among them the dearest per capacity."""
-    capacity = sum(map(ctx.capacity, pool.ready))
-    n_ready = len(pool.ready)
+    """Drain what is not needed: idle workers first, so that the rest is the cheapest cover."""
+    left = sum(map(ctx.capacity, pool.ready))
     actions: list[Action] = []
-    for worker in sorted(pool.ready, key=lambda w: _drain_order(w, ctx)):
-        rest = capacity - ctx.capacity(worker)
-        if not wish.met_by(rest, n_ready - 1):
-            continue  # a smaller one may still go
-        facts = {"wanted": wish.capacity, "left": rest, "usd_per_load": ctx.usd_per_load(worker)}
+    for worker in _surplus(pool, wish, ctx):
+        left -= ctx.capacity(worker)
+        facts = {"wanted": wish.capacity, "left": left, "usd_per_load": ctx.usd_per_load(worker)}
         actions.append(
             DrainWorker(
                 instance_id=worker.instance_id,
@@ -169,12 +167,58 @@ def _plan_drains(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
                 reason=Reason(code="idle_surplus", facts=facts),
             )
         )
-        capacity, n_ready = rest, n_ready - 1
     return actions
 
 
-def _drain_order(worker: WorkerFacts, ctx: Round) -> tuple[bool, float, int]:
-    return (not is_idle(worker), -ctx.usd_per_load(worker), worker.instance_id)
+def _plan_swap(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
+    """Start cold workers that would do what the ready ones do for much less money.
+
+    After a burst the ones that are left may be far too large for a small need; once the cheaper
+    ones are up, the dear ones are surplus.
+    """
+    if pool.starting or pool.draining or not pool.ready:
+        return []
+    cover = choose_cover(
+        pool.ready + startable(pool), wish, ctx.capacity, lambda worker: worker.usd_per_hour
+    )
+    ready_ids = {worker.instance_id for worker in pool.ready}
+    usd, usd_now = _usd_per_hour(cover), _usd_per_hour(pool.ready)
+    if usd > SWAP_BELOW * usd_now:
+        return []
+    reason = Reason(code="cheaper_cover", facts={"usd_per_hour": usd, "now_usd_per_hour": usd_now})
+    return [
+        StartWorker(instance_id=worker.instance_id, reason=reason)
+        for worker in cover
+        if worker.instance_id not in ready_ids
+    ]
+
+
+def _usd_per_hour(workers: Sequence[WorkerFacts]) -> float:
+    return sum(worker.usd_per_hour for worker in workers)
+
+
+def _surplus(pool: Pool, wish: HotWish, ctx: Round) -> list[WorkerFacts]:
+    """Ready workers that may go, in order.
+
+    Beside the busy ones the idle ones that cover the wish for the fewest dollars an hour stay: for
+    a small need a small worker, though a large one may be cheaper per load. Busy ones go only if
+    the wish is met without them as well.
+    """
+    busy = [worker for worker in pool.ready if not is_idle(worker)]
+    idle = [worker for worker in pool.ready if is_idle(worker)]
+    need = HotWish(
+        capacity=wish.capacity - sum(map(ctx.capacity, busy)), n_workers=wish.n_workers - len(busy)
+    )
+    kept = choose_cover(idle, need, ctx.capacity, lambda worker: worker.usd_per_hour)
+    kept_ids = {worker.instance_id for worker in kept}
+    surplus = [worker for worker in idle if worker.instance_id not in kept_ids]
+    surplus.sort(key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
+    capacity, n_workers = sum(map(ctx.capacity, busy + kept)), len(busy) + len(kept)
+    for worker in sorted(busy, key=lambda w: (-ctx.usd_per_load(w), w.instance_id)):
+        if wish.met_by(capacity - ctx.capacity(worker), n_workers - 1):
+            surplus.append(worker)
+            capacity, n_workers = capacity - ctx.capacity(worker), n_workers - 1
+    return surplus
 
 
 def _beaten_starts(

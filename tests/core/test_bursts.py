@@ -134,3 +134,30 @@ def test_equal_weights_are_one_pool_by_price_and_unequal_ones_a_split(
 ) -> None:
     plan = decide_scaling(two_autogroups(weights), {}, NOW)
     assert {action.instance_id for action in of_kind(plan, StartWorker)} == started
+
+
+def test_a_queues_spike_rents_nothing_for_its_own_sake() -> None:
+    """A machine comes minutes later: the spike starts what is there, the pool follows the rest."""
+    memory = decide_scaling(burst_snapshot(2.0, 0), memory_of_quiet(1.5), NOW + 2).memory
+    plan = decide_scaling(burst_snapshot(4.0, 0), memory, NOW + 4)
+    assert plan.binding == "queue"
+    assert plan.total_target < 1.15 * plan.hot_target
+
+
+def test_an_oversized_ready_worker_is_swapped_for_a_cheap_cold_one() -> None:
+    large = make_worker(1, perf=900.0, usd_per_hour=0.60)
+    small = make_worker(2, WorkerState.STOPPED, perf=200.0, usd_per_hour=0.16)
+    snapshot = make_snapshot(large, small, min_load=100.0)
+    plan = decide_scaling(snapshot, {}, NOW)
+    (start,) = of_kind(plan, StartWorker)
+    assert (start.instance_id, start.reason.code) == (2, "cheaper_cover")
+    both = replace(snapshot, workers=(large, replace(small, state=WorkerState.READY)))
+    (drain,) = of_kind(decide_scaling(both, plan.memory, NOW + 30), DrainWorker)
+    assert drain.instance_id == 1
+
+
+def test_a_swap_that_saves_little_is_not_worth_a_start() -> None:
+    ready = make_worker(1, perf=200.0, usd_per_hour=0.20)
+    cold = make_worker(2, WorkerState.STOPPED, perf=200.0, usd_per_hour=0.16)
+    plan = decide_scaling(make_snapshot(ready, cold, min_load=100.0), {}, NOW)
+    assert not of_kind(plan, StartWorker)
