@@ -93,7 +93,13 @@ def summary_table(outcome: Outcome, failures: Sequence[str]) -> Table:
         f"${fixed.usd:.3f} for the same p95 (simulated; the cheapest fixed fleet of machines "
         "like ours, sized with hindsight)",
     )
-    table.add_row("against it", f"{outcome.saved_share:+.0%} saved")
+    table.add_row("against it", _compared(outcome.saved_share))
     for failure in failures[:3]:
         table.add_row("failure", failure[:200])
     return table
+
+
+def _compared(saved_share: float) -> str:
+    if saved_share >= 0:
+        return f"{saved_share:.0%} saved"
+    return f"{-saved_share:.0%} dearer: so short a trace has little calm in which to save"
