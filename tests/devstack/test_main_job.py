@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import requests
 
 from devstack.local_system import LocalSystem
@@ -11,6 +13,7 @@ from devstack.templates import TGI_SIMULATED, register_templates
 ONE_WORKER = {"min_load": 1.0, "cold_workers": 0, "max_workers": 1}
 READY_TIMEOUT_S = 90.0
 GONE_TIMEOUT_S = 60.0
+TICKET_TIMEOUT_S = 15.0
 
 
 def test_a_group_rents_loads_serves_and_returns_everything(system: LocalSystem) -> None:
@@ -28,12 +31,8 @@ def test_a_group_rents_loads_serves_and_returns_everything(system: LocalSystem) 
     )
     assert workers[0]["id"] in {row["id"] for row in market.instances()}
 
-    ticket = requests.post(
-        f"{system.url}/route/",
-        json={"endpoint": "main-job", "api_key": system.account_key, "cost": 8},
-        timeout=10,
-    ).json()
-    assert "url" in ticket, ticket
+    # Routers know a worker at most a second after it became ready; clients ask again, as told.
+    ticket = wait_until("a ticket", lambda: grant(system), TICKET_TIMEOUT_S)
     answer = requests.post(
         f"{ticket['url']}/generate",
         json={
@@ -58,3 +57,13 @@ def test_a_group_rents_loads_serves_and_returns_everything(system: LocalSystem) 
         GONE_TIMEOUT_S,
     )
     system.check()
+
+
+def grant(system: LocalSystem) -> dict[str, Any]:
+    """A ticket; empty while the answer is to wait."""
+    reply: dict[str, Any] = requests.post(
+        f"{system.url}/route/",
+        json={"endpoint": "main-job", "api_key": system.account_key, "cost": 8},
+        timeout=10,
+    ).json()
+    return reply if "url" in reply else {}
