@@ -13,7 +13,7 @@ from devstack.local_system import LocalSystem
 from devstack.owner import wait_until
 from tests.peers.fleet import GENERATION_A, READY_TIMEOUT_S, VENDOR, Fleet, Fleets
 
-ROUTERS_LEARN_TIMEOUT_S = 10.0
+ROUTERS_LEARN_TIMEOUT_S = 60.0
 
 
 def serve(fleet: Fleet, cost: float) -> tuple[int, str]:
@@ -43,15 +43,19 @@ def test_a_mixed_fleet_serves_every_request(system: LocalSystem, fleets: Fleets)
     for autogroup_id, weight in zip(fleet.autogroup_ids, (2.0, 1.0), strict=True):
         fleet.owner.call("PUT", f"/api/v0/autojobs/{autogroup_id}/", {"weight": weight})
     wait_until(
-        "routers know the new weights",
-        lambda: len({serve(fleet, 8.0)[1] for _ in range(6)}) == 2,
+        "shares of 1 : 2, once routers know the weights",
+        lambda: _shares(fleet) == pytest.approx([16, 32], abs=2),
         ROUTERS_LEARN_TIMEOUT_S,
     )
+
+
+def _shares(fleet: Fleet) -> list[int]:
+    """How many of 48 requests each worker served, fewest first; every one must be answered 200."""
     costs = [(8.0, 20.0, 7.5, 32.0)[i % 4] for i in range(48)]
     with ThreadPoolExecutor(8) as pool:
         served = list(pool.map(lambda cost: serve(fleet, cost), costs))
     assert Counter(status for status, _ in served) == {200: 48}
-    assert sorted(Counter(url for _, url in served).values()) == pytest.approx([16, 32], abs=2)
+    return sorted(Counter(url for _, url in served).values())
 
 
 @pytest.mark.parametrize(
