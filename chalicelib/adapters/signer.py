@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -100,7 +101,7 @@ class SigningKeyStore:
         return reply.get("Item")
 
 
-class _StoredKeySigner:
+class _StoredKeySigner(ABC):
     """What both signers share: finding keys, and rotation."""
 
     def __init__(
@@ -136,9 +137,9 @@ class _StoredKeySigner:
         self._store.add(info, private, only_first=only_first)
         return info
 
+    @abstractmethod
     def _make_pair(self, key_id: str) -> tuple[bytes, dict[str, Any]]:
         """(public key as SPKI DER, what to store of the private one)."""
-        raise NotImplementedError
 
 
 class WrappedSigner(_StoredKeySigner):

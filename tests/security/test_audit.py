@@ -34,7 +34,7 @@ PLANTED = {
 }
 TRACES = {
     "a home directory": re.compile(r"(?<![\w.])/(?:home|Users)/(?!me\b)[a-z]\w*"),
-    "a workplace": re.compile(r"(?<![\w.}:])/work/(?:[a-z.]\w+)"),
+    "a workplace": re.compile(r"(?<![\w.}:])[/]work[/](?:[a-z.]\w+)"),
     "a package host": re.compile(
         r"(?i)--(?:extra-)?index-url|index_url\s*=|pythonhosted|//pypi|(?<!\w)opt/pypi|artifactory"
     ),
