@@ -47,11 +47,11 @@ def test_a_slow_answer_holds_no_arrival_up(tmp_path: Path) -> None:
         run.max_in_flight = 5
         thread = threading.Thread(target=run.run, args=(even(100, 10),))
         thread.start()
-        wait_until(lambda: len(run.outcomes) == 10, "all are sent")
-        assert sum(o.state is State.WAITING for o in run.outcomes) == 5
-        assert sum(o.error == "TooManyInFlight" for o in run.outcomes) == 5
+        turned_away = ["TooManyInFlight"] * 5
+        wait_until(lambda: [o.error for o in run.outcomes[5:]] == turned_away, "all are sent")
+        assert [o.state for o in run.outcomes[:5]] == [State.WAITING] * 5
         run.stop()
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
         assert sum(o.state is State.STOPPED for o in run.outcomes) == 5
 
@@ -80,7 +80,7 @@ def test_the_command_writes_json_and_a_picture(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             cwd=ROOT,
-            timeout=60,
+            timeout=120,
         )
         wait_until(lambda: it.counters()["n_served"] == 10, "all are reported")
     assert done.returncode == 0, done.stderr
@@ -104,9 +104,9 @@ def test_ctrl_c_stops_cleanly_with_a_summary() -> None:
             text=True,
             cwd=ROOT,
         )
-        wait_until(lambda: len(it.control_plane.routes) >= 20, "it runs", 30)
+        wait_until(lambda: len(it.control_plane.routes) >= 20, "it runs")
         os.kill(run.pid, signal.SIGINT)
-        stdout, stderr = run.communicate(timeout=10)
+        stdout, stderr = run.communicate(timeout=60)
     assert run.returncode == 130
     assert "stopped" in stdout
     assert "Traceback" not in stderr

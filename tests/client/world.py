@@ -71,9 +71,9 @@ class LoopThread:
         return self._loop
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(_finish(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(_finish(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
+        self._thread.join(60)
         self._loop.close()
 
 
@@ -116,7 +116,7 @@ def real_worker(state_dir: Path) -> Iterator[tuple[World, str]]:
             _in(loop, context.__aexit__(None, None, None))
 
 
-def wait_until(is_so: Callable[[], object], what: str, timeout_s: float = 10.0) -> None:
+def wait_until(is_so: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
     """Wait for a condition outside any event loop."""
     deadline = time.monotonic() + timeout_s
     while not is_so():
@@ -126,4 +126,4 @@ def wait_until(is_so: Callable[[], object], what: str, timeout_s: float = 10.0) 
 
 def _in(loop: asyncio.AbstractEventLoop, coroutine: object) -> object:
     assert asyncio.iscoroutine(coroutine)
-    return asyncio.run_coroutine_threadsafe(coroutine, loop).result(30)
+    return asyncio.run_coroutine_threadsafe(coroutine, loop).result(60)

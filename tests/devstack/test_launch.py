@@ -33,13 +33,13 @@ def publish(system: LocalSystem, env: Mapping[str, str], sha256: str) -> str:
         f"{system.market_url}/api/v0/template/",
         json=load_template("tgi").to_request(env, sha256),
         headers={"Authorization": f"Bearer {DUMMY_VAST_KEY}"},
-        timeout=10,
+        timeout=60,
     )
     return str(answer.json()["template"]["hash_id"])
 
 
 def served_bundle(system: LocalSystem) -> str:
-    return str(requests.get(f"{system.url}/bundle/", timeout=10).json()["sha256"])
+    return str(requests.get(f"{system.url}/bundle/", timeout=60).json()["sha256"])
 
 
 def local_values(workspace: Path) -> dict[str, str]:
@@ -89,7 +89,7 @@ def serve_and_survive(system: LocalSystem, group: str, workspace: Path, template
     with Client(system.account_key, system.url) as client:
         grant = client.route(group)
         with pytest.raises(requests.exceptions.SSLError):  # nobody else vouches for it
-            requests.get(f"{grant.url}/ping", timeout=10)  # type: ignore[union-attr]
+            requests.get(f"{grant.url}/ping", timeout=60)  # type: ignore[union-attr]
         assert len(answer_of(client, group).split()) == 8
 
         before = supervisor_of(workspace)
@@ -147,6 +147,6 @@ def test_the_bundle_is_served_as_it_was_built(system: LocalSystem) -> None:
     assert bundle
     sha256, data = bundle
     assert served_bundle(system) == sha256
-    answer = requests.get(f"{system.url}/bundle/{sha256}.tar.gz", timeout=10)
+    answer = requests.get(f"{system.url}/bundle/{sha256}.tar.gz", timeout=60)
     assert answer.content == data
     assert answer.headers["Content-Type"] == "application/gzip"

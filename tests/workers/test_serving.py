@@ -20,7 +20,7 @@ async def test_the_model_gets_the_payload_alone_and_its_answer_comes_back(tmp_pa
 
 async def test_a_stream_comes_chunk_by_chunk(tmp_path: Path) -> None:
     async with world(tmp_path) as it:
-        body = {"auth_data": it.ticket(), "payload": prompt(n_chunks=3, chunk_s=0.2)}
+        body = {"auth_data": it.ticket(), "payload": prompt(n_chunks=3, chunk_s=0.5)}
         async with it.http.post(it.worker.settings.url + "/generate_stream", json=body) as answer:
             assert answer.content_type == "text/event-stream"
             assert await answer.content.readany() == b"data: 0\n\n"
@@ -49,8 +49,9 @@ async def test_a_client_that_leaves_stops_the_model_and_is_accounted(tmp_path: P
         async with it.http.post(it.worker.settings.url + "/generate_stream", json=body) as answer:
             await answer.content.readany()
         await it.until(lambda: it.model.n_cancelled == 1, "the model stops")
-        await it.until(lambda: it.counters().get("n_cancelled") == 1, "it is reported")
+        await it.until(lambda: it.counters().get("n_cancelled") == 1, "it is counted")
         assert it.counters()["cur_load"] == 0
+        await it.until(lambda: it.control_plane.finished, "it is told by itself, too")
         assert [r["status"] for r in it.control_plane.finished] == ["Cancelled"]
 
 
@@ -62,8 +63,8 @@ async def test_a_serial_back_end_takes_one_at_a_time_in_order(tmp_path: Path) ->
     async with world(tmp_path, replace(QUICK_TGI, is_serial=True)) as it:
         calls = []
         for number in range(4):
-            calls.append(asyncio.create_task(it.post(payload=prompt(delay_s=0.05, n=number))))
-            await asyncio.sleep(0.01)
+            calls.append(asyncio.create_task(it.post(payload=prompt(delay_s=0.2, n=number))))
+            await asyncio.sleep(0.05)
         assert [status for status, _ in await asyncio.gather(*calls)] == [200] * 4
         assert it.model.max_at_work == 1
         assert [json.loads(b)["parameters"]["n"] for b in it.model.bodies] == [0, 1, 2, 3]
@@ -71,8 +72,8 @@ async def test_a_serial_back_end_takes_one_at_a_time_in_order(tmp_path: Path) ->
 
 async def test_beyond_the_longest_queue_the_answer_is_429(tmp_path: Path) -> None:
     async with world(tmp_path, MAX_QUEUE_TIME="0.001") as it:
-        slow = asyncio.create_task(it.post(payload=prompt(delay_s=0.5, max_new_tokens=100_000_000)))
+        slow = asyncio.create_task(it.post(payload=prompt(delay_s=600, max_new_tokens=100_000_000)))
         await it.until(lambda: it.model.n_at_work == 1, "the first is at work")
         assert (await it.post())[0] == 429
-        assert (await slow)[0] == 200
+        slow.cancel()
         await it.until(lambda: it.counters().get("rejected_load") == 100, "it is reported")

@@ -24,6 +24,8 @@ from tests.workers.world import environment, free_port, serve, until
 
 INTERVAL_S = 10.0
 """Within it a killed process runs again: the control plane's own interval between reports."""
+PYWORKER = "workers.pyworker"
+MODEL_SERVER = "devstack.model_server"
 
 
 @dataclass
@@ -35,17 +37,19 @@ class Instance:
     log: Path
 
     def child(self, word: str) -> psutil.Process | None:
-        """The supervisor's child whose command line has this word."""
+        """The supervisor's child with this word in its command line."""
         for child in psutil.Process(self.process.pid).children():
             with suppress(psutil.NoSuchProcess):  # it just ended
-                if any(word in part for part in child.cmdline()):
+                if word in child.cmdline():
                     return child
         return None
 
-    def pid(self, word: str) -> int:
+    async def running(self, word: str) -> psutil.Process:
+        """The same, once it is there."""
+        await until(lambda: self.child(word), f"{word} runs")
         child = self.child(word)
-        assert child, f"no {word} runs"
-        return child.pid
+        assert child
+        return child
 
     def runs_again(self, word: str, before: int) -> bool:
         child = self.child(word)
@@ -53,6 +57,13 @@ class Instance:
 
     def errors(self) -> list[object]:
         return [report["error_msg"] for report in self.control_plane.reports]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; one that nobody has collected yet does not."""
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @asynccontextmanager
@@ -81,7 +92,7 @@ async def supervised(tmp_path: Path, **env: str) -> AsyncIterator[Instance]:
         finally:
             if process.returncode is None:
                 process.terminate()
-            await asyncio.wait_for(process.wait(), 20)
+            await asyncio.wait_for(process.wait(), 60)
 
 
 async def test_each_killed_process_runs_again_within_an_interval(tmp_path: Path) -> None:
@@ -89,8 +100,8 @@ async def test_each_killed_process_runs_again_within_an_interval(tmp_path: Path)
         reports = it.control_plane.reports
         await until(lambda: reports and reports[-1]["max_perf"], "ready")
 
-        for word in ("workers.pyworker", "model_server"):
-            before = it.pid(word)
+        for word in (PYWORKER, MODEL_SERVER):
+            before = (await it.running(word)).pid
             os.kill(before, signal.SIGKILL)
             await until(partial(it.runs_again, word, before), f"{word} runs again", INTERVAL_S)
         n_before = len(reports)
@@ -104,10 +115,9 @@ async def test_each_killed_process_runs_again_within_an_interval(tmp_path: Path)
 async def test_a_killed_supervisor_takes_its_processes_along(tmp_path: Path) -> None:
     """The launch script starts it anew; two PyWorkers on one port would be worse than none."""
     async with supervised(tmp_path) as it:
-        await until(lambda: it.child("workers.pyworker"), "the PyWorker runs")
-        children = [it.pid("workers.pyworker"), it.pid("model_server")]
+        children = [(await it.running(word)).pid for word in (PYWORKER, MODEL_SERVER)]
         it.process.send_signal(signal.SIGKILL)
-        await until(lambda: not any(map(psutil.pid_exists, children)), "all ended", INTERVAL_S)
+        await until(lambda: not any(map(is_alive, children)), "all ended")
 
 
 async def test_a_model_server_that_keeps_dying_is_reported(tmp_path: Path) -> None:
@@ -134,7 +144,7 @@ async def test_a_missing_variable_is_reported_in_words(
     async with supervised(tmp_path, **env) as it:
         await until(lambda: it.errors(), "a report")
         assert message in str(it.errors()[0])
-        assert not it.child("workers.pyworker")
+        assert not it.child(PYWORKER)
 
 
 HUB_CASES = [
@@ -168,16 +178,13 @@ async def test_a_model_that_cannot_be_had_is_reported_before_anything_starts(
 
 async def test_an_empty_token_refuses_to_start(tmp_path: Path) -> None:
     async with supervised(tmp_path, MASTER_TOKEN="") as it:
-        assert await asyncio.wait_for(it.process.wait(), 20) == 2
+        assert await asyncio.wait_for(it.process.wait(), 60) == 2
         assert "MASTER_TOKEN must be set and not empty" in it.log.read_text()
 
 
 async def test_secrets_reach_only_the_process_that_needs_them(tmp_path: Path) -> None:
     async with supervised(tmp_path, HF_TOKEN="hf_secret") as it:
-        await until(lambda: it.child("workers.pyworker"), "the PyWorker runs")
-        pyworker, model = it.child("workers.pyworker"), it.child("model_server")
-        assert pyworker
-        assert model
+        pyworker, model = [await it.running(word) for word in (PYWORKER, MODEL_SERVER)]
         assert "HF_TOKEN" not in pyworker.environ()
         assert model.environ()["HF_TOKEN"] == "hf_secret"
         assert not {"MASTER_TOKEN", "REPORT_ADDR"} & model.environ().keys()

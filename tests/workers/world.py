@@ -80,7 +80,7 @@ class World:
         async with self.http.post(self.worker.settings.url + route, json=body) as answer:
             return answer.status, await answer.read()
 
-    async def until(self, is_so: Callable[[], object], what: str, timeout_s: float = 10.0) -> None:
+    async def until(self, is_so: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
         """Wait for a condition; the worker's last error is told if it never comes."""
         try:
             await until(is_so, what, timeout_s)
@@ -92,7 +92,7 @@ class World:
         return self.control_plane.last_report
 
 
-async def until(is_so: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
+async def until(is_so: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
     """Wait for a condition.
 
     Raises:
@@ -153,7 +153,7 @@ async def world(
     state_dir: Path,
     back_end: BackEnd = QUICK_TGI,
     control_plane: ControlPlaneServer | None = None,
-    ready_within_s: float = 10.0,
+    ready_within_s: float = 60.0,
     **env: str,
 ) -> AsyncIterator[World]:
     """A ready worker; `env` overrides its environment."""

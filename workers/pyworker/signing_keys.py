@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -55,6 +56,7 @@ class SigningKeys:
         self._previous: RsaVerifier | None = None
         self._previous_until = 0.0
         self._fetched_at = -REFRESH_INTERVAL_S
+        self._fetching = asyncio.Lock()
 
     @property
     def is_known(self) -> bool:
@@ -71,12 +73,21 @@ class SigningKeys:
     async def refresh(self, now: float, *, is_forced: bool = False) -> bool:
         """Fetch again, at most every 10 s unless forced; whether the key changed.
 
+        A fetch under way is waited for: its key may be the one that is missed.
+
         Raises:
             ControlPlaneError: no answer.
             PublicKeyError: the answer is no key.
         """
-        if not is_forced and now - self._fetched_at < REFRESH_INTERVAL_S:
-            return False
+        known = self._current
+        async with self._fetching:
+            if self._current is not known:
+                return True
+            if not is_forced and now - self._fetched_at < REFRESH_INTERVAL_S:
+                return False
+            return await self._fetch_now(now)
+
+    async def _fetch_now(self, now: float) -> bool:
         self._fetched_at = now
         pem = await self._fetch()
         if self._current and pem == self._current.pem:
