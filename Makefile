@@ -25,6 +25,16 @@ demo: setup ## the main job on this machine, in three minutes, with a picture
 dev: setup ## the whole local system until Ctrl-C (ARGS='--port 8080 --time-scale 20')
 	$(PY) -m devstack up $(ARGS)
 
+.venv/ministack/.installed:
+	$(PYTHON) -m venv .venv/ministack
+	.venv/ministack/bin/python -m pip install --quiet ministack==1.5.33 cryptography==49.0.0
+	touch $@
+
+ministack: setup .venv/ministack/.installed ## a faster local AWS, in an environment of its own
+
+soak: ministack ## half an hour of mixed load with kills (ARGS='--minutes 5')
+	$(PY) -m devstack soak --ministack $(ARGS)
+
 check: setup ## format, lint, types, import directions
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
@@ -38,7 +48,7 @@ test-browser: setup ## the dashboard in Debian's chromium (apt-get install chrom
 	$(PY) -m pip install --quiet -e '.[browser]'
 	$(PY) -m pytest -q -m browser
 
-test-long: setup ## soaks, wide sweeps, big benchmarks
+test-long: ministack ## soaks, wide sweeps, big benchmarks
 	$(PY) -m pytest -q -m long
 
 format: setup ## rewrite the code in the house style
@@ -61,4 +71,4 @@ audit: setup ## secrets, licences, and known weaknesses of the locked packages
 	$(PY) -m infra.audit
 
 .PHONY: lock deploy undeploy audit
-.PHONY: help setup demo dev check test test-browser test-long format
+.PHONY: help setup demo dev ministack soak check test test-browser test-long format

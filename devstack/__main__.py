@@ -1,11 +1,11 @@
-"""`python -m devstack up | demo`."""
+"""`python -m devstack up | demo | soak`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from devstack import demo, up
+from devstack import demo, soak, up
 
 
 def main() -> int:
@@ -14,8 +14,10 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     up.add_arguments(commands.add_parser("up", help=up.__doc__))
     demo.add_arguments(commands.add_parser("demo", help=demo.__doc__))
+    soak.add_arguments(commands.add_parser("soak", help=soak.__doc__))
     arguments = parser.parse_args()
-    return up.run(arguments) if arguments.command == "up" else demo.run(arguments)
+    commands_by_name = {"up": up.run, "demo": demo.run, "soak": soak.run}
+    return commands_by_name[arguments.command](arguments)
 
 
 if __name__ == "__main__":

@@ -70,13 +70,14 @@ class Children:
         environment: Mapping[str, str],
         *,
         fd: int | None = None,
+        python: str = sys.executable,
     ) -> Child:
         """Start a Python program as a child, which inherits the file descriptor and no other."""
         self.log_directory.mkdir(parents=True, exist_ok=True)
         log_path = self.log_directory / f"{name}.log"
         with log_path.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [python, *arguments],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -87,6 +88,10 @@ class Children:
         child = Child(name, process, log_path)
         self._children.append(child)
         return child
+
+    def pids(self) -> dict[str, int]:
+        """Each child's process, by its name."""
+        return {child.name: child.process.pid for child in self._children}
 
     def check(self) -> None:
         """Make sure that all live.

@@ -16,6 +16,7 @@ from pathlib import Path
 from devstack.children import ChildError, Children, listen, url_of
 from devstack.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
 from devstack.gateway import FAULTS_FILE_VARIABLE
+from devstack.ministack import start_ministack
 
 GATEWAY_THREADS = 8
 Say = Callable[[str], None]
@@ -32,6 +33,7 @@ class Options:
     n_gateways: int = 1  # gateway processes, each with GATEWAY_THREADS threads
     round_interval_s: float = 2.0
     state_directory: Path | None = None  # None: a temporary one, removed at the end
+    has_ministack: bool = False  # as the local AWS, instead of moto; needs `make ministack`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,8 +87,12 @@ def _start(options: Options, directory: Path, children: Children, say: Say) -> L
         "BALLAST_PACING_SCALE": str(1.0 / options.time_scale),
     }
 
-    say("starting a local AWS (moto, corrected): DynamoDB, KMS, Secrets Manager")
-    _gunicorn(children, "aws", "devstack.aws_server", aws.fileno(), environment, 1)
+    if options.has_ministack:
+        say("starting a local AWS (MiniStack): DynamoDB, KMS, Secrets Manager")
+        start_ministack(children, aws.fileno(), environment)
+    else:
+        say("starting a local AWS (moto, corrected): DynamoDB, KMS, Secrets Manager")
+        _gunicorn(children, "aws", "devstack.aws_server", aws.fileno(), environment, 1)
     arguments = _market_arguments(options, directory, market.fileno())
     children.start("market", arguments, environment, fd=market.fileno())
     say("creating tables and keys as a deployment does")
