@@ -12,6 +12,7 @@ import pytest
 
 from chalicelib.wire.ticket import Claims
 from fakes.control_plane_server import TicketSigner
+from tests.wire.javascript import through_javascript
 from workers.pyworker.admission import (
     SYNCED_CLOCK_LEEWAY_S,
     UNSURE_CLOCK_LEEWAY_S,
@@ -227,15 +228,13 @@ def test_once_the_servers_time_is_known_an_expired_ticket_is_refused_sharply() -
     assert isinstance(admit(Admission(IDENTITY), ticket, late), Grant)
 
 
-def test_a_ticket_survives_javascript_which_rewrites_100_0_as_100() -> None:
-    def through_javascript(value: object) -> object:
-        if isinstance(value, float) and value.is_integer():
-            return int(value)
-        return value
-
-    ticket = {name: through_javascript(value) for name, value in good_ticket().items()}
-    assert ticket["cost"] == 256
-    assert isinstance(ticket["cost"], int)
+@pytest.mark.parametrize("cost", [256.0, 0.1 + 0.2, 1e-7, 123456.789, 2.0**53 - 1, 1e21, 1e300])
+def test_a_ticket_survives_javascript_which_rewrites_numbers(cost: float) -> None:
+    """256.0 comes back as 256, 1e-07 as 1e-7, 1e21 as 1e+21: equal numbers all the same."""
+    ticket = through_javascript(good_ticket(cost=cost, request_idx=2**53 - 1))
+    assert isinstance(ticket, dict)
+    if cost == 256:
+        assert isinstance(ticket["cost"], int)
     assert isinstance(admit(Admission(IDENTITY), ticket), Grant)
 
 
