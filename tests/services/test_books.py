@@ -1,19 +1,23 @@
 """Every request is accounted once, whatever happens to clients and reports on the way (C13).
 
 A world of our own workers (generation D) and clients that die, retry and come back; reports are
-lost, repeated and reordered. The test keeps its own books, request by request.
+lost, repeated and reordered. The test keeps a ledger of its own, request by request.
 """
 
 from __future__ import annotations
 
 import json
 import random
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import pytest
 
 from chalicelib.core.autogroup import TicketGeneration
 from chalicelib.core.load import is_empty
+from chalicelib.core.worker import Worker
 from chalicelib.services.keys import worker_token
 from chalicelib.services.reports import ReportsMemory, receive_report
 from chalicelib.services.routing_view import WAITING_ENDS_S, rebuild_view
@@ -22,7 +26,30 @@ from fakes.hot_ports import ENDPOINT_ID, INTENT_TOKEN, HotWorld
 from tests.services.router import Router, make_world
 
 SEQ = 1_800_000_000_000
-COST = 20.0
+STEP_S = 0.25
+COSTS = (5.0, 20.0, 35.0)
+LOOK_EVERY = 200  # steps between two looks at the waiting rows
+
+
+class State(Enum):
+    """Where a request is in its life."""
+
+    WAITING = auto()
+    GRANTED = auto()  # and on its way back, since its worker could not be reached
+    CLOSED = auto()  # brought to its worker
+    DEAD = auto()  # its client died with the ticket in hand
+    EXPIRED = auto()  # its client gave up while it waited
+
+
+@dataclass(eq=False)
+class Request:
+    """One line of the ledger."""
+
+    cost: float
+    idx: int = 0
+    state: State = State.WAITING
+    grants: list[tuple[int, int]] = field(default_factory=list)  # (instance id, reqnum)
+    polled_at: float = 0.0
 
 
 @dataclass
@@ -33,12 +60,14 @@ class WorkerProcess:
     instance_id: int
     received: float = 0.0
     finished: float = 0.0
+    n_received: int = 0
     queue: list[float] = field(default_factory=list)
     n_reports: int = 0
 
     def deliver(self, cost: float) -> None:
         """A client brought its ticket."""
         self.received += cost
+        self.n_received += 1
         self.queue.append(cost)
 
     def serve(self, seconds: float) -> None:
@@ -63,7 +92,7 @@ class WorkerProcess:
             "error_msg": "",
             "cur_load": sum(self.queue),
             "num_requests_working": len(self.queue),
-            "num_requests_recieved": int(self.received / COST),
+            "num_requests_recieved": self.n_received,
             "received_load": self.received,
             "finished_load": self.finished,
             "rejected_load": 0.0,
@@ -71,106 +100,142 @@ class WorkerProcess:
         return json.dumps(body).encode()
 
 
-@dataclass
-class Books:
-    """What became of the requests, by the test's own count."""
+class Story:
+    """Clients and workers in a world, and the ledger of all that happened."""
 
-    n_asked: int = 0
-    n_delivered: int = 0
-    n_lost_with_grant: int = 0
-    n_retried: int = 0
-    n_gave_up: int = 0
+    def __init__(self, seed: int) -> None:
+        self.rng, self.world = random.Random(seed), make_world()
+        self.processes = {i: WorkerProcess(self.world, i) for i in (1, 2, 3)}
+        for i in self.processes:
+            self.world.add_worker(i, ticket=TicketGeneration.D, boot_id=f"{i:016x}")
+        rebuild_view(self.world.ports(), ENDPOINT_ID, self.world.clock.now())
+        self._by_url = {row.url: row.instance_id for row in self.rows()}
+        self._routers = [Router(self.world), Router(self.world)]
+        self._reports, self._late = ReportsMemory(), list[bytes]()
+        self.ledger: list[Request] = []
+        self.n_calls = 0
 
+    def rows(self) -> list[Worker]:
+        """The workers' rows."""
+        return list(self.world.workers.rows.values())
 
-def run(seed: int, n_requests: int) -> tuple[HotWorld, Books, list[WorkerProcess]]:
-    rng, world, books = random.Random(seed), make_world(), Books()
-    processes = [WorkerProcess(world, i) for i in (1, 2, 3)]
-    for process in processes:
-        world.add_worker(
-            process.instance_id, ticket=TicketGeneration.D, boot_id=f"{process.instance_id:016x}"
-        )
-    rebuild_view(world.ports(), ENDPOINT_ID, world.clock.now())
-    routers, memory = [Router(world), Router(world)], ReportsMemory()
-    waiting: list[int] = []
-    late: list[bytes] = []
-    while books.n_asked < n_requests or waiting:
-        world.clock.advance(0.25)
-        fresh = [0] * rng.randrange(6) if books.n_asked < n_requests else []
-        books.n_asked += len(fresh)
-        again, waiting = waiting, []
-        for idx in [*fresh, *again]:
-            _ask(rng.choice(routers), idx, processes, books, waiting, rng)
-        for process in processes:
-            process.serve(0.25)
-            late.append(process.report())
-        late = _deliver_some(world, memory, late, rng)
-    return world, books, processes
+    def play(self, n_requests: int) -> Iterator[None]:
+        """One step after the other, until so many requests have come and none is left open."""
+        open_ones: list[Request] = []
+        while len(self.ledger) < n_requests or open_ones:
+            self.world.clock.advance(STEP_S)
+            if len(self.ledger) < n_requests:
+                new = [Request(self.rng.choice(COSTS)) for _ in range(self.rng.randrange(6))]
+                self.ledger += new
+                open_ones += new
+            for request in open_ones:
+                self._ask(request)
+            open_ones = [r for r in open_ones if r.state in (State.WAITING, State.GRANTED)]
+            for process in self.processes.values():
+                process.serve(STEP_S)
+                self._late.append(process.report())
+            self._deliver_reports()
+            yield
 
-
-def _ask(
-    router: Router,
-    idx: int,
-    processes: list[WorkerProcess],
-    books: Books,
-    waiting: list[int],
-    rng: random.Random,
-) -> None:
-    reply = router.ask(idx, cost=COST)
-    if "url" not in reply:
-        if rng.random() < 0.02:
-            books.n_gave_up += 1
+    def _ask(self, request: Request) -> None:
+        router, rng = self.rng.choice(self._routers), self.rng
+        reply = router.ask(request.idx, cost=request.cost)
+        self.n_calls += 1
+        request.idx, request.polled_at = router.idx(reply), self.world.clock.now()
+        if "url" not in reply:
+            request.state = State.EXPIRED if rng.random() < 0.02 else State.WAITING
+            return
+        instance_id = self._by_url[str(reply["url"])]
+        request.grants.append((instance_id, int(str(reply["reqnum"]))))
+        fate = rng.random()
+        if fate < 0.05:
+            request.state = State.DEAD
+        elif fate < 0.10:
+            request.state = State.GRANTED
         else:
-            waiting.append(router.idx(reply))
-    elif (fate := rng.random()) < 0.05:
-        books.n_lost_with_grant += 1  # the client died with the ticket in hand
-    elif fate < 0.10:
-        books.n_retried += 1  # it could not reach the worker, and asks again
-        waiting.append(router.idx(reply))
-    else:
-        books.n_delivered += 1
-        by_url = {router.world.workers.rows[ENDPOINT_ID, p.instance_id].url: p for p in processes}
-        by_url[str(reply["url"])].deliver(COST)
+            request.state = State.CLOSED
+            self.processes[instance_id].deliver(request.cost)
+
+    def _deliver_reports(self) -> None:
+        """Deliver reports out of order, some twice, some never; what is left comes later."""
+        self.rng.shuffle(self._late)
+        n = len(self._late) // 2 + 1
+        for body in self._late[:n]:
+            for _ in range(self.rng.choice((0, 1, 1, 1, 2))):
+                report = WorkerReport.from_json(body)
+                receive_report(self.world.ports(), self._reports, report, "")
+        self._late = self._late[n:]
+
+    def settle(self) -> None:
+        """A minute of calm in which every report arrives."""
+        for _ in range(30):
+            self.world.clock.advance(2.0)
+            for process in self.processes.values():
+                process.serve(2.0)
+                report = WorkerReport.from_json(process.report())
+                receive_report(self.world.ports(), self._reports, report, "")
 
 
-def _deliver_some(
-    world: HotWorld, memory: ReportsMemory, late: list[bytes], rng: random.Random
-) -> list[bytes]:
-    """Deliver reports out of order, some twice, some never; what is left comes later."""
-    rng.shuffle(late)
-    n = len(late) // 2 + 1
-    for body in late[:n]:
-        for _ in range(rng.choice((0, 1, 1, 1, 2))):
-            receive_report(world.ports(), memory, WorkerReport.from_json(body), "")
-    return late[n:]
+def assert_waiting_rows_are_who_waits(story: Story) -> None:
+    """A row for each request that waits; else only for those given up less than 20 s ago."""
+    now = story.world.clock.now()
+    rows = story.world.waiting.list(ENDPOINT_ID, polled_since=now - WAITING_ENDS_S)
+    found = {(row.request_idx, row.cost) for row in rows}
+    assert len(found) == len(rows)
+    waiting = {(r.idx, r.cost) for r in story.ledger if r.state is State.WAITING}
+    given_up = {
+        (r.idx, r.cost)
+        for r in story.ledger
+        if r.state is State.EXPIRED and now - r.polled_at <= WAITING_ENDS_S
+    }
+    assert waiting <= found <= waiting | given_up
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_books_agree_with_the_tests_own_ledger(seed: int) -> None:
-    world, books, processes = run(seed, 400)
-    rows = list(world.workers.rows.values())
-    n_grants = books.n_delivered + books.n_lost_with_grant + books.n_retried
-    assert sum(row.reqnum for row in rows) == n_grants
-    assert sum(row.granted_load for row in rows) == n_grants * COST
-    assert books.n_delivered + books.n_lost_with_grant + books.n_gave_up == books.n_asked
-    # First grants are new demand, repeats are not.
-    first_grants = n_grants - sum(row.retry_load for row in rows) / COST
-    assert first_grants <= books.n_asked
-    assert sum(p.received for p in processes) == books.n_delivered * COST
+def assert_rows_agree(story: Story) -> None:
+    """Each worker's row is the sum of the ledger's lines about it."""
+    for row in story.rows():
+        i = row.instance_id
+        lines = [(r, n) for r in story.ledger for n, g in enumerate(r.grants) if g[0] == i]
+        assert sorted(r.grants[n][1] for r, n in lines) == list(range(1, row.reqnum + 1))
+        assert row.granted_load == sum(r.cost for r, _ in lines)
+        assert row.retry_load == sum(r.cost for r, n in lines if n > 0)
+        brought = [r for r in story.ledger if r.state is State.CLOSED and r.grants[-1][0] == i]
+        assert story.processes[i].received == sum(r.cost for r in brought)
+    # What the scaler counts as demand is each granted request once, however often it came back.
+    demand = sum(row.granted_load - row.retry_load for row in story.rows())
+    assert demand == sum(r.cost for r in story.ledger if r.grants)
+
+
+@pytest.mark.parametrize(
+    ("seed", "n_requests", "n_calls"),
+    [(0, 4_000, 10_000), (1, 400, 400), (2, 400, 400), (3, 400, 400), (4, 400, 400)],
+)
+def test_the_books_equal_the_tests_own_ledger_request_by_request(
+    seed: int, n_requests: int, n_calls: int
+) -> None:
+    story = Story(seed)
+    for n, _ in enumerate(story.play(n_requests)):
+        if n % LOOK_EVERY == 0:
+            assert_waiting_rows_are_who_waits(story)
+            assert_rows_agree(story)
+    assert_waiting_rows_are_who_waits(story)
+    assert_rows_agree(story)
+    states = Counter(request.state for request in story.ledger)
+    assert set(states) <= {State.CLOSED, State.DEAD, State.EXPIRED}
+    assert states.total() == len(story.ledger) >= n_requests
+    assert story.n_calls >= n_calls
+    assert any(len(request.grants) > 1 for request in story.ledger)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_after_quiet_nothing_is_outstanding_and_nobody_waits(seed: int) -> None:
-    world, _, processes = run(seed, 300)
-    memory = ReportsMemory()
-    for _ in range(30):
-        world.clock.advance(2.0)
-        for process in processes:
-            process.serve(2.0)
-            report = WorkerReport.from_json(process.report())
-            receive_report(world.ports(), memory, report, "")
-    now = world.clock.now()
-    for process in processes:
-        row = world.workers.rows[ENDPOINT_ID, process.instance_id]
+    story = Story(seed)
+    for _ in story.play(300):
+        pass
+    story.settle()
+    now = story.world.clock.now()
+    for row in story.rows():
+        process = story.processes[row.instance_id]
         assert is_empty(row, now)
         assert (row.received_load, row.finished_load) == (process.received, process.finished)
-    assert not world.waiting.list(ENDPOINT_ID, polled_since=now - WAITING_ENDS_S)
+    assert not story.world.waiting.list(ENDPOINT_ID, polled_since=now - WAITING_ENDS_S)
