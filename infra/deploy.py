@@ -25,7 +25,7 @@ from infra.package import slim, stray_files
 from infra.stacks import Say, deploy_stack, find_stack
 from workers.bundle import write_bundle
 
-_CHALICE = "from chalice.cli import main; main()"  # the package has no __main__
+_CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"  # no __main__; 2 = failed
 LAMBDA_SUFFIXES = ("", "-hot", "-reports", "-scaler", "-scaling_loop")
 
 

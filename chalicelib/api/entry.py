@@ -53,7 +53,9 @@ class BallastApp(Chalice):
         """Serve one HTTP event."""
         method = str(event.get("requestContext", {}).get("httpMethod") or event.get("httpMethod"))
         path = event_path(event)
-        matched = match_resource(path, self.routes)
+        matched = match_resource(path, self.routes) or match_resource(
+            without_stage(path, event), self.routes
+        )
         if matched is None:
             return _refusal(404, "not_found", f"no such path: {path[:200]}")
         resource, values = matched
@@ -65,14 +67,18 @@ class BallastApp(Chalice):
 
 
 def event_path(event: Event) -> str:
-    """The path without stage, doubled slashes and trailing slash."""
+    """The path without doubled slashes and trailing slash."""
     context = event.get("requestContext", {})
     path = str(event.get("path") or context.get("path") or "/")  # `chalice local` sends the second
-    stage = context.get("stage")
-    segments = [part for part in path.split("/") if part]
-    if stage and stage != "$default" and segments[:1] == [stage]:
-        segments = segments[1:]
-    return "/" + "/".join(segments)
+    return "/" + "/".join(part for part in path.split("/") if part)
+
+
+def without_stage(path: str, event: Event) -> str:
+    """The path behind the stage's name, which an HTTP API sends and a REST API does not.
+
+    Our paths may begin like a stage (`/api/v0/…` in the stage `api`): look for the whole one first.
+    """
+    return path.removeprefix(f"/{event.get('requestContext', {}).get('stage')}") or "/"
 
 
 def match_resource(path: str, routes: Any) -> tuple[str, dict[str, str]] | None:

@@ -20,12 +20,19 @@ def test_slashes_do_not_matter(api: Api, path: str) -> None:
     assert api.call("GET", path).json["success"] is True
 
 
-def test_the_stage_prefix_of_a_rest_api_is_dropped(api: Api) -> None:
-    event = event_of("GET", "/api/health", b"", {})
-    event["requestContext"]["stage"] = "api"
-    assert api.app(event, LambdaContext("app", 1.0))["statusCode"] == 200
-    event = event_of("GET", "/api/v0/endptjobs", b"", {"Authorization": f"Bearer {api.key}"})
-    event["requestContext"]["stage"] = "prod"
+@pytest.mark.parametrize(
+    ("stage", "path"),
+    [
+        ("api", "/api/v0/endptjobs"),  # a REST API's event: without its stage, here of that name
+        ("api", "/api/api/v0/endptjobs/"),
+        ("prod", "/api/v0/endptjobs"),
+        ("prod", "/prod/api/v0/endptjobs/"),
+        ("$default", "/api/v0/endptjobs"),
+    ],
+)
+def test_a_path_is_found_with_and_without_its_stage(api: Api, stage: str, path: str) -> None:
+    event = event_of("GET", path, b"", {"Authorization": f"Bearer {api.key}"})
+    event["requestContext"]["stage"] = stage
     assert api.app(event, LambdaContext("app", 1.0))["statusCode"] == 200
 
 

@@ -183,3 +183,9 @@ def assert_undeploy_refuses_while_machines_live(cloud: Aws) -> None:
     with pytest.raises(DeployError, match="99"):
         undeploy("dev", cloud, list[str]().append)
     ports.workers.remove(7, 99)
+
+
+def test_a_failure_of_chalice_ends_the_deploy(tmp_path: Path) -> None:
+    """Its command line tells of one by the value it returns, not by an exit status of its own."""
+    with pytest.raises(DeployError, match="chalice deploy failed"):
+        run_chalice("deploy", "dev", list[str]().append, root=tmp_path)
