@@ -10,6 +10,7 @@ from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.fleet import Pool, Round
 from chalicelib.core.offer import Offer
 from chalicelib.core.offers import MAX_ALTERNATIVES, RatedOffer, first_per_machine, rate_offers
+from chalicelib.core.repair import is_moving
 from chalicelib.core.snapshot import WorkerFacts
 
 SURPLUS = 1.2  # more than this times the total target is too much
@@ -18,6 +19,7 @@ MIN_ON_ORDER = 10  # machines on order at once, or as many as are loaded if thos
 DEAREST_OVER_BEST = 1.2  # dearer offers wait a round: the market shows others soon
 RENT_INTERVAL_S = 4.0  # between two batches of an autogroup's rentals
 REFUSED_WORTH = 0.3  # of a worker whose GPU is let to somebody else
+HEDGE_LOAD_Z = 1.3  # a load later than its 90th percentile is hedged, if nothing else could serve
 
 
 @dataclass(slots=True)
@@ -72,7 +74,7 @@ def on_order_capacity(pool: Pool, ctx: Round) -> float:
     """Capacity of machines that load or are being rented, times their boot odds."""
     beliefs = ctx.beliefs
     total = 0.0
-    for worker in pool.booting:
+    for worker in awaited_loads(pool, ctx):
         odds = beliefs.boot_odds(worker.autogroup_id, worker.gpu_type)
         total += odds * ctx.capacity(worker)
     for rental in pool.rentals:
@@ -80,6 +82,24 @@ def on_order_capacity(pool: Pool, ctx: Round) -> float:
         odds = beliefs.boot_odds(rental.autogroup_id, rental.gpu_type)
         total += odds * (perf if perf > 0 else beliefs.memory.worker_perf)
     return total
+
+
+def awaited_loads(pool: Pool, ctx: Round) -> list[WorkerFacts]:
+    """Loading machines that are counted on: not a late one that nobody could stand in for.
+
+    It is given up only at its time-out, minutes later; meanwhile another is rented beside it.
+    """
+    could_serve = pool.ready + pool.draining + pool.starting + pool.stopping + pool.stopped
+    if could_serve or pool.on_order > 1:
+        return pool.booting
+    return [
+        worker for worker in pool.booting if is_moving(worker, ctx.now) or not _is_late(worker, ctx)
+    ]
+
+
+def _is_late(worker: WorkerFacts, ctx: Round) -> bool:
+    late_s = ctx.beliefs.load_time(worker.autogroup_id).quantile(HEDGE_LOAD_Z)
+    return ctx.now - worker.created_at > late_s
 
 
 def plan_rentals(

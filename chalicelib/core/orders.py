@@ -9,6 +9,7 @@ from chalicelib.core.actions import Reason, RentOffer
 from chalicelib.core.cold_pool import (
     RENT_INTERVAL_S,
     Budget,
+    awaited_loads,
     held_capacity,
     open_budget,
     plan_rentals,
@@ -49,7 +50,7 @@ def missing_capacity(pool: Pool, total: float, ctx: Round) -> float:
     if total <= 0:
         return 0.0
     if ctx.beliefs.memory.worker_perf <= 0:
-        return 0.0 if pool.on_order + len(pool.loaded) > 0 else total
+        return 0.0 if pool.loaded or pool.rentals or awaited_loads(pool, ctx) else total
     missing = total - held_capacity(pool, ctx)
     return missing if missing > total * 1e-9 else 0.0
 

@@ -62,11 +62,16 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
     for worker in pool.booting if ctx.may_destroy() else ():
         waited = ctx.now - worker.created_at
         limit = ctx.beliefs.load_timeout(worker.autogroup_id)
-        moves = ctx.now - worker.progress_at < PROGRESS_S and waited < LOAD_TIMEOUT_CAP_S
-        if waited > limit and not moves:
+        has_patience = is_moving(worker, ctx.now) and waited < LOAD_TIMEOUT_CAP_S
+        if waited > limit and not has_patience:
             reason = Reason(code="stuck_loading", facts={"waited_s": waited, "limit_s": limit})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     return actions
+
+
+def is_moving(worker: WorkerFacts, now: float) -> bool:
+    """Whether the host lately told of progress of a first load."""
+    return now - worker.progress_at < PROGRESS_S
 
 
 def repair_broken(pool: Pool, ctx: Round, *, silence_is_ours: bool) -> list[Action]:

@@ -1,0 +1,64 @@
+"""A first load that is late and alone is hedged by one more rental; no other load is."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.core.actions import DestroyWorker, RentOffer
+from chalicelib.core.learning import LOAD_PRIOR_S
+from chalicelib.core.scaling import decide_scaling
+from chalicelib.core.snapshot import Waiting, WorkerFacts
+from chalicelib.core.worker import WorkerState
+from tests.core.test_scaling import NOW, make_snapshot, make_worker, of_kind
+
+LATE_S = 2.5 * LOAD_PRIOR_S  # beyond the 90th percentile, before the time-out
+FEW, MANY = {"worker_perf": 100.0, "worker_slots": 4.0}, Waiting(n=80, load=8000, overdue_load=8000)
+
+
+def _loading(instance_id: int, age_s: float, progress_at: float = 0.0) -> WorkerFacts:
+    return make_worker(
+        instance_id,
+        WorkerState.LOADING,
+        perf=0.0,
+        loaded_at=0.0,
+        created_at=NOW - age_s,
+        progress_at=progress_at,
+    )
+
+
+def _n_rented(*workers: WorkerFacts, memory: dict[str, object]) -> int:
+    plan = decide_scaling(make_snapshot(*workers, waiting=MANY, max_workers=9), memory, NOW)
+    assert not of_kind(plan, DestroyWorker)
+    return len(of_kind(plan, RentOffer))
+
+
+def test_until_a_worker_is_measured_one_load_at_a_time_is_awaited() -> None:
+    assert _n_rented(memory={}) == 1
+    assert _n_rented(_loading(1, 300.0), memory={}) == 0
+
+
+def test_a_late_load_that_nobody_could_stand_in_for_is_hedged_once() -> None:
+    assert _n_rented(_loading(1, LATE_S), memory={}) == 1
+    assert _n_rented(_loading(1, LATE_S), _loading(2, LATE_S), memory={}) == 0
+
+
+def test_a_load_that_tells_of_progress_is_awaited_however_long_it_takes() -> None:
+    assert _n_rented(_loading(1, LATE_S, progress_at=NOW - 60), memory={}) == 0
+
+
+def test_a_late_load_beside_a_worker_that_could_serve_is_awaited() -> None:
+    stopped = make_worker(2, WorkerState.STOPPED)
+    in_time = _n_rented(stopped, _loading(1, 300.0), memory={})
+    assert _n_rented(stopped, _loading(1, LATE_S), memory={}) == in_time
+
+
+@pytest.mark.parametrize("age_s", [60.0, LATE_S])
+def test_what_waits_counts_as_demand_when_nothing_is_ready(age_s: float) -> None:
+    """Once load is known, eighty late requests rent what works them off, stuck loader or not."""
+    plan = decide_scaling(
+        make_snapshot(_loading(1, age_s), waiting=MANY, max_workers=9),
+        {**FEW, "at": NOW - 5, "mean_load": 100.0},
+        NOW,
+    )
+    assert plan.figures["occupancy"] > 50
+    assert plan.hot_target > 50
