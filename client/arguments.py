@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
+from client.errors import NO_KEY
+
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
     """Add -k, -e, -u and the worker's certificate authority."""
@@ -25,6 +27,8 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> arg
     arguments = parser.parse_args(argv)
     if not arguments.api_key:
         parser.error("no key: give -k KEY or set BALLAST_API_KEY")
+    if not arguments.api_key.isascii():
+        parser.error(NO_KEY)
     if not arguments.url:
         parser.error("no control plane: give -u URL or set BALLAST_URL")
     return arguments

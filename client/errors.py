@@ -11,6 +11,8 @@ CallError
 
 from __future__ import annotations
 
+NO_KEY = "the key has characters that no key has: was it copied whole?"
+
 
 class CallError(Exception):
     """A call did not get its answer."""

@@ -24,7 +24,7 @@ from types import TracebackType
 import requests
 
 from client.call_progress import CallProgress, CallTrace
-from client.errors import RouteRefusedError, StreamBrokenError, WorkerRefusedError
+from client.errors import NO_KEY, RouteRefusedError, StreamBrokenError, WorkerRefusedError
 from client.pacing import is_worth_retrying
 from client.route_reply import Grant, Waiting
 from client.transport import Transport, WorkerUnreachableError
@@ -107,6 +107,8 @@ class Client:
         address = url or os.environ.get("BALLAST_URL", "")
         if not address:
             raise ValueError("no control plane: pass url= or set BALLAST_URL")
+        if not api_key.isascii():
+            raise ValueError(NO_KEY)
         self._transport = Transport(address, api_key, worker_ca)
         self._pause = pause
         self._rng = rng or random.Random()

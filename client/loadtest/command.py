@@ -25,7 +25,7 @@ INTERRUPTED = 130
 
 def main(workload: Workload, argv: list[str] | None = None) -> int:
     """Run, show progress, print the summary; 1 when requests failed, 130 after Ctrl-C."""
-    arguments = parse(_parser(), argv)
+    arguments = parse(make_parser(), argv)
     target = Target(
         url=arguments.url,
         api_key=arguments.api_key,
@@ -51,7 +51,8 @@ def main(workload: Workload, argv: list[str] | None = None) -> int:
     return 1 if summary.errors else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The load test's flags."""
     parser = argparse.ArgumentParser(description="Send requests at a given rate and count.")
     add_connection(parser)
     parser.add_argument("-n", type=int, help="requests in total (100; of a trace: all)")

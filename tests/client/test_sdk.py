@@ -132,6 +132,12 @@ def test_without_a_control_plane_the_fix_is_named(monkeypatch: pytest.MonkeyPatc
         Client(KEY)
 
 
+def test_a_key_that_was_not_copied_whole_is_told_without_quoting_it() -> None:
+    with pytest.raises(ValueError, match="copied whole") as caught:
+        Client("blk.…", "http://127.0.0.1:1")
+    assert "blk" not in str(caught.value)
+
+
 def test_a_stream_arrives_in_pieces_and_a_broken_one_says_so(tmp_path: Path) -> None:
     with real_worker(tmp_path) as (it, url):
         with Client(KEY, url) as client:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from fakes.control_plane_server import ControlPlaneServer
-from tests.workers.world import World, serve, world
+from tests.workers.world import QUICK_TGI, World, serve, world
+from workers.pyworker.back_end import BackEnd
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -87,33 +91,54 @@ async def _finish() -> None:
 
 
 @contextmanager
-def servers() -> Iterator[Servers]:
-    """Control plane and fake worker, granting that worker."""
-    control_plane, worker = ControlPlaneServer(), FakeWorker()
-    with LoopThread() as loop:
-        contexts = [serve(control_plane.application()), serve(worker.application())]
-        urls = [_in(loop, context.__aenter__()) for context in contexts]
-        it = Servers(control_plane, str(urls[0]), worker, str(urls[1]))
-        control_plane.next_grant = it.grant
-        try:
-            yield it
-        finally:
-            for context in contexts:
-                _in(loop, context.__aexit__(None, None, None))
+def entered(
+    loop: asyncio.AbstractEventLoop, context: AbstractAsyncContextManager[T]
+) -> Iterator[T]:
+    """The asynchronous context, held open on another thread's loop."""
+    value = _in(loop, context.__aenter__())
+    try:
+        yield value
+    finally:
+        _in(loop, context.__aexit__(None, None, None))
 
 
 @contextmanager
-def real_worker(state_dir: Path) -> Iterator[tuple[World, str]]:
-    """A PyWorker with a scripted model, and a control plane that signs for it."""
-    with LoopThread() as loop:
-        context = world(state_dir)
-        it = _in(loop, context.__aenter__())
-        assert isinstance(it, World)
-        it.control_plane.next_grant = lambda body: it.ticket(cost=body["cost"])
-        try:
-            yield it, it.worker.settings.control_plane.url
-        finally:
-            _in(loop, context.__aexit__(None, None, None))
+def served(app: web.Application) -> Iterator[str]:
+    """The application on a thread of its own: its address."""
+    with LoopThread() as loop, entered(loop, serve(app)) as url:
+        yield url
+
+
+@contextmanager
+def servers() -> Iterator[Servers]:
+    """Control plane and fake worker, granting that worker."""
+    control_plane, worker = ControlPlaneServer(), FakeWorker()
+    with (
+        served(control_plane.application()) as control_plane_url,
+        served(worker.application()) as worker_url,
+    ):
+        it = Servers(control_plane, control_plane_url, worker, worker_url)
+        control_plane.next_grant = it.grant
+        yield it
+
+
+@contextmanager
+def real_worker(
+    state_dir: Path,
+    back_end: BackEnd = QUICK_TGI,
+    model: web.Application | None = None,
+    **env: Any,
+) -> Iterator[tuple[World, str]]:
+    """A PyWorker with a scripted model or this one, and a control plane that signs for it."""
+    with ExitStack() as stack:
+        loop = stack.enter_context(LoopThread())
+        if model:
+            env["MODEL_SERVER_URL"] = stack.enter_context(entered(loop, serve(model)))
+        it = stack.enter_context(entered(loop, world(state_dir, back_end, **env)))
+        it.control_plane.next_grant = lambda body: it.ticket(
+            cost=body["cost"], endpoint=body["endpoint"]
+        )
+        yield it, it.worker.settings.control_plane.url
 
 
 def wait_until(is_so: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
@@ -124,6 +149,8 @@ def wait_until(is_so: Callable[[], object], what: str, timeout_s: float = 60.0) 
         time.sleep(0.01)
 
 
-def _in(loop: asyncio.AbstractEventLoop, coroutine: object) -> object:
-    assert asyncio.iscoroutine(coroutine)
-    return asyncio.run_coroutine_threadsafe(coroutine, loop).result(60)
+def _in(loop: asyncio.AbstractEventLoop, step: Awaitable[T]) -> T:
+    async def wait() -> T:
+        return await step
+
+    return asyncio.run_coroutine_threadsafe(wait(), loop).result(90)

@@ -43,10 +43,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def token_text(data: str) -> str:
-    """The text of one streamed event of TGI: `{"token": {"text": …}}`."""
+    """The text of one streamed event of TGI, `{"token": {"text": …}}`; none for `</s>` and such."""
     event = json.loads(data)
     token = event.get("token") if isinstance(event, dict) else None
-    return str(token.get("text", "")) if isinstance(token, dict) else ""
+    if not isinstance(token, dict) or token.get("special"):
+        return ""
+    return str(token.get("text", ""))
 
 
 if __name__ == "__main__":

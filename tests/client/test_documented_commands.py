@@ -1,0 +1,210 @@
+"""What READMEs and docs/clients.md tell to type is typed here, and does what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+from aiohttp import web
+
+from client.loadtest.command import make_parser
+from devstack.model_server import ModelServer, Speed
+from fakes.scripted_model_server import ScriptedModelServer
+from tests.client.fake_openai import FakeOpenAi
+from tests.client.world import real_worker
+from tests.workers.world import free_port
+from workers.pyworker.back_end import BackEnd
+from workers.pyworker.registry import back_end_names, load_back_end
+
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "clients.md"
+TIMEOUT_S = 120
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL)
+
+
+def run(command: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """As an owner types it in the project's folder, but `folder` gets what is written."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["sh", "-ec", command],
+        env={"PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(folder), **env},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+
+
+class FakeComfy:
+    """ComfyUI's API wrapper: always the same picture."""
+
+    def __init__(self, folder: Path) -> None:
+        self._picture = folder / "of-comfy.png"
+        self._picture.write_bytes(b"\x89PNG picture")
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/runsync", self._run)
+        return app
+
+    async def _run(self, _request: web.Request) -> web.Response:
+        return web.json_response({"output": {"images": [{"local_path": str(self._picture)}]}})
+
+
+def model_of(name: str, folder: Path) -> web.Application:
+    """A stand-in for the model server of a back end."""
+    if name == "tgi":
+        return ModelServer(Speed(tokens_per_s=5000, n_slots=10), "GPU").application()
+    if name == "openai":
+        return FakeOpenAi().application()
+    return (
+        FakeComfy(folder).application()
+        if name == "comfyui"
+        else ScriptedModelServer().application()
+    )
+
+
+def quick(name: str) -> BackEnd:
+    back_end = load_back_end(name)
+    return replace(back_end, benchmark=replace(back_end.benchmark, n_rounds=1, concurrency=1))
+
+
+ANSWERS = {
+    "tgi": r'\{"generated_text": " these are.*\}\n these are simulated words',
+    "openai": r'\{.*"content": "Blue is a colour".*\}\nBlue is a colour\n',
+    "comfyui": r"prompt-0\.png\ncustom-workflow-0\.png\n",
+    "hello_world": r'\{"prompt": "Hello\?".*\}\ndata: 0\n',
+}
+SUMMARY = r"total 4 answered \(.*/minute\) by 1 workers(.|\n)*  first token  p50 .* p95 .* p99 "
+
+
+@pytest.mark.parametrize("name", back_end_names())
+def test_client_and_load_test_of_each_back_end_as_its_readme_says(
+    name: str, tmp_path: Path
+) -> None:
+    (block,) = blocks(ROOT / "workers" / name / "README.md", "sh")
+    assert f"workers.{name}.client" in block
+    assert f"workers.{name}.test_load" in block
+    log = tmp_path / "model.log"
+    log.write_text("To see the GUI go to: http\ninfer server has started\n")
+    with real_worker(tmp_path, quick(name), model_of(name, tmp_path), MODEL_LOG=str(log)) as (
+        _,
+        url,
+    ):
+        said = run(in_short(block), tmp_path, API_KEY="blk.key", BALLAST_URL=url)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert re.search(ANSWERS[name], said.stdout), said.stdout
+    assert re.search(SUMMARY, said.stdout), said.stdout
+
+
+def in_short(commands: str) -> str:
+    """Fewer requests, faster."""
+    short, n_changed = re.subn(r"-n \d+ -rps [\d.]+", "-n 4 -rps 12.5", commands)
+    assert n_changed
+    return short
+
+
+def test_the_quick_start_of_the_clients_page(tmp_path: Path) -> None:
+    commands = blocks(GUIDE, "sh")[0].replace("https://…", "$URL")
+    model = model_of("tgi", tmp_path)
+    with real_worker(tmp_path, quick("tgi"), model) as (_, url):
+        said = run(in_short(commands), tmp_path, API_KEY="k", URL=url)
+    assert said.returncode == 0, said.stderr
+    assert re.search(ANSWERS["tgi"], said.stdout)
+    assert re.search(SUMMARY, said.stdout)
+
+
+def test_the_python_example_of_the_clients_page(tmp_path: Path) -> None:
+    code = blocks(GUIDE, "python")[0]
+    with real_worker(tmp_path, quick("tgi"), model_of("tgi", tmp_path)) as (_, url):
+        (tmp_path / "example.py").write_text(
+            code.replace("https://…", url).replace("blk.…", "blk.key")
+        )
+        said = run("python3 example.py", tmp_path)
+    assert said.returncode == 0, said.stderr
+    whole, *events = said.stdout.splitlines()
+    assert "generated_text" in whole
+    assert len(events) == 20
+    assert json.loads(events[0])["token"]["text"] == " these"
+
+
+FLAGS = [
+    "-n 3 -rps 12.5 --poisson --seed 1",
+    "--trace trace.csv --speed 10 --json run.json --picture run.png",
+]
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_the_load_tests_flags_do_what_the_table_says(tmp_path: Path, flags: str) -> None:
+    (tmp_path / "trace.csv").write_text("at_s,tokens\n0,10\n1.5,20\n4,30\n")
+    with real_worker(tmp_path, quick("tgi"), model_of("tgi", tmp_path)) as (it, url):
+        command = f"python3 -m workers.tgi.test_load {flags} -k k -e e"
+        said = run(command, tmp_path, BALLAST_URL=url)
+        costs = [body["cost"] for body in it.control_plane.routes]
+    assert said.returncode == 0, said.stderr
+    assert "total 3 answered" in said.stdout
+    if "--trace" in flags:
+        assert costs == [10, 20, 30]
+        written = json.loads((tmp_path / "run.json").read_text())
+        assert [request["state"] for request in written["requests"]] == ["done"] * 3
+        assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_has_every_flag_and_only_flags_there_are() -> None:
+    rows = GUIDE.read_text().partition("| flag | meaning |")[2].partition("\n\n")[0]
+    told = set(re.findall(r"(?<=[` ])--?[a-z]+", rows))
+    known = {name for action in make_parser()._actions for name in action.option_strings}
+    assert told <= known
+    assert known - told == {"-h", "--help", *CONNECTION}
+
+
+CONNECTION = {"-k", "--api-key", "-e", "--endpoint", "-u", "--url", "--worker-ca"}
+
+
+def test_the_proxy_starts_as_the_clients_page_says(tmp_path: Path) -> None:
+    install, serve, _ = blocks(GUIDE, "sh")[1].split("\n")
+    assert install.removeprefix("pip install ") in (ROOT / "pyproject.toml").read_text()
+    port = free_port()
+    command, _, told = serve.partition("# ")
+    proxy = subprocess.Popen(
+        ["sh", "-ec", f"exec {command.strip()} --port {port}"],
+        env={**os.environ, **environment(), "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert told.strip() == "http://127.0.0.1:8090/v1"
+        assert models_of(f"http://127.0.0.1:{port}/v1") == ["TGI-Llama3"]
+    finally:
+        proxy.terminate()
+        _, stderr = proxy.communicate(timeout=TIMEOUT_S)
+    assert "Traceback" not in stderr
+
+
+def environment() -> Mapping[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {"PATH": path, "API_KEY": "k", "BALLAST_URL": f"http://127.0.0.1:{free_port()}"}
+
+
+def models_of(url: str) -> list[str]:
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return [m["id"] for m in requests.get(f"{url}/models", timeout=60).json()["data"]]
+        except requests.ConnectionError:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
