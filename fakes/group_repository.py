@@ -14,13 +14,14 @@ class FakeGroupRepository:
     """GroupRepository with memory.
 
     `problem` is raised by every method while it is set; `change_before_put` runs once, before the
-    next put, to play a second writer.
+    next put of a group or added autogroup, to play a second writer.
     """
 
     def __init__(self) -> None:
         self.groups: dict[int, EndpointGroup] = {}
         self.autogroups: dict[int, Autogroup] = {}
         self.last_id = 99
+        self.n_added = 0
         self.problem: Exception | None = None
         self.change_before_put: Callable[[], None] | None = None
 
@@ -56,9 +57,7 @@ class FakeGroupRepository:
     def put_group(self, group: EndpointGroup, *, expected_revision: int) -> None:
         """Replace a group; ConflictError if it changed meanwhile or its new name is taken."""
         self._check()
-        if self.change_before_put is not None:
-            change, self.change_before_put = self.change_before_put, None
-            change()
+        self._let_others_write()
         before = self.groups.get(group.endpoint_id)
         if before is None or before.revision != expected_revision:
             raise ConflictError(f"{group.name!r} was changed meanwhile")
@@ -81,11 +80,18 @@ class FakeGroupRepository:
         self._check()
         return self.autogroups.get(autogroup_id)
 
-    def add_autogroup(self, autogroup: Autogroup) -> None:
-        """A new autogroup; ConflictError if its id is taken."""
+    def n_autogroups_added(self) -> int:
+        """How many autogroups were ever added."""
         self._check()
-        if autogroup.autogroup_id in self.autogroups:
-            raise ConflictError(f"id {autogroup.autogroup_id} is taken")
+        return self.n_added
+
+    def add_autogroup(self, autogroup: Autogroup, *, n_before: int | None = None) -> None:
+        """A new autogroup; ConflictError if its id is taken or others were added meanwhile."""
+        self._check()
+        self._let_others_write()
+        if autogroup.autogroup_id in self.autogroups or n_before not in (None, self.n_added):
+            raise ConflictError(f"id {autogroup.autogroup_id} is taken, or others were added")
+        self.n_added += 1
         self.autogroups[autogroup.autogroup_id] = autogroup
 
     def put_autogroup(self, autogroup: Autogroup, *, expected_revision: int) -> None:
@@ -104,6 +110,11 @@ class FakeGroupRepository:
     def _check(self) -> None:
         if self.problem is not None:
             raise self.problem
+
+    def _let_others_write(self) -> None:
+        if self.change_before_put is not None:
+            change, self.change_before_put = self.change_before_put, None
+            change()
 
     def _check_name(self, group: EndpointGroup) -> None:
         if any(

@@ -119,14 +119,31 @@ class DynamoGroupRepository:
         """One autogroup."""
         return self._find("autogroup", autogroup_id, _autogroup)
 
-    def add_autogroup(self, autogroup: Autogroup) -> None:
-        """A new autogroup.
+    def n_autogroups_added(self) -> int:
+        """How many autogroups were ever added."""
+        with _storage_errors():
+            try:
+                counter = self._items.get("counter", "autogroups", consistent_read=True)
+            except self._items.DoesNotExist:
+                return 0
+        return int(counter.revision)
+
+    def add_autogroup(self, autogroup: Autogroup, *, n_before: int | None = None) -> None:
+        """A new autogroup; with `n_before` only if as many were ever added before.
 
         Raises:
-            ConflictError: the id is taken.
+            ConflictError: the id is taken, or others were added meanwhile.
         """
-        with _storage_errors(f"an autogroup has the id {autogroup.autogroup_id}"):
-            self._autogroup_item(autogroup).save(condition=ConfigItem.kind.does_not_exist())
+        absent = ConfigItem.kind.does_not_exist()
+        unchanged = absent if n_before == 0 else ConfigItem.revision == n_before
+        conflict = f"autogroups were added beside {autogroup.autogroup_id}, or its id is taken"
+        with _storage_errors(conflict), self._transaction() as write:
+            write.save(self._autogroup_item(autogroup), condition=absent)
+            write.update(
+                self._items("counter", "autogroups"),
+                actions=[ConfigItem.revision.add(1)],
+                condition=None if n_before is None else unchanged,
+            )
 
     def put_autogroup(self, autogroup: Autogroup, *, expected_revision: int) -> None:
         """Replace an autogroup.

@@ -11,6 +11,7 @@ from chalicelib.api.errors import OK
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import autogroups, management
+from chalicelib.services.autogroup_creation import create_autogroup as make_autogroup
 from chalicelib.services.doctor import template_warnings
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
 
@@ -74,7 +75,7 @@ def _register_autogroups(routes: Routes, path: str) -> None:
     @routes.route("POST", path, "admin")
     def create_autogroup(call: Call) -> object:
         changes = parse_autogroup_changes(call.body)
-        created = autogroups.create_autogroup(call.ports, call.caller, changes)
+        created = make_autogroup(call.ports, call.caller, changes)
         autogroup, group = created.autogroup, created.new_group
         answer = {
             **OK,

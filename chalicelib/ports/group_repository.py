@@ -50,11 +50,17 @@ class GroupRepository(Protocol):
         """One autogroup."""
         ...
 
-    def add_autogroup(self, autogroup: Autogroup) -> None:
-        """A new autogroup.
+    def n_autogroups_added(self) -> int:
+        """How many autogroups were ever added."""
+        ...
+
+    def add_autogroup(self, autogroup: Autogroup, *, n_before: int | None = None) -> None:
+        """A new autogroup; with `n_before` only if as many were ever added before.
+
+        Whoever reads `n_autogroups_added`, then the list, adds nothing beside what the list lacks.
 
         Raises:
-            ConflictError: the id is taken.
+            ConflictError: the id is taken, or others were added meanwhile.
         """
         ...
 

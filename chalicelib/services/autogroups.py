@@ -1,40 +1,28 @@
-"""Autogroups as their owner handles them: create, show, change, delete; all audited."""
+"""Autogroups as their owner handles them: show, change, delete; all audited."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from chalicelib.core.autogroup import Autogroup, AutogroupState, TicketGeneration
-from chalicelib.core.endpoint_group import EndpointGroup, GroupState, ParameterError
+from chalicelib.core.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.audit import Change, autogroup_scope, endpoint_scope, record_change
 from chalicelib.services.keys import Caller, endpoint_key
 from chalicelib.services.management import (
-    IDEMPOTENCY_S,
     USER_ID,
-    create_group,
-    group_by_name,
     may_see,
-    visible_group,
 )
 from chalicelib.services.routing_view import publish_directory
 from chalicelib.wire.launch_args import parse_launch_args
-from chalicelib.wire.management import AUTO, AutogroupChanges, EndpointChanges
+from chalicelib.wire.management import AUTO, AutogroupChanges
 
 OWNER_STATES = (AutogroupState.ACTIVE, AutogroupState.PAUSED)
 
 _LAUNCHED = ("template_hash", "template_id", "launch_args")
 _PLAIN = (*_LAUNCHED, "search_text", "search_query", "gpu_ram", "test_workers", "weight", "tier")
-
-
-@dataclass(frozen=True, slots=True)
-class CreatedAutogroup:
-    """What a create made; `new_group` is the endpoint group that it had to make too."""
-
-    autogroup: Autogroup
-    new_group: EndpointGroup | None
 
 
 def list_autogroups(ports: ApiPorts, caller: Caller) -> Sequence[Autogroup]:
@@ -52,29 +40,6 @@ def visible_autogroup(ports: ApiPorts, caller: Caller, autogroup_id: int) -> Aut
     if autogroup is None or not may_see(caller, autogroup.endpoint_id):
         raise NotFoundError("Autoscaler job ID not found")
     return autogroup
-
-
-def create_autogroup(
-    ports: ApiPorts, caller: Caller, changes: AutogroupChanges
-) -> CreatedAutogroup:
-    """Create an autogroup, or give the identical one of the last minute.
-
-    An unknown endpoint name makes the endpoint group, with the defaults.
-
-    Raises:
-        ParameterError: a bad parameter, or nothing says what to launch.
-        NotFoundError: no such endpoint id within the key's scope.
-    """
-    now = ports.clock.now()
-    # Checked in full before a group is made for it.
-    wanted = changed_autogroup(new_autogroup(0, now), changes)
-    check_launchable(wanted)
-    group, is_new = _group_for(ports, caller, changes, now)
-    wanted = replace(wanted, endpoint_id=group.endpoint_id)
-    autogroup = _recent_twin(ports, wanted, now) or _add(ports, caller, wanted, now)
-    publish_directory(ports)
-    ports.poke.poke(group.endpoint_id, "autogroup_created")
-    return CreatedAutogroup(autogroup, group if is_new else None)
 
 
 def update_autogroup(
@@ -123,7 +88,7 @@ def store_autogroup(
     now = ports.clock.now()
     stored = replace(after, revision=before.revision + 1)
     ports.groups.put_autogroup(stored, expected_revision=before.revision)
-    _record(ports, caller, now, verb, before, stored)
+    record_autogroup_change(ports, caller, now, verb, before, stored)
     publish_directory(ports)
     ports.poke.poke(before.endpoint_id, "autogroup_changed")
     return stored
@@ -235,47 +200,7 @@ def _check_not_moved(ports: ApiPorts, before: Autogroup, changes: AutogroupChang
         raise ParameterError("endpoint_name: an autogroup cannot move to another endpoint group")
 
 
-def _group_for(
-    ports: ApiPorts, caller: Caller, changes: AutogroupChanges, now: float
-) -> tuple[EndpointGroup, bool]:
-    """The group that a new autogroup belongs to, and whether it was made for it."""
-    if changes.endpoint_id:
-        group: EndpointGroup | None = visible_group(ports, caller, changes.endpoint_id)
-    elif changes.endpoint_name:
-        group = group_by_name(ports, caller, changes.endpoint_name)
-    else:
-        raise ParameterError("endpoint_name: missing; give endpoint_name or endpoint_id")
-    if group is None and caller.endpoint_id is not None:
-        raise NotFoundError("Endpoint job ID not found")
-    if group is None:
-        created = create_group(ports, caller, EndpointChanges(name=changes.endpoint_name), now)
-        return created, True
-    if group.state is GroupState.DELETING:
-        raise ParameterError(f"endpoint group {group.name!r} is being deleted")
-    return group, False
-
-
-def _recent_twin(ports: ApiPorts, wanted: Autogroup, now: float) -> Autogroup | None:
-    """The autogroup that an identical create made a moment ago."""
-    return next(
-        (
-            autogroup
-            for autogroup in ports.groups.list_autogroups(wanted.endpoint_id)
-            if autogroup_values(autogroup) == autogroup_values(wanted)
-            and now - autogroup.created_at <= IDEMPOTENCY_S
-        ),
-        None,
-    )
-
-
-def _add(ports: ApiPorts, caller: Caller, wanted: Autogroup, now: float) -> Autogroup:
-    autogroup = replace(wanted, autogroup_id=ports.groups.next_id())
-    ports.groups.add_autogroup(autogroup)
-    _record(ports, caller, now, "created", None, autogroup)
-    return autogroup
-
-
-def _record(
+def record_autogroup_change(
     ports: ApiPorts,
     caller: Caller,
     now: float,
@@ -283,6 +208,7 @@ def _record(
     before: Autogroup | None,
     after: Autogroup,
 ) -> None:
+    """Note a change for the audit; `before` is None for a new autogroup."""
     change = Change(
         kind="changed_autogroup",
         scopes=(autogroup_scope(after.autogroup_id), endpoint_scope(after.endpoint_id)),

@@ -203,6 +203,21 @@ def test_a_repeated_autogroup_create_within_a_minute_is_the_same(api: Api) -> No
     assert api.call("POST", "/api/v0/autojobs/", body).json["id"] != first
 
 
+def test_identical_autogroup_creates_at_the_same_time_make_one(api: Api) -> None:
+    api.create_endpoint("ep")
+    body = {"endpoint_name": "ep", "template_hash": "abc"}
+    ids = []
+
+    def create() -> None:
+        ids.append(api.call("POST", "/api/v0/autojobs/", body).json["id"])
+
+    api.groups.change_before_put = create
+    create()
+    assert len(set(ids)) == 1
+    assert len(ids) == 2
+    assert len(api.call("GET", "/api/v0/autojobs/").json["results"]) == 1
+
+
 def test_an_update_without_a_search_keeps_the_search(api: Api) -> None:
     """The vendor's CLI sends its defaults when the flag is absent; trap 35 of protocol.md."""
     endpoint_id = api.create_endpoint()

@@ -134,6 +134,17 @@ def test_autogroups_are_listed_by_id_and_by_group(groups: GroupRepository) -> No
     assert [a.autogroup_id for a in groups.list_autogroups(100)] == [1000]
 
 
+def test_of_two_creates_that_saw_the_same_list_one_is_refused(groups: GroupRepository) -> None:
+    for first_id in (200, 202):
+        n_before = groups.n_autogroups_added()
+        groups.add_autogroup(make_autogroup(first_id), n_before=n_before)
+        with pytest.raises(ConflictError):
+            groups.add_autogroup(make_autogroup(first_id + 1), n_before=n_before)
+    assert [a.autogroup_id for a in groups.list_autogroups()] == [200, 202]
+    groups.remove_autogroup(202)
+    assert groups.n_autogroups_added() == 2
+
+
 def test_fields_of_newer_code_are_ignored(dynamodb: object) -> None:
     """Old and new code run side by side during an upgrade."""
     groups = DynamoGroupRepository(dynamodb, TABLE_PREFIX)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import requests
@@ -57,6 +58,21 @@ def test_a_group_rents_loads_serves_and_returns_everything(system: LocalSystem) 
         GONE_TIMEOUT_S,
     )
     system.check()
+
+
+def test_the_same_create_from_eight_threads_makes_one_autogroup(system: LocalSystem) -> None:
+    """Through the gateway's threads, with the conditional writes of the database."""
+    owner = Owner(system.url, system.account_key)
+    template_hash = register_templates(system.market_url, [TGI_SIMULATED])[TGI_SIMULATED.name]
+    endpoint_id = owner.create_group("created-once", max_workers=0)
+    with ThreadPoolExecutor(8) as threads:
+        creates = [
+            threads.submit(owner.create_autogroup, "created-once", template_hash) for _ in range(8)
+        ]
+    (autogroup_id,) = {create.result() for create in creates}
+    rows = owner.call("GET", "/api/v0/autojobs/")["results"]
+    assert [row["id"] for row in rows if row["endpoint_id"] == endpoint_id] == [autogroup_id]
+    owner.delete_group(endpoint_id)
 
 
 def grant(system: LocalSystem) -> dict[str, Any]:
