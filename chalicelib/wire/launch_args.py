@@ -28,9 +28,9 @@ RESERVED_VARIABLES = frozenset({"MASTER_TOKEN", "REPORT_ADDR", "CONTAINER_ID"})
 _SECRET = re.compile(
     r"(^|_)(TOKEN|SECRET|PASSWORD|PASSWD|PASS|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS?)$", re.I
 )
-_IMAGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")
-_VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-_PORT = re.compile(r"^\d{1,5}(-\d{1,5})?(:\d{1,5}(-\d{1,5})?)?(/(tcp|udp))?$")
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PORT = re.compile(r"[0-9]{1,5}(:[0-9]{1,5})?(/tcp|/udp)?")
 
 
 class LaunchArgsError(WireError):
@@ -73,7 +73,7 @@ def parse_launch_args(text: str | None) -> LaunchArgs:
     flags = _parser().parse_args(words)
     _refuse(flags)
     if flags.image is not None and not (
-        len(flags.image) <= MAX_IMAGE and _IMAGE.match(flags.image)
+        len(flags.image) <= MAX_IMAGE and _IMAGE.fullmatch(flags.image)
     ):
         raise LaunchArgsError(f"launch_args: --image: {flags.image[:80]!r} is no image name")
     _check_start(flags.onstart_cmd, flags.args)
@@ -104,7 +104,7 @@ def parse_docker_flags(text: str) -> dict[str, str]:
         if flag == "-e":
             name, _, content = value.partition("=")
             env[_variable(name, content)] = content
-        elif _PORT.match(value):
+        elif _PORT.fullmatch(value):
             env[f"-p {value}"] = "1"
         else:
             raise LaunchArgsError(f"launch_args: --env: -p {value[:40]!r} is no port mapping")
@@ -126,7 +126,7 @@ def _next_flag(words: list[str], position: int) -> tuple[str, str, int]:
 
 
 def _variable(name: str, value: str) -> str:
-    if not _VARIABLE.match(name):
+    if not _VARIABLE.fullmatch(name):
         raise LaunchArgsError(f"launch_args: --env: {name[:40]!r} is no variable name")
     if name in RESERVED_VARIABLES:
         raise LaunchArgsError(f"launch_args: --env: {name} is set by Ballast; leave it out")
@@ -135,6 +135,8 @@ def _variable(name: str, value: str) -> str:
             f"launch_args: --env: {name} looks like a secret, which would be stored and shown "
             "here; set it in a private copy of the Vast template"
         )
+    if "\n" in value or "\r" in value:
+        raise LaunchArgsError(f"launch_args: --env: -e {name}: no line breaks; Vast allows none")
     if max(len(name), len(value)) > MAX_ENV_NAME_OR_VALUE:
         raise LaunchArgsError(
             f"launch_args: --env: {name[:40]} is longer than {MAX_ENV_NAME_OR_VALUE} characters"

@@ -19,7 +19,7 @@ MAX_IMAGE_CHARS = 1_024
 MAX_ONSTART_CHARS = 4_096
 MIN_DISK_GB = 8.0
 
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|-p [0-9]{1,5}:[0-9]{1,5}(?:/tcp|/udp)?")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|-p [0-9]{1,5}(?::[0-9]{1,5})?(?:/tcp|/udp)?")
 _TEMPLATE_HASH = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 SearchQuery = Mapping[str, Mapping[str, object]]

@@ -12,8 +12,10 @@ from chalicelib.wire.launch_args import (
     RESERVED_VARIABLES,
     LaunchArgs,
     LaunchArgsError,
+    parse_docker_flags,
     parse_launch_args,
 )
+from chalicelib.wire.vast import create_body
 
 
 def test_the_flags_of_the_vendors_command_are_understood() -> None:
@@ -58,6 +60,12 @@ def test_nothing_means_the_templates_values(text: str | None) -> None:
         ("--env '-e'", "--env"),
         ("--env '-e 1A=b'", "--env"),
         ("--env '-p a:b'", "-p"),
+        ("--env '-p 3000-3010:3000-3010'", "-p"),
+        ("--env '-p \"3000:3000\n\"'", "-p"),
+        ("--env '-e A=\"one\ntwo\"'", "-e A: no line breaks"),
+        ("--env '-e A=\"one\rtwo\"'", "-e A: no line breaks"),
+        ("--env '-e \"A\n\"=b'", "no variable name"),
+        ("--image 'a\n'", "--image"),
         ("--env '-e MASTER_TOKEN=x'", "MASTER_TOKEN"),
         ("--env '-e HF_TOKEN=x'", "HF_TOKEN"),
         ("--env '-e OPENAI_API_KEY=x'", "OPENAI_API_KEY"),
@@ -78,6 +86,17 @@ def test_what_may_not_be_launched_is_refused_by_name(text: str, named: str) -> N
 
 def test_models_token_limits_are_no_secrets() -> None:
     assert parse_launch_args("--env '-e MAX_TOTAL_TOKENS=4096'").env == {"MAX_TOTAL_TOKENS": "4096"}
+
+
+WORDS = st.lists(st.text('-ep A=3:/"\n\r', max_size=12), max_size=5).map(" ".join)
+
+
+@given(WORDS | st.text("-ep A=1:\n", max_size=40))
+def test_what_is_accepted_can_be_created(flags: str) -> None:
+    """What Vast's create call would refuse is refused here, when the owner can still see it."""
+    with contextlib.suppress(LaunchArgsError):
+        env = parse_docker_flags(flags)
+        create_body(label="a", template_hash=None, disk_gb=8.0, env=env, options={})
 
 
 @given(st.text(max_size=80) | st.text("-ep=\"' --envimagdsk$;`\\", max_size=80))

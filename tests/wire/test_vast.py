@@ -60,7 +60,7 @@ def test_variables_and_ports_are_taken(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["-v /:/host", "--privileged", "-p 3000", "-p 1:2 -v /:/x", "1A", ""]
+    "name", ["-v /:/host", "--privileged", "-p 30-40:30-40", "-p 1:2 -v /:/x", "1A", ""]
 )
 def test_other_docker_flags_are_not(name: str) -> None:
     with pytest.raises(WireError, match="neither a variable nor"):
