@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 
@@ -45,6 +46,25 @@ MULTIPLIERS: Mapping[str, float] = {
 
 ADDED_BY_CLI = "verified=True rentable=True rented=False"
 """What the vendor's CLI appends to every query, also to that of an update without one."""
+
+FIELDS = frozenset(
+    {
+        # What the vendor's CLI lists for `search offers`.
+        "bw_nvlink", "cluster_id", "compute_cap", "cpu_arch", "cpu_cores", "cpu_cores_effective",
+        "cpu_ghz", "cpu_ram", "cuda_max_good", "datacenter", "direct_port_count", "disk_bw",
+        "disk_space", "dlperf", "dlperf_per_dphtotal", "dph_total", "driver_version", "duration",
+        "external", "flops_per_dphtotal", "geolocation", "gpu_arch", "gpu_display_active",
+        "gpu_frac", "gpu_max_power", "gpu_max_temp", "gpu_mem_bw", "gpu_name", "gpu_ram",
+        "gpu_total_ram", "has_avx", "host_id", "id", "inet_down", "inet_down_cost", "inet_up",
+        "inet_up_cost", "machine_id", "min_bid", "mobo_name", "num_gpus", "pci_gen", "pcie_bw",
+        "reliability", "rentable", "rented", "static_ip", "storage_cost", "total_flops",
+        "ubuntu_version", "verification", "verified", "vms_enabled",
+        # What offers carry beyond that (protocol.md F.1).
+        "ask_contract_id", "cpu_name", "disk_name", "dph_base", "gpu_lanes", "hosting_type",
+        "os_version", "reliability2", "score",
+    }
+)  # fmt: skip
+"""Fields of offers; Vast would answer a search by another one with no offer at all."""
 
 _CLAUSE = re.compile(
     r"""\s*(?P<field>[A-Za-z0-9_]+)
@@ -98,7 +118,7 @@ def _parse_text(text: str) -> Clauses:
 
 
 def _add_clause(query: Clauses, written_field: str, operator: str, written: str) -> None:
-    field = ALIASES.get(written_field, written_field)
+    field = _known(ALIASES.get(written_field, written_field))
     text = written.strip(",[]").strip('"')
     if not text:
         raise SearchQueryError(f"search_params: {written_field} has an empty value")
@@ -113,6 +133,14 @@ def _add_clause(query: Clauses, written_field: str, operator: str, written: str)
     else:
         operand = _operand(field, text)
     query.setdefault(field, {})[operator] = operand
+
+
+def _known(field: str) -> str:
+    if field in FIELDS:
+        return field
+    near = difflib.get_close_matches(field, [*FIELDS, *ALIASES], n=1)
+    advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(FIELDS))}"
+    raise SearchQueryError(f"search_params: {field[:40]!r} is no field of an offer; {advice}")
 
 
 def _operand(field: str, text: str) -> object:
@@ -146,5 +174,5 @@ def _checked(query: Mapping[str, object]) -> Clauses:
                 f"search_params: {field}: unknown operator {unknown[0]!r}; "
                 f"allowed: {', '.join(sorted(_NAMES))}"
             )
-        checked[field] = dict(clauses)
+        checked[_known(field)] = dict(clauses)
     return checked

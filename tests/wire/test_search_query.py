@@ -57,6 +57,26 @@ def test_what_cannot_be_read_is_refused(value: object) -> None:
         parse_search_query(value)
 
 
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ("gpu_nam=3", "'gpu_nam' is no field of an offer; did you mean gpu_name?"),
+        ("num_gpu=1 gpu_ram>=23", "'num_gpu' is no field of an offer; did you mean num_gpus?"),
+        ({"gpuram": {"gte": 24}}, "'gpuram' is no field of an offer; did you mean gpu_ram?"),
+        ("cuda_ver>=12", "'cuda_ver' is no field of an offer; did you mean cuda_vers?"),
+        ("zzz=any", "'zzz' is no field of an offer; known: .*gpu_name, gpu_ram,"),
+    ],
+)
+def test_a_misspelt_field_is_told_with_the_near_one(value: object, advice: str) -> None:
+    with pytest.raises(SearchQueryError, match=advice):
+        parse_search_query(value)
+
+
+def test_every_field_of_the_vendors_command_is_known() -> None:
+    for field in [*offers_fields, *offers_alias]:
+        assert parse_search_query(f"{field}=1")
+
+
 FIELDS = st.sampled_from(["gpu_ram", "num_gpus", "gpu_name", "dph", "duration", "reliability"])
 SYMBOLS = st.sampled_from(["=", "==", "!=", ">", ">=", "<", "<=", " = ", " >= "])
 NUMBERS = st.sampled_from(["1", "23", "0.98", "100.5"])
