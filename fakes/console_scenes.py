@@ -25,7 +25,8 @@ def empty() -> Console:
         "is_panicking": False,
         "committed_usd_per_hour": 0.0,
         "spent_today_usd": 0.0,
-        "spent_month_usd": 0.0,
+        "counted_today_usd": 0.0,
+        "counted_month_usd": 0.0,
         "idle_today_usd": 0.0,
         "caps": {
             "usd_per_hour": 5.0,
@@ -74,7 +75,8 @@ def fleet(n_workers: int, *, name: str = "TGI-Llama3", minutes: int = 60) -> Con
     console.status["account"] |= {
         "committed_usd_per_hour": cost,
         "spent_today_usd": 4.2,
-        "spent_month_usd": 61.3,
+        "counted_today_usd": 4.9,
+        "counted_month_usd": 61.3,
         "caps": caps,
     }
     return console
@@ -188,8 +190,9 @@ def _group(name: str, workers: list[Json], console: Console) -> Json:
             "usd_per_hour": cost,
             "cap_usd_per_hour": 4.0 if cost < 4 else math.ceil(1.3 * cost),
             "spent_today_usd": 4.2,
+            "counted_today_usd": 4.9,
             "cap_usd_per_day": 40.0,
-            "spent_month_usd": 61.3,
+            "counted_month_usd": 61.3,
             "cap_usd_per_month": None,
         },
         "workers_by_state": {state: states.count(state) for state in sorted(set(states))},

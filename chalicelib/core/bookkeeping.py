@@ -95,13 +95,16 @@ def book(
     )
 
 
-def _spent_microusd(worker: Worker, booked_at: float, now: float) -> int:
-    since = max(booked_at, worker.created_at)
-    if now <= since:
-        return 0
+def billed_seconds(worker: Worker, since: float, until: float) -> tuple[float, float]:
+    """How long a machine ran, and how long it was stopped, within a span of time."""
+    whole_s = max(0.0, until - max(since, worker.created_at))
     stopped_s = 0.0
     if worker.state is WorkerState.STOPPED:
-        stopped_s = min(now - since, max(0.0, now - max(since, worker.state_since)))
-    running_s = now - since - stopped_s
+        stopped_s = min(whole_s, max(0.0, until - worker.state_since))
+    return whole_s - stopped_s, stopped_s
+
+
+def _spent_microusd(worker: Worker, booked_at: float, now: float) -> int:
+    running_s, stopped_s = billed_seconds(worker, booked_at, now)
     usd = worker.usd_per_hour * running_s + worker.storage_usd_per_hour * stopped_s
     return to_micro(usd / 3600)

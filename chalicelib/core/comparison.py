@@ -30,7 +30,7 @@ def compare_hardware(
     return {
         "autogroup_id": autogroup.autogroup_id,
         "template_hash": autogroup.template_hash,
-        "gpu_types": sorted({f"{w.num_gpus}x {w.gpu_name}" for w in workers}),
+        "gpu_types": sorted({w.gpu_type for w in workers}),
         "n_workers": len(workers),
         "n_requests": n_requests,
         "perf_mean": perf,

@@ -90,7 +90,7 @@ def worker_facts(
         state=worker.state,
         state_since=worker.state_since,
         created_at=worker.created_at,
-        gpu_type=f"{worker.num_gpus}x {worker.gpu_name}",
+        gpu_type=worker.gpu_type,
         machine_id=worker.machine_id,
         usd_per_hour=worker.usd_per_hour,
         storage_usd_per_hour=worker.storage_usd_per_hour,

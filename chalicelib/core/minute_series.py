@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from chalicelib.core.budget import BANDWIDTH_GB_PER_HOUR
-from chalicelib.core.instance import InstanceRecord
 from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
 from chalicelib.core.worker import GPU_BILLED_STATES, WorkerState
 
 Sums = Mapping[str, float]
-Records = Mapping[int, InstanceRecord]
 RATES_AFTER_S = 10.0  # a rate over less time says little
 _GAUGES = (
     "nworkers",
@@ -20,15 +17,12 @@ _GAUGES = (
     "cold_capacity",
     "usd_per_hour",
     "storage_usd_per_hour",
-    "bandwidth_estimate_usd_per_hour",
     "curload",
 )
 _COLD = frozenset({WorkerState.STOPPED, WorkerState.UNAVAILABLE})
 
 
-def gather(
-    sums: Sums, snapshot: GroupSnapshot, records: Records, hot_target: float, *, is_capped: bool
-) -> Sums:
+def gather(sums: Sums, snapshot: GroupSnapshot, hot_target: float, *, is_capped: bool) -> Sums:
     """The minute so far with one more round: counts add up, gauges keep their newest value."""
     traffic, waiting = snapshot.traffic, snapshot.waiting
     gauges = {
@@ -36,7 +30,7 @@ def gather(
         "waiting": float(waiting.n),
         "waiting_load": waiting.load,
         "hot_target": hot_target,
-        **fleet_figures(snapshot.workers, records),
+        **fleet_figures(snapshot.workers),
     }
     counts = {
         "elapsed_s": traffic.elapsed_s,
@@ -50,12 +44,8 @@ def gather(
     return {**gauges, **added}
 
 
-def fleet_figures(workers: Iterable[WorkerFacts], records: Records) -> dict[str, float]:
-    """Counts, capacities (load per second, also by GPU type) and prices of some workers.
-
-    Traffic is an estimate: `BANDWIDTH_GB_PER_HOUR` each way of a worker whose GPU is billed, at the
-    prices of its record.
-    """
+def fleet_figures(workers: Iterable[WorkerFacts]) -> dict[str, float]:
+    """Counts, capacities (load per second, also by GPU type) and prices of some workers."""
     figures = dict.fromkeys(_GAUGES, 0.0)
     for worker in workers:
         figures["nworkers"] += 1
@@ -63,7 +53,6 @@ def fleet_figures(workers: Iterable[WorkerFacts], records: Records) -> dict[str,
         figures["storage_usd_per_hour"] += worker.storage_usd_per_hour
         if worker.state in GPU_BILLED_STATES:
             figures["usd_per_hour"] += worker.usd_per_hour
-            figures["bandwidth_estimate_usd_per_hour"] += _traffic(records.get(worker.instance_id))
         else:
             figures["usd_per_hour"] += worker.storage_usd_per_hour
         part = "capacity" if worker.state is WorkerState.READY else "cold_capacity"
@@ -77,23 +66,6 @@ def fleet_figures(workers: Iterable[WorkerFacts], records: Records) -> dict[str,
         figures[part] += worker.perf
         figures[by_type] = figures.get(by_type, 0.0) + worker.perf
     return figures
-
-
-def with_costs(figures: Mapping[str, float]) -> dict[str, float]:
-    """A minute's figures with what the minute cost: GPUs, disks and, estimated, traffic."""
-    disk = figures.get("storage_usd_per_hour", 0.0)
-    return {
-        **figures,
-        "gpu_usd": max(0.0, figures.get("usd_per_hour", 0.0) - disk) / 60,
-        "disk_usd": disk / 60,
-        "bandwidth_estimate_usd": figures.get("bandwidth_estimate_usd_per_hour", 0.0) / 60,
-    }
-
-
-def _traffic(record: InstanceRecord | None) -> float:
-    if record is None:
-        return 0.0
-    return BANDWIDTH_GB_PER_HOUR * (record.inet_up_usd_per_gb + record.inet_down_usd_per_gb)
 
 
 def finished(sums: Sums) -> dict[str, float]:

@@ -123,6 +123,11 @@ class Worker:
     certificate_sha256: str = ""  # of the worker's TLS certificate, 64 hex digits; "" = none
 
     @property
+    def gpu_type(self) -> str:
+        """'2x RTX 4090'."""
+        return f"{self.num_gpus}x {self.gpu_name}"
+
+    @property
     def is_measured(self) -> bool:
         """Whether `perf` comes from a benchmark of this worker."""
         return self.perf > 0

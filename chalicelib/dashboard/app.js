@@ -114,7 +114,7 @@ function showAnswers(status) {
   fill(part('answers'),
     answer('Is it healthy?', WORDS[health.level], health.reasons.join(' '), health.level),
     answer('What does it cost?', `${usd(account.committed_usd_per_hour)} an hour`,
-      `Today ${usd(account.spent_today_usd)} of ${usd(account.caps.usd_per_day)}, this month ${usd(account.spent_month_usd)} of ${usd(account.caps.usd_per_month)}.`,
+      `Today ${usd(account.spent_today_usd)} of ${usd(account.caps.usd_per_day)}, this month ${usd(account.counted_month_usd)} of ${usd(account.caps.usd_per_month)}.`,
       costLevel(account),
       meter('of the cap per hour', account.committed_usd_per_hour, account.caps.usd_per_hour)),
     answer('Why did it last act?', latest ? ago(latest.event.at, now) : 'It has not acted yet',
@@ -134,8 +134,8 @@ function meter(label, value, cap) {
 function costLevel(account) {
   const used = Math.max(
     account.committed_usd_per_hour / (account.caps.usd_per_hour || Infinity),
-    account.spent_today_usd / (account.caps.usd_per_day || Infinity),
-    account.spent_month_usd / (account.caps.usd_per_month || Infinity));
+    account.counted_today_usd / (account.caps.usd_per_day || Infinity),
+    account.counted_month_usd / (account.caps.usd_per_month || Infinity));
   return used >= 0.999 ? 'bad' : used > 0.9 ? 'warn' : 'ok';
 }
 

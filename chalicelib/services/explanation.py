@@ -98,7 +98,7 @@ def _round_of(event: Event) -> str:
 
 
 def _state_sentence(worker: Worker, now: float) -> str:
-    kind = f"{worker.num_gpus}x {worker.gpu_name}"
+    kind = worker.gpu_type
     text = (
         f"It is a {kind} at ${worker.usd_per_hour:.3f} an hour, {worker.state.value} for "
         f"{max(0.0, now - worker.state_since):.0f} s."

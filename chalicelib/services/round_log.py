@@ -15,7 +15,6 @@ from chalicelib.core.minute_series import (
     fleet_figures,
     gather,
     is_worth_writing,
-    with_costs,
 )
 from chalicelib.core.worker import WorkerState
 from chalicelib.ports.event_log import Event
@@ -163,10 +162,10 @@ def trouble_events(
 
 
 def gather_minutes(
-    before: Mapping[str, Mapping[str, float]], groups: Iterable[GroupPlan], view: RoundView
+    before: Mapping[str, Mapping[str, float]], groups: Iterable[GroupPlan], now: float
 ) -> tuple[dict[str, Mapping[str, float]], list[tuple[str, int, dict[str, float]]]]:
     """(the minutes in progress, those that are over and worth writing: scope, minute, values)."""
-    minute = int(view.now // 60)
+    minute = int(now // 60)
     running: dict[str, Mapping[str, float]] = {}
     over: list[tuple[str, int, dict[str, float]]] = []
     for group in groups:
@@ -174,12 +173,12 @@ def gather_minutes(
         sums = before.get(scope, {})
         if sums and int(sums.get("minute", minute)) < minute:
             if is_worth_writing(sums):
-                over.append((scope, int(sums["minute"]), with_costs(finished(sums))))
-                over += _autogroup_minutes(group, view, int(sums["minute"]))
+                over.append((scope, int(sums["minute"]), finished(sums)))
+                over += _autogroup_minutes(group, int(sums["minute"]))
             sums = {}
         is_capped = bool(group.capped_by)
         wanted = group.decision.hot_target
-        gathered = gather(sums, group.snapshot, view.records, wanted, is_capped=is_capped)
+        gathered = gather(sums, group.snapshot, wanted, is_capped=is_capped)
         running[scope] = {**gathered, "minute": float(minute)}
     return running, over
 
@@ -209,13 +208,11 @@ def figures_of(plan: RoundPlan, account: Account, n_failed_creates: int) -> dict
     }
 
 
-def _autogroup_minutes(
-    group: GroupPlan, view: RoundView, minute: int
-) -> list[tuple[str, int, dict[str, float]]]:
+def _autogroup_minutes(group: GroupPlan, minute: int) -> list[tuple[str, int, dict[str, float]]]:
     minutes = []
     for autogroup in group.snapshot.autogroups:
         own = [w for w in group.snapshot.workers if w.autogroup_id == autogroup.autogroup_id]
-        figures = with_costs(fleet_figures(own, view.records))
+        figures = fleet_figures(own)
         queues = [w.pending_load / w.perf for w in own if w.state is WorkerState.READY and w.perf]
         if queues:  # what a new request would wait at its best worker
             figures["queue_time_s"] = min(queues)

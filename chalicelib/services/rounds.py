@@ -78,4 +78,4 @@ class RoundPlan:
     groups: tuple[GroupPlan, ...]
     memory: RoundMemory
     events: tuple[Event, ...] = ()
-    minutes_over: tuple[tuple[str, int, Mapping[str, float]], ...] = ()  # scope, minute, values
+    series: tuple[tuple[str, int, Mapping[str, float]], ...] = ()  # to write: scope, minute, values

@@ -55,6 +55,7 @@ from chalicelib.services.round_log import (
 )
 from chalicelib.services.rounds import GroupPlan, RoundPlan, RoundView, RowChange
 from chalicelib.services.routing_view import publish_directory, rebuild_view
+from chalicelib.services.spend_log import tally_spend
 
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left
@@ -235,7 +236,8 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
     plan = replace(plan, memory=memory)
     troubles = [*find_troubles(plan.view, plan.groups), *lasting_troubles(plan)]
     events, lasting = trouble_events(memory.troubles, troubles, now)
-    minutes, over = gather_minutes(memory.minutes, plan.groups, plan.view)
+    minutes, over = gather_minutes(memory.minutes, plan.groups, now)
+    tallies, due = tally_spend(plan)
     memory = replace(
         memory,
         groups={**memory.groups, **{_key(g): g.decision.memory for g in plan.groups}},
@@ -243,9 +245,10 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
         searched={**memory.searched, **searches_of(plan.groups, now)},
         troubles=lasting,
         minutes=minutes,
+        spend=tallies,
     )
     events += decision_events(plan.groups, now)
-    return replace(plan, memory=memory, events=tuple(events), minutes_over=tuple(over))
+    return replace(plan, memory=memory, events=tuple(events), series=(*over, *due))
 
 
 def _remember(acting: Acting, plan: RoundPlan, account: Account) -> None:
@@ -253,6 +256,8 @@ def _remember(acting: Acting, plan: RoundPlan, account: Account) -> None:
     ports, memory = acting.ports, plan.memory
     if not acting.has_credit:
         memory = replace(memory, credit_retry_at=plan.view.now + CREDIT_RETRY_S)
+    for scope, minute, values in plan.series:  # again after a crash: then nothing is missing
+        ports.series.put(scope, minute, values)
     ports.ledger.write_blob(acting.fence, BLOB_NAME, memory.to_bytes())
     next_call_at = acting.market.pacing.next_call_at
     if next_call_at != account.next_call_at:
@@ -262,8 +267,6 @@ def _remember(acting: Acting, plan: RoundPlan, account: Account) -> None:
     if events:
         ports.events.append(events)
         deliver_notices(ports, events)
-    for scope, minute, values in plan.minutes_over:
-        ports.series.put(scope, minute, values)
 
 
 def _is_busy(plan: RoundPlan, acting: Acting) -> bool:

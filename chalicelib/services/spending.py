@@ -1,37 +1,69 @@
 """What was spent on what, what the month will cost, and what a fixed fleet would have cost.
 
-Days are summed from the minutes of the series. A minute in which nothing ran is not written: there
-only the disks of stopped workers cost something, as much as in the last minute that was written.
+These are the likely dollars, from the scaler's tallies; the caps count the worst (core/budget.py).
+One query a group (and megabyte of its answer) reads any span of days.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from chalicelib.core.account import seconds_left_this_month
 from chalicelib.core.endpoint_group import EndpointGroup, ParameterError
+from chalicelib.core.spend import DAY_S, PARTS, Tally, WorkerSpend, total_usd, workers_of
 from chalicelib.ports.bundles import ApiPorts
-from chalicelib.services.audit import autogroup_scope, endpoint_scope
 from chalicelib.services.keys import Caller
 from chalicelib.services.management import list_groups
+from chalicelib.services.observability import read_memory
+from chalicelib.services.spend_log import read_tallies
 
 Row = dict[str, object]
-Minutes = Sequence[tuple[int, Mapping[str, float]]]
+_Line = tuple[Row, Mapping[str, float]]
+"""What a row is about, and its parts."""
 
 MICRO = 1e6
-DAY_S = 86_400
-PARTS = ("gpu_usd", "disk_usd", "bandwidth_usd")
-BY = ("day", "autogroup")
+HOUR_S = 3_600.0
+TREND_S = 7 * DAY_S
+"""The forecast goes on as these last days went."""
 
-AWS_USD_PER_GROUP_DAY = 0.016
-"""Idle control plane: at most $5 a month for ten groups (design.md 9); requests come on top."""
+MAX_ROWS = 5_000
+BY: Mapping[str, Callable[[WorkerSpend], Row]] = {
+    "day": lambda one: {},
+    "autogroup": lambda one: {"autogroup_id": one.autogroup_id},
+    "worker": lambda one: {
+        "autogroup_id": one.autogroup_id,
+        "instance_id": one.instance_id,
+        "gpu_type": one.gpu_type,
+    },
+}
+"""What each row is about besides its day and group."""
+
+AWS_USD_PER_REQUEST = 1.92e-6
+AWS_USD_PER_WORKER_S = 2.06 / (30 * DAY_S)
+AWS_USD_PER_ACTIVE_S = 16.56 / (30 * DAY_S)
+AWS_USD_PER_IDLE_S = 3.20 / (30 * DAY_S)
+"""Estimates of docs/cost.md: requests; workers' reports; the busy scaler; all that idles."""
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """A group and its tallies, oldest first."""
+
+    group: EndpointGroup
+    tallies: Sequence[Tally]
+
+    def since(self, at: float) -> Sequence[Tally]:
+        """The tallies of the days from `at` on."""
+        return [tally for tally in self.tallies if tally["begun_at"] >= at]
 
 
 def read_spend(
     ports: ApiPorts, caller: Caller, endpoint_id: int | None, days: int, by: str = "day"
 ) -> Row:
-    """Spend by day and group or autogroup, the month's forecast, and what a fixed fleet costs.
+    """Spend by day and group, autogroup or worker; the month's forecast; what a fixed fleet costs.
 
     Raises:
         ParameterError: `by` is none of BY.
@@ -39,99 +71,105 @@ def read_spend(
     if by not in BY:
         raise ParameterError(f"by: {by!r}; allowed: {', '.join(BY)}")
     now = ports.clock.now()
-    groups = [g for g in list_groups(ports, caller) if endpoint_id in (None, g.endpoint_id)]
-    first, last = int(now // DAY_S - (days - 1)) * DAY_S // 60, int(now // 60)
-    minutes = {
-        group.endpoint_id: ports.series.read(endpoint_scope(group.endpoint_id), first, last)
-        for group in groups
-    }
-    rows = [row for group in groups for row in _day_rows(group, minutes[group.endpoint_id], last)]
-    if by == "autogroup":
-        rows = [
-            {**row, "autogroup_id": autogroup.autogroup_id}
-            for group in groups
-            for autogroup in ports.groups.list_autogroups(group.endpoint_id)
-            for row in _day_rows(
-                group, ports.series.read(autogroup_scope(autogroup.autogroup_id), first, last), last
-            )
-        ]
+    first_at = (now // DAY_S - (days - 1)) * DAY_S
+    read_from = min(first_at, _month_begins(now), now - TREND_S)
+    running = read_memory(ports).spend
+    histories = [
+        _History(group, read_tallies(ports.series, running, group.endpoint_id, (read_from, now)))
+        for group in list_groups(ports, caller)
+        if endpoint_id in (None, group.endpoint_id)
+    ]
+    asked = [_History(one.group, one.since(first_at)) for one in histories]
     return {
-        "rows": rows,
-        "aws_estimate_usd": AWS_USD_PER_GROUP_DAY * len(groups) * days,
-        "month": _month(ports, groups, now),
-        "fixed_fleet": fixed_fleet([m for rows in minutes.values() for m in rows]),
+        "rows": _bounded([row for one in asked for row in _rows(one, by)]),
+        "aws_estimate_usd": aws_estimate([t for one in asked for t in one.tallies], now - first_at),
+        "month": _month(ports, histories, now),
+        "fixed_fleet": fixed_fleet([one.tallies for one in asked], now),
     }
 
 
-def fixed_fleet(minutes: Minutes) -> Row | None:
-    """The smallest fleet that never had fewer ready workers, always on, at the mean price paid.
+def fixed_fleet(histories: Sequence[Sequence[Tally]], now: float) -> Row | None:
+    """Each group's smallest fleet that never had fewer ready workers, always on, at the price paid.
 
     None while nothing was ready yet.
     """
-    ready_minutes = sum(values.get("ready", 0.0) for _, values in minutes)
-    if ready_minutes <= 0:
+    n_workers, usd = 0, 0.0
+    for tallies in histories:
+        ready_s = sum(tally["ready_s"] for tally in tallies)
+        if not ready_s:
+            continue
+        most = int(max(tally["max_ready"] for tally in tallies))
+        price = total_usd(tallies) / ready_s
+        n_workers += most
+        usd += most * price * (now - tallies[0]["begun_at"])
+    if not usd:
         return None
-    by_minute: dict[int, float] = defaultdict(float)
-    for minute, values in minutes:
-        by_minute[minute] += values.get("ready", 0.0)
-    spent = sum(values.get("usd_per_hour", 0.0) / 60 for _, values in minutes)
-    n_workers = int(max(by_minute.values()))
-    span = max(by_minute) - min(by_minute) + 1
-    usd = n_workers * span * spent / ready_minutes
-    return {"n_workers": n_workers, "usd": usd, "saved_share": 1.0 - spent / usd if usd else 0.0}
+    spent = sum(total_usd(tallies) for tallies in histories)
+    return {"n_workers": n_workers, "usd": usd, "saved_share": 1.0 - spent / usd}
 
 
-def spent_by_day(minutes: Minutes, until: int) -> dict[str, dict[str, float]]:
-    """Dollars by UTC day and part, from a group's minutes up to the minute `until`.
+def aws_estimate(tallies: Sequence[Tally], elapsed_s: float) -> float:
+    """What AWS charges for Ballast itself, about; its own bill is exact."""
+    rates = {
+        "n_requests": AWS_USD_PER_REQUEST,
+        "worker_s": AWS_USD_PER_WORKER_S,
+        "active_s": AWS_USD_PER_ACTIVE_S,
+    }
+    used = sum(rate * tally.get(name, 0.0) for tally in tallies for name, rate in rates.items())
+    return used + AWS_USD_PER_IDLE_S * elapsed_s
 
-    Bandwidth is the scaler's estimate: only Vast's bill knows it.
+
+def _rows(history: _History, by: str) -> list[_Line]:
+    """Sums by day and what `by` names; a worker's days are one row."""
+    sums: dict[tuple[object, ...], dict[str, float]] = defaultdict(
+        lambda: dict.fromkeys(PARTS, 0.0)
+    )
+    about: dict[tuple[object, ...], Row] = {}
+    for tally in history.tallies:
+        day = datetime.fromtimestamp(tally["begun_at"], UTC).date().isoformat()
+        for worker in workers_of(tally):
+            what = BY[by](worker)
+            key = tuple(what.values()) if by == "worker" else (day, *what.values())
+            row = about.setdefault(key, {"day": day, **what})
+            first = str(row["day"]).partition("/")[0]
+            row["day"] = day if first == day else f"{first}/{day}"
+            for part in PARTS:
+                sums[key][part] += getattr(worker, part)
+    identity = {"endpoint_id": history.group.endpoint_id, "endpoint_name": history.group.name}
+    return [({**about[key], **identity}, parts) for key, parts in sums.items()]
+
+
+def _bounded(lines: Sequence[_Line]) -> list[Row]:
+    """At most MAX_ROWS, and one for the sum of those that cost least."""
+    if len(lines) > MAX_ROWS:
+        lines = sorted(lines, key=lambda line: sum(line[1].values()), reverse=True)
+        rest = [parts for _, parts in lines[MAX_ROWS:]]
+        others = {name: sum(parts[name] for parts in rest) for name in PARTS}
+        lines = [*lines[:MAX_ROWS], ({"endpoint_name": f"{len(rest)} more"}, others)]
+    return [{**what, **parts, "total_usd": sum(parts.values())} for what, parts in lines]
+
+
+def _month(ports: ApiPorts, histories: Sequence[_History], now: float) -> Row:
+    """So far; the forecast: the rest of the month as the last seven days, or what is known of them.
+
+    `counted_usd` is what the caps count: also downloads, traffic and doubt at their worst.
     """
-    days: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(PARTS, 0.0))
-    disk_rate = 0.0
-    following = minutes[0][0] if minutes else until
-    for minute, values in [*minutes, (until, {})]:
-        for idle in range(following, minute):
-            days[_day(idle)]["disk_usd"] += disk_rate
-        if not values:
-            break
-        disk_rate = values.get("storage_usd_per_hour", 0.0) / 60
-        parts = days[_day(minute)]
-        parts["disk_usd"] += disk_rate
-        parts["gpu_usd"] += max(0.0, values.get("usd_per_hour", 0.0) / 60 - disk_rate)
-        parts["bandwidth_usd"] += values.get("bandwidth_estimate_usd", 0.0)
-        following = minute + 1
-    return dict(days)
-
-
-def _day(minute: int) -> str:
-    return datetime.fromtimestamp(minute * 60, UTC).date().isoformat()
-
-
-def _day_rows(group: EndpointGroup, minutes: Minutes, until: int) -> list[Row]:
-    return [
-        {
-            "day": day,
-            "endpoint_id": group.endpoint_id,
-            "endpoint_name": group.name,
-            **parts,
-            "total_usd": sum(parts.values()),
-        }
-        for day, parts in sorted(spent_by_day(minutes, until).items())
-    ]
-
-
-def _month(ports: ApiPorts, groups: Sequence[EndpointGroup], now: float) -> Row:
-    """So far, and the forecast: the rest of the month at the month's mean rate."""
     account = ports.ledger.account()
-    keys = {group.endpoint_id for group in groups}
-    so_far = sum(usd for key, usd in account.spent_month_by_group.items() if key in keys) / MICRO
-    today = datetime.fromtimestamp(now, UTC)
-    begun = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    following = begun.replace(year=begun.year + begun.month // 12, month=begun.month % 12 + 1)
-    passed = max(1.0, (today - begun).total_seconds())
-    whole = (following - begun).total_seconds()
+    begun = _month_begins(now)
+    so_far = sum(total_usd(one.since(begun)) for one in histories)
+    lately = [tally for one in histories for tally in one.since(now - TREND_S)]
+    since = min((tally["begun_at"] for tally in lately), default=now)
+    rate = total_usd(lately) / max(HOUR_S, now - since)
+    keys = {one.group.endpoint_id for one in histories}
+    counted = sum(usd for key, usd in account.spent_month_by_group.items() if key in keys)
     return {
         "so_far_usd": so_far,
-        "forecast_usd": so_far * whole / passed,
+        "forecast_usd": so_far + rate * seconds_left_this_month(now),
+        "counted_usd": counted / MICRO,
         "cap_usd": account.caps_microusd_per_month / MICRO,
     }
+
+
+def _month_begins(now: float) -> float:
+    today = datetime.fromtimestamp(now, UTC)
+    return today.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()

@@ -11,6 +11,7 @@ from chalicelib.core.endpoint_group import EndpointGroup
 from chalicelib.core.health import HealthFacts, judge_health
 from chalicelib.core.load import believed_perf
 from chalicelib.core.round_memory import RoundMemory
+from chalicelib.core.spend import spent_today_usd
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.ledger import Account
@@ -67,7 +68,7 @@ def read_status(ports: ApiPorts, caller: Caller, now: float, endpoint_id: int | 
         for group in list_groups(ports, caller)
         if endpoint_id in (None, group.endpoint_id)
     ]
-    return {"now": now, "account": _account_row(account, memory), "groups": groups}
+    return {"now": now, "account": _account_row(account, memory, now), "groups": groups}
 
 
 def metric_samples(
@@ -83,8 +84,9 @@ def metric_samples(
     if caller.endpoint_id is None:
         account = ports.ledger.account()
         yield "ballast_committed_usd_per_hour", {}, account.committed_microusd_per_hour / MICRO
-        yield "ballast_spent_today_usd", {}, account.spent_today_microusd / MICRO
-        yield "ballast_spent_month_usd", {}, account.spent_month_microusd / MICRO
+        yield "ballast_spent_today_usd", {}, _spent_today(read_memory(ports), now)
+        yield "ballast_counted_today_usd", {}, account.spent_today_microusd / MICRO
+        yield "ballast_counted_month_usd", {}, account.spent_month_microusd / MICRO
 
 
 def _read(
@@ -165,8 +167,9 @@ def _money(facts: _Facts) -> dict[str, float]:
     )
     return {
         "usd_per_hour": sum(usd_per_hour_now(worker) for worker in facts.workers),
-        "spent_today_usd": account.spent_today_by_group.get(key, 0) / MICRO,
-        "spent_month_usd": account.spent_month_by_group.get(key, 0) / MICRO,
+        "spent_today_usd": _spent_today(facts.memory, facts.now, key),
+        "counted_today_usd": account.spent_today_by_group.get(key, 0) / MICRO,
+        "counted_month_usd": account.spent_month_by_group.get(key, 0) / MICRO,
         **{
             name: min(of_account / MICRO, float("inf") if own is None else own)
             for name, own, of_account in caps
@@ -178,8 +181,8 @@ def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
     states = Counter(worker.state for worker in facts.workers)
     used = (
         (money["usd_per_hour"], money["cap_usd_per_hour"]),
-        (money["spent_today_usd"], money["cap_usd_per_day"]),
-        (money["spent_month_usd"], money["cap_usd_per_month"]),
+        (money["counted_today_usd"], money["cap_usd_per_day"]),
+        (money["counted_month_usd"], money["cap_usd_per_month"]),
     )
     return HealthFacts(
         n_ready=states[WorkerState.READY],
@@ -239,19 +242,26 @@ def _by_gpu(workers: Sequence[Worker], state: WorkerState) -> dict[str, float]:
     capacity: dict[str, float] = defaultdict(float)
     for worker in workers:
         if worker.state is state:
-            capacity[f"{worker.num_gpus}x {worker.gpu_name}"] += believed_perf(worker)
+            capacity[worker.gpu_type] += believed_perf(worker)
     return dict(capacity)
 
 
-def _account_row(account: Account, memory: RoundMemory) -> Row:
+def _spent_today(memory: RoundMemory, now: float, endpoint_id: int | None = None) -> float:
+    """The likely dollars of the UTC day, of a group or all; the caps count the worst."""
+    chosen = memory.spend.values() if endpoint_id is None else [memory.spend.get(str(endpoint_id))]
+    return sum((spent_today_usd(tally, now) for tally in chosen if tally), 0.0)
+
+
+def _account_row(account: Account, memory: RoundMemory, now: float) -> Row:
     inventory = memory.inventory
     state = "none" if not memory.at else "known" if inventory.is_known else "unknown"
     return {
         "is_frozen": account.is_frozen,
         "is_panicking": account.is_panicking,
         "committed_usd_per_hour": account.committed_microusd_per_hour / MICRO,
-        "spent_today_usd": account.spent_today_microusd / MICRO,
-        "spent_month_usd": account.spent_month_microusd / MICRO,
+        "spent_today_usd": _spent_today(memory, now),
+        "counted_today_usd": account.spent_today_microusd / MICRO,
+        "counted_month_usd": account.spent_month_microusd / MICRO,
         "idle_today_usd": account.idle_today_microusd / MICRO,
         "caps": {
             "usd_per_hour": account.caps_microusd_per_hour / MICRO,

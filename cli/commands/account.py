@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+from rich.text import Text
 
 from cli.caution import risks
 from cli.display import table, usd
@@ -49,11 +50,21 @@ def _show(session: Session, account: Json) -> None:
                     usd(account["committed_usd_per_hour"]),
                     usd(caps["usd_per_hour"]),
                 ),
-                ("spent today (UTC)", usd(account["spent_today_usd"]), usd(caps["usd_per_day"])),
-                ("spent this month", usd(account["spent_month_usd"]), usd(caps["usd_per_month"])),
+                (
+                    "counted today (UTC)",
+                    usd(account["counted_today_usd"]),
+                    usd(caps["usd_per_day"]),
+                ),
+                (
+                    "counted this month",
+                    usd(account["counted_month_usd"]),
+                    usd(caps["usd_per_month"]),
+                ),
                 ("of today's, idle", usd(account["idle_today_usd"]), usd(caps["idle_usd_per_day"])),
+                ("likely spent today", usd(account["spent_today_usd"]), ""),
             ],
         ),
+        Text("Counted: against the caps, with downloads, traffic and doubt at their worst."),
     )
 
 

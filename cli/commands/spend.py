@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -15,10 +16,17 @@ from cli.lookup import find_endpoint
 from cli.server import Json
 from cli.session import Session, connection_options, pass_session
 
-COLUMNS = (
-    "day", "endpoint_id", "endpoint_name", "autogroup_id",
-    "gpu_usd", "disk_usd", "bandwidth_usd", "total_usd",
-)  # fmt: skip
+MONEY = ("gpu_usd", "disk_usd", "bandwidth_usd", "total_usd")
+WHAT: Mapping[str, Sequence[tuple[str, str]]] = {
+    "day": (),
+    "autogroup": (("autogroup_id", ">autogroup"),),
+    "worker": (
+        ("autogroup_id", ">autogroup"),
+        ("instance_id", ">instance"),
+        ("gpu_type", "GPU"),
+    ),
+}
+"""Fields of a row and their headings, besides day, endpoint and money."""
 
 
 @click.command("spend")
@@ -28,7 +36,7 @@ COLUMNS = (
 )
 @click.option(
     "--by",
-    type=click.Choice(("day", "autogroup")),
+    type=click.Choice(tuple(WHAT)),
     default="day",
     show_default=True,
     help="One line for each.",
@@ -43,6 +51,7 @@ def spend(session: Session, name: str | None, days: int, by: str, csv_path: str 
 
     \b
     ballast spend --days 7
+    ballast spend TGI-Llama3 --by worker --days 1
     ballast spend TGI-Llama3 --by autogroup --csv spend.csv
     """
     query: Json = {"days": days, "by": by}
@@ -50,10 +59,11 @@ def spend(session: Session, name: str | None, days: int, by: str, csv_path: str 
         query["endpoint_id"] = find_endpoint(session.server, name)["id"]
     answer = session.server.get("/api/v0/spend", **query)
     if csv_path is not None:
-        _write_csv(csv_path, answer["rows"])
+        _write_csv(csv_path, answer["rows"], by)
         return
-    columns = ("day", "endpoint", ">autogroup", ">GPU", ">disk", ">traffic, estimated", ">total")
-    rows = [_line(row) for row in answer["rows"]]
+    what = [heading for _, heading in WHAT[by]]
+    columns = ("day", "endpoint", *what, ">GPU", ">disk", ">traffic, estimated", ">total")
+    rows = [_line(row, by) for row in answer["rows"]]
     session.show(answer, table(f"Spend, {days} days", columns, rows), *_summary(answer))
 
 
@@ -91,16 +101,10 @@ def compare(session: Session, name: str, hours: int) -> None:
     session.show(answer, table(f"{row['endpoint_name']}, last {hours} h", columns, rows))
 
 
-def _line(row: Json) -> tuple[object, ...]:
-    money = (
-        usd(row.get(name), 3) for name in ("gpu_usd", "disk_usd", "bandwidth_usd", "total_usd")
-    )
-    return (
-        row.get("day"),
-        row.get("endpoint_name"),
-        row.get("autogroup_id"),
-        *money,
-    )
+def _line(row: Json, by: str) -> tuple[object, ...]:
+    what = (row.get(name) for name, _ in WHAT[by])
+    money = (usd(row.get(name), 3) for name in MONEY)
+    return (row.get("day"), row.get("endpoint_name"), *what, *money)
 
 
 def _per_million(per_thousand: object) -> float | None:
@@ -111,10 +115,13 @@ def _summary(answer: Json) -> list[RenderableType]:
     month = answer["month"]
     lines: list[RenderableType] = [
         Text(
-            f"Counted against the caps this month: {usd(month['so_far_usd'])} (image downloads "
-            f"and traffic at their worst), forecast {usd(month['forecast_usd'])} of "
-            f"{usd(month['cap_usd'])}; AWS about {usd(answer.get('aws_estimate_usd'))}"
-        )
+            f"This month: {usd(month['so_far_usd'])}, forecast {usd(month['forecast_usd'])}; "
+            f"besides, AWS charged about {usd(answer['aws_estimate_usd'])} in these days"
+        ),
+        Text(
+            f"Counted against the cap of {usd(month['cap_usd'])}: {usd(month['counted_usd'])} "
+            "(downloads, traffic and doubt at their worst)"
+        ),
     ]
     fixed = answer.get("fixed_fleet")
     if fixed:
@@ -127,9 +134,10 @@ def _summary(answer: Json) -> list[RenderableType]:
     return lines
 
 
-def _write_csv(path: str, rows: list[Json]) -> None:
+def _write_csv(path: str, rows: list[Json], by: str) -> None:
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    columns = ("day", "endpoint_id", "endpoint_name", *(name for name, _ in WHAT[by]), *MONEY)
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _safe(value) for name, value in row.items()} for row in rows)
     if path == "-":

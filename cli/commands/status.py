@@ -116,8 +116,9 @@ def _account_line(answer: Json) -> Text:
     caps = account["caps"]
     line.append(
         f"{usd(account['committed_usd_per_hour'])}/h of {usd(caps['usd_per_hour'])}, "
-        f"today {usd(account['spent_today_usd'])} of {usd(caps['usd_per_day'])}, "
-        f"month {usd(account['spent_month_usd'])} of {usd(caps['usd_per_month'])}; "
+        f"today {usd(account['spent_today_usd'])}; counted against the caps at worst: "
+        f"today {usd(account['counted_today_usd'])} of {usd(caps['usd_per_day'])}, "
+        f"month {usd(account['counted_month_usd'])} of {usd(caps['usd_per_month'])}; "
         f"inventory {inventory['state']}"
     )
     if inventory.get("at"):

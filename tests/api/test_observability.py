@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from chalicelib.core.autogroup import TicketGeneration
 from chalicelib.core.worker import Worker, WorkerState
@@ -140,10 +141,16 @@ def test_updating_workers_starts_and_cancels_a_rollout(fleet: Api) -> None:
 
 
 def test_prometheus_reads_every_groups_figures(fleet: Api) -> None:
+    fleet.create_endpoint("second one")
     answer = fleet.call("GET", "/metrics")
-    assert answer.headers["Content-Type"].startswith("text/plain")
-    assert 'ballast_capacity{endpoint="llm",endpoint_id="100"} 40.0' in answer.text
-    assert "ballast_spent_today_usd{} 0.0" in answer.text
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    families = {one.name: one for one in text_string_to_metric_families(answer.text)}
+    assert {one.type for one in families.values()} == {"gauge"}
+    capacity = {s.labels["endpoint"]: s.value for s in families["ballast_capacity"].samples}
+    assert capacity["llm"] == 40.0
+    assert len(capacity) == 2
+    (spent,) = families["ballast_spent_today_usd"].samples
+    assert (spent.labels, spent.value) == ({}, 0.0)
 
 
 def test_health_and_the_root_certificate_need_no_key(api: Api) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from chalicelib.core.account import Account
 from chalicelib.core.autogroup import AutogroupState
+from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.worker import WorkerState
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event
@@ -206,26 +207,29 @@ def test_a_rollout_needs_somebody_to_take_the_rest(fleet: Api) -> None:
     assert fleet.groups.autogroups[101].state is AutogroupState.PAUSED
 
 
-def test_spend_by_day_splits_gpus_and_disks_and_counts_idle_disks(fleet: Api) -> None:
-    minute = int(fleet.clock.now() // 60) - 60
-    values = {"usd_per_hour": 0.7, "storage_usd_per_hour": 0.1, "ready": 2.0}
-    fleet.series.put("endpoint:100", minute, values)
+def test_spend_splits_gpus_disks_and_traffic_by_day_autogroup_and_worker(fleet: Api) -> None:
+    now = fleet.clock.now()
+    key = "7:101:1x RTX 4090"
+    tally = {
+        "begun_at": now - 60, "written_at": 0.0, "until": now, "max_ready": 2.0, "ready_s": 60.0,
+        f"gpu_usd:{key}": 0.01, f"disk_usd:{key}": 0.002, f"bandwidth_usd:{key}": 0.001,
+    }  # fmt: skip
+    fleet.ledger._blobs["round"] = RoundMemory(at=now, spend={"100": tally}).to_bytes()
     answer = fleet.call("GET", "/api/v0/spend?days=2").json
-    assert sum(row["gpu_usd"] for row in answer["rows"]) == pytest.approx(0.01)
-    assert sum(row["disk_usd"] for row in answer["rows"]) == pytest.approx(0.1)
+    (row,) = answer["rows"]
+    assert (row["gpu_usd"], row["disk_usd"], row["bandwidth_usd"]) == (0.01, 0.002, 0.001)
+    assert row["total_usd"] == pytest.approx(0.013)
     assert answer["fixed_fleet"]["n_workers"] == 2
     assert answer["month"]["cap_usd"] == 500.0
-
-
-def test_spend_by_autogroup_has_a_row_for_each(fleet: Api) -> None:
-    minute = int(fleet.clock.now() // 60) - 1
-    figures = {"usd_per_hour": 0.6, "storage_usd_per_hour": 0.0, "bandwidth_estimate_usd": 0.002}
-    fleet.series.put("autogroup:101", minute, figures)
-    (row,) = fleet.call("GET", "/api/v0/spend?days=1&by=autogroup").json["rows"]
-    assert (row["autogroup_id"], row["gpu_usd"]) == (101, pytest.approx(0.01))
-    assert (row["bandwidth_usd"], row["total_usd"]) == (0.002, pytest.approx(0.012))
-    refused = fleet.call("GET", "/api/v0/spend?by=worker")
-    assert (refused.status, refused.json["msg"]) == (400, "by: 'worker'; allowed: day, autogroup")
+    (row,) = fleet.call("GET", "/api/v0/spend?by=autogroup").json["rows"]
+    assert row["autogroup_id"] == 101
+    (row,) = fleet.call("GET", "/api/v0/spend?by=worker").json["rows"]
+    assert (row["instance_id"], row["gpu_type"]) == (7, "1x RTX 4090")
+    refused = fleet.call("GET", "/api/v0/spend?by=host")
+    assert refused.status == 400
+    assert refused.json["msg"] == "by: 'host'; allowed: day, autogroup, worker"
+    money = fleet.call("GET", "/api/v0/status").json["account"]
+    assert (money["spent_today_usd"], money["counted_today_usd"]) == (pytest.approx(0.013), 0.0)
 
 
 def test_autogroups_are_compared_side_by_side(fleet: Api) -> None:

@@ -26,10 +26,11 @@ PLAN = {
     "offers": {"11": {"n": 12, "cheapest_usd_per_hour": 0.34, "dearest_usd_per_hour": 0.61}},
     "usd_per_hour_now": 0.2, "usd_per_hour_after": 0.541, "worst_first_hour_usd": 0.42,
 }  # fmt: skip
-SPEND = {
+SPEND: dict[str, Any] = {
     "rows": [{"day": "2026-11-21", "endpoint_name": "=HYPERLINK()", "gpu_usd": 1.0, "disk_usd": 0.1,
               "bandwidth_usd": 0.02, "total_usd": 1.12}],
-    "aws_estimate_usd": 0.31, "month": {"so_far_usd": 61.3, "forecast_usd": 88.0, "cap_usd": 500.0},
+    "aws_estimate_usd": 0.31, "month": {"so_far_usd": 61.3, "forecast_usd": 88.0,
+                                       "counted_usd": 66.0, "cap_usd": 500.0},
     "fixed_fleet": {"n_workers": 9, "usd": 120.0, "saved_share": 0.49},
 }  # fmt: skip
 
@@ -138,7 +139,8 @@ def test_spend_as_a_table_and_as_csv_without_formulas(
 ) -> None:
     console.answers["/api/v0/spend"] = SPEND
     out = ballast("spend", "--days", "7").out
-    assert "forecast $88.00 of $500.00" in out
+    assert "forecast $88.00" in out
+    assert "cap of $500.00: $66.00" in out
     assert "49 % saved" in out
     path = tmp_path / "spend.csv"
     assert ballast("spend", "--csv", str(path)).code == 0
@@ -146,6 +148,16 @@ def test_spend_as_a_table_and_as_csv_without_formulas(
         [row] = csv.DictReader(file)
     assert row["endpoint_name"] == "'=HYPERLINK()"
     assert row["total_usd"] == "1.12"
+
+
+def test_spend_by_worker_names_each_machine(ballast: Ballast, console: Console) -> None:
+    machine = {"instance_id": 21_000_000, "autogroup_id": 11, "gpu_type": "1x RTX 4090"}
+    console.answers["/api/v0/spend"] = SPEND | {"rows": [SPEND["rows"][0] | machine]}
+    assert "21000000  1x RTX 4090  $1.000" in ballast("spend", "--by", "worker").out
+    assert console.calls[-1].query == {"days": "30", "by": "worker"}
+    text = ballast("spend", "--by", "worker", "--csv", "-").out
+    [row] = csv.DictReader(text.splitlines())
+    assert (row["instance_id"], row["gpu_type"]) == ("21000000", "1x RTX 4090")
 
 
 def test_compare_says_when_there_is_not_enough_data(ballast: Ballast) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from chalicelib.wire.observability import LEVELS, log_line, log_texts, prometheus_text
 
@@ -37,7 +38,18 @@ def test_a_message_never_makes_a_second_line(message: str) -> None:
     assert len(line.splitlines()) == 1
 
 
-def test_prometheus_text_escapes_names() -> None:
-    samples = [("ballast_x", {"endpoint": 'a"\n\\'}, 1.5), ("ballast_x", {}, float("nan"))]
-    text = prometheus_text(samples)
-    assert text == '# TYPE ballast_x gauge\nballast_x{endpoint="a\\"\\n\\\\"} 1.5\n'
+@given(
+    # A scraper reads lines; names with other line ends than \n cannot be given to a group.
+    st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"])),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+def test_prometheus_reads_back_every_name_and_value(name: str, value: float) -> None:
+    labels = {"endpoint": f'{name}\n"\\', "id": "1"}
+    samples = [("a", labels, value), ("b", {}, 1.0), ("a", {"id": "2"}, 0.0)]
+    first, second = text_string_to_metric_families(prometheus_text(samples))
+    assert [(s.labels, s.value) for s in first.samples] == [(labels, value), ({"id": "2"}, 0.0)]
+    assert (second.name, second.type, second.samples[0].labels) == ("b", "gauge", {})
+
+
+def test_what_is_not_finite_is_left_out() -> None:
+    assert "nan" not in prometheus_text([("a", {}, float("nan"))])

@@ -1,0 +1,80 @@
+"""The scaler's tallies of what each group's workers cost: kept in its memory, written by the hour.
+
+One item a group and day holds every worker: the spend of a month is one query for each group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from chalicelib.core.spend import Tally, add_span, begins_anew, is_due, spans_by_day
+from chalicelib.core.worker import Worker
+from chalicelib.ports.event_log import SeriesLog
+from chalicelib.services.reading import by_endpoint
+from chalicelib.services.rounds import RoundPlan
+
+Item = tuple[str, int, Tally]
+"""Scope, minute in which the tally began, tally."""
+
+
+def tally_spend(plan: RoundPlan) -> tuple[dict[str, Tally], list[Item]]:
+    """(the tallies in progress by endpoint id, what is due to be written)."""
+    view = plan.view
+    gone = [worker for worker in view.workers if worker.instance_id in view.gone]
+    workers = by_endpoint([*plan.workers, *gone])  # billed until this very round
+    n_requests = {
+        str(group.snapshot.group.endpoint_id): group.snapshot.traffic.n_started
+        for group in plan.groups
+    }
+    known = {str(group.endpoint_id) for group in view.groups}
+    running: dict[str, Tally] = {}
+    due: list[Item] = []
+    for key in sorted(known | view.memory.spend.keys() | {str(one) for one in workers}):
+        own = workers.get(int(key), [])
+        tally, over = _continued(plan, view.memory.spend.get(key, {}), own)
+        if tally:
+            count = tally.get("n_requests", 0.0) + n_requests.get(key, 0)
+            tally = {**tally, "n_requests": count}
+        is_over = not own and key not in known
+        if tally and is_due(tally, view.now, is_over=is_over):
+            due.append(_item(key, tally))
+            tally = {**tally, "written_at": view.now}
+        due += [_item(key, one) for one in over if is_due(one, view.now, is_over=True)]
+        if tally and not is_over:
+            running[key] = tally
+    return running, due
+
+
+def read_tallies(
+    series: SeriesLog, running: Mapping[str, Tally], endpoint_id: int, span: tuple[float, float]
+) -> Sequence[Tally]:
+    """A group's tallies that began within a span of time, oldest first; one query."""
+    first, last = int(span[0] // 60), int(span[1] // 60)
+    written = dict(series.read(spend_scope(endpoint_id), first, last))
+    newest = running.get(str(endpoint_id))
+    if newest and newest["begun_at"] >= span[0]:
+        written[int(newest["begun_at"] // 60)] = newest
+    return [written[minute] for minute in sorted(written)]
+
+
+def spend_scope(endpoint_id: int) -> str:
+    """Of a group's tallies among the series."""
+    return f"spend:{endpoint_id}"
+
+
+def _continued(
+    plan: RoundPlan, tally: Tally, workers: Sequence[Worker]
+) -> tuple[Tally, list[Tally]]:
+    """(a group's tally up to now, those that ended on the way)."""
+    view, over = plan.view, []
+    for span in spans_by_day(view.account.booked_at or view.now, view.now):
+        if tally and begins_anew(tally, span[0]):
+            over.append(tally)
+            tally = {}
+        if workers:
+            tally = add_span(tally, span, workers, view.records)
+    return tally, over
+
+
+def _item(key: str, tally: Tally) -> Item:
+    return spend_scope(int(key)), int(tally["begun_at"] // 60), tally
