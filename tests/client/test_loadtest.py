@@ -96,6 +96,8 @@ def test_ctrl_c_stops_cleanly_with_a_summary() -> None:
         it.control_plane.next_grant = None  # everybody waits
         run = subprocess.Popen(
             [
+                # A shell's background jobs, and what they start, are deaf to Ctrl-C.
+                *("env", "--default-signal=INT"),
                 *(sys.executable, "-m", "workers.tgi.test_load", "-n", "1000", "-rps", "50"),
                 *("-k", "k", "-e", "e", "-u", it.control_plane_url),
             ],
