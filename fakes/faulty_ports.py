@@ -1,11 +1,13 @@
 """Ports that count every call that leaves the process, and break at one of them.
 
 For each scenario a first run counts the calls; then each of them fails before it has an effect,
-fails after it (done, but the answer is lost), or the process dies before or after it.
+fails after it (done, but the answer is lost), or the process dies before or after it. And while a
+call is on its way, something else may happen: another loop runs, a lease expires.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -40,12 +42,21 @@ class Break:
     mode: Mode
 
 
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """What happens elsewhere just before a call, counted from 0, has its effect."""
+
+    at_call: int
+    happens: Callable[[], None]
+
+
 class OutgoingCalls:
     """Counts calls through the ports it wrapped; `names` lists them as "ledger.reserve"."""
 
-    def __init__(self, breaks: Break | None = None) -> None:
+    def __init__(self, breaks: Break | None = None, meanwhile: Meanwhile | None = None) -> None:
         self.names: list[str] = []
         self.breaks = breaks
+        self.meanwhile = meanwhile
         self.is_dead = False
 
     @property
@@ -69,6 +80,8 @@ class OutgoingCalls:
             raise Killed(name)
         index = len(self.names)
         self.names.append(name)
+        if self.meanwhile is not None and self.meanwhile.at_call == index:
+            self.meanwhile.happens()
         if self.breaks is None or self.breaks.at_call != index:
             return call()
         mode = self.breaks.mode

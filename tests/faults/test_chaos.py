@@ -14,7 +14,7 @@ import pytest
 
 from chalicelib.core.account import day_of
 from chalicelib.services.scaling_loop import LEASE_S, scaling_loop
-from fakes.faulty_ports import Break, Killed, Mode, OutgoingCalls
+from fakes.faulty_ports import Break, Killed, Meanwhile, Mode, OutgoingCalls
 from fakes.market_config import MarketConfig, Odds
 from fakes.world import World
 
@@ -79,6 +79,8 @@ class Chaos:
         """One moment of bad luck, one round, some traffic, some time."""
         self._toggle_a_fault()
         self._silence_workers()
+        if self.dice.random() < 0.02:
+            self.world.report_loss = self.dice.choice((0.0, 0.0, 0.3, 0.6))
         self.n_rounds += 1
         broken = self._round()
         self._write_diary(broken)
@@ -92,18 +94,21 @@ class Chaos:
         for fault in sorted(self.on):
             self.world.market.switch_off(fault, self.world.now)
         self.on.clear()
+        self.world.report_loss = 0.0
         self.calm_rounds(30)
-        self.world.clock.advance(86_400.0)
+        today = day_of(self.world.now)
+        while day_of(self.world.now) == today:
+            self.calm_rounds(1, every_s=600.0)
         self.calm_rounds(60)
 
-    def calm_rounds(self, n: int) -> None:
+    def calm_rounds(self, n: int, every_s: float = 60.0) -> None:
         """Rounds in which every call works and every worker reports."""
         for _ in range(n):
             for process in self.world.processes.values():
                 process.is_silent = False
             scaling_loop(self.world.owner_ports, deadline_at=self.world.now + 1)
             self._write_diary("")
-            self.world.tick(60.0)
+            self.world.tick(every_s)
 
     def check(self) -> None:
         world = self.world
@@ -147,13 +152,15 @@ class Chaos:
         )
 
     def _round(self) -> str:
-        """One round, or two; gives the call that broke."""
+        """One round, perhaps with another loop in the middle of it; gives the call that broke."""
         world = self.world
         luck = self.dice.random()
-        breaks = None
+        breaks = meanwhile = None
         if luck < 0.15:
             breaks = Break(self.dice.randrange(30), self.dice.choice(tuple(Mode)))
-        calls = OutgoingCalls(breaks)
+        elif luck < 0.3:
+            meanwhile = Meanwhile(self.dice.randrange(30), self._another_loop)
+        calls = OutgoingCalls(breaks, meanwhile)
         try:
             scaling_loop(
                 calls.wrap(world.owner_ports), deadline_at=world.now + self.dice.choice((1.0, 30.0))
@@ -161,11 +168,15 @@ class Chaos:
         except Killed:
             if self.dice.random() < 0.5:
                 world.clock.advance(LEASE_S + 1)
-        if luck > 0.9:
-            scaling_loop(world.owner_ports, deadline_at=world.now + 1)
         if breaks is None or not calls.has_broken:
             return ""
         return f"{calls.names[breaks.at_call]} {breaks.mode}"
+
+    def _another_loop(self) -> None:
+        """A loop beside one that lives on; sometimes that one has lost its lease meanwhile."""
+        if self.dice.random() < 0.5:
+            self.world.clock.advance(LEASE_S + 1)
+        scaling_loop(self.world.owner_ports, deadline_at=self.world.now + 1)
 
 
 def _run(seed: int, n_rounds: int) -> None:
