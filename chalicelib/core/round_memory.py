@@ -29,6 +29,7 @@ class RoundMemory:
     progress: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # see core/progress.py
     searched: Mapping[str, float] = field(default_factory=dict)  # when, by autogroup
     troubles: Mapping[str, float] = field(default_factory=dict)  # "kind|scope" told, since when
+    n_strays: int = 0  # machines with a label of ours that nobody knows
     canaries: Mapping[str, Watch] = field(default_factory=dict)  # by group, see core/canary.py
     credit_retry_at: float = 0.0  # no rental before: the account has no credit
     minutes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by scope

@@ -21,7 +21,7 @@ TITLES: Final = {
     "stray_machines": "Instances carry our label but are not in our books",
     "rollout_rolled_back": "A rollout was rolled back",
     "panic": "Panic: every instance is being destroyed",
-    "keys_unavailable": "Signing keys are unavailable: no request can be routed",
+    "no_credit": "The Vast account has no credit left",
 }
 """Kinds of events that are worth waking somebody for; docs/runbook.md has a section for each."""
 
@@ -48,7 +48,7 @@ class NotifyPorts(Protocol):
 def deliver_notices(ports: NotifyPorts, happened: Sequence[Event]) -> int:
     """Tell the owner of the events that need a human; gives how many notices went out.
 
-    A failed delivery becomes an event and is tried again when the trouble is next reported.
+    A failed delivery becomes an event and is tried again when the trouble is next handed in.
     Never raises: a round must not fail because a webhook is down.
     """
     now = ports.clock.now()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from chalicelib.core.account import Account
 from chalicelib.core.actions import Action, Reason, RentOffer
-from chalicelib.core.breakers import TEMPLATE_FAILURES
 from chalicelib.core.budget import MICRO
-from chalicelib.core.explain import CAP_NAMES, explain_reason
+from chalicelib.core.explain import explain_reason
 from chalicelib.core.minute_series import (
     finished,
     fleet_figures,
@@ -19,7 +18,7 @@ from chalicelib.core.minute_series import (
 from chalicelib.core.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.acting import ACTOR
-from chalicelib.services.rounds import GroupPlan, RoundPlan, RoundView
+from chalicelib.services.rounds import GroupPlan, RoundPlan
 
 _VERBS = {
     "RentOffer": "rent",
@@ -39,21 +38,6 @@ class RoundOutcome:
     is_busy: bool
     n_actions: int
     figures: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trouble:
-    """Something an owner should know, for as long as it lasts."""
-
-    kind: str
-    scope: str
-    message: str
-    facts: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """Under which it is remembered."""
-        return f"{self.kind}|{self.scope}"
 
 
 def action_name(action: Action) -> str:
@@ -82,83 +66,6 @@ def decision_events(groups: Iterable[GroupPlan], now: float) -> list[Event]:
                 scopes.append(f"autogroup:{action.autogroup_id}")
             events += [_event(now, scope, "decision", message, facts) for scope in scopes]
     return events
-
-
-def find_troubles(view: RoundView, groups: Sequence[GroupPlan]) -> list[Trouble]:
-    """What is wrong in this round: doubt, caps, and autogroups that cannot be launched."""
-    troubles = []
-    was_doubted = "inventory_unknown|account" in view.memory.troubles
-    # A first empty listing is no trouble by itself, but it ends none either.
-    if not view.inventory.is_known and (was_doubted or not view.inventory.n_empty):
-        text = f"Vast's list of instances cannot be trusted: {view.inventory.problem}"
-        troubles.append(Trouble(kind="inventory_unknown", scope="account", message=text))
-    for group in groups:
-        why_not = group.capped_by or group.snapshot.caps.why_not
-        scope = f"endpoint:{group.snapshot.group.endpoint_id}"
-        if "cap" in why_not.split("_"):
-            cap = CAP_NAMES.get(why_not, why_not)
-            text = f"a spending cap is reached ({cap}): nothing more is rented or started"
-            troubles.append(
-                Trouble(kind="cap_reached", scope=scope, message=text, facts={"cap": why_not})
-            )
-        troubles += _unlaunchable(group, view.memory.troubles)
-    return troubles
-
-
-def _unlaunchable(group: GroupPlan, told: Mapping[str, float]) -> list[Trouble]:
-    """Autogroups that nothing can be rented for; the others of the account go on as ever.
-
-    One whose search had no turn in this round is believed to be as it was.
-    """
-    found = []
-    for autogroup_id in group.decision.wants_offers:
-        text = f"autogroup {autogroup_id} cannot be launched: "
-        trouble = Trouble(
-            kind="cannot_launch",
-            scope=f"autogroup:{autogroup_id}",
-            message=text + group.unlaunchable.get(autogroup_id, "as before"),
-        )
-        was_looked_at = autogroup_id in group.snapshot.offers
-        if autogroup_id in group.unlaunchable or (not was_looked_at and trouble.key in told):
-            found.append(trouble)
-    return found
-
-
-def lasting_troubles(plan: RoundPlan) -> list[Trouble]:
-    """Templates that only fail, and an account without credit."""
-    troubles = []
-    if plan.memory.credit_retry_at:
-        text = "the Vast account has no credit left: nothing can be rented"
-        troubles.append(Trouble(kind="no_credit", scope="account", message=text))
-    for key, record in plan.memory.reputation.templates.items():
-        if record.n_openings:
-            text = (
-                f"autogroup {key}: workers failed on {TEMPLATE_FAILURES} machines or more "
-                f"without a success; last error: {record.last_error}"
-            )
-            facts = {"autogroup_id": int(key), "last_error": record.last_error}
-            troubles.append(
-                Trouble(kind="breaker_open", scope=f"autogroup:{key}", message=text, facts=facts)
-            )
-    return troubles
-
-
-def trouble_events(
-    before: Mapping[str, float], troubles: Sequence[Trouble], now: float
-) -> tuple[list[Event], dict[str, float]]:
-    """Each trouble is told once when it begins and once when it ends; and those that last."""
-    lasting = {trouble.key: before.get(trouble.key, now) for trouble in troubles}
-    events = [
-        _event(now, trouble.scope, trouble.kind, trouble.message, trouble.facts, level="info0")
-        for trouble in {trouble.key: trouble for trouble in troubles}.values()
-        if trouble.key not in before
-    ]
-    for key, since in before.items():
-        if key not in lasting:
-            kind, _, scope = key.partition("|")
-            text = f"{kind}: over after {now - since:.0f} s"
-            events.append(_event(now, scope, f"{kind}_over", text, {}, level="info0"))
-    return events, lasting
 
 
 def gather_minutes(

@@ -78,4 +78,5 @@ class RoundPlan:
     groups: tuple[GroupPlan, ...]
     memory: RoundMemory
     events: tuple[Event, ...] = ()
+    reminders: tuple[Event, ...] = ()  # told the owner again if that failed, but not logged
     series: tuple[tuple[str, int, Mapping[str, float]], ...] = ()  # to write: scope, minute, values

@@ -44,18 +44,11 @@ from chalicelib.services.group_planning import Fleet, plan_groups, searches_of
 from chalicelib.services.notifications import deliver_notices
 from chalicelib.services.paced_market import PacedMarket
 from chalicelib.services.reading import books_of, by_endpoint, read_view
-from chalicelib.services.round_log import (
-    RoundOutcome,
-    decision_events,
-    figures_of,
-    find_troubles,
-    gather_minutes,
-    lasting_troubles,
-    trouble_events,
-)
+from chalicelib.services.round_log import RoundOutcome, decision_events, figures_of, gather_minutes
 from chalicelib.services.rounds import GroupPlan, RoundPlan, RoundView, RowChange
 from chalicelib.services.routing_view import publish_directory, rebuild_view
 from chalicelib.services.spend_log import tally_spend
+from chalicelib.services.troubles import find_troubles, lasting_troubles, tell_troubles
 
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left
@@ -235,7 +228,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
     memory = replace(plan.memory, reputation=judge(plan.memory.reputation, boots, now))
     plan = replace(plan, memory=memory)
     troubles = [*find_troubles(plan.view, plan.groups), *lasting_troubles(plan)]
-    events, lasting = trouble_events(memory.troubles, troubles, now)
+    told = tell_troubles(memory.troubles, troubles, plan.view.memory.at, now)
     minutes, over = gather_minutes(memory.minutes, plan.groups, now)
     tallies, due = tally_spend(plan)
     memory = replace(
@@ -243,12 +236,18 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
         groups={**memory.groups, **{_key(g): g.decision.memory for g in plan.groups}},
         traffic={_key(g): _mark(plan.workers, g, now) for g in plan.groups},
         searched={**memory.searched, **searches_of(plan.groups, now)},
-        troubles=lasting,
+        troubles=told.lasting,
+        n_strays=len(plan.reconciliation.unclaimed),
         minutes=minutes,
         spend=tallies,
     )
-    events += decision_events(plan.groups, now)
-    return replace(plan, memory=memory, events=tuple(events), series=(*over, *due))
+    return replace(
+        plan,
+        memory=memory,
+        events=(*told.events, *decision_events(plan.groups, now)),
+        reminders=tuple(told.reminders),
+        series=(*over, *due),
+    )
 
 
 def _remember(acting: Acting, plan: RoundPlan, account: Account) -> None:
@@ -266,7 +265,7 @@ def _remember(acting: Acting, plan: RoundPlan, account: Account) -> None:
     events = [*plan.events, *acting.events]
     if events:
         ports.events.append(events)
-        deliver_notices(ports, events)
+    deliver_notices(ports, [*events, *plan.reminders])
 
 
 def _is_busy(plan: RoundPlan, acting: Acting) -> bool:

@@ -273,7 +273,7 @@ def _account_row(account: Account, memory: RoundMemory, now: float) -> Row:
             "state": state,
             "at": inventory.listed_at or None,
             "n_instances": inventory.n_instances,
-            "n_strays": sum(trouble.startswith("stray_machines") for trouble in memory.troubles),
+            "n_strays": memory.n_strays,
             "problem": inventory.problem if memory.at else "",
         },
         "scaler": {"last_round_at": memory.at or None},

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import pytest
+
+from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event, EventLog
 from chalicelib.ports.notifier import Notifier
 from chalicelib.services.notifications import REPEAT_AFTER_S, TITLES, deliver_notices, notices_from
 from fakes.notifier import FakeNotifier
+from fakes.world import World
+from tests.faults.stories import run_rounds, serving_world
 
 HOUR_S = 3_600.0
 
@@ -123,3 +129,71 @@ def test_the_runbook_has_a_section_for_every_kind() -> None:
         text = runbook.read()
     missing = [kind for kind in TITLES if f"\n## {kind.replace('_', '-')}\n" not in text]
     assert missing == []
+
+
+def told_by(world: World) -> list[str]:
+    """Kinds of the notices that the owner got."""
+    (owner,) = world.owner_ports.notifiers
+    assert isinstance(owner, FakeNotifier)
+    return [notice.kind for notice in owner.sent]
+
+
+def test_an_inventory_in_doubt_is_told_after_five_minutes_and_a_blip_never() -> None:
+    world, _ = serving_world(1)
+    world.market.switch_on("html-list", world.now)
+    run_rounds(world, 8, every_s=30.0)
+    world.market.switch_off("html-list", world.now)
+    run_rounds(world, 20, every_s=30.0)
+    assert told_by(world) == []
+    world.market.switch_on("html-list", world.now)
+    run_rounds(world, 12, every_s=30.0)
+    assert told_by(world) == ["inventory_unknown"]
+    run_rounds(world, 30, every_s=30.0)
+    assert told_by(world) == ["inventory_unknown"]
+
+
+def test_a_notice_that_could_not_be_sent_is_sent_some_minutes_later() -> None:
+    world, _ = serving_world(1)
+    (owner,) = world.owner_ports.notifiers
+    assert isinstance(owner, FakeNotifier)
+    owner.problem = "HTTP 500"
+    world.ledger.set_flags(is_panicking=True)
+    run_rounds(world, 4, every_s=30.0)
+    assert owner.sent == []
+    owner.problem = ""
+    run_rounds(world, 20, every_s=30.0)
+    assert told_by(world) == ["panic"]
+
+
+def test_machines_with_our_label_that_nobody_knows_are_told_and_counted() -> None:
+    world, endpoint_id = serving_world(1)
+    world.ledger.by_token.clear()
+    world.workers.rows.clear()
+    group = world.owner_ports.groups.find_group(endpoint_id)
+    assert group is not None
+    renamed = replace(group, name="another", revision=group.revision + 1)
+    world.owner_ports.groups.put_group(renamed, expected_revision=group.revision)
+    run_rounds(world, 14, every_s=30.0)
+    assert "stray_machines" in told_by(world)
+    memory = RoundMemory.from_bytes(world.ledger.read_blob(BLOB_NAME))
+    assert memory.n_strays >= 1
+
+
+def test_a_reached_cap_and_a_template_that_only_fails_are_told() -> None:
+    world, _ = serving_world(1)
+    world.ledger.set_caps({"caps_microusd_per_hour": 1})
+    run_rounds(world, 3)
+    assert "cap_reached" in told_by(world)
+
+    failing = World()
+    failing.boot_error = "HF_TOKEN must be set"
+    failing.add_group(min_load=300.0)
+    run_rounds(failing, 60, every_s=30.0)
+    assert "breaker_open" in told_by(failing)
+
+
+@pytest.mark.parametrize("kind", TITLES)
+def test_every_notice_has_its_entry_in_the_runbook(kind: str) -> None:
+    (notice,) = notices_from([happened(kind)])
+    path, _, anchor = notice.runbook.partition("#")
+    assert f"\n## {anchor}\n" in (Path(__file__).parent.parent.parent / path).read_text()
