@@ -150,7 +150,7 @@ def _gunicorn(
 def _access_log(directory: Path) -> str:
     """Time, method, path and status of every request; never the query, which may hold a key."""
     path = access_log_path(directory)
-    return f"--access-logfile {path} --access-logformat '%(t)s %(m)s %(U)s %(s)s'"
+    return f"--access-logfile {path} --access-logformat '%(t)s %(m)s %(U)s %(s)s %(a)s'"
 
 
 def access_log_path(state_directory: Path) -> Path:

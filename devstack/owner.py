@@ -11,6 +11,7 @@ import requests
 
 TIMEOUT_S = 30.0
 POLL_INTERVAL_S = 0.25
+TICKET_TIMEOUT_S = 60.0
 
 Value = TypeVar("Value")
 
@@ -69,6 +70,25 @@ class Owner:
         )
         return rows
 
+    def ticket(self, name: str, cost: float, timeout_s: float = TICKET_TIMEOUT_S) -> dict[str, Any]:
+        """A ticket of `/route/`, asked for until it is granted, as clients do.
+
+        Routers know a worker at most a second after it became ready.
+
+        Raises:
+            NotYetError: not in time.
+        """
+        body = {"endpoint": name, "api_key": self.account_key, "cost": cost}
+        reply: dict[str, Any] = {}
+
+        def is_granted() -> bool:
+            nonlocal reply
+            reply = self.call("POST", "/route/", body)
+            return "url" in reply
+
+        wait_until("a ticket", is_granted, timeout_s, shown=lambda: reply)
+        return reply
+
     def ready_workers(self, endpoint_id: int) -> list[dict[str, Any]]:
         """Those that take requests."""
         return [row for row in self.workers(endpoint_id) if row["status"] == "idle"]
@@ -86,10 +106,10 @@ class MarketView:
         answer.raise_for_status()
         return answer.json()
 
-    def instances(self) -> Sequence[dict[str, Any]]:
-        """Every instance that somebody pays for."""
+    def instances(self, group: str = "") -> Sequence[dict[str, Any]]:
+        """Every instance that somebody pays for, or those of one group."""
         rows: Sequence[dict[str, Any]] = self.call("GET", "/_market/instances")["instances"]
-        return rows
+        return [row for row in rows if not group or str(row["label"]).startswith(f"{group} · ")]
 
     def bill(self) -> dict[str, Any]:
         """What was spent so far."""

@@ -77,6 +77,12 @@ TGI_SIMULATED_8B = replace(
     onstart=onstart("devstack.model_server --load-s 0.5 --tokens-per-s 800", "workers.tgi.server"),
     n_gpus=1,
 )
+COMFYUI_SIMULATED = LocalTemplate(
+    name="comfyui, simulated model",
+    onstart=onstart("devstack.image_server", "workers.comfyui.server"),
+    env={"BACKEND": "comfyui", "COMFY_MODEL": "sd3", "BENCHMARK_ROUNDS": "1"},
+    n_gpus=1,
+)
 OPENAI_SMOLLM2 = LocalTemplate(
     name="openai, real SmolLM2-135M on the CPU",
     onstart=onstart("devstack.llama_server", "workers.openai.server"),
@@ -88,7 +94,7 @@ OPENAI_SMOLLM2 = LocalTemplate(
         "MODEL_SLOTS": "2",
     },
 )
-TEMPLATES = (TGI_SIMULATED, TGI_SIMULATED_8B, OPENAI_SMOLLM2)
+TEMPLATES = (TGI_SIMULATED, TGI_SIMULATED_8B, COMFYUI_SIMULATED, OPENAI_SMOLLM2)
 
 
 def register_templates(

@@ -24,7 +24,7 @@ INSTANT = MarketConfig(
     ),
 )
 KEY = {"Authorization": "Bearer key"}
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 SERVER = (
     "import http.server, os; http.server.HTTPServer(('127.0.0.1', int(os.environ['WORKER_PORT'])),"
     " http.server.SimpleHTTPRequestHandler).serve_forever()"
@@ -35,13 +35,13 @@ def call(
     market: RunningMarketplace, method: str, path: str, body: object = None
 ) -> requests.Response:
     """One call of Vast's API."""
-    return requests.request(method, market.url + path, json=body, headers=KEY, timeout=10)
+    return requests.request(method, market.url + path, json=body, headers=KEY, timeout=30)
 
 
 def control(market: RunningMarketplace, path: str, body: object = None) -> dict[str, object]:
     """One call of the control API."""
     method = "GET" if body is None else "POST"
-    answer = requests.request(method, f"{market.url}/_market/{path}", json=body, timeout=10)
+    answer = requests.request(method, f"{market.url}/_market/{path}", json=body, timeout=30)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
@@ -85,7 +85,7 @@ def destroy(market: RunningMarketplace, instance_id: int) -> None:
 def log_of(market: RunningMarketplace, instance_id: int) -> str:
     """The container's log, as the vendor's CLI gets it."""
     asked = call(market, "PUT", f"/api/v0/instances/request_logs/{instance_id}/", {"tail": "100"})
-    return requests.get(asked.json()["result_url"], timeout=10).text
+    return requests.get(asked.json()["result_url"], timeout=30).text
 
 
 def port_of(market: RunningMarketplace, instance_id: int) -> int:

@@ -67,9 +67,9 @@ def test_an_unknown_fault_is_refused_with_the_known_ones(
 
 def test_own_ingest_down_refuses_reports_and_routes_on(system: LocalSystem, chaos: Chaos) -> None:
     chaos("own-ingest-down")
-    report = requests.post(f"{system.url}/worker_status/", json={"id": 1}, timeout=10)
+    report = requests.post(f"{system.url}/worker_status/", json={"id": 1}, timeout=30)
     assert report.status_code == 503
-    route = requests.post(f"{system.url}/route/", json={"endpoint": "x"}, timeout=10)
+    route = requests.post(f"{system.url}/route/", json={"endpoint": "x"}, timeout=30)
     assert route.status_code < 500
 
 
@@ -84,16 +84,14 @@ def test_workers_that_serve_are_neither_replaced_nor_returned(
     name = f"chaos-{fault}"
     endpoint_id = owner.create_group(name, min_load=1_500.0, cold_workers=0, max_workers=2)
     owner.create_autogroup(name, template_hash, test_workers=2)
-    wait_until("two ready workers", lambda: len(owner.ready_workers(endpoint_id)) == 2, 120.0)
-    before = {row["id"] for row in market.instances()}
+    wait_until("two ready workers", lambda: len(owner.ready_workers(endpoint_id)) == 2, 240.0)
+    before = {row["id"] for row in market.instances(name)}
     chaos(fault)
     until = time.monotonic() + 120.0
     while time.monotonic() < until:
-        body = {"endpoint": name, "api_key": system.account_key, "cost": 8}
-        ticket = requests.post(f"{system.url}/route/", json=body, timeout=10).json()
-        assert "url" in ticket, ticket
+        assert owner.ticket(name, cost=8)
         time.sleep(2.0)
-    assert {row["id"] for row in market.instances()} == before
+    assert {row["id"] for row in market.instances(name)} == before
     chaos(fault, "--off")
     owner.delete_group(endpoint_id)
-    wait_until("nothing rented", lambda: not market.instances(), 120.0, shown=market.instances)
+    wait_until("nothing rented", lambda: not market.instances(name), 240.0)

@@ -17,7 +17,7 @@ from devstack.children import ChildError, Children, listen, url_of
 SLEEPER = ["-c", "import time; time.sleep(60)"]
 
 
-def wait_until_gone(pid: int, timeout_s: float = 5.0) -> None:
+def wait_until_gone(pid: int, timeout_s: float = 30.0) -> None:
     """Wait for a process to end."""
     end = time.monotonic() + timeout_s
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:

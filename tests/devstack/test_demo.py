@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 TRACE_S = 14
-DEMO_TIMEOUT_S = 300.0  # the demo itself waits 90 s for its first worker
-STOP_TIMEOUT_S = 60.0
+DEMO_TIMEOUT_S = 600.0  # the demo itself waits minutes for its first worker
+STOP_TIMEOUT_S = 120.0
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -39,6 +40,13 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
         if words in line:
             return said
     raise AssertionError(f"{words!r} was never said:\n{said}")
+
+
+def command_line(process: psutil.Process) -> str:
+    """Its words; none of one that has just ended."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
 
 
 def assert_gone(family: Sequence[psutil.Process]) -> None:
@@ -69,7 +77,7 @@ def test_ctrl_c_ends_the_demo_and_every_rented_worker(tmp_path: Path) -> None:
     with demo(tmp_path) as process:
         read_until(process, "model_loading")  # workers run on rented machines
         family = psutil.Process(process.pid).children(recursive=True)
-        assert any("workers." in " ".join(each.cmdline()) for each in family)
+        assert any("workers." in command_line(each) for each in family)
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=STOP_TIMEOUT_S)[0]
     assert process.returncode == 130, said

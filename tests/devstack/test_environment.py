@@ -27,8 +27,11 @@ def test_real_credentials_are_refused_by_name_and_never_shown(name: str) -> None
     assert f"env -u {name}" in str(refusal.value)
 
 
-def test_dummy_credentials_pass() -> None:
-    refuse_real_credentials({"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"})
+def test_dummy_credentials_pass_and_only_they() -> None:
+    dummies = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    refuse_real_credentials(dummies)
+    with pytest.raises(RealCredentialsError, match="AWS_SECRET_ACCESS_KEY"):
+        refuse_real_credentials(dummies | {"AWS_SECRET_ACCESS_KEY": "s3cr3t"})
 
 
 def test_the_functions_see_loopback_only() -> None:

@@ -23,7 +23,7 @@ def test_panic_from_the_owners_machine_returns_everything_and_verifies_it(
     template_hash = register_templates(system.market_url, [TGI_SIMULATED])[TGI_SIMULATED.name]
     endpoint_id = owner.create_group("panicking", min_load=1.0, cold_workers=0, max_workers=1)
     owner.create_autogroup("panicking", template_hash, test_workers=1)
-    wait_until("a machine", market.instances, 90.0)
+    wait_until("a machine", market.instances, 240.0)
     for name, value in system.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("BALLAST_URL", system.url)

@@ -10,6 +10,7 @@ import pytest
 
 from devstack.process_watchdog import ProcessWatchdog, end_group, end_groups
 
+TIMEOUT_S = 30.0
 STUBBORN = (
     "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(99)"
 )
@@ -26,10 +27,10 @@ def test_what_is_watched_ends_with_the_watchdog_and_what_is_forgotten_does_not()
         watchdog.watch(watched.pid)
         watchdog.watch(forgotten.pid)
         watchdog.forget(forgotten.pid)
-    assert watched.wait(5) == -15
+    assert watched.wait(TIMEOUT_S) == -15
     assert forgotten.poll() is None
     end_groups([forgotten.pid])
-    assert forgotten.wait(5) == -15
+    assert forgotten.wait(TIMEOUT_S) == -15
 
 
 def test_a_group_that_will_not_end_is_killed() -> None:
@@ -40,7 +41,7 @@ def test_a_group_that_will_not_end_is_killed() -> None:
     with process.stdout:
         process.stdout.readline()
         end_groups([process.pid], grace_s=0.1)
-        assert process.wait(5) == -9
+        assert process.wait(TIMEOUT_S) == -9
 
 
 def test_a_group_that_is_gone_is_no_error() -> None:

@@ -14,7 +14,15 @@ from vastai import Serverless
 
 from devstack.local_system import LocalSystem
 from devstack.owner import MarketView
-from tests.peers.fleet import OURS, OURS_WITH_TLS, VENDOR, Fleet, Fleets, route_calls
+from tests.peers.fleet import (
+    OURS,
+    OURS_WITH_TLS,
+    READY_TIMEOUT_S,
+    VENDOR,
+    Fleet,
+    Fleets,
+    n_route_calls,
+)
 
 MAX_ROUTE_CALLS_PER_S = 5
 
@@ -66,13 +74,17 @@ async def test_a_streamed_request(system: LocalSystem, fleet: Fleet) -> None:
 
 
 async def test_fifty_requests_at_once(system: LocalSystem, fleet: Fleet) -> None:
+    served_by: set[str] = set()
+    ends_at = time.monotonic() + READY_TIMEOUT_S
     async with client_of(system) as client:
         endpoint = await client.get_endpoint(name=fleet.name)
-        answers = await asyncio.gather(
-            *(endpoint.request("/generate", prompt(32), cost=32) for _ in range(50))
-        )
-    assert [answer["status"] for answer in answers] == [200] * 50
-    assert len({answer["url"] for answer in answers}) == 2  # both workers had their share
+        while len(served_by) < 2:  # both have their share, once routers know both
+            assert time.monotonic() < ends_at
+            answers = await asyncio.gather(
+                *(endpoint.request("/generate", prompt(32), cost=32) for _ in range(50))
+            )
+            assert [answer["status"] for answer in answers] == [200] * 50
+            served_by = {answer["url"] for answer in answers}
 
 
 async def test_a_session_stays_on_its_worker(system: LocalSystem, fleet: Fleet) -> None:
@@ -104,14 +116,17 @@ async def test_a_killed_worker_is_left_for_another_at_a_civil_pace(
     rows = fleet.wait_ready(2)
     async with client_of(system) as client:
         endpoint = await client.get_endpoint(name=fleet.name)
-        MarketView(system.market_url).set_fault("host-dies", instance_id=rows[0]["id"])
-        for _ in range(6):
-            n_before, began_at = len(route_calls(system)), time.monotonic()
-            answer = await endpoint.request("/generate", prompt(), cost=8)
-            assert answer["ok"], answer
-            n_calls, elapsed_s = len(route_calls(system)) - n_before, time.monotonic() - began_at
-            assert n_calls <= 2 + MAX_ROUTE_CALLS_PER_S * elapsed_s
-    MarketView(system.market_url).set_fault("host-dies", on=False)
+        try:
+            MarketView(system.market_url).set_fault("host-dies", instance_id=rows[0]["id"])
+            for _ in range(6):
+                n_before, began_at = n_route_calls(system), time.monotonic()
+                answer = await endpoint.request("/generate", prompt(), cost=8)
+                assert answer["ok"], answer
+                n_calls = n_route_calls(system) - n_before
+                elapsed_s = time.monotonic() - began_at
+                assert 1 <= n_calls <= 2 + MAX_ROUTE_CALLS_PER_S * elapsed_s
+        finally:
+            MarketView(system.market_url).set_fault("host-dies", on=False)
 
 
 async def test_a_client_without_the_certificate_takes_no_worker_from_others(
@@ -121,28 +136,23 @@ async def test_a_client_without_the_certificate_takes_no_worker_from_others(
     fleet = fleets.get("peers-tls", {OURS_WITH_TLS: 1})
     async with client_of(system) as stranger:
         endpoint = await stranger.get_endpoint(name=fleet.name)
-        n_before, began_at = len(route_calls(system)), time.monotonic()
+        n_before, began_at = n_route_calls(system), time.monotonic()
         lost = asyncio.ensure_future(endpoint.request("/generate", prompt(), cost=8, timeout=6))
         statuses = [await asyncio.to_thread(_serve_one, fleet) for _ in range(6)]
         with pytest.raises(asyncio.TimeoutError):
             await lost
-    n_calls, elapsed_s = len(route_calls(system)) - n_before, time.monotonic() - began_at
+    n_calls, elapsed_s = n_route_calls(system) - n_before, time.monotonic() - began_at
     assert statuses == [200] * 6
-    assert n_calls - len(statuses) <= 2 + MAX_ROUTE_CALLS_PER_S * elapsed_s
-    assert [row["status"] for row in fleet.owner.workers(fleet.endpoint_id)] == ["idle"]
+    assert 1 <= n_calls <= 2 + MAX_ROUTE_CALLS_PER_S * elapsed_s
+    assert fleet.wait_ready(1)
 
 
 def _serve_one(fleet: Fleet) -> int:
     """Another client, which trusts the worker: route, ask, and say the status."""
-    ticket = requests.post(
-        f"{fleet.system.url}/route/",
-        json={"endpoint": fleet.name, "api_key": fleet.system.account_key, "cost": 8},
-        timeout=10,
-    ).json()
-    assert "url" in ticket, ticket
+    ticket = fleet.owner.ticket(fleet.name, cost=8)
     body = {"auth_data": ticket, "payload": prompt()}
     (row,) = fleet.owner.workers(fleet.endpoint_id)
     disk = fleet.system.state_directory / "instances" / f"instance-{row['id']}" / "disk"
     certificate = str(disk / "worker.crt")
     url = f"{ticket['url']}/generate"
-    return requests.post(url, json=body, verify=certificate, timeout=30).status_code
+    return requests.post(url, json=body, verify=certificate, timeout=90).status_code

@@ -38,6 +38,12 @@ class Cli(VendorCli):
                 return row
             assert time.monotonic() < end, row
 
+    def until_log(self, instance_id: object, words: str) -> None:
+        """Wait until the instance has written them: it runs a moment before it speaks."""
+        end = time.monotonic() + TIMEOUT_S
+        while words not in self.run("logs", str(instance_id)):
+            assert time.monotonic() < end
+
 
 @pytest.fixture(scope="module")
 def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
@@ -77,7 +83,7 @@ def test_a_whole_life_by_the_vendors_hand(cli: Cli) -> None:
     one = cli.raw("show", "instance", str(instance_id))
     assert isinstance(one, dict)
     assert one["template_hash_id"] == template["hash_id"]
-    assert f"hello from {instance_id} to me" in cli.run("logs", str(instance_id))
+    cli.until_log(instance_id, f"hello from {instance_id} to me")
     cli.run("stop", "instance", str(instance_id))
     assert cli.until("exited")["intended_status"] == "stopped"
     cli.run("start", "instance", str(instance_id))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 VASTAI = Path(sys.executable).parent / "vastai"
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
 
 
 class VendorCli:
