@@ -128,10 +128,11 @@ def _signer() -> Signer:
 
 def _poke() -> ScalerPoke:
     from chalicelib.adapters.scaler_poke import LambdaScalerPoke, SilentScalerPoke
+    from chalicelib.api.telemetry import traceparent
 
     if not settings().scaler_function:
         return SilentScalerPoke()
-    return LambdaScalerPoke(_lambda_client, settings().scaler_function)
+    return LambdaScalerPoke(_lambda_client, settings().scaler_function, traceparent)
 
 
 def _lambda_client() -> Any:

@@ -72,6 +72,7 @@ class AsyncClient:
         *,
         cost: float = DEFAULT_COST,
         timeout_s: float = 600.0,
+        traceparent: str = "",
     ) -> AsyncAnswer:
         """The answer, open for reading.
 
@@ -80,7 +81,9 @@ class AsyncClient:
         """
         answer = await _in_thread(
             self._pool,
-            lambda: self._client.request(endpoint, route, payload, cost=cost, timeout_s=timeout_s),
+            lambda: self._client.request(
+                endpoint, route, payload, cost=cost, timeout_s=timeout_s, traceparent=traceparent
+            ),
         )
         return AsyncAnswer(answer, self._pool)
 

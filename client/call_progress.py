@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+from chalicelib.wire.trace import next_step
 from client.errors import ControlPlaneSilentError, RouteRefusedError, WaitTimeoutError
 from client.pacing import is_worth_retrying, pause_after_failure, pause_while_waiting
 from client.route_reply import Grant, Waiting
@@ -26,13 +27,18 @@ class CallTrace:
     n_routes: int = 0
     worker_urls: list[str] = field(default_factory=list)
     status: str = ""  # the last "wait" reply's
+    trace_id: str = ""  # under which Ballast and the worker log it
 
 
 class CallProgress:
     """Counts polls and failures, carries `request_idx` on, and ends the call in time."""
 
-    def __init__(self, timeout_s: float, now: float, rng: random.Random) -> None:
-        self.trace = CallTrace()
+    def __init__(
+        self, timeout_s: float, now: float, rng: random.Random, traceparent: str = ""
+    ) -> None:
+        step = next_step(traceparent, f"{rng.getrandbits(128) | 1:032x}")
+        self.traceparent = step.header
+        self.trace = CallTrace(trace_id=step.trace_id)
         self.request_idx = 0
         self._timeout_s = timeout_s
         self._started = now

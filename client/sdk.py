@@ -132,18 +132,21 @@ class Client:
         *,
         cost: float = DEFAULT_COST,
         timeout_s: float = 600.0,
+        traceparent: str = "",
     ) -> Answer:
-        """The answer, open for reading.
+        """The answer, open for reading. `traceparent`: of a trace to go on with (W3C).
 
         Raises:
             CallError: see `client.errors`.
         """
-        progress = CallProgress(timeout_s, time.monotonic(), self._rng)
+        progress = CallProgress(timeout_s, time.monotonic(), self._rng, traceparent)
         while True:
             grant = self._granted(progress, endpoint, cost)
             try:
                 left_s = progress.left_s(time.monotonic())
-                response = self._transport.call_worker(grant, route, payload, left_s)
+                response = self._transport.call_worker(
+                    grant, route, payload, left_s, progress.traceparent
+                )
             except WorkerUnreachableError:
                 self._pause(progress.take_worker_failure(time.monotonic()))
                 continue
@@ -176,7 +179,9 @@ class Client:
         while True:
             asked_at = time.monotonic()
             try:
-                reply = self._transport.route(endpoint, cost, progress.request_idx)
+                reply = self._transport.route(
+                    endpoint, cost, progress.request_idx, progress.traceparent
+                )
             except RouteRefusedError as error:
                 pause_s = progress.take_refusal(error, asked_at, time.monotonic())
             except requests.RequestException as error:

@@ -10,6 +10,7 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
+from chalicelib.wire.trace import HEADER
 from client.errors import RouteRefusedError
 from client.route_reply import Grant, RouteReplyError, Waiting, parse_route_reply, route_body
 
@@ -47,7 +48,7 @@ class Transport:
         self._lock = threading.Lock()
 
     def route(
-        self, endpoint: str, cost: float, request_idx: int, timeout_s: float = ROUTE_TIMEOUT_S
+        self, endpoint: str, cost: float, request_idx: int, traceparent: str = ""
     ) -> Grant | Waiting:
         """Ask once.
 
@@ -58,8 +59,8 @@ class Transport:
         answer = self._session("control").post(
             f"{self.url}/route/",
             json=route_body(endpoint, cost, request_idx),
-            headers={"Authorization": f"Bearer {self._api_key}"},
-            timeout=min(timeout_s, ROUTE_TIMEOUT_S),
+            headers={"Authorization": f"Bearer {self._api_key}", **_trace(traceparent)},
+            timeout=ROUTE_TIMEOUT_S,
         )
         if answer.status_code != 200:
             raise RouteRefusedError(answer.status_code, _message(answer))
@@ -69,7 +70,12 @@ class Transport:
             raise RouteRefusedError(200, f"unusable reply: {error}") from error
 
     def call_worker(
-        self, grant: Grant, route: str, payload: Mapping[str, object], timeout_s: float | None
+        self,
+        grant: Grant,
+        route: str,
+        payload: Mapping[str, object],
+        timeout_s: float | None,
+        traceparent: str = "",
     ) -> requests.Response:
         """POST the ticket and the payload; the answer's headers are here, its body is not.
 
@@ -81,7 +87,7 @@ class Transport:
             return session.post(
                 grant.url + route,
                 data=json.dumps({"auth_data": grant.auth_data, "payload": payload}),
-                headers={"Content-Type": "application/json"},
+                headers={"Content-Type": "application/json", **_trace(traceparent)},
                 timeout=(CONNECT_TIMEOUT_S, timeout_s),
                 stream=True,
                 allow_redirects=False,
@@ -117,6 +123,10 @@ class Transport:
             session.mount("https://", HTTPAdapter(pool_maxsize=MAX_IDLE_CONNECTIONS))
         session.mount("http://", HTTPAdapter(pool_maxsize=MAX_IDLE_CONNECTIONS))
         return session
+
+
+def _trace(traceparent: str) -> dict[str, str]:
+    return {HEADER: traceparent} if traceparent else {}
 
 
 def _message(answer: requests.Response) -> str:

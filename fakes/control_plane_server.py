@@ -66,6 +66,7 @@ class ControlPlaneServer:
     tells_time: bool = True
     routes: list[dict[str, object]] = field(default_factory=list)  # bodies of /route/
     route_authorizations: list[str] = field(default_factory=list)
+    route_traces: list[str] = field(default_factory=list)
     route_replies: list[tuple[int, dict[str, object]]] = field(default_factory=list)
     next_grant: Callable[[dict[str, object]], dict[str, object]] | None = None
     """Routing: first `route_replies` one by one, then `next_grant` of the request's body."""
@@ -115,6 +116,7 @@ class ControlPlaneServer:
         body = await request.json()
         self.routes.append(body)
         self.route_authorizations.append(request.headers.get("Authorization", ""))
+        self.route_traces.append(request.headers.get("traceparent", ""))
         if self.route_replies:
             status, reply = self.route_replies.pop(0)
             return web.json_response(reply, status=status)

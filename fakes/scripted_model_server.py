@@ -19,6 +19,7 @@ class ScriptedModelServer:
     """
 
     bodies: list[bytes] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     is_healthy: bool = True
     n_at_work: int = 0
     max_at_work: int = 0
@@ -74,6 +75,7 @@ class ScriptedModelServer:
     async def _enter(self, request: web.Request) -> tuple[bytes, dict[str, float]]:
         body = await request.read()
         self.bodies.append(body)
+        self.headers.append(dict(request.headers))
         self.n_at_work += 1
         self.max_at_work = max(self.max_at_work, self.n_at_work)
         script = json.loads(body).get("parameters") or {}

@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.scaler_poke import from_answer
+from chalicelib.wire.trace import HEADER
 
 logger = logging.getLogger("ballast")
 
@@ -19,9 +20,15 @@ logger = logging.getLogger("ballast")
 class LambdaScalerPoke:
     """ScalerPoke by invoking the scaler function: as an event to poke, waiting to ask."""
 
-    def __init__(self, make_client: Callable[[], Any], function_name: str) -> None:
+    def __init__(
+        self,
+        make_client: Callable[[], Any],
+        function_name: str,
+        get_traceparent: Callable[[], str] = str,
+    ) -> None:
         self._make_client = make_client
         self._function_name = function_name
+        self._get_traceparent = get_traceparent
 
     @cached_property
     def _client(self) -> Any:
@@ -29,7 +36,7 @@ class LambdaScalerPoke:
 
     def poke(self, endpoint_id: int, reason: str) -> None:
         """Ask for a round; the schedule makes up for a poke that fails."""
-        payload = json.dumps({"poke": endpoint_id, "reason": reason}).encode()
+        payload = self._payload({"poke": endpoint_id, "reason": reason})
         try:
             self._client.invoke(
                 FunctionName=self._function_name, InvocationType="Event", Payload=payload
@@ -46,7 +53,7 @@ class LambdaScalerPoke:
         """
         try:
             reply = self._client.invoke(
-                FunctionName=self._function_name, Payload=json.dumps(dict(question)).encode()
+                FunctionName=self._function_name, Payload=self._payload(question)
             )
             text = reply["Payload"].read()
         except (ClientError, BotoCoreError) as error:
@@ -54,6 +61,10 @@ class LambdaScalerPoke:
         if reply.get("FunctionError"):
             raise PortError("the scaler failed to answer; see its log")
         return from_answer(json.loads(text))
+
+    def _payload(self, event: Mapping[str, object]) -> bytes:
+        header = self._get_traceparent()
+        return json.dumps({**event, HEADER: header} if header else dict(event)).encode()
 
 
 class SilentScalerPoke:

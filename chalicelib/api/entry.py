@@ -15,7 +15,9 @@ from urllib.parse import unquote
 from chalice import Chalice
 from chalice.app import Request
 
+from chalicelib.api.telemetry import begin_trace
 from chalicelib.wire.errors import error_body
+from chalicelib.wire.trace import HEADER
 
 Event = dict[str, Any]
 
@@ -50,7 +52,13 @@ class BallastApp(Chalice):
         self._per_thread.context = context
 
     def __call__(self, event: Event, context: Any) -> Event:
-        """Serve one HTTP event."""
+        """Serve one HTTP event; the answer says under which trace, as the log does."""
+        trace = begin_trace(_header(event, HEADER), str(getattr(context, "aws_request_id", "")))
+        answer = self._answer(event, context)
+        answer.setdefault("headers", {})[HEADER] = trace.header
+        return answer
+
+    def _answer(self, event: Event, context: Any) -> Event:
         method = str(event.get("requestContext", {}).get("httpMethod") or event.get("httpMethod"))
         path = event_path(event)
         matched = match_resource(path, self.routes) or match_resource(
@@ -122,6 +130,11 @@ def _normalised(event: Event, method: str, resource: str, values: dict[str, str]
             "httpMethod": method,
         },
     }
+
+
+def _header(event: Event, name: str) -> str:
+    given = event.get("headers") or {}
+    return next((str(value) for key, value in given.items() if key.lower() == name), "")
 
 
 def _refusal(status: int, code: str, message: str) -> Event:

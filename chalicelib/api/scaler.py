@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from chalicelib.api.telemetry import emit_metrics
+from chalicelib.api.telemetry import begin_trace, emit_metrics
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.scaler_poke import to_answer
 from chalicelib.services.questions import answer
 from chalicelib.services.scaling_loop import scaling_loop
+from chalicelib.wire.trace import HEADER
 
 RESERVE_S = 8.0
 """Left of Lambda's time when the last round begins: its calls must end before the time-out."""
@@ -20,6 +21,7 @@ def answer_event(
     event: Mapping[str, Any], context: Any, get_ports: Callable[[], ScalerPorts]
 ) -> dict[str, object]:
     """A question is answered; anything else runs rounds for as long as Lambda allows."""
+    begin_trace(str(event.get(HEADER, "")), str(getattr(context, "aws_request_id", "")))
     ports = get_ports()
     if "ask" in event:
         try:

@@ -6,12 +6,16 @@ logs only failures, through a formatter of the same shape.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
+
+from chalicelib.wire.trace import TraceContext, next_step
 
 if TYPE_CHECKING:
     from chalice import Chalice
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 LOGGER = "ballast"
 _UNITS = {"S": "Seconds", "Usd": "None", "UsdPerHour": "None", "Share": "None"}
 """By the suffix of a metric's name; all others are counts. CloudWatch knows no dollars."""
+
+_trace: ContextVar[TraceContext | None] = ContextVar("trace", default=None)
 
 _PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -40,8 +46,33 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class TraceFilter(logging.Filter):
+    """Puts the ids of the request that this thread serves into every line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always true."""
+        trace = _trace.get()
+        if trace is not None:
+            record.trace_id, record.span_id = trace.trace_id, trace.span_id
+        return True
+
+
+def begin_trace(header: str, request_id: str) -> TraceContext:
+    """The step of this invocation, in the trace that a header names or in one of its own."""
+    trace = next_step(header, hashlib.sha256(request_id.encode()).hexdigest()[:32])
+    _trace.set(trace)
+    return trace
+
+
+def traceparent() -> str:
+    """The header of the present step; "" outside of any."""
+    trace = _trace.get()
+    return trace.header if trace else ""
+
+
 def attach_telemetry(app: Chalice, role: str) -> None:
-    """Give a function its logger, with the Lambda request id in every line."""
+    """Give a function its logger, with the ids of the request in every line."""
+    logging.getLogger(LOGGER).addFilter(TraceFilter())
     if role == "hot":
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(JsonFormatter())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
+from chalicelib.wire.trace import HEADER
 from client.errors import CallError, RouteRefusedError, WaitTimeoutError, WorkerRefusedError
 from client.proxy.cost import estimate_cost
 from client.proxy.upstream import Call, Upstream
@@ -79,6 +80,7 @@ class Proxy:
             payload=payload,
             cost=estimate_cost(route, payload),
             timeout_s=self._settings.timeout_s,
+            traceparent=request.headers.get(HEADER, ""),
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from chalicelib.wire.trace import HEADER
 from client.call_progress import CallProgress
 from client.errors import RouteRefusedError, WorkerRefusedError
 from client.pacing import is_worth_retrying
@@ -27,6 +28,7 @@ class Call:
     payload: dict[str, object]
     cost: float
     timeout_s: float
+    traceparent: str = ""
 
 
 class Upstream:
@@ -44,11 +46,11 @@ class Upstream:
             CallError: see `client.errors`.
         """
         now = asyncio.get_running_loop().time
-        progress = CallProgress(call.timeout_s, now(), self._rng)
+        progress = CallProgress(call.timeout_s, now(), self._rng, call.traceparent)
         while True:
             grant = await self._granted(progress, call)
             try:
-                answer = await self._post(grant, call, progress.left_s(now()))
+                answer = await self._post(grant, call, progress)
             except (aiohttp.ClientError, TimeoutError):
                 await asyncio.sleep(progress.take_worker_failure(now()))
                 continue
@@ -64,7 +66,7 @@ class Upstream:
         while True:
             asked_at = now()
             try:
-                reply = await self._route(call, progress.request_idx)
+                reply = await self._route(call, progress)
             except RouteRefusedError as error:
                 pause_s = progress.take_refusal(error, asked_at, now())
             except (aiohttp.ClientError, TimeoutError) as error:
@@ -77,11 +79,11 @@ class Upstream:
                 pause_s = progress.take_waiting(reply, asked_at, now())
             await asyncio.sleep(pause_s)
 
-    async def _route(self, call: Call, request_idx: int) -> Grant | Waiting:
+    async def _route(self, call: Call, progress: CallProgress) -> Grant | Waiting:
         async with self._http.post(
             f"{self._url}/route/",
-            json=route_body(call.endpoint, call.cost, request_idx),
-            headers={"Authorization": f"Bearer {call.api_key}"},
+            json=route_body(call.endpoint, call.cost, progress.request_idx),
+            headers={"Authorization": f"Bearer {call.api_key}", HEADER: progress.traceparent},
             timeout=ROUTE_TIMEOUT,
         ) as answer:
             text = await answer.text()
@@ -92,12 +94,16 @@ class Upstream:
         except (ValueError, RouteReplyError) as error:
             raise RouteRefusedError(200, f"unusable reply: {error}") from error
 
-    async def _post(self, grant: Grant, call: Call, left_s: float) -> aiohttp.ClientResponse:
+    async def _post(
+        self, grant: Grant, call: Call, progress: CallProgress
+    ) -> aiohttp.ClientResponse:
         """POST to the worker: the ticket and the payload, never the key."""
+        left_s = progress.left_s(asyncio.get_running_loop().time())
         pinned = grant.certificate_sha256
         return await self._http.post(
             grant.url + call.route,
             json={"auth_data": grant.auth_data, "payload": call.payload},
+            headers={HEADER: progress.traceparent},
             ssl=aiohttp.Fingerprint(bytes.fromhex(pinned)) if pinned else True,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=left_s),
             allow_redirects=False,

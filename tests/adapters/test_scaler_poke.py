@@ -44,6 +44,12 @@ def client() -> FakeLambda:
     return FakeLambda()
 
 
+def test_a_question_goes_on_with_the_trace(client: FakeLambda) -> None:
+    LambdaScalerPoke(lambda: client, "scaler", lambda: "00-a-b-01").ask({"ask": "balance"})
+    payload = json.loads(client.invocations[0]["Payload"])
+    assert payload == {"ask": "balance", "traceparent": "00-a-b-01"}
+
+
 @pytest.fixture
 def poke(client: FakeLambda) -> LambdaScalerPoke:
     return LambdaScalerPoke(lambda: client, "ballast-test-scaler")

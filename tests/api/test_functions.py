@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chalicelib.api.scaler import answer_event
-from chalicelib.api.telemetry import JsonFormatter, emit_metrics
+from chalicelib.api.telemetry import JsonFormatter, TraceFilter, emit_metrics
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.scaler_poke import from_answer
 from devstack.lambda_context import LambdaContext
 from fakes.world import World
+from tests.api.over_fakes import Api
 
 ROOT = Path(__file__).parent.parent.parent
 PROBE = """
@@ -63,6 +66,35 @@ def test_a_failure_is_one_json_line_with_its_traceback() -> None:
     line = json.loads(JsonFormatter().format(record))
     assert (line["level"], line["message"], line["endpoint_id"]) == ("ERROR", "failed", 7)
     assert "ValueError: no" in line["exception"]
+
+
+class Surprising:
+    """A repository of groups that fails as nobody foresaw."""
+
+    def list_groups(self) -> object:
+        raise RuntimeError("nobody foresaw this")
+
+
+@pytest.mark.parametrize("header", ["", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"])
+def test_the_answer_and_the_log_name_the_trace_of_the_caller_or_a_new_one(header: str) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    handler.addFilter(TraceFilter())
+    logger = logging.getLogger("ballast")
+    api = Api()
+    api.ports = replace(api.ports, groups=Surprising())  # type: ignore[arg-type]
+    logger.addHandler(handler)
+    try:
+        answer = api.call("GET", "/api/v0/status", headers={"Traceparent": header})
+    finally:
+        logger.removeHandler(handler)
+    assert answer.status == 500
+    _, trace_id, span_id, _ = answer.headers["traceparent"].split("-")
+    line = json.loads(stream.getvalue())
+    assert (line["trace_id"], line["span_id"]) == (trace_id, span_id)
+    assert trace_id == (header.split("-")[1] if header else trace_id)
+    assert span_id not in header
 
 
 def test_the_figures_of_all_rounds_become_one_metrics_line(

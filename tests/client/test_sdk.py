@@ -59,6 +59,18 @@ def test_the_key_goes_to_the_control_plane_and_never_to_a_worker(
     assert "Authorization" not in sent
 
 
+def test_one_trace_leads_from_the_caller_to_the_worker(it: Servers, client: Client) -> None:
+    ours = "4bf92f3577b34da6a3ce929d0e0e4736"
+    it.control_plane.route_replies = [WAITING]
+    header = f"00-{ours}-00f067aa0ba902b7-01"
+    with client.request("e", "/generate", {}, traceparent=header) as answer:
+        assert answer.trace.trace_id == ours
+    sent = [*it.control_plane.route_traces, it.worker.headers[0]["traceparent"]]
+    assert [text.split("-")[1] for text in sent] == [ours] * 3
+    with client.request("e", "/generate", {}) as answer:
+        assert answer.trace.trace_id == it.worker.headers[1]["traceparent"].split("-")[1] != ours
+
+
 def test_waiting_follows_the_servers_pace_and_keeps_the_idx(
     it: Servers, client: Client, pauses: list[float]
 ) -> None:

@@ -6,7 +6,10 @@ import asyncio
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.workers.world import prompt, world
+from workers.pyworker.log_format import JsonFormatter
 
 
 async def test_the_model_gets_the_payload_alone_and_its_answer_comes_back(tmp_path: Path) -> None:
@@ -16,6 +19,27 @@ async def test_the_model_gets_the_payload_alone_and_its_answer_comes_back(tmp_pa
 
         assert (status, json.loads(body)) == (200, payload)
         assert [json.loads(sent) for sent in it.model.bodies] == [payload]
+
+
+async def test_the_model_server_gets_the_trace_and_the_log_names_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
+    headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01", "tracestate": "a=b"}
+    caplog.set_level("INFO")
+    caplog.handler.setFormatter(JsonFormatter())
+    async with world(tmp_path) as it:
+        url = it.worker.settings.url + "/generate"
+        body = {"auth_data": it.ticket(), "payload": prompt()}
+        async with it.http.post(url, json=body, headers=headers) as answer:
+            assert answer.status == 200
+        async with it.http.post(url, json=body, headers=headers) as answer:
+            assert answer.status == 401  # the ticket is used up
+        await it.until(lambda: "ticket refused" in caplog.text, "it is logged")
+    assert it.model.headers[-1]["traceparent"] == headers["traceparent"]
+    assert it.model.headers[-1]["tracestate"] == "a=b"
+    (line,) = [line for line in caplog.text.splitlines() if "ticket refused" in line]
+    assert json.loads(line)["trace_id"] == trace_id
 
 
 async def test_a_stream_comes_chunk_by_chunk(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Awaitable
 import aiohttp
 from aiohttp import web
 
+from chalicelib.wire.trace import HEADER, STATE_HEADER
 from workers.pyworker.back_end import JsonObject, ModelAnswerError, Route
 from workers.pyworker.load_ledger import Outcome
 from workers.pyworker.problem import ProblemError
 
+TRACE_HEADERS = (HEADER, STATE_HEADER)
 MODEL_SILENCE_S = 1800.0
 """A model server that sends nothing for so long has lost the request."""
 IDLE_CONNECTION_S = 2.0
@@ -55,7 +57,9 @@ class Forwarder:
         """
         body = route.convert(payload) if route.convert else payload
         try:
-            async with self._http.post(self._url + route.model_path, json=body) as answer:
+            async with self._http.post(
+                self._url + route.model_path, json=body, headers=_trace_headers(request)
+            ) as answer:
                 if route.respond and answer.status == 200:
                     return await _whole(answer, route), Outcome.SERVED
                 return await _relay(request, answer)
@@ -85,6 +89,11 @@ class Forwarder:
                 return answer.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+
+def _trace_headers(request: web.Request) -> dict[str, str]:
+    """Whose request this is: model servers that speak OpenTelemetry go on with it."""
+    return {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
 
 
 async def _whole(answer: aiohttp.ClientResponse, route: Route) -> web.Response:

@@ -5,6 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextvars import ContextVar
+
+from chalicelib.wire.trace import TraceContext
+
+trace_of_task: ContextVar[TraceContext | None] = ContextVar("trace_of_task", default=None)
+"""Whose request a task of the server serves."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -19,6 +25,9 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "event": record.getMessage(),
         }
+        trace = trace_of_task.get()
+        if trace is not None:
+            fields["trace_id"] = trace.trace_id
         fields |= {k: v for k, v in vars(record).items() if k not in _STANDARD}
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)

@@ -16,6 +16,7 @@ from functools import partial
 import aiohttp
 from aiohttp import web
 
+from chalicelib.wire.trace import HEADER, parse_traceparent
 from workers.pyworker.admission import Admission, WorkerIdentity
 from workers.pyworker.back_end import BackEnd, Route
 from workers.pyworker.control_plane import ControlPlane, ControlPlaneError
@@ -24,6 +25,7 @@ from workers.pyworker.facade import Facade, FacadeParts
 from workers.pyworker.forwarding import Forwarder, open_model_session
 from workers.pyworker.legacy_tickets import LegacyAdmission
 from workers.pyworker.load_ledger import LoadLedger
+from workers.pyworker.log_format import trace_of_task
 from workers.pyworker.messages import Reporter
 from workers.pyworker.model_watch import ModelWatch
 from workers.pyworker.problem import ProblemError
@@ -200,6 +202,7 @@ async def _ping(_request: web.Request) -> web.Response:
 
 @web.middleware
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    trace_of_task.set(parse_traceparent(request.headers.get(HEADER, "")))
     try:
         return await handler(request)
     except EnvelopeError as error:
