@@ -45,6 +45,7 @@ def client() -> FakeLambda:
 
 
 def test_a_question_goes_on_with_the_trace(client: FakeLambda) -> None:
+    client.reply = to_answer({})
     LambdaScalerPoke(lambda: client, "scaler", lambda: "00-a-b-01").ask({"ask": "balance"})
     payload = json.loads(client.invocations[0]["Payload"])
     assert payload == {"ask": "balance", "traceparent": "00-a-b-01"}
