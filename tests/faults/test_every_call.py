@@ -1,8 +1,9 @@
 """Whatever call that leaves the process fails or kills it: nothing is lost, nothing is doubled.
 
-The harness counts the calls of each scenario by itself and breaks each of them in four ways, with
-the real services and executor, in virtual time. Where the broken round leaves the same world as
-another one did (a read that failed here or there), the future is the same and is not played again.
+The harness counts the calls of each scenario by itself (`pytest -rP` prints how many) and breaks
+each of them in four ways, with the real services and executor, in virtual time. Where the broken
+round leaves the same world as another one did (a read that failed here or there), the future is the
+same and is not played again.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class Story:
 
     def __init__(self) -> None:
         self.world = World(seed=7)
-        self.world.ledger.set_caps({"caps_microusd_per_hour": int(CAP_USD_PER_HOUR * 1e6)})
+        self.cap_usd_per_hour = 0.0
+        self.set_cap(CAP_USD_PER_HOUR)
         self.group: EndpointGroup = self.world.add_group(max_workers=MAX_WORKERS)
         self.foreign = self._rent_foreign("llm · not a token")
         self.calls = OutgoingCalls()
@@ -69,6 +71,14 @@ class Story:
             self.round()
             self.world.tick(every_s)
 
+    def set_cap(self, usd_per_hour: float) -> None:
+        self.cap_usd_per_hour = usd_per_hour
+        self.world.ledger.set_caps({"caps_microusd_per_hour": int(usd_per_hour * 1e6)})
+
+    def switch_on(self, fault: str) -> None:
+        """One call of the market meets the fault."""
+        self.world.market.switch_on(fault, self.world.now, times=1)
+
     def ask(self, n: int) -> None:
         self.world.ask(self.group.endpoint_id, n)
 
@@ -82,6 +92,12 @@ class Story:
     def break_at(self, breaks: Break | None) -> None:
         self.calls = OutgoingCalls(breaks)
         self.world.ports = self.calls.wrap(self.world.owner_ports)
+
+    def change_autogroup(self, **changes: object) -> None:
+        groups = self.world.owner_ports.groups
+        old = groups.list_autogroups(self.group.endpoint_id)[0]
+        changed = replace(old, **changes, revision=old.revision + 1)  # type: ignore[arg-type]
+        groups.put_autogroup(changed, expected_revision=old.revision)
 
     def states(self) -> list[WorkerState]:
         return [row.state for row in self.world.workers.rows.values()]
@@ -104,6 +120,7 @@ class Scenario:
     story: Callable[[Story], None]
     makes: frozenset[str]
     goes_on: bool = True  # the group still serves afterwards
+    n_clean_rounds: int = CLEAN_ROUNDS
 
 
 def _nothing(story: Story) -> None:
@@ -134,6 +151,23 @@ def _first_demand(story: Story) -> None:
     story.rounds(3)
 
 
+def _the_answer_is_lost(story: Story) -> None:
+    story.switch_on("create-timeout-rented")
+    story.ask(2)
+    story.rounds(4)
+
+
+def _a_contract_cannot_start(story: Story) -> None:
+    story.switch_on("success-false-contract")
+    story.ask(2)
+    story.rounds(4)
+
+
+def _nearly_all_is_spent(story: Story) -> None:
+    _serving(story)
+    story.set_cap(1.5e-6 * story.world.ledger.account().committed_microusd_per_hour)
+
+
 def _demand_grows(story: Story) -> None:
     _keep_ready(story, 150.0)
     story.rounds(3)
@@ -149,6 +183,16 @@ def _wakes_up(story: Story) -> None:
     story.change_group(state=GroupState.ACTIVE)
     story.ask(2)
     story.rounds(3)
+
+
+def _a_start_is_refused(story: Story) -> None:
+    story.switch_on("start-refused")
+    _wakes_up(story)
+
+
+def _is_updated(story: Story) -> None:
+    story.change_autogroup(template_revision=2, rollout_by=story.world.now + 900.0)
+    story.rounds(5)
 
 
 def _worker_fails(story: Story) -> None:
@@ -172,11 +216,8 @@ def _is_deleted(story: Story) -> None:
 
 
 def _autogroup_is_deleted(story: Story) -> None:
-    groups = story.world.owner_ports.groups
-    old = groups.list_autogroups(story.group.endpoint_id)[0]
     story.world.add_autogroup(story.group.endpoint_id)
-    deleted = replace(old, state=AutogroupState.DELETING, revision=old.revision + 1)
-    groups.put_autogroup(deleted, expected_revision=old.revision)
+    story.change_autogroup(state=AutogroupState.DELETING)
     story.rounds(4)
 
 
@@ -187,9 +228,24 @@ def _panics(story: Story) -> None:
 
 SCENARIOS = {
     "first_demand": Scenario(_nothing, _first_demand, frozenset({"create_instance"})),
+    "the_answer_is_lost": Scenario(_nothing, _the_answer_is_lost, frozenset({"create_instance"})),
+    "a_contract_cannot_start": Scenario(
+        _nothing,
+        _a_contract_cannot_start,
+        frozenset({"create_instance", "destroy_instances"}),
+        n_clean_rounds=CLEAN_ROUNDS + 3,  # the refusal may follow on the broken call: two failures
+    ),
+    "the_cap_is_near": Scenario(_nearly_all_is_spent, _demand_grows, frozenset()),
     "demand_grows": Scenario(_serving, _demand_grows, frozenset({"create_instance"})),
     "is_suspended": Scenario(_serving, _is_suspended, frozenset({"stop_instance"})),
     "wakes_up": Scenario(_cold, _wakes_up, frozenset({"start_instance"})),
+    "a_start_is_refused": Scenario(_cold, _a_start_is_refused, frozenset({"start_instance"})),
+    "is_updated": Scenario(
+        _serving,
+        _is_updated,
+        frozenset({"create_instance", "destroy_instances"}),
+        n_clean_rounds=CLEAN_ROUNDS + 4,  # the update itself, begun after the failure
+    ),
     "worker_fails": Scenario(_serving, _worker_fails, frozenset({"reboot_instance"})),
     "host_dies": Scenario(_serving, _host_dies, frozenset({"create_instance"})),
     "is_deleted": Scenario(
@@ -205,11 +261,11 @@ SCENARIOS = {
 
 
 def play(scenario: Scenario, story: Story, breaks: Break | None) -> Story:
-    """Tell the story with a call broken, then five clean rounds."""
+    """Tell the story with a call broken, then clean rounds."""
     story.break_at(breaks)
     scenario.story(story)
     story.calls.breaks = None
-    story.rounds(CLEAN_ROUNDS, every_s=60.0)
+    story.rounds(scenario.n_clean_rounds, every_s=60.0)
     return story
 
 
@@ -226,7 +282,7 @@ def check(story: Story, scenario: Scenario) -> None:
     assert all(split_label(label) for label in labels)
     foreign_usd_per_hour = world.market.instances[story.foreign].rate.total
     peak = world.market.bill(world.now).peak_usd_per_hour - foreign_usd_per_hour
-    assert peak <= CAP_USD_PER_HOUR, "the market's own bill keeps the cap"
+    assert peak <= story.cap_usd_per_hour, "the market's own bill keeps the cap"
     assert not any(intent.is_open for intent in world.ledger.intents())
     if not scenario.goes_on:
         assert rows == set()
@@ -257,6 +313,7 @@ def test_every_broken_call_is_survived(name: str) -> None:
         except Exception as error:
             error.add_note(f"{name}: call {index} {calls[index]} {mode}")
             raise
+    print(f"{name}: {len(calls)} calls, each broken in {len(Mode)} ways: {len(known)} futures")  # noqa: T201
     assert len(known) > len(calls) / 2, "each round has many ways to end"
 
 
