@@ -3,7 +3,8 @@
 `python -m bench.worker_overhead [--requests 400] [--json]` starts, on 127.0.0.1, a model server
 that answers at once, our worker (generation D: each ticket verified and used once), the vendor's
 `Worker` (generation C), and calls them in turns in one run. Printed: latency added over the bare
-model server, requests per second, delay of the first streamed chunk, memory; and the ratios.
+model server, requests per second, delay of the first streamed chunk, processor time, memory; and
+the ratios. "Added" is against the model server alone, itself an aiohttp server that only echoes.
 """
 
 from __future__ import annotations
@@ -12,93 +13,23 @@ import argparse
 import asyncio
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import aiohttp
 import psutil
 from aiohttp import web
 
+from bench.worker_samples import Figures, Target, measure
 from chalicelib.wire.ticket import Claims, Ticket
 from fakes.control_plane_server import ControlPlaneServer
 
-CONCURRENCY = 32
-CHUNKS = 20
 INSTANCES = {"ours": 1, "vendor": 2}
-PROMPT: dict[str, object] = {"inputs": "hello " * 50, "parameters": {"max_new_tokens": 100}}
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What one target did."""
-
-    p50_ms: float
-    p99_ms: float
-    first_chunk_p50_ms: float
-    requests_per_s: float
-    memory_mb: float
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A server to call: address, the body of the next request, and its process."""
-
-    url: str
-    make_body: Callable[[dict[str, object]], dict[str, object]]
-    process: psutil.Process | None = None
-
-
-async def measure(http: aiohttp.ClientSession, target: Target, n: int) -> Figures:
-    """One target's figures over `n` requests of each kind."""
-    await _latencies(http, target, n // 4)  # not counted
-    latencies = await _latencies(http, target, n)
-    # Signed before the clock runs: signing is the control plane's work.
-    bodies = [[target.make_body(PROMPT) for _ in range(n // 8)] for _ in range(CONCURRENCY)]
-    first_chunks = [await _first_chunk(http, target) for _ in range(n // 4)]
-    started = time.perf_counter()
-    await asyncio.gather(*(_send(http, target, share) for share in bodies))
-    elapsed_s = time.perf_counter() - started
-    return Figures(
-        p50_ms=1e3 * statistics.median(latencies),
-        p99_ms=1e3 * statistics.quantiles(latencies, n=100)[98],
-        first_chunk_p50_ms=1e3 * statistics.median(first_chunks),
-        requests_per_s=CONCURRENCY * (n // 8) / elapsed_s,
-        memory_mb=target.process.memory_info().rss / 2**20 if target.process else 0.0,
-    )
-
-
-async def _latencies(http: aiohttp.ClientSession, target: Target, n: int) -> list[float]:
-    return await _send(http, target, [target.make_body(PROMPT) for _ in range(n)])
-
-
-async def _send(
-    http: aiohttp.ClientSession, target: Target, bodies: list[dict[str, object]]
-) -> list[float]:
-    latencies = []
-    for body in bodies:
-        started = time.perf_counter()
-        async with http.post(target.url + "/generate", json=body) as answer:
-            await answer.read()
-            if answer.status != 200:
-                raise RuntimeError(f"{target.url} answered {answer.status}")
-        latencies.append(time.perf_counter() - started)
-    return latencies
-
-
-async def _first_chunk(http: aiohttp.ClientSession, target: Target) -> float:
-    body = target.make_body({**PROMPT, "parameters": {"n_chunks": CHUNKS, "chunk_s": 0.001}})
-    started = time.perf_counter()
-    async with http.post(target.url + "/generate_stream", json=body) as answer:
-        await answer.content.readany()
-        elapsed_s = time.perf_counter() - started
-        await answer.read()
-    return elapsed_s
 
 
 class Tickets:
@@ -165,7 +96,7 @@ async def compare(n: int) -> dict[str, Figures]:
             tickets = Tickets(control_plane, url, instance_id)
             make_body = tickets.ours if name == "ours" else tickets.vendors
             targets[name] = Target(url, make_body, process)
-        return {name: await measure(http, target, n) for name, target in targets.items()}
+        return await measure(http, targets, n)
 
 
 async def _ready(control_plane: ControlPlaneServer, instance_id: int) -> None:
@@ -242,15 +173,17 @@ def ratios(figures: dict[str, Figures]) -> dict[str, float]:
         "latency added, p99": (ours.p99_ms - bare.p99_ms) / (vendor.p99_ms - bare.p99_ms),
         "first chunk added, p50": (ours.first_chunk_p50_ms - bare.first_chunk_p50_ms)
         / (vendor.first_chunk_p50_ms - bare.first_chunk_p50_ms),
+        "processor time added": (ours.cpu_ms - bare.cpu_ms) / (vendor.cpu_ms - bare.cpu_ms),
         "time per request at load": vendor.requests_per_s / ours.requests_per_s,
         "memory": ours.memory_mb / vendor.memory_mb,
+        "memory added": (ours.memory_mb - bare.memory_mb) / (vendor.memory_mb - bare.memory_mb),
     }
 
 
 def main() -> int:
     """Run the comparison and print it."""
     parser = argparse.ArgumentParser(prog="python -m bench.worker_overhead", description=__doc__)
-    parser.add_argument("--requests", type=int, default=400)
+    parser.add_argument("--requests", type=int, default=800)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     figures = asyncio.run(compare(arguments.requests))
@@ -261,7 +194,8 @@ def main() -> int:
     for name, f in figures.items():
         print(
             f"{name:12} p50 {f.p50_ms:6.2f} ms  p99 {f.p99_ms:6.2f} ms  first chunk "
-            f"{f.first_chunk_p50_ms:6.2f} ms  {f.requests_per_s:6.0f} req/s  {f.memory_mb:5.0f} MB"
+            f"{f.first_chunk_p50_ms:6.2f} ms  {f.requests_per_s:6.0f} req/s  "
+            f"{f.cpu_ms:5.2f} ms CPU  {f.memory_mb:4.0f} MB"
         )
     for name, ratio in ratios(figures).items():
         print(f"ours / vendor's, {name}: {ratio:.2f}")

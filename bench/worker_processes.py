@@ -7,17 +7,32 @@ import sys
 
 from aiohttp import web
 
-from fakes.scripted_model_server import ScriptedModelServer
-from workers.pyworker.__main__ import main as run_worker
-from workers.tgi.server import BACK_END
+# Each role imports its own, so that its memory is its own.
 
 PROMPT = {"inputs": "hello", "parameters": {"max_new_tokens": 100}}
 
 
+class Forgotten(list[bytes]):
+    """Keeps nothing: the model server's memory is to be a bare server's."""
+
+    def append(self, _body: bytes) -> None:
+        """Let go of it."""
+
+
 def run_model(port: int) -> None:
     """A model server that answers at once."""
-    app = ScriptedModelServer().application()
+    from fakes.scripted_model_server import ScriptedModelServer
+
+    app = ScriptedModelServer(bodies=Forgotten()).application()
     web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None)
+
+
+def run_ours() -> None:
+    """Our worker for TGI, in this process."""
+    from workers.pyworker.__main__ import main as run_worker
+    from workers.tgi.server import BACK_END
+
+    run_worker(BACK_END)
 
 
 def run_vendor() -> None:
@@ -57,7 +72,7 @@ def main(role: str, *arguments: str) -> None:
     elif role == "vendor":
         run_vendor()
     else:
-        run_worker(BACK_END)
+        run_ours()
 
 
 if __name__ == "__main__":
