@@ -203,6 +203,7 @@ def _group(name: str, workers: list[Json], console: Console) -> Json:
             {name: row[name] for name in SHOWN}
             | {"share": row["weight"], "n_workers": len(workers)}
             | {"workers_by_state": {"ready": states.count("ready")}}
+            | {"exploration": {"phase": "over", "n_loaded": 3, "n_needed": 1, "ended_at": 5.0}}
             for row in console.autogroups.values()
         ],
     }

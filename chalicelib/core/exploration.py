@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chalicelib.core.actions import Reason, RentOffer
 from chalicelib.core.cold_pool import Budget, rent
 from chalicelib.core.fleet import Pool, Round
 from chalicelib.core.offers import RatedOffer, first_per_machine, rate_offers
+from chalicelib.core.scaling_memory import ScalingMemory
 
 OPTIMISM = 1.0  # sd of log perf added when looking for something new (autoscaling.md 6.3)
+
+
+def loads_needed(test_workers: int) -> int:
+    """How many test workers must have loaded before an autogroup counts as explored."""
+    return max(1, test_workers // 2)
+
+
+def newly_explored(before: Mapping[str, object], after: Mapping[str, object]) -> list[int]:
+    """Autogroups whose exploration ended between two memories of their group."""
+    ended = ScalingMemory.from_json(after).explored.keys()
+    return sorted(int(key) for key in ended - ScalingMemory.from_json(before).explored.keys())
 
 
 def tests_missing(pool: Pool, ctx: Round) -> int:
@@ -19,9 +31,8 @@ def tests_missing(pool: Pool, ctx: Round) -> int:
         return 0
     memory, key = ctx.beliefs.memory, str(autogroup.autogroup_id)
     n_loaded = len(pool.loaded)
-    if n_loaded >= max(1, autogroup.test_workers // 2) and n_loaded + pool.on_order >= (
-        autogroup.test_workers
-    ):
+    is_enough = n_loaded >= loads_needed(autogroup.test_workers)
+    if is_enough and n_loaded + pool.on_order >= autogroup.test_workers:
         memory.explored.setdefault(key, ctx.now)
     if key in memory.explored:
         return 0

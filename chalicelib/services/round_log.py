@@ -9,6 +9,7 @@ from chalicelib.core.account import Account
 from chalicelib.core.actions import Action, Reason, RentOffer
 from chalicelib.core.budget import MICRO
 from chalicelib.core.explain import explain_reason
+from chalicelib.core.exploration import newly_explored
 from chalicelib.core.minute_series import (
     finished,
     fleet_figures,
@@ -50,7 +51,12 @@ def reason_facts(reason: Reason) -> dict[str, object]:
     return {"code": reason.code, "facts": dict(reason.facts), "beaten": list(reason.beaten)}
 
 
-def decision_events(groups: Iterable[GroupPlan], now: float) -> list[Event]:
+def events_of(plan: RoundPlan, now: float) -> list[Event]:
+    """What a round decided, and which autogroups are explored now."""
+    return _decisions(plan.groups, now) + _explored(plan.view.memory.groups, plan.groups, now)
+
+
+def _decisions(groups: Iterable[GroupPlan], now: float) -> list[Event]:
     """One event per action, under its endpoint; rentals also under their autogroup."""
     events = []
     for group in groups:
@@ -65,6 +71,23 @@ def decision_events(groups: Iterable[GroupPlan], now: float) -> list[Event]:
             if isinstance(action, RentOffer):
                 scopes.append(f"autogroup:{action.autogroup_id}")
             events += [_event(now, scope, "decision", message, facts) for scope in scopes]
+    return events
+
+
+def _explored(
+    before: Mapping[str, Mapping[str, object]], groups: Iterable[GroupPlan], now: float
+) -> list[Event]:
+    """Under the endpoint and the autogroup; `before` is the memory by group."""
+    events = []
+    for group in groups:
+        endpoint_id = group.snapshot.group.endpoint_id
+        known = before.get(str(endpoint_id), {})
+        for autogroup_id in newly_explored(known, group.decision.memory):
+            own = [w for w in group.snapshot.workers if w.autogroup_id == autogroup_id]
+            loaded = {worker.gpu_type for worker in own if worker.loaded_at}
+            text = f"Autogroup {autogroup_id} is explored; loaded on {', '.join(sorted(loaded))}"
+            scopes = (f"endpoint:{endpoint_id}", f"autogroup:{autogroup_id}")
+            events += [_event(now, scope, "explored", text, {}) for scope in scopes]
     return events
 
 

@@ -44,7 +44,7 @@ from chalicelib.services.group_planning import Fleet, plan_groups, searches_of
 from chalicelib.services.notifications import deliver_notices
 from chalicelib.services.paced_market import PacedMarket
 from chalicelib.services.reading import books_of, by_endpoint, read_view
-from chalicelib.services.round_log import RoundOutcome, decision_events, figures_of, gather_minutes
+from chalicelib.services.round_log import RoundOutcome, events_of, figures_of, gather_minutes
 from chalicelib.services.rounds import GroupPlan, RoundPlan, RoundView, RowChange
 from chalicelib.services.routing_view import publish_directory, rebuild_view
 from chalicelib.services.spend_log import tally_spend
@@ -244,7 +244,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
     return replace(
         plan,
         memory=memory,
-        events=(*told.events, *decision_events(plan.groups, now)),
+        events=(*told.events, *events_of(plan, now)),
         reminders=tuple(told.reminders),
         series=(*over, *due),
     )

@@ -137,6 +137,14 @@ def _sentences(group: Json, now: float) -> Sequence[Text]:
     late = group["queue"].get("late_share")
     if late and not any("late" in reason for reason in group.get("health_reasons", ())):
         lines.append(Text(f"{name}: {share(late)} of requests started late"))
+    lines += [
+        Text(
+            f"{name}: autogroup {autogroup['id']} is exploring machine types: "
+            f"{exploration['n_loaded']} of {exploration['n_needed']} needed have loaded"
+        )
+        for autogroup in group["autogroups"]
+        if (exploration := autogroup["exploration"])["phase"] == "exploring"
+    ]
     decision = group.get("last_decision")
     if decision:
         lines.append(Text(f"{name}: {age(decision['at'], now)} ago: {clean(decision['message'])}"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chalicelib.core.inventory import Inventory
@@ -30,6 +32,22 @@ def test_status_tells_groups_workers_money_and_doubts(fleet: Api) -> None:
     assert group["ready_by_gpu"] == {"1x RTX 4090": 40.0}
     assert group["money"]["usd_per_hour"] == 0.5
     assert group["autogroups"][0]["share"] == 1.0
+
+
+def test_status_tells_how_far_the_exploration_of_machine_types_is(fleet: Api) -> None:
+    fleet.call("PUT", "/api/v0/autojobs/101/", {"test_workers": 5})
+
+    def exploration() -> object:
+        (group,) = fleet.call("GET", "/api/v0/status").json["groups"]
+        return group["autogroups"][0]["exploration"]
+
+    exploring = {"phase": "exploring", "n_loaded": 0, "n_needed": 2, "ended_at": None}
+    assert exploration() == exploring
+    fleet.workers.rows[100, 7] = replace(fleet.workers.rows[100, 7], loaded_at=5.0)
+    assert exploration() == exploring | {"n_loaded": 1}
+    memory = RoundMemory(groups={"100": {"explored": {"101": 9.0}}})
+    fleet.ledger._blobs["round"] = memory.to_bytes()
+    assert exploration() == exploring | {"n_loaded": 1, "phase": "over", "ended_at": 9.0}
 
 
 def test_status_says_when_clients_suffer_and_why_nothing_is_done(fleet: Api) -> None:

@@ -116,3 +116,17 @@ def test_a_deleted_group_is_forgotten_only_when_no_machine_is_left() -> None:
         if world.market.instances:
             assert world.owner_ports.groups.list_groups()
     assert not world.workers.rows
+
+
+def test_the_end_of_an_autogroups_exploration_is_told_once() -> None:
+    world = World(seed=4)
+    group = world.add_group(min_load=75.0)
+    autogroup = world.owner_ports.groups.list_autogroups()[0]
+    for _ in range(40):
+        scaling_loop(world.ports, deadline_at=world.now + 1)
+        world.tick(15)
+    for scope in (f"endpoint:{group.endpoint_id}", f"autogroup:{autogroup.autogroup_id}"):
+        told = [e for e in world.events.tail(scope, limit=500) if e.kind == "explored"]
+        assert [e.message for e in told] == [
+            f"Autogroup {autogroup.autogroup_id} is explored; loaded on 1x RTX 4090"
+        ]
