@@ -16,9 +16,8 @@ from pathlib import Path
 from devstack.children import ChildError, Children, listen, url_of
 from devstack.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
 from devstack.gateway import FAULTS_FILE_VARIABLE
-from devstack.ministack import start_ministack
+from devstack.servers import start_aws, start_gunicorn
 
-GATEWAY_THREADS = 8
 Say = Callable[[str], None]
 
 
@@ -87,18 +86,15 @@ def _start(options: Options, directory: Path, children: Children, say: Say) -> L
         "BALLAST_PACING_SCALE": str(1.0 / options.time_scale),
     }
 
-    if options.has_ministack:
-        say("starting a local AWS (MiniStack): DynamoDB, KMS, Secrets Manager")
-        start_ministack(children, aws.fileno(), environment)
-    else:
-        say("starting a local AWS (moto, corrected): DynamoDB, KMS, Secrets Manager")
-        _gunicorn(children, "aws", "devstack.aws_server", aws.fileno(), environment, 1)
+    emulator = "MiniStack" if options.has_ministack else "moto, corrected"
+    say(f"starting a local AWS ({emulator}): DynamoDB, KMS, Secrets Manager")
+    start_aws(children, aws.fileno(), environment, has_ministack=options.has_ministack)
     arguments = _market_arguments(options, directory, market.fileno())
     children.start("market", arguments, environment, fd=market.fileno())
     say("creating tables and keys as a deployment does")
     account_key = _bootstrap(children, environment)
     say(f"starting Ballast's functions at {url} and the scaler")
-    _gunicorn(
+    start_gunicorn(
         children,
         "gateway",
         "devstack.gateway",
@@ -126,25 +122,6 @@ def _start(options: Options, directory: Path, children: Children, say: Say) -> L
         environment=environment,
         children=children,
     )
-
-
-def _gunicorn(
-    children: Children,
-    name: str,
-    module: str,
-    fd: int,
-    environment: Mapping[str, str],
-    n_processes: int,
-) -> None:
-    """Serve a module's `create_application()` on an inherited socket."""
-    arguments = [
-        *("-m", "gunicorn", f"{module}:create_application()"),
-        *("--bind", f"fd://{fd}"),
-        *("--workers", str(n_processes), "--threads", str(GATEWAY_THREADS)),
-        *("--worker-class", "gthread", "--timeout", "0", "--graceful-timeout", "2"),
-        *("--keep-alive", "75", "--no-control-socket", "--log-level", "warning"),
-    ]
-    children.start(name, arguments, environment, fd=fd)
 
 
 def _access_log(directory: Path) -> str:

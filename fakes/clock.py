@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class ManualClock:
-    """Implements `ports.clock.Clock` in virtual time. `slept_s` is all that was waited."""
+    """Implements `ports.clock.Clock` in virtual time. `slept_s` is all that was waited.
+
+    `meanwhile`, if set, is what goes on while somebody sleeps so many seconds; it must advance.
+    """
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self._now = now
         self.slept_s = 0.0
+        self.meanwhile: Callable[[float], None] | None = None
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -21,7 +27,7 @@ class ManualClock:
     def sleep(self, seconds: float) -> None:
         """Let the time pass at once."""
         self.slept_s += max(0.0, seconds)
-        self.advance(max(0.0, seconds))
+        (self.meanwhile or self.advance)(max(0.0, seconds))
 
     def advance(self, seconds: float) -> None:
         """Move on.

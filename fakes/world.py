@@ -74,6 +74,7 @@ class World:
         self.ledger.set_public_url("https://ballast.example")
         self.waiting = FakeWaitingRepository()
         self.events = FakeEventLog()
+        self.poke = FakeScalerPoke()
         self.marketplace = FakeMarketplace(self.market, self.clock)
         self.processes: dict[int, _Process] = {}
         self.n_served = 0
@@ -92,7 +93,7 @@ class World:
             keys=FakeKeyRepository(),
             signer=FakeSigner(),
             secrets=FakeSecretBox(),
-            poke=FakeScalerPoke(),
+            poke=self.poke,
             events=self.events,
             groups=FakeGroupRepository(),
             ledger=self.ledger,

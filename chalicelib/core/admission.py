@@ -236,17 +236,32 @@ def profile_queue(waiting: Sequence[Queued]) -> tuple[tuple[float, int, float], 
 
 def estimate_place(first_seen_at: float, now: float, queue: QueueProfile) -> Place:
     """How many are ahead of a request, and about when it will start."""
-    n_ahead, load_ahead = 0, 0.0
-    for seen_at, n, load in queue.points:
-        if seen_at >= first_seen_at:
-            break
-        n_ahead, load_ahead = n, load
+    n_ahead, load_ahead = _ahead(first_seen_at, queue)
     starts_in_s, rate, room = 0.0, queue.capacity, queue.room
     if rate <= 0:
         if queue.capacity_at is None or queue.coming_capacity <= 0:
             return Place(n_ahead=n_ahead, eta_s=None)
         starts_in_s, rate, room = max(1.0, queue.capacity_at - now), queue.coming_capacity, 0.0
     return Place(n_ahead=n_ahead, eta_s=starts_in_s + max(0.0, load_ahead - room) / rate)
+
+
+def _ahead(first_seen_at: float, queue: QueueProfile) -> tuple[int, float]:
+    """(requests, load) before one first seen then; among those of the same moment, in the middle.
+
+    A crowd that came at once would all be told that it is first, and all come back too soon.
+    """
+    n_before, load_before = 0, 0.0
+    n_until, load_until = 0, 0.0
+    for seen_at, n, load in queue.points:
+        if seen_at < first_seen_at:
+            n_before, load_before = n, load
+        if seen_at <= first_seen_at:
+            n_until, load_until = n, load
+    n_same = n_until - n_before
+    if n_same < 2:
+        return n_before, load_before
+    n_ahead = (n_same - 1) // 2
+    return n_before + n_ahead, load_before + (load_until - load_before) * n_ahead / n_same
 
 
 def poll_after_s(eta_s: float | None, dice: float) -> float:

@@ -178,6 +178,15 @@ def test_a_place_and_an_eta_come_from_who_is_ahead() -> None:
     assert estimate_place(NOW - 9, NOW, profile).n_ahead == 0
 
 
+def test_of_a_crowd_that_came_at_once_everybody_is_in_the_middle() -> None:
+    profile = QueueProfile(points=profile_queue(queue(9, *[5] * 100, cost=1.0)), capacity=1.0)
+    assert estimate_place(NOW - 9, NOW, profile).n_ahead == 0
+    among = estimate_place(NOW - 5, NOW, profile)
+    assert 40 <= among.n_ahead <= 60
+    assert among.eta_s == pytest.approx(among.n_ahead, abs=7)  # the points are seven apart
+    assert estimate_place(NOW, NOW, profile).n_ahead == 101
+
+
 def test_without_ready_workers_the_eta_counts_from_the_next_one() -> None:
     coming = QueueProfile(capacity_at=NOW + 40, coming_capacity=10.0)
     assert estimate_place(NOW, NOW, coming).eta_s == 40
