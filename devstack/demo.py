@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,7 @@ from devstack.environment import RealCredentialsError
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.owner import MarketView, NotYetError, Owner
 from devstack.templates import OPENAI_SMOLLM2, TGI_SIMULATED_8B, register_templates
-from devstack.up import interrupt
+from devstack.up import end_by_signals
 
 SEED_GROUP = "TGI-Llama3"
 SEED_PARAMS = {
@@ -59,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; gives the exit status."""
-    signal.signal(signal.SIGTERM, interrupt)
+    end_by_signals()
     console = Console()
     console.rule("[bold]Ballast[/]: the main job on this machine")
     console.print(

@@ -34,7 +34,7 @@ from devstack.owner import MarketView, Owner, wait_until
 from devstack.soak_books import Books, as_facts
 from devstack.soak_clients import Aim, Habits, send_all
 from devstack.templates import TGI_SIMULATED_8B, register_templates
-from devstack.up import interrupt
+from devstack.up import end_by_signals
 
 GROUP = "soak"
 PARAMS = {"min_load": 100.0, "cold_workers": 1, "max_workers": 4}
@@ -231,7 +231,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run and print; the exit status is 1 when books or memory are not in order."""
-    signal.signal(signal.SIGTERM, interrupt)
+    end_by_signals()
     plan = Plan(
         seconds=60 * arguments.minutes, habits=Habits(rate=arguments.rate), seed=arguments.seed
     )

@@ -10,7 +10,6 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from devstack.children import ChildError
 from devstack.environment import RealCredentialsError
@@ -40,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Stay up until a signal or the end of a part; gives the exit status."""
-    signal.signal(signal.SIGTERM, interrupt)
+    end_by_signals()
     options = Options(
         port=arguments.port,
         market_file=arguments.market,
@@ -95,10 +94,13 @@ def _stay(system: LocalSystem) -> None:
         time.sleep(CHECK_INTERVAL_S)
 
 
-def interrupt(signum: int, frame: FrameType | None) -> None:
-    """SIGTERM ends the system as Ctrl-C does."""
-    del signum, frame
-    raise KeyboardInterrupt
+def end_by_signals() -> None:
+    """Ctrl-C and SIGTERM end this process in order, also where a shell started it with `&`.
+
+    Such a shell has its children ignore SIGINT.
+    """
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.default_int_handler)
 
 
 def _quiet(message: str) -> None:
