@@ -14,8 +14,10 @@ from chalicelib.ports.ledger import Account
 from chalicelib.ports.marketplace import MarketplaceError
 from chalicelib.services.acting import Acting
 from chalicelib.services.executor import call_for, start_on_market, stopping
+from chalicelib.services.launching import LaunchError, launch_facts
 from chalicelib.services.rentals import add_row
 from chalicelib.services.rounds import RoundPlan
+from chalicelib.wire.launch_args import LaunchArgsError
 
 _REPEATED = Reason(code="repeated_call")
 
@@ -24,7 +26,9 @@ def apply_facts(acting: Acting, plan: RoundPlan) -> Account:
     """Write what was found; rows before intents, so that a crash in between loses nothing."""
     ports = acting.ports
     for new in plan.reconciliation.new_rows:
-        worker = new.worker
+        worker = _as_launched(acting, plan, new.worker) if new.why == "restored" else new.worker
+        if worker is None:
+            continue  # it cannot be reached yet: the next round asks Vast again
         if not worker.key_id:
             worker = replace(worker, key_id=ports.signer.newest().key_id)
         add_row(acting, worker)
@@ -43,6 +47,23 @@ def apply_facts(acting: Acting, plan: RoundPlan) -> Account:
     for instance_id in sorted(plan.view.gone):
         _forget(acting, instance_id)
     return account
+
+
+def _as_launched(acting: Acting, plan: RoundPlan, worker: Worker) -> Worker | None:
+    """A machine whose intent was lost, with port and TLS as its autogroup launches them.
+
+    None while Vast does not tell the template. One that cannot be launched any more may still
+    serve: then the usual port and TLS are taken.
+    """
+    autogroups = plan.view.autogroups
+    autogroup = next(a for a in autogroups if a.autogroup_id == worker.autogroup_id)
+    try:
+        launch = launch_facts(acting.market, autogroup)
+    except MarketplaceError:
+        return None
+    except (LaunchError, LaunchArgsError):
+        return worker
+    return replace(worker, uses_ssl=launch.uses_ssl, worker_port=launch.worker_port)
 
 
 def return_machines(acting: Acting, plan: RoundPlan) -> None:

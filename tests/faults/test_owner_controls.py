@@ -64,6 +64,25 @@ def test_r23_machines_are_claimed_again_by_their_labels_after_the_tables_are_los
     assert count_calls(world, Verb.CREATE) == n_creates
 
 
+def test_r23_restored_machines_are_reached_as_their_template_says() -> None:
+    world = World(seed=4)
+    env = "-e USE_SSL=false -e WORKER_PORT=4000"
+    plain = world.market.templates.add({"name": "plain", "image": "x:1", "env": env}, world.now)
+    group = world.add_group(min_load=75.0)
+    world.owner_ports.groups.remove_autogroup(group.endpoint_id + 1)
+    world.add_autogroup(group.endpoint_id, template_hash=str(plain["hash_id"]))
+    run_rounds(world, 10)
+    urls = {row.instance_id: row.url for row in world.workers.rows.values()}
+    assert all(url.startswith("http://") for url in urls.values())
+    world.workers.rows.clear()
+    world.ledger.by_token.clear()
+    world.ledger._blobs.clear()
+    world.market.switch_on("429-storm", world.now, times=2)  # not at the first attempt
+    run_rounds(world, 6)
+    assert urls
+    assert {row.instance_id: row.url for row in world.workers.rows.values()} == urls
+
+
 def test_look_alike_labels_are_never_touched() -> None:
     world, _ = serving_world(1)
     offer = world.market.offers.search({"gpu_name": {"eq": "H100 SXM"}}, world.now)[0]
