@@ -50,7 +50,8 @@ def _members(root: Path) -> Iterator[Path]:
     yield root / "chalicelib" / "__init__.py"
     yield from (root / "chalicelib" / "wire").glob("*.py")
     yield root / "workers" / "__init__.py"
-    yield root / "workers" / "launch" / "requirements.lock"
+    for name in ("requirements.lock", "start.sh"):
+        yield root / "workers" / "launch" / name
     for path in (root / "workers").glob("*/*.py"):
         if path.name not in _CALLERS_ONLY:
             yield path

@@ -38,12 +38,24 @@ class Instance:
     async def told(self, words: str) -> None:
         await until(lambda: any(words in error for error in self.errors()), words)
 
-    def supervisor(self) -> int | None:
-        for child in psutil.Process(self.process.pid).children():
-            with suppress(psutil.NoSuchProcess):
-                if "workers.pyworker.supervisor" in child.cmdline():
-                    return child.pid
+    def pid(self, word: str) -> int | None:
+        """The process of this instance with this word in its command line."""
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                is_ours = str(self.workspace) in process.cwd()
+                if is_ours and word in process.cmdline() and process.is_running():
+                    return process.pid
         return None
+
+    def supervisor(self) -> int | None:
+        return self.pid("workers.pyworker.supervisor")
+
+    async def another_supervisor(self, before: int) -> None:
+        await until(lambda: self.supervisor() not in (None, before), "another one", INTERVAL_S)
+
+    async def ready_after(self, n_reports: int) -> None:
+        reports = self.control_plane.reports
+        await until(lambda: any(r.get("max_perf") for r in reports[n_reports:]), "ready")
 
 
 @asynccontextmanager
@@ -89,16 +101,30 @@ async def test_a_launched_worker_becomes_ready_and_survives_the_kill_of_its_supe
     poisoned.mkdir(parents=True)
     (poisoned / "__init__.py").write_text("raise ImportError('the image has another one')")
     async with launched(tmp_path, BUNDLE.data) as it:
-        reports = it.control_plane.reports
-        await until(lambda: reports and reports[-1].get("max_perf"), "ready")
+        await it.ready_after(0)
         assert not [error for error in it.errors() if error]
 
         before = it.supervisor()
         assert before
         os.kill(before, signal.SIGKILL)
-        await until(lambda: it.supervisor() not in (None, before), "another one", INTERVAL_S)
-        n_before = len(reports)
-        await until(lambda: any(r.get("max_perf") for r in reports[n_before:]), "ready again")
+        await it.another_supervisor(before)
+        await it.ready_after(len(it.errors()))
+
+
+async def test_a_killed_launch_script_is_replaced_while_the_worker_serves_on(
+    tmp_path: Path,
+) -> None:
+    async with launched(tmp_path, BUNDLE.data) as it:
+        await it.ready_after(0)
+        supervisor, pyworker = it.supervisor(), it.pid("workers.pyworker")
+        assert supervisor
+        it.process.kill()
+        await until(lambda: it.pid("launch"), "one in its place", INTERVAL_S)
+        assert it.pid("workers.pyworker") == pyworker
+
+        os.kill(supervisor, signal.SIGKILL)
+        await it.another_supervisor(supervisor)
+        await it.ready_after(len(it.errors()))
 
 
 async def test_a_tampered_bundle_is_refused_and_told(tmp_path: Path) -> None:

@@ -22,13 +22,17 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(kw_only=True)
 class ChildProcess:
-    """What to run; `log` (optional) gets its output, begun anew at each start."""
+    """What to run; `log` (optional) gets its output, begun anew at each start.
+
+    `outlives_us`: it is to notice when this process dies, instead of dying with it.
+    """
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     report: Callable[[str], Awaitable[None]]
     log: Path | None = None
+    outlives_us: bool = False
     policy: RestartPolicy = field(default_factory=RestartPolicy)
 
     async def keep_running(self) -> None:
@@ -52,7 +56,7 @@ class ChildProcess:
                 env=dict(self.env),
                 stdout=output,
                 stderr=output,
-                preexec_fn=_die_with_parent,
+                preexec_fn=None if self.outlives_us else _die_with_parent,
             )
         except OSError as error:
             return f"cannot be started: {error.strerror}"

@@ -6,6 +6,9 @@ control plane in words, so that the owner reads it instead of waiting for a work
 
 The model server does not see MASTER_TOKEN and REPORT_ADDR, the PyWorker not HF_TOKEN; no secret is
 written to a file.
+
+The launch script starts the supervisor again, and the supervisor puts somebody in the launch
+script's place should that be killed: no process of an instance is missed by nobody.
 """
 
 from __future__ import annotations
@@ -52,6 +55,10 @@ DEFAULT_HUB = "https://huggingface.co"
 NOT_FOR_THE_MODEL = frozenset({"MASTER_TOKEN", "REPORT_ADDR"})
 NOT_FOR_THE_PYWORKER = frozenset({"HF_TOKEN", "PYTHONPATH", "PYTHONHOME"})
 """The model's token, and an image's own Python packages: the PyWorker runs with its locked ones."""
+LAUNCH_SCRIPT = Path(__file__).parents[2] / "start.sh"
+"""In the bundle; a checkout has none there."""
+LAUNCHER_POLL_S = 3.0
+LAUNCH_ONCE_GONE = 'while kill -0 "$1" 2>/dev/null; do sleep 1; done; exec sh "$2"'
 
 
 class Supervisor:
@@ -71,15 +78,17 @@ class Supervisor:
 
     async def run(self) -> None:
         """Bring up and keep up until cancelled."""
-        try:
-            back_end = check_environment(self._env)
-            await check_model_access(self._env, self._ask_hub)
-            if self._settings.use_ssl:
-                await self._get_certificate()
-        except (PreflightError, CertificateError) as error:
-            await self._reports.repeat(str(error))
-            return
         async with asyncio.TaskGroup() as tasks:
+            if LAUNCH_SCRIPT.is_file():
+                tasks.create_task(self._replace_lost_launcher(os.getppid()))
+            try:
+                back_end = check_environment(self._env)
+                await check_model_access(self._env, self._ask_hub)
+                if self._settings.use_ssl:
+                    await self._get_certificate()
+            except (PreflightError, CertificateError) as error:
+                await self._reports.repeat(str(error))
+                return
             for child in self._children(back_end):
                 tasks.create_task(child.keep_running())
 
@@ -101,6 +110,18 @@ class Supervisor:
             log=Path(self._env["MODEL_LOG"]),
         )
         return [model_server, pyworker]
+
+    async def _replace_lost_launcher(self, launcher: int) -> None:
+        """Once the process that started us is gone, keep one that launches anew when we are."""
+        while os.getppid() == launcher:  # noqa: ASYNC110  nobody tells of a parent's end
+            await asyncio.sleep(LAUNCHER_POLL_S)
+        await ChildProcess(
+            name="the launch script",
+            command=("sh", "-c", LAUNCH_ONCE_GONE, "launch", str(os.getpid()), str(LAUNCH_SCRIPT)),
+            env=self._env,
+            report=self._reports.tell,
+            outlives_us=True,
+        ).keep_running()
 
     async def _ask_hub(self, path: str, token: str) -> HubAnswer | None:
         url = self._env.get("HF_ENDPOINT", DEFAULT_HUB).rstrip("/") + path
