@@ -11,7 +11,7 @@ from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.errors import ConflictError, NotFoundError, PortError
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
 
-COUNTED = frozenset({"reqnum", "granted_load", "retry_load", "n_late"})
+COUNTED = frozenset({"reqnum", "granted_load", "retry_load", "n_late", "n_refused"})
 
 
 class FakeWorkerRepository:
@@ -37,6 +37,7 @@ class FakeWorkerRepository:
             granted_load=round(row.granted_load + grant.cost, 6),
             retry_load=row.retry_load + (grant.cost if grant.is_retry else 0.0),
             n_late=row.n_late + int(grant.is_late),
+            n_refused=row.n_refused + grant.n_refused,
         )
         self.rows[endpoint_id, instance_id] = granted
         return Reservation(granted.reqnum, granted.granted_load)

@@ -1,9 +1,10 @@
 """`python -m simulator routing`: routing policies with many stateless routers and one stale view.
 
 Workers serve one request after the other at speeds 1 to 3; sizes are lognormal, four seconds on the
-slowest in the mean. A shared view of all workers is built every `--view-age` seconds; each router
-reads it at its own moments, at most once a second. Ours drives `core/routing.py` as the hot
-function does: a reservation is refused when others granted too much since the view was built.
+slowest in the mean. A shared view of all workers is built every `--view-every` seconds; a router
+reads it at a request when its copy is a second old, as the hot function does. Ours drives the
+product's own `RoutingTable`: a reservation is refused when others granted too much meanwhile. The
+measure is one router that knows everything (`fresh`). `python -m bench quality` takes its means.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ import argparse
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 from chalicelib.core.least_finish import RoutableWorker, Wish
 from chalicelib.core.routing import AutogroupFacts, RoutingTable
+from chalicelib.services.router_memory import VIEW_CACHE_S
+from chalicelib.services.routing import MAX_TRIES
 
-CACHE_S = 1.0  # a router's copy of the view is at most this old
-MAX_TRIES = 4  # the last one is granted whatever others did meanwhile
-LATE_S = 10.0
+SLOW_S, LATE_S = 2.0, 10.0
 POLICIES = ("fresh", "ours", "two-choices", "round-robin", "random", "stale")
 
 
@@ -31,11 +32,20 @@ class RoutingCase:
     n_routers: int = 20
     n_workers: int = 10
     load: float = 0.8
-    view_age_s: float = 2.0
+    view_every_s: float = 1.0
     n_requests: int = 100_000
     mean_size_s: float = 4.0
     size_sigma: float = 1.0
     seed: int = 0
+
+    def speeds(self) -> list[float]:
+        """Of the workers, the slowest first."""
+        return [1.0 + 2.0 * i / max(self.n_workers - 1, 1) for i in range(self.n_workers)]
+
+    @property
+    def requests_per_s(self) -> float:
+        """What arrives."""
+        return self.load * sum(self.speeds()) / self.mean_size_s
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +53,7 @@ class RoutingScore:
     """What a policy scored."""
 
     policy: str
+    slow_share: float
     late_share: float
     mean_wait_s: float
     p99_wait_s: float
@@ -58,12 +69,20 @@ class Server:
     free_at: float = 0.0
     granted_load: float = 0.0
 
+    def take(self, arrival: Arrival) -> float:
+        """Queue a request; its wait in seconds."""
+        start = max(self.free_at, arrival.now)
+        self.free_at = start + arrival.cost / self.perf
+        self.granted_load += arrival.cost
+        return start - arrival.now
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrival:
-    """A request to be routed."""
+    """A request, and the router that it comes to."""
 
     number: int
+    router: int
     cost: float
     now: float
 
@@ -73,35 +92,62 @@ class Shared:
     """The workers, and the view that all routers read."""
 
     servers: list[Server]
+    requests_per_s: float
     built_at: float = -math.inf
     view: list[tuple[float, float]] = field(default_factory=list)  # (free_at, granted_load)
 
-    def rebuild_if_due(self, now: float, age_s: float) -> None:
-        """Build the view anew once it is `age_s` old."""
-        if now - self.built_at >= age_s:
+    def rebuild_if_due(self, now: float, every_s: float) -> None:
+        """Build the view anew once it is `every_s` old."""
+        if now - self.built_at >= every_s:
             self.built_at = now
-            self.view = [(server.free_at, server.granted_load) for server in self.servers]
+            self.view = [(max(s.free_at, now), s.granted_load) for s in self.servers]
+
+    def routable(self) -> list[RoutableWorker]:
+        """The workers as the view has them."""
+        return [
+            RoutableWorker(
+                instance_id=server.number,
+                autogroup_index=0,
+                perf=server.perf,
+                usd_per_hour=server.perf,
+                free_at=free_at,
+                granted_load=granted,
+                known_at=self.built_at,
+            )
+            for server, (free_at, granted) in zip(self.servers, self.view, strict=True)
+        ]
 
 
 @dataclass(slots=True)
 class Router:
-    """A stateless router's copy of the view."""
+    """A router's copy of the view, and what it learned since."""
 
-    phase: float
-    read_at: float = -math.inf
+    read_at: float
     built_at: float = -math.inf
     view: list[tuple[float, float]] = field(default_factory=list)
     table: RoutingTable | None = None
 
-    def refresh(self, shared: Shared, now: float) -> bool:
-        """Read the view if the copy is too old; whether it changed."""
-        if now - self.read_at < CACHE_S:
-            return False
-        self.read_at = now - (self.phase * CACHE_S if self.read_at == -math.inf else 0.0)
+    def refresh(self, shared: Shared, now: float, *, is_ours: bool) -> None:
+        """Read the view if the copy is too old; ours makes a table of it."""
+        if self.view and now - self.read_at < VIEW_CACHE_S:
+            return
+        self.read_at = now if self.view else self.read_at
         if shared.built_at == self.built_at:
-            return False
+            return
         self.built_at, self.view = shared.built_at, shared.view
-        return True
+        if is_ours:
+            self._renew_table(shared, now)
+
+    def _renew_table(self, shared: Shared, now: float) -> None:
+        table = RoutingTable(
+            [AutogroupFacts(autogroup_id=1)],
+            shared.routable(),
+            built_at=shared.built_at,
+            grants_per_s=shared.requests_per_s,
+        )
+        if self.table is not None:
+            table.carry_over(self.table, now)
+        self.table = table
 
 
 def compare(case: RoutingCase, policies: Sequence[str] = POLICIES) -> list[RoutingScore]:
@@ -109,36 +155,39 @@ def compare(case: RoutingCase, policies: Sequence[str] = POLICIES) -> list[Routi
     return [play(case, policy) for policy in policies]
 
 
+def arrivals(case: RoutingCase, rng: random.Random) -> Iterator[Arrival]:
+    """The case's requests, one after the other, each at a router drawn at random."""
+    mu, now = math.log(case.mean_size_s) - case.size_sigma**2 / 2, 0.0
+    for number in range(case.n_requests):
+        now += rng.expovariate(case.requests_per_s)
+        cost = math.exp(mu + case.size_sigma * rng.gauss(0, 1))
+        yield Arrival(number=number, router=rng.randrange(case.n_routers), cost=cost, now=now)
+
+
 def play(case: RoutingCase, policy: str) -> RoutingScore:
     """One policy on the case's requests."""
     rng = random.Random(f"routing:{case.seed}")
-    servers = [Server(i, 1.0 + 2.0 * i / max(case.n_workers - 1, 1)) for i in range(case.n_workers)]
-    shared = Shared(servers)
-    routers = [Router(phase=rng.random()) for _ in range(case.n_routers)]
-    rate = case.load * sum(server.perf for server in servers) / case.mean_size_s
-    mu = math.log(case.mean_size_s) - case.size_sigma**2 / 2
+    servers = [Server(i, speed) for i, speed in enumerate(case.speeds())]
+    shared = Shared(servers, case.requests_per_s)
+    routers = [Router(read_at=-VIEW_CACHE_S * rng.random()) for _ in range(case.n_routers)]
     dice = random.Random(f"dice:{case.seed}:{policy}")
     waits: list[float] = []
-    attempts, now = 0, 0.0
-    for number in range(case.n_requests):
-        now += rng.expovariate(rate)
-        cost = math.exp(mu + case.size_sigma * rng.gauss(0, 1))
-        shared.rebuild_if_due(now, case.view_age_s)
-        router = routers[rng.randrange(case.n_routers)]
-        is_new = router.refresh(shared, now)
+    attempts = 0
+    for arrival in arrivals(case, rng):
+        now = arrival.now
+        shared.rebuild_if_due(now, case.view_every_s)
+        router = routers[arrival.router]
+        router.refresh(shared, now, is_ours=policy == "ours")
         if policy == "ours":
-            server, tries = _ours(router, shared, cost, now, dice=dice.random(), is_new=is_new)
+            server, tries = _ours(router, servers, arrival, dice)
         else:
-            arrival = Arrival(number=number, cost=cost, now=now)
             server, tries = _simple(policy, router, servers, arrival, dice), 1
         attempts += tries
-        start = max(server.free_at, now)
-        server.free_at = start + cost / server.perf
-        server.granted_load += cost
-        waits.append(start - now)
+        waits.append(server.take(arrival))
     waits.sort()
     return RoutingScore(
         policy=policy,
+        slow_share=sum(wait > SLOW_S for wait in waits) / len(waits),
         late_share=sum(wait > LATE_S for wait in waits) / len(waits),
         mean_wait_s=sum(waits) / len(waits),
         p99_wait_s=waits[int(0.99 * len(waits))],
@@ -147,38 +196,21 @@ def play(case: RoutingCase, policy: str) -> RoutingScore:
 
 
 def _ours(
-    router: Router, shared: Shared, cost: float, now: float, *, dice: float, is_new: bool
+    router: Router, servers: Sequence[Server], arrival: Arrival, dice: random.Random
 ) -> tuple[Server, int]:
-    if is_new or router.table is None:
-        table = RoutingTable([AutogroupFacts(autogroup_id=1)], _routable(router, shared))
-        if router.table is not None:
-            table.carry_over(router.table, now)
-        router.table = table
-    table = router.table
-    for tries in range(1, MAX_TRIES + 1):
-        choice = table.choose(Wish(cost=cost, bound_s=math.inf, dice=dice), now)
-        if choice is None:
+    """(the worker, reservations tried), as `services/routing.py` does it."""
+    table, cost, now = router.table, arrival.cost, arrival.now
+    for n_try in range(MAX_TRIES + 1):
+        wish = Wish(cost=cost, bound_s=math.inf, dice=dice.random())
+        choice = table.choose(wish, now) if table is not None else None
+        if table is None or choice is None:
             break
-        server = shared.servers[choice.worker.instance_id]
-        if server.granted_load <= choice.bound or tries == MAX_TRIES:
+        server = servers[choice.worker.instance_id]
+        if server.granted_load <= choice.bound or n_try == MAX_TRIES:
             table.granted(choice.worker, cost, server.granted_load + cost, now)
-            return server, tries
+            return server, n_try + 1
         table.correct(choice.worker, server.granted_load, now)
     raise ValueError("a routing table without workers")
-
-
-def _routable(router: Router, shared: Shared) -> list[RoutableWorker]:
-    return [
-        RoutableWorker(
-            instance_id=server.number,
-            autogroup_index=0,
-            perf=server.perf,
-            usd_per_hour=server.perf,
-            free_at=free_at,
-            granted_load=granted,
-        )
-        for server, (free_at, granted) in zip(shared.servers, router.view, strict=True)
-    ]
 
 
 def _simple(
@@ -212,7 +244,7 @@ def main(arguments: list[str]) -> int:
     add("--routers", type=int, default=20)
     add("--workers", type=int, default=10)
     add("--load", type=float, default=0.8)
-    add("--view-age", type=float, default=2.0)
+    add("--view-every", type=float, default=1.0, help="seconds")
     add("--requests", type=int, default=100_000)
     add("--seed", type=int, default=0)
     add("--json", action="store_true")
@@ -221,7 +253,7 @@ def main(arguments: list[str]) -> int:
         n_routers=options.routers,
         n_workers=options.workers,
         load=options.load,
-        view_age_s=options.view_age,
+        view_every_s=options.view_every,
         n_requests=options.requests,
         seed=options.seed,
     )

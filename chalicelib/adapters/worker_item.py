@@ -13,7 +13,7 @@ from chalicelib.core.worker import AfterDrain, Worker, WorkerState
 if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
-COUNTED = ("reqnum", "granted_load", "retry_load", "n_late")
+COUNTED = ("reqnum", "granted_load", "retry_load", "n_late", "n_refused")
 """Written by reservations alone, by addition; always stored."""
 
 _ENUMS = {"state": WorkerState, "after_drain": AfterDrain, "ticket": TicketGeneration}

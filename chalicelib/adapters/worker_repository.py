@@ -46,7 +46,8 @@ class DynamoWorkerRepository:
                     TableName=self._table,
                     Key=_key(endpoint_id, instance_id),
                     UpdateExpression=(
-                        "ADD reqnum :one, granted_load :cost, retry_load :retry, n_late :late"
+                        "ADD reqnum :one, granted_load :cost, retry_load :retry,"
+                        " n_late :late, n_refused :refused"
                     ),
                     ConditionExpression="#state = :ready AND granted_load <= :bound",
                     ExpressionAttributeNames={"#state": "state"},
@@ -55,6 +56,7 @@ class DynamoWorkerRepository:
                         ":cost": {"N": cost},
                         ":retry": {"N": cost if grant.is_retry else "0"},
                         ":late": {"N": "1" if grant.is_late else "0"},
+                        ":refused": {"N": str(grant.n_refused)},
                         ":ready": {"S": WorkerState.READY.value},
                         ":bound": {"N": bound},
                     },

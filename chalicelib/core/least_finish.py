@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
-from heapq import nsmallest
 
 from chalicelib.core.request_index import worker_slot
 
@@ -21,13 +20,20 @@ NEAR_S = 0.05
 NEAR_SHARE = 0.02
 """Finishes within this of the best count as equal; among equals the better price decides."""
 
-SPREAD = 1.0
+SPREAD = 1.4
 """Of the grants one has not seen, how many more of the best workers count as equal."""
 
-SLACK_S = 2.0
-"""A reservation stands if others granted less than this much work since we last knew.
+SPREAD_S = 3.0
+"""None of those finishes later than this after the best."""
 
-Both values are from `python -m bench quality`: see docs/performance.md.
+SLACK_S = 0.4
+SLACK_RANKS = 4
+PATIENCE_S = 4.0
+"""A reservation stands while the worker is not worse than the `SLACK_RANKS`-th beyond the equals
+by more than `SLACK_S`, and its wait is not above `PATIENCE_S`: the longer the queues, the less
+others may have added.
+
+The values are from `python -m bench quality`: see docs/performance.md.
 """
 
 
@@ -128,27 +134,31 @@ def least_finish(pool: Pool, wish: Wish, now: float, n_unseen: float) -> Choice 
     if all routers took the very best, they would all take the same.
     """
     n_spread = 1 + int(n_unseen * SPREAD)
-    seen, best = _candidates(pool, wish, now, n_spread) if pool.workers else ([], 0.0)
-    if not seen:
+    candidates = _candidates(pool, wish, now, n_spread + SLACK_RANKS) if pool.workers else []
+    if not candidates:
         return None
-    equals = _equals(seen, best, n_spread)
+    equals = _equals(candidates, n_spread)
     finish_s, worker = equals[int(wish.dice * len(equals))]
+    wait_s = worker.wait_s(now)
+    other_s = candidates[: n_spread + SLACK_RANKS][-1][0]
+    worse_s = other_s - finish_s if len(candidates) > 1 else PATIENCE_S
+    slack_s = max(0.0, min(SLACK_S + worse_s, PATIENCE_S - wait_s))
     return Choice(
         worker=worker,
-        wait_s=worker.wait_s(now),
+        wait_s=wait_s,
         finish_s=finish_s,
-        bound=reservation_bound(worker),
+        bound=worker.granted_load + slack_s * worker.perf,
     )
 
 
 def _candidates(
-    pool: Pool, wish: Wish, now: float, n_spread: int
-) -> tuple[list[tuple[float, RoutableWorker]], float]:
-    """((expected finish in seconds, worker) of those worth a look, the least finish)."""
-    n_idle_enough = n_spread + MAX_IDLE_SCANNED
+    pool: Pool, wish: Wish, now: float, n_wanted: int
+) -> list[tuple[float, RoutableWorker]]:
+    """(expected finish in seconds, worker) of those worth a look, best first."""
+    n_idle_enough = n_wanted + MAX_IDLE_SCANNED
     cost, bound_s, avoid_slot = wish.cost, wish.bound_s, wish.avoid_slot
     least_s = cost / pool.max_perf
-    best = near = float("inf")
+    near = float("inf")
     seen: list[tuple[float, RoutableWorker]] = []
     for worker in pool.workers[:MAX_SCANNED]:
         busy_s = worker.free_at - now
@@ -156,25 +166,26 @@ def _candidates(
             if len(seen) >= n_idle_enough:
                 break
             busy_s = 0.0
-        elif len(seen) >= n_spread and busy_s + least_s > near:
+        elif len(seen) >= n_wanted and busy_s + least_s > near:
             break
         if busy_s - worker.headroom_s > bound_s or slot_of(worker) == avoid_slot:
             continue
         finish_s = busy_s + cost / worker.perf
         seen.append((finish_s, worker))
-        if finish_s < best:
-            best, near = finish_s, finish_s * (1 + NEAR_SHARE) + NEAR_S
-    return seen, best
+        near = min(near, finish_s * (1 + NEAR_SHARE) + NEAR_S)
+    seen.sort(key=_finish_of)
+    return seen
 
 
 def _equals(
-    seen: list[tuple[float, RoutableWorker]], best: float, n_spread: int
+    best_first: list[tuple[float, RoutableWorker]], n_spread: int
 ) -> list[tuple[float, RoutableWorker]]:
     """Those among which the dice may choose."""
+    best_s = best_first[0][0]
     if n_spread > 1:
-        return nsmallest(n_spread, seen, key=_finish_of)
-    finish_s = best * (1 + NEAR_SHARE) + NEAR_S
-    near = [candidate for candidate in seen if candidate[0] <= finish_s]
+        return [c for c in best_first[:n_spread] if c[0] <= best_s + SPREAD_S]
+    finish_s = best_s * (1 + NEAR_SHARE) + NEAR_S
+    near = [candidate for candidate in best_first if candidate[0] <= finish_s]
     if len(near) == 1:
         return near
     prices = [worker.usd_per_load for _, worker in near]
@@ -184,11 +195,6 @@ def _equals(
 
 def _finish_of(candidate: tuple[float, RoutableWorker]) -> float:
     return candidate[0]
-
-
-def reservation_bound(worker: RoutableWorker) -> float:
-    """The `granted_load` up to which a reservation on what we know may stand."""
-    return worker.granted_load + SLACK_S * worker.perf
 
 
 def slot_of(worker: RoutableWorker) -> int:

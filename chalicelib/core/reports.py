@@ -232,7 +232,7 @@ def _observed_perf(
     worker: Worker, report: Report, working_after: float, served: float | None, elapsed_s: float
 ) -> float:
     """Throughput while the worker was saturated all the time, smoothed."""
-    is_saturated = _has_full_slots(worker, report) or _has_a_queue(worker, working_after)
+    is_saturated = _is_saturated(worker, report, working_after)
     if served is None or not is_saturated or not worker.reported_at:
         return worker.observed_perf
     rate = served / elapsed_s
@@ -242,12 +242,12 @@ def _observed_perf(
     return round(worker.observed_perf + weight * (rate - worker.observed_perf), 6)
 
 
-def _has_a_queue(worker: Worker, working_after: float) -> bool:
-    """Whether at least `SATURATED_S` of work was queued, by the worker's own claim of its perf."""
+def _is_saturated(worker: Worker, report: Report, working_after: float) -> bool:
+    """Whether no slot was free; of a worker that tells no slots, whether its queue was long.
+
+    With slots free a worker serves less than it could, however much work that is by its own claim.
+    """
+    if worker.slots > 0:
+        return worker.slots <= min(worker.n_working, report.n_working or 0)
     queued = min(worker.working_load, working_after)
     return worker.perf > 0 and queued / worker.perf >= SATURATED_S
-
-
-def _has_full_slots(worker: Worker, report: Report) -> bool:
-    """Whether every slot was taken: this shows a false claim long before its queue would."""
-    return 0 < worker.slots <= min(worker.n_working, report.n_working or 0)

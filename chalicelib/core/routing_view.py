@@ -54,7 +54,7 @@ class RoutingView:
     cutoffs: Cutoffs = field(default_factory=Cutoffs)
     queue: QueueProfile = field(default_factory=QueueProfile)
     workers: tuple[RoutableWorker, ...] = ()
-    grants_per_s: float = 0.0  # by all routers together, lately
+    grants_per_s: float = 0.0  # to this shard's workers by all routers together, lately
 
 
 def rebuild_interval_s(n_workers: int) -> float:
@@ -99,7 +99,7 @@ def build_view(
             cutoffs=cutoffs,
             queue=queue,
             workers=tuple(workers[shard::n_shards]),
-            grants_per_s=grant_rate(rows, now),
+            grants_per_s=grant_rate(rows, now) / n_shards,
         )
         for shard in range(n_shards)
     ]

@@ -65,6 +65,7 @@ class Traffic:
     n_arrived: int = 0
     n_started: int = 0  # requests that began to be served
     n_late: int = 0  # of those, after more than target_queue_time
+    n_refused: int = 0  # reservations that others' grants refused before those
     queue_time_s: float = 0.0  # expected wait of a request that arrives now
     last_request_at: float | None = None
 

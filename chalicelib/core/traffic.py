@@ -9,8 +9,10 @@ from chalicelib.core.load import queue_time_s
 from chalicelib.core.snapshot import Traffic, Waiting
 from chalicelib.core.worker import Worker, WorkerState
 
-Counters = tuple[float, float, float, float]
-"""reqnum, granted load, load of repeats, late grants of one worker."""
+Counters = tuple[float, float, float, float, float]
+"""reqnum, granted load, load of repeats, late grants, refused reservations of one worker."""
+
+_NOTHING: Counters = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,9 +66,7 @@ def measure_traffic(
     known = mark.get("workers")
     known = known if isinstance(known, Mapping) else {}
     deltas = [_delta(worker, known.get(str(worker.instance_id)), at) for worker in workers]
-    n_granted, granted, repeated, late = (
-        (sum(column) for column in zip(*deltas, strict=True)) if (deltas) else (0.0, 0.0, 0.0, 0.0)
-    )
+    n_granted, granted, repeated, late, refused = map(sum, zip(_NOTHING, *deltas, strict=True))
     grants = [worker.granted_marks[-1][0] for worker in workers if worker.granted_marks]
     polls = [request.last_polled_at for request in requests]
     return Traffic(
@@ -75,6 +75,7 @@ def measure_traffic(
         n_arrived=max(0, round(n_granted + waiting.n - n_waited)),
         n_started=round(n_granted),
         n_late=round(late),
+        n_refused=round(refused),
         queue_time_s=_shortest_queue(workers, now),
         last_request_at=max([*grants, *polls], default=None),
     )
@@ -89,14 +90,16 @@ def _delta(worker: Worker, earlier: object, marked_at: float) -> Counters:
     now = _counters(worker)
     if isinstance(earlier, list | tuple):
         before = [_as_number(value) for value in earlier]
+        before += now[len(before) :]  # a version before this one counted less
     else:
         before = [0.0] * len(now) if worker.created_at > marked_at > 0 else list(now)
-    a, b, c, d = (max(0.0, new - old) for new, old in zip(now, before, strict=True))
-    return a, b, c, d
+    a, b, c, d, e = (max(0.0, new - old) for new, old in zip(now, before, strict=True))
+    return a, b, c, d, e
 
 
 def _counters(worker: Worker) -> Counters:
-    return float(worker.reqnum), worker.granted_load, worker.retry_load, float(worker.n_late)
+    n_late, n_refused = float(worker.n_late), float(worker.n_refused)
+    return float(worker.reqnum), worker.granted_load, worker.retry_load, n_late, n_refused
 
 
 def _as_number(value: object) -> float:

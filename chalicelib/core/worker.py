@@ -98,6 +98,7 @@ class Worker:
     granted_load: float = 0.0
     retry_load: float = 0.0  # cumulative; the part of granted_load that were repeats
     n_late: int = 0  # cumulative; grants expected to start later than target_queue_time
+    n_refused: int = 0  # cumulative; reservations refused anywhere before these grants
     # last report
     reported_at: float = 0.0
     report_hash: str = ""

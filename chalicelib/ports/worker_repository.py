@@ -18,6 +18,7 @@ class Grant:
     bound: float = float("inf")
     is_retry: bool = False  # the request was granted before: no new demand
     is_late: bool = False  # expected to start later than target_queue_time
+    n_refused: int = 0  # reservations of this request that were refused before, at any worker
 
 
 @dataclass(frozen=True, slots=True)

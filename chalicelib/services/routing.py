@@ -40,7 +40,8 @@ from chalicelib.wire.routing import NOT_FOUND, RouteRequest, grant_reply
 
 logger = logging.getLogger("ballast")
 
-MAX_TRIES = 3
+MAX_TRIES = 6
+"""Refusals before the best worker by the corrected figures is taken as it is: 1 in 700 grants."""
 
 
 class RouteRefusedError(Exception):
@@ -175,18 +176,16 @@ def _is_in_turn(waiter: Waiter) -> bool:
 
 
 def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
-    """Choose and reserve; a refusal corrects what we know, and we choose again.
-
-    After `MAX_TRIES` the best worker by the corrected figures is taken as it is.
-    """
+    """Choose and reserve; a refusal corrects what we know, and we draw and choose again."""
     params = waiter.group.view.group.params
     table, now = waiter.group.table, waiter.asker.now
-    wish = _wish(waiter, bind_within_s(waiter.kind, params))
-    for n_try in range(MAX_TRIES + 1):
+    bound_s = bind_within_s(waiter.kind, params)
+    for n_refused in range(MAX_TRIES + 1):
+        wish = _wish(waiter, bound_s)
         choice = table.choose(wish, now)
         if choice is None:
             return None
-        result = _try(waiter, choice, is_bounded=n_try < MAX_TRIES)
+        result = _try(waiter, choice, n_refused)
         if isinstance(result, Reservation):
             table.granted(choice.worker, wish.cost, result.granted_load, now)
             return choice, result
@@ -211,12 +210,13 @@ def _wish(waiter: Waiter, bound_s: float) -> Wish:
     )
 
 
-def _try(waiter: Waiter, choice: Choice, *, is_bounded: bool) -> Reservation | Refusal:
+def _try(waiter: Waiter, choice: Choice, n_refused: int) -> Reservation | Refusal:
     view, now = waiter.group.view, waiter.asker.now
     starts_at = now + choice.wait_s
     grant = Grant(
         cost=float(waiter.asker.request.cost),
-        bound=choice.bound if is_bounded else float("inf"),
+        bound=choice.bound if n_refused < MAX_TRIES else float("inf"),
+        n_refused=n_refused,
         is_retry=waiter.history.n_grants > 0,
         is_late=is_overdue(waiter.history.first_seen_at, starts_at, view.group.params),
     )

@@ -62,6 +62,7 @@ def full_worker() -> Worker:
         granted_load=123_456_789.25,
         retry_load=1_000.5,
         n_late=17,
+        n_refused=1_234,
         report_hash="0" * 16,
         boot_id="0123456789abcdef",
         report_seq=1_800_000_000_123,
@@ -115,11 +116,12 @@ def test_a_mark_stays_as_exact_as_the_time_of_its_report(workers: WorkerReposito
 def test_a_reservation_counts_up_and_says_to_what(workers: WorkerRepository) -> None:
     workers.add(make_worker(1, NOW))
     assert workers.reserve(ENDPOINT_ID, 1, Grant(cost=7.5)) == Reservation(1, 7.5)
-    late_retry = Grant(cost=100, bound=7.5, is_retry=True, is_late=True)
+    late_retry = Grant(cost=100, bound=7.5, is_retry=True, is_late=True, n_refused=3)
     assert workers.reserve(ENDPOINT_ID, 1, late_retry) == Reservation(2, 107.5)
     row = workers.find(ENDPOINT_ID, 1)
     assert row is not None
     assert (row.reqnum, row.granted_load, row.retry_load, row.n_late) == (2, 107.5, 100, 1)
+    assert row.n_refused == 3
 
 
 def test_a_reservation_over_its_bound_is_refused_with_the_row(workers: WorkerRepository) -> None:

@@ -182,6 +182,24 @@ def test_a_liar_is_believed_no_more_than_it_serves() -> None:
     assert worker.observed_perf == pytest.approx(100)
 
 
+@pytest.mark.parametrize(("n_working", "observed"), [(9, 0.0), (10, 73.0)])
+def test_only_a_worker_without_a_free_slot_shows_its_capacity(
+    n_working: int, observed: float
+) -> None:
+    """However long its work would take by its own claim: slots that are free serve nobody."""
+    worker = make_worker(1, NOW, perf=160.0, slots=10, reported_at=NOW)
+    for n in range(1, 11):
+        busy = report_d(
+            n,
+            max_perf=160.0,
+            num_requests_working=n_working,
+            cur_load=100.0 * n_working,
+            finished_load=73.0 * n,
+        )
+        worker = after(worker, busy, at=NOW + n)
+    assert worker.observed_perf == pytest.approx(observed)
+
+
 COUNTERS = (
     "state",
     "boot_id",

@@ -96,10 +96,29 @@ def test_a_refused_reservation_teaches_what_others_granted() -> None:
     table = RoutingTable(ONE_GROUP, [worker(1, usd=0.1), worker(2)])
     first = table.choose(wish(), NOW)
     assert first is not None
-    assert first.bound == 200.0  # two seconds of its work
     table.correct(first.worker, 500.0, NOW)
     assert first.worker.free_at == NOW + 5
     assert chosen(table, wish()) == 2
+
+
+@pytest.mark.parametrize(
+    ("waits_s", "slack_s"),
+    [
+        ((0.0, 0.0, 0.0, 0.0, 0.0, 9.0), 0.4),  # four others are as good
+        ((0.0, 0.1, 0.2, 0.3, 1.0, 9.0), 1.4),  # the next four are up to a second worse
+        ((0.0, 5.0, 6.0, 7.0, 8.0, 9.0), 4.0),  # nobody else is near, but there is an end to it
+        ((3.0, 5.0, 6.0, 7.0, 8.0, 9.0), 1.0),  # that end comes sooner where the queues are long
+        ((4.5, 5.0, 6.0, 7.0, 8.0, 9.0), 0.0),
+        ((1.0,), 3.0),  # the only one
+    ],
+)
+def test_others_may_add_as_much_as_makes_the_next_best_no_better(
+    waits_s: tuple[float, ...], slack_s: float
+) -> None:
+    fleet = [worker(i, wait_s=wait_s) for i, wait_s in enumerate(waits_s, 1)]
+    choice = RoutingTable(ONE_GROUP, fleet).choose(wish(), NOW)
+    assert choice is not None
+    assert choice.bound == pytest.approx(100.0 * slack_s)
 
 
 def test_what_others_granted_is_reckoned_from_half_way_since_we_knew() -> None:
@@ -114,7 +133,13 @@ def test_a_router_that_misses_much_spreads_over_more_of_the_best() -> None:
     fleet = [worker(i, 100.0 + i) for i in range(1, 21)]
     table = RoutingTable(ONE_GROUP, fleet, built_at=NOW, grants_per_s=10.0)
     drawn = [{chosen_at(table, at, i / 50) for i in range(50)} for at in (NOW, NOW + 0.5)]
-    assert [len(each) for each in drawn] == [3, 6]
+    assert [len(each) for each in drawn] == [3, 8]
+
+
+def test_nobody_is_spread_to_workers_that_finish_much_later() -> None:
+    fleet = [worker(1), worker(2, wait_s=2.9), worker(3, wait_s=3.1)]
+    table = RoutingTable(ONE_GROUP, fleet, built_at=NOW - 1, grants_per_s=10.0)
+    assert {chosen_at(table, NOW, i / 50) for i in range(50)} == {1, 2}
 
 
 def chosen_at(table: RoutingTable, now: float, dice: float) -> int | None:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from chalicelib.core.autogroup import TicketGeneration
 from chalicelib.core.routing import AutogroupFacts
 from chalicelib.core.worker import WorkerState
+from chalicelib.services.routing import MAX_TRIES
 from chalicelib.wire.ticket import Claims, split_signature
 from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
 from tests.services.router import Router, make_world, see
@@ -167,6 +168,35 @@ def test_a_worker_that_others_filled_meanwhile_is_passed_over(world: HotWorld) -
     world.add_worker(1, usd_per_hour=0.1, granted_load=1_000.0)
     assert Router(world).ask()["url"] == second.url
     assert world.workers.calls["reserve"] == 2
+
+
+def test_refusals_are_counted_with_the_grant_that_follows(world: HotWorld) -> None:
+    world.add_worker(1, usd_per_hour=0.1)
+    world.add_worker(2)
+    see(world)
+    world.add_worker(1, usd_per_hour=0.1, granted_load=1_000.0)
+    Router(world).ask()
+    assert [row.n_refused for row in world.workers.rows.values()] == [0, 1]
+
+
+def test_a_check_that_keeps_failing_ends_in_a_grant_after_bounded_tries(world: HotWorld) -> None:
+    """Others are always faster: the last try asks only whether the worker is ready."""
+    for i in range(1, 30):
+        world.add_worker(i)
+    see(world)
+    for i in range(1, 30):
+        world.add_worker(i, granted_load=1_000.0)
+    assert "url" in Router(world).ask()
+    assert world.workers.calls["reserve"] == MAX_TRIES + 1
+
+
+def test_workers_that_all_left_end_in_a_waiting_answer_after_bounded_tries(world: HotWorld) -> None:
+    for i in range(1, 30):
+        world.add_worker(i)
+    see(world)
+    world.workers.rows.clear()
+    assert "url" not in Router(world).ask()
+    assert world.workers.calls["reserve"] == MAX_TRIES + 1
 
 
 def test_what_this_router_granted_is_not_forgotten_at_a_refresh(world: HotWorld) -> None:
