@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import boto3
 import pytest
@@ -18,49 +18,79 @@ from chalicelib.ports.marketplace import (
 )
 from chalicelib.ports.scaler_poke import ScalerPoke, to_answer
 from devstack.children import listen, url_of
+from devstack.owner import wait_until
 from devstack.scaler_process import InvokeServer
 from fakes.scaler_poke import FakeScalerPoke
 
 Outcome = Mapping[str, object] | PortError
-Answering = Callable[[str, Outcome], ScalerPoke]
-"""Makes a poke whose scaler has one outcome for one question."""
+Pokes = list[tuple[object, object]]
+
+
+class Scaler(Protocol):
+    """A scaler behind some way to it: what it answers, and which pokes came."""
+
+    def answering(self, ask: str, outcome: Outcome) -> ScalerPoke:
+        """A poke whose scaler has one outcome for one question."""
+
+    def pokes(self) -> Pokes:
+        """(endpoint id, reason) of each poke that came."""
+
+
+class RememberingScaler:
+    def __init__(self) -> None:
+        self.poke = FakeScalerPoke()
+
+    def answering(self, ask: str, outcome: Outcome) -> ScalerPoke:
+        self.poke.answers[ask] = outcome
+        return self.poke
+
+    def pokes(self) -> Pokes:
+        return list(self.poke.pokes)
+
+
+class InvokedScaler:
+    def __init__(self) -> None:
+        self.server = InvokeServer(listen(), self._function)
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+        url = url_of(self.server.socket)
+        self.client = boto3.client("lambda", region_name="us-east-1", endpoint_url=url)
+        self._outcomes: dict[str, Outcome] = {}
+        self._pokes: Pokes = []
+
+    def answering(self, ask: str, outcome: Outcome) -> ScalerPoke:
+        self._outcomes[ask] = outcome
+        return LambdaScalerPoke(lambda: self.client, "scaler")
+
+    def pokes(self) -> Pokes:
+        return list(self._pokes)
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+    def _function(self, event: dict[str, Any], _context: Any) -> dict[str, object]:
+        if "poke" in event:
+            self._pokes.append((event["poke"], event["reason"]))
+            return {}
+        return to_answer(self._outcomes.get(str(event.get("ask")), PortError("nobody answers")))
 
 
 @pytest.fixture(params=["fake", "lambda"])
-def answering(request: pytest.FixtureRequest) -> Iterator[Answering]:
+def scaler(request: pytest.FixtureRequest) -> Iterator[Scaler]:
     if request.param == "fake":
-
-        def fake(ask: str, outcome: Outcome) -> ScalerPoke:
-            poke = FakeScalerPoke()
-            poke.answers[ask] = outcome
-            return poke
-
-        yield fake
+        yield RememberingScaler()
         return
     request.getfixturevalue("aws")
-    outcomes: dict[str, Outcome] = {}
-
-    def function(event: dict[str, Any], _context: Any) -> dict[str, object]:
-        return to_answer(outcomes.get(str(event.get("ask")), PortError("nobody answers")))
-
-    server = InvokeServer(listen(), function)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    client = boto3.client("lambda", region_name="us-east-1", endpoint_url=url_of(server.socket))
-
-    def over_http(ask: str, outcome: Outcome) -> ScalerPoke:
-        outcomes[ask] = outcome
-        return LambdaScalerPoke(lambda: client, "scaler")
-
-    yield over_http
-    client.close()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    invoked = InvokedScaler()
+    yield invoked
+    invoked.close()
 
 
-def test_a_question_gets_its_answer(answering: Answering) -> None:
-    poke = answering("plan", {"hot_target": 1.5, "actions": [{"action": "rent"}]})
+def test_a_question_gets_its_answer(scaler: Scaler) -> None:
+    poke = scaler.answering("plan", {"hot_target": 1.5, "actions": [{"action": "rent"}]})
     answer = poke.ask({"ask": "plan", "endpoint_id": 100})
     assert answer == {"hot_target": 1.5, "actions": [{"action": "rent"}]}
 
@@ -75,9 +105,9 @@ def test_a_question_gets_its_answer(answering: Answering) -> None:
         PortError("else"),
     ],
 )
-def test_an_error_travels_as_what_it_is(answering: Answering, error: PortError) -> None:
+def test_an_error_travels_as_what_it_is(scaler: Scaler, error: PortError) -> None:
     with pytest.raises(PortError) as raised:
-        answering("offers", error).ask({"ask": "offers"})
+        scaler.answering("offers", error).ask({"ask": "offers"})
     assert type(raised.value) is type(error)
     assert str(raised.value) == str(error)
     if isinstance(error, RateLimitedError):
@@ -85,25 +115,32 @@ def test_an_error_travels_as_what_it_is(answering: Answering, error: PortError) 
         assert raised.value.retry_after_s == 4.5
 
 
-def test_a_question_that_nobody_answers_is_an_error(answering: Answering) -> None:
+def test_a_question_that_nobody_answers_is_an_error(scaler: Scaler) -> None:
     with pytest.raises(PortError):
-        answering("plan", {}).ask({"ask": "weather"})
+        scaler.answering("plan", {}).ask({"ask": "weather"})
 
 
-def test_a_poke_neither_waits_nor_fails(answering: Answering) -> None:
-    answering("plan", {}).poke(100, "waiting")
+def test_a_poke_arrives_and_its_round_is_not_waited_for(scaler: Scaler) -> None:
+    scaler.answering("plan", {}).poke(100, "waiting")
+    wait_until("the poke", lambda: scaler.pokes() == [(100, "waiting")], 60.0, shown=scaler.pokes)
 
 
-def test_a_poke_at_a_function_that_is_gone_is_only_logged(aws: None) -> None:
+def test_a_poke_at_a_function_that_is_gone_is_only_logged(
+    aws: None, caplog: pytest.LogCaptureFixture
+) -> None:
     socket = listen()
     address = url_of(socket)
     socket.close()
     client = boto3.client("lambda", region_name="us-east-1", endpoint_url=address)
     LambdaScalerPoke(lambda: client, "scaler").poke(100, "waiting")
     client.close()
+    assert "poke_failed" in caplog.text
 
 
-def test_without_a_function_a_question_names_the_fix() -> None:
+def test_without_a_function_pokes_are_silent_and_a_question_names_the_fix(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     SilentScalerPoke().poke(100, "waiting")
+    assert not caplog.records
     with pytest.raises(PortError, match="BALLAST_SCALER_FUNCTION"):
         SilentScalerPoke().ask({"ask": "plan"})
