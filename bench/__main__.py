@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHES = ("route", "quality", "reports", "coldstart", "cost", "round")
+BENCHES = ("route", "quality", "reports", "coldstart", "cost", "round", "gateway", "routers")
 
 
 def main(argv: list[str]) -> int:
