@@ -84,9 +84,9 @@ async def test_forged_tickets_do_not_make_the_worker_ask_for_the_key_all_the_tim
         assert it.model.bodies == []
 
 
-@pytest.mark.parametrize("offset_s", [-3600.0, 3600.0])
+@pytest.mark.parametrize("offset_s", [-3600.0, -300.0, 300.0, 3600.0])
 async def test_a_wrong_clock_is_corrected_by_the_servers_time(
-    tmp_path: Path, offset_s: float
+    tmp_path: Path, offset_s: float, caplog: pytest.LogCaptureFixture
 ) -> None:
     control_plane = ControlPlaneServer(clock_offset_s=offset_s)
     async with world(tmp_path, control_plane=control_plane) as it:
@@ -94,6 +94,8 @@ async def test_a_wrong_clock_is_corrected_by_the_servers_time(
         good = it.ticket(issued_at=server_now, expires_at=server_now + 60)
         assert (await it.post(auth_data=good))[0] == 200
         assert (await it.post())[0] == 503  # valid by the worker's own clock only
+    told = [r for r in caplog.records if r.message == "the clock is wrong, corrected"]
+    assert [round(r.offset_s, -1) for r in told] == [offset_s]  # type: ignore[attr-defined]
 
 
 async def test_the_benchmark_is_kept_across_restarts_of_the_same_model(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 from workers.pyworker.admission import SYNCED_CLOCK_LEEWAY_S, UNSURE_CLOCK_LEEWAY_S
+
+logger = logging.getLogger(__name__)
 
 MAX_ROUND_TRIP_S = 5.0
 """A slower reply says too little about the time it was written."""
@@ -29,5 +32,9 @@ class ServerClock:
 
     def correct(self, server_now: float, sent_at: float, received_at: float) -> None:
         """Learn from a reply that says `server_now`; local times of asking and hearing."""
-        if 0 <= received_at - sent_at <= MAX_ROUND_TRIP_S:
-            self._offset_s = server_now - (sent_at + received_at) / 2
+        if not 0 <= received_at - sent_at <= MAX_ROUND_TRIP_S:
+            return
+        offset_s = server_now - (sent_at + received_at) / 2
+        if abs(offset_s - (self._offset_s or 0.0)) > SYNCED_CLOCK_LEEWAY_S:
+            logger.warning("the clock is wrong, corrected", extra={"offset_s": round(offset_s, 1)})
+        self._offset_s = offset_s
