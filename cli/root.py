@@ -39,10 +39,11 @@ OTHER_WORDS = {"endpoints": "endpoint", "autogroups": "autogroup", "keys": "key"
     "workergroups": "autogroup",
 }
 VERBS = {
-    "create": "Create an endpoint group, autogroup or key.",
-    "show": "Show endpoint groups, autogroups, keys or the account.",
-    "update": "Change an endpoint group, autogroup, its workers, a key or the account.",
-    "delete": "Delete an endpoint group, autogroup or key.",
+    "create": "Create an endpoint group, autogroup or key.\n\n\b\nballast create key --name shop",
+    "show": "Show endpoint groups, autogroups, keys or the account.\n\n\b\nballast show endpoints",
+    "update": "Change an endpoint group, autogroup, its workers, a key or the account.\n\n\b\n"
+    "ballast update endpoint TGI-Llama3 --min_load 200",
+    "delete": "Delete an endpoint group, autogroup or key.\n\n\b\nballast delete autogroup 101",
 }
 
 

@@ -16,7 +16,11 @@ from cli.session import Session, connection_options, pass_session
 @connection_options
 @pass_session
 def show_account(session: Session) -> None:
-    """Show caps and what is spent against them."""
+    """Show caps and what is spent against them.
+
+    \b
+    ballast show account
+    """
     _show(session, session.server.get("/api/v0/status")["account"])
 
 
@@ -26,7 +30,11 @@ def show_account(session: Session) -> None:
 @connection_options
 @pass_session
 def update_account(session: Session, /, yes: bool, **values: object) -> None:
-    """Change the account's caps; the lower of these and a group's own counts."""
+    """Change the account's caps; the lower of these and a group's own counts.
+
+    \b
+    ballast update account --max_usd_per_day 40
+    """
     body = given(values)
     if not body:
         raise click.UsageError("nothing to change; see `ballast update account --help`")

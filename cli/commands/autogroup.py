@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.caution import risks
+from cli.changes import AUTOGROUPS, change_row, delete_row
 from cli.display import cell, clean, number, table
 from cli.lookup import find_autogroup, list_autogroups, without_key
 from cli.parameters import AUTOGROUP_FIELDS, field_options, given
@@ -47,7 +48,12 @@ def create_autogroup(session: Session, /, yes: bool, **values: object) -> None:
 @connection_options
 @pass_session
 def show_autogroup(session: Session, name: str | None) -> None:
-    """Show one autogroup (id, template hash, or endpoint name for its newest), or all."""
+    """Show one autogroup (id, template hash, or endpoint name for its newest), or all.
+
+    \b
+    ballast show autogroups
+    ballast show autogroup 101
+    """
     if name is not None:
         row = find_autogroup(session.server, name)
         show_one(session, row, f"Autogroup {row['id']} of {row['endpoint_name']}")
@@ -77,14 +83,14 @@ def show_autogroup(session: Session, name: str | None) -> None:
 @connection_options
 @pass_session
 def update_autogroup(session: Session, /, name: str, yes: bool, **values: object) -> None:
-    """Change an autogroup. After a new template, `ballast update workers ID` rolls it out."""
+    """Change an autogroup. After a new template, `ballast update workers ID` rolls it out.
+
+    \b
+    ballast update autogroup 101 --search_params 'gpu_name=RTX_4090 num_gpus=1'
+    ballast update autogroup 101 --template_hash $NEW_HASH
+    """
     row = find_autogroup(session.server, name)
-    body = given(values)
-    if not body:
-        raise click.UsageError("nothing to change; see `ballast update autogroup --help`")
-    session.confirm_risks(risks(body, row), is_sure=yes)
-    session.server.put(f"/api/v0/autojobs/{row['id']}/", body)
-    changed = session.server.get(f"/api/v0/autojobs/{row['id']}/")["result"]
+    changed = change_row(session, AUTOGROUPS, row, given(values), is_sure=yes)
     show_one(session, changed, f"Updated autogroup {row['id']}", before=row)
 
 
@@ -94,12 +100,14 @@ def update_autogroup(session: Session, /, name: str, yes: bool, **values: object
 @connection_options
 @pass_session
 def delete_autogroup(session: Session, name: str, yes: bool) -> None:
-    """Delete an autogroup; its workers are drained and destroyed."""
+    """Delete an autogroup; its workers are drained and destroyed.
+
+    \b
+    ballast delete autogroup 101
+    """
     row = find_autogroup(session.server, name)
-    question = f"Delete autogroup {row['id']} of {row['endpoint_name']} and destroy its workers?"
-    session.confirm(question, is_sure=yes)
-    answer = session.server.delete(f"/api/v0/autojobs/{row['id']}/")
-    session.show(answer, f"Autogroup {row['id']} is being deleted; `ballast status` follows it")
+    whose = f"autogroup {row['id']} of {row['endpoint_name']}"
+    delete_row(session, AUTOGROUPS, row, whose, is_sure=yes)
 
 
 @click.command("workers")
@@ -108,7 +116,12 @@ def delete_autogroup(session: Session, name: str, yes: bool) -> None:
 @connection_options
 @pass_session
 def update_workers(session: Session, name: str, cancel: bool) -> None:
-    """Replace the workers of an autogroup by ones of its present template, without a gap."""
+    """Replace the workers of an autogroup by ones of its present template, without a gap.
+
+    \b
+    ballast update workers 101
+    ballast update workers 101 --cancel
+    """
     row = find_autogroup(session.server, name)
     body: Json = {"workergroup_id": row["id"]}
     if cancel:

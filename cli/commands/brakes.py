@@ -18,7 +18,12 @@ CONFIRMATION = "destroy everything"
 @connection_options
 @pass_session
 def freeze(session: Session, name: str | None) -> None:
-    """Nothing is rented, stopped or destroyed; requests are served on. All groups, or one."""
+    """Nothing is rented, stopped or destroyed; requests are served on. All groups, or one.
+
+    \b
+    ballast freeze
+    ballast freeze TGI-Llama3
+    """
     _set_frozen(session, name, is_frozen=True)
 
 
@@ -27,7 +32,11 @@ def freeze(session: Session, name: str | None) -> None:
 @connection_options
 @pass_session
 def unfreeze(session: Session, name: str | None) -> None:
-    """Let Ballast act again."""
+    """Let Ballast act again.
+
+    \b
+    ballast unfreeze
+    """
     _set_frozen(session, name, is_frozen=False)
 
 
@@ -85,7 +94,11 @@ def _set_frozen(session: Session, name: str | None, *, is_frozen: bool) -> None:
 @connection_options
 @pass_session
 def destroy(session: Session, name: str, wait: bool, timeout_s: float, yes: bool) -> None:
-    """Delete an endpoint group: drain, destroy, and (with --wait) verify that nothing is left."""
+    """Delete an endpoint group: drain, destroy, and (with --wait) verify that nothing is left.
+
+    \b
+    ballast destroy TGI-Llama3 --wait
+    """
     row = find_endpoint(session.server, name)
     session.confirm(f"Destroy {row['endpoint_name']} and all its workers?", is_sure=yes)
     answer = session.server.delete(f"/api/v0/endptjobs/{row['id']}/")

@@ -35,6 +35,10 @@ def doctor(session: Session, looks_at_aws: bool) -> None:
     """Check AWS, KMS, tables, the scaler, the Vast key, balance, templates, HF_TOKEN and the clock.
 
     Ends with 5 if anything is wrong.
+
+    \b
+    ballast doctor
+    ballast doctor --no-aws     without AWS credentials at hand
     """
     checks = [*(_check_aws() if looks_at_aws else ()), *_check_server(session)]
     rows = [

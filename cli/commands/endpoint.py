@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.caution import risks
+from cli.changes import ENDPOINTS, change_row, delete_row
 from cli.display import cell, moment, number, table, usd
 from cli.lookup import find_endpoint, list_endpoints, without_key
 from cli.parameters import ENDPOINT_FIELDS, field_options, given, parse_schedule
@@ -47,7 +48,12 @@ def create_endpoint(
 @connection_options
 @pass_session
 def show_endpoint(session: Session, name: str | None) -> None:
-    """Show one endpoint group with every parameter, or all in a table."""
+    """Show one endpoint group with every parameter, or all in a table.
+
+    \b
+    ballast show endpoints
+    ballast show endpoint TGI-Llama3 --json
+    """
     if name is not None:
         row = find_endpoint(session.server, name)
         show_one(session, row, f"Endpoint {row['endpoint_name']} (id {row['id']})")
@@ -96,12 +102,7 @@ def update_endpoint(session: Session, /, name: str, **values: object) -> None:
     """
     row = find_endpoint(session.server, name)
     is_sure = bool(values.pop("yes"))
-    body = _update_body(values)
-    if not body:
-        raise click.UsageError("nothing to change; see `ballast update endpoint --help`")
-    session.confirm_risks(risks(body, row), is_sure=is_sure)
-    session.server.put(f"/api/v0/endptjobs/{row['id']}/", body)
-    changed = session.server.get(f"/api/v0/endptjobs/{row['id']}/")["result"]
+    changed = change_row(session, ENDPOINTS, row, _update_body(values), is_sure=is_sure)
     show_one(session, changed, f"Updated endpoint {changed['endpoint_name']}", before=row)
 
 
@@ -114,11 +115,12 @@ def delete_endpoint(session: Session, name: str, yes: bool) -> None:
     """Delete an endpoint group; its workers are drained and destroyed.
 
     `ballast destroy NAME --wait` does the same and ends once no instance is left.
+
+    \b
+    ballast delete endpoint TGI-Llama3
     """
     row = find_endpoint(session.server, name)
-    session.confirm(f"Delete {row['endpoint_name']} and destroy all its workers?", is_sure=yes)
-    answer = session.server.delete(f"/api/v0/endptjobs/{row['id']}/")
-    session.show(answer, f"{row['endpoint_name']} is being deleted; `ballast status` follows it")
+    delete_row(session, ENDPOINTS, row, str(row["endpoint_name"]), is_sure=yes)
 
 
 def show_one(session: Session, row: Json, title: str, *, before: Json | None = None) -> None:

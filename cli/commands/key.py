@@ -10,6 +10,9 @@ from cli.server import Json
 from cli.session import Session, connection_options, pass_session
 
 VERBS = ("route", "read", "admin")
+expires_in = click.option(
+    "--expires-in", "expires_in_s", type=DURATION, help="Lifetime from now, e.g. 30d."
+)
 
 
 @click.command("key")
@@ -24,7 +27,7 @@ VERBS = ("route", "read", "admin")
     show_default=True,
 )
 @click.option("--endpoint-name", help="Only for this endpoint; otherwise the whole account.")
-@click.option("--expires-in", "expires_in_s", type=DURATION, help="Lifetime, e.g. 30d.")
+@expires_in
 @field_options(KEY_FIELDS)
 @connection_options
 @pass_session
@@ -49,7 +52,11 @@ def create_key(session: Session, /, verbs: tuple[str, ...], **values: object) ->
 @connection_options
 @pass_session
 def show_key(session: Session, key_id: str | None) -> None:
-    """Show one key or all; never their secret part."""
+    """Show one key or all; never their secret part.
+
+    \b
+    ballast show keys
+    """
     rows: list[Json] = (
         list(session.server.get("/api/v0/keys/")["results"])
         if key_id is None
@@ -62,18 +69,34 @@ def show_key(session: Session, key_id: str | None) -> None:
 @click.argument("key_id")
 @click.option("--rotate", is_flag=True, help="Make a new secret; the old one works on.")
 @click.option("--revoke-older", is_flag=True, help="End the overlap: only the newest works.")
+@expires_in
+@field_options(KEY_FIELDS)
+@click.option("--unset", multiple=True, help="Limit to remove, such as max_concurrent.")
 @connection_options
 @pass_session
-def update_key(session: Session, key_id: str, rotate: bool, revoke_older: bool) -> None:
-    """Rotate a key in two steps, so that nobody is locked out in between.
+def update_key(
+    session: Session,
+    /,
+    key_id: str,
+    rotate: bool,
+    revoke_older: bool,
+    unset: tuple[str, ...],
+    **values: object,
+) -> None:
+    """Change a key's limits, or rotate it in two steps, so that nobody is locked out in between.
 
     \b
+    ballast update key KEYID --max_requests_per_s 5 --unset max_concurrent
     ballast update key KEYID --rotate           prints the new secret
     ballast update key KEYID --revoke-older     once everybody uses it
     """
-    if rotate == revoke_older:
-        raise click.UsageError("give --rotate or --revoke-older")
-    body: Json = {"rotate": True} if rotate else {"revoke_older": True}
+    body: Json = given(values)
+    if unset:
+        body["unset"] = [name.replace("-", "_") for name in unset]
+    if rotate + revoke_older + bool(body) != 1:
+        raise click.UsageError("give limits, or --rotate, or --revoke-older; one at a time")
+    if rotate or revoke_older:
+        body = {"rotate": True} if rotate else {"revoke_older": True}
     answer = session.server.put(f"/api/v0/keys/{key_id}/", body)
     secret = [answer["key"], "This is the only time it is shown."] if answer.get("key") else []
     session.show(answer, *secret, key_table("", [answer["result"]]))
@@ -85,7 +108,11 @@ def update_key(session: Session, key_id: str, rotate: bool, revoke_older: bool) 
 @connection_options
 @pass_session
 def delete_key(session: Session, key_id: str, yes: bool) -> None:
-    """Revoke a key; it stops working within 30 seconds."""
+    """Revoke a key; it stops working within 30 seconds.
+
+    \b
+    ballast delete key KEYID
+    """
     session.confirm(f"Revoke {key_id}? Whoever uses it is locked out.", is_sure=yes)
     answer = session.server.delete(f"/api/v0/keys/{key_id}/")
     session.show(answer, f"{key_id} is revoked")

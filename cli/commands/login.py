@@ -16,7 +16,12 @@ from cli.session import Session, connection_options, pass_session
 @connection_options
 @pass_session
 def login(session: Session) -> None:
-    """Ask for the server and the key, try them, and store them (mode 0600)."""
+    """Ask for the server and the key, try them, and store them (mode 0600).
+
+    \b
+    ballast login
+    ballast login --url https://…        asks only for the key
+    """
     url = session.url or os.environ.get("BALLAST_URL") or click.prompt("URL of the deployment")
     api_key = session.api_key or os.environ.get("BALLAST_API_KEY")
     api_key = api_key or click.prompt("Key (not shown)", hide_input=True)

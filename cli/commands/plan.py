@@ -18,7 +18,11 @@ from cli.session import Session, connection_options, pass_session
 @connection_options
 @pass_session
 def plan(session: Session, name: str) -> None:
-    """What the next round would do for a group, with offers and prices. Nothing is done."""
+    """What the next round would do for a group, with offers and prices. Nothing is done.
+
+    \b
+    ballast plan TGI-Llama3
+    """
     row = find_endpoint(session.server, name)
     answer = session.server.post("/api/v0/plan", {"endpoint_id": row["id"]})
     session.show(answer, *_render_plan(str(row["endpoint_name"]), answer))

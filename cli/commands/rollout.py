@@ -35,7 +35,11 @@ def rollout(session: Session, name: str, percent: float) -> None:
 @connection_options
 @pass_session
 def promote(session: Session, name: str) -> None:
-    """Give an autogroup all requests; the others' workers drain and go."""
+    """Give an autogroup all requests; the others' workers drain and go.
+
+    \b
+    ballast promote 102
+    """
     row = find_autogroup(session.server, name)
     answer = session.server.post("/api/v0/promote", {"autogroup_id": row["id"]})
     _show_shares(session, row, answer)
@@ -47,7 +51,11 @@ def promote(session: Session, name: str) -> None:
 @connection_options
 @pass_session
 def pause(session: Session, name: str, autogroup: bool) -> None:
-    """Scale a group to zero but keep its stopped workers; requests wait. Undo with `resume`."""
+    """Scale a group to zero but keep its stopped workers; requests wait. Undo with `resume`.
+
+    \b
+    ballast pause TGI-Llama3
+    """
     _set_state(session, name, is_autogroup=autogroup, is_paused=True)
 
 
@@ -57,7 +65,11 @@ def pause(session: Session, name: str, autogroup: bool) -> None:
 @connection_options
 @pass_session
 def resume(session: Session, name: str, autogroup: bool) -> None:
-    """Let a paused group or autogroup work again."""
+    """Let a paused group or autogroup work again.
+
+    \b
+    ballast resume TGI-Llama3
+    """
     _set_state(session, name, is_autogroup=autogroup, is_paused=False)
 
 

@@ -17,7 +17,11 @@ NAMES = ("VAST_API_KEY",)
 
 @click.group("secret")
 def secret() -> None:
-    """Store secrets of the deployment, with your own AWS credentials."""
+    """Store secrets of the deployment, with your own AWS credentials.
+
+    \b
+    ballast secret set VAST_API_KEY --stage prod
+    """
 
 
 @secret.command("set")

@@ -75,7 +75,11 @@ def spend(session: Session, name: str | None, days: int, by: str, csv_path: str 
 @connection_options
 @pass_session
 def compare(session: Session, name: str, hours: int) -> None:
-    """The autogroups of a group side by side: performance, price, waits, errors."""
+    """The autogroups of a group side by side: performance, price, waits, errors.
+
+    \b
+    ballast compare TGI-Llama3 --hours 2
+    """
     row = find_endpoint(session.server, name)
     answer = session.server.get("/api/v0/compare", endpoint_id=row["id"], hours=hours)
     columns = (

@@ -44,7 +44,12 @@ def status(session: Session, name: str | None) -> None:
 @connection_options
 @pass_session
 def watch(session: Session, name: str | None, interval: float) -> None:
-    """`status` that stays on the screen and follows what happens; Ctrl-C ends it."""
+    """`status` that stays on the screen and follows what happens; Ctrl-C ends it.
+
+    \b
+    ballast watch
+    ballast watch TGI-Llama3 --interval 5
+    """
     if session.wants_json:
         raise click.UsageError("watch is for people; programs call `ballast status --json`")
     if not session.console.is_terminal:

@@ -25,7 +25,11 @@ from workers.templates import TemplateError, load_template, template_names
 
 @click.group("template")
 def template() -> None:
-    """Work with Vast templates, with your own Vast key."""
+    """Work with Vast templates, with your own Vast key.
+
+    \b
+    ballast template publish tgi --model meta-llama/Meta-Llama-3-8B-Instruct
+    """
 
 
 @template.command("publish")

@@ -23,7 +23,11 @@ _COLUMNS = (
 @connection_options
 @pass_session
 def workers(session: Session, name: str, autogroup_id: int | None) -> None:
-    """List the workers of an endpoint group: state, performance, load, price, age."""
+    """List the workers of an endpoint group: state, performance, load, price, age.
+
+    \b
+    ballast workers TGI-Llama3
+    """
     row = find_endpoint(session.server, name)
     found = session.server.workers(endpoint_id=row["id"], autogroup_id=autogroup_id)
     now = time.time()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import pytest
 
 from cli.root import root
 
@@ -19,14 +21,20 @@ def test_every_command_is_in_the_tour() -> None:
     assert set(missing) <= NOT_SHOWN
 
 
-def test_every_command_has_help() -> None:
-    def walk(command: click.Command, path: str) -> list[str]:
-        children = command.commands.values() if isinstance(command, click.Group) else ()
-        found = [line for child in children for line in walk(child, f"{path} {child.name}")]
-        options = [one for one in command.params if isinstance(one, click.Option) and not one.help]
-        return found + ([path] if not command.help or options else [])
+def commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command below one, with the words that call it."""
+    yield path, command
+    for child in command.commands.values() if isinstance(command, click.Group) else ():
+        yield from commands(child, f"{path} {child.name}")
 
-    assert walk(root, "ballast") == []
+
+@pytest.mark.parametrize(("path", "command"), commands(root, "ballast"))
+def test_every_command_has_help_with_an_example_and_a_text_for_each_option(
+    path: str, command: click.Command
+) -> None:
+    options = [one for one in command.params if isinstance(one, click.Option)]
+    assert [one.name for one in options if not one.help] == []
+    assert path in (command.help or "").partition("\n")[2]
 
 
 def test_the_tour_holds_no_key_and_no_path_of_the_machine_that_wrote_it() -> None:
