@@ -1,17 +1,21 @@
 """The deployment package, made faster to start: bytecode shipped, botocore trimmed, reproducible.
 
 Chalice's zip carries no bytecode (it stamps every file 1980, so plain .pyc would not match) and all
-400 service models of botocore. Measured here: docs/performance.md, `python -m bench coldstart`.
+400 service models of botocore, packed and with their manuals. Measured by
+`python -m bench coldstart`: docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import importlib.util
+import json
 import marshal
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 KEPT_SERVICES = frozenset(
     {"dynamodb", "kms", "lambda", "secretsmanager", "sns", "sts", "sso", "sso-oidc", "signin"}
@@ -65,10 +69,50 @@ def is_wanted(name: str) -> bool:
     if parts[0] in UNUSED_PACKAGES:
         return False
     if parts[:2] == ("botocore", "data") and len(parts) > 3:
-        return parts[2] in KEPT_SERVICES
+        return parts[2] in KEPT_SERVICES and not parts[-1].startswith("examples-")
     if parts[:2] == ("boto3", "data") or parts[:2] == ("boto3", "examples"):
         return False
     return "__pycache__" not in parts and "tests" not in parts[:-1]
+
+
+def trimmed(name: str, body: bytes) -> tuple[str, bytes]:
+    """(name, body) as shipped: botocore's models unpacked and without their manuals.
+
+    Botocore looks for `X.json` before `X.json.gz`, and parses what it finds at each start.
+    """
+    parts = Path(name).parts
+    if parts[:2] != ("botocore", "data"):
+        return name, body
+    if parts[-1] == "endpoints.json":
+        return name, _compact(_of_kept_services(json.loads(body)))
+    if not name.endswith(".json.gz"):
+        return name, body
+    return name.removesuffix(".gz"), _compact(_without_manual(json.loads(gzip.decompress(body))))
+
+
+def _of_kept_services(endpoints: dict[str, Any]) -> dict[str, Any]:
+    """All partitions and regions, and of the services those that are kept."""
+    for partition in endpoints.get("partitions", ()):
+        services = partition["services"]
+        partition["services"] = {name: services[name] for name in services if name in KEPT_SERVICES}
+    return endpoints
+
+
+def _without_manual(model: Any) -> Any:
+    """The model without the texts that say what a shape or an operation is for."""
+    if isinstance(model, list):
+        return [_without_manual(part) for part in model]
+    if not isinstance(model, dict):
+        return model
+    return {
+        name: _without_manual(part)
+        for name, part in model.items()
+        if not (name == "documentation" and isinstance(part, str))
+    }
+
+
+def _compact(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def bytecode(source: bytes, name: str) -> bytes:
@@ -85,10 +129,10 @@ def slim(source: Path, target: Path) -> None:
         zipfile.BadZipFile: `source` is not a zip.
     """
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for name in sorted(filter(is_wanted, old.namelist())):
-            if name.endswith("/"):
+        for found in sorted(filter(is_wanted, old.namelist())):
+            if found.endswith("/"):
                 continue
-            body = old.read(name)
+            name, body = trimmed(found, old.read(found))
             _add(new, name, body)
             if name.endswith(".py"):
                 path = Path(name)
