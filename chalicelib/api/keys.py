@@ -11,7 +11,7 @@ from chalicelib.api.errors import OK
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import key_management
 from chalicelib.wire.errors import WireError
-from chalicelib.wire.keys import parse_key_request
+from chalicelib.wire.keys import parse_key_request, parse_limit_changes
 
 
 def keys_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
@@ -33,19 +33,25 @@ def keys_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
     def show_key(call: Call, key_id: str) -> object:
         return {**OK, "result": key_management.key_row(call.ports, key_id)}
 
-    @routes.route("PUT", "/api/v0/keys/{key_id}", "admin", account_only=True)
-    def change_key(call: Call, key_id: str) -> object:
-        """`{"rotate": true}` makes a generation, `{"revoke_older": true}` ends the overlap."""
-        if call.flag("rotate"):
-            text, row = key_management.rotate_key(call.ports, call.caller, key_id)
-            return {**OK, "key": text, "result": row}
-        if call.flag("revoke_older"):
-            row = key_management.revoke_key(call.ports, call.caller, key_id, older_only=True)
-            return {**OK, "result": row}
-        raise WireError("body: give rotate or revoke_older as true")
+    routes.route("PUT", "/api/v0/keys/{key_id}", "admin", account_only=True)(change_key)
 
     @routes.route("DELETE", "/api/v0/keys/{key_id}", "admin", account_only=True)
     def revoke_key(call: Call, key_id: str) -> object:
         return {**OK, "result": key_management.revoke_key(call.ports, call.caller, key_id)}
 
     return blueprint
+
+
+def change_key(call: Call, key_id: str) -> object:
+    """A new generation (`rotate`), the overlap's end (`revoke_older`), or other limits."""
+    if call.flag("rotate"):
+        text, row = key_management.rotate_key(call.ports, call.caller, key_id)
+        return {**OK, "key": text, "result": row}
+    if call.flag("revoke_older"):
+        row = key_management.revoke_key(call.ports, call.caller, key_id, older_only=True)
+        return {**OK, "result": row}
+    changes = parse_limit_changes(call.body)
+    if not changes.given and not changes.unset:
+        raise WireError("body: give rotate or revoke_older as true, or a limit to change")
+    row = key_management.change_limits(call.ports, call.caller, key_id, changes)
+    return {**OK, "result": row}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 from chalicelib.core.endpoint_group import ParameterError
 from chalicelib.ports.bundles import ApiPorts
@@ -13,14 +14,16 @@ from chalicelib.services.keys import (
     Caller,
     KeyLimits,
     issue_key,
+    limit_key,
     list_keys,
 )
 from chalicelib.services.keys import revoke_key as revoke
 from chalicelib.services.keys import rotate_key as rotate
 from chalicelib.services.management import group_by_name, visible_group
-from chalicelib.wire.keys import KeyRequest
+from chalicelib.wire.keys import KeyRequest, LimitChanges
 
 Row = dict[str, object]
+_LIMIT_FIELDS = tuple(field.name for field in fields(KeyLimits))
 
 
 def key_rows(ports: ApiPorts) -> list[Row]:
@@ -79,6 +82,26 @@ def rotate_key(ports: ApiPorts, caller: Caller, key_id: str) -> tuple[str, Row]:
     return text, row
 
 
+def change_limits(ports: ApiPorts, caller: Caller, key_id: str, changes: LimitChanges) -> Row:
+    """Set and remove limits of a key; the others stay.
+
+    Raises:
+        NotFoundError: no such key.
+        ParameterError: an unusable limit.
+    """
+    now = ports.clock.now()
+    before = key_row(ports, key_id)
+    values = {name: before[name] for name in _LIMIT_FIELDS}
+    for name in changes.unset:
+        values[_field_of(name)] = getattr(KeyLimits(), _field_of(name))
+    for name, value in changes.given.items():
+        values[_field_of(name)] = now + value if name == "expires_in_s" else value
+    limit_key(ports, key_id, KeyLimits(**values))  # type: ignore[arg-type]  # checked by itself
+    row = key_row(ports, key_id)
+    _record(ports, caller, f"key {row['name']} has other limits", before, row)
+    return row
+
+
 def revoke_key(ports: ApiPorts, caller: Caller, key_id: str, *, older_only: bool = False) -> Row:
     """Refuse all generations of a key, or all but the newest.
 
@@ -90,6 +113,10 @@ def revoke_key(ports: ApiPorts, caller: Caller, key_id: str, *, older_only: bool
     row = key_row(ports, key_id)
     _record(ports, caller, f"key {row['name']} revoked", before, row)
     return row
+
+
+def _field_of(limit: str) -> str:
+    return "expires_at" if limit == "expires_in_s" else limit
 
 
 def _endpoint_id(ports: ApiPorts, caller: Caller, request: KeyRequest) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from chalicelib.core.caller_key import (
     ADMIN,
@@ -173,8 +173,20 @@ def issue_key(
         max_load_per_s=given.max_load_per_s,
         share=given.share,
     )
+    text = _text(ports.secrets, row)  # first: what cannot be told, for lack of KMS, is not stored
     ports.keys.put(row)
-    return _text(ports.secrets, row), row
+    return text, row
+
+
+def limit_key(ports: HotPorts, key_id: str, limits: KeyLimits) -> CallerKey:
+    """Replace a key's limits; takes effect within `ROW_CACHE_S`.
+
+    Raises:
+        NotFoundError: no such key.
+    """
+    row = replace(_existing(ports, key_id), **asdict(limits))
+    ports.keys.put(row)
+    return row
 
 
 def rotate_key(ports: HotPorts, key_id: str, *, keep_old: bool = True) -> tuple[str, CallerKey]:
@@ -187,8 +199,9 @@ def rotate_key(ports: HotPorts, key_id: str, *, keep_old: bool = True) -> tuple[
     generation = row.generation + 1
     below = row.revoked_generations_below if keep_old else generation
     rotated = replace(row, generation=generation, revoked_generations_below=below)
+    text = _text(ports.secrets, rotated)
     ports.keys.put(rotated)
-    return _text(ports.secrets, rotated), rotated
+    return text, rotated
 
 
 def revoke_key(ports: HotPorts, key_id: str, *, older_only: bool = False) -> CallerKey:

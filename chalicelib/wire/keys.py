@@ -9,6 +9,7 @@ from chalicelib.wire.errors import WireError
 from chalicelib.wire.fields import optional_number, optional_text, optional_whole
 
 MAX_NAME = 128
+LIMITS = ("expires_in_s", "max_requests_per_s", "max_concurrent", "max_load_per_s", "share")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +25,31 @@ class KeyRequest:
     max_concurrent: int | None = None
     max_load_per_s: float | None = None
     share: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LimitChanges:
+    """Limits of a key to set, and those to remove; `expires_in_s` counts from now."""
+
+    given: Mapping[str, float]
+    unset: frozenset[str]
+
+
+def parse_limit_changes(body: Mapping[str, object]) -> LimitChanges:
+    """The limits that a body changes; what it leaves out, or says null, stays.
+
+    Raises:
+        WireError: one has the wrong type, or `unset` names no limit; the message names it.
+    """
+    found = {
+        name: (optional_whole if name == "max_concurrent" else optional_number)(body, name)
+        for name in LIMITS
+    }
+    unset = body.get("unset") or []
+    if not isinstance(unset, list) or not all(name in LIMITS for name in unset):
+        raise WireError(f"unset: {str(unset)[:80]!r}; give a list of {', '.join(LIMITS)}")
+    given = {name: value for name, value in found.items() if value is not None}
+    return LimitChanges(given=given, unset=frozenset(unset))
 
 
 def parse_key_request(body: Mapping[str, object]) -> KeyRequest:

@@ -43,3 +43,31 @@ def test_a_bad_key_request_is_refused(fleet: Api, body: dict[str, object]) -> No
     request = {"name": "x", "verbs": ["read"], **body}
     assert fleet.call("POST", "/api/v0/keys/", request).status == 400
     assert fleet.state() == before
+
+
+def test_a_keys_limits_are_changed_and_removed_and_the_change_is_on_record(fleet: Api) -> None:
+    body = {"name": "ci", "verbs": ["read"], "max_requests_per_s": 5, "max_concurrent": 3}
+    row = fleet.call("POST", "/api/v0/keys/", body).json["result"]
+    path = f"/api/v0/keys/{row['key_id']}/"
+    change = {"max_requests_per_s": 7.5, "expires_in_s": 60, "unset": ["max_concurrent"]}
+    changed = fleet.call("PUT", path, change).json["result"]
+    assert (changed["max_requests_per_s"], changed["max_concurrent"]) == (7.5, None)
+    assert changed["expires_at"] == fleet.clock.now() + 60
+    assert (changed["share"], changed["generation"]) == (1.0, 1)
+    event = fleet.events.events[-1]
+    assert event.facts["before"] == {
+        "expires_at": None, "max_concurrent": 3, "max_requests_per_s": 5,
+    }  # fmt: skip
+    changed = fleet.call("PUT", path, {"unset": ["expires_in_s", "share"]}).json["result"]
+    assert (changed["expires_at"], changed["share"]) == (None, 1.0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"share": 0}, {"max_concurrent": 1.5}, {"unset": ["name"]}, {"max_load_per_s": "x"}],
+)
+def test_a_bad_change_of_limits_is_refused(fleet: Api, body: dict[str, object]) -> None:
+    row = fleet.call("POST", "/api/v0/keys/", {"name": "ci", "verbs": ["read"]}).json["result"]
+    before = fleet.state()
+    assert fleet.call("PUT", f"/api/v0/keys/{row['key_id']}/", body).status == 400
+    assert fleet.state() == before

@@ -176,6 +176,12 @@ def test_keys_are_shown_once_and_revoked_after_a_question(
     assert ballast("update", "key", "e7-r-abc").code == 2
     assert ballast("update", "key", "e7-r-abc", "--rotate").code == 0
     assert console.sent("PUT", "/api/v0/keys/e7-r-abc/") == [{"rotate": True}]
+    limits = ("--max_requests_per_s", "5", "--unset", "max_concurrent", "--expires_in", "1d")
+    assert ballast("update", "key", "e7-r-abc", *limits).code == 0
+    assert console.sent("PUT", "/api/v0/keys/e7-r-abc/")[1:] == [
+        {"max_requests_per_s": 5.0, "expires_in_s": 86_400.0, "unset": ["max_concurrent"]}
+    ]
+    assert ballast("update", "key", "e7-r-abc", "--rotate", *limits).code == 2
     assert ballast("delete", "key", "e7-r-abc").code == 6
     assert ballast("delete", "key", "e7-r-abc", "--yes").code == 0
 
