@@ -6,7 +6,9 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,21 +101,22 @@ async def test_a_wrong_clock_is_corrected_by_the_servers_time(
 
 
 async def test_the_benchmark_is_kept_across_restarts_of_the_same_model(tmp_path: Path) -> None:
-    calls: list[int] = []
+    calls: list[str] = []
 
-    def count(_rng: object, _model: str) -> dict[str, object]:
-        calls.append(1)
+    def count(kind: str, _rng: object, _model: str) -> dict[str, object]:
+        calls.append(kind)
         return prompt()
 
-    counting = replace(QUICK_TGI, benchmark=replace(QUICK_TGI.benchmark, make_payload=count))
+    makers: Any = {f"make_{kind}": partial(count, kind) for kind in ("payload", "short")}
+    counting = replace(QUICK_TGI, benchmark=replace(QUICK_TGI.benchmark, **makers))
     async with world(tmp_path, counting, MODEL_ID="a") as it:
         perf = it.counters()["max_perf"]
-    assert len(calls) == 2  # the first is not counted
+    assert calls == ["payload"] * 2  # the first is not counted
     async with world(tmp_path, counting, MODEL_ID="a") as it:
         assert it.counters()["max_perf"] == perf
-    assert len(calls) == 3  # a warm-up alone
+    assert calls == ["payload"] * 2 + ["short"]  # a brief warm-up alone
     async with world(tmp_path, counting, MODEL_ID="b"):
-        assert len(calls) == 5  # another model is measured anew
+        assert calls[3:] == ["payload"] * 2  # another model is measured anew
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"perf": -1}', '{"perf": "x", "fingerprint": 1}', "["])

@@ -9,6 +9,7 @@ import os
 import random
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from workers.comfyui.cost import RTX_4090_S, image_workload
 from workers.comfyui.images import with_images
@@ -79,9 +80,9 @@ def custom_size(payload: JsonObject) -> tuple[float, float, float]:
     return size_of(_object(payload, "workflow"), _object(payload, "custom_fields"))
 
 
-def make_benchmark_payload(rng: random.Random, _model: str) -> JsonObject:
-    """A standard image of a random prompt."""
-    size = {"width": 1024, "height": 1024, "steps": 28}
+def make_benchmark_payload(rng: random.Random, _model: str, steps: int = 28) -> JsonObject:
+    """An image of a random prompt, of the standard size and by default in the standard steps."""
+    size = {"width": 1024, "height": 1024, "steps": steps}
     return {"prompt": random_prompt(rng, 20), "seed": rng.randrange(MAX_SEED), **size}
 
 
@@ -115,7 +116,11 @@ def make_back_end(model: str) -> BackEnd:
             _image_route("/prompt", image_work, image_body),
             _image_route("/custom-workflow", custom_work, custom_body, "/custom_workflow"),
         ),
-        benchmark=Benchmark(route="/prompt", make_payload=make_benchmark_payload),
+        benchmark=Benchmark(
+            route="/prompt",
+            make_payload=make_benchmark_payload,
+            make_short=partial(make_benchmark_payload, steps=1),
+        ),
         log_markers=LOG_MARKERS,
         required_env=("COMFY_MODEL",),
         max_queue_time_s=120.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from functools import partial
 
 from workers.pyworker.__main__ import main
 from workers.pyworker.back_end import (
@@ -24,9 +25,9 @@ def workload(payload: JsonObject) -> float:
     return positive_number(payload, "max_response_tokens", 256.0)
 
 
-def make_benchmark_payload(rng: random.Random, _model: str) -> JsonObject:
-    """A random prompt answered with 256 tokens."""
-    return {"prompt": random_prompt(rng, 100), "max_response_tokens": 256}
+def make_benchmark_payload(rng: random.Random, _model: str, n_tokens: int = 256) -> JsonObject:
+    """A random prompt answered with so many tokens."""
+    return {"prompt": random_prompt(rng, 100), "max_response_tokens": n_tokens}
 
 
 BACK_END = BackEnd(
@@ -36,7 +37,11 @@ BACK_END = BackEnd(
         Route(path="/generate", model_path="/generate", workload=workload),
         Route(path="/generate_stream", model_path="/generate_stream", workload=workload),
     ),
-    benchmark=Benchmark(route="/generate", make_payload=make_benchmark_payload),
+    benchmark=Benchmark(
+        route="/generate",
+        make_payload=make_benchmark_payload,
+        make_short=partial(make_benchmark_payload, n_tokens=8),
+    ),
     log_markers=LogMarkers(
         loaded=("infer server has started",),
         error=("Exception: corrupted model file",),

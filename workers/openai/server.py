@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from functools import partial
 
 from workers.openai.cost import chat_workload, completion_workload, embedding_workload
 from workers.pyworker.__main__ import main
@@ -13,11 +14,13 @@ from workers.pyworker.prompts import random_prompt
 BENCHMARK_TOKENS = 128
 
 
-def make_benchmark_payload(rng: random.Random, model: str) -> JsonObject:
-    """A completion of 128 tokens; `ignore_eos` keeps short answers from flattering the result."""
+def make_benchmark_payload(
+    rng: random.Random, model: str, n_tokens: int = BENCHMARK_TOKENS
+) -> JsonObject:
+    """A completion of so many tokens; `ignore_eos` keeps short answers from flattering the result."""
     payload: JsonObject = {
         "prompt": random_prompt(rng, 60),
-        "max_tokens": BENCHMARK_TOKENS,
+        "max_tokens": n_tokens,
         "temperature": 0.7,
         "ignore_eos": True,
     }
@@ -45,7 +48,11 @@ BACK_END = BackEnd(
         Route(path="/v1/embeddings", model_path="/v1/embeddings", workload=embedding_workload),
     ),
     benchmark=Benchmark(
-        route="/v1/completions", make_payload=make_benchmark_payload, n_rounds=2, concurrency=8
+        route="/v1/completions",
+        make_payload=make_benchmark_payload,
+        make_short=partial(make_benchmark_payload, n_tokens=8),
+        n_rounds=2,
+        concurrency=8,
     ),
     other_benchmarks=(Benchmark(route="/v1/embeddings", make_payload=make_embedding_payload),),
     health_path="/health",

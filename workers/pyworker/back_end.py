@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 JsonObject = dict[str, object]
+MakePayload = Callable[[random.Random, str], JsonObject]
 
 
 class PayloadError(ValueError):
@@ -47,10 +48,12 @@ class Benchmark:
     """How perf is measured: best of `n_rounds` rounds of `concurrency` payloads at once.
 
     `make_payload` gets a source of randomness and the model's name ("" when none was given).
+    `make_short` makes the one request before a worker is ready again whose perf is known already.
     """
 
     route: str
-    make_payload: Callable[[random.Random, str], JsonObject]
+    make_payload: MakePayload
+    make_short: MakePayload | None = None  # None: as `make_payload`
     n_rounds: int = 3
     concurrency: int = 10
 

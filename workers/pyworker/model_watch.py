@@ -6,9 +6,10 @@ import asyncio
 import logging
 import random
 import time
+from functools import partial
 from pathlib import Path
 
-from workers.pyworker.back_end import BackEnd, JsonObject
+from workers.pyworker.back_end import BackEnd
 from workers.pyworker.benchmark import (
     BenchmarkError,
     fingerprint,
@@ -84,19 +85,18 @@ class ModelWatch:
             await asyncio.sleep(LOADING_POLL_S)
 
     async def _perf(self, store: Path, its_fingerprint: str) -> float:
-        """The stored result after a warm-up, else a fresh one, which is stored."""
-        await warm_up(self._back_end, self._forwarder.post, self._payload)
+        """The stored result after a short warm-up, else a fresh one, which is stored."""
+        benchmark, post = self._back_end.benchmark, self._forwarder.post
+        make = partial(benchmark.make_payload, self._rng, self._model_id)
         kept = stored_perf(store, its_fingerprint)
         if kept is not None:
+            make_short = benchmark.make_short or benchmark.make_payload
+            await warm_up(self._back_end, post, partial(make_short, self._rng, self._model_id))
             return kept
-        perf = await measure_perf(
-            self._back_end, self._forwarder.post, self._payload, asyncio.get_running_loop().time
-        )
+        await warm_up(self._back_end, post, make)
+        perf = await measure_perf(self._back_end, post, make, asyncio.get_running_loop().time)
         store_perf(store, perf, its_fingerprint)
         return perf
-
-    def _payload(self) -> JsonObject:
-        return self._back_end.benchmark.make_payload(self._rng, self._model_id)
 
     async def _until_lost(self) -> None:
         """Returns once the health route failed several times in a row; for ever without one."""

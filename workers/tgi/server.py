@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import random
 import sys
+from functools import partial
 
 from workers.pyworker.__main__ import main
 from workers.pyworker.back_end import BackEnd, Benchmark, JsonObject, LogMarkers, Route
 from workers.pyworker.prompts import random_prompt
 from workers.tgi.cost import workload
 
-BENCHMARK_TOKENS = 256
 
-
-def make_benchmark_payload(rng: random.Random, _model: str) -> JsonObject:
-    """A prompt no cache has seen, answered with 256 tokens."""
-    return {
-        "inputs": random_prompt(rng, BENCHMARK_TOKENS),
-        "parameters": {"max_new_tokens": BENCHMARK_TOKENS},
-    }
+def make_benchmark_payload(rng: random.Random, _model: str, n_tokens: int = 256) -> JsonObject:
+    """A prompt no cache has seen, answered with as many tokens."""
+    return {"inputs": random_prompt(rng, n_tokens), "parameters": {"max_new_tokens": n_tokens}}
 
 
 BACK_END = BackEnd(
@@ -28,7 +24,11 @@ BACK_END = BackEnd(
         Route(path="/generate", model_path="/generate", workload=workload),
         Route(path="/generate_stream", model_path="/generate_stream", workload=workload),
     ),
-    benchmark=Benchmark(route="/generate", make_payload=make_benchmark_payload),
+    benchmark=Benchmark(
+        route="/generate",
+        make_payload=make_benchmark_payload,
+        make_short=partial(make_benchmark_payload, n_tokens=8),
+    ),
     health_path="/health",
     log_markers=LogMarkers(
         loaded=(
