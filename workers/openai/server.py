@@ -17,7 +17,7 @@ BENCHMARK_TOKENS = 128
 def make_benchmark_payload(
     rng: random.Random, model: str, n_tokens: int = BENCHMARK_TOKENS
 ) -> JsonObject:
-    """A completion of so many tokens; `ignore_eos` keeps short answers from flattering the result."""
+    """A completion of so many tokens; `ignore_eos` keeps short ones from flattering the result."""
     payload: JsonObject = {
         "prompt": random_prompt(rng, 60),
         "max_tokens": n_tokens,
