@@ -42,11 +42,11 @@ class FakeSigner:
             raise NotFoundError(f"no signing key {key_id!r}")
         return self.keys[key_id]
 
-    def newest(self) -> SigningKeyInfo:
+    def newest(self, now: float = 0.0) -> SigningKeyInfo:
         """The key that new instances get."""
         self._called("newest")
         if not self.keys:
-            return self.create_key(0.0)
+            return self.create_key(now)
         return self.keys[str(len(self.keys) - 1)]
 
     def create_key(self, now: float) -> SigningKeyInfo:

@@ -116,12 +116,12 @@ class _StoredKeySigner(ABC):
         item = self._store.get(key_id)
         return SigningKeyInfo(key_id, float(item["created_at"]["N"]), item["public_pem"]["S"])
 
-    def newest(self) -> SigningKeyInfo:
-        """The key that new instances get; made if there is none yet."""
+    def newest(self, now: float = 0.0) -> SigningKeyInfo:
+        """The key that new instances get; made, as of `now`, if there is none yet."""
         newest_id = self._store.newest_id()
         if newest_id is None:
             try:
-                return self._create(0.0, only_first=True)
+                return self._create(now, only_first=True)
             except ConflictError:
                 newest_id = self._store.newest_id() or ""
         return self.public_key(newest_id)

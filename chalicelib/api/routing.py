@@ -43,7 +43,7 @@ def routing_blueprint(get_ports: Callable[[], HotPorts]) -> Blueprint:
     def pubkey() -> Response:
         token = basic_password(blueprint.current_request.headers)
         try:
-            pem = public_key_for(get_ports(), token)
+            pem = public_key_for(get_ports(), memory, token)
         except (KeysUnavailableError, StorageUnavailableError) as error:
             return error_response(error)
         return Response(body=pem, headers={"Content-Type": "text/plain"})

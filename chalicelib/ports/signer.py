@@ -33,8 +33,8 @@ class Signer(Protocol):
         """
         ...
 
-    def newest(self) -> SigningKeyInfo:
-        """The key that new instances get; made if there is none yet.
+    def newest(self, now: float = 0.0) -> SigningKeyInfo:
+        """The key that new instances get; made, as of `now`, if there is none yet.
 
         Raises:
             KeysUnavailableError: KMS is down or refuses.

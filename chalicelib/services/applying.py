@@ -30,7 +30,7 @@ def apply_facts(acting: Acting, plan: RoundPlan) -> Account:
         if worker is None:
             continue  # it cannot be reached yet: the next round asks Vast again
         if not worker.key_id:
-            worker = replace(worker, key_id=ports.signer.newest().key_id)
+            worker = replace(worker, key_id=ports.signer.newest(ports.clock.now()).key_id)
         add_row(acting, worker)
         acting.log(
             worker.endpoint_id,

@@ -60,13 +60,14 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
 
 def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFacts) -> RentIntent:
     ports = acting.ports
+    now = ports.clock.now()
     download_gb = min(DOWNLOAD_GB, launch.disk_gb)
     return RentIntent(
         token=token_from(ports.randomness.token(8), ports.secrets.mac),
         endpoint_id=autogroup.endpoint_id,
         autogroup_id=autogroup.autogroup_id,
         state=IntentState.PLANNED,
-        planned_at=ports.clock.now(),
+        planned_at=now,
         offer_id=offer.offer_id,
         machine_id=offer.machine_id,
         host_id=offer.host_id,
@@ -78,7 +79,7 @@ def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFa
         ),
         reserved_once_microusd=to_micro(download_gb * offer.inet_down_usd_per_gb),
         dlperf=offer.dlperf,
-        key_id=ports.signer.newest().key_id,
+        key_id=ports.signer.newest(now).key_id,
         template_revision=autogroup.template_revision,
         uses_ssl=launch.uses_ssl,
         worker_port=launch.worker_port,

@@ -50,6 +50,7 @@ class RouterMemory:
     quotas: dict[str, QuotaUse] = field(default_factory=dict)
     index_keys: dict[int, bytes] = field(default_factory=dict)
     newest_key: str = ""
+    instance_keys: dict[int, dict[str, str]] = field(default_factory=dict)  # by group, intent token
 
 
 def find_facts(

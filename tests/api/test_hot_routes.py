@@ -114,6 +114,20 @@ def test_an_instance_gets_its_own_key_after_a_rotation(api: Api, endpoint_id: in
     assert (mine.text, others.text) == (old.public_pem, new.public_pem)
 
 
+def test_a_crowd_of_workers_that_start_reads_the_group_once(api: Api, endpoint_id: int) -> None:
+    key_id = api.ports.signer.newest().key_id
+    for instance_id in (32, 33, 34):
+        api.workers.add(
+            make_worker(instance_id, api.clock.now(), endpoint_id=endpoint_id, key_id=key_id)
+        )
+    before = api.workers.calls["list"]
+    for instance_id in (32, 33, 34, 32):
+        row = api.workers.rows[endpoint_id, instance_id]
+        token = worker_token(api.secrets, endpoint_id, row.token)
+        assert api.call("GET", "/pubkey/", key=None, headers=basic(token)).status == 200
+    assert api.workers.calls["list"] == before + 1
+
+
 def test_pubkey_without_kms_says_so(api: Api, endpoint_id: int) -> None:
     api.ports.signer.failure = KeysUnavailableError("down")  # type: ignore[attr-defined]
     assert api.call("GET", "/pubkey/", key=None).status == 503

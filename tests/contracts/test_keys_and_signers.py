@@ -97,8 +97,9 @@ def test_a_key_is_replaced_and_forgotten(keys: KeyRepository) -> None:
 
 
 def test_the_first_key_is_made_when_it_is_asked_for_and_stays_the_newest(signer: Signer) -> None:
-    first = signer.newest()
-    assert signer.newest() == first
+    first = signer.newest(NOW)
+    assert first.created_at == NOW
+    assert signer.newest(NOW + 1) == first
     assert signer.public_key(first.key_id) == first
 
 
