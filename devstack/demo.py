@@ -20,7 +20,7 @@ from devstack.demo_samples import Recorder, Sample
 from devstack.demo_screen import Screen
 from devstack.demo_summary import outcome_of, summary_table
 from devstack.demo_tickets import forged_and_replayed
-from devstack.demo_trace import read_trace
+from devstack.demo_trace import SLICE_S, read_trace
 from devstack.environment import RealCredentialsError
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.owner import MarketView, NotYetError, Owner
@@ -43,7 +43,6 @@ TIME_SCALE = 30.0
 TRACE_SPEED = 2.0
 KEEP_EVERY = 3  # as many as this machine can play the clients of, beside all the rest
 LOADING_TIMEOUT_S = 240.0  # ten seconds are usual; a machine may be busy
-CALM_S = 15.0  # after the trace: capacity goes down again
 LOOK_INTERVAL_S = 1.0
 
 
@@ -175,7 +174,7 @@ class Demo:
         console.print("\n")
 
     def _replay(self, recorder: Recorder) -> tuple[Replay, float]:
-        """The trace, then some calm; gives the replay and when it began."""
+        """The trace with its calms; gives the replay and when it began."""
         requests = read_trace(speed=TRACE_SPEED, keep_every=KEEP_EVERY, seconds=self._seconds)
         replay = Replay(self._client, SEED_GROUP, requests)
         self._screen.say(
@@ -184,11 +183,8 @@ class Demo:
         )
         began_at_s = recorder.sample(replay).at_s
         replay.start()
-        while replay.is_running:
-            self._screen.show(recorder.sample(replay), replay)
-            time.sleep(LOOK_INTERVAL_S)
-        ended_at = time.monotonic()
-        while time.monotonic() < ended_at + min(CALM_S, self._seconds):
+        ends_at = time.monotonic() + min(SLICE_S / TRACE_SPEED, self._seconds)
+        while replay.is_running or time.monotonic() < ends_at:
             self._screen.show(recorder.sample(replay), replay)
             time.sleep(LOOK_INTERVAL_S)
         return replay, began_at_s

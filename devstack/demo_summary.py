@@ -102,4 +102,4 @@ def summary_table(outcome: Outcome, failures: Sequence[str]) -> Table:
 def _compared(saved_share: float) -> str:
     if saved_share >= 0:
         return f"{saved_share:.0%} saved"
-    return f"{-saved_share:.0%} dearer: so short a trace has little calm in which to save"
+    return f"{-saved_share:.0%} dearer"

@@ -9,6 +9,7 @@ from devstack.demo_replay import Tally
 from devstack.demo_samples import Rented, Sample
 from devstack.demo_summary import FixedFleet, cheapest_fixed_fleet, outcome_of
 from devstack.demo_trace import (
+    SLICE_S,
     FleetWorker,
     TraceRequest,
     fixed_fleet_waits,
@@ -20,10 +21,11 @@ from devstack.demo_trace import (
 WORKER = FleetWorker(perf=100.0, n_slots=2)  # 50 tokens/s a slot
 
 
-def test_the_slice_is_a_few_minutes_of_ordered_requests() -> None:
+def test_the_slice_is_a_calm_a_peak_and_a_calm_of_ordered_requests() -> None:
     requests = read_trace()
     assert 900 < len(requests) < 1100
-    assert requests[-1].at_s < 190
+    assert requests[0].at_s > SLICE_S / 4
+    assert requests[-1].at_s < SLICE_S * 3 / 4
     assert [r.at_s for r in requests] == sorted(r.at_s for r in requests)
     assert all(request.load >= 1 for request in requests)
 
@@ -35,8 +37,8 @@ def test_twice_as_fast_and_every_second_request_keeps_the_rate() -> None:
 
 
 def test_the_trace_may_be_cut_short() -> None:
-    assert 0 < len(read_trace(seconds=60.0)) < len(read_trace())
-    assert all(request.at_s < 60.0 for request in read_trace(seconds=60.0))
+    assert 0 < len(read_trace(seconds=120.0)) < len(read_trace())
+    assert all(request.at_s < 120.0 for request in read_trace(seconds=120.0))
 
 
 def test_requests_wait_for_a_free_slot_in_their_order() -> None:
