@@ -1,11 +1,15 @@
-"""Command-line arguments that clients and load tests share, in the vendor's spelling."""
+"""What the command lines of clients and load tests share, in the vendor's spelling."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
+from collections.abc import Callable
 
-from client.errors import NO_KEY
+from client.errors import NO_KEY, CallError
+from client.sdk import Answer, Client
+from client.sse import event_data
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
@@ -32,3 +36,21 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> arg
     if not arguments.url:
         parser.error("no control plane: give -u URL or set BALLAST_URL")
     return arguments
+
+
+def ask(arguments: argparse.Namespace, questions: Callable[[Client], None]) -> int:
+    """Ask with the client that the arguments describe; 1 when a call failed, after saying why."""
+    with Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca) as client:
+        try:
+            questions(client)
+        except CallError as error:
+            print(f"\n{error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+def print_stream(answer: Answer, text_of: Callable[[str], str]) -> None:
+    """Print the text of each event as it comes."""
+    for data in event_data(answer.chunks()):
+        print(text_of(data), end="", flush=True)
+    print()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
+
+from client.errors import RouteRefusedError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,23 +33,25 @@ class Waiting:
     eta_s: float | None = None
 
 
-class RouteReplyError(ValueError):
-    """The reply is neither a grant nor "wait"."""
-
-
 def route_body(endpoint: str, cost: float, request_idx: int) -> dict[str, object]:
     """The question. `paced`: we ask again when `poll_after_s` says so, so we may be bound late."""
     return {"endpoint": endpoint, "cost": cost, "request_idx": request_idx, "paced": True}
 
 
-def parse_route_reply(body: object) -> Grant | Waiting:
-    """The meaning of a 200 reply's JSON.
+def parse_route_reply(http_status: int, text: str) -> Grant | Waiting:
+    """The meaning of a reply.
 
     Raises:
-        RouteReplyError: not an object, or with a url that is no http(s) address.
+        RouteRefusedError: another status than 200, or a body that is neither a grant nor "wait".
     """
+    try:
+        body = json.loads(text)
+    except ValueError:
+        body = None
+    if http_status != HTTPStatus.OK:
+        raise RouteRefusedError(http_status, _words(body) or text[:200])
     if not isinstance(body, dict):
-        raise RouteReplyError("the reply is not a JSON object")
+        raise RouteRefusedError(http_status, "unusable reply: not a JSON object")
     idx = body.get("request_idx")
     request_idx = idx if isinstance(idx, int) and not isinstance(idx, bool) else 0
     if "url" not in body:
@@ -57,7 +63,7 @@ def parse_route_reply(body: object) -> Grant | Waiting:
         )
     url = body["url"]
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-        raise RouteReplyError(f"url {url!r} is not an http(s) address")
+        raise RouteRefusedError(http_status, f"url {url!r} is not an http(s) address")
     fingerprint = body.get("certificate_sha256")
     return Grant(
         url=url.rstrip("/"),
@@ -65,6 +71,12 @@ def parse_route_reply(body: object) -> Grant | Waiting:
         auth_data=body,
         certificate_sha256=fingerprint if isinstance(fingerprint, str) else "",
     )
+
+
+def _words(body: object) -> str:
+    if not isinstance(body, dict):
+        return ""
+    return str(body.get("error_msg") or body.get("msg") or body.get("error") or body)[:500]
 
 
 def _seconds(value: object) -> float | None:

@@ -19,7 +19,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from types import TracebackType
+from typing import Self
 
 import requests
 
@@ -32,7 +32,21 @@ from client.transport import Transport, WorkerUnreachableError
 DEFAULT_COST = 100.0
 
 
-class Answer:
+class _Closing:
+    """Closed at the end of a `with` block."""
+
+    def close(self) -> None:
+        """Let go of what is held."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Answer(_Closing):
     """A worker's answer; a context manager, because its body may still be on the way."""
 
     def __init__(self, response: requests.Response, trace: CallTrace) -> None:
@@ -77,19 +91,8 @@ class Answer:
         """Let go; an unfinished answer is cancelled at the worker."""
         self._response.close()
 
-    def __enter__(self) -> Answer:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-class Client:
+class Client(_Closing):
     """Calls endpoint groups of one control plane; may be shared between threads.
 
     `pause` waits that many seconds; it may raise StoppedError to end the call.
@@ -163,17 +166,6 @@ class Client:
     def close(self) -> None:
         """Close all connections."""
         self._transport.close()
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _granted(self, progress: CallProgress, endpoint: str, cost: float) -> Grant:
         while True:

@@ -11,8 +11,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from chalicelib.wire.trace import HEADER
-from client.errors import RouteRefusedError
-from client.route_reply import Grant, RouteReplyError, Waiting, parse_route_reply, route_body
+from client.route_reply import Grant, Waiting, parse_route_reply, route_body
 
 ROUTE_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 10.0
@@ -62,12 +61,7 @@ class Transport:
             headers={"Authorization": f"Bearer {self._api_key}", **_trace(traceparent)},
             timeout=ROUTE_TIMEOUT_S,
         )
-        if answer.status_code != 200:
-            raise RouteRefusedError(answer.status_code, _message(answer))
-        try:
-            return parse_route_reply(answer.json())
-        except (ValueError, RouteReplyError) as error:
-            raise RouteRefusedError(200, f"unusable reply: {error}") from error
+        return parse_route_reply(answer.status_code, answer.text)
 
     def call_worker(
         self,
@@ -127,13 +121,3 @@ class Transport:
 
 def _trace(traceparent: str) -> dict[str, str]:
     return {HEADER: traceparent} if traceparent else {}
-
-
-def _message(answer: requests.Response) -> str:
-    try:
-        body = answer.json()
-    except ValueError:
-        return answer.text[:200]
-    if isinstance(body, dict):
-        return str(body.get("error_msg") or body.get("msg") or body.get("error") or body)[:500]
-    return str(body)[:200]

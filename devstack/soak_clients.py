@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from chalicelib.wire.ticket import Claims, split_signature
+from client.errors import RouteRefusedError
 from client.route_reply import Grant, Waiting, parse_route_reply, route_body
 from devstack.soak_books import Books, Fate, Sold
 
@@ -103,11 +104,10 @@ class _Client:
                 json=body,
                 headers={"Authorization": f"Bearer {self._aim.api_key}"},
             ) as answer:
-                if answer.status != 200:
-                    text = (await answer.text())[:200]
-                    self._books.problems.append(f"/route/: {answer.status} {text}")
-                    return Fate.REFUSED
-                reply = parse_route_reply(await answer.json())
+                reply = parse_route_reply(answer.status, await answer.text())
+        except RouteRefusedError as error:
+            self._books.problems.append(str(error))
+            return Fate.REFUSED
         except (aiohttp.ClientError, TimeoutError):  # a router was killed: ask the next
             self._books.n_lost_replies += 1
             await asyncio.sleep(TIMES_WITHOUT_REPLY_S)

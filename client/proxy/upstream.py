@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from chalicelib.wire.trace import HEADER
 from client.call_progress import CallProgress
 from client.errors import RouteRefusedError, WorkerRefusedError
 from client.pacing import is_worth_retrying
-from client.route_reply import Grant, RouteReplyError, Waiting, parse_route_reply, route_body
+from client.route_reply import Grant, Waiting, parse_route_reply, route_body
 
 ROUTE_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
@@ -86,13 +85,7 @@ class Upstream:
             headers={"Authorization": f"Bearer {call.api_key}", HEADER: progress.traceparent},
             timeout=ROUTE_TIMEOUT,
         ) as answer:
-            text = await answer.text()
-            if answer.status != 200:
-                raise RouteRefusedError(answer.status, text[:300])
-        try:
-            return parse_route_reply(json.loads(text))
-        except (ValueError, RouteReplyError) as error:
-            raise RouteRefusedError(200, f"unusable reply: {error}") from error
+            return parse_route_reply(answer.status, await answer.text())
 
     async def _post(
         self, grant: Grant, call: Call, progress: CallProgress

@@ -7,8 +7,7 @@ import base64
 import sys
 from pathlib import Path
 
-from client.arguments import add_connection, parse
-from client.errors import CallError
+from client.arguments import add_connection, ask, parse
 from client.sdk import Answer, Client
 from workers.comfyui.cost import RTX_4090_S, image_workload
 from workers.comfyui.workflow import ImageRequest, default_workflow
@@ -34,17 +33,13 @@ def main(argv: list[str] | None = None) -> int:
             {"custom_fields": size, "workflow": default_workflow(arguments.model, image)},
         ),
     )
-    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
-    try:
+
+    def questions(client: Client) -> None:
         for route, payload in calls:
             with client.request(arguments.endpoint, route, payload, cost=cost) as answer:
                 save(answer, arguments.out, route.strip("/"))
-    except CallError as error:
-        print(error, file=sys.stderr)
-        return 1
-    finally:
-        client.close()
-    return 0
+
+    return ask(arguments, questions)
 
 
 def save(answer: Answer, folder: Path, name: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from client.arguments import add_connection, parse
-from client.errors import CallError
+from client.arguments import add_connection, ask, parse
 from client.sdk import Client
 
 
@@ -16,19 +15,15 @@ def main(argv: list[str] | None = None) -> int:
     add_connection(parser)
     arguments = parse(parser, argv)
     payload: dict[str, object] = {"prompt": "Hello?", "max_response_tokens": 100}
-    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
-    try:
+
+    def questions(client: Client) -> None:
         for route in ("/generate", "/generate_stream"):
             with client.request(arguments.endpoint, route, payload, cost=100) as answer:
                 for chunk in answer.chunks():
                     print(chunk.decode(errors="replace"), end="", flush=True)
             print()
-    except CallError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    finally:
-        client.close()
-    return 0
+
+    return ask(arguments, questions)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,8 @@ import argparse
 import json
 import sys
 
-from client.arguments import add_connection, parse
-from client.errors import CallError
+from client.arguments import add_connection, ask, parse, print_stream
 from client.sdk import Client
-from client.sse import event_data
 
 PROMPT = "What is the best movie of all time?"
 
@@ -28,21 +26,15 @@ def main(argv: list[str] | None = None) -> int:
         **({"model": arguments.model} if arguments.model else {}),
     }
     route, cost = "/v1/chat/completions", float(arguments.max_tokens)
-    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
-    try:
+
+    def questions(client: Client) -> None:
         with client.request(arguments.endpoint, route, payload, cost=cost) as answer:
             print(json.dumps(answer.json(), ensure_ascii=False))
-        payload["stream"] = True
-        with client.stream(arguments.endpoint, route, payload, cost=cost) as answer:
-            for data in event_data(answer.chunks()):
-                print(delta_text(data), end="", flush=True)
-        print()
-    except CallError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    finally:
-        client.close()
-    return 0
+        streamed = {**payload, "stream": True}
+        with client.stream(arguments.endpoint, route, streamed, cost=cost) as answer:
+            print_stream(answer, delta_text)
+
+    return ask(arguments, questions)
 
 
 def delta_text(data: str) -> str:

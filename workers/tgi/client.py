@@ -6,10 +6,8 @@ import argparse
 import json
 import sys
 
-from client.arguments import add_connection, parse
-from client.errors import CallError
+from client.arguments import add_connection, ask, parse, print_stream
 from client.sdk import Client
-from client.sse import event_data
 
 PROMPT = "What is the best movie of all time?"
 
@@ -26,20 +24,14 @@ def main(argv: list[str] | None = None) -> int:
         "parameters": {"max_new_tokens": arguments.max_new_tokens},
     }
     cost = float(arguments.max_new_tokens)
-    client = Client(arguments.api_key, arguments.url, worker_ca=arguments.worker_ca)
-    try:
+
+    def questions(client: Client) -> None:
         with client.request(arguments.endpoint, "/generate", payload, cost=cost) as answer:
             print(json.dumps(answer.json(), ensure_ascii=False))
         with client.stream(arguments.endpoint, "/generate_stream", payload, cost=cost) as answer:
-            for data in event_data(answer.chunks()):
-                print(token_text(data), end="", flush=True)
-        print()
-    except CallError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    finally:
-        client.close()
-    return 0
+            print_stream(answer, token_text)
+
+    return ask(arguments, questions)
 
 
 def token_text(data: str) -> str:
