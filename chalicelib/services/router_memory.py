@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from chalicelib.core.directory import Directory, GroupFacts, unpack_directory
 from chalicelib.core.packed_view import unpack_view
-from chalicelib.core.quota import QuotaUse
+from chalicelib.core.quota import QuotaUse, RouterShare
 from chalicelib.core.routing import RoutingTable
 from chalicelib.core.routing_view import RoutingView
 from chalicelib.ports.bundles import HotPorts
@@ -31,10 +31,13 @@ class GroupMemory:
     view: RoutingView
     table: RoutingTable
     read_at: float
+    share: RouterShare
+    grants_per_s: float = 0.0  # by all routers, in all shards
     shard: int = 0
     poked_at: float = 0.0
     doubts: dict[int, dict[str, float]] = field(default_factory=dict)  # slot -> key -> failed at
     noted: dict[int, float] = field(default_factory=dict)  # waiting idx -> written at
+    asked_at: dict[str, float] = field(default_factory=dict)  # key id -> asked here last
 
 
 @dataclass(slots=True)
@@ -125,12 +128,15 @@ def group_memory(
             grants_per_s=view.grants_per_s,
         ),
         read_at=now,
+        share=known.share if known else RouterShare(began_at=now),
+        grants_per_s=view.grants_per_s * n_shards,
         # Routers spread over the shards, each another one at each refresh.
         shard=int(ports.randomness.uniform() * n_shards) if n_shards > 1 else 0,
     )
     if known is not None:
         fresh.table.carry_over(known.table, now)
         fresh.poked_at, fresh.doubts, fresh.noted = known.poked_at, known.doubts, known.noted
+        fresh.asked_at = known.asked_at
     memory.groups[facts.endpoint_id] = fresh
     return fresh
 
