@@ -14,7 +14,7 @@ from pathlib import Path
 from devstack.children import ChildError
 from devstack.environment import RealCredentialsError
 from devstack.local_system import LocalSystem, Options, local_system
-from devstack.templates import register_templates
+from devstack.templates import TGI_SIMULATED, register_templates
 
 CHECK_INTERVAL_S = 1.0
 DEFAULTS = Options()
@@ -78,7 +78,8 @@ Ballast answers at   {system.url}      dashboard: {system.url}/dashboard
 its market is        {system.market_url}      no real money can be spent here
 logs and disks       {system.state_directory}
 
-  export BALLAST_URL={system.url} BALLAST_API_KEY={system.account_key}
+  export BALLAST_URL={system.url} BALLAST_API_KEY={system.account_key} \\
+         TEMPLATE_HASH={hashes[TGI_SIMULATED.name]}
 
 templates of the market, for --template_hash:
 {templates}
