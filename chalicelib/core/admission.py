@@ -24,6 +24,10 @@ PACED_BIND_S = 2.0
 RANDOM_BIND_S = 6.0
 RANDOM_BIND_SHARE = 0.7  # of target_queue_time: just inside the objective
 
+HELD_BIND_S = 1.0
+"""For a key that is held back while others ask, too: a flood fills workers to its bound, and who is
+within its share must find one below that."""
+
 BASE_OVERDUE_SHARE = 0.05
 MAX_OVERDUE_SHARE = 0.5
 MAX_PROFILE_POINTS = 16
@@ -68,6 +72,11 @@ class Cutoff:
     overdue_admit_before: float = ALWAYS
     hold_share: float = 0.0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether every request that is still on time may start."""
+        return self.admit_before == ALWAYS
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cutoffs:
@@ -83,8 +92,12 @@ class Cutoffs:
 _OPEN = Cutoff()
 
 
-def bind_within_s(kind: ClientKind, params: AdmissionParams) -> float:
+def bind_within_s(
+    kind: ClientKind, params: AdmissionParams, *, yields_to_others: bool = False
+) -> float:
     """How soon a request must start at a worker to be bound to it already."""
+    if yields_to_others:
+        return min(HELD_BIND_S, params.target_queue_time)
     if kind is ClientKind.ONE_SHOT:
         return params.max_queue_time
     if kind is ClientKind.PACED:

@@ -38,6 +38,7 @@ class GroupMemory:
     doubts: dict[int, dict[str, float]] = field(default_factory=dict)  # slot -> key -> failed at
     noted: dict[int, float] = field(default_factory=dict)  # waiting idx -> written at
     asked_at: dict[str, float] = field(default_factory=dict)  # key id -> asked here last
+    asked_at: dict[str, float] = field(default_factory=dict)  # key id -> asked here last
 
 
 @dataclass(slots=True)
@@ -136,6 +137,7 @@ def group_memory(
     if known is not None:
         fresh.table.carry_over(known.table, now)
         fresh.poked_at, fresh.doubts, fresh.noted = known.poked_at, known.doubts, known.noted
+        fresh.asked_at = known.asked_at
         fresh.asked_at = known.asked_at
     memory.groups[facts.endpoint_id] = fresh
     return fresh

@@ -40,6 +40,9 @@ from chalicelib.wire.routing import NOT_FOUND, RouteRequest, grant_reply
 
 logger = logging.getLogger("ballast")
 
+OTHERS_REACH_S = 60.0
+"""For so long after a key asked does this router reckon with it."""
+
 MAX_TRIES = 6
 """Refusals before the best worker by the corrected figures is taken as it is: 1 in 700 grants."""
 
@@ -64,6 +67,7 @@ def route(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> dict[
         logger.warning("route_degraded", extra={"problem": str(error)})
         return asker.blind_reply("the control plane is catching its breath")
     waiter = _make_waiter(asker, caller, group, key)
+    _note_key(group, caller.key_id, now)
     refusal = _closed(facts) or _over_quota(waiter)
     if refusal is not None:
         return answer_waiting(waiter, refusal, is_demand=False)
@@ -108,6 +112,12 @@ def _make_waiter(asker: Asker, caller: Caller, group: GroupMemory, key: bytes) -
         known_idx=idx if known else None,
         index_key=key,
     )
+
+
+def _note_key(group: GroupMemory, key_id: str, now: float) -> None:
+    if len(group.asked_at) >= MAX_QUOTA_KEYS:
+        group.asked_at.clear()
+    group.asked_at[key_id] = now
 
 
 def _closed(facts: GroupFacts) -> str | None:
@@ -177,9 +187,9 @@ def _is_in_turn(waiter: Waiter) -> bool:
 
 def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
     """Choose and reserve; a refusal corrects what we know, and we draw and choose again."""
-    params = waiter.group.view.group.params
+    params, yields = waiter.group.view.group.params, _yields_to_others(waiter)
     table, now = waiter.group.table, waiter.asker.now
-    bound_s = bind_within_s(waiter.kind, params)
+    bound_s = bind_within_s(waiter.kind, params, yields_to_others=yields)
     for n_refused in range(MAX_TRIES + 1):
         wish = _wish(waiter, bound_s)
         choice = table.choose(wish, now)
@@ -194,6 +204,15 @@ def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
         else:
             table.correct(choice.worker, result.worker.granted_load, now)
     return None
+
+
+def _yields_to_others(waiter: Waiter) -> bool:
+    """Whether its key is held back while this router is asked under others, too."""
+    group, key_id = waiter.group, waiter.caller.key_id
+    if group.view.cutoffs.for_key(key_id).is_open:
+        return False
+    since = waiter.asker.now - OTHERS_REACH_S
+    return any(at > since for key, at in group.asked_at.items() if key != key_id)
 
 
 def _wish(waiter: Waiter, bound_s: float) -> Wish:
