@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -69,6 +75,48 @@ def test_publish_makes_a_private_template_and_never_shows_the_token(
     assert f"HF_TOKEN={CANARY}" in body["env"]
     assert model in body["env"]
     assert CANARY not in str(console.calls)  # it never goes through the deployment
+
+
+def test_at_a_terminal_the_token_is_asked_for_without_echo(
+    ballast: Ballast, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without one, a gated model is warned about, before anything can be rented."""
+    console.answers["/bundle/"] = {"sha256": "ab" * 32, "size": 150_000}
+    vast = Console(status={}, answers={"/api/v0/template/": {"template": {"hash_id": "newhash"}}})
+    publish = ("template", "publish", "tgi", "--model", "meta-llama/Meta-Llama-3-8B-Instruct")
+    monkeypatch.setenv("VAST_API_KEY", KEY)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with serve(vast) as url:
+        monkeypatch.setenv("BALLAST_VAST_URL", url)
+        shown = at_a_terminal(publish, CANARY)
+        warned = ballast(*publish, "--no-token")
+    assert "newhash" in shown
+    assert CANARY not in shown
+    assert f"HF_TOKEN={CANARY}" in vast.sent("POST", "/api/v0/template/")[0]["env"]
+    assert "gated: without HF_TOKEN no worker will ever load it" in warned.err
+
+
+def at_a_terminal(words: Sequence[str], typed: str) -> str:
+    """What a terminal shows of the command when `typed` answers its first question."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cli", *words],
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,
+    )
+    os.close(its)
+    shown = b""
+    with suppress(OSError), os.fdopen(ours, "r+b", buffering=0) as terminal:  # closed by its end
+        while b"not shown" not in shown:
+            shown += terminal.read(4096)
+        terminal.write(typed.encode() + b"\n")
+        while chunk := terminal.read(4096):
+            shown += chunk
+    assert process.wait(60) == 0, shown
+    return shown.decode()
 
 
 def test_an_unknown_template_is_refused(ballast: Ballast, monkeypatch: pytest.MonkeyPatch) -> None:
