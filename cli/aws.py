@@ -22,3 +22,30 @@ def secrets_client() -> SecretsManagerClient:
 def identity_client() -> STSClient:
     """Who the owner is."""
     return boto3.client("sts", config=_CONFIG)
+
+
+def describe_table(name: str) -> None:
+    """Look at a table.
+
+    Raises:
+        ClientError: it is not there, or the owner may not look.
+    """
+    boto3.client("dynamodb", config=_CONFIG).describe_table(TableName=name)
+
+
+def describe_key(alias: str) -> None:
+    """Look at a KMS key.
+
+    Raises:
+        ClientError: as `describe_table`.
+    """
+    boto3.client("kms", config=_CONFIG).describe_key(KeyId=alias)
+
+
+def describe_secret(name: str) -> None:
+    """Look at a secret, not at its value.
+
+    Raises:
+        ClientError: as `describe_table`.
+    """
+    secrets_client().describe_secret(SecretId=name)

@@ -8,16 +8,16 @@ from chalicelib.core.actions import Reason
 
 SENTENCES: Mapping[str, str] = {
     # why something is done
-    "hot_short": "Ready capacity was {had} and {wanted} load/s is wanted ({term}).",
-    "cheaper_cover": "It serves what is wanted for ${usd_per_hour} an hour instead of "
+    "hot_short": "Ready workers can serve {had} load/s, and {wanted} is needed ({term}).",
+    "cheaper_cover": "It serves what is needed for ${usd_per_hour} an hour instead of "
     "${now_usd_per_hour}; the dearer workers can then stop.",
-    "idle_surplus": "{left} load/s of ready capacity remains without it, and only {wanted} is "
-    "wanted; it is the dearest for what it serves.",
-    "cold_short": "Loaded workers in reserve are {missing} load/s short of the target; this offer "
-    "should serve {expected_perf} load/s.",
+    "idle_surplus": "The others that are ready can serve {left} load/s, and only {wanted} is "
+    "needed; it is the dearest for what it serves.",
+    "cold_short": "The reserve of stopped workers is {missing} load/s short of its goal; this "
+    "machine should serve {expected_perf}.",
     "cold_surplus": "The reserve of stopped workers holds {left} load/s without it, and {wanted} "
-    "is wanted; keeping its disk would cost money for nothing.",
-    "explore": "Testing this hardware: {missing} of {test_workers} test workers are still missing.",
+    "is wanted; its disk would cost money for nothing.",
+    "explore": "A test of this hardware: {missing} of {test_workers} test workers are missing.",
     "stuck_loading": "It has been loading for {waited_s} s; the limit is {limit_s} s.",
     "stuck_starting": "It has been starting for {waited_s} s; the limit is {limit_s} s.",
     "unreachable": "It has been silent for {silent_s} s.",
@@ -29,7 +29,7 @@ SENTENCES: Mapping[str, str] = {
     "look costs ${cost_usd}.",
     "outdated": "It runs an older template than its autogroup asks for.",
     "contract_ends": "Its contract ends soon.",
-    "drained": "It is empty, as its drain demanded.",
+    "drained": "It has finished its requests, as planned.",
     "drain_deadline": "Its drain has reached the deadline; {n_cut} requests are cut off.",
     "recall": "Load is back; it need not go.",
     "group_deleted": "Its endpoint group is being deleted.",
@@ -72,6 +72,14 @@ CAP_NAMES: Mapping[str, str] = {
 }
 """What an owner calls the caps."""
 
+TERMS: Mapping[str, str] = {
+    "occupancy": "for the requests of now, with room for more",
+    "queue": "for the requests that wait",
+    "min_load": "your min_load",
+    "target_util": "your target_util",
+}
+"""Which term of the law (core/law.py) asked for the capacity that is needed."""
+
 
 class _Facts(dict[str, str]):
     """Facts for a template; one that is missing shows as a question mark."""
@@ -88,6 +96,8 @@ def explain_reason(reason: Reason) -> str:
 def explain(code: str, facts: Mapping[str, object]) -> str:
     """The sentence of a code and its facts, as events carry them."""
     shown = {name: _shown(value) for name, value in facts.items()}
+    if "term" in shown:
+        shown["term"] = TERMS.get(shown["term"], shown["term"])
     template = SENTENCES.get(code)
     if template is not None:
         return template.format_map(_Facts(shown))

@@ -23,6 +23,9 @@ def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
                "run the deployment's bootstrap again"),
         _check("scaler", "the scaler and Vast answer", lambda: _balance(ports),
                "see the scaler's log; check the Vast key in Secrets Manager"),
+        _check("vast key", "it may do what Ballast needs", lambda: _key_scope(ports),
+               "give the key instance_read, instance_write and misc on Vast's page, and no more; "
+               "then `ballast secret set VAST_API_KEY`"),
     ]  # fmt: skip
     for group in list_groups(ports, caller):
         for autogroup in ports.groups.list_autogroups(group.endpoint_id):
@@ -91,3 +94,12 @@ def _balance(ports: ApiPorts) -> str:
     answer = ports.poke.ask({"ask": "balance"})
     credit = answer.get("credit_usd")
     return f"${credit:.2f} of credit" if isinstance(credit, int | float) else "no credit is told"
+
+
+def _key_scope(ports: ApiPorts) -> str:
+    answer = ports.poke.ask({"ask": "key_scope"})
+    refused, tried = answer.get("refused"), answer.get("tried")
+    if isinstance(refused, Mapping) and refused:
+        raise PortError("; ".join(f"{name}: {problem}" for name, problem in refused.items()))
+    names = ", ".join(str(name) for name in tried) if isinstance(tried, list) else "nothing"
+    return f"{names} tried; renting is not tried here"

@@ -112,16 +112,10 @@ def _decision_sentence(event: Event) -> str:
     if not isinstance(reason, Mapping):
         return event.message
     action = str(event.facts.get("action", "none"))
-    target = event.facts.get("instance_id") or _offer_text(event.facts.get("offer"))
+    target = event.facts.get("instance_id") or event.facts.get("subject", "")
     facts = reason.get("facts")
     why = explain(str(reason.get("code", "")), facts if isinstance(facts, Mapping) else {})
     return why if action == "none" else f"{action.capitalize()} {target or ''}: {why}"
-
-
-def _offer_text(offer: object) -> str:
-    if not isinstance(offer, Mapping):
-        return ""
-    return f"offer {offer.get('offer_id')} ({offer.get('gpu_type') or offer.get('gpu_name')})"
 
 
 def _beaten(event: Event) -> list[str]:

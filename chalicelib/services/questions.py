@@ -11,7 +11,7 @@ from chalicelib.core.offer import Offer
 from chalicelib.core.pacing import Pacing, Verb
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import NotFoundError, PortError
-from chalicelib.ports.marketplace import RefusedError, Template
+from chalicelib.ports.marketplace import Marketplace, MarketplaceError, RefusedError, Template
 from chalicelib.services.launching import DEFAULT_DISK_GB, LaunchError, launch_facts, offer_query
 from chalicelib.services.paced_market import PacedMarket
 from chalicelib.services.round_log import action_name, reason_facts
@@ -166,6 +166,30 @@ def _balance(_ports: ScalerPorts, market: PacedMarket, _question: Question) -> A
     return {"credit_usd": credit}
 
 
+def _key_scope(_ports: ScalerPorts, market: PacedMarket, _question: Question) -> Answer:
+    """What Vast refuses to our key, by what it is for. What changes something is not tried."""
+    refused = {}
+    for name, (verb, probe) in _PROBES.items():
+        try:
+            problem = market.call(verb, probe)
+        except MarketplaceError as error:
+            problem = str(error)
+        if problem:
+            refused[name] = problem[:200]
+    return {"tried": list(_PROBES), "refused": refused}
+
+
+def _search_one(vast: Marketplace) -> str:
+    vast.search_offers({}, disk_gb=DEFAULT_DISK_GB, limit=1)
+    return ""
+
+
+_PROBES: Mapping[str, tuple[Verb, Callable[[Marketplace], str]]] = {
+    "list instances": (Verb.LIST, lambda vast: vast.list_instances().problem),
+    "search offers": (Verb.SEARCH, _search_one),
+}
+
+
 _QUESTIONS: Mapping[str, Callable[[ScalerPorts, PacedMarket, Question], Answer]] = {
     "plan": _plan,
     "offers": _offers,
@@ -176,6 +200,7 @@ _QUESTIONS: Mapping[str, Callable[[ScalerPorts, PacedMarket, Question], Answer]]
     "logs": _logs,
     "gpu_types": _gpu_types,
     "balance": _balance,
+    "key_scope": _key_scope,
 }
 
 

@@ -20,6 +20,7 @@ from chalicelib.core.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.acting import ACTOR
 from chalicelib.services.rounds import GroupPlan, RoundPlan
+from chalicelib.services.troubles import is_capped
 
 _VERBS = {
     "RentOffer": "rent",
@@ -92,7 +93,10 @@ def _explored(
 
 
 def gather_minutes(
-    before: Mapping[str, Mapping[str, float]], groups: Iterable[GroupPlan], now: float
+    before: Mapping[str, Mapping[str, float]],
+    groups: Iterable[GroupPlan],
+    told: Mapping[str, float],
+    now: float,
 ) -> tuple[dict[str, Mapping[str, float]], list[tuple[str, int, dict[str, float]]]]:
     """(the minutes in progress, those that are over and worth writing: scope, minute, values)."""
     minute = int(now // 60)
@@ -106,9 +110,8 @@ def gather_minutes(
                 over.append((scope, int(sums["minute"]), finished(sums)))
                 over += _autogroup_minutes(group, int(sums["minute"]))
             sums = {}
-        is_capped = bool(group.capped_by)
         wanted = group.decision.hot_target
-        gathered = gather(sums, group.snapshot, wanted, is_capped=is_capped)
+        gathered = gather(sums, group.snapshot, wanted, is_capped=is_capped(group, told))
         running[scope] = {**gathered, "minute": float(minute)}
     return running, over
 
@@ -118,12 +121,12 @@ def figures_of(plan: RoundPlan, account: Account, n_failed_creates: int) -> dict
     traffic = [group.snapshot.traffic for group in plan.groups]
     n_started = sum(item.n_started for item in traffic)
     n_late = sum(item.n_late for item in traffic)
-    view = plan.view
+    view, told = plan.view, plan.memory.troubles
     ready = [worker for worker in view.workers if worker.state is WorkerState.READY]
     return {
         "UsdPerHour": account.committed_microusd_per_hour / MICRO,
         "SpentTodayUsd": account.spent_today_microusd / MICRO,
-        "CapLost": float(sum(g.snapshot.traffic.n_late for g in plan.groups if g.capped_by)),
+        "CapLost": float(sum(g.snapshot.traffic.n_late for g in plan.groups if is_capped(g, told))),
         **({"LateShare": n_late / n_started} if n_started else {}),
         "QueueTimeS": max((item.queue_time_s for item in traffic), default=0.0),
         "Waiting": float(sum(group.snapshot.waiting.n for group in plan.groups)),
@@ -165,7 +168,9 @@ def _decision_facts(
     if isinstance(action, RentOffer):
         facts["autogroup_id"] = action.autogroup_id
         facts["offer"] = asdict(action.offer)
-        facts["subject"] = f"offer {action.offer.offer_id} ({action.offer.gpu_type})"
+        offer = action.offer
+        price = f"${offer.usd_per_hour:.3f} an hour"
+        facts["subject"] = f"a {offer.gpu_type} at {price} (offer {offer.offer_id})"
         return facts
     by_id = {worker.instance_id: worker for worker in group.snapshot.workers}
     worker = by_id.get(action.instance_id)

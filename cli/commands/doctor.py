@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cli.aws import identity_client
+from chalicelib.settings import Settings
+from cli.aws import describe_key, describe_secret, describe_table, identity_client
 from cli.display import cell, table
 from cli.errors import CliError, ExitCode
 from cli.session import Session, connection_options, pass_session
@@ -28,10 +30,11 @@ class Check:
 
 
 @click.command("doctor")
-@click.option("--aws/--no-aws", "looks_at_aws", default=True, help="Also check your AWS identity.")
+@click.option("--aws/--no-aws", "looks_at_aws", default=True, help="Also check your AWS account.")
+@click.option("--stage", default="dev", show_default=True, help="Deployment to look for in AWS.")
 @connection_options
 @pass_session
-def doctor(session: Session, looks_at_aws: bool) -> None:
+def doctor(session: Session, looks_at_aws: bool, stage: str) -> None:
     """Check AWS, KMS, tables, the scaler, the Vast key, balance, templates, HF_TOKEN and the clock.
 
     Ends with 5 if anything is wrong.
@@ -40,7 +43,7 @@ def doctor(session: Session, looks_at_aws: bool) -> None:
     ballast doctor
     ballast doctor --no-aws     without AWS credentials at hand
     """
-    checks = [*(_check_aws() if looks_at_aws else ()), *_check_server(session)]
+    checks = [*(_check_aws(stage) if looks_at_aws else ()), *_check_server(session)]
     rows = [
         (
             cell("✔", "green") if one.ok else cell("✘", "bold red"),
@@ -58,13 +61,31 @@ def doctor(session: Session, looks_at_aws: bool) -> None:
         raise CliError(f"not well: {', '.join(bad)}", code=ExitCode.CHECK_FAILED)
 
 
-def _check_aws() -> Sequence[Check]:
+def _check_aws(stage: str) -> Sequence[Check]:
+    """Who the owner is there, and whether that may look at what a deployment stands on."""
     try:
         identity = identity_client().get_caller_identity()
     except (ClientError, BotoCoreError) as error:
         fix = "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_DEFAULT_REGION; or --no-aws"
         return [Check("AWS identity", False, type(error).__name__, fix)]
-    return [Check("AWS identity", True, identity["Arn"])]
+    settings = Settings.from_environment({**os.environ, "BALLAST_STAGE": stage})
+    return [
+        Check("AWS identity", True, identity["Arn"]),
+        _check_part("AWS tables", f"{settings.table_prefix}-config", describe_table),
+        _check_part("AWS key", settings.kms_alias, describe_key),
+        _check_part("AWS secret", settings.vast_key_secret, describe_secret),
+    ]
+
+
+def _check_part(name: str, what: str, describe: Callable[[str], object]) -> Check:
+    try:
+        describe(what)
+    except (ClientError, BotoCoreError) as error:
+        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+        is_missing = "NotFound" in code
+        fix = "make deploy" if is_missing else "use an identity that may deploy; see docs/aws.md"
+        return Check(name, False, f"{what}: {code or type(error).__name__}", fix)
+    return Check(name, True, f"{what} is there, and you may look at it")
 
 
 def _check_server(session: Session) -> Sequence[Check]:

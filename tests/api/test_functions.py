@@ -122,6 +122,19 @@ def test_the_scaler_answers_questions_and_its_errors_travel() -> None:
 
 
 @pytest.mark.parametrize("event", [{}, {"poke": 100, "reason": "waiting"}, {"detail": {}}])
+def test_what_vast_refuses_to_the_key_is_told_by_what_it_is_for() -> None:
+    world = World()
+    context = LambdaContext("scaler", 60.0)
+    answer = from_answer(answer_event({"ask": "key_scope"}, context, lambda: world.ports))
+    assert answer == {"tried": ["list instances", "search offers"], "refused": {}}
+    world.market.switch_on("market-down", world.now)
+    world.tick(30)
+    answer = from_answer(answer_event({"ask": "key_scope"}, context, lambda: world.ports))
+    refused = answer["refused"]
+    assert isinstance(refused, dict)
+    assert set(refused) == {"list instances", "search offers"}
+
+
 def test_everything_else_runs_rounds_and_leaves_their_figures(
     event: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:

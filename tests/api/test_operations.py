@@ -80,7 +80,9 @@ def test_a_plan_comes_with_sentences_and_dollars(fleet: Api) -> None:
     }  # fmt: skip
     plan = fleet.call("POST", "/api/v0/plan", {"endpoint_id": 100}).json
     rent, destroy = plan["actions"]
-    assert rent["sentence"] == "Ready capacity was 0 and 111 load/s is wanted (min_load)."
+    assert (
+        rent["sentence"] == "Ready workers can serve 0 load/s, and 111 is needed (your min_load)."
+    )
     assert rent["beaten"] == ["offer 4"]
     assert destroy["code"] == "idle_surplus"
     assert plan["notes"][0]["sentence"].startswith("5 load/s is wanted")
@@ -126,7 +128,7 @@ def test_a_workers_story_and_a_rounds_decisions_are_told(fleet: Api) -> None:
     fleet.events.append([event])
     story = fleet.call("GET", "/api/v0/explain?instance_id=7").json
     assert story["sentences"][0].startswith("It is a 1x RTX 4090 at $0.500 an hour, ready")
-    assert story["sentences"][1].startswith("Start 7: Ready capacity was 0")
+    assert story["sentences"][1].startswith("Start 7: Ready workers can serve 0")
     assert story["candidates"] == ["offer 4"]
     for wanted in ("last", "12.5", story["decision"]["event_id"].replace("#", "%23")):
         answer = fleet.call("GET", f"/api/v0/explain?round={wanted}")
@@ -137,7 +139,9 @@ def test_a_workers_story_and_a_rounds_decisions_are_told(fleet: Api) -> None:
 
 def test_a_workers_story_begins_with_its_rental(fleet: Api) -> None:
     rented = make_worker(fleet, 8, machine_id=55, created_at=1000.0)
-    facts = {"action": "rent", "offer": {**OFFER, "machine_id": 55}, "reason": REASON}
+    subject = "a 1x RTX 4090 at $0.400 an hour (offer 3)"
+    offer = {**OFFER, "machine_id": 55}
+    facts = {"action": "rent", "subject": subject, "offer": offer, "reason": REASON}
     for at in (10.0, 990.0):
         fleet.events.append(
             [
@@ -149,7 +153,7 @@ def test_a_workers_story_begins_with_its_rental(fleet: Api) -> None:
         )  # fmt: skip
     story = fleet.call("GET", f"/api/v0/explain?instance_id={rented.instance_id}").json
     assert len(story["sentences"]) == 2
-    assert story["sentences"][1].startswith("Rent offer 3 (1x RTX 4090): Ready capacity was 0")
+    assert story["sentences"][1].startswith("Rent a 1x RTX 4090 at $0.400 an hour (offer 3): Ready")
     assert story["decision"]["facts"]["round"] == 990.0
 
 
@@ -266,6 +270,14 @@ def test_the_doctor_names_what_is_ill_and_the_fix(fleet: Api) -> None:
     assert not checks["scaler"]["ok"]
     assert checks["scaler"]["fix"]
     assert not checks["HF_TOKEN in template of llm"]["ok"]
+    assert not checks["vast key"]["ok"]
+    scope = {"tried": ["list instances", "search offers"], "refused": {}}
+    fleet.poke.answers["key_scope"] = scope
+    checks = {check["name"]: check for check in fleet.call("GET", "/api/v0/doctor").json["checks"]}
+    assert checks["vast key"]["ok"]
+    fleet.poke.answers["key_scope"] = {**scope, "refused": {"search offers": "no permission"}}
+    checks = {check["name"]: check for check in fleet.call("GET", "/api/v0/doctor").json["checks"]}
+    assert "search offers: no permission" in checks["vast key"]["detail"]
 
 
 def test_a_database_that_is_down_is_a_503_with_its_reason(fleet: Api) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from cli.commands.logs import news
@@ -234,6 +235,20 @@ def test_doctor_lists_fixes_and_ends_with_5(ballast: Ballast, console: Console) 
     assert "not well: HF_TOKEN" in result.err
     checks.pop()
     assert ballast("doctor", "--no-aws").code == 0
+
+
+def test_doctor_looks_at_aws_with_the_owners_own_rights(
+    ballast: Ballast, console: Console, aws: None
+) -> None:
+    console.answers["/api/v0/doctor"] = {"checks": []}
+    checks = {one["name"]: one for one in ballast("doctor", "--stage", "odd", "--json").json()}
+    assert checks["AWS identity"]["ok"]
+    assert not checks["AWS tables"]["ok"]
+    assert "ballast-odd-config" in checks["AWS tables"]["detail"]
+    assert checks["AWS secret"]["fix"] == "make deploy"
+    boto3.client("secretsmanager").create_secret(Name="ballast-odd/vast-api-key", SecretString="x")
+    checks = {one["name"]: one for one in ballast("doctor", "--stage", "odd", "--json").json()}
+    assert checks["AWS secret"]["ok"]
 
 
 @pytest.mark.parametrize("url", ["https://console.vast.ai", "http://10.0.0.1:80", ""])

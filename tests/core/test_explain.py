@@ -29,7 +29,8 @@ def test_numbers_are_written_for_people() -> None:
         code="hot_short", facts={"had": 0.123456, "wanted": 12345.678, "term": "min_load"}
     )
     assert (
-        explain_reason(reason) == "Ready capacity was 0.123 and 12346 load/s is wanted (min_load)."
+        explain_reason(reason)
+        == "Ready workers can serve 0.123 load/s, and 12346 is needed (your min_load)."
     )
 
 
