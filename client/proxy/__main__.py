@@ -10,6 +10,9 @@ from aiohttp import web
 
 from client.proxy.server import ProxySettings, make_application
 
+SHUTDOWN_GRACE_S = 5.0
+"""For answers under way at Ctrl-C."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Serve; 2 without a control plane."""
@@ -40,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         port=arguments.port,
         access_log=None,
         handler_cancellation=True,
+        shutdown_timeout=SHUTDOWN_GRACE_S,
     )
     return 0
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from client.loadtest.command import make_parser
 from devstack.model_server import ModelServer, Speed
 from fakes.scripted_model_server import ScriptedModelServer
 from tests.client.fake_openai import FakeOpenAi
-from tests.client.world import real_worker
+from tests.client.world import DEFAULT_CTRL_C, real_worker, servers, wait_until
 from tests.workers.world import free_port
 from workers.pyworker.back_end import BackEnd
 from workers.pyworker.registry import back_end_names, load_back_end
@@ -34,12 +35,16 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL)
 
 
+def environment(home: Path, **env: str) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {"PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(home), **env}
+
+
 def run(command: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """As an owner types it in the project's folder, but `folder` gets what is written."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         ["sh", "-ec", command],
-        env={"PATH": path, "PYTHONPATH": str(ROOT), "HOME": str(folder), **env},
+        env=environment(folder, **env),
         cwd=folder,
         capture_output=True,
         text=True,
@@ -173,38 +178,43 @@ def test_the_table_has_every_flag_and_only_flags_there_are() -> None:
 CONNECTION = {"-k", "--api-key", "-e", "--endpoint", "-u", "--url", "--worker-ca"}
 
 
-def test_the_proxy_starts_as_the_clients_page_says(tmp_path: Path) -> None:
+def test_the_proxy_starts_as_the_clients_page_says_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     install, serve, _ = blocks(GUIDE, "sh")[1].split("\n")
     assert install.removeprefix("pip install ") in (ROOT / "pyproject.toml").read_text()
-    port = free_port()
     command, _, told = serve.partition("# ")
-    proxy = subprocess.Popen(
-        ["sh", "-ec", f"exec {command.strip()} --port {port}"],
-        env={**os.environ, **environment(), "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert told.strip() == "http://127.0.0.1:8090/v1"
-        assert models_of(f"http://127.0.0.1:{port}/v1") == ["TGI-Llama3"]
-    finally:
-        proxy.terminate()
-        _, stderr = proxy.communicate(timeout=TIMEOUT_S)
+    assert told.strip() == "http://127.0.0.1:8090/v1"
+    port = free_port()
+    with servers() as it:
+        it.control_plane.next_grant = None  # whoever asks waits
+        proxy = subprocess.Popen(
+            [*DEFAULT_CTRL_C, "sh", "-ec", f"exec {command.strip()} --port {port}"],
+            env=environment(tmp_path, API_KEY="blk.key", BALLAST_URL=it.control_plane_url),
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            url = f"http://127.0.0.1:{port}/v1"
+            wait_until(lambda: models_of(url) == ["TGI-Llama3"], "it serves")
+            ask = threading.Thread(target=ask_and_be_cut, args=(url,), daemon=True)
+            ask.start()
+            wait_until(lambda: it.control_plane.routes, "a request waits")
+            assert it.control_plane.route_authorizations == ["Bearer blk.key"]
+        finally:
+            proxy.send_signal(signal.SIGINT)
+            _, stderr = proxy.communicate(timeout=TIMEOUT_S)
+        ask.join(TIMEOUT_S)
     assert "Traceback" not in stderr
 
 
-def environment() -> Mapping[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {"PATH": path, "API_KEY": "k", "BALLAST_URL": f"http://127.0.0.1:{free_port()}"}
-
-
 def models_of(url: str) -> list[str]:
-    deadline = time.monotonic() + TIMEOUT_S
-    while True:
-        try:
-            return [m["id"] for m in requests.get(f"{url}/models", timeout=60).json()["data"]]
-        except requests.ConnectionError:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    try:
+        return [m["id"] for m in requests.get(f"{url}/models", timeout=60).json()["data"]]
+    except requests.ConnectionError:
+        return []
+
+
+def ask_and_be_cut(url: str) -> None:
+    with suppress(requests.ConnectionError):
+        requests.post(f"{url}/chat/completions", json={"messages": []}, timeout=TIMEOUT_S)

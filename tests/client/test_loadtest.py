@@ -10,13 +10,10 @@ import sys
 import threading
 from pathlib import Path
 
-import pytest
-
 from client.loadtest.arrivals import even
 from client.loadtest.engine import LoadRun, Target
 from client.loadtest.results import Outcome, State, percentiles, summarise
-from tests.client.world import real_worker, servers, wait_until
-from workers.tgi.client import main as tgi_client
+from tests.client.world import DEFAULT_CTRL_C, real_worker, servers, wait_until
 from workers.tgi.test_load import WORKLOAD
 from workers.tgi.test_load import make_payload as tgi_payload
 
@@ -69,35 +66,12 @@ def test_a_run_without_any_answer_has_a_summary_too() -> None:
     assert summary.requests_per_minute == 0
 
 
-def test_the_command_writes_json_and_a_picture(tmp_path: Path) -> None:
-    with real_worker(tmp_path) as (it, url):
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "workers.tgi.test_load", "-n", "10", "-rps", "20"),
-                *("-k", "secret-key", "-e", "TGI-Llama3", "-u", url),
-                *("--json", str(tmp_path / "run.json"), "--picture", str(tmp_path / "run.png")),
-            ],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            timeout=120,
-        )
-        wait_until(lambda: it.counters()["n_served"] == 10, "all are reported")
-    assert done.returncode == 0, done.stderr
-    assert "total 10 answered (" in done.stdout
-    assert "/minute)" in done.stdout
-    summary = json.loads((tmp_path / "run.json").read_text())["summary"]
-    assert summary["by_state"] == {"done": 10}
-    assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_ctrl_c_stops_cleanly_with_a_summary() -> None:
     with servers() as it:
         it.control_plane.next_grant = None  # everybody waits
         run = subprocess.Popen(
             [
-                # A shell's background jobs, and what they start, are deaf to Ctrl-C.
-                *("env", "--default-signal=INT"),
+                *DEFAULT_CTRL_C,
                 *(sys.executable, "-m", "workers.tgi.test_load", "-n", "1000", "-rps", "50"),
                 *("-k", "k", "-e", "e", "-u", it.control_plane_url),
             ],
@@ -112,16 +86,6 @@ def test_ctrl_c_stops_cleanly_with_a_summary() -> None:
     assert run.returncode == 130
     assert "stopped" in stdout
     assert "Traceback" not in stderr
-
-
-def test_the_seeds_client_prints_a_whole_and_a_streamed_answer(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with real_worker(tmp_path) as (it, url):
-        assert tgi_client(["-k", "key", "-e", "TGI-Llama3", "-u", url, "--prompt", "hi"]) == 0
-        wait_until(lambda: it.counters()["n_served"] == 2, "both are reported")
-    out = capsys.readouterr().out
-    assert json.loads(out.splitlines()[0])["inputs"] == "hi"
 
 
 def test_payload_and_cost_follow_the_trace() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from client.proxy.server import ProxySettings, make_application
 from tests.client.fake_openai import WORDS, FakeOpenAi
-from tests.client.world import real_worker, served, wait_until
+from tests.client.world import real_worker, served, servers, wait_until
 from tests.workers.world import World
 from workers.openai.server import BACK_END
 
@@ -88,3 +88,15 @@ def test_a_refused_key_is_an_authentication_error(proxy: Running) -> None:
     proxy.world.control_plane.route_replies = [(401, {"error_msg": "invalid api_key"})]
     with pytest.raises(openai.AuthenticationError, match="invalid api_key"):
         proxy.client().chat.completions.create(model="any", messages=MESSAGES)
+
+
+def test_without_a_worker_in_time_the_group_s_own_words_are_told(tmp_path: Path) -> None:
+    with servers() as it:
+        it.control_plane.next_grant = None
+        settings = ProxySettings(url=it.control_plane_url, endpoint="e", timeout_s=0.5)
+        with (
+            served(make_application(settings)) as url,
+            openai.OpenAI(base_url=f"{url}/v1", api_key="k", max_retries=0) as client,
+            pytest.raises(openai.InternalServerError, match=r"503.*says: no workers"),
+        ):
+            client.chat.completions.create(model="any", messages=MESSAGES)

@@ -18,6 +18,8 @@ from tests.workers.world import QUICK_TGI, World, serve, world
 from workers.pyworker.back_end import BackEnd
 
 T = TypeVar("T")
+DEFAULT_CTRL_C = ("env", "--default-signal=INT")
+"""Before a command: a shell's background jobs, and what they start, are deaf to Ctrl-C."""
 
 
 @dataclass
