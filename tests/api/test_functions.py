@@ -122,6 +122,15 @@ def test_the_scaler_answers_questions_and_its_errors_travel() -> None:
 
 
 @pytest.mark.parametrize("event", [{}, {"poke": 100, "reason": "waiting"}, {"detail": {}}])
+def test_everything_else_runs_rounds_and_leaves_their_figures(
+    event: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    world = World()
+    world.add_group("llm")
+    assert answer_event(event, LambdaContext("scaler", 9.0), lambda: world.ports) == {}
+    assert '"UsdPerHour"' in capsys.readouterr().out
+
+
 def test_what_vast_refuses_to_the_key_is_told_by_what_it_is_for() -> None:
     world = World()
     context = LambdaContext("scaler", 60.0)
@@ -133,12 +142,3 @@ def test_what_vast_refuses_to_the_key_is_told_by_what_it_is_for() -> None:
     refused = answer["refused"]
     assert isinstance(refused, dict)
     assert set(refused) == {"list instances", "search offers"}
-
-
-def test_everything_else_runs_rounds_and_leaves_their_figures(
-    event: dict[str, object], capsys: pytest.CaptureFixture[str]
-) -> None:
-    world = World()
-    world.add_group("llm")
-    assert answer_event(event, LambdaContext("scaler", 9.0), lambda: world.ports) == {}
-    assert '"UsdPerHour"' in capsys.readouterr().out
