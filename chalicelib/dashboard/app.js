@@ -1,8 +1,8 @@
 // The page: sign in, then follow the fleet by asking again and again.
 
 import { ApiError, get, hasKey, send, useKey } from './api.js';
-import { button, clean, el, fill } from './dom.js';
-import { ago, duration, usd } from './format.js';
+import { bar, button, clean, el, fill } from './dom.js';
+import { actAndReason, ago, duration, usd } from './format.js';
 import { editGroup } from './forms.js';
 import { GroupView } from './group.js';
 
@@ -111,24 +111,22 @@ function showAnswers(status) {
   const health = accountHealth(status);
   const latest = groups.map((one) => ({ group: one, event: one.last_decision })).filter((one) => one.event)
     .sort((a, b) => b.event.at - a.event.at)[0];
+  const [what, why] = latest ? actAndReason(latest.event.message) : [];
+  const { caps } = account;
   fill(part('answers'),
-    answer('Is it healthy?', WORDS[health.level], health.reasons.join(' '), health.level),
+    answer('Is it healthy?', WORDS[health.level], health.reasons.join(' '), `judged ${health.level}`),
     answer('What does it cost?', `${usd(account.committed_usd_per_hour)} an hour`,
-      `Today ${usd(account.spent_today_usd)} of ${usd(account.caps.usd_per_day)}, this month ${usd(account.counted_month_usd)} of ${usd(account.caps.usd_per_month)}.`,
-      costLevel(account),
-      meter('of the cap per hour', account.committed_usd_per_hour, account.caps.usd_per_hour)),
-    answer('Why did it last act?', latest ? ago(latest.event.at, now) : 'It has not acted yet',
-      latest ? `${latest.group.endpoint_name}: ${latest.event.message}` : 'Decisions appear here with their reasons.', ''));
+      `Of at most ${usd(caps.usd_per_hour)}. About ${usd(account.spent_today_usd)} so far today.`, costLevel(account),
+      `Used of the limits, at worst: ${usd(account.counted_today_usd)} of ${usd(caps.usd_per_day)} today, ${usd(account.counted_month_usd)} of ${usd(caps.usd_per_month)} this month.`,
+      bar(account.committed_usd_per_hour, caps.usd_per_hour, 'of the hourly limit is used')),
+    latest ? answer('Why did it last act?', what, why, 'plain', `${latest.group.endpoint_name}, ${ago(latest.event.at, now)}`)
+      : answer('Why did it last act?', 'It has not acted yet', 'Each decision appears here with its reason.', 'plain'));
 }
 
-function answer(question, short, sentence, level, extra) {
+function answer(question, short, sentence, level, foot, extra) {
   return el('article', { class: `answer ${level}` }, el('h2', {}, question),
-    el('p', { class: 'short' }, short), extra, el('p', {}, sentence));
-}
-
-function meter(label, value, cap) {
-  const text = `${usd(value)} ${label} ${usd(cap)}`;
-  return el('p', { class: 'meter' }, el('meter', { min: 0, max: cap || 1, value, high: 0.9 * cap, 'aria-label': text }), ` ${label} ${usd(cap)}`);
+    el('p', { class: `short ${short.length > 26 ? 'long' : ''}` }, short), extra, el('p', {}, sentence),
+    foot && el('p', { class: 'foot' }, foot));
 }
 
 function costLevel(account) {
@@ -152,7 +150,7 @@ function accountHealth({ account, groups, now }) {
   if (silent) raise('bad', `The scaler has been silent for ${duration(now - account.scaler.last_round_at)}.`);
   if (account.is_panicking) raise('bad', 'Panic: everything is being destroyed.');
   if (!groups.length) reasons.push('There is no endpoint group yet.');
-  if (!reasons.length) reasons.push(`All ${groups.length === 1 ? '' : `${groups.length} `}endpoint group${groups.length === 1 ? ' keeps its' : 's keep their'} target.`.replace('All endpoint group', 'The endpoint group'));
+  if (!reasons.length) reasons.push('Requests start in time, and enough workers are ready.');
   return { level, reasons: reasons.slice(0, 4) };
 }
 

@@ -5,8 +5,9 @@
 import { el } from './dom.js';
 import { clock, duration, number, usd } from './format.js';
 
-const HUES = [211, 150, 28, 280, 190, 340, 60, 245];
-const HEIGHTS = { load: 240, queue: 120, money: 120 };
+const COLOURS = ['#4c6fff', '#12b5a4', '#f5a524', '#9b6bff', '#f0567f', '#2aa7e1', '#8bb82b', '#7a869a'];
+const LIMIT = '#e5484d';
+const HEIGHTS = { load: 260, queue: 130, money: 130 };
 
 export class Charts {
   constructor() {
@@ -55,7 +56,7 @@ export class Charts {
     this.made = plans.map((plan) => {
       const legend = el('ul', { class: 'legend' });
       const body = el('div', { class: 'plot', role: 'img', 'aria-label': plan.title });
-      const figure = el('figure', {}, el('figcaption', {}, plan.title), body, legend);
+      const figure = el('figure', {}, el('figcaption', {}, plan.title), legend, body);
       const chart = { plan, legend, figure, plot: null };
       chart.plot = new uPlot(options(plan, this, chart), [[], ...plan.lines.map(() => [])], body);
       return chart;
@@ -75,7 +76,7 @@ function options(plan, charts, chart) {
     cursor: { sync: { key: 'time' }, drag: { x: false, y: false }, points: { show: false } },
     scales: { x: { time: true, range: () => charts.range ?? [0, 1] }, y: { range: (u, low, high) => [0, Math.max(1e-9, (high || 1) * 1.08)] } },
     axes: [
-      { stroke: ink, grid, ticks: grid, space: 70, values: (u, ticks) => ticks.map((at) => tickTime(at, charts.range)) },
+      { stroke: ink, grid, ticks: grid, space: 70, size: 32, values: (u, ticks) => ticks.map((at) => tickTime(at, charts.range)) },
       { stroke: ink, grid, ticks: grid, size: 64, values: (u, ticks) => ticks.map(plan.axis ?? plan.tick) },
     ],
     series: [{}, ...plan.lines.map((line) => ({
@@ -126,7 +127,7 @@ function loadPlan({ t, values }) {
   const types = [...new Set(Object.keys(values).filter((name) => /^(cold_)?capacity:/.test(name)).map((name) => name.split(':').slice(1).join(':')))].sort();
   const layers = [['ready', 'capacity'], ['cold', 'cold_capacity']].flatMap(([kind, column]) => {
     if (!types.length) return [layer(kind, values[column] ?? [], 0, kind)];
-    return types.map((type, index) => layer(kind, values[`${column}:${type}`], index, `${kind} ${type}`));
+    return types.map((type, index) => layer(kind, values[`${column}:${type}`], index, `${kind === 'cold' ? 'stopped' : kind} ${type}`));
   }).filter((one) => one.values?.some((value) => value > 0));
   const sums = new Array(t.length).fill(0);
   for (const one of layers) {
@@ -134,26 +135,26 @@ function loadPlan({ t, values }) {
   }
   const strong = colour('--ink');
   const lines = [...layers, { name: 'arriving load', values: values.arriving_load ?? [], stroke: strong }];
-  if (values.hot_target) lines.push({ name: 'wanted ready', values: values.hot_target, stroke: strong, dash: [4, 4] });
-  return { id: 'load', title: 'Load against ready and stopped capacity, by GPU type (per second)', lines, tick: number, axis: compact };
+  if (values.hot_target) lines.push({ name: 'needed ready', values: values.hot_target, stroke: strong, dash: [4, 4] });
+  return { id: 'load', title: 'Load per second, and what the workers can serve, by GPU type', lines, tick: number, axis: compact };
 }
 
 function layer(kind, values, index, name) {
-  const hue = HUES[index % HUES.length];
-  const fill = kind === 'ready' ? `hsl(${hue} 60% 52%)` : `hsl(${hue} 55% 55% / 0.28)`;
+  const colour = COLOURS[index % COLOURS.length];
+  const fill = kind === 'ready' ? `${colour}cc` : `${colour}40`;
   return { name, values, fill, stroke: fill };
 }
 
 function queuePlan({ t, values }, { queue }) {
   return {
-    id: 'queue', title: 'Queue time against its target', tick: duration,
-    lines: [{ name: 'queue time', values: values.queue_time_s ?? [], stroke: `hsl(${HUES[0]} 70% 50%)` },
-      { name: 'target', values: t.map(() => queue.target_s), stroke: 'hsl(0 65% 50%)', dash: [4, 4] }],
+    id: 'queue', title: 'Queue time and its goal', tick: duration,
+    lines: [{ name: 'queue time', values: values.queue_time_s ?? [], stroke: COLOURS[0] },
+      { name: 'goal', values: t.map(() => queue.target_s), stroke: LIMIT, dash: [4, 4] }],
   };
 }
 
 function moneyPlan({ t, values }, { money }) {
-  const lines = [{ name: '$ per hour', values: values.usd_per_hour ?? [], stroke: `hsl(${HUES[1]} 60% 40%)` }];
-  if (money.cap_usd_per_hour) lines.push({ name: 'cap', values: t.map(() => money.cap_usd_per_hour), stroke: 'hsl(0 65% 50%)', dash: [4, 4] });
-  return { id: 'money', title: 'Dollars per hour against the cap', lines, tick: (value) => usd(value), axis: (value) => `$${compact(value)}` };
+  const lines = [{ name: '$ per hour', values: values.usd_per_hour ?? [], stroke: COLOURS[1] }];
+  if (money.cap_usd_per_hour) lines.push({ name: 'limit', values: t.map(() => money.cap_usd_per_hour), stroke: LIMIT, dash: [4, 4] });
+  return { id: 'money', title: 'Dollars per hour and the limit', lines, tick: (value) => usd(value), axis: (value) => `$${compact(value)}` };
 }

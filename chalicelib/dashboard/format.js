@@ -41,3 +41,11 @@ export function ago(at, now) {
 export function clock(at) {
   return typeof at === 'number' && at > 0 ? new Date(at * 1000).toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'medium' }) : DASH;
 }
+
+/** What was done, and why: "Start instance 7: Load rose." → two sentences' worth. */
+export function actAndReason(message) {
+  const at = message.indexOf(': ');
+  if (at < 0) return [message, ''];
+  const why = message.slice(at + 2);
+  return [message.slice(0, at), why.charAt(0).toUpperCase() + why.slice(1)];
+}

@@ -2,8 +2,8 @@
 
 import { get, send } from './api.js';
 import { Charts } from './charts.js';
-import { button, el, fill, table } from './dom.js';
-import { ago, clock, duration, number, share, usd } from './format.js';
+import { bar, button, el, fill, table } from './dom.js';
+import { actAndReason, ago, clock, duration, number, share, usd } from './format.js';
 import { editAutogroup, editGroup } from './forms.js';
 import { WorkerTable, failuresByHost } from './workers.js';
 
@@ -28,7 +28,7 @@ export class GroupView {
     this.node = el('div', { class: 'group' }, this.head, this.figures,
       el('div', { class: 'columns' },
         el('div', { class: 'charts' }, this.ranges, this.charts.node),
-        section('Decisions, newest first', el('label', { class: 'check' }, this.showsStates, ' also every change of state'), this.decisions)),
+        section('What it did, and why', el('label', { class: 'check' }, this.showsStates, ' also every change of state'), this.decisions)),
       section('Autogroups', this.autogroups),
       section('Workers', this.workers.node),
       section('Failures by host', this.failures));
@@ -104,16 +104,20 @@ export class GroupView {
 
   showFigures(group, now) {
     const { load, queue, money } = group;
-    const term = group.last_decision?.facts?.binding;
+    const needed = load.hot_target == null ? '' : ` ${number(load.hot_target)} is needed now.`;
     const figures = [
-      ['Load', `${number(load.arriving)} /s`, `ready for ${number(load.ready_capacity)}, ${number(load.cold_capacity)} more stopped`],
-      ['Queue', duration(queue.queue_time_s), `target ${duration(queue.target_s)}; ${share(queue.late_share ?? 0)} late`],
-      ['Waiting', number(queue.n_waiting), queue.n_waiting ? `oldest ${duration(queue.oldest_wait_s)}, starts in about ${duration(queue.eta_s)}` : 'nobody waits'],
-      ['Workers', `${number(group.n_workers)} of ${number(group.max_workers)}`, states(group.workers_by_state)],
-      ['Cost', `${usd(money.usd_per_hour)}/h`, `cap ${usd(money.cap_usd_per_hour)}/h; today ${usd(money.spent_today_usd)} of ${usd(money.cap_usd_per_day)}`],
-      ['Wants', `${number(load.hot_target)} /s`, `ready capacity${term ? `, because of ${term}` : ''}${load.total_target == null ? '' : `; ${number(load.total_target)} with stopped ones`}`],
+      ['Load', `${number(load.arriving)} /s`, bar(load.arriving, load.ready_capacity, 'of what ready workers can serve'),
+        `Ready workers can serve ${number(load.ready_capacity)}, the stopped reserve ${number(load.cold_capacity)} more.${needed}`],
+      ['Queue', duration(queue.queue_time_s), bar(queue.queue_time_s, queue.target_s, 'of the goal'),
+        `A new request would wait so long; the goal is ${duration(queue.target_s)}. ${share(queue.late_share ?? 0)} started late.`],
+      ['Waiting', number(queue.n_waiting), false,
+        queue.n_waiting ? `The oldest for ${duration(queue.oldest_wait_s)}; ${queue.eta_s == null ? 'no worker is ready yet' : `all start in about ${duration(queue.eta_s)}`}.` : 'No request waits.'],
+      ['Workers', `${number(group.n_workers)} of ${number(group.max_workers)}`, bar(group.n_workers, group.max_workers, 'of max_workers'), states(group.workers_by_state)],
+      ['Cost', `${usd(money.usd_per_hour)}/h`, bar(money.usd_per_hour, money.cap_usd_per_hour, 'of the hourly limit'),
+        `Limit ${usd(money.cap_usd_per_hour)} an hour. About ${usd(money.spent_today_usd)} today, limit ${usd(money.cap_usd_per_day)}.`],
     ];
-    fill(this.figures, figures.map(([name, value, note]) => el('div', {}, el('dt', {}, name), el('dd', { class: 'value' }, value), el('dd', {}, note))));
+    fill(this.figures, figures.map(([name, value, gauge, note]) => el('div', {},
+      el('dt', {}, name), el('dd', { class: 'value' }, value), gauge && el('dd', {}, gauge), el('dd', {}, note))));
     this.figures.dataset.at = String(now);
   }
 
@@ -122,27 +126,30 @@ export class GroupView {
     fill(this.decisions, shown.length ? shown.map((event) => {
       const beaten = event.facts?.reason?.beaten ?? [];
       const changes = changed(event.facts ?? {});
+      const [what, why] = STATES.has(event.kind) ? [event.message, ''] : actAndReason(event.message);
       return el('li', { class: event.level },
         el('time', { datetime: new Date(event.at * 1000).toISOString(), title: clock(event.at) }, ago(event.at, now)),
-        el('p', {}, event.message, changes && el('small', {}, ` ${changes}`)),
-        beaten.length > 0 && el('details', { 'data-focus': `why ${event.event_id}` }, el('summary', {}, `beat ${beaten.length} other${beaten.length > 1 ? 's' : ''}`),
+        el('p', { class: 'what' }, what),
+        why && el('p', {}, why),
+        changes && el('p', {}, el('small', {}, changes)),
+        beaten.length > 0 && el('details', { 'data-focus': `why ${event.event_id}` }, el('summary', {}, `${beaten.length} other choice${beaten.length > 1 ? 's' : ''}, and why not`),
           el('ul', {}, beaten.map((one) => el('li', {}, one)))));
     }) : el('li', { class: 'quiet' }, 'Nothing has happened yet.'));
   }
 
   showAutogroups(group) {
     const found = new Map(this.comparison.map((row) => [row.autogroup_id, row]));
-    const columns = ['id', 'template', 'GPUs', 'workers', 'share', 'weight', 'tier', 'perf', '$ per 1M', 'wait p95', 'errors', 'verdict', ''];
-    const isRight = new Set(['id', 'share', 'weight', 'tier', 'perf', '$ per 1M', 'wait p95', 'errors']);
+    const columns = ['id', 'template', 'GPUs', 'workers', 'share', 'load/s each', '$ per 1M load', 'wait p95', 'errors', 'verdict', ''];
+    const isRight = new Set(['id', 'load/s each', '$ per 1M load', 'wait p95', 'errors']);
     const rows = group.autogroups.map((one) => {
       const measured = found.get(one.id) ?? {};
       return [String(one.id), one.template_hash ?? '–', (measured.gpu_types ?? []).join(', ') || '–',
-        states(one.workers_by_state), bar(one.share), number(one.weight), number(one.tier), number(measured.perf_mean),
+        states(one.workers_by_state), shareOf(one), number(measured.perf_mean),
         usd(measured.usd_per_1k_load == null ? null : 1000 * measured.usd_per_1k_load, 3), duration(measured.queue_p95_s), share(measured.error_share),
         measured.verdict ?? 'no data yet', this.autogroupTools(one)];
     });
     fill(this.autogroups,
-      table('Autogroups: share of the requests, and how they compare over 24 hours',
+      table('Each is a template on some machines. Share of the requests, and how they compare over 24 hours.',
         columns.map((title) => ({ title, right: isRight.has(title) })), rows, 'No autogroup: nothing can be rented.'),
       button('New autogroup', () => editAutogroup(group, null, this.look)));
   }
@@ -175,6 +182,8 @@ function states(byState) {
   return parts.map(([name, n]) => `${n} ${name}`).join(', ') || 'none';
 }
 
-function bar(value) {
-  return el('span', { class: 'share' }, el('meter', { min: 0, max: 1, value: value ?? 0 }), ` ${share(value)}`);
+/** The share of the requests that an autogroup of a tier gets. */
+function shareOf({ share: part, tier }) {
+  const overflow = tier ? ` of what overflows into tier ${tier}` : '';
+  return el('span', { class: 'share' }, bar(part ?? 0, 1, 'of the requests'), `${share(part)}${overflow}`);
 }

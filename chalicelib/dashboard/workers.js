@@ -38,7 +38,7 @@ export class WorkerTable {
     const shown = this.showsAll ? sorted : sorted.slice(0, FEW);
     const columns = COLUMNS.map((one, index) => ({ ...one, node: this.header(one, index) }));
     const rows = shown.map((worker) => COLUMNS.map((one) => one.text(worker, this.now)));
-    fill(this.node, table(`${this.workers.length} workers`, columns, rows, 'No worker: none is needed, or none was found yet.'),
+    fill(this.node, table(`${this.workers.length} worker${this.workers.length === 1 ? '' : 's'}`, columns, rows, 'No worker: none is needed, or none was found yet.'),
       sorted.length > FEW && button(this.showsAll ? `Show the first ${FEW}` : `Show all ${sorted.length}`, () => {
         this.showsAll = !this.showsAll;
         this.paint();

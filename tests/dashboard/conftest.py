@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from fakes.console import KEY, Console, serve
 
@@ -15,6 +15,9 @@ CHROMIUM = "/usr/bin/chromium"
 SHOTS = Path(__file__).parent.parent.parent / "out" / "screenshots"
 
 Open = Callable[..., AbstractContextManager[Page]]
+
+
+expect.set_options(timeout=60_000)  # other tests share the machine
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +50,7 @@ def open_page(browser: Browser) -> Open:
                 locale="en-GB",
                 timezone_id="UTC",
             )
+            page.set_default_timeout(60_000)
             page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
             page.on("request", lambda request: _check_host(request.url, url, problems))
             page.on(
