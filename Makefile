@@ -27,7 +27,7 @@ dev: setup ## the whole local system until Ctrl-C (ARGS='--port 8080 --time-scal
 
 .venv/ministack/.installed:
 	$(PYTHON) -m venv .venv/ministack
-	.venv/ministack/bin/python -m pip install --quiet ministack==1.5.33 cryptography==49.0.0
+	.venv/ministack/bin/python -m pip install --quiet ministack==1.5.33 cryptography==49.0.0 aws-sam-translator==1.115.0
 	touch $@
 
 ministack: setup .venv/ministack/.installed ## a faster local AWS, in an environment of its own
@@ -66,9 +66,13 @@ deploy: setup ## deploy to AWS: make deploy STAGE=prod [ARGS=--split]
 undeploy: setup ## remove from AWS; refuses while instances may bill
 	$(PY) -m infra.undeploy --stage $(STAGE) $(ARGS)
 
+rehearse: ministack ## the CI path of docs/aws.md on an emulator of AWS, end to end (five minutes)
+	test -x .venv/awscli/bin/aws || ($(PYTHON) -m venv .venv/awscli && .venv/awscli/bin/pip install --quiet awscli==1.46.3)
+	$(PY) -m devstack rehearse $(ARGS)
+
 audit: setup ## secrets, licences, and known weaknesses of the locked packages
-	test -x .venv/audit/bin/pip-audit || ($(PYTHON) -m venv .venv/audit && .venv/audit/bin/pip install --quiet pip-audit==2.10.1)
+	test -x .venv/audit/bin/pip-audit || ($(PYTHON) -m venv .venv/audit && .venv/audit/bin/pip install --quiet pip-audit==2.10.1) || echo 'pip-audit cannot be installed here'
 	$(PY) -m infra.audit
 
-.PHONY: lock deploy undeploy audit
+.PHONY: lock deploy undeploy rehearse audit
 .PHONY: help setup demo dev ministack soak check test test-browser test-long format

@@ -71,14 +71,19 @@ class Children:
         *,
         fd: int | None = None,
         python: str = sys.executable,
+        cwd: Path | None = None,
     ) -> Child:
-        """Start a Python program as a child, which inherits the file descriptor and no other."""
+        """Start a Python program as a child, which inherits the file descriptor and no other.
+
+        `cwd` is also where it finds its modules first.
+        """
         self.log_directory.mkdir(parents=True, exist_ok=True)
         log_path = self.log_directory / f"{name}.log"
         with log_path.open("ab") as log:
             process = subprocess.Popen(
                 [python, *arguments],
                 env=dict(environment),
+                cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

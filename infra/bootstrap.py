@@ -72,16 +72,23 @@ def bootstrap(
     return keys.first_admin_key(ports, now)
 
 
-def main() -> None:
-    """Make the first keys after a bare `chalice deploy`, or a new admin key if it was lost."""
+def main(arguments: list[str] | None = None) -> None:
+    """Make the first keys after a bare `chalice deploy`, or new ones for lost or stolen ones."""
     parser = argparse.ArgumentParser(prog="python -m infra.bootstrap", description=__doc__)
     parser.add_argument("--stage", default="dev")
     parser.add_argument("--new-admin-key", action="store_true", help="one more, with all rights")
-    given = parser.parse_args()
+    parser.add_argument(
+        "--rotate-signing-key", action="store_true", help="for instances from now on"
+    )
+    given = parser.parse_args(arguments)
     key = bootstrap(given.stage, Caps())
+    ports = ports_of(given.stage)
     if key is None and given.new_admin_key:
-        key, _ = keys.issue_key(ports_of(given.stage), name="admin, made at AWS", verbs=VERBS)
+        key, _ = keys.issue_key(ports, name="admin, made at AWS", verbs=VERBS)
     print(f"admin key, shown once: {key}" if key else "there is an admin key already")
+    if given.rotate_signing_key:
+        made = ports.signer.create_key(ports.clock.now())
+        print(f"signing key {made.key_id}: running workers keep theirs until they are replaced")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Steps, each safe to repeat: core stack → Vast key → `chalice deploy` → slim code → first keys, caps
 → edge stack → operations stack. A run that was interrupted is resumed by running it again. Nothing
-needs the console.
+needs the console. `--no-functions` is for functions that CloudFormation made (docs/aws.md, CI).
 """
 
 from __future__ import annotations
@@ -82,16 +82,14 @@ def deploy(
     )
     outputs = find_stack(aws.client("cloudformation"), core) or {}
     ensure_vast_key(aws, options, say)
-    split = options.split and options.edge
-    policies.write(options.stage, split=split, folder=options.root / ".chalice")
-    write_bundle(options.root / "chalicelib" / "worker_bundle")
-    (chalice or run_chalice)("deploy", options.stage, say, root=options.root)
-    if options.slim:
-        slim_code(aws, options, say)
+    if options.functions:
+        deploy_functions(options, aws, say, chalice or run_chalice)
     limit_async_events(aws, options.stage)
     admin_key = bootstrap(options.stage, options.caps, complete=options.complete_caps)
     if admin_key:  # told at once: a run that is interrupted later could not tell it again
         say(f"first admin key, shown once: {admin_key}")
+    else:
+        say("an admin key exists; was it lost? `python -m infra.bootstrap --new-admin-key`")
     url = deploy_edge(aws, options, say) if options.edge else chalice_url(options)
     bootstrap(options.stage, Caps(), public_url=url)
     topic_arn = outputs.get("AlertsTopicArn", "")
@@ -99,6 +97,16 @@ def deploy(
     if options.ops:
         deploy_ops(aws, options, topic_arn, say)
     return {"url": url, **({"admin_key": admin_key} if admin_key else {})}
+
+
+def deploy_functions(options: Options, aws: Aws, say: Say, chalice: Callable[..., None]) -> None:
+    """Policies, the workers' bundle, Chalice's functions, and then the same code made faster."""
+    split = options.split and options.edge
+    policies.write(options.stage, split=split, folder=options.root / ".chalice")
+    write_bundle(options.root / "chalicelib" / "worker_bundle")
+    chalice("deploy", options.stage, say, root=options.root)
+    if options.slim:
+        slim_code(aws, options, say)
 
 
 def check_checkout(stage: str, root: Path) -> None:
@@ -167,8 +175,14 @@ def run_chalice(
 
 
 def chalice_url(options: Options) -> str:
-    """The REST API's address, with its stage prefix, from what Chalice recorded."""
+    """The REST API's address, with its stage prefix, from what Chalice recorded.
+
+    Raises:
+        DeployError: Chalice deployed nothing from this checkout.
+    """
     recorded = options.root / ".chalice" / "deployed" / f"{options.stage}.json"
+    if not recorded.exists():
+        raise DeployError(f"{recorded} is missing: deploy with the edge, or by `chalice deploy`")
     deployed = json.loads(recorded.read_text())
     apis = [r for r in deployed["resources"] if r["resource_type"] == "rest_api"]
     return str(apis[0]["rest_api_url"]).rstrip("/")

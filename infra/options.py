@@ -24,6 +24,7 @@ class Options:
     edge: bool
     ops: bool
     slim: bool
+    functions: bool = True
     domain: str = ""
     certificate_arn: str = ""
     budget_email: str = ""
@@ -58,6 +59,9 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--split", action="store_true", help="one function and policy per task")
     parser.add_argument("--no-edge", action="store_true", help="the REST API of Chalice alone")
     parser.add_argument("--no-ops", action="store_true", help="no alarms, dashboard, budget")
+    parser.add_argument(
+        "--no-functions", action="store_true", help="they are there: CloudFormation made them"
+    )
     parser.add_argument("--no-slim", action="store_true", help="leave Chalice's package as it is")
     parser.add_argument("--domain", default="")
     parser.add_argument("--certificate-arn", default="")
@@ -75,6 +79,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         edge=not given.no_edge,
         ops=not given.no_ops,
         slim=not given.no_slim,
+        functions=not given.no_functions,
         domain=given.domain,
         certificate_arn=given.certificate_arn,
         budget_email=given.budget_email,

@@ -18,7 +18,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import wiring
-from chalicelib.adapters.tables import KEYS
+from chalicelib.adapters.tables import CONFIG, KEYS, LEDGER, TABLES, WORKERS, create_tables
 from chalicelib.core.instance import InstanceRecord
 from chalicelib.core.intents import split_label, token_is_ours
 from chalicelib.ports.bundles import ScalerPorts
@@ -28,6 +28,7 @@ from chalicelib.services.routing_view import publish_directory
 from chalicelib.services.scaling import run_round
 from infra.stacks import Say
 
+BACKED_UP = (CONFIG, WORKERS, LEDGER, KEYS)  # as infra/core.yaml has it
 LEASE_S = 60.0
 RETRY_S = 5.0
 N_TRIES = 14  # longer than the lease of a loop that was killed
@@ -54,6 +55,33 @@ class Machine:
     instance_id: int
     label: str
     standing: Standing
+
+
+def make_tables(dynamodb: Any, prefix: str, say: Say) -> None:
+    """Create the lost tables, empty, and guard all as CloudFormation did; it never does so again.
+
+    Raises:
+        RestoreError: the groups or the keys are gone: they come from their backups, under the same
+            names, before anything else.
+    """
+    pages = dynamodb.get_paginator("list_tables").paginate()
+    existing = {name for page in pages for name in page["TableNames"]}
+    lost = [t.full_name(prefix) for t in TABLES if t.full_name(prefix) not in existing]
+    for table in (CONFIG, KEYS):
+        if table.full_name(prefix) in lost:
+            name = table.full_name(prefix)
+            raise RestoreError(
+                f"table {name} is gone: restore it first, docs/runbook.md#table-loss"
+            )
+    create_tables(dynamodb, prefix)
+    for table in BACKED_UP:
+        name = table.full_name(prefix)
+        dynamodb.update_continuous_backups(
+            TableName=name,
+            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True},
+        )
+        dynamodb.update_table(TableName=name, DeletionProtectionEnabled=True)
+    say(f"created: {', '.join(lost) or 'nothing'}; backups and protection are on")
 
 
 def restore(ports: ScalerPorts, *, has_pepper: bool, dry_run: bool = False) -> Sequence[Machine]:
@@ -158,12 +186,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m infra.restore", description=__doc__)
     parser.add_argument("--stage", default="dev")
     parser.add_argument("--dry-run", action="store_true", help="only tell how machines stand")
+    parser.add_argument("--make-tables", action="store_true", help="only create the lost tables")
     given = parser.parse_args()
     os.environ["BALLAST_STAGE"], os.environ["BALLAST_ROLE"] = given.stage, "scaler"
     try:
         from chalicelib.adapters.aws_clients import dynamodb_client
 
-        has_pepper = pepper_exists(dynamodb_client(), wiring.settings().table_prefix)
+        prefix = wiring.settings().table_prefix
+        if given.make_tables:
+            make_tables(dynamodb_client(), prefix, print)
+            return
+        has_pepper = pepper_exists(dynamodb_client(), prefix)
         ports = wiring.scaler_ports()
         machines = restore(ports, has_pepper=has_pepper, dry_run=given.dry_run)
         public_url = ports.public_url or ports.ledger.account().public_url

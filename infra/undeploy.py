@@ -51,8 +51,8 @@ def undeploy(
             "run `ballast panic` or `ballast delete endpoint NAME --wait` first"
         )
     cloudformation = aws.client("cloudformation")
-    for name in ("ops", "edge"):
-        delete_stack(cloudformation, f"ballast-{stage}-{name}", say)
+    for name in ("-ops", "-edge", ""):  # the last holds the functions, where CI made them
+        delete_stack(cloudformation, f"ballast-{stage}{name}", say)
     run_chalice("delete", stage, say, root=root)
     if not delete_data:
         say("kept: tables, KMS key, secret and log groups (stack core); --delete-data removes them")

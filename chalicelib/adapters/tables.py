@@ -36,7 +36,8 @@ TABLES = (CONFIG, WORKERS, ROUTING, LEDGER, EVENTS, KEYS)
 
 def create_tables(client: DynamoDBClient, prefix: str) -> None:
     """Create the tables that do not exist yet, on demand, with their TTL."""
-    existing = set(client.list_tables()["TableNames"])
+    pages = client.get_paginator("list_tables").paginate()
+    existing = {name for page in pages for name in page["TableNames"]}
     for table in TABLES:
         if table.full_name(prefix) not in existing:
             _create(client, prefix, table)

@@ -60,14 +60,14 @@ class Recorder:
             return
         service = model.service_model.service_name
         body = params.get("body") or b""
-        request = json.loads(body) if body and service != "lambda" else {}
+        request = json.loads(body) if body and service in ("dynamodb", "kms") else {}
         for call in _calls(service, model.name, request):
             self.calls.setdefault(self.function, set()).add(call)
 
 
 def _calls(service: str, operation: str, request: Mapping[str, Any]) -> Iterator[Call]:
     if service == "lambda":
-        yield f"lambda:{operation}Function", "scaler"
+        yield f"lambda:{operation}Function", service
     elif service == "kms":
         yield f"kms:{operation}", request.get("EncryptionContext", {}).get("ballast", "")
     elif service != "dynamodb":

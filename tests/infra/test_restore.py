@@ -10,7 +10,17 @@ import pytest
 
 from chalicelib.core.pacing import Verb
 from infra.bootstrap import Caps, bootstrap
-from infra.restore import Machine, Standing, pepper_exists, report, restore
+from infra.restore import (
+    BACKED_UP,
+    Machine,
+    RestoreError,
+    Standing,
+    make_tables,
+    pepper_exists,
+    report,
+    restore,
+)
+from tests.infra.aws_lines import blocks, call
 from tests.infra.recorded_life import PREFIX, STAGE, Life, recorded_account
 
 URL = "https://ballast.example"
@@ -137,3 +147,62 @@ def test_machines_of_groups_that_nobody_configured_are_told(life: Life) -> None:
 def test_a_whole_fleet_is_reported_as_whole() -> None:
     known = [Machine(1, "llm · x", Standing.KNOWN)]
     assert report(known, has_pepper=True, public_url=URL, say=list[str]().append)
+
+
+def items(table: str) -> list[Any]:
+    found = dynamodb().scan(TableName=f"{PREFIX}-{table}")["Items"]
+    return sorted(found, key=repr)
+
+
+def as_runbook_says(lines: list[str], *, earlier: str) -> None:
+    """Run a block of the runbook's; `earlier` is a moment before the damage."""
+    arn = ""
+    for line in lines:
+        told = call(
+            line.replace("ballast-prod", PREFIX)
+            .replace("THE-ARN-ABOVE", arn)
+            .replace("2026-11-21T10:00:00Z", earlier)
+            .replace("SYSTEM", "USER")  # moto makes none by itself when a table is deleted
+        )
+        arn = told or arn
+
+
+def test_a_table_that_is_gone_comes_back_by_the_runbooks_commands(life: Life) -> None:
+    gone, _ = blocks("runbook.md", "table-loss")
+    before = items("config")
+    dynamodb().create_backup(TableName=f"{PREFIX}-config", BackupName="as AWS makes one")
+    dynamodb().delete_table(TableName=f"{PREFIX}-config")
+    with pytest.raises(RestoreError, match=f"{PREFIX}-config is gone: restore it first"):
+        make_tables(dynamodb(), PREFIX, list[str]().append)
+    as_runbook_says(gone, earlier="")
+    assert items("config") == before
+
+
+def test_a_table_that_is_damaged_comes_back_under_its_name(life: Life) -> None:
+    _, damaged = blocks("runbook.md", "table-loss")
+    before = items("config")
+    call(
+        f"aws dynamodb update-continuous-backups --table-name {PREFIX}-config "
+        "--point-in-time-recovery-specification '{\"PointInTimeRecoveryEnabled\": true}'"
+    )
+    as_runbook_says(damaged, earlier="2026-11-21T10:00:00Z")
+    assert items("config") == before
+    assert f"{PREFIX}-config-before" not in dynamodb().list_tables()["TableNames"]
+
+
+def test_tables_that_are_gone_are_made_again_with_backups_and_protection(life: Life) -> None:
+    machines = set(life.market.instances)
+    for lost in REBUILT:
+        dynamodb().delete_table(TableName=f"{PREFIX}-{lost}")
+    said: list[str] = []
+    make_tables(dynamodb(), PREFIX, said.append)
+    assert f"{PREFIX}-events" in said[0]
+    for table in BACKED_UP:
+        name = table.full_name(PREFIX)
+        backups = dynamodb().describe_continuous_backups(TableName=name)
+        recovery = backups["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+        assert recovery["PointInTimeRecoveryStatus"] == "ENABLED"
+        assert dynamodb().describe_table(TableName=name)["Table"]["DeletionProtectionEnabled"]
+    assert bootstrap(STAGE, Caps(), public_url=URL) is None
+    found = restore(life.scaler_ports, has_pepper=has_pepper())
+    assert {m.instance_id for m in found if m.standing is Standing.RESTORED} == machines

@@ -13,6 +13,7 @@ from cfnlint.api import lint_file
 from cfnlint.decode.cfn_yaml import loads
 
 from chalicelib.adapters.tables import TABLES
+from infra.restore import BACKED_UP
 from infra.stacks import deploy_stack, find_stack
 
 INFRA = Path(__file__).parent.parent.parent / "infra"
@@ -52,9 +53,15 @@ def test_what_cannot_be_made_again_is_retained_and_backed_up() -> None:
     for name, resource in resources.items():
         if resource["Type"] in ("AWS::DynamoDB::Table", "AWS::KMS::Key"):
             assert resource["DeletionPolicy"] == "Retain", name
-    for name in ("ConfigTable", "LedgerTable", "KeysTable", "WorkersTable"):
-        recovery = resources[name]["Properties"]["PointInTimeRecoverySpecification"]
-        assert recovery["PointInTimeRecoveryEnabled"] is True
+    guarded = {
+        name: properties["DeletionProtectionEnabled"]
+        for name, r in resources.items()
+        if (properties := r["Properties"])
+        .get("PointInTimeRecoverySpecification", {})
+        .get("PointInTimeRecoveryEnabled")
+    }
+    assert set(guarded) == {f"{table.name.capitalize()}Table" for table in BACKED_UP}
+    assert all(protected == {"Ref": "ProtectTables"} for protected in guarded.values())
 
 
 def test_the_edge_serves_both_slash_forms_and_throttles_reports_and_management() -> None:

@@ -96,7 +96,7 @@ def test_what_is_accepted_can_be_created(flags: str) -> None:
     """What Vast's create call would refuse is refused here, when the owner can still see it."""
     with contextlib.suppress(LaunchArgsError):
         env = parse_docker_flags(flags)
-        create_body(label="a", template_hash=None, disk_gb=8.0, env=env, options={})
+        assert create_body(label="a", template_hash=None, disk_gb=8.0, env=env, options={})
 
 
 @given(st.text(max_size=80) | st.text("-ep=\"' --envimagdsk$;`\\", max_size=80))
