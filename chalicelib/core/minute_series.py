@@ -38,6 +38,7 @@ def gather(sums: Sums, snapshot: GroupSnapshot, hot_target: float, *, is_capped:
         "totreqs": float(traffic.n_arrived),
         "n_started": float(traffic.n_started),
         "n_late": float(traffic.n_late),
+        "conflicts": float(traffic.n_refused),
         "slo_lost_to_cap": float(traffic.n_late) if is_capped else 0.0,
     }
     added = {name: sums.get(name, 0.0) + value for name, value in counts.items()}
@@ -99,5 +100,14 @@ def is_worth_writing(sums: Sums) -> bool:
 
 _UNWRITTEN = frozenset({"minute", "elapsed_s", "arrived_load"})
 _COUNTED = frozenset(
-    {"arriving_load", "reqrate", "late_share", "totreqs", "n_started", "n_late", "slo_lost_to_cap"}
+    {
+        "arriving_load",
+        "reqrate",
+        "late_share",
+        "totreqs",
+        "n_started",
+        "n_late",
+        "conflicts",
+        "slo_lost_to_cap",
+    }
 )

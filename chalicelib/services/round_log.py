@@ -16,6 +16,7 @@ from chalicelib.core.minute_series import (
     gather,
     is_worth_writing,
 )
+from chalicelib.core.spend import spent_today_usd
 from chalicelib.core.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.acting import ACTOR
@@ -125,12 +126,13 @@ def figures_of(plan: RoundPlan, account: Account, n_failed_creates: int) -> dict
     ready = [worker for worker in view.workers if worker.state is WorkerState.READY]
     return {
         "UsdPerHour": account.committed_microusd_per_hour / MICRO,
-        "SpentTodayUsd": account.spent_today_microusd / MICRO,
+        "SpentTodayUsd": sum(spent_today_usd(one, view.now) for one in plan.memory.spend.values()),
         "CapLost": float(sum(g.snapshot.traffic.n_late for g in plan.groups if is_capped(g, told))),
         **({"LateShare": n_late / n_started} if n_started else {}),
         "QueueTimeS": max((item.queue_time_s for item in traffic), default=0.0),
         "Waiting": float(sum(group.snapshot.waiting.n for group in plan.groups)),
         "Grants": float(n_started),
+        "Conflicts": float(sum(item.n_refused for item in traffic)),
         "ReportLagS": max((view.now - worker.reported_at for worker in ready), default=0.0),
         "UnknownInventory": float(not view.inventory.is_known),
         "StrayInstances": float(len(plan.reconciliation.unclaimed)),

@@ -16,6 +16,13 @@ from fakes.world import World
 ROOT = Path(__file__).parent.parent.parent
 NAMESPACE = "Ballast"
 
+PROMISED = {
+    "LateShare", "QueueTimeS", "Waiting", "Grants", "Conflicts", "ReportLagS", "RoundDurationS",
+    "UsdPerHour", "SpentTodayUsd", "CapLost", "UnknownInventory", "StrayInstances", "OpenBreakers",
+    "CreatesFailed",
+}  # fmt: skip
+"""All that is written; docs/cost.md counts them."""
+
 Metric = tuple[str, str]
 """Name, and value of the dimension `service`."""
 
@@ -60,4 +67,7 @@ def test_every_watched_metric_is_written_by_a_busy_scaler(
     assert (directive["Namespace"], directive["Dimensions"]) == (NAMESPACE, [["service"]])
     written = {(metric["Name"], line["service"]) for metric in directive["Metrics"]}
     assert watched(stage) - written == set()
+    assert {name for name, _ in written} == PROMISED
     assert len(watched(stage)) >= 10
+    costs = (ROOT / "docs" / "cost.md").read_text()
+    assert f"each of the {len(PROMISED)} custom metrics" in costs
