@@ -220,7 +220,7 @@ class QueueProfile:
     """
 
     points: tuple[tuple[float, int, float], ...] = ()
-    room: float = 0.0  # load that could start at once
+    queued: float = 0.0  # load that waits at the workers already
     capacity: float = 0.0  # ready, load per second
     capacity_at: float | None = None  # when capacity is expected if there is none
     coming_capacity: float = 0.0
@@ -250,12 +250,12 @@ def profile_queue(waiting: Sequence[Queued]) -> tuple[tuple[float, int, float], 
 def estimate_place(first_seen_at: float, now: float, queue: QueueProfile) -> Place:
     """How many are ahead of a request, and about when it will start."""
     n_ahead, load_ahead = _ahead(first_seen_at, queue)
-    starts_in_s, rate, room = 0.0, queue.capacity, queue.room
+    starts_in_s, rate = 0.0, queue.capacity
     if rate <= 0:
         if queue.capacity_at is None or queue.coming_capacity <= 0:
             return Place(n_ahead=n_ahead, eta_s=None)
-        starts_in_s, rate, room = max(1.0, queue.capacity_at - now), queue.coming_capacity, 0.0
-    return Place(n_ahead=n_ahead, eta_s=starts_in_s + max(0.0, load_ahead - room) / rate)
+        starts_in_s, rate = max(1.0, queue.capacity_at - now), queue.coming_capacity
+    return Place(n_ahead=n_ahead, eta_s=starts_in_s + (queue.queued + load_ahead) / rate)
 
 
 def _ahead(first_seen_at: float, queue: QueueProfile) -> tuple[int, float]:

@@ -134,7 +134,7 @@ def _header(view: RoutingView) -> dict[str, object]:
         },
         "queue": [
             [list(point) for point in queue.points],
-            queue.room,
+            queue.queued,
             queue.capacity,
             queue.capacity_at,
             queue.coming_capacity,
@@ -143,7 +143,7 @@ def _header(view: RoutingView) -> dict[str, object]:
 
 
 def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> RoutingView:
-    points, room, capacity, capacity_at, coming = header["queue"]
+    points, queued, capacity, capacity_at, coming = header["queue"]
     return RoutingView(
         group=facts_from_json(header["group"]),
         built_at=header["built_at"],
@@ -161,7 +161,7 @@ def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> Rou
         ),
         queue=QueueProfile(
             points=tuple((at, n, load) for at, n, load in points),
-            room=room,
+            queued=queued,
             capacity=capacity,
             capacity_at=capacity_at,
             coming_capacity=coming,

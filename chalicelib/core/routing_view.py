@@ -82,7 +82,7 @@ def build_view(
     capacity_at, coming = _coming_capacity(rows)
     queue = QueueProfile(
         points=profile_queue(waiting),
-        room=room_load(queued, bind_s=bind_s, horizon_s=0.0),
+        queued=sum(load for _, load in queued),
         capacity=sum(perf for perf, _ in loads),
         capacity_at=capacity_at,
         coming_capacity=coming,

@@ -130,7 +130,8 @@ def _over_quota(waiter: Waiter) -> str | None:
     quota, use = _quota(waiter)
     if quota.is_unlimited:
         return None
-    refusal = use.refusal(quota, waiter.asker.now)
+    now, group = waiter.asker.now, waiter.group
+    refusal = use.refusal(quota, now, group.share.part(group.grants_per_s, now))
     return f"over the quota of this key: {refusal}" if refusal else None
 
 
@@ -187,8 +188,8 @@ def _is_in_turn(waiter: Waiter) -> bool:
 
 def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
     """Choose and reserve; a refusal corrects what we know, and we draw and choose again."""
-    params, yields = waiter.group.view.group.params, _yields_to_others(waiter)
     table, now = waiter.group.table, waiter.asker.now
+    params, yields = waiter.group.view.group.params, _yields_to_others(waiter)
     bound_s = bind_within_s(waiter.kind, params, yields_to_others=yields)
     for n_refused in range(MAX_TRIES + 1):
         wish = _wish(waiter, bound_s)
@@ -246,6 +247,7 @@ def _try(waiter: Waiter, choice: Choice, n_refused: int) -> Reservation | Refusa
 
 def _reply(waiter: Waiter, choice: Choice, reservation: Reservation) -> dict[str, object]:
     asker, worker = waiter.asker, choice.worker
+    waiter.group.share.granted(asker.now)
     quota, use = _quota(waiter)
     if not quota.is_unlimited:
         use.granted(quota, float(asker.request.cost), choice.finish_s, asker.now)

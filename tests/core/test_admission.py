@@ -83,7 +83,7 @@ def test_fifo_is_strictly_by_age() -> None:
 
 
 def test_the_share_of_the_overdue_grows_with_their_age_to_a_half() -> None:
-    shares = [overdue_share(queue(age), PARAMS, NOW) for age in (11, 30, 60, 100, 1_000)]
+    shares = [overdue_share(queue(age), PARAMS, NOW) for age in (11, 30, 60, 300, 1_000)]
     assert shares == sorted(shares)
     assert shares[0] == pytest.approx(0.055, abs=0.01)
     assert shares[-1] == 0.5
@@ -171,10 +171,10 @@ def test_room_counts_only_workers_that_have_some() -> None:
 
 def test_a_place_and_an_eta_come_from_who_is_ahead() -> None:
     waiting = queue(9, 8, 7, 2, cost=100.0)
-    profile = QueueProfile(points=profile_queue(waiting), room=50.0, capacity=50.0)
+    profile = QueueProfile(points=profile_queue(waiting), queued=50.0, capacity=50.0)
     place = estimate_place(NOW - 2, NOW, profile)
     assert place.n_ahead == 3
-    assert place.eta_s == pytest.approx(5.0)
+    assert place.eta_s == pytest.approx(7.0)
     assert estimate_place(NOW - 9, NOW, profile).n_ahead == 0
 
 
@@ -199,6 +199,18 @@ def test_a_long_queue_is_told_in_few_points() -> None:
     assert points[-1][1:] == (1_000, 10_000.0)
 
 
-@given(st.none() | st.floats(min_value=0, max_value=1e4), st.floats(min_value=0, max_value=0.999))
-def test_clients_are_asked_back_within_seconds(eta_s: float | None, dice: float) -> None:
-    assert 0.6 < poll_after_s(eta_s, dice) < 7
+@given(
+    st.none() | st.floats(min_value=0, max_value=1e4),
+    st.floats(min_value=0, max_value=0.999),
+    st.booleans(),
+)
+def test_clients_are_asked_back_within_seconds(
+    eta_s: float | None, dice: float, is_overdue: bool
+) -> None:
+    assert 0.6 < poll_after_s(eta_s, dice, is_overdue=is_overdue) < 7
+
+
+@given(st.floats(min_value=0, max_value=1e4), st.floats(min_value=0, max_value=0.999))
+def test_who_can_still_be_on_time_asks_more_often(eta_s: float, dice: float) -> None:
+    on_time = poll_after_s(eta_s, dice, is_overdue=False)
+    assert on_time <= min(poll_after_s(eta_s, dice, is_overdue=True), 2.7)

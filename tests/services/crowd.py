@@ -23,6 +23,7 @@ class Caller:
     asked_at: float
     leaves_at: float = float("inf")  # it dies in the queue
     idx: int = 0
+    told: list[tuple[float, float]] = field(default_factory=list)  # (when, expected to start in s)
     granted_at: float | None = None
     starts_at: float = float("inf")  # when its worker begins with it
 
@@ -83,6 +84,8 @@ class Crowd:
         reply = route(self.ports, self._rng.choice(self._routers), request)
         caller.idx = int(str(reply["request_idx"]))
         if "url" not in reply:
+            if (eta_s := reply.get("eta_s")) is not None:
+                caller.told.append((now, float(str(eta_s))))
             return float(str(reply["poll_after_s"]))
         url = str(reply["url"])
         caller.granted_at, caller.starts_at = now, max(now, self.free_at.get(url, 0.0))

@@ -42,6 +42,18 @@ def test_a_polled_request_keeps_its_idx_and_is_remembered_once(world: HotWorld) 
     assert world.waiting.calls["put"] <= 3
 
 
+def test_a_client_that_gave_up_is_no_demand_after_twenty_seconds(world: HotWorld) -> None:
+    router = Router(world)
+    for _ in range(5):
+        router.ask()
+    world.clock.advance(1.5)
+    see(world)
+    assert router.ask()["place"] == 6
+    world.clock.advance(21)
+    see(world)
+    assert router.ask()["place"] == 1
+
+
 def test_a_waiting_request_is_granted_when_a_worker_comes_and_its_row_goes(
     world: HotWorld,
 ) -> None:
