@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 
@@ -22,6 +23,9 @@ def main(back_end: BackEnd | None = None) -> int:
         print(f"pyworker: {error}", file=sys.stderr)
         return 2
     set_up_logging(settings.log_level)
+    # What was imported stays: the collector need not walk it again in the middle of a request.
+    gc.collect()
+    gc.freeze()
     asyncio.run(run_until_signalled(Worker(settings, chosen)))
     return 0
 
