@@ -61,6 +61,7 @@ def find_caps(
         free_usd_per_hour=free / MICRO,
         free_workers=max(0, limits.max_workers - n_workers),
         may_rent=not why_not and free > 0,
+        bound_by=cap,
         why_not=why_not or (cap if free <= 0 else ""),
     )
 

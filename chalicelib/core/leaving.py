@@ -16,7 +16,8 @@ from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
 from chalicelib.core.worker import AfterDrain, WorkerState
 
 CONTRACT_LEAD_S = 3600.0  # a substitute is looked for so long before a contract ends
-CONTRACT_DRAIN_S = 900.0  # and the worker is drained at the latest this long before
+CONTRACT_DRAIN_S = 900.0  # and the worker is drained at the latest this long before,
+LAST_CALL_S = 120.0  # or this long, if nobody else is ready
 DRAIN_DEADLINE_S = 600.0
 UNAVAILABLE_LIMIT_S = 600.0  # a lost host, or a GPU let to others, is not waited for any longer
 _SERVES = frozenset({WorkerState.READY, WorkerState.SUSPECT})
@@ -76,7 +77,7 @@ def send_off(
             continue
         others = sum(perf for id_, perf in ready.items() if id_ != instance_id)
         is_covered = others >= decision.hot_target
-        if is_covered or _is_due(worker, rollout_by, now) or _has_no_room(snapshot, reason):
+        if is_covered or _is_due(worker, others, rollout_by, now) or _has_no_room(snapshot, reason):
             ready.pop(instance_id, None)
             actions.append(
                 DrainWorker(
@@ -101,9 +102,12 @@ def _is_lost(worker: WorkerFacts, now: float) -> bool:
     return is_unavailable and now - worker.state_since > UNAVAILABLE_LIMIT_S
 
 
-def _is_due(worker: WorkerFacts, rollout_by: Mapping[int, float], now: float) -> bool:
+def _is_due(
+    worker: WorkerFacts, others: float, rollout_by: Mapping[int, float], now: float
+) -> bool:
     ends_at = worker.contract_ends_at
-    if ends_at is not None and ends_at - now < CONTRACT_DRAIN_S:
+    drain_s = CONTRACT_DRAIN_S if others > 0 else LAST_CALL_S
+    if ends_at is not None and ends_at - now < drain_s:
         return True
     return worker.is_outdated and now > rollout_by.get(worker.autogroup_id, now)
 

@@ -89,6 +89,7 @@ class Caps:
     free_usd_per_hour: float = float("inf")
     free_workers: int = 1_000_000
     may_rent: bool = True
+    bound_by: str = ""  # the cap that bounds `free_usd_per_hour`
     why_not: str = ""  # e.g. "cap_day", "inventory_unknown", "frozen", "breaker_open"
 
 

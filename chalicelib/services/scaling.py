@@ -229,7 +229,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
     plan = replace(plan, memory=memory)
     troubles = [*find_troubles(plan.view, plan.groups), *lasting_troubles(plan)]
     told = tell_troubles(memory.troubles, troubles, plan.view.memory.at, now)
-    minutes, over = gather_minutes(memory.minutes, plan.groups, now)
+    minutes, over = gather_minutes(memory.minutes, plan.groups, told.lasting, now)
     tallies, due = tally_spend(plan)
     memory = replace(
         memory,

@@ -42,16 +42,38 @@ def find_troubles(view: RoundView, groups: Sequence[GroupPlan]) -> list[Trouble]
         text = f"Vast's list of instances cannot be trusted: {view.inventory.problem}"
         troubles.append(Trouble(kind="inventory_unknown", scope="account", message=text))
     for group in groups:
-        why_not = group.capped_by or group.snapshot.caps.why_not
-        scope = f"endpoint:{group.snapshot.group.endpoint_id}"
-        if "cap" in why_not.split("_"):
-            cap = CAP_NAMES.get(why_not, why_not)
-            text = f"a spending cap is reached ({cap}): nothing more is rented or started"
+        if cap := _reached_cap(group, view.memory.troubles):
+            name = CAP_NAMES.get(cap, cap)
+            text = f"a spending cap is reached ({name}): nothing more is rented or started"
+            scope = _scope(group)
             troubles.append(
-                Trouble(kind="cap_reached", scope=scope, message=text, facts={"cap": why_not})
+                Trouble(kind="cap_reached", scope=scope, message=text, facts={"cap": cap})
             )
         troubles += _unlaunchable(group, view.memory.troubles)
     return troubles
+
+
+def is_capped(group: GroupPlan, told: Mapping[str, float]) -> bool:
+    """Whether the owner was told that a spending cap holds the group back."""
+    return f"cap_reached|{_scope(group)}" in told
+
+
+def _scope(group: GroupPlan) -> str:
+    return f"endpoint:{group.snapshot.group.endpoint_id}"
+
+
+def _reached_cap(group: GroupPlan, told: Mapping[str, float]) -> str:
+    """The spending cap that holds a group back, or "".
+
+    Where no offer was seen in this round, it is believed to be as it was.
+    """
+    caps = group.snapshot.caps
+    why_not = group.capped_by or caps.why_not
+    if "cap" in why_not.split("_"):
+        return why_not
+    codes = {note.code for note in group.decision.notes}
+    is_refused = "cap_usd" in codes or ("no_offers" in codes and is_capped(group, told))
+    return caps.bound_by if is_refused else ""
 
 
 def _unlaunchable(group: GroupPlan, told: Mapping[str, float]) -> list[Trouble]:

@@ -87,3 +87,16 @@ def test_a_substitute_is_ready_before_a_contract_ends() -> None:
     while world.now < ends_at - 300:
         assert _rounds(world, 1) >= n_ready
     assert not old & {row.instance_id for row in _ready(world)}
+
+
+def test_the_only_worker_serves_almost_until_its_contract_ends() -> None:
+    """No room for a substitute: nobody would serve for the quarter of an hour before the end."""
+    world = World(seed=11)
+    world.add_group(min_load=75.0, max_workers=1, cold_workers=0)
+    _rounds(world, 10)
+    (instance,) = world.market.instances.values()
+    instance.ends_at = ends_at = world.now + 800
+    while world.now < ends_at - 150:
+        assert _rounds(world, 1) == 1
+    _rounds(world, 6)
+    assert not _ready(world)
