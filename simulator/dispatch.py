@@ -18,6 +18,7 @@ from chalicelib.core.admission import (
     Queued,
     bind_within_s,
     decide_cutoffs,
+    is_overdue,
     may_start,
     poll_after_s,
 )
@@ -151,6 +152,7 @@ class LatePolling:
     n_polls: int = 0
     _has_view: bool = False
     _bound_s: float = 0.0
+    _rate: float = 0.0  # requests a second that the ready machines serve, as the view says
 
     def __post_init__(self) -> None:
         """How far ahead requests of this kind of client are bound."""
@@ -165,7 +167,7 @@ class LatePolling:
         """Ask once; if told to wait, remember and ask again."""
         if not self._ask(request, now, now):
             paced = self.kind is ClientKind.PACED
-            self._wait(request, now, self._pause() if paced else SDK_FIRST_POLL_S)
+            self._wait(request, now, self._pause(request) if paced else SDK_FIRST_POLL_S)
 
     def return_to_head(self, requests: list[int], now: float) -> None:
         """Clients of a dead machine ask again at once, with their old index."""
@@ -197,16 +199,18 @@ class LatePolling:
         if self._ask(request, now, self.queued[request].first_seen_at):
             del self.queued[request]
         else:
-            self.world.at(now + self._pause(), self._poll, request)
+            self.world.at(now + self._pause(request), self._poll, request)
 
-    def _pause(self) -> float:
+    def _pause(self, request: int) -> float:
         """Seconds until a waiting client asks again."""
         if self.kind is not ClientKind.PACED:
             return self.rng.uniform(0.1, SDK_POLL_S)
-        world = self.world
-        rate = sum(machine.perf for machine in world.routable) / world.mean_load
+        if not self._has_view:
+            self._see_rate()
+        world, rate = self.world, self._rate
         eta_s = len(self.queued) / rate if rate > 0 else None
-        return poll_after_s(eta_s, self.rng.random())
+        is_late = is_overdue(world.trace.times[request], world.now, self.params)
+        return poll_after_s(eta_s, self.rng.random(), is_overdue=is_late)
 
     def _ask(self, request: int, now: float, first_seen_at: float) -> bool:
         if not may_start(first_seen_at, now, self.cutoff, self.params, dice=self.rng.random()):
@@ -223,7 +227,11 @@ class LatePolling:
         if self._has_view:
             self.world.at(self.world.now + VIEW_S, self._view, priority=LAST)
 
+    def _see_rate(self) -> None:
+        self._rate = sum(machine.perf for machine in self.world.routable) / self.world.mean_load
+
     def _rebuild(self, now: float) -> None:
+        self._see_rate()
         if not self.queued:
             self.cutoff = Cutoff()
             return

@@ -204,11 +204,11 @@ def _admit(
 
 
 def overdue_share(overdue: Sequence[Queued], params: AdmissionParams, now: float) -> float:
-    """The share of capacity kept for the overdue: 5 %, rising to half at 3 x `max_queue_time`."""
+    """The share of capacity kept for the overdue: 5 %, rising to half in 10 x `max_queue_time`."""
     if not overdue:
         return 0.0
     age_s = now - overdue[0].first_seen_at
-    aged = (age_s - params.target_queue_time) / (3 * params.max_queue_time)
+    aged = (age_s - params.target_queue_time) / (10 * params.max_queue_time)
     return min(MAX_OVERDUE_SHARE, BASE_OVERDUE_SHARE + (MAX_OVERDUE_SHARE * max(0.0, aged)))
 
 
@@ -277,7 +277,12 @@ def _ahead(first_seen_at: float, queue: QueueProfile) -> tuple[int, float]:
     return n_before + n_ahead, load_before + (load_until - load_before) * n_ahead / n_same
 
 
-def poll_after_s(eta_s: float | None, dice: float) -> float:
-    """When a paced client should ask again: half the ETA, 1 to 5 s, spread by a third."""
-    base = 5.0 if eta_s is None else min(5.0, max(1.0, eta_s / 2))
+def poll_after_s(eta_s: float | None, dice: float, *, is_overdue: bool) -> float:
+    """When a paced client should ask again: half the ETA, 1 to 5 s, spread by a third.
+
+    Who can still be on time asks at least every 2 s: a slot that comes free is for them, and it
+    stands idle until one of them asks.
+    """
+    longest = 5.0 if eta_s is None or is_overdue else 2.0
+    base = longest if eta_s is None else min(longest, max(1.0, eta_s / 2))
     return round(base * (2 / 3 + dice * 2 / 3), 2)

@@ -6,7 +6,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chalicelib.core.admission import ClientKind, Place, estimate_place, poll_after_s
+from chalicelib.core.admission import (
+    ClientKind,
+    Place,
+    estimate_place,
+    is_overdue,
+    poll_after_s,
+)
 from chalicelib.core.endpoint_group import GroupState
 from chalicelib.core.lifecycle import WorkerEvent, transition
 from chalicelib.core.request_index import IndexKind, RequestIndex
@@ -51,7 +57,7 @@ class Asker:
             request_idx=self.request.request_idx or drawn,
             status=reason,
             request_id=self.ports.randomness.token(16),
-            poll_after_s=poll_after_s(None, self.ports.randomness.uniform()),
+            poll_after_s=poll_after_s(None, self.ports.randomness.uniform(), is_overdue=False),
         ).to_json()
 
 
@@ -76,13 +82,17 @@ def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> di
         _remember(waiter, idx)
         _poke(waiter, reason)
         _refresh_view(waiter)
-    place = estimate_place(waiter.history.first_seen_at, asker.now, view.queue)
+    first_seen_at = waiter.history.first_seen_at
+    place = estimate_place(first_seen_at, asker.now, view.queue)
+    is_late = is_overdue(first_seen_at, asker.now, view.group.params)
     return WaitingReply(
         endpoint=view.group.name,
         request_idx=idx,
         status=describe(view.n_by_state, reason, place),
         request_id=asker.ports.randomness.token(16),
-        poll_after_s=poll_after_s(place.eta_s, asker.ports.randomness.uniform()),
+        poll_after_s=poll_after_s(
+            place.eta_s, asker.ports.randomness.uniform(), is_overdue=is_late
+        ),
         place=place.n_ahead + 1 if is_demand else None,
         eta_s=place.eta_s if is_demand else None,
     ).to_json()
