@@ -1,6 +1,6 @@
 """Our PyWorker beside the vendor's SDK Worker: what each adds to the same model server.
 
-`python -m bench.worker_overhead [--requests 400] [--json]` starts, on 127.0.0.1, a model server
+`python -m bench.worker_overhead [--requests 800] [--json]` starts, on 127.0.0.1, a model server
 that answers at once, our worker (generation D: each ticket verified and used once), the vendor's
 `Worker` (generation C), and calls them in turns in one run. Printed: latency added over the bare
 model server, requests per second, delay of the first streamed chunk, processor time, memory; and
