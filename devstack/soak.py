@@ -16,13 +16,13 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 import boto3
 import psutil
+import requests
 
 from chalicelib.adapters.waiting import DynamoWaitingRepository
 from chalicelib.adapters.worker_repository import DynamoWorkerRepository
@@ -39,7 +39,7 @@ from devstack.up import end_by_signals
 GROUP = "soak"
 PARAMS = {"min_load": 100.0, "cold_workers": 1, "max_workers": 4}
 READY_TIMEOUT_S = 120.0
-SETTLE_TIMEOUT_S = 60.0
+SETTLE_TIMEOUT_S = 180.0
 LOOK_EVERY_S = 2.0
 MAX_GROWTH = 0.1
 """Of a process's memory from the second third of the run to the last."""
@@ -63,7 +63,8 @@ class Plan:
 class Watch:
     """What was seen from outside: rows, memory in MB by process, kills."""
 
-    rows: dict[int, Worker] = field(default_factory=dict)
+    rows: dict[int, Worker] = field(default_factory=dict)  # also of workers that are gone
+    ready: set[int] = field(default_factory=set)
     boots: dict[int, set[str]] = field(default_factory=dict)
     memory: dict[str, list[float]] = field(default_factory=dict)
     n_workers_killed: int = 0
@@ -133,11 +134,7 @@ class Soak:
 
     def _problems(self) -> list[str]:
         watch, now = self.watch, time.time()
-        steady = {
-            row.instance_id
-            for row in watch.rows.values()
-            if row.state is WorkerState.READY and len(watch.boots[row.instance_id]) == 1
-        }
+        steady = {i for i in watch.ready if len(watch.boots[i]) == 1}
         found = self.books.problems_with(watch.rows, steady)
         rows = self._waiting.list(self._endpoint_id, polled_since=now - WAITING_ENDS_S)
         waiting = {row.request_idx for row in rows} - self.books.abandoned
@@ -158,7 +155,9 @@ class Soak:
                 self._kill_router()
 
     def _read_rows(self) -> None:
-        for row in self._workers.list(self._endpoint_id):
+        rows = self._workers.list(self._endpoint_id)
+        self.watch.ready = {row.instance_id for row in rows if row.state is WorkerState.READY}
+        for row in rows:
             self.watch.rows[row.instance_id] = row
             self.watch.boots.setdefault(row.instance_id, set()).add(row.boot_id)
 
@@ -172,18 +171,19 @@ class Soak:
 
     def _kill_worker(self) -> None:
         """End all processes of a ready worker's machine, as when its container crashes."""
-        ready = {row["id"] for row in self._owner.ready_workers(self._endpoint_id)}
-        pids = [row["pid"] for row in self._market.instances() if row["id"] in ready and row["pid"]]
-        if pids:
-            with suppress(ProcessLookupError):  # returned a moment ago
-                os.killpg(self._rng.choice(pids), signal.SIGKILL)
-                self.watch.n_workers_killed += 1
+        try:
+            pids = [r["pid"] for r in self._market.instances() if r["id"] in self.watch.ready]
+            os.killpg(self._rng.choice([pid for pid in pids if pid]), signal.SIGKILL)
+        except (IndexError, ProcessLookupError, requests.RequestException):
+            return  # none is ready, or it is gone already, or the machine is too busy: next time
+        self.watch.n_workers_killed += 1
 
     def _kill_router(self) -> None:
         """End one gateway process in the midst of its requests; its parent starts another."""
         routers = psutil.Process(self._system.children.pids()["gateway"]).children()
-        self._rng.choice(routers).kill()
-        self.watch.n_routers_killed += 1
+        if routers:  # a killed one's successor may not have started yet
+            self._rng.choice(routers).kill()
+            self.watch.n_routers_killed += 1
 
 
 def _rss(process: psutil.Process) -> float:
