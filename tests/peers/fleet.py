@@ -113,6 +113,6 @@ class Fleets:
 
 
 def n_route_calls(system: LocalSystem) -> int:
-    """How often the vendor's client, which is written on aiohttp, called `/route/` so far."""
+    """How often the vendor's client called `/route/` so far."""
     lines = access_log_path(system.state_directory).read_text().splitlines()
-    return sum(" /route/ " in line and "aiohttp" in line for line in lines)
+    return sum(" /route/ " in line and " vastai-sdk/" in line for line in lines)

@@ -25,8 +25,13 @@ def test_offers_and_templates_are_found_with_vasts_names(
     (template,) = cli.raw("search", "templates", f"hash_id={hash_id}")
     assert (template["hash_id"], template["name"]) == (hash_id, TGI_SIMULATED.name)
     assert "none-needed-here" not in str(template)  # its HF_TOKEN stays with the market
-    offers = cli.raw("search", "offers", "gpu_name=RTX_3090 num_gpus=1", "--limit", "3")
-    assert {(offer["gpu_name"], offer["num_gpus"]) for offer in offers} == {("RTX 3090", 1)}
+    dear = "gpu_name in [H200,B200] num_gpus=1"  # no group of these tests rents such a one
+    offers = cli.raw("search", "offers", dear, "--limit", "3")
+    assert 1 <= len(offers) <= 3
+    assert {(offer["gpu_name"], offer["num_gpus"]) for offer in offers} <= {
+        ("H200", 1),
+        ("B200", 1),
+    }
     assert all(0 < offer["dph_base"] <= offer["dph_total"] for offer in offers)
     assert cli.raw("search", "offers", "gpu_name=RTX_9999") == []
 
