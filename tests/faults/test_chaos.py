@@ -20,6 +20,7 @@ from fakes.world import World
 
 CAP_USD_PER_HOUR, CAP_USD_PER_DAY = 3.0, 25.0
 MAX_WORKERS = 5
+MOST_WAIT = 60  # then clients stay away for a while
 DIARY_ROUNDS = 60
 PATIENCE_ROUNDS = 90  # minutes; a load that hangs, one in ten, costs 18 of them
 REPLAYED = "tests/faults/test_chaos.py -m long"
@@ -84,7 +85,7 @@ class Chaos:
         self.n_rounds += 1
         broken = self._round()
         self._write_diary(broken)
-        if self.dice.random() < 0.5:
+        if self.dice.random() < 0.5 and self.world.n_waiting < MOST_WAIT:
             self.world.ask(self.group.endpoint_id, self.dice.randrange(6))
         self.world.tick(self.dice.choice((5.0, 5.0, 5.0, 15.0, 60.0)))
         self.check()

@@ -120,6 +120,7 @@ class Scenario:
     story: Callable[[Story], None]
     makes: frozenset[str]
     goes_on: bool = True  # the group still serves afterwards
+    is_long: bool = False  # told in the long tests only
     n_clean_rounds: int = CLEAN_ROUNDS
 
 
@@ -233,17 +234,21 @@ SCENARIOS = {
         _nothing,
         _a_contract_cannot_start,
         frozenset({"create_instance", "destroy_instances"}),
+        is_long=True,
         n_clean_rounds=CLEAN_ROUNDS + 3,  # the refusal may follow on the broken call: two failures
     ),
     "the_cap_is_near": Scenario(_nearly_all_is_spent, _demand_grows, frozenset()),
     "demand_grows": Scenario(_serving, _demand_grows, frozenset({"create_instance"})),
     "is_suspended": Scenario(_serving, _is_suspended, frozenset({"stop_instance"})),
     "wakes_up": Scenario(_cold, _wakes_up, frozenset({"start_instance"})),
-    "a_start_is_refused": Scenario(_cold, _a_start_is_refused, frozenset({"start_instance"})),
+    "a_start_is_refused": Scenario(
+        _cold, _a_start_is_refused, frozenset({"start_instance"}), is_long=True
+    ),
     "is_updated": Scenario(
         _serving,
         _is_updated,
         frozenset({"create_instance", "destroy_instances"}),
+        is_long=True,
         n_clean_rounds=CLEAN_ROUNDS + 4,  # the update itself, begun after the failure
     ),
     "worker_fails": Scenario(_serving, _worker_fails, frozenset({"reboot_instance"})),
@@ -292,7 +297,13 @@ def check(story: Story, scenario: Scenario) -> None:
     assert world.n_waiting == 0, "demand is served again"
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if scenario.is_long else [])
+        for name, scenario in SCENARIOS.items()
+    ],
+)
 def test_every_broken_call_is_survived(name: str) -> None:
     scenario = SCENARIOS[name]
     story = Story()
