@@ -11,6 +11,7 @@ from chalicelib import wiring
 from chalicelib.core.caller_key import VERBS
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import keys
+from infra.policies import signer_of
 
 MICRO = 1_000_000
 
@@ -35,9 +36,9 @@ def with_first_caps(caps: Caps) -> Caps:
 
 
 def ports_of(stage: str) -> ApiPorts:
-    """Ports on a stage's tables, whatever stage the environment names."""
+    """Ports on a stage's tables and with its signer, whatever stage the environment names."""
     if os.environ.get("BALLAST_STAGE") != stage:
-        os.environ["BALLAST_STAGE"] = stage
+        os.environ |= {"BALLAST_STAGE": stage, "BALLAST_SIGNER": signer_of(stage)}
         wiring.reset()
     return wiring.api_ports()
 

@@ -67,6 +67,12 @@ def unwrap(what: str) -> Grant:
 
 UNWRAP_PEPPER = unwrap("pepper")
 UNWRAP_SIGNING_KEYS = unwrap("signing")
+SIGN_IN_KMS = Grant(
+    sid="SignInKms",
+    actions=("kms:Sign",),
+    resource="arn:aws:kms:*:*:key/*",
+    condition={"StringEquals": {"aws:ResourceTag/ballast": "ballast-{stage}"}},
+)
 VAST_KEY = Grant(
     sid="VastKey",
     actions=("secretsmanager:GetSecretValue",),
@@ -146,13 +152,30 @@ def merge(grants: Iterable[Grant]) -> tuple[Grant, ...]:
     return tuple(merged[sid] for sid in sorted(merged))
 
 
-def policy(functions: Sequence[str], stage: str) -> dict[str, object]:
+def grants_of(function: str, signer: str) -> tuple[Grant, ...]:
+    """What a function may do; who unwraps signing keys may sign in KMS where that is the choice.
+
+    Raises:
+        KeyError: an unknown function.
+    """
+    grants = FUNCTIONS[function]
+    return (*grants, SIGN_IN_KMS) if signer == "kms" and UNWRAP_SIGNING_KEYS in grants else grants
+
+
+def signer_of(stage: str, folder: Path = CHALICE) -> str:
+    """Which signer the stage's functions are told to use in Chalice's config."""
+    stages = json.loads((folder / "config.json").read_text())["stages"]
+    variables: Mapping[str, str] = stages.get(stage, {}).get("environment_variables", {})
+    return variables.get("BALLAST_SIGNER", "wrapped")
+
+
+def policy(functions: Sequence[str], stage: str, signer: str = "wrapped") -> dict[str, object]:
     """The policy document of a Lambda that serves these functions' routes.
 
     Raises:
         KeyError: an unknown function.
     """
-    grants = merge(grant for name in functions for grant in FUNCTIONS[name])
+    grants = merge(grant for name in functions for grant in grants_of(name, signer))
     return {
         "Version": "2012-10-17",
         "Statement": [LOGS, *(grant.statement(stage) for grant in grants)],
@@ -169,16 +192,19 @@ LAMBDAS: Mapping[str, tuple[str, ...]] = {
 sends it management's routes only, and `--split` takes the other functions' rights away from it."""
 
 
-def documents(stage: str, *, split: bool) -> dict[str, dict[str, object]]:
+def documents(stage: str, *, split: bool, signer: str = "wrapped") -> dict[str, dict[str, object]]:
     """File name → policy for a stage."""
     lambdas = {**LAMBDAS, "api": ("management",)} if split else LAMBDAS
-    return {f"policy-{stage}-{name}.json": policy(of, stage) for name, of in lambdas.items()}
+    return {
+        f"policy-{stage}-{name}.json": policy(of, stage, signer) for name, of in lambdas.items()
+    }
 
 
 def write(stage: str, *, split: bool, folder: Path = CHALICE) -> list[Path]:
     """Write the policy files of a stage and name them."""
     paths = []
-    for name, document in documents(stage, split=split).items():
+    signer = signer_of(stage, folder)
+    for name, document in documents(stage, split=split, signer=signer).items():
         path = folder / name
         path.write_text(json.dumps(document, indent=2) + "\n")
         paths.append(path)

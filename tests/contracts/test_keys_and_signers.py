@@ -174,3 +174,14 @@ def test_without_kms_nothing_is_signed(dynamodb: DynamoDBClient, kms: KMSClient)
     newest = fresh.newest().key_id
     with pytest.raises(KeysUnavailableError):
         fresh.sign(newest, b"text")
+
+
+def test_either_signer_signs_with_the_keys_of_the_other(
+    dynamodb: DynamoDBClient, kms: KMSClient
+) -> None:
+    """So a deployment may change from one to the other, and workers keep the key they know."""
+    wrapped = WrappedSigner(dynamodb, kms, PREFIX, ALIAS)
+    in_kms = KmsSigner(dynamodb, kms, PREFIX, ALIAS)
+    for maker, other in ((wrapped, in_kms), (in_kms, wrapped)):
+        key_id = maker.create_key(NOW).key_id
+        verify(other, key_id, b"ticket", other.sign(key_id, b"ticket"))

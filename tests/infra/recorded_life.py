@@ -69,7 +69,8 @@ def _calls(service: str, operation: str, request: Mapping[str, Any]) -> Iterator
     if service == "lambda":
         yield f"lambda:{operation}Function", service
     elif service == "kms":
-        yield f"kms:{operation}", request.get("EncryptionContext", {}).get("ballast", "")
+        context = {"ballast": "signing"} if operation == "Sign" else request["EncryptionContext"]
+        yield f"kms:{operation}", context["ballast"]
     elif service != "dynamodb":
         yield f"{service}:{operation}", service
     elif operation == "TransactWriteItems":

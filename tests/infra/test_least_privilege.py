@@ -12,7 +12,7 @@ from chalicelib import wiring
 from chalicelib.adapters.aws_clients import aws_session
 from chalicelib.ports.errors import KeysUnavailableError
 from chalicelib.ports.notifier import Notice, NotifierError
-from infra.policies import FUNCTIONS, Grant
+from infra.policies import FUNCTIONS, SIGN_IN_KMS, Grant, grants_of
 from tests.infra.recorded_life import (
     PREFIX,
     Call,
@@ -70,6 +70,8 @@ def allowed(grants: tuple[Grant, ...]) -> set[Call]:
 def _resource(grant: Grant) -> str:
     if ":table/" in grant.resource:
         return grant.resource.rsplit("-", 1)[1]
+    if grant is SIGN_IN_KMS:
+        return "signing"
     if grant.sid.startswith("Unwrap"):
         return grant.sid.removeprefix("Unwrap").lower()
     return grant.actions[0].split(":")[0]
@@ -98,6 +100,17 @@ def watched(recorder: Recorder) -> None:
     wiring.reset()
     recorder.attach(aws_session())
     boto3.setup_default_session(botocore_session=aws_session())
+
+
+def test_with_keys_inside_kms_the_hot_function_may_sign_and_does(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALLAST_SIGNER", "kms")
+    live(Life(recorder))
+    assert ("kms:Sign", "signing") in recorder.calls["hot"]
+    assert recorder.calls["hot"] <= allowed(grants_of("hot", "kms"))
+    for name in ("reports", "management", "scaler"):
+        assert recorder.calls[name] <= allowed(FUNCTIONS[name])
 
 
 def test_policies_allow_what_the_functions_call_and_nothing_else(

@@ -111,6 +111,8 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
     for code in list(made.running):
         made.stop(code)
     made.everything.stop()
+    for socket in made.sockets.values():
+        socket.close()
 
 
 def bootstrap_by(code: Path, environment: Mapping[str, str]) -> str:
@@ -156,7 +158,7 @@ def test_upgrade_and_rollback_keep_machines_keys_and_groups(
         assert {row["id"] for row in market.instances()} == machines
         (group,) = owner.groups()
         assert group["endpoint_name"] == "llm"
-        assert owner.call("GET", "/api/v0/status/")["account"]["max_usd_per_hour"] == 7
+        assert owner.call("GET", "/api/v0/status/")["account"]["caps"]["usd_per_hour"] == 7
 
     deployment.start(ROOT)
     for _ in range(10):

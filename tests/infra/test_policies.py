@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,3 +72,20 @@ def test_in_the_split_profile_the_hot_function_alone_unwraps_signing_keys() -> N
         if "UnwrapSigning" in {statement["Sid"] for statement in statements}:
             holders.add(name)
     assert holders == {"policy-dev-hot.json"}
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_signing_inside_kms_is_for_those_who_may_unwrap_and_for_our_keys_alone(
+    split: bool, tmp_path: Path
+) -> None:
+    variables = {"BALLAST_SIGNER": "kms"}
+    config = {"stages": {"dev": {"environment_variables": variables}}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    holders = set()
+    for path in policies.write("dev", split=split, folder=tmp_path):
+        for statement in json.loads(path.read_text())["Statement"]:
+            if "kms:Sign" in statement["Action"]:
+                holders.add(path.name)
+                condition = statement["Condition"]["StringEquals"]
+                assert condition == {"aws:ResourceTag/ballast": "ballast-dev"}
+    assert holders == {"policy-dev-hot.json"} | (set() if split else {"policy-dev-api.json"})
