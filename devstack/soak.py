@@ -16,6 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -150,7 +151,8 @@ class Soak:
             if at_s > n_workers * self._plan.kill_worker_every_s:
                 n_workers += 1
                 self._kill_worker()
-            if at_s > n_routers * self._plan.kill_router_every_s and at_s < self._plan.seconds / 3:
+            is_early = n_routers == 1 or at_s < self._plan.seconds / 3
+            if is_early and at_s > n_routers * self._plan.kill_router_every_s:
                 n_routers += 1
                 self._kill_router()
 
@@ -182,7 +184,8 @@ class Soak:
         """End one gateway process in the midst of its requests; its parent starts another."""
         routers = psutil.Process(self._system.children.pids()["gateway"]).children()
         if routers:  # a killed one's successor may not have started yet
-            self._rng.choice(routers).kill()
+            with suppress(psutil.NoSuchProcess):
+                self._rng.choice(routers).kill()
             self.watch.n_routers_killed += 1
 
 

@@ -1,0 +1,120 @@
+"""One tenant's flood beside another's steady load: weighted fair shares, in virtual time."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+
+from chalicelib.core.autogroup import TicketGeneration
+from chalicelib.services.keys import issue_key, worker_token
+from chalicelib.services.reports import ReportsMemory, receive_report
+from chalicelib.services.routing_view import rebuild_view
+from chalicelib.wire.reports import WorkerReport
+from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, INTENT_TOKEN
+from tests.services.crowd import Caller, Crowd
+from tests.services.router import make_world
+
+SPEED = 100.0
+N_WORKERS = 2
+MEAN_COST = 30.0
+FLOOD_AT_S, ENDS_AT_S = 30.0, 90.0
+SETTLED_S = 10.0  # after which the flood is seen in the view
+PATIENCE_S = 30.0
+SEQ = 1_800_000_000_000
+
+
+class Town:
+    """A fleet that two tenants share, and that reports each second."""
+
+    def __init__(self) -> None:
+        self.world, self.rng = make_world(), random.Random(3)
+        for i in range(1, N_WORKERS + 1):
+            self.world.add_worker(i, ticket=TicketGeneration.D, boot_id=f"{i:016x}", perf=SPEED)
+        rebuild_view(self.world.ports(), ENDPOINT_ID, self.world.clock.now())
+        ports = self.world.ports()
+        self.crowd = Crowd(ports, self.world.clock, ENDPOINT_NAME, n_routers=3, speed=SPEED)
+        self.began_at = self.world.clock.now()
+        self._memory, self._n_reports = ReportsMemory(), 0
+
+    def tenant(self, name: str) -> str:
+        """A key of its own."""
+        key, _ = issue_key(self.world.ports(), name=name, verbs=("route",), endpoint_id=ENDPOINT_ID)
+        return key
+
+    def send(self, key: str, load: float, since_s: float) -> None:
+        """Requests at a share of the fleet's capacity until the end, by clients that give up."""
+        at = self.began_at + since_s
+        rate = load * SPEED * N_WORKERS / MEAN_COST
+        while (at := at + self.rng.expovariate(rate)) < self.began_at + ENDS_AT_S:
+            cost = MEAN_COST * self.rng.lognormvariate(-0.125, 0.5)
+            self.crowd.add(Caller(key, cost, asked_at=at, leaves_at=at + PATIENCE_S))
+
+    def run(self) -> None:
+        """Until the end."""
+        while self.world.clock.now() < self.began_at + ENDS_AT_S:
+            self.crowd.run(1.0)
+            self._n_reports += 1
+            for i in range(1, N_WORKERS + 1):
+                self._report(i)
+
+    def _report(self, i: int) -> None:
+        url, now = self.world.workers.rows[ENDPOINT_ID, i].url, self.world.clock.now()
+        received = sum(caller.cost for caller in self.crowd.served.get(url, ()))
+        left = SPEED * max(0.0, self.crowd.free_at.get(url, 0.0) - now)
+        intent = INTENT_TOKEN.format(instance_id=i)
+        body = {
+            "id": i,
+            "mtoken": worker_token(self.world.secrets, ENDPOINT_ID, intent),
+            "ticket": "D",
+            "boot_id": f"{i:016x}",
+            "seq": SEQ + self._n_reports,
+            "max_perf": SPEED,
+            "cur_load": left,
+            "num_requests_working": int(left > 0),
+            "received_load": received,
+            "finished_load": received - left,
+        }
+        report = WorkerReport.from_json(json.dumps(body))
+        receive_report(self.world.ports(), self._memory, report, "")
+
+    def p95_wait_s(self, key: str) -> float:
+        """Until the start at a worker, of what the tenant asked while the flood was on."""
+        since = self.began_at + FLOOD_AT_S + SETTLED_S
+        waits = sorted(
+            c.wait_s
+            for c in self.crowd.callers
+            if c.key == key and since < c.asked_at < self.began_at + ENDS_AT_S - SETTLED_S
+        )
+        return waits[int(0.95 * len(waits))]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """p95 waits in seconds, and how many requests started at a worker."""
+
+    steady_s: float
+    other_s: float
+    n_started: int
+
+
+def play(*, other_load: float, flood_load: float) -> Outcome:
+    """A steady tenant with 0.3 of the capacity, and another that may flood."""
+    town = Town()
+    steady, other = town.tenant("steady"), town.tenant("other")
+    town.send(steady, 0.3, 0.0)
+    town.send(other, other_load, 0.0)
+    if flood_load:
+        town.send(other, flood_load, FLOOD_AT_S)
+    town.run()
+    n_started = sum(c.starts_at < town.world.clock.now() for c in town.crowd.callers)
+    return Outcome(town.p95_wait_s(steady), town.p95_wait_s(other), n_started)
+
+
+def test_a_flood_by_one_tenant_hardly_moves_the_waits_of_another() -> None:
+    """The fleet is at 0.9 of its capacity before; then the other tenant asks for five times it."""
+    calm = play(other_load=0.6, flood_load=0.0)
+    flood = play(other_load=0.6, flood_load=4.4)
+    assert flood.steady_s < 1.25 * calm.steady_s
+    assert flood.other_s > 2 * flood.steady_s
+    assert flood.n_started >= calm.n_started  # what is left free for others is not left idle
