@@ -14,12 +14,16 @@ from chalicelib.core.routing import RoutingTable
 from chalicelib.core.routing_view import RoutingView
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import StorageUnavailableError
+from chalicelib.services.deadline import check_time
 from chalicelib.services.keys import KeyMemory
 from chalicelib.services.routing_view import RebuildMemory
 
 VIEW_CACHE_S = 1.0
 DIRECTORY_CACHE_S = 10.0
 MISS_CACHE_S = 1.0
+RETRY_AFTER_S = 5.0
+"""What could not be read is used on for this long beyond its usual time: a try may take 3 s."""
+
 MAX_SIGNATURES = 20_000
 MAX_QUOTA_KEYS = 10_000
 
@@ -37,7 +41,6 @@ class GroupMemory:
     poked_at: float = 0.0
     doubts: dict[int, dict[str, float]] = field(default_factory=dict)  # slot -> key -> failed at
     noted: dict[int, float] = field(default_factory=dict)  # waiting idx -> written at
-    asked_at: dict[str, float] = field(default_factory=dict)  # key id -> asked here last
     asked_at: dict[str, float] = field(default_factory=dict)  # key id -> asked here last
 
 
@@ -87,10 +90,12 @@ def _look_up(memory: RouterMemory, name: str | None, endpoint_id: int | None) ->
 
 def _read_directory(ports: HotPorts, memory: RouterMemory, now: float) -> None:
     try:
+        check_time(ports, now)
         memory.directory = unpack_directory(ports.views.read_directory())
     except StorageUnavailableError:
         if memory.directory is None:
             raise
+        now = ports.clock.now() + RETRY_AFTER_S
     memory.directory_at = now
 
 
@@ -106,11 +111,12 @@ def group_memory(
     if known is not None and now - known.read_at < VIEW_CACHE_S:
         return known
     try:
+        check_time(ports, now)
         stored = ports.views.read(facts.endpoint_id, known.shard if known else 0)
     except StorageUnavailableError:
         if known is None:
             raise
-        known.read_at = now
+        known.read_at = ports.clock.now() + RETRY_AFTER_S
         return known
     if known is not None and stored is not None and stored.built_at <= known.view.built_at:
         # What we know is this view and our own grants on top of it.
@@ -137,7 +143,6 @@ def group_memory(
     if known is not None:
         fresh.table.carry_over(known.table, now)
         fresh.poked_at, fresh.doubts, fresh.noted = known.poked_at, known.doubts, known.noted
-        fresh.asked_at = known.asked_at
         fresh.asked_at = known.asked_at
     memory.groups[facts.endpoint_id] = fresh
     return fresh

@@ -19,6 +19,7 @@ from chalicelib.core.worker import WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
+from chalicelib.services.deadline import check_time
 from chalicelib.services.keys import Caller, check_key
 from chalicelib.services.router_memory import (
     MAX_QUOTA_KEYS,
@@ -196,6 +197,7 @@ def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
         choice = table.choose(wish, now)
         if choice is None:
             return None
+        check_time(waiter.asker.ports, now)
         result = _try(waiter, choice, n_refused)
         if isinstance(result, Reservation):
             table.granted(choice.worker, wish.cost, result.granted_load, now)

@@ -20,6 +20,7 @@ from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.routing_view import WaitingRequest
+from chalicelib.services.deadline import check_time
 from chalicelib.services.keys import Caller
 from chalicelib.services.router_memory import GroupMemory, RouterMemory, forget_view
 from chalicelib.services.routing_view import rebuild_if_due
@@ -113,6 +114,7 @@ def stop_waiting(waiter: Waiter) -> None:
         return
     waiter.group.noted.pop(idx, None)
     try:
+        check_time(waiter.asker.ports, waiter.asker.now)
         waiter.asker.ports.waiting.remove(waiter.group.view.group.endpoint_id, idx)
     except StorageUnavailableError as error:
         logger.warning("waiting_row_left", extra={"problem": str(error)})
@@ -136,6 +138,7 @@ def note_failure(waiter: Waiter) -> None:
         return
     del doubts[slot]
     try:
+        check_time(waiter.asker.ports, now)
         _suspect(waiter, slot, min(recent))
     except (StorageUnavailableError, ConflictError, NotFoundError) as error:
         logger.warning("suspicion_not_noted", extra={"problem": str(error)})
@@ -196,6 +199,7 @@ def _remember(waiter: Waiter, idx: int) -> None:
         key_id=waiter.caller.key_id,
     )
     try:
+        check_time(waiter.asker.ports, now)
         waiter.asker.ports.waiting.put(request)
         noted[idx] = now
     except StorageUnavailableError as error:
@@ -216,6 +220,7 @@ def _refresh_view(waiter: Waiter) -> None:
         return
     endpoint_id = view.group.endpoint_id
     try:
+        check_time(asker.ports, asker.now)
         if rebuild_if_due(asker.ports, asker.memory.rebuilds, endpoint_id, asker.now):
             forget_view(asker.memory, endpoint_id)
     except StorageUnavailableError as error:
