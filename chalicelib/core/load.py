@@ -7,6 +7,8 @@ values; `granted_marks` keeps a few (time, granted_load) pairs. A grant that the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from chalicelib.core.worker import Worker
 
 UNSEEN_EXPIRES_S = 20.0
@@ -77,3 +79,12 @@ def queue_time_s(worker: Worker, now: float) -> float:
 def is_empty(worker: Worker, now: float) -> bool:
     """Whether nothing is in flight at the worker or on its way to it."""
     return worker.n_working == 0 and pending_load(worker, now) <= 0
+
+
+def reliability(workers: Iterable[Worker]) -> float:
+    """The share of their load that workers did not turn away; 1 before any came."""
+    received = rejected = 0.0
+    for worker in workers:
+        received += worker.received_load
+        rejected += worker.rejected_load
+    return 1.0 - min(1.0, rejected / received) if received > 0 else 1.0

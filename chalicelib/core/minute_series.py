@@ -22,14 +22,13 @@ _GAUGES = (
 _COLD = frozenset({WorkerState.STOPPED, WorkerState.UNAVAILABLE})
 
 
-def gather(sums: Sums, snapshot: GroupSnapshot, hot_target: float, *, is_capped: bool) -> Sums:
+def gather(sums: Sums, snapshot: GroupSnapshot, *, is_capped: bool) -> Sums:
     """The minute so far with one more round: counts add up, gauges keep their newest value."""
     traffic, waiting = snapshot.traffic, snapshot.waiting
     gauges = {
         "queue_time_s": traffic.queue_time_s,
         "waiting": float(waiting.n),
         "waiting_load": waiting.load,
-        "hot_target": hot_target,
         **fleet_figures(snapshot.workers),
     }
     counts = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.core.explain import explain
-from chalicelib.core.load import believed_perf
+from chalicelib.core.load import believed_perf, reliability
 from chalicelib.core.minute_series import newest
 from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.core.worker import Worker, WorkerState
@@ -60,7 +60,7 @@ def list_workers(ports: ApiPorts, subject: Subject) -> Sequence[Worker]:
 def worker_row(worker: Worker) -> Row:
     """A worker as peers read it, with our own keys beside; no value is null."""
     measured = worker.perf if worker.is_measured else worker.dlperf
-    reliability = _reliability(worker)
+    not_rejected = reliability([worker])
     first_mark = worker.granted_marks[0][1] if worker.granted_marks else worker.granted_load
     return {
         "id": worker.instance_id,
@@ -70,9 +70,9 @@ def worker_row(worker: Worker) -> Row:
         "cur_load_rolling_avg": worker.load_rate,
         "cur_perf": worker.observed_perf or worker.perf,
         "measured_perf": measured,
-        "perf": measured * reliability,
+        "perf": measured * not_rejected,
         "dlperf": worker.dlperf,
-        "reliability": reliability,
+        "reliability": not_rejected,
         "reqs_working": worker.n_working,
         "disk_usage": worker.disk_usage_gb,
         "loaded_at": worker.loaded_at,
@@ -90,8 +90,6 @@ def current_stats(ports: ApiPorts, subject: Subject, now: float) -> Row:
     ready = [worker for worker in workers if worker.state is WorkerState.READY]
     cold = [worker for worker in workers if worker.state is WorkerState.STOPPED]
     minute = newest_minute(ports, read_memory(ports), subject.scope, now)
-    received = sum(worker.received_load for worker in workers)
-    rejected = sum(worker.rejected_load for worker in workers)
     return {
         "id": subject.subject_id,
         "endpoint": subject.group.name,
@@ -99,7 +97,7 @@ def current_stats(ports: ApiPorts, subject: Subject, now: float) -> Row:
         "totreqs": sum(worker.reqnum for worker in workers),
         "curload": sum(worker.load_rate for worker in workers),
         "capacity": sum(believed_perf(worker) for worker in ready),
-        "reliable": 1.0 - min(1.0, rejected / received) if received > 0 else 1.0,
+        "reliable": reliability(workers),
         "reqrate": minute.get("reqrate", 0.0),
         "cold_capacity": sum(believed_perf(worker) for worker in cold),
         "ready": len(ready),
@@ -212,13 +210,6 @@ def _minutes(
 def _mean(minutes: Sequence[Mapping[str, float]], name: str) -> float | None:
     values = [values[name] for values in minutes if name in values]
     return sum(values) / len(values) if values else None
-
-
-def _reliability(worker: Worker) -> float:
-    """The share of its load that a worker did not reject."""
-    if worker.received_load <= 0:
-        return 1.0
-    return 1.0 - min(1.0, worker.rejected_load / worker.received_load)
 
 
 def _own_keys(worker: Worker) -> Row:

@@ -10,12 +10,6 @@ from chalicelib.core.actions import Action, Reason, RentOffer
 from chalicelib.core.budget import MICRO
 from chalicelib.core.explain import explain_reason
 from chalicelib.core.exploration import newly_explored
-from chalicelib.core.minute_series import (
-    finished,
-    fleet_figures,
-    gather,
-    is_worth_writing,
-)
 from chalicelib.core.spend import spent_today_usd
 from chalicelib.core.worker import WorkerState
 from chalicelib.ports.event_log import Event
@@ -93,30 +87,6 @@ def _explored(
     return events
 
 
-def gather_minutes(
-    before: Mapping[str, Mapping[str, float]],
-    groups: Iterable[GroupPlan],
-    told: Mapping[str, float],
-    now: float,
-) -> tuple[dict[str, Mapping[str, float]], list[tuple[str, int, dict[str, float]]]]:
-    """(the minutes in progress, those that are over and worth writing: scope, minute, values)."""
-    minute = int(now // 60)
-    running: dict[str, Mapping[str, float]] = {}
-    over: list[tuple[str, int, dict[str, float]]] = []
-    for group in groups:
-        scope = f"endpoint:{group.snapshot.group.endpoint_id}"
-        sums = before.get(scope, {})
-        if sums and int(sums.get("minute", minute)) < minute:
-            if is_worth_writing(sums):
-                over.append((scope, int(sums["minute"]), finished(sums)))
-                over += _autogroup_minutes(group, int(sums["minute"]))
-            sums = {}
-        wanted = group.decision.hot_target
-        gathered = gather(sums, group.snapshot, wanted, is_capped=is_capped(group, told))
-        running[scope] = {**gathered, "minute": float(minute)}
-    return running, over
-
-
 def figures_of(plan: RoundPlan, account: Account, n_failed_creates: int) -> dict[str, float]:
     """Sums over all groups, for metrics and alarms."""
     traffic = [group.snapshot.traffic for group in plan.groups]
@@ -141,18 +111,6 @@ def figures_of(plan: RoundPlan, account: Account, n_failed_creates: int) -> dict
         ),
         "CreatesFailed": float(n_failed_creates),
     }
-
-
-def _autogroup_minutes(group: GroupPlan, minute: int) -> list[tuple[str, int, dict[str, float]]]:
-    minutes = []
-    for autogroup in group.snapshot.autogroups:
-        own = [w for w in group.snapshot.workers if w.autogroup_id == autogroup.autogroup_id]
-        figures = fleet_figures(own)
-        queues = [w.pending_load / w.perf for w in own if w.state is WorkerState.READY and w.perf]
-        if queues:  # what a new request would wait at its best worker
-            figures["queue_time_s"] = min(queues)
-        minutes.append((f"autogroup:{autogroup.autogroup_id}", minute, figures))
-    return minutes
 
 
 def _decision_facts(

@@ -41,10 +41,11 @@ from chalicelib.services.applying import (
 from chalicelib.services.canary import apply_rollback, watch_canaries
 from chalicelib.services.executor import SAVING, SPENDING, execute
 from chalicelib.services.group_planning import Fleet, plan_groups, searches_of
+from chalicelib.services.minute_log import gather_minutes
 from chalicelib.services.notifications import deliver_notices
 from chalicelib.services.paced_market import PacedMarket
 from chalicelib.services.reading import books_of, by_endpoint, read_view
-from chalicelib.services.round_log import RoundOutcome, events_of, figures_of, gather_minutes
+from chalicelib.services.round_log import RoundOutcome, events_of, figures_of
 from chalicelib.services.rounds import GroupPlan, RoundPlan, RoundView, RowChange
 from chalicelib.services.routing_view import publish_directory, rebuild_view
 from chalicelib.services.spend_log import tally_spend
@@ -229,7 +230,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
     plan = replace(plan, memory=memory)
     troubles = [*find_troubles(plan.view, plan.groups), *lasting_troubles(plan)]
     told = tell_troubles(memory.troubles, troubles, plan.view.memory.at, now)
-    minutes, over = gather_minutes(memory.minutes, plan.groups, told.lasting, now)
+    minutes, over = gather_minutes(plan, told.lasting)
     tallies, due = tally_spend(plan)
     memory = replace(
         memory,
