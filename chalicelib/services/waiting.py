@@ -85,7 +85,7 @@ def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> di
         _refresh_view(waiter)
     first_seen_at = waiter.history.first_seen_at
     place = estimate_place(first_seen_at, asker.now, view.queue)
-    is_late = is_overdue(first_seen_at, asker.now, view.group.params)
+    is_late = is_overdue(first_seen_at, asker.now + (place.eta_s or 0.0), view.group.params)
     return WaitingReply(
         endpoint=view.group.name,
         request_idx=idx,
