@@ -50,7 +50,7 @@ def publish(session: Session, source: str, model: str | None, no_token: bool) ->
     ballast template publish dcd0920ffd9d026b7bb2d42f0d7479ba --model org/model
     """
     vast = connect_vast()
-    token = "" if no_token else _ask_for_token()
+    token = "" if no_token or not _has_model(source) else _ask_for_token()
     body, warnings = (
         _of_ours(session, source, model, token)
         if source in template_names()
@@ -67,6 +67,11 @@ def publish(session: Session, source: str, model: str | None, no_token: bool) ->
         "Next: ballast create autogroup --endpoint_name NAME "
         f"--template_hash {shown['template_hash']}",
     )
+
+
+def _has_model(source: str) -> bool:
+    """Whether what is published names a model that Hugging Face might guard."""
+    return source not in template_names() or bool(load_template(source).model_variable)
 
 
 def _ask_for_token() -> str:

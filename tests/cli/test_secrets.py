@@ -90,6 +90,7 @@ def test_at_a_terminal_the_token_is_asked_for_without_echo(
         monkeypatch.setenv("BALLAST_VAST_URL", url)
         shown = at_a_terminal(publish, CANARY)
         warned = ballast(*publish, "--no-token")
+        assert ballast("template", "publish", "hello_world").code == 0  # no model: nothing is asked
     assert "newhash" in shown
     assert CANARY not in shown
     assert f"HF_TOKEN={CANARY}" in vast.sent("POST", "/api/v0/template/")[0]["env"]

@@ -7,8 +7,8 @@ control plane in words, so that the owner reads it instead of waiting for a work
 The model server does not see MASTER_TOKEN and REPORT_ADDR, the PyWorker not HF_TOKEN; no secret is
 written to a file.
 
-The launch script starts the supervisor again, and the supervisor puts somebody in the launch
-script's place should that be killed: no process of an instance is missed by nobody.
+The launch script starts the supervisor again, and the supervisor puts another in the launch
+script's place should that be killed: no process of an instance ends unnoticed.
 """
 
 from __future__ import annotations
