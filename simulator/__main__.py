@@ -1,4 +1,4 @@
-"""`python -m simulator`: judge scaling policies on a trace; `python -m simulator routing`."""
+"""`python -m simulator`: judge scaling policies on a trace; also `routing` and `bars`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
         from simulator.routing import main as routing_main
 
         return routing_main(words[1:])
+    if words[:1] == ["bars"]:
+        from simulator.bars import main as bars_main
+
+        return bars_main(words[1:])
     options = _parser().parse_args(words)
     try:
         task, policies = _task(options), _policies(options)

@@ -209,7 +209,8 @@ class LatePolling:
             self._see_rate()
         world, rate = self.world, self._rate
         eta_s = len(self.queued) / rate if rate > 0 else None
-        is_late = is_overdue(world.trace.times[request], world.now, self.params)
+        starts_at = world.now + (eta_s or 0.0)
+        is_late = is_overdue(world.trace.times[request], starts_at, self.params)
         return poll_after_s(eta_s, self.rng.random(), is_overdue=is_late)
 
     def _ask(self, request: int, now: float, first_seen_at: float) -> bool:

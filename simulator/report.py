@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from statistics import fmean, stdev
 
 from simulator.frontier import cost_at
@@ -45,6 +46,7 @@ class Row:
     over_clair_margin: float  # half of the 95 % interval over the seeds
 
 
+@lru_cache(maxsize=1)
 def load_task_trace(task: Task, seed: int) -> Trace:
     """The trace of a task, scaled to the mean fleet; synthetic ones differ by seed."""
     trace = read_trace(task.trace, load_column=task.load_column, days=task.days, seed=seed)
@@ -64,9 +66,15 @@ def play(task: Task, policy: str, queue: str, seed: int) -> tuple[Score, float, 
     )
     made = make_policy(policy, slo_target=task.slo_target, slo_wait_s=task.slo_wait_s)
     score = run_policy(trace, made, setting)
-    clair = clairvoyant_usd(trace, task.market, slo_wait_s=task.slo_wait_s, since_s=since_s)
+    clair = _clair_usd(task, seed)
     bound = lower_bound_usd(trace, task.market, since_s=since_s)
     return score, score.usd / clair, score.usd / bound
+
+
+@lru_cache(maxsize=4)
+def _clair_usd(task: Task, seed: int) -> float:
+    trace = load_task_trace(task, seed)
+    return clairvoyant_usd(trace, task.market, slo_wait_s=task.slo_wait_s, since_s=warmup_of(trace))
 
 
 def run_all(

@@ -16,7 +16,8 @@ from chalicelib.core.snapshot import WorkerFacts
 SURPLUS = 1.2  # more than this times the total target is too much
 UNUSED_S = 3600.0  # a stopped worker is returned only after so long without use
 MIN_ON_ORDER = 10  # machines on order at once, or as many as are loaded if those are more
-DEAREST_OVER_BEST = 1.2  # dearer offers wait a round: the market shows others soon
+# Dearer offers wait a round, since the market shows others soon; less so in need.
+DEAREST_OVER_BEST, DEAREST_IN_NEED = 1.03, 1.2
 RENT_INTERVAL_S = 4.0  # between two batches of an autogroup's rentals
 REFUSED_WORTH = 0.3  # of a worker whose GPU is let to somebody else
 HEDGE_LOAD_Z = 1.3  # a load later than its 90th percentile is hedged, if nothing else could serve
@@ -115,7 +116,8 @@ def plan_rentals(
         for item in first_per_machine(rate_offers(pool.autogroup, ctx))
         if item.offer.machine_id not in taken
     ]
-    rated = [item for item in rated if item.score <= DEAREST_OVER_BEST * rated[0].score]
+    dearest = DEAREST_IN_NEED if ctx.beliefs.memory.starved else DEAREST_OVER_BEST
+    rated = [item for item in rated if item.score <= dearest * rated[0].score]
     rentals: list[RentOffer] = []
     for index, item in enumerate(rated):
         if missing <= 0:

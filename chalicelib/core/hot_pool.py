@@ -14,7 +14,7 @@ from chalicelib.core.snapshot import WorkerFacts
 from chalicelib.core.worker import AfterDrain
 
 DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted
-SWAP_BELOW = 0.7  # of what the ready workers cost: a start is billed, too, so less is not worth it
+SWAP_BELOW = 0.5  # of what the ready workers cost: a start is billed, too, so less is not worth it
 HEDGE_Z = 1.3  # a start later than its 90th percentile no longer counts as capacity
 
 
@@ -210,6 +210,10 @@ def _surplus(pool: Pool, wish: HotWish, ctx: Round) -> list[WorkerFacts]:
         capacity=wish.capacity - sum(map(ctx.capacity, busy)), n_workers=wish.n_workers - len(busy)
     )
     kept = choose_cover(idle, need, ctx.capacity, lambda worker: worker.usd_per_hour)
+    cover = choose_cover(pool.ready, wish, ctx.capacity, lambda worker: worker.usd_per_hour)
+    if _usd_per_hour(cover) <= SWAP_BELOW * _usd_per_hour(busy + kept):  # a swap's second half
+        cover_ids = {worker.instance_id for worker in cover}
+        return [worker for worker in pool.ready if worker.instance_id not in cover_ids]
     kept_ids = {worker.instance_id for worker in kept}
     surplus = [worker for worker in idle if worker.instance_id not in kept_ids]
     surplus.sort(key=lambda w: (-ctx.usd_per_load(w), w.instance_id))

@@ -3,7 +3,7 @@
     raw   = occupancy / u + headroom         u > 1 uses the queue as a buffer
     held  = max(mean of raw over the last W) W is a delayed switch-off; the mean is an EWMA
     hot   = max(raw, held)                   up at once, down slowly, and not for a single spike
-    total = max(1.15 * max(hot over 6 h), 1.25 * hot)    without what a queue's spike asks for
+    total = max(1.15 * max(hot over 4 h), 1.25 * hot)    without what a queue's spike asks for
 
 then the owner's floors. `u` and `W` come from the tuner (core/tuning.py).
 """
@@ -20,7 +20,7 @@ from chalicelib.core.snapshot import GroupSnapshot
 
 PEAK_BUCKET_S = 5.0
 HOUR_BUCKET_S = 600.0
-POOL_WINDOW_S = 6 * 3600.0  # autoscaling.md 6.2: 24 h cost 3-4 % more, 2 h lost requests
+POOL_WINDOW_S = 4 * 3600.0  # longer: more storage and dearer machines; shorter: more rentals
 POOL_OVER_PEAK, POOL_OVER_HOT = 1.15, 1.25
 MAX_HOLD_S = 1800.0
 

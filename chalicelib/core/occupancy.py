@@ -22,6 +22,7 @@ REQUEST_RATE_WINDOW_S = 3600.0
 MIN_ELAPSED_S = 0.1  # rounds closer than this would make rates out of noise
 RATE_WINDOW_S = 60.0  # of the smoothed arriving load
 BURST_WINDOW_S = 10.0  # of the arriving load that counts while requests wait
+WAITING_SHARE = 0.7  # of a slot for a request that waits: some find one that comes free
 OVERDUE_WITHIN_S = 120.0  # in which requests that are late already are to be worked off
 MEAN_LOAD_WINDOW_N = 200.0  # requests over which a request's load is averaged
 SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING, WorkerState.SUSPECT})
@@ -88,7 +89,7 @@ def _waiting(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
     n_overdue = min(max(waiting.n_overdue, 0), waiting.n)
     share = slot_perf(memory) if memory.worker_slots > 0 else 0.0
     overdue = min(waiting.overdue_load / OVERDUE_WITHIN_S, n_overdue * share)
-    return (waiting.n - n_overdue) * share + max(overdue, 0.0)
+    return (waiting.n - n_overdue) * share * WAITING_SHARE + max(overdue, 0.0)
 
 
 def _rate_demand(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
@@ -147,8 +148,9 @@ def _smooth_arrivals(snapshot: GroupSnapshot, memory: ScalingMemory, now: float)
         n_per_s = max(traffic.n_arrived, 0) / elapsed
         memory.request_rate = keep * memory.request_rate + (1.0 - keep) * n_per_s
     if traffic.n_arrived > 0:
-        keep = math.exp(-traffic.n_arrived / MEAN_LOAD_WINDOW_N) if memory.mean_load > 0 else 0.0
+        memory.n_loads = min(memory.n_loads + traffic.n_arrived, MEAN_LOAD_WINDOW_N)
+        weight = min(traffic.n_arrived / memory.n_loads, 1.0)
         mean = max(traffic.arrived_load, 0.0) / traffic.n_arrived
-        memory.mean_load = keep * memory.mean_load + (1.0 - keep) * mean
+        memory.mean_load += weight * (mean - memory.mean_load)
     elif memory.mean_load <= 0 and snapshot.waiting.n > 0:
         memory.mean_load = max(snapshot.waiting.load, 0.0) / snapshot.waiting.n

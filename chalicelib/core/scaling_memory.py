@@ -22,6 +22,7 @@ class ScalingMemory:
     load_rate: float = 0.0  # arriving load per second, smoothed over a minute
     burst_rate: float = 0.0  # the same, smoothed over seconds
     mean_load: float = 0.0  # load of a request, smoothed
+    n_loads: float = 0.0  # requests that it averages
     worker_perf: float = 0.0  # perf of the group's typical worker, once one was measured
     worker_slots: float = 0.0  # requests such a worker serves at once
     mean_raw: float = 0.0  # the hot law's raw value, smoothed
@@ -43,6 +44,7 @@ class ScalingMemory:
     usage_s: float = 0.0  # time that `usage` averages
     rented_at: dict[str, float] = field(default_factory=dict)  # autogroup: last rentals
     scouted_at: float = 0.0  # last look for a better machine
+    compared_at: float = 0.0  # last comparison of the offers with the fleet
     caution: float = 0.0  # see core/tuning.py
     tuned_for: float = 0.0  # the slo_target that `caution` was learned for
     starved: float = 0.0  # 1 if the last round wanted more hot capacity than could be started

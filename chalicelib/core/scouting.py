@@ -19,9 +19,10 @@ from chalicelib.core.offers import RatedOffer, first_per_machine, rate_offers
 from chalicelib.core.usage import LEVELS, fleet_usd_per_hour
 
 HORIZON_H = 48.0  # over which a better machine is expected to serve
-MIN_GAIN = 1.5  # expected saving over cost of looking
+MIN_GAIN = 4.0  # expected saving over cost of looking
 MIN_KNOWN_S = 1800.0  # of usage before the first look
-MAX_LOOKS_PER_WORKER_HOUR = 0.15
+MAX_LOOKS_PER_WORKER_HOUR = 0.4
+LOOK_INTERVAL_S = 60.0  # between two comparisons of the offers with the fleet
 N_CANDIDATES = 4  # offers whose improvement is worked out
 SPREAD = ((-1.22, 0.3), (0.0, 0.4), (1.22, 0.3))  # three points of a normal, with weights
 
@@ -33,12 +34,14 @@ def plan_scouting(pool: Pool, ctx: Round, budget: Budget) -> list[RentOffer]:
         return []
     fleet = [(w.usd_per_hour, ctx.capacity(w)) for w in pool.loaded]
     typical = max(fleet_size(memory.usage), 1.0)
-    if ctx.now - memory.scouted_at < 3600.0 / (MAX_LOOKS_PER_WORKER_HOUR * typical):
+    pause_s = 3600.0 / (MAX_LOOKS_PER_WORKER_HOUR * typical)
+    if ctx.now - memory.scouted_at < pause_s or ctx.now - memory.compared_at < LOOK_INTERVAL_S:
         return []
     rated = first_per_machine(rate_offers(autogroup, ctx))[:N_CANDIDATES]
     gains = [(gain_usd(item, fleet, ctx), item) for item in rated if item.perf > 0]
     if not gains:
         return []
+    memory.compared_at = ctx.now
     gain, best = max(gains, key=lambda pair: (pair[0], -pair[1].offer.offer_id))
     cost = look_usd(best, autogroup.autogroup_id, ctx)
     if gain < MIN_GAIN * cost or not budget.take(best.offer.usd_per_hour):

@@ -5,7 +5,7 @@ One learned number, the caution x, stands for both (docs/scaling.md):
     x <= 0   u = 1 + 0.65 |x| T / S   requests may wait a part of the queue target T, which is worth
                                       the less, the longer their service time S lasts
     x >  0   headroom x sqrt(slots)   more slots than are taken (square-root staffing)
-    W = 6 L, mean over 3 L            L: the learned median of a start
+    W = 9 L, mean over 3 L            L: the learned median of a start
 
 A late request raises x, one on time lowers it by as much as keeps the wanted ratio between them in
 balance, slowly: about half a unit in six hours, because late requests come in bursts and chasing
@@ -24,9 +24,9 @@ WAIT_SHARE = 0.65  # of the queue target that requests may wait on average at ca
 CAUTION_LOW, CAUTION_HIGH = -2.0, 4.0
 PRIOR_AT_95, PRIOR_PER_NINE = -1.0, 0.62  # where the targets of 95, 99, 99.9 % settle in tests
 GAIN, GAIN_WINDOW_S = 0.5, 6 * 3600.0
-MAX_STEP = 0.05
+MAX_STEP = 0.2
 BUDGET_SHARE = 0.85  # of the allowed late share that is aimed at: falling short costs trust
-HOLD_STARTS, SMOOTH_STARTS = 6.0, 3.0  # hold and mean, in medians of a start
+HOLD_STARTS, SMOOTH_STARTS = 9.0, 3.0  # hold and mean, in medians of a start
 MIN_HOLD_S, MAX_HOLD_S = 30.0, 1800.0
 
 

@@ -241,6 +241,6 @@ def fixed_snapshot() -> GroupSnapshot:
             )
             for i in range(12)
         ),
-        waiting=Waiting(n=40, load=4000.0),
+        waiting=Waiting(n=80, load=8000.0),
         offers={1: tuple(offer(i, 0.4 + i / 100, 100.0 + i) for i in range(9))},
     )

@@ -1,0 +1,200 @@
+"""`python -m simulator bars`: ours against the rivals tuned in hindsight, cell by cell.
+
+A cell is a mean fleet and a restart median. Every run is kept as a line of JSON in `--results`, so
+that a stopped command goes on where it was, and `--show` prints the tables without a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from statistics import fmean, stdev
+
+from simulator.frontier import Point, cost_at
+from simulator.market import read_market
+from simulator.report import T95, Task, play
+
+RIVALS = {
+    "window": ("0.9,120", "1,120", "1.1,120", "1.2,120", "1.3,120", "1.2,300", "1.5,120"),
+    "hpa": ("0.8,300", "1,120", "1.2,120", "1.2,300", "1.4,300"),
+}
+"""Knob points that bracket the targets; at most twelve each."""
+
+Key = tuple[str, float, float, float, str, str, int]
+"""Trace, days, mean fleet, restart median, queue, policy, seed."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One run's figures, as a line of the results holds them."""
+
+    trace: str
+    days: float
+    fleet: float
+    restart_s: float
+    queue: str
+    policy: str
+    seed: int
+    within_slo: float
+    over_clair: float
+    creates_per_hour: float
+
+    @property
+    def key(self) -> Key:
+        """What was run."""
+        return (
+            self.trace, self.days, self.fleet, self.restart_s, self.queue, self.policy, self.seed,
+        )  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """Play what is missing, most wanted first, then print the tables."""
+    options = _parser().parse_args(arguments)
+    runs = read_runs(options.results)
+    for key in () if options.show else wanted_keys(options):
+        if key not in runs:
+            runs[key] = run_one(key, options.trace, options.slots)
+            with options.results.open("a") as file:
+                file.write(json.dumps(asdict(runs[key])) + "\n")
+            print(f"{runs[key]}", file=sys.stderr, flush=True)
+    print("\n".join(tables(runs, Path(options.trace).name, options.days)))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m simulator bars", description=__doc__)
+    add = parser.add_argument
+    add("--trace", default="synthetic:chat")
+    add("--days", type=float, default=3.0)
+    add("--fleets", type=float, nargs="+", default=[8.0, 2.0, 30.0])
+    add("--restarts", type=float, nargs="+", default=[20.0, 60.0], help="median seconds")
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add("--targets", nargs="+", default=["0.99", "0.95", "0.999"])
+    add("--clients", nargs="+", choices=("paced", "sdk"), default=["paced", "sdk"])
+    add("--rivals", nargs="+", choices=tuple(RIVALS), default=list(RIVALS))
+    add("--slots", type=int, default=8)
+    add("--results", type=Path, default=Path("bars.jsonl"))
+    add("--show", action="store_true", help="print the tables of what is there")
+    return parser
+
+
+def read_runs(path: Path) -> dict[Key, Run]:
+    """The runs that a results file holds."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    runs = [Run(**json.loads(line)) for line in lines]
+    return {run.key: run for run in runs}
+
+
+def wanted_keys(options: argparse.Namespace) -> Iterator[Key]:
+    """All runs of the table, cell by cell, seed by seed."""
+    rivals = [("early", f"{name}:{knob}") for name in options.rivals for knob in RIVALS[name]]
+    ours = [(clients, f"ballast:{x}") for x in options.targets for clients in options.clients]
+    name = Path(options.trace).name
+    for restart, fleet, seed in product(options.restarts, options.fleets, options.seeds):
+        for queue, policy in [*ours, *rivals]:
+            yield name, options.days, fleet, restart, queue, policy, seed
+
+
+def run_one(key: Key, trace: str, slots: int) -> Run:
+    """Play one run of the table."""
+    name, days, fleet, restart_s, queue, policy, seed = key
+    task = Task(
+        trace=trace,
+        load_column="auto",
+        days=days,
+        fleet=fleet,
+        market=read_market(start_median_s=restart_s, slots=slots),
+        queue=queue,
+        slo_wait_s=10.0,
+        slo_target=0.99,
+        round_s=5.0,
+    )
+    score, over_clair, _ = play(task, policy, queue, seed)
+    return Run(
+        trace=name,
+        days=days,
+        fleet=fleet,
+        restart_s=restart_s,
+        queue=queue,
+        policy=policy,
+        seed=seed,
+        within_slo=round(score.within_slo, 5),
+        over_clair=round(over_clair, 4),
+        creates_per_hour=round(score.creates_per_hour, 2),
+    )
+
+
+def tables(runs: dict[Key, Run], trace: str, days: float) -> list[str]:
+    """Markdown: ours against each rival at equal attainment, then the rivals' points."""
+    mine = [run for run in runs.values() if run.trace == trace and run.days == days]
+    cells = sorted({(run.fleet, run.restart_s) for run in mine})
+    lines = [
+        "| fleet | restart | target, clients | seeds | on time | cost | creates/h | "
+        + " | ".join(f"against {name}" for name in RIVALS)
+        + " |",
+        "|---|---|---|---|---|---|---|" + "---|" * len(RIVALS),
+    ]
+    for fleet, restart_s in cells:
+        cell = [run for run in mine if (run.fleet, run.restart_s) == (fleet, restart_s)]
+        lines += _our_lines(cell, f"| {fleet:g} | {restart_s:g} s")
+    lines += [
+        "",
+        "| fleet | restart | rival | seeds | on time | cost |",
+        "|---|---|---|---|---|---|",
+    ]
+    for fleet, restart_s in cells:
+        cell = [run for run in mine if (run.fleet, run.restart_s) == (fleet, restart_s)]
+        for (policy,), of_policy in _by(cell, "policy"):
+            if not policy.startswith("ballast"):
+                lines.append(f"| {fleet:g} | {restart_s:g} s | {policy} | {_figures(of_policy)} |")
+    return lines
+
+
+def _our_lines(cell: list[Run], head: str) -> list[str]:
+    lines = []
+    for (policy, queue), ours in _by(cell, "policy", "queue"):
+        if policy.startswith("ballast"):
+            creates = fmean(run.creates_per_hour for run in ours)
+            against = " | ".join(_against(name, ours, cell) for name in RIVALS)
+            target = f"{float(policy.partition(':')[2]):.1%}, {queue}"
+            lines.append(f"{head} | {target} | {_figures(ours)} | {creates:.2f} | {against} |")
+    return lines
+
+
+def _by(runs: list[Run], *names: str) -> list[tuple[tuple[str, ...], list[Run]]]:
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(tuple(getattr(run, name) for name in names), []).append(run)
+    return sorted(groups.items())
+
+
+def _figures(runs: list[Run]) -> str:
+    on_time, cost = fmean(r.within_slo for r in runs), fmean(r.over_clair for r in runs)
+    return f"{len(runs)} | {100 * on_time:.2f} % | {cost:.3f}"
+
+
+def _against(rival: str, ours: list[Run], cell: list[Run]) -> str:
+    """Mean over the seeds of our cost over the rival's at our attainment, with its interval."""
+    ratios = []
+    for run in ours:
+        points: list[Point] = [
+            (other.within_slo, other.over_clair)
+            for other in cell
+            if other.seed == run.seed and other.policy.startswith(f"{rival}:")
+        ]
+        cost = cost_at(points, run.within_slo)
+        if cost is not None:
+            ratios.append(run.over_clair / cost - 1.0)
+    if not ratios:
+        return "-"
+    text = f"{fmean(ratios):+.1%}"
+    if len(ratios) > 1:
+        margin = T95.get(len(ratios) - 1, 2.0) * stdev(ratios) / math.sqrt(len(ratios))
+        text += f" ± {100 * margin:.1f}"
+    return text
