@@ -94,6 +94,7 @@ def idle_month(prices: Prices, a: Assumptions, *, n_alarms: int = 12) -> dict[st
         "secret": prices["secrets"]["per_secret_month"],
         "logs": logs_gb * prices["cloudwatch"]["logs_per_gb"],
         "alarms": n_alarms * prices["cloudwatch"]["alarm_month"],
+        "metrics": prices["cloudwatch"]["custom_metric_month"],  # the heartbeat alone
     }
 
 

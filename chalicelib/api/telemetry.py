@@ -88,11 +88,17 @@ def attach_telemetry(app: Chalice, role: str) -> None:
     app.register_middleware(ConvertToMiddleware(powertools.inject_lambda_context(clear_state=True)))
 
 
+HEARTBEAT = "RoundDurationS"
+"""The metric whose absence is an alarm (RoundsMissing)."""
+
+
 def emit_metrics(rounds: Sequence[Mapping[str, float]]) -> None:
     """Write the figures of some rounds as one EMF line, a value per round; none for no figures.
 
     CloudWatch then has the sum, the maximum and the number of rounds. The dimension `service` is
-    POWERTOOLS_SERVICE_NAME, which names the stage: the alarms of infra/ops.yaml look for it.
+    POWERTOOLS_SERVICE_NAME, which names the stage: the alarms of infra/ops.yaml look for it. What
+    is 0 in every round stays unwritten, but for the heartbeat: an alarm takes it for 0, and an idle
+    month costs one metric instead of all.
     """
     finite = [
         (name, value)
@@ -100,6 +106,8 @@ def emit_metrics(rounds: Sequence[Mapping[str, float]]) -> None:
         for name, value in figures.items()
         if math.isfinite(value)
     ]
+    told = {HEARTBEAT, *(name for name, value in finite if value)}
+    finite = [(name, value) for name, value in finite if name in told]
     if not finite:
         return
     from aws_lambda_powertools import Metrics

@@ -10,6 +10,8 @@ import pytest
 from cfnlint.decode.cfn_yaml import loads
 
 from chalicelib.api.scaler import answer_event
+from chalicelib.api.telemetry import HEARTBEAT, emit_metrics
+from chalicelib.services.scaling_loop import scaling_loop
 from devstack.lambda_context import LambdaContext
 from fakes.world import World
 
@@ -46,13 +48,26 @@ def watched(stage: str) -> set[Metric]:
     return found
 
 
-@pytest.mark.parametrize("stage", ["dev", "prod"])
-def test_every_watched_metric_is_written_by_a_busy_scaler(
-    stage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture(params=["dev", "prod"])
+def stage(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The environment of a stage's scaler."""
     config = json.loads((ROOT / ".chalice" / "config.json").read_text())
-    for name, value in config["stages"][stage]["environment_variables"].items():
+    for name, value in config["stages"][request.param]["environment_variables"].items():
         monkeypatch.setenv(name, value)
+    return str(request.param)
+
+
+def metrics_in(printed: str) -> set[Metric]:
+    """What a log line in CloudWatch's embedded format tells."""
+    line = json.loads(printed)
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert (directive["Namespace"], directive["Dimensions"]) == (NAMESPACE, [["service"]])
+    return {(metric["Name"], line["service"]) for metric in directive["Metrics"]}
+
+
+def test_every_watched_metric_is_written_by_a_busy_scaler(
+    stage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     world = World()
     group = world.add_group("llm", min_load=100)
     for _ in range(6):  # a first, empty listing must be confirmed before anything is rented
@@ -60,14 +75,36 @@ def test_every_watched_metric_is_written_by_a_busy_scaler(
         world.tick(60)
     world.ask(group.endpoint_id)
     assert world.n_served == 1
+    figures = scaling_loop(world.ports, deadline_at=world.ports.clock.now() + 1)
     capsys.readouterr()
-    answer_event({}, LambdaContext("scaler", 9.0), lambda: world.ports)
-    line = json.loads(capsys.readouterr().out)
-    (directive,) = line["_aws"]["CloudWatchMetrics"]
-    assert (directive["Namespace"], directive["Dimensions"]) == (NAMESPACE, [["service"]])
-    written = {(metric["Name"], line["service"]) for metric in directive["Metrics"]}
+    emit_metrics([dict.fromkeys(one, 1.0) for one in figures])  # on a day when none of them is 0
+    written = metrics_in(capsys.readouterr().out)
     assert watched(stage) - written == set()
     assert {name for name, _ in written} == PROMISED
     assert len(watched(stage)) >= 10
     costs = (ROOT / "docs" / "cost.md").read_text()
     assert f"each of the {len(PROMISED)} custom metrics" in costs
+
+
+def test_an_idle_scaler_writes_its_heartbeat_alone(
+    stage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each custom metric costs money for every hour in which it appears."""
+    world = World()
+    world.add_group("llm", max_workers=0)
+    for _ in range(6):  # a first, empty listing must be confirmed
+        capsys.readouterr()
+        answer_event({}, LambdaContext("scaler", 9.0), lambda: world.ports)
+        world.tick(60)
+    written = metrics_in(capsys.readouterr().out)
+    assert {name for name, _ in written} == {HEARTBEAT}
+    assert written <= watched(stage)
+
+
+def test_an_alarm_takes_what_is_not_written_for_zero() -> None:
+    resources: dict[str, Any] = loads((ROOT / "infra" / "ops.yaml").read_text())["Resources"]
+    alarms = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::CloudWatch::Alarm"]
+    ours = {a["MetricName"]: a for a in alarms if a["Namespace"] == NAMESPACE}
+    assert ours.pop(HEARTBEAT)["TreatMissingData"] == "breaching"
+    assert {a["TreatMissingData"] for a in ours.values()} == {"notBreaching"}
+    assert {a["Statistic"] for a in ours.values()} <= {"Sum", "Maximum", "Minimum"}
