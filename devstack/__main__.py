@@ -1,11 +1,11 @@
-"""`python -m devstack up | demo | soak | rehearse`."""
+"""`python -m devstack up | demo | soak | wake | rehearse`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from devstack import demo, rehearsal, soak, up
+from devstack import demo, rehearsal, soak, up, wake
 
 
 def main() -> int:
@@ -15,9 +15,16 @@ def main() -> int:
     up.add_arguments(commands.add_parser("up", help=up.__doc__))
     demo.add_arguments(commands.add_parser("demo", help=demo.__doc__))
     soak.add_arguments(commands.add_parser("soak", help=soak.__doc__))
+    wake.add_arguments(commands.add_parser("wake", help=wake.__doc__))
     rehearsal.add_arguments(commands.add_parser("rehearse", help=rehearsal.__doc__))
     arguments = parser.parse_args()
-    commands_by_name = {"up": up.run, "demo": demo.run, "soak": soak.run, "rehearse": rehearsal.run}
+    commands_by_name = {
+        "up": up.run,
+        "demo": demo.run,
+        "soak": soak.run,
+        "wake": wake.run,
+        "rehearse": rehearsal.run,
+    }
     return commands_by_name[arguments.command](arguments)
 
 

@@ -12,11 +12,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import boto3
+
+from chalicelib.settings import Settings
 from devstack.children import ChildError, Children, listen, url_of
 from devstack.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
 from devstack.gateway import FAULTS_FILE_VARIABLE
+from devstack.scaler_process import PAUSE_S
 from devstack.servers import start_aws, start_gunicorn
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
 
 Say = Callable[[str], None]
 
@@ -31,6 +39,9 @@ class Options:
     seed: int = 1
     n_gateways: int = 1  # gateway processes, each with GATEWAY_THREADS threads
     round_interval_s: float = 2.0
+    schedule_pause_s: float = (
+        PAUSE_S  # between two runs of the scaler's schedule; pokes run it, too
+    )
     state_directory: Path | None = None  # None: a temporary one, removed at the end
     has_ministack: bool = False  # as the local AWS, instead of moto; needs `make ministack`
 
@@ -45,6 +56,22 @@ class LocalSystem:
     state_directory: Path
     environment: Mapping[str, str]  # of the functions: for programs that speak to the local AWS
     children: Children
+
+    @property
+    def table_prefix(self) -> str:
+        """Of the tables in the local AWS."""
+        return Settings.from_environment(self.environment).table_prefix
+
+    def dynamodb(self) -> DynamoDBClient:
+        """A client of the local AWS, to look at what the functions wrote."""
+        client: DynamoDBClient = boto3.client(
+            "dynamodb",
+            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
+            region_name=self.environment["AWS_REGION"],
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+        )
+        return client
 
     def check(self) -> None:
         """Make sure that every part still runs.
@@ -108,7 +135,10 @@ def _start(options: Options, directory: Path, children: Children, say: Say) -> L
     )
     children.start(
         "scaler",
-        ["-m", "devstack.scaler_process", "--fd", str(scaler.fileno())],
+        [
+            *("-m", "devstack.scaler_process", "--fd", str(scaler.fileno())),
+            *("--pause", str(options.schedule_pause_s)),
+        ],
         environment | {"BALLAST_ROLE": "scaler"},
         fd=scaler.fileno(),
     )

@@ -24,7 +24,8 @@ from devstack.lambda_context import LambdaContext
 logger = logging.getLogger(__name__)
 
 SCHEDULE_TIMEOUT_S = 58.0
-PAUSE_S = 1.0  # between two runs of the schedule, which on AWS follow each other at once
+PAUSE_S = 1.0
+"""Between two runs of the schedule. On AWS an idle run is followed by the next within a minute."""
 
 Function = Callable[[dict[str, Any], Any], Any]
 
@@ -33,6 +34,7 @@ def main() -> None:
     """Serve the socket that the parent opened, and run the schedule until the process ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="listening socket")
+    parser.add_argument("--pause", type=float, default=PAUSE_S, help="seconds between two runs")
     args = parser.parse_args()
     functions = importlib.import_module("app")
     server = InvokeServer(socket.socket(fileno=args.fd), functions.scaler)
@@ -44,7 +46,7 @@ def main() -> None:
             )
         except Exception:  # a failed run is logged, and the schedule goes on, as on AWS
             logger.exception("the scheduled function failed")
-        time.sleep(PAUSE_S)
+        time.sleep(args.pause)
 
 
 def _schedule_event() -> dict[str, Any]:

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-import boto3
 import psutil
 import requests
 
@@ -29,7 +28,6 @@ from chalicelib.adapters.waiting import DynamoWaitingRepository
 from chalicelib.adapters.worker_repository import DynamoWorkerRepository
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.services.routing_view import WAITING_ENDS_S
-from chalicelib.settings import Settings
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.owner import MarketView, Owner, wait_until
 from devstack.soak_books import Books, as_facts
@@ -83,15 +81,7 @@ class Soak:
         self._market = MarketView(system.market_url)
         self._rng = random.Random(plan.seed)
         self._over = threading.Event()
-        environment = system.environment
-        client = boto3.client(
-            "dynamodb",
-            endpoint_url=environment["AWS_ENDPOINT_URL"],
-            region_name=environment["AWS_REGION"],
-            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        )
-        prefix = Settings.from_environment(environment).table_prefix
+        client, prefix = system.dynamodb(), system.table_prefix
         self._workers = DynamoWorkerRepository(client, prefix)
         self._waiting = DynamoWaitingRepository(client, prefix)
         self._endpoint_id = 0
