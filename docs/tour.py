@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,8 +31,8 @@ HEAD = f"""# A tour of every command
 
 Written by `python -m docs.tour`, which starts the local system (market sped up {TIME_SCALE:g}
 times; no real money) and runs what follows; the outputs are what the commands printed. Keys are
-masked. `$?` is shown where it is not 0. Not shown: `watch` (it is `status` that stays) and
-`secret set` (it asks).
+masked. `$?` is shown where it is not 0. What is typed at a question follows `<`; Ctrl-C ended
+`watch`.
 """
 
 
@@ -46,16 +48,10 @@ class Tour:
         """A paragraph or heading."""
         self.text.append(f"\n{prose}\n")
 
-    def run(self, command: str, *, n_last: int = 1_000) -> str:
-        """Run a command line and keep the last lines of what it prints; gives its output."""
-        words = shlex.split(command)
-        words = [
-            self.environment.get(word[1:], word) if word[:1] == "$" else word for word in words
-        ]
-        program = [sys.executable, "-m", "cli"] if words[0] == "ballast" else [words[0]]
-        program = [sys.executable] if words[0] == "python" else program
+    def run(self, command: str, *, n_last: int = 1_000, n_first: int = 1_000) -> str:
+        """Run a command line and keep lines of what it prints; gives its output."""
         done = subprocess.run(
-            [*program, *words[1:]],
+            self._program(command),
             env=dict(self.environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -64,14 +60,49 @@ class Tour:
             timeout=300,
             check=False,
         )
-        print(f"{done.returncode}  {command}", flush=True)
-        end = f"$? = {done.returncode}\n" if done.returncode else ""
         lines = [line.rstrip() for line in done.stdout.strip("\n").split("\n")]
-        output = self._masked(
-            "\n".join([*(["…"] if len(lines) > n_last else []), *lines[-n_last:]])
-        )
-        self.text.append(f"```\n$ {command}\n{output}\n{end}```")
+        shown = [*(["…"] if len(lines) > n_last else []), *lines[-n_last:]]
+        shown = [*shown[:n_first], *(["…"] if len(shown) > n_first else [])]
+        self._keep(command, "\n".join(shown), done.returncode)
         return done.stdout
+
+    def answer(self, command: str, *answers: str, shown: str) -> None:
+        """Run a command line at a terminal that answers its questions; `shown` stands for them."""
+        code, output = run_at_terminal(self._program(command), self.environment, answers)
+        for text in answers:
+            output = output.replace(text, "")
+        self._keep(f"{command} < {shown}", output, code)
+
+    def interrupt(self, command: str, until: str) -> None:
+        """Run a command line until it has printed a text, then press Ctrl-C."""
+        process = subprocess.Popen(
+            self._program(command),
+            env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        with process:
+            output = _read_until(process, until)
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+        self._keep(command, output + "^C", process.returncode)
+
+    def _program(self, command: str) -> list[str]:
+        words = shlex.split(command)
+        words = [
+            self.environment.get(word[1:], word) if word[:1] == "$" else word for word in words
+        ]
+        program = [sys.executable, "-m", "cli"] if words[0] == "ballast" else [words[0]]
+        program = [sys.executable] if words[0] == "python" else program
+        return [*program, *words[1:]]
+
+    def _keep(self, command: str, output: str, code: int) -> None:
+        print(f"{code}  {command}", flush=True)
+        end = f"$? = {code}\n" if code else ""
+        lines = "\n".join(line.rstrip() for line in output.strip().splitlines())
+        self.text.append(f"```\n$ {command}\n{self._masked(lines)}\n{end}```")
 
     def wait(self, what: str, look: Callable[[Owner], object]) -> None:
         """Wait for the system."""
@@ -115,12 +146,56 @@ def main() -> None:
         TARGET.write_text("\n".join(tour.text) + "\n", encoding="utf-8")
 
 
+def run_at_terminal(
+    words: Sequence[str], environment: Mapping[str, str], answers: Sequence[str]
+) -> tuple[int, str]:
+    """Run a program at a terminal of its own and type the answers; its exit code and output."""
+    mine, its = pty.openpty()
+    with subprocess.Popen(
+        words, env=dict(environment), stdin=its, stdout=its, stderr=its, start_new_session=True
+    ) as process:
+        os.close(its)
+        output = ""
+        left = list(answers)
+        while chunk := _read_terminal(mine):
+            output += chunk
+            if left and output.rstrip().endswith(":"):
+                os.write(mine, f"{left.pop(0)}\n".encode())
+    os.close(mine)
+    return process.returncode, output
+
+
+def _read_terminal(terminal: int) -> str:
+    """What came next; "" once the program has closed its terminal."""
+    try:
+        return os.read(terminal, 4096).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _read_until(process: subprocess.Popen[str], text: str) -> str:
+    """The output up to the end of the first lines that have the text."""
+    if process.stdout is None:
+        return ""
+    lines: list[str] = []
+    for line in process.stdout:
+        if any(text in one for one in lines) and text not in line:
+            break
+        lines.append(line)
+    return "".join(lines)
+
+
 def begin(tour: Tour) -> None:
     """Sign in, look around."""
     tour.say("## Begin")
     tour.run("ballast --help")
     tour.run("ballast login")
-    tour.run("ballast doctor --no-aws")
+    tour.run("ballast completion bash", n_first=4)
+    owner = tour.environment
+    tour.environment = {**tour.system.environment, **owner}
+    tour.answer("ballast secret set VAST_API_KEY", DUMMY_VAST_KEY, shown="the key, not echoed")
+    tour.run("ballast doctor")
+    tour.environment = owner
     tour.run("ballast show account")
 
 
@@ -154,7 +229,9 @@ def serve(tour: Tour) -> None:
     tour.environment = {**tour.environment, "SHOP_KEY": key, "SHOP_KEY_ID": key.split(".")[1]}
     tour.run(f"python -m workers.tgi.test_load -n 120 -rps 6 -k $SHOP_KEY -e {GROUP}", n_last=9)
     tour.run("ballast show keys")
+    tour.run("ballast update key $SHOP_KEY_ID --max_requests_per_s 80 --max_concurrent 200")
     tour.run("ballast status")
+    tour.interrupt("ballast watch --interval 1", until=GROUP)
 
 
 def understand(tour: Tour) -> None:
@@ -173,6 +250,7 @@ def understand(tour: Tour) -> None:
     )
     tour.run(f"ballast compare {GROUP} --hours 1")
     tour.run("ballast spend --days 1")
+    tour.run("ballast spend --days 1 --by worker")
     tour.run("ballast spend --days 1 --csv -")
     tour.run(f"ballast simulate {GROUP} --set min_load=4000 --hours 1")
 
