@@ -90,6 +90,8 @@ def attach_telemetry(app: Chalice, role: str) -> None:
 
 HEARTBEAT = "RoundDurationS"
 """The metric whose absence is an alarm (RoundsMissing)."""
+AVERAGED = frozenset({"LateShare"})
+"""Metrics that an alarm averages: their zeros count."""
 
 
 def emit_metrics(rounds: Sequence[Mapping[str, float]]) -> None:
@@ -97,8 +99,8 @@ def emit_metrics(rounds: Sequence[Mapping[str, float]]) -> None:
 
     CloudWatch then has the sum, the maximum and the number of rounds. The dimension `service` is
     POWERTOOLS_SERVICE_NAME, which names the stage: the alarms of infra/ops.yaml look for it. What
-    is 0 in every round stays unwritten, but for the heartbeat: an alarm takes it for 0, and an idle
-    month costs one metric instead of all.
+    is 0 in every round stays unwritten, but for these two: an alarm takes it for 0, and an idle month
+    costs one metric instead of all.
     """
     finite = [
         (name, value)
@@ -106,7 +108,7 @@ def emit_metrics(rounds: Sequence[Mapping[str, float]]) -> None:
         for name, value in figures.items()
         if math.isfinite(value)
     ]
-    told = {HEARTBEAT, *(name for name, value in finite if value)}
+    told = {HEARTBEAT, *AVERAGED, *(name for name, value in finite if value)}
     finite = [(name, value) for name, value in finite if name in told]
     if not finite:
         return

@@ -10,7 +10,7 @@ import pytest
 from cfnlint.decode.cfn_yaml import loads
 
 from chalicelib.api.scaler import answer_event
-from chalicelib.api.telemetry import HEARTBEAT, emit_metrics
+from chalicelib.api.telemetry import AVERAGED, HEARTBEAT, emit_metrics
 from chalicelib.services.scaling_loop import scaling_loop
 from devstack.lambda_context import LambdaContext
 from fakes.world import World
@@ -107,4 +107,6 @@ def test_an_alarm_takes_what_is_not_written_for_zero() -> None:
     ours = {a["MetricName"]: a for a in alarms if a["Namespace"] == NAMESPACE}
     assert ours.pop(HEARTBEAT)["TreatMissingData"] == "breaching"
     assert {a["TreatMissingData"] for a in ours.values()} == {"notBreaching"}
-    assert {a["Statistic"] for a in ours.values()} <= {"Sum", "Maximum", "Minimum"}
+    averaged = {name for name, a in ours.items() if a["Statistic"] == "Average"}
+    assert averaged == AVERAGED  # a zero that is left out would raise an average
+    assert {a["Statistic"] for a in ours.values()} <= {"Sum", "Maximum", "Minimum", "Average"}
