@@ -41,7 +41,7 @@ QUESTION = "What is the best movie of all time?"
 
 TIME_SCALE = 30.0
 TRACE_SPEED = 2.0
-KEEP_EVERY = 3  # as many as this machine can play the clients of, beside all the rest
+KEEP_EVERY = 4  # as many as this machine can play the clients of, beside all the rest
 LOADING_TIMEOUT_S = 240.0  # ten seconds are usual; a machine may be busy
 LOOK_INTERVAL_S = 1.0
 
@@ -147,7 +147,7 @@ class Demo:
         self._screen.say(f"✔ {what} ({sample.at_s:.1f} s)")
 
     def _show_tickets(self) -> None:
-        forged, honest, replayed = forged_and_replayed(self._client, SEED_GROUP)
+        forged, honest, replayed = forged_and_replayed(self._owner, SEED_GROUP)
         self._screen.say(
             f"✔ tickets: honest one {honest}, forged one refused with {forged}, "
             f"replayed one refused with {replayed}"
@@ -179,7 +179,7 @@ class Demo:
         replay = Replay(self._client, SEED_GROUP, requests)
         self._screen.say(
             f"▶ replaying {len(requests)} requests of a real trace (Azure, code completion, "
-            f"CC BY 4.0): {TRACE_SPEED:g} times as fast, every {KEEP_EVERY}rd request of it"
+            f"CC BY 4.0): {TRACE_SPEED:g} times as fast, every {KEEP_EVERY}th request of it"
         )
         began_at_s = recorder.sample(replay).at_s
         replay.start()

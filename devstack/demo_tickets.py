@@ -7,32 +7,23 @@ from typing import Any
 
 import requests
 
-from client.route_reply import Waiting
-from client.sdk import Client
-from devstack.owner import NotYetError
+from devstack.owner import Owner
 
 N_TOKENS = 64
 PAYLOAD = {"inputs": "hello", "parameters": {"max_new_tokens": N_TOKENS}}
 
 
-def forged_and_replayed(client: Client, endpoint: str) -> tuple[int, int, int]:
+def forged_and_replayed(owner: Owner, endpoint: str) -> tuple[int, int, int]:
     """HTTP statuses of a ticket with a forged cost, of the honest one, and of its replay.
 
     Raises:
-        NotYetError: no worker was ready.
+        NotYetError: no worker was ready in time.
     """
-    reply = client.route(endpoint, cost=N_TOKENS)
-    if isinstance(reply, Waiting):
-        raise NotYetError(f"no worker is ready: {reply.status}")
-    honest = dict(reply.auth_data)
+    honest = owner.ticket(endpoint, cost=N_TOKENS)
     forged = honest | {"cost": 1, "endpoint": "another"}
-    return (
-        _status(reply.url, forged),
-        _status(reply.url, honest),
-        _status(reply.url, honest),
-    )
+    return _status(forged), _status(honest), _status(honest)
 
 
-def _status(worker_url: str, auth_data: Mapping[str, Any]) -> int:
-    body = {"auth_data": auth_data, "payload": PAYLOAD}
-    return requests.post(f"{worker_url}/generate", json=body, timeout=30).status_code
+def _status(ticket: Mapping[str, Any]) -> int:
+    body = {"auth_data": ticket, "payload": PAYLOAD}
+    return requests.post(f"{ticket['url']}/generate", json=body, timeout=30).status_code
