@@ -99,8 +99,8 @@ def emit_metrics(rounds: Sequence[Mapping[str, float]]) -> None:
 
     CloudWatch then has the sum, the maximum and the number of rounds. The dimension `service` is
     POWERTOOLS_SERVICE_NAME, which names the stage: the alarms of infra/ops.yaml look for it. What
-    is 0 in every round stays unwritten, but for these two: an alarm takes it for 0, and an idle month
-    costs one metric instead of all.
+    is 0 in every round stays unwritten, but for these two: an alarm takes it for 0, and an idle
+    month costs one metric instead of all.
     """
     finite = [
         (name, value)

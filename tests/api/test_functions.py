@@ -128,7 +128,7 @@ def test_everything_else_runs_rounds_and_leaves_their_figures(
     world = World()
     world.add_group("llm")
     assert answer_event(event, LambdaContext("scaler", 9.0), lambda: world.ports) == {}
-    assert '"UsdPerHour"' in capsys.readouterr().out
+    assert '"RoundDurationS"' in capsys.readouterr().out
 
 
 def test_what_vast_refuses_to_the_key_is_told_by_what_it_is_for() -> None:
