@@ -54,6 +54,8 @@ class Samples:
 
     async def add_round(self, http: aiohttp.ClientSession, target: Target, n: int) -> None:
         """`n` whole answers, `n` first chunks, and `n` answers with many at once."""
+        # Not counted: between its turns a worker may have closed its idle connections.
+        await _latencies(http, target, n // 10)
         before = target.cpu_s()
         self.latencies += await _latencies(http, target, n)
         self.cpu_s += target.cpu_s() - before
@@ -82,8 +84,6 @@ async def measure(
 ) -> dict[str, Figures]:
     """Figures over `n` requests of each kind; targets take turns and so see the same machine."""
     samples = {name: Samples() for name in targets}
-    for target in targets.values():
-        await _latencies(http, target, n // N_ROUNDS)  # not counted
     for _ in range(N_ROUNDS):
         for name, target in targets.items():
             await samples[name].add_round(http, target, n // N_ROUNDS)
