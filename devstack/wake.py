@@ -152,7 +152,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run and print; the exit status is 1 if it took too long or anything went wrong."""
     end_by_signals()
-    end_by_signals()
     options = replace(NO_SCHEDULE, n_gateways=arguments.routers, has_ministack=arguments.ministack)
     with local_system(options, (lambda _: None) if arguments.json else print) as system:
         outcome = wake(system, arguments.clients, arguments.seconds)

@@ -16,6 +16,8 @@ from chalicelib.services.routing_view import RebuildMemory, rebuild_if_due, rebu
 from chalicelib.wire.reports import FinishedReport, WorkerReport
 
 MAX_CONFLICTS = 3
+FLAPPING_S = 1.0
+"""A state that lasted less than this is news that can wait."""
 
 
 @dataclass(slots=True)
@@ -121,11 +123,15 @@ def _follow_up(
     outcome: ReportOutcome,
     now: float,
 ) -> None:
-    """Tell the routers: at once when a worker becomes ready or leaves, else when it is due."""
+    """Tell the routers: at once when a worker becomes ready or leaves, else when it is due.
+
+    A worker that comes and goes many times a second waits its turn: each rebuild reads the fleet.
+    """
     changed = after.state is not before.state
     if changed:
         ports.events.append([_state_event(before, after, outcome, now)])
-    if changed and WorkerState.READY in (before.state, after.state):
+    lasted_s = now - before.state_since
+    if changed and WorkerState.READY in (before.state, after.state) and lasted_s >= FLAPPING_S:
         rebuild_view(ports, after.endpoint_id, now)
         ports.poke.poke(after.endpoint_id, f"worker_{after.state}")
     else:
