@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from chalicelib.core.request_index import worker_slot
 
 MAX_SCANNED = 48
+"""Of the workers sorted by `free_at` so many beyond those wanted are looked at."""
+
 MAX_IDLE_SCANNED = 8
 """Idle workers come fastest and cheapest first: a few more than are needed are enough."""
 
@@ -128,7 +130,7 @@ class Pool:
 
 
 def least_finish(pool: Pool, wish: Wish, now: float, n_unseen: float) -> Choice | None:
-    """The best of the first `MAX_SCANNED` workers; equals by price, then by the dice.
+    """The best of those that are free first; equals by price, then by the dice.
 
     The more grants of others this router cannot have seen, the more of the best count as equal:
     if all routers took the very best, they would all take the same.
@@ -160,7 +162,7 @@ def _candidates(
     least_s = cost / pool.max_perf
     near = float("inf")
     seen: list[tuple[float, RoutableWorker]] = []
-    for worker in pool.workers[:MAX_SCANNED]:
+    for worker in pool.workers[: MAX_SCANNED + n_wanted]:
         busy_s = worker.free_at - now
         if busy_s <= 0:
             if len(seen) >= n_idle_enough:
