@@ -74,7 +74,7 @@ TGI_SIMULATED = LocalTemplate(
 TGI_SIMULATED_8B = replace(
     TGI_SIMULATED,
     name="tgi, simulated model of 8 billion parameters",
-    onstart=onstart("devstack.model_server --load-s 0.5 --tokens-per-s 1200", "workers.tgi.server"),
+    onstart=onstart("devstack.model_server --load-s 0.5 --tokens-per-s 1000", "workers.tgi.server"),
     n_gpus=1,
 )
 COMFYUI_SIMULATED = LocalTemplate(
