@@ -60,7 +60,7 @@ def bootstrap(
     """
     ports = ports_of(stage)
     now = ports.clock.now()
-    ports.signer.newest()
+    ports.signer.newest(now)
     is_new = not ports.ledger.account().version
     wanted = asdict(complete(caps) if is_new else caps)
     amounts = {
