@@ -186,3 +186,15 @@ def test_r18_a_price_above_the_cap_is_never_paid() -> None:
         instance.gpu_usd_per_hour *= 1.5
     run_rounds(world, 10)
     assert world.market.bill(world.now).usd_per_hour <= peak * 1.1
+
+
+def test_r18_a_price_increase_ends_contracts_and_substitutes_are_ready_before() -> None:
+    world, _ = serving_world(2)
+    old = set(world.market.instances)
+    n_ready = len(in_state(world, WorkerState.READY))
+    world.market.switch_on("price-increase", world.now, notice_s=3000.0)
+    for _ in range(180):
+        run_rounds(world, 1)
+        assert len(in_state(world, WorkerState.READY)) >= n_ready
+    assert not old & set(world.market.instances)
+    assert rows_are_machines(world)
