@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.ports.errors import PortError
 from infra import policies
 from infra.bootstrap import Caps, bootstrap
 from infra.options import ROOT, Options, parse
@@ -276,7 +277,7 @@ def main() -> None:
     """Deploy, and show the first admin key once."""
     try:
         result = deploy(parse(), Aws(boto3.Session()), print)
-    except (DeployError, ClientError, ValueError) as error:
+    except (DeployError, ClientError, BotoCoreError, PortError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"Ballast answers at {result['url']}")
     if "admin_key" in result:

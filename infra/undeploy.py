@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.adapters.tables import TABLES
+from chalicelib.ports.errors import PortError
 from infra.bootstrap import ports_of
 from infra.deploy import Aws, DeployError, run_chalice
 from infra.options import ROOT
@@ -74,7 +75,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         undeploy(given.stage, Aws(boto3.Session()), print, delete_data=given.delete_data)
-    except (DeployError, ClientError) as error:
+    except (DeployError, ClientError, BotoCoreError, PortError) as error:
         sys.exit(f"error: {error}")
 
 
