@@ -126,11 +126,7 @@ def _start(options: Options, directory: Path, children: Children, say: Say) -> L
         "gateway",
         "devstack.gateway",
         front.fileno(),
-        environment
-        | {
-            "GUNICORN_CMD_ARGS": _access_log(directory),
-            FAULTS_FILE_VARIABLE: str(directory / "gateway-faults.json"),
-        },
+        environment | _gateway_environment(directory),
         options.n_gateways,
     )
     children.start(
@@ -154,10 +150,14 @@ def _start(options: Options, directory: Path, children: Children, say: Say) -> L
     )
 
 
-def _access_log(directory: Path) -> str:
-    """Time, method, path and status of every request; never the query, which may hold a key."""
-    path = access_log_path(directory)
-    return f"--access-logfile {path} --access-logformat '%(t)s %(m)s %(U)s %(s)s %(a)s'"
+def _gateway_environment(directory: Path) -> dict[str, str]:
+    """Its faults, and its access log: never the query, which may hold a key."""
+    log = access_log_path(directory)
+    logged = "%(t)s %(m)s %(U)s %(s)s %(a)s"  # time, method, path, status, client
+    return {
+        "GUNICORN_CMD_ARGS": f"--access-logfile {log} --access-logformat '{logged}'",
+        FAULTS_FILE_VARIABLE: str(directory / "gateway-faults.json"),
+    }
 
 
 def access_log_path(state_directory: Path) -> Path:
