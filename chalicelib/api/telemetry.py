@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from chalice import Chalice
 
 LOGGER = "ballast"
+STORM_S = 10.0
 _UNITS = {"S": "Seconds", "Usd": "None", "UsdPerHour": "None", "Share": "None"}
 """By the suffix of a metric's name; all others are counts. CloudWatch knows no dollars."""
 
@@ -57,6 +59,30 @@ class TraceFilter(logging.Filter):
         return True
 
 
+class StormFilter(logging.Filter):
+    """Lets each kind of warning pass once in `STORM_S`, with how many like it were left out.
+
+    Else each request of a group would write a line while the database is in trouble.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed_at: dict[str, float] = {}
+        self._n_left_out: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written; errors always are."""
+        if record.levelno > logging.WARNING:
+            return True
+        kind = str(record.msg)
+        if record.created - self._passed_at.get(kind, -math.inf) < STORM_S:
+            self._n_left_out[kind] += 1
+            return False
+        self._passed_at[kind] = record.created
+        record.n_left_out = self._n_left_out.pop(kind, 0)
+        return True
+
+
 def begin_trace(header: str, request_id: str) -> TraceContext:
     """The step of this invocation, in the trace that a header names or in one of its own."""
     trace = next_step(header, hashlib.sha256(request_id.encode()).hexdigest()[:32])
@@ -76,6 +102,7 @@ def attach_telemetry(app: Chalice, role: str) -> None:
     if role == "hot":
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(JsonFormatter())
+        handler.addFilter(StormFilter())
         logger = logging.getLogger(LOGGER)
         logger.handlers = [handler]
         logger.setLevel(logging.INFO)

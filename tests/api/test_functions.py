@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from chalicelib.api.scaler import answer_event
-from chalicelib.api.telemetry import JsonFormatter, TraceFilter, emit_metrics
+from chalicelib.api.telemetry import (
+    STORM_S,
+    JsonFormatter,
+    StormFilter,
+    TraceFilter,
+    emit_metrics,
+)
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.scaler_poke import from_answer
 from devstack.lambda_context import LambdaContext
@@ -142,3 +148,20 @@ def test_what_vast_refuses_to_the_key_is_told_by_what_it_is_for() -> None:
     refused = answer["refused"]
     assert isinstance(refused, dict)
     assert set(refused) == {"list instances", "search offers"}
+
+
+def test_trouble_writes_a_line_of_each_kind_in_ten_seconds_not_one_a_request() -> None:
+    storm = StormFilter()
+
+    def passes(kind: str, at: float, level: int = logging.WARNING) -> logging.LogRecord | None:
+        record = logging.makeLogRecord({"msg": kind, "levelno": level, "created": at})
+        return record if storm.filter(record) else None
+
+    assert passes("grant_failed", 0.0)
+    assert not any(passes("grant_failed", i / 100) for i in range(1, 501))
+    assert passes("waiting_row_missing", 1.0)
+    assert passes("request_failed", 1.0, logging.ERROR)
+    assert passes("request_failed", 1.0, logging.ERROR)
+    later = passes("grant_failed", STORM_S)
+    assert later is not None
+    assert vars(later)["n_left_out"] == 500
