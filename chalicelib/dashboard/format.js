@@ -45,7 +45,10 @@ export function clock(at) {
 /** What was done, and why: "Start instance 7: Load rose." → two sentences' worth. */
 export function actAndReason(message) {
   const at = message.indexOf(': ');
-  if (at < 0) return [message, ''];
-  const why = message.slice(at + 2);
-  return [message.slice(0, at), why.charAt(0).toUpperCase() + why.slice(1)];
+  if (at < 0) return [capital(message), ''];
+  return [capital(message.slice(0, at)), capital(message.slice(at + 2))];
+}
+
+function capital(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }

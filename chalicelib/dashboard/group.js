@@ -2,7 +2,7 @@
 
 import { get, send } from './api.js';
 import { Charts } from './charts.js';
-import { bar, button, el, fill, table } from './dom.js';
+import { bar, button, clean, el, fill, table } from './dom.js';
 import { actAndReason, ago, clock, duration, number, share, usd } from './format.js';
 import { editAutogroup, editGroup } from './forms.js';
 import { WorkerTable, failuresByHost } from './workers.js';
@@ -143,7 +143,7 @@ export class GroupView {
     const isRight = new Set(['id', 'load/s each', '$ per 1M load', 'wait p95', 'errors']);
     const rows = group.autogroups.map((one) => {
       const measured = found.get(one.id) ?? {};
-      return [String(one.id), one.template_hash ?? '–', (measured.gpu_types ?? []).join(', ') || '–',
+      return [String(one.id), el('span', { title: clean(one.template_hash) }, (one.template_hash ?? '–').slice(0, 8)), (measured.gpu_types ?? []).join(', ') || '–',
         states(one.workers_by_state), shareOf(one), number(measured.perf_mean),
         usd(measured.usd_per_1k_load == null ? null : 1000 * measured.usd_per_1k_load, 3), duration(measured.queue_p95_s), share(measured.error_share),
         measured.verdict ?? 'no data yet', this.autogroupTools(one)];

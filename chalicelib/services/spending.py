@@ -152,7 +152,7 @@ def _bounded(lines: Sequence[_Line]) -> list[Row]:
 def _month(ports: ApiPorts, histories: Sequence[_History], now: float) -> Row:
     """So far; the forecast: the rest of the month as the last seven days, or what is known of them.
 
-    `counted_usd` is what the caps count: also downloads, traffic and doubt at their worst.
+    `counted_usd` is what the caps count: also image downloads and doubt at their worst.
     """
     account = ports.ledger.account()
     begun = _month_begins(now)

@@ -72,7 +72,7 @@ def _show(session: Session, account: Json) -> None:
                 ("likely spent today", usd(account["spent_today_usd"]), ""),
             ],
         ),
-        Text("Counted: against the caps, with downloads, traffic and doubt at their worst."),
+        Text("Counted: against the caps, with image downloads and doubt at their worst."),
     )
 
 

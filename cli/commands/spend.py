@@ -124,7 +124,7 @@ def _summary(answer: Json) -> list[RenderableType]:
         ),
         Text(
             f"Counted against the cap of {usd(month['cap_usd'])}: {usd(month['counted_usd'])} "
-            "(downloads, traffic and doubt at their worst)"
+            "(image downloads and doubt at their worst)"
         ),
     ]
     fixed = answer.get("fixed_fleet")
