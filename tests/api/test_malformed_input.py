@@ -74,7 +74,8 @@ def route(request: pytest.FixtureRequest) -> tuple[str, str]:
 def let_the_scaler_answer(api: Api) -> None:
     """Whatever it is asked."""
     asks = ("plan", "offers", "bundles", "template", "templates", "gpu_types")
-    api.poke.answers = {ask: {} for ask in asks} | {"instance": {"instance": None}}
+    api.poke.answers = {ask: {} for ask in asks}
+    api.poke.answers["instance"] = {"instance": None}
 
 
 def check_refusal(answer: Answer) -> None:

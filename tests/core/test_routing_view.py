@@ -113,6 +113,15 @@ def test_a_large_fleet_is_dealt_to_fair_shards() -> None:
         assert view.n_by_state == {"ready": len(rows)}
 
 
+def test_each_shard_tells_its_part_of_all_grants() -> None:
+    """Else routers would reckon with others' grants to workers that they do not even see."""
+    rows = [
+        make_worker(i, NOW, reqnum=20, granted_load=2_000.0) for i in range(1, 2 * SHARD_SIZE + 1)
+    ]
+    shards = build_view(make_group(), rows, [], NOW)
+    assert [view.grants_per_s for view in shards] == [pytest.approx(SHARD_SIZE)] * 2
+
+
 def test_the_rebuild_of_a_large_fleet_is_rarer() -> None:
     assert [rebuild_interval_s(n) for n in (0, 500, 10_000)] == [1.0, 1.0, 20.0]
 
