@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--round", type=float, default=5.0, help="seconds between rounds")
     add("--restart", type=float, help="median seconds from stopped to ready")
     add("--slots", type=int, help="requests a worker serves at once")
-    add("--workers", type=int, default=1, help="runs at once")
+    add("--workers", type=int, default=os.cpu_count() or 1, help="runs at once")
     add("--json", action="store_true")
     add("--sweep", action="store_true", help="every policy at each of its knob's points")
     add("--picture", default="frontier.png", help="where --sweep draws")

@@ -21,7 +21,18 @@ from simulator.market import read_market
 from simulator.report import T95, Task, play
 
 RIVALS = {
-    "window": ("0.9,120", "1,120", "1.1,120", "1.2,120", "1.3,120", "1.2,300", "1.5,120"),
+    "window": (
+        "0.9,120",
+        "1,120",
+        "1.1,120",
+        "1.2,120",
+        "1.3,120",
+        "1.2,300",
+        "1.5,120",
+        "1.5,300",
+        "2,120",
+        "2,300",
+    ),
     "hpa": ("0.8,300", "1,120", "1.2,120", "1.2,300", "1.4,300"),
 }
 """Knob points that bracket the targets; at most twelve each."""
