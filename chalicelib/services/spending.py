@@ -44,7 +44,7 @@ BY: Mapping[str, Callable[[WorkerSpend], Row]] = {
 AWS_USD_PER_REQUEST = 1.92e-6
 AWS_USD_PER_WORKER_S = 2.06 / (30 * DAY_S)
 AWS_USD_PER_ACTIVE_S = 16.56 / (30 * DAY_S)
-AWS_USD_PER_IDLE_S = 3.20 / (30 * DAY_S)
+AWS_USD_PER_IDLE_S = 3.50 / (30 * DAY_S)
 """Estimates of docs/cost.md: requests; workers' reports; the busy scaler; all that idles."""
 
 

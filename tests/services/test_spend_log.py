@@ -6,13 +6,28 @@ from dataclasses import replace
 
 import pytest
 
+from bench.cost import (
+    Assumptions,
+    active_month,
+    idle_month,
+    load_prices,
+    per_million_requests,
+    worker_month,
+)
 from chalicelib.core.account import Account
 from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.core.spend import DAY_S, PARTS, total_usd
 from chalicelib.services.keys import Caller
 from chalicelib.services.scaling_loop import scaling_loop
 from chalicelib.services.spend_log import read_tallies, spend_scope
-from chalicelib.services.spending import AWS_USD_PER_REQUEST, aws_estimate, read_spend
+from chalicelib.services.spending import (
+    AWS_USD_PER_ACTIVE_S,
+    AWS_USD_PER_IDLE_S,
+    AWS_USD_PER_REQUEST,
+    AWS_USD_PER_WORKER_S,
+    aws_estimate,
+    read_spend,
+)
 from fakes.world import NOON, World
 from tests.faults.stories import run_rounds, serving_world
 
@@ -122,6 +137,18 @@ def test_a_month_of_spend_is_one_read_for_each_group() -> None:
         reads.clear()
         read_spend(ports, OWNER, None, 31, by)
         assert len(reads) == 2
+
+
+def test_the_aws_estimates_are_those_of_the_cost_model() -> None:
+    prices, assumptions, month_s = load_prices(), Assumptions(), 30 * DAY_S
+    model = {
+        AWS_USD_PER_REQUEST: per_million_requests(prices, assumptions)["wrapped"]["HTTP API"] / 1e6,
+        AWS_USD_PER_WORKER_S: worker_month(prices, assumptions) / month_s,
+        AWS_USD_PER_ACTIVE_S: active_month(prices, assumptions) / month_s,
+        AWS_USD_PER_IDLE_S: sum(idle_month(prices, assumptions).values()) / month_s,
+    }
+    for estimate, modelled in model.items():
+        assert estimate == pytest.approx(modelled, rel=0.05)
 
 
 def test_the_aws_estimate_grows_with_requests() -> None:
