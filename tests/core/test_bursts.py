@@ -161,3 +161,15 @@ def test_a_swap_that_saves_little_is_not_worth_a_start() -> None:
     cold = make_worker(2, WorkerState.STOPPED, perf=200.0, usd_per_hour=0.16)
     plan = decide_scaling(make_snapshot(ready, cold, min_load=100.0), {}, NOW)
     assert not of_kind(plan, StartWorker)
+
+
+def test_what_waits_counts_although_nothing_serves_and_nothing_arrives_any_more() -> None:
+    known = decide_scaling(make_snapshot(make_worker(1, perf=100.0, slots=8)), {}, NOW - 900).memory
+    gone = make_snapshot(
+        waiting=Waiting(n=80, load=8000.0, n_overdue=80, overdue_load=8000.0, oldest_at=NOW - 300),
+        traffic=Traffic(elapsed_s=5.0),
+    )
+    plan = decide_scaling(gone, known, NOW)
+    assert plan.figures["occupancy"] == pytest.approx(8000 / 120)
+    assert plan.hot_target > 0
+    assert plan.total_target > plan.hot_target

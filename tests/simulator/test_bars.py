@@ -9,23 +9,8 @@ import pytest
 from simulator.bars import Run, main, read_runs, tables
 
 SMALL = [
-    "--trace",
-    "synthetic:steady",
-    "--days",
-    "0.004",
-    "--fleets",
-    "2",
-    "--restarts",
-    "20",
-    "--seeds",
-    "0",
-    "--targets",
-    "0.99",
-    "--clients",
-    "sdk",
-    "--rivals",
-    "hpa",
-    "--results",
+    *("--trace", "synthetic:steady", "--days", "0.004", "--fleets", "2", "--restarts", "20"),
+    *("--seeds", "0", "--targets", "0.99", "--clients", "sdk", "--rivals", "hpa", "--results"),
 ]
 
 
