@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from chalicelib.core.worker import WorkerState
 from chalicelib.services.scaling_loop import scaling_loop
+from fakes.notifier import FakeNotifier
 from fakes.world import World
 
 ROUND_S = 15.0
@@ -55,6 +56,9 @@ def test_a_failing_canary_gets_weight_0_within_5_minutes_with_its_reason() -> No
     assert event.facts["symptom"] == "errors"
     assert event.facts["weight_before"] == 0.5
     assert f"autogroup {canary_id} takes no more requests" in event.message
+    (owner,) = world.owner_ports.notifiers
+    assert isinstance(owner, FakeNotifier)
+    assert "rollout_rolled_back" in {notice.kind for notice in owner.sent}
 
 
 def test_a_canary_that_fails_no_more_than_the_others_stays() -> None:
