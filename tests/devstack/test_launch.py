@@ -76,8 +76,10 @@ def answer_of(client: Client, group: str) -> str:
     return str(body["generated_text"])
 
 
-def serve_and_survive(system: LocalSystem, group: str, workspace: Path, template: str) -> None:
-    """Rent, get an answer over the pinned certificate, kill the supervisor, get another."""
+def serve_and_survive(
+    system: LocalSystem, group: str, workspace: Path, template: str
+) -> tuple[str, str]:
+    """The answers over the pinned certificate before and after the supervisor was killed."""
     owner, market = Owner(system.url, system.account_key), MarketView(system.market_url)
     endpoint_id = owner.create_group(group, min_load=1.0, cold_workers=0, max_workers=1)
     owner.create_autogroup(group, template, test_workers=1)
@@ -91,8 +93,7 @@ def serve_and_survive(system: LocalSystem, group: str, workspace: Path, template
         url = owner.ticket(group, cost=8)["url"]
         with pytest.raises(requests.exceptions.SSLError):  # nobody else vouches for it
             requests.get(f"{url}/ping", timeout=60)
-        assert len(answer_of(client, group).split()) == 8
-
+        first = answer_of(client, group)
         before = supervisor_of(workspace)
         assert before
         os.kill(before.pid, signal.SIGKILL)
@@ -101,9 +102,10 @@ def serve_and_survive(system: LocalSystem, group: str, workspace: Path, template
             lambda: supervisor_of(workspace) not in (None, before),
             RESTART_TIMEOUT_S,
         )
-        assert len(answer_of(client, group).split()) == 8
+        second = answer_of(client, group)
     owner.delete_group(endpoint_id)
     wait_until("nothing rented", lambda: not market.instances(group), GONE_TIMEOUT_S)
+    return first, second
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,8 @@ async def test_a_published_template_launches_a_worker_that_answers(
         env |= {"TLS_CERT": str(tmp_path / "tls.crt"), "TLS_KEY": str(tmp_path / "tls.key")}
         template = publish(system, env, served_bundle(system))
         group = f"launch-{environment}"
-        await asyncio.to_thread(serve_and_survive, system, group, tmp_path, template)
+        answers = await asyncio.to_thread(serve_and_survive, system, group, tmp_path, template)
+    assert [len(answer.split()) for answer in answers] == [8, 8]
 
 
 def test_a_bundle_that_the_deployment_does_not_have_is_told_to_the_owner(
@@ -135,14 +138,14 @@ def test_a_bundle_that_the_deployment_does_not_have_is_told_to_the_owner(
     def log() -> str:
         return str(owner.call("POST", "/get_endpoint_logs/", {"endpoint": "launch-old"}))
 
-    wait_until(
+    assert wait_until(
         "told in words",
         lambda: "does not have the worker bundle this template pins" in log(),
         240.0,
         shown=log,
     )
     owner.delete_group(endpoint_id)
-    wait_until("nothing rented", lambda: not market.instances("launch-old"), GONE_TIMEOUT_S)
+    assert wait_until("nothing rented", lambda: not market.instances("launch-old"), GONE_TIMEOUT_S)
 
 
 def test_the_bundle_is_served_as_it_was_built(system: LocalSystem) -> None:

@@ -96,6 +96,7 @@ def test_the_whole_group_ends_even_if_it_ignores_requests(market: RunningMarketp
     child = int(log_of(market, instance_id))
     destroy(market, instance_id)
     eventually(lambda: not psutil.pid_exists(child))
+    assert not truth(market, instance_id)
 
 
 def test_a_dead_host_takes_its_process_along_and_comes_back(market: RunningMarketplace) -> None:

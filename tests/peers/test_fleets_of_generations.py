@@ -37,7 +37,7 @@ def test_a_mixed_fleet_serves_every_request(system: LocalSystem, fleets: Fleets)
     fleet.wait_ready(2)
     for autogroup_id, weight in zip(fleet.autogroup_ids, (2.0, 1.0), strict=True):
         fleet.owner.call("PUT", f"/api/v0/autojobs/{autogroup_id}/", {"weight": weight})
-    wait_until(
+    assert wait_until(
         "shares of 1 : 2, once routers know the weights",
         lambda: _shares(fleet) == pytest.approx([16, 32], abs=2),
         ROUTERS_LEARN_TIMEOUT_S,
