@@ -6,8 +6,8 @@ import pytest
 
 from chalicelib.core.load import OBSERVED_MARGIN, believed_perf
 from fakes.hot_ports import AUTOGROUP_ID, ENDPOINT_ID
+from tests.services.reporter import Reporter
 from tests.services.router import Router, make_world, see
-from tests.services.test_reports import Reporter
 
 TRUE_PERF = 100.0
 LIE = 10.0
