@@ -128,8 +128,8 @@ class Soak:
         steady = {i for i in watch.ready if len(watch.boots[i]) == 1}
         found = self.books.problems_with(watch.rows, steady)
         rows = self._waiting.list(self._endpoint_id, polled_since=now - WAITING_ENDS_S)
-        waiting = {row.request_idx for row in rows} - self.books.abandoned
-        return [*found, *(f"request {idx} ended, and still waits" for idx in sorted(waiting))]
+        waiting = {row.request_idx for row in rows} & self.books.granted_idxs
+        return [*found, *(f"request {idx} was granted, and still waits" for idx in sorted(waiting))]
 
     def _look_on(self) -> None:
         """Read rows and memory, and kill what the plan says, until the load is over."""

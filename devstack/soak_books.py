@@ -40,7 +40,7 @@ class Books:
     n_route_calls: int = 0
     n_lost_replies: int = 0  # calls that ended without an answer: a grant may be lost with each
     n_retries: int = 0  # calls after a grant that failed
-    abandoned: set[int] = field(default_factory=set)  # idx of requests given up while they waited
+    granted_idxs: set[int] = field(default_factory=set)  # of requests that waited and were granted
     waits_s: list[float] = field(default_factory=list)  # from the first call to the last grant
     sold: dict[int, Sold] = field(default_factory=dict)  # by instance id
     problems: list[str] = field(default_factory=list)

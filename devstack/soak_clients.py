@@ -89,8 +89,6 @@ class _Client:
             if fate is None and time.monotonic() - self._began > self._habits.patience_s:
                 fate = Fate.EXPIRED
         self._books.fates[fate] += 1
-        if fate in (Fate.DIED_WAITING, Fate.EXPIRED):
-            self._books.abandoned.add(self._idx)
 
     async def _ask(self) -> Fate | None:
         """One call of `/route/` and what follows from it."""
@@ -112,6 +110,8 @@ class _Client:
             self._books.n_lost_replies += 1
             await asyncio.sleep(TIMES_WITHOUT_REPLY_S)
             return None
+        if isinstance(reply, Grant):
+            self._books.granted_idxs.add(self._idx)
         self._idx = reply.request_idx
         return await (self._wait(reply) if isinstance(reply, Waiting) else self._take(reply))
 
