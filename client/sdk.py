@@ -18,6 +18,7 @@ import json
 import os
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Self
 
@@ -32,12 +33,12 @@ from client.transport import Transport, WorkerUnreachableError
 DEFAULT_COST = 100.0
 
 
-class _Closing:
+class _Closing(ABC):
     """Closed at the end of a `with` block."""
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of what is held."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

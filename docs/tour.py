@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import pty
 import re
 import shlex
 import signal
@@ -14,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from devstack.environment import DUMMY_VAST_KEY
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.owner import Owner, wait_until
 from devstack.templates import TGI_SIMULATED, register_templates
+from docs.terminal import read_until, run_at_terminal
 
 TARGET = Path(__file__).parent / "tour.md"
 GROUP = "TGI-Llama3"
@@ -84,7 +84,7 @@ class Tour:
             text=True,
         )
         with process:
-            output = _read_until(process, until)
+            output = read_until(process, until)
             process.send_signal(signal.SIGINT)
             process.wait(60)
         self._keep(command, output + "^C", process.returncode)
@@ -144,45 +144,6 @@ def main() -> None:
         for chapter in (begin, create, serve, understand, change, roll_out, brake, break_it, leave):
             chapter(tour)
         TARGET.write_text("\n".join(tour.text) + "\n", encoding="utf-8")
-
-
-def run_at_terminal(
-    words: Sequence[str], environment: Mapping[str, str], answers: Sequence[str]
-) -> tuple[int, str]:
-    """Run a program at a terminal of its own and type the answers; its exit code and output."""
-    mine, its = pty.openpty()
-    with subprocess.Popen(
-        words, env=dict(environment), stdin=its, stdout=its, stderr=its, start_new_session=True
-    ) as process:
-        os.close(its)
-        output = ""
-        left = list(answers)
-        while chunk := _read_terminal(mine):
-            output += chunk
-            if left and output.rstrip().endswith(":"):
-                os.write(mine, f"{left.pop(0)}\n".encode())
-    os.close(mine)
-    return process.returncode, output
-
-
-def _read_terminal(terminal: int) -> str:
-    """What came next; "" once the program has closed its terminal."""
-    try:
-        return os.read(terminal, 4096).decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def _read_until(process: subprocess.Popen[str], text: str) -> str:
-    """The output up to the end of the first lines that have the text."""
-    if process.stdout is None:
-        return ""
-    lines: list[str] = []
-    for line in process.stdout:
-        if any(text in one for one in lines) and text not in line:
-            break
-        lines.append(line)
-    return "".join(lines)
 
 
 def begin(tour: Tour) -> None:

@@ -122,7 +122,9 @@ def test_a_question_that_nobody_answers_is_an_error(scaler: Scaler) -> None:
 
 def test_a_poke_arrives_and_its_round_is_not_waited_for(scaler: Scaler) -> None:
     scaler.answering("plan", {}).poke(100, "waiting")
-    wait_until("the poke", lambda: scaler.pokes() == [(100, "waiting")], 60.0, shown=scaler.pokes)
+    assert wait_until(
+        "the poke", lambda: scaler.pokes() == [(100, "waiting")], 60.0, shown=scaler.pokes
+    )
 
 
 def test_a_poke_at_a_function_that_is_gone_is_only_logged(

@@ -35,7 +35,7 @@ class Instance:
     def errors(self) -> list[str]:
         return [str(report["error_msg"]) for report in self.control_plane.reports]
 
-    async def told(self, words: str) -> None:
+    async def expect_told(self, words: str) -> None:
         await until(lambda: any(words in error for error in self.errors()), words)
 
     def pid(self, word: str) -> int | None:
@@ -129,7 +129,7 @@ async def test_a_killed_launch_script_is_replaced_while_the_worker_serves_on(
 
 async def test_a_tampered_bundle_is_refused_and_told(tmp_path: Path) -> None:
     async with launched(tmp_path, BUNDLE.data + b"\0") as it:
-        await it.told("not the one this template pins")
+        await it.expect_told("not the one this template pins")
         assert not (it.workspace / "ballast" / BUNDLE.sha256).exists()
         assert it.supervisor() is None
 
@@ -139,7 +139,7 @@ async def test_a_tampered_bundle_is_refused_and_told(tmp_path: Path) -> None:
 
 async def test_a_bundle_the_control_plane_no_longer_has_is_told(tmp_path: Path) -> None:
     async with launched(tmp_path, None) as it:
-        await it.told("launch: the control plane does not have the worker bundle")
+        await it.expect_told("launch: the control plane does not have the worker bundle")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_a_wrong_environment_is_told_in_words(
     tmp_path: Path, env: dict[str, str], words: str
 ) -> None:
     async with launched(tmp_path, BUNDLE.data, **env) as it:
-        await it.told(words)
+        await it.expect_told(words)
 
 
 async def test_an_image_with_an_old_python_is_told(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ async def test_an_image_with_an_old_python_is_told(tmp_path: Path) -> None:
     async with launched(
         tmp_path, BUNDLE.data, PYTHON=str(old), WORKSPACE_DIR=str(tmp_path / "empty")
     ) as it:
-        await it.told("launch: the image needs Python 3.11")
+        await it.expect_told("launch: the image needs Python 3.11")
 
 
 async def test_a_supervisor_that_keeps_ending_is_told(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ async def test_a_supervisor_that_keeps_ending_is_told(tmp_path: Path) -> None:
     for path in bare.rglob("installed.pth"):
         path.unlink()
     async with launched(tmp_path, BUNDLE.data, WORKSPACE_DIR=str(tmp_path / "bare")) as it:
-        await it.told("launch: the supervisor keeps ending")
+        await it.expect_told("launch: the supervisor keeps ending")
 
 
 @pytest.mark.parametrize("name", ["REPORT_ADDR", "MASTER_TOKEN"])

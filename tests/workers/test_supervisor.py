@@ -118,6 +118,7 @@ async def test_a_killed_supervisor_takes_its_processes_along(tmp_path: Path) -> 
         children = [(await it.running(word)).pid for word in (PYWORKER, MODEL_SERVER)]
         it.process.send_signal(signal.SIGKILL)
         await until(lambda: not any(map(is_alive, children)), "all ended")
+        assert await it.process.wait() == -signal.SIGKILL
 
 
 async def test_a_model_server_that_keeps_dying_is_reported(tmp_path: Path) -> None:
