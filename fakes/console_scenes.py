@@ -9,7 +9,16 @@ from fakes.console import Console, Json
 
 NOW = 1_795_000_000.0
 GPUS = (("RTX 4090", 1, 400.0, 0.34), ("RTX 3090", 1, 210.0, 0.19), ("A100 SXM4", 2, 1_300.0, 1.62))
-SHOWN = ("id", "template_hash", "search_params", "weight", "tier", "state", "test_workers")
+SHOWN = (
+    "id",
+    "template_hash",
+    "search_params",
+    "weight",
+    "tier",
+    "state",
+    "test_workers",
+    "exploration",
+)
 STATES = ("ready", "ready", "ready", "ready", "stopped", "stopped", "loading", "draining")
 
 QUEUE: Json = {
@@ -158,6 +167,7 @@ def _autogroup_row(identity: int, name: str, template: str, weight: float) -> Js
         "weight": weight,
         "tier": 0,
         "state": "active",
+        "exploration": {"phase": "over", "n_loaded": 3, "n_needed": 2, "ended_at": NOW - 80_000},
     }
 
 
@@ -203,7 +213,6 @@ def _group(name: str, workers: list[Json], console: Console) -> Json:
             {name: row[name] for name in SHOWN}
             | {"share": row["weight"], "n_workers": len(workers)}
             | {"workers_by_state": {"ready": states.count("ready")}}
-            | {"exploration": {"phase": "over", "n_loaded": 3, "n_needed": 1, "ended_at": 5.0}}
             for row in console.autogroups.values()
         ],
     }

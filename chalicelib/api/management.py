@@ -64,7 +64,7 @@ def _register_autogroups(routes: Routes, path: str) -> None:
     @routes.route("GET", path, "read")
     def list_autogroups(call: Call) -> object:
         found = autogroups.list_autogroups(call.ports, call.caller)
-        return {**OK, "results": [_row(call, autogroup) for autogroup in found]}
+        return {**OK, "results": autogroups.autogroup_rows(call.ports, call.caller, found)}
 
     @routes.route("GET", path + "/{id}", "read")
     def show_autogroup(call: Call, id: str) -> object:
@@ -110,8 +110,8 @@ def _register_autogroups(routes: Routes, path: str) -> None:
 
 
 def _row(call: Call, autogroup: Autogroup) -> dict[str, object]:
-    group = management.visible_group(call.ports, call.caller, autogroup.endpoint_id)
-    return autogroups.autogroup_row(call.ports, call.caller, autogroup, group)
+    (row,) = autogroups.autogroup_rows(call.ports, call.caller, [autogroup])
+    return row
 
 
 def _deletion(instance_ids: list[int]) -> dict[str, object]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from chalicelib.core.autogroup import Autogroup, AutogroupState, TicketGeneration
 from chalicelib.core.endpoint_group import EndpointGroup, ParameterError
+from chalicelib.core.worker import Worker
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.audit import Change, autogroup_scope, endpoint_scope, record_change
+from chalicelib.services.exploration import exploration_row
 from chalicelib.services.keys import Caller, endpoint_key
-from chalicelib.services.management import (
-    USER_ID,
-    may_see,
-)
+from chalicelib.services.management import USER_ID, may_see, visible_group
+from chalicelib.services.observability import read_memory
 from chalicelib.services.routing_view import publish_directory
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.management import AUTO, AutogroupChanges
@@ -133,10 +133,50 @@ def check_launchable(autogroup: Autogroup) -> None:
         )
 
 
-def autogroup_row(
+def autogroup_rows(
+    ports: ApiPorts, caller: Caller, found: Iterable[Autogroup]
+) -> list[dict[str, object]]:
+    """Autogroups within the key's scope as peers and our own command read them.
+
+    Raises:
+        NotFoundError: the group of one was deleted meanwhile.
+    """
+    memory = read_memory(ports)
+    groups: dict[int, EndpointGroup] = {}
+    workers: dict[int, Sequence[Worker]] = {}
+    rows = []
+    for autogroup in found:
+        key = autogroup.endpoint_id
+        if key not in groups:
+            groups[key] = visible_group(ports, caller, key)
+            workers[key] = ports.workers.list(key)
+        exploration = exploration_row(autogroup, workers[key], memory)
+        rows.append({**_row(ports, caller, autogroup, groups[key]), "exploration": exploration})
+    return rows
+
+
+def autogroup_values(autogroup: Autogroup) -> dict[str, object]:
+    """What an owner may change, as plain values."""
+    override = autogroup.ticket_override
+    return {
+        "template_hash": autogroup.template_hash,
+        "template_id": autogroup.template_id,
+        "search_params": autogroup.search_text,
+        "search_query": {field: dict(ops) for field, ops in autogroup.search_query.items()},
+        "launch_args": autogroup.launch_args,
+        "gpu_ram": autogroup.gpu_ram,
+        "test_workers": autogroup.test_workers,
+        "weight": autogroup.weight,
+        "tier": autogroup.tier,
+        "ticket": override.value if override else AUTO,
+        "state": autogroup.state.value,
+        **autogroup.legacy_params,
+    }
+
+
+def _row(
     ports: ApiPorts, caller: Caller, autogroup: Autogroup, group: EndpointGroup
 ) -> dict[str, object]:
-    """An autogroup as peers and our own command read it."""
     may_route = "route" in caller.verbs
     params = group.params
     return {
@@ -156,25 +196,6 @@ def autogroup_row(
         "revision": autogroup.revision,
         "template_revision": autogroup.template_revision,
         "rollout_by": autogroup.rollout_by,
-    }
-
-
-def autogroup_values(autogroup: Autogroup) -> dict[str, object]:
-    """What an owner may change, as plain values."""
-    override = autogroup.ticket_override
-    return {
-        "template_hash": autogroup.template_hash,
-        "template_id": autogroup.template_id,
-        "search_params": autogroup.search_text,
-        "search_query": {field: dict(ops) for field, ops in autogroup.search_query.items()},
-        "launch_args": autogroup.launch_args,
-        "gpu_ram": autogroup.gpu_ram,
-        "test_workers": autogroup.test_workers,
-        "weight": autogroup.weight,
-        "tier": autogroup.tier,
-        "ticket": override.value if override else AUTO,
-        "state": autogroup.state.value,
-        **autogroup.legacy_params,
     }
 
 

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 
 from chalicelib.core.autogroup import Autogroup, AutogroupState
 from chalicelib.core.endpoint_group import EndpointGroup
-from chalicelib.core.exploration import loads_needed
 from chalicelib.core.health import HealthFacts, judge_health
 from chalicelib.core.load import believed_perf
 from chalicelib.core.round_memory import RoundMemory
-from chalicelib.core.scaling_memory import ScalingMemory
 from chalicelib.core.spend import spent_today_usd
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.ledger import Account
 from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.services.audit import endpoint_scope
+from chalicelib.services.exploration import exploration_row
 from chalicelib.services.keys import Caller
 from chalicelib.services.management import list_groups
 from chalicelib.services.observability import (
@@ -229,20 +228,7 @@ def _autogroup_row(facts: _Facts, autogroup: Autogroup) -> Row:
         "n_workers": len(workers),
         "workers_by_state": _by_state(workers),
         "share": autogroup.weight / weights if takes_part else 0.0,
-        "exploration": _exploration(facts, autogroup, workers),
-    }
-
-
-def _exploration(facts: _Facts, autogroup: Autogroup, workers: Sequence[Worker]) -> Row:
-    """How far the first look at machine types is, which ends once half the tests have loaded."""
-    memory = facts.memory.groups.get(str(facts.group.endpoint_id), {})
-    ended_at = ScalingMemory.from_json(memory).explored.get(str(autogroup.autogroup_id))
-    is_on = ended_at is None and autogroup.test_workers > 0 and _takes_part(autogroup)
-    return {
-        "phase": "exploring" if is_on else "over" if ended_at else "off",
-        "n_loaded": sum(worker.loaded_at > 0 for worker in workers),
-        "n_needed": loads_needed(autogroup.test_workers),
-        "ended_at": ended_at,
+        "exploration": exploration_row(autogroup, workers, facts.memory),
     }
 
 

@@ -59,7 +59,9 @@ def show_autogroup(session: Session, name: str | None) -> None:
         show_one(session, row, f"Autogroup {row['id']} of {row['endpoint_name']}")
         return
     rows = [without_key(row) for row in list_autogroups(session.server)]
-    columns = (">id", "endpoint", "?template", "search", ">weight", "?>tier", "state")
+    columns = (
+        ">id", "endpoint", "?template", "search", ">weight", "?>tier", "state", "exploration",
+    )  # fmt: skip
     lines = [
         (
             row["id"],
@@ -69,6 +71,7 @@ def show_autogroup(session: Session, name: str | None) -> None:
             number(row.get("weight")),
             number(row.get("tier")),
             row.get("state"),
+            explored(row),
         )
         for row in rows
     ]
@@ -141,7 +144,16 @@ def show_one(session: Session, row: Json, title: str, *, before: Json | None = N
         shown = FROM_TEMPLATE if field.name == "search_params" and not value else value
         lines.append((field.name, cell(shown, "bold" if changed else "")))
     lines.append(("state", cell(row.get("state"))))
+    lines.append(("exploration", cell(explored(row))))
     session.show(row, table(title, ("parameter", "in force"), lines))
+
+
+def explored(row: Json) -> str | None:
+    """How far the first look at machine types is; None if the deployment is too old to tell."""
+    exploration = row.get("exploration") or {}
+    if exploration.get("phase") != "exploring":
+        return exploration.get("phase")
+    return f"{exploration['n_loaded']} of {exploration['n_needed']} needed have loaded"
 
 
 COMMANDS = {

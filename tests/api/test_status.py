@@ -34,12 +34,18 @@ def test_status_tells_groups_workers_money_and_doubts(fleet: Api) -> None:
     assert group["autogroups"][0]["share"] == 1.0
 
 
-def test_status_tells_how_far_the_exploration_of_machine_types_is(fleet: Api) -> None:
+@pytest.mark.parametrize(
+    "path", ["/api/v0/status", "/api/v0/autojobs/101/", "/api/v0/autojobs/", "/api/v0/workergroups"]
+)
+def test_it_is_told_how_far_the_exploration_of_machine_types_is(fleet: Api, path: str) -> None:
     fleet.call("PUT", "/api/v0/autojobs/101/", {"test_workers": 5})
 
     def exploration() -> object:
-        (group,) = fleet.call("GET", "/api/v0/status").json["groups"]
-        return group["autogroups"][0]["exploration"]
+        answer = fleet.call("GET", path).json
+        if "groups" in answer:
+            return answer["groups"][0]["autogroups"][0]["exploration"]
+        row = answer["result"] if "result" in answer else answer["results"][0]
+        return row["exploration"]
 
     exploring = {"phase": "exploring", "n_loaded": 0, "n_needed": 2, "ended_at": None}
     assert exploration() == exploring
@@ -48,6 +54,17 @@ def test_status_tells_how_far_the_exploration_of_machine_types_is(fleet: Api) ->
     memory = RoundMemory(groups={"100": {"explored": {"101": 9.0}}})
     fleet.ledger._blobs["round"] = memory.to_bytes()
     assert exploration() == exploring | {"n_loaded": 1, "phase": "over", "ended_at": 9.0}
+    fleet.ledger._blobs.clear()
+    answer = fleet.call("PUT", "/api/v0/autojobs/101/", {"state": "paused"}).json
+    assert (
+        exploration()
+        == answer["autogroup"]["exploration"]
+        == exploring
+        | {
+            "n_loaded": 1,
+            "phase": "off",
+        }
+    )
 
 
 def test_status_says_when_clients_suffer_and_why_nothing_is_done(fleet: Api) -> None:

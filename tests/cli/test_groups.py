@@ -92,6 +92,16 @@ def test_show_lists_all_and_never_shows_a_key(ballast: Ballast) -> None:
         assert "secret" not in result.out
 
 
+def test_show_autogroup_tells_how_far_the_exploration_is(
+    ballast: Ballast, console: Console
+) -> None:
+    console.autogroups[11]["exploration"] |= {"phase": "exploring", "n_loaded": 1, "n_needed": 2}
+    for words in ("show autogroups", "show autogroup 11"):
+        assert "1 of 2 needed have loaded" in ballast(*words.split()).out
+    del console.autogroups[11]["exploration"]  # a deployment of an older version
+    assert ballast("show", "autogroup", "11").code == 0
+
+
 def test_update_sends_only_the_change_and_shows_what_is_in_force(
     ballast: Ballast, console: Console
 ) -> None:
