@@ -19,7 +19,7 @@ from chalicelib.ports.event_log import Event
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-RETENTION_S = 30 * 86_400
+RETENTION_S = 35 * 86_400  # a month's spend names the groups that were deleted in it
 AUDIT_RETENTION_S = 400 * 86_400  # changes by people
 _BATCH = 25  # DynamoDB's limit of a batch
 _PAGE = 200

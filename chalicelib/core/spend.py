@@ -19,28 +19,31 @@ from chalicelib.core.worker import GPU_BILLED_STATES, Worker, WorkerState
 
 Tally = Mapping[str, float]
 
-PARTS = ("gpu_usd", "disk_usd", "bandwidth_usd")
+_HOURLY = ("gpu_usd", "disk_usd", "bandwidth_usd")
+PARTS = (*_HOURLY, "download_usd")
 DAY_S = 86_400
 WRITE_EVERY_S = 3_600.0
 MAX_WORKERS = 1_000
-"""In one tally; an item may hold 400 KB, and a worker takes up to 200 bytes of it."""
+"""In one tally; an item may hold 400 KB, and a worker takes up to 250 bytes of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSpend:
-    """What one worker cost. `gpu_type`: '2x RTX 4090'; `bandwidth_usd` is an estimate."""
+    """What one worker cost. `gpu_type`: '2x RTX 4090'; traffic and download are estimates."""
 
     instance_id: int
     autogroup_id: int
     gpu_type: str
     gpu_usd: float = 0.0
     disk_usd: float = 0.0
-    bandwidth_usd: float = 0.0
+    bandwidth_usd: float = 0.0  # traffic while it ran
+    download_usd: float = 0.0  # of image and model
+    n_unknown_downloads: int = 0  # 1: it came up, and nobody knows how much it had downloaded
 
     @property
     def total_usd(self) -> float:
         """All parts."""
-        return self.gpu_usd + self.disk_usd + self.bandwidth_usd
+        return self.gpu_usd + self.disk_usd + self.bandwidth_usd + self.download_usd
 
 
 def spans_by_day(since: float, now: float) -> Iterator[tuple[float, float]]:
@@ -66,8 +69,9 @@ def add_span(
 ) -> Tally:
     """The tally with what the workers cost within a span of time.
 
-    Traffic is an estimate: `BANDWIDTH_GB_PER_HOUR` each way of a worker whose GPU is billed, at the
-    prices of its record.
+    Two parts are estimates, at the prices of a worker's record: traffic, `BANDWIDTH_GB_PER_HOUR`
+    each way while its GPU is billed; and the download of image and model, the disk it used when it
+    first came up, told once.
     """
     since, until = span
     sums = {"begun_at": since, "written_at": 0.0, **tally, "until": until}
@@ -83,8 +87,12 @@ def add_span(
             BANDWIDTH_GB_PER_HOUR * traffic * running_s,
         )
         key = f"{worker.instance_id}:{worker.autogroup_id}:{worker.gpu_type}"
-        for part, amount in zip(PARTS, usd, strict=True):
+        for part, amount in zip(_HOURLY, usd, strict=True):
             sums[f"{part}:{key}"] = sums.get(f"{part}:{key}", 0.0) + amount / 3600
+        if worker.loaded_at >= sums["begun_at"] and f"download_usd:{key}" not in sums:
+            download_usd = _download_usd(worker, record)
+            name = "unknown_download" if download_usd is None else "download_usd"
+            sums[f"{name}:{key}"] = 1.0 if download_usd is None else download_usd
         n_ready += worker.state is WorkerState.READY
         billed_s += running_s
     counted = {
@@ -116,6 +124,10 @@ def workers_of(tally: Tally) -> Iterator[WorkerSpend]:
             gpu_usd=gpu_usd,
             disk_usd=tally.get(f"disk_usd:{key}", 0.0),
             bandwidth_usd=tally.get(f"bandwidth_usd:{key}", 0.0),
+            download_usd=tally.get(f"download_usd:{key}", 0.0),
+            n_unknown_downloads=int(
+                f"unknown_download:{key}" in tally and f"download_usd:{key}" not in tally
+            ),
         )
 
 
@@ -127,6 +139,16 @@ def total_usd(tallies: Iterable[Tally]) -> float:
 def spent_today_usd(tally: Tally, now: float) -> float:
     """What a group's tally holds of the UTC day of `now`."""
     return total_usd([tally]) if tally["begun_at"] // DAY_S == now // DAY_S else 0.0
+
+
+def _download_usd(worker: Worker, record: InstanceRecord | None) -> float | None:
+    """What a worker downloaded until it came up; None while its price or its disk is unknown.
+
+    Used disk stands for image and model, whose sizes no offer and no template tells.
+    """
+    if record is None or worker.disk_usage_gb <= 0:
+        return None
+    return min(worker.disk_usage_gb, record.disk_space_gb) * record.inet_down_usd_per_gb
 
 
 def _billed(worker: Worker, since: float, until: float) -> tuple[float, float]:

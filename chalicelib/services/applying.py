@@ -17,6 +17,7 @@ from chalicelib.services.executor import call_for, start_on_market, stopping
 from chalicelib.services.launching import LaunchError, launch_facts
 from chalicelib.services.rentals import add_row
 from chalicelib.services.rounds import RoundPlan
+from chalicelib.services.spend_log import deleted_group_event
 from chalicelib.wire.launch_args import LaunchArgsError
 
 _REPEATED = Reason(code="repeated_call")
@@ -133,9 +134,11 @@ def finish_deletions(acting: Acting, plan: RoundPlan) -> None:
         if is_free or autogroup.endpoint_id in deleted_groups:
             ports.groups.remove_autogroup(autogroup.autogroup_id)
             _log_deleted(acting, autogroup.endpoint_id, f"autogroup {autogroup.autogroup_id}")
-    for endpoint_id in sorted(deleted_groups):
-        ports.groups.remove_group(endpoint_id)
-        _log_deleted(acting, endpoint_id, f"endpoint group {endpoint_id}")
+    for group in view.groups:
+        if group.endpoint_id in deleted_groups:
+            ports.events.append([deleted_group_event(group, view.now)])
+            ports.groups.remove_group(group.endpoint_id)
+            _log_deleted(acting, group.endpoint_id, f"endpoint group {group.endpoint_id}")
 
 
 def finish_rollouts(acting: Acting, plan: RoundPlan) -> None:

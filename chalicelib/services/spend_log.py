@@ -1,20 +1,25 @@
 """The scaler's tallies of what each group's workers cost: kept in its memory, written by the hour.
 
 One item a group and day holds every worker: the spend of a month is one query for each group.
+A deleted group's name is kept as an event, as long as its tallies are: its spend stays in view.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from chalicelib.core.endpoint_group import EndpointGroup
 from chalicelib.core.spend import Tally, add_span, begins_anew, is_due, spans_by_day
 from chalicelib.core.worker import Worker
-from chalicelib.ports.event_log import SeriesLog
+from chalicelib.ports.event_log import Event, EventLog, SeriesLog
 from chalicelib.services.reading import by_endpoint
 from chalicelib.services.rounds import RoundPlan
 
 Item = tuple[str, int, Tally]
 """Scope, minute in which the tally began, tally."""
+
+DELETED_SCOPE = "deleted_groups"
+MAX_DELETED = 1_000  # of one answer, the newest
 
 
 def tally_spend(plan: RoundPlan) -> tuple[dict[str, Tally], list[Item]]:
@@ -40,7 +45,7 @@ def tally_spend(plan: RoundPlan) -> tuple[dict[str, Tally], list[Item]]:
             due.append(_item(key, tally))
             tally = {**tally, "written_at": view.now}
         due += [_item(key, one) for one in over if is_due(one, view.now, is_over=True)]
-        if tally and not is_over:
+        if tally:  # of a deleted group, too, until its day is over
             running[key] = tally
     return running, due
 
@@ -55,6 +60,25 @@ def read_tallies(
     if newest and newest["begun_at"] >= span[0]:
         written[int(newest["begun_at"] // 60)] = newest
     return [written[minute] for minute in sorted(written)]
+
+
+def deleted_group_event(group: EndpointGroup, now: float) -> Event:
+    """What is kept of a group that is forgotten: its id and its name."""
+    return Event(
+        at=now,
+        scope=DELETED_SCOPE,
+        level="info0",
+        kind="deleted_group",
+        message=f"endpoint group {group.name} is deleted",
+        facts={"endpoint_id": group.endpoint_id, "endpoint_name": group.name},
+        actor="scaler",
+    )
+
+
+def deleted_groups(events: EventLog, since: float) -> Mapping[int, str]:
+    """The names, by id, of the groups that were deleted since then."""
+    found = [event.facts for event in events.tail(DELETED_SCOPE, limit=MAX_DELETED, since=since)]
+    return {int(str(one["endpoint_id"])): str(one["endpoint_name"]) for one in found}
 
 
 def spend_scope(endpoint_id: int) -> str:

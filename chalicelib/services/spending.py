@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from chalicelib.core.account import seconds_left_this_month
-from chalicelib.core.endpoint_group import EndpointGroup, ParameterError
+from chalicelib.core.endpoint_group import ParameterError
 from chalicelib.core.spend import DAY_S, PARTS, Tally, WorkerSpend, total_usd, workers_of
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
-from chalicelib.services.management import list_groups
+from chalicelib.services.management import list_groups, may_see
 from chalicelib.services.observability import read_memory
-from chalicelib.services.spend_log import read_tallies
+from chalicelib.services.spend_log import deleted_groups, read_tallies
 
 Row = dict[str, object]
 _Line = tuple[Row, Mapping[str, float]]
@@ -29,6 +29,7 @@ HOUR_S = 3_600.0
 TREND_S = 7 * DAY_S
 """The forecast goes on as these last days went."""
 
+SUMS = (*PARTS, "n_unknown_downloads")
 MAX_ROWS = 5_000
 BY: Mapping[str, Callable[[WorkerSpend], Row]] = {
     "day": lambda one: {},
@@ -50,10 +51,15 @@ AWS_USD_PER_IDLE_S = 3.50 / (30 * DAY_S)
 
 @dataclass(frozen=True, slots=True)
 class _History:
-    """A group and its tallies, oldest first."""
+    """A group, perhaps deleted since, and its tallies, oldest first."""
 
-    group: EndpointGroup
+    group: Row  # what its rows say of it
     tallies: Sequence[Tally]
+
+    def lasted_s(self, now: float) -> float:
+        """From its first tally until now, or until its machines were gone."""
+        ended_at = self.tallies[-1]["until"] if self.group["is_deleted"] else now
+        return ended_at - self.tallies[0]["begun_at"]
 
     def since(self, at: float) -> Sequence[Tally]:
         """The tallies of the days from `at` on."""
@@ -75,36 +81,47 @@ def read_spend(
     read_from = min(first_at, _month_begins(now), now - TREND_S)
     running = read_memory(ports).spend
     histories = [
-        _History(group, read_tallies(ports.series, running, group.endpoint_id, (read_from, now)))
-        for group in list_groups(ports, caller)
-        if endpoint_id in (None, group.endpoint_id)
+        _History(group, read_tallies(ports.series, running, key, (read_from, now)))
+        for key, group in _groups_since(ports, caller, read_from).items()
+        if endpoint_id in (None, key)
     ]
     asked = [_History(one.group, one.since(first_at)) for one in histories]
     return {
         "rows": _bounded([row for one in asked for row in _rows(one, by)]),
         "aws_estimate_usd": aws_estimate([t for one in asked for t in one.tallies], now - first_at),
         "month": _month(ports, histories, now),
-        "fixed_fleet": fixed_fleet([one.tallies for one in asked], now),
+        "fixed_fleet": _fixed_fleet(asked, now),
     }
 
 
-def fixed_fleet(histories: Sequence[Sequence[Tally]], now: float) -> Row | None:
+def _groups_since(ports: ApiPorts, caller: Caller, since: float) -> dict[int, Row]:
+    """The groups within the key's scope, by id, those too that were deleted since then."""
+    names = {key: (name, True) for key, name in deleted_groups(ports.events, since).items()}
+    names |= {group.endpoint_id: (group.name, False) for group in list_groups(ports, caller)}
+    return {
+        key: {"endpoint_id": key, "endpoint_name": name, "is_deleted": is_deleted}
+        for key, (name, is_deleted) in sorted(names.items())
+        if may_see(caller, key)
+    }
+
+
+def _fixed_fleet(histories: Sequence[_History], now: float) -> Row | None:
     """Each group's smallest fleet that never had fewer ready workers, always on, at the price paid.
 
     None while nothing was ready yet.
     """
     n_workers, usd = 0, 0.0
-    for tallies in histories:
-        ready_s = sum(tally["ready_s"] for tally in tallies)
+    for one in histories:
+        ready_s = sum(tally["ready_s"] for tally in one.tallies)
         if not ready_s:
             continue
-        most = int(max(tally["max_ready"] for tally in tallies))
-        price = total_usd(tallies) / ready_s
+        most = int(max(tally["max_ready"] for tally in one.tallies))
+        price = total_usd(one.tallies) / ready_s
         n_workers += most
-        usd += most * price * (now - tallies[0]["begun_at"])
+        usd += most * price * one.lasted_s(now)
     if not usd:
         return None
-    spent = sum(total_usd(tallies) for tallies in histories)
+    spent = sum(total_usd(one.tallies) for one in histories)
     return {"n_workers": n_workers, "usd": usd, "saved_share": 1.0 - spent / usd}
 
 
@@ -121,9 +138,7 @@ def aws_estimate(tallies: Sequence[Tally], elapsed_s: float) -> float:
 
 def _rows(history: _History, by: str) -> list[_Line]:
     """Sums by day and what `by` names; a worker's days are one row."""
-    sums: dict[tuple[object, ...], dict[str, float]] = defaultdict(
-        lambda: dict.fromkeys(PARTS, 0.0)
-    )
+    sums: dict[tuple[object, ...], dict[str, float]] = defaultdict(lambda: dict.fromkeys(SUMS, 0.0))
     about: dict[tuple[object, ...], Row] = {}
     for tally in history.tallies:
         day = datetime.fromtimestamp(tally["begun_at"], UTC).date().isoformat()
@@ -133,26 +148,29 @@ def _rows(history: _History, by: str) -> list[_Line]:
             row = about.setdefault(key, {"day": day, **what})
             first = str(row["day"]).partition("/")[0]
             row["day"] = day if first == day else f"{first}/{day}"
-            for part in PARTS:
+            for part in SUMS:
                 sums[key][part] += getattr(worker, part)
-    identity = {"endpoint_id": history.group.endpoint_id, "endpoint_name": history.group.name}
-    return [({**about[key], **identity}, parts) for key, parts in sums.items()]
+    return [({**about[key], **history.group}, parts) for key, parts in sums.items()]
 
 
 def _bounded(lines: Sequence[_Line]) -> list[Row]:
     """At most MAX_ROWS, and one for the sum of those that cost least."""
     if len(lines) > MAX_ROWS:
-        lines = sorted(lines, key=lambda line: sum(line[1].values()), reverse=True)
+        lines = sorted(lines, key=lambda line: _total(line[1]), reverse=True)
         rest = [parts for _, parts in lines[MAX_ROWS:]]
-        others = {name: sum(parts[name] for parts in rest) for name in PARTS}
+        others = {name: sum(parts[name] for parts in rest) for name in SUMS}
         lines = [*lines[:MAX_ROWS], ({"endpoint_name": f"{len(rest)} more"}, others)]
-    return [{**what, **parts, "total_usd": sum(parts.values())} for what, parts in lines]
+    return [{**what, **parts, "total_usd": _total(parts)} for what, parts in lines]
+
+
+def _total(parts: Mapping[str, float]) -> float:
+    return sum(parts[name] for name in PARTS)
 
 
 def _month(ports: ApiPorts, histories: Sequence[_History], now: float) -> Row:
     """So far; the forecast: the rest of the month as the last seven days, or what is known of them.
 
-    `counted_usd` is what the caps count: also image downloads and doubt at their worst.
+    `counted_usd` is what the caps count: image downloads and doubt at their worst.
     """
     account = ports.ledger.account()
     begun = _month_begins(now)
@@ -160,7 +178,7 @@ def _month(ports: ApiPorts, histories: Sequence[_History], now: float) -> Row:
     lately = [tally for one in histories for tally in one.since(now - TREND_S)]
     since = min((tally["begun_at"] for tally in lately), default=now)
     rate = total_usd(lately) / max(HOUR_S, now - since)
-    keys = {one.group.endpoint_id for one in histories}
+    keys = {one.group["endpoint_id"] for one in histories}
     counted = sum(usd for key, usd in account.spent_month_by_group.items() if key in keys)
     return {
         "so_far_usd": so_far,

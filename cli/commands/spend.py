@@ -16,7 +16,7 @@ from cli.lookup import find_endpoint
 from cli.server import Json
 from cli.session import Session, connection_options, pass_session
 
-MONEY = ("gpu_usd", "disk_usd", "bandwidth_usd", "total_usd")
+MONEY = ("gpu_usd", "disk_usd", "bandwidth_usd", "download_usd", "total_usd")
 WHAT: Mapping[str, Sequence[tuple[str, str]]] = {
     "day": (),
     "autogroup": (("autogroup_id", ">autogroup"),),
@@ -49,6 +49,8 @@ WHAT: Mapping[str, Sequence[tuple[str, str]]] = {
 def spend(session: Session, name: str | None, days: int, by: str, csv_path: str | None) -> None:
     """What was spent: GPU, disk and bandwidth apart, with a forecast of the month.
 
+    Deleted groups are in it. Traffic and downloads are estimates.
+
     \b
     ballast spend --days 7
     ballast spend TGI-Llama3 --by worker --days 1
@@ -62,7 +64,8 @@ def spend(session: Session, name: str | None, days: int, by: str, csv_path: str 
         _write_csv(csv_path, answer["rows"], by)
         return
     what = [heading for _, heading in WHAT[by]]
-    columns = ("day", "endpoint", *what, ">GPU", ">disk", ">traffic, estimated", ">total")
+    estimates = (">traffic, estimated", ">downloads, estimated")
+    columns = ("day", "endpoint", *what, ">GPU", ">disk", *estimates, ">total")
     rows = [_line(row, by) for row in answer["rows"]]
     session.show(answer, table(f"Spend, {days} days", columns, rows), *_summary(answer))
 
@@ -108,7 +111,8 @@ def compare(session: Session, name: str, hours: int) -> None:
 def _line(row: Json, by: str) -> tuple[object, ...]:
     what = (row.get(name) for name, _ in WHAT[by])
     money = (usd(row.get(name), 3) for name in MONEY)
-    return (row.get("day"), row.get("endpoint_name"), *what, *money)
+    name = row.get("endpoint_name")
+    return (row.get("day"), f"{name} (deleted)" if row.get("is_deleted") else name, *what, *money)
 
 
 def _per_million(per_thousand: object) -> float | None:
@@ -127,6 +131,11 @@ def _summary(answer: Json) -> list[RenderableType]:
             "(image downloads and doubt at their worst)"
         ),
     ]
+    n_unknown = sum(int(row.get("n_unknown_downloads", 0)) for row in answer["rows"])
+    if n_unknown:
+        lines.append(
+            Text(f"Not in it: what {n_unknown} workers downloaded that do not tell their disk")
+        )
     fixed = answer.get("fixed_fleet")
     if fixed:
         lines.append(
@@ -140,7 +149,8 @@ def _summary(answer: Json) -> list[RenderableType]:
 
 def _write_csv(path: str, rows: list[Json], by: str) -> None:
     text = io.StringIO()
-    columns = ("day", "endpoint_id", "endpoint_name", *(name for name, _ in WHAT[by]), *MONEY)
+    about = ("day", "endpoint_id", "endpoint_name", "is_deleted")
+    columns = (*about, *(name for name, _ in WHAT[by]), *MONEY)
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _safe(value) for name, value in row.items()} for row in rows)

@@ -217,12 +217,14 @@ def test_spend_splits_gpus_disks_and_traffic_by_day_autogroup_and_worker(fleet: 
     tally = {
         "begun_at": now - 60, "written_at": 0.0, "until": now, "max_ready": 2.0, "ready_s": 60.0,
         f"gpu_usd:{key}": 0.01, f"disk_usd:{key}": 0.002, f"bandwidth_usd:{key}": 0.001,
+        f"unknown_download:{key}": 1.0,
     }  # fmt: skip
     fleet.ledger._blobs["round"] = RoundMemory(at=now, spend={"100": tally}).to_bytes()
     answer = fleet.call("GET", "/api/v0/spend?days=2").json
     (row,) = answer["rows"]
     assert (row["gpu_usd"], row["disk_usd"], row["bandwidth_usd"]) == (0.01, 0.002, 0.001)
     assert row["total_usd"] == pytest.approx(0.013)
+    assert (row["download_usd"], row["n_unknown_downloads"], row["is_deleted"]) == (0.0, 1, False)
     assert answer["fixed_fleet"]["n_workers"] == 2
     assert answer["month"]["cap_usd"] == 500.0
     (row,) = fleet.call("GET", "/api/v0/spend?by=autogroup").json["rows"]

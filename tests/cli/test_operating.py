@@ -29,7 +29,8 @@ PLAN = {
 }  # fmt: skip
 SPEND: dict[str, Any] = {
     "rows": [{"day": "2026-11-21", "endpoint_name": "=HYPERLINK()", "gpu_usd": 1.0, "disk_usd": 0.1,
-              "bandwidth_usd": 0.02, "total_usd": 1.12}],
+              "bandwidth_usd": 0.02, "download_usd": 0.0, "n_unknown_downloads": 2,
+              "total_usd": 1.12, "is_deleted": True}],
     "aws_estimate_usd": 0.31, "month": {"so_far_usd": 61.3, "forecast_usd": 88.0,
                                        "counted_usd": 66.0, "cap_usd": 500.0},
     "fixed_fleet": {"n_workers": 9, "usd": 120.0, "saved_share": 0.49},
@@ -148,6 +149,8 @@ def test_spend_as_a_table_and_as_csv_without_formulas(
     console.answers["/api/v0/spend"] = SPEND
     out = ballast("spend", "--days", "7").out
     assert "forecast $88.00" in out
+    assert "=HYPERLINK() (deleted)" in out
+    assert "what 2 workers downloaded" in out
     assert "cap of $500.00: $66.00" in out
     assert "49 % saved" in out
     path = tmp_path / "spend.csv"
@@ -155,7 +158,7 @@ def test_spend_as_a_table_and_as_csv_without_formulas(
     with path.open(encoding="utf-8") as file:
         [row] = csv.DictReader(file)
     assert row["endpoint_name"] == "'=HYPERLINK()"
-    assert row["total_usd"] == "1.12"
+    assert (row["total_usd"], row["is_deleted"]) == ("1.12", "True")
 
 
 def test_spend_by_worker_names_each_machine(ballast: Ballast, console: Console) -> None:

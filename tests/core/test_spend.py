@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.core.instance import InstanceRecord
 from chalicelib.core.spend import (
     DAY_S,
     MAX_WORKERS,
@@ -55,6 +56,43 @@ def test_a_running_hour_costs_gpu_and_disk_and_a_stopped_one_only_disk() -> None
     assert stopped.total_usd == stopped.disk_usd == pytest.approx(0.02)
     assert taken.total_usd == taken.disk_usd == pytest.approx(0.02)
     assert (tally["max_ready"], tally["ready_s"], tally["worker_s"]) == (1.0, 3600.0, 3600.0)
+
+
+def record(**more: float) -> InstanceRecord:
+    return InstanceRecord(
+        instance_id=7, label="", actual_status="running", intended_status="running",
+        cur_state="running", inet_down_usd_per_gb=0.01, **more,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_a_download_is_told_once_as_the_disk_used_at_the_hosts_price() -> None:
+    rows = [worker(7, loaded_at=NOON + 60, disk_usage_gb=25.0)]
+    tally: Tally = {}
+    for minute in range(5):
+        span = (NOON + 60 * minute, NOON + 60 * minute + 60)
+        tally = add_span(tally, span, rows, {7: record(disk_space_gb=32.0)})
+    (spend,) = workers_of(tally)
+    assert spend.download_usd == pytest.approx(0.25)
+    assert spend.n_unknown_downloads == 0
+    (later,) = workers_of(add_span({}, (NOON + 300, NOON + 360), rows, {7: record()}))
+    assert (later.download_usd, later.n_unknown_downloads) == (0.0, 0)
+
+
+def test_a_download_is_at_most_the_disk_that_was_rented() -> None:
+    rows = [worker(7, loaded_at=NOON + 60, disk_usage_gb=900.0)]
+    tally = add_span({}, (NOON, NOON + 120), rows, {7: record(disk_space_gb=16.0)})
+    assert next(workers_of(tally)).download_usd == pytest.approx(0.16)
+
+
+def test_an_unknown_download_is_said_to_be_unknown_until_the_worker_tells_its_disk() -> None:
+    silent = worker(7, loaded_at=NOON + 60)
+    listed = {7: record(disk_space_gb=32.0)}
+    tally = add_span({}, (NOON, NOON + 120), [silent], listed)
+    assert next(workers_of(tally)).n_unknown_downloads == 1
+    told = worker(7, loaded_at=NOON + 60, disk_usage_gb=10.0)
+    (spend,) = workers_of(add_span(tally, (NOON + 120, NOON + 180), [told], listed))
+    assert spend.download_usd == pytest.approx(0.10)
+    assert spend.n_unknown_downloads == 0
 
 
 @given(st.lists(st.floats(0.01, 5_000), min_size=1, max_size=20))

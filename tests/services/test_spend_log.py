@@ -15,6 +15,7 @@ from bench.cost import (
     worker_month,
 )
 from chalicelib.core.account import Account
+from chalicelib.core.endpoint_group import GroupState
 from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.core.spend import DAY_S, PARTS, total_usd
 from chalicelib.services.keys import Caller
@@ -28,8 +29,9 @@ from chalicelib.services.spending import (
     aws_estimate,
     read_spend,
 )
+from chalicelib.services.status import read_status
 from fakes.world import NOON, World
-from tests.faults.stories import run_rounds, serving_world
+from tests.faults.stories import run_rounds, serving_world, set_group
 
 OWNER = Caller(key_id="k", verbs=frozenset({"read"}), endpoint_id=None, generation=1)
 
@@ -51,6 +53,7 @@ def test_what_is_tallied_is_what_the_market_bills() -> None:
         "disk_usd": sum(machine.rate.storage_usd_per_hour for machine in machines) * hours,
         # 1 GB an hour each way
         "bandwidth_usd": sum(2 * m.machine.inet_usd_per_gb for m in machines) * hours,
+        "download_usd": 0.0,  # these workers came up before
     }
     for part in PARTS:
         names = [name for name in after if name.startswith(f"{part}:")]
@@ -116,6 +119,31 @@ def test_spend_is_told_by_day_autogroup_and_worker_with_the_same_total() -> None
     fleet = answers["day"]["fixed_fleet"]
     assert isinstance(fleet, dict)
     assert fleet["n_workers"] >= 2
+
+
+def test_a_deleted_groups_spend_stays_in_view_and_is_marked() -> None:
+    world, endpoint_id = serving_world(2)
+    set_group(world, endpoint_id, state=GroupState.DELETING)
+    while world.owner_ports.groups.list_groups():
+        run_rounds(world, 1)
+    run_rounds(world, 2)
+    ports = world.owner_ports
+    today = read_status(ports, OWNER, world.now)["account"]
+    answer = read_spend(ports, OWNER, None, 31, "day")
+    assert isinstance(today, dict)
+    rows = answer["rows"]
+    assert isinstance(rows, list)
+    (row,) = rows
+    assert (row["endpoint_id"], row["is_deleted"]) == (endpoint_id, True)
+    assert row["endpoint_name"] == "llm"
+    assert row["total_usd"] == pytest.approx(today["spent_today_usd"])
+    assert row["total_usd"] > 0
+    run_rounds(world, 30, every_s=1800.0)  # into the next day: the memory has forgotten it
+    assert memory_of(world).spend == {}
+    answer = read_spend(ports, OWNER, endpoint_id, 31, "worker")
+    assert {line["endpoint_name"] for line in answer["rows"]} == {"llm"}  # type: ignore[attr-defined]
+    stranger = replace(OWNER, endpoint_id=endpoint_id + 1)
+    assert read_spend(ports, stranger, None, 31)["rows"] == []
 
 
 def test_a_month_of_spend_is_one_read_for_each_group() -> None:
