@@ -10,15 +10,9 @@ from fakes.console import Console, Json
 NOW = 1_795_000_000.0
 GPUS = (("RTX 4090", 1, 400.0, 0.34), ("RTX 3090", 1, 210.0, 0.19), ("A100 SXM4", 2, 1_300.0, 1.62))
 SHOWN = (
-    "id",
-    "template_hash",
-    "search_params",
-    "weight",
-    "tier",
-    "state",
-    "test_workers",
+    "id", "template_hash", "search_params", "weight", "tier", "state", "test_workers",
     "exploration",
-)
+)  # fmt: skip
 STATES = ("ready", "ready", "ready", "ready", "stopped", "stopped", "loading", "draining")
 
 QUEUE: Json = {

@@ -52,6 +52,10 @@ class Report(Protocol):
     @property
     def n_errored(self) -> int | None: ...
     @property
+    def n_cancelled(self) -> int | None: ...
+    @property
+    def n_rejected(self) -> int | None: ...
+    @property
     def working_load(self) -> float | None: ...
     @property
     def arrival_rate(self) -> float | None: ...
@@ -179,6 +183,8 @@ def _counters(
         "n_received": n_received,
         "n_served": report.n_served or 0,
         "n_errored": report.n_errored or 0,
+        "n_cancelled": report.n_cancelled or 0,
+        "n_rejected": report.n_rejected or 0,
         "n_working": report.n_working or 0,
         "received_load": round(received, 6),
         "finished_load": _finished(worker, report, served),

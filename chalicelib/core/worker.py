@@ -113,9 +113,11 @@ class Worker:
     slots: int = 0  # requests served at once; 0 = unknown
     received_load: float = 0.0  # cumulative, cost units where the worker knows them
     finished_load: float = 0.0  # cumulative
-    n_received: int = 0
-    n_served: int = 0  # cumulative since the process started; own workers only
-    n_errored: int = 0  # the same
+    n_received: int = 0  # cumulative since the process started, those turned away too
+    n_served: int = 0  # of these; own workers only, as the next three
+    n_errored: int = 0
+    n_cancelled: int = 0
+    n_rejected: int = 0
     rejected_load: float = 0.0  # cumulative
     unseen_load: float = 0.0  # granted, but not seen by the worker at its last report
     load_rate: float = 0.0  # arriving load per second, smoothed

@@ -44,6 +44,8 @@ class WorkerReport:
     n_received: int | None = None  # cumulative since the process started
     n_served: int | None = None  # of those, answered without an error (D)
     n_errored: int | None = None  # of those, failed at the model server (D)
+    n_cancelled: int | None = None  # of those, left by their client (D)
+    n_rejected: int | None = None  # of those, turned away (D)
     working_load: float | None = None  # in flight now (B, C, D)
     arrival_rate: float | None = None  # load per second since the last report (A)
     arrived_load: float | None = None  # since the last report (B, C)
@@ -84,6 +86,8 @@ class WorkerReport:
             n_received=_count(fields, "num_requests_recieved"),
             n_served=_count(fields, "n_served"),
             n_errored=_count(fields, "n_errored"),
+            n_cancelled=_count(fields, "n_cancelled"),
+            n_rejected=_count(fields, "n_rejected"),
             working_load=_number(fields, "cur_load") if is_stock else None,
             arrival_rate=None if is_stock else _number(fields, "cur_load"),
             arrived_load=_number(fields, "new_load") if is_delta else None,

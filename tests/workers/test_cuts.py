@@ -1,193 +1,288 @@
-"""200 streams cut by client, model or kill -9: the books equal the test's own, one by one."""
+"""200 streams cut by client, model or kill -9: the control plane's books equal the test's own.
+
+Real PyWorker processes, the deployment's own app over its tables, grants from its `/route/`. The
+test keeps a line for each grant. Costs are such that no two sets of a batch's requests have the
+same sum, so equal loads in the rows mean the very same requests.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import signal
 import sys
 import time
-from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import aiohttp
+import pytest
 
-from chalicelib.wire.ticket import Claims
-from fakes.control_plane_server import ControlPlaneServer
+from chalicelib import wiring
+from chalicelib.core.load import UNSEEN_EXPIRES_S, is_empty
+from chalicelib.core.worker import Worker, WorkerState
 from fakes.scripted_model_server import ScriptedModelServer
+from tests.workers.cut_ledger import TOLD, Ledger, Line, book
+from tests.workers.deployment import ENDPOINT, Deployment
 from tests.workers.world import environment, prompt, serve, until
 
-N_REQUESTS = 200
-KINDS = ("whole", "client leaves", "model breaks", "model errs", "replayed")
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_kms import KMSClient
+
+N_WORKERS, N_ROUNDS, N_BATCHES, BATCH, N_DOOMED = 2, 3, 3, 20, 10
+N_REQUESTS = N_ROUNDS * N_BATCHES * BATCH + (N_ROUNDS - 1) * N_DOOMED
 FAR = 1_000_000
+SETTLE_S = 60.0
+SENDS = (
+    ("whole", "served"),
+    ("client leaves", "cancelled"),
+    ("model breaks", "errored"),
+    ("model errs", "errored"),
+    ("replayed", "served"),
+    ("malformed", "rejected"),
+    ("never brought", "expired"),
+)
 
 
 @dataclass
 class Instance:
-    """A PyWorker as a real process, started again under a new boot id after each kill."""
+    """A rented machine whose PyWorker is a process, started under a new boot id after each kill."""
 
+    deployment: Deployment
+    instance_id: int
     env: dict[str, str]
-    control_plane: ControlPlaneServer
-    url: str
     process: asyncio.subprocess.Process | None = None
-    boot_id: str = ""
+
+    @property
+    def row(self) -> Worker:
+        """The control plane's row."""
+        row = self.deployment.ports.workers.find(self.deployment.endpoint_id, self.instance_id)
+        assert row
+        return row
 
     async def start(self) -> None:
-        n_before = len(self.control_plane.reports)
+        before = self.row.boot_id
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "workers.tgi.server"), env=self.env
         )
         await until(
-            lambda: any(r["max_perf"] for r in self.control_plane.reports[n_before:]), "ready"
+            lambda: (row := self.row).state is WorkerState.READY and row.boot_id != before, "ready"
         )
-        self.boot_id = str(self.control_plane.last_report["boot_id"])
 
     async def kill(self) -> None:
         assert self.process
-        self.process.send_signal(signal.SIGKILL)
+        if self.process.returncode is None:
+            self.process.kill()
         await self.process.wait()
 
 
 @dataclass
-class Caller:
-    """Sends requests and writes down how each must end in the control plane's books."""
+class Story:
+    """Callers, workers and the control plane, and the ledger of all that happened."""
 
-    instance: Instance
+    deployment: Deployment
+    model: ScriptedModelServer
+    url: str
     http: aiohttp.ClientSession
-    expected: dict[int, str] = field(default_factory=dict)
-    n_replayed: Counter[str] = field(default_factory=Counter)
+    instances: dict[str, Instance]  # by url
+    rng: random.Random
+    ledger: Ledger = field(default_factory=Ledger)
 
-    def ticket(self) -> tuple[int, dict[str, object]]:
-        idx = len(self.expected) + 1
-        self.expected[idx] = "unknown"
-        now = time.time()
-        claims = Claims(
-            cost=100.0 + idx,
-            endpoint="TGI-Llama3",
-            endpoint_id=7,
-            url=self.instance.url,
-            reqnum=idx,
-            request_idx=idx,
-            instance_id=4711,
-            boot_id=self.instance.boot_id,
-            issued_at=now,
-            expires_at=now + 60,
+    async def batch(self, n: int) -> None:
+        """So many requests at once, each with an end drawn by lot; then the books are compared."""
+        draws = [(self.rng.choice(SENDS), 100 + 2**i / 1e6) for i in range(n)]
+        await asyncio.gather(*(self.send(kind, how, cost) for (kind, how), cost in draws))
+        await self.agree()
+
+    async def send(self, kind: str, how: str, cost: float) -> None:
+        """One request, routed again until a worker takes it."""
+        idx = 0
+        while True:
+            line, ticket, url = await self.granted(cost, idx)
+            if kind == "never brought":
+                line.how = how
+                return
+            line.how = how if await self._bring(kind, url, ticket) else "expired"
+            if line.how != "expired":
+                return
+            self.ledger.n_turned_away[self.boot_of(url)] += 1
+            idx = line.request_idx
+
+    async def granted(self, cost: float, idx: int = 0) -> tuple[Line, dict[str, object], str]:
+        """Ask `/route/` as clients do until there is a grant; its line is in the ledger."""
+        is_repeat = idx > 0
+        body = {"endpoint": ENDPOINT, "api_key": self.deployment.key, "cost": cost}
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            async with self.http.post(
+                self.url + "/route/", json=body | {"request_idx": idx}
+            ) as answer:
+                reply = await answer.json()
+            assert answer.status == 200, reply
+            idx = int(reply["request_idx"])
+            if "url" in reply:
+                break
+            assert time.monotonic() < deadline, reply
+            await asyncio.sleep(min(float(reply["poll_after_s"]), 1.0))
+        url = str(reply["url"])
+        instance_id = self.instances[url].instance_id
+        line = Line(
+            instance_id, self.boot_of(url), int(reply["reqnum"]), idx, cost, is_repeat=is_repeat
         )
-        return idx, self.instance.control_plane.signer.ticket(claims)
+        self.ledger.lines.append(line)
+        return line, reply, url
 
-    async def send(self, kind: str, rng: random.Random) -> None:
-        idx, ticket = self.ticket()
+    def boot_of(self, url: str) -> str:
+        """Under which boot the worker runs."""
+        return self.instances[url].row.boot_id
+
+    async def _bring(self, kind: str, url: str, ticket: object) -> bool:
+        """Whether the worker took the request, which then ended as its kind says."""
         if kind == "whole":
-            status, _ = await self._stream(ticket, prompt(n_chunks=rng.randint(1, 4)))
-            self.expected[idx] = "Success"
-            assert status == 200
+            answer = await self.stream(url, ticket, prompt(n_chunks=self.rng.randint(1, 4)))
         elif kind == "client leaves":
             script = prompt(n_chunks=FAR, chunk_s=0.005)
-            await self._stream(ticket, script, leave_after=rng.randint(1, 4))
-            self.expected[idx] = "Cancelled"
+            answer = await self.stream(url, ticket, script, leave_after=self.rng.randint(1, 4))
         elif kind == "model breaks":
-            script = prompt(n_chunks=9, chunk_s=0.002, break_after=rng.randint(1, 5))
-            _, is_whole = await self._stream(ticket, script)
-            self.expected[idx] = "Error"
-            assert not is_whole
-        elif kind == "model errs":
-            status = await self._post("/generate", ticket, prompt(status=500))
-            self.expected[idx] = "Error"
-            assert status == 500
+            script = prompt(n_chunks=9, chunk_s=0.002, break_after=self.rng.randint(1, 5))
+            answer = await self.stream(url, ticket, script)
+            assert answer in ((503, True), (200, False))
+            return answer[0] == 200
         else:
-            assert await self._post("/generate", ticket, prompt()) == 200
-            self.expected[idx] = "Success"
-            assert await self._post("/generate", ticket, prompt()) == 401
-            self.n_replayed[self.instance.boot_id] += 1
+            return await self._post(kind, url, ticket)
+        assert answer in ((503, True), (200, True))
+        return answer[0] == 200
 
-    async def be_cut_by_a_kill(self) -> None:
-        """A stream that the worker's death ends: nothing may ever claim that it ended otherwise."""
-        idx, ticket = self.ticket()
-        _, is_whole = await self._stream(ticket, prompt(n_chunks=FAR, chunk_s=0.01))
-        self.expected[idx] = "expired"
-        assert not is_whole
+    async def _post(self, kind: str, url: str, ticket: object) -> bool:
+        payload = prompt(status=500) if kind == "model errs" else prompt()
+        wanted = {"model errs": 500, "malformed": 422}.get(kind, 200)
+        status = await self.post(url, ticket, {"inputs": 7} if kind == "malformed" else payload)
+        if status == 503:
+            return False
+        assert status == wanted
+        if kind == "replayed":
+            assert await self.post(url, ticket, payload) == 401
+            self.ledger.n_turned_away[self.boot_of(url)] += 1
+        return True
 
-    async def _post(self, route: str, ticket: object, payload: object) -> int:
+    async def post(self, url: str, ticket: object, payload: object) -> int:
+        """The status of a call without a stream."""
         body = {"auth_data": ticket, "payload": payload}
-        async with self.http.post(self.instance.url + route, json=body) as answer:
+        async with self.http.post(url + "/generate", json=body) as answer:
             await answer.read()
             return answer.status
 
-    async def _stream(
-        self, ticket: object, payload: object, leave_after: int = FAR
+    async def stream(
+        self, url: str, ticket: object, payload: object, leave_after: int = FAR
     ) -> tuple[int, bool]:
-        body = {"auth_data": ticket, "payload": payload}
+        """Status of a streamed call, and whether it was there to the end or to where we left."""
+        body, status = {"auth_data": ticket, "payload": payload}, 0
         try:
-            async with self.http.post(self.instance.url + "/generate_stream", json=body) as answer:
-                n_chunks = 0
+            async with self.http.post(url + "/generate_stream", json=body) as answer:
+                status, n_chunks = answer.status, 0
                 async for _ in answer.content.iter_any():
                     n_chunks += 1
                     if n_chunks == leave_after:
                         break
-                return answer.status, True
+                return status, True
         except aiohttp.ClientError:
-            return 0, False
+            return status, False
+
+    async def doomed(self, cost: float, is_brought: list[str]) -> None:
+        """A stream that its worker's death ends: nobody may ever claim that it ended otherwise."""
+        line, ticket, url = await self.granted(cost)
+        is_brought.append(url)
+        _, is_whole = await self.stream(url, ticket, prompt(n_chunks=FAR, chunk_s=0.01))
+        assert not is_whole
+        line.how = "expired"
+
+    async def agree(self) -> None:
+        """The books come to equal the ledger: rows, and what was told of each request."""
+        deadline = time.monotonic() + SETTLE_S
+        while (found := self._found()) != (own := self._own()) and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        assert found == own
+
+    def _found(self) -> object:
+        told = sorted(
+            (int(entry["request_idx"]), entry["status"]) for entry in self.deployment.told
+        )
+        return {row.instance_id: book(row) for row in self.deployment.rows()}, told
+
+    def _own(self) -> object:
+        boots = {one.instance_id: one.row.boot_id for one in self.instances.values()}
+        lines = [line for line in self.ledger.lines if line.how in TOLD]
+        told = sorted((line.request_idx, TOLD[line.how]) for line in lines)
+        return self.ledger.books(boots), told
+
+    async def cut_by_a_kill(self, n: int) -> None:
+        """Endless streams whose workers are killed with -9; what ended before stays booked."""
+        holders: list[str] = []
+        streams = [asyncio.create_task(self.doomed(100.0, holders)) for _ in range(n)]
+        await until(lambda: len(holders) == n == self.model.n_at_work, "the model works on all")
+        for url in set(holders):
+            await self.instances[url].kill()
+        await asyncio.gather(*streams)
+        await until(lambda: self.model.n_at_work == 0, "the model stops for the dead, too")
+        for url in set(holders):
+            await self.instances[url].start()
 
 
-async def test_the_books_equal_our_own_after_200_cuts(tmp_path: Path) -> None:
-    control_plane, model, rng = ControlPlaneServer(), ScriptedModelServer(), random.Random(1)
+@asynccontextmanager
+async def story(state_dir: Path) -> AsyncIterator[Story]:
+    """Ready workers under the real control plane."""
+    deployment, model = Deployment.create(), ScriptedModelServer()
+    instances: dict[str, Instance] = {}
     async with (
-        serve(control_plane.application()) as control_plane_url,
+        serve(deployment.application()) as url,
         serve(model.application()) as model_url,
         aiohttp.ClientSession() as http,
     ):
-        env = environment(control_plane_url, model_url, tmp_path) | {
-            "BENCHMARK_ROUNDS": "1",
-            "LOG_LEVEL": "ERROR",
-        }
-        instance = Instance(env, control_plane, f"http://127.0.0.1:{env['WORKER_PORT']}")
-        caller = Caller(instance, http)
-        await instance.start()
-        last_of_boot: dict[str, dict[str, object]] = {}
-        for n_round in range(4):
-            kinds = [rng.choice(KINDS) for _ in range(N_REQUESTS // 4 - 5)]
-            for start in range(0, len(kinds), 15):
-                await asyncio.gather(*(caller.send(k, rng) for k in kinds[start : start + 15]))
-            await until(lambda: _all_told(caller, control_plane), "all that ended is told")
-            last_of_boot[instance.boot_id] = control_plane.last_report
-            doomed = [asyncio.create_task(caller.be_cut_by_a_kill()) for _ in range(5)]
-            await until(lambda: model.n_at_work >= 5, "the worker has them")
-            await instance.kill()
-            await asyncio.gather(*doomed)
-            await until(lambda: model.n_at_work == 0, "the model stops for the dead worker too")
-            if n_round < 3:
-                await instance.start()
-    _check_books(caller, control_plane, last_of_boot)
+        try:
+            for instance_id in range(1, N_WORKERS + 1):
+                env = environment(url, model_url, state_dir / str(instance_id))
+                worker_url = f"http://127.0.0.1:{env['WORKER_PORT']}"
+                token = deployment.rent(instance_id, worker_url)
+                env |= {
+                    "CONTAINER_ID": str(instance_id),
+                    "MASTER_TOKEN": token,
+                    "REPORT_ADDR": url.replace("http://", f"http://w:{token}@"),
+                    "BENCHMARK_ROUNDS": "1",
+                    "LOG_LEVEL": "ERROR",
+                }
+                instances[worker_url] = Instance(deployment, instance_id, env)
+            await asyncio.gather(*(instance.start() for instance in instances.values()))
+            yield Story(deployment, model, url, http, instances, random.Random(1))
+        finally:
+            for instance in instances.values():
+                await instance.kill()
+            wiring.reset()
 
 
-def _check_books(
-    caller: Caller,
-    control_plane: ControlPlaneServer,
-    last_of_boot: dict[str, dict[str, object]],
-) -> None:
-    told = {r["request_idx"]: r["status"] for r in control_plane.finished}
-    assert len(told) == len(control_plane.finished)  # nothing twice
-    assert told == {i: how for i, how in caller.expected.items() if how != "expired"}
-    assert Counter(caller.expected.values())["expired"] == 20
-    assert len(caller.expected) == N_REQUESTS
-    for boot_id, report in last_of_boot.items():
-        assert report["received_load"] == report["finished_load"]
-        assert (report["cur_load"], report["working_request_idxs"]) == (0, [])
-        assert report["n_rejected"] == caller.n_replayed[boot_id]
-    n = Counter(told.values())
-    reports = last_of_boot.values()
-    for status, key in (("Success", "served"), ("Cancelled", "cancelled"), ("Error", "errored")):
-        assert sum(r[f"n_{key}"] for r in reports) == n[status]  # type: ignore[misc]
-    cost = sum(100 + idx for idx, how in caller.expected.items() if how != "expired")
-    assert sum(r["finished_load"] for r in reports) == cost  # type: ignore[misc]
+@pytest.fixture
+def account(dynamodb: DynamoDBClient, kms: KMSClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An AWS account as a deployment of the stage `test` finds it."""
+    monkeypatch.setenv("BALLAST_STAGE", "test")
+    monkeypatch.setenv("BALLAST_SIGNER", "wrapped")
 
 
-def _all_told(caller: Caller, control_plane: ControlPlaneServer) -> bool:
-    ended = [how for how in caller.expected.values() if how != "expired"]
-    last = control_plane.last_report
-    return (
-        len(control_plane.finished) == len(ended)
-        and last["received_load"] == last["finished_load"]
-        and last["n_rejected"] == caller.n_replayed[caller.instance.boot_id]
-    )
+async def test_the_books_equal_our_own_after_200_cuts(account: None, tmp_path: Path) -> None:
+    async with story(tmp_path) as it:
+        for n_round in range(N_ROUNDS):
+            for _ in range(N_BATCHES):
+                await it.batch(BATCH)
+            if n_round < N_ROUNDS - 1:
+                await it.cut_by_a_kill(N_DOOMED)
+                await it.agree()
+        lines, rows = it.ledger.lines, it.deployment.rows()
+        assert len(lines) >= N_REQUESTS
+        assert {line.how for line in lines} == {*TOLD, "expired"}
+        assert {row.instance_id for row in rows} == {line.instance_id for line in lines}
+        quiet_at = it.deployment.ports.clock.now() + UNSEEN_EXPIRES_S
+        assert all(is_empty(row, quiet_at) for row in rows)
+        assert it.deployment.ports.waiting.list(it.deployment.endpoint_id, polled_since=0) == []
+        shown = it.deployment.call("/get_endpoint_workers/", {"id": it.deployment.endpoint_id})
+        assert sum(row["n_granted"] for row in shown) == len(lines)
