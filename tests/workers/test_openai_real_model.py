@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import subprocess
 import sys
 import time
@@ -30,7 +29,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
         # One thread: several spin for each other where the cores are busy with something else.
         [
             *(sys.executable, "-m", "devstack.llama_server", "--port", str(port)),
-            *("--threads", "1", "--embeddings", "--log", str(log)),
+            *("--threads", "1", "--log", str(log)),
         ],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -126,52 +125,3 @@ async def test_leaving_stops_the_generation_in_the_model(
     while await asyncio.to_thread(n_busy_slots):
         assert time.monotonic() - left < 20, "the model goes on for nobody"
     await real.until(lambda: real.counters().get("n_cancelled") == 1, "it is accounted")
-
-
-async def test_the_models_own_refusal_reaches_the_client(real: World) -> None:
-    status, body = await real.post("/v1/embeddings", payload={"input": []})
-    assert status >= 400
-    assert b"error" in body
-
-
-async def test_similar_texts_get_similar_vectors(real: World) -> None:
-    """Means over a language model's tokens: no model made for it, and still the sense is there."""
-    texts = [
-        *("The cat sleeps on the sofa.", "A kitten is napping on the couch."),
-        *("The central bank raised interest rates.", "Stocks fell after the rate decision."),
-    ]
-    vectors = []
-    for text in texts:  # one by one: this llama.cpp mixes up means within a batch
-        status, body = await real.post("/v1/embeddings", payload={"input": text})
-        assert status == 200
-        vectors.append(json.loads(body)["data"][0]["embedding"])
-    assert {len(vector) for vector in vectors} == {576}
-    cat, kitten, bank, stocks = vectors
-    for one, alike in ((cat, kitten), (bank, stocks)):
-        assert cosine(one, alike) > 0.85
-    assert max(cosine(a, b) for a in (cat, kitten) for b in (bank, stocks)) < 0.8
-
-
-def dot(a: list[float], b: list[float]) -> float:
-    return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def cosine(a: list[float], b: list[float]) -> float:
-    return dot(a, b) / math.sqrt(dot(a, a) * dot(b, b))
-
-
-async def test_a_model_that_only_embeds_is_measured_by_embedding(
-    llama: tuple[str, Path], tmp_path: Path
-) -> None:
-    (embedding,) = BACK_END.other_benchmarks
-    quick = replace(embedding, make_payload=lambda rng, _model: {"input": f"{rng.random()}"})
-    async with world(
-        tmp_path,
-        replace(BACK_END, other_benchmarks=(quick,)),
-        ready_within_s=180,
-        MODEL_SERVER_URL=llama[0],
-        BENCHMARK_ROUTE="/v1/embeddings",
-        BENCHMARK_ROUNDS="1",
-    ) as it:
-        assert it.worker.back_end.benchmark.route == "/v1/embeddings"
-        assert float(str(it.counters()["max_perf"])) > 0
