@@ -74,7 +74,6 @@ CAP_NAMES: Mapping[str, str] = {
 
 TERMS: Mapping[str, str] = {
     "occupancy": "for the requests of now, with room for more",
-    "queue": "for the requests that wait",
     "min_load": "your min_load",
     "target_util": "your target_util",
 }

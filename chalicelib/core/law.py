@@ -3,7 +3,7 @@
     raw   = occupancy / u + headroom         u > 1 uses the queue as a buffer
     held  = max(mean of raw over the last W) W is a delayed switch-off; the mean is an EWMA
     hot   = max(raw, held)                   up at once, down slowly, and not for a single spike
-    total = max(1.15 * max(hot over 4 h), 1.25 * hot)    without what a queue's spike asks for
+    total = max(1.15 * max(hot over 4 h), 1.25 * hot)
 
 then the owner's floors. `u` and `W` come from the tuner (core/tuning.py).
 """
@@ -32,7 +32,6 @@ class Knob:
     utilisation: float  # u
     hold_s: float  # W
     smooth_s: float = 0.0  # time constant of the mean that is held
-    queue_share: float = 1.0  # of what the queue needs beyond raw, how much is granted
     headroom: float = 0.0  # slots beyond those taken, as a multiple of their square root
 
 
@@ -55,10 +54,8 @@ def set_targets(
     raw = demand.occupancy / knob.utilisation
     if knob.headroom > 0 and demand.occupancy > 0:
         raw += knob.headroom * math.sqrt(demand.occupancy * slot_perf(memory))
-    queue = raw + knob.queue_share * (demand.queue_need - raw)
-    held = _held_peak(memory, max(raw, queue), knob, now)
+    held = _held_peak(memory, raw, knob, now)
     floors = {
-        "queue": queue,
         "occupancy": max(raw, held),
         "min_load": _floor_load(snapshot, now) / (params.target_util or 1.0),
         "target_util": 0.0,
@@ -67,12 +64,10 @@ def set_targets(
         load = max(demand.load_rate, min(demand.occupancy, 2.0 * demand.load_rate))
         floors["target_util"] = load / params.target_util
     hot = max(floors.values())
-    # A machine rented now comes minutes after a queue's spike: the spike is for what is there.
-    lasting = max(value for name, value in floors.items() if name != "queue")
     binding = next(name for name, value in floors.items() if value == hot)
     return Targets(
         hot=hot,
-        total=_total_target(snapshot, memory, lasting, now),
+        total=_total_target(snapshot, memory, hot, now),
         binding=binding if hot > 0 else "idle",
         min_ready=_min_ready(snapshot, demand, now),
         keep_loaded=params.cold_workers,

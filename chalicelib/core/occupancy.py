@@ -4,8 +4,7 @@ A request being served takes its slot's share of its worker's perf; a waiting on
 worker's slot; one that is late anyway is only to be worked off. Occupancy reacts at once and needs
 no forecast; its mean equals the arriving load (Little).
 
-Where a worker does not tell its slots, the arriving load takes the place of occupancy. Beside both
-stands what the queue itself needs: capacity that must come up now for nobody to be late.
+Where a worker does not tell its slots, the arriving load takes the place of occupancy.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chalicelib.core.learning import Beliefs
 from chalicelib.core.scaling_memory import ScalingMemory
 from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
 from chalicelib.core.worker import WorkerState
@@ -36,7 +34,6 @@ class Demand:
     serving: float  # the part of occupancy that is being served
     load_rate: float
     has_work: bool  # a request is served or waits now
-    queue_need: float = 0.0  # capacity in all for what waits to start on time; 0: no need
     knows_slots: bool = True  # occupancy is counted in slots, not guessed from rates
 
 
@@ -55,7 +52,6 @@ def measure_demand(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -
         serving=running,
         load_rate=memory.load_rate,
         has_work=has_work,
-        queue_need=_queue_need(snapshot, memory, service_s(memory) if knows_slots else 0.0),
         knows_slots=knows_slots,
     )
 
@@ -114,24 +110,6 @@ def _rate_demand(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
 def _arriving(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
     """The arriving load per second; while requests wait, a burst of some seconds counts too."""
     return max(memory.load_rate, memory.burst_rate if snapshot.waiting.n > 0 else 0.0)
-
-
-def _queue_need(snapshot: GroupSnapshot, memory: ScalingMemory, service_s: float) -> float:
-    """Capacity R + (W + (a - R) t) / (S + t) with which the last waiting request starts on time.
-
-    t = queue target less the median of a start: what is started now helps from then on. Until then
-    the ready capacity R frees slots at the rate R / S and arrivals take some at a / S; of a new
-    worker's slots each takes one request at once and t / S more. No need is known where a start
-    takes longer than the target: for those who wait now nothing can be done any more.
-    """
-    waiting, params = snapshot.waiting, snapshot.group.params
-    load = max(waiting.load - max(waiting.overdue_load, 0.0), 0.0)
-    spare_s = params.target_queue_time - Beliefs(memory).start_time().median
-    if load <= 0 or spare_s <= 0:
-        return 0.0
-    ready = sum(worker.perf for worker in snapshot.workers if worker.state is WorkerState.READY)
-    missing = load + (_arriving(snapshot, memory) - ready) * spare_s
-    return ready + missing / (service_s + spare_s) if missing > 0 else 0.0
 
 
 def _smooth_arrivals(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -> None:

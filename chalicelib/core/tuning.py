@@ -60,7 +60,6 @@ def knob_for(caution: float, *, start_s: float, target_wait_s: float, service_s:
     return Knob(
         utilisation=1.0 + min(wait, 1e6),
         headroom=max(caution, 0.0),
-        queue_share=min(max(caution - CAUTION_LOW, 0.0), 1.0),
         hold_s=hold,
         smooth_s=hold * SMOOTH_STARTS / HOLD_STARTS,
     )

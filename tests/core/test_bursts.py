@@ -136,14 +136,6 @@ def test_equal_weights_are_one_pool_by_price_and_unequal_ones_a_split(
     assert {action.instance_id for action in of_kind(plan, StartWorker)} == started
 
 
-def test_a_queues_spike_rents_nothing_for_its_own_sake() -> None:
-    """A machine comes minutes later: the spike starts what is there, the pool follows the rest."""
-    memory = decide_scaling(burst_snapshot(2.0, 0), memory_of_quiet(1.5), NOW + 2).memory
-    plan = decide_scaling(burst_snapshot(4.0, 0), memory, NOW + 4)
-    assert plan.binding == "queue"
-    assert plan.total_target < 1.15 * plan.hot_target
-
-
 def test_an_oversized_ready_worker_is_swapped_for_a_cheap_cold_one() -> None:
     large = make_worker(1, perf=900.0, usd_per_hour=0.60)
     small = make_worker(2, WorkerState.STOPPED, perf=200.0, usd_per_hour=0.16)
