@@ -16,6 +16,7 @@ MAX_HOST_COOL_DOWN_S = 30 * 86_400.0
 TEMPLATE_FAILURES = 3  # on different machines, with no success: the template is at fault
 FIRST_PAUSE_S = 600.0  # of an open breaker; doubles each time the trial fails too
 MAX_PAUSE_S = 86_400.0
+MAX_PAUSE_AFTER_SERVICE_S = 3_600.0  # what has served before fails for a while, not for good
 MAX_REMEMBERED = 2_000
 _MAX_ERROR_CHARS = 300
 
@@ -26,17 +27,19 @@ class HostRecord:
 
     n_failures: int
     avoided_until: float
+    instance_id: int = 0  # whose failure counted last
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TemplateRecord:
-    """An autogroup's boots since its last success."""
+    """An autogroup's failed boots since its last success."""
 
     failed: Mapping[str, int] = field(default_factory=dict)  # instance id -> machine id
     n_openings: int = 0
     paused_until: float = 0.0
     last_error: str = ""
     revision: int = 1
+    served_at: float = 0.0  # when a worker of this revision last became ready
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +54,7 @@ class Reputation:
 class Boot:
     """How one worker's first boot went; `is_failure` False: it became ready."""
 
+    at: float
     instance_id: int
     autogroup_id: int
     machine_id: int
@@ -69,6 +73,7 @@ def boots_of(workers: Iterable[Worker], stuck: Mapping[int, str]) -> list[Boot]:
         if has_failed or worker.loaded_at:
             boots.append(
                 Boot(
+                    at=worker.loaded_at or worker.state_since,
                     instance_id=worker.instance_id,
                     autogroup_id=worker.autogroup_id,
                     machine_id=worker.machine_id,
@@ -81,25 +86,23 @@ def boots_of(workers: Iterable[Worker], stuck: Mapping[int, str]) -> list[Boot]:
 
 
 def judge(before: Reputation, boots: Iterable[Boot], now: float) -> Reputation:
-    """The records after these boots; each failure counts once, however often it is seen."""
+    """The records after these boots; each counts once, however often it is seen."""
     hosts, templates = dict(before.hosts), dict(before.templates)
     for boot in boots:
-        key = str(boot.autogroup_id)
-        template = templates.get(key, TemplateRecord(revision=boot.template_revision))
-        if boot.template_revision > template.revision:
-            template = TemplateRecord(revision=boot.template_revision)
+        key, machine = str(boot.autogroup_id), str(boot.machine_id)
+        template = _record_for(boot, templates)
+        if boot.template_revision < template.revision:
+            continue
+        is_news = boot.at > template.served_at
         if not boot.is_failure:
-            if boot.template_revision == template.revision:
-                templates.pop(key, None)
-            continue
-        if str(boot.instance_id) in template.failed or boot.template_revision < template.revision:
-            continue
-        hosts[str(boot.machine_id)] = _blamed(hosts.get(str(boot.machine_id)), now)
-        template = _failed_once_more(template, boot, now)
-        if template.paused_until > now:
-            for machine_id in template.failed.values():
-                hosts.pop(str(machine_id), None)
-        templates[key] = template
+            if is_news:
+                templates[key] = TemplateRecord(revision=template.revision, served_at=boot.at)
+        elif str(boot.instance_id) not in template.failed:
+            hosts[machine] = _blamed(hosts.get(machine), boot, now)
+            if is_news:
+                templates[key] = template = _failed_once_more(template, boot, now)
+            if template.paused_until > now:
+                _forgive(hosts, template)
     return Reputation(hosts=_newest(hosts, now), templates=templates)
 
 
@@ -131,10 +134,27 @@ def open_breakers(
     return frozenset(found)
 
 
-def _blamed(record: HostRecord | None, now: float) -> HostRecord:
+def _record_for(boot: Boot, templates: Mapping[str, TemplateRecord]) -> TemplateRecord:
+    """The record of the boot's revision, or of a newer one."""
+    known = templates.get(str(boot.autogroup_id))
+    if known is None or known.revision < boot.template_revision:
+        return TemplateRecord(revision=boot.template_revision)
+    return known
+
+
+def _blamed(record: HostRecord | None, boot: Boot, now: float) -> HostRecord:
+    if record is not None and record.instance_id == boot.instance_id:
+        return record
     n_failures = 1 if record is None else record.n_failures + 1
     pause_s = min(MAX_HOST_COOL_DOWN_S, HOST_COOL_DOWN_S * 2 ** min(n_failures - 1, 10))
-    return HostRecord(n_failures=n_failures, avoided_until=now + pause_s)
+    return HostRecord(
+        n_failures=n_failures, avoided_until=now + pause_s, instance_id=boot.instance_id
+    )
+
+
+def _forgive(hosts: dict[str, HostRecord], template: TemplateRecord) -> None:
+    for machine_id in template.failed.values():
+        hosts.pop(str(machine_id), None)
 
 
 def _failed_once_more(record: TemplateRecord, boot: Boot, now: float) -> TemplateRecord:
@@ -143,7 +163,8 @@ def _failed_once_more(record: TemplateRecord, boot: Boot, now: float) -> Templat
     is_at_fault = len(set(failed.values())) >= TEMPLATE_FAILURES
     if not is_at_fault or record.paused_until > now:
         return record
-    pause_s = min(MAX_PAUSE_S, FIRST_PAUSE_S * 2 ** min(record.n_openings, 10))
+    longest_s = MAX_PAUSE_AFTER_SERVICE_S if record.served_at else MAX_PAUSE_S
+    pause_s = min(longest_s, FIRST_PAUSE_S * 2 ** min(record.n_openings, 10))
     return replace(record, n_openings=record.n_openings + 1, paused_until=now + pause_s)
 
 

@@ -77,11 +77,11 @@ def unconfirmed(inventory: Inventory, problem: str, now: float) -> Inventory:
     return replace(inventory, is_known=False, problem=problem, unknown_since=since)
 
 
-def believed_absent(inventory: Inventory) -> frozenset[str]:
+def believed_absent(inventory: Inventory, *, n_listings: int = ABSENT_LISTINGS) -> frozenset[str]:
     """Instance ids and tokens that enough complete listings did not show."""
     if not inventory.is_known:
         return frozenset()
-    return frozenset(key for key, n in inventory.absences.items() if n >= ABSENT_LISTINGS)
+    return frozenset(key for key, n in inventory.absences.items() if n >= n_listings)
 
 
 def _shown(instances: Collection[InstanceRecord]) -> set[str]:

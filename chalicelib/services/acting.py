@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from chalicelib.core.actions import Action, Reason, RentOffer
+from chalicelib.core.pacing import Verb
 from chalicelib.core.worker import Worker
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event
+from chalicelib.ports.marketplace import MarketplaceError
 from chalicelib.services.paced_market import PacedMarket
 
 ACTOR = "scaler"
@@ -137,3 +139,17 @@ def changed(worker: Worker, changes: Mapping[str, object]) -> Worker:
     """The row as it will be."""
     values: dict[str, object] = dict(changes)
     return replace(worker, **values)  # type: ignore[arg-type]  # names and values are the row's own
+
+
+def destroy(acting: Acting, doomed: Sequence[int]) -> None:
+    """Destroy instances in one bulk call; what fails is logged, and repeated by the next round."""
+    try:
+        outcomes = acting.market.call(Verb.DESTROY, lambda vast: vast.destroy_instances(doomed))
+    except MarketplaceError as error:
+        problem = f"destroy {len(doomed)}: {str(error)[:200]}"
+        acting.log(0, "action_failed", problem, {"ids": doomed})
+        return
+    for instance_id, problem in outcomes.items():
+        if problem:
+            message, facts = f"destroy {instance_id}: {problem}", {"instance_id": instance_id}
+            acting.log(0, "action_failed", message, facts)

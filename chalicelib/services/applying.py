@@ -12,7 +12,7 @@ from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import Account
 from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.services.acting import Acting
+from chalicelib.services.acting import Acting, destroy
 from chalicelib.services.executor import call_for, start_on_market, stopping
 from chalicelib.services.launching import LaunchError, launch_facts
 from chalicelib.services.rentals import add_row
@@ -76,23 +76,8 @@ def return_machines(acting: Acting, plan: RoundPlan) -> None:
         for worker in acting.rows.values()
         if worker.state is WorkerState.DESTROYING
     )
-    if not doomed:
-        return
-    try:
-        outcomes = acting.market.call(Verb.DESTROY, lambda vast: vast.destroy_instances(doomed))
-    except MarketplaceError as error:
-        acting.log(
-            0, "action_failed", f"destroy {len(doomed)}: {str(error)[:200]}", {"ids": doomed}
-        )
-        return
-    for instance_id, problem in outcomes.items():
-        if problem:
-            acting.log(
-                0,
-                "action_failed",
-                f"destroy {instance_id}: {problem}",
-                {"instance_id": instance_id},
-            )
+    if doomed:
+        destroy(acting, doomed)
 
 
 def may_destroy(plan: RoundPlan) -> bool:

@@ -27,7 +27,7 @@ from chalicelib.ports.marketplace import (
     RateLimitedError,
     RefusedError,
 )
-from chalicelib.services.acting import Acting
+from chalicelib.services.acting import Acting, destroy
 from chalicelib.services.launching import LaunchFacts, create_request, launch_facts, public_url
 
 DOWNLOAD_GB = 20.0  # pessimistic size of image and model, billed once
@@ -112,6 +112,7 @@ def _return_contract(acting: Acting, intent: RentIntent, contract_id: int) -> No
     worker = as_destroying(row_for(intent, contract_id, now), now, "created stopped")
     add_row(acting, worker)
     _settle(acting, intent, IntentState.CONFIRMED, instance_id=contract_id)
+    destroy(acting, [contract_id])
 
 
 def add_row(acting: Acting, worker: Worker, reason: Reason | None = None) -> None:

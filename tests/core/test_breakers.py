@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from chalicelib.core.breakers import (
     FIRST_PAUSE_S,
     HOST_COOL_DOWN_S,
+    MAX_PAUSE_AFTER_SERVICE_S,
+    MAX_PAUSE_S,
     Boot,
     Reputation,
     avoided_machines,
@@ -15,8 +19,11 @@ from chalicelib.core.breakers import (
 NOW = 1_800_000_000.0
 
 
-def _boot(instance_id: int, machine_id: int, *, fails: bool = True, revision: int = 1) -> Boot:
+def _boot(
+    instance_id: int, machine_id: int, *, fails: bool = True, revision: int = 1, at: float = NOW
+) -> Boot:
     return Boot(
+        at=at,
         instance_id=instance_id,
         autogroup_id=5,
         machine_id=machine_id,
@@ -64,8 +71,50 @@ def test_after_the_pause_one_trial_goes_through_and_a_failure_doubles_the_pause(
 def test_a_success_or_a_changed_template_clears_the_record() -> None:
     seen = judge(Reputation(), [_boot(n, 10 + n) for n in range(3)], NOW)
     assert open_breakers(seen, [], {5: 2}, NOW) == frozenset()
-    healed = judge(seen, [_boot(8, 18, fails=False)], NOW)
+    healed = judge(seen, [_boot(8, 18, fails=False, at=NOW + 1)], NOW + 1)
     assert open_breakers(healed, [], {5: 1}, NOW) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("has_served", "longest_s"), [(True, MAX_PAUSE_AFTER_SERVICE_S), (False, MAX_PAUSE_S)]
+)
+def test_what_has_served_before_is_tried_again_within_the_hour(
+    has_served: bool, longest_s: float
+) -> None:
+    """A registry that was down for a day fails every boot; the day after, clients are waiting."""
+    seen, now = judge(Reputation(), [_boot(1, 10)], NOW), NOW
+    if has_served:
+        seen = judge(seen, [_boot(2, 11, fails=False)], now)
+    for n in range(3, 30):
+        now += 1.0
+        seen = judge(seen, [_boot(n, 10 + n, at=now)], now)
+        now = max(now, seen.templates["5"].paused_until) + 1.0
+    assert open_breakers(seen, [], {5: 1}, now) == frozenset()
+    seen = judge(seen, [_boot(30, 40, at=now)], now)
+    assert open_breakers(seen, [], {5: 1}, now + longest_s - 1) == {5}
+    assert open_breakers(seen, [], {5: 1}, now + longest_s) == frozenset()
+
+
+@pytest.mark.parametrize("serves_first", [True, False])
+def test_a_worker_that_serves_hides_no_failures_and_blames_no_host_twice(
+    serves_first: bool,
+) -> None:
+    """Each round sees the old worker ready and the new ones in error, in whatever order."""
+    serving = _boot(1, 10, fails=False)
+    failed = [_boot(n, 10 + n, at=NOW + 1) for n in (2, 3)]
+    boots = [serving, *failed] if serves_first else [*failed, serving]
+    seen = judge(Reputation(), [serving], NOW)
+    for second in range(1, 20):
+        seen = judge(seen, boots, NOW + second)
+    assert {record.n_failures for record in seen.hosts.values()} == {1}
+    seen = judge(seen, [*boots, _boot(4, 14, at=NOW + 20)], NOW + 20)
+    assert open_breakers(seen, [], {5: 1}, NOW + 20) == {5}
+
+
+def test_a_worker_that_recovers_from_its_error_clears_the_record() -> None:
+    seen = judge(Reputation(), [_boot(n, 10 + n) for n in range(3)], NOW)
+    seen = judge(seen, [_boot(0, 10, fails=False, at=NOW + 60)], NOW + 60)
+    assert open_breakers(seen, [], {5: 1}, NOW + 60) == frozenset()
 
 
 def test_an_old_revisions_failure_does_not_accuse_the_new_one() -> None:

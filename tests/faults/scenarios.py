@@ -110,7 +110,6 @@ class Scenario:
     makes: frozenset[str]
     goes_on: bool = True  # the group still serves afterwards
     is_long: bool = False  # told in the long tests only
-    n_clean_rounds: int = CLEAN_ROUNDS
 
 
 def _nothing(story: Story) -> None:
@@ -224,7 +223,6 @@ SCENARIOS = {
         _a_contract_cannot_start,
         frozenset({"create_instance", "destroy_instances"}),
         is_long=True,
-        n_clean_rounds=CLEAN_ROUNDS + 3,  # the refusal may follow on the broken call: two failures
     ),
     "the_cap_is_near": Scenario(_nearly_all_is_spent, _demand_grows, frozenset()),
     "demand_grows": Scenario(_serving, _demand_grows, frozenset({"create_instance"})),
@@ -238,7 +236,6 @@ SCENARIOS = {
         _is_updated,
         frozenset({"create_instance", "destroy_instances"}),
         is_long=True,
-        n_clean_rounds=CLEAN_ROUNDS + 4,  # the update itself, begun after the failure
     ),
     "worker_fails": Scenario(_serving, _worker_fails, frozenset({"reboot_instance"})),
     "host_dies": Scenario(_serving, _host_dies, frozenset({"create_instance"})),

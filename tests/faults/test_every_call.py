@@ -16,6 +16,7 @@ import pytest
 from chalicelib.core.intents import split_label
 from fakes.faulty_ports import Break, Mode
 from tests.faults.scenarios import (
+    CLEAN_ROUNDS,
     MAX_WORKERS,
     SCENARIOS,
     AlreadyToldError,
@@ -25,11 +26,13 @@ from tests.faults.scenarios import (
 
 
 def play(scenario: Scenario, story: Story, breaks: Break | None) -> Story:
-    """Tell the story with a call broken, then clean rounds."""
+    """Tell the story with a call broken; then somebody asks, and clean rounds follow."""
     story.break_at(breaks)
     scenario.story(story)
     story.calls.breaks = None
-    story.rounds(scenario.n_clean_rounds, every_s=60.0)
+    if scenario.goes_on:
+        story.ask(1)
+    story.rounds(CLEAN_ROUNDS, every_s=60.0)
     return story
 
 
@@ -51,9 +54,10 @@ def check(story: Story, scenario: Scenario) -> None:
     if not scenario.goes_on:
         assert rows == set()
         return
-    story.ask(1)
-    story.rounds(5, every_s=15.0)
     assert world.n_waiting == 0, "demand is served again"
+    story.ask(1)
+    story.rounds(CLEAN_ROUNDS, every_s=15.0)
+    assert world.n_waiting == 0, "and so is what comes later"
 
 
 @pytest.mark.parametrize(
