@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 
@@ -35,13 +36,21 @@ def _read_terminal(terminal: int) -> str:
         return ""
 
 
-def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """The output up to the end of the first lines that have the text."""
-    if process.stdout is None:
-        return ""
-    lines: list[str] = []
-    for line in process.stdout:
-        if any(text in one for one in lines) and text not in line:
-            break
-        lines.append(line)
-    return "".join(lines)
+def run_until(words: Sequence[str], environment: Mapping[str, str], text: str) -> tuple[int, str]:
+    """Run a program until the end of the first lines with a text, then press Ctrl-C."""
+    with subprocess.Popen(
+        words,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        lines: list[str] = []
+        for line in process.stdout or ():
+            if any(text in one for one in lines) and text not in line:
+                break
+            lines.append(line)
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    return process.returncode, "".join(lines)

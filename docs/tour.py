@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from devstack.environment import DUMMY_VAST_KEY
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.owner import Owner, wait_until
 from devstack.templates import TGI_SIMULATED, register_templates
-from docs.terminal import read_until, run_at_terminal
+from docs.terminal import run_at_terminal, run_until
 
 TARGET = Path(__file__).parent / "tour.md"
 GROUP = "TGI-Llama3"
@@ -75,19 +74,8 @@ class Tour:
 
     def interrupt(self, command: str, until: str) -> None:
         """Run a command line until it has printed a text, then press Ctrl-C."""
-        process = subprocess.Popen(
-            self._program(command),
-            env=dict(self.environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        with process:
-            output = read_until(process, until)
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
-        self._keep(command, output + "^C", process.returncode)
+        code, output = run_until(self._program(command), self.environment, until)
+        self._keep(command, output + "^C", code)
 
     def _program(self, command: str) -> list[str]:
         words = shlex.split(command)
@@ -264,6 +252,7 @@ def leave(tour: Tour) -> None:
     tour.say("## Leave nothing behind")
     tour.run("ballast delete key $SHOP_KEY_ID --yes")
     tour.run(f"ballast destroy {GROUP} --wait --yes")
+    tour.run("ballast spend --days 1")
     tour.run("ballast panic --yes")
     tour.say("The same without the deployment, with the owner's own keys to AWS and Vast:")
     tour.environment = {**tour.system.environment, **tour.environment}

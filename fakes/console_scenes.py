@@ -24,28 +24,18 @@ QUEUE: Json = {
 def empty() -> Console:
     """A new deployment: no group, nothing spent."""
     account: Json = {
-        "is_frozen": False,
-        "is_panicking": False,
-        "committed_usd_per_hour": 0.0,
-        "spent_today_usd": 0.0,
-        "counted_today_usd": 0.0,
-        "counted_month_usd": 0.0,
+        "is_frozen": False, "is_panicking": False, "committed_usd_per_hour": 0.0,
+        "spent_today_usd": 0.0, "counted_today_usd": 0.0, "counted_month_usd": 0.0,
         "idle_today_usd": 0.0,
         "caps": {
-            "usd_per_hour": 5.0,
-            "usd_per_day": 50.0,
-            "usd_per_month": 500.0,
+            "usd_per_hour": 5.0, "usd_per_day": 50.0, "usd_per_month": 500.0,
             "idle_usd_per_day": 10.0,
         },
         "inventory": {
-            "state": "known",
-            "at": NOW - 4,
-            "n_instances": 0,
-            "n_strays": 0,
-            "problem": "",
+            "state": "known", "at": NOW - 4, "n_instances": 0, "n_strays": 0, "problem": "",
         },
         "scaler": {"last_round_at": NOW - 3},
-    }
+    }  # fmt: skip
     status: Json = {
         "now": NOW,
         "stage": "dev",
@@ -165,6 +155,15 @@ def _autogroup_row(identity: int, name: str, template: str, weight: float) -> Js
     }
 
 
+def _by_gpu(workers: list[Json], state: str) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for worker in workers:
+        if worker["state"] == state:
+            kind = f"{worker['num_gpus']}x {worker['gpu_name']}"
+            sums[kind] = sums.get(kind, 0.0) + worker["measured_perf"]
+    return sums
+
+
 def _group(name: str, workers: list[Json], console: Console) -> Json:
     states = [worker["state"] for worker in workers]
     cost = round(sum(w["usd_per_hour"] for w in workers if w["state"] != "stopped"), 2)
@@ -187,8 +186,8 @@ def _group(name: str, workers: list[Json], console: Console) -> Json:
             "hot_target": round(0.8 * ready, 1),
             "total_target": round(ready, 1),
         },
-        "ready_by_gpu": {},
-        "cold_by_gpu": {},
+        "ready_by_gpu": _by_gpu(workers, "ready"),
+        "cold_by_gpu": _by_gpu(workers, "stopped"),
         "queue": QUEUE if workers else QUEUE | {"n_waiting": 0},
         "money": {
             "usd_per_hour": cost,

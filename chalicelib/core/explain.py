@@ -80,6 +80,18 @@ TERMS: Mapping[str, str] = {
 """Which term of the law (core/law.py) asked for the capacity that is needed."""
 
 
+DOING: Mapping[str, str] = {
+    "rent": "Renting",
+    "start": "Starting",
+    "drain": "Draining",
+    "recall": "Recalling",
+    "stop": "Stopping",
+    "reboot": "Rebooting",
+    "destroy": "Returning",
+}
+"""What is done, by the action's verb; a decision is told before it is known how it went."""
+
+
 class _Facts(dict[str, str]):
     """Facts for a template; one that is missing shows as a question mark."""
 

@@ -2,7 +2,7 @@
 
 import { ApiError, get, hasKey, send, useKey } from './api.js';
 import { bar, button, clean, el, fill } from './dom.js';
-import { actAndReason, ago, duration, usd } from './format.js';
+import { actAndReason, ago, duration, number, usd } from './format.js';
 import { editGroup } from './forms.js';
 import { GroupView } from './group.js';
 
@@ -78,7 +78,7 @@ function show() {
   showAnswers(status);
   showGroups(status);
   showGroup(shown);
-  if (opening) part('main').scrollIntoView();
+  if (opening) scrollTo(0, 0);
 }
 
 function showBadges(status) {
@@ -113,11 +113,13 @@ function showAnswers(status) {
     .sort((a, b) => b.event.at - a.event.at)[0];
   const [what, why] = latest ? actAndReason(latest.event.message) : [];
   const { caps } = account;
+  const sum = (read) => groups.reduce((all, one) => all + read(one), 0);
   fill(part('answers'),
-    answer('Is it healthy?', WORDS[health.level], health.reasons.join(' '), `judged ${health.level}`),
-    answer('What does it cost?', `${usd(account.committed_usd_per_hour)} an hour`,
-      `Of at most ${usd(caps.usd_per_hour)}. About ${usd(account.spent_today_usd)} so far today.`, costLevel(account),
-      `Used of the limits, at worst: ${usd(account.counted_today_usd)} of ${usd(caps.usd_per_day)} today, ${usd(account.counted_month_usd)} of ${usd(caps.usd_per_month)} this month.`,
+    answer('Is it healthy?', WORDS[health.level], health.reasons.join(' '), `judged ${health.level}`,
+      `${number(sum((one) => one.workers_by_state.ready ?? 0))} of ${number(sum((one) => one.n_workers))} workers ready, ${number(sum((one) => one.queue.n_waiting))} requests waiting. The scaler looked ${ago(account.scaler.last_round_at, now)}.`),
+    answer('What does it cost?', `${usd(sum((one) => one.money.usd_per_hour))} an hour`,
+      `About ${usd(account.spent_today_usd)} so far today. Limits: ${usd(caps.usd_per_hour)} an hour, ${usd(caps.usd_per_day)} a day, ${usd(caps.usd_per_month)} a month.`, costLevel(account),
+      `Counted against them, at worst: ${usd(account.committed_usd_per_hour)}, ${usd(account.counted_today_usd)}, ${usd(account.counted_month_usd)}.`,
       bar(account.committed_usd_per_hour, caps.usd_per_hour, 'of the hourly limit is used')),
     latest ? answer('Why did it last act?', what, why, 'plain', `${latest.group.endpoint_name}, ${ago(latest.event.at, now)}`)
       : answer('Why did it last act?', 'It has not acted yet', 'Each decision appears here with its reason.', 'plain'));

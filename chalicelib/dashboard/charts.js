@@ -92,10 +92,10 @@ function compact(value) {
   return new Intl.NumberFormat('en', { notation: 'compact', maximumSignificantDigits: 3 }).format(value);
 }
 
-/** A time on the axis: the hour within a day, the day beyond. */
+/** A time on the axis: with seconds within minutes, the hour within a day, the day beyond. */
 function tickTime(at, range) {
   const spanS = range ? range[1] - range[0] : 0;
-  const style = spanS > 2 * 86400 ? { day: 'numeric', month: 'short' } : { hour: '2-digit', minute: '2-digit' };
+  const style = spanS > 2 * 86400 ? { day: 'numeric', month: 'short' } : { hour: '2-digit', minute: '2-digit', ...(spanS < 400 && { second: '2-digit' }) };
   return new Intl.DateTimeFormat('en-GB', style).format(at * 1000);
 }
 

@@ -52,11 +52,11 @@ export function table(caption, columns, rows, empty = 'Nothing yet.') {
     el('table', {}, el('caption', {}, caption), el('thead', {}, el('tr', {}, head)), el('tbody', {}, body)));
 }
 
-/** How much of a bound is used; nothing where there is no bound. */
-export function bar(value, bound, label) {
+/** How much of a bound is used, from `high` on in another colour; nothing where there is no bound. */
+export function bar(value, bound, label, high = 0.9 * bound) {
   if (!(bound > 0)) return false;
   const share = Math.round((100 * value) / bound);
-  return el('meter', { min: 0, max: bound, value, high: 0.9 * bound, 'aria-label': `${share} % ${label}` });
+  return el('meter', { min: 0, max: bound, value, high, 'aria-label': `${share} % ${label}` });
 }
 
 /** A button whose failure is told beside it instead of being lost. */

@@ -2,6 +2,7 @@
 
 import { get, send } from './api.js';
 import { el } from './dom.js';
+import { Floors } from './floors.js';
 import { number, usd } from './format.js';
 
 const PREVIEW_AFTER_MS = 500;
@@ -28,11 +29,13 @@ const AUTOGROUP_FIELDS = [
 /** Make a group, or change one. */
 export async function editGroup(group, done) {
   const row = group ? (await get(`api/v0/endptjobs/${group.id}/`)).result : {};
+  const [autogroup = null] = group?.autogroups ?? [];
   openForm({
     title: group ? `Change ${group.endpoint_name}` : 'New endpoint group',
     fields: GROUP_FIELDS,
     row,
-    previewBody: (values) => ({ endpoint: values, autogroup: null }),
+    floors: new Floors(row.schedules ?? []),
+    previewBody: (values) => ({ endpoint: { ...params(row), ...values }, autogroup: autogroup && search(autogroup) }),
     save: (values) => (group ? send('PUT', `api/v0/endptjobs/${group.id}/`, values) : send('POST', 'api/v0/endptjobs/', values)),
     done,
   });
@@ -41,18 +44,30 @@ export async function editGroup(group, done) {
 /** Make an autogroup of a group, or change one. */
 export async function editAutogroup(group, autogroup, done) {
   const row = autogroup ? (await get(`api/v0/autojobs/${autogroup.id}/`)).result : {};
+  const endpoint = params((await get(`api/v0/endptjobs/${group.id}/`)).result);
   openForm({
     title: autogroup ? `Change autogroup ${autogroup.id}` : `New autogroup of ${group.endpoint_name}`,
     fields: AUTOGROUP_FIELDS,
     row,
-    previewBody: (values) => ({ endpoint: { max_workers: group.max_workers }, autogroup: { template_hash: row.template_hash, search_params: row.search_params, ...values } }),
+    previewBody: (values) => ({ endpoint, autogroup: { ...search(row), ...values } }),
     save: (values) => (autogroup ? send('PUT', `api/v0/autojobs/${autogroup.id}/`, values)
       : send('POST', 'api/v0/autojobs/', { endpoint_id: group.id, endpoint_name: group.endpoint_name, ...values })),
     done,
   });
 }
 
-function openForm({ title, fields, row, previewBody, save, done }) {
+/** The parameters of a group that a preview reckons with. */
+function params(row) {
+  const names = GROUP_FIELDS.map(([name]) => name).filter((name) => name !== 'endpoint_name' && row[name] != null);
+  return Object.fromEntries(names.map((name) => [name, row[name]]));
+}
+
+/** What an autogroup rents, for a preview. */
+function search(row) {
+  return { template_hash: row.template_hash, search_params: row.search_params, test_workers: row.test_workers };
+}
+
+function openForm({ title, fields, row, floors, previewBody, save, done }) {
   const dialog = document.getElementById('dialog');
   const error = el('p', { class: 'error', role: 'alert' });
   const preview = el('p', { class: 'preview', 'aria-live': 'polite' }, 'What it would cost appears here.');
@@ -62,7 +77,7 @@ function openForm({ title, fields, row, previewBody, save, done }) {
     inputs.set(name, input);
     return el('label', {}, el('span', {}, text), input, el('small', {}, hint));
   });
-  const changes = () => changedValues(inputs, row);
+  const changes = () => ({ ...changedValues(inputs, row), ...floors?.changes() });
   let timer = 0;
   const ask = () => showPreview(preview, error, previewBody(changes()));
   const form = el('form', {
@@ -79,7 +94,7 @@ function openForm({ title, fields, row, previewBody, save, done }) {
         error.textContent = problem.message;
       }
     },
-  }, el('h2', { id: 'dialog-title' }, title), el('div', { class: 'fields' }, labels), preview, error,
+  }, el('h2', { id: 'dialog-title' }, title), el('div', { class: 'fields' }, labels), floors?.node, preview, error,
   el('p', { class: 'tools' }, el('button', { type: 'submit' }, row.id ? 'Save' : 'Create'),
     el('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel')));
   dialog.replaceChildren(form);

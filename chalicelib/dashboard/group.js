@@ -5,6 +5,7 @@ import { Charts } from './charts.js';
 import { bar, button, clean, el, fill, table } from './dom.js';
 import { actAndReason, ago, clock, duration, number, share, usd } from './format.js';
 import { editAutogroup, editGroup } from './forms.js';
+import { LivePoints } from './live.js';
 import { WorkerTable, failuresByHost } from './workers.js';
 
 const RANGES = [['15 min', 900], ['1 h', 3600], ['6 h', 21600], ['24 h', 86400], ['7 d', 604800], ['30 d', 2592000]];
@@ -14,7 +15,8 @@ const STATES = new Set(['state', 'worker_state']); // kinds of events that only 
 
 export class GroupView {
   constructor(id, look) {
-    Object.assign(this, { id, look, rangeS: 3600, seriesAt: 0, compareAt: 0, comparison: [] });
+    Object.assign(this, { id, look, rangeS: 3600, series: { t: [], values: {} }, seriesAt: 0, compareAt: 0, comparison: [] });
+    this.live = new LivePoints();
     this.charts = new Charts();
     this.workers = new WorkerTable();
     const section = (title, ...nodes) => el('section', {}, el('h3', {}, title), nodes);
@@ -40,14 +42,18 @@ export class GroupView {
     const group = status.groups.find((one) => one.id === this.id);
     if (!group) return;
     this.group = group;
+    this.live.add(group, status.now);
     this.showHead(group);
     this.showFigures(group, status.now);
     const [workers, events] = await Promise.all([
       send('POST', 'get_endpoint_workers/', { id: this.id }),
       get('api/v0/events', { endpoint_id: this.id, limit: 200 }),
-      this.refreshSeries(status.now, group),
+      this.refreshSeries(status.now),
       this.refreshComparison(),
     ]);
+    const series = this.live.after(this.series);
+    // A young system's few points fill the chart instead of hiding at its edge.
+    this.charts.show(series, group, [Math.max(status.now - this.rangeS, Math.min(series.t[0], status.now - 120)), status.now]);
     this.workers.show(workers, status.now);
     this.showDecisions(events.events, status.now);
     this.showAutogroups(group);
@@ -58,14 +64,12 @@ export class GroupView {
     this.charts.repaint();
   }
 
-  async refreshSeries(now, group) {
+  async refreshSeries(now) {
     if (Date.now() - this.seriesAt < SERIES_EVERY_MS) return;
     this.seriesAt = Date.now();
-    const series = await get('api/v0/series', {
+    this.series = await get('api/v0/series', {
       endpoint_id: this.id, t1: Math.floor(now - this.rangeS), t2: Math.ceil(now), max_points: 300,
     });
-    // A young system's few points fill the chart instead of hiding at its edge.
-    this.charts.show(series, group, [Math.max(now - this.rangeS, Math.min(series.t[0] ?? 0, now - 300)), now]);
   }
 
   async refreshComparison() {
@@ -185,5 +189,5 @@ function states(byState) {
 /** The share of the requests that an autogroup of a tier gets. */
 function shareOf({ share: part, tier }) {
   const overflow = tier ? ` of what overflows into tier ${tier}` : '';
-  return el('span', { class: 'share' }, bar(part ?? 0, 1, 'of the requests'), `${share(part)}${overflow}`);
+  return el('span', { class: 'share' }, bar(part ?? 0, 1, 'of the requests', 1), `${share(part)}${overflow}`);
 }

@@ -11,8 +11,8 @@ const COLUMNS = [
   { title: 'GPU', key: (w) => gpu(w), text: (w) => gpu(w) },
   { title: 'measured', key: (w) => w.measured_perf, text: (w) => number(w.measured_perf), right: true },
   { title: 'observed', key: (w) => w.observed_perf, text: (w) => number(w.observed_perf), right: true },
-  { title: 'load', key: (w) => w.cur_load, text: (w) => number(w.cur_load), right: true },
-  { title: 'requests', key: (w) => w.reqs_working, text: (w) => number(w.reqs_working), right: true },
+  { title: 'load', key: (w) => w.cur_load, text: (w) => (isUp(w) ? number(w.cur_load) : '–'), right: true },
+  { title: 'requests', key: (w) => w.reqs_working, text: (w) => (isUp(w) ? number(w.reqs_working) : '–'), right: true },
   { title: '$/h', key: (w) => w.usd_per_hour, text: (w) => usd(w.usd_per_hour, 3), right: true },
   { title: 'age', key: (w, now) => now - w.created_at, text: (w, now) => age(w.created_at, now), right: true },
   { title: 'last report', key: (w, now) => now - w.reported_at, text: (w, now) => age(w.reported_at, now), right: true },
@@ -71,9 +71,15 @@ export function failuresByHost(workers, events, now) {
     const { facts } = event;
     if ((FAILURES.has(event.kind) || FAILURES.has(facts?.reason?.code)) && facts?.host_id) count(facts.host_id, event.at, event.message);
   }
+  if (!hosts.size) return el('p', { class: 'quiet' }, 'No worker failed lately.');
   const rows = [...hosts].sort((a, b) => b[1].n - a[1].n).map(([host, one]) => [String(host), number(one.n), age(one.at, now), one.text]);
   const columns = [{ title: 'host', right: true }, { title: 'failures', right: true }, { title: 'last, ago', right: true }, { title: 'what' }];
-  return table('Hosts on which workers failed lately', columns, rows, 'No failures.');
+  return table('Hosts on which workers failed lately', columns, rows);
+}
+
+/** Whether it can have requests: what a stopped one last told is over. */
+function isUp(worker) {
+  return worker.state !== 'stopped';
 }
 
 function gpu(worker) {

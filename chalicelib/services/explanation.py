@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from chalicelib.core.explain import explain
+from chalicelib.core.explain import DOING, explain
 from chalicelib.core.worker import Worker
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
@@ -112,10 +112,10 @@ def _decision_sentence(event: Event) -> str:
     if not isinstance(reason, Mapping):
         return event.message
     action = str(event.facts.get("action", "none"))
-    target = event.facts.get("instance_id") or event.facts.get("subject", "")
+    target = event.facts.get("subject") or event.facts.get("instance_id", "")
     facts = reason.get("facts")
     why = explain(str(reason.get("code", "")), facts if isinstance(facts, Mapping) else {})
-    return why if action == "none" else f"{action.capitalize()} {target or ''}: {why}"
+    return why if action == "none" else f"{DOING.get(action, action)} {target}: {why}"
 
 
 def _beaten(event: Event) -> list[str]:

@@ -93,11 +93,15 @@ def preview(
 def _priced(
     group: EndpointGroup, test_workers: int, offers: Sequence[Row], cap_usd_per_hour: float
 ) -> Row:
-    """Prices of the offers, and what the group would cost idle and at most, by the hour."""
+    """Prices of the offers, and what the group would cost idle and at most, by the hour.
+
+    Idle with a `min_load`, one worker runs at least; how many more, only their measured perf tells.
+    """
     prices = [_number(offer.get("usd_per_hour")) for offer in offers]
     storage = [_number(offer.get("storage_usd_per_hour")) for offer in offers]
     cheapest, dearest = (prices[0], prices[-1]) if prices else (0.0, 0.0)
     n_kept = min(group.params.cold_workers, test_workers)
+    n_running = 1 if group.params.min_load > 0 else 0
     own = group.params.max_usd_per_hour
     at_most = (dearest * group.params.max_workers, cap_usd_per_hour)
     return {
@@ -107,13 +111,18 @@ def _priced(
             "dearest_usd_per_hour": dearest,
             "examples": list(offers[:EXAMPLES]),
         },
-        "usd_per_hour_idle": [bound(storage, default=0.0) * n_kept for bound in (min, max)],
+        "usd_per_hour_idle": [
+            bound(storage, default=0.0) * n_kept + bound(prices, default=0.0) * n_running
+            for bound in (min, max)
+        ],
         "usd_per_hour_max": min(at_most) if own is None else min(*at_most, own),
     }
 
 
 def _warnings(ports: ApiPorts, caller: Caller, group: EndpointGroup) -> list[str]:
     warnings = []
+    if group.params.min_load > 0:
+        warnings.append("min_load: at least one worker always runs; how many, a measured one tells")
     if any(other.name == group.name for other in list_groups(ports, caller)):
         warnings.append(f"an endpoint group named {group.name!r} exists already")
     cap = ports.ledger.account().caps_microusd_per_hour / MICRO

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from chalicelib.core.account import Account
 from chalicelib.core.actions import Action, Reason, RentOffer
 from chalicelib.core.budget import MICRO
-from chalicelib.core.explain import explain_reason
+from chalicelib.core.explain import DOING, explain_reason
 from chalicelib.core.exploration import newly_explored
 from chalicelib.core.spend import spent_today_usd
 from chalicelib.core.worker import WorkerState
@@ -61,8 +61,9 @@ def _decisions(groups: Iterable[GroupPlan], now: float) -> list[Event]:
         actions = group.decision.actions if is_shadow else group.actions
         for action in actions:
             facts = _decision_facts(group, action, now, is_shadow=is_shadow)
-            done = str(facts["action"]).capitalize()
-            message = f"{done} {facts['subject']}: {explain_reason(action.reason)}"
+            doing = DOING[action_name(action)]
+            doing = f"Would be {doing.lower()}" if is_shadow else doing
+            message = f"{doing} {facts['subject']}: {explain_reason(action.reason)}"
             scopes = [f"endpoint:{endpoint_id}"]
             if isinstance(action, RentOffer):
                 scopes.append(f"autogroup:{action.autogroup_id}")
@@ -136,7 +137,8 @@ def _decision_facts(
     worker = by_id.get(action.instance_id)
     facts["instance_id"] = action.instance_id
     facts["autogroup_id"] = worker.autogroup_id if worker else 0
-    facts["subject"] = f"instance {action.instance_id}"
+    kind = f" ({worker.gpu_type})" if worker else ""
+    facts["subject"] = f"instance {action.instance_id}{kind}"
     return facts
 
 

@@ -14,6 +14,7 @@ from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.spend import spent_today_usd
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
+from chalicelib.ports.event_log import Event
 from chalicelib.ports.ledger import Account
 from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.services.audit import endpoint_scope
@@ -34,6 +35,8 @@ Row = dict[str, object]
 MICRO = 1e6
 POLLED_WITHIN_S = 15.0  # a request that was not polled for so long waits no more
 DECISION_WITHIN_S = 86_400.0
+RECENT_DECISIONS = 20
+FOLLOWING = frozenset({"drained", "repeated_call"})
 _LOADING = (
     WorkerState.CREATING,
     WorkerState.LOADING,
@@ -109,7 +112,9 @@ def _group_row(ports: ApiPorts, facts: _Facts) -> Row:
     group, money = facts.group, _money(facts)
     scope = endpoint_scope(group.endpoint_id)
     since = facts.now - DECISION_WITHIN_S
-    decisions = ports.events.tail(scope, limit=1, since=since, kinds=frozenset({"decision"}))
+    decisions = ports.events.tail(
+        scope, limit=RECENT_DECISIONS, since=since, kinds=frozenset({"decision"})
+    )
     verdict = judge_health(_health_facts(facts, money))
     return {
         "id": group.endpoint_id,
@@ -127,9 +132,20 @@ def _group_row(ports: ApiPorts, facts: _Facts) -> Row:
         "workers_by_state": _by_state(facts.workers),
         "n_workers": len(facts.workers),
         "max_workers": group.params.max_workers,
-        "last_decision": event_row(decisions[-1]) if decisions else None,
+        "last_decision": _telling(decisions),
         "autogroups": [_autogroup_row(facts, autogroup) for autogroup in facts.autogroups],
     }
+
+
+def _telling(decisions: Sequence[Event]) -> Row | None:
+    """The newest decision with a cause of its own: that a drain ended only follows from another."""
+    caused = [one for one in decisions if _code(one) not in FOLLOWING] or decisions
+    return event_row(caused[-1]) if caused else None
+
+
+def _code(decision: Event) -> str:
+    reason = decision.facts.get("reason")
+    return str(reason.get("code")) if isinstance(reason, Mapping) else ""
 
 
 def _load(facts: _Facts) -> Row:

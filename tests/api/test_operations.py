@@ -107,14 +107,16 @@ def test_what_vast_cannot_answer_is_said(fleet: Api, error: Exception, status: i
 
 def test_a_preview_prices_a_group_before_it_exists(fleet: Api) -> None:
     fleet.poke.answers["offers"] = {"offers": [{**OFFER, "usd_per_hour": 0.9}, OFFER]}
-    body = {
-        "endpoint": {"endpoint_name": "new", "max_workers": 4},
-        "autogroup": {"template_hash": "abc", "search_params": "gpu_ram>=23"},
-    }
+    endpoint: dict[str, object] = {"endpoint_name": "new", "max_workers": 4}
+    autogroup = {"template_hash": "abc", "search_params": "gpu_ram>=23"}
+    body = {"endpoint": endpoint, "autogroup": autogroup}
     answer = fleet.call("POST", "/api/v0/preview", body).json
     assert (answer["offers"]["n"], answer["offers"]["cheapest_usd_per_hour"]) == (2, 0.4)
     assert answer["usd_per_hour_max"] == pytest.approx(3.6)
     assert fleet.poke.questions[-1]["search"] == {"gpu_ram": {"gte": 23000.0}}
+    endpoint["min_load"] = 100
+    floored = fleet.call("POST", "/api/v0/preview", body).json
+    assert floored["usd_per_hour_idle"][0] == pytest.approx(answer["usd_per_hour_idle"][0] + 0.4)
     bad = fleet.call("POST", "/api/v0/preview", {"endpoint": {"target_util": 9}})
     assert bad.status == 400
     assert len(fleet.groups.groups) == 1
@@ -128,7 +130,7 @@ def test_a_workers_story_and_a_rounds_decisions_are_told(fleet: Api) -> None:
     fleet.events.append([event])
     story = fleet.call("GET", "/api/v0/explain?instance_id=7").json
     assert story["sentences"][0].startswith("It is a 1x RTX 4090 at $0.500 an hour, ready")
-    assert story["sentences"][1].startswith("Start 7: Ready workers can serve 0")
+    assert story["sentences"][1].startswith("Starting 7: Ready workers can serve 0")
     assert story["candidates"] == ["offer 4"]
     for wanted in ("last", "12.5", story["decision"]["event_id"].replace("#", "%23")):
         answer = fleet.call("GET", f"/api/v0/explain?round={wanted}")
@@ -153,7 +155,9 @@ def test_a_workers_story_begins_with_its_rental(fleet: Api) -> None:
         )  # fmt: skip
     story = fleet.call("GET", f"/api/v0/explain?instance_id={rented.instance_id}").json
     assert len(story["sentences"]) == 2
-    assert story["sentences"][1].startswith("Rent a 1x RTX 4090 at $0.400 an hour (offer 3): Ready")
+    assert story["sentences"][1].startswith(
+        "Renting a 1x RTX 4090 at $0.400 an hour (offer 3): Ready"
+    )
     assert story["decision"]["facts"]["round"] == 990.0
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from chalicelib.core.inventory import Inventory
 from chalicelib.core.round_memory import RoundMemory
+from chalicelib.ports.event_log import Event
 from chalicelib.ports.routing_view import WaitingRequest
 from tests.api.over_fakes import Api
 from tests.api.test_observability import make_worker
@@ -32,6 +33,25 @@ def test_status_tells_groups_workers_money_and_doubts(fleet: Api) -> None:
     assert group["ready_by_gpu"] == {"1x RTX 4090": 40.0}
     assert group["money"]["usd_per_hour"] == 0.5
     assert group["autogroups"][0]["share"] == 1.0
+
+
+def test_the_last_decision_is_the_one_with_a_cause_and_not_the_end_of_a_drain(fleet: Api) -> None:
+    def decide(at: float, code: str) -> None:
+        facts = {"reason": {"code": code}}
+        event = Event(
+            at=at, scope="endpoint:100", level="info1", kind="decision", message=code, facts=facts
+        )
+        fleet.events.append([event])
+
+    def told() -> object:
+        return fleet.call("GET", "/api/v0/status").json["groups"][0]["last_decision"]["message"]
+
+    now = fleet.clock.now()
+    decide(now - 9, "drained")
+    assert told() == "drained"
+    decide(now - 8, "idle_surplus")
+    decide(now - 7, "drained")
+    assert told() == "idle_surplus"
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from fakes.console import KEY, Console
-from fakes.console_scenes import NOW, empty, fleet
+from fakes.console import KEY
+from fakes.console_scenes import NOW, fleet
+from tests.dashboard.page_waits import Open, two_more_looks, until
 
 pytestmark = pytest.mark.browser
-Open = Callable[..., AbstractContextManager[Page]]
-
-PATIENCE_S = 60.0
-"""The browser shares its machine with other tests; conftest.py lets `expect` wait as long."""
 
 HOSTILE = [
     "<script>document.title='owned'</script>",
@@ -32,20 +26,6 @@ HOSTILE = [
     "<style>*{display:none}</style>",
     "a" * 600,
 ]
-
-
-def until(page: Page, is_so: Callable[[], object]) -> None:
-    """Let the page go on until a condition holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < deadline, "it never came"
-        page.wait_for_timeout(50)
-
-
-def two_more_looks(page: Page, console: Console) -> None:
-    """Wait until the page has asked for the status twice more."""
-    seen = len(console.sent("GET", "/api/v0/status"))
-    until(page, lambda: len(console.sent("GET", "/api/v0/status")) >= seen + 3)
 
 
 def test_a_bad_key_is_told_and_shows_nothing(open_page: Open) -> None:
@@ -114,43 +94,6 @@ def test_a_refused_change_is_told_beside_its_button(open_page: Open) -> None:
         expect(page.locator(".tools .error")).to_contain_text("autogroup 11 has no ready worker")
 
 
-def test_a_group_is_made_with_a_preview_of_its_cost(open_page: Open) -> None:
-    console = empty()
-    console.answers["/api/v0/preview"] = {
-        "offers": {"n": 12, "cheapest_usd_per_hour": 0.34, "dearest_usd_per_hour": 0.61},
-        "usd_per_hour_idle": [0.0, 1.02],
-        "usd_per_hour_max": 1.83,
-        "warnings": ["No HF_TOKEN in the template."],
-    }
-    with open_page(console) as page:
-        page.get_by_role("button", name="New endpoint group").click()
-        page.get_by_label("Name").fill("shop")
-        page.get_by_label("Minimum load").fill("100")
-        expect(page.locator(".preview")).to_contain_text("at most $1.83")
-        expect(page.locator(".preview")).to_contain_text("12 offers, $0.340 to $0.610")
-        page.get_by_role("button", name="Create", exact=True).click()
-        expect(page.locator("dialog")).to_be_hidden()
-    assert console.sent("POST", "/api/v0/endptjobs/") == [
-        {"endpoint_name": "shop", "min_load": 100}
-    ]
-
-
-def test_the_servers_validation_is_shown_while_typing_and_keeps_the_form(open_page: Open) -> None:
-    console = fleet(1)
-    console.refusals["/api/v0/preview"] = (
-        400,
-        "target_util: 7 is out of bounds; allowed: above 0 to 1",
-    )
-    with open_page(console) as page:
-        page.locator(".head").get_by_role("button", name="Edit").click()
-        page.get_by_label("Target utilisation").fill("7")
-        expect(page.locator("dialog .error")).to_contain_text("allowed: above 0 to 1")
-        expect(page.locator("dialog")).to_be_visible()
-        page.keyboard.press("Escape")
-        expect(page.locator("dialog")).to_be_hidden()
-    assert console.sent("PUT", "/api/v0/endptjobs/7/") == []
-
-
 def test_changes_of_state_are_shown_on_demand_and_changes_by_people_with_their_values(
     open_page: Open,
 ) -> None:
@@ -164,20 +107,6 @@ def test_changes_of_state_are_shown_on_demand_and_changes_by_people_with_their_v
         expect(page.locator(".decisions")).not_to_contain_text("ready -> draining")
         page.get_by_label("also every change of state").check()
         expect(page.locator(".decisions")).to_contain_text("ready -> draining")
-
-
-def test_only_what_differs_is_sent_and_an_emptied_field_becomes_automatic(open_page: Open) -> None:
-    console = fleet(1)
-    console.answers["/api/v0/preview"] = {"usd_per_hour_idle": [0, 1], "usd_per_hour_max": 2}
-    with open_page(console) as page:
-        page.locator(".head").get_by_role("button", name="Edit").click()
-        page.get_by_label("Most workers").fill("8")
-        page.get_by_label("Target utilisation").fill("")
-        page.get_by_role("button", name="Save").click()
-        expect(page.locator("dialog")).to_be_hidden()
-    assert console.sent("PUT", "/api/v0/endptjobs/7/") == [
-        {"max_workers": 8, "unset": ["target_util"]}
-    ]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
