@@ -22,6 +22,7 @@ from chalicelib.core.caller_key import CallerKeyError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller, KeyMemory, check_key
 from chalicelib.wire.errors import WireError
+from chalicelib.wire.fields import number, number_of_text
 from chalicelib.wire.json_body import parse_json_object
 
 PUBLIC: Final = "public"
@@ -71,11 +72,8 @@ class Call:
         value = self.argument(name)
         if value is None or value == "":
             return None
-        try:
-            result = float(value) if isinstance(value, int | float | str) else float("nan")
-        except ValueError:
-            result = float("nan")
-        if isinstance(value, bool) or not abs(result) < 1e15:
+        result = number_of_text(name, value) if isinstance(value, str) else number(name, value)
+        if not abs(result) < 1e15:
             raise WireError(f"{name}: {str(value)[:80]!r} is not a number within ± 1e15")
         return result
 

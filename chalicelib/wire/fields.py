@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from chalicelib.wire.errors import WireError
 
 MAX_TEXT = 8192
+_WRITTEN_NUMBER = re.compile(
+    r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?"
+)
 
 Body = Mapping[str, object]
 
@@ -33,6 +37,18 @@ def number(name: str, value: object) -> float | int:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise WireError(f"{name}: {str(value)[:80]!r} is not a number")
     return value
+
+
+def number_of_text(name: str, written: str) -> float:
+    """A number written as text in ASCII digits; infinite if it is too large.
+
+    Raises:
+        WireError: anything else, also what Python reads: nan, 1_0, digits of other scripts.
+    """
+    bare = written.strip(" ")
+    if not _WRITTEN_NUMBER.fullmatch(bare):
+        raise WireError(f"{name}: {written[:50]!r} is not a number")
+    return float(bare)
 
 
 def whole(name: str, value: object) -> int:

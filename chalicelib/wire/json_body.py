@@ -1,4 +1,4 @@
-"""JSON request bodies, strictly: an object, finite numbers, bounded size and depth."""
+"""JSON request bodies, strictly: an object, names once, finite numbers, bounded size and depth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def parse_json_object(
     """The object in a body, whatever its content type says; an empty body is an empty object.
 
     Raises:
-        WireError: too big, not UTF-8, not JSON, NaN or Infinity, too deep, or not an object.
+        WireError: too big, not UTF-8, not JSON, a name twice, NaN or Infinity, too deep, or not an
+            object.
     """
     data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw or b""
     if len(data) > max_bytes:
@@ -59,9 +60,22 @@ def _bounded_int(text: str) -> int:
     return int(text)
 
 
+def _object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Readers differ in which of two equal names they believe (RFC 8259, 4), so none may come."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise WireError(f"body: {twice[:80]!r} is there twice")
+    return value
+
+
 # Made once: json.loads makes a decoder for every call that names a hook.
 _DECODER = json.JSONDecoder(
-    parse_constant=_refuse_constant, parse_float=_finite_float, parse_int=_bounded_int
+    object_pairs_hook=_object_of,
+    parse_constant=_refuse_constant,
+    parse_float=_finite_float,
+    parse_int=_bounded_int,
 )
 
 

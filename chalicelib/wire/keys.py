@@ -9,6 +9,7 @@ from chalicelib.wire.errors import WireError
 from chalicelib.wire.fields import optional_number, optional_text, optional_whole
 
 MAX_NAME = 128
+MAX_LIFETIME_S = 100 * 366 * 86_400.0
 LIMITS = ("expires_in_s", "max_requests_per_s", "max_concurrent", "max_load_per_s", "share")
 
 
@@ -49,6 +50,7 @@ def parse_limit_changes(body: Mapping[str, object]) -> LimitChanges:
     if not isinstance(unset, list) or not all(name in LIMITS for name in unset):
         raise WireError(f"unset: {str(unset)[:80]!r}; give a list of {', '.join(LIMITS)}")
     given = {name: value for name, value in found.items() if value is not None}
+    _check_lifetime(given.get("expires_in_s"))
     return LimitChanges(given=given, unset=frozenset(unset))
 
 
@@ -63,15 +65,21 @@ def parse_key_request(body: Mapping[str, object]) -> KeyRequest:
         raise WireError(f"name: {str(name)[:80]!r}; give a text of 1 to {MAX_NAME} characters")
     if not isinstance(verbs, list) or not all(isinstance(verb, str) for verb in verbs):
         raise WireError(f"verbs: {str(verbs)[:80]!r}; give a list of route, read, admin")
-    share = optional_number(body, "share")
+    share, expires_in_s = optional_number(body, "share"), optional_number(body, "expires_in_s")
+    _check_lifetime(expires_in_s)
     return KeyRequest(
         name=name,
         verbs=tuple(verbs),
         endpoint_id=optional_whole(body, "endpoint_id"),
         endpoint_name=optional_text(body, "endpoint_name"),
-        expires_in_s=optional_number(body, "expires_in_s"),
+        expires_in_s=expires_in_s,
         max_requests_per_s=optional_number(body, "max_requests_per_s"),
         max_concurrent=optional_whole(body, "max_concurrent"),
         max_load_per_s=optional_number(body, "max_load_per_s"),
         share=1.0 if share is None else share,
     )
+
+
+def _check_lifetime(seconds: float | None) -> None:
+    if seconds is not None and not 0 < seconds <= MAX_LIFETIME_S:
+        raise WireError(f"expires_in_s: {seconds!r}; allowed: above 0, to {MAX_LIFETIME_S:.0f}")

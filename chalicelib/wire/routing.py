@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chalicelib.wire.errors import WireError
+from chalicelib.wire.fields import number_of_text
 from chalicelib.wire.json_body import parse_json_object
 from chalicelib.wire.ticket import MAX_EXACT_INT, Number, Ticket, wire_number
 
@@ -117,11 +118,7 @@ def _cost(value: object) -> Number:
     if value is None:
         return wire_number(DEFAULT_COST)
     if isinstance(value, str):
-        text, value = value, float("nan")
-        try:
-            value = float(text)
-        except ValueError as error:
-            raise WireError(f"cost: {text[:50]!r} is not a number") from error
+        value = number_of_text("cost", value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise WireError(f"cost: {str(value)[:50]!r} is not a number")
     if not 0 <= value <= MAX_COST:  # also refuses NaN

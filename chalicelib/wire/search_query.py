@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from chalicelib.wire.errors import WireError
 
 MAX_QUERY_LENGTH = 4096
+MAX_OPERAND_LENGTH = 200
 
 Clauses = dict[str, dict[str, object]]
 
@@ -73,7 +74,7 @@ _CLAUSE = re.compile(
         (?P<value>\[[^\]]*\]|"[^"]*"|[^\s"\[\]]\S*)""",
     re.VERBOSE,
 )
-_NUMBER = re.compile(r"^-?\d{1,12}(\.\d{1,12})?$|^-?\.\d{1,12}$")
+_NUMBER = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?|-?\.[0-9]{1,12}")
 _LITERALS: Mapping[str, object] = {
     "True": True, "true": True, "False": False, "false": False, "None": None, "null": None,
 }  # fmt: skip
@@ -147,7 +148,7 @@ def _operand(field: str, text: str) -> object:
     if field == "driver_version" and "." in text:
         return _driver_version(text)
     if field in MULTIPLIERS:
-        if not _NUMBER.match(text):
+        if not _NUMBER.fullmatch(text):
             raise SearchQueryError(f"search_params: {field}: {text[:40]!r} is not a number")
         return float(text) * MULTIPLIERS[field]
     plain = text.replace("_", " ")
@@ -157,7 +158,7 @@ def _operand(field: str, text: str) -> object:
 def _driver_version(text: str) -> int:
     """535.86.05 → 535086005: every part takes three digits."""
     parts = text.split(".")
-    if not all(part.isdecimal() and len(part) <= 3 for part in parts):
+    if not all(part.isascii() and part.isdecimal() and len(part) <= 3 for part in parts):
         raise SearchQueryError(f"search_params: driver_version: {text!r}; write it as 535.86.05")
     return int("".join(part.zfill(3) for part in parts))
 
@@ -174,5 +175,21 @@ def _checked(query: Mapping[str, object]) -> Clauses:
                 f"search_params: {field}: unknown operator {unknown[0]!r}; "
                 f"allowed: {', '.join(sorted(_NAMES))}"
             )
+        for operator, operand in clauses.items():
+            _check_operand(field, operator, operand)
         checked[_known(field)] = dict(clauses)
     return checked
+
+
+def _check_operand(field: str, operator: str, operand: object) -> None:
+    """Plain values, numbers where an order is asked for, and lists for `in` alone."""
+    is_list = operator in ("in", "notin")
+    values = operand if is_list and isinstance(operand, list) else [operand]
+    for value in values:
+        is_text = isinstance(value, str) and len(value) <= MAX_OPERAND_LENGTH
+        if not is_text and not isinstance(value, int | float | None):
+            raise SearchQueryError(f"search_params: {field}: {str(value)[:40]!r} is no plain value")
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        is_number = is_number or (isinstance(value, str) and _NUMBER.fullmatch(value) is not None)
+        if operator in ("gt", "gte", "lt", "lte") and not is_number:
+            raise SearchQueryError(f"search_params: {field}: {str(value)[:40]!r} is not a number")

@@ -36,7 +36,15 @@ def test_a_keys_text_is_shown_once_and_works_until_it_is_revoked(fleet: Api) -> 
 
 @pytest.mark.parametrize(
     "body",
-    [{"name": ""}, {"verbs": []}, {"verbs": ["fly"]}, {"endpoint_name": "none"}, {"share": 0}],
+    [
+        {"name": ""},
+        {"verbs": []},
+        {"verbs": ["fly"]},
+        {"endpoint_name": "none"},
+        {"share": 0},
+        {"expires_in_s": -1},
+        {"expires_in_s": 1e15},
+    ],
 )
 def test_a_bad_key_request_is_refused(fleet: Api, body: dict[str, object]) -> None:
     before = fleet.state()
@@ -64,7 +72,14 @@ def test_a_keys_limits_are_changed_and_removed_and_the_change_is_on_record(fleet
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"share": 0}, {"max_concurrent": 1.5}, {"unset": ["name"]}, {"max_load_per_s": "x"}],
+    [
+        {},
+        {"share": 0},
+        {"max_concurrent": 1.5},
+        {"unset": ["name"]},
+        {"max_load_per_s": "x"},
+        {"expires_in_s": 0},
+    ],
 )
 def test_a_bad_change_of_limits_is_refused(fleet: Api, body: dict[str, object]) -> None:
     row = fleet.call("POST", "/api/v0/keys/", {"name": "ci", "verbs": ["read"]}).json["result"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -139,6 +140,27 @@ def test_an_id_in_the_path_is_a_whole_number(api: Api, value: str) -> None:
         if resource.endswith("/{id}"):
             path = resource.replace("{id}", value)
             check_refusal(api.call(method, path, {}))
+
+
+@pytest.mark.parametrize(
+    "method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "X"]
+)
+def test_a_method_that_a_route_has_not_is_refused(api: Api, method: str) -> None:
+    before = api.state()
+    for resource, methods in api.app.routes.items():
+        if method not in methods:
+            answer = api.call(method, filled(resource, 0), {})
+            assert answer.status == 405, resource
+            check_refusal(answer)
+            assert ", ".join(sorted(methods)) in answer.json["msg"]
+    assert api.state() == before
+
+
+@pytest.mark.parametrize("written", ["\uff11", "1_0", "nan", "0x1", "1e999", "1 0"])
+def test_numbers_in_a_query_are_ascii_decimals(api: Api, written: str) -> None:
+    endpoint_id = api.create_endpoint()
+    path = f"/api/v0/series?endpoint_id={endpoint_id}&t2=600&t1={quote(written)}"
+    check_refusal(api.call("GET", path))
 
 
 def test_refusals_name_the_value_and_the_way_out(api: Api) -> None:

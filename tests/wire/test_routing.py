@@ -36,7 +36,7 @@ def test_the_key_comes_in_the_header_the_body_or_the_query() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cost", "expected"), [(None, 100), ("7.5", 7.5), (0, 0), (1e9, 10**9), (2.0, 2)]
+    ("cost", "expected"), [(None, 100), ("7.5", 7.5), (" 1e2", 100), (0, 0), (1e9, 10**9), (2.0, 2)]
 )
 def test_costs_of_all_forms_are_understood(cost: object, expected: float) -> None:
     assert read(cost=cost).cost == expected
@@ -50,6 +50,10 @@ def test_costs_of_all_forms_are_understood(cost: object, expected: float) -> Non
         ("cost", "nan"),
         ("cost", "inf"),
         ("cost", "much"),
+        ("cost", "1_0"),
+        ("cost", "\uff11\uff10"),
+        ("cost", "0x10"),
+        ("cost", "1e999"),
         ("cost", True),
         ("cost", [1]),
         ("endpoint", 5),

@@ -40,7 +40,12 @@ def test_lists_are_joined_and_objects_taken_as_they_are() -> None:
         "num_gpus": {"eq": "1"},
         "gpu_ram": {"gt": 2000.0},
     }
-    query = {"num_gpus": {"eq": 2}, "gpu_name": {"in": ["A", "B"]}}
+    query = {
+        "num_gpus": {"eq": 2, "gte": "1"},
+        "gpu_name": {"in": ["A", "B"]},
+        "dph_total": {"lte": 1e-07},
+        "rented": {"eq": None},
+    }
     assert parse_search_query(query) == query
 
 
@@ -49,7 +54,10 @@ def test_lists_are_joined_and_objects_taken_as_they_are() -> None:
     [
         "gpu_ram>=", "nonsense", "num_gpus=1 and so on", "gpu_ram>=many", "gpu_ram>nan",
         "gpu_ram>=inf", "num_gpus=[]", "num_gpus>any", "driver_version=535.x", 7, [1], True,
-        {"a": 1}, {"a": {}}, {"a": {"like": 1}}, "x" * 5000,
+        {"a": 1}, {"a": {}}, {"a": {"like": 1}}, "x" * 5000, "gpu_ram>=\uff12\uff14",
+        "driver_version=\uff15.86.05", {"gpu_ram": {"gte": "many"}}, {"gpu_ram": {"lt": True}},
+        {"gpu_name": {"eq": {"gte": 1}}}, {"gpu_name": {"in": [["A"]]}},
+        {"gpu_name": {"eq": "x" * 201}},
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused(value: object) -> None:
