@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
+from chalicelib.core.endpoint_group import ScalingParams
 from devstack.demo_replay import Tally
 from devstack.demo_samples import Rented, Sample
 from devstack.demo_trace import FleetWorker, TraceRequest, percentile, smallest_fixed_fleet
 from devstack.model_server import DEFAULT_SLOTS
+
+TARGET_S = ScalingParams().target_queue_time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +33,7 @@ class Outcome:
     n_failed: int
     wait_p50_s: float
     wait_p95_s: float
+    on_time_share: float  # of all requests, within the group's target_queue_time
     gpu_hours: float
     usd: float
     fixed: FixedFleet
@@ -55,6 +59,7 @@ def outcome_of(
         n_failed=len(tally.failures),
         wait_p50_s=percentile(tally.waits_s, 0.5),
         wait_p95_s=p95_s,
+        on_time_share=sum(wait_s <= TARGET_S for wait_s in tally.waits_s) / len(requests),
         gpu_hours=sum(sample.n_gpus for sample in samples) / len(samples) * hours,
         usd=samples[-1].total_usd - samples[0].total_usd,
         fixed=cheapest_fixed_fleet(requests, rented, p95_s, hours),
@@ -84,7 +89,8 @@ def summary_table(outcome: Outcome, failures: Sequence[str]) -> Table:
     table.add_row("requests", f"{outcome.n_answered} answered, {outcome.n_failed} failed")
     table.add_row(
         "wait for the first token",
-        f"p50 {outcome.wait_p50_s:.2f} s, p95 {outcome.wait_p95_s:.2f} s",
+        f"p50 {outcome.wait_p50_s:.2f} s, p95 {outcome.wait_p95_s:.2f} s; "
+        f"{outcome.on_time_share:.1%} within the target of {TARGET_S:g} s",
     )
     table.add_row("GPU-hours (market time)", f"{outcome.gpu_hours:.2f}")
     table.add_row("spent (market's bill)", f"${outcome.usd:.3f}")

@@ -91,10 +91,11 @@ def sample(at_s: float, n_ready: int, total_usd: float) -> Sample:
 def test_the_summary_counts_in_the_markets_hours() -> None:
     """Two minutes at 30 times the speed are one hour of the market's."""
     samples = [sample(10.0, 1, 1.0), sample(70.0, 2, 1.4), sample(130.0, 3, 2.0)]
-    tally = Tally(n_sent=2, n_answered=2, waits_s=[0.1, 0.3])
+    tally = Tally(n_sent=2, n_answered=2, waits_s=[0.1, 12.0])
     rented = [Rented(gpu_type="1x A", perf=100.0, usd_per_hour=0.5)]
-    outcome = outcome_of(tally, samples, rented, [TraceRequest(0.0, 10)], time_scale=30.0)
+    outcome = outcome_of(tally, samples, rented, [TraceRequest(0.0, 10)] * 2, time_scale=30.0)
     assert outcome.gpu_hours == 2.0
+    assert outcome.on_time_share == 0.5
     assert outcome.usd == 1.0
     assert outcome.fixed == FixedFleet(n_workers=1, gpu_type="1x A", usd=0.5)
     assert outcome.saved_share == -1.0
