@@ -21,21 +21,16 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command; gives the exit code."""
     try:
         result = root.main(list(arguments), prog_name="ballast", standalone_mode=False)
-    except CliError as error:
+    except click.ClickException as error:
+        code, fix = error.exit_code, "--help tells what is allowed"
+        if isinstance(error, CliError):
+            code, fix = int(error.code), error.fix
         if "--json" in arguments:
-            answer = {
-                "success": False,
-                "code": int(error.code),
-                "msg": error.message,
-                "fix": error.fix,
-            }
+            answer = {"success": False, "code": code, "msg": error.format_message(), "fix": fix}
             click.echo(json.dumps(answer), err=True)
         else:
             error.show()
-        return int(error.code)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return code
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nballast: interrupted", err=True)
         return int(ExitCode.INTERRUPTED)

@@ -52,6 +52,8 @@ def logs(
     """
     if (name is not None) + (autogroup is not None) + account != 1:
         raise click.UsageError("give one of NAME, --autogroup or --account")
+    if follow and (account or session.wants_json):
+        raise click.UsageError("--follow prints text of a group's or autogroup's log, as it comes")
     if account:
         _print_events(session)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -32,6 +33,17 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_nothing_known_names_the_fix(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status"]) == 2
     assert "ballast login" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("statsu",), ("spend", "--days", "99"), ("logs",)])
+def test_with_json_a_wrong_command_line_is_told_as_json(
+    words: tuple[str, ...], ballast: Ballast
+) -> None:
+    result = ballast(*words, "--json")
+    assert (result.code, result.out) == (2, "")
+    answer = json.loads(result.err)
+    assert (answer["success"], answer["code"]) == (False, 2)
+    assert answer["msg"]
 
 
 def test_nobody_there_is_3(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:

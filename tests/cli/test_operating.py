@@ -143,6 +143,15 @@ def test_explain_asks_for_a_worker_or_a_round(
     assert console.calls[-1].query == query
 
 
+@pytest.mark.parametrize("words", [("--account",), ("TGI-Llama3", "--json")])
+def test_follow_is_refused_where_nothing_could_be_followed(
+    words: tuple[str, ...], ballast: Ballast
+) -> None:
+    result = ballast("logs", "--follow", *words)
+    assert result.code == 2
+    assert "--follow prints text" in result.err
+
+
 def test_spend_as_a_table_and_as_csv_without_formulas(
     ballast: Ballast, console: Console, tmp_path: Path
 ) -> None:
