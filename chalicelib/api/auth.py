@@ -104,7 +104,7 @@ class Call:
         raise WireError(f"{name}: {str(value)[:80]!r} is neither true nor false")
 
 
-_WHOLE = re.compile(r"^-?[0-9]{1,17}$")
+_WHOLE = re.compile(r"-?[0-9]{1,17}")
 
 Handler = Callable[..., object]
 Registrar = Callable[[Handler], Handler]
@@ -205,7 +205,7 @@ def whole_number(name: str, value: object, *, low: int = 0, high: int = 2**53) -
     Raises:
         WireError: anything else.
     """
-    if isinstance(value, str) and _WHOLE.match(value):
+    if isinstance(value, str) and _WHOLE.fullmatch(value):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise WireError(f"{name}: {str(value)[:80]!r} is not a whole number from {low} to {high}")

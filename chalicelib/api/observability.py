@@ -17,7 +17,7 @@ from chalicelib.services.observability import Subject
 from chalicelib.wire.errors import WireError
 from chalicelib.wire.observability import prometheus_text
 
-_METRIC = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_: ./-]{0,63}$")
+_METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_: ./-]{0,63}")
 
 
 def observability_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
@@ -50,7 +50,7 @@ def _register_reads(routes: Routes, name: str) -> None:
         subject, metric = find(call), call.text("metric_name", max_length=64)
         if metric is None:
             return {**OK, **observability.current_stats(call.ports, subject, call.now)}
-        if not _METRIC.match(metric):
+        if not _METRIC.fullmatch(metric):
             raise WireError(f"metric_name: {metric!r} is not the name of a metric")
         span = _span(call)
         points = observability.read_metric(call.ports, subject, metric, span)

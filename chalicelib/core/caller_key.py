@@ -21,9 +21,9 @@ _LETTERS = {"r": ROUTE, "o": READ, "a": ADMIN}
 VERBS = frozenset(_LETTERS.values())
 
 _KEY = re.compile(
-    r"^blk\.((?:a|e(\d{1,15}))-([roa]{1,3})-([0-9a-z]{1,40}))\.(\d{1,9})\.([\w-]{43})$"
+    r"blk\.((?:a|e(\d{1,15}))-([roa]{1,3})-([0-9a-z]{1,40}))\.(\d{1,9})\.([\w-]{43})", re.ASCII
 )
-_WORKER_TOKEN = re.compile(r"^((\d{1,15})\.([0-9A-Za-z_-]{1,60}))\.([\w-]{22})\Z")
+_WORKER_TOKEN = re.compile(r"((\d{1,15})\.([\w-]{1,60}))\.([\w-]{22})", re.ASCII)
 
 OWN_NAME = "own"
 """The endpoint's own route-only key, which the vendor's SDK shows to every worker."""
@@ -60,7 +60,7 @@ def parse_key(text: str) -> KeyText:
     Raises:
         CallerKeyError: it does not have the form of a key.
     """
-    match = _KEY.match(text)
+    match = _KEY.fullmatch(text)
     if match is None:
         raise CallerKeyError("invalid api_key")
     key_id, endpoint, letters, _, generation, mac = match.groups()
@@ -103,7 +103,7 @@ class WorkerToken:
 
 def parse_worker_token(text: str) -> WorkerToken | None:
     """An instance's token taken apart; None if it does not have that form."""
-    match = _WORKER_TOKEN.match(text)
+    match = _WORKER_TOKEN.fullmatch(text)
     if match is None:
         return None
     signed, endpoint_id, intent_token, mac = match.groups()

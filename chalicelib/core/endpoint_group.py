@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-NAME_PATTERN = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9_. -]{0,126}[A-Za-z0-9_]$|^[A-Za-z0-9_]$")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_. -]{0,126}[A-Za-z0-9_])?")
 """Names may hold spaces (the vendor's `run benchmarks` makes such names), never quotes or shell
 characters."""
 
@@ -73,7 +73,7 @@ def check_name(name: str, value: object) -> str:
     Raises:
         ParameterError: with the offending name.
     """
-    if not isinstance(value, str) or not NAME_PATTERN.match(value):
+    if not isinstance(value, str) or not NAME_PATTERN.fullmatch(value):
         raise ParameterError(
             f"{name}: {value!r} is not a name; allowed: 1-128 letters, digits, '_', '-', '.', and "
             "spaces inside"

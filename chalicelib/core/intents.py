@@ -17,7 +17,7 @@ LABEL_SEPARATOR = " · "
 LISTING_LAG_S = 60.0  # a listing that starts earlier than this after an attempt may not show it
 ABSENT_LISTINGS = 2  # complete listings that must agree before absence is believed
 KEPT_AFTER_SETTLED_S = 86_400.0  # a settled intent still tells whose a late machine is
-_TOKEN = re.compile(r"^[0-9a-f]{16}[A-Za-z0-9_-]{8}$")
+_TOKEN = re.compile(r"[0-9a-f]{16}[A-Za-z0-9_-]{8}")
 _N_RANDOM = 16
 
 
@@ -73,7 +73,7 @@ def token_from(random_hex: str, mac: Callable[[str, str], str]) -> str:
 
 def token_is_ours(token: str, mac: Callable[[str, str], str]) -> bool:
     """Whether the token was made by `token_from` under this deployment's pepper."""
-    return bool(_TOKEN.match(token)) and token_from(token, mac) == token
+    return bool(_TOKEN.fullmatch(token)) and token_from(token, mac) == token
 
 
 def label_for(group_name: str, token: str) -> str:
@@ -84,7 +84,7 @@ def label_for(group_name: str, token: str) -> str:
 def split_label(label: str) -> tuple[str, str] | None:
     """(group name, token) of a label that has the shape of ours, else None."""
     name, separator, token = label.strip().rpartition(LABEL_SEPARATOR)
-    return (name, token) if separator and _TOKEN.match(token) else None
+    return (name, token) if separator and _TOKEN.fullmatch(token) else None
 
 
 def instances_by_token(listing: InstanceListing) -> Mapping[str, InstanceRecord]:

@@ -20,8 +20,8 @@ from chalicelib.wire.ticket import MAX_EXACT_INT
 MAX_REPORT_BYTES = 262_144
 MAX_NUMBER = 1e15
 MAX_ERROR_CHARS = 500
-_VERSION = re.compile(r"^(\d{1,4})\.(\d{1,4})\.(\d{1,4})$")
-_HEX = re.compile(r"^[0-9a-f]*\Z")
+_VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})", re.ASCII)
+_HEX = re.compile(r"[0-9a-f]*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -171,7 +171,7 @@ def _generation(fields: Mapping[str, object]) -> str | None:
     version = fields.get("version")
     if version is None:
         return "A"
-    match = _VERSION.match(version) if isinstance(version, str) else None
+    match = _VERSION.fullmatch(version) if isinstance(version, str) else None
     numbers = tuple(int(part) for part in match.groups()) if match else None
     is_c = numbers is not None and (numbers >= (1, 1, 0) or numbers == (0, 0, 1))
     return "C" if is_c else "B"
@@ -223,7 +223,7 @@ def _error(fields: Mapping[str, object]) -> str | None:
 
 def _hex(fields: Mapping[str, object], name: str, n_digits: int) -> str:
     value = _text(fields, name, n_digits + 1)
-    return value if len(value) == n_digits and _HEX.match(value) else ""
+    return value if len(value) == n_digits and _HEX.fullmatch(value) else ""
 
 
 def _refuse(name: str, value: object, allowed: str) -> NoReturn:

@@ -117,7 +117,7 @@ def test_a_bad_parameter_is_named_and_changes_nothing(
     assert api.state() == before
 
 
-@pytest.mark.parametrize("name", [None, "", "it's", "a\nb", "(x)", "ü", " a", "x" * 129, 7])
+@pytest.mark.parametrize("name", [None, "", "it's", "a\nb", "a\n", "(x)", "ü", " a", "x" * 129, 7])
 def test_names_that_could_hurt_are_refused(api: Api, name: object) -> None:
     assert api.call("POST", "/api/v0/endptjobs/", {"endpoint_name": name}).status == 400
 

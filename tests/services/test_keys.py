@@ -58,8 +58,8 @@ def test_a_key_carries_its_scope(
 
 def test_every_changed_character_makes_a_key_invalid(world: HotWorld) -> None:
     text, _ = issue_key(world.ports(), name="x", verbs=("route",))
-    for i, char in enumerate(text):
-        changed = text[:i] + ("x" if char != "x" else "y") + text[i + 1 :]
+    changes = [text[:i] + ("x" if c != "x" else "y") + text[i + 1 :] for i, c in enumerate(text)]
+    for changed in (*changes, text + "\n", " " + text, text.replace(".1.", ".\uff11.")):
         with pytest.raises(CallerKeyError):
             check(world, changed)
 
