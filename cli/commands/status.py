@@ -120,8 +120,9 @@ def _account_line(answer: Json) -> Text:
         line.append("FROZEN: nothing is rented or destroyed  ", style="bold yellow")
     caps = account["caps"]
     line.append(
-        f"{usd(account['committed_usd_per_hour'])}/h of {usd(caps['usd_per_hour'])}, "
+        f"{usd(sum(group['money']['usd_per_hour'] for group in answer['groups']))}/h, "
         f"today {usd(account['spent_today_usd'])}; counted against the caps at worst: "
+        f"{usd(account['committed_usd_per_hour'])}/h of {usd(caps['usd_per_hour'])}, "
         f"today {usd(account['counted_today_usd'])} of {usd(caps['usd_per_day'])}, "
         f"month {usd(account['counted_month_usd'])} of {usd(caps['usd_per_month'])}; "
         f"inventory {inventory['state']}"
