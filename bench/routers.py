@@ -38,7 +38,17 @@ from devstack.environment import base_environment
 from devstack.servers import start_aws
 from fakes.clock import ManualClock
 from fakes.hot_ports import ENDPOINT_ID, make_group, make_worker
-from simulator.routing import SLOW_S, Arrival, RoutingCase, Server, Shared, arrivals, play
+from simulator.routing import (
+    SLOW_S,
+    Arrival,
+    RoutingCase,
+    Server,
+    Shared,
+    add_case_options,
+    arrivals,
+    case_of,
+    play,
+)
 
 BUDGET = 1.3
 """The measured share that waits longer than `SLOW_S`, as a multiple of the predicted one."""
@@ -213,23 +223,12 @@ def compare(case: RoutingCase, *, has_ministack: bool) -> Report:
 def main(argv: list[str]) -> int:
     """Measure and print; the exit code is 1 over budget or with a grant unaccounted for."""
     parser = argparse.ArgumentParser(prog="bench routers", description=__doc__)
-    parser.add_argument("--grants", type=int, default=100_000)
-    parser.add_argument("--routers", type=int, default=20)
-    parser.add_argument("--workers", type=int, default=100)
-    parser.add_argument("--load", type=float, default=0.8)
-    parser.add_argument("--seed", type=int, default=0)
+    add_case_options(parser, n_workers=100)
     parser.add_argument(
         "--ministack", action="store_true", help="instead of moto; needs `make ministack`"
     )
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
-    case = RoutingCase(
-        n_routers=options.routers,
-        n_workers=options.workers,
-        load=options.load,
-        n_requests=options.grants,
-        seed=options.seed,
-    )
+    case = case_of(options)
     report = compare(case, has_ministack=options.ministack)
     figures = {**asdict(report), "slow_ratio": report.slow_ratio}
     print(json.dumps(figures, indent=None if options.json else 1))

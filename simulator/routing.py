@@ -237,19 +237,21 @@ def _simple(
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Print the comparison."""
-    parser = argparse.ArgumentParser(prog="python -m simulator routing", description=__doc__)
+def add_case_options(parser: argparse.ArgumentParser, *, n_workers: int) -> None:
+    """The options that make a case."""
     add = parser.add_argument
     add("--routers", type=int, default=20)
-    add("--workers", type=int, default=10)
+    add("--workers", type=int, default=n_workers)
     add("--load", type=float, default=0.8)
-    add("--view-every", type=float, default=1.0, help="seconds")
+    add("--view-every", type=float, default=1.0, help="seconds; routers read it once a second")
     add("--requests", type=int, default=100_000)
     add("--seed", type=int, default=0)
     add("--json", action="store_true")
-    options = parser.parse_args(arguments)
-    case = RoutingCase(
+
+
+def case_of(options: argparse.Namespace) -> RoutingCase:
+    """The case that the options make."""
+    return RoutingCase(
         n_routers=options.routers,
         n_workers=options.workers,
         load=options.load,
@@ -257,7 +259,14 @@ def main(arguments: list[str]) -> int:
         n_requests=options.requests,
         seed=options.seed,
     )
-    scores = compare(case)
+
+
+def main(arguments: list[str]) -> int:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(prog="python -m simulator routing", description=__doc__)
+    add_case_options(parser, n_workers=10)
+    options = parser.parse_args(arguments)
+    scores = compare(case_of(options))
     if options.json:
         print(json.dumps([asdict(score) for score in scores]))
         return 0
