@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib.core.scaling_memory import Moments, ScalingMemory
 from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
@@ -21,6 +21,8 @@ TIME_PRIOR_N = 3.0  # observations that the prior of a time is worth
 LOAD_TIMEOUT_FLOOR_S = 960.0  # 15 minutes are normal for a large model (requirements.md 32)
 LOAD_TIMEOUT_CAP_S = 7200.0
 START_TIMEOUT_FLOOR_S, START_TIMEOUT_CAP_S = 45.0, 600.0
+LATE_Z = 2.5  # what takes longer than all but 0.6 % do is stuck (autoscaling.md 6.4)
+QUICK_SPREAD = 1.25  # times that beat the prior widen its sigma by no more than this factor
 BOOT_PRIOR_ODDS = 0.92  # 8 % of boots fail (autoscaling.md 5)
 BOOT_PRIOR_N = 20.0  # boots that a type's prior, the autogroup's own odds, is worth
 START_ODDS_PRIOR = (32.0, 1.0)  # 3 % of starts fail
@@ -74,6 +76,17 @@ def shrunk_time(moments: Moments, prior_s: float, prior_sigma: float) -> LogTime
     return LogTime(mu=mu, sigma=math.sqrt(max(variance, 1e-6)))
 
 
+def late_after(time: LogTime, prior_s: float, prior_sigma: float) -> float:
+    """Seconds after which a time is late.
+
+    Times below the prior spread the posterior, but say nothing about slow ones: a single load of
+    20 s, its image being cached, must not make an hour of another one look normal.
+    """
+    if time.mu < math.log(prior_s):
+        time = replace(time, sigma=min(time.sigma, QUICK_SPREAD * prior_sigma))
+    return time.quantile(LATE_Z)
+
+
 def type_key(autogroup_id: int, gpu_type: str) -> str:
     """Under which an autogroup's knowledge of a GPU type is kept."""
     return f"{autogroup_id}|{gpu_type}"
@@ -95,12 +108,13 @@ class Beliefs:
         return shrunk_time(moments, LOAD_PRIOR_S, LOAD_PRIOR_SIGMA)
 
     def start_timeout(self) -> float:
-        """After this a start is stuck (autoscaling.md 6.4)."""
-        return min(max(self.start_time().quantile(2.5), START_TIMEOUT_FLOOR_S), START_TIMEOUT_CAP_S)
+        """After this a start is stuck."""
+        late = late_after(self.start_time(), START_PRIOR_S, START_PRIOR_SIGMA)
+        return min(max(late, START_TIMEOUT_FLOOR_S), START_TIMEOUT_CAP_S)
 
     def load_timeout(self, autogroup_id: int) -> float:
-        """After this a first load is stuck (autoscaling.md 6.4)."""
-        late = self.load_time(autogroup_id).quantile(2.5)
+        """After this a first load is stuck, unless it tells of progress (core/repair.py)."""
+        late = late_after(self.load_time(autogroup_id), LOAD_PRIOR_S, LOAD_PRIOR_SIGMA)
         return min(max(late, LOAD_TIMEOUT_FLOOR_S), LOAD_TIMEOUT_CAP_S)
 
     def boot_odds(self, autogroup_id: int, gpu_type: str) -> float:
