@@ -15,6 +15,16 @@ SHOWN = (
 )  # fmt: skip
 STATES = ("ready", "ready", "ready", "ready", "stopped", "stopped", "loading", "draining")
 
+SPEND: Json = {
+    "rows": [{
+        "day": "2026-11-18", "endpoint_id": 7, "endpoint_name": "old", "is_deleted": True,
+        "gpu_usd": 3.6, "disk_usd": 0.1, "bandwidth_usd": 0.2, "download_usd": 0.3,
+        "n_unknown_downloads": 1, "total_usd": 4.2,
+    }],
+    "month": {"so_far_usd": 58.1, "forecast_usd": 93.0, "counted_usd": 61.3, "cap_usd": 500.0},
+    "aws_estimate_usd": 0.31, "fixed_fleet": {"n_workers": 9, "usd": 120.0, "saved_share": 0.49},
+}  # fmt: skip
+
 QUEUE: Json = {
     "queue_time_s": 1.8, "target_s": 10.0, "max_s": 30.0, "n_waiting": 3, "waiting_load": 750.0,
     "oldest_wait_s": 2.4, "eta_s": 1.1, "late_share": 0.002,
@@ -43,7 +53,8 @@ def empty() -> Console:
         "account": account,
         "groups": [],
     }
-    return Console(status=status, answers={"/api/v0/compare": {"rows": []}})
+    answers: Json = {"/api/v0/compare": {"rows": []}, "/api/v0/spend": SPEND | {"rows": []}}
+    return Console(status=status, answers=answers)
 
 
 def fleet(n_workers: int, *, name: str = "TGI-Llama3", minutes: int = 60) -> Console:
@@ -60,7 +71,7 @@ def fleet(n_workers: int, *, name: str = "TGI-Llama3", minutes: int = 60) -> Con
     console.autogroups = {row["id"]: row for row in autogroups}
     console.events = _events(n_workers)
     console.series = history(minutes, n_workers)
-    console.answers["/api/v0/compare"] = {"rows": _comparison(n_workers)}
+    console.answers |= {"/api/v0/compare": {"rows": _comparison(n_workers)}, "/api/v0/spend": SPEND}
     group = _group(name, workers, console)
     console.status["groups"] = [group]
     cost = group["money"]["usd_per_hour"]
@@ -103,15 +114,10 @@ def _worker(index: int, rng: random.Random) -> Json:
     state = "ready" if index == 0 else STATES[index % len(STATES)]
     is_broken = index % 41 == 17
     return {
-        "id": 21_000_000 + index,
+        "id": 21_000_000 + index, "machine_id": 5_000 + index, "host_id": 900 + index % 23,
         "status": "idle" if state == "ready" else state,
-        "state": "error" if is_broken else state,
-        "state_since": NOW - 200,
-        "autogroup_id": 11 + (index % 10 == 9),
-        "machine_id": 5_000 + index,
-        "host_id": 900 + index % 23,
-        "gpu_name": gpu,
-        "num_gpus": n_gpus,
+        "state": "error" if is_broken else state, "state_since": NOW - 200,
+        "autogroup_id": 11 + (index % 10 == 9), "gpu_name": gpu, "num_gpus": n_gpus,
         "measured_perf": round(perf * rng.uniform(0.93, 1.05), 1),
         "observed_perf": round(perf * 0.9, 1),
         "cur_load": round(perf * rng.uniform(0.2, 0.8), 1) if state == "ready" else 0.0,
@@ -120,9 +126,8 @@ def _worker(index: int, rng: random.Random) -> Json:
         "storage_usd_per_hour": 0.004,
         "created_at": NOW - rng.uniform(600, 90_000),
         "reported_at": NOW - rng.uniform(0, 9),
-        "error": "CUDA error: out of memory" if is_broken else "",
-        "reliability": 0.99,
-    }
+        "error": "CUDA error: out of memory" if is_broken else "", "reliability": 0.99,
+    }  # fmt: skip
 
 
 def _endpoint_row(name: str, n_workers: int) -> Json:
@@ -274,12 +279,8 @@ def _comparison(n_workers: int) -> list[Json]:
             "gpu_types": ["1x RTX 4090", "1x RTX 3090"],
             "n_workers": n_workers,
             "n_requests": 8_120,
-            "perf_mean": 331.0,
-            "usd_per_1k_load": 0.00031,
-            "queue_p50_s": 0.4,
-            "queue_p95_s": 2.9,
-            "error_share": 0.002,
-            "load_time_s": 241.0,
+            "perf_mean": 331.0, "usd_per_1k_load": 0.00031, "queue_p50_s": 0.4,
+            "queue_p95_s": 2.9, "error_share": 0.002, "load_time_s": 241.0,
             "verdict": "enough data",
         },
         {
@@ -288,12 +289,8 @@ def _comparison(n_workers: int) -> list[Json]:
             "gpu_types": ["2x A100 SXM4"],
             "n_workers": 1,
             "n_requests": 60,
-            "perf_mean": 1_290.0,
-            "usd_per_1k_load": 0.00035,
-            "queue_p50_s": 0.3,
-            "queue_p95_s": 1.2,
-            "error_share": 0.0,
-            "load_time_s": 402.0,
+            "perf_mean": 1_290.0, "usd_per_1k_load": 0.00035, "queue_p50_s": 0.3,
+            "queue_p95_s": 1.2, "error_share": 0.0, "load_time_s": 402.0,
             "verdict": "not enough data (n=60)",
         },
-    ]
+    ]  # fmt: skip

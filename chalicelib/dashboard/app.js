@@ -1,6 +1,7 @@
 // The page: sign in, then follow the fleet by asking again and again.
 
 import { ApiError, get, hasKey, send, useKey } from './api.js';
+import { Bill } from './bill.js';
 import { bar, button, clean, el, fill } from './dom.js';
 import { actAndReason, ago, duration, number, usd } from './format.js';
 import { editGroup } from './forms.js';
@@ -12,7 +13,7 @@ const WORDS = { ok: 'Healthy', warn: 'Attention', bad: 'Trouble' };
 const ORDER = ['ok', 'warn', 'bad'];
 
 const part = (id) => document.getElementById(id);
-const state = { status: null, selected: null, heardAt: 0, problem: '', timer: 0, view: null };
+const state = { status: null, selected: null, heardAt: 0, problem: '', timer: 0, view: null, bill: null };
 
 part('sign-in').addEventListener('submit', async (event) => {
   event.preventDefault();
@@ -43,7 +44,7 @@ async function look() {
     state.heardAt = Date.now();
     state.problem = '';
     show();
-    await state.view?.refresh(state.status);
+    await Promise.all([state.view?.refresh(state.status), state.bill.refresh()]);
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 401 || error.status === 403) return leave(error.message);
@@ -58,8 +59,9 @@ async function look() {
 function leave(message) {
   clearTimeout(state.timer);
   useKey('');
-  Object.assign(state, { status: null, view: null, selected: null });
+  Object.assign(state, { status: null, view: null, bill: null, selected: null });
   part('group').replaceChildren();
+  part('bill').replaceChildren();
   part('fleet').hidden = part('leave').hidden = part('freeze').hidden = true;
   part('sign-in').hidden = false;
   part('badges').replaceChildren();
@@ -78,6 +80,7 @@ function show() {
   showAnswers(status);
   showGroups(status);
   showGroup(shown);
+  if (!state.bill) part('bill').replaceChildren((state.bill = new Bill()).node);
   if (opening) scrollTo(0, 0);
 }
 

@@ -29,6 +29,8 @@ def real(api: Api) -> Api:
     api.create_autogroup(100)
     make_worker(api)
     minute = int(api.clock.now() // 60)
+    tally = {"begun_at": api.clock.now() - 60, "until": 0.0, "ready_s": 60.0, "max_ready": 1.0}
+    api.series.put("spend:100", minute - 1, tally | {"gpu_usd:7:101:1x RTX 4090": 0.01})
     api.series.put("endpoint:100", minute - 1, {"arriving_load": 3.0, "capacity": 40.0})
     return api
 
@@ -58,6 +60,7 @@ def fields(value: Any, path: str = "") -> Iterator[str]:
         ("GET", "/api/v0/autojobs/", {}, None),
         ("GET", "/api/v0/events", {"endpoint_id": "{id}"}, None),
         ("GET", "/api/v0/compare", {"endpoint_id": "{id}", "hours": "24"}, None),
+        ("GET", "/api/v0/spend", {}, None),
         ("POST", "/get_endpoint_workers/", {}, {"id": "{id}"}),
     ],
 )

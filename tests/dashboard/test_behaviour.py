@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from fakes.console import KEY
-from fakes.console_scenes import NOW, fleet
+from fakes.console_scenes import NOW, SPEND, fleet
 from tests.dashboard.page_waits import Open, two_more_looks, until
 
 pytestmark = pytest.mark.browser
@@ -86,6 +86,14 @@ def test_rollout_promote_and_pause_are_sent_as_the_command_sends_them(open_page:
     assert console.sent("POST", "/api/v0/promote") == [{"autogroup_id": 12}]
 
 
+def test_what_the_days_cost_is_shown_with_deleted_groups_and_a_forecast(open_page: Open) -> None:
+    with open_page(fleet(1)) as page:
+        bill = page.locator("#bill")
+        expect(bill).to_contain_text("$58.10 so far, about $93.00 by its end")
+        expect(bill.locator("tbody tr")).to_contain_text("old (deleted)")
+        expect(bill.locator("tbody tr")).to_contain_text("$0.300")
+
+
 def test_a_refused_change_is_told_beside_its_button(open_page: Open) -> None:
     console = fleet(1)
     console.refusals["/api/v0/promote"] = (400, "autogroup 11 has no ready worker")
@@ -121,6 +129,7 @@ def test_a_hostile_name_is_text_and_nothing_else(text: str, open_page: Open) -> 
     console.series["values"][f"capacity:{text}"] = [100.0] * len(console.series["t"])
     console.status["account"]["inventory"] |= {"state": "unknown", "problem": text}
     console.status["groups"][0]["health_reasons"] = [text]
+    console.answers["/api/v0/spend"] = SPEND | {"rows": [{**SPEND["rows"][0], "day": text}]}
     with open_page(console, width=390, height=844) as page:
         expect(page.locator(".decisions li").first).to_be_visible()
         page.locator(".u-wrap").first.wait_for()

@@ -1,0 +1,37 @@
+// What the last days cost, by day and group, deleted ones too; and what the month will.
+
+import { get } from './api.js';
+import { el, fill, table } from './dom.js';
+import { number, share, usd } from './format.js';
+
+const DAYS = 7;
+const ASK_EVERY_MS = 60000;
+const MAX_ROWS = 50;
+const PARTS = [['GPU', 'gpu_usd'], ['disk', 'disk_usd'], ['traffic, estimated', 'bandwidth_usd'], ['downloads, estimated', 'download_usd'], ['total', 'total_usd']];
+
+export class Bill {
+  constructor() {
+    this.askedAt = 0;
+    this.content = el('div');
+    this.node = el('section', {}, el('h3', {}, 'What it cost'), this.content);
+  }
+
+  /** Ask anew once a minute. */
+  async refresh() {
+    if (Date.now() - this.askedAt < ASK_EVERY_MS) return;
+    this.askedAt = Date.now();
+    const answer = await get('api/v0/spend', { days: DAYS });
+    const rows = [...answer.rows].sort((a, b) => String(b.day).localeCompare(String(a.day)) || b.total_usd - a.total_usd);
+    const columns = [{ title: 'day' }, { title: 'group' }, ...PARTS.map(([title]) => ({ title, right: true }))];
+    const cells = rows.slice(0, MAX_ROWS).map((row) => [
+      row.day, `${row.endpoint_name}${row.is_deleted ? ' (deleted)' : ''}`, ...PARTS.map(([, name]) => usd(row[name], 3)),
+    ]);
+    fill(this.content, el('p', {}, month(answer)), table(`The last ${DAYS} days (UTC)`, columns, cells, 'Nothing was spent yet.'));
+  }
+}
+
+function month({ month: { so_far_usd: soFar, forecast_usd: forecast, cap_usd: cap }, aws_estimate_usd: aws, fixed_fleet: fixed }) {
+  const saved = fixed && fixed.saved_share > 0
+    ? ` A fixed fleet of ${number(fixed.n_workers)} workers would have cost ${usd(fixed.usd)}: ${share(fixed.saved_share)} saved.` : '';
+  return `This month ${usd(soFar)} so far, about ${usd(forecast)} by its end at this rate; the limit is ${usd(cap)}. AWS besides: about ${usd(aws)} in ${DAYS} days.${saved}`;
+}
