@@ -185,7 +185,7 @@ class Chaos:
         scaling_loop(self.world.owner_ports, deadline_at=self.world.now + 1)
 
 
-def _run(seed: int, n_rounds: int) -> None:
+def assert_survives(seed: int, n_rounds: int) -> None:
     chaos = Chaos(seed)
     try:
         for _ in range(n_rounds):
@@ -210,10 +210,10 @@ def _run(seed: int, n_rounds: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_short_chaos(seed: int) -> None:
-    _run(seed, 250)
+    assert_survives(seed, 250)
 
 
 @pytest.mark.long
 def test_ten_thousand_rounds_of_chaos() -> None:
     seed = int(os.environ.get("BALLAST_CHAOS_SEED", random.randrange(10**6)))
-    _run(seed, int(os.environ.get("BALLAST_CHAOS_ROUNDS", "10000")))
+    assert_survives(seed, int(os.environ.get("BALLAST_CHAOS_ROUNDS", "10000")))

@@ -154,6 +154,14 @@ class Life:
         with self.recorder.as_function(function):
             return self.apps[function](event_of(method, path, raw, sent), LambdaContext("f", 29.0))
 
+    def create_group(self, **params: object) -> tuple[int, int]:
+        """A group named `llm` with one autogroup: their ids."""
+        group = {"endpoint_name": "llm", "cold_workers": 0, **params}
+        endpoint_id = self.call("management", "POST", "/api/v0/endptjobs/", group)["result"]
+        autogroup = {"endpoint_id": endpoint_id, "template_hash": self.template_hash}
+        made = self.call("management", "POST", "/api/v0/autojobs/", autogroup)
+        return endpoint_id, made["id"]
+
     def rounds(self, seconds: float) -> None:
         """The scaler works for a while; the market and the workers live on."""
         ends_at = self.clock.now() + seconds
@@ -231,6 +239,16 @@ def steer(life: Life, endpoint_id: int, autogroup_id: int) -> None:
     life.call("management", "PUT", "/api/v0/account/", {"max_usd_per_hour": 4})
     for frozen in (True, False):
         life.call("management", "POST", "/api/v0/freeze/", {"frozen": frozen})
+
+
+@contextmanager
+def serving_life(monkeypatch: pytest.MonkeyPatch, **params: object) -> Iterator[Life]:
+    """A group that has had three minutes to rent what it was given."""
+    with recorded_account(monkeypatch) as recorder:
+        life = Life(recorder)
+        life.create_group(**params)
+        life.rounds(180)
+        yield life
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib import wiring
 from infra.bootstrap import main
-from tests.infra.recorded_life import PREFIX, STAGE, Life, recorded_account
+from tests.infra.recorded_life import PREFIX, STAGE, Life, serving_life
 
 REQUEST = {"endpoint": "llm", "request_idx": 0, "cost": 1}
 
@@ -17,13 +17,7 @@ REQUEST = {"endpoint": "llm", "request_idx": 0, "cost": 1}
 @pytest.fixture
 def life(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
     """A group that serves."""
-    with recorded_account(monkeypatch) as recorder:
-        life = Life(recorder)
-        group = {"endpoint_name": "llm", "min_load": 50, "cold_workers": 0, "max_workers": 3}
-        endpoint_id = life.call("management", "POST", "/api/v0/endptjobs/", group)["result"]
-        autogroup = {"endpoint_id": endpoint_id, "template_hash": life.template_hash}
-        life.call("management", "POST", "/api/v0/autojobs/", autogroup)
-        life.rounds(120)
+    with serving_life(monkeypatch, min_load=50, max_workers=3) as life:
         yield life
 
 

@@ -35,10 +35,7 @@ def recorder(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
 
 def live(life: Life) -> None:
     """Create, rent, load, route, observe, steer, stop and destroy."""
-    group = {"endpoint_name": "llm", "min_load": 50, "cold_workers": 1, "max_workers": 3}
-    endpoint_id = life.call("management", "POST", "/api/v0/endptjobs/", group)["result"]
-    autogroup = {"endpoint_id": endpoint_id, "template_hash": life.template_hash}
-    autogroup_id = life.call("management", "POST", "/api/v0/autojobs/", autogroup)["id"]
+    endpoint_id, autogroup_id = life.create_group(min_load=50, cold_workers=1, max_workers=3)
     waiting = life.call("hot", "POST", "/route/", {"endpoint": "llm", "request_idx": 0})
     assert "url" not in waiting
     life.rounds(120)

@@ -21,7 +21,7 @@ from infra.restore import (
     restore,
 )
 from tests.infra.aws_lines import blocks, call
-from tests.infra.recorded_life import PREFIX, STAGE, Life, recorded_account
+from tests.infra.recorded_life import PREFIX, STAGE, Life, serving_life
 
 URL = "https://ballast.example"
 KEYS_OF_TABLES = {
@@ -38,13 +38,7 @@ REBUILT = ("workers", "routing", "ledger", "events")  # `config` and `keys` come
 @pytest.fixture
 def life(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
     """A group that serves with some machines; its owner has stopped the functions."""
-    with recorded_account(monkeypatch) as recorder:
-        life = Life(recorder)
-        group = {"endpoint_name": "llm", "min_load": 150, "cold_workers": 0, "max_workers": 4}
-        endpoint_id = life.call("management", "POST", "/api/v0/endptjobs/", group)["result"]
-        autogroup = {"endpoint_id": endpoint_id, "template_hash": life.template_hash}
-        life.call("management", "POST", "/api/v0/autojobs/", autogroup)
-        life.rounds(180)
+    with serving_life(monkeypatch, min_load=150, max_workers=4) as life:
         assert len(life.market.instances) >= 2
         yield life
 

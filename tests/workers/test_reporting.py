@@ -154,5 +154,6 @@ def canaries_in(texts: list[str]) -> int:
 async def test_a_worker_stops_when_told_even_while_a_report_is_being_woken(tmp_path: Path) -> None:
     """The wake-up and the cancellation may meet in one turn of the loop; neither may be lost."""
     for _ in range(3):
-        async with asyncio.timeout(60), world(tmp_path) as it:
+        async with asyncio.timeout(60) as limit, world(tmp_path) as it:
             await it.post()
+        assert not limit.expired()
