@@ -10,8 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode, urlsplit
 
-import click
-
+from cli.asking import secret_of
 from cli.errors import CliError, ExitCode
 from cli.server import Json, Server
 
@@ -27,12 +26,13 @@ GATED_PREFIXES = (
 
 
 def connect_vast() -> Server:
-    """Vast with VAST_API_KEY, or a key that is asked for and not shown."""
+    """Vast with VAST_API_KEY, or a key that is asked for and not shown.
+
+    Raises:
+        CliError: no key, and nobody to ask.
+    """
     url = os.environ.get("BALLAST_VAST_URL", "https://console.vast.ai")
-    api_key = os.environ.get("VAST_API_KEY") or click.prompt(
-        "Vast API key (not shown)", hide_input=True
-    )
-    return Server(url, api_key)
+    return Server(url, secret_of("VAST_API_KEY", "Vast API key"))
 
 
 def find_template(vast: Server, hash_id: str) -> Json:

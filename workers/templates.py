@@ -36,6 +36,7 @@ class WorkerTemplate:
     disk_gb: float
     extra_filters: Mapping[str, object]
     model_variable: str  # the variable that names the model; empty: there is none
+    models: tuple[str, ...]  # its only values; empty: any
     may_be_gated: bool
 
     def warnings(self, env: Mapping[str, str]) -> list[str]:
@@ -53,11 +54,16 @@ class WorkerTemplate:
         """The body of Vast's `POST /api/v0/template/`, private, with these values put in.
 
         Raises:
-            TemplateError: the model is not named, or a value cannot travel.
+            TemplateError: the model is not named or not known, or a value cannot travel.
         """
         merged = {"BACKEND": self.back_end, **self.env, **env, "BUNDLE_SHA256": bundle_sha256}
         if self.model_variable and not merged.get(self.model_variable):
             raise TemplateError(f"{self.model_variable} must name the model")
+        model = merged.get(self.model_variable, "")
+        if self.models and model not in self.models:
+            raise TemplateError(
+                f"{self.model_variable}={model} is not known; one of: {', '.join(self.models)}"
+            )
         for name, value in merged.items():
             if not name.isidentifier() or any(c in value for c in "\n\r\0"):
                 raise TemplateError(f"{name} cannot be an environment variable with that value")
@@ -109,5 +115,6 @@ def load_template(back_end: str) -> WorkerTemplate:
         disk_gb=fields["recommended_disk_space"],
         extra_filters=fields["extra_filters"],
         model_variable=fields["model_variable"],
+        models=tuple(fields.get("models", ())),
         may_be_gated=fields["may_be_gated"],
     )

@@ -7,6 +7,7 @@ import os
 import click
 from click.shell_completion import get_completion_class
 
+from cli.asking import secret_of
 from cli.configuration import Configuration, configuration_path, write_configuration
 from cli.server import Server
 from cli.session import Session, connection_options, pass_session
@@ -23,8 +24,7 @@ def login(session: Session) -> None:
     ballast login --url https://…        asks only for the key
     """
     url = session.url or os.environ.get("BALLAST_URL") or click.prompt("URL of the deployment")
-    api_key = session.api_key or os.environ.get("BALLAST_API_KEY")
-    api_key = api_key or click.prompt("Key (not shown)", hide_input=True)
+    api_key = session.api_key or secret_of("BALLAST_API_KEY", "Key")
     server = Server(url, api_key)
     n_groups = len(server.get("/api/v0/endptjobs/")["results"])
     path = configuration_path()

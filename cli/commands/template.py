@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 import click
 
+from cli.asking import secret_of
 from cli.display import clean
 from cli.errors import CliError, ExitCode
 from cli.server import Json, Server
@@ -50,7 +50,9 @@ def publish(session: Session, source: str, model: str | None, no_token: bool) ->
     ballast template publish dcd0920ffd9d026b7bb2d42f0d7479ba --model org/model
     """
     vast = connect_vast()
-    token = "" if no_token or not _has_model(source) else _ask_for_token()
+    token = (
+        "" if no_token or not _has_model(source) else secret_of("HF_TOKEN", "HF_TOKEN, type read")
+    )
     body, warnings = (
         _of_ours(session, source, model, token)
         if source in template_names()
@@ -72,12 +74,6 @@ def publish(session: Session, source: str, model: str | None, no_token: bool) ->
 def _has_model(source: str) -> bool:
     """Whether what is published names a model that Hugging Face might guard."""
     return source not in template_names() or bool(load_template(source).model_variable)
-
-
-def _ask_for_token() -> str:
-    return os.environ.get("HF_TOKEN") or str(
-        click.prompt("HF_TOKEN, type read (not shown)", hide_input=True)
-    )
 
 
 def _of_ours(

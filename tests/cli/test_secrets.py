@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,25 @@ def test_at_a_terminal_the_token_is_asked_for_without_echo(
     assert CANARY not in shown
     assert f"HF_TOKEN={CANARY}" in vast.sent("POST", "/api/v0/template/")[0]["env"]
     assert "gated: without HF_TOKEN no worker will ever load it" in warned.err
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("VAST_API_KEY", "template publish hello_world"),
+        ("HF_TOKEN", "template publish tgi --model org/model"),
+        ("BALLAST_API_KEY", "login"),
+    ],
+)
+def test_without_a_terminal_a_missing_secret_is_named_and_nothing_is_asked(
+    ballast: Ballast, monkeypatch: pytest.MonkeyPatch, variable: str, words: str
+) -> None:
+    monkeypatch.setenv("VAST_API_KEY", KEY)
+    monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("sys.stdin", StringIO())
+    result = ballast(*words.split())
+    assert result.code == 2
+    assert f"{variable} is not set, and there is no terminal" in result.err
 
 
 def at_a_terminal(words: Sequence[str], typed: str) -> str:

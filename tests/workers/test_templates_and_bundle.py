@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from workers.bundle import ROOT, build_bundle
+from workers.comfyui.cost import RTX_4090_S
 from workers.pyworker.registry import BackEndError, back_end_names, load_back_end
 from workers.templates import (
     MAX_ONSTART,
@@ -105,6 +106,14 @@ def test_a_template_becomes_vasts_request() -> None:
 def test_a_template_that_could_not_work_is_refused(env: dict[str, str]) -> None:
     with pytest.raises(TemplateError):
         load_template("tgi").to_request(env, "0" * 64)
+
+
+def test_a_model_that_the_back_end_does_not_know_is_refused_before_renting() -> None:
+    comfyui = load_template("comfyui")
+    assert set(comfyui.models) == set(RTX_4090_S)
+    assert comfyui.to_request({"COMFY_MODEL": "sd3"}, "0" * 64)
+    with pytest.raises(TemplateError, match="nonsense is not known; one of: flux, sd3"):
+        comfyui.to_request({"COMFY_MODEL": "nonsense"}, "0" * 64)
 
 
 def test_the_launch_script_fits_into_a_template() -> None:
