@@ -76,9 +76,11 @@ def test_a_worker_is_ready_from_its_first_loaded_report() -> None:
 
 
 def test_readiness_is_latched() -> None:
-    """A report that says nothing of perf, or generation A's one-shot loadtime, changes nothing."""
+    """Nothing said of perf, generation A's one-shot loadtime, no work since: nothing changes."""
     worker = after(make_worker(1, NOW), report(loadtime=0.0), at=NOW + 1)
     assert worker.state is WorkerState.READY
+    idle = report(cur_perf=0, cur_load=0.0, new_load=0.0, num_requests_working=0)
+    assert after(worker, idle, at=NOW + 11).state is WorkerState.READY
     partial = WorkerReport.from_json(b'{"id": 1, "error_msg": ""}')
     assert after(worker, partial, at=NOW + 20).state is WorkerState.READY
 

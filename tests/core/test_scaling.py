@@ -102,11 +102,15 @@ def of_kind(plan: ScalingPlan, kind: type[A]) -> list[A]:
 
 
 class TestFloorsAndCaps:
-    def test_min_load_over_target_util_is_kept_ready_without_traffic(self) -> None:
+    @pytest.mark.parametrize(("min_load", "n"), [(100.0, 3), (110.0, 4)])
+    def test_min_load_over_target_util_is_kept_ready_without_traffic(
+        self, min_load: float, n: int
+    ) -> None:
         workers = [make_worker(i, WorkerState.STOPPED, perf=40.0) for i in range(5)]
-        snapshot = make_snapshot(*workers, min_load=100.0, target_util=0.9)
+        snapshot = make_snapshot(*workers, min_load=min_load, target_util=0.9)
         plan = decide_scaling(snapshot, {}, NOW)
-        assert len(of_kind(plan, StartWorker)) == 3  # 100 / 0.9 / 40
+        assert len(of_kind(plan, StartWorker)) == n  # min_load / 0.9 / 40, rounded up
+        assert plan.hot_target == pytest.approx(min_load / 0.9)
         assert plan.binding == "min_load"
 
     @pytest.mark.parametrize(("util", "capacity"), [(0.9, 1000.0), (0.4, 2250.0)])
