@@ -16,6 +16,9 @@ Json = dict[str, Any]
 """A JSON object of the API."""
 
 TIMEOUT_S: Final = 30.0
+WHAT_THERE_IS: Final = (
+    "`ballast show endpoints|autogroups|keys` and `ballast workers NAME` list all"
+)
 
 
 class Server:
@@ -122,7 +125,9 @@ def _read_answer(answer: requests.Response, url: str) -> object:
         )
     failed = isinstance(content, dict) and content.get("success") is False
     if answer.status_code >= 300 or failed:
-        raise CliError(_message(content, answer), code=ExitCode.REFUSED)
+        raise CliError(
+            _message(content, answer), fix=WHAT_THERE_IS if answer.status_code == 404 else ""
+        )
     return content
 
 

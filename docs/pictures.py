@@ -24,7 +24,7 @@ CHROMIUM = "/usr/bin/chromium"
 HERE = Path(__file__).parent
 TARGET = HERE / "images" / "dashboard.png"
 OTHERS = HERE.parent / "out" / "screenshots"
-SIZES = {"desk": (1280, 1100), "phone": (390, 844)}
+SIZES = {"desk": (1280, 1060), "phone": (390, 844)}
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 SETTLES_MS = 3_000  # more than between two looks of the page at the fleet
 

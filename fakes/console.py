@@ -106,7 +106,9 @@ class Console:
             row.update(call.body)
         elif call.method == "DELETE":
             del rows[int(identity)]
-        return 200, _OK | ({"result": row} if call.method == "GET" else {})
+        name = "endpoint" if rows is self.endpoints else "autogroup"
+        told = {"GET": {"result": row}, "PUT": {name: row}}
+        return 200, _OK | told.get(call.method, {})
 
     def _named(self, body: Json) -> Json:
         """An autogroup's row names and numbers its endpoint, whichever of the two was given."""

@@ -92,6 +92,10 @@ DOING: Mapping[str, str] = {
 """What is done, by the action's verb; a decision is told before it is known how it went."""
 
 
+FOLLOWING = frozenset({"drained", "repeated_call"})
+"""Codes of what only follows from an earlier decision, which says why."""
+
+
 class _Facts(dict[str, str]):
     """Facts for a template; one that is missing shows as a question mark."""
 

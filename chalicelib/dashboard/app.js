@@ -122,7 +122,7 @@ function showAnswers(status) {
       `${number(sum((one) => one.workers_by_state.ready ?? 0))} of ${number(sum((one) => one.n_workers))} workers ready, ${number(sum((one) => one.queue.n_waiting))} requests waiting. The scaler looked ${ago(account.scaler.last_round_at, now)}.`),
     answer('What does it cost?', `${usd(sum((one) => one.money.usd_per_hour))} an hour`,
       `About ${usd(account.spent_today_usd)} so far today. Limits: ${usd(caps.usd_per_hour)} an hour, ${usd(caps.usd_per_day)} a day, ${usd(caps.usd_per_month)} a month.`, costLevel(account),
-      `Counted against them, at worst: ${usd(account.committed_usd_per_hour)}, ${usd(account.counted_today_usd)}, ${usd(account.counted_month_usd)}.`,
+      `Counted against them at worst: ${usd(account.committed_usd_per_hour)} an hour, ${usd(account.counted_today_usd)} today, ${usd(account.counted_month_usd)} this month.`,
       bar(account.committed_usd_per_hour, caps.usd_per_hour, 'of the hourly limit is used')),
     latest ? answer('Why did it last act?', what, why, 'plain', `${latest.group.endpoint_name}, ${ago(latest.event.at, now)}`)
       : answer('Why did it last act?', 'It has not acted yet', 'Each decision appears here with its reason.', 'plain'));

@@ -12,7 +12,7 @@ from chalicelib.ports.event_log import Event
 from chalicelib.services.audit import endpoint_scope
 from chalicelib.services.keys import Caller
 from chalicelib.services.management import list_groups
-from chalicelib.services.observability import event_row
+from chalicelib.services.observability import event_row, has_cause
 
 Row = dict[str, object]
 
@@ -50,6 +50,8 @@ def explain_worker(ports: ApiPorts, caller: Caller, instance_id: int) -> Row:
 def explain_round(ports: ApiPorts, caller: Caller, round_id: str, endpoint_id: int | None) -> Row:
     """What a round decided, and why; `round_id` is "last", a round's id, or an event's id.
 
+    The last one is the newest with a cause of its own, not one that just ended what another began.
+
     Raises:
         NotFoundError: no decision of that round is kept within the key's scope.
     """
@@ -62,7 +64,8 @@ def explain_round(ports: ApiPorts, caller: Caller, round_id: str, endpoint_id: i
     decisions.sort(key=lambda event: event.at)
     if not decisions:
         raise NotFoundError("no decision is kept yet")
-    wanted = _round_of(decisions[-1]) if round_id == LAST else round_id
+    caused = [one for one in decisions if has_cause(one)] or decisions
+    wanted = _round_of(caused[-1]) if round_id == LAST else round_id
     chosen = [e for e in decisions if wanted in (_round_of(e), e.event_id)]
     if not chosen:
         raise NotFoundError(f"no decision of round {round_id[:80]!r} is kept")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.endpoint_group import EndpointGroup, ParameterError
-from chalicelib.core.explain import explain
+from chalicelib.core.explain import FOLLOWING, explain
 from chalicelib.core.load import believed_perf, reliability
 from chalicelib.core.minute_series import newest
 from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
@@ -186,6 +186,12 @@ def event_row(event: Event) -> Row:
         "actor": event.actor,
         "event_id": event.event_id,
     }
+
+
+def has_cause(decision: Event) -> bool:
+    """Whether a decision has a cause of its own; that a drain ended only follows from another."""
+    reason = decision.facts.get("reason")
+    return not (isinstance(reason, Mapping) and reason.get("code") in FOLLOWING)
 
 
 def _log_message(event: Event) -> str:

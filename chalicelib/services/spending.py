@@ -108,6 +108,7 @@ def _groups_since(ports: ApiPorts, caller: Caller, since: float) -> dict[int, Ro
 def _fixed_fleet(histories: Sequence[_History], now: float) -> Row | None:
     """Each group's smallest fleet that never had fewer ready workers, always on, at the price paid.
 
+    Its own downloads are left out: it makes them once.
     None while nothing was ready yet.
     """
     n_workers, usd = 0, 0.0
@@ -116,7 +117,8 @@ def _fixed_fleet(histories: Sequence[_History], now: float) -> Row | None:
         if not ready_s:
             continue
         most = int(max(tally["max_ready"] for tally in one.tallies))
-        price = total_usd(one.tallies) / ready_s
+        rows = [worker for tally in one.tallies for worker in workers_of(tally)]
+        price = sum(worker.total_usd - worker.download_usd for worker in rows) / ready_s
         n_workers += most
         usd += most * price * one.lasted_s(now)
     if not usd:
@@ -160,7 +162,15 @@ def _bounded(lines: Sequence[_Line]) -> list[Row]:
         rest = [parts for _, parts in lines[MAX_ROWS:]]
         others = {name: sum(parts[name] for parts in rest) for name in SUMS}
         lines = [*lines[:MAX_ROWS], ({"endpoint_name": f"{len(rest)} more"}, others)]
-    return [{**what, **parts, "total_usd": _total(parts)} for what, parts in lines]
+    return [
+        {
+            **what,
+            **{name: parts[name] for name in PARTS},
+            "n_unknown_downloads": int(parts["n_unknown_downloads"]),
+            "total_usd": _total(parts),
+        }
+        for what, parts in lines
+    ]
 
 
 def _total(parts: Mapping[str, float]) -> float:
@@ -170,14 +180,16 @@ def _total(parts: Mapping[str, float]) -> float:
 def _month(ports: ApiPorts, histories: Sequence[_History], now: float) -> Row:
     """So far; the forecast: the rest of the month as the last seven days, or what is known of them.
 
+    Downloads come in bursts: those of the first hours are taken for a day's.
     `counted_usd` is what the caps count: image downloads and doubt at their worst.
     """
     account = ports.ledger.account()
     begun = _month_begins(now)
     so_far = sum(total_usd(one.since(begun)) for one in histories)
     lately = [tally for one in histories for tally in one.since(now - TREND_S)]
-    since = min((tally["begun_at"] for tally in lately), default=now)
-    rate = total_usd(lately) / max(HOUR_S, now - since)
+    since_s = now - min((tally["begun_at"] for tally in lately), default=now)
+    once_usd = sum(one.download_usd for tally in lately for one in workers_of(tally))
+    rate = (total_usd(lately) - once_usd) / max(HOUR_S, since_s) + once_usd / max(DAY_S, since_s)
     keys = {one.group["endpoint_id"] for one in histories}
     counted = sum(usd for key, usd in account.spent_month_by_group.items() if key in keys)
     return {

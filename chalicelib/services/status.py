@@ -25,6 +25,7 @@ from chalicelib.services.observability import (
     Subject,
     current_stats,
     event_row,
+    has_cause,
     newest_minute,
     read_memory,
     usd_per_hour_now,
@@ -36,7 +37,6 @@ MICRO = 1e6
 POLLED_WITHIN_S = 15.0  # a request that was not polled for so long waits no more
 DECISION_WITHIN_S = 86_400.0
 RECENT_DECISIONS = 20
-FOLLOWING = frozenset({"drained", "repeated_call"})
 _LOADING = (
     WorkerState.CREATING,
     WorkerState.LOADING,
@@ -139,13 +139,8 @@ def _group_row(ports: ApiPorts, facts: _Facts) -> Row:
 
 def _telling(decisions: Sequence[Event]) -> Row | None:
     """The newest decision with a cause of its own: that a drain ended only follows from another."""
-    caused = [one for one in decisions if _code(one) not in FOLLOWING] or decisions
+    caused = [one for one in decisions if has_cause(one)] or decisions
     return event_row(caused[-1]) if caused else None
-
-
-def _code(decision: Event) -> str:
-    reason = decision.facts.get("reason")
-    return str(reason.get("code")) if isinstance(reason, Mapping) else ""
 
 
 def _load(facts: _Facts) -> Row:

@@ -7,7 +7,7 @@ import click
 from cli.caution import risks
 from cli.changes import AUTOGROUPS, change_row, delete_row
 from cli.display import cell, clean, number, table
-from cli.lookup import find_autogroup, list_autogroups, without_key
+from cli.lookup import find_autogroup, list_autogroups, list_endpoints, without_key
 from cli.parameters import AUTOGROUP_FIELDS, field_options, given
 from cli.server import Json
 from cli.session import Session, connection_options, pass_session
@@ -16,10 +16,14 @@ FROM_TEMPLATE = "from the template"
 
 
 @click.command("autogroup")
-@click.option("--endpoint-name", help="Endpoint group it belongs to; made if there is none.")
+@click.option(
+    "--endpoint-name", help="Endpoint group it belongs to; asks whether to make a new one."
+)
 @click.option("--endpoint-id", type=int, help="Endpoint group by id instead.")
 @field_options(AUTOGROUP_FIELDS)
-@click.option("--yes", is_flag=True, help="Do not ask, even if it could cost much.")
+@click.option(
+    "--yes", is_flag=True, help="Do not ask, not even about a new group or what could cost much."
+)
 @connection_options
 @pass_session
 def create_autogroup(session: Session, /, yes: bool, **values: object) -> None:
@@ -34,6 +38,10 @@ def create_autogroup(session: Session, /, yes: bool, **values: object) -> None:
         raise click.UsageError("say which endpoint group: --endpoint_name NAME")
     if not {"template_hash", "template_id", "launch_args"} & body.keys():
         raise click.UsageError("say what to run: --template_hash HASH")
+    name = body.get("endpoint_name")
+    if name and name not in [row["endpoint_name"] for row in list_endpoints(session.server)]:
+        question = f"There is no endpoint group {name!r}. Make it too, with the defaults?"
+        session.confirm(question, is_sure=yes)
     session.confirm_risks(risks(body, {}), is_sure=yes)
     answer = session.server.post("/api/v0/autojobs/", body)
     row = session.server.get(f"/api/v0/autojobs/{answer['id']}/")["result"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import click
 
-from cli.caution import risks
+from cli.caution import CAPS, risks
 from cli.changes import ENDPOINTS, change_row, delete_row
 from cli.display import cell, moment, number, table, usd
 from cli.lookup import find_endpoint, list_endpoints, without_key
 from cli.parameters import ENDPOINT_FIELDS, field_options, given, parse_schedule
 from cli.server import Json
 from cli.session import Session, connection_options, pass_session
+
+UNSET = dict.fromkeys(CAPS, "account's") | {"inactivity_timeout": "never"}
+"""What holds where nothing was given, and Ballast does not decide by itself."""
 
 STATES = ("active", "suspended", "stopped")
 
@@ -130,12 +133,16 @@ def show_one(session: Session, row: Json, title: str, *, before: Json | None = N
     lines: list[tuple[object, ...]] = []
     for field in ENDPOINT_FIELDS:
         value = row.get(field.name)
-        origin = "given" if field.name in was_given else "auto" if value is None else "default"
+        is_automatic = value is None and field.name not in UNSET
+        origin = "given" if field.name in was_given else "auto" if is_automatic else "default"
         changed = before is not None and before.get(field.name) != value
         lines.append(
             (
                 field.name,
-                cell("auto" if value is None else value, "bold" if changed else ""),
+                cell(
+                    UNSET.get(field.name, "auto") if value is None else value,
+                    "bold" if changed else "",
+                ),
                 origin,
             )
         )

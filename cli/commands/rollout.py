@@ -26,8 +26,8 @@ def rollout(session: Session, name: str, percent: float) -> None:
     """
     row = find_autogroup(session.server, name)
     body: Json = {"autogroup_id": row["id"], "percent": percent}
-    answer = session.server.post("/api/v0/rollout", body)
-    _show_shares(session, row, answer)
+    session.server.post("/api/v0/rollout", body)
+    _show_shares(session, row)
 
 
 @click.command("promote")
@@ -41,8 +41,8 @@ def promote(session: Session, name: str) -> None:
     ballast promote 102
     """
     row = find_autogroup(session.server, name)
-    answer = session.server.post("/api/v0/promote", {"autogroup_id": row["id"]})
-    _show_shares(session, row, answer)
+    session.server.post("/api/v0/promote", {"autogroup_id": row["id"]})
+    _show_shares(session, row)
 
 
 @click.command("pause")
@@ -73,7 +73,7 @@ def resume(session: Session, name: str, autogroup: bool) -> None:
     _set_state(session, name, is_autogroup=autogroup, is_paused=False)
 
 
-def _show_shares(session: Session, row: Json, answer: Json) -> None:
+def _show_shares(session: Session, row: Json) -> None:
     [group] = session.server.get("/api/v0/status", endpoint_id=row["endpoint_id"])["groups"]
     columns = (">id", "?template", "search", ">weight", "?>tier", "state", ">share", "workers")
     lines = [
@@ -89,19 +89,19 @@ def _show_shares(session: Session, row: Json, answer: Json) -> None:
         )
         for one in group["autogroups"]
     ]
-    session.show(answer, table(f"Shares of {row['endpoint_name']}", columns, lines))
+    session.show(group["autogroups"], table(f"Shares of {row['endpoint_name']}", columns, lines))
 
 
 def _set_state(session: Session, name: str, *, is_autogroup: bool, is_paused: bool) -> None:
     if is_autogroup:
         row = find_autogroup(session.server, name)
         state = "paused" if is_paused else "active"
-        answer = session.server.put(f"/api/v0/autojobs/{row['id']}/", {"state": state})
+        session.server.put(f"/api/v0/autojobs/{row['id']}/", {"state": state})
     else:
         row = find_endpoint(session.server, name)
         state = "suspended" if is_paused else "active"
-        answer = session.server.put(f"/api/v0/endptjobs/{row['id']}/", {"endpoint_state": state})
-    session.show(answer, f"{name} is {state}")
+        session.server.put(f"/api/v0/endptjobs/{row['id']}/", {"endpoint_state": state})
+    session.show({"id": row["id"], "state": state}, f"{name} is {state}")
 
 
 COMMANDS = (rollout, promote, pause, resume)

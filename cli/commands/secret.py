@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import click
 from botocore.exceptions import BotoCoreError, ClientError
@@ -34,11 +35,17 @@ def set_secret(session: Session, name: str, stage: str) -> None:
 
     \b
     ballast secret set VAST_API_KEY --stage prod
+    ballast secret set VAST_API_KEY < file      where no terminal is
     """
-    value = click.prompt(f"{name} (not shown)", hide_input=True).strip()
+    if sys.stdin.isatty():
+        value = click.prompt(f"{name} (not shown)", hide_input=True).strip()
+    else:
+        value = sys.stdin.readline().strip()
     if len(value) < 16 or not value.isascii() or any(letter.isspace() for letter in value):
         raise CliError(
-            f"that is not a usable {name}", code=ExitCode.USAGE, fix="paste the bare key, no spaces"
+            f"that is not a usable {name}",
+            code=ExitCode.USAGE,
+            fix="give the bare key, no spaces: at a terminal, or on standard input",
         )
     settings = Settings.from_environment({**os.environ, "BALLAST_STAGE": stage})
     client = secrets_client()

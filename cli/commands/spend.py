@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cli.display import cell, duration, number, share, table, usd
+from cli.errors import CliError
 from cli.lookup import find_endpoint
 from cli.server import Json
 from cli.session import Session, connection_options, pass_session
@@ -157,7 +158,13 @@ def _write_csv(path: str, rows: list[Json], by: str) -> None:
     if path == "-":
         click.echo(text.getvalue(), nl=False)
     else:
-        Path(path).write_text(text.getvalue(), encoding="utf-8")
+        try:
+            Path(path).write_text(text.getvalue(), encoding="utf-8")
+        except OSError as error:
+            fix = "give a file in a directory that exists, or - for the screen"
+            raise CliError(
+                f"--csv: {path!r} cannot be written: {error.strerror}", fix=fix
+            ) from error
         click.echo(f"wrote {len(rows)} rows to {path}", err=True)
 
 

@@ -7,7 +7,7 @@ import time
 import click
 
 from cli.display import age, cell, number, state_cell, table, usd
-from cli.lookup import find_endpoint
+from cli.lookup import find_autogroup, find_endpoint
 from cli.server import Json
 from cli.session import Session, connection_options, pass_session
 
@@ -19,17 +19,18 @@ _COLUMNS = (
 
 @click.command("workers")
 @click.argument("name")
-@click.option("--autogroup", "autogroup_id", type=int, help="Only those of this autogroup.")
+@click.option("--autogroup", help="Only those of this autogroup (id or template hash).")
 @connection_options
 @pass_session
-def workers(session: Session, name: str, autogroup_id: int | None) -> None:
+def workers(session: Session, name: str, autogroup: str | None) -> None:
     """List the workers of an endpoint group: state, performance, load, price, age.
 
     \b
     ballast workers TGI-Llama3
     """
     row = find_endpoint(session.server, name)
-    found = session.server.workers(endpoint_id=row["id"], autogroup_id=autogroup_id)
+    chosen = None if autogroup is None else find_autogroup(session.server, autogroup)["id"]
+    found = session.server.workers(endpoint_id=row["id"], autogroup_id=chosen)
     now = time.time()
     session.show(
         found,

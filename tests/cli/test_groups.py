@@ -44,6 +44,18 @@ def test_dashes_and_underscores_are_the_same(ballast: Ballast, console: Console)
     assert first | {"endpoint_name": "b"} == second
 
 
+def test_an_autogroup_of_a_group_that_is_not_there_asks_before_making_that_too(
+    ballast: Ballast, console: Console
+) -> None:
+    words = ("create", "autogroup", "--endpoint_name", "TGI-Lama3", "--template_hash", "6f0c")
+    refused = ballast(*words)
+    assert refused.code == 6
+    assert "no endpoint group 'TGI-Lama3'" in refused.err
+    assert console.sent("POST", "/api/v0/autojobs/") == []
+    ballast(*words, "--yes")
+    assert len(console.sent("POST", "/api/v0/autojobs/")) == 1
+
+
 def test_the_seeds_line_creates_its_autogroup(ballast: Ballast, console: Console) -> None:
     words = "create autogroup --endpoint_name TGI-Llama3 --template_hash 6f0c --test_workers 5"
     result = ballast(*words.split())

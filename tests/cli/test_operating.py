@@ -170,6 +170,12 @@ def test_spend_as_a_table_and_as_csv_without_formulas(
     assert (row["total_usd"], row["is_deleted"]) == ("1.12", "True")
 
 
+def test_a_csv_that_cannot_be_written_is_told(ballast: Ballast, tmp_path: Path) -> None:
+    result = ballast("spend", "--csv", str(tmp_path / "absent" / "spend.csv"))
+    assert result.code == 1
+    assert "absent/spend.csv' cannot be written: No such file" in result.err
+
+
 def test_spend_by_worker_names_each_machine(ballast: Ballast, console: Console) -> None:
     machine = {"instance_id": 21_000_000, "autogroup_id": 11, "gpu_type": "1x RTX 4090"}
     console.answers["/api/v0/spend"] = SPEND | {"rows": [SPEND["rows"][0] | machine]}

@@ -172,12 +172,16 @@ READING = (
     "status", "status TGI-Llama3", "workers TGI-Llama3", "show endpoints", "show endpoint 7",
     "show autogroups", "show autogroup 11", "show account", "compare TGI-Llama3",
     "update endpoint TGI-Llama3 --min_load 5", "update autogroup 11 --weight 2", "logs --account",
-    "freeze TGI-Llama3", "pause 11 --autogroup",
+    "freeze TGI-Llama3", "pause 11 --autogroup", "pause TGI-Llama3", "resume TGI-Llama3",
+    "rollout 11 10", "promote 11", "spend", "stats TGI-Llama3 --metric capacity",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("command", READING)
-def test_no_output_holds_the_callers_or_the_endpoints_key(ballast: Ballast, command: str) -> None:
+def test_no_output_holds_the_callers_or_the_endpoints_key(
+    ballast: Ballast, console: Console, command: str
+) -> None:
+    console.answers |= {"/api/v0/rollout": {}, "/api/v0/promote": {}}
     for extra in ((), ("--json",)):
         result = ballast(*command.split(), *extra)
         assert result.code == 0
