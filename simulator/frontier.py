@@ -23,12 +23,13 @@ def frontier(points: Sequence[Point]) -> list[Point]:
 def cost_at(points: Sequence[Point], share: float) -> float | None:
     """Cost at an attainment, interpolated in the logarithm of the late share.
 
+    Below the line but not below all points its cheapest one counts, which is on time more often.
     None outside of the points: neither a bargain nor a miss is made up from there.
     """
     line = frontier(points)
-    if not line or not line[0][0] <= share <= line[-1][0]:
+    if not line or not min(points)[0] <= share <= line[-1][0]:
         return None
-    if share == line[0][0]:
+    if share <= line[0][0]:
         return line[0][1]
     upper = next(i for i, point in enumerate(line) if point[0] >= share)
     (low, low_cost), (high, high_cost) = line[upper - 1], line[upper]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import random
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -28,6 +29,7 @@ class Machine:
     perf: float
     n_slots: int
     created_at: float
+    chances: random.Random
     life: Life = Life.LOADING
     since: float = 0.0
     loaded_at: float = 0.0

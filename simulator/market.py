@@ -62,6 +62,14 @@ class MarketConfig:
         """The cheapest list price per perf."""
         return min(self.types, key=lambda kind: (kind.usd_per_perf, kind.name))
 
+    def price_pause_s(self, chances: random.Random) -> float:
+        """Until the price of a rented machine moves again."""
+        return chances.expovariate(1.0 / (self.price_move_interval_h * 3600.0))
+
+    def price_factor(self, chances: random.Random) -> float:
+        """By which it moves."""
+        return math.exp(self.price_move_sigma * chances.gauss(0, 1))
+
 
 _SECTIONS = {
     "offers": {"per_type": "offers_per_type", "life_h": "offer_life_h"},
@@ -96,46 +104,78 @@ def read_market(path: Path = DEFAULT_MARKET, **changes: object) -> MarketConfig:
     return replace(config, **changes) if changes else config  # type: ignore[arg-type]
 
 
-@dataclass(slots=True)
-class _Shown:
+@dataclass(frozen=True, slots=True)
+class Rented:
+    """What a rental got: the machine's perf, hidden until benchmarked, and its own chances."""
+
     offer: Offer
-    perf: float  # hidden until benchmarked
-    gone_at: float
+    perf: float
+    chances: random.Random
+
+
+@dataclass(slots=True)
+class _Place:
+    """A place in the list of offers: what it shows, and until when."""
+
+    kind: MachineType
+    name: str  # seed, type and number of the place
+    lives: random.Random
+    gone_at: float = 0.0
+    period: int = 0
+    n_rented: int = 0  # in this period
+    shown: Rented | None = None
 
 
 @dataclass(slots=True)
 class Market:
-    """Offers as a renter sees them over time; what a machine can do shows only after its load."""
+    """Offers as a renter sees them over time; what a machine can do shows only after its load.
+
+    Every place changes its offer at moments drawn beforehand; one that is rented is followed by
+    another until then (an exponential life has no memory, so that both live as long on average).
+    So all policies that a seed is played with see the same offers at the same time, but for those
+    that they rented themselves, and the same machine meets the same fate.
+    """
 
     config: MarketConfig
-    rng: random.Random
+    seed: int
+    _places: list[_Place] = field(init=False)
     _next_id: int = 1
-    _shown: list[_Shown] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """The places; none shows anything yet."""
+        names = [
+            (kind, f"{self.seed}:{kind.name}:{number}")
+            for kind in self.config.types
+            for number in range(self.config.offers_per_type)
+        ]
+        self._places = [_Place(kind, name, random.Random(f"lives:{name}")) for kind, name in names]
 
     def offers(self, now: float) -> list[Offer]:
         """Offers shown now; those that expired are replaced."""
-        if not self._shown:
-            for kind in self.config.types:
-                self._shown += [self._draw(kind, now) for _ in range(self.config.offers_per_type)]
-        for index, shown in enumerate(self._shown):
-            if shown.gone_at <= now:
-                self._shown[index] = self._redraw(shown, now)
-        return [shown.offer for shown in self._shown]
+        return [self._look(place, now).offer for place in self._places]
 
-    def take(self, offer_id: int, now: float) -> tuple[Offer, float] | None:
-        """Rent an offer: the offer and the machine's true perf, or None if it is gone."""
-        for index, shown in enumerate(self._shown):
+    def take(self, offer_id: int, now: float) -> Rented | None:
+        """Rent an offer; None if it is gone."""
+        for place in self._places:
+            shown = self._look(place, now)
             if shown.offer.offer_id == offer_id:
-                self._shown[index] = self._redraw(shown, now)
-                return shown.offer, shown.perf
+                place.n_rented += 1
+                place.shown = None
+                return shown
         return None
 
-    def _redraw(self, shown: _Shown, now: float) -> _Shown:
-        kind = next(kind for kind in self.config.types if kind.name == shown.offer.gpu_name)
-        return self._draw(kind, now)
+    def _look(self, place: _Place, now: float) -> Rented:
+        while place.gone_at <= now:
+            life_s = self.config.offer_life_h * 3600.0 * place.lives.expovariate(1.0)
+            place.gone_at += life_s
+            place.period, place.n_rented, place.shown = place.period + 1, 0, None
+        if place.shown is None:
+            place.shown = self._draw(place)
+        return place.shown
 
-    def _draw(self, kind: MachineType, now: float) -> _Shown:
-        config, rng = self.config, self.rng
+    def _draw(self, place: _Place) -> Rented:
+        config, kind = self.config, place.kind
+        rng = random.Random(f"{place.name}:{place.period}:{place.n_rented}")
         number = self._next_id
         self._next_id += 1
         price = kind.usd_per_hour * math.exp(config.price_sigma * rng.gauss(0, 1))
@@ -151,5 +191,4 @@ class Market:
             storage_usd_per_hour=config.storage_usd_per_hour,
             dlperf=kind.perf * DLPERF_OF_REFERENCE,
         )
-        life_s = config.offer_life_h * 3600.0 * rng.expovariate(1.0)
-        return _Shown(offer=offer, perf=perf, gone_at=now + life_s)
+        return Rented(offer, perf, rng)

@@ -93,7 +93,7 @@ class BallastPolicy:
 
     def _facts_of(self, machine: Machine) -> WorkerFacts:
         """A machine as the snapshot shows it; built anew only when it changed."""
-        key = (machine.epoch, len(machine.in_flight), machine.loaded_at)
+        key = (machine.epoch, len(machine.in_flight), machine.loaded_at, machine.usd_per_hour)
         known = self._facts.get(machine.number)
         if known is not None and known[0] == key:
             return known[1]

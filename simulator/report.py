@@ -47,10 +47,18 @@ class Row:
 
 
 @lru_cache(maxsize=1)
+def load_trace(
+    name: str, load_column: str, days: float | None, fleet: float, seed: int | None
+) -> Trace:
+    """A trace scaled to a mean fleet; synthetic ones differ by seed, files have None."""
+    trace = read_trace(name, load_column=load_column, days=days, seed=seed or 0)
+    return trace.scaled(fleet)
+
+
 def load_task_trace(task: Task, seed: int) -> Trace:
-    """The trace of a task, scaled to the mean fleet; synthetic ones differ by seed."""
-    trace = read_trace(task.trace, load_column=task.load_column, days=task.days, seed=seed)
-    return trace.scaled(task.fleet)
+    """The trace of a task; see load_trace."""
+    own_seed = seed if task.trace.startswith("synthetic:") else None
+    return load_trace(task.trace, task.load_column, task.days, task.fleet, own_seed)
 
 
 def play(task: Task, policy: str, queue: str, seed: int) -> tuple[Score, float, float]:
@@ -150,7 +158,7 @@ def compare_rows(rows: Sequence[Row]) -> list[str]:
     points: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         law, _, knob = row.policy.partition(":")
-        if law != "ballast" and knob:
+        if not law.startswith("ballast") and knob:
             points.setdefault(law, []).append((row.score.within_slo, row.over_clair))
     lines = []
     for row in rows:

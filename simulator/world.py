@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import random
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,7 +81,6 @@ class World:
     _heap: list[tuple[float, int, int, Callable[..., None], object]] = field(default_factory=list)
     _counter: int = 0
     _next_number: int = 1
-    rng: random.Random = field(default_factory=random.Random)
     market: Market = field(init=False)
     dispatcher: Dispatcher = field(init=False)
     policy: Policy = field(init=False)
@@ -90,9 +88,8 @@ class World:
     warmup: tuple[float, float, int, int] = (0.0, 0.0, 0, 0)
 
     def __post_init__(self) -> None:
-        """Seed the chances; nothing was served yet."""
-        self.rng = random.Random(f"world:{self.seed}")
-        self.market = Market(self.config, random.Random(f"market:{self.seed}"))
+        """Open the market; nothing was served yet."""
+        self.market = Market(self.config, self.seed)
         self.mean_load = sum(self.trace.loads) / len(self.trace.loads)
         self.waits = array("d", [-1.0]) * len(self.trace.times)
 
@@ -196,8 +193,8 @@ class World:
         taken = self.market.take(offer.offer_id, self.now)
         if taken is None:
             return None
-        config, rng, now = self.config, self.rng, self.now
-        machine = Machine(self._next_number, taken[0], taken[1], config.slots, now)
+        config, rng, now = self.config, taken.chances, self.now
+        machine = Machine(self._next_number, taken.offer, taken.perf, config.slots, now, rng)
         self._next_number += 1
         machine.billed_from = now + config.load_free_s
         self.machines[machine.number] = machine
@@ -210,11 +207,20 @@ class World:
         elif fate >= config.boot_failure:
             self.at(now + load_s, self._come_up, (machine, machine.epoch))
         self.at(now + life_s, self._die, machine)
+        if config.price_move_interval_h > 0:
+            self.at(now + config.price_pause_s(rng), self._move_price, machine)
         return machine
+
+    def _move_price(self, machine: Machine) -> None:
+        if machine.number in self.machines:
+            machine.settle(self.now)
+            machine.usd_per_hour *= self.config.price_factor(machine.chances)
+            pause_s = self.config.price_pause_s(machine.chances)
+            self.at(self.now + pause_s, self._move_price, machine)
 
     def start(self, machine: Machine) -> None:
         """Start a stopped machine; it may hang, or be refused at once (then it stays stopped)."""
-        config, rng = self.config, self.rng
+        config, rng = self.config, machine.chances
         self.counters.starts += 1
         fate = rng.random()
         seconds = config.start_median_s * math.exp(config.start_sigma * rng.gauss(0, 1))

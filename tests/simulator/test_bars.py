@@ -35,13 +35,13 @@ def test_a_stopped_table_goes_on_and_plays_nothing_twice(
     results = tmp_path / "bars.jsonl"
     assert main([*SMALL, str(results)]) == 0
     lines = results.read_text().splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 9
     results.write_text("\n".join(lines[:-1]) + "\n")
     capsys.readouterr()
     main([*SMALL, str(results)])
     assert capsys.readouterr().err.count("Run(") == 1
     assert results.read_text().splitlines() == lines
-    assert len(read_runs(results)) == 6
+    assert len(read_runs(results)) == 9
 
 
 def test_ours_is_compared_with_the_rivals_line_at_our_attainment_seed_by_seed() -> None:

@@ -1,0 +1,55 @@
+"""The simulated market: the same offers for every policy, and prices that move."""
+
+from __future__ import annotations
+
+from simulator.market import Market, MarketConfig, read_market
+from simulator.policies import make_policy
+from simulator.run import Setting, run_policy
+from simulator.traces import synthesise
+
+HOUR_S = 3600.0
+
+
+def shown(market: Market, now: float) -> list[tuple[str, float]]:
+    return [(offer.gpu_name, offer.usd_per_hour) for offer in market.offers(now)]
+
+
+def test_a_rental_changes_one_offer_and_that_only_until_the_market_moves_on() -> None:
+    looked, rented = (Market(read_market(), seed=3) for _ in range(2))
+    first = rented.offers(0.0)[0]
+    assert rented.take(first.offer_id, 0.0) is not None
+    assert rented.take(first.offer_id, 0.0) is None
+    assert shown(rented, 0.0)[0] != shown(looked, 0.0)[0]
+    assert shown(rented, 0.0)[1:] == shown(looked, 0.0)[1:]
+    assert shown(rented, 24 * HOUR_S) == shown(looked, 24 * HOUR_S)
+
+
+def test_a_machine_meets_the_same_fate_whoever_rents_it() -> None:
+    fates = []
+    for n_before in (0, 2):
+        market = Market(read_market(), seed=3)
+        for other in market.offers(0.0)[1 : 1 + n_before]:
+            market.take(other.offer_id, 0.0)
+        taken = market.take(market.offers(0.0)[0].offer_id, 0.0)
+        assert taken is not None
+        fates.append((taken.perf, taken.chances.random()))
+    assert fates[0] == fates[1]
+
+
+def test_offers_last_an_hour_in_the_mean() -> None:
+    market, n_changes, before = Market(MarketConfig(types=read_market().types), seed=1), 0, []
+    for minute in range(60 * 200):
+        now = shown(market, minute * 60.0)
+        n_changes += sum(a != b for a, b in zip(before, now, strict=False))
+        before = now
+    assert 0.9 < n_changes / (200 * len(before)) < 1.1
+
+
+def test_prices_of_rented_machines_move_where_the_market_says_so() -> None:
+    trace = synthesise("steady", days=0.1, seed=1).scaled(2.0)
+    still, moving = read_market(), read_market(price_move_interval_h=0.2, price_move_sigma=0.3)
+    usd = [
+        run_policy(trace, make_policy("static:4"), Setting(market=market)).usd
+        for market in (still, moving)
+    ]
+    assert usd[0] != usd[1]
