@@ -18,12 +18,24 @@ const GROUP_FIELDS = [
   ['max_usd_per_hour', 'Cap, $ per hour', 'Empty: only the account\'s caps'],
   ['max_usd_per_day', 'Cap, $ per day', 'UTC'],
 ];
+const MORE_GROUP_FIELDS = [
+  ['max_usd_per_month', 'Cap, $ per month', 'UTC'],
+  ['slo_target', 'Share on time', 'Of the requests, 0 to 1'],
+  ['min_cold_load', 'Least cold load', 'Ready + stopped capacity, load per second; empty: automatic'],
+  ['inactivity_timeout', 'Idle until zero (s)', 'Without requests; empty or negative: never'],
+  ['queue_order', 'Queue order', 'on_time_first or fifo', 'text'],
+];
 const AUTOGROUP_FIELDS = [
   ['template_hash', 'Template hash', 'A private copy that has HF_TOKEN', 'text'],
   ['search_params', 'Machines', 'Empty: the template\'s own search', 'text'],
   ['test_workers', 'Test workers', 'Rented and measured at the start'],
   ['weight', 'Weight', 'Share of the requests, relative to the others'],
   ['tier', 'Tier', '0 first; higher ones take what overflows'],
+];
+const MORE_AUTOGROUP_FIELDS = [
+  ['launch_args', 'Launch arguments', 'Over the template\'s', 'text'],
+  ['gpu_ram', 'Model, GB', 'To estimate how long it loads'],
+  ['ticket', 'Ticket', 'auto, A, B, C or D: what the worker understands', 'text'],
 ];
 
 /** Make a group, or change one. */
@@ -33,6 +45,7 @@ export async function editGroup(group, done) {
   openForm({
     title: group ? `Change ${group.endpoint_name}` : 'New endpoint group',
     fields: GROUP_FIELDS,
+    more: MORE_GROUP_FIELDS,
     row,
     floors: new Floors(row.schedules ?? []),
     previewBody: (values) => ({ endpoint: { ...params(row), ...values }, autogroup: autogroup && search(autogroup) }),
@@ -48,6 +61,7 @@ export async function editAutogroup(group, autogroup, done) {
   openForm({
     title: autogroup ? `Change autogroup ${autogroup.id}` : `New autogroup of ${group.endpoint_name}`,
     fields: AUTOGROUP_FIELDS,
+    more: MORE_AUTOGROUP_FIELDS,
     row,
     previewBody: (values) => ({ endpoint, autogroup: { ...search(row), ...values } }),
     save: (values) => (autogroup ? send('PUT', `api/v0/autojobs/${autogroup.id}/`, values)
@@ -58,7 +72,7 @@ export async function editAutogroup(group, autogroup, done) {
 
 /** The parameters of a group that a preview reckons with. */
 function params(row) {
-  const names = GROUP_FIELDS.map(([name]) => name).filter((name) => name !== 'endpoint_name' && row[name] != null);
+  const names = [...GROUP_FIELDS, ...MORE_GROUP_FIELDS].map(([name]) => name).filter((name) => name !== 'endpoint_name' && row[name] != null);
   return Object.fromEntries(names.map((name) => [name, row[name]]));
 }
 
@@ -67,19 +81,19 @@ function search(row) {
   return { template_hash: row.template_hash, search_params: row.search_params, test_workers: row.test_workers };
 }
 
-function openForm({ title, fields, row, floors, previewBody, save, done }) {
+function openForm({ title, fields, more, row, floors, previewBody, save, done }) {
   const dialog = document.getElementById('dialog');
   const error = el('p', { class: 'error', role: 'alert' });
   const preview = el('p', { class: 'preview', 'aria-live': 'polite' }, 'What it would cost appears here.');
   const inputs = new Map();
-  const labels = fields.map(([name, text, hint, type = 'number']) => {
+  const labels = (some) => some.map(([name, text, hint, type = 'number']) => {
     const input = el('input', { name, type, step: 'any', value: row[name] ?? '', required: name === 'endpoint_name', spellcheck: 'false', autocomplete: 'off' });
     inputs.set(name, input);
     return el('label', {}, el('span', {}, text), input, el('small', {}, hint));
   });
-  const changes = () => ({ ...changedValues(inputs, row), ...floors?.changes() });
+  const changes = () => ({ ...changedValues(inputs, row, fields === GROUP_FIELDS), ...floors?.changes() });
   let timer = 0;
-  const ask = () => showPreview(preview, error, previewBody(changes()));
+  const ask = () => showPreview(preview, error, () => previewBody(changes()));
   const form = el('form', {
     method: 'dialog', novalidate: true,
     oninput: () => { clearTimeout(timer); timer = setTimeout(ask, PREVIEW_AFTER_MS); },
@@ -94,7 +108,8 @@ function openForm({ title, fields, row, floors, previewBody, save, done }) {
         error.textContent = problem.message;
       }
     },
-  }, el('h2', { id: 'dialog-title' }, title), el('div', { class: 'fields' }, labels), floors?.node, preview, error,
+  }, el('h2', { id: 'dialog-title' }, title), el('div', { class: 'fields' }, labels(fields)), floors?.node,
+  el('details', {}, el('summary', {}, 'More parameters'), el('div', { class: 'fields' }, labels(more))), preview, error,
   el('p', { class: 'tools' }, el('button', { type: 'submit' }, row.id ? 'Save' : 'Create'),
     el('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel')));
   dialog.replaceChildren(form);
@@ -102,16 +117,17 @@ function openForm({ title, fields, row, floors, previewBody, save, done }) {
   if (row.id) ask();
 }
 
-/** What differs from the row; a parameter that was emptied becomes automatic again. */
-function changedValues(inputs, row) {
+/** What differs from the row; a group's number that was emptied becomes automatic again. */
+function changedValues(inputs, row, mayUnset) {
   const values = {};
   const unset = [];
   for (const [name, input] of inputs) {
     const text = input.value.trim();
     const isNumber = input.type === 'number';
     if (isNumber && input.validity.badInput) throw new Error(`${name}: not a number`);
-    if (text === '') {
-      if (row[name] != null && row[name] !== '') unset.push(name);
+    if (text === '' && isNumber) {
+      if (row[name] != null && !mayUnset) throw new Error(`${name}: a number is needed`);
+      if (row[name] != null) unset.push(name);
     } else if (String(row[name] ?? '') !== text) {
       values[name] = isNumber ? Number(text) : text;
     }
@@ -121,7 +137,7 @@ function changedValues(inputs, row) {
 
 async function showPreview(preview, error, body) {
   try {
-    const answer = await send('POST', 'api/v0/preview', body);
+    const answer = await send('POST', 'api/v0/preview', body());
     error.textContent = '';
     if (!answer.offers) {
       preview.textContent = ['It costs nothing until it has an autogroup.', ...(answer.warnings ?? [])].join(' ');

@@ -85,6 +85,38 @@ def test_a_bad_floor_is_told_and_keeps_the_form_and_untouched_ones_are_not_sent(
     assert console.sent("PUT", "/api/v0/endptjobs/7/") == [{"max_workers": 8}]
 
 
+def test_what_few_need_is_folded_away_and_sent_like_the_rest(open_page: Open) -> None:
+    console = fleet(1)
+    console.answers["/api/v0/preview"] = {"offers": None}
+    with open_page(console) as page:
+        page.locator(".head").get_by_role("button", name="Edit").click()
+        share = page.get_by_label("Share on time")
+        expect(share).to_be_hidden()
+        page.get_by_text("More parameters").click()
+        share.fill("0.95")
+        page.get_by_label("Queue order").fill("fifo")
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("dialog")).to_be_hidden()
+    assert console.sent("PUT", "/api/v0/endptjobs/7/") == [
+        {"slo_target": 0.95, "queue_order": "fifo"}
+    ]
+
+
+def test_an_autogroups_search_can_be_emptied_and_its_numbers_cannot(open_page: Open) -> None:
+    console = fleet(1)
+    console.answers["/api/v0/preview"] = {"offers": None}
+    with open_page(console) as page:
+        page.locator(".tools").get_by_role("button", name="Edit").last.click()
+        page.locator("dialog").get_by_label("Weight").fill("")
+        expect(page.locator("dialog .error")).to_have_text("weight: a number is needed")
+        page.locator("dialog").get_by_label("Weight").fill("0.5")
+        page.locator("dialog").get_by_label("Machines").fill("")
+        expect(page.locator("dialog .error")).to_be_empty()
+        page.get_by_role("button", name="Save").click()
+        expect(page.locator("dialog")).to_be_hidden()
+    assert console.sent("PUT", "/api/v0/autojobs/12/") == [{"search_params": "", "weight": 0.5}]
+
+
 def test_the_servers_validation_is_shown_while_typing_and_keeps_the_form(open_page: Open) -> None:
     console = fleet(1)
     console.refusals["/api/v0/preview"] = (
