@@ -24,9 +24,14 @@ PACED_BIND_S = 2.0
 RANDOM_BIND_S = 6.0
 RANDOM_BIND_SHARE = 0.7  # of target_queue_time: just inside the objective
 
-HELD_BIND_S = 1.0
-"""For a key that is held back while others ask, too: a flood fills workers to its bound, and who is
-within its share must find one below that."""
+AHEAD = 1.25
+AHEAD_BIND_S = 1.0
+"""A key that had so many times its share lately is bound no earlier: what it queues at the workers
+makes the others wait."""
+
+HELD_BIND_SHARE = 0.5
+"""Of the mean service time: so little work may be before a request of a key that had more than its
+share and is held back. A flood fills the workers to this bound, and others come behind that."""
 
 BASE_OVERDUE_SHARE = 0.05
 MAX_OVERDUE_SHARE = 0.5
@@ -88,16 +93,39 @@ class Cutoffs:
         """The cut-off for requests under a key."""
         return self.by_key.get(key_id, _OPEN)
 
+    def lets_pass(self, key_id: str) -> bool:
+        """Whether requests under this key need not wait for those of others, who are held back."""
+        return self.for_key(key_id).is_open and any(not c.is_open for c in self.by_key.values())
+
 
 _OPEN = Cutoff()
 
 
-def bind_within_s(
-    kind: ClientKind, params: AdmissionParams, *, yields_to_others: bool = False
-) -> float:
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A request is bound to a worker where it starts `within_s`.
+
+    `is_strict`: and the worker must not have been given more meanwhile.
+    """
+
+    within_s: float
+    is_strict: bool = False
+
+
+def bound_of(within_s: float, *, times_its_share: float, is_held: bool, service_s: float) -> Bound:
+    """The bound for a key: it yields to others if it had more than its share.
+
+    `service_s`: of a request in the mean.
+    """
+    if is_held and times_its_share > 1:
+        return Bound(min(within_s, AHEAD_BIND_S, HELD_BIND_SHARE * service_s), is_strict=True)
+    if times_its_share > AHEAD:
+        return Bound(min(within_s, AHEAD_BIND_S))
+    return Bound(within_s)
+
+
+def bind_within_s(kind: ClientKind, params: AdmissionParams) -> float:
     """How soon a request must start at a worker to be bound to it already."""
-    if yields_to_others:
-        return min(HELD_BIND_S, params.target_queue_time)
     if kind is ClientKind.ONE_SHOT:
         return params.max_queue_time
     if kind is ClientKind.PACED:
@@ -131,15 +159,22 @@ def decide_cutoffs(
     now: float,
     *,
     shares: Mapping[str, float] | None = None,
+    ask_again_s: float = 0.0,
 ) -> Cutoffs:
-    """Cut-offs that let about `room` load start; `shares` weighs keys, 1 where it says nothing."""
+    """Cut-offs that let about `room` load start; `shares` weighs keys, 1 where it says nothing.
+
+    `ask_again_s`: who becomes overdue so soon may not ask in time, so no room is kept for it.
+    """
     by_key: dict[str, list[Queued]] = {}
     for request in waiting:
         by_key.setdefault(request.key_id, []).append(request)
     demands = {key: sum(r.cost for r in requests) for key, requests in by_key.items()}
     rooms = share_fairly(demands, room, shares or {})
+    soon = now + min(ask_again_s, params.target_queue_time / 3)
     return Cutoffs(
-        by_key={key: _cutoff(requests, rooms[key], params, now) for key, requests in by_key.items()}
+        by_key={
+            key: _cutoff(requests, rooms[key], params, soon) for key, requests in by_key.items()
+        }
     )
 
 

@@ -87,7 +87,8 @@ class Wish:
     """What a request asks of a worker.
 
     `bound_s`: it must start within; `avoid_slot`: the worker that failed it; `dice` in [0, 1)
-    decides among equals; `autogroup_index`: where it was before, a repeat is not drawn anew.
+    decides among equals; `autogroup_index`: where it was before, a repeat is not drawn anew;
+    `is_strict`: what others granted unseen must not put the start beyond `bound_s` either.
     """
 
     cost: float
@@ -95,6 +96,7 @@ class Wish:
     dice: float
     avoid_slot: int | None = None
     autogroup_index: int | None = None
+    is_strict: bool = False
 
 
 @dataclass(slots=True)
@@ -144,7 +146,8 @@ def least_finish(pool: Pool, wish: Wish, now: float, n_unseen: float) -> Choice 
     wait_s = worker.wait_s(now)
     other_s = candidates[: n_spread + SLACK_RANKS][-1][0]
     worse_s = other_s - finish_s if len(candidates) > 1 else PATIENCE_S
-    slack_s = max(0.0, min(SLACK_S + worse_s, PATIENCE_S - wait_s))
+    most_s = wish.bound_s if wish.is_strict else PATIENCE_S
+    slack_s = max(0.0, min(SLACK_S + worse_s, most_s - wait_s))
     return Choice(
         worker=worker,
         wait_s=wait_s,

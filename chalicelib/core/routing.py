@@ -52,6 +52,7 @@ class RoutingTable:
         self._tiers = _make_tiers(autogroups)
         self._pool_of = {i: pool for tier in self._tiers for pool in tier for i in pool.indexes}
         self._by_slot: dict[int, RoutableWorker] = {}
+        self.mean_perf = sum(w.perf for w in workers) / len(workers) if workers else 1.0
         for worker in workers:
             pool = self._pool_of.get(worker.autogroup_index)
             if pool is None or worker.perf <= 0:
@@ -65,6 +66,11 @@ class RoutingTable:
     def n_workers(self) -> int:
         """How many workers can be chosen."""
         return sum(len(pool.workers) for tier in self._tiers for pool in tier)
+
+    def next_free_s(self, now: float) -> float | None:
+        """Seconds until some worker could start a request; None without workers."""
+        firsts = [pool.workers[0] for tier in self._tiers for pool in tier if pool.workers]
+        return min((worker.wait_s(now) for worker in firsts), default=None)
 
     @property
     def position(self) -> float:

@@ -89,7 +89,9 @@ def build_view(
     )
     workers = _routable(group, ready, loads, now)
     n_shards = max(1, -(-len(workers) // SHARD_SIZE))
-    cutoffs = decide_cutoffs(waiting, room, group.params, now, shares=shares)
+    cutoffs = decide_cutoffs(
+        waiting, room, group.params, now, shares=shares, ask_again_s=ROOM_HORIZON_S
+    )
     n_by_state = dict(sorted(Counter(w.state.value for w in rows).items()))
     return [
         RoutingView(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from chalicelib.core.directory import Directory, GroupFacts, unpack_directory
 from chalicelib.core.packed_view import unpack_view
 from chalicelib.core.quota import QuotaUse, RouterShare
+from chalicelib.core.recent_use import RecentUse
 from chalicelib.core.routing import RoutingTable
 from chalicelib.core.routing_view import RoutingView
 from chalicelib.ports.bundles import HotPorts
@@ -41,7 +42,7 @@ class GroupMemory:
     poked_at: float = 0.0
     doubts: dict[int, dict[str, float]] = field(default_factory=dict)  # slot -> key -> failed at
     noted: dict[int, float] = field(default_factory=dict)  # waiting idx -> written at
-    asked_at: dict[str, float] = field(default_factory=dict)  # key id -> asked here last
+    use: RecentUse = field(default_factory=RecentUse)
 
 
 @dataclass(slots=True)
@@ -143,7 +144,7 @@ def group_memory(
     if known is not None:
         fresh.table.carry_over(known.table, now)
         fresh.poked_at, fresh.doubts, fresh.noted = known.poked_at, known.doubts, known.noted
-        fresh.asked_at = known.asked_at
+        fresh.use = known.use
     memory.groups[facts.endpoint_id] = fresh
     return fresh
 

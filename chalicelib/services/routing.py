@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import logging
 
-from chalicelib.core.admission import ClientKind, bind_within_s, is_overdue, may_start
+from chalicelib.core.admission import (
+    Bound,
+    ClientKind,
+    bind_within_s,
+    bound_of,
+    is_overdue,
+    may_start,
+)
 from chalicelib.core.caller_key import ROUTE, CallerKeyError
 from chalicelib.core.directory import GroupFacts
 from chalicelib.core.endpoint_group import GroupState
@@ -41,9 +48,6 @@ from chalicelib.wire.routing import NOT_FOUND, RouteRequest, grant_reply
 
 logger = logging.getLogger("ballast")
 
-OTHERS_REACH_S = 60.0
-"""For so long after a key asked does this router reckon with it."""
-
 MAX_TRIES = 6
 """Refusals before the best worker by the corrected figures is taken as it is: 1 in 700 grants."""
 
@@ -68,7 +72,7 @@ def route(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> dict[
         logger.warning("route_degraded", extra={"problem": str(error)})
         return asker.blind_reply("the control plane is catching its breath")
     waiter = _make_waiter(asker, caller, group, key)
-    _note_key(group, caller.key_id, now)
+    group.use.asked(caller.key_id, caller.row.share if caller.row else 1.0, now)
     refusal = _closed(facts) or _over_quota(waiter)
     if refusal is not None:
         return answer_waiting(waiter, refusal, is_demand=False)
@@ -113,12 +117,6 @@ def _make_waiter(asker: Asker, caller: Caller, group: GroupMemory, key: bytes) -
         known_idx=idx if known else None,
         index_key=key,
     )
-
-
-def _note_key(group: GroupMemory, key_id: str, now: float) -> None:
-    if len(group.asked_at) >= MAX_QUOTA_KEYS:
-        group.asked_at.clear()
-    group.asked_at[key_id] = now
 
 
 def _closed(facts: GroupFacts) -> str | None:
@@ -190,10 +188,9 @@ def _is_in_turn(waiter: Waiter) -> bool:
 def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
     """Choose and reserve; a refusal corrects what we know, and we draw and choose again."""
     table, now = waiter.group.table, waiter.asker.now
-    params, yields = waiter.group.view.group.params, _yields_to_others(waiter)
-    bound_s = bind_within_s(waiter.kind, params, yields_to_others=yields)
+    bound = _bound(waiter)
     for n_refused in range(MAX_TRIES + 1):
-        wish = _wish(waiter, bound_s)
+        wish = _wish(waiter, bound)
         choice = table.choose(wish, now)
         if choice is None:
             return None
@@ -209,23 +206,26 @@ def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
     return None
 
 
-def _yields_to_others(waiter: Waiter) -> bool:
-    """Whether its key is held back while this router is asked under others, too."""
+def _bound(waiter: Waiter) -> Bound:
+    """How soon it must start: sooner, if its key had more than its share lately."""
     group, key_id = waiter.group, waiter.caller.key_id
-    if group.view.cutoffs.for_key(key_id).is_open:
-        return False
-    since = waiter.asker.now - OTHERS_REACH_S
-    return any(at > since for key, at in group.asked_at.items() if key != key_id)
+    return bound_of(
+        bind_within_s(waiter.kind, group.view.group.params),
+        times_its_share=group.use.times_its_share(key_id),
+        is_held=not group.view.cutoffs.for_key(key_id).is_open,
+        service_s=group.use.mean_cost / group.table.mean_perf,
+    )
 
 
-def _wish(waiter: Waiter, bound_s: float) -> Wish:
+def _wish(waiter: Waiter, bound: Bound) -> Wish:
     slot, table = waiter.history.slot, waiter.group.table
     before = table.find_slot(slot) if slot is not None else None
     if slot is not None and table.n_workers == 1 and not failed_lately(waiter, slot):
         slot = None  # the only worker there is: it may serve again by now
     return Wish(
         cost=float(waiter.asker.request.cost),
-        bound_s=bound_s,
+        bound_s=bound.within_s,
+        is_strict=bound.is_strict,
         dice=waiter.asker.ports.randomness.uniform(),
         avoid_slot=slot,
         autogroup_index=before.autogroup_index if before else None,
@@ -250,6 +250,7 @@ def _try(waiter: Waiter, choice: Choice, n_refused: int) -> Reservation | Refusa
 def _reply(waiter: Waiter, choice: Choice, reservation: Reservation) -> dict[str, object]:
     asker, worker = waiter.asker, choice.worker
     waiter.group.share.granted(asker.now)
+    waiter.group.use.granted(waiter.caller.key_id, float(asker.request.cost))
     quota, use = _quota(waiter)
     if not quota.is_unlimited:
         use.granted(quota, float(asker.request.cost), choice.finish_s, asker.now)

@@ -84,7 +84,7 @@ def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> di
         _poke(waiter, reason)
         _refresh_view(waiter)
     first_seen_at = waiter.history.first_seen_at
-    place = estimate_place(first_seen_at, asker.now, view.queue)
+    place = _place(waiter)
     is_late = is_overdue(first_seen_at, asker.now + (place.eta_s or 0.0), view.group.params)
     return WaitingReply(
         endpoint=view.group.name,
@@ -97,6 +97,16 @@ def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> di
         place=place.n_ahead + 1 if is_demand else None,
         eta_s=place.eta_s if is_demand else None,
     ).to_json()
+
+
+def _place(waiter: Waiter) -> Place:
+    """Where it stands; what others flood is not ahead of a key that is within its share."""
+    group, now = waiter.group, waiter.asker.now
+    place = estimate_place(waiter.history.first_seen_at, now, group.view.queue)
+    free_s = group.table.next_free_s(now)
+    if free_s is None or not group.view.cutoffs.lets_pass(waiter.caller.key_id):
+        return place
+    return Place(n_ahead=0, eta_s=free_s)
 
 
 def describe(n_by_state: Mapping[str, int], reason: str, place: Place) -> str:

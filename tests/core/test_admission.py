@@ -78,6 +78,15 @@ def test_newcomers_pass_when_only_the_overdue_wait_but_for_their_share() -> None
     assert 0.5 <= sum(passed) / 100 < 1.0
 
 
+def test_no_room_is_kept_for_those_that_will_be_overdue_before_they_ask_again() -> None:
+    """They may start if they ask in time; if they do not, others are not kept waiting for them."""
+    waiting = queue(9, 8, 5, 4, 1)
+    cutoff = decide_cutoffs(waiting, 20.0, PARAMS, NOW, ask_again_s=3.0).for_key("")
+    ages = [NOW - r.first_seen_at for r in waiting]
+    may = [age for age in ages if may_start(NOW - age, NOW, cutoff, PARAMS)]
+    assert may == [9, 8, 5, 4]
+
+
 def test_fifo_is_strictly_by_age() -> None:
     assert admitted(queue(50, 40, 9, 5), 20.0, FIFO) == [50, 40]
 

@@ -70,6 +70,23 @@ def test_a_worker_that_would_start_too_late_is_not_chosen() -> None:
     assert chosen(table, wish(bound_s=3.1)) == 1
 
 
+@given(st.floats(0, 5), st.floats(0, 5), st.floats(0, 5))
+def test_a_strict_reservation_stands_only_while_it_starts_within_the_bound(
+    wait_s: float, other_wait_s: float, bound_s: float
+) -> None:
+    table = RoutingTable(ONE_GROUP, [worker(1, wait_s=wait_s), worker(2, wait_s=other_wait_s)])
+    choice = table.choose(wish(bound_s=bound_s, is_strict=True), NOW)
+    if choice is not None:
+        granted_more_s = choice.bound / choice.worker.perf
+        assert choice.wait_s + granted_more_s <= bound_s + 1e-9
+
+
+def test_it_is_told_when_the_first_worker_will_be_free() -> None:
+    workers = [worker(1, wait_s=3.0), worker(2, wait_s=2.0)]
+    assert RoutingTable(ONE_GROUP, workers).next_free_s(NOW) == 2.0
+    assert RoutingTable(ONE_GROUP, []).next_free_s(NOW) is None
+
+
 def test_a_worker_with_free_slots_starts_at_once_though_it_is_busy() -> None:
     table = RoutingTable(ONE_GROUP, [worker(1, wait_s=20.0, headroom_s=25.0)])
     choice = table.choose(wish(bound_s=2.0), NOW)

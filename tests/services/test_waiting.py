@@ -167,3 +167,25 @@ def test_a_known_view_serves_on_while_views_cannot_be_read(world: HotWorld) -> N
     world.views.failure = StorageUnavailableError("throttled")
     world.clock.advance(30)
     assert "url" in router.ask(cost=1)
+
+
+def test_what_another_tenant_floods_is_not_ahead_of_a_key_within_its_share(
+    world: HotWorld,
+) -> None:
+    """It is told when the next worker will be free, and asked back by then."""
+    world.add_worker(1)
+    see(world)
+    ports, router = world.ports(), Router(world)
+    flood, _ = issue_key(ports, name="flood", verbs=("route",), endpoint_id=ENDPOINT_ID)
+    small, _ = issue_key(ports, name="small", verbs=("route",), endpoint_id=ENDPOINT_ID)
+    for _ in range(40):
+        router.ask(cost=100, key=flood)
+    world.clock.advance(1.5)
+    see(world)
+    reply = router.ask(cost=100, key=small, is_paced=True)
+    assert reply["place"] == 1
+    assert 0 < float(str(reply["eta_s"])) < 10
+    assert float(str(reply["poll_after_s"])) < 3
+    behind = router.ask(cost=100, key=flood, is_paced=True)
+    assert int(str(behind["place"])) > 30
+    assert float(str(behind["eta_s"])) > 30
