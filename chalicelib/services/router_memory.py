@@ -12,7 +12,7 @@ from chalicelib.core.packed_view import unpack_view
 from chalicelib.core.quota import QuotaUse, RouterShare
 from chalicelib.core.recent_use import RecentUse
 from chalicelib.core.routing import RoutingTable
-from chalicelib.core.routing_view import RoutingView
+from chalicelib.core.routing_view import RoutingView, rebuild_interval_s
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.services.deadline import check_time
@@ -24,6 +24,9 @@ DIRECTORY_CACHE_S = 10.0
 MISS_CACHE_S = 1.0
 RETRY_AFTER_S = 5.0
 """What could not be read is used on for this long beyond its usual time: a try may take 3 s."""
+
+MISSED_REBUILDS = 3.0
+"""Intervals without a new view after which a router looks whether there are fewer shards now."""
 
 MAX_SIGNATURES = 20_000
 MAX_QUOTA_KEYS = 10_000
@@ -43,6 +46,11 @@ class GroupMemory:
     doubts: dict[int, dict[str, float]] = field(default_factory=dict)  # slot -> key -> failed at
     noted: dict[int, float] = field(default_factory=dict)  # waiting idx -> written at
     use: RecentUse = field(default_factory=RecentUse)
+
+    @property
+    def n_rows(self) -> int:
+        """Workers of the group in all states and shards."""
+        return sum(self.view.n_by_state.values())
 
 
 @dataclass(slots=True)
@@ -122,6 +130,8 @@ def group_memory(
     if known is not None and stored is not None and stored.built_at <= known.view.built_at:
         # What we know is this view and our own grants on top of it.
         known.read_at = now
+        if now - known.view.built_at > MISSED_REBUILDS * rebuild_interval_s(known.n_rows):
+            known.shard = 0  # the fleet may have shrunk, and ours is written no more
         return known
     view = unpack_view(stored.blob) if stored else RoutingView(group=facts, built_at=0.0)
     n_shards = stored.n_shards if stored else 1
