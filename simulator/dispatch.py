@@ -1,7 +1,7 @@
 """Queue disciplines: early binding in order of arrival, and late binding as our router does it.
 
-Late binding drives the router's own `core/admission.py`: its cut-offs (with one unit of cost per
-request, and free slots as the room), its bounds per kind of client and its pacing.
+Late binding drives the router's own `core/admission.py`: its cut-offs (the room is what the
+free slots can take), its bounds per kind of client and its pacing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from chalicelib.core.admission import (
     decide_cutoffs,
     is_overdue,
     may_start,
-    poll_after_s,
+    turn_at,
+    typical_cost_of,
 )
+from chalicelib.core.queue_place import poll_after_s
 from simulator.world import LAST, World
 
 VIEW_S = 1.0  # the routing view, and with it the cut-offs, is at most this old
@@ -165,7 +167,8 @@ class LatePolling:
 
     def arrive(self, request: int, now: float) -> None:
         """Ask once; if told to wait, remember and ask again."""
-        if not self._ask(request, now, now):
+        queued = Queued(now, self.world.trace.loads[request])
+        if not self._ask(request, now, queued):
             paced = self.kind is ClientKind.PACED
             self._wait(request, now, self._pause(request) if paced else SDK_FIRST_POLL_S)
 
@@ -187,7 +190,8 @@ class LatePolling:
         return _totals(list(self.queued), self.world, now)
 
     def _wait(self, request: int, now: float, pause_s: float) -> None:
-        self.queued[request] = Queued(first_seen_at=self.world.trace.times[request], cost=1.0)
+        trace = self.world.trace
+        self.queued[request] = Queued(trace.times[request], trace.loads[request])
         self.world.at(now + pause_s, self._poll, request)
         if not self._has_view:
             self._has_view = True
@@ -196,7 +200,7 @@ class LatePolling:
     def _poll(self, request: int) -> None:
         self.n_polls += 1
         now = self.world.now
-        if self._ask(request, now, self.queued[request].first_seen_at):
+        if self._ask(request, now, self.queued[request]):
             del self.queued[request]
         else:
             self.world.at(now + self._pause(request), self._poll, request)
@@ -213,8 +217,8 @@ class LatePolling:
         is_late = is_overdue(world.trace.times[request], starts_at, self.params)
         return poll_after_s(eta_s, self.rng.random(), is_overdue=is_late)
 
-    def _ask(self, request: int, now: float, first_seen_at: float) -> bool:
-        if not may_start(first_seen_at, now, self.cutoff, self.params, dice=self.rng.random()):
+    def _ask(self, request: int, now: float, queued: Queued) -> bool:
+        if not may_start(queued, now, self.cutoff, self.params, dice=self.rng.random()):
             return False
         machine = self.world.earliest(now, self._bound_s)
         if machine is None:
@@ -237,9 +241,24 @@ class LatePolling:
             self.cutoff = Cutoff()
             return
         until = now + self._bound_s + VIEW_S
-        room = sum(1 for machine in self.world.routable for at in machine.free_at if at <= until)
+        n_free = sum(at <= until for machine in self.world.routable for at in machine.free_at)
         waiting = list(self.queued.values())
-        self.cutoff = decide_cutoffs(waiting, float(room), self.params, now).for_key("")
+        room = self._load_of_first(waiting, n_free, now)
+        self.cutoff = decide_cutoffs(waiting, room, self.params, now).for_key("")
+
+    def _load_of_first(self, waiting: list[Queued], n_free: int, now: float) -> float:
+        """What so many slots can take: a slot takes a request, whatever its load."""
+        typical = typical_cost_of(waiting, self.params)
+        in_turn = sorted(
+            (
+                is_overdue(request.first_seen_at, now, self.params),
+                turn_at(request, typical, self.params),
+                request.cost,
+            )
+            for request in waiting
+        )
+        missing = max(n_free - len(in_turn), 0) * typical
+        return sum(cost for _, _, cost in in_turn[:n_free]) + missing
 
 
 def _totals(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from chalicelib.core.actions import Action, DrainWorker, Reason, RecallWorker, StartWorker
@@ -15,6 +15,7 @@ from chalicelib.core.worker import AfterDrain
 
 DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted
 SWAP_BELOW = 0.5  # of what the ready workers cost: a start is billed, too, so less is not worth it
+BUSY_MARGIN = 1.25  # times the wish must be there without a busy worker before it is drained
 HEDGE_Z = 1.3  # a start later than its 90th percentile no longer counts as capacity
 
 
@@ -202,7 +203,8 @@ def _surplus(pool: Pool, wish: HotWish, ctx: Round) -> list[WorkerFacts]:
 
     Beside the busy ones the idle ones that cover the wish for the fewest dollars an hour stay: for
     a small need a small worker, though a large one may be cheaper per load. Busy ones go only if
-    the wish is met without them as well.
+    there is ample capacity without them: while one drains, its free slots are paid and not used,
+    and requests go to cheap workers first, so that dear ones come to be idle by themselves.
     """
     busy = [worker for worker in pool.ready if not is_idle(worker)]
     idle = [worker for worker in pool.ready if is_idle(worker)]
@@ -218,8 +220,9 @@ def _surplus(pool: Pool, wish: HotWish, ctx: Round) -> list[WorkerFacts]:
     surplus = [worker for worker in idle if worker.instance_id not in kept_ids]
     surplus.sort(key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
     capacity, n_workers = sum(map(ctx.capacity, busy + kept)), len(busy) + len(kept)
+    amply = replace(wish, capacity=BUSY_MARGIN * wish.capacity)
     for worker in sorted(busy, key=lambda w: (-ctx.usd_per_load(w), w.instance_id)):
-        if wish.met_by(capacity - ctx.capacity(worker), n_workers - 1):
+        if amply.met_by(capacity - ctx.capacity(worker), n_workers - 1):
             surplus.append(worker)
             capacity, n_workers = capacity - ctx.capacity(worker), n_workers - 1
     return surplus

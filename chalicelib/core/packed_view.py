@@ -11,12 +11,13 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib.core.admission import ALWAYS, NEVER, Cutoff, Cutoffs, QueueProfile
+from chalicelib.core.admission import ALWAYS, NEVER, Cutoff, Cutoffs
 from chalicelib.core.directory import facts_from_json, facts_to_json
 from chalicelib.core.least_finish import RoutableWorker
+from chalicelib.core.queue_place import QueueProfile
 from chalicelib.core.routing_view import RoutingView
 
-_MAGIC = b"BV1"
+_MAGIC = b"BV2"
 _PREFIX = struct.Struct("<3sI")
 _GENERATIONS = "ABCD"
 
@@ -129,7 +130,12 @@ def _header(view: RoutingView) -> dict[str, object]:
         "n_by_state": dict(view.n_by_state),
         "grants_per_s": view.grants_per_s,
         "cutoffs": {
-            key: [_bound(c.admit_before), _bound(c.overdue_admit_before), c.hold_share]
+            key: [
+                _bound(c.admit_before),
+                _bound(c.overdue_admit_before),
+                c.hold_share,
+                c.typical_cost,
+            ]
             for key, c in view.cutoffs.by_key.items()
         },
         "queue": [
@@ -138,12 +144,13 @@ def _header(view: RoutingView) -> dict[str, object]:
             queue.capacity,
             queue.capacity_at,
             queue.coming_capacity,
+            queue.typical_cost,
         ],
     }
 
 
 def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> RoutingView:
-    points, queued, capacity, capacity_at, coming = header["queue"]
+    points, queued, capacity, capacity_at, coming, typical_cost = header["queue"]
     return RoutingView(
         group=facts_from_json(header["group"]),
         built_at=header["built_at"],
@@ -155,8 +162,9 @@ def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> Rou
                     admit_before=ALWAYS if admit is None else admit,
                     overdue_admit_before=ALWAYS if overdue is None else overdue,
                     hold_share=hold,
+                    typical_cost=typical,
                 )
-                for key, (admit, overdue, hold) in header["cutoffs"].items()
+                for key, (admit, overdue, hold, typical) in header["cutoffs"].items()
             }
         ),
         queue=QueueProfile(
@@ -165,6 +173,7 @@ def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> Rou
             capacity=capacity,
             capacity_at=capacity_at,
             coming_capacity=coming,
+            typical_cost=typical_cost,
         ),
         workers=workers,
     )

@@ -14,16 +14,16 @@ from chalicelib.core.admission import (
     ClientKind,
     Cutoffs,
     Queued,
-    QueueProfile,
     bind_within_s,
     decide_cutoffs,
-    profile_queue,
     room_load,
+    typical_cost_of,
 )
 from chalicelib.core.directory import GroupFacts
 from chalicelib.core.least_finish import RoutableWorker
 from chalicelib.core.lifecycle import silent_workers
 from chalicelib.core.load import believed_perf, granted_within, headroom_load, pending_load
+from chalicelib.core.queue_place import QueueProfile, profile_queue
 from chalicelib.core.worker import Worker, WorkerState
 
 SHARD_SIZE = 250
@@ -80,12 +80,14 @@ def build_view(
     bind_s = bind_within_s(ClientKind.RANDOM, group.params)
     room = room_load(queued, bind_s=bind_s, horizon_s=ROOM_HORIZON_S)
     capacity_at, coming = _coming_capacity(rows)
+    typical_cost = typical_cost_of(waiting, group.params)
     queue = QueueProfile(
-        points=profile_queue(waiting),
+        points=profile_queue(waiting, typical_cost, group.params),
         queued=sum(load for _, load in queued),
         capacity=sum(perf for perf, _ in loads),
         capacity_at=capacity_at,
         coming_capacity=coming,
+        typical_cost=typical_cost,
     )
     workers = _routable(group, ready, loads, now)
     n_shards = max(1, -(-len(workers) // SHARD_SIZE))

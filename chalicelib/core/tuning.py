@@ -9,7 +9,8 @@ One learned number, the caution x, stands for both (docs/scaling.md):
 
 A late request raises x, one on time lowers it by as much as keeps the wanted ratio between them in
 balance, slowly: about half a unit in six hours, because late requests come in bursts and chasing
-them costs more than it saves. Nothing is learned while the fleet could not do better (anti-windup).
+them costs more than it saves. Late requests while the fleet could not do better count a quarter:
+more caution would not have helped those, but strict targets need what else can be had.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ CAUTION_LOW, CAUTION_HIGH = -2.0, 4.0
 PRIOR_AT_95, PRIOR_PER_NINE = -1.0, 0.62  # where the targets of 95, 99, 99.9 % settle in tests
 GAIN, GAIN_WINDOW_S = 0.5, 6 * 3600.0
 MAX_STEP = 0.2
+STARVED_WEIGHT = 0.25  # of late requests while more capacity could not be had (anti-windup)
 BUDGET_SHARE = 0.85  # of the allowed late share that is aimed at: falling short costs trust
 HOLD_STARTS, SMOOTH_STARTS = 9.0, 3.0  # hold and mean, in medians of a start
 MIN_HOLD_S, MAX_HOLD_S = 30.0, 1800.0
@@ -48,7 +50,7 @@ def learn_caution(
     budget = (1.0 - slo_target) * BUDGET_SHARE
     step = GAIN * (min(n_late, n) / budget - n) / (memory.request_rate * GAIN_WINDOW_S)
     if step > 0 and is_starved:
-        return
+        step *= STARVED_WEIGHT
     step = min(max(step, -MAX_STEP), MAX_STEP)
     memory.caution = min(max(memory.caution + step, CAUTION_LOW), CAUTION_HIGH)
 

@@ -42,6 +42,7 @@ from chalicelib.services.waiting import (
     answer_waiting,
     failed_lately,
     note_failure,
+    queued_as,
     stop_waiting,
 )
 from chalicelib.wire.routing import NOT_FOUND, RouteRequest, grant_reply
@@ -177,7 +178,7 @@ def _is_in_turn(waiter: Waiter) -> bool:
         return True  # it does not come back: bind it early or never
     view = waiter.group.view
     return may_start(
-        waiter.history.first_seen_at,
+        queued_as(waiter),
         waiter.asker.now,
         view.cutoffs.for_key(waiter.caller.key_id),
         view.group.params,

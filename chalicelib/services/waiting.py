@@ -6,15 +6,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chalicelib.core.admission import (
-    ClientKind,
-    Place,
-    estimate_place,
-    is_overdue,
-    poll_after_s,
-)
+from chalicelib.core.admission import ClientKind, Queued, is_overdue
 from chalicelib.core.endpoint_group import GroupState
 from chalicelib.core.lifecycle import WorkerEvent, transition
+from chalicelib.core.queue_place import Place, estimate_place, poll_after_s
 from chalicelib.core.request_index import IndexKind, RequestIndex
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
@@ -75,6 +70,12 @@ class Waiter:
     index_key: bytes
 
 
+def queued_as(waiter: Waiter) -> Queued:
+    """The request as admission sees it."""
+    cost = float(waiter.asker.request.cost)
+    return Queued(waiter.history.first_seen_at, cost, waiter.caller.key_id)
+
+
 def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> dict[str, object]:
     """WAITING, with place and ETA. Demand is remembered and the scaler is told."""
     asker, view = waiter.asker, waiter.group.view
@@ -83,9 +84,9 @@ def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> di
         _remember(waiter, idx)
         _poke(waiter, reason)
         _refresh_view(waiter)
-    first_seen_at = waiter.history.first_seen_at
+    request = queued_as(waiter)
     place = _place(waiter)
-    is_late = is_overdue(first_seen_at, asker.now + (place.eta_s or 0.0), view.group.params)
+    is_late = is_overdue(request.first_seen_at, asker.now + (place.eta_s or 0.0), view.group.params)
     return WaitingReply(
         endpoint=view.group.name,
         request_idx=idx,
@@ -102,7 +103,7 @@ def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> di
 def _place(waiter: Waiter) -> Place:
     """Where it stands; what others flood is not ahead of a key that is within its share."""
     group, now = waiter.group, waiter.asker.now
-    place = estimate_place(waiter.history.first_seen_at, now, group.view.queue)
+    place = estimate_place(queued_as(waiter), now, group.view.queue, group.view.group.params)
     free_s = group.table.next_free_s(now)
     if free_s is None or not group.view.cutoffs.lets_pass(waiter.caller.key_id):
         return place

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -12,21 +14,19 @@ from chalicelib.core.admission import (
     ClientKind,
     Cutoff,
     Queued,
-    QueueProfile,
     bind_within_s,
     decide_cutoffs,
-    estimate_place,
     may_start,
     overdue_share,
-    poll_after_s,
-    profile_queue,
     room_load,
     share_fairly,
+    turn_at,
 )
 from chalicelib.core.endpoint_group import QueueOrder
 
 NOW = 1_001.0
 PARAMS = AdmissionParams()
+NEW = Queued(NOW, 10.0)
 FIFO = AdmissionParams(queue_order=QueueOrder.FIFO)
 
 queues = st.lists(
@@ -50,7 +50,7 @@ def admitted(waiting: list[Queued], room: float, params: AdmissionParams = PARAM
     return [
         NOW - r.first_seen_at
         for r in waiting
-        if may_start(r.first_seen_at, NOW, cutoffs.for_key(r.key_id), params)
+        if may_start(r, NOW, cutoffs.for_key(r.key_id), params)
     ]
 
 
@@ -68,13 +68,13 @@ def test_the_overdue_get_what_is_left_the_oldest_first() -> None:
 
 def test_newcomers_wait_behind_those_that_are_held_back() -> None:
     cutoff = decide_cutoffs(queue(9, 5, 1), 20.0, PARAMS, NOW).for_key("")
-    assert not may_start(NOW, NOW, cutoff, PARAMS)
+    assert not may_start(NEW, NOW, cutoff, PARAMS)
 
 
 def test_newcomers_pass_when_only_the_overdue_wait_but_for_their_share() -> None:
     """A burst costs its excess only, and what became overdue is not starved."""
     cutoff = decide_cutoffs(queue(50, 40, 30), 10.0, PARAMS, NOW).for_key("")
-    passed = [may_start(NOW, NOW, cutoff, PARAMS, dice=i / 100) for i in range(100)]
+    passed = [may_start(NEW, NOW, cutoff, PARAMS, dice=i / 100) for i in range(100)]
     assert 0.5 <= sum(passed) / 100 < 1.0
 
 
@@ -82,8 +82,7 @@ def test_no_room_is_kept_for_those_that_will_be_overdue_before_they_ask_again() 
     """They may start if they ask in time; if they do not, others are not kept waiting for them."""
     waiting = queue(9, 8, 5, 4, 1)
     cutoff = decide_cutoffs(waiting, 20.0, PARAMS, NOW, ask_again_s=3.0).for_key("")
-    ages = [NOW - r.first_seen_at for r in waiting]
-    may = [age for age in ages if may_start(NOW - age, NOW, cutoff, PARAMS)]
+    may = [NOW - r.first_seen_at for r in waiting if may_start(r, NOW, cutoff, PARAMS)]
     assert may == [9, 8, 5, 4]
 
 
@@ -92,7 +91,7 @@ def test_fifo_is_strictly_by_age() -> None:
 
 
 def test_the_share_of_the_overdue_grows_with_their_age_to_a_half() -> None:
-    shares = [overdue_share(queue(age), PARAMS, NOW) for age in (11, 30, 60, 300, 1_000)]
+    shares = [overdue_share([NOW - age], PARAMS, NOW) for age in (11, 30, 60, 300, 1_000)]
     assert shares == sorted(shares)
     assert shares[0] == pytest.approx(0.055, abs=0.01)
     assert shares[-1] == 0.5
@@ -104,9 +103,26 @@ def test_in_a_small_room_the_overdue_get_their_share_of_the_moments() -> None:
     for i in range(1_000):
         waiting = [Queued(first_seen_at=i - age, cost=10.0) for age in (11.0, 5.0, 4.0)]
         cutoff = decide_cutoffs(waiting, 20.0, PARAMS, float(i)).for_key("")
-        n += may_start(i - 11.0, float(i), cutoff, PARAMS)
-    share = overdue_share([Queued(first_seen_at=0.0, cost=1.0)], PARAMS, 11.0)
+        n += may_start(Queued(i - 11.0, 10.0), float(i), cutoff, PARAMS)
+    share = overdue_share([0.0], PARAMS, 11.0)
     assert n / 1_000 == pytest.approx(share * 20 / 10, abs=0.01)
+
+
+def test_a_small_one_goes_before_a_large_one_that_came_a_little_earlier() -> None:
+    large, small = Queued(NOW - 5, 100.0), Queued(NOW - 3, 1.0)
+    assert admitted([large, small], room=1.0) == [3]
+    assert admitted([large, small], room=1.0, params=FIFO) == [5]
+
+
+@given(queues, st.floats(min_value=0.1, max_value=1e5))
+def test_size_costs_nobody_more_than_the_queue_target(
+    waiting: list[Queued], typical: float
+) -> None:
+    for request in waiting:
+        turn = turn_at(request, typical, PARAMS)
+        assert 0 <= turn - request.first_seen_at <= PARAMS.target_queue_time
+        larger = replace(request, cost=2 * request.cost)
+        assert turn_at(larger, typical, PARAMS) >= turn
 
 
 def test_a_single_request_larger_than_the_room_is_not_stuck() -> None:
@@ -118,8 +134,8 @@ def test_more_room_never_admits_fewer(waiting: list[Queued], room: float) -> Non
     fewer = decide_cutoffs(waiting, room, PARAMS, NOW)
     more = decide_cutoffs(waiting, room * 2 + 1, PARAMS, NOW)
     for r in waiting:
-        if may_start(r.first_seen_at, NOW, fewer.for_key(r.key_id), PARAMS):
-            assert may_start(r.first_seen_at, NOW, more.for_key(r.key_id), PARAMS)
+        if may_start(r, NOW, fewer.for_key(r.key_id), PARAMS):
+            assert may_start(r, NOW, more.for_key(r.key_id), PARAMS)
 
 
 @example([Queued(first_seen_at=941.0, cost=1.0), Queued(first_seen_at=941.0, cost=2.0)], 1.0)
@@ -143,7 +159,7 @@ def test_a_flooding_key_does_not_push_another_back() -> None:
     small = queue(0.5, 0.2, key_id="small")
     cutoffs = decide_cutoffs([*flood, *small], 100.0, PARAMS, NOW)
     assert cutoffs.for_key("small").admit_before == ALWAYS
-    n = sum(may_start(r.first_seen_at, NOW, cutoffs.for_key("flood"), PARAMS) for r in flood)
+    n = sum(may_start(r, NOW, cutoffs.for_key("flood"), PARAMS) for r in flood)
     assert n == pytest.approx(8, abs=1)  # 100 less the other key's 20
 
 
@@ -176,50 +192,3 @@ def test_binding_is_late_for_those_that_can_wait_and_early_for_those_that_cannot
 
 def test_room_counts_only_workers_that_have_some() -> None:
     assert room_load([(100.0, 50.0), (100.0, 900.0)], bind_s=2.0, horizon_s=1.0) == 250
-
-
-def test_a_place_and_an_eta_come_from_who_is_ahead() -> None:
-    waiting = queue(9, 8, 7, 2, cost=100.0)
-    profile = QueueProfile(points=profile_queue(waiting), queued=50.0, capacity=50.0)
-    place = estimate_place(NOW - 2, NOW, profile)
-    assert place.n_ahead == 3
-    assert place.eta_s == pytest.approx(7.0)
-    assert estimate_place(NOW - 9, NOW, profile).n_ahead == 0
-
-
-def test_of_a_crowd_that_came_at_once_everybody_is_in_the_middle() -> None:
-    profile = QueueProfile(points=profile_queue(queue(9, *[5] * 100, cost=1.0)), capacity=1.0)
-    assert estimate_place(NOW - 9, NOW, profile).n_ahead == 0
-    among = estimate_place(NOW - 5, NOW, profile)
-    assert 40 <= among.n_ahead <= 60
-    assert among.eta_s == pytest.approx(among.n_ahead, abs=7)  # the points are seven apart
-    assert estimate_place(NOW, NOW, profile).n_ahead == 101
-
-
-def test_without_ready_workers_the_eta_counts_from_the_next_one() -> None:
-    coming = QueueProfile(capacity_at=NOW + 40, coming_capacity=10.0)
-    assert estimate_place(NOW, NOW, coming).eta_s == 40
-    assert estimate_place(NOW, NOW, QueueProfile()).eta_s is None
-
-
-def test_a_long_queue_is_told_in_few_points() -> None:
-    points = profile_queue(queue(*range(1_000)))
-    assert len(points) <= 17
-    assert points[-1][1:] == (1_000, 10_000.0)
-
-
-@given(
-    st.none() | st.floats(min_value=0, max_value=1e4),
-    st.floats(min_value=0, max_value=0.999),
-    st.booleans(),
-)
-def test_clients_are_asked_back_within_seconds(
-    eta_s: float | None, dice: float, is_overdue: bool
-) -> None:
-    assert 0.6 < poll_after_s(eta_s, dice, is_overdue=is_overdue) < 7
-
-
-@given(st.floats(min_value=0, max_value=1e4), st.floats(min_value=0, max_value=0.999))
-def test_who_can_still_be_on_time_asks_more_often(eta_s: float, dice: float) -> None:
-    on_time = poll_after_s(eta_s, dice, is_overdue=False)
-    assert on_time <= min(poll_after_s(eta_s, dice, is_overdue=True), 2.7)

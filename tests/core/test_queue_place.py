@@ -1,0 +1,83 @@
+"""Places in the queue, when a request will start, and when its client asks again."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.core.admission import AdmissionParams, Queued
+from chalicelib.core.queue_place import (
+    QueueProfile,
+    estimate_place,
+    poll_after_s,
+    profile_queue,
+)
+
+NOW = 1_001.0
+PARAMS = AdmissionParams()
+
+
+def seen(age_s: float, cost: float = 10.0) -> Queued:
+    return Queued(NOW - age_s, cost)
+
+
+def queue(*ages_s: float, cost: float = 10.0) -> list[Queued]:
+    return [seen(age, cost) for age in ages_s]
+
+
+def test_a_large_one_stands_behind_small_ones_that_came_later() -> None:
+    waiting = [seen(5, 100.0), *queue(3, 2, cost=1.0)]
+    points = profile_queue(waiting, 34.0, PARAMS)
+    profile = QueueProfile(points=points, capacity=1.0, typical_cost=34.0)
+    assert estimate_place(waiting[0], NOW, profile, PARAMS).n_ahead == 2
+    assert estimate_place(waiting[1], NOW, profile, PARAMS).n_ahead == 0
+
+
+def test_a_place_and_an_eta_come_from_who_is_ahead() -> None:
+    waiting = queue(9, 8, 7, 2, cost=100.0)
+    profile = QueueProfile(points=profile_queue(waiting, 0.0, PARAMS), queued=50.0, capacity=50.0)
+    place = estimate_place(seen(2), NOW, profile, PARAMS)
+    assert place.n_ahead == 3
+    assert place.eta_s == pytest.approx(7.0)
+    assert estimate_place(seen(9), NOW, profile, PARAMS).n_ahead == 0
+
+
+def test_of_a_crowd_that_came_at_once_everybody_is_in_the_middle() -> None:
+    profile = QueueProfile(
+        points=profile_queue(queue(9, *[5] * 100, cost=1.0), 0.0, PARAMS), capacity=1.0
+    )
+    assert estimate_place(seen(9), NOW, profile, PARAMS).n_ahead == 0
+    among = estimate_place(seen(5), NOW, profile, PARAMS)
+    assert 40 <= among.n_ahead <= 60
+    assert among.eta_s == pytest.approx(among.n_ahead, abs=7)  # the points are seven apart
+    assert estimate_place(seen(0), NOW, profile, PARAMS).n_ahead == 101
+
+
+def test_without_ready_workers_the_eta_counts_from_the_next_one() -> None:
+    coming = QueueProfile(capacity_at=NOW + 40, coming_capacity=10.0)
+    assert estimate_place(seen(0), NOW, coming, PARAMS).eta_s == 40
+    assert estimate_place(seen(0), NOW, QueueProfile(), PARAMS).eta_s is None
+
+
+def test_a_long_queue_is_told_in_few_points() -> None:
+    points = profile_queue(queue(*range(1_000)), 0.0, PARAMS)
+    assert len(points) <= 17
+    assert points[-1][1:] == (1_000, 10_000.0)
+
+
+@given(
+    st.none() | st.floats(min_value=0, max_value=1e4),
+    st.floats(min_value=0, max_value=0.999),
+    st.booleans(),
+)
+def test_clients_are_asked_back_within_seconds(
+    eta_s: float | None, dice: float, is_overdue: bool
+) -> None:
+    assert 0.6 < poll_after_s(eta_s, dice, is_overdue=is_overdue) < 7
+
+
+@given(st.floats(min_value=0, max_value=1e4), st.floats(min_value=0, max_value=0.999))
+def test_who_can_still_be_on_time_asks_more_often(eta_s: float, dice: float) -> None:
+    on_time = poll_after_s(eta_s, dice, is_overdue=False)
+    assert on_time <= min(poll_after_s(eta_s, dice, is_overdue=True), 2.7)
