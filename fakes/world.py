@@ -7,53 +7,32 @@ seconds, clients ask again, and the scaler runs its rounds when it is told to.
 
 from __future__ import annotations
 
-import json
 import random
-from dataclasses import dataclass
 
 from chalicelib.core.account import Account
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.worker import Worker
-from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.ports.worker_repository import Grant, Reservation
 from chalicelib.services.reports import ReportsMemory, receive_report
-from chalicelib.wire.reports import WorkerReport
 from fakes.clock import ManualClock
-from fakes.event_log import FakeEventLog, FakeSeriesLog
-from fakes.group_repository import FakeGroupRepository
-from fakes.key_repository import FakeKeyRepository
+from fakes.event_log import FakeEventLog
 from fakes.ledger import FakeLedger
 from fakes.market import Market
 from fakes.market_config import CALM, PROMPT, MarketConfig
 from fakes.market_instance import MarketInstance
 from fakes.marketplace import FakeMarketplace
-from fakes.notifier import FakeNotifier
-from fakes.randomness import FakeRandomness
-from fakes.routing_view import FakeRoutingViewRepository
 from fakes.scaler_poke import FakeScalerPoke
-from fakes.secret_box import FakeSecretBox
-from fakes.signer import FakeSigner
+from fakes.scaler_ports import fake_scaler_ports
 from fakes.waiting import FakeWaitingRepository
+from fakes.worker_program import WorkerProgram
 from fakes.worker_repository import FakeWorkerRepository
 
 NOON = 1_800_014_400.0  # 2027-01-15 12:00 UTC
 PERF = 100.0  # load per second of a worker whose relative_perf is 1
 REQUEST_COST = 100.0
 PROMPT_MARKET = MarketConfig(timings=PROMPT, odds=CALM, price_move_sigma=0.0)
-
-
-@dataclass(slots=True)
-class _Process:
-    """A worker program on a rented machine."""
-
-    boot_id: str
-    seq: int = 0
-    error: str = ""
-    is_silent: bool = False
-    n_working: int = 0
-    working_load: float = 0.0
 
 
 class World:
@@ -76,7 +55,7 @@ class World:
         self.events = FakeEventLog()
         self.poke = FakeScalerPoke()
         self.marketplace = FakeMarketplace(self.market, self.clock)
-        self.processes: dict[int, _Process] = {}
+        self.processes: dict[int, WorkerProgram] = {}
         self.n_served = 0
         self.boot_error = ""  # what every worker that boots from now on reports
         self.report_loss = 0.0  # share of the reports that never arrive
@@ -84,22 +63,15 @@ class World:
         self._memory = ReportsMemory()
         self._requests: dict[int, WaitingRequest] = {}
         self._n_requests = 0
-        self.ports = self.owner_ports = ScalerPorts(
-            clock=self.clock,
-            randomness=FakeRandomness(seed + 1),
+        self.ports = self.owner_ports = fake_scaler_ports(
+            self.clock,
+            self.marketplace,
+            seed=seed + 1,
             workers=self.workers,
-            views=FakeRoutingViewRepository(),
             waiting=self.waiting,
-            keys=FakeKeyRepository(),
-            signer=FakeSigner(),
-            secrets=FakeSecretBox(),
             poke=self.poke,
             events=self.events,
-            groups=FakeGroupRepository(),
             ledger=self.ledger,
-            series=FakeSeriesLog(),
-            marketplace=self.marketplace,
-            notifiers=(FakeNotifier(),),
         )
 
     @property
@@ -200,36 +172,25 @@ class World:
 
     # -------------------------------------------------------------------------------- private
 
-    def _process(self, instance: MarketInstance) -> _Process:
+    def _process(self, instance: MarketInstance) -> WorkerProgram:
         known = self.processes.get(instance.instance_id)
         if known is None:
             boot_id = f"{instance.instance_id % 2**32:08x}{int(self.now) % 2**32:08x}"
-            known = self.processes[instance.instance_id] = _Process(
+            known = self.processes[instance.instance_id] = WorkerProgram(
                 boot_id=boot_id, error=self.boot_error
             )
         return known
 
-    def _report(self, instance: MarketInstance, process: _Process) -> None:
+    def _report(self, instance: MarketInstance, process: WorkerProgram) -> None:
         process.seq = int(self.now)
         if self.report_loss and self._dice.random() < self.report_loss:
             return
-        row = self._row(instance.instance_id)
-        body = {
-            "id": instance.instance_id,
-            "mtoken": instance.order.env.get("MASTER_TOKEN", ""),
-            "ticket": "D",
-            "version": "1.0.0",
-            "boot_id": process.boot_id,
-            "seq": process.seq,
-            "max_perf": PERF * instance.machine.model.relative_perf,
-            "cur_load": process.working_load,
-            "num_requests_working": process.n_working,
-            "slots": 4,
-            "received_load": row.granted_load if row else 0.0,
-            "finished_load": max(0.0, row.granted_load - process.working_load) if row else 0.0,
-            "error_msg": process.error,
-        }
-        report = WorkerReport.from_json(json.dumps(body))
+        report = process.report(
+            instance.instance_id,
+            instance.order.env.get("MASTER_TOKEN", ""),
+            max_perf=PERF * instance.machine.model.relative_perf,
+            row=self._row(instance.instance_id),
+        )
         receive_report(self.owner_ports, self._memory, report, "")
 
     def _row(self, instance_id: int) -> Worker | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
 from simulator.market import DEFAULT_MARKET, MarketError, read_market
 from simulator.policies import KNOBS, PolicyError, make_policy
 from simulator.report import HEADER, Task, compare_rows, format_row, row_to_json, run_all
-from simulator.run import QUEUES
+from simulator.run import POLLED, QUEUES
 from simulator.traces import TraceError, read_trace
 
 
@@ -69,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--restart", type=float, help="median seconds from stopped to ready")
     add("--slots", type=int, help="requests a worker serves at once")
     add("--workers", type=int, default=os.cpu_count() or 1, help="runs at once")
+    add("--whole", action="store_true",
+        help="ours as the whole scaling service on fakes: rows, intents, caps, pacing")  # fmt: skip
     add("--json", action="store_true")
     add("--sweep", action="store_true", help="every policy at each of its knob's points")
     add("--picture", default="frontier.png", help="where --sweep draws")
@@ -98,8 +101,12 @@ def _policies(options: argparse.Namespace) -> list[str]:
     named = [name for group in options.policy or [["ballast", "window:1.2,300"]] for name in group]
     if options.sweep:
         named = [point for name in named for point in _points(name)]
+    if options.whole:
+        named = [re.sub(r"^ballast(?=:|$)", "ballast-whole", name) for name in named]
     for name in named:
         make_policy(name)
+        if name.startswith("ballast-whole") and options.queue not in ("own", *POLLED):
+            raise PolicyError(f"{name}: --queue {options.queue} has no clients that poll")
     return named
 
 

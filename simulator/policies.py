@@ -1,7 +1,8 @@
 """Policies by name, as the command line spells them: `window:1.2,300`, `knative`, `ballast`.
 
 A name alone gives the published defaults; numbers after a colon are the law's parameters in order;
-`+vast` behind a rival gives it the vendor's cold pool instead of ours.
+`+vast` behind a rival gives it the vendor's cold pool instead of ours; `ballast-whole` is ours as
+the whole scaling service over fakes (`--whole` means it wherever `ballast` stands).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from simulator.rivals.runpod import RunPodCount, RunPodDelay
 from simulator.rivals.skyserve import SkyServeRate
 from simulator.rivals.static_fleet import StaticFleet
 from simulator.rivals.vast_like import VastLike
+from simulator.whole import WholeService
 from simulator.world import Policy
 
 
@@ -72,7 +74,7 @@ def make_policy(text: str, *, slo_target: float = 0.99, slo_wait_s: float = 10.0
         PolicyError: for an unknown name or unusable parameters.
     """
     name, _, numbers = text.removesuffix("+vast").partition(":")
-    if name == "ballast":
+    if name in ("ballast", "ballast-whole"):
         params = ScalingParams(
             max_workers=200,
             cold_workers=0,
@@ -80,9 +82,10 @@ def make_policy(text: str, *, slo_target: float = 0.99, slo_wait_s: float = 10.0
             target_queue_time=slo_wait_s,
             max_queue_time=max(30.0, slo_wait_s),
         )
-        return BallastPolicy(params=params)
+        return BallastPolicy(params=params) if name == "ballast" else WholeService(params=params)
     if name not in LAWS:
-        raise PolicyError(f"{text}: unknown policy; there are ballast, {', '.join(sorted(LAWS))}")
+        known = ", ".join(("ballast", "ballast-whole", *sorted(LAWS)))
+        raise PolicyError(f"{text}: unknown policy; there are {known}")
     try:
         law = LAWS[name](*(float(number) for number in numbers.split(",") if number))
     except (TypeError, ValueError) as error:

@@ -11,10 +11,12 @@ from chalicelib.core.admission import AdmissionParams, ClientKind
 from simulator.dispatch import EarlyFifo, LatePolling, LateScan
 from simulator.market import MarketConfig
 from simulator.traces import Trace
+from simulator.whole import WholeService, WholeWorld
 from simulator.world import Dispatcher, Policy, World
 
 WARMUP_SHARE, WARMUP_MAX_S = 0.1, 6 * 3600.0
-QUEUES = ("early", "scan", "scan-fifo", "paced", "sdk", "oneshot")
+POLLED = ("paced", "sdk", "oneshot")  # clients ask again by themselves
+QUEUES = ("early", "scan", "scan-fifo", *POLLED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +62,8 @@ def run_policy(
 ) -> Score:
     """Play a trace under a policy."""
     warmup_s = warmup_of(trace)
-    world = World(
+    kind = WholeWorld if isinstance(policy, WholeService) else World
+    world = kind(
         trace=trace,
         config=setting.market,
         seed=setting.seed,

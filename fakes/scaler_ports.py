@@ -1,0 +1,43 @@
+"""All ports of the scaler in memory, around one clock and one marketplace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chalicelib.ports.bundles import ScalerPorts
+from chalicelib.ports.marketplace import Marketplace
+from fakes.clock import ManualClock
+from fakes.event_log import FakeEventLog, FakeSeriesLog
+from fakes.group_repository import FakeGroupRepository
+from fakes.key_repository import FakeKeyRepository
+from fakes.ledger import FakeLedger
+from fakes.notifier import FakeNotifier
+from fakes.randomness import FakeRandomness
+from fakes.routing_view import FakeRoutingViewRepository
+from fakes.scaler_poke import FakeScalerPoke
+from fakes.secret_box import FakeSecretBox
+from fakes.signer import FakeSigner
+from fakes.waiting import FakeWaitingRepository
+from fakes.worker_repository import FakeWorkerRepository
+
+
+def fake_scaler_ports(
+    clock: ManualClock, marketplace: Marketplace, *, seed: int = 0, **given: Any
+) -> ScalerPorts:
+    """New fakes, but for the ports that are `given` by name."""
+    ports: dict[str, Any] = {
+        "randomness": FakeRandomness(seed),
+        "workers": FakeWorkerRepository(),
+        "views": FakeRoutingViewRepository(),
+        "waiting": FakeWaitingRepository(),
+        "keys": FakeKeyRepository(),
+        "signer": FakeSigner(),
+        "secrets": FakeSecretBox(),
+        "poke": FakeScalerPoke(),
+        "events": FakeEventLog(),
+        "groups": FakeGroupRepository(),
+        "ledger": FakeLedger(),
+        "series": FakeSeriesLog(),
+        "notifiers": (FakeNotifier(),),
+    }
+    return ScalerPorts(clock=clock, marketplace=marketplace, **(ports | given))

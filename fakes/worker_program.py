@@ -1,0 +1,44 @@
+"""The program on a rented machine, as far as its reports tell of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from chalicelib.core.worker import Worker
+from chalicelib.wire.reports import WorkerReport
+
+
+@dataclass(slots=True)
+class WorkerProgram:
+    """What a worker would say of itself now; `seq` is its last report's number."""
+
+    boot_id: str
+    seq: int = 0
+    error: str = ""
+    is_silent: bool = False
+    n_working: int = 0
+    working_load: float = 0.0
+    slots: int = 4
+
+    def report(
+        self, instance_id: int, token: str, *, max_perf: float, row: Worker | None
+    ) -> WorkerReport:
+        """Its report; it has received what `row` says was granted to it."""
+        received = row.granted_load if row else 0.0
+        body = {
+            "id": instance_id,
+            "mtoken": token,
+            "ticket": "D",
+            "version": "1.0.0",
+            "boot_id": self.boot_id,
+            "seq": self.seq,
+            "max_perf": max_perf,
+            "cur_load": self.working_load,
+            "num_requests_working": self.n_working,
+            "slots": self.slots,
+            "received_load": received,
+            "finished_load": max(0.0, received - self.working_load),
+            "error_msg": self.error,
+        }
+        return WorkerReport.from_json(json.dumps(body))
