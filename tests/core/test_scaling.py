@@ -271,6 +271,12 @@ class TestServing:
         plan = decide_scaling(snapshot, {}, NOW)
         assert [action.instance_id for action in of_kind(plan, StartWorker)] == [2]
 
+    def test_a_busy_worker_is_drained_only_if_there_is_ample_capacity_without_it(self) -> None:
+        for n_workers, n_drained in ((10, 0), (12, 2)):  # eight are needed; a quarter more is ample
+            ready = [make_worker(i, n_working=1) for i in range(n_workers)]
+            plan = decide_scaling(make_snapshot(*ready, min_load=800.0), {}, NOW)
+            assert len(of_kind(plan, DrainWorker)) == n_drained
+
 
 class TestRepair:
     def test_an_error_is_rebooted_once_then_returned(self) -> None:

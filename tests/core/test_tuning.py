@@ -1,0 +1,36 @@
+"""What the caution learns from requests that were late."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.core.scaling_memory import ScalingMemory
+from chalicelib.core.snapshot import Traffic
+from chalicelib.core.tuning import BUDGET_SHARE, learn_caution, prior_caution
+
+
+def learned(n_late: int, *, is_starved: bool = False, n_started: int = 100) -> float:
+    """The step of the caution after a round in which so many of 100 were late."""
+    memory = ScalingMemory(request_rate=20.0, tuned_for=0.99, caution=prior_caution(0.99))
+    traffic = Traffic(elapsed_s=5.0, n_arrived=100, n_started=n_started, n_late=n_late)
+    learn_caution(memory, traffic, 0.99, is_starved=is_starved)
+    return memory.caution - prior_caution(0.99)
+
+
+def test_late_requests_raise_the_caution_and_punctual_ones_lower_it() -> None:
+    assert learned(5) > 0 > learned(0)
+
+
+def test_it_rests_where_the_late_are_the_share_that_is_aimed_at() -> None:
+    per_late, per_punctual = learned(1) - learned(0), learned(0)
+    rests_at = -per_punctual / per_late / 100
+    assert rests_at == pytest.approx(0.01 * BUDGET_SHARE)
+
+
+def test_a_starved_fleet_learns_a_quarter_of_a_rise_and_all_of_a_fall() -> None:
+    assert learned(5, is_starved=True) == pytest.approx(learned(5) / 4)
+    assert learned(0, is_starved=True) == learned(0)
+
+
+def test_nothing_is_learned_where_nothing_began() -> None:
+    assert learned(0, n_started=0) == 0
