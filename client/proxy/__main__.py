@@ -9,6 +9,7 @@ import sys
 from aiohttp import web
 
 from client.proxy.server import ProxySettings, make_application
+from workers.pyworker.log_format import hide_unreadable
 
 SHUTDOWN_GRACE_S = 5.0
 """For answers under way at Ctrl-C."""
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if not arguments.url:
         parser.error("no control plane: give -u URL or set BALLAST_URL")
+    hide_unreadable()
     settings = ProxySettings(
         url=arguments.url,
         endpoint=arguments.endpoint,
