@@ -108,8 +108,7 @@ def _groups_since(ports: ApiPorts, caller: Caller, since: float) -> dict[int, Ro
 def _fixed_fleet(histories: Sequence[_History], now: float) -> Row | None:
     """Each group's smallest fleet that never had fewer ready workers, always on, at the price paid.
 
-    Its own downloads are left out: it makes them once.
-    None while nothing was ready yet.
+    Each of its workers downloads once. None while nothing was ready yet.
     """
     n_workers, usd = 0, 0.0
     for one in histories:
@@ -117,10 +116,10 @@ def _fixed_fleet(histories: Sequence[_History], now: float) -> Row | None:
         if not ready_s:
             continue
         most = int(max(tally["max_ready"] for tally in one.tallies))
-        rows = [worker for tally in one.tallies for worker in workers_of(tally)]
-        price = sum(worker.total_usd - worker.download_usd for worker in rows) / ready_s
+        once = _downloads(one.tallies)
+        price = (total_usd(one.tallies) - sum(once)) / ready_s
         n_workers += most
-        usd += most * price * one.lasted_s(now)
+        usd += most * (price * one.lasted_s(now) + sum(once) / max(1, len(once)))
     if not usd:
         return None
     spent = sum(total_usd(one.tallies) for one in histories)
@@ -188,7 +187,7 @@ def _month(ports: ApiPorts, histories: Sequence[_History], now: float) -> Row:
     so_far = sum(total_usd(one.since(begun)) for one in histories)
     lately = [tally for one in histories for tally in one.since(now - TREND_S)]
     since_s = now - min((tally["begun_at"] for tally in lately), default=now)
-    once_usd = sum(one.download_usd for tally in lately for one in workers_of(tally))
+    once_usd = sum(_downloads(lately))
     rate = (total_usd(lately) - once_usd) / max(HOUR_S, since_s) + once_usd / max(DAY_S, since_s)
     keys = {one.group["endpoint_id"] for one in histories}
     counted = sum(usd for key, usd in account.spent_month_by_group.items() if key in keys)
@@ -198,6 +197,12 @@ def _month(ports: ApiPorts, histories: Sequence[_History], now: float) -> Row:
         "counted_usd": counted / MICRO,
         "cap_usd": account.caps_microusd_per_month / MICRO,
     }
+
+
+def _downloads(tallies: Sequence[Tally]) -> Sequence[float]:
+    """What each worker paid once for image and model, where that is known."""
+    found = [worker.download_usd for tally in tallies for worker in workers_of(tally)]
+    return [usd for usd in found if usd > 0]
 
 
 def _month_begins(now: float) -> float:

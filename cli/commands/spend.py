@@ -142,10 +142,14 @@ def _summary(answer: Json) -> list[RenderableType]:
         lines.append(
             Text(
                 f"A fixed fleet of {fixed['n_workers']} workers would have cost "
-                f"{usd(fixed['usd'])}: {share(fixed['saved_share'])} saved"
+                f"{usd(fixed['usd'])}: {_compared(fixed['saved_share'])}"
             )
         )
     return lines
+
+
+def _compared(saved_share: float) -> str:
+    return f"{share(abs(saved_share))} {'saved' if saved_share >= 0 else 'less than was spent'}"
 
 
 def _write_csv(path: str, rows: list[Json], by: str) -> None:

@@ -30,6 +30,7 @@ from chalicelib.services.spending import (
     read_spend,
 )
 from chalicelib.services.status import read_status
+from fakes.ledger import FakeLedger
 from fakes.world import NOON, World
 from tests.faults.stories import run_rounds, serving_world, set_group
 
@@ -144,6 +145,22 @@ def test_a_deleted_groups_spend_stays_in_view_and_is_marked() -> None:
     assert {line["endpoint_name"] for line in answer["rows"]} == {"llm"}  # type: ignore[attr-defined]
     stranger = replace(OWNER, endpoint_id=endpoint_id + 1)
     assert read_spend(ports, stranger, None, 31)["rows"] == []
+
+
+def test_a_fixed_fleet_downloads_once_and_runs_as_long() -> None:
+    world, endpoint_id = serving_world(2)
+    run_rounds(world, 40, every_s=300.0)
+    ports = world.owner_ports
+    (tally,) = read_tallies(ports.series, memory_of(world).spend, endpoint_id, (0.0, world.now))
+    keys = [name.partition(":")[2] for name in tally if name.startswith("gpu_usd:")]
+    n_workers, hourly_usd = tally["max_ready"], total_usd([tally]) / tally["ready_s"]
+    with_downloads = {**tally, **{f"download_usd:{key}": 0.5 for key in keys}}
+    ports.series.put(spend_scope(endpoint_id), int(tally["begun_at"] // 60), with_downloads)
+    forgetful = replace(ports, ledger=FakeLedger())
+    fleet = read_spend(forgetful, OWNER, endpoint_id, 1)["fixed_fleet"]
+    assert isinstance(fleet, dict)
+    lasted_s = world.now - tally["begun_at"]
+    assert fleet["usd"] == pytest.approx(n_workers * (hourly_usd * lasted_s + 0.5))
 
 
 def test_a_month_of_spend_is_one_read_for_each_group() -> None:
