@@ -118,7 +118,7 @@ function showAnswers(status) {
   const { caps } = account;
   const sum = (read) => groups.reduce((all, one) => all + read(one), 0);
   fill(part('answers'),
-    answer('Is it healthy?', WORDS[health.level], health.reasons.join(' '), `judged ${health.level}`,
+    answer('Is it healthy?', WORDS[health.level], el('ul', {}, health.reasons.map((text) => el('li', {}, text))), `judged ${health.level}`,
       `${number(sum((one) => one.workers_by_state.ready ?? 0))} of ${number(sum((one) => one.n_workers))} workers ready, ${number(sum((one) => one.queue.n_waiting))} requests waiting. The scaler looked ${ago(account.scaler.last_round_at, now)}.`),
     answer('What does it cost?', `${usd(sum((one) => one.money.usd_per_hour))} an hour`,
       `About ${usd(account.spent_today_usd)} so far today. Limits: ${usd(caps.usd_per_hour)} an hour, ${usd(caps.usd_per_day)} a day, ${usd(caps.usd_per_month)} a month.`, costLevel(account),
@@ -130,7 +130,7 @@ function showAnswers(status) {
 
 function answer(question, short, sentence, level, foot, extra) {
   return el('article', { class: `answer ${level}` }, el('h2', {}, question),
-    el('p', { class: `short ${short.length > 26 ? 'long' : ''}` }, short), extra, el('p', {}, sentence),
+    el('p', { class: `short ${short.length > 26 ? 'long' : ''}` }, short), extra, sentence instanceof Node ? sentence : el('p', {}, sentence),
     foot && el('p', { class: 'foot' }, foot));
 }
 
@@ -142,21 +142,17 @@ function costLevel(account) {
   return used >= 0.999 ? 'bad' : used > 0.9 ? 'warn' : 'ok';
 }
 
+/** The worst level, and what is wrong, worst first. */
 function accountHealth({ account, groups, now }) {
-  const reasons = groups.flatMap((one) => one.health_reasons.map((text) => `${one.endpoint_name}: ${text}`));
-  let level = groups.reduce((worst, one) => (ORDER.indexOf(one.health) > ORDER.indexOf(worst) ? one.health : worst), 'ok');
-  const raise = (to, text) => {
-    if (ORDER.indexOf(to) > ORDER.indexOf(level)) level = to;
-    reasons.unshift(text);
-  };
-  if (account.inventory.state === 'unknown') raise('warn', `Vast's list of instances is not trusted (${account.inventory.problem || 'no answer'}); nothing is rented or destroyed on doubt.`);
-  if (account.inventory.n_strays) raise('warn', `${account.inventory.n_strays} instances carry our label but are not in our books.`);
-  const silent = account.scaler.last_round_at && now - account.scaler.last_round_at > 180;
-  if (silent) raise('bad', `The scaler has been silent for ${duration(now - account.scaler.last_round_at)}.`);
-  if (account.is_panicking) raise('bad', 'Panic: everything is being destroyed.');
-  if (!groups.length) reasons.push('There is no endpoint group yet.');
-  if (!reasons.length) reasons.push('Requests start in time, and enough workers are ready.');
-  return { level, reasons: reasons.slice(0, 4) };
+  const found = groups.flatMap((one) => one.health_reasons.map((text) => [one.health, `${one.endpoint_name}: ${text}`]));
+  const { last_round_at: roundAt } = account.scaler;
+  if (roundAt && now - roundAt > 180) found.unshift(['bad', `The scaler has been silent for ${duration(now - roundAt)}.`]);
+  if (account.is_panicking) found.unshift(['bad', 'Panic: everything is being destroyed.']);
+  if (account.inventory.state === 'unknown') found.push(['warn', `Vast's list of instances is not trusted (${account.inventory.problem || 'no answer'}); nothing is rented or destroyed on doubt.`]);
+  if (account.inventory.n_strays) found.push(['warn', `${account.inventory.n_strays} instances carry our label but are not in our books.`]);
+  found.sort((a, b) => ORDER.indexOf(b[0]) - ORDER.indexOf(a[0]));
+  const fine = groups.length ? 'Requests start in time, and enough workers are ready.' : 'There is no endpoint group yet.';
+  return { level: found[0]?.[0] ?? 'ok', reasons: found.length ? found.slice(0, 4).map(([, text]) => text) : [fine] };
 }
 
 function worstFirst(groups) {

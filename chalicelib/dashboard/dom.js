@@ -25,11 +25,16 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+let pressed = null; // between the button's going down and up, where a rebuild would lose the click
+addEventListener('pointerdown', (event) => { pressed = event.target; }, true);
+for (const end of ['pointerup', 'pointercancel']) addEventListener(end, () => setTimeout(() => { pressed = null; }), true);
+
 /**
  * Replace a part of the page without taking the keyboard away: the focused element's successor with
- * the same `data-focus` gets the focus, and a part in which somebody types is left alone.
+ * the same `data-focus` gets the focus, and a part in which somebody types or clicks is left alone.
  */
 export function fill(part, ...nodes) {
+  if (pressed && part.contains(pressed)) return;
   const active = part.contains(document.activeElement) ? document.activeElement : null;
   if (active && active.matches('input:not([type=checkbox]), select, textarea')) return;
   const focus = active?.dataset.focus;

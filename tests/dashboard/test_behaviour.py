@@ -189,6 +189,18 @@ def test_it_works_by_keyboard_and_keeps_the_focus_over_updates(open_page: Open) 
         expect(page.get_by_role("button", name="observed ▴")).to_be_focused()
 
 
+def test_a_slow_click_is_not_lost_to_an_update(open_page: Open) -> None:
+    console = fleet(2)
+    console.answers["/api/v0/promote"] = {}
+    with open_page(console) as page:
+        page.get_by_role("button", name="Promote").nth(1).hover()
+        page.mouse.down()
+        two_more_looks(page, console)
+        page.mouse.up()
+        until(page, lambda: console.sent("POST", "/api/v0/promote"))
+    assert console.sent("POST", "/api/v0/promote") == [{"autogroup_id": 12}]
+
+
 def test_typing_is_not_disturbed_by_updates(open_page: Open) -> None:
     console = fleet(2)
     with open_page(console) as page:
