@@ -20,6 +20,7 @@ from devstack.environment import DUMMY_VAST_KEY
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.owner import Owner, wait_until
 from devstack.templates import TGI_SIMULATED, register_templates
+from devstack.up import end_by_signals
 from docs.terminal import run_at_terminal, run_until
 
 TARGET = Path(__file__).parent / "tour.md"
@@ -110,6 +111,7 @@ class Tour:
 
 def main() -> None:
     """Write the tour."""
+    end_by_signals()  # what it runs must hear Ctrl-C, wherever it was started
     with (
         tempfile.TemporaryDirectory() as home,
         local_system(Options(time_scale=TIME_SCALE), print) as system,
