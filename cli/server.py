@@ -116,7 +116,8 @@ def _read_answer(answer: requests.Response, url: str) -> object:
     except ValueError:
         content = None
     if answer.status_code in (401, 403):
-        raise CliError(_message(content, answer), code=ExitCode.UNAUTHORISED, fix=LOGIN_FIX)
+        fix = LOGIN_FIX if answer.status_code == 401 else ""  # what a key may is told by the server
+        raise CliError(_message(content, answer), code=ExitCode.UNAUTHORISED, fix=fix)
     if answer.status_code >= 500 or content is None:
         raise CliError(
             f"{url} answered HTTP {answer.status_code}: {_message(content, answer)}",
