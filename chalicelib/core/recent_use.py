@@ -51,14 +51,16 @@ class RecentUse:
 
     def granted(self, key_id: str, cost: float) -> None:
         """The request was granted."""
-        self.by_key[key_id].load += cost
+        use = self.by_key.get(key_id)  # another thread's request may have made it forgotten
+        if use is not None:
+            use.load += cost
         self.load += cost
         self.n_grants += 1
 
     def times_its_share(self, key_id: str) -> float:
         """What the key was granted as a multiple of its weighted share; a key alone has 1."""
-        use = self.by_key[key_id]
-        if self.load <= 0 or len(self.by_key) == 1:
+        use = self.by_key.get(key_id)
+        if use is None or self.load <= 0 or len(self.by_key) == 1:
             return 1.0
         return (use.load / self.load) / (use.weight / self.weight)
 
@@ -69,7 +71,8 @@ class RecentUse:
 
     def _fade(self, now: float) -> None:
         kept = math.exp(-(now - self.faded_at) / USE_SPAN_S)
-        self.by_key = {k: u for k, u in self.by_key.items() if now - u.asked_at < FORGOTTEN_S}
+        uses = list(self.by_key.items())
+        self.by_key = {k: u for k, u in uses if now - u.asked_at < FORGOTTEN_S}
         for use in self.by_key.values():
             use.load *= kept
         self.load = sum(use.load for use in self.by_key.values())
