@@ -223,7 +223,8 @@ def _error(fields: Mapping[str, object]) -> str | None:
 
 def _hex(fields: Mapping[str, object], name: str, n_digits: int) -> str:
     value = _text(fields, name, n_digits + 1)
-    return value if len(value) == n_digits and _HEX.fullmatch(value) else ""
+    is_whole = len(value) == n_digits and _HEX.fullmatch(value)
+    return value if is_whole and value.strip("0") else ""  # all zeros stand for none in the view
 
 
 def _refuse(name: str, value: object, allowed: str) -> NoReturn:

@@ -77,6 +77,11 @@ def test_generation_c_says_stocks_and_flows() -> None:
     assert (report.rejected_load, report.arrival_rate, report.disk_usage_gb) == (11, None, 25.74)
 
 
+@pytest.mark.parametrize("boot_id", ["", "0" * 16, "0123", "g" * 16, "0123456789abcdef\n", 7])
+def test_a_boot_id_that_no_ticket_can_be_bound_to_is_none(boot_id: object) -> None:
+    assert read({**D, "boot_id": boot_id}).boot_id == ""
+
+
 def test_generation_d_says_totals_since_its_boot() -> None:
     report = read(D)
     assert (report.generation, report.boot_id, report.seq) == ("D", D["boot_id"], D["seq"])

@@ -24,8 +24,8 @@ from chalicelib import wiring
 from chalicelib.core.load import UNSEEN_EXPIRES_S, is_empty
 from chalicelib.core.worker import Worker, WorkerState
 from fakes.scripted_model_server import ScriptedModelServer
+from tests.api.over_tables import ENDPOINT, Deployment
 from tests.workers.cut_ledger import TOLD, Ledger, Line, book
-from tests.workers.deployment import ENDPOINT, Deployment
 from tests.workers.world import environment, prompt, serve, until
 
 if TYPE_CHECKING:

@@ -1,15 +1,16 @@
-"""The deployment's own app, services and tables (on corrected moto), served to real workers."""
+"""The whole HTTP app over its own tables (on corrected moto), as called or served over HTTP."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
 
 from chalicelib import wiring
+from chalicelib.adapters.aws_clients import aws_session
 from chalicelib.api.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
 from chalicelib.core.worker import Worker, WorkerState
@@ -37,9 +38,14 @@ class Deployment:
     told: list[Mapping[str, Any]] = field(default_factory=list)
 
     @staticmethod
-    def create() -> Deployment:
-        """In the AWS account and with the variables of this process."""
+    def create(note: Callable[..., None] | None = None) -> Deployment:
+        """In the AWS account and with the variables of this process.
+
+        `note` is told of each AWS call, as a handler of botocore's before-call events.
+        """
         wiring.reset()
+        if note:
+            aws_session().register("before-call", note)
         key = bootstrap("test", Caps(), public_url="https://ballast.example") or ""
         app = BallastApp("ballast")
         wired = Wired(
@@ -67,26 +73,32 @@ class Deployment:
         """The workers' rows as they are in the table."""
         return self.ports.workers.list(self.endpoint_id)
 
-    def rent(self, instance_id: int, url: str) -> str:
-        """The row that a confirmed rental leaves, and its MASTER_TOKEN."""
+    def rent(self, instance_id: int, url: str, **values: object) -> str:
+        """The row that a confirmed rental leaves, but for `values`, and its MASTER_TOKEN."""
         now, intent = self.ports.clock.now(), f"intent{instance_id}"
         self.ports.workers.add(
-            Worker(
-                endpoint_id=self.endpoint_id,
-                instance_id=instance_id,
-                autogroup_id=self.autogroup_id,
-                created_at=now,
-                token=intent,
-                key_id=self.ports.signer.newest(now).key_id,
-                gpu_name="RTX 4090",
-                usd_per_hour=0.4,
-                url=url,
-                uses_ssl=False,
-                state=WorkerState.MODEL_LOADING,
-                state_since=now,
+            replace(
+                self._rented(instance_id, url, intent, now),
+                **values,  # type: ignore[arg-type]
             )
         )
         return worker_token(self.ports.secrets, self.endpoint_id, intent)
+
+    def _rented(self, instance_id: int, url: str, intent: str, now: float) -> Worker:
+        return Worker(
+            endpoint_id=self.endpoint_id,
+            instance_id=instance_id,
+            autogroup_id=self.autogroup_id,
+            created_at=now,
+            token=intent,
+            key_id=self.ports.signer.newest(now).key_id,
+            gpu_name="RTX 4090",
+            usd_per_hour=0.4,
+            url=url,
+            uses_ssl=False,
+            state=WorkerState.MODEL_LOADING,
+            state_since=now,
+        )
 
     def application(self) -> web.Application:
         """Every path goes to the app, as the API gateway sends it, one request at a time."""
