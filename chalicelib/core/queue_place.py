@@ -9,6 +9,10 @@ from chalicelib.core.admission import AdmissionParams, Queued, turn_at
 
 MAX_PROFILE_POINTS = 16
 
+LONGEST_PAUSE_S = 6.7
+NOTE_PERIOD_S = 12.0
+"""A row that waits counts for 20 s, which is more than both together."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class QueueProfile:
@@ -89,3 +93,13 @@ def poll_after_s(eta_s: float | None, dice: float, *, is_overdue: bool) -> float
     longest = 5.0 if eta_s is None or is_overdue else 2.0
     base = longest if eta_s is None else min(longest, max(1.0, eta_s / 2))
     return round(base * (2 / 3 + dice * 2 / 3), 2)
+
+
+def is_note_due(idx: int, now: float) -> bool:
+    """Whether this poll of a waiting request, at any router, is to refresh its row.
+
+    Each idx has a moment in every `NOTE_PERIOD_S`; the polls within the longest pause after it
+    refresh the row. So one does, and routers need not know of each other.
+    """
+    phase_s = idx % 4_096 / 4_096 * NOTE_PERIOD_S  # its check, as good as drawn
+    return (now - phase_s) % NOTE_PERIOD_S <= LONGEST_PAUSE_S

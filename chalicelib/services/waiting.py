@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from chalicelib.core.admission import ClientKind, Queued, is_overdue
 from chalicelib.core.endpoint_group import GroupState
 from chalicelib.core.lifecycle import WorkerEvent, transition
-from chalicelib.core.queue_place import Place, estimate_place, poll_after_s
+from chalicelib.core.queue_place import Place, estimate_place, is_note_due, poll_after_s
 from chalicelib.core.request_index import IndexKind, RequestIndex
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
@@ -25,7 +25,7 @@ logger = logging.getLogger("ballast")
 
 POKE_EVERY_S = 2.0
 NOTE_EVERY_S = 5.0
-"""A waiting row is refreshed this often at most; it counts for 20 s."""
+"""By one router, a waiting row is refreshed this often at most; it counts for 20 s."""
 
 STALE_VIEW_S = 2.0
 DOUBT_REACH_S = 60.0
@@ -197,7 +197,8 @@ def _waiting_index(waiter: Waiter) -> int:
 
 def _remember(waiter: Waiter, idx: int) -> None:
     noted, now = waiter.group.noted, waiter.asker.now
-    if now - noted.get(idx, 0.0) < NOTE_EVERY_S:
+    is_known = idx == waiter.known_idx and not is_note_due(idx, now)
+    if is_known or now - noted.get(idx, 0.0) < NOTE_EVERY_S:
         return
     if len(noted) >= MAX_NOTED:
         noted.clear()

@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 
 from chalicelib.core.admission import AdmissionParams, Queued
 from chalicelib.core.queue_place import (
+    LONGEST_PAUSE_S,
     QueueProfile,
     estimate_place,
+    is_note_due,
     poll_after_s,
     profile_queue,
 )
+from chalicelib.services.routing_view import WAITING_ENDS_S
 
 NOW = 1_001.0
 PARAMS = AdmissionParams()
@@ -74,10 +77,30 @@ def test_a_long_queue_is_told_in_few_points() -> None:
 def test_clients_are_asked_back_within_seconds(
     eta_s: float | None, dice: float, is_overdue: bool
 ) -> None:
-    assert 0.6 < poll_after_s(eta_s, dice, is_overdue=is_overdue) < 7
+    assert 0.6 < poll_after_s(eta_s, dice, is_overdue=is_overdue) <= LONGEST_PAUSE_S
 
 
 @given(st.floats(min_value=0, max_value=1e4), st.floats(min_value=0, max_value=0.999))
 def test_who_can_still_be_on_time_asks_more_often(eta_s: float, dice: float) -> None:
     on_time = poll_after_s(eta_s, dice, is_overdue=False)
     assert on_time <= min(poll_after_s(eta_s, dice, is_overdue=True), 2.7)
+
+
+@given(
+    st.integers(min_value=1, max_value=2**53 - 1),
+    st.lists(st.floats(min_value=0.1, max_value=LONGEST_PAUSE_S), min_size=20, max_size=60),
+)
+def test_a_request_that_polls_is_noted_before_it_counts_as_given_up(
+    idx: int, pauses_s: list[float]
+) -> None:
+    now = noted_at = NOW
+    for pause_s in pauses_s:
+        now += pause_s
+        if is_note_due(idx, now):
+            noted_at = now
+        assert now - noted_at < WAITING_ENDS_S
+
+
+def test_about_half_of_the_late_polls_refresh_a_row() -> None:
+    due = [is_note_due(1_000_003 * i, NOW + 5.0 * i) for i in range(1, 2_000)]
+    assert sum(due) / len(due) == pytest.approx(0.56, abs=0.02)

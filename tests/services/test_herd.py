@@ -113,3 +113,9 @@ def test_polls_and_pokes_are_paced(herd: Deployment) -> None:
     assert max(polls) <= MAX_POLLS_PER_S
     assert mean(polls) <= MEAN_POLLS_PER_S
     assert len(herd.pokes) <= N_ROUTERS * (WATCHED_S / POKE_EVERY_S + 1)
+
+
+def test_about_every_second_poll_refreshes_its_row(herd: Deployment) -> None:
+    """Routers do not know what others wrote, and yet not each poll is a write."""
+    n_polls = sum(herd.crowd.n_polls.values())
+    assert herd.world.waiting.calls["put"] < N_CLIENTS + 0.6 * n_polls
