@@ -27,6 +27,7 @@ export function el(tag, attributes = {}, ...children) {
 
 let pressed = null; // between the button's going down and up, where a rebuild would lose the click
 addEventListener('pointerdown', (event) => { pressed = event.target; }, true);
+addEventListener('click', () => { pressed = null; }, true); // before whoever handles it paints anew
 for (const end of ['pointerup', 'pointercancel']) addEventListener(end, () => setTimeout(() => { pressed = null; }), true);
 
 /**

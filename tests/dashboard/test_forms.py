@@ -106,7 +106,7 @@ def test_an_autogroups_search_can_be_emptied_and_its_numbers_cannot(open_page: O
     console = fleet(1)
     console.answers["/api/v0/preview"] = {"offers": None}
     with open_page(console) as page:
-        page.locator(".tools").get_by_role("button", name="Edit").last.click()
+        page.locator("td .tools").get_by_role("button", name="Edit").last.click()
         page.locator("dialog").get_by_label("Weight").fill("")
         expect(page.locator("dialog .error")).to_have_text("weight: a number is needed")
         page.locator("dialog").get_by_label("Weight").fill("0.5")
