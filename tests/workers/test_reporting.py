@@ -40,6 +40,10 @@ async def test_while_the_control_plane_is_away_requests_are_served_and_nothing_i
         await it.until(lambda: len(it.control_plane.finished) == 5, "all five are told")
         await it.until(lambda: it.counters()["n_served"] == 5, "all five are counted")
         assert it.counters()["received_load"] == it.counters()["finished_load"] == 500
+        assert (await it.post())[0] == 200
+        await it.until(lambda: it.counters()["n_served"] == 6, "and the sixth")
+        for name in ("new_load", "cur_perf"):  # what is told as "since the last one" adds up, too
+            assert sum(float(str(r[name])) for r in it.control_plane.reports) == 600
         numbers = [report["seq"] for report in it.control_plane.reports]
         assert numbers == sorted(set(map(int, map(str, numbers))))
 
