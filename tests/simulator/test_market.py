@@ -37,7 +37,8 @@ def test_a_machine_meets_the_same_fate_whoever_rents_it() -> None:
 
 
 def test_offers_last_an_hour_in_the_mean() -> None:
-    market, n_changes, before = Market(MarketConfig(types=read_market().types), seed=1), 0, []
+    market, n_changes = Market(MarketConfig(types=read_market().types), seed=1), 0
+    before = shown(market, 0.0)
     for minute in range(60 * 200):
         now = shown(market, minute * 60.0)
         n_changes += sum(a != b for a, b in zip(before, now, strict=False))
