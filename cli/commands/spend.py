@@ -65,7 +65,7 @@ def spend(session: Session, name: str | None, days: int, by: str, csv_path: str 
         _write_csv(csv_path, answer["rows"], by)
         return
     what = [heading for _, heading in WHAT[by]]
-    estimates = (">traffic, estimated", ">downloads, estimated")
+    estimates = (">traffic (est.)", ">downloads (est.)")
     columns = ("day", "endpoint", *what, ">GPU", ">disk", *estimates, ">total")
     rows = [_line(row, by) for row in answer["rows"]]
     session.show(answer, table(f"Spend, {days} days", columns, rows), *_summary(answer))
@@ -149,7 +149,7 @@ def _summary(answer: Json) -> list[RenderableType]:
 
 
 def _compared(saved_share: float) -> str:
-    return f"{share(abs(saved_share))} {'saved' if saved_share >= 0 else 'less than was spent'}"
+    return f"{share(round(abs(saved_share), 3))} {'saved' if saved_share >= 0 else 'less than was spent'}"
 
 
 def _write_csv(path: str, rows: list[Json], by: str) -> None:
