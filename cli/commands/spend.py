@@ -149,7 +149,8 @@ def _summary(answer: Json) -> list[RenderableType]:
 
 
 def _compared(saved_share: float) -> str:
-    return f"{share(round(abs(saved_share), 3))} {'saved' if saved_share >= 0 else 'less than was spent'}"
+    part = share(round(abs(saved_share), 3))
+    return f"{part} saved" if saved_share >= 0 else f"{part} less than was spent"
 
 
 def _write_csv(path: str, rows: list[Json], by: str) -> None:
