@@ -27,6 +27,9 @@ RATE_SMOOTHING_S = 15.0
 SATURATED_S = 2.0
 """With at least this much work queued a worker's throughput is its capacity."""
 
+MIN_OBSERVED_N, OBSERVED_N = 10, 50
+"""Requests (or one for each slot) before a perf is judged; requests that the judgement averages."""
+
 
 class Report(Protocol):
     """A report in neutral terms; `wire.reports.WorkerReport` is one."""
@@ -192,7 +195,7 @@ def _counters(
         "unseen_load": round(unseen, 6),
         "working_load": round(working, 6),
         "load_rate": _smoothed_rate(worker, _arrival_rate(report, seen, elapsed_s), elapsed_s),
-        "observed_perf": _observed_perf(worker, report, working, served, elapsed_s),
+        **_observed(worker, working, served, elapsed_s),
     }
 
 
@@ -234,26 +237,36 @@ def _smoothed_rate(worker: Worker, rate: float, elapsed_s: float) -> float:
     return round(worker.load_rate + weight * (rate - worker.load_rate), 6)
 
 
-def _observed_perf(
-    worker: Worker, report: Report, working_after: float, served: float | None, elapsed_s: float
-) -> float:
-    """Throughput while the worker was saturated all the time, smoothed."""
-    is_saturated = _is_saturated(worker, report, working_after)
-    if served is None or not is_saturated or not worker.reported_at:
-        return worker.observed_perf
-    rate = served / elapsed_s
-    if not worker.observed_perf:
-        return round(rate, 6)
-    weight = 1.0 - math.exp(-elapsed_s / RATE_SMOOTHING_S)
-    return round(worker.observed_perf + weight * (rate - worker.observed_perf), 6)
+def _observed(
+    worker: Worker, working_after: float, served: float | None, elapsed_s: float
+) -> dict[str, object]:
+    """Throughput while saturated, over the load of the last OBSERVED_N requests.
+
+    A long request adds nothing until it ends and then much at once, so time counts on until then,
+    and nothing is concluded from few requests.
+    """
+    if served is None or not worker.reported_at:
+        return {}
+    if not _is_saturated(worker, working_after):
+        return {}
+    load, seconds = worker.observed_load + served, worker.observed_s + elapsed_s
+    mean_cost = worker.granted_load / worker.reqnum if worker.reqnum else 0.0
+    keep = min(1.0, OBSERVED_N * mean_cost / load) if load > 0 and mean_cost > 0 else 1.0
+    is_enough = load >= max(MIN_OBSERVED_N, worker.slots) * mean_cost
+    return {
+        "observed_load": round(load * keep, 6),
+        "observed_s": round(seconds * keep, 3),
+        "observed_perf": round(load / seconds, 6) if is_enough else worker.observed_perf,
+    }
 
 
-def _is_saturated(worker: Worker, report: Report, working_after: float) -> bool:
-    """Whether no slot was free; of a worker that tells no slots, whether its queue was long.
+def _is_saturated(worker: Worker, working_after: float) -> bool:
+    """Whether no slot was free before this report; without slots, whether the queue stayed long.
 
     With slots free a worker serves less than it could, however much work that is by its own claim.
+    How many are taken now does not matter: the request that just ended freed one.
     """
     if worker.slots > 0:
-        return worker.slots <= min(worker.n_working, report.n_working or 0)
+        return worker.n_working >= worker.slots
     queued = min(worker.working_load, working_after)
     return worker.perf > 0 and queued / worker.perf >= SATURATED_S

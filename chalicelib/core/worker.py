@@ -107,7 +107,9 @@ class Worker:
     ticket: TicketGeneration | None = None
     version: str = ""
     perf: float = 0.0  # benchmark, load per second; 0 until loaded
-    observed_perf: float = 0.0  # served load per busy second, smoothed
+    observed_perf: float = 0.0  # served load per saturated second, once enough was served
+    observed_load: float = 0.0  # served while saturated, the newest part of it
+    observed_s: float = 0.0  # seconds in which that was
     working_load: float = 0.0  # in flight at the worker at the last report
     n_working: int = 0
     slots: int = 0  # requests served at once; 0 = unknown
