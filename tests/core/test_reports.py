@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import random
 from dataclasses import replace
 
 import pytest
@@ -12,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.lifecycle import WorkerEvent
-from chalicelib.core.load import believed_perf, is_empty, pending_load
+from chalicelib.core.load import is_empty, pending_load
 from chalicelib.core.reports import apply_report
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.wire.reports import WorkerReport
@@ -202,46 +200,6 @@ def test_only_a_worker_without_a_free_slot_shows_its_capacity(
         )
         worker = after(worker, busy, at=NOW + n)
     assert worker.observed_perf == pytest.approx(observed)
-
-
-@pytest.mark.parametrize("utilisation", [0.6, 0.9, 1.2])
-@pytest.mark.parametrize("seed", range(2))
-def test_an_honest_worker_of_long_uneven_requests_is_believed(
-    seed: int, utilisation: float
-) -> None:
-    """Eight slots, each at an eighth of the perf; requests of a minute, some of many.
-
-    A request's load is told when it ends, so most seconds in which no slot is free show none.
-    """
-    dice, slots, perf = random.Random(seed), 8, 1.0
-    worker = make_worker(1, NOW, perf=perf, slots=slots, reported_at=NOW)
-    running: list[list[float]] = []  # [ends at, load]
-    queue: list[float] = []
-    finished = granted = 0.0
-    least = perf
-    for second in range(1, 4_000):
-        if dice.random() < utilisation * perf / 7.5:
-            queue.append(7.5 * math.exp(1.2 * dice.gauss(0, 1) - 0.72))
-        ended = [load for ends_at, load in running if ends_at <= second]
-        running = [[ends_at, load] for ends_at, load in running if ends_at > second]
-        finished += sum(ended)
-        while queue and len(running) < slots:
-            load = queue.pop(0)
-            granted += load
-            running.append([second + load * slots / perf, load])
-            worker = replace(worker, reqnum=worker.reqnum + 1, granted_load=granted)
-        busy = report_d(
-            second,
-            max_perf=perf,
-            num_requests_working=len(running),
-            cur_load=sum(load for _, load in running),
-            received_load=granted,
-            finished_load=finished,
-        )
-        worker = after(worker, busy, at=NOW + second)
-        least = min(least, believed_perf(worker))
-    assert least >= 0.6 * perf
-    assert believed_perf(worker) >= 0.8 * perf
 
 
 COUNTERS = (

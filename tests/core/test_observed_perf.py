@@ -1,0 +1,67 @@
+"""An honest worker is believed, however long and uneven its requests are."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from chalicelib.core.load import believed_perf
+from chalicelib.core.reports import apply_report
+from chalicelib.core.worker import Worker
+from fakes.hot_ports import make_worker
+from fakes.worker_program import WorkerProgram
+
+NOW = 1_800_000_000.0
+PERF, SLOTS, MEAN_LOAD, SIGMA = 1.0, 8, 7.5, 1.2  # a request takes a minute, some many
+
+
+@dataclass
+class Server:
+    """Eight slots, each at an eighth of the perf; a request's load is told when it ends."""
+
+    dice: random.Random
+    row: Worker = field(
+        default_factory=lambda: make_worker(1, NOW, perf=PERF, slots=SLOTS, reported_at=NOW)
+    )
+    program: WorkerProgram = field(
+        default_factory=lambda: WorkerProgram("0123456789abcdef", slots=SLOTS)
+    )
+    running: list[tuple[float, float]] = field(default_factory=list)  # (ends at, load)
+    queue: list[float] = field(default_factory=list)
+
+    def second(self, at: int, utilisation: float) -> None:
+        """Requests come, end and begin; then it reports."""
+        if self.dice.random() < utilisation * PERF / MEAN_LOAD:
+            load = math.exp(SIGMA * self.dice.gauss(0, 1) - SIGMA**2 / 2)
+            self.queue.append(MEAN_LOAD * load)
+        self.running = [(ends_at, load) for ends_at, load in self.running if ends_at > at]
+        while self.queue and len(self.running) < SLOTS:
+            load = self.queue.pop(0)
+            self.running.append((at + load * SLOTS / PERF, load))
+            granted = self.row.granted_load + load
+            self.row = replace(self.row, reqnum=self.row.reqnum + 1, granted_load=granted)
+        self.program.seq += 1
+        self.program.n_working = len(self.running)
+        self.program.working_load = sum(load for _, load in self.running)
+        report = self.program.report(1, "", max_perf=PERF, row=self.row)
+        changes: dict[str, object] = dict(apply_report(self.row, report, NOW + at).changes)
+        self.row = replace(self.row, **changes)  # type: ignore[arg-type]  # the row's own fields
+
+
+@pytest.mark.parametrize("utilisation", [0.6, 0.9, 1.2])
+@pytest.mark.parametrize("seed", range(2))
+def test_an_honest_worker_of_long_uneven_requests_is_believed(
+    seed: int, utilisation: float
+) -> None:
+    """Most seconds in which no slot is free show no load served: they prove nothing."""
+    server = Server(random.Random(seed))
+    least = PERF
+    for at in range(1, 5_000):
+        server.second(at, utilisation)
+        least = min(least, believed_perf(server.row))
+    assert server.row.reqnum > 200
+    assert least >= 0.6 * PERF
+    assert believed_perf(server.row) >= 0.8 * PERF
