@@ -100,6 +100,12 @@ def test_waiting_requests_make_cutoffs() -> None:
     assert cutoff.admit_before == NOW - 4 + 5
 
 
+def test_no_room_is_kept_for_requests_that_will_be_overdue_when_they_ask_again() -> None:
+    ages_s = (9.5, 9.0, 8.5, 1.0)
+    waiting = tuple(Queued(first_seen_at=NOW - age, cost=500.0, key_id="k") for age in ages_s)
+    assert build(make_worker(1, NOW), waiting=waiting).cutoffs.for_key("k").is_open
+
+
 def test_a_large_fleet_is_dealt_to_fair_shards() -> None:
     groups = (AutogroupFacts(autogroup_id=70), AutogroupFacts(autogroup_id=71))
     rows = [
