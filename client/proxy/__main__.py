@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from client.proxy.server import ProxySettings, make_application
-from workers.pyworker.log_format import hide_unreadable
 
 SHUTDOWN_GRACE_S = 5.0
 """For answers under way at Ctrl-C."""
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if not arguments.url:
         parser.error("no control plane: give -u URL or set BALLAST_URL")
-    hide_unreadable()
+    logging.getLogger("aiohttp.server").addFilter(_is_readable)
     settings = ProxySettings(
         url=arguments.url,
         endpoint=arguments.endpoint,
@@ -48,6 +49,11 @@ def main(argv: list[str] | None = None) -> int:
         shutdown_timeout=SHUTDOWN_GRACE_S,
     )
     return 0
+
+
+def _is_readable(record: logging.LogRecord) -> bool:
+    """False for bytes that are no HTTP: aiohttp quotes them, and they may hold a prompt or a key."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 if __name__ == "__main__":

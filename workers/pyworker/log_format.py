@@ -38,21 +38,14 @@ class JsonFormatter(logging.Formatter):
 
 def set_up_logging(level: str) -> None:
     """Send all logs to stderr as JSON lines."""
-    hide_unreadable()
+    logging.getLogger("aiohttp.server").addFilter(_without_quotes)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
-def hide_unreadable() -> None:
-    """Keep bytes that are no HTTP out of the log of aiohttp's server, which quotes them.
-
-    They may hold a prompt or a key: a body after a wrong Content-Length, a chunk with a bad size.
-    """
-    logging.getLogger("aiohttp.server").addFilter(_without_quotes)
-
-
 def _without_quotes(record: logging.LogRecord) -> bool:
+    """Bytes that are no HTTP are not quoted: they may hold a prompt or a key."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
         record.exc_info, record.reason = None, type(error).__name__
