@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _is_readable(record: logging.LogRecord) -> bool:
-    """False for bytes that are no HTTP: aiohttp quotes them, and they may hold a prompt or a key."""
+    """False for bytes that are no HTTP: aiohttp would quote them, a prompt or a key perhaps."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
