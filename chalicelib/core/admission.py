@@ -30,7 +30,7 @@ AHEAD_BIND_S = 1.0
 """A key that had so many times its share lately is bound no earlier: what it queues at the workers
 makes the others wait."""
 
-HELD_BIND_SHARE = 0.5
+HELD_BIND_SHARE = 0.3
 """Of the mean service time: so little work may be before a request of a key that had more than its
 share and is held back. A flood fills the workers to this bound, and others come behind that."""
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.admission import AHEAD_BIND_S, Bound, bound_of
+from chalicelib.core.admission import AHEAD_BIND_S, HELD_BIND_SHARE, Bound, bound_of
 from chalicelib.core.recent_use import FORGOTTEN_S, MAX_KEYS, USE_SPAN_S, RecentUse
 
 grants = st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.1, 100)), min_size=1, max_size=30)
@@ -73,7 +73,7 @@ def test_who_has_no_more_than_its_share_loses_nothing_and_others_are_bound_later
 
 def test_a_flood_is_bound_as_it_is_served_and_strictly() -> None:
     flood = bound_of(2.0, times_its_share=1.5, is_held=True, service_s=0.4)
-    assert flood == Bound(0.2, is_strict=True)
+    assert flood == Bound(HELD_BIND_SHARE * 0.4, is_strict=True)
     long = bound_of(2.0, times_its_share=1.5, is_held=True, service_s=60.0)
     assert long == Bound(AHEAD_BIND_S, is_strict=True)
     assert bound_of(2.0, times_its_share=1.5, is_held=False, service_s=0.4) == Bound(AHEAD_BIND_S)

@@ -140,7 +140,7 @@ def test_a_flood_by_one_tenant_hardly_moves_the_waits_of_another(other_load: flo
     flood = play(other_load=other_load, flood_load=2.5 - other_load)
     assert flood.steady_s < 1.25 * calm.steady_s
     assert flood.other_s > 2 * flood.steady_s
-    assert flood.used > 0.8  # what is left free for others is little
+    assert flood.used > 0.75  # what is left free for others is little
 
 
 def test_a_flood_alone_loses_nothing() -> None:
