@@ -1,8 +1,8 @@
 """The whole scaling service at work on the simulated world, over the fakes, in virtual time.
 
 `simulator/ours.py` hands the decision a snapshot and carries out its plan at once. Here each round
-is the service's own: the lease, worker rows and intents read from memory, reports that workers send
-every ten seconds, caps, the pacing of calls. The requests, machines and the bill are the same.
+is the service's own: the lease, worker rows that reports and grants write, intents, caps, and the
+pacing of its calls. The requests, machines and the bill are the same.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from simulator.machine import Life, Machine
 from simulator.whole_market import EPOCH_AT, TEMPLATE_HASH, SimulatedMarketplace
 from simulator.world import World
 
-REPORT_S = 10.0  # a worker that runs reports so often
+REPORT_S = 10.0  # a worker whose work does not change reports so often
 SCHEDULE_S = 60.0  # between rounds while nothing moves and nobody waits
 GROUP_ID = 1
 NO_CAP_USD = 1e6  # the simulated owner's caps are far away
@@ -118,8 +118,15 @@ class WholeService:
         for machine in world.machines.values():
             if machine.life not in (Life.READY, Life.DRAINING):
                 self._programs.pop(machine.number, None)
-            elif world.now - self._reported_at.get(machine.number, 0.0) >= REPORT_S:
+            elif self._has_news(machine, world.now):
                 self._report(machine, world)
+
+    def _has_news(self, machine: Machine, now: float) -> bool:
+        """A worker reports when its work changes, and otherwise every ten seconds."""
+        program = self._programs.get(machine.number)
+        if program is None or program.n_working != len(machine.in_flight):
+            return True
+        return now - self._reported_at[machine.number] >= REPORT_S
 
     def _report(self, machine: Machine, world: World) -> None:
         number = machine.number

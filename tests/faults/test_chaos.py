@@ -75,6 +75,7 @@ class Chaos:
         )
         self.group = self.world.add_group(max_workers=MAX_WORKERS, cold_workers=1)
         self.on: set[str] = set()
+        self.hidden: set[int] = set()  # machines that a falsely empty listing hides
         self.day = day_of(self.world.now)
         self.billed = self.billed_today = 0.0
 
@@ -124,11 +125,13 @@ class Chaos:
         self.billed = bill.total_usd
         assert self.billed_today <= CAP_USD_PER_DAY, "the day's cap"
         rows = world.workers.rows.values()
-        n_unknown = len(set(world.market.instances) - {row.instance_id for row in rows})
+        unknown = set(world.market.instances) - {row.instance_id for row in rows}
+        # A lost answer and a falsely empty listing: see "Two liars at once" in reliability.md.
+        self.hidden = unknown & (self.hidden | (unknown if "empty-list" in self.on else set()))
         written = {row.token for row in rows}
         intents = world.ledger.intents()
         n_open = sum(1 for i in intents if i.is_open and i.token not in written)
-        assert n_unknown <= n_open, "every machine has a row or an open intent"
+        assert len(unknown - self.hidden) <= n_open, "every machine has a row or an open intent"
         assert len(rows) + n_open <= MAX_WORKERS, "machines and what may be one"
 
     def _toggle_a_fault(self) -> None:
