@@ -65,10 +65,14 @@ def test_r4_an_ambiguous_create_counts_until_two_late_listings_settle_it(fault: 
     world.tick(5)
     world.market.switch_on(fault, world.now, times=1)
     scaling_loop(world.ports, deadline_at=world.now + 1)
+    asked_at = world.now
     assert world.ledger.account().workers_by_group
     for _ in range(40):
         run_rounds(world, 1, every_s=5.0)
         assert len(world.market.instances) <= 1
+    later = [c.at - asked_at for c in world.market.calls if c.verb is Verb.CREATE][1:]
+    assert all(60.0 < pause_s < 90.0 for pause_s in later), "a listing may lag by a minute"
+    assert len(later) == (fault == "create-timeout-not-rented")
     assert len(in_state(world, WorkerState.READY)) == 1
     assert rows_are_machines(world)
 
