@@ -22,6 +22,8 @@ from chalicelib.core.intents import (
 from chalicelib.core.inventory import Inventory, believed_absent
 from chalicelib.core.worker import Worker, WorkerState
 
+EMPTY_BELIEVED_EACH_S = 3600.0  # how often a listing of nothing may say that a rental is void
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewRow:
@@ -145,8 +147,9 @@ def _settle(
     new_rows: list[NewRow] = []
     absent = believed_absent(inventory)
     alive = {group.endpoint_id for group in books.groups}
-    # A listing that shows nothing while we have rows says nothing about a rental without an id.
-    is_telling = not inventory.n_empty or not rows
+    # A listing that shows nothing while we have rows says nothing about a rental without an id; nor
+    # does it soon after one like it was believed: a false one would cost a machine each minute.
+    is_telling = not inventory.n_empty or not (rows or _was_voided_lately(intents, now))
     for intent in intents:
         if intent.state is not IntentState.MAYBE_RENTED:
             continue
@@ -164,6 +167,16 @@ def _settle(
         elif intent.token in absent and is_telling:
             settled.append(replace(intent, state=IntentState.VOID, settled_at=now))
     return settled, new_rows
+
+
+def _was_voided_lately(intents: Iterable[RentIntent], now: float) -> bool:
+    """Whether listings, not Vast's answer, said that a rental does not exist."""
+    return any(
+        intent.state is IntentState.VOID
+        and intent.settled_at != intent.attempt_ended_at
+        and now - (intent.settled_at or 0.0) < EMPTY_BELIEVED_EACH_S
+        for intent in intents
+    )
 
 
 def _adopted(

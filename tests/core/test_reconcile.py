@@ -53,13 +53,15 @@ def _record(instance_id: int, label: str) -> InstanceRecord:
     )
 
 
-def _settle(*records: InstanceRecord, has_row: bool = False) -> Reconciliation:
+def _settle(
+    *records: InstanceRecord, has_row: bool = False, before: RentIntent | None = None
+) -> Reconciliation:
     """What two complete listings, both late enough, make of the open rental."""
     books = Books(
         groups=[EndpointGroup(endpoint_id=1, name="llm", created_at=NOW)],
         autogroups=[],
         workers=[OURS] if has_row else [],
-        intents=[INTENT],
+        intents=[before, INTENT] if before else [INTENT],
         is_our_token=lambda _token: True,
     )
     inventory, found = Inventory(), Reconciliation()
@@ -82,6 +84,30 @@ def test_two_late_listings_without_it_void_a_rental(
 
 def test_a_listing_that_shows_nothing_while_we_have_machines_voids_no_rental() -> None:
     assert _settle(has_row=True).settled == ()
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "by_listing", "records", "n_settled"),
+    [
+        (1800.0, True, (), 0),
+        (1800.0, True, (_record(8, "somebody else's"),), 1),
+        (1800.0, False, (), 1),
+        (3600.0, True, (), 1),
+    ],
+)
+def test_listings_of_nothing_void_one_rental_an_hour(
+    ago_s: float, by_listing: bool, records: tuple[InstanceRecord, ...], n_settled: int
+) -> None:
+    """What they said of the last one may have been false too; Vast's own refusal was not."""
+    settled_at = NOW + LISTING_LAG_S + 5 - ago_s
+    before = replace(
+        INTENT,
+        token=TOKEN[::-1],
+        state=IntentState.VOID,
+        attempt_ended_at=settled_at - 70 if by_listing else settled_at,
+        settled_at=settled_at,
+    )
+    assert len(_settle(*records, before=before).settled) == n_settled
 
 
 @pytest.mark.parametrize(("reported_at", "missed_at"), [(NOW + 12, NOW + 20), (0.0, NOW + 60)])

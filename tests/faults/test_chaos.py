@@ -55,6 +55,7 @@ FAULTS = (
     "credit-zero",
 )
 
+LIARS = {"empty-list", "create-timeout-rented"}  # "Two liars at once" in docs/reliability.md
 TAKES_NO_ORDERS = {"market-down", "429-storm"}  # what runs meanwhile bills on, whatever we want
 
 
@@ -126,7 +127,7 @@ class Chaos:
         assert self.billed_today <= CAP_USD_PER_DAY, "the day's cap"
         rows = world.workers.rows.values()
         unknown = set(world.market.instances) - {row.instance_id for row in rows}
-        # A lost answer and a falsely empty listing: see "Two liars at once" in reliability.md.
+        # A broken create may still meet a falsely empty listing.
         self.hidden = unknown & (self.hidden | (unknown if "empty-list" in self.on else set()))
         written = {row.token for row in rows}
         intents = world.ledger.intents()
@@ -141,7 +142,7 @@ class Chaos:
         if fault in self.on:
             self.world.market.switch_off(fault, self.world.now)
             self.on.discard(fault)
-        elif len(self.on) < 3:
+        elif len(self.on) < 3 and not {fault} | self.on >= LIARS:
             self.world.market.switch_on(fault, self.world.now)
             self.on.add(fault)
 
