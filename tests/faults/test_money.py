@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.core.endpoint_group import GroupState
 from chalicelib.core.pacing import Verb
 from chalicelib.core.worker import WorkerState
 from chalicelib.ports.errors import StorageUnavailableError
@@ -14,7 +15,15 @@ from chalicelib.ports.worker_repository import Grant
 from fakes.faulty_ports import OutgoingCalls
 from fakes.notifier import FakeNotifier
 from fakes.world import REQUEST_COST, World
-from tests.faults.stories import all_events, count_calls, in_state, params_of, run_rounds, set_group
+from tests.faults.stories import (
+    all_events,
+    count_calls,
+    in_state,
+    params_of,
+    run_rounds,
+    serving_world,
+    set_group,
+)
 
 WIDE = {
     "caps_microusd_per_hour": 100_000_000,
@@ -107,3 +116,25 @@ def test_without_the_guard_nothing_is_rented_or_started() -> None:
     world.ports = world.owner_ports
     run_rounds(world, 20)
     assert len(in_state(world, WorkerState.READY)) >= 9
+
+
+@pytest.mark.parametrize("has_guard", [True, False])
+def test_a_stopped_machine_is_started_only_within_the_cap_and_with_the_guard(
+    has_guard: bool,
+) -> None:
+    world, endpoint_id = serving_world(2)
+    set_group(world, endpoint_id, state=GroupState.SUSPENDED)
+    run_rounds(world, 6)
+    assert len(in_state(world, WorkerState.STOPPED)) == len(world.workers.rows) >= 2
+    if has_guard:
+        world.ledger.set_caps({"caps_microusd_per_hour": 300_000})  # their storage, no GPU
+    else:
+        world.ports = NoGuard().wrap(world.owner_ports)
+    n_starts = count_calls(world, Verb.START)
+    set_group(world, endpoint_id, state=GroupState.ACTIVE)
+    run_rounds(world, 6)
+    assert count_calls(world, Verb.START) == n_starts
+    world.ports = world.owner_ports
+    world.ledger.set_caps({"caps_microusd_per_hour": 100_000_000})
+    run_rounds(world, 6)
+    assert len(in_state(world, WorkerState.READY)) >= 2
