@@ -102,12 +102,15 @@ def _with_inventory(ports: ScalerPorts, market: PacedMarket, view: RoundView) ->
     """
     expected = expected_since(books_of(ports, view))
     inventory = absorb(view.memory.inventory, view.listing, expected)
-    absent = {
+    absent = believed_absent(inventory)
+    absent_once = believed_absent(inventory, n_listings=1)
+    missing = [
+        worker
+        for worker in view.workers
         # The direct look is the second witness for what we have told to go.
-        WorkerState.DESTROYING: believed_absent(inventory, n_listings=1),
-    }
-    otherwise = believed_absent(inventory)
-    missing = [w for w in view.workers if str(w.instance_id) in absent.get(w.state, otherwise)]
+        if str(worker.instance_id)
+        in (absent_once if worker.state is WorkerState.DESTROYING else absent)
+    ]
     missing.sort(key=lambda worker: worker.state is WorkerState.DESTROYING)
     gone: set[int] = set()
     for worker in missing[:MAX_DIRECT_LOOKS]:
