@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 import click
 
 from cli.caution import risks
@@ -17,12 +19,12 @@ FROM_TEMPLATE = "from the template"
 
 @click.command("autogroup")
 @click.option(
-    "--endpoint-name", help="Endpoint group it belongs to; asks whether to make a new one."
+    "--endpoint-name", help="Endpoint group it belongs to; one that is not there is made."
 )
 @click.option("--endpoint-id", type=int, help="Endpoint group by id instead.")
 @field_options(AUTOGROUP_FIELDS)
 @click.option(
-    "--yes", is_flag=True, help="Do not ask, not even about a new group or what could cost much."
+    "--yes", is_flag=True, help="Do not ask, not even about a likely slip or what could cost much."
 )
 @connection_options
 @pass_session
@@ -38,17 +40,25 @@ def create_autogroup(session: Session, /, yes: bool, **values: object) -> None:
         raise click.UsageError("say which endpoint group: --endpoint_name NAME")
     if not {"template_hash", "template_id", "launch_args"} & body.keys():
         raise click.UsageError("say what to run: --template_hash HASH")
-    name = body.get("endpoint_name")
-    if name and name not in [row["endpoint_name"] for row in list_endpoints(session.server)]:
-        question = f"There is no endpoint group {name!r}. Make it too, with the defaults?"
-        session.confirm(question, is_sure=yes)
-    session.confirm_risks(risks(body, {}), is_sure=yes)
+    slips = _slips(session, str(body.get("endpoint_name", "")))
+    session.confirm_risks([*slips, *risks(body, {})], is_sure=yes)
     answer = session.server.post("/api/v0/autojobs/", body)
     row = session.server.get(f"/api/v0/autojobs/{answer['id']}/")["result"]
     for note in (answer.get("msg"), *answer.get("warnings", ())):
         if note:
             session.notes.print(f"note: {clean(note)}", style="yellow")
     show_one(session, row, f"Created autogroup {row['id']} of {row['endpoint_name']}")
+
+
+def _slips(session: Session, name: str) -> list[str]:
+    """A name much like that of a group there is; any other new name makes a group (promise 28)."""
+    names = [str(row["endpoint_name"]) for row in list_endpoints(session.server)]
+    if name in names:
+        return []
+    return [
+        f"there is no endpoint group {name!r}, but {other!r}; a new one would be made"
+        for other in get_close_matches(name, names, n=1, cutoff=0.8)
+    ]
 
 
 @click.command("autogroup")

@@ -44,7 +44,7 @@ def test_dashes_and_underscores_are_the_same(ballast: Ballast, console: Console)
     assert first | {"endpoint_name": "b"} == second
 
 
-def test_an_autogroup_of_a_group_that_is_not_there_asks_before_making_that_too(
+def test_a_name_much_like_that_of_a_group_is_asked_about_and_any_other_makes_one(
     ballast: Ballast, console: Console
 ) -> None:
     words = ("create", "autogroup", "--endpoint_name", "TGI-Lama3", "--template_hash", "6f0c")
@@ -53,7 +53,8 @@ def test_an_autogroup_of_a_group_that_is_not_there_asks_before_making_that_too(
     assert "no endpoint group 'TGI-Lama3'" in refused.err
     assert console.sent("POST", "/api/v0/autojobs/") == []
     ballast(*words, "--yes")
-    assert len(console.sent("POST", "/api/v0/autojobs/")) == 1
+    ballast("create", "autogroup", "--endpoint_name", "images", "--template_hash", "6f0c")
+    assert len(console.sent("POST", "/api/v0/autojobs/")) == 2
 
 
 def test_the_seeds_line_creates_its_autogroup(ballast: Ballast, console: Console) -> None:
