@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -10,8 +11,8 @@ from chalicelib.core.learning import BOOTING_STATES, Beliefs
 from chalicelib.core.snapshot import GroupSnapshot, PendingRental, WorkerFacts
 from chalicelib.core.worker import WorkerState
 
-SILENT_STATES = frozenset({WorkerState.SUSPECT, WorkerState.UNREACHABLE})
 SILENT_SHARE = 0.5  # more silent at once than this is our own trouble (design.md 5)
+AT_ONCE_S = 60.0  # silences that begin within this of each other may have one cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Pool:
     booting: list[WorkerFacts] = field(default_factory=list)
     stopped: list[WorkerFacts] = field(default_factory=list)
     refused: list[WorkerFacts] = field(default_factory=list)
-    silent: list[WorkerFacts] = field(default_factory=list)
+    silent: list[WorkerFacts] = field(default_factory=list)  # for a while, or by our own trouble
+    lost: list[WorkerFacts] = field(default_factory=list)  # unreachable by their own
     broken: list[WorkerFacts] = field(default_factory=list)
     stopping: list[WorkerFacts] = field(default_factory=list)
     leaving: list[WorkerFacts] = field(default_factory=list)  # being destroyed
@@ -78,7 +80,7 @@ _PART_OF_STATE = {
     WorkerState.STOPPED: "stopped",
     WorkerState.UNAVAILABLE: "refused",
     WorkerState.SUSPECT: "silent",
-    WorkerState.UNREACHABLE: "silent",
+    WorkerState.UNREACHABLE: "lost",
     WorkerState.ERROR: "broken",
     WorkerState.STOPPING: "stopping",
     WorkerState.DESTROYING: "leaving",
@@ -96,15 +98,25 @@ def sort_into_pools(
     for worker in workers:
         pool = pools.get(worker.autogroup_id, orphans)
         getattr(pool, _PART_OF_STATE[worker.state]).append(worker)
+    _excuse([*pools.values(), orphans])
     for rental in sorted(snapshot.rentals, key=lambda item: (item.begun_at, item.machine_id)):
         pools.get(rental.autogroup_id, orphans).rentals.append(rental)
     return list(pools.values()), orphans
 
 
-def silence_is_ours(pools: Iterable[Pool]) -> bool:
-    """Whether so many workers went silent at once that the fault must be on our side."""
-    silent = up = 0
+def _excuse(pools: Iterable[Pool]) -> None:
+    """Who went silent at once with more than half of those that were up is not lost.
+
+    Then the fault must be on our side. Workers that go silent one after another are lost one by
+    one, however many they come to be.
+    """
+    pools = list(pools)
+    n_up = sum(len(pool.ready) + len(pool.draining) for pool in pools)
+    began = sorted(worker.state_since for pool in pools for worker in pool.silent + pool.lost)
     for pool in pools:
-        silent += len(pool.silent)
-        up += len(pool.ready) + len(pool.draining) + len(pool.silent)
-    return silent > 1 and silent > SILENT_SHARE * up
+        for worker in list(pool.lost):
+            first = bisect_left(began, worker.state_since - AT_ONCE_S)
+            n_at_once = bisect_right(began, worker.state_since + AT_ONCE_S) - first
+            if n_at_once > max(1.0, SILENT_SHARE * (n_up + len(began) - first)):
+                pool.lost.remove(worker)
+                pool.silent.append(worker)

@@ -21,7 +21,7 @@ from chalicelib.core.snapshot import WorkerFacts
 from chalicelib.core.worker import AfterDrain, WorkerState
 
 DRAIN_GRACE_S = 4.0  # a ticket given just before the drain may still be on its way
-SILENT_LIMIT_S = 600.0  # an unreachable worker is replaced after this
+SILENT_LIMIT_S = 600.0  # an unreachable worker is returned after this
 REBOOT_MEMORY_S = 3600.0  # a worker in error again within this is returned, not rebooted
 MAX_START_FAILURES = 3.0  # autoscaling.md 6.4
 REBOOT_TIMEOUT_S = 600.0
@@ -74,16 +74,16 @@ def is_moving(worker: WorkerFacts, now: float) -> bool:
     return now - worker.progress_at < PROGRESS_S
 
 
-def repair_broken(pool: Pool, ctx: Round, *, silence_is_ours: bool) -> list[Action]:
-    """Reboot a worker in error once, then return it; return the silent and the unstartable."""
+def repair_broken(pool: Pool, ctx: Round) -> list[Action]:
+    """Reboot a worker in error once, then return it; return the lost and the unstartable."""
     actions: list[Action] = []
     memory = ctx.beliefs.memory
     is_parked = ctx.snapshot.group.state is not GroupState.ACTIVE or not pool.is_active
     for worker in pool.broken if not is_parked else ():
         actions += _repair_error(worker, ctx)
-    for worker in pool.silent if ctx.may_destroy() and not silence_is_ours else ():
+    for worker in pool.lost if ctx.may_destroy() else ():
         waited = ctx.now - worker.state_since
-        if worker.state is WorkerState.UNREACHABLE and waited > SILENT_LIMIT_S:
+        if waited > SILENT_LIMIT_S:
             reason = Reason(code="unreachable", facts={"silent_s": waited})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     for worker in pool.stopped + pool.refused if ctx.may_destroy() else ():
@@ -113,7 +113,8 @@ def dismiss(pool: Pool, ctx: Round, *, code: str) -> list[Action]:
     if not ctx.may_destroy():
         return []
     reason = Reason(code=code)
-    at_once = pool.starting + pool.booting + pool.stopped + pool.refused + pool.broken + pool.silent
+    silent = pool.silent + pool.lost
+    at_once = pool.starting + pool.booting + pool.stopped + pool.refused + pool.broken + silent
     return [
         *_drains(pool.ready, AfterDrain.DESTROY, reason),
         *_drains(

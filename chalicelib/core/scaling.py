@@ -21,7 +21,7 @@ from chalicelib.core.actions import (
 from chalicelib.core.autogroup import AutogroupState
 from chalicelib.core.cold_pool import held_capacity, plan_returns
 from chalicelib.core.endpoint_group import GroupState
-from chalicelib.core.fleet import Pool, Round, silence_is_ours, sort_into_pools
+from chalicelib.core.fleet import Pool, Round, sort_into_pools
 from chalicelib.core.hot_pool import plan_hot
 from chalicelib.core.law import Targets, set_targets, zero_targets
 from chalicelib.core.learning import Beliefs, learn
@@ -95,14 +95,13 @@ def _return_unwanted(pools: Sequence[Pool], orphans: Pool, ctx: Round) -> list[A
     """Drained, stuck, silent and broken workers, and those whose group or autogroup goes."""
     is_deleting = ctx.snapshot.group.state is GroupState.DELETING
     actions = [*finish_drains(orphans, ctx), *dismiss(orphans, ctx, code="autogroup_gone")]
-    is_ours = silence_is_ours(pools)
     for pool in pools:
         actions += finish_drains(pool, ctx)
         if is_deleting or _is_deleting(pool):
             actions += dismiss(pool, ctx, code="group_deleted" if is_deleting else "deleted")
         else:
             actions += end_stuck(pool, ctx)
-            actions += repair_broken(pool, ctx, silence_is_ours=is_ours)
+            actions += repair_broken(pool, ctx)
     return actions
 
 
