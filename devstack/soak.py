@@ -36,7 +36,7 @@ from devstack.templates import TGI_SIMULATED_8B, register_templates
 from devstack.up import end_by_signals
 
 GROUP = "soak"
-PARAMS = {"min_load": 100.0, "cold_workers": 1, "max_workers": 4}
+PARAMS = {"min_load": 100.0, "cold_workers": 1, "max_workers": 12}  # killed ones linger 10 minutes
 READY_TIMEOUT_S = 120.0
 SETTLE_TIMEOUT_S = 180.0
 LOOK_EVERY_S = 2.0

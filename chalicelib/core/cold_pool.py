@@ -20,6 +20,7 @@ MIN_ON_ORDER = 10  # machines on order at once, or as many as are loaded if thos
 DEAREST_OVER_BEST, DEAREST_IN_NEED = 1.03, 1.2
 RENT_INTERVAL_S = 4.0  # between two batches of an autogroup's rentals
 REFUSED_WORTH = 0.3  # of a worker whose GPU is let to somebody else
+HOPE_S = 120.0  # an unreachable worker counts so long: half of all reports may be lost for a while
 HEDGE_LOAD_Z = 1.3  # a load later than its 90th percentile is hedged, if nothing else could serve
 
 
@@ -65,7 +66,7 @@ def open_budget(pools: Sequence[Pool], ctx: Round) -> Budget:
 def held_capacity(pool: Pool, ctx: Round) -> float:
     """Capacity that is there or on order, each machine weighted by its odds of serving."""
     sure = pool.ready + pool.draining + pool.starting + pool.stopping + pool.stopped
-    sure = sure + pool.silent
+    sure += pool.silent + [w for w in pool.lost if ctx.now - w.state_since <= HOPE_S]
     capacity = sum(map(ctx.capacity, sure))
     capacity += REFUSED_WORTH * sum(map(ctx.capacity, pool.refused))
     return capacity + on_order_capacity(pool, ctx)

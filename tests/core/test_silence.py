@@ -30,11 +30,15 @@ def returned(plan: ScalingPlan) -> set[int]:
     return {action.instance_id for action in of_kind(plan, DestroyWorker)}
 
 
-def test_another_is_rented_for_a_lost_worker_at_once_and_it_is_returned_after_ten_minutes() -> None:
-    early, late = decide(unreachable(1, 10.0)), decide(unreachable(1, 700.0))
-    assert of_kind(early, RentOffer)
-    assert returned(early) == set()
-    assert returned(late) == {1}
+@pytest.mark.parametrize(
+    ("for_s", "n_rented", "gone"), [(60.0, 0, set()), (150.0, 1, set()), (700.0, 1, {1})]
+)
+def test_another_is_rented_after_two_minutes_and_the_lost_one_returned_after_ten(
+    for_s: float, n_rented: int, gone: set[int]
+) -> None:
+    plan = decide(unreachable(1, for_s))
+    assert len(of_kind(plan, RentOffer)) == n_rented
+    assert returned(plan) == gone
 
 
 def test_a_worker_silent_for_a_moment_is_waited_for() -> None:
