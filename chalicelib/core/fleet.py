@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core.autogroup import Autogroup, AutogroupState
@@ -104,13 +104,12 @@ def sort_into_pools(
     return list(pools.values()), orphans
 
 
-def _excuse(pools: Iterable[Pool]) -> None:
+def _excuse(pools: Sequence[Pool]) -> None:
     """Who went silent at once with more than half of those that were up is not lost.
 
     Then the fault must be on our side. Workers that go silent one after another are lost one by
     one, however many they come to be.
     """
-    pools = list(pools)
     n_up = sum(len(pool.ready) + len(pool.draining) for pool in pools)
     began = sorted(worker.state_since for pool in pools for worker in pool.silent + pool.lost)
     for pool in pools:

@@ -84,9 +84,8 @@ def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> di
         _remember(waiter, idx)
         _poke(waiter, reason)
         _refresh_view(waiter)
-    request = queued_as(waiter)
-    place = _place(waiter)
-    is_late = is_overdue(request.first_seen_at, asker.now + (place.eta_s or 0.0), view.group.params)
+    place, first_seen_at = _place(waiter), waiter.history.first_seen_at
+    is_late = is_overdue(first_seen_at, asker.now + (place.eta_s or 0.0), view.group.params)
     return WaitingReply(
         endpoint=view.group.name,
         request_idx=idx,
