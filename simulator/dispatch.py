@@ -20,10 +20,15 @@ from chalicelib.core.admission import (
     decide_cutoffs,
     is_overdue,
     may_start,
-    turn_at,
     typical_cost_of,
 )
-from chalicelib.core.queue_place import poll_after_s
+from chalicelib.core.queue_place import (
+    QueueProfile,
+    estimate_place,
+    poll_after_s,
+    profile_queue,
+)
+from chalicelib.core.room import load_of_first
 from simulator.world import LAST, World
 
 VIEW_S = 1.0  # the routing view, and with it the cut-offs, is at most this old
@@ -70,7 +75,7 @@ class EarlyFifo:
 
     def waiting(self, now: float) -> tuple[int, float, int, float, float | None]:
         """See Dispatcher."""
-        return _totals(self.queue, self.world, now)
+        return totals(self.queue, self.world, now)
 
 
 @dataclass(slots=True)
@@ -113,7 +118,7 @@ class LateScan:
 
     def waiting(self, now: float) -> tuple[int, float, int, float, float | None]:
         """See Dispatcher."""
-        return _totals(self.queue, self.world, now)
+        return totals(self.queue, self.world, now)
 
     def _schedule(self, now: float) -> None:
         if not self._is_scheduled:
@@ -153,17 +158,22 @@ class LatePolling:
     cutoff: Cutoff = field(default_factory=Cutoff)
     n_polls: int = 0
     _has_view: bool = False
-    _bound_s: float = 0.0
-    _rate: float = 0.0  # requests a second that the ready machines serve, as the view says
-
-    def __post_init__(self) -> None:
-        """How far ahead requests of this kind of client are bound."""
-        self._bound_s = bind_within_s(self.kind, self.params)
+    _profile: QueueProfile = field(default_factory=QueueProfile)
 
     @property
     def n_waiting(self) -> int:
         """Requests not bound."""
         return len(self.queued)
+
+    @property
+    def _bound_s(self) -> float:
+        """How far ahead requests of this kind of client are bound."""
+        world = self.world
+        if not world.routable:
+            return 0.0
+        perf = sum(machine.perf for machine in world.routable) / len(world.routable)
+        service_s = world.mean_load * world.config.slots / perf
+        return bind_within_s(self.kind, self.params, service_s)
 
     def arrive(self, request: int, now: float) -> None:
         """Ask once; if told to wait, remember and ask again."""
@@ -187,7 +197,7 @@ class LatePolling:
 
     def waiting(self, now: float) -> tuple[int, float, int, float, float | None]:
         """See Dispatcher."""
-        return _totals(list(self.queued), self.world, now)
+        return totals(list(self.queued), self.world, now)
 
     def _wait(self, request: int, now: float, pause_s: float) -> None:
         trace = self.world.trace
@@ -209,13 +219,16 @@ class LatePolling:
         """Seconds until a waiting client asks again."""
         if self.kind is not ClientKind.PACED:
             return self.rng.uniform(0.1, SDK_POLL_S)
-        if not self._has_view:
-            self._see_rate()
-        world, rate = self.world, self._rate
-        eta_s = len(self.queued) / rate if rate > 0 else None
-        starts_at = world.now + (eta_s or 0.0)
-        is_late = is_overdue(world.trace.times[request], starts_at, self.params)
-        return poll_after_s(eta_s, self.rng.random(), is_overdue=is_late)
+        world, params = self.world, self.params
+        now, seen_at = world.now, world.trace.times[request]
+        queued = Queued(seen_at, world.trace.loads[request])
+        eta_s = estimate_place(queued, now, self._profile, params).eta_s
+        return poll_after_s(
+            eta_s,
+            self.rng.random(),
+            is_overdue=is_overdue(seen_at, now + (eta_s or 0.0), params),
+            left_s=seen_at + params.target_queue_time - now,
+        )
 
     def _ask(self, request: int, now: float, queued: Queued) -> bool:
         if not may_start(queued, now, self.cutoff, self.params, dice=self.rng.random()):
@@ -232,38 +245,28 @@ class LatePolling:
         if self._has_view:
             self.world.at(self.world.now + VIEW_S, self._view, priority=LAST)
 
-    def _see_rate(self) -> None:
-        self._rate = sum(machine.perf for machine in self.world.routable) / self.world.mean_load
-
     def _rebuild(self, now: float) -> None:
-        self._see_rate()
+        capacity = sum(machine.perf for machine in self.world.routable)
         if not self.queued:
-            self.cutoff = Cutoff()
+            self.cutoff, self._profile = Cutoff(), QueueProfile(capacity=capacity)
             return
         until = now + self._bound_s + VIEW_S
         n_free = sum(at <= until for machine in self.world.routable for at in machine.free_at)
         waiting = list(self.queued.values())
-        room = self._load_of_first(waiting, n_free, now)
+        room = load_of_first(waiting, n_free, self.params, now)
         self.cutoff = decide_cutoffs(waiting, room, self.params, now).for_key("")
-
-    def _load_of_first(self, waiting: list[Queued], n_free: int, now: float) -> float:
-        """What so many slots can take: a slot takes a request, whatever its load."""
-        typical = typical_cost_of(waiting, self.params)
-        in_turn = sorted(
-            (
-                is_overdue(request.first_seen_at, now, self.params),
-                turn_at(request, typical, self.params),
-                request.cost,
-            )
-            for request in waiting
+        typical_cost = typical_cost_of(waiting, self.params)
+        self._profile = QueueProfile(
+            points=profile_queue(waiting, typical_cost, self.params, now),
+            capacity=capacity,
+            typical_cost=typical_cost,
         )
-        missing = max(n_free - len(in_turn), 0) * typical
-        return sum(cost for _, _, cost in in_turn[:n_free]) + missing
 
 
-def _totals(
+def totals(
     requests: deque[int] | list[int], world: World, now: float
 ) -> tuple[int, float, int, float, float | None]:
+    """What `Dispatcher.waiting` tells of these requests."""
     if not requests:
         return 0, 0.0, 0, 0.0, None
     times, loads = world.trace.times, world.trace.loads

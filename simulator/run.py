@@ -10,13 +10,19 @@ from itertools import compress
 from chalicelib.core.admission import AdmissionParams, ClientKind
 from simulator.dispatch import EarlyFifo, LatePolling, LateScan
 from simulator.market import MarketConfig
+from simulator.routed import RoutedPolling
 from simulator.traces import Trace
 from simulator.whole import WholeService, WholeWorld
 from simulator.world import Dispatcher, Policy, World
 
 WARMUP_SHARE, WARMUP_MAX_S = 0.1, 6 * 3600.0
 POLLED = ("paced", "sdk", "oneshot")  # clients ask again by themselves
-QUEUES = ("early", "scan", "scan-fifo", *POLLED)
+ROUTED = {  # by the product's own routers, which know the workers by their reports
+    "routed": ClientKind.PACED,
+    "routed-sdk": ClientKind.RANDOM,
+    "routed-oneshot": ClientKind.ONE_SHOT,
+}
+QUEUES = ("early", "scan", "scan-fifo", *POLLED, *ROUTED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +91,8 @@ def make_dispatcher(queue: str, world: World) -> Dispatcher:
         return LateScan(world, on_time_first=queue == "scan")
     kinds = {"paced": ClientKind.PACED, "sdk": ClientKind.RANDOM, "oneshot": ClientKind.ONE_SHOT}
     params = AdmissionParams(target_queue_time=world.slo_wait_s)
+    if queue in ROUTED:
+        return RoutedPolling(world, ROUTED[queue], params, random.Random(f"polls:{world.seed}"))
     return LatePolling(world, kinds[queue], params, random.Random(f"polls:{world.seed}"))
 
 

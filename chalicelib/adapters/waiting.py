@@ -32,6 +32,7 @@ class DynamoWaitingRepository:
             "first_seen_at": {"N": number_text(request.first_seen_at)},
             "last_polled_at": {"N": number_text(request.last_polled_at)},
             "key_id": {"S": request.key_id},
+            "is_paced": {"BOOL": request.is_paced},
             "expires_at": {"N": str(int(request.last_polled_at) + WAITING_TTL_S)},
         }
         with storage_errors():
@@ -70,4 +71,5 @@ def _waiting(endpoint_id: int, item: Item) -> WaitingRequest:
         first_seen_at=float(item["first_seen_at"]["N"]),
         last_polled_at=float(item["last_polled_at"]["N"]),
         key_id=item["key_id"]["S"],
+        is_paced=item.get("is_paced", {}).get("BOOL", False),  # older routers wrote none
     )

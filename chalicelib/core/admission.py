@@ -12,7 +12,7 @@ Source: the study behind docs/decisions (late binding: 4-14 % cheaper fleets at 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -21,8 +21,12 @@ from chalicelib.core.endpoint_group import QueueOrder
 NEVER = float("-inf")
 ALWAYS = float("inf")
 
-PACED_BIND_S = 2.0
-RANDOM_BIND_S = 6.0
+PACED_BIND_S, QUICK_BIND_S = 1.0, 2.0
+QUICK_SERVICE_S = 2.0
+"""Paced clients are bound late, so that the queue's order counts; but that something came free is
+known a second or two later, and where requests are quicker the next one must be there already."""
+
+RANDOM_BIND_S = 5.0
 RANDOM_BIND_SHARE = 0.7  # of target_queue_time: just inside the objective
 
 AHEAD = 1.25
@@ -64,6 +68,7 @@ class Queued:
     first_seen_at: float
     cost: float
     key_id: str = ""
+    is_paced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,12 +131,13 @@ def bound_of(within_s: float, *, times_its_share: float, is_held: bool, service_
     return Bound(within_s)
 
 
-def bind_within_s(kind: ClientKind, params: AdmissionParams) -> float:
-    """How soon a request must start at a worker to be bound to it already."""
+def bind_within_s(kind: ClientKind, params: AdmissionParams, service_s: float) -> float:
+    """How soon a request must start to be bound; `service_s`: of a slot, 0 if nobody knows."""
     if kind is ClientKind.ONE_SHOT:
         return params.max_queue_time
     if kind is ClientKind.PACED:
-        return min(PACED_BIND_S, params.target_queue_time)
+        quick = QUICK_BIND_S * QUICK_SERVICE_S / max(service_s, QUICK_SERVICE_S)
+        return min(max(PACED_BIND_S, quick), params.target_queue_time)
     return min(RANDOM_BIND_S, RANDOM_BIND_SHARE * params.target_queue_time)
 
 
@@ -168,11 +174,6 @@ def typical_cost_of(waiting: Sequence[Queued], params: AdmissionParams) -> float
 def is_overdue(first_seen_at: float, now: float, params: AdmissionParams) -> bool:
     """Whether a request can no longer start within `target_queue_time`."""
     return now - first_seen_at > params.target_queue_time
-
-
-def room_load(workers: Iterable[tuple[float, float]], *, bind_s: float, horizon_s: float) -> float:
-    """Load that may be bound within `horizon_s` to workers given as (perf, pending load)."""
-    return sum(max(0.0, perf * (bind_s + horizon_s) - pending) for perf, pending in workers)
 
 
 def decide_cutoffs(

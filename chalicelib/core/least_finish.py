@@ -1,4 +1,8 @@
-"""Choosing within one pool: the worker with the least expected finish, equals by price and dice.
+"""Choosing within one pool: a free slot where it is cheapest, else the least expected finish.
+
+Where a worker tells its slots, a request that finds one free starts at once, so the cheapest such
+worker is taken: load packs there, and dear workers come to be idle and can be stopped. Else the
+worker with the least expected finish is taken, equals by price and dice.
 
 A worker is known by `free_at`, when its work so far will be done, so a request of cost c given to
 it finishes at max(now, free_at) + c / perf. Workers are kept sorted by `free_at`, so that only the
@@ -107,6 +111,7 @@ class Pool:
     weight: float
     workers: list[RoutableWorker] = field(default_factory=list)
     max_perf: float = 0.0
+    by_price: list[RoutableWorker] = field(default_factory=list)  # those with several slots
 
     def add(self, worker: RoutableWorker) -> None:
         """One more worker; `sort` once all are in."""
@@ -117,27 +122,57 @@ class Pool:
     def sort(self) -> None:
         """Bring the workers into order."""
         self.workers.sort(key=_key_of)
+        self.by_price = sorted((w for w in self.workers if w.headroom_s > 0), key=_price_of)
 
     def resort(self, worker: RoutableWorker) -> None:
         """Put a worker where its `free_at` belongs now."""
-        self.remove(worker)
+        self._take_out(worker)
         worker.sort_key = _sort_key(worker)
         insort(self.workers, worker, key=_key_of)
 
     def remove(self, worker: RoutableWorker) -> None:
         """Forget a worker, if it is there."""
+        self._take_out(worker)
+        if worker in self.by_price:
+            self.by_price.remove(worker)
+
+    def _take_out(self, worker: RoutableWorker) -> None:
         at = bisect_left(self.workers, worker.sort_key, key=_key_of)
         if at < len(self.workers) and self.workers[at] is worker:
             del self.workers[at]
 
 
-def least_finish(pool: Pool, wish: Wish, now: float, n_unseen: float) -> Choice | None:
-    """The best of those that are free first; equals by price, then by the dice.
+def choose_worker(pool: Pool, wish: Wish, now: float, n_unseen: float) -> Choice | None:
+    """The cheapest worker with a free slot, else the best of those that are free first.
 
     The more grants of others this router cannot have seen, the more of the best count as equal:
     if all routers took the very best, they would all take the same.
     """
     n_spread = 1 + int(n_unseen * SPREAD)
+    return _cheapest_free(pool, wish, now, n_spread) or _least_finish(pool, wish, now, n_spread)
+
+
+def _cheapest_free(pool: Pool, wish: Wish, now: float, n_spread: int) -> Choice | None:
+    """The reservation stands as long as others have not filled the slots meanwhile."""
+    free: list[RoutableWorker] = []
+    for worker in pool.by_price:
+        if worker.free_at - worker.headroom_s <= now and slot_of(worker) != wish.avoid_slot:
+            free.append(worker)
+            if len(free) >= n_spread:
+                break
+    if not free:
+        return None
+    worker = free[int(wish.dice * len(free))]
+    busy_s = max(0.0, worker.free_at - now)
+    return Choice(
+        worker=worker,
+        wait_s=0.0,
+        finish_s=busy_s + wish.cost / worker.perf,
+        bound=worker.granted_load + (worker.headroom_s - busy_s) * worker.perf,
+    )
+
+
+def _least_finish(pool: Pool, wish: Wish, now: float, n_spread: int) -> Choice | None:
     candidates = _candidates(pool, wish, now, n_spread + SLACK_RANKS) if pool.workers else []
     if not candidates:
         return None
@@ -209,6 +244,10 @@ def slot_of(worker: RoutableWorker) -> int:
 
 def _sort_key(worker: RoutableWorker) -> tuple[float, float, float, int]:
     return (worker.free_at, -worker.perf, worker.usd_per_load, worker.instance_id)
+
+
+def _price_of(worker: RoutableWorker) -> tuple[float, int]:
+    return (worker.usd_per_load, worker.instance_id)
 
 
 def _key_of(worker: RoutableWorker) -> tuple[float, float, float, int]:

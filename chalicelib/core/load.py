@@ -61,11 +61,32 @@ def believed_perf(worker: Worker) -> float:
     return worker.perf
 
 
-def headroom_load(worker: Worker) -> float:
-    """Load in flight that makes nobody wait: a worker with n slots starts the n-th at once."""
-    if worker.slots <= 1 or worker.reqnum == 0:
-        return 0.0
-    return (worker.slots - 1) * worker.granted_load / worker.reqnum
+def mean_cost(workers: Iterable[Worker]) -> float:
+    """Of a request granted to these workers; 0 before the first."""
+    n, load = 0, 0.0
+    for worker in workers:
+        n, load = n + worker.reqnum, load + worker.granted_load
+    return load / n if n else 0.0
+
+
+def headroom_load(worker: Worker, typical_cost: float) -> float:
+    """Load at a worker that makes nobody wait: one with n slots starts the n-th request at once."""
+    return max(worker.slots - 1, 0) * typical_cost
+
+
+def queued_load(worker: Worker, now: float, typical_cost: float) -> float:
+    """What a request given to the worker now waits behind, with `headroom_load` in it.
+
+    A slot takes one request, small or large, and a full worker frees its slots at the rate at
+    which typical requests pass; so with slots the requests there count, at `typical_cost` each.
+    Their own costs would not do: large ones stay longer, so those met at a worker are larger than
+    those that arrive, and a worker whose slots are half free would look full.
+    """
+    pending = pending_load(worker, now)
+    if worker.slots <= 1 or typical_cost <= 0:
+        return pending
+    unseen = max(0.0, pending - worker.working_load)
+    return worker.n_working * typical_cost + unseen
 
 
 def queue_time_s(worker: Worker, now: float) -> float:
@@ -73,7 +94,8 @@ def queue_time_s(worker: Worker, now: float) -> float:
     perf = believed_perf(worker)
     if perf <= 0:
         return float("inf")
-    return max(0.0, pending_load(worker, now) - headroom_load(worker)) / perf
+    typical = mean_cost([worker])
+    return max(0.0, queued_load(worker, now, typical) - headroom_load(worker, typical)) / perf
 
 
 def is_empty(worker: Worker, now: float) -> bool:

@@ -129,6 +129,7 @@ def _header(view: RoutingView) -> dict[str, object]:
         "built_at": view.built_at,
         "n_by_state": dict(view.n_by_state),
         "grants_per_s": view.grants_per_s,
+        "usual_cost": view.usual_cost,
         "cutoffs": {
             key: [
                 _bound(c.admit_before),
@@ -156,6 +157,7 @@ def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> Rou
         built_at=header["built_at"],
         n_by_state=header["n_by_state"],
         grants_per_s=header["grants_per_s"],
+        usual_cost=header.get("usual_cost", 0.0),  # an older version wrote none
         cutoffs=Cutoffs(
             by_key={
                 key: Cutoff(

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.admission import AdmissionParams, Queued, turn_at
+from chalicelib.core.admission import AdmissionParams, Queued, is_overdue, turn_at
 
 MAX_PROFILE_POINTS = 16
+
+SHORTEST_PAUSE_S = 0.5
+LAST_LOOK_S = 0.4
+"""Who is about to become overdue asks once more so long before: a later look would find it late."""
 
 LONGEST_PAUSE_S = 6.7
 NOTE_PERIOD_S = 12.0
 """A row that waits counts for 20 s, which is more than both together."""
+
+
+OVERDUE_TURN_S = 1e6
+"""Added to the turn of those who are overdue: they come after all who are not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,10 +46,10 @@ class Place:
 
 
 def profile_queue(
-    waiting: Sequence[Queued], typical_cost: float, params: AdmissionParams
+    waiting: Sequence[Queued], typical_cost: float, params: AdmissionParams, now: float
 ) -> tuple[tuple[float, int, float], ...]:
     """The points of a `QueueProfile`, at most MAX_PROFILE_POINTS."""
-    in_turn = sorted((turn_at(r, typical_cost, params), r.cost) for r in waiting)
+    in_turn = sorted((_place_of(r, typical_cost, params, now), r.cost) for r in waiting)
     step = -(-len(in_turn) // MAX_PROFILE_POINTS)
     points: list[tuple[float, int, float]] = []
     load = 0.0
@@ -52,11 +60,18 @@ def profile_queue(
     return tuple(points)
 
 
+def _place_of(request: Queued, typical_cost: float, params: AdmissionParams, now: float) -> float:
+    """What the queue is sorted by: the turn, those on time before all others."""
+    if is_overdue(request.first_seen_at, now, params):
+        return request.first_seen_at + OVERDUE_TURN_S
+    return turn_at(request, typical_cost, params)
+
+
 def estimate_place(
     request: Queued, now: float, queue: QueueProfile, params: AdmissionParams
 ) -> Place:
     """How many are ahead of a request, and about when it will start."""
-    n_ahead, load_ahead = _ahead(turn_at(request, queue.typical_cost, params), queue)
+    n_ahead, load_ahead = _ahead(_place_of(request, queue.typical_cost, params, now), queue)
     starts_in_s, rate = 0.0, queue.capacity
     if rate <= 0:
         if queue.capacity_at is None or queue.coming_capacity <= 0:
@@ -84,15 +99,21 @@ def _ahead(turn: float, queue: QueueProfile) -> tuple[int, float]:
     return n_before + n_ahead, load_before + (load_until - load_before) * n_ahead / n_same
 
 
-def poll_after_s(eta_s: float | None, dice: float, *, is_overdue: bool) -> float:
-    """When a paced client should ask again: half the ETA, 1 to 5 s, spread by a third.
+def poll_after_s(
+    eta_s: float | None, dice: float, *, is_overdue: bool, left_s: float = 0.0
+) -> float:
+    """When a paced client should ask again: half the ETA, 0.5 to 5 s, spread by a third.
 
     Who can still be on time asks at least every 2 s: a slot that comes free is for them, and it
-    stands idle until one of them asks.
+    stands idle until one of them asks. `left_s`: until it becomes overdue; it asks just before.
+    `is_overdue`: or will be at its ETA.
     """
     longest = 5.0 if eta_s is None or is_overdue else 2.0
-    base = longest if eta_s is None else min(longest, max(1.0, eta_s / 2))
-    return round(base * (2 / 3 + dice * 2 / 3), 2)
+    base = longest if eta_s is None else min(longest, max(SHORTEST_PAUSE_S, eta_s / 2))
+    pause_s = base * (2 / 3 + dice * 2 / 3)
+    if eta_s is not None and not is_overdue and left_s > LAST_LOOK_S:
+        pause_s = min(pause_s, max(left_s - LAST_LOOK_S, SHORTEST_PAUSE_S / 2))
+    return round(pause_s, 2)
 
 
 def is_note_due(idx: int, now: float) -> bool:

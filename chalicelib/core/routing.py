@@ -1,4 +1,4 @@
-"""Choosing the worker for a request: tier, weight, then the least expected finish.
+"""Choosing the worker for a request: tier, weight, then a free slot or the least expected finish.
 
 A `RoutingTable` is one router's knowledge of a group's ready workers: the routing view as read, its
 own grants since, and what refused reservations told it. `core/least_finish.py` chooses in a pool.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.admission import GOLDEN
-from chalicelib.core.least_finish import Choice, Pool, RoutableWorker, Wish, least_finish, slot_of
+from chalicelib.core.least_finish import Choice, Pool, RoutableWorker, Wish, choose_worker, slot_of
 from chalicelib.core.tiers import pools_of
 
 
@@ -40,11 +40,14 @@ class RoutingTable:
         phase: float = 0.0,
         built_at: float = 0.0,
         grants_per_s: float = 0.0,
+        usual_cost: float = 0.0,
     ) -> None:
         """`phase` in [0, 1): where this router starts in the weights' sequence.
 
         `grants_per_s` of all routers together since `built_at` tells how much this one misses.
+        `usual_cost`: of a grant; what one slot counts for, whatever takes it.
         """
+        self._usual_cost = usual_cost
         self._position = phase
         self._built_at = built_at
         self._grants_per_s = grants_per_s
@@ -53,6 +56,7 @@ class RoutingTable:
         self._pool_of = {i: pool for tier in self._tiers for pool in tier for i in pool.indexes}
         self._by_slot: dict[int, RoutableWorker] = {}
         self.mean_perf = sum(w.perf for w in workers) / len(workers) if workers else 1.0
+        self._headroom_s = sum(w.headroom_s for w in workers) / len(workers) if workers else 0.0
         for worker in workers:
             pool = self._pool_of.get(worker.autogroup_index)
             if pool is None or worker.perf <= 0:
@@ -72,6 +76,10 @@ class RoutingTable:
         firsts = [pool.workers[0] for tier in self._tiers for pool in tier if pool.workers]
         return min((worker.wait_s(now) for worker in firsts), default=None)
 
+    def service_s(self, mean_cost: float) -> float:
+        """For how long a typical request takes one of a worker's slots."""
+        return self._headroom_s + mean_cost / self.mean_perf
+
     @property
     def position(self) -> float:
         """Where the weights' sequence stands; the next table's `phase`."""
@@ -82,13 +90,13 @@ class RoutingTable:
         return self._by_slot.get(slot)
 
     def choose(self, wish: Wish, now: float) -> Choice | None:
-        """The worker with the least expected finish that would start soon enough, if any.
+        """The best worker of the first pool that has one which would start soon enough, if any.
 
         Nothing changes until `granted` is called.
         """
         for tier in self._tiers:
             for pool in self._in_order(tier, wish):
-                choice = least_finish(pool, wish, now, self._n_unseen(now))
+                choice = choose_worker(pool, wish, now, self._n_unseen(now))
                 if choice is not None:
                     return choice
         return None
@@ -96,7 +104,8 @@ class RoutingTable:
     def granted(self, worker: RoutableWorker, cost: float, granted_load: float, now: float) -> None:
         """Our reservation stood: `granted_load` is the row's, this grant included."""
         self._learn(worker, granted_load - cost, now)
-        worker.free_at = max(worker.free_at, now) + cost / worker.perf
+        counted = self._usual_cost if worker.headroom_s > 0 and self._usual_cost > 0 else cost
+        worker.free_at = max(worker.free_at, now) + counted / worker.perf
         worker.granted_load = granted_load
         self._pool_of[worker.autogroup_index].resort(worker)
         self._n_own += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from chalicelib.core.admission import (
     ClientKind,
@@ -16,14 +17,20 @@ from chalicelib.core.admission import (
     Queued,
     bind_within_s,
     decide_cutoffs,
-    room_load,
     typical_cost_of,
 )
 from chalicelib.core.directory import GroupFacts
 from chalicelib.core.least_finish import RoutableWorker
 from chalicelib.core.lifecycle import silent_workers
-from chalicelib.core.load import believed_perf, granted_within, headroom_load, pending_load
+from chalicelib.core.load import (
+    believed_perf,
+    granted_within,
+    headroom_load,
+    mean_cost,
+    queued_load,
+)
 from chalicelib.core.queue_place import QueueProfile, profile_queue
+from chalicelib.core.room import load_of_first, room_load
 from chalicelib.core.worker import Worker, WorkerState
 
 SHARD_SIZE = 250
@@ -55,6 +62,16 @@ class RoutingView:
     queue: QueueProfile = field(default_factory=QueueProfile)
     workers: tuple[RoutableWorker, ...] = ()
     grants_per_s: float = 0.0  # to this shard's workers by all routers together, lately
+    usual_cost: float = 0.0  # of a request granted by any of them, ever
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerLoad:
+    """A worker's perf, what is queued there, and the part of it that makes nobody wait."""
+
+    perf: float
+    queued: float
+    headroom: float
 
 
 def rebuild_interval_s(n_workers: int) -> float:
@@ -72,25 +89,28 @@ def build_view(
 ) -> list[RoutingView]:
     """The shards of a group's view; `shares` weighs callers' keys."""
     ready = routable_rows(group, rows, now)
-    loads = [(believed_perf(w), pending_load(w, now)) for w in ready]
-    queued = [
-        (perf, max(0.0, pending - headroom_load(w)))
-        for w, (perf, pending) in zip(ready, loads, strict=True)
+    usual_cost = mean_cost(rows)
+    loads = [
+        WorkerLoad(
+            perf=believed_perf(w),
+            queued=queued_load(w, now, usual_cost),
+            headroom=headroom_load(w, usual_cost),
+        )
+        for w in ready
     ]
-    bind_s = bind_within_s(ClientKind.RANDOM, group.params)
-    room = room_load(queued, bind_s=bind_s, horizon_s=ROOM_HORIZON_S)
     capacity_at, coming = _coming_capacity(rows)
     typical_cost = typical_cost_of(waiting, group.params)
     queue = QueueProfile(
-        points=profile_queue(waiting, typical_cost, group.params),
-        queued=sum(load for _, load in queued),
-        capacity=sum(perf for perf, _ in loads),
+        points=profile_queue(waiting, typical_cost, group.params, now),
+        queued=sum(max(0.0, load.queued - load.headroom) for load in loads),
+        capacity=sum(load.perf for load in loads),
         capacity_at=capacity_at,
         coming_capacity=coming,
         typical_cost=typical_cost,
     )
     workers = _routable(group, ready, loads, now)
     n_shards = max(1, -(-len(workers) // SHARD_SIZE))
+    room = _room(group, ready, loads, waiting, now)
     cutoffs = decide_cutoffs(
         waiting, room, group.params, now, shares=shares, ask_again_s=ROOM_HORIZON_S
     )
@@ -104,9 +124,33 @@ def build_view(
             queue=queue,
             workers=tuple(workers[shard::n_shards]),
             grants_per_s=grant_rate(rows, now) / n_shards,
+            usual_cost=usual_cost,
         )
         for shard in range(n_shards)
     ]
+
+
+def _room(
+    group: GroupFacts,
+    ready: Sequence[Worker],
+    loads: Sequence[WorkerLoad],
+    waiting: Sequence[Queued],
+    now: float,
+) -> float:
+    """Load that may be bound until the waiting ask again; where slots are known, they count."""
+    usual_cost = mean_cost(ready)
+    service_s = fmean((load.headroom + usual_cost) / load.perf for load in loads) if loads else 0.0
+    # The cut-offs are for all alike: if somebody polls at random, they reach as far as that needs.
+    are_paced = all(request.is_paced for request in waiting)
+    kind = ClientKind.PACED if are_paced else ClientKind.RANDOM
+    room = room_load(
+        ((load.perf, load.queued - load.headroom) for load in loads),
+        bind_s=bind_within_s(kind, group.params, service_s),
+        horizon_s=ROOM_HORIZON_S,
+    )
+    if usual_cost > 0 and all(worker.slots > 1 for worker in ready):
+        return load_of_first(waiting, room / usual_cost, group.params, now)
+    return room
 
 
 def routable_rows(group: GroupFacts, rows: Iterable[Worker], now: float) -> list[Worker]:
@@ -139,11 +183,11 @@ def grant_rate(rows: Iterable[Worker], now: float) -> float:
 
 
 def _routable(
-    group: GroupFacts, ready: Sequence[Worker], loads: Sequence[tuple[float, float]], now: float
+    group: GroupFacts, ready: Sequence[Worker], loads: Sequence[WorkerLoad], now: float
 ) -> list[RoutableWorker]:
     index_of = {a.autogroup_id: i for i, a in enumerate(group.autogroups)}
     workers = []
-    for row, (perf, pending) in zip(ready, loads, strict=True):
+    for row, load in zip(ready, loads, strict=True):
         index = index_of[row.autogroup_id]
         reported = row.ticket.value if row.ticket else "A"
         generation = group.autogroups[index].generation or reported
@@ -153,10 +197,10 @@ def _routable(
             RoutableWorker(
                 instance_id=row.instance_id,
                 autogroup_index=index,
-                perf=perf,
+                perf=load.perf,
                 usd_per_hour=row.usd_per_hour,
-                free_at=now + pending / perf,
-                headroom_s=headroom_load(row) / perf,
+                free_at=now + load.queued / load.perf,
+                headroom_s=load.headroom / load.perf,
                 granted_load=row.granted_load,
                 known_at=now,
                 generation=generation,

@@ -25,6 +25,7 @@ class WaitingRequest:
     first_seen_at: float
     last_polled_at: float
     key_id: str = ""
+    is_paced: bool = False  # asks again when it is told to
 
 
 class RoutingViewRepository(Protocol):

@@ -144,6 +144,7 @@ def group_memory(
             phase=phase,
             built_at=view.built_at,
             grants_per_s=view.grants_per_s,
+            usual_cost=view.usual_cost,
         ),
         read_at=now,
         share=known.share if known else RouterShare(began_at=now),

@@ -210,11 +210,12 @@ def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
 def _bound(waiter: Waiter) -> Bound:
     """How soon it must start: sooner, if its key had more than its share lately."""
     group, key_id = waiter.group, waiter.caller.key_id
+    mean_cost, table = group.use.mean_cost, group.table
     return bound_of(
-        bind_within_s(waiter.kind, group.view.group.params),
+        bind_within_s(waiter.kind, group.view.group.params, table.service_s(mean_cost)),
         times_its_share=group.use.times_its_share(key_id),
         is_held=not group.view.cutoffs.for_key(key_id).is_open,
-        service_s=group.use.mean_cost / group.table.mean_perf,
+        service_s=mean_cost / table.mean_perf,
     )
 
 

@@ -65,7 +65,7 @@ def rebuild_view(ports: HotPorts, endpoint_id: int, now: float) -> int:
     shards = build_view(
         group,
         rows,
-        [Queued(first_seen_at=r.first_seen_at, cost=r.cost, key_id=r.key_id) for r in waiting],
+        [Queued(r.first_seen_at, r.cost, r.key_id, r.is_paced) for r in waiting],
         now,
         shares=_shares(ports, waiting),
     )

@@ -85,14 +85,18 @@ def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> di
         _poke(waiter, reason)
         _refresh_view(waiter)
     place, first_seen_at = _place(waiter), waiter.history.first_seen_at
-    is_late = is_overdue(first_seen_at, asker.now + (place.eta_s or 0.0), view.group.params)
+    params = view.group.params
+    is_late = is_overdue(first_seen_at, asker.now + (place.eta_s or 0.0), params)
     return WaitingReply(
         endpoint=view.group.name,
         request_idx=idx,
         status=describe(view.n_by_state, reason, place),
         request_id=asker.ports.randomness.token(16),
         poll_after_s=poll_after_s(
-            place.eta_s, asker.ports.randomness.uniform(), is_overdue=is_late
+            place.eta_s,
+            asker.ports.randomness.uniform(),
+            is_overdue=is_late,
+            left_s=first_seen_at + params.target_queue_time - asker.now,
         ),
         place=place.n_ahead + 1 if is_demand else None,
         eta_s=place.eta_s if is_demand else None,
@@ -208,6 +212,7 @@ def _remember(waiter: Waiter, idx: int) -> None:
         first_seen_at=waiter.history.first_seen_at,
         last_polled_at=now,
         key_id=waiter.caller.key_id,
+        is_paced=waiter.kind is ClientKind.PACED,
     )
     try:
         check_time(waiter.asker.ports, now)

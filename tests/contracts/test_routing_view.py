@@ -45,7 +45,13 @@ def make_view(shard: int = 0, built_at: float = NOW, blob: bytes = b"view") -> S
 
 def make_request(idx: int, **values: float) -> WaitingRequest:
     defaults = {"cost": 100.0, "first_seen_at": NOW, "last_polled_at": NOW}
-    return WaitingRequest(endpoint_id=7, request_idx=idx, key_id="a-r-1", **{**defaults, **values})
+    return WaitingRequest(
+        endpoint_id=7,
+        request_idx=idx,
+        key_id="a-r-1",
+        is_paced=idx % 2 == 0,
+        **{**defaults, **values},
+    )
 
 
 def test_a_view_comes_back_shard_by_shard(views: RoutingViewRepository) -> None:

@@ -18,11 +18,11 @@ from chalicelib.core.admission import (
     decide_cutoffs,
     may_start,
     overdue_share,
-    room_load,
     share_fairly,
     turn_at,
 )
 from chalicelib.core.endpoint_group import QueueOrder
+from chalicelib.core.room import load_of_first, room_load
 
 NOW = 1_001.0
 PARAMS = AdmissionParams()
@@ -184,11 +184,29 @@ def test_fair_shares_add_up_and_nobody_envies(
 
 
 def test_binding_is_late_for_those_that_can_wait_and_early_for_those_that_cannot() -> None:
-    bounds = [bind_within_s(kind, PARAMS) for kind in ClientKind]
-    assert bounds == [2.0, 6.0, 30.0]
+    bounds = [bind_within_s(kind, PARAMS, 0.0) for kind in ClientKind]
+    assert bounds == [2.0, 5.0, 30.0]
     tight = AdmissionParams(target_queue_time=1.0, max_queue_time=5.0)
-    assert [bind_within_s(kind, tight) for kind in ClientKind] == [1.0, 0.7, 5.0]
+    assert [bind_within_s(kind, tight, 0.0) for kind in ClientKind] == [1.0, 0.7, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("service_s", "bound_s"), [(0.0, 2.0), (0.3, 2.0), (2.0, 2.0), (2.5, 1.6), (4.0, 1.0), (60, 1)]
+)
+def test_paced_clients_are_bound_the_later_the_longer_their_service(
+    service_s: float, bound_s: float
+) -> None:
+    assert bind_within_s(ClientKind.PACED, PARAMS, service_s) == pytest.approx(bound_s)
 
 
 def test_room_counts_only_workers_that_have_some() -> None:
     assert room_load([(100.0, 50.0), (100.0, 900.0)], bind_s=2.0, horizon_s=1.0) == 250
+
+
+@pytest.mark.parametrize(
+    ("n", "load"), [(0.0, 0.0), (1.0, 30.0), (1.5, 35.0), (2.0, 40.0), (3.0, 60.0)]
+)
+def test_so_many_slots_take_so_many_requests_large_or_small(n: float, load: float) -> None:
+    """The older one is first in turn; slots beyond those who wait count as a mean one each."""
+    waiting = [Queued(NOW - 1.0, 10.0), Queued(NOW - 9.0, 30.0)]
+    assert load_of_first(waiting, n, PARAMS, NOW) == pytest.approx(load)

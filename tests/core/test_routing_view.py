@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.admission import AdmissionParams, Queued
+from chalicelib.core.admission import AdmissionParams, Queued, may_start
 from chalicelib.core.autogroup import Autogroup, AutogroupState, TicketGeneration
 from chalicelib.core.directory import (
     group_facts,
@@ -78,13 +78,52 @@ def test_an_autogroups_override_beats_what_its_workers_report() -> None:
     assert view.workers[0].generation == "A"
 
 
-def test_slots_make_headroom() -> None:
-    """Eight requests at once, 100 each: seven in flight make nobody wait."""
-    marks = ((NOW, 1_000.0),)
-    busy = make_worker(1, NOW, slots=8, reqnum=10, granted_load=1_000.0, granted_marks=marks)
-    view = build(replace(busy, working_load=700.0))
-    assert view.workers[0].headroom_s == 7.0
-    assert view.workers[0].wait_s(NOW) == 0
+def slotted(n_working: int, cost: float = 100.0) -> Worker:
+    """A worker of eight slots and 100 load per second; ten requests of 100 were granted so far."""
+    return make_worker(
+        1,
+        NOW,
+        slots=8,
+        reqnum=10,
+        granted_load=1_000.0,
+        granted_marks=((NOW, 1_000.0),),
+        n_working=n_working,
+        working_load=n_working * cost,
+    )
+
+
+@pytest.mark.parametrize("cost", [10.0, 100.0, 500.0])
+@pytest.mark.parametrize(("n_working", "wait_s"), [(0, 0), (7, 0), (8, 1), (10, 3)])
+def test_a_slot_takes_a_request_be_it_small_or_large(
+    n_working: int, wait_s: float, cost: float
+) -> None:
+    """A full worker of 100 load per second passes a typical request of 100 each second."""
+    (worker,) = build(slotted(n_working, cost)).workers
+    assert worker.headroom_s == 7.0
+    assert worker.wait_s(NOW) == wait_s
+
+
+def test_what_is_on_its_way_takes_slots_by_its_load() -> None:
+    row = replace(slotted(6), granted_load=1_200.0, granted_marks=((NOW - 1, 1_000.0),))
+    (worker,) = build(replace(row, reqnum=12, reported_at=NOW - 1)).workers
+    assert worker.wait_s(NOW) == pytest.approx(1.0)
+
+
+def test_a_new_workers_slots_count_by_what_others_were_granted() -> None:
+    fresh = make_worker(2, NOW, slots=8)
+    workers = build(slotted(0), fresh).workers
+    assert [w.headroom_s for w in workers] == [7.0, 7.0]
+
+
+@pytest.mark.parametrize("is_paced", [True, False])
+def test_free_slots_are_room_for_those_who_wait(is_paced: bool) -> None:
+    """Three make nobody wait; one a second comes free for 3 s and as far ahead as they are bound."""
+    waiting = tuple(Queued(NOW - 6 + i / 2, 100.0, is_paced=is_paced) for i in range(12))
+    cutoff = build(slotted(4), waiting=waiting).cutoffs.for_key("")
+    n_admitted = sum(
+        may_start(request, NOW, cutoff, AdmissionParams(), dice=0.99) for request in waiting
+    )
+    assert n_admitted == (7 if is_paced else 11)
 
 
 def test_the_eta_without_ready_workers_comes_from_those_on_their_way() -> None:
