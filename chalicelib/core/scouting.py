@@ -19,7 +19,7 @@ from chalicelib.core.offers import RatedOffer, first_per_machine, rate_offers
 from chalicelib.core.usage import LEVELS, fleet_usd_per_hour
 
 HORIZON_H = 48.0  # over which a better machine is expected to serve
-MIN_GAIN = 2.0  # expected saving over cost of looking
+MIN_GAIN = 4.0  # expected saving over cost of looking
 MIN_KNOWN_S = 1800.0  # of usage before the first look
 MAX_LOOKS_PER_WORKER_HOUR = 0.4
 LOOK_INTERVAL_S = 60.0  # between two comparisons of the offers with the fleet

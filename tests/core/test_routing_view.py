@@ -117,7 +117,7 @@ def test_a_new_workers_slots_count_by_what_others_were_granted() -> None:
 
 @pytest.mark.parametrize("is_paced", [True, False])
 def test_free_slots_are_room_for_those_who_wait(is_paced: bool) -> None:
-    """Three make nobody wait; one a second comes free for 3 s and as far ahead as they are bound."""
+    """Three make nobody wait; one comes free each second, for 3 s and as long as is bound ahead."""
     waiting = tuple(Queued(NOW - 6 + i / 2, 100.0, is_paced=is_paced) for i in range(12))
     cutoff = build(slotted(4), waiting=waiting).cutoffs.for_key("")
     n_admitted = sum(
