@@ -10,11 +10,11 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 from simulator.frontier import Point, cost_at
 from simulator.market import read_market
@@ -38,6 +38,9 @@ RIVALS = {
     "hpa": ("0.7,300", "0.8,300", "1,120", "1.1,120", "1.2,120", "1.2,300", "1.5,120", "2,120"),
 }
 """Knob points that bracket the targets; at most twelve each."""
+
+CREATES_FLEET, MOST_CREATES = 8.0, 2.0  # an hour
+MOST_DEARER = 0.01
 
 Key = tuple[str, float, float, float, str, str, int]
 """Trace, days, mean fleet, restart median, queue, policy, seed."""
@@ -76,7 +79,10 @@ def main(arguments: list[str]) -> int:
             with options.results.open("a") as file:
                 file.write(json.dumps(asdict(runs[key])) + "\n")
             print(f"{runs[key]}", file=sys.stderr, flush=True)
-    print("\n".join(tables(runs, Path(options.trace).name, options.days)))
+    name = Path(options.trace).name
+    print("\n".join(tables(runs, name, options.days)))
+    mine = [run for run in runs.values() if (run.trace, run.days) == (name, options.days)]
+    print("", *verdict(mine), sep="\n")
     return 0
 
 
@@ -194,6 +200,62 @@ def _figures(runs: list[Run]) -> str:
 
 def _against(rival: str, ours: list[Run], cell: list[Run]) -> str:
     """Mean over the seeds of our cost over the rival's at our attainment, with its interval."""
+    ratios = _ratios(rival, ours, cell)
+    if not ratios:
+        return "-"
+    text = f"{fmean(ratios):+.1%}"
+    return text + f" ± {100 * _margin(ratios):.1f}" if len(ratios) > 1 else text
+
+
+def _margin(values: list[float]) -> float:
+    """Half of the 95 % interval of their mean."""
+    return T95.get(len(values) - 1, 2.0) * stdev(values) / math.sqrt(len(values))
+
+
+def verdict(runs: Iterable[Run]) -> list[str]:
+    """The bars over all cells: medians by kind of client and rival, and what breaks a limit."""
+    by_cell = _by(list(runs), "fleet", "restart_s")
+    lines = [
+        f"median, {clients} clients, against {name}: {_median(by_cell, name, clients)}"
+        for clients in ("paced", "sdk")
+        for name in RIVALS
+    ]
+    for (fleet, restart_s), cell in by_cell:
+        for (policy, clients), ours in _by(cell, "policy", "queue"):
+            if policy.startswith("ballast"):
+                found = [*_beyond(policy, ours), *_dearer(ours, cell)]
+                lines += [f"fleet {fleet}, {restart_s} s, {policy}, {clients}: {x}" for x in found]
+    return lines
+
+
+def _median(by_cell: list[tuple[tuple[str, ...], list[Run]]], rival: str, clients: str) -> str:
+    means = [
+        fmean(ratios)
+        for _, cell in by_cell
+        for (policy, queue), ours in _by(cell, "policy", "queue")
+        if policy.startswith("ballast") and queue == clients
+        if (ratios := _ratios(rival, ours, cell))
+    ]
+    return f"{median(means):+.1%} over {len(means)}" if means else "-"
+
+
+def _beyond(policy: str, ours: list[Run]) -> Iterator[str]:
+    target, share = float(policy.partition(":")[2]), fmean(run.within_slo for run in ours)
+    if share < target:
+        yield f"on time {share:.2%}"
+    creates = fmean(run.creates_per_hour for run in ours)
+    if ours[0].fleet == CREATES_FLEET and creates > MOST_CREATES:
+        yield f"{creates:.2f} creates an hour"
+
+
+def _dearer(ours: list[Run], cell: list[Run]) -> Iterator[str]:
+    for name in RIVALS:
+        ratios = _ratios(name, ours, cell)
+        if len(ratios) > 1 and fmean(ratios) - _margin(ratios) > MOST_DEARER:
+            yield f"{fmean(ratios):+.1%} against {name}, outside of the interval"
+
+
+def _ratios(rival: str, ours: list[Run], cell: list[Run]) -> list[float]:
     ratios = []
     for run in ours:
         points: list[Point] = [
@@ -204,10 +266,4 @@ def _against(rival: str, ours: list[Run], cell: list[Run]) -> str:
         cost = cost_at(points, run.within_slo)
         if cost is not None:
             ratios.append(run.over_clair / cost - 1.0)
-    if not ratios:
-        return "-"
-    text = f"{fmean(ratios):+.1%}"
-    if len(ratios) > 1:
-        margin = T95.get(len(ratios) - 1, 2.0) * stdev(ratios) / math.sqrt(len(ratios))
-        text += f" ± {100 * margin:.1f}"
-    return text
+    return ratios

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from simulator.bars import Run, main, read_runs, tables
+from simulator.bars import Run, main, read_runs, tables, verdict
 
 SMALL = [
     *("--trace", "synthetic:steady", "--days", "0.004", "--fleets", "2", "--restarts", "20"),
@@ -53,3 +54,22 @@ def test_ours_is_compared_with_the_rivals_line_at_our_attainment_seed_by_seed() 
     ]
     (ours,) = (line for line in tables({r.key: r for r in runs}, "t", 3.0) if "sdk" in line)
     assert "| 99.00 % | 0.970 | 1.50 | -3.0% ± 25.4 | - |" in ours
+
+
+def test_the_verdict_is_the_median_over_the_cells_and_names_what_breaks_a_limit() -> None:
+    rivals = [
+        run(f"window:{knob},120", share, cost, seed)
+        for knob, share, cost in ((1, 0.999, 1.0), (2, 0.95, 1.0))
+        for seed in (0, 1)
+    ]
+    ours = [run("ballast:0.95", 0.99, 0.9), run("ballast:0.95", 0.99, 0.9, seed=1)]
+    dear = [run("ballast:0.99", 0.985, 1.1, seed) for seed in (0, 1)]
+    lines = verdict([*rivals, *ours, *dear])
+    assert "median, sdk clients, against window: +0.0% over 2" in lines
+    assert "median, paced clients, against window: -" in lines
+    assert lines[4:] == [
+        "fleet 8.0, 20.0 s, ballast:0.99, sdk: on time 98.50%",
+        "fleet 8.0, 20.0 s, ballast:0.99, sdk: +10.0% against window, outside of the interval",
+    ]
+    often = [replace(ours[0], creates_per_hour=2.5)]
+    assert verdict(often)[-1] == "fleet 8.0, 20.0 s, ballast:0.95, sdk: 2.50 creates an hour"
