@@ -18,14 +18,12 @@ from chalicelib.core.admission import (
     Queued,
     bind_within_s,
     decide_cutoffs,
-    is_overdue,
     may_start,
-    typical_cost_of,
 )
 from chalicelib.core.queue_place import (
     QueueProfile,
     estimate_place,
-    poll_after_s,
+    next_poll_s,
     profile_queue,
 )
 from chalicelib.core.room import load_of_first
@@ -219,16 +217,10 @@ class LatePolling:
         """Seconds until a waiting client asks again."""
         if self.kind is not ClientKind.PACED:
             return self.rng.uniform(0.1, SDK_POLL_S)
-        world, params = self.world, self.params
-        now, seen_at = world.now, world.trace.times[request]
-        queued = Queued(seen_at, world.trace.loads[request])
-        eta_s = estimate_place(queued, now, self._profile, params).eta_s
-        return poll_after_s(
-            eta_s,
-            self.rng.random(),
-            is_overdue=is_overdue(seen_at, now + (eta_s or 0.0), params),
-            left_s=seen_at + params.target_queue_time - now,
-        )
+        now, trace = self.world.now, self.world.trace
+        queued = Queued(trace.times[request], trace.loads[request])
+        eta_s = estimate_place(queued, now, self._profile, self.params).eta_s
+        return next_poll_s(queued.first_seen_at, eta_s, self.params, now, self.rng.random())
 
     def _ask(self, request: int, now: float, queued: Queued) -> bool:
         if not may_start(queued, now, self.cutoff, self.params, dice=self.rng.random()):
@@ -255,7 +247,7 @@ class LatePolling:
         waiting = list(self.queued.values())
         room = load_of_first(waiting, n_free, self.params, now)
         self.cutoff = decide_cutoffs(waiting, room, self.params, now).for_key("")
-        typical_cost = typical_cost_of(waiting, self.params)
+        typical_cost = self.cutoff.typical_cost
         self._profile = QueueProfile(
             points=profile_queue(waiting, typical_cost, self.params, now),
             capacity=capacity,

@@ -16,14 +16,13 @@ from chalicelib.core.admission import (
     ClientKind,
     Queued,
     bind_within_s,
-    is_overdue,
     may_start,
 )
 from chalicelib.core.directory import GroupFacts
 from chalicelib.core.endpoint_group import GroupState
 from chalicelib.core.least_finish import Wish
 from chalicelib.core.load import add_mark
-from chalicelib.core.queue_place import estimate_place, poll_after_s
+from chalicelib.core.queue_place import estimate_place, next_poll_s
 from chalicelib.core.routing import AutogroupFacts, RoutingTable
 from chalicelib.core.routing_view import RoutingView, build_view, rebuild_interval_s
 from chalicelib.core.worker import Worker, WorkerState
@@ -148,9 +147,7 @@ class RoutedPolling:
         eta_s = None
         if view is not None:
             eta_s = estimate_place(queued, now, view.queue, self.params).eta_s
-        is_late = is_overdue(queued.first_seen_at, now + (eta_s or 0.0), self.params)
-        left_s = queued.first_seen_at + self.params.target_queue_time - now
-        return poll_after_s(eta_s, self.rng.random(), is_overdue=is_late, left_s=left_s)
+        return next_poll_s(queued.first_seen_at, eta_s, self.params, now, self.rng.random())
 
     def _reserve(self, request: int, now: float, queued: Queued, table: RoutingTable) -> bool:
         """As services/routing.py does: choose, reserve on the row, learn from a refusal."""
@@ -163,10 +160,8 @@ class RoutedPolling:
                 return False
             self.n_tries += 1
             worker = choice.worker
-            machine, row = (
-                self.world.machines.get(worker.instance_id),
-                self.rows.get(worker.instance_id),
-            )
+            machine = self.world.machines.get(worker.instance_id)
+            row = self.rows.get(worker.instance_id)
             if machine is None or row is None or machine not in self.world.routable:
                 table.drop(worker)
             elif row.granted_load > choice.bound and n_refused < MAX_TRIES:
@@ -184,19 +179,16 @@ class RoutedPolling:
             row, granted_load=granted, reqnum=row.reqnum + 1, granted_marks=marks
         )
         self.world.bind(request, machine, now)
-        self._has_news(machine.number, now)
-        end = machine.in_flight[request]
-        self.world.at(end, self._note_end, machine.number)
+        self._has_news(machine.number)
+        self.world.at(machine.in_flight[request], self._has_news, machine.number)
 
     # -- workers and the view
 
-    def _note_end(self, number: int) -> None:
-        self._has_news(number, self.world.now)
-
-    def _has_news(self, number: int, now: float) -> None:
+    def _has_news(self, number: int) -> None:
         if number not in self._report_due:
             self._report_due.add(number)
             row = self.rows.get(number)
+            now = self.world.now
             at = max(now, row.reported_at + REPORT_S) if row else now
             self.world.at(at + REPORT_DELAY_S, self._report_due_now, number)
 

@@ -16,7 +16,11 @@ from simulator.whole import WholeService, WholeWorld
 from simulator.world import Dispatcher, Policy, World
 
 WARMUP_SHARE, WARMUP_MAX_S = 0.1, 6 * 3600.0
-POLLED = ("paced", "sdk", "oneshot")  # clients ask again by themselves
+POLLED = {  # clients ask again by themselves
+    "paced": ClientKind.PACED,
+    "sdk": ClientKind.RANDOM,
+    "oneshot": ClientKind.ONE_SHOT,
+}
 ROUTED = {  # by the product's own routers, which know the workers by their reports
     "routed": ClientKind.PACED,
     "routed-sdk": ClientKind.RANDOM,
@@ -89,11 +93,10 @@ def make_dispatcher(queue: str, world: World) -> Dispatcher:
         return EarlyFifo(world)
     if queue in ("scan", "scan-fifo"):
         return LateScan(world, on_time_first=queue == "scan")
-    kinds = {"paced": ClientKind.PACED, "sdk": ClientKind.RANDOM, "oneshot": ClientKind.ONE_SHOT}
     params = AdmissionParams(target_queue_time=world.slo_wait_s)
     if queue in ROUTED:
         return RoutedPolling(world, ROUTED[queue], params, random.Random(f"polls:{world.seed}"))
-    return LatePolling(world, kinds[queue], params, random.Random(f"polls:{world.seed}"))
+    return LatePolling(world, POLLED[queue], params, random.Random(f"polls:{world.seed}"))
 
 
 def _score(world: World) -> Score:

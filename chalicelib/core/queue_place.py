@@ -99,6 +99,18 @@ def _ahead(turn: float, queue: QueueProfile) -> tuple[int, float]:
     return n_before + n_ahead, load_before + (load_until - load_before) * n_ahead / n_same
 
 
+def next_poll_s(
+    first_seen_at: float, eta_s: float | None, params: AdmissionParams, now: float, dice: float
+) -> float:
+    """`poll_after_s` for a request that was first seen then and is expected to start in `eta_s`."""
+    return poll_after_s(
+        eta_s,
+        dice,
+        is_overdue=is_overdue(first_seen_at, now + (eta_s or 0.0), params),
+        left_s=first_seen_at + params.target_queue_time - now,
+    )
+
+
 def poll_after_s(
     eta_s: float | None, dice: float, *, is_overdue: bool, left_s: float = 0.0
 ) -> float:

@@ -110,7 +110,7 @@ def build_view(
     )
     workers = _routable(group, ready, loads, now)
     n_shards = max(1, -(-len(workers) // SHARD_SIZE))
-    room = _room(group, ready, loads, waiting, now)
+    room = _room(group, ready, loads, waiting, usual_cost, now)
     cutoffs = decide_cutoffs(
         waiting, room, group.params, now, shares=shares, ask_again_s=ROOM_HORIZON_S
     )
@@ -135,10 +135,10 @@ def _room(
     ready: Sequence[Worker],
     loads: Sequence[WorkerLoad],
     waiting: Sequence[Queued],
+    usual_cost: float,
     now: float,
 ) -> float:
     """Load that may be bound until the waiting ask again; where slots are known, they count."""
-    usual_cost = mean_cost(ready)
     service_s = fmean((load.headroom + usual_cost) / load.perf for load in loads) if loads else 0.0
     # The cut-offs are for all alike: if somebody polls at random, they reach as far as that needs.
     are_paced = all(request.is_paced for request in waiting)

@@ -6,10 +6,16 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chalicelib.core.admission import ClientKind, Queued, is_overdue
+from chalicelib.core.admission import ClientKind, Queued
 from chalicelib.core.endpoint_group import GroupState
 from chalicelib.core.lifecycle import WorkerEvent, transition
-from chalicelib.core.queue_place import Place, estimate_place, is_note_due, poll_after_s
+from chalicelib.core.queue_place import (
+    Place,
+    estimate_place,
+    is_note_due,
+    next_poll_s,
+    poll_after_s,
+)
 from chalicelib.core.request_index import IndexKind, RequestIndex
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
@@ -84,19 +90,18 @@ def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> di
         _remember(waiter, idx)
         _poke(waiter, reason)
         _refresh_view(waiter)
-    place, first_seen_at = _place(waiter), waiter.history.first_seen_at
-    params = view.group.params
-    is_late = is_overdue(first_seen_at, asker.now + (place.eta_s or 0.0), params)
+    place = _place(waiter)
     return WaitingReply(
         endpoint=view.group.name,
         request_idx=idx,
         status=describe(view.n_by_state, reason, place),
         request_id=asker.ports.randomness.token(16),
-        poll_after_s=poll_after_s(
+        poll_after_s=next_poll_s(
+            waiter.history.first_seen_at,
             place.eta_s,
+            view.group.params,
+            asker.now,
             asker.ports.randomness.uniform(),
-            is_overdue=is_late,
-            left_s=first_seen_at + params.target_queue_time - asker.now,
         ),
         place=place.n_ahead + 1 if is_demand else None,
         eta_s=place.eta_s if is_demand else None,
