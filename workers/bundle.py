@@ -10,6 +10,7 @@ import argparse
 import gzip
 import hashlib
 import io
+import secrets
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -62,8 +63,9 @@ def write_bundle(folder: Path) -> Bundle:
     bundle = build_bundle()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{bundle.sha256}.tar.gz"
-    path.with_suffix(".new").write_bytes(bundle.data)
-    path.with_suffix(".new").replace(path)
+    draft = path.with_suffix(f".{secrets.token_hex(8)}")  # others may write the same one now
+    draft.write_bytes(bundle.data)
+    draft.replace(path)
     for other in folder.glob("*.tar.gz"):
         if other != path:
             other.unlink(missing_ok=True)

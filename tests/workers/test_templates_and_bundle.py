@@ -10,11 +10,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from workers.bundle import ROOT, build_bundle
+from workers.bundle import ROOT, build_bundle, write_bundle
 from workers.comfyui.cost import RTX_4090_S
 from workers.pyworker.registry import BackEndError, back_end_names, load_back_end
 from workers.templates import (
@@ -119,3 +120,11 @@ def test_a_model_that_the_back_end_does_not_know_is_refused_before_renting() -> 
 def test_the_launch_script_fits_into_a_template() -> None:
     assert len(onstart().encode()) <= MAX_ONSTART
     assert onstart().startswith("#!/bin/sh\n")
+
+
+def test_bundles_written_at_once_leave_one_whole_archive(tmp_path: Path) -> None:
+    """Two systems that start in a new checkout both build it."""
+    with ThreadPoolExecutor(8) as pool:
+        bundles = list(pool.map(write_bundle, [tmp_path] * 32))
+    (path,) = tmp_path.iterdir()
+    assert path.read_bytes() == bundles[0].data
