@@ -1,9 +1,10 @@
 """The control law: from demand to wanted capacity, hot and in total (docs/scaling.md).
 
-    raw   = occupancy / u + headroom         u > 1 uses the queue as a buffer
+    raw   = occupancy / u + x * rise         u > 1 uses the queue as a buffer; rise: how far
+                                             occupancy climbs within half of a start
     held  = max(mean of raw over the last W) W is a delayed switch-off; the mean is an EWMA
     hot   = max(raw, held)                   up at once, down slowly, and not for a single spike
-    total = max(1.15 * max(hot over 4 h), 1.25 * hot)
+    total = max(1.15 * max(hot over 4 to 5 h), 1.25 * hot)
 
 then the owner's floors. `u` and `W` come from the tuner (core/tuning.py).
 """
@@ -13,14 +14,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chalicelib.core.occupancy import Demand, slot_perf
+from chalicelib.core.occupancy import Demand
 from chalicelib.core.scaling_memory import ScalingMemory
 from chalicelib.core.schedules import scheduled_min_load
 from chalicelib.core.snapshot import GroupSnapshot
 
 PEAK_BUCKET_S = 5.0
 HOUR_BUCKET_S = 600.0
-POOL_WINDOW_S = 4 * 3600.0  # longer: more storage and dearer machines; shorter: more rentals
+MAX_POOL_WINDOW_S = 5 * 3600.0
+RISE_WINDOW_S = 2400.0  # over which the squares of rises are averaged
+MAX_RISE = 1e150  # its square is finite
 POOL_OVER_PEAK, POOL_OVER_HOT = 1.15, 1.25
 MAX_HOLD_S = 1800.0
 
@@ -32,7 +35,9 @@ class Knob:
     utilisation: float  # u
     hold_s: float  # W
     smooth_s: float = 0.0  # time constant of the mean that is held
-    headroom: float = 0.0  # slots beyond those taken, as a multiple of their square root
+    headroom: float = 0.0  # capacity beyond what is taken, as a multiple of the usual rise
+    rise_s: float = 0.0  # time constant of the mean above which occupancy is a rise
+    pool_window_s: float = 4 * 3600.0  # how long the pool remembers a peak
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,9 +56,10 @@ def set_targets(
 ) -> Targets:
     """Hot and total targets of a group that may run; updates the peaks in `memory`."""
     params = snapshot.group.params
+    rise = _usual_rise(memory, demand.occupancy, knob, now)
     raw = demand.occupancy / knob.utilisation
-    if knob.headroom > 0 and demand.occupancy > 0:
-        raw += knob.headroom * math.sqrt(demand.occupancy * slot_perf(memory))
+    if demand.occupancy > 0:
+        raw += knob.headroom * rise
     held = _held_peak(memory, raw, knob, now)
     floors = {
         "occupancy": max(raw, held),
@@ -67,7 +73,7 @@ def set_targets(
     binding = next(name for name, value in floors.items() if value == hot)
     return Targets(
         hot=hot,
-        total=_total_target(snapshot, memory, hot, now),
+        total=_total_target(snapshot, memory, hot, knob, now),
         binding=binding if hot > 0 else "idle",
         min_ready=_min_ready(snapshot, demand, now),
         keep_loaded=params.cold_workers,
@@ -102,6 +108,20 @@ def slide_peak(
     return kept
 
 
+def _usual_rise(memory: ScalingMemory, occupancy: float, knob: Knob, now: float) -> float:
+    """How far occupancy usually is above its recent mean: what headroom is for.
+
+    The root of twice the mean square of the rises: of a symmetric process, the deviation.
+    """
+    elapsed = max(now - memory.at, 0.0) if memory.at > 0 else math.inf
+    keep = math.exp(-elapsed / knob.rise_s) if knob.rise_s > 0 else 0.0
+    memory.mean_occupancy = keep * memory.mean_occupancy + (1.0 - keep) * occupancy
+    rise = min(max(occupancy - memory.mean_occupancy, 0.0), MAX_RISE)
+    keep = math.exp(-elapsed / RISE_WINDOW_S)
+    memory.square_rise = keep * memory.square_rise + (1.0 - keep) * rise * rise
+    return math.sqrt(2.0 * memory.square_rise)
+
+
 def _held_peak(memory: ScalingMemory, raw: float, knob: Knob, now: float) -> float:
     """The largest mean of `raw` in the hold: a spike shorter than the mean is not held."""
     elapsed = now - memory.at if memory.at > 0 else math.inf
@@ -113,12 +133,16 @@ def _held_peak(memory: ScalingMemory, raw: float, knob: Knob, now: float) -> flo
     return max(value for at, value in memory.peaks if at > now - knob.hold_s - PEAK_BUCKET_S)
 
 
-def _total_target(snapshot: GroupSnapshot, memory: ScalingMemory, hot: float, now: float) -> float:
+def _total_target(
+    snapshot: GroupSnapshot, memory: ScalingMemory, hot: float, knob: Knob, now: float
+) -> float:
     params = snapshot.group.params
     memory.hour_peaks = slide_peak(
-        memory.hour_peaks, hot, now, window_s=POOL_WINDOW_S, bucket_s=HOUR_BUCKET_S
+        memory.hour_peaks, hot, now, window_s=MAX_POOL_WINDOW_S, bucket_s=HOUR_BUCKET_S
     )
-    wanted = max(POOL_OVER_PEAK * memory.hour_peaks[0][1], POOL_OVER_HOT * hot)
+    since = now - knob.pool_window_s - HOUR_BUCKET_S
+    peak = max(value for at, value in memory.hour_peaks if at > since)
+    wanted = max(POOL_OVER_PEAK * peak, POOL_OVER_HOT * hot)
     return max(wanted, hot * (params.cold_mult or 0.0), params.min_cold_load or 0.0)
 
 

@@ -26,6 +26,8 @@ class ScalingMemory:
     worker_perf: float = 0.0  # perf of the group's typical worker, once one was measured
     worker_slots: float = 0.0  # requests such a worker serves at once
     mean_raw: float = 0.0  # the hot law's raw value, smoothed
+    mean_occupancy: float = 0.0  # over half of a start
+    square_rise: float = 0.0  # mean square of what occupancy was above that mean
     peaks: list[list[float]] = field(default_factory=list)  # [time, mean_raw], decreasing
     hour_peaks: list[list[float]] = field(default_factory=list)  # [time, hot target], decreasing
     starting: dict[str, float] = field(default_factory=dict)  # instance: start asked at

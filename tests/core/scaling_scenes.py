@@ -157,6 +157,31 @@ def snapshots(draw: st.DrawFn) -> GroupSnapshot:
     )
 
 
+@st.composite
+def memories(draw: st.DrawFn, slo_target: float) -> dict[str, object]:
+    """What a group may remember of the round before: nothing, or any caution and restlessness."""
+    if draw(st.booleans()):
+        return {}
+    return {
+        "at": NOW - draw(st.floats(0, 100)),
+        "caution": draw(st.floats(-2, 12)),
+        "tuned_for": slo_target,
+        "request_rate": draw(amounts),
+        "mean_occupancy": draw(amounts),
+        "square_rise": draw(amounts),
+        "worker_perf": draw(amounts),
+        "worker_slots": float(draw(st.integers(0, 16))),
+        "hour_peaks": [[NOW - draw(st.floats(0, 20_000)), draw(amounts)]],
+    }
+
+
+@st.composite
+def remembered_snapshots(draw: st.DrawFn) -> tuple[GroupSnapshot, dict[str, object]]:
+    """A snapshot and what its group remembers."""
+    snapshot = draw(snapshots())
+    return snapshot, draw(memories(snapshot.group.params.slo_target))
+
+
 def apply_plan(snapshot: GroupSnapshot, plan: ScalingPlan) -> GroupSnapshot:
     """The snapshot once every action was carried out at once."""
     known = {worker.instance_id: worker for worker in snapshot.workers}

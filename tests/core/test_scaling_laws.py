@@ -19,16 +19,18 @@ from chalicelib.core.occupancy import is_idle
 from chalicelib.core.scaling import decide_scaling
 from chalicelib.core.snapshot import GroupSnapshot
 from chalicelib.core.worker import WorkerState
-from tests.core.scaling_scenes import NOW, apply_plan, snapshots
+from tests.core.scaling_scenes import NOW, apply_plan, remembered_snapshots, snapshots
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
+Remembered = tuple[GroupSnapshot, dict[str, object]]
 
 
 @settings(max_examples=50)
-@given(snapshots())
-def test_no_finite_input_raises_and_the_plan_is_plain_finite_json(snapshot: GroupSnapshot) -> None:
-    plan = decide_scaling(snapshot, {}, NOW)
+@given(remembered_snapshots())
+def test_no_finite_input_raises_and_the_plan_is_plain_finite_json(group: Remembered) -> None:
+    snapshot, memory = group
+    plan = decide_scaling(snapshot, memory, NOW)
     again = decide_scaling(snapshot, plan.memory, NOW + 5)
     for values in (plan, again):
         json.dumps([dict(values.memory), dict(values.figures)], allow_nan=False)
@@ -85,13 +87,14 @@ def test_the_order_of_the_input_does_not_matter(snapshot: GroupSnapshot, rng: Ra
 
 
 @settings(max_examples=50)
-@given(snapshots(), st.integers(1, 300))
-def test_more_load_never_wants_less(snapshot: GroupSnapshot, extra: int) -> None:
+@given(remembered_snapshots(), st.integers(1, 300))
+def test_more_load_never_wants_less(group: Remembered, extra: int) -> None:
+    snapshot, memory = group
     waiting = snapshot.waiting
     size = waiting.load / waiting.n if waiting.n else 100.0
     more = replace(waiting, n=waiting.n + extra, load=waiting.load + extra * size)
-    plan = decide_scaling(snapshot, {}, NOW)
-    assert decide_scaling(replace(snapshot, waiting=more), {}, NOW).hot_target >= (
+    plan = decide_scaling(snapshot, memory, NOW)
+    assert decide_scaling(replace(snapshot, waiting=more), memory, NOW).hot_target >= (
         plan.hot_target * (1 - 1e-9)
     )
 
@@ -120,9 +123,10 @@ def test_no_worker_with_work_is_drained_while_an_idle_one_would_do(snapshot: Gro
 
 
 @settings(max_examples=50)
-@given(snapshots())
-def test_deciding_again_after_applying_adds_nothing(snapshot: GroupSnapshot) -> None:
-    plan = decide_scaling(snapshot, {}, NOW)
+@given(remembered_snapshots())
+def test_deciding_again_after_applying_adds_nothing(group: Remembered) -> None:
+    snapshot, memory = group
+    plan = decide_scaling(snapshot, memory, NOW)
     quiet = replace(snapshot.traffic, elapsed_s=0.0, arrived_load=0.0, n_arrived=0, n_started=0)
     after = replace(apply_plan(snapshot, plan), traffic=quiet)
     assert decide_scaling(after, plan.memory, NOW).actions == ()

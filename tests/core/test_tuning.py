@@ -6,7 +6,13 @@ import pytest
 
 from chalicelib.core.scaling_memory import ScalingMemory
 from chalicelib.core.snapshot import Traffic
-from chalicelib.core.tuning import BUDGET_SHARE, learn_caution, prior_caution
+from chalicelib.core.tuning import (
+    BUDGET_SHARE,
+    CAUTION_HIGH,
+    CAUTION_LOW,
+    learn_caution,
+    prior_caution,
+)
 
 
 def learned(n_late: int, *, is_starved: bool = False, n_started: int = 100) -> float:
@@ -34,3 +40,22 @@ def test_a_starved_fleet_learns_a_quarter_of_a_rise_and_all_of_a_fall() -> None:
 
 def test_nothing_is_learned_where_nothing_began() -> None:
     assert learned(0, n_started=0) == 0
+
+
+def stepped(caution: float, n_late: int) -> float:
+    """The step at a caution that is learned already."""
+    memory = ScalingMemory(request_rate=20.0, tuned_for=0.99, caution=caution)
+    traffic = Traffic(elapsed_s=5.0, n_arrived=100, n_started=100, n_late=n_late)
+    learn_caution(memory, traffic, 0.99, is_starved=False)
+    return memory.caution - caution
+
+
+@pytest.mark.parametrize("n_late", [0, 5])
+def test_far_from_the_usual_the_caution_learns_in_proportion(n_late: int) -> None:
+    assert stepped(3.9, n_late) == pytest.approx(learned(n_late))
+    assert stepped(8.0, n_late) == pytest.approx(2.0 * learned(n_late))
+
+
+def test_the_caution_has_an_end() -> None:
+    assert stepped(CAUTION_HIGH, 100) == 0.0
+    assert stepped(CAUTION_LOW, 0) == 0.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.bars import Run, main, read_runs, tables, verdict
+from simulator.bars import KNOBS, Run, knobs_of, main, read_runs, tables, verdict
 
 SMALL = [
     *("--trace", "synthetic:steady", "--days", "0.004", "--fleets", "2", "--restarts", "20"),
@@ -36,13 +36,13 @@ def test_a_stopped_table_goes_on_and_plays_nothing_twice(
     results = tmp_path / "bars.jsonl"
     assert main([*SMALL, str(results)]) == 0
     lines = results.read_text().splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 10  # ours and nine points of the rival
     results.write_text("\n".join(lines[:-1]) + "\n")
     capsys.readouterr()
     main([*SMALL, str(results)])
     assert capsys.readouterr().err.count("Run(") == 1
     assert results.read_text().splitlines() == lines
-    assert len(read_runs(results)) == 9
+    assert len(read_runs(results)) == 10
 
 
 def test_ours_is_compared_with_the_rivals_line_at_our_attainment_seed_by_seed() -> None:
@@ -73,3 +73,13 @@ def test_the_verdict_is_the_median_over_the_cells_and_names_what_breaks_a_limit(
     ]
     often = [replace(ours[0], creates_per_hour=2.5)]
     assert verdict(often)[-1] == "fleet 8.0, 20.0 s, ballast:0.95, sdk: 2.50 creates an hour"
+
+
+@pytest.mark.parametrize("fleet", [2.0, 5.0, 8.0, 30.0])
+@pytest.mark.parametrize("rival", KNOBS)
+def test_a_rival_is_played_at_no_more_than_twelve_points_of_a_cell(
+    rival: str, fleet: float
+) -> None:
+    knobs = knobs_of(rival, fleet)
+    assert len(set(knobs)) == len(knobs)
+    assert 7 <= len(knobs) <= 12

@@ -1,0 +1,71 @@
+"""Headroom for strict targets: as much as demand usually rises before a start could help."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.core.law import RISE_WINDOW_S, Knob, Targets, set_targets
+from chalicelib.core.occupancy import Demand
+from chalicelib.core.scaling_memory import ScalingMemory
+from chalicelib.core.tuning import knob_for
+from tests.core.test_scaling import NOW, make_snapshot
+
+ROUND_S = 5.0
+CALM = [100.0] * 720
+RESTLESS = [100.0, 100.0, 100.0, 140.0, 100.0, 60.0] * 120  # the same mean
+KNOB = Knob(utilisation=1.0, hold_s=30.0, smooth_s=10.0, rise_s=10.0, headroom=2.0)
+
+
+def play(occupancies: Sequence[float], knob: Knob = KNOB) -> tuple[ScalingMemory, Targets]:
+    """The memory and the last targets after an hour of rounds."""
+    memory, snapshot = ScalingMemory(), make_snapshot()
+    targets = None
+    for number, occupancy in enumerate(occupancies):
+        now = NOW + number * ROUND_S
+        demand = Demand(occupancy=occupancy, serving=occupancy, load_rate=occupancy, has_work=True)
+        targets = set_targets(snapshot, memory, demand, knob, now)
+        memory.at = now
+    assert targets is not None
+    return memory, targets
+
+
+def test_a_demand_that_never_rises_needs_no_headroom() -> None:
+    assert play(CALM)[1].hot == pytest.approx(100.0)
+
+
+def test_a_restless_demand_of_the_same_mean_gets_headroom_in_proportion_to_the_caution() -> None:
+    steady = [*RESTLESS, *[100.0] * 20]  # what the peak holds is over, the rises are remembered
+    memory, targets = play(steady)
+    usual_rise = math.sqrt(2.0 * memory.square_rise)
+    assert 10.0 < usual_rise < 40.0
+    assert targets.hot == pytest.approx(100.0 + 2.0 * usual_rise, rel=0.02)
+    assert play(steady, replace(KNOB, headroom=0.0))[1].hot == pytest.approx(100.0, rel=0.02)
+
+
+def test_one_rise_by_hand() -> None:
+    memory, _ = play([100.0, 180.0])
+    mean = 180.0 - 80.0 * math.exp(-ROUND_S / 10.0)
+    kept = 1.0 - math.exp(-ROUND_S / RISE_WINDOW_S)
+    assert memory.mean_occupancy == pytest.approx(mean)
+    assert memory.square_rise == pytest.approx(kept * (180.0 - mean) ** 2)
+
+
+def test_a_fall_is_no_rise() -> None:
+    assert play([100.0, 20.0, 20.0])[0].square_rise == 0.0
+
+
+def test_nothing_is_held_for_rises_while_there_is_no_demand() -> None:
+    assert play([*RESTLESS, *[0.0] * 60])[1].hot == pytest.approx(0.0, abs=0.1)
+
+
+def test_a_strict_target_remembers_the_pools_peak_for_an_hour_more() -> None:
+    peak_then_calm = [1000.0, *[100.0] * int(4.5 * 3600 / ROUND_S)]
+    times = {"start_s": 1.0, "target_wait_s": 10.0, "service_s": 10.0}
+    relaxed = play(peak_then_calm, knob_for(0.0, **times))[1].total
+    strict = play(peak_then_calm, knob_for(1.0, **times))[1].total
+    assert relaxed == pytest.approx(125.0)
+    assert strict == pytest.approx(1150.0)
