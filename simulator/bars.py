@@ -16,6 +16,7 @@ from itertools import product
 from pathlib import Path
 from statistics import fmean, median, stdev
 
+from simulator.bars_picture import draw_bars
 from simulator.frontier import Point, cost_at
 from simulator.market import read_market
 from simulator.report import T95, Task, play
@@ -76,6 +77,8 @@ def main(arguments: list[str]) -> int:
     print("\n".join(tables(runs, name, options.days)))
     mine = [run for run in runs.values() if (run.trace, run.days) == (name, options.days)]
     print("", *verdict(mine), sep="\n")
+    if options.picture:
+        print(draw_bars(mine, options.picture))
     return 0
 
 
@@ -93,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--slots", type=int, default=8)
     add("--results", type=Path, default=Path("bars.jsonl"))
     add("--show", action="store_true", help="print the tables of what is there")
+    add("--picture", type=Path, help="draw the cells into this file")
     return parser
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from simulator.bars import KNOBS, Run, knobs_of, main, read_runs, tables, verdict
+from simulator.bars_picture import draw_bars
 
 SMALL = [
     *("--trace", "synthetic:steady", "--days", "0.004", "--fleets", "2", "--restarts", "20"),
@@ -83,3 +84,20 @@ def test_a_rival_is_played_at_no_more_than_twelve_points_of_a_cell(
     knobs = knobs_of(rival, fleet)
     assert len(set(knobs)) == len(knobs)
     assert 7 <= len(knobs) <= 12
+
+
+def test_the_picture_has_a_panel_for_each_cell(tmp_path: Path) -> None:
+    runs = [
+        replace(run(policy, share, cost), fleet=fleet, restart_s=restart_s)
+        for fleet in (2.0, 8.0)
+        for restart_s in (20.0, 60.0)
+        for policy, share, cost in (
+            ("ballast:0.99", 0.99, 0.9),
+            ("window:1,120", 0.995, 1.1),
+            ("window:9,120", 0.2, 0.8),
+        )
+    ]
+    drawn = draw_bars(runs, tmp_path / "bars.png")
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    width, height = (int.from_bytes(drawn.read_bytes()[at : at + 4], "big") for at in (16, 20))
+    assert (width, height) == (840, 720)
