@@ -23,6 +23,7 @@ from simulator.report import T95, Task, play
 
 KNOBS = {
     "window": ("0.8,300", "0.9,120", "1,120", "1,300", "1.1,120", "1.2,120", "1.2,300"),
+    "runpod-delay": ("0.5,300", "1,300", "2,60", "2,300", "4,5", "4,60", "4,300", "6,60"),
     "hpa": ("0.7,300", "0.8,300", "1,120", "1.1,120", "1.2,120", "1.2,300", "1.5,120", "2,120"),
 }
 KNOBS_OF_FLEET = {
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--fleets", type=float, nargs="+", default=[8.0, 2.0, 30.0])
     add("--restarts", type=float, nargs="+", default=[20.0, 60.0], help="median seconds")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    add("--targets", nargs="+", default=["0.99", "0.95", "0.999"])
+    add("--targets", nargs="*", default=["0.99", "0.95", "0.999"])
     add("--clients", nargs="+", choices=("paced", "sdk"), default=["paced", "sdk"])
     add("--rivals", nargs="*", choices=tuple(KNOBS), default=list(KNOBS))
     add("--slots", type=int, default=8)

@@ -19,14 +19,19 @@ def draw_frontier(rows: Sequence[Row], task: Task, path: Path) -> Path:
     families: dict[str, list[Row]] = {}
     for row in rows:
         families.setdefault(row.policy.partition(":")[0] + " / " + row.queue, []).append(row)
-    for name, members in sorted(families.items()):
+    for number, (name, members) in enumerate(sorted(families.items())):
         members.sort(key=lambda row: row.score.within_slo)
         late = [max(1.0 - row.score.within_slo, 1e-5) for row in members]
-        line = axes.plot(late, [row.over_clair for row in members], marker="o", label=name)[0]
+        is_ours = name.startswith("ballast")
+        color = "black" if is_ours else f"C{number % 10}"
+        costs = [row.over_clair for row in members]
+        axes.plot(late, costs, marker="o", label=name, color=color, lw=2.5 if is_ours else 1)
         for row, x in zip(members, late, strict=True):
-            knob = row.policy.partition(":")[2]
-            axes.annotate(knob, (x, row.over_clair), fontsize=7, color=line.get_color())
+            axes.annotate(
+                row.policy.partition(":")[2], (x, row.over_clair), fontsize=7, color=color
+            )
     axes.set_xscale("log")
+    axes.set_yscale("log", base=2)
     axes.invert_xaxis()
     axes.set_xlabel(f"share of requests that wait more than {task.slo_wait_s:g} s")
     axes.set_ylabel("cost over the clairvoyant schedule")
