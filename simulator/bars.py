@@ -21,12 +21,12 @@ from simulator.frontier import Point, cost_at
 from simulator.market import read_market
 from simulator.report import T95, Task, play
 
-KNOBS = {
+POINTS = {
     "window": ("0.8,300", "0.9,120", "1,120", "1,300", "1.1,120", "1.2,120", "1.2,300"),
     "runpod-delay": ("0.5,300", "1,300", "2,60", "2,300", "4,5", "4,60", "4,300", "6,60"),
     "hpa": ("0.7,300", "0.8,300", "1,120", "1.1,120", "1.2,120", "1.2,300", "1.5,120", "2,120"),
 }
-KNOBS_OF_FLEET = {
+POINTS_OF_FLEET = {
     ("window", 2.0): ("0.7,300", "1.5,120", "2,120", "2,300", "3,120"),
     ("window", 8.0): ("0.7,300", "1.3,120", "1.5,120", "2,120", "2,300"),
     ("window", 30.0): ("0.6,300", "0.7,300", "1.05,120", "1.15,120", "1.3,120"),
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--targets", nargs="*", default=["0.99", "0.95", "0.999"])
     add("--clients", nargs="+", choices=("paced", "sdk"), default=["paced", "sdk"])
-    add("--rivals", nargs="*", choices=tuple(KNOBS), default=list(KNOBS))
+    add("--rivals", nargs="*", choices=tuple(POINTS), default=list(POINTS))
     add("--slots", type=int, default=8)
     add("--results", type=Path, default=Path("bars.jsonl"))
     add("--show", action="store_true", help="print the tables of what is there")
@@ -113,14 +113,14 @@ def wanted_keys(options: argparse.Namespace) -> Iterator[Key]:
     ours = [(clients, f"ballast:{x}") for x in options.targets for clients in options.clients]
     name = Path(options.trace).name
     for restart, fleet, seed in product(options.restarts, options.fleets, options.seeds):
-        rivals = [("early", f"{x}:{knob}") for x in options.rivals for knob in knobs_of(x, fleet)]
+        rivals = [("early", f"{x}:{knob}") for x in options.rivals for knob in points_of(x, fleet)]
         for queue, policy in [*ours, *rivals]:
             yield name, options.days, fleet, restart, queue, policy, seed
 
 
-def knobs_of(rival: str, fleet: float) -> tuple[str, ...]:
+def points_of(rival: str, fleet: float) -> tuple[str, ...]:
     """The points at which a rival is played at a mean fleet."""
-    return KNOBS[rival] + KNOBS_OF_FLEET.get((rival, fleet), ())
+    return POINTS[rival] + POINTS_OF_FLEET.get((rival, fleet), ())
 
 
 def run_one(key: Key, trace: str, slots: int) -> Run:
@@ -158,9 +158,9 @@ def tables(runs: dict[Key, Run], trace: str, days: float) -> list[str]:
     cells = sorted({(run.fleet, run.restart_s) for run in mine})
     lines = [
         "| fleet | restart | target, clients | seeds | on time | cost | creates/h | "
-        + " | ".join(f"against {name}" for name in KNOBS)
+        + " | ".join(f"against {name}" for name in POINTS)
         + " |",
-        "|---|---|---|---|---|---|---|" + "---|" * len(KNOBS),
+        "|---|---|---|---|---|---|---|" + "---|" * len(POINTS),
     ]
     for fleet, restart_s in cells:
         cell = [run for run in mine if (run.fleet, run.restart_s) == (fleet, restart_s)]
@@ -183,7 +183,7 @@ def _our_lines(cell: list[Run], head: str) -> list[str]:
     for (policy, queue), ours in _by(cell, "policy", "queue"):
         if policy.startswith("ballast"):
             creates = fmean(run.creates_per_hour for run in ours)
-            against = " | ".join(_against(name, ours, cell) for name in KNOBS)
+            against = " | ".join(_against(name, ours, cell) for name in POINTS)
             target = f"{float(policy.partition(':')[2]):.1%}, {queue}"
             lines.append(f"{head} | {target} | {_figures(ours)} | {creates:.2f} | {against} |")
     return lines
@@ -221,7 +221,7 @@ def verdict(runs: Iterable[Run]) -> list[str]:
     lines = [
         f"median, {clients} clients, against {name}: {_median(by_cell, name, clients)}"
         for clients in ("paced", "sdk")
-        for name in KNOBS
+        for name in POINTS
     ]
     for (fleet, restart_s), cell in by_cell:
         for (policy, clients), ours in _by(cell, "policy", "queue"):
@@ -252,7 +252,7 @@ def _beyond(policy: str, ours: list[Run]) -> Iterator[str]:
 
 
 def _dearer(ours: list[Run], cell: list[Run]) -> Iterator[str]:
-    for name in KNOBS:
+    for name in POINTS:
         ratios = _ratios(name, ours, cell)
         if len(ratios) > 1 and fmean(ratios) - _margin(ratios) > MOST_DEARER:
             yield f"{fmean(ratios):+.1%} against {name}, outside of the interval"

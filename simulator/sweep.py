@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from simulator.frontier import LEAST_LATE
 from simulator.report import Row, Task
 
 
@@ -21,7 +22,7 @@ def draw_frontier(rows: Sequence[Row], task: Task, path: Path) -> Path:
         families.setdefault(row.policy.partition(":")[0] + " / " + row.queue, []).append(row)
     for number, (name, members) in enumerate(sorted(families.items())):
         members.sort(key=lambda row: row.score.within_slo)
-        late = [max(1.0 - row.score.within_slo, 1e-5) for row in members]
+        late = [max(1.0 - row.score.within_slo, LEAST_LATE) for row in members]
         is_ours = name.startswith("ballast")
         color = "black" if is_ours else f"C{number % 10}"
         costs = [row.over_clair for row in members]

@@ -21,7 +21,8 @@ from chalicelib.core.snapshot import GroupSnapshot
 
 PEAK_BUCKET_S = 5.0
 HOUR_BUCKET_S = 600.0
-MAX_POOL_WINDOW_S = 5 * 3600.0
+# Longer: more storage and dearer machines; shorter: more rentals.
+POOL_WINDOW_S, MAX_POOL_WINDOW_S = 4 * 3600.0, 5 * 3600.0
 RISE_WINDOW_S = 2400.0  # over which the squares of rises are averaged
 MAX_RISE = 1e150  # its square is finite
 POOL_OVER_PEAK, POOL_OVER_HOT = 1.15, 1.25
@@ -37,7 +38,7 @@ class Knob:
     smooth_s: float = 0.0  # time constant of the mean that is held
     headroom: float = 0.0  # capacity beyond what is taken, as a multiple of the usual rise
     rise_s: float = 0.0  # time constant of the mean above which occupancy is a rise
-    pool_window_s: float = 4 * 3600.0  # how long the pool remembers a peak
+    pool_window_s: float = POOL_WINDOW_S  # how long the pool remembers a peak
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,24 +109,28 @@ def slide_peak(
     return kept
 
 
+def _kept_share(memory: ScalingMemory, now: float, over_s: float) -> float:
+    """What an exponential mean over so many seconds keeps of its value since the last round."""
+    elapsed = max(now - memory.at, 0.0) if memory.at > 0 else math.inf
+    return math.exp(-elapsed / over_s) if over_s > 0 else 0.0
+
+
 def _usual_rise(memory: ScalingMemory, occupancy: float, knob: Knob, now: float) -> float:
     """How far occupancy usually is above its recent mean: what headroom is for.
 
     The root of twice the mean square of the rises: of a symmetric process, the deviation.
     """
-    elapsed = max(now - memory.at, 0.0) if memory.at > 0 else math.inf
-    keep = math.exp(-elapsed / knob.rise_s) if knob.rise_s > 0 else 0.0
+    keep = _kept_share(memory, now, knob.rise_s)
     memory.mean_occupancy = keep * memory.mean_occupancy + (1.0 - keep) * occupancy
     rise = min(max(occupancy - memory.mean_occupancy, 0.0), MAX_RISE)
-    keep = math.exp(-elapsed / RISE_WINDOW_S)
+    keep = _kept_share(memory, now, RISE_WINDOW_S)
     memory.square_rise = keep * memory.square_rise + (1.0 - keep) * rise * rise
     return math.sqrt(2.0 * memory.square_rise)
 
 
 def _held_peak(memory: ScalingMemory, raw: float, knob: Knob, now: float) -> float:
     """The largest mean of `raw` in the hold: a spike shorter than the mean is not held."""
-    elapsed = now - memory.at if memory.at > 0 else math.inf
-    keep = math.exp(-max(elapsed, 0.0) / knob.smooth_s) if knob.smooth_s > 0 else 0.0
+    keep = _kept_share(memory, now, knob.smooth_s)
     memory.mean_raw = keep * memory.mean_raw + (1.0 - keep) * raw
     memory.peaks = slide_peak(
         memory.peaks, memory.mean_raw, now, window_s=MAX_HOLD_S, bucket_s=PEAK_BUCKET_S

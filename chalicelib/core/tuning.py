@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 
-from chalicelib.core.law import Knob
+from chalicelib.core.law import MAX_HOLD_S, MAX_POOL_WINDOW_S, POOL_WINDOW_S, Knob
 from chalicelib.core.scaling_memory import ScalingMemory
 from chalicelib.core.snapshot import Traffic
 
@@ -34,8 +34,7 @@ STARVED_WEIGHT = 0.25  # of late requests while more capacity could not be had (
 BUDGET_SHARE = 0.85  # of the allowed late share that is aimed at: falling short costs trust
 HOLD_STARTS, SMOOTH_STARTS = 9.0, 3.0  # hold and mean, in medians of a start
 RISE_STARTS = 0.5  # mean above which occupancy is a rise
-POOL_WINDOW_S, EXTRA_POOL_WINDOW_S = 4 * 3600.0, 3600.0  # the second in full from caution 1
-MIN_HOLD_S, MAX_HOLD_S = 30.0, 1800.0
+MIN_HOLD_S = 30.0
 
 
 def prior_caution(slo_target: float) -> float:
@@ -65,11 +64,12 @@ def knob_for(caution: float, *, start_s: float, target_wait_s: float, service_s:
     """The hot law's numbers at a caution and the group's times."""
     wait = WAIT_SHARE * max(-caution, 0.0) * target_wait_s / max(service_s, 1e-3)
     hold = min(max(start_s * HOLD_STARTS, MIN_HOLD_S), MAX_HOLD_S)
+    extra_s = (MAX_POOL_WINDOW_S - POOL_WINDOW_S) * min(max(caution, 0.0), 1.0)
     return Knob(
         utilisation=1.0 + min(wait, 1e6),
         headroom=max(caution, 0.0),
         hold_s=hold,
         smooth_s=hold * SMOOTH_STARTS / HOLD_STARTS,
         rise_s=hold * RISE_STARTS / HOLD_STARTS,
-        pool_window_s=POOL_WINDOW_S + EXTRA_POOL_WINDOW_S * min(max(caution, 0.0), 1.0),
+        pool_window_s=POOL_WINDOW_S + extra_s,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from simulator.bars import KNOBS, Run, knobs_of, main, read_runs, tables, verdict
+from simulator.bars import POINTS, Run, main, points_of, read_runs, tables, verdict
 from simulator.bars_picture import draw_bars
 
 SMALL = [
@@ -77,11 +77,11 @@ def test_the_verdict_is_the_median_over_the_cells_and_names_what_breaks_a_limit(
 
 
 @pytest.mark.parametrize("fleet", [2.0, 5.0, 8.0, 30.0])
-@pytest.mark.parametrize("rival", KNOBS)
+@pytest.mark.parametrize("rival", POINTS)
 def test_a_rival_is_played_at_no_more_than_twelve_points_of_a_cell(
     rival: str, fleet: float
 ) -> None:
-    knobs = knobs_of(rival, fleet)
+    knobs = points_of(rival, fleet)
     assert len(set(knobs)) == len(knobs)
     assert 7 <= len(knobs) <= 12
 

