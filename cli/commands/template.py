@@ -20,7 +20,7 @@ from cli.vast import (
     template_variable,
     vast_host,
 )
-from workers.templates import TemplateError, load_template, template_names
+from ballast.templates import TemplateError, load_template, template_names
 
 
 @click.group("template")

@@ -21,7 +21,7 @@ from devstack.owner import MarketView, Owner, wait_until
 from fakes.certificate_authority import CertificateAuthority
 from tests.workers.launching import make_environment
 from tests.workers.world import free_port, serve
-from workers.templates import load_template
+from ballast.templates import load_template
 
 PROMPT = {"inputs": "hello", "parameters": {"max_new_tokens": 8}}
 RESTART_TIMEOUT_S = 120.0

@@ -14,7 +14,7 @@ from chalicelib.adapters.vast_requests import body_of_create
 from chalicelib.ports.marketplace import CreateRequest, RefusedError
 from chalicelib.wire.launch_args import LaunchArgs, LaunchArgsError, parse_launch_args
 from fakes.market_templates import parse_docker_flags
-from workers.templates import TemplateError, load_template, onstart
+from ballast.templates import TemplateError, load_template, onstart
 
 MARK = "pwned"
 SHELL_TRICKS = (

@@ -18,7 +18,7 @@ from fakes.control_plane_server import ControlPlaneServer
 from tests.workers.launching import make_environment
 from tests.workers.world import environment, free_port, serve, until
 from workers.bundle import build_bundle
-from workers.templates import onstart
+from ballast.templates import onstart
 
 BUNDLE = build_bundle()
 INTERVAL_S = 10.0

@@ -18,7 +18,7 @@ import pytest
 from workers.bundle import ROOT, build_bundle, write_bundle
 from workers.comfyui.cost import RTX_4090_S
 from workers.pyworker.registry import BackEndError, back_end_names, load_back_end
-from workers.templates import (
+from ballast.templates import (
     MAX_ONSTART,
     TemplateError,
     load_template,
