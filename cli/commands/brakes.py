@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from cli.direct import panic_directly
-from cli.lookup import find_endpoint
-from cli.server import Json
-from cli.session import Session, connection_options, pass_session
-from cli.waiting import wait_until_empty
+from ballast.cli.remote.direct import panic_directly
+from ballast.cli.lookup import find_endpoint
+from ballast.cli.remote.server import Json
+from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.waiting import wait_until_empty
 
 CONFIRMATION = "destroy everything"
 

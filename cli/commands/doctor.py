@@ -11,10 +11,10 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.settings import Settings
-from cli.aws import describe_key, describe_secret, describe_table, identity_client
-from cli.display import cell, table
-from cli.errors import CliError, ExitCode
-from cli.session import Session, connection_options, pass_session
+from ballast.cli.remote.aws import describe_key, describe_secret, describe_table, identity_client
+from ballast.cli.terminal.display import cell, table
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.session import Session, connection_options, pass_session
 
 MAX_SKEW_S = 30.0
 

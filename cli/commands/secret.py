@@ -9,9 +9,9 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.settings import Settings
-from cli.aws import secrets_client
-from cli.errors import CliError, ExitCode
-from cli.session import Session, connection_options, pass_session
+from ballast.cli.remote.aws import secrets_client
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.session import Session, connection_options, pass_session
 
 NAMES = ("VAST_API_KEY",)
 

@@ -11,13 +11,13 @@ import click
 from rich.text import Text
 
 from chalicelib.core.endpoint_group import ParameterError, ScalingParams
-from cli.display import duration, number, share, table, usd
-from cli.errors import CliError, ExitCode
-from cli.lookup import find_endpoint
-from cli.parameters import ENDPOINT_FIELDS
-from cli.replay import params_of, trace_of
-from cli.server import Json
-from cli.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import duration, number, share, table, usd
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.lookup import find_endpoint
+from ballast.cli.parameters import ENDPOINT_FIELDS
+from ballast.cli.replay import params_of, trace_of
+from ballast.cli.remote.server import Json
+from ballast.cli.remote.session import Session, connection_options, pass_session
 from simulator.market import read_market
 from simulator.ours import BallastPolicy
 from simulator.run import Score, Setting, run_policy

@@ -11,11 +11,11 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from cli.display import cell, duration, number, share, table, usd
-from cli.errors import CliError
-from cli.lookup import find_endpoint
-from cli.server import Json
-from cli.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import cell, duration, number, share, table, usd
+from ballast.cli.errors import CliError
+from ballast.cli.lookup import find_endpoint
+from ballast.cli.remote.server import Json
+from ballast.cli.remote.session import Session, connection_options, pass_session
 
 MONEY = ("gpu_usd", "disk_usd", "bandwidth_usd", "download_usd", "total_usd")
 WHAT: Mapping[str, Sequence[tuple[str, str]]] = {

@@ -10,11 +10,11 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from cli.display import age, clean, counts, duration, number, share, state_cell, table, usd
-from cli.errors import CliError, ExitCode
-from cli.lookup import find_endpoint
-from cli.server import Json
-from cli.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import age, clean, counts, duration, number, share, state_cell, table, usd
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.lookup import find_endpoint
+from ballast.cli.remote.server import Json
+from ballast.cli.remote.session import Session, connection_options, pass_session
 
 
 @click.command("status")

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from cli.asking import secret_of
-from cli.display import clean
-from cli.errors import CliError, ExitCode
-from cli.server import Json, Server
-from cli.session import Session, connection_options, pass_session
-from cli.vast import (
+from ballast.cli.terminal.asking import secret_of
+from ballast.cli.terminal.display import clean
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.server import Json, Server
+from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.remote.vast import (
     TEMPLATE_PATH,
     connect_vast,
     find_template,

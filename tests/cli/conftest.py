@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cli.__main__ import run
+from ballast.cli.__main__ import run
 from fakes.console import KEY, Console, serve
 from fakes.console_scenes import fleet
 

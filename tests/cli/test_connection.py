@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from cli.__main__ import run
-from cli.configuration import Configuration, read_configuration, write_configuration
-from cli.errors import CliError
-from cli.server import Server
+from ballast.cli.__main__ import run
+from ballast.cli.remote.configuration import Configuration, read_configuration, write_configuration
+from ballast.cli.errors import CliError
+from ballast.cli.remote.server import Server
 from fakes.console import KEY, Console, serve
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cli.display import table
+from ballast.cli.terminal.display import table
 
 COLUMNS = (">id", "state", "?>observed", "error")
 ROWS = [("20000001", "model_loading", "1,234", "HF_TOKEN must be set: the model is gated")]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cli.errors import CliError
-from cli.manifest import compare_manifest, parse_manifest
+from ballast.cli.errors import CliError
+from ballast.cli.manifest import compare_manifest, parse_manifest
 from fakes.console import Console
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cli.errors import CliError
-from cli.replay import params_of, trace_of
+from ballast.cli.errors import CliError
+from ballast.cli.replay import params_of, trace_of
 from fakes.console import Console
 from fakes.console_scenes import NOW
 

@@ -15,8 +15,8 @@ from typing import Any
 import boto3
 import pytest
 
-from cli.errors import CliError
-from cli.vast import gated_warning, private_copy
+from ballast.cli.errors import CliError
+from ballast.cli.remote.vast import gated_warning, private_copy
 from fakes.console import KEY, Console, serve
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
@@ -155,7 +155,7 @@ def test_secret_set_stores_what_is_typed_and_shows_nothing(
 ) -> None:
     from click.testing import CliRunner
 
-    from cli.root import root
+    from ballast.cli.root import root
 
     runner = CliRunner()
     for value in (CANARY, CANARY[::-1]):

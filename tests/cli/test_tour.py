@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from cli.root import root
+from ballast.cli.root import root
 
 TOUR = Path(__file__).parent.parent.parent / "docs" / "tour.md"
 

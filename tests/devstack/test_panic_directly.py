@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.__main__ import run
+from ballast.cli.__main__ import run
 from devstack.local_system import LocalSystem
 from devstack.owner import MarketView, Owner, wait_until
 from devstack.templates import TGI_SIMULATED, register_templates

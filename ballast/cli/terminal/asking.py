@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from cli.errors import CliError, ExitCode
+from ballast.cli.errors import CliError, ExitCode
 
 
 def secret_of(variable: str, words: str) -> str:

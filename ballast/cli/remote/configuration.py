@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.errors import CliError, ExitCode
+from ballast.cli.errors import CliError, ExitCode
 
 LOGIN_FIX = "run `ballast login`, or set BALLAST_URL and BALLAST_API_KEY"
 

@@ -26,7 +26,7 @@ from cli.commands import (
     template,
     workers,
 )
-from cli.session import Session, connection_options
+from ballast.cli.remote.session import Session, connection_options
 
 NOUNS: Mapping[str, Mapping[str, click.Command]] = {
     "endpoint": endpoint.COMMANDS,

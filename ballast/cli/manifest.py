@@ -18,9 +18,9 @@ from chalicelib.core.endpoint_group import (
     check_number,
 )
 from chalicelib.core.schedules import check_schedule
-from cli.errors import CliError, ExitCode
-from cli.parameters import AUTOGROUP_FIELDS, DURATION, ENDPOINT_FIELDS
-from cli.server import Json
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.parameters import AUTOGROUP_FIELDS, DURATION, ENDPOINT_FIELDS
+from ballast.cli.remote.server import Json
 
 _SCALING_NAMES = tuple(one.name for one in ENDPOINT_FIELDS)
 _ENDPOINT_NAMES = ("endpoint_name", "endpoint_state", "shadow", "schedules", *_SCALING_NAMES)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from cli.errors import CliError, ExitCode
-from cli.server import Json
-from cli.session import Session
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.server import Json
+from ballast.cli.remote.session import Session
 
 LOOK_EVERY_S = 2.0
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cli.errors import CliError
-from cli.server import Json, Server
+from ballast.cli.errors import CliError
+from ballast.cli.remote.server import Json, Server
 
 
 def without_key(row: Json) -> Json:

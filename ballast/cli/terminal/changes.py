@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from cli.caution import risks
-from cli.server import Json
-from cli.session import Session
+from ballast.cli.terminal.caution import risks
+from ballast.cli.remote.server import Json
+from ballast.cli.remote.session import Session
 
 ENDPOINTS = "/api/v0/endptjobs/"
 AUTOGROUPS = "/api/v0/autojobs/"

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from chalicelib.core.endpoint_group import ScalingParams
-from cli.errors import CliError
-from cli.parameters import ENDPOINT_FIELDS
-from cli.server import Json
+from ballast.cli.errors import CliError
+from ballast.cli.parameters import ENDPOINT_FIELDS
+from ballast.cli.remote.server import Json
 from simulator.traces import Trace
 
 MIN_REQUESTS = 20

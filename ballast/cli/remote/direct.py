@@ -10,9 +10,9 @@ from rich.console import Console
 from chalicelib import wiring
 from chalicelib.ports.errors import PortError
 from chalicelib.services.panic import panic
-from cli.display import clean
-from cli.errors import CliError, ExitCode
-from cli.server import Json
+from ballast.cli.terminal.display import clean
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.server import Json
 
 
 def panic_directly(stage: str, notes: Console) -> tuple[Json, str]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import click
 
-from cli.errors import CliError, ExitCode
-from cli.root import root
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.root import root
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
