@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import click
 
-from cli.commands import (
+from ballast.cli.commands import (
     account,
     apply,
     autogroup,

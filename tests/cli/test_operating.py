@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
-from cli.commands.logs import news
+from ballast.cli.commands.logs import news
 from fakes.console import Console
 from fakes.console_scenes import NOW
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from cli.commands.autogroup import FROM_TEMPLATE
+from ballast.cli.commands.autogroup import FROM_TEMPLATE
 from ballast.cli.terminal.display import counts, number, share, table
 from ballast.cli.lookup import find_autogroup, find_endpoint
 from ballast.cli.remote.server import Json

@@ -6,7 +6,7 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from cli.commands.logs import event_lines
+from ballast.cli.commands.logs import event_lines
 from ballast.cli.terminal.display import cell, clean, moment, number, table, usd
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.remote.server import Json
