@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from client.sdk import Client
-from client.sse import event_data
+from ballast.client.sdk import Client
+from ballast.client.sse import event_data
 from devstack.children import ChildError
 from devstack.demo_picture import draw
 from devstack.demo_replay import Replay

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from client.errors import CallError
-from client.sdk import Client
+from ballast.client.errors import CallError
+from ballast.client.sdk import Client
 from devstack.demo_trace import TraceRequest
 
 MAX_IN_FLIGHT = 300

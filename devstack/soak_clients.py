@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import aiohttp
 
 from chalicelib.wire.ticket import Claims, split_signature
-from client.errors import RouteRefusedError
-from client.route_reply import Grant, Waiting, parse_route_reply, route_body
+from ballast.client.errors import RouteRefusedError
+from ballast.client.route_reply import Grant, Waiting, parse_route_reply, route_body
 from devstack.soak_books import Books, Fate, Sold
 
 SIGNATURE_BYTES = 256  # RSA-2048

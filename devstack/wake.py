@@ -19,7 +19,7 @@ import aiohttp
 
 from chalicelib.adapters.event_log import DynamoEventLog
 from chalicelib.adapters.ledger import DynamoLedger
-from client.route_reply import Grant, parse_route_reply, route_body
+from ballast.client.route_reply import Grant, parse_route_reply, route_body
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.owner import MarketView, Owner, wait_until
 from devstack.templates import TGI_SIMULATED_8B, register_templates

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from client.arguments import add_connection, parse
+from ballast.client.arguments import add_connection, parse
 from client.loadtest.arrivals import Arrival, TraceError, even, poisson, trace
 from client.loadtest.engine import LoadRun, Target, Workload
 from client.loadtest.picture import PictureError, draw

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from client.errors import CallError, StoppedError
+from ballast.client.errors import CallError, StoppedError
 from client.loadtest.arrivals import Arrival
 from client.loadtest.results import Outcome, State
-from client.sdk import Client
+from ballast.client.sdk import Client
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp import web
 
 from chalicelib.wire.trace import HEADER
-from client.errors import CallError, RouteRefusedError, WaitTimeoutError, WorkerRefusedError
+from ballast.client.errors import CallError, RouteRefusedError, WaitTimeoutError, WorkerRefusedError
 from client.proxy.cost import estimate_cost
 from client.proxy.upstream import Call, Upstream
 

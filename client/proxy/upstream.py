@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import aiohttp
 
 from chalicelib.wire.trace import HEADER
-from client.call_progress import CallProgress
-from client.errors import RouteRefusedError, WorkerRefusedError
-from client.pacing import is_worth_retrying
-from client.route_reply import Grant, Waiting, parse_route_reply, route_body
+from ballast.client.call_progress import CallProgress
+from ballast.client.errors import RouteRefusedError, WorkerRefusedError
+from ballast.client.pacing import is_worth_retrying
+from ballast.client.route_reply import Grant, Waiting, parse_route_reply, route_body
 
 ROUTE_TIMEOUT = aiohttp.ClientTimeout(total=10)
 
@@ -42,7 +42,7 @@ class Upstream:
         """A worker's answer, its body still to be read; the caller closes it.
 
         Raises:
-            CallError: see `client.errors`.
+            CallError: see `ballast.client.errors`.
         """
         now = asyncio.get_running_loop().time
         progress = CallProgress(call.timeout_s, now(), self._rng, call.traceparent)

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from client.call_progress import MAX_SILENCE_S, CallProgress
-from client.errors import ControlPlaneSilentError
-from client.route_reply import Waiting
+from ballast.client.call_progress import MAX_SILENCE_S, CallProgress
+from ballast.client.errors import ControlPlaneSilentError
+from ballast.client.route_reply import Waiting
 
 REFUSED = "http://127.0.0.1:1 does not answer (ConnectionError)"
 

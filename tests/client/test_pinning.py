@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from client.errors import WaitTimeoutError
-from client.sdk import Client
-from client.trust import advice
+from ballast.client.errors import WaitTimeoutError
+from ballast.client.sdk import Client
+from ballast.client.trust import advice
 from fakes.certificate_authority import CertificateAuthority
 from tests.client.world import Servers, servers
 from workers.pyworker.certificate import check_certificate, make_request

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from client.async_sdk import AsyncClient
-from client.errors import (
+from ballast.client.async_sdk import AsyncClient
+from ballast.client.errors import (
     RouteRefusedError,
     StreamBrokenError,
     WaitTimeoutError,
     WorkerRefusedError,
 )
-from client.sdk import Client
+from ballast.client.sdk import Client
 from tests.client.world import Servers, real_worker, servers
 from tests.workers.world import free_port, prompt
 

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from chalicelib.api.bundle import FOLDER, read_bundle
-from client.sdk import Client
+from ballast.client.sdk import Client
 from devstack.environment import DUMMY_VAST_KEY
 from devstack.local_system import LocalSystem
 from devstack.owner import MarketView, Owner, wait_until

@@ -19,8 +19,8 @@ import pytest
 import requests
 
 from chalicelib.settings import Settings
-from client.errors import WorkerRefusedError
-from client.sdk import Client
+from ballast.client.errors import WorkerRefusedError
+from ballast.client.sdk import Client
 from devstack.local_system import LocalSystem
 from devstack.owner import MarketView, Owner, wait_until
 from tests.devstack.test_launch import local_values, publish, served_bundle, supervisor_of

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from client.sse import event_data
+from ballast.client.sse import event_data
 from tests.workers.world import World, free_port, world
 from workers.openai.server import BACK_END
 

@@ -176,7 +176,7 @@ class Blocker:
         if name.split(".")[0] in {"aiohttp", "matplotlib", "numpy", "httpx", "psutil", "openai"}:
             raise ImportError(f"{name} is not in requirements.txt")
 sys.meta_path.insert(0, Blocker())
-import client.sdk, client.async_sdk, client.trust
+import ballast.client.sdk, ballast.client.async_sdk, ballast.client.trust
 from workers.tgi import client, test_load
 from workers.openai import client, test_load
 from workers.comfyui import client, test_load

@@ -7,8 +7,8 @@ import base64
 import sys
 from pathlib import Path
 
-from client.arguments import add_connection, ask, parse
-from client.sdk import Answer, Client
+from ballast.client.arguments import add_connection, ask, parse
+from ballast.client.sdk import Answer, Client
 from workers.comfyui.cost import RTX_4090_S, image_workload
 from workers.comfyui.workflow import ImageRequest, default_workflow
 

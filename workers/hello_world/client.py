@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from client.arguments import add_connection, ask, parse
-from client.sdk import Client
+from ballast.client.arguments import add_connection, ask, parse
+from ballast.client.sdk import Client
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,8 +6,8 @@ import argparse
 import json
 import sys
 
-from client.arguments import add_connection, ask, parse, print_stream
-from client.sdk import Client
+from ballast.client.arguments import add_connection, ask, parse, print_stream
+from ballast.client.sdk import Client
 
 PROMPT = "What is the best movie of all time?"
 

@@ -24,11 +24,11 @@ from typing import Self
 
 import requests
 
-from client.call_progress import CallProgress, CallTrace
-from client.errors import NO_KEY, RouteRefusedError, StreamBrokenError, WorkerRefusedError
-from client.pacing import is_worth_retrying
-from client.route_reply import Grant, Waiting
-from client.transport import Transport, WorkerUnreachableError
+from ballast.client.call_progress import CallProgress, CallTrace
+from ballast.client.errors import NO_KEY, RouteRefusedError, StreamBrokenError, WorkerRefusedError
+from ballast.client.pacing import is_worth_retrying
+from ballast.client.route_reply import Grant, Waiting
+from ballast.client.transport import Transport, WorkerUnreachableError
 
 DEFAULT_COST = 100.0
 
@@ -141,7 +141,7 @@ class Client(_Closing):
         """The answer, open for reading. `traceparent`: of a trace to go on with (W3C).
 
         Raises:
-            CallError: see `client.errors`.
+            CallError: see `ballast.client.errors`.
         """
         progress = CallProgress(timeout_s, time.monotonic(), self._rng, traceparent)
         while True:

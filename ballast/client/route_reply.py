@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from client.errors import RouteRefusedError
+from ballast.client.errors import RouteRefusedError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

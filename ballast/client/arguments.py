@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Callable
 
-from client.errors import NO_KEY, CallError
-from client.sdk import Answer, Client
-from client.sse import event_data
+from ballast.client.errors import NO_KEY, CallError
+from ballast.client.sdk import Answer, Client
+from ballast.client.sse import event_data
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
         "-u", "--url", default=os.environ.get("BALLAST_URL"), help="control plane; or BALLAST_URL"
     )
     parser.add_argument(
-        "--worker-ca", help="PEM file to trust for workers (see python -m client.trust)"
+        "--worker-ca", help="PEM file to trust for workers (see python -m ballast.client.trust)"
     )
 
 

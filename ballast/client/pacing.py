@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from http import HTTPStatus
 
-from client.route_reply import Waiting
+from ballast.client.route_reply import Waiting
 
 MAX_PAUSE_S = 5.0
 MAX_SERVER_PAUSE_S = 30.0

@@ -11,7 +11,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from chalicelib.wire.trace import HEADER
-from client.route_reply import Grant, Waiting, parse_route_reply, route_body
+from ballast.client.route_reply import Grant, Waiting, parse_route_reply, route_body
 
 ROUTE_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 10.0

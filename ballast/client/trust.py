@@ -1,4 +1,4 @@
-"""`python -m client.trust`: how to trust the certificates of rented workers. Changes nothing.
+"""`python -m ballast.client.trust`: how to trust the certificates of rented workers. Changes nothing.
 
 Workers' certificates are signed by Vast (or by your deployment's own authority), which Python does
 not know. The program fetches the root, shows what it is, and prints the ways to use it.
@@ -16,7 +16,7 @@ from pathlib import Path
 import certifi
 import requests
 
-from client.errors import CallError
+from ballast.client.errors import CallError
 
 ROOT_PATH = "/static/jvastai_root.cer"
 TIMEOUT_S = 10.0
@@ -50,7 +50,7 @@ def advice(pem: str, store: Path, saved_as: Path) -> str:
 Certificate SHA-256: {fingerprint}
 Nothing has been changed. Save the certificate, then choose one of these:
 
-  python -m client.trust --print-pem > {saved_as}
+  python -m ballast.client.trust --print-pem > {saved_as}
 
   1. For our clients alone, nothing else changes:
        python3 -m workers.tgi.client --worker-ca {saved_as} …
@@ -66,7 +66,7 @@ then accept that certificate and no other."""
 
 def main(argv: list[str] | None = None) -> int:
     """Print the advice or the certificate; 1 when it cannot be had."""
-    parser = argparse.ArgumentParser(prog="python -m client.trust", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ballast.client.trust", description=__doc__)
     parser.add_argument("-u", "--url", default=os.environ.get("BALLAST_URL"))
     parser.add_argument("--print-pem", action="store_true", help="print the certificate alone")
     arguments = parser.parse_args(argv)

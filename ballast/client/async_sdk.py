@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from client.call_progress import CallTrace
-from client.sdk import DEFAULT_COST, Answer, Client
+from ballast.client.call_progress import CallTrace
+from ballast.client.sdk import DEFAULT_COST, Answer, Client
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class AsyncClient:
         """The answer, open for reading.
 
         Raises:
-            CallError: see `client.errors`.
+            CallError: see `ballast.client.errors`.
         """
         answer = await _in_thread(
             self._pool,

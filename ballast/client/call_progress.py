@@ -9,9 +9,9 @@ import random
 from dataclasses import dataclass, field
 
 from chalicelib.wire.trace import next_step
-from client.errors import ControlPlaneSilentError, RouteRefusedError, WaitTimeoutError
-from client.pacing import is_worth_retrying, pause_after_failure, pause_while_waiting
-from client.route_reply import Grant, Waiting
+from ballast.client.errors import ControlPlaneSilentError, RouteRefusedError, WaitTimeoutError
+from ballast.client.pacing import is_worth_retrying, pause_after_failure, pause_while_waiting
+from ballast.client.route_reply import Grant, Waiting
 
 MAX_SILENCE_S = 30.0
 """A control plane that gives no usable answer for so long is told, not waited for."""
