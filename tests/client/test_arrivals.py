@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.loadtest.arrivals import Arrival, TraceError, even, poisson, trace
+from ballast.loadtest.arrivals import Arrival, TraceError, even, poisson, trace
 
 
 def test_fractional_rates_are_honoured() -> None:

@@ -17,7 +17,7 @@ import pytest
 import requests
 from aiohttp import web
 
-from client.loadtest.command import make_parser
+from ballast.loadtest.command import make_parser
 from devstack.model_server import ModelServer, Speed
 from fakes.scripted_model_server import ScriptedModelServer
 from tests.client.fake_openai import FakeOpenAi

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from client.loadtest.command import main
-from client.loadtest.engine import Workload
+from ballast.loadtest.command import main
+from ballast.loadtest.engine import Workload
 from workers.comfyui.cost import image_workload
 
 STEPS = 28

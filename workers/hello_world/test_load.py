@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from client.loadtest.command import main
-from client.loadtest.engine import Workload
+from ballast.loadtest.command import main
+from ballast.loadtest.engine import Workload
 
 DEFAULT_TOKENS = 100.0
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ballast.client.errors import CallError, StoppedError
-from client.loadtest.arrivals import Arrival
-from client.loadtest.results import Outcome, State
+from ballast.loadtest.arrivals import Arrival
+from ballast.loadtest.results import Outcome, State
 from ballast.client.sdk import Client
 
 

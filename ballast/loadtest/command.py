@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ballast.client.arguments import add_connection, parse
-from client.loadtest.arrivals import Arrival, TraceError, even, poisson, trace
-from client.loadtest.engine import LoadRun, Target, Workload
-from client.loadtest.picture import PictureError, draw
-from client.loadtest.progress import progress_line
-from client.loadtest.results import as_text, summarise
+from ballast.loadtest.arrivals import Arrival, TraceError, even, poisson, trace
+from ballast.loadtest.engine import LoadRun, Target, Workload
+from ballast.loadtest.picture import PictureError, draw
+from ballast.loadtest.progress import progress_line
+from ballast.loadtest.results import as_text, summarise
 
 DEFAULT_N = 100
 PROGRESS_S = 1.0

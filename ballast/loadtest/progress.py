@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from client.loadtest.results import Outcome, State
+from ballast.loadtest.results import Outcome, State
 
 
 def progress_line(outcomes: Sequence[Outcome], n_total: int | None, elapsed_s: float) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from client.loadtest.results import Outcome, State
+from ballast.loadtest.results import Outcome, State
 
 
 class PictureError(Exception):
