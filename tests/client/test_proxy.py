@@ -10,7 +10,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from client.proxy.server import ProxySettings, make_application
+from ballast.proxy.server import ProxySettings, make_application
 from tests.client.fake_openai import WORDS, FakeOpenAi
 from tests.client.world import real_worker, served, servers, wait_until
 from tests.workers.world import World

@@ -18,7 +18,7 @@ UNREADABLE = {
     "path": b"GET /" + CANARY * 1_000 + b" HTTP/1.1\r\nHost: x",
     "first line": CANARY + b" " + CANARY,
 }
-PROXY = ("-m", "client.proxy", "-e", "any", "-u", NOWHERE, "--port")
+PROXY = ("-m", "ballast.proxy", "-e", "any", "-u", NOWHERE, "--port")
 
 
 async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

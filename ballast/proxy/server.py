@@ -12,8 +12,8 @@ from aiohttp import web
 
 from chalicelib.wire.trace import HEADER
 from ballast.client.errors import CallError, RouteRefusedError, WaitTimeoutError, WorkerRefusedError
-from client.proxy.cost import estimate_cost
-from client.proxy.upstream import Call, Upstream
+from ballast.proxy.cost import estimate_cost
+from ballast.proxy.upstream import Call, Upstream
 
 logger = logging.getLogger(__name__)
 

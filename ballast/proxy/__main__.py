@@ -1,4 +1,4 @@
-"""`python -m client.proxy --endpoint NAME -k KEY -u URL`: serve until Ctrl-C."""
+"""`python -m ballast.proxy --endpoint NAME -k KEY -u URL`: serve until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from client.proxy.server import ProxySettings, make_application
+from ballast.proxy.server import ProxySettings, make_application
 
 SHUTDOWN_GRACE_S = 5.0
 """For answers under way at Ctrl-C."""
@@ -18,7 +18,7 @@ SHUTDOWN_GRACE_S = 5.0
 
 def main(argv: list[str] | None = None) -> int:
     """Serve; 2 without a control plane."""
-    parser = argparse.ArgumentParser(prog="python -m client.proxy", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ballast.proxy", description=__doc__)
     parser.add_argument("-e", "--endpoint", default="", help="default endpoint group")
     parser.add_argument(
         "-k",
