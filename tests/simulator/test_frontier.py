@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.frontier import cost_at, frontier
+from ballast.simulator.report import cost_at, frontier
 
 POINTS = [(0.9, 1.0), (0.99, 1.2), (0.98, 1.3), (0.999, 1.6)]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from simulator.market import Market, MarketConfig, read_market
-from simulator.policies import make_policy
-from simulator.run import Setting, run_policy
+from ballast.simulator.policies import make_policy
+from ballast.simulator.run import Setting, run_policy
 from simulator.traces import synthesise
 
 HOUR_S = 3600.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.core.endpoint_group import ScalingParams
-from simulator.__main__ import main
+from ballast.simulator.__main__ import main
 from simulator.market import read_market
-from simulator.policies import make_policy
-from simulator.run import Setting, make_dispatcher, run_policy
+from ballast.simulator.policies import make_policy
+from ballast.simulator.run import Setting, make_dispatcher, run_policy
 from simulator.traces import Trace, synthesise
-from simulator.whole import GROUP_ID, WholeService, WholeWorld
+from ballast.simulator.whole import GROUP_ID, WholeService, WholeWorld
 
 PACED = Setting(market=read_market(), queue="paced", seed=1)
 

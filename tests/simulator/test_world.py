@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from simulator.__main__ import main
+from ballast.simulator.__main__ import main
 from simulator.market import MachineType, MarketConfig, MarketError, read_market
-from simulator.policies import KNOBS, LAWS, PolicyError, make_policy
-from simulator.reference import clairvoyant_usd, lower_bound_usd
+from ballast.simulator.policies import KNOBS, LAWS, PolicyError, make_policy
+from ballast.simulator.reference import clairvoyant_usd, lower_bound_usd
 from simulator.routing import RoutingCase, compare
-from simulator.run import QUEUES, ROUTED, Setting, run_policy
+from ballast.simulator.run import QUEUES, ROUTED, Setting, run_policy
 from simulator.traces import Trace, TraceError, read_trace, synthesise
 
 SURE = MarketConfig(

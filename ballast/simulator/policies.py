@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from chalicelib.core.endpoint_group import ScalingParams
-from simulator.ours import BallastPolicy
+from ballast.simulator.ours import BallastPolicy
 from simulator.rivals.hpa import HpaKeda
 from simulator.rivals.knative import KnativeKpa
 from simulator.rivals.occupancy_window import OccupancyWindow
@@ -20,7 +20,7 @@ from simulator.rivals.runpod import RunPodCount, RunPodDelay
 from simulator.rivals.skyserve import SkyServeRate
 from simulator.rivals.static_fleet import StaticFleet
 from simulator.rivals.vast_like import VastLike
-from simulator.whole import WholeService
+from ballast.simulator.whole import WholeService
 from simulator.world import Policy
 
 

@@ -16,10 +16,10 @@ from itertools import product
 from pathlib import Path
 from statistics import fmean, median, stdev
 
-from simulator.bars_picture import draw_bars
-from simulator.frontier import Point, cost_at
+from ballast.simulator.bars_picture import draw_bars
+from ballast.simulator.report import Point, cost_at
 from simulator.market import read_market
-from simulator.report import T95, Task, play
+from ballast.simulator.report import T95, Task, play
 
 POINTS = {
     "window": ("0.8,300", "0.9,120", "1,120", "1,300", "1.1,120", "1.2,120", "1.2,300"),

@@ -12,7 +12,7 @@ from simulator.dispatch import EarlyFifo, LatePolling, LateScan
 from simulator.market import MarketConfig
 from simulator.routed import RoutedPolling
 from simulator.traces import Trace
-from simulator.whole import WholeService, WholeWorld
+from ballast.simulator.whole import WholeService, WholeWorld
 from simulator.world import Dispatcher, Policy, World
 
 WARMUP_SHARE, WARMUP_MAX_S = 0.1, 6 * 3600.0

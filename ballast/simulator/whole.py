@@ -1,6 +1,6 @@
 """The whole scaling service at work on the simulated world, over the fakes, in virtual time.
 
-`simulator/ours.py` hands the decision a snapshot and carries out its plan at once. Here each round
+`ballast/simulator/ours.py` hands the decision a snapshot and carries out its plan at once. Here each round
 is the service's own: the lease, worker rows that reports and grants write, intents, caps, and the
 pacing of its calls. The requests, machines and the bill are the same.
 """

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from simulator.market import DEFAULT_MARKET, MarketError, read_market
-from simulator.policies import KNOBS, PolicyError, make_policy
-from simulator.report import HEADER, Task, compare_rows, format_row, row_to_json, run_all
-from simulator.run import POLLED, QUEUES
+from ballast.simulator.policies import KNOBS, PolicyError, make_policy
+from ballast.simulator.report import HEADER, Task, compare_rows, format_row, row_to_json, run_all
+from ballast.simulator.run import POLLED, QUEUES
 from simulator.traces import TraceError, read_trace
 
 
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         return routing_main(words[1:])
     if words[:1] == ["bars"]:
-        from simulator.bars import main as bars_main
+        from ballast.simulator.bars import main as bars_main
 
         return bars_main(words[1:])
     options = _parser().parse_args(words)
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         progress=lambda text: print(text, file=sys.stderr, flush=True),
     )
     if options.sweep:
-        from simulator.sweep import draw_frontier
+        from ballast.simulator.sweep import draw_frontier
 
         print(f"picture: {draw_frontier(rows, task, Path(options.picture))}", file=sys.stderr)
     if options.json:

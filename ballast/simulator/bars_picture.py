@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from simulator.bars import Run
+    from ballast.simulator.bars import Run
 
 LATE_SHOWN = (2e-4, 0.1)  # the targets lie between; a rival's hopeless points do not
 
