@@ -8,15 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from simulator.rivals.hpa import HpaKeda
-from simulator.rivals.knative import KnativeKpa
-from simulator.rivals.occupancy_window import OccupancyWindow
-from simulator.rivals.pool import Law, Observation, SlidingMax, pool_size
-from simulator.rivals.ray_serve import RayServe
-from simulator.rivals.runpod import RunPodCount, RunPodDelay
-from simulator.rivals.skyserve import SkyServeRate
-from simulator.rivals.static_fleet import StaticFleet
-from simulator.rivals.vast_like import VastLike
+from ballast.simulator.rivals.hpa import HpaKeda
+from ballast.simulator.rivals.knative import KnativeKpa
+from ballast.simulator.rivals.occupancy_window import OccupancyWindow
+from ballast.simulator.rivals.pool import Law, Observation, SlidingMax, pool_size
+from ballast.simulator.rivals.ray_serve import RayServe
+from ballast.simulator.rivals.runpod import RunPodCount, RunPodDelay
+from ballast.simulator.rivals.skyserve import SkyServeRate
+from ballast.simulator.rivals.static_fleet import StaticFleet
+from ballast.simulator.rivals.vast_like import VastLike
 
 SEEN = Observation(
     now=0.0,

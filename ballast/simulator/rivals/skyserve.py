@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from simulator.rivals.pool import Observation
+from ballast.simulator.rivals.pool import Observation
 
 QPS_WINDOW_S, DECISION_S = 60.0, 20.0
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from simulator.rivals.pool import Observation, SlidingMax
+from ballast.simulator.rivals.pool import Observation, SlidingMax
 
 
 class OccupancyWindow:

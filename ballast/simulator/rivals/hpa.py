@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from simulator.rivals.pool import Observation, SlidingMax
+from ballast.simulator.rivals.pool import Observation, SlidingMax
 
 SYNC_S, TOLERANCE, COOLDOWN_S = 15.0, 0.1, 300.0
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 
-from simulator.rivals.knative import WindowMean
-from simulator.rivals.pool import Observation
+from ballast.simulator.rivals.knative import WindowMean
+from ballast.simulator.rivals.pool import Observation
 
 
 class RayServe:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulator.rivals.pool import Observation
+from ballast.simulator.rivals.pool import Observation
 
 
 class StaticFleet:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from simulator.rivals.pool import Observation, SlidingMax
+from ballast.simulator.rivals.pool import Observation, SlidingMax
 
 SMOOTHING_S = 30.0
 TARGET_QUEUE_S = 10.0

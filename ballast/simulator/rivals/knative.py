@@ -14,7 +14,7 @@ import math
 from collections import deque
 from dataclasses import dataclass, field
 
-from simulator.rivals.pool import Observation
+from ballast.simulator.rivals.pool import Observation
 
 
 @dataclass(slots=True)
