@@ -1,6 +1,6 @@
 """`python -m bench quality`: many routers on one shared, stale view against one that knows all.
 
-Means over several seeds of `simulator/routing.py`, in which every router chooses by the product's
+Means over several seeds of `ballast/simulator/routed/routing.py`, in which every router chooses by the product's
 own `RoutingTable`. Virtual time; nothing runs on AWS.
 """
 
@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from statistics import mean
 
-from simulator.routing import RoutingCase, compare
+from ballast.simulator.routed.routing import RoutingCase, compare
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

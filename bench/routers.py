@@ -2,7 +2,7 @@
 
 Each router is a process with the real `route` and the real adapters; they share one database, an
 emulator in another process, and race on its rows. Arrivals, worker speeds and the moments at which
-the view is built are the simulator's (`simulator/routing.py`), and so is time: the clock is set by
+the view is built are the simulator's (`ballast/simulator/routed/routing.py`), and so is time: the clock is set by
 each request, so nothing depends on how fast the machine is. Requests that arrive within
 `TOGETHER_S` are routed at the same time.
 """
@@ -38,7 +38,7 @@ from devstack.environment import base_environment
 from devstack.servers import start_aws
 from fakes.clock import ManualClock
 from fakes.hot_ports import ENDPOINT_ID, make_group, make_worker
-from simulator.routing import (
+from ballast.simulator.routed.routing import (
     SLOW_S,
     Arrival,
     RoutingCase,

@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a benchmark; exit status 2 for unusable arguments."""
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["routing"]:
-        from simulator.routing import main as routing_main
+        from ballast.simulator.routed.routing import main as routing_main
 
         return routing_main(words[1:])
     if words[:1] == ["bars"]:

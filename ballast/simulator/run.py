@@ -10,7 +10,7 @@ from itertools import compress
 from chalicelib.core.admission import AdmissionParams, ClientKind
 from simulator.dispatch import EarlyFifo, LatePolling, LateScan
 from simulator.market import MarketConfig
-from simulator.routed import RoutedPolling
+from ballast.simulator.routed.routed import RoutedPolling
 from simulator.traces import Trace
 from ballast.simulator.whole import WholeService, WholeWorld
 from simulator.world import Dispatcher, Policy, World

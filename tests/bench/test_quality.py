@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench.quality import SCENES, Scene, measure, misses, summary
-from simulator.routing import RoutingCase
+from ballast.simulator.routed.routing import RoutingCase
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=["10 and 20", "100 and 100"])

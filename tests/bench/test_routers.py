@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.routers import BUDGET, compare
-from simulator.routing import RoutingCase
+from ballast.simulator.routed.routing import RoutingCase
 
 
 def test_router_processes_grant_each_request_once_and_about_as_predicted() -> None:

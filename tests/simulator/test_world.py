@@ -10,7 +10,7 @@ from ballast.simulator.__main__ import main
 from simulator.market import MachineType, MarketConfig, MarketError, read_market
 from ballast.simulator.policies import KNOBS, LAWS, PolicyError, make_policy
 from ballast.simulator.reference import clairvoyant_usd, lower_bound_usd
-from simulator.routing import RoutingCase, compare
+from ballast.simulator.routed.routing import RoutingCase, compare
 from ballast.simulator.run import QUEUES, ROUTED, Setting, run_policy
 from simulator.traces import Trace, TraceError, read_trace, synthesise
 
