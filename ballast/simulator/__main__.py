@@ -9,11 +9,11 @@ import re
 import sys
 from pathlib import Path
 
-from simulator.market import DEFAULT_MARKET, MarketError, read_market
+from ballast.simulator.world.market import DEFAULT_MARKET, MarketError, read_market
 from ballast.simulator.policies import KNOBS, PolicyError, make_policy
 from ballast.simulator.report import HEADER, Task, compare_rows, format_row, row_to_json, run_all
 from ballast.simulator.run import POLLED, QUEUES
-from simulator.traces import TraceError, read_trace
+from ballast.simulator.world.traces import TraceError, read_trace
 
 
 def main(arguments: list[str] | None = None) -> int:

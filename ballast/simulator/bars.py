@@ -18,7 +18,7 @@ from statistics import fmean, median, stdev
 
 from ballast.simulator.bars_picture import draw_bars
 from ballast.simulator.report import Point, cost_at
-from simulator.market import read_market
+from ballast.simulator.world.market import read_market
 from ballast.simulator.report import T95, Task, play
 
 POINTS = {

@@ -20,9 +20,9 @@ from chalicelib.core.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.scaling import decide_scaling
 from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, Traffic, Waiting, WorkerFacts
 from chalicelib.core.worker import AfterDrain, WorkerState
-from simulator.counters import Counters
-from simulator.machine import Life, Machine
-from simulator.world import World
+from ballast.simulator.world.counters import Counters
+from ballast.simulator.world.machine import Life, Machine
+from ballast.simulator.world.world import World
 
 _STATES = {
     Life.LOADING: WorkerState.LOADING,

@@ -21,7 +21,7 @@ from ballast.simulator.rivals.skyserve import SkyServeRate
 from ballast.simulator.rivals.static_fleet import StaticFleet
 from ballast.simulator.rivals.vast_like import VastLike
 from ballast.simulator.whole import WholeService
-from simulator.world import Policy
+from ballast.simulator.world.world import Policy
 
 
 def _sky_aware(up_s: float = 300.0, down_s: float = 1200.0) -> SkyServeRate:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from simulator.market import MarketConfig
-from simulator.traces import Trace
+from ballast.simulator.world.market import MarketConfig
+from ballast.simulator.world.traces import Trace
 
 
 def lower_bound_usd(trace: Trace, config: MarketConfig, *, since_s: float = 0.0) -> float:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from itertools import compress
 
 from chalicelib.core.admission import AdmissionParams, ClientKind
-from simulator.dispatch import EarlyFifo, LatePolling, LateScan
-from simulator.market import MarketConfig
+from ballast.simulator.world.dispatch import EarlyFifo, LatePolling, LateScan
+from ballast.simulator.world.market import MarketConfig
 from ballast.simulator.routed.routed import RoutedPolling
-from simulator.traces import Trace
+from ballast.simulator.world.traces import Trace
 from ballast.simulator.whole import WholeService, WholeWorld
-from simulator.world import Dispatcher, Policy, World
+from ballast.simulator.world.world import Dispatcher, Policy, World
 
 WARMUP_SHARE, WARMUP_MAX_S = 0.1, 6 * 3600.0
 POLLED = {  # clients ask again by themselves

@@ -24,10 +24,10 @@ from fakes.ledger import FakeLedger
 from fakes.scaler_ports import fake_scaler_ports
 from fakes.waiting import FakeWaitingRepository
 from fakes.worker_program import WorkerProgram
-from simulator.dispatch import LatePolling
-from simulator.machine import Life, Machine
-from simulator.whole_market import EPOCH_AT, TEMPLATE_HASH, SimulatedMarketplace
-from simulator.world import World
+from ballast.simulator.world.dispatch import LatePolling
+from ballast.simulator.world.machine import Life, Machine
+from ballast.simulator.world.whole_market import EPOCH_AT, TEMPLATE_HASH, SimulatedMarketplace
+from ballast.simulator.world.world import World
 
 REPORT_S = 10.0  # a worker whose work does not change reports so often
 SCHEDULE_S = 60.0  # between rounds while nothing moves and nobody waits

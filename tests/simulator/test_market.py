@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from simulator.market import Market, MarketConfig, read_market
+from ballast.simulator.world.market import Market, MarketConfig, read_market
 from ballast.simulator.policies import make_policy
 from ballast.simulator.run import Setting, run_policy
-from simulator.traces import synthesise
+from ballast.simulator.world.traces import synthesise
 
 HOUR_S = 3600.0
 

@@ -6,10 +6,10 @@ import pytest
 
 from chalicelib.core.endpoint_group import ScalingParams
 from ballast.simulator.__main__ import main
-from simulator.market import read_market
+from ballast.simulator.world.market import read_market
 from ballast.simulator.policies import make_policy
 from ballast.simulator.run import Setting, make_dispatcher, run_policy
-from simulator.traces import Trace, synthesise
+from ballast.simulator.world.traces import Trace, synthesise
 from ballast.simulator.whole import GROUP_ID, WholeService, WholeWorld
 
 PACED = Setting(market=read_market(), queue="paced", seed=1)

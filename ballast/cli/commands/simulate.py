@@ -18,10 +18,10 @@ from ballast.cli.parameters import ENDPOINT_FIELDS
 from ballast.cli.replay import params_of, trace_of
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from simulator.market import read_market
+from ballast.simulator.world.market import read_market
 from ballast.simulator.ours import BallastPolicy
 from ballast.simulator.run import Score, Setting, run_policy
-from simulator.traces import Trace
+from ballast.simulator.world.traces import Trace
 
 _TYPES = {one.name: one.type for one in ENDPOINT_FIELDS if one.type in (int, float)}
 

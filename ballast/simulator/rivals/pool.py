@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from simulator.machine import Life, Machine
-from simulator.world import World
+from ballast.simulator.world.machine import Life, Machine
+from ballast.simulator.world.world import World
 
 STUCK_START_S, STUCK_LOAD_S = 60.0, 900.0
 POOL_WINDOW_S = 6 * 3600.0

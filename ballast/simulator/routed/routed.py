@@ -1,6 +1,6 @@
 """The router's own code as a queue discipline: views, tables, reservations, places and pauses.
 
-`simulator/dispatch.py` knows when every slot comes free. A router does not: it knows worker rows
+`ballast/simulator/world/dispatch.py` knows when every slot comes free. A router does not: it knows worker rows
 that reports and grants write, from a view that is up to two seconds old. Here the rows, the view
 (`core/routing_view.py`), each router's table (`core/routing.py`), the cut-offs, the places and the
 pauses are the product's own; only the machines and the clients are simulated.
@@ -29,9 +29,9 @@ from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.services.router_memory import VIEW_CACHE_S
 from chalicelib.services.routing import MAX_TRIES
 from chalicelib.services.waiting import STALE_VIEW_S
-from simulator.dispatch import SDK_FIRST_POLL_S, SDK_POLL_S, totals
-from simulator.machine import Machine
-from simulator.world import World
+from ballast.simulator.world.dispatch import SDK_FIRST_POLL_S, SDK_POLL_S, totals
+from ballast.simulator.world.machine import Machine
+from ballast.simulator.world.world import World
 
 REPORT_S, IDLE_REPORT_S = 1.0, 10.0  # workers/pyworker/report_loop.py
 REPORT_DELAY_S = 0.1  # from the change to the row

@@ -27,7 +27,7 @@ from chalicelib.core.queue_place import (
     profile_queue,
 )
 from chalicelib.core.room import load_of_first
-from simulator.world import LAST, World
+from ballast.simulator.world.world import LAST, World
 
 VIEW_S = 1.0  # the routing view, and with it the cut-offs, is at most this old
 SDK_FIRST_POLL_S, SDK_POLL_S = 1.0, 5.0  # the vendor's SDK: 1 s, then at random up to 5 s

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from chalicelib.core.offer import Offer
-from simulator.counters import Counters
-from simulator.machine import Life, Machine
-from simulator.market import Market, MarketConfig
-from simulator.traces import Trace
+from ballast.simulator.world.counters import Counters
+from ballast.simulator.world.machine import Life, Machine
+from ballast.simulator.world.market import Market, MarketConfig
+from ballast.simulator.world.traces import Trace
 
 FIRST, NORMAL, LAST = 0, 1, 2  # priorities at equal times
 

@@ -13,8 +13,8 @@ from chalicelib.ports.marketplace import (
     RefusedError,
     Template,
 )
-from simulator.machine import Life, Machine
-from simulator.world import World
+from ballast.simulator.world.machine import Life, Machine
+from ballast.simulator.world.world import World
 
 EPOCH_AT = 20_833 * 86_400.0  # the simulation's second 0: a midnight, as in the plain mode
 TEMPLATE_HASH = "simulated"
