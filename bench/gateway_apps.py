@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from bench.canned_aws import CannedDynamoDb
 from chalicelib.adapters.aws_clients import client_config
-from chalicelib.adapters.system_clock import SystemClock
+from chalicelib.adapters.system import SystemClock
 from chalicelib.adapters.worker_repository import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.routing import routing_blueprint

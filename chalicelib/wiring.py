@@ -84,8 +84,8 @@ def _hot_adapters() -> dict[str, Any]:
     from chalicelib.adapters.key_repository import DynamoKeyRepository
     from chalicelib.adapters.routing_view import DynamoRoutingViewRepository
     from chalicelib.adapters.secret_box import KmsSecretBox
-    from chalicelib.adapters.system_clock import SystemClock
-    from chalicelib.adapters.system_randomness import SystemRandomness
+    from chalicelib.adapters.system import SystemClock
+    from chalicelib.adapters.system import SystemRandomness
     from chalicelib.adapters.waiting import DynamoWaitingRepository
     from chalicelib.adapters.worker_repository import DynamoWorkerRepository
 
@@ -162,8 +162,8 @@ def _marketplace() -> Marketplace:
 def _notifiers() -> tuple[Notifier, ...]:
     import boto3
 
-    from chalicelib.adapters.sns_notifier import SnsNotifier
-    from chalicelib.adapters.webhook_notifier import WebhookNotifier
+    from chalicelib.adapters.notifiers import SnsNotifier
+    from chalicelib.adapters.notifiers import WebhookNotifier
 
     notifiers: list[Notifier] = []
     if settings().notify_topic_arn:

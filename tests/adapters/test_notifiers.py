@@ -9,8 +9,8 @@ import boto3
 import pytest
 import urllib3
 
-from chalicelib.adapters.sns_notifier import SnsNotifier
-from chalicelib.adapters.webhook_notifier import WebhookNotifier
+from chalicelib.adapters.notifiers import SnsNotifier
+from chalicelib.adapters.notifiers import WebhookNotifier
 from chalicelib.core.safe_url import SafeUrl, UnsafeUrlError
 from chalicelib.ports.notifier import Notice, NotifierError
 
