@@ -15,9 +15,9 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from bench.canned_aws import CannedDynamoDb
-from chalicelib.adapters.aws_clients import client_config
+from chalicelib.adapters.aws.clients import client_config
 from chalicelib.adapters.system import SystemClock
-from chalicelib.adapters.worker_repository import DynamoWorkerRepository
+from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.routing import routing_blueprint
 from chalicelib.core.autogroup import TicketGeneration

@@ -15,7 +15,7 @@ from typing import Any
 from bench.canned_aws import CannedDynamoDb
 from bench.events import post_event
 from bench.paired import compare
-from chalicelib.adapters.worker_repository import DynamoWorkerRepository
+from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.reports import reports_blueprint
 from chalicelib.ports.worker_repository import Grant

@@ -16,8 +16,8 @@ from typing import Any
 from bench.canned_aws import CannedDynamoDb
 from bench.events import post_event
 from bench.paired import compare
-from chalicelib.adapters.aws_clients import client_config
-from chalicelib.adapters.worker_repository import DynamoWorkerRepository
+from chalicelib.adapters.aws.clients import client_config
+from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.routing import routing_blueprint
 from chalicelib.core.autogroup import TicketGeneration

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.aws_clients import aws_session, client_config
-from chalicelib.adapters.routing_view import DynamoRoutingViewRepository
-from chalicelib.adapters.waiting import DynamoWaitingRepository
-from chalicelib.adapters.worker_repository import DynamoWorkerRepository
+from chalicelib.adapters.aws.clients import aws_session, client_config
+from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
+from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
+from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.services.keys import endpoint_key
 from chalicelib.services.router_memory import RouterMemory

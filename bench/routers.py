@@ -24,9 +24,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.router_process import PREFIX, Grant, Question, local_client, serve
-from chalicelib.adapters.routing_view import DynamoRoutingViewRepository
-from chalicelib.adapters.tables import create_tables
-from chalicelib.adapters.worker_repository import DynamoWorkerRepository
+from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
+from chalicelib.adapters.aws.tables import create_tables
+from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.core.admission import AdmissionParams
 from chalicelib.core.autogroup import TicketGeneration
 from chalicelib.core.directory import pack_directory

@@ -70,7 +70,7 @@ def deployment() -> dict[str, object]:
 
 def reset() -> None:
     """Forget everything built, so that the next call reads the environment again."""
-    from chalicelib.adapters.aws_clients import aws_session, dynamodb_client, kms_client
+    from chalicelib.adapters.aws.clients import aws_session, dynamodb_client, kms_client
 
     built = (settings, hot_ports, api_ports, scaler_ports, root_certificate, _hot_adapters)
     for cached in (*built, aws_session, dynamodb_client, kms_client):
@@ -79,15 +79,15 @@ def reset() -> None:
 
 @cache
 def _hot_adapters() -> dict[str, Any]:
-    from chalicelib.adapters.aws_clients import dynamodb_client, kms_client
-    from chalicelib.adapters.event_log import DynamoEventLog
-    from chalicelib.adapters.key_repository import DynamoKeyRepository
-    from chalicelib.adapters.routing_view import DynamoRoutingViewRepository
-    from chalicelib.adapters.secret_box import KmsSecretBox
+    from chalicelib.adapters.aws.clients import dynamodb_client, kms_client
+    from chalicelib.adapters.aws.events import DynamoEventLog
+    from chalicelib.adapters.aws.keys import DynamoKeyRepository
+    from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
+    from chalicelib.adapters.aws.secret_box import KmsSecretBox
     from chalicelib.adapters.system import SystemClock
     from chalicelib.adapters.system import SystemRandomness
-    from chalicelib.adapters.waiting import DynamoWaitingRepository
-    from chalicelib.adapters.worker_repository import DynamoWorkerRepository
+    from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
+    from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 
     client, prefix = dynamodb_client(), settings().table_prefix
     return {
@@ -105,10 +105,10 @@ def _hot_adapters() -> dict[str, Any]:
 
 
 def _control_adapters() -> dict[str, Any]:
-    from chalicelib.adapters.aws_clients import dynamodb_client
-    from chalicelib.adapters.group_repository import DynamoGroupRepository
-    from chalicelib.adapters.ledger import DynamoLedger
-    from chalicelib.adapters.series_log import DynamoSeriesLog
+    from chalicelib.adapters.aws.clients import dynamodb_client
+    from chalicelib.adapters.aws.groups import DynamoGroupRepository
+    from chalicelib.adapters.aws.ledger import DynamoLedger
+    from chalicelib.adapters.aws.events import DynamoSeriesLog
 
     client, prefix = dynamodb_client(), settings().table_prefix
     return {
@@ -119,15 +119,15 @@ def _control_adapters() -> dict[str, Any]:
 
 
 def _signer() -> Signer:
-    from chalicelib.adapters.aws_clients import dynamodb_client, kms_client
-    from chalicelib.adapters.signer import KmsSigner, WrappedSigner
+    from chalicelib.adapters.aws.clients import dynamodb_client, kms_client
+    from chalicelib.adapters.aws.signer import KmsSigner, WrappedSigner
 
     kind = KmsSigner if settings().signer == "kms" else WrappedSigner
     return kind(dynamodb_client(), kms_client(), settings().table_prefix, settings().kms_alias)
 
 
 def _poke() -> ScalerPoke:
-    from chalicelib.adapters.scaler_poke import LambdaScalerPoke, SilentScalerPoke
+    from chalicelib.adapters.aws.scaler_poke import LambdaScalerPoke, SilentScalerPoke
     from chalicelib.api.telemetry import traceparent
 
     if not settings().scaler_function:
@@ -151,7 +151,7 @@ def _lambda_client() -> Any:
 def _marketplace() -> Marketplace:
     import boto3
 
-    from chalicelib.adapters.secrets import SecretText
+    from chalicelib.adapters.aws.secrets import SecretText
     from chalicelib.adapters.vast import VastMarketplace
 
     clock = hot_ports().clock

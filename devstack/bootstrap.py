@@ -11,7 +11,7 @@ import sys
 
 import boto3
 
-from chalicelib.adapters.tables import create_tables
+from chalicelib.adapters.aws.tables import create_tables
 from chalicelib.api.bundle import FOLDER
 from chalicelib.settings import Settings
 from devstack.environment import DUMMY_VAST_KEY, STAGE

@@ -24,8 +24,8 @@ from typing import Any
 import psutil
 import requests
 
-from chalicelib.adapters.waiting import DynamoWaitingRepository
-from chalicelib.adapters.worker_repository import DynamoWorkerRepository
+from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
+from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.services.routing_view import WAITING_ENDS_S
 from devstack.local_system import LocalSystem, Options, local_system

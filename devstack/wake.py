@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 
 import aiohttp
 
-from chalicelib.adapters.event_log import DynamoEventLog
-from chalicelib.adapters.ledger import DynamoLedger
+from chalicelib.adapters.aws.events import DynamoEventLog
+from chalicelib.adapters.aws.ledger import DynamoLedger
 from ballast.client.route_reply import Grant, parse_route_reply, route_body
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.owner import MarketView, Owner, wait_until

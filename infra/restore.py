@@ -18,7 +18,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import wiring
-from chalicelib.adapters.tables import CONFIG, KEYS, LEDGER, TABLES, WORKERS, create_tables
+from chalicelib.adapters.aws.tables import CONFIG, KEYS, LEDGER, TABLES, WORKERS, create_tables
 from chalicelib.core.instance import InstanceRecord
 from chalicelib.core.intents import split_label, token_is_ours
 from chalicelib.ports.bundles import ScalerPorts
@@ -190,7 +190,7 @@ def main() -> None:
     given = parser.parse_args()
     os.environ["BALLAST_STAGE"], os.environ["BALLAST_ROLE"] = given.stage, "scaler"
     try:
-        from chalicelib.adapters.aws_clients import dynamodb_client
+        from chalicelib.adapters.aws.clients import dynamodb_client
 
         prefix = wiring.settings().table_prefix
         if given.make_tables:

@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.adapters.tables import TABLES
+from chalicelib.adapters.aws.tables import TABLES
 from chalicelib.ports.errors import PortError
 from infra.bootstrap import ports_of
 from infra.deploy import Aws, DeployError, run_chalice

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
 import devstack.moto_plus  # noqa: F401  corrects moto on import
-from chalicelib.adapters.tables import create_tables
+from chalicelib.adapters.aws.tables import create_tables
 from devstack.local_system import LocalSystem, Options, local_system
 
 if TYPE_CHECKING:

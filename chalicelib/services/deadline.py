@@ -7,7 +7,7 @@ from chalicelib.ports.errors import StorageUnavailableError
 
 CALLS_UNTIL_S = 0.8
 """No call is begun later than this after a request came in. The last one may take 3 s (time-outs of
-`adapters/aws_clients.py`), and old clients wait 4 s (protocol.md A.6)."""
+`adapters/aws/clients.py`), and old clients wait 4 s (protocol.md A.6)."""
 
 
 def check_time(ports: HotPorts, asked_at: float) -> None:

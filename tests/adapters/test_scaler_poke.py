@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from chalicelib.adapters.scaler_poke import LambdaScalerPoke
+from chalicelib.adapters.aws.scaler_poke import LambdaScalerPoke
 from chalicelib.ports.errors import NotFoundError, PortError
 from chalicelib.ports.marketplace import (
     MarketplaceError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import boto3
 import pytest
 
-from chalicelib.adapters.secrets import KEPT_S, SecretText
+from chalicelib.adapters.aws.secrets import KEPT_S, SecretText
 from chalicelib.ports.errors import KeysUnavailableError
 from fakes.clock import ManualClock
 

@@ -10,13 +10,13 @@ from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
 from bench.canned_aws import CannedDynamoDb
-from chalicelib.adapters.aws_clients import (
+from chalicelib.adapters.aws.clients import (
     CONNECT_TIMEOUT_S,
     MAX_ATTEMPTS,
     READ_TIMEOUT_S,
     client_config,
 )
-from chalicelib.adapters.worker_repository import DynamoWorkerRepository
+from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant
 

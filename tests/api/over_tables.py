@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from chalicelib import wiring
-from chalicelib.adapters.aws_clients import aws_session
+from chalicelib.adapters.aws.clients import aws_session
 from chalicelib.api.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
 from chalicelib.core.worker import Worker, WorkerState

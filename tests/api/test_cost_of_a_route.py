@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib import wiring
-from chalicelib.adapters.worker_item import to_item
+from chalicelib.adapters.aws.workers import to_item
 from chalicelib.core.autogroup import TicketGeneration
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.services.routing_view import rebuild_view

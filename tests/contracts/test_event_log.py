@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from chalicelib.adapters.event_log import DynamoEventLog
-from chalicelib.adapters.series_log import DynamoSeriesLog
+from chalicelib.adapters.aws.events import DynamoEventLog
+from chalicelib.adapters.aws.events import DynamoSeriesLog
 from chalicelib.ports.event_log import Event, EventLog, SeriesLog
 from fakes.event_log import FakeEventLog, FakeSeriesLog
 from tests.conftest import TABLE_PREFIX

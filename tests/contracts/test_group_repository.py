@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from chalicelib.adapters.group_repository import DynamoGroupRepository
+from chalicelib.adapters.aws.groups import DynamoGroupRepository
 from chalicelib.core.autogroup import Autogroup, AutogroupState, TicketGeneration
 from chalicelib.core.endpoint_group import (
     EndpointGroup,

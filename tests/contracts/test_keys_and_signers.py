@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from chalicelib.adapters.key_repository import DynamoKeyRepository
-from chalicelib.adapters.secret_box import KmsSecretBox
-from chalicelib.adapters.signer import KmsSigner, WrappedSigner
+from chalicelib.adapters.aws.keys import DynamoKeyRepository
+from chalicelib.adapters.aws.secret_box import KmsSecretBox
+from chalicelib.adapters.aws.signer import KmsSigner, WrappedSigner
 from chalicelib.ports.errors import KeysUnavailableError, NotFoundError
 from chalicelib.ports.key_repository import CallerKey, KeyRepository
 from chalicelib.ports.signer import SecretBox, Signer

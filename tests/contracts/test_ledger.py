@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.ledger import DynamoLedger
+from chalicelib.adapters.aws.ledger import DynamoLedger
 from chalicelib.core.account import RoundBooking
 from chalicelib.core.budget import GroupCaps
 from chalicelib.core.intents import IntentState, RentIntent

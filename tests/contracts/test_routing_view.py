@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.adapters.routing_view import DynamoRoutingViewRepository
-from chalicelib.adapters.waiting import DynamoWaitingRepository
+from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
+from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
 from chalicelib.ports.routing_view import (
     RoutingViewRepository,
     StoredView,

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import boto3
 import pytest
 
-from chalicelib.adapters.scaler_poke import LambdaScalerPoke, SilentScalerPoke
+from chalicelib.adapters.aws.scaler_poke import LambdaScalerPoke, SilentScalerPoke
 from chalicelib.ports.errors import NotFoundError, PortError
 from chalicelib.ports.marketplace import (
     MarketplaceUnavailableError,

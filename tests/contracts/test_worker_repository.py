@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.adapters.worker_item import from_item, to_item
-from chalicelib.adapters.worker_repository import DynamoWorkerRepository
+from chalicelib.adapters.aws.workers import from_item, to_item
+from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.core.autogroup import TicketGeneration
 from chalicelib.core.worker import AfterDrain, Worker, WorkerState
 from chalicelib.ports.errors import ConflictError, NotFoundError

@@ -13,8 +13,8 @@ import boto3
 import pytest
 
 from chalicelib import wiring
-from chalicelib.adapters.aws_clients import aws_session
-from chalicelib.adapters.tables import create_tables
+from chalicelib.adapters.aws.clients import aws_session
+from chalicelib.adapters.aws.tables import create_tables
 from chalicelib.api.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
 from chalicelib.ports.bundles import ApiPorts, ScalerPorts

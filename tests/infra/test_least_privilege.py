@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from chalicelib import wiring
-from chalicelib.adapters.aws_clients import aws_session
+from chalicelib.adapters.aws.clients import aws_session
 from chalicelib.ports.errors import KeysUnavailableError
 from chalicelib.ports.notifier import Notice, NotifierError
 from infra.policies import FUNCTIONS, SIGN_IN_KMS, Grant, grants_of

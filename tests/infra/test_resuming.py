@@ -18,7 +18,7 @@ import botocore.session
 import pytest
 
 from chalicelib import wiring
-from chalicelib.adapters.aws_clients import aws_session
+from chalicelib.adapters.aws.clients import aws_session
 from chalicelib.core.caller_key import VERBS
 from chalicelib.services.keys import KeyMemory, check_key, issue_key
 from infra.bootstrap import Caps, bootstrap

@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from chalicelib import wiring
-from chalicelib.adapters.tables import LEDGER
+from chalicelib.adapters.aws.tables import LEDGER
 from devstack.lambda_context import LambdaContext
 from infra.bootstrap import Caps, bootstrap
 from tests.infra.recorded_life import PREFIX, STAGE, recorded_account

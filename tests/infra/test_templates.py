@@ -12,7 +12,7 @@ import pytest
 from cfnlint.api import lint_file
 from cfnlint.decode.cfn_yaml import loads
 
-from chalicelib.adapters.tables import TABLES
+from chalicelib.adapters.aws.tables import TABLES
 from infra.restore import BACKED_UP
 from infra.stacks import deploy_stack, find_stack
 

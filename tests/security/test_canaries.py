@@ -20,7 +20,7 @@ import pytest
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from werkzeug.test import Client
 
-from chalicelib.adapters.secrets import SecretText
+from chalicelib.adapters.aws.secrets import SecretText
 from chalicelib.adapters.vast import VastMarketplace
 from chalicelib.adapters.vast_http import VastAnswer, VastRequest
 from chalicelib.api.telemetry import JsonFormatter

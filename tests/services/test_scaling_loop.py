@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.ledger import DynamoLedger
+from chalicelib.adapters.aws.ledger import DynamoLedger
 from chalicelib.core.endpoint_group import GroupState
 from chalicelib.core.pacing import Verb
 from chalicelib.services.panic import panic

@@ -19,7 +19,7 @@ from pynamodb.exceptions import DeleteError, PutError, PynamoDBException, Transa
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
-from chalicelib.adapters.tables import CONFIG
+from chalicelib.adapters.aws.tables import CONFIG
 from chalicelib.core.autogroup import Autogroup, AutogroupState, TicketGeneration
 from chalicelib.core.endpoint_group import (
     EndpointGroup,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.aws_errors import storage_errors
-from chalicelib.adapters.tables import KEYS
+from chalicelib.adapters.aws.clients import storage_errors
+from chalicelib.adapters.aws.tables import KEYS
 from chalicelib.ports.key_repository import CallerKey
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING
 
-from chalicelib.adapters.aws_errors import key_errors, storage_errors
-from chalicelib.adapters.tables import KEYS
+from chalicelib.adapters.aws.clients import key_errors, storage_errors
+from chalicelib.adapters.aws.tables import KEYS
 from chalicelib.ports.errors import ConflictError, KeysUnavailableError, StorageUnavailableError
 
 if TYPE_CHECKING:

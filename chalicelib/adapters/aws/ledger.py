@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.ledger_items import (
+from chalicelib.adapters.aws.ledger_store import (
     account_from_item,
     account_to_item,
     intent_from_item,
     intent_to_item,
 )
-from chalicelib.adapters.ledger_table import Item, LedgerTable, key_of
-from chalicelib.adapters.tables import LEDGER
+from chalicelib.adapters.aws.ledger_store import Item, LedgerTable, key_of
+from chalicelib.adapters.aws.tables import LEDGER
 from chalicelib.core.account import Account, RoundBooking, with_booking, with_caps, with_lease
 from chalicelib.core.budget import Ask, GroupCaps, ask_of, with_release, with_reservation
 from chalicelib.ports.errors import StorageUnavailableError
