@@ -152,7 +152,7 @@ def _marketplace() -> Marketplace:
     import boto3
 
     from chalicelib.adapters.aws.secrets import SecretText
-    from chalicelib.adapters.vast import VastMarketplace
+    from chalicelib.adapters.vast.client import VastMarketplace
 
     clock = hot_ports().clock
     key = SecretText(boto3.client("secretsmanager"), settings().vast_key_secret, clock)

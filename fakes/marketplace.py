@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from chalicelib.adapters.vast_errors import refusal
-from chalicelib.adapters.vast_listing import DoubtError, ListingBuilder
-from chalicelib.adapters.vast_parse import parse_instance, parse_offer, parse_template
-from chalicelib.adapters.vast_requests import (
+from chalicelib.adapters.vast.errors import refusal
+from chalicelib.adapters.vast.listing import DoubtError, ListingBuilder
+from chalicelib.adapters.vast.rows import parse_instance, parse_offer, parse_template
+from chalicelib.adapters.vast.requests import (
     body_of_create,
     destroy_in_batches,
     params_of_template,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from chalicelib.adapters.redaction import redact
+from chalicelib.adapters.vast.redaction import redact
 
 SECRETS = [
     "docker run -e HF_TOKEN=s3cr3tvalue image",

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 
-from chalicelib.adapters.vast import VastMarketplace
-from chalicelib.adapters.vast_http import NoAnswerError, VastAnswer
+from chalicelib.adapters.vast.client import VastMarketplace
+from chalicelib.adapters.vast.http import NoAnswerError, VastAnswer
 from chalicelib.ports.marketplace import (
     MarketplaceError,
     MarketplaceUnavailableError,

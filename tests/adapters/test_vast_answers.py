@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.adapters.vast_errors import refusal
-from chalicelib.adapters.vast_http import NoAnswerError, VastAnswer
+from chalicelib.adapters.vast.errors import refusal
+from chalicelib.adapters.vast.http import NoAnswerError, VastAnswer
 from chalicelib.core.pacing import Verb
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from chalicelib.adapters.vast_http import NoAnswerError, VastRequest, send_over_http
+from chalicelib.adapters.vast.http import NoAnswerError, VastRequest, send_over_http
 
 SEEN: list[tuple[str, str, str | None, bytes]] = []
 

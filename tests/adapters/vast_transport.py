@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from chalicelib.adapters.vast import VastMarketplace
-from chalicelib.adapters.vast_http import NoAnswerError, VastAnswer, VastRequest
+from chalicelib.adapters.vast.client import VastMarketplace
+from chalicelib.adapters.vast.http import NoAnswerError, VastAnswer, VastRequest
 from chalicelib.ports.marketplace import CreateRequest
 from fakes.clock import ManualClock
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.adapters.vast import VastMarketplace
+from chalicelib.adapters.vast.client import VastMarketplace
 from devstack.marketplace_processes import ProcessDriver
 from devstack.marketplace_server import serve_world
 from devstack.marketplace_world import MarketWorld

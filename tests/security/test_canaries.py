@@ -21,8 +21,8 @@ from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from werkzeug.test import Client
 
 from chalicelib.adapters.aws.secrets import SecretText
-from chalicelib.adapters.vast import VastMarketplace
-from chalicelib.adapters.vast_http import VastAnswer, VastRequest
+from chalicelib.adapters.vast.client import VastMarketplace
+from chalicelib.adapters.vast.http import VastAnswer, VastRequest
 from chalicelib.api.telemetry import JsonFormatter
 from devstack.marketplace_processes import ProcessDriver
 from devstack.marketplace_server import MarketplaceApp

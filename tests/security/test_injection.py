@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.adapters.vast_requests import body_of_create
+from chalicelib.adapters.vast.requests import body_of_create
 from chalicelib.ports.marketplace import CreateRequest, RefusedError
 from chalicelib.wire.launch_args import LaunchArgs, LaunchArgsError, parse_launch_args
 from fakes.market_templates import parse_docker_flags

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.adapters.vast_parse import RowError, dict_rows, parse_instance
+from chalicelib.adapters.vast.rows import RowError, dict_rows, parse_instance
 from chalicelib.core.instance import InstanceListing, InstanceRecord
 
 MAX_PAGES = 1_000

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 
-from chalicelib.adapters.redaction import redact
+from chalicelib.adapters.vast.redaction import redact
 from chalicelib.core.pacing import CREATE_PENALTY_S, MIN_INTERVAL_S, Verb, seconds_to_utc_midnight
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 
-from chalicelib.adapters.redaction import redact
+from chalicelib.adapters.vast.redaction import redact
 from chalicelib.core.instance import InstanceRecord
 from chalicelib.core.offer import Offer
 from chalicelib.ports.marketplace import Template

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from chalicelib.adapters.redaction import HIDDEN
-from chalicelib.adapters.vast_errors import no_answer, parse_object, refusal
-from chalicelib.adapters.vast_http import NoAnswerError, Send, VastRequest, send_over_http
-from chalicelib.adapters.vast_listing import DoubtError, ListingBuilder
-from chalicelib.adapters.vast_parse import (
+from chalicelib.adapters.vast.redaction import HIDDEN
+from chalicelib.adapters.vast.errors import no_answer, parse_object, refusal
+from chalicelib.adapters.vast.http import NoAnswerError, Send, VastRequest, send_over_http
+from chalicelib.adapters.vast.listing import DoubtError, ListingBuilder
+from chalicelib.adapters.vast.rows import (
     Row,
     RowError,
     dict_rows,
@@ -17,7 +17,7 @@ from chalicelib.adapters.vast_parse import (
     parse_offer,
     parse_template,
 )
-from chalicelib.adapters.vast_requests import (
+from chalicelib.adapters.vast.requests import (
     body_of_create,
     destroy_in_batches,
     params_of_template,
