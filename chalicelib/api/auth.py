@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-
 from chalice import Blueprint
 from chalice.app import Request, Response
-
 from chalicelib.api.errors import ForbiddenError, error_response, json_response
 from chalicelib.core.caller_key import CallerKeyError
 from chalicelib.ports.bundles import ApiPorts
@@ -24,6 +23,7 @@ from chalicelib.services.keys import Caller, KeyMemory, check_key
 from chalicelib.wire.errors import WireError
 from chalicelib.wire.fields import number, number_of_text
 from chalicelib.wire.json_body import parse_json_object
+
 
 PUBLIC: Final = "public"
 NOBODY = Caller(key_id="", verbs=frozenset(), endpoint_id=-1, generation=0)
@@ -210,3 +210,23 @@ def whole_number(name: str, value: object, *, low: int = 0, high: int = 2**53) -
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise WireError(f"{name}: {str(value)[:80]!r} is not a whole number from {low} to {high}")
     return value
+
+
+# Credentials in headers: Bearer keys of callers, Basic passwords of instances.
+
+def bearer_key(headers: Mapping[str, str]) -> str:
+    """The key of `Authorization: Bearer KEY`, or an empty text."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else ""
+
+
+def basic_password(headers: Mapping[str, str]) -> str:
+    """The password of `Authorization: Basic …`, or an empty text."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        pair = base64.b64decode(value.strip(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return ""
+    return pair.partition(":")[2]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from chalice import Blueprint
 from chalice.app import Response
 
-from chalicelib.api.basic_auth import basic_password, bearer_key
+from chalicelib.api.auth import basic_password, bearer_key
 from chalicelib.api.errors import error_response, json_response
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
