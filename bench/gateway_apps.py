@@ -19,7 +19,7 @@ from chalicelib.adapters.aws.clients import client_config
 from chalicelib.adapters.system import SystemClock
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
-from chalicelib.api.routing import routing_blueprint
+from chalicelib.api.routes.routing import routing_blueprint
 from chalicelib.core.autogroup import TicketGeneration
 from chalicelib.ports.worker_repository import Grant
 from chalicelib.services.routing_view import rebuild_view

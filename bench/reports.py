@@ -17,7 +17,7 @@ from bench.events import post_event
 from bench.paired import compare
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
-from chalicelib.api.reports import reports_blueprint
+from chalicelib.api.routes.reports import reports_blueprint
 from chalicelib.ports.worker_repository import Grant
 from chalicelib.services.keys import worker_token
 from devstack.lambda_context import LambdaContext

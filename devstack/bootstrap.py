@@ -12,7 +12,7 @@ import sys
 import boto3
 
 from chalicelib.adapters.aws.tables import create_tables
-from chalicelib.api.bundle import FOLDER
+from chalicelib.api.routes.bundle import FOLDER
 from chalicelib.settings import Settings
 from devstack.environment import DUMMY_VAST_KEY, STAGE
 from infra.bootstrap import Caps, bootstrap

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
-from chalicelib.api.blueprints import Wired, blueprints_for
+from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import issue_key

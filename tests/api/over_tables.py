@@ -11,7 +11,7 @@ from aiohttp import web
 
 from chalicelib import wiring
 from chalicelib.adapters.aws.clients import aws_session
-from chalicelib.api.blueprints import Wired, blueprints_for
+from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts

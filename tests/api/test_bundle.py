@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from chalicelib.api.bundle import bundle_blueprint
+from chalicelib.api.routes.bundle import bundle_blueprint
 from chalicelib.api.entry import BallastApp
 from devstack.lambda_context import LambdaContext
 from tests.api.over_fakes import event_of

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.api.scaler import answer_event
+from chalicelib.api.routes.scaler import answer_event
 from chalicelib.api.telemetry import (
     STORM_S,
     JsonFormatter,

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import requests
 
-from chalicelib.api.bundle import FOLDER, read_bundle
+from chalicelib.api.routes.bundle import FOLDER, read_bundle
 from ballast.client.sdk import Client
 from devstack.environment import DUMMY_VAST_KEY
 from devstack.local_system import LocalSystem

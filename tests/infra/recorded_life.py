@@ -15,7 +15,7 @@ import pytest
 from chalicelib import wiring
 from chalicelib.adapters.aws.clients import aws_session
 from chalicelib.adapters.aws.tables import create_tables
-from chalicelib.api.blueprints import Wired, blueprints_for
+from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
 from chalicelib.ports.bundles import ApiPorts, ScalerPorts
 from chalicelib.ports.marketplace import Marketplace

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cfnlint.decode.cfn_yaml import loads
 
-from chalicelib.api.scaler import answer_event
+from chalicelib.api.routes.scaler import answer_event
 from chalicelib.api.telemetry import AVERAGED, HEARTBEAT, emit_metrics
 from chalicelib.services.scaling_loop import scaling_loop
 from devstack.lambda_context import LambdaContext

@@ -23,11 +23,11 @@ class Wired:
 def blueprints_for(role: str, wired: Wired) -> Iterator[Blueprint]:
     """The blueprints of a role; without a role, all: one API handler can serve the whole system."""
     if role in ("", "hot"):
-        from chalicelib.api.routing import routing_blueprint
+        from chalicelib.api.routes.routing import routing_blueprint
 
         yield routing_blueprint(wired.hot_ports)
     if role in ("", "reports"):
-        from chalicelib.api.reports import reports_blueprint
+        from chalicelib.api.routes.reports import reports_blueprint
 
         yield reports_blueprint(wired.hot_ports)
     if role == "":
@@ -35,13 +35,13 @@ def blueprints_for(role: str, wired: Wired) -> Iterator[Blueprint]:
 
 
 def _management_blueprints(wired: Wired) -> Iterator[Blueprint]:
-    from chalicelib.api.bundle import bundle_blueprint
-    from chalicelib.api.console import console_blueprint
-    from chalicelib.api.dashboard import dashboard_blueprint
-    from chalicelib.api.keys import keys_blueprint
-    from chalicelib.api.management import management_blueprint
-    from chalicelib.api.observability import observability_blueprint
-    from chalicelib.api.operations import operations_blueprint
+    from chalicelib.api.routes.bundle import bundle_blueprint
+    from chalicelib.api.routes.console import console_blueprint
+    from chalicelib.api.routes.static import dashboard_blueprint
+    from chalicelib.api.routes.keys import keys_blueprint
+    from chalicelib.api.routes.management import management_blueprint
+    from chalicelib.api.routes.observability import observability_blueprint
+    from chalicelib.api.routes.operations import operations_blueprint
 
     yield management_blueprint(wired.api_ports)
     yield keys_blueprint(wired.api_ports)
