@@ -10,7 +10,7 @@ import json
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request
 
-from chalicelib.core.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from devstack.marketplace_messages import (
     Body,
     as_ids,

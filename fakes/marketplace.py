@@ -21,7 +21,7 @@ from chalicelib.adapters.vast.requests import (
 )
 from chalicelib.core.instance import InstanceListing, InstanceRecord
 from chalicelib.core.offer import Offer
-from chalicelib.core.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     CreateRequest,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from chalicelib.core.account import RoundBooking
 from chalicelib.core.budget import running_microusd_per_hour, to_micro
 from chalicelib.core.instance import InstanceRecord
-from chalicelib.core.intents import RentIntent
+from chalicelib.core.fleet.intents import RentIntent
 from chalicelib.core.worker import Worker, WorkerState
 
 SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING})

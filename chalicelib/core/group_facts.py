@@ -14,7 +14,7 @@ from chalicelib.core.budget import (
     to_micro,
 )
 from chalicelib.core.endpoint_group import EndpointGroup
-from chalicelib.core.intents import RentIntent
+from chalicelib.core.fleet.intents import RentIntent
 from chalicelib.core.load import believed_perf, pending_load
 from chalicelib.core.snapshot import (
     Caps,

@@ -62,7 +62,7 @@ class Worker:
     """One worker row. Loads in the group's unit, times in epoch seconds, money in US dollars.
 
     Fields under "written by routing" only grow. Those under "last report" are normalised by
-    `core/reports.py`, whatever the worker's generation.
+    `core/fleet/report.py`, whatever the worker's generation.
     """
 
     endpoint_id: int

@@ -13,8 +13,8 @@ from chalicelib.core.account import Account as Account
 from chalicelib.core.account import RoundBooking
 from chalicelib.core.budget import GroupCaps
 from chalicelib.core.budget import GuardRefusedError as GuardRefusedError
-from chalicelib.core.intents import IntentState as IntentState
-from chalicelib.core.intents import RentIntent as RentIntent
+from chalicelib.core.fleet.intents import IntentState as IntentState
+from chalicelib.core.fleet.intents import RentIntent as RentIntent
 
 
 class FencedError(Exception):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from chalicelib.core.actions import Action, Reason, RentOffer
-from chalicelib.core.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.worker import Worker
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError

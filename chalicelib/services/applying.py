@@ -7,7 +7,7 @@ from dataclasses import replace
 from chalicelib.core.actions import Reason, StartWorker, StopWorker
 from chalicelib.core.autogroup import AutogroupState
 from chalicelib.core.endpoint_group import GroupState
-from chalicelib.core.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import Account

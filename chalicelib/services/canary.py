@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.canary import Watch, find_canary, watch_canary
+from chalicelib.core.fleet.canary import Watch, find_canary, watch_canary
 from chalicelib.core.worker import Worker
 from chalicelib.ports.errors import ConflictError
 from chalicelib.services.acting import Acting

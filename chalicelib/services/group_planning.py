@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from chalicelib.core.account import Account
 from chalicelib.core.actions import Action, DestroyWorker, RebootWorker, RentOffer
 from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.breakers import avoided_machines, open_breakers
+from chalicelib.core.fleet.breakers import avoided_machines, open_breakers
 from chalicelib.core.budget import must_wind_down
 from chalicelib.core.endpoint_group import EndpointGroup
 from chalicelib.core.group_facts import (
@@ -21,7 +21,7 @@ from chalicelib.core.group_facts import (
 from chalicelib.core.learning import BOOTING_STATES
 from chalicelib.core.leaving import choose_leaving, present, send_off
 from chalicelib.core.offer import Offer
-from chalicelib.core.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.scaling import decide_scaling
 from chalicelib.core.schedules import scheduled_min_load

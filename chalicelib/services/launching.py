@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.endpoint_group import EndpointGroup
-from chalicelib.core.intents import RentIntent, label_for
+from chalicelib.core.fleet.intents import RentIntent, label_for
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.marketplace import CreateRequest, Template
 from chalicelib.services.keys import worker_token

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from chalicelib.core.offer import Offer
-from chalicelib.core.pacing import Pacing, Verb
+from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import Marketplace, RateLimitedError, Template
 

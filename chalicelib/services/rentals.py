@@ -12,10 +12,10 @@ from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.budget import running_microusd_per_hour, to_micro
 from chalicelib.core.endpoint_group import EndpointGroup
 from chalicelib.core.group_facts import group_caps
-from chalicelib.core.intents import token_from
+from chalicelib.core.fleet.intents import token_from
 from chalicelib.core.offer import Offer
-from chalicelib.core.pacing import Verb
-from chalicelib.core.reconcile import as_destroying, row_for
+from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.fleet.reconcile import as_destroying, row_for
 from chalicelib.core.worker import Worker
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import IntentState, RentIntent

@@ -6,7 +6,7 @@ import hmac
 from dataclasses import dataclass, field
 
 from chalicelib.core.lifecycle import WorkerEvent
-from chalicelib.core.reports import ReportOutcome, apply_report
+from chalicelib.core.fleet.report import ReportOutcome, apply_report
 from chalicelib.core.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError

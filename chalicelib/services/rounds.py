@@ -10,8 +10,8 @@ from chalicelib.core.actions import Action
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.endpoint_group import EndpointGroup
 from chalicelib.core.instance import InstanceListing, InstanceRecord
-from chalicelib.core.inventory import Inventory
-from chalicelib.core.reconcile import Reconciliation
+from chalicelib.core.fleet.inventory import Inventory
+from chalicelib.core.fleet.reconcile import Reconciliation
 from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan
 from chalicelib.core.traffic import WaitingFacts

@@ -12,17 +12,17 @@ from dataclasses import replace
 from chalicelib.core.account import Account, RoundBooking, with_booking
 from chalicelib.core.actions import DestroyWorker
 from chalicelib.core.bookkeeping import book
-from chalicelib.core.breakers import boots_of, judge
+from chalicelib.core.fleet.breakers import boots_of, judge
 from chalicelib.core.lifecycle import (
     WorkerEvent,
     silence_event,
     silent_workers,
     transition,
 )
-from chalicelib.core.market_facts import Observation, observe
-from chalicelib.core.pacing import Pacing, Verb
-from chalicelib.core.progress import follow_progress
-from chalicelib.core.reconcile import Reconciliation, reconcile
+from chalicelib.core.fleet.observation import Observation, observe
+from chalicelib.core.fleet.pacing import Pacing, Verb
+from chalicelib.core.fleet.observation import follow_progress
+from chalicelib.core.fleet.reconcile import Reconciliation, reconcile
 from chalicelib.core.round_memory import BLOB_NAME
 from chalicelib.core.traffic import mark_traffic
 from chalicelib.core.worker import Worker, WorkerState

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from chalicelib.core.autogroup import Autogroup, AutogroupState
-from chalicelib.core.canary import (
+from chalicelib.core.fleet.canary import (
     ERRORS,
     LATENESS,
     LIMIT,

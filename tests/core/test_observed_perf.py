@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from chalicelib.core.load import believed_perf
-from chalicelib.core.reports import apply_report
+from chalicelib.core.fleet.report import apply_report
 from chalicelib.core.worker import Worker
 from fakes.hot_ports import make_worker
 from fakes.worker_program import WorkerProgram

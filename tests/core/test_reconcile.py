@@ -8,15 +8,15 @@ import pytest
 
 from chalicelib.core.endpoint_group import EndpointGroup
 from chalicelib.core.instance import InstanceListing, InstanceRecord
-from chalicelib.core.intents import (
+from chalicelib.core.fleet.intents import (
     LISTING_LAG_S,
     IntentState,
     RentIntent,
     label_for,
     listing_can_show,
 )
-from chalicelib.core.inventory import Inventory, absorb
-from chalicelib.core.reconcile import (
+from chalicelib.core.fleet.inventory import Inventory, absorb
+from chalicelib.core.fleet.reconcile import (
     Books,
     Reconciliation,
     as_destroying,

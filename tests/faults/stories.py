@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from chalicelib.core.account import Account
 from chalicelib.core.endpoint_group import ScalingParams
-from chalicelib.core.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.scaling_loop import scaling_loop

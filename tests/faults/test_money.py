@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chalicelib.core.endpoint_group import GroupState
-from chalicelib.core.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.worker import WorkerState
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.core.endpoint_group import GroupState
-from chalicelib.core.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.worker import WorkerState
 from chalicelib.services.scaling import run_round
 from chalicelib.services.scaling_loop import scaling_loop

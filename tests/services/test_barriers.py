@@ -14,9 +14,9 @@ from chalicelib.core.actions import (
     RentOffer,
     StopWorker,
 )
-from chalicelib.core.inventory import doubted
+from chalicelib.core.fleet.inventory import doubted
 from chalicelib.core.offer import Offer
-from chalicelib.core.pacing import Pacing
+from chalicelib.core.fleet.pacing import Pacing
 from chalicelib.services.group_planning import allowed_actions
 from chalicelib.services.paced_market import PacedMarket
 from chalicelib.services.scaling import plan_round

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from chalicelib.core.instance import InstanceRecord
-from chalicelib.core.intents import LISTING_LAG_S
-from chalicelib.core.lifecycle import WorkerEvent, market_event, transition
-from chalicelib.core.safe_url import UnsafeUrlError, check_address
 from chalicelib.core.worker import Worker, WorkerState
+from dataclasses import dataclass
+from chalicelib.core.fleet.intents import LISTING_LAG_S
+from chalicelib.core.lifecycle import WorkerEvent, market_event, transition
+from chalicelib.core.fleet.safe_url import UnsafeUrlError, check_address
+
 
 REPEAT_AFTER_S = 20.0  # a start or stop that the listing does not show by then was lost
 _IDENTITY = ("machine_id", "host_id", "gpu_name", "num_gpus", "dlperf")
@@ -95,3 +97,28 @@ def _state_changes(
     if event is None or listed_at <= since + settles_after_s:
         return {}
     return transition(worker, event, now)
+
+
+# Progress of first loads: while a host's status text changes, patience with it is extended.
+
+_LOADING = frozenset({WorkerState.CREATING, WorkerState.LOADING, WorkerState.MODEL_LOADING})
+
+
+def follow_progress(
+    before: Mapping[str, tuple[str, float]],
+    workers: Iterable[Worker],
+    records: Mapping[int, InstanceRecord],
+    now: float,
+) -> dict[str, tuple[str, float]]:
+    """For each loading worker: a digest of what its record says, and when that last changed."""
+    followed = {}
+    for worker in workers:
+        if worker.state not in _LOADING:
+            continue
+        key = str(worker.instance_id)
+        seen, changed_at = before.get(key, ("", worker.created_at))
+        record = records.get(worker.instance_id)
+        text = f"{record.actual_status}|{record.status_msg}" if record else seen
+        digest = blake2b(text.encode(), digest_size=6).hexdigest() if record else seen
+        followed[key] = (digest, changed_at if digest == seen or not record else now)
+    return followed

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field, replace
 from chalicelib.core.autogroup import Autogroup
 from chalicelib.core.endpoint_group import EndpointGroup
 from chalicelib.core.instance import InstanceListing, InstanceRecord
-from chalicelib.core.intents import (
+from chalicelib.core.fleet.intents import (
     LISTING_LAG_S,
     IntentState,
     RentIntent,
     instances_by_token,
     split_label,
 )
-from chalicelib.core.inventory import Inventory, believed_absent
+from chalicelib.core.fleet.inventory import Inventory, believed_absent
 from chalicelib.core.worker import Worker, WorkerState
 
 EMPTY_BELIEVED_EACH_S = 3600.0  # how often a listing of nothing may say that a rental is void
