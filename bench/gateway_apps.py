@@ -20,7 +20,7 @@ from chalicelib.adapters.system import SystemClock
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.routes.routing import routing_blueprint
-from chalicelib.core.autogroup import TicketGeneration
+from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.ports.worker_repository import Grant
 from chalicelib.services.routing_view import rebuild_view
 from devstack.gateway import FAULTS_FILE_VARIABLE, application_over

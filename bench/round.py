@@ -12,12 +12,12 @@ import time
 from collections.abc import Mapping
 from statistics import median
 
-from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.endpoint_group import EndpointGroup, ScalingParams
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
+from chalicelib.core.model.market import Offer
 from chalicelib.core.scaling import decide_scaling
 from chalicelib.core.snapshot import GroupSnapshot, Traffic, Waiting, WorkerFacts
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 
 NOW = 1_000_000.0
 SIZES = (100, 1_000, 10_000)

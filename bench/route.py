@@ -20,7 +20,7 @@ from chalicelib.adapters.aws.clients import client_config
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.routes.routing import routing_blueprint
-from chalicelib.core.autogroup import TicketGeneration
+from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.services.keys import endpoint_key
 from chalicelib.services.routing_view import rebuild_view
 from devstack.lambda_context import LambdaContext

@@ -28,7 +28,7 @@ from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
 from chalicelib.adapters.aws.tables import create_tables
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.core.admission import AdmissionParams
-from chalicelib.core.autogroup import TicketGeneration
+from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.directory import pack_directory
 from chalicelib.core.packed_view import pack_view
 from chalicelib.core.routing_view import RoutingView

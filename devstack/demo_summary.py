@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from chalicelib.core.endpoint_group import ScalingParams
+from chalicelib.core.model.endpoint_group import ScalingParams
 from devstack.demo_replay import Tally
 from devstack.demo_samples import Rented, Sample
 from devstack.demo_trace import FleetWorker, TraceRequest, percentile, smallest_fixed_fleet

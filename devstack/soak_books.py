@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 
 ROUNDING = 1e-3  # loads are kept to six decimals; sums of thousands drift by less than this
 

@@ -19,8 +19,8 @@ from chalicelib.adapters.vast.requests import (
     destroy_in_batches,
     params_of_template,
 )
-from chalicelib.core.instance import InstanceListing, InstanceRecord
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
+from chalicelib.core.model.market import Offer
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.errors import ConflictError, NotFoundError, PortError
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
 

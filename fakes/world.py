@@ -10,9 +10,9 @@ from __future__ import annotations
 import random
 
 from chalicelib.core.account import Account
-from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.endpoint_group import EndpointGroup, ScalingParams
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
+from chalicelib.core.model.worker import Worker
 from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.ports.worker_repository import Grant, Reservation
 from chalicelib.services.reports import ReportsMemory, receive_report

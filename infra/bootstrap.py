@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from chalicelib import wiring
-from chalicelib.core.caller_key import VERBS
+from chalicelib.core.model.caller_key import VERBS
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import keys
 from infra.policies import signer_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.core.endpoint_group import ScalingParams
+from chalicelib.core.model.endpoint_group import ScalingParams
 
 ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from chalicelib.core.endpoint_group import (
+from chalicelib.core.model.endpoint_group import (
     FloorSchedule,
     ParameterError,
     ScalingParams,
@@ -17,7 +17,7 @@ from chalicelib.core.endpoint_group import (
     check_name,
     check_number,
 )
-from chalicelib.core.schedules import check_schedule
+from chalicelib.core.model.schedules import check_schedule
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.parameters import AUTOGROUP_FIELDS, DURATION, ENDPOINT_FIELDS
 from ballast.cli.remote.server import Json

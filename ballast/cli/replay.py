@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from chalicelib.core.endpoint_group import ScalingParams
+from chalicelib.core.model.endpoint_group import ScalingParams
 from ballast.cli.errors import CliError
 from ballast.cli.parameters import ENDPOINT_FIELDS
 from ballast.cli.remote.server import Json

@@ -15,11 +15,11 @@ from chalicelib.core.actions import (
     StartWorker,
     StopWorker,
 )
-from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.endpoint_group import EndpointGroup, ScalingParams
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.scaling import decide_scaling
 from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, Traffic, Waiting, WorkerFacts
-from chalicelib.core.worker import AfterDrain, WorkerState
+from chalicelib.core.model.worker import AfterDrain, WorkerState
 from ballast.simulator.world.counters import Counters
 from ballast.simulator.world.machine import Life, Machine
 from ballast.simulator.world.world import World

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chalicelib.core.endpoint_group import ScalingParams
+from chalicelib.core.model.endpoint_group import ScalingParams
 from ballast.simulator.ours import BallastPolicy
 from ballast.simulator.rivals.hpa import HpaKeda
 from ballast.simulator.rivals.knative import KnativeKpa

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from chalicelib.core.account import Account
-from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.endpoint_group import EndpointGroup, ScalingParams
-from chalicelib.core.worker import AfterDrain, Worker, WorkerState
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
+from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.ports.worker_repository import Grant, Refusal

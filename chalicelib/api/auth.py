@@ -17,7 +17,7 @@ from typing import Any, Final
 from chalice import Blueprint
 from chalice.app import Request, Response
 from chalicelib.api.errors import ForbiddenError, error_response, json_response
-from chalicelib.core.caller_key import CallerKeyError
+from chalicelib.core.model.caller_key import CallerKeyError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller, KeyMemory, check_key
 from chalicelib.wire.errors import WireError

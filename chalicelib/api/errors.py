@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from chalice.app import Response
 
-from chalicelib.core.caller_key import CallerKeyError
-from chalicelib.core.endpoint_group import ParameterError
+from chalicelib.core.model.caller_key import CallerKeyError
+from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.ports.errors import (
     ConflictError,
     KeysUnavailableError,

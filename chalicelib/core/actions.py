@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.core.offer import Offer
-from chalicelib.core.worker import AfterDrain
+from chalicelib.core.model.market import Offer
+from chalicelib.core.model.worker import AfterDrain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from chalicelib.core.endpoint_group import QueueOrder
+from chalicelib.core.model.endpoint_group import QueueOrder
 
 NEVER = float("-inf")
 ALWAYS = float("inf")

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from chalicelib.core.account import RoundBooking
 from chalicelib.core.budget import running_microusd_per_hour, to_micro
-from chalicelib.core.instance import InstanceRecord
+from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.fleet.intents import RentIntent
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 
 SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING})
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.actions import Action, DestroyWorker, Reason, RentOffer
-from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.fleet import Pool, Round
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import Offer
 from chalicelib.core.offers import MAX_ALTERNATIVES, RatedOffer, first_per_machine, rate_offers
 from chalicelib.core.repair import is_moving
 from chalicelib.core.snapshot import WorkerFacts

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median, stdev
 
-from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.load import believed_perf
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.load import believed_perf
+from chalicelib.core.model.worker import Worker
 
 Row = dict[str, object]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.core.admission import AdmissionParams
-from chalicelib.core.autogroup import Autogroup, AutogroupState
-from chalicelib.core.endpoint_group import EndpointGroup, GroupState, QueueOrder
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, QueueOrder
 from chalicelib.core.routing import AutogroupFacts
 
 

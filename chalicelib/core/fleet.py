@@ -6,10 +6,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from chalicelib.core.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.learning import BOOTING_STATES, Beliefs
 from chalicelib.core.snapshot import GroupSnapshot, PendingRental, WorkerFacts
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 
 SILENT_SHARE = 0.5  # more silent at once than this is our own trouble (design.md 5)
 AT_ONCE_S = 60.0  # silences that begin within this of each other may have one cause

@@ -13,15 +13,15 @@ from chalicelib.core.budget import (
     must_wind_down,
     to_micro,
 )
-from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.fleet.intents import RentIntent
-from chalicelib.core.load import believed_perf, pending_load
+from chalicelib.core.model.load import believed_perf, pending_load
 from chalicelib.core.snapshot import (
     Caps,
     PendingRental,
     WorkerFacts,
 )
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,7 +11,7 @@ from chalicelib.core.actions import Action, DrainWorker, Reason, RecallWorker, S
 from chalicelib.core.fleet import Pool, Round
 from chalicelib.core.occupancy import is_idle
 from chalicelib.core.snapshot import WorkerFacts
-from chalicelib.core.worker import AfterDrain
+from chalicelib.core.model.worker import AfterDrain
 
 DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted
 SWAP_BELOW = 0.5  # of what the ready workers cost: a start is billed, too, so less is not worth it

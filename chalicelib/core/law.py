@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.occupancy import Demand
 from chalicelib.core.scaling_memory import ScalingMemory
-from chalicelib.core.schedules import scheduled_min_load
+from chalicelib.core.model.schedules import scheduled_min_load
 from chalicelib.core.snapshot import GroupSnapshot
 
 PEAK_BUCKET_S = 5.0

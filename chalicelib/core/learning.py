@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from chalicelib.core.scaling_memory import Moments, ScalingMemory
 from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 
 LOAD_PRIOR_S, LOAD_PRIOR_SIGMA = 300.0, 0.6  # create → ready (autoscaling.md 5)
 START_PRIOR_S, START_PRIOR_SIGMA = 20.0, 0.5  # stopped → ready (autoscaling.md 5)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from chalicelib.core.actions import Action, DestroyWorker, DrainWorker, Reason
 from chalicelib.core.learning import BOOTING_STATES
 from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
-from chalicelib.core.worker import AfterDrain, WorkerState
+from chalicelib.core.model.worker import AfterDrain, WorkerState
 
 CONTRACT_LEAD_S = 3600.0  # a substitute is looked for so long before a contract ends
 CONTRACT_DRAIN_S = 900.0  # and the worker is drained at the latest this long before,

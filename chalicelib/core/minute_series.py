@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
-from chalicelib.core.worker import GPU_BILLED_STATES, WorkerState
+from chalicelib.core.model.worker import GPU_BILLED_STATES, WorkerState
 
 Sums = Mapping[str, float]
 RATES_AFTER_S = 10.0  # a rate over less time says little

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.scaling_memory import ScalingMemory
 from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 
 REQUEST_RATE_WINDOW_S = 3600.0
 MIN_ELAPSED_S = 0.1  # rounds closer than this would make rates out of noise

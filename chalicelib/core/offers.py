@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.fleet import Round
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import Offer
 
 EXPECTED_LIFE_H = 24.0  # over which a rental's one-time cost is spread
 DOWNLOAD_GB = 20.0  # image and model, when the autogroup says nothing better

@@ -12,13 +12,13 @@ from chalicelib.core.actions import (
     RebootWorker,
     StopWorker,
 )
-from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.fleet import Pool, Round
 from chalicelib.core.hot_pool import DRAIN_DEADLINE_S
 from chalicelib.core.learning import LOAD_TIMEOUT_CAP_S
 from chalicelib.core.occupancy import is_idle
 from chalicelib.core.snapshot import WorkerFacts
-from chalicelib.core.worker import AfterDrain, WorkerState
+from chalicelib.core.model.worker import AfterDrain, WorkerState
 
 DRAIN_GRACE_S = 4.0  # a ticket given just before the drain may still be on its way
 SILENT_LIMIT_S = 600.0  # an unreachable worker is returned after this

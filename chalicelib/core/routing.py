@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.admission import GOLDEN
 from chalicelib.core.least_finish import Choice, Pool, RoutableWorker, Wish, choose_worker, slot_of
-from chalicelib.core.tiers import pools_of
+from chalicelib.core.model.tiers import pools_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

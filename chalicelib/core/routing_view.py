@@ -21,8 +21,8 @@ from chalicelib.core.admission import (
 )
 from chalicelib.core.directory import GroupFacts
 from chalicelib.core.least_finish import RoutableWorker
-from chalicelib.core.lifecycle import silent_workers
-from chalicelib.core.load import (
+from chalicelib.core.model.lifecycle import silent_workers
+from chalicelib.core.model.load import (
     believed_perf,
     granted_within,
     headroom_load,
@@ -31,7 +31,7 @@ from chalicelib.core.load import (
 )
 from chalicelib.core.queue_place import QueueProfile, profile_queue
 from chalicelib.core.room import load_of_first, room_load
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 
 SHARD_SIZE = 250
 ROOM_HORIZON_S = 3.0

@@ -18,9 +18,9 @@ from chalicelib.core.actions import (
     RentOffer,
     StopWorker,
 )
-from chalicelib.core.autogroup import AutogroupState
+from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.cold_pool import held_capacity, plan_returns
-from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.fleet import Pool, Round, sort_into_pools
 from chalicelib.core.hot_pool import plan_hot
 from chalicelib.core.law import Targets, set_targets, zero_targets
@@ -33,7 +33,7 @@ from chalicelib.core.shares import PoolShare, servable, share_out
 from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
 from chalicelib.core.tuning import knob_for, learn_caution
 from chalicelib.core.usage import note_usage
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 
 MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing about what was wanted in it
 

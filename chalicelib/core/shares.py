@@ -15,7 +15,7 @@ from chalicelib.core.fleet import Pool, Round
 from chalicelib.core.hot_pool import HotWish, startable
 from chalicelib.core.law import Targets
 from chalicelib.core.snapshot import WorkerFacts
-from chalicelib.core.tiers import pools_of
+from chalicelib.core.model.tiers import pools_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chalicelib.core.actions import Action, Reason
-from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.endpoint_group import EndpointGroup
-from chalicelib.core.offer import Offer
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.market import Offer
+from chalicelib.core.model.worker import WorkerState
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

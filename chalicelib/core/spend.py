@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from chalicelib.core.bookkeeping import billed_seconds
 from chalicelib.core.budget import BANDWIDTH_GB_PER_HOUR
-from chalicelib.core.instance import InstanceRecord
-from chalicelib.core.worker import GPU_BILLED_STATES, Worker, WorkerState
+from chalicelib.core.model.market import InstanceRecord
+from chalicelib.core.model.worker import GPU_BILLED_STATES, Worker, WorkerState
 
 Tally = Mapping[str, float]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.load import queue_time_s
+from chalicelib.core.model.load import queue_time_s
 from chalicelib.core.snapshot import Traffic, Waiting
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 
 Counters = tuple[float, float, float, float, float]
 """reqnum, granted load, load of repeats, late grants, refused reservations of one worker."""

@@ -15,7 +15,7 @@ from chalicelib.core.actions import (
     StopWorker,
 )
 from chalicelib.core.budget import MICRO
-from chalicelib.core.worker import AfterDrain, Worker, WorkerState
+from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 
 DRAIN_DEADLINE_S = 300.0  # well within budget.RUNWAY_S
 _SERVES = frozenset({WorkerState.READY, WorkerState.SUSPECT, WorkerState.DRAINING})

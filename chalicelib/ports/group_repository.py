@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup
 
 
 class GroupRepository(Protocol):

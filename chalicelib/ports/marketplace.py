@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from chalicelib.core.instance import InstanceListing as InstanceListing
-from chalicelib.core.instance import InstanceRecord as InstanceRecord
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import InstanceListing as InstanceListing
+from chalicelib.core.model.market import InstanceRecord as InstanceRecord
+from chalicelib.core.model.market import Offer
 from chalicelib.ports.errors import PortError
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 from chalicelib.core.actions import Action, Reason, RentOffer
 from chalicelib.core.fleet.pacing import Verb
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chalicelib.core.actions import Reason, StartWorker, StopWorker
-from chalicelib.core.autogroup import AutogroupState
-from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.model.autogroup import AutogroupState
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.fleet.pacing import Verb
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import Account
 from chalicelib.ports.marketplace import MarketplaceError

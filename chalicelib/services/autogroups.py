@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.autogroup import Autogroup, AutogroupState, TicketGeneration
-from chalicelib.core.endpoint_group import EndpointGroup, ParameterError
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState, TicketGeneration
+from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
+from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.audit import Change, autogroup_scope, endpoint_scope, record_change

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.fleet.canary import Watch, find_canary, watch_canary
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 from chalicelib.ports.errors import ConflictError
 from chalicelib.services.acting import Acting
 from chalicelib.services.rounds import RoundPlan, RoundView

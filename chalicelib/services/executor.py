@@ -21,9 +21,9 @@ from chalicelib.core.actions import (
 )
 from chalicelib.core.bookkeeping import start_microusd_per_hour
 from chalicelib.core.group_facts import group_caps
-from chalicelib.core.lifecycle import WorkerEvent, transition
+from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.fleet.pacing import Verb
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.ledger import GuardRefusedError
 from chalicelib.ports.marketplace import (
     Marketplace,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from chalicelib.core.explain import DOING, explain
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.event_log import Event

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chalicelib.core.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.exploration import loads_needed
 from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.scaling_memory import ScalingMemory
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 
 
 def exploration_row(

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from chalicelib.core.account import Account
 from chalicelib.core.actions import Action, DestroyWorker, RebootWorker, RentOffer
-from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.fleet.breakers import avoided_machines, open_breakers
 from chalicelib.core.budget import must_wind_down
-from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.group_facts import (
     Doubts,
     find_caps,
@@ -20,15 +20,15 @@ from chalicelib.core.group_facts import (
 )
 from chalicelib.core.learning import BOOTING_STATES
 from chalicelib.core.leaving import choose_leaving, present, send_off
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import Offer
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.scaling import decide_scaling
-from chalicelib.core.schedules import scheduled_min_load
+from chalicelib.core.model.schedules import scheduled_min_load
 from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan
 from chalicelib.core.traffic import measure_traffic, sum_waiting
 from chalicelib.core.wind_down import wind_down, without_spending
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError, RateLimitedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
-from chalicelib.core.endpoint_group import ParameterError
+from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.key_repository import CallerKey

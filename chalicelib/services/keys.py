@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from chalicelib.core.caller_key import (
+from chalicelib.core.model.caller_key import (
     ADMIN,
     MAC_PURPOSE,
     READ,
@@ -22,7 +22,7 @@ from chalicelib.core.caller_key import (
     parse_key,
     parse_worker_token,
 )
-from chalicelib.core.endpoint_group import ParameterError, check_number
+from chalicelib.core.model.endpoint_group import ParameterError, check_number
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import NotFoundError, StorageUnavailableError
 from chalicelib.ports.key_repository import CallerKey

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.fleet.intents import RentIntent, label_for
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.marketplace import CreateRequest, Template

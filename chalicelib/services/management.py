@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 
-from chalicelib.core.endpoint_group import (
+from chalicelib.core.model.endpoint_group import (
     EndpointGroup,
     FloorSchedule,
     GroupState,
@@ -13,7 +13,7 @@ from chalicelib.core.endpoint_group import (
     QueueOrder,
     ScalingParams,
 )
-from chalicelib.core.schedules import check_schedule
+from chalicelib.core.model.schedules import check_schedule
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.services.audit import ACCOUNT_SCOPE, Change, endpoint_scope, record_change

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.load import reliability
+from chalicelib.core.model.load import reliability
 from chalicelib.core.minute_series import finished, gather, is_worth_writing
 from chalicelib.core.snapshot import GroupSnapshot, Waiting
 from chalicelib.core.traffic import measure_traffic
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 from chalicelib.services.rounds import GroupPlan, RoundPlan
 from chalicelib.services.troubles import is_capped
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.endpoint_group import EndpointGroup, ParameterError
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.core.explain import FOLLOWING, explain
-from chalicelib.core.load import believed_perf, reliability
+from chalicelib.core.model.load import believed_perf, reliability
 from chalicelib.core.minute_series import newest
 from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.event_log import Event
 from chalicelib.services.audit import autogroup_scope, endpoint_scope

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chalicelib.core.endpoint_group import ParameterError, check_number
+from chalicelib.core.model.endpoint_group import ParameterError, check_number
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.audit import ACCOUNT_SCOPE, Change, record_change
 from chalicelib.services.keys import Caller

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import Offer
 from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import Marketplace, RateLimitedError, Template

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.explain import explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.autogroups import changed_autogroup, check_launchable, new_autogroup

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from chalicelib.core.actions import Action, RentOffer
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import Offer
 from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import NotFoundError, PortError

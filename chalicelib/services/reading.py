@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chalicelib.core.account import Account
-from chalicelib.core.instance import InstanceListing
+from chalicelib.core.model.market import InstanceListing
 from chalicelib.core.fleet.intents import KEPT_AFTER_SETTLED_S, token_is_ours
 from chalicelib.core.fleet.inventory import absorb, believed_absent, doubted, unconfirmed
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.reconcile import Books, expected_since
 from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.core.traffic import WaitingFacts
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError

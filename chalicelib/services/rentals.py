@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chalicelib.core.actions import Reason, RentOffer
-from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.budget import running_microusd_per_hour, to_micro
-from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.group_facts import group_caps
 from chalicelib.core.fleet.intents import token_from
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import Offer
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.reconcile import as_destroying, row_for
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import IntentState, RentIntent
 from chalicelib.ports.marketplace import (

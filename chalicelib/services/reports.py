@@ -5,9 +5,9 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field
 
-from chalicelib.core.lifecycle import WorkerEvent
+from chalicelib.core.model.lifecycle import WorkerEvent
 from chalicelib.core.fleet.report import ReportOutcome, apply_report
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chalicelib.core.autogroup import AutogroupState
-from chalicelib.core.endpoint_group import ParameterError
+from chalicelib.core.model.autogroup import AutogroupState
+from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.autogroups import store_autogroup, visible_autogroup
 from chalicelib.services.keys import Caller

@@ -11,7 +11,7 @@ from chalicelib.core.budget import MICRO
 from chalicelib.core.explain import DOING, explain_reason
 from chalicelib.core.exploration import newly_explored
 from chalicelib.core.spend import spent_today_usd
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.acting import ACTOR
 from chalicelib.services.rounds import GroupPlan, RoundPlan

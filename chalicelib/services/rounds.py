@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from chalicelib.core.account import Account, RoundBooking
 from chalicelib.core.actions import Action
-from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.endpoint_group import EndpointGroup
-from chalicelib.core.instance import InstanceListing, InstanceRecord
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
 from chalicelib.core.fleet.inventory import Inventory
 from chalicelib.core.fleet.reconcile import Reconciliation
 from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan
 from chalicelib.core.traffic import WaitingFacts
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.ledger import RentIntent
 

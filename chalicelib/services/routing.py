@@ -16,13 +16,13 @@ from chalicelib.core.admission import (
     is_overdue,
     may_start,
 )
-from chalicelib.core.caller_key import ROUTE, CallerKeyError
+from chalicelib.core.model.caller_key import ROUTE, CallerKeyError
 from chalicelib.core.directory import GroupFacts
-from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.least_finish import Choice, Wish
 from chalicelib.core.quota import Quota, QuotaUse
 from chalicelib.core.request_index import IndexKind, RequestIndex, decode_index, worker_slot
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation

@@ -13,7 +13,7 @@ from chalicelib.core.account import Account, RoundBooking, with_booking
 from chalicelib.core.actions import DestroyWorker
 from chalicelib.core.bookkeeping import book
 from chalicelib.core.fleet.breakers import boots_of, judge
-from chalicelib.core.lifecycle import (
+from chalicelib.core.model.lifecycle import (
     WorkerEvent,
     silence_event,
     silent_workers,
@@ -25,7 +25,7 @@ from chalicelib.core.fleet.observation import follow_progress
 from chalicelib.core.fleet.reconcile import Reconciliation, reconcile
 from chalicelib.core.round_memory import BLOB_NAME
 from chalicelib.core.traffic import mark_traffic
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError

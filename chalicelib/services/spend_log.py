@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.spend import Tally, add_span, begins_anew, is_due, spans_by_day
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 from chalicelib.ports.event_log import Event, EventLog, SeriesLog
 from chalicelib.services.reading import by_endpoint
 from chalicelib.services.rounds import RoundPlan

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from chalicelib.core.account import seconds_left_this_month
-from chalicelib.core.endpoint_group import ParameterError
+from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.core.spend import DAY_S, PARTS, Tally, WorkerSpend, total_usd, workers_of
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller

@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.autogroup import Autogroup, AutogroupState
-from chalicelib.core.endpoint_group import EndpointGroup
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.health import HealthFacts, judge_health
-from chalicelib.core.load import believed_perf
+from chalicelib.core.model.load import believed_perf
 from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.spend import spent_today_usd
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.ledger import Account

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chalicelib.core.admission import ClientKind, Queued
-from chalicelib.core.endpoint_group import GroupState
-from chalicelib.core.lifecycle import WorkerEvent, transition
+from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.queue_place import (
     Place,
     estimate_place,
@@ -17,7 +17,7 @@ from chalicelib.core.queue_place import (
     poll_after_s,
 )
 from chalicelib.core.request_index import IndexKind, RequestIndex
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.routing_view import WaitingRequest

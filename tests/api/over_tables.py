@@ -13,7 +13,7 @@ from chalicelib import wiring
 from chalicelib.adapters.aws.clients import aws_session
 from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import worker_token
 from devstack.lambda_context import LambdaContext

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.services.keys import endpoint_key, worker_token
 from chalicelib.services.routing_view import publish_directory, rebuild_view

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from chalicelib.core.autogroup import TicketGeneration
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.autogroup import TicketGeneration
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.event_log import Event
 from tests.api.over_fakes import Api
 

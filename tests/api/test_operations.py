@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.account import Account
-from chalicelib.core.autogroup import AutogroupState
+from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.round_memory import RoundMemory
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.marketplace import MarketplaceUnavailableError, RefusedError

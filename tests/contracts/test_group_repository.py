@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from chalicelib.adapters.aws.groups import DynamoGroupRepository
-from chalicelib.core.autogroup import Autogroup, AutogroupState, TicketGeneration
-from chalicelib.core.endpoint_group import (
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState, TicketGeneration
+from chalicelib.core.model.endpoint_group import (
     EndpointGroup,
     FloorSchedule,
     GroupState,

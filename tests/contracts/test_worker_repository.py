@@ -9,8 +9,8 @@ import pytest
 
 from chalicelib.adapters.aws.workers import from_item, to_item
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
-from chalicelib.core.autogroup import TicketGeneration
-from chalicelib.core.worker import AfterDrain, Worker, WorkerState
+from chalicelib.core.model.autogroup import TicketGeneration
+from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.worker_repository import (
     Grant,

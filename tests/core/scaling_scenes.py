@@ -17,9 +17,9 @@ from chalicelib.core.actions import (
     StartWorker,
     StopWorker,
 )
-from chalicelib.core.autogroup import Autogroup, AutogroupState
-from chalicelib.core.endpoint_group import EndpointGroup, GroupState, ScalingParams
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ScalingParams
+from chalicelib.core.model.market import Offer
 from chalicelib.core.snapshot import (
     Caps,
     GroupSnapshot,
@@ -29,7 +29,7 @@ from chalicelib.core.snapshot import (
     Waiting,
     WorkerFacts,
 )
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 
 NOW = 2_000_000.0
 

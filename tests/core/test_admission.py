@@ -21,7 +21,7 @@ from chalicelib.core.admission import (
     share_fairly,
     turn_at,
 )
-from chalicelib.core.endpoint_group import QueueOrder
+from chalicelib.core.model.endpoint_group import QueueOrder
 from chalicelib.core.room import load_of_first, room_load
 
 NOW = 1_001.0

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.actions import DrainWorker, RecallWorker, StartWorker
-from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.scaling import decide_scaling
 from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, Traffic, Waiting
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from tests.core.test_scaling import NOW, make_snapshot, make_worker, of_kind
 
 PERF = 1060.0

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from chalicelib.core.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.fleet.canary import (
     ERRORS,
     LATENESS,
@@ -19,7 +19,7 @@ from chalicelib.core.fleet.canary import (
     watch_canary,
 )
 from chalicelib.core.round_memory import RoundMemory
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 
 NOW = 1_000_000.0
 A_MINUTE, N_OTHERS = 20, 180  # requests a minute: a tenth of the traffic goes to the canary

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.comparison import compare_hardware
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 
 AUTOGROUP = Autogroup(autogroup_id=3, endpoint_id=1, created_at=0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.instance import InstanceListing, InstanceRecord
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
 from chalicelib.core.fleet.intents import LISTING_LAG_S, label_for, split_label, token_from, token_is_ours
 from chalicelib.core.fleet.inventory import Inventory, absorb, believed_absent
 

@@ -8,7 +8,7 @@ from chalicelib.core.actions import DestroyWorker, RentOffer
 from chalicelib.core.learning import LOAD_PRIOR_S
 from chalicelib.core.scaling import decide_scaling
 from chalicelib.core.snapshot import Waiting, WorkerFacts
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from tests.core.test_scaling import NOW, make_snapshot, make_worker, of_kind
 
 LATE_S = 2.5 * LOAD_PRIOR_S  # beyond the 90th percentile, before the time-out

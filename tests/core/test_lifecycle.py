@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.lifecycle import (
+from chalicelib.core.model.lifecycle import (
     WorkerEvent,
     market_event,
     next_state,
@@ -16,7 +16,7 @@ from chalicelib.core.lifecycle import (
     silent_workers,
     transition,
 )
-from chalicelib.core.worker import AfterDrain, Worker, WorkerState
+from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 from fakes.hot_ports import make_worker
 
 NOW = 1_800_000_000.0

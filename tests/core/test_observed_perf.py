@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from chalicelib.core.load import believed_perf
+from chalicelib.core.model.load import believed_perf
 from chalicelib.core.fleet.report import apply_report
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 from fakes.hot_ports import make_worker
 from fakes.worker_program import WorkerProgram
 

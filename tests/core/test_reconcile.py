@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.endpoint_group import EndpointGroup
-from chalicelib.core.instance import InstanceListing, InstanceRecord
+from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
 from chalicelib.core.fleet.intents import (
     LISTING_LAG_S,
     IntentState,

@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.admission import AdmissionParams, Queued, may_start
-from chalicelib.core.autogroup import Autogroup, AutogroupState, TicketGeneration
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState, TicketGeneration
 from chalicelib.core.directory import (
     group_facts,
     pack_directory,
     unpack_directory,
 )
-from chalicelib.core.endpoint_group import EndpointGroup, GroupState, QueueOrder, ScalingParams
+from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, QueueOrder, ScalingParams
 from chalicelib.core.packed_view import PackedViewError, pack_view, unpack_view
 from chalicelib.core.routing import AutogroupFacts
 from chalicelib.core.routing_view import SHARD_SIZE, RoutingView, build_view, rebuild_interval_s
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from fakes.hot_ports import make_group, make_worker
 
 NOW = 1_800_000_000.0

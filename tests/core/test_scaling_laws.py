@@ -18,7 +18,7 @@ from chalicelib.core.actions import DestroyWorker, DrainWorker, RentOffer
 from chalicelib.core.occupancy import is_idle
 from chalicelib.core.scaling import decide_scaling
 from chalicelib.core.snapshot import GroupSnapshot
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from tests.core.scaling_scenes import NOW, apply_plan, remembered_snapshots, snapshots
 
 ROOT = Path(__file__).parents[2]

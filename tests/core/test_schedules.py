@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.endpoint_group import FloorSchedule, ParameterError
-from chalicelib.core.schedules import check_schedule, parse_cron, scheduled_min_load
+from chalicelib.core.model.endpoint_group import FloorSchedule, ParameterError
+from chalicelib.core.model.schedules import check_schedule, parse_cron, scheduled_min_load
 
 
 def at(text: str) -> float:

@@ -7,7 +7,7 @@ import pytest
 from chalicelib.core.actions import DestroyWorker, RentOffer
 from chalicelib.core.scaling import decide_scaling
 from chalicelib.core.snapshot import ScalingPlan, WorkerFacts
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from tests.core.test_scaling import NOW, make_snapshot, make_worker, of_kind
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.instance import InstanceRecord
+from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.spend import (
     DAY_S,
     MAX_WORKERS,
@@ -22,7 +22,7 @@ from chalicelib.core.spend import (
     total_usd,
     workers_of,
 )
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 
 NOON = 20_000 * DAY_S + DAY_S / 2
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from chalicelib.core.autogroup import AutogroupState
-from chalicelib.core.endpoint_group import EndpointGroup, GroupState
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.autogroup import AutogroupState
+from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.scaling_loop import LEASE_S, scaling_loop
 from fakes.faulty_ports import Break, Killed, OutgoingCalls
 from fakes.world import World

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chalicelib.core.account import Account
-from chalicelib.core.endpoint_group import ScalingParams
+from chalicelib.core.model.endpoint_group import ScalingParams
 from chalicelib.core.fleet.pacing import Verb
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.scaling_loop import scaling_loop
 from fakes.market_config import MarketConfig

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.fleet.pacing import Verb
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from fakes.world import World
 from tests.faults.stories import run_rounds, serving_world, set_group
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.fleet.pacing import Verb
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant
 from fakes.faulty_ports import OutgoingCalls

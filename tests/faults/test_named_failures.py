@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.fleet.pacing import Verb
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.scaling import run_round
 from chalicelib.services.scaling_loop import scaling_loop
 from fakes.world import World

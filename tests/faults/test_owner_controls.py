@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chalicelib.core.fleet.pacing import Verb
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.questions import answer
 from chalicelib.services.scaling_loop import scaling_loop
 from fakes.faulty_ports import OutgoingCalls

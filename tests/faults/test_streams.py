@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from chalicelib.core.endpoint_group import EndpointGroup
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.worker_repository import Grant
 from chalicelib.services.scaling_loop import scaling_loop
 from fakes.world import REQUEST_COST, World

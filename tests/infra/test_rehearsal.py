@@ -15,7 +15,7 @@ from cfnlint.api import lint_file
 from moto.server import ThreadedMotoServer
 
 from chalicelib import wiring
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 from infra.bootstrap import Caps
 from infra.deploy import Aws, DeployError, deploy, run_chalice
 from infra.options import Options
@@ -175,7 +175,7 @@ def assert_packages_for_cloudformation(checkout: Path) -> None:
 
 
 def assert_undeploy_refuses_while_machines_live(cloud: Aws) -> None:
-    from chalicelib.core.endpoint_group import EndpointGroup
+    from chalicelib.core.model.endpoint_group import EndpointGroup
 
     ports = wiring.api_ports()
     ports.groups.add_group(EndpointGroup(endpoint_id=7, name="llm", created_at=1.0))

@@ -19,7 +19,7 @@ import pytest
 
 from chalicelib import wiring
 from chalicelib.adapters.aws.clients import aws_session
-from chalicelib.core.caller_key import VERBS
+from chalicelib.core.model.caller_key import VERBS
 from chalicelib.services.keys import KeyMemory, check_key, issue_key
 from infra.bootstrap import Caps, bootstrap
 from infra.deploy import LAMBDA_SUFFIXES, Aws, DeployError, deploy

@@ -15,7 +15,7 @@ from chalicelib.core.actions import (
     StopWorker,
 )
 from chalicelib.core.fleet.inventory import doubted
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import Offer
 from chalicelib.core.fleet.pacing import Pacing
 from chalicelib.services.group_planning import allowed_actions
 from chalicelib.services.paced_market import PacedMarket

@@ -15,9 +15,9 @@ from enum import Enum, auto
 
 import pytest
 
-from chalicelib.core.autogroup import TicketGeneration
-from chalicelib.core.load import is_empty
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.autogroup import TicketGeneration
+from chalicelib.core.model.load import is_empty
+from chalicelib.core.model.worker import Worker
 from chalicelib.services.keys import worker_token
 from chalicelib.services.reports import ReportsMemory, receive_report
 from chalicelib.services.routing_view import WAITING_ENDS_S, rebuild_view

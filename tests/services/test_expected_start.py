@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from statistics import median
 
-from chalicelib.core.load import add_mark
+from chalicelib.core.model.load import add_mark
 from chalicelib.services.keys import endpoint_key
 from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld
 from tests.services.crowd import Caller, Crowd

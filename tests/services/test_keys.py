@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.caller_key import CallerKeyError, parse_key, parse_worker_token
-from chalicelib.core.endpoint_group import ParameterError
+from chalicelib.core.model.caller_key import CallerKeyError, parse_key, parse_worker_token
+from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.ports.errors import NotFoundError, StorageUnavailableError
 from chalicelib.services.keys import (
     ROW_CACHE_S,

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
-from chalicelib.core.autogroup import TicketGeneration
+from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.routing import AutogroupFacts
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.routing import MAX_TRIES
 from chalicelib.wire.ticket import Claims, split_signature
 from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group

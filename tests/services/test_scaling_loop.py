@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.aws.ledger import DynamoLedger
-from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.services.panic import panic
 from chalicelib.services.scaling_loop import scaling_loop

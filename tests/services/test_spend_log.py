@@ -15,7 +15,7 @@ from bench.cost import (
     worker_month,
 )
 from chalicelib.core.account import Account
-from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.core.spend import DAY_S, PARTS, total_usd
 from chalicelib.services.keys import Caller

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from chalicelib.core.autogroup import TicketGeneration
+from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.services.keys import issue_key, worker_token
 from chalicelib.services.reports import ReportsMemory, receive_report
 from chalicelib.services.routing_view import rebuild_view

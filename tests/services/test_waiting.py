@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.endpoint_group import GroupState
-from chalicelib.core.worker import WorkerState
+from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.services.keys import issue_key
 from fakes.hot_ports import ENDPOINT_ID, HotWorld, make_group

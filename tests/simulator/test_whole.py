@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.endpoint_group import ScalingParams
+from chalicelib.core.model.endpoint_group import ScalingParams
 from ballast.simulator.__main__ import main
 from ballast.simulator.world.market import read_market
 from ballast.simulator.policies import make_policy

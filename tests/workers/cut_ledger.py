@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 
 TOLD = {
     "served": "Success",

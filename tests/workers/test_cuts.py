@@ -21,8 +21,8 @@ import aiohttp
 import pytest
 
 from chalicelib import wiring
-from chalicelib.core.load import UNSEEN_EXPIRES_S, is_empty
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.load import UNSEEN_EXPIRES_S, is_empty
+from chalicelib.core.model.worker import Worker, WorkerState
 from fakes.scripted_model_server import ScriptedModelServer
 from tests.api.over_tables import ENDPOINT, Deployment
 from tests.workers.cut_ledger import TOLD, Ledger, Line, book

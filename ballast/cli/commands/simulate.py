@@ -10,7 +10,7 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
-from chalicelib.core.endpoint_group import ParameterError, ScalingParams
+from chalicelib.core.model.endpoint_group import ParameterError, ScalingParams
 from ballast.cli.terminal.display import duration, number, share, table, usd
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import find_endpoint

@@ -19,13 +19,13 @@ from chalicelib.core.admission import (
     may_start,
 )
 from chalicelib.core.directory import GroupFacts
-from chalicelib.core.endpoint_group import GroupState
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.least_finish import Wish
-from chalicelib.core.load import add_mark
+from chalicelib.core.model.load import add_mark
 from chalicelib.core.queue_place import estimate_place, next_poll_s
 from chalicelib.core.routing import AutogroupFacts, RoutingTable
 from chalicelib.core.routing_view import RoutingView, build_view, rebuild_interval_s
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.services.router_memory import VIEW_CACHE_S
 from chalicelib.services.routing import MAX_TRIES
 from chalicelib.services.waiting import STALE_VIEW_S

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import Offer
 
 
 class Life(IntEnum):

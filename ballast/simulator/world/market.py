@@ -8,7 +8,7 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import Offer
 
 DEFAULT_MARKET = Path(__file__).parent / "markets" / "default.toml"
 DLPERF_OF_REFERENCE = 100.0  # the market's own benchmark for a worker of perf 1.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from chalicelib.core.instance import InstanceListing, InstanceRecord
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
+from chalicelib.core.model.market import Offer
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     CreateRequest,

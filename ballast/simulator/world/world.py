@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from chalicelib.core.offer import Offer
+from chalicelib.core.model.market import Offer
 from ballast.simulator.world.counters import Counters
 from ballast.simulator.world.machine import Life, Machine
 from ballast.simulator.world.market import Market, MarketConfig

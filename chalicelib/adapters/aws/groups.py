@@ -20,8 +20,8 @@ from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
 from chalicelib.adapters.aws.tables import CONFIG
-from chalicelib.core.autogroup import Autogroup, AutogroupState, TicketGeneration
-from chalicelib.core.endpoint_group import (
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState, TicketGeneration
+from chalicelib.core.model.endpoint_group import (
     EndpointGroup,
     FloorSchedule,
     GroupState,

@@ -6,15 +6,15 @@ import struct
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
-from chalicelib.core.autogroup import TicketGeneration
-from chalicelib.core.worker import AfterDrain, Worker, WorkerState
+from chalicelib.core.model.autogroup import TicketGeneration
+from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import AttributeValueTypeDef
 from collections.abc import Mapping, Sequence
 from botocore.exceptions import ClientError
 from chalicelib.adapters.aws.clients import error_code, storage_errors
 from chalicelib.adapters.aws.tables import WORKERS
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chalicelib.adapters.vast.rows import RowError, dict_rows, parse_instance
-from chalicelib.core.instance import InstanceListing, InstanceRecord
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
 
 MAX_PAGES = 1_000
 

@@ -8,7 +8,7 @@ from chalice import Blueprint
 
 from chalicelib.api.auth import Call, Routes, whole_number
 from chalicelib.api.errors import OK
-from chalicelib.core.autogroup import Autogroup
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import autogroups, management
 from chalicelib.services.autogroup_creation import create_autogroup as make_autogroup

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 
 HOST_COOL_DOWN_S = 86_400.0  # after the first failed boot; doubles with each further one
 MAX_HOST_COOL_DOWN_S = 30 * 86_400.0

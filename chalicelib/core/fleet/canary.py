@@ -14,8 +14,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from chalicelib.core.autogroup import Autogroup, AutogroupState
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.worker import Worker
 
 LIMIT = math.log(115.0)
 FLOOR = -8.0

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from chalicelib.core.instance import InstanceListing, InstanceRecord
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
 
 LABEL_SEPARATOR = " · "
 LISTING_LAG_S = 60.0  # a listing that starts earlier than this after an attempt may not show it

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
-from chalicelib.core.instance import InstanceRecord
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.market import InstanceRecord
+from chalicelib.core.model.worker import Worker, WorkerState
 from dataclasses import dataclass
 from chalicelib.core.fleet.intents import LISTING_LAG_S
-from chalicelib.core.lifecycle import WorkerEvent, market_event, transition
+from chalicelib.core.model.lifecycle import WorkerEvent, market_event, transition
 from chalicelib.core.fleet.safe_url import UnsafeUrlError, check_address
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from chalicelib.core.autogroup import Autogroup
-from chalicelib.core.endpoint_group import EndpointGroup
-from chalicelib.core.instance import InstanceListing, InstanceRecord
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
 from chalicelib.core.fleet.intents import (
     LISTING_LAG_S,
     IntentState,
@@ -20,7 +20,7 @@ from chalicelib.core.fleet.intents import (
     split_label,
 )
 from chalicelib.core.fleet.inventory import Inventory, believed_absent
-from chalicelib.core.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 
 EMPTY_BELIEVED_EACH_S = 3600.0  # how often a listing of nothing may say that a rental is void
 

@@ -12,10 +12,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from chalicelib.core.autogroup import TicketGeneration
-from chalicelib.core.lifecycle import WorkerEvent, next_state, transition
-from chalicelib.core.load import UNSEEN_EXPIRES_S, add_mark, granted_until, granted_within
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.autogroup import TicketGeneration
+from chalicelib.core.model.lifecycle import WorkerEvent, next_state, transition
+from chalicelib.core.model.load import UNSEEN_EXPIRES_S, add_mark, granted_until, granted_within
+from chalicelib.core.model.worker import Worker
 
 OLD_REPORTS_END_S = 30.0
 """No report is delivered later than this: after it, counters that went back are a new process."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from chalicelib.core.endpoint_group import check_count, check_number
+from chalicelib.core.model.endpoint_group import check_count, check_number
 
 
 class TicketGeneration(StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chalicelib.core.worker import Worker
+from chalicelib.core.model.worker import Worker
 
 UNSEEN_EXPIRES_S = 20.0
 OBSERVED_MARGIN = 1.25

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from chalicelib.core.autogroup import TicketGeneration
+from chalicelib.core.model.autogroup import TicketGeneration
 
 
 class WorkerState(StrEnum):
-    """Where a worker is in its life; `core/lifecycle.py` holds the one table of transitions.
+    """Where a worker is in its life; `core/model/lifecycle.py` holds the one table of transitions.
 
     The values are what API answers show, except READY, which the wire calls `idle`.
     """
