@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.account import Account, RoundBooking, with_booking, with_caps, with_lease
-from chalicelib.core.budget import Ask, GroupCaps, ask_of, with_release, with_reservation
+from chalicelib.core.money.account import Account, RoundBooking, with_booking, with_caps, with_lease
+from chalicelib.core.money.budget import Ask, GroupCaps, ask_of, with_release, with_reservation
 from chalicelib.ports.ledger import FencedError, IntentState, Lease, RentIntent
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 
-from chalicelib.core.account import Account
+from chalicelib.core.money.account import Account
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.model.worker import Worker

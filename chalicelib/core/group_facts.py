@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.core.account import Account
-from chalicelib.core.budget import (
+from chalicelib.core.money.account import Account
+from chalicelib.core.money.budget import (
     MICRO,
     GroupCaps,
     free_microusd_per_hour,

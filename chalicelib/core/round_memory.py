@@ -33,7 +33,7 @@ class RoundMemory:
     canaries: Mapping[str, Watch] = field(default_factory=dict)  # by group, see core/fleet/canary.py
     credit_retry_at: float = 0.0  # no rental before: the account has no credit
     minutes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by scope
-    spend: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # see core/spend.py
+    spend: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # see core/money/spend.py
 
     def to_bytes(self) -> bytes:
         """JSON with sorted keys: equal memories are equal bytes."""

@@ -14,7 +14,7 @@ from chalicelib.core.actions import (
     StartWorker,
     StopWorker,
 )
-from chalicelib.core.budget import MICRO
+from chalicelib.core.money.budget import MICRO
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 
 DRAIN_DEADLINE_S = 300.0  # well within budget.RUNWAY_S

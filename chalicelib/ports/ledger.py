@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from chalicelib.core.account import Account as Account
-from chalicelib.core.account import RoundBooking
-from chalicelib.core.budget import GroupCaps
-from chalicelib.core.budget import GuardRefusedError as GuardRefusedError
+from chalicelib.core.money.account import Account as Account
+from chalicelib.core.money.account import RoundBooking
+from chalicelib.core.money.budget import GroupCaps
+from chalicelib.core.money.budget import GuardRefusedError as GuardRefusedError
 from chalicelib.core.fleet.intents import IntentState as IntentState
 from chalicelib.core.fleet.intents import RentIntent as RentIntent
 

@@ -19,7 +19,7 @@ from chalicelib.core.actions import (
     StartWorker,
     StopWorker,
 )
-from chalicelib.core.bookkeeping import start_microusd_per_hour
+from chalicelib.core.money.bookkeeping import start_microusd_per_hour
 from chalicelib.core.group_facts import group_caps
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.fleet.pacing import Verb

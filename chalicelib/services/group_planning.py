@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from chalicelib.core.account import Account
+from chalicelib.core.money.account import Account
 from chalicelib.core.actions import Action, DestroyWorker, RebootWorker, RentOffer
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.fleet.breakers import avoided_machines, open_breakers
-from chalicelib.core.budget import must_wind_down
+from chalicelib.core.money.budget import must_wind_down
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.group_facts import (
     Doubts,

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.account import Account
+from chalicelib.core.money.account import Account
 from chalicelib.core.model.market import InstanceListing
 from chalicelib.core.fleet.intents import KEPT_AFTER_SETTLED_S, token_is_ours
 from chalicelib.core.fleet.inventory import absorb, believed_absent, doubted, unconfirmed

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
-from chalicelib.core.account import Account
+from chalicelib.core.money.account import Account
 from chalicelib.core.actions import Action, Reason, RentOffer
-from chalicelib.core.budget import MICRO
+from chalicelib.core.money.budget import MICRO
 from chalicelib.core.explain import DOING, explain_reason
 from chalicelib.core.exploration import newly_explored
-from chalicelib.core.spend import spent_today_usd
+from chalicelib.core.money.spend import spent_today_usd
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.acting import ACTOR

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from chalicelib.core.account import Account, RoundBooking
+from chalicelib.core.money.account import Account, RoundBooking
 from chalicelib.core.actions import Action
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.account import Account, RoundBooking, with_booking
+from chalicelib.core.money.account import Account, RoundBooking, with_booking
 from chalicelib.core.actions import DestroyWorker
-from chalicelib.core.bookkeeping import book
+from chalicelib.core.money.bookkeeping import book
 from chalicelib.core.fleet.breakers import boots_of, judge
 from chalicelib.core.model.lifecycle import (
     WorkerEvent,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.spend import Tally, add_span, begins_anew, is_due, spans_by_day
+from chalicelib.core.money.spend import Tally, add_span, begins_anew, is_due, spans_by_day
 from chalicelib.core.model.worker import Worker
 from chalicelib.ports.event_log import Event, EventLog, SeriesLog
 from chalicelib.services.reading import by_endpoint

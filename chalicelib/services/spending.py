@@ -1,6 +1,6 @@
 """What was spent on what, what the month will cost, and what a fixed fleet would have cost.
 
-These are the likely dollars, from the scaler's tallies; the caps count the worst (core/budget.py).
+These are the likely dollars, from the scaler's tallies; the caps count the worst (core/money/budget.py).
 One query a group (and megabyte of its answer) reads any span of days.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from chalicelib.core.account import seconds_left_this_month
+from chalicelib.core.money.account import seconds_left_this_month
 from chalicelib.core.model.endpoint_group import ParameterError
-from chalicelib.core.spend import DAY_S, PARTS, Tally, WorkerSpend, total_usd, workers_of
+from chalicelib.core.money.spend import DAY_S, PARTS, Tally, WorkerSpend, total_usd, workers_of
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
 from chalicelib.services.management import list_groups, may_see

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.account import Account
+from chalicelib.core.money.account import Account
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.round_memory import RoundMemory
 from chalicelib.core.model.worker import WorkerState

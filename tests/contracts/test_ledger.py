@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.aws.ledger import DynamoLedger
-from chalicelib.core.account import RoundBooking
-from chalicelib.core.budget import GroupCaps
+from chalicelib.core.money.account import RoundBooking
+from chalicelib.core.money.budget import GroupCaps
 from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.ports.ledger import FencedError, GuardRefusedError, Ledger
 from fakes.ledger import FakeLedger

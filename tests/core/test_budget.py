@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.account import (
+from chalicelib.core.money.account import (
     Account,
     RoundBooking,
     day_of,
@@ -17,7 +17,7 @@ from chalicelib.core.account import (
     seconds_left_today,
     with_booking,
 )
-from chalicelib.core.budget import (
+from chalicelib.core.money.budget import (
     RUNWAY_S,
     Ask,
     GroupCaps,

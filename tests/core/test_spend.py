@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.model.market import InstanceRecord
-from chalicelib.core.spend import (
+from chalicelib.core.money.spend import (
     DAY_S,
     MAX_WORKERS,
     WRITE_EVERY_S,

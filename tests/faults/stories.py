@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chalicelib.core.account import Account
+from chalicelib.core.money.account import Account
 from chalicelib.core.model.endpoint_group import ScalingParams
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import WorkerState

@@ -12,7 +12,7 @@ from collections import deque
 
 import pytest
 
-from chalicelib.core.account import day_of
+from chalicelib.core.money.account import day_of
 from chalicelib.services.scaling_loop import LEASE_S, scaling_loop
 from fakes.faulty_ports import Break, Killed, Meanwhile, Mode, OutgoingCalls
 from fakes.market_config import MarketConfig, Odds

@@ -14,10 +14,10 @@ from bench.cost import (
     per_million_requests,
     worker_month,
 )
-from chalicelib.core.account import Account
+from chalicelib.core.money.account import Account
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
-from chalicelib.core.spend import DAY_S, PARTS, total_usd
+from chalicelib.core.money.spend import DAY_S, PARTS, total_usd
 from chalicelib.services.keys import Caller
 from chalicelib.services.scaling_loop import scaling_loop
 from chalicelib.services.spend_log import read_tallies, spend_scope

@@ -1,4 +1,4 @@
-"""The ledger in DynamoDB: compare-and-set on the account item, with the rules of `core/budget.py`.
+"""The ledger in DynamoDB: compare-and-set on the account item, with the rules of `core/money/budget.py`.
 
 Every change reads the item, computes the next one, and writes it if its version is still the one
 that was read; so caps, fence and flags are checked by the very write that commits money.
@@ -19,8 +19,8 @@ from chalicelib.adapters.aws.ledger_store import (
 )
 from chalicelib.adapters.aws.ledger_store import Item, LedgerTable, key_of
 from chalicelib.adapters.aws.tables import LEDGER
-from chalicelib.core.account import Account, RoundBooking, with_booking, with_caps, with_lease
-from chalicelib.core.budget import Ask, GroupCaps, ask_of, with_release, with_reservation
+from chalicelib.core.money.account import Account, RoundBooking, with_booking, with_caps, with_lease
+from chalicelib.core.money.budget import Ask, GroupCaps, ask_of, with_release, with_reservation
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.ledger import (
     FencedError,

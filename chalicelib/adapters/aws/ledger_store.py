@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
-from chalicelib.core.account import Account
+from chalicelib.core.money.account import Account
 from chalicelib.core.fleet.intents import KEPT_AFTER_SETTLED_S, IntentState, RentIntent
 
 

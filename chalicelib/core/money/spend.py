@@ -4,7 +4,7 @@ A tally is a flat mapping of numbers, kept in the scaler's memory and written as
 the time since it began, so that writing it again changes nothing. A day has one tally for a group,
 or some more if it had very many workers or the scaler lost its memory.
 
-These are the likely dollars; what is counted against the caps (core/bookkeeping.py) is the worst.
+These are the likely dollars; what is counted against the caps (core/money/bookkeeping.py) is the worst.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.bookkeeping import billed_seconds
-from chalicelib.core.budget import BANDWIDTH_GB_PER_HOUR
+from chalicelib.core.money.bookkeeping import billed_seconds
+from chalicelib.core.money.budget import BANDWIDTH_GB_PER_HOUR
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import GPU_BILLED_STATES, Worker, WorkerState
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from chalicelib.core.account import (
+from chalicelib.core.money.account import (
     Account,
     roll_over,
     seconds_left_this_month,
