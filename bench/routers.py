@@ -27,11 +27,11 @@ from bench.router_process import PREFIX, Grant, Question, local_client, serve
 from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
 from chalicelib.adapters.aws.tables import create_tables
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
-from chalicelib.core.admission import AdmissionParams
+from chalicelib.core.routing.admission import AdmissionParams
 from chalicelib.core.model.autogroup import TicketGeneration
-from chalicelib.core.directory import pack_directory
-from chalicelib.core.packed_view import pack_view
-from chalicelib.core.routing_view import RoutingView
+from chalicelib.core.routing.directory import pack_directory
+from chalicelib.core.routing.packed_view import pack_view
+from chalicelib.core.routing.view import RoutingView
 from chalicelib.ports.routing_view import StoredView
 from devstack.children import Children, listen, url_of
 from devstack.environment import base_environment

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from chalicelib.core.admission import AdmissionParams
+from chalicelib.core.routing.admission import AdmissionParams
 from chalicelib.core.model.autogroup import TicketGeneration
-from chalicelib.core.directory import GroupFacts, pack_directory
+from chalicelib.core.routing.directory import GroupFacts, pack_directory
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.routing import AutogroupFacts
+from chalicelib.core.routing.table import AutogroupFacts
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
 from fakes.clock import ManualClock

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import compress
 
-from chalicelib.core.admission import AdmissionParams, ClientKind
+from chalicelib.core.routing.admission import AdmissionParams, ClientKind
 from ballast.simulator.world.dispatch import EarlyFifo, LatePolling, LateScan
 from ballast.simulator.world.market import MarketConfig
 from ballast.simulator.routed.routed import RoutedPolling

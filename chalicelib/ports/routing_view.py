@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredView:
-    """One shard of a view as stored. `core/routing_view.py` packs and unpacks `blob`."""
+    """One shard of a view as stored. `core/routing/view.py` packs and unpacks `blob`."""
 
     shard: int
     n_shards: int

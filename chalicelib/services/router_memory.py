@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chalicelib.core.directory import Directory, GroupFacts, unpack_directory
-from chalicelib.core.packed_view import unpack_view
-from chalicelib.core.quota import QuotaUse, RouterShare
-from chalicelib.core.recent_use import RecentUse
-from chalicelib.core.routing import RoutingTable
-from chalicelib.core.routing_view import RoutingView, rebuild_interval_s
+from chalicelib.core.routing.directory import Directory, GroupFacts, unpack_directory
+from chalicelib.core.routing.packed_view import unpack_view
+from chalicelib.core.routing.quota import QuotaUse, RouterShare
+from chalicelib.core.routing.recent_use import RecentUse
+from chalicelib.core.routing.table import RoutingTable
+from chalicelib.core.routing.view import RoutingView, rebuild_interval_s
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.services.deadline import check_time

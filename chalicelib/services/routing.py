@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from chalicelib.core.admission import (
+from chalicelib.core.routing.admission import (
     Bound,
     ClientKind,
     bind_within_s,
@@ -17,11 +17,11 @@ from chalicelib.core.admission import (
     may_start,
 )
 from chalicelib.core.model.caller_key import ROUTE, CallerKeyError
-from chalicelib.core.directory import GroupFacts
+from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.least_finish import Choice, Wish
-from chalicelib.core.quota import Quota, QuotaUse
-from chalicelib.core.request_index import IndexKind, RequestIndex, decode_index, worker_slot
+from chalicelib.core.routing.choice import Choice, Wish
+from chalicelib.core.routing.quota import Quota, QuotaUse
+from chalicelib.core.routing.request_index import IndexKind, RequestIndex, decode_index, worker_slot
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, NotFoundError, StorageUnavailableError

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from chalicelib.core.admission import Queued
-from chalicelib.core.directory import (
+from chalicelib.core.routing.admission import Queued
+from chalicelib.core.routing.directory import (
     GroupFacts,
     group_facts,
     pack_directory,
     unpack_directory,
 )
-from chalicelib.core.packed_view import pack_view
-from chalicelib.core.routing_view import build_view, rebuild_interval_s
+from chalicelib.core.routing.packed_view import pack_view
+from chalicelib.core.routing.view import build_view, rebuild_interval_s
 from chalicelib.ports.bundles import ApiPorts, HotPorts
 from chalicelib.ports.routing_view import StoredView, WaitingRequest
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 
-from chalicelib.core.directory import GroupFacts
-from chalicelib.core.least_finish import RoutableWorker
+from chalicelib.core.routing.directory import GroupFacts
+from chalicelib.core.routing.choice import RoutableWorker
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.services.router_memory import MAX_SIGNATURES, RouterMemory
 from chalicelib.wire.ticket import Claims, Number, Ticket, join_signature

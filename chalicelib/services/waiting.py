@@ -6,17 +6,17 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chalicelib.core.admission import ClientKind, Queued
+from chalicelib.core.routing.admission import ClientKind, Queued
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
-from chalicelib.core.queue_place import (
+from chalicelib.core.routing.queue_place import (
     Place,
     estimate_place,
     is_note_due,
     next_poll_s,
     poll_after_s,
 )
-from chalicelib.core.request_index import IndexKind, RequestIndex
+from chalicelib.core.routing.request_index import IndexKind, RequestIndex
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError, StorageUnavailableError

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chalicelib.core.admission import (
+from chalicelib.core.routing.admission import (
     ALWAYS,
     AdmissionParams,
     ClientKind,
@@ -22,7 +22,7 @@ from chalicelib.core.admission import (
     turn_at,
 )
 from chalicelib.core.model.endpoint_group import QueueOrder
-from chalicelib.core.room import load_of_first, room_load
+from chalicelib.core.routing.view import load_of_first, room_load
 
 NOW = 1_001.0
 PARAMS = AdmissionParams()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.least_finish import RoutableWorker, Wish
-from chalicelib.core.request_index import worker_slot
-from chalicelib.core.routing import AutogroupFacts, RoutingTable
+from chalicelib.core.routing.choice import RoutableWorker, Wish
+from chalicelib.core.routing.request_index import worker_slot
+from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
 
 NOW = 1_000.0
 ONE_GROUP = (AutogroupFacts(autogroup_id=1),)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.admission import AdmissionParams, Queued
-from chalicelib.core.queue_place import (
+from chalicelib.core.routing.admission import AdmissionParams, Queued
+from chalicelib.core.routing.queue_place import (
     LONGEST_PAUSE_S,
     QueueProfile,
     estimate_place,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.quota import LOAD_BURST_S, Quota, QuotaUse, RouterShare
+from chalicelib.core.routing.quota import LOAD_BURST_S, Quota, QuotaUse, RouterShare
 
 
 def grants(quota: Quota, arrivals: list[float], cost: float = 1.0, finish_s: float = 5.0) -> int:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.admission import AHEAD_BIND_S, HELD_BIND_SHARE, Bound, bound_of
-from chalicelib.core.recent_use import FORGOTTEN_S, MAX_KEYS, USE_SPAN_S, RecentUse
+from chalicelib.core.routing.admission import AHEAD_BIND_S, HELD_BIND_SHARE, Bound, bound_of
+from chalicelib.core.routing.recent_use import FORGOTTEN_S, MAX_KEYS, USE_SPAN_S, RecentUse
 
 grants = st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.1, 100)), min_size=1, max_size=30)
 weights = st.fixed_dictionaries({key: st.floats(0.1, 10) for key in "abc"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.request_index import (
+from chalicelib.core.routing.request_index import (
     N_SLOTS,
     IndexKind,
     RequestIndex,

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from chalicelib.core.packed_view import unpack_view
+from chalicelib.core.routing.packed_view import unpack_view
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.services.keys import worker_token

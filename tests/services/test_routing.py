@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from chalicelib.core.model.autogroup import TicketGeneration
-from chalicelib.core.routing import AutogroupFacts
+from chalicelib.core.routing.table import AutogroupFacts
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.routing import MAX_TRIES
 from chalicelib.wire.ticket import Claims, split_signature

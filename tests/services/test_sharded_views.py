@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.packed_view import unpack_view
-from chalicelib.core.routing_view import SHARD_SIZE
+from chalicelib.core.routing.packed_view import unpack_view
+from chalicelib.core.routing.view import SHARD_SIZE
 from fakes.hot_ports import ENDPOINT_ID, HotWorld
 from tests.services.router import Router, make_world, see
 

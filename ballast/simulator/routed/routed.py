@@ -2,7 +2,7 @@
 
 `ballast/simulator/world/dispatch.py` knows when every slot comes free. A router does not: it knows worker rows
 that reports and grants write, from a view that is up to two seconds old. Here the rows, the view
-(`core/routing_view.py`), each router's table (`core/routing.py`), the cut-offs, the places and the
+(`core/routing/view.py`), each router's table (`core/routing/table.py`), the cut-offs, the places and the
 pauses are the product's own; only the machines and the clients are simulated.
 """
 
@@ -11,20 +11,20 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field, replace
 
-from chalicelib.core.admission import (
+from chalicelib.core.routing.admission import (
     AdmissionParams,
     ClientKind,
     Queued,
     bind_within_s,
     may_start,
 )
-from chalicelib.core.directory import GroupFacts
+from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.least_finish import Wish
+from chalicelib.core.routing.choice import Wish
 from chalicelib.core.model.load import add_mark
-from chalicelib.core.queue_place import estimate_place, next_poll_s
-from chalicelib.core.routing import AutogroupFacts, RoutingTable
-from chalicelib.core.routing_view import RoutingView, build_view, rebuild_interval_s
+from chalicelib.core.routing.queue_place import estimate_place, next_poll_s
+from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
+from chalicelib.core.routing.view import RoutingView, build_view, rebuild_interval_s
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.services.router_memory import VIEW_CACHE_S
 from chalicelib.services.routing import MAX_TRIES

@@ -16,8 +16,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
-from chalicelib.core.least_finish import RoutableWorker, Wish
-from chalicelib.core.routing import AutogroupFacts, RoutingTable
+from chalicelib.core.routing.choice import RoutableWorker, Wish
+from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
 from chalicelib.services.router_memory import VIEW_CACHE_S
 from chalicelib.services.routing import MAX_TRIES
 

@@ -1,6 +1,6 @@
 """Queue disciplines: early binding in order of arrival, and late binding as our router does it.
 
-Late binding drives the router's own `core/admission.py`: its cut-offs (the room is what the
+Late binding drives the router's own `core/routing/admission.py`: its cut-offs (the room is what the
 free slots can take), its bounds per kind of client and its pacing.
 """
 
@@ -11,7 +11,7 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
-from chalicelib.core.admission import (
+from chalicelib.core.routing.admission import (
     AdmissionParams,
     ClientKind,
     Cutoff,
@@ -20,13 +20,13 @@ from chalicelib.core.admission import (
     decide_cutoffs,
     may_start,
 )
-from chalicelib.core.queue_place import (
+from chalicelib.core.routing.queue_place import (
     QueueProfile,
     estimate_place,
     next_poll_s,
     profile_queue,
 )
-from chalicelib.core.room import load_of_first
+from chalicelib.core.routing.view import load_of_first
 from ballast.simulator.world.world import LAST, World
 
 VIEW_S = 1.0  # the routing view, and with it the cut-offs, is at most this old

@@ -11,11 +11,11 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib.core.admission import ALWAYS, NEVER, Cutoff, Cutoffs
-from chalicelib.core.directory import facts_from_json, facts_to_json
-from chalicelib.core.least_finish import RoutableWorker
-from chalicelib.core.queue_place import QueueProfile
-from chalicelib.core.routing_view import RoutingView
+from chalicelib.core.routing.admission import ALWAYS, NEVER, Cutoff, Cutoffs
+from chalicelib.core.routing.directory import facts_from_json, facts_to_json
+from chalicelib.core.routing.choice import RoutableWorker
+from chalicelib.core.routing.queue_place import QueueProfile
+from chalicelib.core.routing.view import RoutingView
 
 _MAGIC = b"BV2"
 _PREFIX = struct.Struct("<3sI")

@@ -6,12 +6,20 @@ fair sample of the fleet; a router reads one shard at each refresh.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
+from chalicelib.core.routing.admission import (
+    AdmissionParams,
+    Queued,
+    is_overdue,
+    turn_at,
+    typical_cost_of,
+)
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-
-from chalicelib.core.admission import (
+from chalicelib.core.routing.admission import (
     ClientKind,
     Cutoffs,
     Queued,
@@ -19,8 +27,8 @@ from chalicelib.core.admission import (
     decide_cutoffs,
     typical_cost_of,
 )
-from chalicelib.core.directory import GroupFacts
-from chalicelib.core.least_finish import RoutableWorker
+from chalicelib.core.routing.directory import GroupFacts
+from chalicelib.core.routing.choice import RoutableWorker
 from chalicelib.core.model.lifecycle import silent_workers
 from chalicelib.core.model.load import (
     believed_perf,
@@ -29,9 +37,9 @@ from chalicelib.core.model.load import (
     mean_cost,
     queued_load,
 )
-from chalicelib.core.queue_place import QueueProfile, profile_queue
-from chalicelib.core.room import load_of_first, room_load
+from chalicelib.core.routing.queue_place import QueueProfile, profile_queue
 from chalicelib.core.model.worker import Worker, WorkerState
+
 
 SHARD_SIZE = 250
 ROOM_HORIZON_S = 3.0
@@ -226,3 +234,28 @@ def _coming_capacity(rows: Sequence[Worker]) -> tuple[float | None, float]:
         w.state_since + STARTING_S if w.loaded_at > 0 else w.created_at + loading_s for w in coming
     ]
     return min(expected), sum(w.perf or typical for w in coming)
+
+
+# Room: how much of what waits may be bound now, by load or by free slots.
+
+def room_load(workers: Iterable[tuple[float, float]], *, bind_s: float, horizon_s: float) -> float:
+    """Load that may be bound within `horizon_s` to workers given as (perf, pending load)."""
+    return sum(max(0.0, perf * (bind_s + horizon_s) - pending) for perf, pending in workers)
+
+
+def load_of_first(
+    waiting: Sequence[Queued], n: float, params: AdmissionParams, now: float
+) -> float:
+    """The load of the first `n` in turn: what so many slots take, a request each, large or small.
+
+    Slots beyond those who wait count as one of typical cost each.
+    """
+    typical = typical_cost_of(waiting, params)
+    keys = (
+        (is_overdue(r.first_seen_at, now, params), turn_at(r, typical, params), r.cost)
+        for r in waiting
+    )
+    costs = [cost for _, _, cost in sorted(keys)]
+    n_whole = min(math.floor(n), len(costs))
+    next_cost = costs[n_whole] if n_whole < len(costs) else typical
+    return sum(costs[:n_whole]) + (n - n_whole) * next_cost

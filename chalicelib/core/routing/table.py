@@ -1,7 +1,7 @@
 """Choosing the worker for a request: tier, weight, then a free slot or the least expected finish.
 
 A `RoutingTable` is one router's knowledge of a group's ready workers: the routing view as read, its
-own grants since, and what refused reservations told it. `core/least_finish.py` chooses in a pool.
+own grants since, and what refused reservations told it. `core/routing/choice.py` chooses in a pool.
 
 Autogroups of one tier share traffic in the exact proportion of their weights by a low-discrepancy
 sequence (golden-ratio steps); where all weights of a tier are equal the owner asked for no split,
@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.admission import GOLDEN
-from chalicelib.core.least_finish import Choice, Pool, RoutableWorker, Wish, choose_worker, slot_of
+from chalicelib.core.routing.admission import GOLDEN
+from chalicelib.core.routing.choice import Choice, Pool, RoutableWorker, Wish, choose_worker, slot_of
 from chalicelib.core.model.tiers import pools_of
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
-from chalicelib.core.request_index import worker_slot
+from chalicelib.core.routing.request_index import worker_slot
 
 MAX_SCANNED = 48
 """Of the workers sorted by `free_at` so many beyond those wanted are looked at."""

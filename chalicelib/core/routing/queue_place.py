@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.admission import AdmissionParams, Queued, is_overdue, turn_at
+from chalicelib.core.routing.admission import AdmissionParams, Queued, is_overdue, turn_at
 
 MAX_PROFILE_POINTS = 16
 

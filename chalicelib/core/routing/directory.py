@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.core.admission import AdmissionParams
+from chalicelib.core.routing.admission import AdmissionParams
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, QueueOrder
-from chalicelib.core.routing import AutogroupFacts
+from chalicelib.core.routing.table import AutogroupFacts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
