@@ -15,8 +15,8 @@ from statistics import median
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.model.market import Offer
-from chalicelib.core.scaling import decide_scaling
-from chalicelib.core.snapshot import GroupSnapshot, Traffic, Waiting, WorkerFacts
+from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.snapshot import GroupSnapshot, Traffic, Waiting, WorkerFacts
 from chalicelib.core.model.worker import WorkerState
 
 NOW = 1_000_000.0

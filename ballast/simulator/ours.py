@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.core.actions import (
+from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
     DrainWorker,
@@ -17,8 +17,8 @@ from chalicelib.core.actions import (
 )
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
-from chalicelib.core.scaling import decide_scaling
-from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, Traffic, Waiting, WorkerFacts
+from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, Traffic, Waiting, WorkerFacts
 from chalicelib.core.model.worker import AfterDrain, WorkerState
 from ballast.simulator.world.counters import Counters
 from ballast.simulator.world.machine import Life, Machine

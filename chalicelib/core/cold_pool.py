@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.actions import Action, DestroyWorker, Reason, RentOffer
+from chalicelib.core.scaling.actions import Action, DestroyWorker, Reason, RentOffer
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.fleet import Pool, Round
 from chalicelib.core.model.market import Offer
 from chalicelib.core.offers import MAX_ALTERNATIVES, RatedOffer, first_per_machine, rate_offers
 from chalicelib.core.repair import is_moving
-from chalicelib.core.snapshot import WorkerFacts
+from chalicelib.core.scaling.snapshot import WorkerFacts
 
 SURPLUS = 1.2  # more than this times the total target is too much
 UNUSED_S = 3600.0  # a stopped worker is returned only after so long without use

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from chalicelib.core.actions import Reason, RentOffer
+from chalicelib.core.scaling.actions import Reason, RentOffer
 from chalicelib.core.cold_pool import Budget, rent
 from chalicelib.core.fleet import Pool, Round
 from chalicelib.core.offers import RatedOffer, first_per_machine, rate_offers
-from chalicelib.core.scaling_memory import ScalingMemory
+from chalicelib.core.scaling.memory import ScalingMemory
 
 OPTIMISM = 1.0  # sd of log perf added when looking for something new (autoscaling.md 6.3)
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 
-from chalicelib.core.actions import Action, DrainWorker, Reason, RecallWorker, StartWorker
+from chalicelib.core.scaling.actions import Action, DrainWorker, Reason, RecallWorker, StartWorker
 from chalicelib.core.fleet import Pool, Round
-from chalicelib.core.occupancy import is_idle
-from chalicelib.core.snapshot import WorkerFacts
+from chalicelib.core.scaling.occupancy import is_idle
+from chalicelib.core.scaling.snapshot import WorkerFacts
 from chalicelib.core.model.worker import AfterDrain
 
 DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from chalicelib.core.actions import Action, DestroyWorker, DrainWorker, Reason
-from chalicelib.core.learning import BOOTING_STATES
-from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
+from chalicelib.core.scaling.actions import Action, DestroyWorker, DrainWorker, Reason
+from chalicelib.core.scaling.learning import BOOTING_STATES
+from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
 from chalicelib.core.model.worker import AfterDrain, WorkerState
 
 CONTRACT_LEAD_S = 3600.0  # a substitute is looked for so long before a contract ends

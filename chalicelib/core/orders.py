@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from chalicelib.core.actions import Reason, RentOffer
+from chalicelib.core.scaling.actions import Reason, RentOffer
 from chalicelib.core.cold_pool import (
     RENT_INTERVAL_S,
     Budget,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chalicelib.core.actions import (
+from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
     DrainWorker,
@@ -15,9 +15,9 @@ from chalicelib.core.actions import (
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.fleet import Pool, Round
 from chalicelib.core.hot_pool import DRAIN_DEADLINE_S
-from chalicelib.core.learning import LOAD_TIMEOUT_CAP_S
-from chalicelib.core.occupancy import is_idle
-from chalicelib.core.snapshot import WorkerFacts
+from chalicelib.core.scaling.learning import LOAD_TIMEOUT_CAP_S
+from chalicelib.core.scaling.occupancy import is_idle
+from chalicelib.core.scaling.snapshot import WorkerFacts
 from chalicelib.core.model.worker import AfterDrain, WorkerState
 
 DRAIN_GRACE_S = 4.0  # a ticket given just before the drain may still be on its way

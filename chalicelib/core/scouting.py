@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from chalicelib.core.actions import Reason, RentOffer
+from chalicelib.core.scaling.actions import Reason, RentOffer
 from chalicelib.core.cold_pool import Budget, rent
 from chalicelib.core.fleet import Pool, Round
-from chalicelib.core.learning import PERF_NOISE_SD
+from chalicelib.core.scaling.learning import PERF_NOISE_SD
 from chalicelib.core.offers import RatedOffer, first_per_machine, rate_offers
-from chalicelib.core.usage import LEVELS, fleet_usd_per_hour
+from chalicelib.core.scaling.memory import LEVELS, fleet_usd_per_hour
 
 HORIZON_H = 48.0  # over which a better machine is expected to serve
 MIN_GAIN = 4.0  # expected saving over cost of looking

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from chalicelib.core.fleet import Pool, Round
 from chalicelib.core.hot_pool import HotWish, startable
-from chalicelib.core.law import Targets
-from chalicelib.core.snapshot import WorkerFacts
+from chalicelib.core.scaling.law import Targets
+from chalicelib.core.scaling.snapshot import WorkerFacts
 from chalicelib.core.model.tiers import pools_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from chalicelib.core.actions import (
+from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
     DrainWorker,

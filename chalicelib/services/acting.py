@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
-from chalicelib.core.actions import Action, Reason, RentOffer
+from chalicelib.core.scaling.actions import Action, Reason, RentOffer
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ScalerPorts

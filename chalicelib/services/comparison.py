@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.core.comparison import Row, compare_hardware
+from chalicelib.core.scaling.comparison import Row, compare_hardware
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.audit import autogroup_scope

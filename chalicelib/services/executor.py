@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
-from chalicelib.core.actions import (
+from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
     DrainWorker,
@@ -20,7 +20,7 @@ from chalicelib.core.actions import (
     StopWorker,
 )
 from chalicelib.core.money.bookkeeping import start_microusd_per_hour
-from chalicelib.core.group_facts import group_caps
+from chalicelib.core.scaling.facts import group_caps
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import Worker, WorkerState

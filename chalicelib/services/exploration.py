@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.exploration import loads_needed
-from chalicelib.core.round_memory import RoundMemory
-from chalicelib.core.scaling_memory import ScalingMemory
+from chalicelib.core.scaling.round_memory import RoundMemory
+from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.model.worker import Worker
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
-from chalicelib.core.explain import FOLLOWING, explain
+from chalicelib.core.scaling.explain import FOLLOWING, explain
 from chalicelib.core.model.load import believed_perf, reliability
-from chalicelib.core.minute_series import newest
-from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
+from chalicelib.core.scaling.minute_series import newest
+from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.event_log import Event

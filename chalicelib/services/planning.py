@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.explain import explain
+from chalicelib.core.scaling.explain import explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.autogroups import changed_autogroup, check_launchable, new_autogroup
 from chalicelib.services.keys import Caller

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from chalicelib.core.actions import Action, RentOffer
+from chalicelib.core.scaling.actions import Action, RentOffer
 from chalicelib.core.model.market import Offer
 from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.ports.bundles import ScalerPorts

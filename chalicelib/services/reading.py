@@ -12,8 +12,8 @@ from chalicelib.core.fleet.intents import KEPT_AFTER_SETTLED_S, token_is_ours
 from chalicelib.core.fleet.inventory import absorb, believed_absent, doubted, unconfirmed
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.reconcile import Books, expected_since
-from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
-from chalicelib.core.traffic import WaitingFacts
+from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
+from chalicelib.core.scaling.facts import WaitingFacts
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chalicelib.core.actions import Reason, RentOffer
+from chalicelib.core.scaling.actions import Reason, RentOffer
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.money.budget import running_microusd_per_hour, to_micro
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.group_facts import group_caps
+from chalicelib.core.scaling.facts import group_caps
 from chalicelib.core.fleet.intents import token_from
 from chalicelib.core.model.market import Offer
 from chalicelib.core.fleet.pacing import Verb

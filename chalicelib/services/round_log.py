@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 from chalicelib.core.money.account import Account
-from chalicelib.core.actions import Action, Reason, RentOffer
+from chalicelib.core.scaling.actions import Action, Reason, RentOffer
 from chalicelib.core.money.budget import MICRO
-from chalicelib.core.explain import DOING, explain_reason
+from chalicelib.core.scaling.explain import DOING, explain_reason
 from chalicelib.core.exploration import newly_explored
 from chalicelib.core.money.spend import spent_today_usd
 from chalicelib.core.model.worker import WorkerState

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chalicelib.core.money.account import Account, RoundBooking, with_booking
-from chalicelib.core.actions import DestroyWorker
+from chalicelib.core.scaling.actions import DestroyWorker
 from chalicelib.core.money.bookkeeping import book
 from chalicelib.core.fleet.breakers import boots_of, judge
 from chalicelib.core.model.lifecycle import (
@@ -23,8 +23,8 @@ from chalicelib.core.fleet.observation import Observation, observe
 from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.core.fleet.observation import follow_progress
 from chalicelib.core.fleet.reconcile import Reconciliation, reconcile
-from chalicelib.core.round_memory import BLOB_NAME
-from chalicelib.core.traffic import mark_traffic
+from chalicelib.core.scaling.round_memory import BLOB_NAME
+from chalicelib.core.scaling.facts import mark_traffic
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent

@@ -10,7 +10,7 @@ from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.health import HealthFacts, judge_health
 from chalicelib.core.model.load import believed_perf
-from chalicelib.core.round_memory import RoundMemory
+from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.core.money.spend import spent_today_usd
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core.fleet.breakers import TEMPLATE_FAILURES
-from chalicelib.core.explain import CAP_NAMES
+from chalicelib.core.scaling.explain import CAP_NAMES
 from chalicelib.ports.event_log import Event
 from chalicelib.services.acting import ACTOR
 from chalicelib.services.notifications import REPEAT_AFTER_S

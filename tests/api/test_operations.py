@@ -8,7 +8,7 @@ import pytest
 
 from chalicelib.core.money.account import Account
 from chalicelib.core.model.autogroup import AutogroupState
-from chalicelib.core.round_memory import RoundMemory
+from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event

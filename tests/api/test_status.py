@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.fleet.inventory import Inventory
-from chalicelib.core.round_memory import RoundMemory
+from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.routing_view import WaitingRequest
 from tests.api.over_fakes import Api

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from chalicelib.core.actions import (
+from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
     DrainWorker,
@@ -20,7 +20,7 @@ from chalicelib.core.actions import (
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ScalingParams
 from chalicelib.core.model.market import Offer
-from chalicelib.core.snapshot import (
+from chalicelib.core.scaling.snapshot import (
     Caps,
     GroupSnapshot,
     PendingRental,

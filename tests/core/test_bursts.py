@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.actions import DrainWorker, RecallWorker, StartWorker
+from chalicelib.core.scaling.actions import DrainWorker, RecallWorker, StartWorker
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.scaling import decide_scaling
-from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, Traffic, Waiting
+from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, Traffic, Waiting
 from chalicelib.core.model.worker import WorkerState
 from tests.core.test_scaling import NOW, make_snapshot, make_worker, of_kind
 

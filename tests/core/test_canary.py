@@ -18,7 +18,7 @@ from chalicelib.core.fleet.canary import (
     next_score,
     watch_canary,
 )
-from chalicelib.core.round_memory import RoundMemory
+from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.core.model.worker import Worker
 
 NOW = 1_000_000.0

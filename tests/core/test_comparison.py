@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.comparison import compare_hardware
+from chalicelib.core.scaling.comparison import compare_hardware
 from chalicelib.core.model.worker import Worker
 
 AUTOGROUP = Autogroup(autogroup_id=3, endpoint_id=1, created_at=0)

@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.actions import Reason
-from chalicelib.core.explain import SENTENCES, explain, explain_reason
+from chalicelib.core.scaling.actions import Reason
+from chalicelib.core.scaling.explain import SENTENCES, explain, explain_reason
 
 CORE = Path(__file__).parent.parent.parent / "chalicelib" / "core"
 

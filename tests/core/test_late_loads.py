@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.actions import DestroyWorker, RentOffer
-from chalicelib.core.learning import LOAD_PRIOR_S
-from chalicelib.core.scaling import decide_scaling
-from chalicelib.core.snapshot import Waiting, WorkerFacts
+from chalicelib.core.scaling.actions import DestroyWorker, RentOffer
+from chalicelib.core.scaling.learning import LOAD_PRIOR_S
+from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.snapshot import Waiting, WorkerFacts
 from chalicelib.core.model.worker import WorkerState
 from tests.core.test_scaling import NOW, make_snapshot, make_worker, of_kind
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pytest
 
-from chalicelib.core.actions import (
+from chalicelib.core.scaling.actions import (
     DestroyWorker,
     DrainWorker,
     RebootWorker,
@@ -19,8 +19,8 @@ from chalicelib.core.actions import (
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ScalingParams
 from chalicelib.core.model.market import Offer
-from chalicelib.core.scaling import decide_scaling
-from chalicelib.core.snapshot import (
+from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.snapshot import (
     Caps,
     GroupSnapshot,
     PendingRental,

@@ -14,10 +14,10 @@ from typing import TypeVar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.core.actions import DestroyWorker, DrainWorker, RentOffer
-from chalicelib.core.occupancy import is_idle
-from chalicelib.core.scaling import decide_scaling
-from chalicelib.core.snapshot import GroupSnapshot
+from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker, RentOffer
+from chalicelib.core.scaling.occupancy import is_idle
+from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.snapshot import GroupSnapshot
 from chalicelib.core.model.worker import WorkerState
 from tests.core.scaling_scenes import NOW, apply_plan, remembered_snapshots, snapshots
 
@@ -134,7 +134,7 @@ def test_deciding_again_after_applying_adds_nothing(group: Remembered) -> None:
 
 REPLAY = """
 import json, sys
-from chalicelib.core.scaling import decide_scaling
+from chalicelib.core.scaling.decision import decide_scaling
 from tests.core.scaling_scenes import NOW, fixed_snapshot
 plan = decide_scaling(fixed_snapshot(), {}, NOW)
 print(repr(plan.actions), json.dumps(plan.memory), sorted(plan.wants_offers), repr(plan.notes))

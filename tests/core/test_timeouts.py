@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.learning import (
+from chalicelib.core.scaling.learning import (
     LOAD_TIMEOUT_CAP_S,
     LOAD_TIMEOUT_FLOOR_S,
     START_TIMEOUT_CAP_S,
@@ -16,7 +16,7 @@ from chalicelib.core.learning import (
     Beliefs,
     add_sample,
 )
-from chalicelib.core.scaling_memory import Moments, ScalingMemory
+from chalicelib.core.scaling.memory import Moments, ScalingMemory
 
 
 def _moments(times: list[float]) -> Moments:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.scaling_memory import ScalingMemory
-from chalicelib.core.snapshot import Traffic
-from chalicelib.core.tuning import (
+from chalicelib.core.scaling.memory import ScalingMemory
+from chalicelib.core.scaling.snapshot import Traffic
+from chalicelib.core.scaling.law import (
     BUDGET_SHARE,
     CAUTION_HIGH,
     CAUTION_LOW,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
+from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event, EventLog

@@ -16,7 +16,7 @@ from bench.cost import (
 )
 from chalicelib.core.money.account import Account
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.round_memory import BLOB_NAME, RoundMemory
+from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.core.money.spend import DAY_S, PARTS, total_usd
 from chalicelib.services.keys import Caller
 from chalicelib.services.scaling_loop import scaling_loop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from chalicelib.core.actions import Reason
+from chalicelib.core.scaling.actions import Reason
 
 SENTENCES: Mapping[str, str] = {
     # why something is done
@@ -77,7 +77,7 @@ TERMS: Mapping[str, str] = {
     "min_load": "your min_load",
     "target_util": "your target_util",
 }
-"""Which term of the law (core/law.py) asked for the capacity that is needed."""
+"""Which term of the law (core/scaling/law.py) asked for the capacity that is needed."""
 
 
 DOING: Mapping[str, str] = {

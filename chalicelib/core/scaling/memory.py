@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from collections.abc import Iterable
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+
 
 Moments = list[float]
 """[n, mean, sum of squared deviations] of a sample, updated by Welford's method."""
@@ -42,12 +45,12 @@ class ScalingMemory:
     boots: dict[str, list[float]] = field(default_factory=dict)  # type key: [succeeded, failed]
     starts: list[float] = field(default_factory=lambda: [0.0, 0.0])  # [succeeded, failed]
     explored: dict[str, float] = field(default_factory=dict)  # autogroup: when testing ended
-    usage: list[float] = field(default_factory=list)  # see core/usage.py
+    usage: list[float] = field(default_factory=list)  # see core/scaling/memory.py
     usage_s: float = 0.0  # time that `usage` averages
     rented_at: dict[str, float] = field(default_factory=dict)  # autogroup: last rentals
     scouted_at: float = 0.0  # last look for a better machine
     compared_at: float = 0.0  # last comparison of the offers with the fleet
-    caution: float = 0.0  # see core/tuning.py
+    caution: float = 0.0  # see core/scaling/law.py
     tuned_for: float = 0.0  # the slo_target that `caution` was learned for
     starved: float = 0.0  # 1 if the last round wanted more hot capacity than could be started
     request_rate: float = 0.0  # arriving requests per second, smoothed over an hour
@@ -87,3 +90,50 @@ def _sorted(value: object) -> object:
     if isinstance(value, dict):
         return {key: value[key] for key in sorted(value)}
     return value
+
+
+# How often each rank of capacity is needed: what a cheaper machine at that rank would save.
+#
+# `usage[k]` is the share of time, smoothed over a day, in which the hot target was above level k. The
+# levels are geometric in units of a typical worker, so that the memory's size does not grow with the
+# fleet's.
+
+LEVELS = (0.0, *(0.5 * 1.25**k for k in range(44)))  # typical workers; the last is about 7,500
+USAGE_WINDOW_S = 86_400.0
+
+
+def note_usage(memory: ScalingMemory, hot: float, elapsed_s: float) -> None:
+    """Count a period in which `hot` was wanted."""
+    if memory.worker_perf <= 0 or elapsed_s <= 0:
+        return
+    usage = memory.usage if len(memory.usage) == len(LEVELS) else [0.0] * len(LEVELS)
+    # The first day averages what there is; later days fade.
+    memory.usage_s = min(memory.usage_s + elapsed_s, USAGE_WINDOW_S)
+    weight = min(elapsed_s / memory.usage_s, 1.0)
+    reached = bisect_right(LEVELS, hot / memory.worker_perf * (1.0 - 1e-12)) if hot > 0 else 0
+    memory.usage = [
+        share + weight * ((1.0 if k < reached else 0.0) - share) for k, share in enumerate(usage)
+    ]
+
+
+def share_above(memory: ScalingMemory, capacity: float) -> float:
+    """Share of time in which more than `capacity` was wanted; linear between the levels."""
+    if memory.worker_perf <= 0 or len(memory.usage) != len(LEVELS):
+        return 0.0
+    level = capacity / memory.worker_perf
+    above = bisect_right(LEVELS, level)
+    if above >= len(LEVELS):
+        return memory.usage[-1]
+    low, high = LEVELS[above - 1], LEVELS[above]
+    part = (level - low) / (high - low)
+    return memory.usage[above - 1] + part * (memory.usage[above] - memory.usage[above - 1])
+
+
+def fleet_usd_per_hour(memory: ScalingMemory, machines: Iterable[tuple[float, float]]) -> float:
+    """Expected GPU cost of (price, capacity) machines used in the order of price per capacity."""
+    ranked = sorted((item for item in machines if item[1] > 0), key=lambda item: item[0] / item[1])
+    usd, below = 0.0, 0.0
+    for price, capacity in ranked:
+        usd += price * share_above(memory, below + capacity / 2)
+        below += capacity
+    return usd if math.isfinite(usd) else 0.0

@@ -24,7 +24,7 @@ class RoundMemory:
     at: float = 0.0  # of the last round
     inventory: Inventory = field(default_factory=Inventory)
     groups: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # the brain's own
-    traffic: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # see core/traffic.py
+    traffic: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # see core/scaling/facts.py
     reputation: Reputation = field(default_factory=Reputation)
     progress: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # see core/fleet/observation.py
     searched: Mapping[str, float] = field(default_factory=dict)  # when, by autogroup

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chalicelib.core.scaling_memory import ScalingMemory
-from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
+from chalicelib.core.scaling.memory import ScalingMemory
+from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
 from chalicelib.core.model.worker import WorkerState
 
 REQUEST_RATE_WINDOW_S = 3600.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
+from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
 from chalicelib.core.model.worker import GPU_BILLED_STATES, WorkerState
 
 Sums = Mapping[str, float]

@@ -13,7 +13,7 @@ from chalicelib.core.model.worker import AfterDrain
 class Reason:
     """Why an action was chosen: a constant code, the numbers behind it, and what it beat.
 
-    `core/explain.py` turns it into an English sentence.
+    `core/scaling/explain.py` turns it into an English sentence.
     """
 
     code: str  # e.g. "hot_short", "cold_short", "idle_surplus", "explore", "stuck_loading"

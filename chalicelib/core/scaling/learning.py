@@ -11,8 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from chalicelib.core.scaling_memory import Moments, ScalingMemory
-from chalicelib.core.snapshot import GroupSnapshot, WorkerFacts
+from chalicelib.core.scaling.memory import Moments, ScalingMemory
+from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
 from chalicelib.core.model.worker import WorkerState
 
 LOAD_PRIOR_S, LOAD_PRIOR_SIGMA = 300.0, 0.6  # create → ready (autoscaling.md 5)

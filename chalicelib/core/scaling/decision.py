@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.actions import (
+from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
     DrainWorker,
@@ -23,16 +23,16 @@ from chalicelib.core.cold_pool import held_capacity, plan_returns
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.fleet import Pool, Round, sort_into_pools
 from chalicelib.core.hot_pool import plan_hot
-from chalicelib.core.law import Targets, set_targets, zero_targets
-from chalicelib.core.learning import Beliefs, learn
-from chalicelib.core.occupancy import Demand, measure_demand, service_s
+from chalicelib.core.scaling.law import Targets, set_targets, zero_targets
+from chalicelib.core.scaling.learning import Beliefs, learn
+from chalicelib.core.scaling.occupancy import Demand, measure_demand, service_s
 from chalicelib.core.orders import Orders, place_orders
 from chalicelib.core.repair import dismiss, end_stuck, finish_drains, park_all, repair_broken
-from chalicelib.core.scaling_memory import ScalingMemory
+from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.shares import PoolShare, servable, share_out
-from chalicelib.core.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
-from chalicelib.core.tuning import knob_for, learn_caution
-from chalicelib.core.usage import note_usage
+from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
+from chalicelib.core.scaling.law import knob_for, learn_caution
+from chalicelib.core.scaling.memory import note_usage
 from chalicelib.core.model.worker import WorkerState
 
 MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing about what was wanted in it
