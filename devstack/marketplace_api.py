@@ -10,7 +10,7 @@ import json
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request
 
-from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.scaling.moves.pools.pacing import Verb
 from devstack.marketplace_messages import (
     Body,
     as_ids,

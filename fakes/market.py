@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.fleet.pacing import MIN_INTERVAL_S, Verb, pacing_key
+from chalicelib.core.scaling.moves.pools.pacing import MIN_INTERVAL_S, Verb, pacing_key
 from fakes.market_config import MarketConfig
 from fakes.market_faults import Fault, FaultBoard
 from fakes.market_instance import InstanceDriver, MarketInstance, PretendHosts

@@ -21,7 +21,7 @@ from chalicelib.adapters.vast.requests import (
 )
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
 from chalicelib.core.model.market import Offer
-from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     CreateRequest,

@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib import wiring
 from chalicelib.adapters.aws.tables import CONFIG, KEYS, LEDGER, TABLES, WORKERS, create_tables
 from chalicelib.core.model.market import InstanceRecord
-from chalicelib.core.fleet.intents import split_label, token_is_ours
+from chalicelib.core.scaling.moves.pools.intents import split_label, token_is_ours
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.ledger import Lease

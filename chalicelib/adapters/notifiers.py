@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 import certifi
 import urllib3
-from chalicelib.core.fleet.safe_url import SafeUrl, UnsafeUrlError, check_address, check_webhook_url
+from chalicelib.core.scaling.moves.pools.safe_url import SafeUrl, UnsafeUrlError, check_address, check_webhook_url
 from chalicelib.ports.notifier import Notice, NotifierError
 from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from chalicelib.core.scaling.actions import Action, Reason, RentOffer
-from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError

@@ -7,7 +7,7 @@ from dataclasses import replace
 from chalicelib.core.scaling.actions import Reason, StartWorker, StopWorker
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import Account

@@ -22,7 +22,7 @@ from chalicelib.core.scaling.actions import (
 from chalicelib.core.money.bookkeeping import start_microusd_per_hour
 from chalicelib.core.scaling.facts import group_caps
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
-from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.ledger import GuardRefusedError
 from chalicelib.ports.marketplace import (

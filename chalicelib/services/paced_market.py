@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from chalicelib.core.model.market import Offer
-from chalicelib.core.fleet.pacing import Pacing, Verb
+from chalicelib.core.scaling.moves.pools.pacing import Pacing, Verb
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import Marketplace, RateLimitedError, Template
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from chalicelib.core.scaling.actions import Action, RentOffer
 from chalicelib.core.model.market import Offer
-from chalicelib.core.fleet.pacing import Pacing, Verb
+from chalicelib.core.scaling.moves.pools.pacing import Pacing, Verb
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import NotFoundError, PortError
 from chalicelib.ports.marketplace import Marketplace, MarketplaceError, RefusedError, Template

@@ -12,10 +12,10 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.money.budget import running_microusd_per_hour, to_micro
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.scaling.facts import group_caps
-from chalicelib.core.fleet.intents import token_from
+from chalicelib.core.scaling.moves.pools.intents import token_from
 from chalicelib.core.model.market import Offer
-from chalicelib.core.fleet.pacing import Verb
-from chalicelib.core.fleet.reconcile import as_destroying, row_for
+from chalicelib.core.scaling.moves.pools.pacing import Verb
+from chalicelib.core.scaling.moves.pools.reconcile import as_destroying, row_for
 from chalicelib.core.model.worker import Worker
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import IntentState, RentIntent

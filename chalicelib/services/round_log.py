@@ -9,7 +9,7 @@ from chalicelib.core.money.account import Account
 from chalicelib.core.scaling.actions import Action, Reason, RentOffer
 from chalicelib.core.money.budget import MICRO
 from chalicelib.core.scaling.explain import DOING, explain_reason
-from chalicelib.core.exploration import newly_explored
+from chalicelib.core.scaling.moves.orders import newly_explored
 from chalicelib.core.money.spend import spent_today_usd
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.event_log import Event

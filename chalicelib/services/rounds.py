@@ -10,8 +10,8 @@ from chalicelib.core.scaling.actions import Action
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.fleet.inventory import Inventory
-from chalicelib.core.fleet.reconcile import Reconciliation
+from chalicelib.core.scaling.moves.pools.inventory import Inventory
+from chalicelib.core.scaling.moves.pools.reconcile import Reconciliation
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan
 from chalicelib.core.scaling.facts import WaitingFacts

@@ -12,17 +12,17 @@ from dataclasses import replace
 from chalicelib.core.money.account import Account, RoundBooking, with_booking
 from chalicelib.core.scaling.actions import DestroyWorker
 from chalicelib.core.money.bookkeeping import book
-from chalicelib.core.fleet.breakers import boots_of, judge
+from chalicelib.core.scaling.moves.pools.breakers import boots_of, judge
 from chalicelib.core.model.lifecycle import (
     WorkerEvent,
     silence_event,
     silent_workers,
     transition,
 )
-from chalicelib.core.fleet.observation import Observation, observe
-from chalicelib.core.fleet.pacing import Pacing, Verb
-from chalicelib.core.fleet.observation import follow_progress
-from chalicelib.core.fleet.reconcile import Reconciliation, reconcile
+from chalicelib.core.scaling.moves.pools.observation import Observation, observe
+from chalicelib.core.scaling.moves.pools.pacing import Pacing, Verb
+from chalicelib.core.scaling.moves.pools.observation import follow_progress
+from chalicelib.core.scaling.moves.pools.reconcile import Reconciliation, reconcile
 from chalicelib.core.scaling.round_memory import BLOB_NAME
 from chalicelib.core.scaling.facts import mark_traffic
 from chalicelib.core.model.worker import Worker, WorkerState

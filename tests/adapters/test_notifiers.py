@@ -11,7 +11,7 @@ import urllib3
 
 from chalicelib.adapters.notifiers import SnsNotifier
 from chalicelib.adapters.notifiers import WebhookNotifier
-from chalicelib.core.fleet.safe_url import SafeUrl, UnsafeUrlError
+from chalicelib.core.scaling.moves.pools.safe_url import SafeUrl, UnsafeUrlError
 from chalicelib.ports.notifier import Notice, NotifierError
 
 NOTICE = Notice(

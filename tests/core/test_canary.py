@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
-from chalicelib.core.fleet.canary import (
+from chalicelib.core.scaling.moves.pools.canary import (
     ERRORS,
     LATENESS,
     LIMIT,

@@ -8,15 +8,15 @@ import pytest
 
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.fleet.intents import (
+from chalicelib.core.scaling.moves.pools.intents import (
     LISTING_LAG_S,
     IntentState,
     RentIntent,
     label_for,
     listing_can_show,
 )
-from chalicelib.core.fleet.inventory import Inventory, absorb
-from chalicelib.core.fleet.reconcile import (
+from chalicelib.core.scaling.moves.pools.inventory import Inventory, absorb
+from chalicelib.core.scaling.moves.pools.reconcile import (
     Books,
     Reconciliation,
     as_destroying,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chalicelib.adapters.vast.rows import parse_instance, parse_offer
-from chalicelib.core.fleet.pacing import MIN_INTERVAL_S, Verb
+from chalicelib.core.scaling.moves.pools.pacing import MIN_INTERVAL_S, Verb
 from chalicelib.ports.marketplace import (
     CreateRequest,
     MarketplaceUnavailableError,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from chalicelib.core.money.account import Account
 from chalicelib.core.model.endpoint_group import ScalingParams
-from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.scaling_loop import scaling_loop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.scaling import run_round
 from chalicelib.services.scaling_loop import scaling_loop

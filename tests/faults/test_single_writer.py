@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.ports.ledger import FencedError
 from chalicelib.services.scaling import run_round
 from chalicelib.services.scaling_loop import LEASE_S, scaling_loop

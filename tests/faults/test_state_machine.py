@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chalicelib.core.fleet.intents import split_label
+from chalicelib.core.scaling.moves.pools.intents import split_label
 from chalicelib.services.scaling_loop import LEASE_S, scaling_loop
 from fakes.faulty_ports import Break, Killed, Mode, OutgoingCalls
 from fakes.world import World

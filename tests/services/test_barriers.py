@@ -14,9 +14,9 @@ from chalicelib.core.scaling.actions import (
     RentOffer,
     StopWorker,
 )
-from chalicelib.core.fleet.inventory import doubted
+from chalicelib.core.scaling.moves.pools.inventory import doubted
 from chalicelib.core.model.market import Offer
-from chalicelib.core.fleet.pacing import Pacing
+from chalicelib.core.scaling.moves.pools.pacing import Pacing
 from chalicelib.services.group_planning import allowed_actions
 from chalicelib.services.paced_market import PacedMarket
 from chalicelib.services.scaling import plan_round

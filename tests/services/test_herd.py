@@ -8,7 +8,7 @@ from statistics import mean
 
 import pytest
 
-from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.services.keys import endpoint_key
 from chalicelib.services.routing_view import publish_directory
 from chalicelib.services.scaling_loop import scaling_loop

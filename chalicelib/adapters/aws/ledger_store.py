@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 from chalicelib.core.money.account import Account
-from chalicelib.core.fleet.intents import KEPT_AFTER_SETTLED_S, IntentState, RentIntent
+from chalicelib.core.scaling.moves.pools.intents import KEPT_AFTER_SETTLED_S, IntentState, RentIntent
 
 
 Item = dict[str, Any]

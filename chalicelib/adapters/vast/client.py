@@ -24,7 +24,7 @@ from chalicelib.adapters.vast.requests import (
 )
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
 from chalicelib.core.model.market import Offer
-from chalicelib.core.fleet.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
+from chalicelib.core.scaling.moves.pools.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from chalicelib.core.money.account import RoundBooking
 from chalicelib.core.money.budget import running_microusd_per_hour, to_micro
 from chalicelib.core.model.market import InstanceRecord
-from chalicelib.core.fleet.intents import RentIntent
+from chalicelib.core.scaling.moves.pools.intents import RentIntent
 from chalicelib.core.model.worker import Worker, WorkerState
 
 SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING})

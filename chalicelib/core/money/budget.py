@@ -12,7 +12,7 @@ from chalicelib.core.money.account import (
     seconds_left_this_month,
     seconds_left_today,
 )
-from chalicelib.core.fleet.intents import RentIntent
+from chalicelib.core.scaling.moves.pools.intents import RentIntent
 
 RUNWAY_S = 900.0
 """How long it takes at worst to drain and return everything: the money that is always kept back."""

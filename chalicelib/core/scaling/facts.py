@@ -18,7 +18,7 @@ from chalicelib.core.money.budget import (
     to_micro,
 )
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.fleet.intents import RentIntent
+from chalicelib.core.scaling.moves.pools.intents import RentIntent
 from chalicelib.core.model.load import believed_perf, pending_load
 from chalicelib.core.scaling.snapshot import (
     Caps,

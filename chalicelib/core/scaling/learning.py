@@ -113,7 +113,7 @@ class Beliefs:
         return min(max(late, START_TIMEOUT_FLOOR_S), START_TIMEOUT_CAP_S)
 
     def load_timeout(self, autogroup_id: int) -> float:
-        """After this a first load is stuck, unless it tells of progress (core/repair.py)."""
+        """After this a first load is stuck, unless it tells of progress (core/scaling/moves/repair.py)."""
         late = late_after(self.load_time(autogroup_id), LOAD_PRIOR_S, LOAD_PRIOR_SIGMA)
         return min(max(late, LOAD_TIMEOUT_FLOOR_S), LOAD_TIMEOUT_CAP_S)
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from chalicelib.core.fleet.breakers import HostRecord, Reputation, TemplateRecord
-from chalicelib.core.fleet.canary import Watch
-from chalicelib.core.fleet.inventory import Inventory
+from chalicelib.core.scaling.moves.pools.breakers import HostRecord, Reputation, TemplateRecord
+from chalicelib.core.scaling.moves.pools.canary import Watch
+from chalicelib.core.scaling.moves.pools.inventory import Inventory
 
 BLOB_NAME = "round"
 

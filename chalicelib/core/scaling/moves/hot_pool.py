@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from chalicelib.core.scaling.actions import Action, DrainWorker, Reason, RecallWorker, StartWorker
-from chalicelib.core.fleet import Pool, Round
+from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle
 from chalicelib.core.scaling.snapshot import WorkerFacts
 from chalicelib.core.model.worker import AfterDrain

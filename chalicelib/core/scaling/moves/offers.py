@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.fleet import Round
+from chalicelib.core.scaling.moves.pools import Round
 from chalicelib.core.model.market import Offer
 
 EXPECTED_LIFE_H = 24.0  # over which a rental's one-time cost is spread

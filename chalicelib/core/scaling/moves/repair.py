@@ -13,8 +13,8 @@ from chalicelib.core.scaling.actions import (
     StopWorker,
 )
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.fleet import Pool, Round
-from chalicelib.core.hot_pool import DRAIN_DEADLINE_S
+from chalicelib.core.scaling.moves.pools import Pool, Round
+from chalicelib.core.scaling.moves.hot_pool import DRAIN_DEADLINE_S
 from chalicelib.core.scaling.learning import LOAD_TIMEOUT_CAP_S
 from chalicelib.core.scaling.occupancy import is_idle
 from chalicelib.core.scaling.snapshot import WorkerFacts

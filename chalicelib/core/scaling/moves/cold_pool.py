@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from chalicelib.core.scaling.actions import Action, DestroyWorker, Reason, RentOffer
 from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.fleet import Pool, Round
+from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.model.market import Offer
-from chalicelib.core.offers import MAX_ALTERNATIVES, RatedOffer, first_per_machine, rate_offers
-from chalicelib.core.repair import is_moving
+from chalicelib.core.scaling.moves.offers import MAX_ALTERNATIVES, RatedOffer, first_per_machine, rate_offers
+from chalicelib.core.scaling.moves.repair import is_moving
 from chalicelib.core.scaling.snapshot import WorkerFacts
 
 SURPLUS = 1.2  # more than this times the total target is too much

@@ -1,0 +1,226 @@
+"""A round's rentals: for tests and for capacity, within the caps, or why there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from chalicelib.core.scaling.actions import Reason, RentOffer
+from chalicelib.core.scaling.moves.cold_pool import Budget, rent
+from chalicelib.core.scaling.moves.pools import Pool, Round
+from chalicelib.core.scaling.moves.offers import RatedOffer, first_per_machine, rate_offers
+from chalicelib.core.scaling.memory import ScalingMemory
+import math
+from collections.abc import Sequence
+from chalicelib.core.scaling.learning import PERF_NOISE_SD
+from chalicelib.core.scaling.memory import LEVELS, fleet_usd_per_hour
+from dataclasses import dataclass, field
+from chalicelib.core.scaling.moves.cold_pool import (
+    RENT_INTERVAL_S,
+    Budget,
+    awaited_loads,
+    held_capacity,
+    open_budget,
+    plan_rentals,
+)
+from chalicelib.core.scaling.moves.shares import PoolShare
+
+
+@dataclass(slots=True)
+class Orders:
+    """What to rent, what was not rented and why, and for whom offers are to be searched."""
+
+    rentals: list[RentOffer] = field(default_factory=list)
+    notes: list[Reason] = field(default_factory=list)
+    wants_offers: set[int] = field(default_factory=set)
+
+
+def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round) -> Orders:
+    """Rentals for every active autogroup that is short of tests or capacity."""
+    orders = Orders()
+    budget = open_budget(pools, ctx)
+    for pool, share in zip(pools, shares, strict=True):
+        if pool.autogroup is None or not pool.is_active:
+            continue
+        n_tests = tests_missing(pool, ctx)
+        missing = missing_capacity(pool, share.total, ctx)
+        if n_tests > 0 or missing > 0:
+            _order_for(pool, share, ctx, budget, orders)
+        elif share.total > 0 and not _why_not(pool.autogroup.autogroup_id, ctx):
+            orders.rentals += plan_scouting(pool, ctx, budget)
+    return orders
+
+
+def missing_capacity(pool: Pool, total: float, ctx: Round) -> float:
+    """Load per second still to be rented; until a worker is measured, one machine at a time."""
+    if total <= 0:
+        return 0.0
+    if ctx.beliefs.memory.worker_perf <= 0:
+        return 0.0 if pool.loaded or pool.rentals or awaited_loads(pool, ctx) else total
+    missing = total - held_capacity(pool, ctx)
+    return missing if missing > total * 1e-9 else 0.0
+
+
+def _order_for(pool: Pool, share: PoolShare, ctx: Round, budget: Budget, orders: Orders) -> None:
+    if pool.autogroup is None:
+        return
+    autogroup_id = pool.autogroup.autogroup_id
+    why_not = _why_not(autogroup_id, ctx)
+    facts = {"autogroup_id": autogroup_id, "wanted": share.total}
+    if why_not:
+        orders.notes.append(Reason(code=why_not, facts=facts))
+        return
+    if not ctx.snapshot.offers.get(autogroup_id):
+        orders.wants_offers.add(autogroup_id)
+        orders.notes.append(Reason(code="no_offers", facts=facts))
+        return
+    rented_at = ctx.beliefs.memory.rented_at
+    key = str(autogroup_id)
+    if ctx.now - rented_at.get(key, -RENT_INTERVAL_S) < RENT_INTERVAL_S:
+        return
+    tests = plan_tests(pool, ctx, budget)
+    missing = missing_capacity(pool, share.total, ctx)
+    rentals = [*tests, *plan_rentals(pool, missing, tests, ctx, budget)]
+    orders.rentals += rentals
+    if rentals:
+        rented_at[key] = ctx.now
+    if budget.refused:
+        orders.notes.append(Reason(code=budget.refused, facts=facts))
+
+
+def _why_not(autogroup_id: int, ctx: Round) -> str:
+    """Why this autogroup may rent nothing now; empty if it may."""
+    snapshot = ctx.snapshot
+    if not snapshot.inventory_is_known:
+        return "inventory_unknown"
+    if snapshot.group.frozen:
+        return "frozen"
+    if not snapshot.caps.may_rent:
+        return snapshot.caps.why_not or "cap"
+    if autogroup_id in snapshot.open_breakers:
+        return "breaker_open"
+    return ""
+
+
+# Looking for better machines: renting one more when it should pay for its own load.
+#
+# Machines of a type differ in speed, and offers in price, by about 10 % each, and both last. A rental
+# costs minutes of loading; a machine that turns out cheaper per load than those in use saves at its
+# rank for as long as it lives. So the best offer is rented when its expected improvement (Mockus'
+# criterion of Bayesian optimisation, over the unknown speed) is worth more than the load costs.
+
+HORIZON_H = 48.0  # over which a better machine is expected to serve
+MIN_GAIN = 4.0  # expected saving over cost of looking
+MIN_KNOWN_S = 1800.0  # of usage before the first look
+MAX_LOOKS_PER_WORKER_HOUR = 0.4
+LOOK_INTERVAL_S = 60.0  # between two comparisons of the offers with the fleet
+N_CANDIDATES = 4  # offers whose improvement is worked out
+SPREAD = ((-1.22, 0.3), (0.0, 0.4), (1.22, 0.3))  # three points of a normal, with weights
+
+
+def plan_scouting(pool: Pool, ctx: Round, budget: Budget) -> list[RentOffer]:
+    """One rental, if some offer is worth a look now."""
+    memory, autogroup = ctx.beliefs.memory, pool.autogroup
+    if autogroup is None or pool.on_order or memory.usage_s < MIN_KNOWN_S:
+        return []
+    fleet = [(w.usd_per_hour, ctx.capacity(w)) for w in pool.loaded]
+    typical = max(fleet_size(memory.usage), 1.0)
+    pause_s = 3600.0 / (MAX_LOOKS_PER_WORKER_HOUR * typical)
+    if ctx.now - memory.scouted_at < pause_s or ctx.now - memory.compared_at < LOOK_INTERVAL_S:
+        return []
+    rated = first_per_machine(rate_offers(autogroup, ctx))[:N_CANDIDATES]
+    gains = [(gain_usd(item, fleet, ctx), item) for item in rated if item.perf > 0]
+    if not gains:
+        return []
+    memory.compared_at = ctx.now
+    gain, best = max(gains, key=lambda pair: (pair[0], -pair[1].offer.offer_id))
+    cost = look_usd(best, autogroup.autogroup_id, ctx)
+    if gain < MIN_GAIN * cost or not budget.take(best.offer.usd_per_hour):
+        return []
+    memory.scouted_at = ctx.now
+    reason = Reason(code="scout", facts={"expected_gain_usd": gain, "cost_usd": cost})
+    return [rent(autogroup, best, [item for item in rated if item is not best], reason)]
+
+
+def fleet_size(usage: Sequence[float]) -> float:
+    """Mean number of typical workers in use, from the usage levels."""
+    steps = zip(LEVELS, LEVELS[1:], usage, usage[1:], strict=False)
+    return sum((high - low) * (a + b) / 2 for low, high, a, b in steps)
+
+
+def gain_usd(item: RatedOffer, fleet: Sequence[tuple[float, float]], ctx: Round) -> float:
+    """Expected saving of having this machine too, over the horizon."""
+    memory = ctx.beliefs.memory
+    before = fleet_usd_per_hour(memory, fleet)
+    saving = 0.0
+    for z, weight in SPREAD:
+        perf = item.perf * math.exp(z * PERF_NOISE_SD)
+        after = fleet_usd_per_hour(memory, [*fleet, (item.offer.usd_per_hour, perf)])
+        saving += weight * max(before - after, 0.0)
+    return saving * HORIZON_H
+
+
+def look_usd(item: RatedOffer, autogroup_id: int, ctx: Round) -> float:
+    """What renting, loading and holding the machine costs before it serves."""
+    load_h = ctx.beliefs.load_time(autogroup_id).quantile(0.5) / 3600.0
+    storage = item.offer.storage_usd_per_hour * HORIZON_H / 4
+    return item.offer.usd_per_hour * load_h + storage
+
+
+# Renting to learn: the first test workers of an autogroup, on different machine types.
+
+OPTIMISM = 1.0  # sd of log perf added when looking for something new (autoscaling.md 6.3)
+
+
+def loads_needed(test_workers: int) -> int:
+    """How many test workers must have loaded before an autogroup counts as explored."""
+    return max(1, test_workers // 2)
+
+
+def newly_explored(before: Mapping[str, object], after: Mapping[str, object]) -> list[int]:
+    """Autogroups whose exploration ended between two memories of their group."""
+    ended = ScalingMemory.from_json(after).explored.keys()
+    return sorted(int(key) for key in ended - ScalingMemory.from_json(before).explored.keys())
+
+
+def tests_missing(pool: Pool, ctx: Round) -> int:
+    """How many test workers are still to be rented; 0 once half of them have loaded."""
+    autogroup = pool.autogroup
+    if autogroup is None or not pool.is_active or autogroup.test_workers < 1:
+        return 0
+    memory, key = ctx.beliefs.memory, str(autogroup.autogroup_id)
+    n_loaded = len(pool.loaded)
+    is_enough = n_loaded >= loads_needed(autogroup.test_workers)
+    if is_enough and n_loaded + pool.on_order >= autogroup.test_workers:
+        memory.explored.setdefault(key, ctx.now)
+    if key in memory.explored:
+        return 0
+    return max(autogroup.test_workers - n_loaded - pool.on_order, 0)
+
+
+def plan_tests(pool: Pool, ctx: Round, budget: Budget) -> list[RentOffer]:
+    """Rent the missing test workers, each on the most promising type not yet taken."""
+    missing = tests_missing(pool, ctx)
+    if missing < 1 or pool.autogroup is None:
+        return []
+    rated = first_per_machine(rate_offers(pool.autogroup, ctx, optimism=OPTIMISM))
+    taken = {worker.gpu_type for worker in pool.loaded + pool.booting}
+    taken |= {rental.gpu_type for rental in pool.rentals}
+    actions: list[RentOffer] = []
+    for item in spread_over_types(rated, taken):
+        if len(actions) >= missing:
+            break
+        if budget.take(item.offer.usd_per_hour):
+            facts = {"test_workers": pool.autogroup.test_workers, "missing": missing}
+            rest = [other for other in rated if other is not item]
+            actions.append(rent(pool.autogroup, item, rest, Reason(code="explore", facts=facts)))
+    return actions
+
+
+def spread_over_types(rated: Sequence[RatedOffer], taken: set[str]) -> list[RatedOffer]:
+    """Offers reordered: the best of each type not taken first, then the rest as they were."""
+    first: list[RatedOffer] = []
+    rest: list[RatedOffer] = []
+    seen = set(taken)
+    for item in rated:
+        (rest if item.offer.gpu_type in seen else first).append(item)
+        seen.add(item.offer.gpu_type)
+    return first + rest
