@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from chalicelib.ports.errors import PortError
-from chalicelib.ports.key_repository import CallerKey
+from chalicelib.ports.keys import CallerKey
 
 
 class FakeKeyRepository:

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from chalicelib.ports.clock import Clock
     from chalicelib.ports.event_log import EventLog, SeriesLog
     from chalicelib.ports.group_repository import GroupRepository
-    from chalicelib.ports.key_repository import KeyRepository
+    from chalicelib.ports.keys import KeyRepository
     from chalicelib.ports.ledger import Ledger
     from chalicelib.ports.marketplace import Marketplace
     from chalicelib.ports.notifier import Notifier
-    from chalicelib.ports.randomness import Randomness
+    from chalicelib.ports.clock import Randomness
     from chalicelib.ports.routing_view import RoutingViewRepository, WaitingRepository
     from chalicelib.ports.scaler_poke import ScalerPoke
     from chalicelib.ports.signer import SecretBox, Signer

@@ -1,5 +1,6 @@
 """The clock, and waiting: the only ways time enters a service."""
 
+
 from typing import Protocol
 
 
@@ -16,4 +17,18 @@ class Clock(Protocol):
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
+        ...
+
+
+# Chance: tokens that nobody can guess, and dice.
+
+class Randomness(Protocol):
+    """Draws tokens and numbers."""
+
+    def token(self, n_bytes: int) -> str:
+        """`n_bytes` unguessable bytes as lower-case hex."""
+        ...
+
+    def uniform(self) -> float:
+        """A number in [0, 1)."""
         ...

@@ -8,7 +8,7 @@ from dataclasses import fields
 from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
-from chalicelib.ports.key_repository import CallerKey
+from chalicelib.ports.keys import CallerKey
 from chalicelib.services.audit import ACCOUNT_SCOPE, Change, endpoint_scope, record_change
 from chalicelib.services.keys import (
     Caller,

@@ -25,7 +25,7 @@ from chalicelib.core.model.caller_key import (
 from chalicelib.core.model.endpoint_group import ParameterError, check_number
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import NotFoundError, StorageUnavailableError
-from chalicelib.ports.key_repository import CallerKey
+from chalicelib.ports.keys import CallerKey
 from chalicelib.ports.signer import SecretBox
 
 ROW_CACHE_S = 30.0

@@ -14,7 +14,7 @@ from chalicelib.adapters.aws.keys import DynamoKeyRepository
 from chalicelib.adapters.aws.secret_box import KmsSecretBox
 from chalicelib.adapters.aws.signer import KmsSigner, WrappedSigner
 from chalicelib.ports.errors import KeysUnavailableError, NotFoundError
-from chalicelib.ports.key_repository import CallerKey, KeyRepository
+from chalicelib.ports.keys import CallerKey, KeyRepository
 from chalicelib.ports.signer import SecretBox, Signer
 from fakes.key_repository import FakeKeyRepository
 from fakes.secret_box import FakeSecretBox

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.aws.clients import storage_errors
 from chalicelib.adapters.aws.tables import KEYS
-from chalicelib.ports.key_repository import CallerKey
+from chalicelib.ports.keys import CallerKey
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
