@@ -12,7 +12,7 @@ from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.services.paced_market import PacedMarket
+from chalicelib.services.market.paced_market import PacedMarket
 
 ACTOR = "scaler"
 NO_CREDIT_CODES = frozenset({"insufficient_credit", "missing_billing", "spend_rate_limit"})

@@ -14,7 +14,7 @@ from chalicelib.ports.ledger import Account
 from chalicelib.ports.marketplace import MarketplaceError
 from chalicelib.services.acting import Acting, destroy
 from chalicelib.services.executor import call_for, start_on_market, stopping
-from chalicelib.services.launching import LaunchError, launch_facts
+from chalicelib.services.market.launching import LaunchError, launch_facts
 from chalicelib.services.rentals import add_row
 from chalicelib.services.rounds import RoundPlan
 from chalicelib.services.spend_log import deleted_group_event

@@ -32,7 +32,7 @@ from chalicelib.ports.marketplace import (
     RefusedError,
 )
 from chalicelib.services.acting import Acting
-from chalicelib.services.launching import LaunchError
+from chalicelib.services.market.launching import LaunchError
 from chalicelib.services.rentals import rent
 from chalicelib.services.rounds import GroupPlan, RoundPlan
 from chalicelib.wire.launch_args import LaunchArgsError

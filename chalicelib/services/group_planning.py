@@ -32,13 +32,13 @@ from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError, RateLimitedError
-from chalicelib.services.launching import (
+from chalicelib.services.market.launching import (
     DEFAULT_DISK_GB,
     LaunchError,
     launch_facts,
     offer_query,
 )
-from chalicelib.services.paced_market import PacedMarket
+from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds import GroupPlan, RoundView
 from chalicelib.wire.launch_args import LaunchArgsError
 

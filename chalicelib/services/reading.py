@@ -18,7 +18,7 @@ from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.services.paced_market import PacedMarket
+from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds import RoundView
 
 POLL_MEMORY_S = 15.0  # a request that was not polled for so long is not waiting any more

@@ -43,7 +43,7 @@ from chalicelib.services.executor import SAVING, SPENDING, execute
 from chalicelib.services.group_planning import Fleet, plan_groups, searches_of
 from chalicelib.services.minute_log import gather_minutes
 from chalicelib.services.notifications import deliver_notices
-from chalicelib.services.paced_market import PacedMarket
+from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.reading import books_of, by_endpoint, read_view
 from chalicelib.services.round_log import RoundOutcome, events_of, figures_of
 from chalicelib.services.rounds import GroupPlan, RoundPlan, RoundView, RowChange

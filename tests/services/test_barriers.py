@@ -18,7 +18,7 @@ from chalicelib.core.scaling.moves.pools.inventory import doubted
 from chalicelib.core.model.market import Offer
 from chalicelib.core.scaling.moves.pools.pacing import Pacing
 from chalicelib.services.group_planning import allowed_actions
-from chalicelib.services.paced_market import PacedMarket
+from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.scaling import plan_round
 from tests.faults.stories import serving_world, take_lease
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from chalicelib import wiring
 from chalicelib.ports.errors import PortError
-from chalicelib.services.panic import panic
+from chalicelib.services.market.panic import panic
 from ballast.cli.terminal.display import clean
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import Json

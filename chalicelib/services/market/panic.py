@@ -16,7 +16,7 @@ from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.ports.ledger import Ledger
 from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.services.paced_market import PacedMarket
+from chalicelib.services.market.paced_market import PacedMarket
 
 RETRY_S = 5.0
 GIVE_UP_S = 900.0

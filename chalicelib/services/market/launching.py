@@ -12,7 +12,7 @@ from chalicelib.core.scaling.moves.pools.intents import RentIntent, label_for
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.marketplace import CreateRequest, Template
 from chalicelib.services.keys import worker_token
-from chalicelib.services.paced_market import PacedMarket
+from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.wire.launch_args import LaunchArgs, parse_launch_args
 
 DEFAULT_DISK_GB = 16.0
