@@ -5,7 +5,7 @@ from __future__ import annotations
 from chalicelib.core.scaling.comparison import Row, compare_hardware
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.ports.bundles import ApiPorts
-from chalicelib.services.audit import autogroup_scope
+from chalicelib.services.owner.audit import autogroup_scope
 
 
 def compare_autogroups(ports: ApiPorts, group: EndpointGroup, hours: float) -> list[Row]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.services.keys import Caller
-from chalicelib.services.management import list_groups
+from chalicelib.services.owner.groups import list_groups
 
 Row = dict[str, object]
 

@@ -9,9 +9,9 @@ from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.event_log import Event
-from chalicelib.services.audit import endpoint_scope
+from chalicelib.services.owner.audit import endpoint_scope
 from chalicelib.services.keys import Caller
-from chalicelib.services.management import list_groups
+from chalicelib.services.owner.groups import list_groups
 from chalicelib.services.observability import event_row, has_cause
 
 Row = dict[str, object]

@@ -14,7 +14,7 @@ from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.event_log import Event
-from chalicelib.services.audit import autogroup_scope, endpoint_scope
+from chalicelib.services.owner.audit import autogroup_scope, endpoint_scope
 from chalicelib.wire.observability import log_texts
 
 MAX_EVENTS = 5_000

@@ -16,7 +16,7 @@ from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.core.money.spend import DAY_S, PARTS, Tally, WorkerSpend, total_usd, workers_of
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
-from chalicelib.services.management import list_groups, may_see
+from chalicelib.services.owner.groups import list_groups, may_see
 from chalicelib.services.observability import read_memory
 from chalicelib.services.spend_log import deleted_groups, read_tallies
 

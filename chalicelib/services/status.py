@@ -17,10 +17,10 @@ from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.ledger import Account
 from chalicelib.ports.routing_view import WaitingRequest
-from chalicelib.services.audit import endpoint_scope
-from chalicelib.services.exploration import exploration_row
+from chalicelib.services.owner.audit import endpoint_scope
+from chalicelib.services.owner.exploration import exploration_row
 from chalicelib.services.keys import Caller
-from chalicelib.services.management import list_groups
+from chalicelib.services.owner.groups import list_groups
 from chalicelib.services.observability import (
     Subject,
     current_stats,

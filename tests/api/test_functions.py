@@ -52,7 +52,7 @@ def loaded(role: str) -> dict[str, list[str]]:
 def test_the_hot_function_serves_two_routes_and_loads_nothing_slow() -> None:
     hot = loaded("hot")
     assert hot["routes"] == ["/pubkey", "/route"]
-    slow = {"requests", "pynamodb", "aws_lambda_powertools", "chalicelib.services.management"}
+    slow = {"requests", "pynamodb", "aws_lambda_powertools", "chalicelib.services.owner.groups"}
     assert slow & set(hot["modules"]) == set()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.services.management import IDEMPOTENCY_S
+from chalicelib.services.owner.groups import IDEMPOTENCY_S
 from tests.api.over_fakes import Api
 
 SEED = {

@@ -14,7 +14,7 @@ from chalicelib.api.errors import OK, text_response
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services import autogroups
-from chalicelib.services.management import USER_ID
+from chalicelib.services.owner.groups import USER_ID
 from chalicelib.wire.errors import WireError
 from chalicelib.wire.json_body import parse_json_object
 from chalicelib.wire.launch_args import parse_launch_args

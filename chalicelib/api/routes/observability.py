@@ -12,7 +12,7 @@ from chalicelib.api.errors import OK, text_response
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services import autogroups, management, observability, rollouts, status
-from chalicelib.services.audit import ACCOUNT_SCOPE
+from chalicelib.services.owner.audit import ACCOUNT_SCOPE
 from chalicelib.services.observability import Subject
 from chalicelib.wire.errors import WireError
 from chalicelib.wire.observability import prometheus_text

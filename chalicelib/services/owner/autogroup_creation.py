@@ -9,7 +9,7 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ParameterError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
-from chalicelib.services.autogroups import (
+from chalicelib.services.owner.autogroups import (
     autogroup_values,
     changed_autogroup,
     check_launchable,
@@ -17,7 +17,7 @@ from chalicelib.services.autogroups import (
     record_autogroup_change,
 )
 from chalicelib.services.keys import Caller
-from chalicelib.services.management import (
+from chalicelib.services.owner.groups import (
     IDEMPOTENCY_S,
     create_group,
     group_by_name,

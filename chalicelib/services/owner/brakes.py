@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from chalicelib.core.model.endpoint_group import ParameterError, check_number
 from chalicelib.ports.bundles import ApiPorts
-from chalicelib.services.audit import ACCOUNT_SCOPE, Change, record_change
+from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, record_change
 from chalicelib.services.keys import Caller
 
 Row = dict[str, object]
