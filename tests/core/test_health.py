@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.health import Health, HealthFacts, judge_health
+from chalicelib.services.owner.views.health import Health, HealthFacts, judge_health
 
 
 def judged(**facts: object) -> tuple[Health, tuple[str, ...]]:

@@ -21,7 +21,7 @@ from chalicelib.core.money.spend import DAY_S, PARTS, total_usd
 from chalicelib.services.keys import Caller
 from chalicelib.services.scaling_loop import scaling_loop
 from chalicelib.services.spend_log import read_tallies, spend_scope
-from chalicelib.services.spending import (
+from chalicelib.services.owner.views.spending import (
     AWS_USD_PER_ACTIVE_S,
     AWS_USD_PER_IDLE_S,
     AWS_USD_PER_REQUEST,
@@ -29,7 +29,7 @@ from chalicelib.services.spending import (
     aws_estimate,
     read_spend,
 )
-from chalicelib.services.status import read_status
+from chalicelib.services.owner.views.status import read_status
 from fakes.ledger import FakeLedger
 from fakes.world import NOON, World
 from tests.faults.stories import run_rounds, serving_world, set_group

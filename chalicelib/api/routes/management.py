@@ -12,7 +12,7 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import autogroups, management
 from chalicelib.services.owner.autogroup_creation import create_autogroup as make_autogroup
-from chalicelib.services.doctor import template_warnings
+from chalicelib.services.owner.views.doctor import template_warnings
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
 
 

@@ -13,7 +13,7 @@ from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services import autogroups, management, observability, rollouts, status
 from chalicelib.services.owner.audit import ACCOUNT_SCOPE
-from chalicelib.services.observability import Subject
+from chalicelib.services.owner.views.observability import Subject
 from chalicelib.wire.errors import WireError
 from chalicelib.wire.observability import prometheus_text
 

@@ -20,7 +20,7 @@ from chalicelib.services import (
     spending,
     status,
 )
-from chalicelib.services.doctor import run_checks
+from chalicelib.services.owner.views.doctor import run_checks
 from chalicelib.wire.errors import WireError
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
 

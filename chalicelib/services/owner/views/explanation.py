@@ -12,7 +12,7 @@ from chalicelib.ports.event_log import Event
 from chalicelib.services.owner.audit import endpoint_scope
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.groups import list_groups
-from chalicelib.services.observability import event_row, has_cause
+from chalicelib.services.owner.views.observability import event_row, has_cause
 
 Row = dict[str, object]
 

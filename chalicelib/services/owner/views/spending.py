@@ -17,7 +17,7 @@ from chalicelib.core.money.spend import DAY_S, PARTS, Tally, WorkerSpend, total_
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.groups import list_groups, may_see
-from chalicelib.services.observability import read_memory
+from chalicelib.services.owner.views.observability import read_memory
 from chalicelib.services.spend_log import deleted_groups, read_tallies
 
 Row = dict[str, object]

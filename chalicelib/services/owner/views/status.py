@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.health import HealthFacts, judge_health
+from chalicelib.services.owner.views.health import HealthFacts, judge_health
 from chalicelib.core.model.load import believed_perf
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.core.money.spend import spent_today_usd
@@ -21,7 +21,7 @@ from chalicelib.services.owner.audit import endpoint_scope
 from chalicelib.services.owner.exploration import exploration_row
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.groups import list_groups
-from chalicelib.services.observability import (
+from chalicelib.services.owner.views.observability import (
     Subject,
     current_stats,
     event_row,
