@@ -25,7 +25,7 @@ from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.ledger import Lease
 from chalicelib.services.routing_view import publish_directory
-from chalicelib.services.scaling import run_round
+from chalicelib.services.rounds.round import run_round
 from infra.stacks import Say
 
 BACKED_UP = (CONFIG, WORKERS, LEDGER, KEYS)  # as infra/core.yaml has it

@@ -17,8 +17,8 @@ from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.ports.worker_repository import Grant, Refusal
 from chalicelib.services.reports import ReportsMemory, receive_report
-from chalicelib.services.scaling import run_round
-from chalicelib.services.scaling_loop import LEASE_S
+from chalicelib.services.rounds.round import run_round
+from chalicelib.services.rounds.loop import LEASE_S
 from fakes.clock import ManualClock
 from fakes.ledger import FakeLedger
 from fakes.scaler_ports import fake_scaler_ports

@@ -13,8 +13,8 @@ from chalicelib.core.scaling.moves.orders import newly_explored
 from chalicelib.core.money.spend import spent_today_usd
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.event_log import Event
-from chalicelib.services.acting import ACTOR
-from chalicelib.services.rounds import GroupPlan, RoundPlan
+from chalicelib.services.rounds.acting import ACTOR
+from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 from chalicelib.services.troubles import is_capped
 
 _VERBS = {

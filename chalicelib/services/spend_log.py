@@ -12,8 +12,8 @@ from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.money.spend import Tally, add_span, begins_anew, is_due, spans_by_day
 from chalicelib.core.model.worker import Worker
 from chalicelib.ports.event_log import Event, EventLog, SeriesLog
-from chalicelib.services.reading import by_endpoint
-from chalicelib.services.rounds import RoundPlan
+from chalicelib.services.rounds.reading import by_endpoint
+from chalicelib.services.rounds.values import RoundPlan
 
 Item = tuple[str, int, Tally]
 """Scope, minute in which the tally began, tally."""

@@ -9,7 +9,7 @@ from chalicelib.core.model.endpoint_group import ScalingParams
 from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.event_log import Event
-from chalicelib.services.scaling_loop import scaling_loop
+from chalicelib.services.rounds.loop import scaling_loop
 from fakes.market_config import MarketConfig
 from fakes.world import PROMPT_MARKET, World
 

@@ -13,7 +13,7 @@ from collections import deque
 import pytest
 
 from chalicelib.core.money.account import day_of
-from chalicelib.services.scaling_loop import LEASE_S, scaling_loop
+from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
 from fakes.faulty_ports import Break, Killed, Meanwhile, Mode, OutgoingCalls
 from fakes.market_config import MarketConfig, Odds
 from fakes.world import World

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.core.scaling.moves.pools.breakers import HOST_COOL_DOWN_S
 from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.services.scaling_loop import scaling_loop
+from chalicelib.services.rounds.loop import scaling_loop
 from fakes.world import World
 from tests.faults.stories import count_calls, in_state, run_rounds, serving_world
 

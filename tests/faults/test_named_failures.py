@@ -7,8 +7,8 @@ import pytest
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.services.scaling import run_round
-from chalicelib.services.scaling_loop import scaling_loop
+from chalicelib.services.rounds.round import run_round
+from chalicelib.services.rounds.loop import scaling_loop
 from fakes.world import World
 from tests.faults.stories import (
     count_calls,

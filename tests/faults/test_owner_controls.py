@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.services.questions import answer
-from chalicelib.services.scaling_loop import scaling_loop
+from chalicelib.services.rounds.questions import answer
+from chalicelib.services.rounds.loop import scaling_loop
 from fakes.faulty_ports import OutgoingCalls
 from fakes.market_config import CALM
 from fakes.world import PROMPT_MARKET, World

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from chalicelib.core.scaling.moves.pools.intents import split_label
-from chalicelib.services.scaling_loop import LEASE_S, scaling_loop
+from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
 from fakes.faulty_ports import Break, Killed, Mode, OutgoingCalls
 from fakes.world import World
 

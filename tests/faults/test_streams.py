@@ -8,7 +8,7 @@ from dataclasses import replace
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.worker_repository import Grant
-from chalicelib.services.scaling_loop import scaling_loop
+from chalicelib.services.rounds.loop import scaling_loop
 from fakes.world import REQUEST_COST, World
 from tests.faults.stories import all_events, params_of, set_group
 

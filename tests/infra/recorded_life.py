@@ -19,8 +19,8 @@ from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
 from chalicelib.ports.bundles import ApiPorts, ScalerPorts
 from chalicelib.ports.marketplace import Marketplace
-from chalicelib.services.questions import answer
-from chalicelib.services.scaling_loop import scaling_loop
+from chalicelib.services.rounds.questions import answer
+from chalicelib.services.rounds.loop import scaling_loop
 from devstack.lambda_context import LambdaContext
 from fakes.clock import ManualClock
 from fakes.market import Market

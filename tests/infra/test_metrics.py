@@ -11,7 +11,7 @@ from cfnlint.decode.cfn_yaml import loads
 
 from chalicelib.api.routes.scaler import answer_event
 from chalicelib.api.telemetry import AVERAGED, HEARTBEAT, emit_metrics
-from chalicelib.services.scaling_loop import scaling_loop
+from chalicelib.services.rounds.loop import scaling_loop
 from devstack.lambda_context import LambdaContext
 from fakes.world import World
 

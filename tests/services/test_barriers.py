@@ -17,9 +17,9 @@ from chalicelib.core.scaling.actions import (
 from chalicelib.core.scaling.moves.pools.inventory import doubted
 from chalicelib.core.model.market import Offer
 from chalicelib.core.scaling.moves.pools.pacing import Pacing
-from chalicelib.services.group_planning import allowed_actions
+from chalicelib.services.rounds.group_planning import allowed_actions
 from chalicelib.services.market.paced_market import PacedMarket
-from chalicelib.services.scaling import plan_round
+from chalicelib.services.rounds.round import plan_round
 from tests.faults.stories import serving_world, take_lease
 
 WHY = Reason(code="hot_short")

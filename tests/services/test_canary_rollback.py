@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.services.scaling_loop import scaling_loop
+from chalicelib.services.rounds.loop import scaling_loop
 from fakes.notifier import FakeNotifier
 from fakes.world import World
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.services.scaling_loop import scaling_loop
+from chalicelib.services.rounds.loop import scaling_loop
 from fakes.world import World
 
 

@@ -27,7 +27,7 @@ from chalicelib.ports.marketplace import (
     RateLimitedError,
     RefusedError,
 )
-from chalicelib.services.acting import Acting, destroy
+from chalicelib.services.rounds.acting import Acting, destroy
 from chalicelib.services.market.launching import LaunchFacts, create_request, launch_facts, public_url
 
 DOWNLOAD_GB = 20.0  # pessimistic size of image and model, billed once

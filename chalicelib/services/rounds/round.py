@@ -29,8 +29,8 @@ from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.services.acting import Acting, changed
-from chalicelib.services.applying import (
+from chalicelib.services.rounds.acting import Acting, changed
+from chalicelib.services.rounds.applying import (
     apply_facts,
     finish_deletions,
     finish_rollouts,
@@ -38,15 +38,15 @@ from chalicelib.services.applying import (
     repeat_calls,
     return_machines,
 )
-from chalicelib.services.canary import apply_rollback, watch_canaries
-from chalicelib.services.executor import SAVING, SPENDING, execute
-from chalicelib.services.group_planning import Fleet, plan_groups, searches_of
+from chalicelib.services.rounds.canary import apply_rollback, watch_canaries
+from chalicelib.services.rounds.executor import SAVING, SPENDING, execute
+from chalicelib.services.rounds.group_planning import Fleet, plan_groups, searches_of
 from chalicelib.services.minute_log import gather_minutes
 from chalicelib.services.notifications import deliver_notices
 from chalicelib.services.market.paced_market import PacedMarket
-from chalicelib.services.reading import books_of, by_endpoint, read_view
+from chalicelib.services.rounds.reading import books_of, by_endpoint, read_view
 from chalicelib.services.round_log import RoundOutcome, events_of, figures_of
-from chalicelib.services.rounds import GroupPlan, RoundPlan, RoundView, RowChange
+from chalicelib.services.rounds.values import GroupPlan, RoundPlan, RoundView, RowChange
 from chalicelib.services.routing_view import publish_directory, rebuild_view
 from chalicelib.services.spend_log import tally_spend
 from chalicelib.services.troubles import find_troubles, lasting_troubles, tell_troubles

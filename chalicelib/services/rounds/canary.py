@@ -9,8 +9,8 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.scaling.moves.pools.canary import Watch, find_canary, watch_canary
 from chalicelib.core.model.worker import Worker
 from chalicelib.ports.errors import ConflictError
-from chalicelib.services.acting import Acting
-from chalicelib.services.rounds import RoundPlan, RoundView
+from chalicelib.services.rounds.acting import Acting
+from chalicelib.services.rounds.values import RoundPlan, RoundView
 from chalicelib.services.routing_view import publish_directory
 
 

@@ -19,7 +19,7 @@ from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
 from chalicelib.services.market.paced_market import PacedMarket
-from chalicelib.services.rounds import RoundView
+from chalicelib.services.rounds.values import RoundView
 
 POLL_MEMORY_S = 15.0  # a request that was not polled for so long is not waiting any more
 MAX_DIRECT_LOOKS = 3  # in one round, at machines that are not listed; each costs 2 s

@@ -39,7 +39,7 @@ from chalicelib.services.market.launching import (
     offer_query,
 )
 from chalicelib.services.market.paced_market import PacedMarket
-from chalicelib.services.rounds import GroupPlan, RoundView
+from chalicelib.services.rounds.values import GroupPlan, RoundView
 from chalicelib.wire.launch_args import LaunchArgsError
 
 OFFERS_LIMIT = 64

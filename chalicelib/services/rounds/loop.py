@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.ledger import Account, FencedError
-from chalicelib.services.scaling import WAITS_S, run_round
+from chalicelib.services.rounds.round import WAITS_S, run_round
 
 LEASE_S = 60.0  # longer than any round; a killed loop holds it no longer than this
 ROUND_RESERVE_S = 8.0  # a round needs this beyond its waiting for turns

@@ -12,11 +12,11 @@ from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import Account
 from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.services.acting import Acting, destroy
-from chalicelib.services.executor import call_for, start_on_market, stopping
+from chalicelib.services.rounds.acting import Acting, destroy
+from chalicelib.services.rounds.executor import call_for, start_on_market, stopping
 from chalicelib.services.market.launching import LaunchError, launch_facts
-from chalicelib.services.rentals import add_row
-from chalicelib.services.rounds import RoundPlan
+from chalicelib.services.rounds.rentals import add_row
+from chalicelib.services.rounds.values import RoundPlan
 from chalicelib.services.spend_log import deleted_group_event
 from chalicelib.wire.launch_args import LaunchArgsError
 

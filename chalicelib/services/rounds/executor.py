@@ -31,10 +31,10 @@ from chalicelib.ports.marketplace import (
     RateLimitedError,
     RefusedError,
 )
-from chalicelib.services.acting import Acting
+from chalicelib.services.rounds.acting import Acting
 from chalicelib.services.market.launching import LaunchError
-from chalicelib.services.rentals import rent
-from chalicelib.services.rounds import GroupPlan, RoundPlan
+from chalicelib.services.rounds.rentals import rent
+from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 from chalicelib.wire.launch_args import LaunchArgsError
 
 RowAction = StartWorker | DrainWorker | RecallWorker | StopWorker | RebootWorker | DestroyWorker
