@@ -20,7 +20,7 @@ from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.core.money.spend import DAY_S, PARTS, total_usd
 from chalicelib.services.keys import Caller
 from chalicelib.services.rounds.loop import scaling_loop
-from chalicelib.services.spend_log import read_tallies, spend_scope
+from chalicelib.services.rounds.journal.spend_log import read_tallies, spend_scope
 from chalicelib.services.owner.views.spending import (
     AWS_USD_PER_ACTIVE_S,
     AWS_USD_PER_IDLE_S,

@@ -17,7 +17,7 @@ from chalicelib.services.rounds.executor import call_for, start_on_market, stopp
 from chalicelib.services.market.launching import LaunchError, launch_facts
 from chalicelib.services.rounds.rentals import add_row
 from chalicelib.services.rounds.values import RoundPlan
-from chalicelib.services.spend_log import deleted_group_event
+from chalicelib.services.rounds.journal.spend_log import deleted_group_event
 from chalicelib.wire.launch_args import LaunchArgsError
 
 _REPEATED = Reason(code="repeated_call")

@@ -41,15 +41,15 @@ from chalicelib.services.rounds.applying import (
 from chalicelib.services.rounds.canary import apply_rollback, watch_canaries
 from chalicelib.services.rounds.executor import SAVING, SPENDING, execute
 from chalicelib.services.rounds.group_planning import Fleet, plan_groups, searches_of
-from chalicelib.services.minute_log import gather_minutes
-from chalicelib.services.notifications import deliver_notices
+from chalicelib.services.rounds.journal.minute_log import gather_minutes
+from chalicelib.services.rounds.journal.notifications import deliver_notices
 from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds.reading import books_of, by_endpoint, read_view
-from chalicelib.services.round_log import RoundOutcome, events_of, figures_of
+from chalicelib.services.rounds.journal.round_log import RoundOutcome, events_of, figures_of
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan, RoundView, RowChange
 from chalicelib.services.routing_view import publish_directory, rebuild_view
-from chalicelib.services.spend_log import tally_spend
-from chalicelib.services.troubles import find_troubles, lasting_troubles, tell_troubles
+from chalicelib.services.rounds.journal.spend_log import tally_spend
+from chalicelib.services.rounds.journal.troubles import find_troubles, lasting_troubles, tell_troubles
 
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left

@@ -18,7 +18,7 @@ from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.groups import list_groups, may_see
 from chalicelib.services.owner.views.observability import read_memory
-from chalicelib.services.spend_log import deleted_groups, read_tallies
+from chalicelib.services.rounds.journal.spend_log import deleted_groups, read_tallies
 
 Row = dict[str, object]
 _Line = tuple[Row, Mapping[str, float]]

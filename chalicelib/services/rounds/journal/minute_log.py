@@ -11,7 +11,7 @@ from chalicelib.core.scaling.snapshot import GroupSnapshot, Waiting
 from chalicelib.core.scaling.facts import measure_traffic
 from chalicelib.core.model.worker import Worker
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
-from chalicelib.services.troubles import is_capped
+from chalicelib.services.rounds.journal.troubles import is_capped
 
 Minutes = dict[str, Mapping[str, float]]
 

@@ -15,7 +15,7 @@ from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
-from chalicelib.services.troubles import is_capped
+from chalicelib.services.rounds.journal.troubles import is_capped
 
 _VERBS = {
     "RentOffer": "rent",

@@ -9,7 +9,7 @@ from chalicelib.core.scaling.moves.pools.breakers import TEMPLATE_FAILURES
 from chalicelib.core.scaling.explain import CAP_NAMES
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR
-from chalicelib.services.notifications import REPEAT_AFTER_S
+from chalicelib.services.rounds.journal.notifications import REPEAT_AFTER_S
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan, RoundView
 
 MATTERS_AFTER_S: Mapping[str, float] = {"inventory_unknown": 300.0, "stray_machines": 300.0}
