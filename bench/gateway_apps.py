@@ -22,7 +22,7 @@ from chalicelib.api.entry import BallastApp
 from chalicelib.api.routes.routing import routing_blueprint
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.ports.worker_repository import Grant
-from chalicelib.services.routing_view import rebuild_view
+from chalicelib.services.routing.views import rebuild_view
 from devstack.gateway import FAULTS_FILE_VARIABLE, application_over
 from devstack.gateway_faults import GatewayFaults
 from fakes.clock import ManualClock

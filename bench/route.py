@@ -22,7 +22,7 @@ from chalicelib.api.entry import BallastApp
 from chalicelib.api.routes.routing import routing_blueprint
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.services.keys import endpoint_key
-from chalicelib.services.routing_view import rebuild_view
+from chalicelib.services.routing.views import rebuild_view
 from devstack.lambda_context import LambdaContext
 from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
 

@@ -16,8 +16,8 @@ from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.services.keys import endpoint_key
-from chalicelib.services.router_memory import RouterMemory
-from chalicelib.services.routing import route
+from chalicelib.services.routing.memory import RouterMemory
+from chalicelib.services.routing.route import route
 from chalicelib.wire.routing import RouteRequest
 from fakes.clock import ManualClock
 from fakes.event_log import FakeEventLog

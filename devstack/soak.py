@@ -27,7 +27,7 @@ import requests
 from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.services.routing_view import WAITING_ENDS_S
+from chalicelib.services.routing.views import WAITING_ENDS_S
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.owner import MarketView, Owner, wait_until
 from devstack.soak_books import Books, as_facts

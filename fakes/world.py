@@ -15,7 +15,7 @@ from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.model.worker import Worker
 from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.ports.worker_repository import Grant, Reservation
-from chalicelib.services.reports import ReportsMemory, receive_report
+from chalicelib.services.routing.reports import ReportsMemory, receive_report
 from fakes.clock import ManualClock
 from fakes.event_log import FakeEventLog
 from fakes.ledger import FakeLedger

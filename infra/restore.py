@@ -24,7 +24,7 @@ from chalicelib.core.scaling.moves.pools.intents import split_label, token_is_ou
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.ledger import Lease
-from chalicelib.services.routing_view import publish_directory
+from chalicelib.services.routing.views import publish_directory
 from chalicelib.services.rounds.round import run_round
 from infra.stacks import Say
 

@@ -16,7 +16,7 @@ from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.ports.worker_repository import Grant, Refusal
-from chalicelib.services.reports import ReportsMemory, receive_report
+from chalicelib.services.routing.reports import ReportsMemory, receive_report
 from chalicelib.services.rounds.round import run_round
 from chalicelib.services.rounds.loop import LEASE_S
 from fakes.clock import ManualClock

@@ -15,7 +15,7 @@ from chalicelib import wiring
 from chalicelib.adapters.aws.workers import to_item
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.services.routing_view import rebuild_view
+from chalicelib.services.routing.views import rebuild_view
 from tests.api.over_tables import ENDPOINT, Deployment
 from tests.conftest import TABLE_PREFIX
 

@@ -10,7 +10,7 @@ import pytest
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.services.keys import endpoint_key, worker_token
-from chalicelib.services.routing_view import publish_directory, rebuild_view
+from chalicelib.services.routing.views import publish_directory, rebuild_view
 from fakes.hot_ports import make_worker
 from tests.api.over_fakes import Api
 

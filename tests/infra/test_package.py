@@ -27,7 +27,7 @@ def test_unused_services_go_and_used_ones_stay() -> None:
     assert is_wanted("botocore/data/dynamodb/2012-08-10/service-2.json")
     assert is_wanted("botocore/data/endpoints.json")
     assert not is_wanted("botocore/data/ec2/2016-11-15/service-2.json")
-    assert is_wanted("chalicelib/services/routing.py")
+    assert is_wanted("chalicelib/services/routing/route.py")
     assert not is_wanted("pynamodb/tests/test_model.py")
 
 

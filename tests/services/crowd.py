@@ -8,8 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from chalicelib.ports.bundles import HotPorts
-from chalicelib.services.router_memory import RouterMemory
-from chalicelib.services.routing import route
+from chalicelib.services.routing.memory import RouterMemory
+from chalicelib.services.routing.route import route
 from chalicelib.wire.routing import RouteRequest
 from fakes.clock import ManualClock
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from chalicelib.services.keys import worker_token
-from chalicelib.services.reports import ReportReply, ReportsMemory, receive_report
+from chalicelib.services.routing.reports import ReportReply, ReportsMemory, receive_report
 from chalicelib.wire.reports import WorkerReport
 from fakes.hot_ports import ENDPOINT_ID, INTENT_TOKEN, HotWorld
 

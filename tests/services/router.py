@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from chalicelib.services.keys import endpoint_key
-from chalicelib.services.router_memory import RouterMemory
-from chalicelib.services.routing import route
-from chalicelib.services.routing_view import rebuild_view
+from chalicelib.services.routing.memory import RouterMemory
+from chalicelib.services.routing.route import route
+from chalicelib.services.routing.views import rebuild_view
 from chalicelib.wire.routing import RouteRequest
 from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
 

@@ -19,8 +19,8 @@ from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.model.load import is_empty
 from chalicelib.core.model.worker import Worker
 from chalicelib.services.keys import worker_token
-from chalicelib.services.reports import ReportsMemory, receive_report
-from chalicelib.services.routing_view import WAITING_ENDS_S, rebuild_view
+from chalicelib.services.routing.reports import ReportsMemory, receive_report
+from chalicelib.services.routing.views import WAITING_ENDS_S, rebuild_view
 from chalicelib.wire.reports import WorkerReport
 from fakes.hot_ports import ENDPOINT_ID, INTENT_TOKEN, HotWorld
 from tests.services.router import Router, make_world

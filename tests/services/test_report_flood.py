@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chalicelib.services.router_memory import VIEW_CACHE_S
+from chalicelib.services.routing.memory import VIEW_CACHE_S
 from fakes.hot_ports import ENDPOINT_ID, HotWorld
 from tests.services.reporter import Reporter
 from tests.services.router import Router, make_world, see

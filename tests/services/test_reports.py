@@ -11,7 +11,7 @@ from chalicelib.core.routing.packed_view import unpack_view
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.services.keys import worker_token
-from chalicelib.services.reports import (
+from chalicelib.services.routing.reports import (
     ReportReply,
     receive_finished,
 )

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.routing.table import AutogroupFacts
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.services.routing import MAX_TRIES
+from chalicelib.services.routing.route import MAX_TRIES
 from chalicelib.wire.ticket import Claims, split_signature
 from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
 from tests.services.router import Router, make_world, see

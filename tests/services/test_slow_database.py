@@ -9,8 +9,8 @@ import pytest
 
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.services.keys import endpoint_key, issue_key
-from chalicelib.services.router_memory import RouterMemory
-from chalicelib.services.routing import route
+from chalicelib.services.routing.memory import RouterMemory
+from chalicelib.services.routing.route import route
 from chalicelib.wire.routing import RouteRequest
 from fakes.clock import ManualClock
 from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld

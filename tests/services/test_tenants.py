@@ -10,8 +10,8 @@ import pytest
 
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.services.keys import issue_key, worker_token
-from chalicelib.services.reports import ReportsMemory, receive_report
-from chalicelib.services.routing_view import rebuild_view
+from chalicelib.services.routing.reports import ReportsMemory, receive_report
+from chalicelib.services.routing.views import rebuild_view
 from chalicelib.wire.reports import WorkerReport
 from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, INTENT_TOKEN
 from tests.services.crowd import Caller, Crowd

@@ -26,9 +26,9 @@ from chalicelib.core.routing.queue_place import estimate_place, next_poll_s
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
 from chalicelib.core.routing.view import RoutingView, build_view, rebuild_interval_s
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.services.router_memory import VIEW_CACHE_S
-from chalicelib.services.routing import MAX_TRIES
-from chalicelib.services.waiting import STALE_VIEW_S
+from chalicelib.services.routing.memory import VIEW_CACHE_S
+from chalicelib.services.routing.route import MAX_TRIES
+from chalicelib.services.routing.waiting import STALE_VIEW_S
 from ballast.simulator.world.dispatch import SDK_FIRST_POLL_S, SDK_POLL_S, totals
 from ballast.simulator.world.machine import Machine
 from ballast.simulator.world.world import World
@@ -150,7 +150,7 @@ class RoutedPolling:
         return next_poll_s(queued.first_seen_at, eta_s, self.params, now, self.rng.random())
 
     def _reserve(self, request: int, now: float, queued: Queued, table: RoutingTable) -> bool:
-        """As services/routing.py does: choose, reserve on the row, learn from a refusal."""
+        """As services/routing/route.py does: choose, reserve on the row, learn from a refusal."""
         service_s = table.service_s(self.world.mean_load)
         bound_s = bind_within_s(self.kind, self.params, service_s)
         for n_refused in range(MAX_TRIES + 1):

@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 
 from chalicelib.core.routing.choice import RoutableWorker, Wish
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
-from chalicelib.services.router_memory import VIEW_CACHE_S
-from chalicelib.services.routing import MAX_TRIES
+from chalicelib.services.routing.memory import VIEW_CACHE_S
+from chalicelib.services.routing.route import MAX_TRIES
 
 SLOW_S, LATE_S = 2.0, 10.0
 POLICIES = ("fresh", "ours", "two-choices", "round-robin", "random", "stale")
@@ -198,7 +198,7 @@ def play(case: RoutingCase, policy: str) -> RoutingScore:
 def _ours(
     router: Router, servers: Sequence[Server], arrival: Arrival, dice: random.Random
 ) -> tuple[Server, int]:
-    """(the worker, reservations tried), as `services/routing.py` does it."""
+    """(the worker, reservations tried), as `services/routing/route.py` does it."""
     table, cost, now = router.table, arrival.cost, arrival.now
     for n_try in range(MAX_TRIES + 1):
         wish = Wish(cost=cost, bound_s=math.inf, dice=dice.random())

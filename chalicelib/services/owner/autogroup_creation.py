@@ -23,7 +23,7 @@ from chalicelib.services.owner.groups import (
     group_by_name,
     visible_group,
 )
-from chalicelib.services.routing_view import publish_directory
+from chalicelib.services.routing.views import publish_directory
 from chalicelib.wire.management import AutogroupChanges, EndpointChanges
 
 ADD_ATTEMPTS = 8

@@ -15,7 +15,7 @@ from chalicelib.services.owner.exploration import exploration_row
 from chalicelib.services.keys import Caller, endpoint_key
 from chalicelib.services.owner.groups import USER_ID, may_see, visible_group
 from chalicelib.services.owner.views.observability import read_memory
-from chalicelib.services.routing_view import publish_directory
+from chalicelib.services.routing.views import publish_directory
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.management import AUTO, AutogroupChanges
 

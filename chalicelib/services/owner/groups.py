@@ -18,7 +18,7 @@ from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, endpoint_scope, record_change
 from chalicelib.services.keys import Caller, endpoint_key
-from chalicelib.services.routing_view import publish_directory
+from chalicelib.services.routing.views import publish_directory
 from chalicelib.wire.management import AUTO, EndpointChanges
 
 IDEMPOTENCY_S = 60.0

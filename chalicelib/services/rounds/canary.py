@@ -11,7 +11,7 @@ from chalicelib.core.model.worker import Worker
 from chalicelib.ports.errors import ConflictError
 from chalicelib.services.rounds.acting import Acting
 from chalicelib.services.rounds.values import RoundPlan, RoundView
-from chalicelib.services.routing_view import publish_directory
+from chalicelib.services.routing.views import publish_directory
 
 
 def watch_canaries(view: RoundView, workers: Sequence[Worker]) -> Mapping[str, Watch]:

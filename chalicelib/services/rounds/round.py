@@ -47,7 +47,7 @@ from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds.reading import books_of, by_endpoint, read_view
 from chalicelib.services.rounds.journal.round_log import RoundOutcome, events_of, figures_of
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan, RoundView, RowChange
-from chalicelib.services.routing_view import publish_directory, rebuild_view
+from chalicelib.services.routing.views import publish_directory, rebuild_view
 from chalicelib.services.rounds.journal.spend_log import tally_spend
 from chalicelib.services.rounds.journal.troubles import find_troubles, lasting_troubles, tell_troubles
 

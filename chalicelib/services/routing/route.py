@@ -26,17 +26,17 @@ from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
-from chalicelib.services.deadline import check_time
+from chalicelib.services.routing.memory import check_time
 from chalicelib.services.keys import Caller, check_key
-from chalicelib.services.router_memory import (
+from chalicelib.services.routing.memory import (
     MAX_QUOTA_KEYS,
     GroupMemory,
     RouterMemory,
     find_facts,
     group_memory,
 )
-from chalicelib.services.tickets import GrantNumbers, index_key, sign_ticket
-from chalicelib.services.waiting import (
+from chalicelib.services.routing.tickets import GrantNumbers, index_key, sign_ticket
+from chalicelib.services.routing.waiting import (
     Asker,
     Waiter,
     answer_waiting,

@@ -12,7 +12,7 @@ from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event
 from chalicelib.services.keys import check_worker_token
-from chalicelib.services.routing_view import RebuildMemory, rebuild_if_due, rebuild_view
+from chalicelib.services.routing.views import RebuildMemory, rebuild_if_due, rebuild_view
 from chalicelib.wire.reports import FinishedReport, WorkerReport
 
 MAX_CONFLICTS = 3

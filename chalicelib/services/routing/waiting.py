@@ -21,10 +21,10 @@ from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.routing_view import WaitingRequest
-from chalicelib.services.deadline import check_time
+from chalicelib.services.routing.memory import check_time
 from chalicelib.services.keys import Caller
-from chalicelib.services.router_memory import GroupMemory, RouterMemory, forget_view
-from chalicelib.services.routing_view import rebuild_if_due
+from chalicelib.services.routing.memory import GroupMemory, RouterMemory, forget_view
+from chalicelib.services.routing.views import rebuild_if_due
 from chalicelib.wire.routing import RouteRequest, WaitingReply
 
 logger = logging.getLogger("ballast")
