@@ -20,8 +20,8 @@ from chalicelib.api.errors import ForbiddenError, error_response, json_response
 from chalicelib.core.model.caller_key import CallerKeyError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller, KeyMemory, check_key
-from chalicelib.wire.errors import WireError
-from chalicelib.wire.fields import number, number_of_text
+from chalicelib.wire.json_body import WireError
+from chalicelib.wire.json_body import number, number_of_text
 from chalicelib.wire.json_body import parse_json_object
 
 

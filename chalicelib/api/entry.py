@@ -16,7 +16,7 @@ from chalice import Chalice
 from chalice.app import Request
 
 from chalicelib.api.telemetry import begin_trace
-from chalicelib.wire.errors import error_body
+from chalicelib.wire.json_body import error_body
 from chalicelib.wire.trace import HEADER
 
 Event = dict[str, Any]

@@ -17,7 +17,7 @@ from chalicelib.ports.errors import (
     StorageUnavailableError,
 )
 from chalicelib.ports.marketplace import MarketplaceError, RateLimitedError, RefusedError
-from chalicelib.wire.errors import WireError, error_body
+from chalicelib.wire.json_body import WireError, error_body
 
 logger = logging.getLogger("ballast")
 

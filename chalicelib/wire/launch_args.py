@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import WireError
 
 MAX_TEXT = 8192
 MAX_IMAGE = 1024

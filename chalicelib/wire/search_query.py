@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Mapping
 
-from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import WireError
 
 MAX_QUERY_LENGTH = 4096
 MAX_OPERAND_LENGTH = 200

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import WireError
 
 PAGE_SIZE = 25
 """Instances on a page of the v1 listing, at most."""

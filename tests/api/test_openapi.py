@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from chalicelib.api.auth import PUBLIC
-from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import WireError
 from chalicelib.wire.management import (
     LEGACY_PARAMS,
     SCALING_PARAMS,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.wire import vast as wire
-from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import WireError
 
 SHELL = st.text(alphabet="aZ0 _-=$`'\"\\;|&<>(){}*?!#~\n\r\t\x00·é", max_size=40)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from chalicelib.ports.marketplace import CreateRequest, MarketplaceError, RefusedError
 from chalicelib.wire import vast as wire
-from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import WireError
 
 
 def body_of_create(request: CreateRequest) -> dict[str, object]:

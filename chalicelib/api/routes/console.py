@@ -15,7 +15,7 @@ from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services import autogroups
 from chalicelib.services.owner.groups import USER_ID
-from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import WireError
 from chalicelib.wire.json_body import parse_json_object
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.search_query import parse_search_query

@@ -10,7 +10,7 @@ from chalicelib.api.auth import Call, Routes
 from chalicelib.api.errors import OK
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import key_management
-from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import WireError
 from chalicelib.wire.keys import parse_key_request, parse_limit_changes
 
 

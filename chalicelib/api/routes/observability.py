@@ -14,7 +14,7 @@ from chalicelib.ports.errors import NotFoundError
 from chalicelib.services import autogroups, management, observability, rollouts, status
 from chalicelib.services.owner.audit import ACCOUNT_SCOPE
 from chalicelib.services.owner.views.observability import Subject
-from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import WireError
 from chalicelib.wire.observability import prometheus_text
 
 _METRIC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_: ./-]{0,63}")

@@ -21,7 +21,7 @@ from chalicelib.services import (
     status,
 )
 from chalicelib.services.owner.views.doctor import run_checks
-from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import WireError
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
 
 PANIC_WORDS = "destroy everything"

@@ -15,7 +15,7 @@ from chalicelib.api.errors import error_response, json_response
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.services.routing.reports import ReportsMemory, receive_finished, receive_report
-from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import WireError
 from chalicelib.wire.reports import FinishedReport, WorkerReport
 
 

@@ -14,7 +14,7 @@ from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableErro
 from chalicelib.services.routing.tickets import public_key_for
 from chalicelib.services.routing.memory import RouterMemory
 from chalicelib.services.routing.route import RouteRefusedError, route
-from chalicelib.wire.errors import WireError
+from chalicelib.wire.json_body import WireError
 from chalicelib.wire.routing import RouteRequest
 
 
