@@ -25,7 +25,7 @@ from chalicelib.services.keys import endpoint_key
 from devstack.children import Children, listen
 from devstack.gateway import FAULTS_FILE_VARIABLE
 from devstack.servers import start_gunicorn
-from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME
+from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME
 from fakes.secret_box import FakeSecretBox
 
 N_CONNECTIONS = 16

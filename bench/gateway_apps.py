@@ -26,7 +26,7 @@ from chalicelib.services.routing.views import rebuild_view
 from devstack.gateway import FAULTS_FILE_VARIABLE, application_over
 from devstack.gateway_faults import GatewayFaults
 from fakes.clock import ManualClock
-from fakes.hot_ports import ENDPOINT_ID, HotWorld, make_group
+from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld, make_group
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

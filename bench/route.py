@@ -24,7 +24,7 @@ from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.services.keys import endpoint_key
 from chalicelib.services.routing.views import rebuild_view
 from devstack.lambda_context import LambdaContext
-from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
+from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
 
 BUDGET = 1.25
 FLATNESS_BUDGET = 1.2

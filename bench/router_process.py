@@ -21,7 +21,7 @@ from chalicelib.services.routing.route import route
 from chalicelib.wire.routing import RouteRequest
 from fakes.clock import ManualClock
 from fakes.event_log import FakeEventLog
-from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME
+from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME
 from fakes.key_repository import FakeKeyRepository
 from fakes.randomness import FakeRandomness
 from fakes.scaler_poke import FakeScalerPoke

@@ -24,7 +24,7 @@ from fakes.market_config import CALM, PROMPT, MarketConfig
 from fakes.market_instance import MarketInstance
 from fakes.marketplace import FakeMarketplace
 from fakes.scaler_poke import FakeScalerPoke
-from fakes.scaler_ports import fake_scaler_ports
+from fakes.bundles.scaler_ports import fake_scaler_ports
 from fakes.waiting import FakeWaitingRepository
 from fakes.worker_program import WorkerProgram
 from fakes.worker_repository import FakeWorkerRepository

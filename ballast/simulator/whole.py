@@ -21,7 +21,7 @@ from chalicelib.services.rounds.round import run_round
 from chalicelib.services.rounds.loop import LEASE_S
 from fakes.clock import ManualClock
 from fakes.ledger import FakeLedger
-from fakes.scaler_ports import fake_scaler_ports
+from fakes.bundles.scaler_ports import fake_scaler_ports
 from fakes.waiting import FakeWaitingRepository
 from fakes.worker_program import WorkerProgram
 from ballast.simulator.world.dispatch import LatePolling

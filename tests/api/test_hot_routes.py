@@ -11,7 +11,7 @@ from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.services.keys import endpoint_key, worker_token
 from chalicelib.services.routing.views import publish_directory, rebuild_view
-from fakes.hot_ports import make_worker
+from fakes.bundles.hot_ports import make_worker
 from tests.api.over_fakes import Api
 
 BAD_BODIES = [

@@ -18,7 +18,7 @@ from chalicelib.ports.worker_repository import (
     Reservation,
     WorkerRepository,
 )
-from fakes.hot_ports import ENDPOINT_ID, make_worker
+from fakes.bundles.hot_ports import ENDPOINT_ID, make_worker
 from fakes.worker_repository import FakeWorkerRepository
 
 if TYPE_CHECKING:

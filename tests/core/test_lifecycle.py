@@ -17,7 +17,7 @@ from chalicelib.core.model.lifecycle import (
     transition,
 )
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
-from fakes.hot_ports import make_worker
+from fakes.bundles.hot_ports import make_worker
 
 NOW = 1_800_000_000.0
 S, E = WorkerState, WorkerEvent

@@ -11,7 +11,7 @@ import pytest
 from chalicelib.core.model.load import believed_perf
 from chalicelib.core.scaling.moves.pools.report import apply_report
 from chalicelib.core.model.worker import Worker
-from fakes.hot_ports import make_worker
+from fakes.bundles.hot_ports import make_worker
 from fakes.worker_program import WorkerProgram
 
 NOW = 1_800_000_000.0

@@ -14,7 +14,7 @@ from chalicelib.core.model.load import is_empty, pending_load
 from chalicelib.core.scaling.moves.pools.report import apply_report
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.wire.reports import WorkerReport
-from fakes.hot_ports import make_worker
+from fakes.bundles.hot_ports import make_worker
 
 NOW = 1_800_000_000.0
 BOOT = "0123456789abcdef"

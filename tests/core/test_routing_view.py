@@ -20,7 +20,7 @@ from chalicelib.core.routing.packed_view import PackedViewError, pack_view, unpa
 from chalicelib.core.routing.table import AutogroupFacts
 from chalicelib.core.routing.view import SHARD_SIZE, RoutingView, build_view, rebuild_interval_s
 from chalicelib.core.model.worker import Worker, WorkerState
-from fakes.hot_ports import make_group, make_worker
+from fakes.bundles.hot_ports import make_group, make_worker
 
 NOW = 1_800_000_000.0
 

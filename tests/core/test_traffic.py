@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from chalicelib.core.scaling.snapshot import Waiting
 from chalicelib.core.scaling.facts import mark_traffic, measure_traffic
-from fakes.hot_ports import make_worker
+from fakes.bundles.hot_ports import make_worker
 
 NOW = 1_800_000_000.0
 BEFORE = make_worker(1, NOW, reqnum=10, granted_load=100.0, n_late=2, n_refused=5)

@@ -8,7 +8,7 @@ from devstack.local_system import Options, local_system
 from devstack.soak import MAX_GROWTH, Plan, Soak, figures_of, growth
 from devstack.soak_books import Books, Fate
 from devstack.soak_clients import Habits
-from fakes.hot_ports import make_worker
+from fakes.bundles.hot_ports import make_worker
 
 NOW = 1_800_000_000.0
 

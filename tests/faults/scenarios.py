@@ -9,7 +9,7 @@ from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
-from fakes.faulty_ports import Break, Killed, OutgoingCalls
+from fakes.bundles.faulty_ports import Break, Killed, OutgoingCalls
 from fakes.world import World
 from fakes.world_state import digest
 

@@ -14,7 +14,7 @@ import pytest
 
 from chalicelib.core.money.account import day_of
 from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
-from fakes.faulty_ports import Break, Killed, Meanwhile, Mode, OutgoingCalls
+from fakes.bundles.faulty_ports import Break, Killed, Meanwhile, Mode, OutgoingCalls
 from fakes.market_config import MarketConfig, Odds
 from fakes.world import World
 

@@ -14,7 +14,7 @@ import pickle
 import pytest
 
 from chalicelib.core.scaling.moves.pools.intents import split_label
-from fakes.faulty_ports import Break, Mode
+from fakes.bundles.faulty_ports import Break, Mode
 from tests.faults.scenarios import (
     CLEAN_ROUNDS,
     MAX_WORKERS,

@@ -10,7 +10,7 @@ from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.ports.ledger import FencedError
 from chalicelib.services.rounds.round import run_round
 from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
-from fakes.faulty_ports import Break, Killed, Meanwhile, Mode, OutgoingCalls
+from fakes.bundles.faulty_ports import Break, Killed, Meanwhile, Mode, OutgoingCalls
 from fakes.world import World
 
 

@@ -7,7 +7,7 @@ import json
 from chalicelib.services.keys import worker_token
 from chalicelib.services.routing.reports import ReportReply, ReportsMemory, receive_report
 from chalicelib.wire.reports import WorkerReport
-from fakes.hot_ports import ENDPOINT_ID, INTENT_TOKEN, HotWorld
+from fakes.bundles.hot_ports import ENDPOINT_ID, INTENT_TOKEN, HotWorld
 
 
 class Reporter:

@@ -7,7 +7,7 @@ from chalicelib.services.routing.memory import RouterMemory
 from chalicelib.services.routing.route import route
 from chalicelib.services.routing.views import rebuild_view
 from chalicelib.wire.routing import RouteRequest
-from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
+from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
 
 
 def make_world() -> HotWorld:

@@ -22,7 +22,7 @@ from chalicelib.services.keys import worker_token
 from chalicelib.services.routing.reports import ReportsMemory, receive_report
 from chalicelib.services.routing.views import WAITING_ENDS_S, rebuild_view
 from chalicelib.wire.reports import WorkerReport
-from fakes.hot_ports import ENDPOINT_ID, INTENT_TOKEN, HotWorld
+from fakes.bundles.hot_ports import ENDPOINT_ID, INTENT_TOKEN, HotWorld
 from tests.services.router import Router, make_world
 
 SEQ = 1_800_000_000_000

@@ -7,7 +7,7 @@ from statistics import median
 
 from chalicelib.core.model.load import add_mark
 from chalicelib.services.keys import endpoint_key
-from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld
+from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld
 from tests.services.crowd import Caller, Crowd
 from tests.services.router import make_world, see
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.core.model.load import OBSERVED_MARGIN, believed_perf
-from fakes.hot_ports import AUTOGROUP_ID, ENDPOINT_ID
+from fakes.bundles.hot_ports import AUTOGROUP_ID, ENDPOINT_ID
 from tests.services.reporter import Reporter
 from tests.services.router import Router, make_world, see
 

@@ -26,7 +26,7 @@ from chalicelib.services.keys import (
     rotate_key,
     worker_token,
 )
-from fakes.hot_ports import HotWorld
+from fakes.bundles.hot_ports import HotWorld
 from fakes.secret_box import FakeSecretBox
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.services.routing.memory import VIEW_CACHE_S
-from fakes.hot_ports import ENDPOINT_ID, HotWorld
+from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld
 from tests.services.reporter import Reporter
 from tests.services.router import Router, make_world, see
 

@@ -16,7 +16,7 @@ from chalicelib.services.routing.reports import (
     receive_finished,
 )
 from chalicelib.wire.reports import FinishedReport
-from fakes.hot_ports import ENDPOINT_ID, INTENT_TOKEN, HotWorld, make_group
+from fakes.bundles.hot_ports import ENDPOINT_ID, INTENT_TOKEN, HotWorld, make_group
 from tests.services.reporter import Reporter
 
 

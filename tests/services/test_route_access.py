@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.services.keys import KeyLimits, endpoint_key, issue_key
 from chalicelib.services.routing.route import RouteRefusedError
-from fakes.hot_ports import ENDPOINT_NAME, HotWorld, make_group
+from fakes.bundles.hot_ports import ENDPOINT_NAME, HotWorld, make_group
 from tests.services.router import Router, make_world, see
 
 

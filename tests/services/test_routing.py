@@ -16,7 +16,7 @@ from chalicelib.core.routing.table import AutogroupFacts
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.routing.route import MAX_TRIES
 from chalicelib.wire.ticket import Claims, split_signature
-from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
+from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
 from tests.services.router import Router, make_world, see
 
 

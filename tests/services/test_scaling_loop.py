@@ -13,7 +13,7 @@ from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.services.market.panic import panic
 from chalicelib.services.rounds.loop import scaling_loop
-from fakes.faulty_ports import OutgoingCalls
+from fakes.bundles.faulty_ports import OutgoingCalls
 from fakes.world import World
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.core.routing.packed_view import unpack_view
 from chalicelib.core.routing.view import SHARD_SIZE
-from fakes.hot_ports import ENDPOINT_ID, HotWorld
+from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld
 from tests.services.router import Router, make_world, see
 
 LARGE = 2 * SHARD_SIZE + 100  # three shards

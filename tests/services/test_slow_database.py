@@ -13,7 +13,7 @@ from chalicelib.services.routing.memory import RouterMemory
 from chalicelib.services.routing.route import route
 from chalicelib.wire.routing import RouteRequest
 from fakes.clock import ManualClock
-from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld
+from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld
 from tests.services.router import make_world, see
 
 TIME_OUT_S = 3.0  # two attempts of 1.5 s

@@ -13,7 +13,7 @@ from chalicelib.services.keys import issue_key, worker_token
 from chalicelib.services.routing.reports import ReportsMemory, receive_report
 from chalicelib.services.routing.views import rebuild_view
 from chalicelib.wire.reports import WorkerReport
-from fakes.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, INTENT_TOKEN
+from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, INTENT_TOKEN
 from tests.services.crowd import Caller, Crowd
 from tests.services.router import make_world
 

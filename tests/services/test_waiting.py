@@ -8,7 +8,7 @@ from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.services.keys import issue_key
-from fakes.hot_ports import ENDPOINT_ID, HotWorld, make_group
+from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld, make_group
 from tests.services.router import Router, make_world, see
 
 
