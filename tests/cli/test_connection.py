@@ -15,7 +15,7 @@ from ballast.cli.__main__ import run
 from ballast.cli.remote.configuration import Configuration, read_configuration, write_configuration
 from ballast.cli.errors import CliError
 from ballast.cli.remote.server import Server
-from fakes.console import KEY, Console, serve
+from fakes.console.server import KEY, Console, serve
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fakes.console import Console
+from fakes.console.server import Console
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 

@@ -10,7 +10,7 @@ import pytest
 
 from ballast.cli.errors import CliError
 from ballast.cli.manifest import compare_manifest, parse_manifest
-from fakes.console import Console
+from fakes.console.server import Console
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 

@@ -17,7 +17,7 @@ import pytest
 
 from ballast.cli.errors import CliError
 from ballast.cli.remote.vast import gated_warning, private_copy
-from fakes.console import KEY, Console, serve
+from fakes.console.server import KEY, Console, serve
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 

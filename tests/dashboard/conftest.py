@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from fakes.console import KEY, Console, serve
+from fakes.console.server import KEY, Console, serve
 
 CHROMIUM = "/usr/bin/chromium"
 SHOTS = Path(__file__).parent.parent.parent / "out" / "screenshots"

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 
 from playwright.sync_api import Page
 
-from fakes.console import Console
+from fakes.console.server import Console
 
 Open = Callable[..., AbstractContextManager[Page]]
 

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 import pytest
 from playwright.sync_api import Page, expect
 
-from fakes.console import Console
-from fakes.console_scenes import empty, fleet
+from fakes.console.server import Console
+from fakes.console.console_scenes import empty, fleet
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., AbstractContextManager[Page]]

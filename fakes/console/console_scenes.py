@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 
-from fakes.console import Console, Json
+from fakes.console.server import Console, Json
 
 NOW = 1_795_000_000.0
 GPUS = (("RTX 4090", 1, 400.0, 0.34), ("RTX 3090", 1, 210.0, 0.19), ("A100 SXM4", 2, 1_300.0, 1.62))

@@ -1,7 +1,7 @@
 """Ballast's management API in memory, over HTTP: for tests of the command and the dashboard.
 
 It answers with the real API's shapes, keeps every call in `calls`, and serves the dashboard's files
-under the same content security policy. `fakes/console_scenes.py` fills it.
+under the same content security policy. `fakes/console/console_scenes.py` fills it.
 """
 
 from __future__ import annotations
