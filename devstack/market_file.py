@@ -2,11 +2,11 @@
 
 ```toml
 credit_usd = 500.0
-[timings]            # seconds; fields of fakes.market_config.Timings
+[timings]            # seconds; fields of fakes.market.market_config.Timings
 load_median_s = 240.0
-[odds]               # fields of fakes.market_config.Odds
+[odds]               # fields of fakes.market.market_config.Odds
 boot_error = 0.05
-[[models]]           # fields of fakes.market_config.GpuModel; replaces the default models
+[[models]]           # fields of fakes.market.market_config.GpuModel; replaces the default models
 name = "RTX 4090"
 gpu_ram_gb = 24.0
 [[templates]]        # as in Vast's create-template call
@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fakes.market_config import GpuModel, MarketConfig, Odds, Timings
+from fakes.market.market_config import GpuModel, MarketConfig, Odds, Timings
 
 DEFAULT_MARKET_FILE = Path(__file__).parent / "market" / "default.toml"
 Value = TypeVar("Value", Timings, Odds)

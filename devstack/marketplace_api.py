@@ -20,9 +20,9 @@ from devstack.marketplace_messages import (
     parse_body,
 )
 from devstack.marketplace_world import MarketWorld
-from fakes.market_pages import PageQuery, listing_page
-from fakes.market_query import matches
-from fakes.market_refusal import MarketRefusal
+from fakes.market.market_pages import PageQuery, listing_page
+from fakes.market.market_offers import matches
+from fakes.market.market_refusal import MarketRefusal
 
 _STATE_VERBS = {"running": Verb.START, "stopped": Verb.STOP}
 

@@ -10,8 +10,8 @@ from werkzeug.wrappers import Request
 
 from devstack.marketplace_messages import Body, parse_body
 from devstack.marketplace_world import MarketWorld
-from fakes.market_faults import Fault, UnknownFaultError
-from fakes.market_refusal import MarketRefusal
+from fakes.market.market_faults import Fault, UnknownFaultError
+from fakes.market.market_refusal import MarketRefusal
 
 MAX_TIME_SCALE = 10_000.0
 

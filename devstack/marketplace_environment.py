@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from fakes.market_instance import MarketInstance, Placement, container_ports
+from fakes.market.market_instance import MarketInstance, Placement, container_ports
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"

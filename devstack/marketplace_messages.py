@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from werkzeug.wrappers import Request, Response
 
-from fakes.market_refusal import MarketRefusal
+from fakes.market.market_refusal import MarketRefusal
 
 Body = Mapping[str, object]
 

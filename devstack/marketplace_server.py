@@ -29,7 +29,7 @@ from devstack.marketplace_api import PUBLIC_HANDLERS, URL_MAP, MarketplaceApi
 from devstack.marketplace_control import CONTROL_URL_MAP, MarketplaceControl
 from devstack.marketplace_messages import json_response, refusal_response
 from devstack.marketplace_world import MarketSettings, MarketWorld, open_world
-from fakes.market_refusal import MarketRefusal
+from fakes.market.market_refusal import MarketRefusal
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

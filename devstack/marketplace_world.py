@@ -13,8 +13,8 @@ from pathlib import Path
 from devstack.market_file import DEFAULT_MARKET_FILE, load_market_file
 from devstack.marketplace_processes import ProcessDriver
 from devstack.process_watchdog import ProcessWatchdog
-from fakes.market import Market
-from fakes.market_config import MarketConfig
+from fakes.market.market import Market
+from fakes.market.market_config import MarketConfig
 
 TICK_S = 0.05
 

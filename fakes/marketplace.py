@@ -29,9 +29,9 @@ from chalicelib.ports.marketplace import (
     Template,
 )
 from chalicelib.wire import vast as wire
-from fakes.market import Market
-from fakes.market_pages import PageQuery, listing_page
-from fakes.market_refusal import MarketRefusal
+from fakes.market.market import Market
+from fakes.market.market_pages import PageQuery, listing_page
+from fakes.market.market_refusal import MarketRefusal
 
 Result = TypeVar("Result")
 When = Literal["before", "after"]

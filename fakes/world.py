@@ -19,9 +19,9 @@ from chalicelib.services.routing.reports import ReportsMemory, receive_report
 from fakes.clock import ManualClock
 from fakes.event_log import FakeEventLog
 from fakes.ledger import FakeLedger
-from fakes.market import Market
-from fakes.market_config import CALM, PROMPT, MarketConfig
-from fakes.market_instance import MarketInstance
+from fakes.market.market import Market
+from fakes.market.market_config import CALM, PROMPT, MarketConfig
+from fakes.market.market_instance import MarketInstance
 from fakes.marketplace import FakeMarketplace
 from fakes.scaler_poke import FakeScalerPoke
 from fakes.bundles.scaler_ports import fake_scaler_ports

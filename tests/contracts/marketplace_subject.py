@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from chalicelib.ports.marketplace import CreateRequest, Marketplace
 from fakes.clock import ManualClock
-from fakes.market import Market
-from fakes.market_config import CALM, PROMPT, MarketConfig
+from fakes.market.market import Market
+from fakes.market.market_config import CALM, PROMPT, MarketConfig
 
 CONFIG = MarketConfig(timings=PROMPT, odds=CALM)
 RTX_4090 = {"gpu_name": {"eq": "RTX 4090"}, "num_gpus": {"eq": "1"}}

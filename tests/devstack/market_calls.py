@@ -9,7 +9,7 @@ from collections.abc import Callable
 import requests
 
 from devstack.marketplace_server import RunningMarketplace
-from fakes.market_config import CALM, MarketConfig, Timings
+from fakes.market.market_config import CALM, MarketConfig, Timings
 
 INSTANT = MarketConfig(
     odds=CALM,

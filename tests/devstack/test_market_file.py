@@ -8,8 +8,8 @@ import pytest
 
 from devstack.market_file import DEFAULT_MARKET_FILE, MarketFileError, load_market_file
 from devstack.marketplace_server import main
-from fakes.market import Market
-from fakes.market_config import GpuModel
+from fakes.market.market import Market
+from fakes.market.market_config import GpuModel
 
 FILE = """
 credit_usd = 5.0

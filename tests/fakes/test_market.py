@@ -15,11 +15,11 @@ from chalicelib.ports.marketplace import (
     RateLimitedError,
 )
 from fakes.clock import ManualClock
-from fakes.market import Market
-from fakes.market_config import CALM, PROMPT, MarketConfig, Odds
-from fakes.market_faults import Fault, UnknownFaultError
-from fakes.market_instance import MarketInstance, PretendHosts
-from fakes.market_refusal import MarketRefusal
+from fakes.market.market import Market
+from fakes.market.market_config import CALM, PROMPT, MarketConfig, Odds
+from fakes.market.market_faults import Fault, UnknownFaultError
+from fakes.market.market_instance import MarketInstance, PretendHosts
+from fakes.market.market_refusal import MarketRefusal
 from fakes.marketplace import FakeMarketplace
 
 ROUGH = Odds(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes.market_meter import Meter, Rate
+from fakes.market.market_meter import Meter, Rate
 
 RATES = st.builds(Rate, st.floats(0, 10), st.floats(0, 0.1))
 STEPS = st.lists(st.tuples(st.integers(1, 3), RATES, st.floats(0, 10_000)), min_size=1, max_size=20)

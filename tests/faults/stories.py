@@ -10,7 +10,7 @@ from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.loop import scaling_loop
-from fakes.market_config import MarketConfig
+from fakes.market.market_config import MarketConfig
 from fakes.world import PROMPT_MARKET, World
 
 

@@ -15,7 +15,7 @@ import pytest
 from chalicelib.core.money.account import day_of
 from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
 from fakes.bundles.faulty_ports import Break, Killed, Meanwhile, Mode, OutgoingCalls
-from fakes.market_config import MarketConfig, Odds
+from fakes.market.market_config import MarketConfig, Odds
 from fakes.world import World
 
 CAP_USD_PER_HOUR, CAP_USD_PER_DAY = 3.0, 25.0

@@ -9,7 +9,7 @@ import pytest
 
 from devstack.marketplace_server import serve_marketplace
 from devstack.marketplace_world import MarketSettings
-from fakes.market_config import CALM, MarketConfig, Timings
+from fakes.market.market_config import CALM, MarketConfig, Timings
 from tests.peers.vendor_cli import TIMEOUT_S, VendorCli
 
 CONFIG = MarketConfig(

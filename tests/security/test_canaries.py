@@ -29,7 +29,7 @@ from devstack.marketplace_server import MarketplaceApp
 from devstack.marketplace_world import MarketWorld
 from devstack.process_watchdog import ProcessWatchdog
 from fakes.clock import ManualClock
-from fakes.market import Market
+from fakes.market.market import Market
 from tests.infra.recorded_life import (
     PREFIX,
     Life,

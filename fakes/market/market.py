@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.scaling.moves.pools.pacing import MIN_INTERVAL_S, Verb, pacing_key
-from fakes.market_config import MarketConfig
-from fakes.market_faults import Fault, FaultBoard
-from fakes.market_instance import InstanceDriver, MarketInstance, PretendHosts
-from fakes.market_life import UNAVAILABLE, Lives
-from fakes.market_meter import Bill
-from fakes.market_offers import OfferBook
-from fakes.market_refusal import MarketRefusal
-from fakes.market_templates import TemplateShelf, build_order
+from fakes.market.market_config import MarketConfig
+from fakes.market.market_faults import Fault, FaultBoard
+from fakes.market.market_instance import InstanceDriver, MarketInstance, PretendHosts
+from fakes.market.market_life import UNAVAILABLE, Lives
+from fakes.market.market_meter import Bill
+from fakes.market.market_offers import OfferBook
+from fakes.market.market_refusal import MarketRefusal
+from fakes.market.market_templates import TemplateShelf, build_order
 
 MAX_CALLS_KEPT = 20_000
 _FIRST_INSTANCE_ID = 20_000_001

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from fakes.market_instance import MarketInstance
+from fakes.market.market_instance import MarketInstance
 
 Happening = Callable[[MarketInstance, float], None]
 _ANY_VERSION = -1  # of events that happen whatever else happened

@@ -7,8 +7,8 @@ import json
 import shlex
 from collections.abc import Mapping
 
-from fakes.market_instance import DEFAULT_DISK_GB, RentalOrder
-from fakes.market_refusal import MarketRefusal
+from fakes.market.market_instance import DEFAULT_DISK_GB, RentalOrder
+from fakes.market.market_refusal import MarketRefusal
 
 CONTENT_FIELDS = (
     "name",

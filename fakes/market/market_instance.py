@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from fakes.market_machines import Machine
-from fakes.market_meter import Rate
+from fakes.market.market_machines import Machine
+from fakes.market.market_meter import Rate
 
 DEFAULT_DISK_GB = 10.0
 """The vendor's default, for searches and creates that name no disk."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chalicelib.wire.vast import PAGE_SIZE
-from fakes.market import Market
-from fakes.market_faults import Fault
-from fakes.market_instance import MarketInstance
-from fakes.market_query import matches, ordered
-from fakes.market_refusal import MarketRefusal
+from fakes.market.market import Market
+from fakes.market.market_faults import Fault
+from fakes.market.market_instance import MarketInstance
+from fakes.market.market_offers import matches, ordered
+from fakes.market.market_refusal import MarketRefusal
 
 HTML = "<!doctype html><html><head><title>Vast.ai</title></head><body></body></html>"
 _LOOP_TOKEN = "bG9vcA=="  # noqa: S105  a page token

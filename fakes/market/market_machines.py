@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fakes.market_config import GpuModel, MarketConfig
+from fakes.market.market_config import GpuModel, MarketConfig
 
 HOURS_PER_MONTH = 730.0
 SECONDS_PER_DAY = 86_400.0

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import random
 
-from fakes.market_config import MarketConfig
-from fakes.market_events import EventQueue, Happening
-from fakes.market_faults import Fault, FaultBoard
-from fakes.market_instance import InstanceDriver, MarketInstance
-from fakes.market_meter import Meter
+from fakes.market.market_config import MarketConfig
+from fakes.market.market_events import EventQueue, Happening
+from fakes.market.market_faults import Fault, FaultBoard
+from fakes.market.market_instance import InstanceDriver, MarketInstance
+from fakes.market.market_meter import Meter
 
 UNAVAILABLE = "resources_unavailable"
 _RETRY_S = 60.0  # how often the market looks again whether a queued start is possible
