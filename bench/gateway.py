@@ -26,7 +26,7 @@ from devstack.children import Children, listen
 from devstack.gateway import FAULTS_FILE_VARIABLE
 from devstack.servers import start_gunicorn
 from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME
-from fakes.secret_box import FakeSecretBox
+from fakes.ports.secret_box import FakeSecretBox
 
 N_CONNECTIONS = 16
 LIMITS = ("signature", "signature and write")

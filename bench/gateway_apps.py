@@ -25,7 +25,7 @@ from chalicelib.ports.worker_repository import Grant
 from chalicelib.services.routing.views import rebuild_view
 from devstack.gateway import FAULTS_FILE_VARIABLE, application_over
 from devstack.gateway_faults import GatewayFaults
-from fakes.clock import ManualClock
+from fakes.ports.clock import ManualClock
 from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld, make_group
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ from chalicelib.ports.routing_view import StoredView
 from devstack.children import Children, listen, url_of
 from devstack.environment import base_environment
 from devstack.servers import start_aws
-from fakes.clock import ManualClock
+from fakes.ports.clock import ManualClock
 from fakes.bundles.hot_ports import ENDPOINT_ID, make_group, make_worker
 from ballast.simulator.routed.routing import (
     SLOW_S,

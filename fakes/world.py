@@ -16,18 +16,18 @@ from chalicelib.core.model.worker import Worker
 from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.ports.worker_repository import Grant, Reservation
 from chalicelib.services.routing.reports import ReportsMemory, receive_report
-from fakes.clock import ManualClock
-from fakes.event_log import FakeEventLog
-from fakes.ledger import FakeLedger
+from fakes.ports.clock import ManualClock
+from fakes.ports.event_log import FakeEventLog
+from fakes.ports.ledger import FakeLedger
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig
 from fakes.market.market_instance import MarketInstance
 from fakes.marketplace import FakeMarketplace
-from fakes.scaler_poke import FakeScalerPoke
+from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.bundles.scaler_ports import fake_scaler_ports
-from fakes.waiting import FakeWaitingRepository
+from fakes.ports.waiting import FakeWaitingRepository
 from fakes.worker_program import WorkerProgram
-from fakes.worker_repository import FakeWorkerRepository
+from fakes.ports.worker_repository import FakeWorkerRepository
 
 NOON = 1_800_014_400.0  # 2027-01-15 12:00 UTC
 PERF = 100.0  # load per second of a worker whose relative_perf is 1

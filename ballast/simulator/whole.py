@@ -19,10 +19,10 @@ from chalicelib.ports.worker_repository import Grant, Refusal
 from chalicelib.services.routing.reports import ReportsMemory, receive_report
 from chalicelib.services.rounds.round import run_round
 from chalicelib.services.rounds.loop import LEASE_S
-from fakes.clock import ManualClock
-from fakes.ledger import FakeLedger
+from fakes.ports.clock import ManualClock
+from fakes.ports.ledger import FakeLedger
 from fakes.bundles.scaler_ports import fake_scaler_ports
-from fakes.waiting import FakeWaitingRepository
+from fakes.ports.waiting import FakeWaitingRepository
 from fakes.worker_program import WorkerProgram
 from ballast.simulator.world.dispatch import LatePolling
 from ballast.simulator.world.machine import Life, Machine

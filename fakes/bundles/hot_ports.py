@@ -11,16 +11,16 @@ from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.routing.table import AutogroupFacts
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
-from fakes.clock import ManualClock
-from fakes.event_log import FakeEventLog
-from fakes.key_repository import FakeKeyRepository
-from fakes.randomness import FakeRandomness
-from fakes.routing_view import FakeRoutingViewRepository
-from fakes.scaler_poke import FakeScalerPoke
-from fakes.secret_box import FakeSecretBox
-from fakes.signer import FakeSigner
-from fakes.waiting import FakeWaitingRepository
-from fakes.worker_repository import FakeWorkerRepository
+from fakes.ports.clock import ManualClock
+from fakes.ports.event_log import FakeEventLog
+from fakes.ports.key_repository import FakeKeyRepository
+from fakes.ports.clock import FakeRandomness
+from fakes.ports.routing_view import FakeRoutingViewRepository
+from fakes.ports.scaler_poke import FakeScalerPoke
+from fakes.ports.secret_box import FakeSecretBox
+from fakes.ports.signer import FakeSigner
+from fakes.ports.waiting import FakeWaitingRepository
+from fakes.ports.worker_repository import FakeWorkerRepository
 
 ENDPOINT_ID = 7
 ENDPOINT_NAME = "TGI-Llama3"

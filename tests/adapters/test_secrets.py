@@ -7,7 +7,7 @@ import pytest
 
 from chalicelib.adapters.aws.secrets import KEPT_S, SecretText
 from chalicelib.ports.errors import KeysUnavailableError
-from fakes.clock import ManualClock
+from fakes.ports.clock import ManualClock
 
 NAME = "ballast-test/vast-api-key"
 

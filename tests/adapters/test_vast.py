@@ -15,7 +15,7 @@ from chalicelib.ports.marketplace import (
     MarketplaceUnavailableError,
     RefusedError,
 )
-from fakes.clock import ManualClock
+from fakes.ports.clock import ManualClock
 from tests.adapters.vast_transport import CREATE, JSON, KEY, Transport, adapter, ok
 
 

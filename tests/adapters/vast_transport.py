@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from chalicelib.adapters.vast.client import VastMarketplace
 from chalicelib.adapters.vast.http import NoAnswerError, VastAnswer, VastRequest
 from chalicelib.ports.marketplace import CreateRequest
-from fakes.clock import ManualClock
+from fakes.ports.clock import ManualClock
 
 KEY = "vast-key-canary"
 CREATE = CreateRequest(

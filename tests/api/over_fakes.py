@@ -14,18 +14,18 @@ from chalicelib.api.entry import BallastApp
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import issue_key
 from devstack.lambda_context import LambdaContext
-from fakes.clock import ManualClock
-from fakes.event_log import FakeEventLog, FakeSeriesLog
-from fakes.group_repository import FakeGroupRepository
-from fakes.key_repository import FakeKeyRepository
-from fakes.ledger import FakeLedger
-from fakes.randomness import FakeRandomness
-from fakes.routing_view import FakeRoutingViewRepository
-from fakes.scaler_poke import FakeScalerPoke
-from fakes.secret_box import FakeSecretBox
-from fakes.signer import FakeSigner
-from fakes.waiting import FakeWaitingRepository
-from fakes.worker_repository import FakeWorkerRepository
+from fakes.ports.clock import ManualClock
+from fakes.ports.event_log import FakeEventLog, FakeSeriesLog
+from fakes.ports.group_repository import FakeGroupRepository
+from fakes.ports.key_repository import FakeKeyRepository
+from fakes.ports.ledger import FakeLedger
+from fakes.ports.clock import FakeRandomness
+from fakes.ports.routing_view import FakeRoutingViewRepository
+from fakes.ports.scaler_poke import FakeScalerPoke
+from fakes.ports.secret_box import FakeSecretBox
+from fakes.ports.signer import FakeSigner
+from fakes.ports.waiting import FakeWaitingRepository
+from fakes.ports.worker_repository import FakeWorkerRepository
 
 ALL_VERBS = ("route", "read", "admin")
 

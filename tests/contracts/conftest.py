@@ -12,7 +12,7 @@ from devstack.marketplace_processes import ProcessDriver
 from devstack.marketplace_server import serve_world
 from devstack.marketplace_world import MarketWorld
 from devstack.process_watchdog import ProcessWatchdog
-from fakes.clock import ManualClock
+from fakes.ports.clock import ManualClock
 from fakes.market.market import Market
 from fakes.marketplace import FakeMarketplace
 from tests.contracts.marketplace_subject import CONFIG, TEMPLATE, Subject

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chalicelib.ports.marketplace import CreateRequest, Marketplace
-from fakes.clock import ManualClock
+from fakes.ports.clock import ManualClock
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig
 

@@ -9,7 +9,7 @@ import pytest
 from chalicelib.adapters.aws.events import DynamoEventLog
 from chalicelib.adapters.aws.events import DynamoSeriesLog
 from chalicelib.ports.event_log import Event, EventLog, SeriesLog
-from fakes.event_log import FakeEventLog, FakeSeriesLog
+from fakes.ports.event_log import FakeEventLog, FakeSeriesLog
 from tests.conftest import TABLE_PREFIX
 
 

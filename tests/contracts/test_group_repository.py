@@ -19,7 +19,7 @@ from chalicelib.core.model.endpoint_group import (
 )
 from chalicelib.ports.errors import ConflictError, StorageUnavailableError
 from chalicelib.ports.group_repository import GroupRepository
-from fakes.group_repository import FakeGroupRepository
+from fakes.ports.group_repository import FakeGroupRepository
 from tests.conftest import TABLE_PREFIX
 
 

@@ -16,9 +16,9 @@ from chalicelib.adapters.aws.signer import KmsSigner, WrappedSigner
 from chalicelib.ports.errors import KeysUnavailableError, NotFoundError
 from chalicelib.ports.keys import CallerKey, KeyRepository
 from chalicelib.ports.signer import SecretBox, Signer
-from fakes.key_repository import FakeKeyRepository
-from fakes.secret_box import FakeSecretBox
-from fakes.signer import FakeSigner
+from fakes.ports.key_repository import FakeKeyRepository
+from fakes.ports.secret_box import FakeSecretBox
+from fakes.ports.signer import FakeSigner
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -13,7 +13,7 @@ from chalicelib.core.money.account import RoundBooking
 from chalicelib.core.money.budget import GroupCaps
 from chalicelib.core.scaling.moves.pools.intents import IntentState, RentIntent
 from chalicelib.ports.ledger import FencedError, GuardRefusedError, Ledger
-from fakes.ledger import FakeLedger
+from fakes.ports.ledger import FakeLedger
 
 NOW = 1_764_000_000.0  # 2025-11-24 16:00 UTC
 CAPS = GroupCaps(max_workers=3)

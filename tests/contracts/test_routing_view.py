@@ -14,8 +14,8 @@ from chalicelib.ports.routing_view import (
     WaitingRepository,
     WaitingRequest,
 )
-from fakes.routing_view import FakeRoutingViewRepository
-from fakes.waiting import FakeWaitingRepository
+from fakes.ports.routing_view import FakeRoutingViewRepository
+from fakes.ports.waiting import FakeWaitingRepository
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -20,7 +20,7 @@ from chalicelib.ports.scaler_poke import ScalerPoke, to_answer
 from devstack.children import listen, url_of
 from devstack.owner import wait_until
 from devstack.scaler_process import InvokeServer
-from fakes.scaler_poke import FakeScalerPoke
+from fakes.ports.scaler_poke import FakeScalerPoke
 
 Outcome = Mapping[str, object] | PortError
 Pokes = list[tuple[object, object]]

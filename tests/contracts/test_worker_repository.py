@@ -19,7 +19,7 @@ from chalicelib.ports.worker_repository import (
     WorkerRepository,
 )
 from fakes.bundles.hot_ports import ENDPOINT_ID, make_worker
-from fakes.worker_repository import FakeWorkerRepository
+from fakes.ports.worker_repository import FakeWorkerRepository
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

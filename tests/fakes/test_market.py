@@ -14,7 +14,7 @@ from chalicelib.ports.marketplace import (
     MarketplaceUnavailableError,
     RateLimitedError,
 )
-from fakes.clock import ManualClock
+from fakes.ports.clock import ManualClock
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig, Odds
 from fakes.market.market_faults import Fault, UnknownFaultError

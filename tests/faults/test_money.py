@@ -13,7 +13,7 @@ from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant
 from fakes.bundles.faulty_ports import OutgoingCalls
-from fakes.notifier import FakeNotifier
+from fakes.ports.notifier import FakeNotifier
 from fakes.world import REQUEST_COST, World
 from tests.faults.stories import (
     all_events,

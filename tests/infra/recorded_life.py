@@ -22,11 +22,11 @@ from chalicelib.ports.marketplace import Marketplace
 from chalicelib.services.rounds.questions import answer
 from chalicelib.services.rounds.loop import scaling_loop
 from devstack.lambda_context import LambdaContext
-from fakes.clock import ManualClock
+from fakes.ports.clock import ManualClock
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig
 from fakes.marketplace import FakeMarketplace
-from fakes.notifier import FakeNotifier
+from fakes.ports.notifier import FakeNotifier
 from infra.bootstrap import Caps, bootstrap
 from tests.api.over_fakes import event_of
 

@@ -28,7 +28,7 @@ from devstack.marketplace_processes import ProcessDriver
 from devstack.marketplace_server import MarketplaceApp
 from devstack.marketplace_world import MarketWorld
 from devstack.process_watchdog import ProcessWatchdog
-from fakes.clock import ManualClock
+from fakes.ports.clock import ManualClock
 from fakes.market.market import Market
 from tests.infra.recorded_life import (
     PREFIX,

@@ -11,7 +11,7 @@ from chalicelib.ports.bundles import HotPorts
 from chalicelib.services.routing.memory import RouterMemory
 from chalicelib.services.routing.route import route
 from chalicelib.wire.routing import RouteRequest
-from fakes.clock import ManualClock
+from fakes.ports.clock import ManualClock
 
 
 @dataclass(eq=False)

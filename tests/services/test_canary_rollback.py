@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.rounds.loop import scaling_loop
-from fakes.notifier import FakeNotifier
+from fakes.ports.notifier import FakeNotifier
 from fakes.world import World
 
 ROUND_S = 15.0

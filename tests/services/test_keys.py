@@ -27,7 +27,7 @@ from chalicelib.services.keys import (
     worker_token,
 )
 from fakes.bundles.hot_ports import HotWorld
-from fakes.secret_box import FakeSecretBox
+from fakes.ports.secret_box import FakeSecretBox
 
 
 @pytest.fixture

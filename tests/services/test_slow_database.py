@@ -12,7 +12,7 @@ from chalicelib.services.keys import endpoint_key, issue_key
 from chalicelib.services.routing.memory import RouterMemory
 from chalicelib.services.routing.route import route
 from chalicelib.wire.routing import RouteRequest
-from fakes.clock import ManualClock
+from fakes.ports.clock import ManualClock
 from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld
 from tests.services.router import make_world, see
 

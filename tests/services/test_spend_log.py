@@ -30,7 +30,7 @@ from chalicelib.services.owner.views.spending import (
     read_spend,
 )
 from chalicelib.services.owner.views.status import read_status
-from fakes.ledger import FakeLedger
+from fakes.ports.ledger import FakeLedger
 from fakes.world import NOON, World
 from tests.faults.stories import run_rounds, serving_world, set_group
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 
@@ -38,3 +39,20 @@ class ManualClock:
         if seconds < 0:
             raise ValueError(f"a clock cannot go back by {-seconds} s")
         self._now += seconds
+
+
+# Chance that repeats itself.
+
+class FakeRandomness:
+    """Implements `ports.randomness.Randomness` from a seed."""
+
+    def __init__(self, seed: int = 1) -> None:
+        self._rng = random.Random(seed)
+
+    def token(self, n_bytes: int) -> str:
+        """`n_bytes` bytes as lower-case hex."""
+        return self._rng.randbytes(n_bytes).hex()
+
+    def uniform(self) -> float:
+        """A number in [0, 1)."""
+        return self._rng.random()
