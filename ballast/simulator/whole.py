@@ -23,7 +23,7 @@ from fakes.ports.clock import ManualClock
 from fakes.ports.ledger import FakeLedger
 from fakes.bundles.scaler_ports import fake_scaler_ports
 from fakes.ports.waiting import FakeWaitingRepository
-from fakes.worker_program import WorkerProgram
+from fakes.worlds.worker_program import WorkerProgram
 from ballast.simulator.world.dispatch import LatePolling
 from ballast.simulator.world.machine import Life, Machine
 from ballast.simulator.world.whole_market import EPOCH_AT, TEMPLATE_HASH, SimulatedMarketplace

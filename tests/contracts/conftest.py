@@ -14,7 +14,7 @@ from devstack.marketplace_world import MarketWorld
 from devstack.process_watchdog import ProcessWatchdog
 from fakes.ports.clock import ManualClock
 from fakes.market.market import Market
-from fakes.marketplace import FakeMarketplace
+from fakes.worlds.marketplace import FakeMarketplace
 from tests.contracts.marketplace_subject import CONFIG, TEMPLATE, Subject
 
 

@@ -12,7 +12,7 @@ from chalicelib.core.model.load import believed_perf
 from chalicelib.core.scaling.moves.pools.report import apply_report
 from chalicelib.core.model.worker import Worker
 from fakes.bundles.hot_ports import make_worker
-from fakes.worker_program import WorkerProgram
+from fakes.worlds.worker_program import WorkerProgram
 
 NOW = 1_800_000_000.0
 PERF, SLOTS, MEAN_LOAD, SIGMA = 1.0, 8, 7.5, 1.2  # a request takes a minute, some many

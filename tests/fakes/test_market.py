@@ -20,7 +20,7 @@ from fakes.market.market_config import CALM, PROMPT, MarketConfig, Odds
 from fakes.market.market_faults import Fault, UnknownFaultError
 from fakes.market.market_instance import MarketInstance, PretendHosts
 from fakes.market.market_refusal import MarketRefusal
-from fakes.marketplace import FakeMarketplace
+from fakes.worlds.marketplace import FakeMarketplace
 
 ROUGH = Odds(
     boot_error=0.1, load_stuck=0.1, start_refused=0.2, start_stuck=0.1, mean_life_s=50_000.0

@@ -10,8 +10,8 @@ from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
 from fakes.bundles.faulty_ports import Break, Killed, OutgoingCalls
-from fakes.world import World
-from fakes.world_state import digest
+from fakes.worlds.world import World
+from fakes.worlds.world_state import digest
 
 MAX_WORKERS = 3
 CLEAN_ROUNDS = 5

@@ -11,7 +11,7 @@ from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.loop import scaling_loop
 from fakes.market.market_config import MarketConfig
-from fakes.world import PROMPT_MARKET, World
+from fakes.worlds.world import PROMPT_MARKET, World
 
 
 def run_rounds(world: World, n: int, every_s: float = 15.0) -> None:

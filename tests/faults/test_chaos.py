@@ -16,7 +16,7 @@ from chalicelib.core.money.account import day_of
 from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
 from fakes.bundles.faulty_ports import Break, Killed, Meanwhile, Mode, OutgoingCalls
 from fakes.market.market_config import MarketConfig, Odds
-from fakes.world import World
+from fakes.worlds.world import World
 
 CAP_USD_PER_HOUR, CAP_USD_PER_DAY = 3.0, 25.0
 MAX_WORKERS = 5

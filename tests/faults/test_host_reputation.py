@@ -11,7 +11,7 @@ from chalicelib.core.scaling.moves.pools.breakers import HOST_COOL_DOWN_S
 from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.rounds.loop import scaling_loop
-from fakes.world import World
+from fakes.worlds.world import World
 from tests.faults.stories import count_calls, in_state, run_rounds, serving_world
 
 

@@ -14,7 +14,7 @@ from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant
 from fakes.bundles.faulty_ports import OutgoingCalls
 from fakes.ports.notifier import FakeNotifier
-from fakes.world import REQUEST_COST, World
+from fakes.worlds.world import REQUEST_COST, World
 from tests.faults.stories import (
     all_events,
     count_calls,

@@ -9,7 +9,7 @@ from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.rounds.round import run_round
 from chalicelib.services.rounds.loop import scaling_loop
-from fakes.world import World
+from fakes.worlds.world import World
 from tests.faults.stories import (
     count_calls,
     in_state,

@@ -10,7 +10,7 @@ from chalicelib.services.rounds.questions import answer
 from chalicelib.services.rounds.loop import scaling_loop
 from fakes.bundles.faulty_ports import OutgoingCalls
 from fakes.market.market_config import CALM
-from fakes.world import PROMPT_MARKET, World
+from fakes.worlds.world import PROMPT_MARKET, World
 from tests.faults.stories import (
     all_events,
     count_calls,

@@ -11,7 +11,7 @@ from chalicelib.ports.ledger import FencedError
 from chalicelib.services.rounds.round import run_round
 from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
 from fakes.bundles.faulty_ports import Break, Killed, Meanwhile, Mode, OutgoingCalls
-from fakes.world import World
+from fakes.worlds.world import World
 
 
 class _Interleaved:

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from chalicelib.core.scaling.moves.pools.intents import split_label
 from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
 from fakes.bundles.faulty_ports import Break, Killed, Mode, OutgoingCalls
-from fakes.world import World
+from fakes.worlds.world import World
 
 MAX_WORKERS = 3
 FAULTS = (

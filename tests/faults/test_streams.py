@@ -9,7 +9,7 @@ from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.worker_repository import Grant
 from chalicelib.services.rounds.loop import scaling_loop
-from fakes.world import REQUEST_COST, World
+from fakes.worlds.world import REQUEST_COST, World
 from tests.faults.stories import all_events, params_of, set_group
 
 N_STREAMS = 1_000

@@ -25,7 +25,7 @@ from devstack.lambda_context import LambdaContext
 from fakes.ports.clock import ManualClock
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig
-from fakes.marketplace import FakeMarketplace
+from fakes.worlds.marketplace import FakeMarketplace
 from fakes.ports.notifier import FakeNotifier
 from infra.bootstrap import Caps, bootstrap
 from tests.api.over_fakes import event_of

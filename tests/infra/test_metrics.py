@@ -13,7 +13,7 @@ from chalicelib.api.routes.scaler import answer_event
 from chalicelib.api.telemetry import AVERAGED, HEARTBEAT, emit_metrics
 from chalicelib.services.rounds.loop import scaling_loop
 from devstack.lambda_context import LambdaContext
-from fakes.world import World
+from fakes.worlds.world import World
 
 ROOT = Path(__file__).parent.parent.parent
 NAMESPACE = "Ballast"

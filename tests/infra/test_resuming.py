@@ -235,7 +235,7 @@ def test_the_command_line_s_stage_wins_over_the_environment(
 def test_undeploy_refuses_while_a_rental_is_not_settled(cutter: Cutter, checkout: Path) -> None:
     from chalicelib.core.scaling.facts import group_caps
     from chalicelib.ports.ledger import IntentState, RentIntent
-    from fakes.world import World
+    from fakes.worlds.world import World
 
     run(cutter, checkout, [])
     ledger = wiring.api_ports().ledger

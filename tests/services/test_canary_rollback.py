@@ -9,7 +9,7 @@ from dataclasses import replace
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.rounds.loop import scaling_loop
 from fakes.ports.notifier import FakeNotifier
-from fakes.world import World
+from fakes.worlds.world import World
 
 ROUND_S = 15.0
 PER_ROUND = 5  # requests of the canary: 20 a minute

@@ -13,7 +13,7 @@ from chalicelib.services.keys import endpoint_key
 from chalicelib.services.routing.views import publish_directory
 from chalicelib.services.rounds.loop import scaling_loop
 from chalicelib.services.routing.waiting import POKE_EVERY_S
-from fakes.world import World
+from fakes.worlds.world import World
 from tests.services.crowd import Caller, Crowd
 
 N_CLIENTS = 1_000

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.services.rounds.loop import scaling_loop
-from fakes.world import World
+from fakes.worlds.world import World
 
 
 def _world() -> tuple[World, int]:

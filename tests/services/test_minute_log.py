@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fakes.world import World
+from fakes.worlds.world import World
 from tests.faults.stories import run_rounds, serving_world
 
 PROMISED = {

@@ -14,7 +14,7 @@ from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.services.market.panic import panic
 from chalicelib.services.rounds.loop import scaling_loop
 from fakes.bundles.faulty_ports import OutgoingCalls
-from fakes.world import World
+from fakes.worlds.world import World
 
 
 def _n_listings(world: World) -> int:

@@ -31,7 +31,7 @@ from chalicelib.services.owner.views.spending import (
 )
 from chalicelib.services.owner.views.status import read_status
 from fakes.ports.ledger import FakeLedger
-from fakes.world import NOON, World
+from fakes.worlds.world import NOON, World
 from tests.faults.stories import run_rounds, serving_world, set_group
 
 OWNER = Caller(key_id="k", verbs=frozenset({"read"}), endpoint_id=None, generation=1)

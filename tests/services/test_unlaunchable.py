@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.rounds.loop import scaling_loop
-from fakes.world import World
+from fakes.worlds.world import World
 
 
 def _rounds(world: World, n: int) -> None:

@@ -11,7 +11,7 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
-from fakes.world import World
+from fakes.worlds.world import World
 
 
 def digest(world: World) -> str:

@@ -22,11 +22,11 @@ from fakes.ports.ledger import FakeLedger
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig
 from fakes.market.market_instance import MarketInstance
-from fakes.marketplace import FakeMarketplace
+from fakes.worlds.marketplace import FakeMarketplace
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.bundles.scaler_ports import fake_scaler_ports
 from fakes.ports.waiting import FakeWaitingRepository
-from fakes.worker_program import WorkerProgram
+from fakes.worlds.worker_program import WorkerProgram
 from fakes.ports.worker_repository import FakeWorkerRepository
 
 NOON = 1_800_014_400.0  # 2027-01-15 12:00 UTC
