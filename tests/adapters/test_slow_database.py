@@ -9,7 +9,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-from bench.canned_aws import CannedDynamoDb
+from lab.bench.canned_aws import CannedDynamoDb
 from chalicelib.adapters.aws.clients import (
     CONNECT_TIMEOUT_S,
     MAX_ATTEMPTS,

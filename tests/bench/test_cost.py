@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cost import Assumptions, idle_month, load_prices, per_million_requests
+from lab.bench.cost import Assumptions, idle_month, load_prices, per_million_requests
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.quality import SCENES, Scene, measure, misses, summary
+from lab.bench.routers.quality import SCENES, Scene, measure, misses, summary
 from ballast.simulator.routed.routing import RoutingCase
 
 

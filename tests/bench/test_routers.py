@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench.routers import BUDGET, compare
+from lab.bench.routers.routers import BUDGET, compare
 from ballast.simulator.routed.routing import RoutingCase
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.cost import (
+from lab.bench.cost import (
     Assumptions,
     active_month,
     idle_month,

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bench.canned_aws import CannedDynamoDb
-from bench.events import post_event
-from bench.paired import compare
+from lab.bench.canned_aws import CannedDynamoDb
+from lab.bench.events import post_event
+from lab.bench.paired import compare
 from chalicelib.adapters.aws.clients import client_config
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp

@@ -1,6 +1,6 @@
 """Our PyWorker beside the vendor's SDK Worker: what each adds to the same model server.
 
-`python -m bench.worker_overhead [--requests 800] [--json]` starts, on 127.0.0.1, a model server
+`python -m lab.bench.workers.worker_overhead [--requests 800] [--json]` starts, on 127.0.0.1, a model server
 that answers at once, our worker (generation D: each ticket verified and used once), the vendor's
 `Worker` (generation C), and calls them in turns in one run. Printed: latency added over the bare
 model server, requests per second, delay of the first streamed chunk, processor time, memory; and
@@ -25,7 +25,7 @@ import aiohttp
 import psutil
 from aiohttp import web
 
-from bench.worker_samples import Figures, Target, measure
+from lab.bench.workers.worker_samples import Figures, Target, measure
 from chalicelib.wire.ticket import Claims, Ticket
 from fakes.control_plane_server import ControlPlaneServer
 
@@ -145,7 +145,7 @@ async def _serve(app: web.Application) -> AsyncIterator[str]:
 @asynccontextmanager
 async def _process(words: list[str], env: dict[str, str]) -> AsyncIterator[psutil.Process]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.worker_processes", *words),
+        *(sys.executable, "-m", "lab.bench.workers.worker_processes", *words),
         env=os.environ | env,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
@@ -182,7 +182,7 @@ def ratios(figures: dict[str, Figures]) -> dict[str, float]:
 
 def main() -> int:
     """Run the comparison and print it."""
-    parser = argparse.ArgumentParser(prog="python -m bench.worker_overhead", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.bench.workers.worker_overhead", description=__doc__)
     parser.add_argument("--requests", type=int, default=800)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

@@ -12,9 +12,9 @@ from collections import Counter
 from itertools import count
 from typing import Any
 
-from bench.canned_aws import CannedDynamoDb
-from bench.events import post_event
-from bench.paired import compare
+from lab.bench.canned_aws import CannedDynamoDb
+from lab.bench.events import post_event
+from lab.bench.paired import compare
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.routes.reports import reports_blueprint

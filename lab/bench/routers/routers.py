@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bench.router_process import PREFIX, Grant, Question, local_client, serve
+from lab.bench.routers.router_process import PREFIX, Grant, Question, local_client, serve
 from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
 from chalicelib.adapters.aws.tables import create_tables
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository

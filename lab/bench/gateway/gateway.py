@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from bench.gateway_apps import APPLICATION_VARIABLE, APPLICATIONS
+from lab.bench.gateway.gateway_apps import APPLICATION_VARIABLE, APPLICATIONS
 from chalicelib.services.keys import endpoint_key
 from devstack.children import Children, listen
 from devstack.gateway import FAULTS_FILE_VARIABLE
@@ -120,7 +120,7 @@ def measure(n_processes: int, n_blocks: int, seconds: float) -> dict[str, float]
                 APPLICATION_VARIABLE: name,
                 FAULTS_FILE_VARIABLE: str(directory / "no-faults.json"),
             }
-            module = "bench.gateway_apps"
+            module = "lab.bench.gateway.gateway_apps"
             start_gunicorn(children, name, module, listener.fileno(), environment, n_processes)
             addresses[name] = listener.getsockname()
         for block in range(-1, n_blocks):  # the first only warms up

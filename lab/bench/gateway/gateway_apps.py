@@ -1,4 +1,4 @@
-"""What `bench.gateway` serves by gunicorn: the hot function behind the gateway, and its limits.
+"""What `lab.bench.gateway.gateway` serves by gunicorn: the hot function behind the gateway, and its limits.
 
 `BENCH_APPLICATION` names one: `ours`, `signature` (a bare WSGI application that signs once) or
 `signature and write` (the same with one botocore UpdateItem, answered inside the process).
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from bench.canned_aws import CannedDynamoDb
+from lab.bench.canned_aws import CannedDynamoDb
 from chalicelib.adapters.aws.clients import client_config
 from chalicelib.adapters.system import SystemClock
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
