@@ -17,7 +17,7 @@ from typing import Literal
 from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 
-from devstack.demo import TIME_SCALE, Demo, add_arguments
+from lab.local.demo.demo import TIME_SCALE, Demo, add_arguments
 from devstack.local_system import LocalSystem, Options, local_system
 
 CHROMIUM = "/usr/bin/chromium"

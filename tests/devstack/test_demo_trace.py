@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devstack.demo_replay import Tally
-from devstack.demo_samples import Rented, Sample
-from devstack.demo_summary import FixedFleet, cheapest_fixed_fleet, outcome_of
-from devstack.demo_trace import (
+from lab.local.demo.demo_replay import Tally
+from lab.local.demo.demo_samples import Rented, Sample
+from lab.local.demo.demo_summary import FixedFleet, cheapest_fixed_fleet, outcome_of
+from lab.local.demo.demo_trace import (
     SLICE_S,
     FleetWorker,
     TraceRequest,

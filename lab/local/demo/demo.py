@@ -14,13 +14,13 @@ from rich.console import Console
 from ballast.client.sdk import Client
 from ballast.client.sse import event_data
 from devstack.children import ChildError
-from devstack.demo_picture import draw
-from devstack.demo_replay import Replay
-from devstack.demo_samples import Recorder, Sample
-from devstack.demo_screen import Screen
-from devstack.demo_summary import outcome_of, summary_table
-from devstack.demo_tickets import forged_and_replayed
-from devstack.demo_trace import SLICE_S, read_trace
+from lab.local.demo.demo_picture import draw
+from lab.local.demo.demo_replay import Replay
+from lab.local.demo.demo_samples import Recorder, Sample
+from lab.local.demo.demo_screen import Screen
+from lab.local.demo.demo_summary import outcome_of, summary_table
+from lab.local.demo.demo_tickets import forged_and_replayed
+from lab.local.demo.demo_trace import SLICE_S, read_trace
 from devstack.environment import RealCredentialsError
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.owner import MarketView, NotYetError, Owner

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from chalicelib.core.model.endpoint_group import ScalingParams
-from devstack.demo_replay import Tally
-from devstack.demo_samples import Rented, Sample
-from devstack.demo_trace import FleetWorker, TraceRequest, percentile, smallest_fixed_fleet
+from lab.local.demo.demo_replay import Tally
+from lab.local.demo.demo_samples import Rented, Sample
+from lab.local.demo.demo_trace import FleetWorker, TraceRequest, percentile, smallest_fixed_fleet
 from devstack.model_server import DEFAULT_SLOTS
 
 TARGET_S = ScalingParams().target_queue_time

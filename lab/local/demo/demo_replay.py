@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ballast.client.errors import CallError
 from ballast.client.sdk import Client
-from devstack.demo_trace import TraceRequest
+from lab.local.demo.demo_trace import TraceRequest
 
 MAX_IN_FLIGHT = 300
 REQUEST_TIMEOUT_S = 60.0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from devstack.demo_samples import Sample
+from lab.local.demo.demo_samples import Sample
 
 READY, COLD, LOAD, QUEUE, MONEY = "#2a9d8f", "#a8dadc", "#1d3557", "#e76f51", "#6d597a"
 

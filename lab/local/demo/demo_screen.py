@@ -8,9 +8,9 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from devstack.demo_replay import Replay
-from devstack.demo_samples import Sample
-from devstack.demo_trace import percentile
+from lab.local.demo.demo_replay import Replay
+from lab.local.demo.demo_samples import Sample
+from lab.local.demo.demo_trace import percentile
 
 STATUS_ORDER = (
     *("creating", "loading", "model_loading", "starting", "idle", "draining"),

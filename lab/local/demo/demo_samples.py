@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from devstack.demo_replay import Replay, Tally
+from lab.local.demo.demo_replay import Replay, Tally
 from devstack.owner import MarketView, Owner
 
 LOAD_WINDOW = 5  # samples over which arriving load is averaged
