@@ -19,9 +19,9 @@ import boto3
 from chalicelib.settings import Settings
 from devstack.children import ChildError, Children, listen, url_of
 from devstack.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
-from devstack.gateway import FAULTS_FILE_VARIABLE
+from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
 from devstack.scaler_process import PAUSE_S
-from devstack.servers import start_aws, start_gunicorn
+from lab.local.gateway.servers import start_aws, start_gunicorn
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -124,7 +124,7 @@ def _start(options: Options, directory: Path, children: Children, say: Say) -> L
     start_gunicorn(
         children,
         "gateway",
-        "devstack.gateway",
+        "lab.local.gateway.gateway",
         front.fileno(),
         environment | _gateway_environment(directory),
         options.n_gateways,

@@ -27,7 +27,7 @@ import requests
 from devstack.children import LOOPBACK, ChildError, Children, listen, url_of
 from devstack.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
 from devstack.owner import MarketView, NotYetError, Owner, RefusedError, wait_until
-from devstack.servers import start_aws
+from lab.local.gateway.servers import start_aws
 from devstack.templates import TGI_SIMULATED, register_templates
 from infra.audit import tracked_files
 from infra.bootstrap import Caps, bootstrap

@@ -12,7 +12,7 @@ import pytest
 
 from chalicelib import wiring
 from chalicelib.services.keys import first_admin_key
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.lambda_context import LambdaContext
 from tests.api.over_fakes import event_of
 from tests.conftest import KMS_ALIAS, TABLE_PREFIX
 

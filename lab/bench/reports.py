@@ -20,7 +20,7 @@ from chalicelib.api.entry import BallastApp
 from chalicelib.api.routes.reports import reports_blueprint
 from chalicelib.ports.worker_repository import Grant
 from chalicelib.services.keys import worker_token
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.lambda_context import LambdaContext
 from fakes.bundles.hot_ports import ENDPOINT_ID, INTENT_TOKEN, HotWorld, make_group
 
 BUDGET = 1.0

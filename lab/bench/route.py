@@ -23,7 +23,7 @@ from chalicelib.api.routes.routing import routing_blueprint
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.services.keys import endpoint_key
 from chalicelib.services.routing.views import rebuild_view
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.lambda_context import LambdaContext
 from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
 
 BUDGET = 1.25

@@ -13,7 +13,7 @@ from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import issue_key
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.lambda_context import LambdaContext
 from fakes.ports.clock import ManualClock
 from fakes.ports.event_log import FakeEventLog, FakeSeriesLog
 from fakes.ports.group_repository import FakeGroupRepository

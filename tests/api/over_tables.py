@@ -16,7 +16,7 @@ from chalicelib.api.entry import BallastApp
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import worker_token
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.lambda_context import LambdaContext
 from infra.bootstrap import Caps, bootstrap
 from tests.api.over_fakes import event_of
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from chalicelib.api.routes.bundle import bundle_blueprint
 from chalicelib.api.entry import BallastApp
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.lambda_context import LambdaContext
 from tests.api.over_fakes import event_of
 
 DATA = b"\x1f\x8b\x00binary"

@@ -8,7 +8,7 @@ import pytest
 from chalice.test import Client
 
 from chalicelib.wire.json_body import MAX_BODY_BYTES
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.lambda_context import LambdaContext
 from tests.api.over_fakes import Api, event_of
 
 

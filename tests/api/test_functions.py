@@ -22,7 +22,7 @@ from chalicelib.api.telemetry import (
 )
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.scaler_poke import from_answer
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.lambda_context import LambdaContext
 from fakes.worlds.world import World
 from tests.api.over_fakes import Api
 

@@ -13,7 +13,7 @@ PROMISED_S = 4.0  # requirements, item 50
 PROGRAM = """
 import json, sys, time
 import app
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.lambda_context import LambdaContext
 from tests.api.over_fakes import event_of
 event = event_of("POST", "/route/", sys.stdin.buffer.read(), {})
 answer = app.hot(event, LambdaContext("hot", PROMISED_S))

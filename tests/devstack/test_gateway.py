@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from devstack.gateway import MAX_BODY_BYTES, application_over, event_of, function_name
-from devstack.gateway_faults import GatewayFaults
+from lab.local.gateway.gateway import MAX_BODY_BYTES, application_over, event_of, function_name
+from lab.local.gateway.gateway_faults import GatewayFaults
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

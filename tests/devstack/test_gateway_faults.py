@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devstack.gateway_faults import GatewayFaults
+from lab.local.gateway.gateway_faults import GatewayFaults
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from chalicelib.ports.bundles import ApiPorts, ScalerPorts
 from chalicelib.ports.marketplace import Marketplace
 from chalicelib.services.rounds.questions import answer
 from chalicelib.services.rounds.loop import scaling_loop
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.lambda_context import LambdaContext
 from fakes.ports.clock import ManualClock
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig

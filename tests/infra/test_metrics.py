@@ -12,7 +12,7 @@ from cfnlint.decode.cfn_yaml import loads
 from chalicelib.api.routes.scaler import answer_event
 from chalicelib.api.telemetry import AVERAGED, HEARTBEAT, emit_metrics
 from chalicelib.services.rounds.loop import scaling_loop
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.lambda_context import LambdaContext
 from fakes.worlds.world import World
 
 ROOT = Path(__file__).parent.parent.parent

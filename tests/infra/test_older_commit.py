@@ -20,7 +20,7 @@ import requests
 
 from devstack.children import Children, listen, url_of
 from devstack.environment import DUMMY_VAST_KEY, base_environment
-from devstack.gateway import FAULTS_FILE_VARIABLE
+from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
 from devstack.owner import MarketView, Owner, wait_until
 from devstack.templates import TGI_SIMULATED, register_templates
 
@@ -73,7 +73,7 @@ class Deployment:
             return [*program, "--fd", fd, *state]
         if name == "scaler":
             return ["-m", "devstack.scaler_process", "--fd", fd]
-        module = {"aws": "devstack.aws_server", "front": "devstack.gateway"}[name]
+        module = {"aws": "devstack.aws_server", "front": "lab.local.gateway.gateway"}[name]
         return [
             "-m",
             "gunicorn",

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib import wiring
 from chalicelib.adapters.aws.tables import LEDGER
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.lambda_context import LambdaContext
 from infra.bootstrap import Caps, bootstrap
 from tests.infra.recorded_life import PREFIX, STAGE, recorded_account
 from tests.security.canaries import Evidence, dump_tables

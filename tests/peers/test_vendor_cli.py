@@ -14,8 +14,8 @@ import pytest
 
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.event_log import Event
-from devstack.gateway import application_over
-from devstack.gateway_faults import GatewayFaults
+from lab.local.gateway.gateway import application_over
+from lab.local.gateway.gateway_faults import GatewayFaults
 from tests.api.over_fakes import Api
 from tests.peers.vendor_cli import VendorCli
 

@@ -23,8 +23,8 @@ from statistics import median
 from lab.bench.gateway.gateway_apps import APPLICATION_VARIABLE, APPLICATIONS
 from chalicelib.services.keys import endpoint_key
 from devstack.children import Children, listen
-from devstack.gateway import FAULTS_FILE_VARIABLE
-from devstack.servers import start_gunicorn
+from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
+from lab.local.gateway.servers import start_gunicorn
 from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME
 from fakes.ports.secret_box import FakeSecretBox
 

@@ -23,8 +23,8 @@ from chalicelib.api.routes.routing import routing_blueprint
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.ports.worker_repository import Grant
 from chalicelib.services.routing.views import rebuild_view
-from devstack.gateway import FAULTS_FILE_VARIABLE, application_over
-from devstack.gateway_faults import GatewayFaults
+from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE, application_over
+from lab.local.gateway.gateway_faults import GatewayFaults
 from fakes.ports.clock import ManualClock
 from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld, make_group
 

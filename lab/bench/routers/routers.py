@@ -35,7 +35,7 @@ from chalicelib.core.routing.view import RoutingView
 from chalicelib.ports.routing_view import StoredView
 from devstack.children import Children, listen, url_of
 from devstack.environment import base_environment
-from devstack.servers import start_aws
+from lab.local.gateway.servers import start_aws
 from fakes.ports.clock import ManualClock
 from fakes.bundles.hot_ports import ENDPOINT_ID, make_group, make_worker
 from ballast.simulator.routed.routing import (

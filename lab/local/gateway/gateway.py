@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from devstack.gateway_faults import FAULTS_PATH, GatewayFaults
-from devstack.lambda_context import LambdaContext
+from lab.local.gateway.gateway_faults import FAULTS_PATH, GatewayFaults
+from lab.local.gateway.lambda_context import LambdaContext
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
