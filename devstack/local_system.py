@@ -168,7 +168,7 @@ def access_log_path(state_directory: Path) -> Path:
 def _market_arguments(options: Options, directory: Path, fd: int) -> list[str]:
     market = ["--market", str(options.market_file)] if options.market_file else []
     return [
-        *("-m", "devstack.marketplace_server", "--fd", str(fd)),
+        *("-m", "lab.local.market.marketplace_server", "--fd", str(fd)),
         *("--time-scale", str(options.time_scale), "--seed", str(options.seed)),
         *("--state", str(directory / "instances"), "--api-key", DUMMY_VAST_KEY, *market),
     ]

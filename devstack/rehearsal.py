@@ -75,7 +75,7 @@ def rehearse(directory: Path, children: Children) -> None:
     environment = owners_environment(aws_url)
     with listen() as market:
         market_url = url_of(market)
-        arguments = ["-m", "devstack.marketplace_server", "--fd", str(market.fileno())]
+        arguments = ["-m", "lab.local.market.marketplace_server", "--fd", str(market.fileno())]
         arguments += ["--time-scale", str(TIME_SCALE), "--state", str(directory / "instances")]
         arguments += ["--api-key", DUMMY_VAST_KEY]
         children.start("market", arguments, environment, fd=market.fileno())

@@ -1,7 +1,7 @@
 """A pretend marketplace with memory: offers, contracts, lives, bill, faults, limits, call log.
 
 The truth behind `fakes.worlds.marketplace.FakeMarketplace` (the port, in process) and
-`devstack.marketplace_server` (Vast's API over HTTP). Deterministic for a seed; every method takes
+`lab.local.market.marketplace_server` (Vast's API over HTTP). Deterministic for a seed; every method takes
 `now` and first lets everything happen that is due. What Vast would answer with an error is raised
 as `MarketRefusal` with Vast's status and body.
 """

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from chalicelib.adapters.vast.client import VastMarketplace
-from devstack.marketplace_processes import ProcessDriver
-from devstack.marketplace_server import serve_world
-from devstack.marketplace_world import MarketWorld
+from lab.local.market.marketplace_processes import ProcessDriver
+from lab.local.market.marketplace_server import serve_world
+from lab.local.market.marketplace_world import MarketWorld
 from devstack.process_watchdog import ProcessWatchdog
 from fakes.ports.clock import ManualClock
 from fakes.market.market import Market

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import requests
 
-from devstack.marketplace_server import RunningMarketplace
+from lab.local.market.marketplace_server import RunningMarketplace
 from fakes.market.market_config import CALM, MarketConfig, Timings
 
 INSTANT = MarketConfig(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from devstack.market_file import DEFAULT_MARKET_FILE, MarketFileError, load_market_file
-from devstack.marketplace_server import main
+from lab.local.market.market_file import DEFAULT_MARKET_FILE, MarketFileError, load_market_file
+from lab.local.market.marketplace_server import main
 from fakes.market.market import Market
 from fakes.market.market_config import GpuModel
 

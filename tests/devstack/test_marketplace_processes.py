@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from devstack.marketplace_server import RunningMarketplace, serve_marketplace
-from devstack.marketplace_world import MarketSettings
+from lab.local.market.marketplace_server import RunningMarketplace, serve_marketplace
+from lab.local.market.marketplace_world import MarketSettings
 from tests.devstack.market_calls import (
     INSTANT,
     SERVER,
@@ -124,7 +124,7 @@ def test_reboot_restarts_the_process(market: RunningMarketplace) -> None:
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_its_market(sign: signal.Signals, tmp_path: Path) -> None:
     """Whatever ends the market, the instances' processes end too."""
-    command = [sys.executable, "-m", "devstack.marketplace_server", "--time-scale", "10000"]
+    command = [sys.executable, "-m", "lab.local.market.marketplace_server", "--time-scale", "10000"]
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

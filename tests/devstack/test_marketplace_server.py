@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from devstack.marketplace_server import RunningMarketplace, main, serve_marketplace
-from devstack.marketplace_world import MarketSettings
+from lab.local.market.marketplace_server import RunningMarketplace, main, serve_marketplace
+from lab.local.market.marketplace_world import MarketSettings
 from tests.devstack.market_calls import (
     INSTANT,
     call,

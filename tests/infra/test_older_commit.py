@@ -69,7 +69,7 @@ class Deployment:
         fd = str(self.sockets[name].fileno())
         if name == "market":
             state = ["--state", str(self.directory / "instances"), "--time-scale", str(SCALE)]
-            program = ["-m", "devstack.marketplace_server", "--api-key", DUMMY_VAST_KEY]
+            program = ["-m", "lab.local.market.marketplace_server", "--api-key", DUMMY_VAST_KEY]
             return [*program, "--fd", fd, *state]
         if name == "scaler":
             return ["-m", "devstack.scaler_process", "--fd", fd]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from devstack.marketplace_server import serve_marketplace
-from devstack.marketplace_world import MarketSettings
+from lab.local.market.marketplace_server import serve_marketplace
+from lab.local.market.marketplace_world import MarketSettings
 from fakes.market.market_config import CALM, MarketConfig, Timings
 from tests.peers.vendor_cli import TIMEOUT_S, VendorCli
 

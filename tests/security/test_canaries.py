@@ -24,9 +24,9 @@ from chalicelib.adapters.aws.secrets import SecretText
 from chalicelib.adapters.vast.client import VastMarketplace
 from chalicelib.adapters.vast.http import VastAnswer, VastRequest
 from chalicelib.api.telemetry import JsonFormatter
-from devstack.marketplace_processes import ProcessDriver
-from devstack.marketplace_server import MarketplaceApp
-from devstack.marketplace_world import MarketWorld
+from lab.local.market.marketplace_processes import ProcessDriver
+from lab.local.market.marketplace_server import MarketplaceApp
+from lab.local.market.marketplace_world import MarketWorld
 from devstack.process_watchdog import ProcessWatchdog
 from fakes.ports.clock import ManualClock
 from fakes.market.market import Market

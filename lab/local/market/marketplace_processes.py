@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from devstack.marketplace_environment import (
+from lab.local.market.marketplace_environment import (
     LOOPBACK,
     PORTS_PER_INSTANCE,
     container_environment,

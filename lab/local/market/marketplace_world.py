@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devstack.market_file import DEFAULT_MARKET_FILE, load_market_file
-from devstack.marketplace_processes import ProcessDriver
+from lab.local.market.market_file import DEFAULT_MARKET_FILE, load_market_file
+from lab.local.market.marketplace_processes import ProcessDriver
 from devstack.process_watchdog import ProcessWatchdog
 from fakes.market.market import Market
 from fakes.market.market_config import MarketConfig

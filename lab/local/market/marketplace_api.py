@@ -11,7 +11,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request
 
 from chalicelib.core.scaling.moves.pools.pacing import Verb
-from devstack.marketplace_messages import (
+from lab.local.market.marketplace_messages import (
     Body,
     as_ids,
     as_object,
@@ -19,7 +19,7 @@ from devstack.marketplace_messages import (
     json_argument,
     parse_body,
 )
-from devstack.marketplace_world import MarketWorld
+from lab.local.market.marketplace_world import MarketWorld
 from fakes.market.market_pages import PageQuery, listing_page
 from fakes.market.market_offers import matches
 from fakes.market.market_refusal import MarketRefusal

@@ -1,4 +1,4 @@
-"""A pretend Vast.ai on this machine: `python -m devstack.marketplace_server --port 8091`.
+"""A pretend Vast.ai on this machine: `python -m lab.local.market.marketplace_server --port 8091`.
 
 Speaks Vast's API (for our adapter and the vendor's CLI), runs every rented instance's `onstart` as
 a real process, and has a control API under `/_market/`. Listens on loopback only.
@@ -24,11 +24,11 @@ from werkzeug.routing import MapAdapter
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
-from devstack.market_file import DEFAULT_MARKET_FILE, MarketFileError
-from devstack.marketplace_api import PUBLIC_HANDLERS, URL_MAP, MarketplaceApi
-from devstack.marketplace_control import CONTROL_URL_MAP, MarketplaceControl
-from devstack.marketplace_messages import json_response, refusal_response
-from devstack.marketplace_world import MarketSettings, MarketWorld, open_world
+from lab.local.market.market_file import DEFAULT_MARKET_FILE, MarketFileError
+from lab.local.market.marketplace_api import PUBLIC_HANDLERS, URL_MAP, MarketplaceApi
+from lab.local.market.marketplace_control import CONTROL_URL_MAP, MarketplaceControl
+from lab.local.market.marketplace_messages import json_response, refusal_response
+from lab.local.market.marketplace_world import MarketSettings, MarketWorld, open_world
 from fakes.market.market_refusal import MarketRefusal
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m devstack.marketplace_server")
+    parser = argparse.ArgumentParser(prog="python -m lab.local.market.marketplace_server")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--fd", type=int, help="an inherited socket that listens on loopback")
     parser.add_argument(
