@@ -13,7 +13,7 @@ from typing import Any
 import requests
 
 from devstack.environment import DUMMY_VAST_KEY
-from devstack.model_server import DEFAULT_SLOTS
+from lab.local.model.model_server import DEFAULT_SLOTS
 
 _COMMON_ENV = {
     "USE_SSL": "false",  # the local market has no certificates for its loopback addresses
@@ -62,7 +62,7 @@ exec python -m {worker} >>worker.log 2>&1
 
 TGI_SIMULATED = LocalTemplate(
     name="tgi, simulated model",
-    onstart=onstart("devstack.model_server --load-s 1", "workers.tgi.server"),
+    onstart=onstart("lab.local.model.model_server --load-s 1", "workers.tgi.server"),
     env={
         "BACKEND": "tgi",
         "MODEL_ID": "simulated",
@@ -74,7 +74,7 @@ TGI_SIMULATED = LocalTemplate(
 TGI_SIMULATED_8B = replace(
     TGI_SIMULATED,
     name="tgi, simulated model of 8 billion parameters",
-    onstart=onstart("devstack.model_server --load-s 0.5 --tokens-per-s 1000", "workers.tgi.server"),
+    onstart=onstart("lab.local.model.model_server --load-s 0.5 --tokens-per-s 1000", "workers.tgi.server"),
     n_gpus=1,
 )
 COMFYUI_SIMULATED = LocalTemplate(
@@ -85,7 +85,7 @@ COMFYUI_SIMULATED = LocalTemplate(
 )
 OPENAI_SMOLLM2 = LocalTemplate(
     name="openai, real SmolLM2-135M on the CPU",
-    onstart=onstart("devstack.llama_server", "workers.openai.server"),
+    onstart=onstart("lab.local.model.llama_server", "workers.openai.server"),
     env={
         "BACKEND": "openai",
         "MODEL_NAME": "smollm2",

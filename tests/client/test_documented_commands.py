@@ -18,7 +18,7 @@ import requests
 from aiohttp import web
 
 from ballast.loadtest.command import make_parser
-from devstack.model_server import ModelServer, Speed
+from lab.local.model.model_server import ModelServer, Speed
 from fakes.scripted_model_server import ScriptedModelServer
 from tests.client.fake_openai import FakeOpenAi
 from tests.client.world import DEFAULT_CTRL_C, real_worker, servers, wait_until

@@ -48,7 +48,7 @@ def local_values(workspace: Path) -> dict[str, str]:
     port = free_port()
     return {
         "MODEL_ID": "simulated",
-        "MODEL_COMMAND": f"python -m devstack.model_server --port {port}",
+        "MODEL_COMMAND": f"python -m lab.local.model.model_server --port {port}",
         "MODEL_SERVER_URL": f"http://127.0.0.1:{port}",
         "MODEL_LOG": str(workspace / "model.log"),
         "WORKSPACE_DIR": str(workspace),

@@ -9,7 +9,7 @@ import time
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from devstack.model_server import ModelServer, Speed, speed_from
+from lab.local.model.model_server import ModelServer, Speed, speed_from
 
 
 @pytest.fixture

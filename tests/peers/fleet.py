@@ -10,7 +10,7 @@ from devstack.owner import MarketView, Owner, wait_until
 from devstack.templates import LocalTemplate, onstart, register_templates
 
 READY_TIMEOUT_S = 300.0
-FAST_MODEL = "devstack.model_server --tokens-per-s 8000"
+FAST_MODEL = "lab.local.model.model_server --tokens-per-s 8000"
 
 OURS = LocalTemplate(
     name="peers: our TGI PyWorker",

@@ -6,7 +6,7 @@ import os
 
 from vastai import BenchmarkConfig, HandlerConfig, LogActionConfig, Worker, WorkerConfig
 
-from devstack.model_server import READY_LINE
+from lab.local.model.model_server import READY_LINE
 
 BENCHMARK_PROMPT = {"inputs": "benchmark", "parameters": {"max_new_tokens": 40}}
 

@@ -64,7 +64,7 @@ async def launched(tmp_path: Path, served: bytes | None, **env: str) -> AsyncIte
     if served is not None:
         control_plane.bundles[f"{BUNDLE.sha256}.tar.gz"] = served
     model_port = free_port()
-    model_server = f"{sys.executable} -m devstack.model_server --port {model_port}"
+    model_server = f"{sys.executable} -m lab.local.model.model_server --port {model_port}"
     workspace = tmp_path / "workspace"
     make_environment(workspace)
     async with serve(control_plane.application()) as url:

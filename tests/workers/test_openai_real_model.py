@@ -28,7 +28,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
     server = subprocess.Popen(
         # One thread: several spin for each other where the cores are busy with something else.
         [
-            *(sys.executable, "-m", "devstack.llama_server", "--port", str(port)),
+            *(sys.executable, "-m", "lab.local.model.llama_server", "--port", str(port)),
             *("--threads", "1", "--log", str(log)),
         ],
         stdout=subprocess.DEVNULL,

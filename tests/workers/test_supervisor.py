@@ -25,7 +25,7 @@ from tests.workers.world import environment, free_port, serve, until
 INTERVAL_S = 10.0
 """Within it a killed process runs again: the control plane's own interval between reports."""
 PYWORKER = "workers.pyworker"
-MODEL_SERVER = "devstack.model_server"
+MODEL_SERVER = "lab.local.model.model_server"
 
 
 @dataclass
@@ -75,7 +75,7 @@ async def supervised(tmp_path: Path, **env: str) -> AsyncIterator[Instance]:
             "BACKEND": "tgi",
             "MODEL_ID": "local",
             "MODEL_LOG": str(tmp_path / "logs" / "model.log"),
-            "MODEL_COMMAND": f"{sys.executable} -m devstack.model_server --port {model_port}",
+            "MODEL_COMMAND": f"{sys.executable} -m lab.local.model.model_server --port {model_port}",
             "BENCHMARK_ROUNDS": "1",
             "BENCHMARK_CONCURRENCY": "1",
             "PATH": os.environ["PATH"],

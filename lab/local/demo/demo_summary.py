@@ -11,7 +11,7 @@ from chalicelib.core.model.endpoint_group import ScalingParams
 from lab.local.demo.demo_replay import Tally
 from lab.local.demo.demo_samples import Rented, Sample
 from lab.local.demo.demo_trace import FleetWorker, TraceRequest, percentile, smallest_fixed_fleet
-from devstack.model_server import DEFAULT_SLOTS
+from lab.local.model.model_server import DEFAULT_SLOTS
 
 TARGET_S = ScalingParams().target_queue_time
 
