@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from moto.server import DomainDispatcherApplication, create_backend_app
 
-from devstack.moto_plus import correct_moto
+from lab.local.moto_plus import correct_moto
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
-import devstack.moto_plus  # noqa: F401  corrects moto on import
+import lab.local.moto_plus  # noqa: F401  corrects moto on import
 from chalicelib.adapters.aws.tables import create_tables
 from devstack.local_system import LocalSystem, Options, local_system
 

@@ -78,7 +78,7 @@ def test_items_are_answered_without_walking_the_service_model(dynamodb: DynamoDB
     dynamodb.put_item(TableName=TABLE, Item=row)
     assert dynamodb.get_item(TableName=TABLE, Key=KEY)["Item"] == row
     assert dynamodb.scan(TableName=TABLE)["Items"] == [row]
-    assert DynamoHandler.serialized.__module__ == "devstack.moto_plus.dynamodb"
+    assert DynamoHandler.serialized.__module__ == "lab.local.moto_plus.dynamodb"
 
 
 def test_kms_signs_a_digest_as_it_is(kms: KMSClient) -> None:

@@ -4,7 +4,7 @@
 Importing this package corrects moto in the importing process, before or after `mock_aws()`.
 """
 
-from devstack.moto_plus import (
+from lab.local.moto_plus import (
     apigateway,
     cloudformation,
     cloudformation_edge,
