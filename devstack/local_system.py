@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import boto3
 
 from chalicelib.settings import Settings
-from devstack.children import ChildError, Children, listen, url_of
+from lab.local.processes.children import ChildError, Children, listen, url_of
 from devstack.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
 from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
 from devstack.scaler_process import PAUSE_S

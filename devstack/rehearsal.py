@@ -24,7 +24,7 @@ from typing import Any
 import boto3
 import requests
 
-from devstack.children import LOOPBACK, ChildError, Children, listen, url_of
+from lab.local.processes.children import LOOPBACK, ChildError, Children, listen, url_of
 from devstack.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
 from devstack.owner import MarketView, NotYetError, Owner, RefusedError, wait_until
 from lab.local.gateway.servers import start_aws

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from devstack.children import ChildError
+from lab.local.processes.children import ChildError
 from devstack.environment import RealCredentialsError
 from devstack.local_system import LocalSystem, Options, local_system
 from devstack.templates import TGI_SIMULATED, register_templates

@@ -11,7 +11,7 @@ from chalicelib.adapters.vast.client import VastMarketplace
 from lab.local.market.marketplace_processes import ProcessDriver
 from lab.local.market.marketplace_server import serve_world
 from lab.local.market.marketplace_world import MarketWorld
-from devstack.process_watchdog import ProcessWatchdog
+from lab.local.processes.process_watchdog import ProcessWatchdog
 from fakes.ports.clock import ManualClock
 from fakes.market.market import Market
 from fakes.worlds.marketplace import FakeMarketplace

@@ -17,7 +17,7 @@ from chalicelib.ports.marketplace import (
     RefusedError,
 )
 from chalicelib.ports.scaler_poke import ScalerPoke, to_answer
-from devstack.children import listen, url_of
+from lab.local.processes.children import listen, url_of
 from devstack.owner import wait_until
 from devstack.scaler_process import InvokeServer
 from fakes.ports.scaler_poke import FakeScalerPoke

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from devstack.process_watchdog import ProcessWatchdog, end_group, end_groups
+from lab.local.processes.process_watchdog import ProcessWatchdog, end_group, end_groups
 
 TIMEOUT_S = 30.0
 STUBBORN = (

@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 
-from devstack.children import listen, url_of
+from lab.local.processes.children import listen, url_of
 from devstack.scaler_process import InvokeServer
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import requests
 
-from devstack.children import listen, url_of
+from lab.local.processes.children import listen, url_of
 
 STOP_TIMEOUT_S = 120.0
 

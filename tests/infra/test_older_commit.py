@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import requests
 
-from devstack.children import Children, listen, url_of
+from lab.local.processes.children import Children, listen, url_of
 from devstack.environment import DUMMY_VAST_KEY, base_environment
 from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
 from devstack.owner import MarketView, Owner, wait_until

@@ -27,7 +27,7 @@ from chalicelib.api.telemetry import JsonFormatter
 from lab.local.market.marketplace_processes import ProcessDriver
 from lab.local.market.marketplace_server import MarketplaceApp
 from lab.local.market.marketplace_world import MarketWorld
-from devstack.process_watchdog import ProcessWatchdog
+from lab.local.processes.process_watchdog import ProcessWatchdog
 from fakes.ports.clock import ManualClock
 from fakes.market.market import Market
 from tests.infra.recorded_life import (

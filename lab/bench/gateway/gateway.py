@@ -22,7 +22,7 @@ from statistics import median
 
 from lab.bench.gateway.gateway_apps import APPLICATION_VARIABLE, APPLICATIONS
 from chalicelib.services.keys import endpoint_key
-from devstack.children import Children, listen
+from lab.local.processes.children import Children, listen
 from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
 from lab.local.gateway.servers import start_gunicorn
 from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME

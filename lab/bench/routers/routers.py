@@ -33,7 +33,7 @@ from chalicelib.core.routing.directory import pack_directory
 from chalicelib.core.routing.packed_view import pack_view
 from chalicelib.core.routing.view import RoutingView
 from chalicelib.ports.routing_view import StoredView
-from devstack.children import Children, listen, url_of
+from lab.local.processes.children import Children, listen, url_of
 from devstack.environment import base_environment
 from lab.local.gateway.servers import start_aws
 from fakes.ports.clock import ManualClock

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ballast.client.sdk import Client
 from ballast.client.sse import event_data
-from devstack.children import ChildError
+from lab.local.processes.children import ChildError
 from lab.local.demo.demo_picture import draw
 from lab.local.demo.demo_replay import Replay
 from lab.local.demo.demo_samples import Recorder, Sample

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from devstack.children import ChildError, Children
+from lab.local.processes.children import ChildError, Children
 
 GATEWAY_THREADS = 8
 MINISTACK_PYTHON = Path(sys.prefix) / "ministack" / "bin" / "python"

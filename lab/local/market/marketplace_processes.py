@@ -17,7 +17,7 @@ from lab.local.market.marketplace_environment import (
     container_environment,
     place_ports,
 )
-from devstack.process_watchdog import ProcessWatchdog, end_group, end_groups
+from lab.local.processes.process_watchdog import ProcessWatchdog, end_group, end_groups
 from fakes.market.market_instance import MarketInstance, Placement
 
 STOP_GRACE_S = 5.0

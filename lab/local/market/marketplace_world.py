@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab.local.market.market_file import DEFAULT_MARKET_FILE, load_market_file
 from lab.local.market.marketplace_processes import ProcessDriver
-from devstack.process_watchdog import ProcessWatchdog
+from lab.local.processes.process_watchdog import ProcessWatchdog
 from fakes.market.market import Market
 from fakes.market.market_config import MarketConfig
 
