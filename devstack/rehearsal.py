@@ -25,10 +25,10 @@ import boto3
 import requests
 
 from lab.local.processes.children import LOOPBACK, ChildError, Children, listen, url_of
-from devstack.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
-from devstack.owner import MarketView, NotYetError, Owner, RefusedError, wait_until
+from lab.local.system.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
+from lab.local.system.owner import MarketView, NotYetError, Owner, RefusedError, wait_until
 from lab.local.gateway.servers import start_aws
-from devstack.templates import TGI_SIMULATED, register_templates
+from lab.local.system.templates import TGI_SIMULATED, register_templates
 from infra.audit import tracked_files
 from infra.bootstrap import Caps, bootstrap
 

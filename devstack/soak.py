@@ -28,12 +28,12 @@ from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.services.routing.views import WAITING_ENDS_S
-from devstack.local_system import LocalSystem, Options, local_system
-from devstack.owner import MarketView, Owner, wait_until
+from lab.local.system.local_system import LocalSystem, Options, local_system
+from lab.local.system.owner import MarketView, Owner, wait_until
 from devstack.soak_books import Books, as_facts
 from devstack.soak_clients import Aim, Habits, send_all
-from devstack.templates import TGI_SIMULATED_8B, register_templates
-from devstack.up import end_by_signals
+from lab.local.system.templates import TGI_SIMULATED_8B, register_templates
+from lab.local.system.up import end_by_signals
 
 GROUP = "soak"
 PARAMS = {"min_load": 100.0, "cold_workers": 1, "max_workers": 12}  # killed ones linger 10 minutes

@@ -20,10 +20,10 @@ import aiohttp
 from chalicelib.adapters.aws.events import DynamoEventLog
 from chalicelib.adapters.aws.ledger import DynamoLedger
 from ballast.client.route_reply import Grant, parse_route_reply, route_body
-from devstack.local_system import LocalSystem, Options, local_system
-from devstack.owner import MarketView, Owner, wait_until
-from devstack.templates import TGI_SIMULATED_8B, register_templates
-from devstack.up import end_by_signals
+from lab.local.system.local_system import LocalSystem, Options, local_system
+from lab.local.system.owner import MarketView, Owner, wait_until
+from lab.local.system.templates import TGI_SIMULATED_8B, register_templates
+from lab.local.system.up import end_by_signals
 
 GROUP = "asleep"
 PARAMS = {"cold_workers": 0, "max_workers": 2}

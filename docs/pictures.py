@@ -18,7 +18,7 @@ from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 
 from lab.local.demo.demo import TIME_SCALE, Demo, add_arguments
-from devstack.local_system import LocalSystem, Options, local_system
+from lab.local.system.local_system import LocalSystem, Options, local_system
 
 CHROMIUM = "/usr/bin/chromium"
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from moto import mock_aws
 
 import lab.local.moto_plus  # noqa: F401  corrects moto on import
 from chalicelib.adapters.aws.tables import create_tables
-from devstack.local_system import LocalSystem, Options, local_system
+from lab.local.system.local_system import LocalSystem, Options, local_system
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

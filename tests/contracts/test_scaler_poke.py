@@ -18,8 +18,8 @@ from chalicelib.ports.marketplace import (
 )
 from chalicelib.ports.scaler_poke import ScalerPoke, to_answer
 from lab.local.processes.children import listen, url_of
-from devstack.owner import wait_until
-from devstack.scaler_process import InvokeServer
+from lab.local.system.owner import wait_until
+from lab.local.system.scaler_process import InvokeServer
 from fakes.ports.scaler_poke import FakeScalerPoke
 
 Outcome = Mapping[str, object] | PortError

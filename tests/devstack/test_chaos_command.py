@@ -10,9 +10,9 @@ import pytest
 import requests
 
 from ballast.cli.__main__ import run
-from devstack.local_system import LocalSystem
-from devstack.owner import MarketView, Owner, wait_until
-from devstack.templates import TGI_SIMULATED, register_templates
+from lab.local.system.local_system import LocalSystem
+from lab.local.system.owner import MarketView, Owner, wait_until
+from lab.local.system.templates import TGI_SIMULATED, register_templates
 
 NAMED = (  # issue 3
     "deprecated-list",

@@ -6,8 +6,8 @@ import json
 import subprocess
 import sys
 
-from devstack.local_system import LocalSystem
-from devstack.owner import Owner
+from lab.local.system.local_system import LocalSystem
+from lab.local.system.owner import Owner
 
 PROMISED_S = 4.0  # requirements, item 50
 PROGRAM = """

@@ -15,9 +15,9 @@ import requests
 
 from chalicelib.api.routes.bundle import FOLDER, read_bundle
 from ballast.client.sdk import Client
-from devstack.environment import DUMMY_VAST_KEY
-from devstack.local_system import LocalSystem
-from devstack.owner import MarketView, Owner, wait_until
+from lab.local.system.environment import DUMMY_VAST_KEY
+from lab.local.system.local_system import LocalSystem
+from lab.local.system.owner import MarketView, Owner, wait_until
 from fakes.certificate_authority import CertificateAuthority
 from tests.workers.launching import make_environment
 from tests.workers.world import free_port, serve

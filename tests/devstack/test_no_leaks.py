@@ -21,8 +21,8 @@ import requests
 from chalicelib.settings import Settings
 from ballast.client.errors import WorkerRefusedError
 from ballast.client.sdk import Client
-from devstack.local_system import LocalSystem
-from devstack.owner import MarketView, Owner, wait_until
+from lab.local.system.local_system import LocalSystem
+from lab.local.system.owner import MarketView, Owner, wait_until
 from tests.devstack.test_launch import local_values, publish, served_bundle, supervisor_of
 from tests.security.canaries import Canary, Evidence, dump_tables
 from tests.workers.launching import make_environment

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ballast.cli.__main__ import run
-from devstack.local_system import LocalSystem
-from devstack.owner import MarketView, Owner, wait_until
-from devstack.templates import TGI_SIMULATED, register_templates
+from lab.local.system.local_system import LocalSystem
+from lab.local.system.owner import MarketView, Owner, wait_until
+from lab.local.system.templates import TGI_SIMULATED, register_templates
 
 
 @pytest.mark.long

@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from lab.local.processes.children import listen, url_of
-from devstack.scaler_process import InvokeServer
+from lab.local.system.scaler_process import InvokeServer
 
 
 class Function:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devstack.local_system import Options, local_system
+from lab.local.system.local_system import Options, local_system
 from devstack.soak import MAX_GROWTH, Plan, Soak, figures_of, growth
 from devstack.soak_books import Books, Fate
 from devstack.soak_clients import Habits

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from devstack.local_system import local_system
+from lab.local.system.local_system import local_system
 from devstack.wake import BUDGET_S, NO_SCHEDULE, PARAMS, wake
 
 

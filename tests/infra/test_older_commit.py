@@ -19,10 +19,10 @@ import pytest
 import requests
 
 from lab.local.processes.children import Children, listen, url_of
-from devstack.environment import DUMMY_VAST_KEY, base_environment
+from lab.local.system.environment import DUMMY_VAST_KEY, base_environment
 from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
-from devstack.owner import MarketView, Owner, wait_until
-from devstack.templates import TGI_SIMULATED, register_templates
+from lab.local.system.owner import MarketView, Owner, wait_until
+from lab.local.system.templates import TGI_SIMULATED, register_templates
 
 ROOT = Path(__file__).parent.parent.parent
 OLDER = os.environ.get("BALLAST_OLDER_COMMIT", "HEAD~40")
@@ -72,8 +72,8 @@ class Deployment:
             program = ["-m", "lab.local.market.marketplace_server", "--api-key", DUMMY_VAST_KEY]
             return [*program, "--fd", fd, *state]
         if name == "scaler":
-            return ["-m", "devstack.scaler_process", "--fd", fd]
-        module = {"aws": "devstack.aws_server", "front": "lab.local.gateway.gateway"}[name]
+            return ["-m", "lab.local.system.scaler_process", "--fd", fd]
+        module = {"aws": "lab.local.system.aws_server", "front": "lab.local.gateway.gateway"}[name]
         return [
             "-m",
             "gunicorn",
@@ -118,7 +118,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 def bootstrap_by(code: Path, environment: Mapping[str, str]) -> str:
     """A first deployment by a checkout's own code; gives the admin key."""
     done = subprocess.run(
-        [sys.executable, "-m", "devstack.bootstrap"],
+        [sys.executable, "-m", "lab.local.system.bootstrap"],
         cwd=code,
         env=dict(environment),
         check=True,

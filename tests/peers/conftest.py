@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from devstack.local_system import LocalSystem
+from lab.local.system.local_system import LocalSystem
 from tests.peers.fleet import Fleets
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from devstack.local_system import LocalSystem, access_log_path
-from devstack.owner import MarketView, Owner, wait_until
-from devstack.templates import LocalTemplate, onstart, register_templates
+from lab.local.system.local_system import LocalSystem, access_log_path
+from lab.local.system.owner import MarketView, Owner, wait_until
+from lab.local.system.templates import LocalTemplate, onstart, register_templates
 
 READY_TIMEOUT_S = 300.0
 FAST_MODEL = "lab.local.model.model_server --tokens-per-s 8000"

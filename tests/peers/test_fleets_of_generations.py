@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from devstack.local_system import LocalSystem
-from devstack.owner import wait_until
+from lab.local.system.local_system import LocalSystem
+from lab.local.system.owner import wait_until
 from tests.peers.fleet import GENERATION_A, READY_TIMEOUT_S, VENDOR, Fleet, Fleets
 
 ROUTERS_LEARN_TIMEOUT_S = 180.0

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from devstack.local_system import LocalSystem
-from devstack.owner import Owner, wait_until
-from devstack.templates import register_templates
+from lab.local.system.local_system import LocalSystem
+from lab.local.system.owner import Owner, wait_until
+from lab.local.system.templates import register_templates
 from tests.peers.fleet import OURS, READY_TIMEOUT_S, Fleets
 
 PRINTED_CLIENT = Path(__file__).with_name("printed_client.txt")

@@ -12,8 +12,8 @@ import pytest
 import requests
 from vastai import Serverless
 
-from devstack.local_system import LocalSystem
-from devstack.owner import MarketView
+from lab.local.system.local_system import LocalSystem
+from lab.local.system.owner import MarketView
 from tests.peers.fleet import (
     OURS,
     OURS_WITH_TLS,

@@ -34,7 +34,7 @@ from chalicelib.core.routing.packed_view import pack_view
 from chalicelib.core.routing.view import RoutingView
 from chalicelib.ports.routing_view import StoredView
 from lab.local.processes.children import Children, listen, url_of
-from devstack.environment import base_environment
+from lab.local.system.environment import base_environment
 from lab.local.gateway.servers import start_aws
 from fakes.ports.clock import ManualClock
 from fakes.bundles.hot_ports import ENDPOINT_ID, make_group, make_worker

@@ -21,11 +21,11 @@ from lab.local.demo.demo_screen import Screen
 from lab.local.demo.demo_summary import outcome_of, summary_table
 from lab.local.demo.demo_tickets import forged_and_replayed
 from lab.local.demo.demo_trace import SLICE_S, read_trace
-from devstack.environment import RealCredentialsError
-from devstack.local_system import LocalSystem, Options, local_system
-from devstack.owner import MarketView, NotYetError, Owner
-from devstack.templates import OPENAI_SMOLLM2, TGI_SIMULATED_8B, register_templates
-from devstack.up import end_by_signals
+from lab.local.system.environment import RealCredentialsError
+from lab.local.system.local_system import LocalSystem, Options, local_system
+from lab.local.system.owner import MarketView, NotYetError, Owner
+from lab.local.system.templates import OPENAI_SMOLLM2, TGI_SIMULATED_8B, register_templates
+from lab.local.system.up import end_by_signals
 
 SEED_GROUP = "TGI-Llama3"
 SEED_PARAMS = {

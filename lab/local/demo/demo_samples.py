@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.local.demo.demo_replay import Replay, Tally
-from devstack.owner import MarketView, Owner
+from lab.local.system.owner import MarketView, Owner
 
 LOAD_WINDOW = 5  # samples over which arriving load is averaged
 COLD_STATUSES = frozenset({"stopped", "stopping"})

@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-from devstack.owner import Owner
+from lab.local.system.owner import Owner
 
 N_TOKENS = 64
 PAYLOAD = {"inputs": "hello", "parameters": {"max_new_tokens": N_TOKENS}}

@@ -45,7 +45,7 @@ def start_aws(
         ChildError: MiniStack is wanted and not installed.
     """
     if not has_ministack:
-        start_gunicorn(children, "aws", "devstack.aws_server", fd, environment)
+        start_gunicorn(children, "aws", "lab.local.system.aws_server", fd, environment)
         return
     if not MINISTACK_PYTHON.exists():
         raise ChildError("MiniStack is not installed: run `make ministack`")

@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from devstack.environment import DUMMY_VAST_KEY
+from lab.local.system.environment import DUMMY_VAST_KEY
 from lab.local.model.model_server import DEFAULT_SLOTS
 
 _COMMON_ENV = {
@@ -79,7 +79,7 @@ TGI_SIMULATED_8B = replace(
 )
 COMFYUI_SIMULATED = LocalTemplate(
     name="comfyui, simulated model",
-    onstart=onstart("devstack.image_server", "workers.comfyui.server"),
+    onstart=onstart("lab.local.system.image_server", "workers.comfyui.server"),
     env={"BACKEND": "comfyui", "COMFY_MODEL": "sd3", "BENCHMARK_ROUNDS": "1"},
     n_gpus=1,
 )

@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from lab.local.processes.children import ChildError
-from devstack.environment import RealCredentialsError
-from devstack.local_system import LocalSystem, Options, local_system
-from devstack.templates import TGI_SIMULATED, register_templates
+from lab.local.system.environment import RealCredentialsError
+from lab.local.system.local_system import LocalSystem, Options, local_system
+from lab.local.system.templates import TGI_SIMULATED, register_templates
 
 CHECK_INTERVAL_S = 1.0
 DEFAULTS = Options()

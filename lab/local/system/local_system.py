@@ -18,9 +18,9 @@ import boto3
 
 from chalicelib.settings import Settings
 from lab.local.processes.children import ChildError, Children, listen, url_of
-from devstack.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
+from lab.local.system.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
 from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
-from devstack.scaler_process import PAUSE_S
+from lab.local.system.scaler_process import PAUSE_S
 from lab.local.gateway.servers import start_aws, start_gunicorn
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def _start(options: Options, directory: Path, children: Children, say: Say) -> L
     children.start(
         "scaler",
         [
-            *("-m", "devstack.scaler_process", "--fd", str(scaler.fileno())),
+            *("-m", "lab.local.system.scaler_process", "--fd", str(scaler.fileno())),
             *("--pause", str(options.schedule_pause_s)),
         ],
         environment | {"BALLAST_ROLE": "scaler"},
@@ -175,13 +175,13 @@ def _market_arguments(options: Options, directory: Path, fd: int) -> list[str]:
 
 
 def _bootstrap(children: Children, environment: Mapping[str, str]) -> str:
-    """Run `devstack.bootstrap` to its end; gives the first admin key.
+    """Run `lab.local.system.bootstrap` to its end; gives the first admin key.
 
     Raises:
         ChildError: it failed.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "devstack.bootstrap"],
+        [sys.executable, "-m", "lab.local.system.bootstrap"],
         env=dict(environment),
         capture_output=True,
         text=True,

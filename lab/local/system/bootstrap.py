@@ -14,7 +14,7 @@ import boto3
 from chalicelib.adapters.aws.tables import create_tables
 from chalicelib.api.routes.bundle import FOLDER
 from chalicelib.settings import Settings
-from devstack.environment import DUMMY_VAST_KEY, STAGE
+from lab.local.system.environment import DUMMY_VAST_KEY, STAGE
 from infra.bootstrap import Caps, bootstrap
 from workers.bundle import write_bundle
 
