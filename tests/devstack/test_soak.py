@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from lab.local.system.local_system import Options, local_system
-from devstack.soak import MAX_GROWTH, Plan, Soak, figures_of, growth
-from devstack.soak_books import Books, Fate
-from devstack.soak_clients import Habits
+from lab.local.trials.soak import MAX_GROWTH, Plan, Soak, figures_of, growth
+from lab.local.trials.soak_books import Books, Fate
+from lab.local.trials.soak_clients import Habits
 from fakes.bundles.hot_ports import make_worker
 
 NOW = 1_800_000_000.0

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from lab.local.system.local_system import local_system
-from devstack.wake import BUDGET_S, NO_SCHEDULE, PARAMS, wake
+from lab.local.trials.wake import BUDGET_S, NO_SCHEDULE, PARAMS, wake
 
 
 def test_a_crowd_that_wakes_a_group_is_poked_for_at_once_and_rents_once() -> None:

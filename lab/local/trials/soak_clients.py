@@ -14,7 +14,7 @@ import aiohttp
 from chalicelib.wire.ticket import Claims, split_signature
 from ballast.client.errors import RouteRefusedError
 from ballast.client.route_reply import Grant, Waiting, parse_route_reply, route_body
-from devstack.soak_books import Books, Fate, Sold
+from lab.local.trials.soak_books import Books, Fate, Sold
 
 SIGNATURE_BYTES = 256  # RSA-2048
 MEAN_TOKENS = 60.0

@@ -30,8 +30,8 @@ from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.services.routing.views import WAITING_ENDS_S
 from lab.local.system.local_system import LocalSystem, Options, local_system
 from lab.local.system.owner import MarketView, Owner, wait_until
-from devstack.soak_books import Books, as_facts
-from devstack.soak_clients import Aim, Habits, send_all
+from lab.local.trials.soak_books import Books, as_facts
+from lab.local.trials.soak_clients import Aim, Habits, send_all
 from lab.local.system.templates import TGI_SIMULATED_8B, register_templates
 from lab.local.system.up import end_by_signals
 
