@@ -18,7 +18,7 @@ from ballast.client.sdk import Client
 from ballast.client.trust import advice
 from fakes.certificate_authority import CertificateAuthority
 from tests.client.world import Servers, servers
-from workers.pyworker.certificate import check_certificate, make_request
+from workers.pyworker.supervision.certificate import check_certificate, make_request
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def supervisor_of(workspace: Path) -> psutil.Process | None:
     """The supervisor that runs from this disk."""
     for process in psutil.process_iter(["cmdline"]):
         with suppress(psutil.Error):
-            is_one = "workers.pyworker.supervisor" in (process.info["cmdline"] or [])
+            is_one = "workers.pyworker.supervision.supervisor" in (process.info["cmdline"] or [])
             if is_one and process.cwd().startswith(str(workspace)):
                 return process
     return None

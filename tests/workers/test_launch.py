@@ -48,7 +48,7 @@ class Instance:
         return None
 
     def supervisor(self) -> int | None:
-        return self.pid("workers.pyworker.supervisor")
+        return self.pid("workers.pyworker.supervision.supervisor")
 
     async def another_supervisor(self, before: int) -> None:
         await until(lambda: self.supervisor() not in (None, before), "another one", INTERVAL_S)

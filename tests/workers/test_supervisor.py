@@ -83,7 +83,7 @@ async def supervised(tmp_path: Path, **env: str) -> AsyncIterator[Instance]:
         log = tmp_path / "supervisor.log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "workers.pyworker.supervisor"),
+                *(sys.executable, "-m", "workers.pyworker.supervision.supervisor"),
                 env={name: value for name, value in (variables | env).items() if value},
                 stderr=output,
             )

@@ -59,7 +59,7 @@ def test_a_worker_runs_from_the_bundle_alone(tmp_path: Path) -> None:
         archive.extractall(tmp_path, filter="data")
     for name in back_end_names():
         done = subprocess.run(
-            [sys.executable, "-c", f"import workers.{name}.server, workers.pyworker.supervisor"],
+            [sys.executable, "-c", f"import workers.{name}.server, workers.pyworker.supervision.supervisor"],
             cwd=tmp_path,
             env={"PATH": os.environ["PATH"], "PYTHONSAFEPATH": "", "PYTHONPATH": str(tmp_path)},
             capture_output=True,

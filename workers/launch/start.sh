@@ -71,7 +71,7 @@ export STATE_DIR
 n_short=0
 while :; do
     began=$(date +%s)
-    "$venv/bin/python" -E -m workers.pyworker.supervisor
+    "$venv/bin/python" -E -m workers.pyworker.supervision.supervisor
     [ $(($(date +%s) - began)) -lt 10 ] && n_short=$((n_short + 1)) || n_short=0
     [ $n_short -lt 3 ] || tell "the supervisor keeps ending: the instance's log says why"
     sleep 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from workers.pyworker.restarts import RestartPolicy
+from workers.pyworker.supervision.restarts import RestartPolicy
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""`python -m workers.pyworker.supervisor`: brings an instance up and keeps it up.
+"""`python -m workers.pyworker.supervision.supervisor`: brings an instance up and keeps it up.
 
 Checks the environment and the model's access, gets the TLS certificate, then starts the model
 server and the PyWorker and starts again whichever ends. What prevents that is reported to the
@@ -28,17 +28,17 @@ from string import Template
 import aiohttp
 
 from workers.pyworker.back_end import BackEnd
-from workers.pyworker.certificate import (
+from workers.pyworker.supervision.certificate import (
     CertificateError,
     check_certificate,
     has_good_certificate,
     make_request,
     store,
 )
-from workers.pyworker.child_process import ChildProcess
+from workers.pyworker.supervision.child_process import ChildProcess
 from workers.pyworker.error_reports import ErrorReports
 from workers.pyworker.log_format import set_up_logging
-from workers.pyworker.preflight import (
+from workers.pyworker.supervision.preflight import (
     HubAnswer,
     PreflightError,
     check_environment,
