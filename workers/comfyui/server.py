@@ -25,7 +25,7 @@ from workers.pyworker.back_end import (
     positive_number,
     required_text,
 )
-from workers.pyworker.prompts import random_prompt
+from workers.pyworker.model.prompts import random_prompt
 
 DEFAULT_MODEL = "flux"
 MAX_SEED = 2**53

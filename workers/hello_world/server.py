@@ -16,7 +16,7 @@ from workers.pyworker.back_end import (
     positive_number,
     required_text,
 )
-from workers.pyworker.prompts import random_prompt
+from workers.pyworker.model.prompts import random_prompt
 
 
 def workload(payload: JsonObject) -> float:

@@ -9,7 +9,7 @@ from functools import partial
 from workers.openai.cost import chat_workload, completion_workload, embedding_workload
 from workers.pyworker.__main__ import main
 from workers.pyworker.back_end import BackEnd, Benchmark, JsonObject, LogMarkers, Route
-from workers.pyworker.prompts import random_prompt
+from workers.pyworker.model.prompts import random_prompt
 
 BENCHMARK_TOKENS = 128
 

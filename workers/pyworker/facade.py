@@ -13,7 +13,7 @@ from workers.pyworker.admission import Admission, Grant, Refusal
 from workers.pyworker.back_end import BackEnd, JsonObject, PayloadError, Route
 from workers.pyworker.control_plane import ControlPlaneError
 from workers.pyworker.envelope import Envelope, parse_envelope
-from workers.pyworker.forwarding import ClientGoneError, Forwarder
+from workers.pyworker.model.forwarding import ClientGoneError, Forwarder
 from workers.pyworker.legacy_tickets import LegacyAdmission
 from workers.pyworker.load_ledger import Entry, LoadLedger, Outcome, RequestFacts
 from workers.pyworker.problem import ProblemError

@@ -22,12 +22,12 @@ from workers.pyworker.back_end import BackEnd, Route
 from workers.pyworker.control_plane import ControlPlane, ControlPlaneError
 from workers.pyworker.envelope import EnvelopeError
 from workers.pyworker.facade import Facade, FacadeParts
-from workers.pyworker.forwarding import Forwarder, open_model_session
+from workers.pyworker.model.forwarding import Forwarder, open_model_session
 from workers.pyworker.legacy_tickets import LegacyAdmission
 from workers.pyworker.load_ledger import LoadLedger
 from workers.pyworker.log_format import trace_of_task
 from workers.pyworker.messages import Reporter
-from workers.pyworker.model_watch import ModelWatch
+from workers.pyworker.model.model_watch import ModelWatch
 from workers.pyworker.problem import ProblemError
 from workers.pyworker.readiness import Readiness
 from workers.pyworker.report_loop import ReportLoop

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from workers.pyworker.envelope import EnvelopeError, parse_envelope, parse_json
 from workers.pyworker.facade import Facade
-from workers.pyworker.forwarding import ModelLostError
+from workers.pyworker.model.forwarding import ModelLostError
 from workers.pyworker.load_ledger import Outcome, RequestFacts
 from workers.pyworker.problem import ProblemError
 from workers.pyworker.sessions import Session, SessionTerms

@@ -8,7 +8,7 @@ from functools import partial
 
 from workers.pyworker.__main__ import main
 from workers.pyworker.back_end import BackEnd, Benchmark, JsonObject, LogMarkers, Route
-from workers.pyworker.prompts import random_prompt
+from workers.pyworker.model.prompts import random_prompt
 from workers.tgi.cost import workload
 
 

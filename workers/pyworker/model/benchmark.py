@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from workers.pyworker.back_end import BackEnd, JsonObject
-from workers.pyworker.forwarding import ModelLostError
+from workers.pyworker.model.forwarding import ModelLostError
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from workers.pyworker.back_end import BackEnd
-from workers.pyworker.benchmark import (
+from workers.pyworker.model.benchmark import (
     BenchmarkError,
     fingerprint,
     measure_perf,
@@ -18,8 +18,8 @@ from workers.pyworker.benchmark import (
     stored_perf,
     warm_up,
 )
-from workers.pyworker.forwarding import Forwarder
-from workers.pyworker.model_log import Sign, follow_signs
+from workers.pyworker.model.forwarding import Forwarder
+from workers.pyworker.model.model_log import Sign, follow_signs
 from workers.pyworker.readiness import Phase, Readiness
 
 logger = logging.getLogger(__name__)
