@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.workers.world import world
-from workers.pyworker.envelope import EnvelopeError, parse_envelope
+from workers.pyworker.serving.envelope import EnvelopeError, parse_envelope
 
 AUTH = '"auth_data": {"signature": "x"}'
 CASES = [

@@ -17,7 +17,7 @@ from chalicelib.wire.ticket import Claims
 from fakes.control_plane_server import ControlPlaneServer
 from fakes.scripted_model_server import ScriptedModelServer
 from workers.pyworker.back_end import BackEnd
-from workers.pyworker.server import Worker
+from workers.pyworker.serving.server import Worker
 from workers.pyworker.settings import WorkerSettings
 from workers.tgi.server import BACK_END as TGI
 

@@ -20,8 +20,8 @@ from chalicelib.wire.trace import HEADER, parse_traceparent
 from workers.pyworker.admission import Admission, WorkerIdentity
 from workers.pyworker.back_end import BackEnd, Route
 from workers.pyworker.control_plane import ControlPlane, ControlPlaneError
-from workers.pyworker.envelope import EnvelopeError
-from workers.pyworker.facade import Facade, FacadeParts
+from workers.pyworker.serving.envelope import EnvelopeError
+from workers.pyworker.serving.facade import Facade, FacadeParts
 from workers.pyworker.model.forwarding import Forwarder, open_model_session
 from workers.pyworker.legacy_tickets import LegacyAdmission
 from workers.pyworker.load_ledger import LoadLedger
@@ -32,8 +32,8 @@ from workers.pyworker.problem import ProblemError
 from workers.pyworker.readiness import Readiness
 from workers.pyworker.report_loop import ReportLoop
 from workers.pyworker.server_clock import ServerClock
-from workers.pyworker.session_routes import SessionRoutes
-from workers.pyworker.sessions import SessionTable
+from workers.pyworker.serving.session_routes import SessionRoutes
+from workers.pyworker.serving.sessions import SessionTable
 from workers.pyworker.settings import WorkerSettings
 from workers.pyworker.signing_keys import PublicKeyError, SigningKeys
 

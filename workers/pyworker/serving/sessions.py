@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from workers.pyworker.back_end import JsonObject
-from workers.pyworker.envelope import Envelope, EnvelopeError
+from workers.pyworker.serving.envelope import Envelope, EnvelopeError
 from workers.pyworker.load_ledger import Entry
 
 DEFAULT_LIFETIME_S = 60.0

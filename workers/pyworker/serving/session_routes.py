@@ -7,12 +7,12 @@ import logging
 
 from aiohttp import web
 
-from workers.pyworker.envelope import EnvelopeError, parse_envelope, parse_json
-from workers.pyworker.facade import Facade
+from workers.pyworker.serving.envelope import EnvelopeError, parse_envelope, parse_json
+from workers.pyworker.serving.facade import Facade
 from workers.pyworker.model.forwarding import ModelLostError
 from workers.pyworker.load_ledger import Outcome, RequestFacts
 from workers.pyworker.problem import ProblemError
-from workers.pyworker.sessions import Session, SessionTerms
+from workers.pyworker.serving.sessions import Session, SessionTerms
 
 logger = logging.getLogger(__name__)
 
