@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.pyworker.load_ledger import Entry, LoadLedger, Outcome, RequestFacts
+from workers.pyworker.reporting.load_ledger import Entry, LoadLedger, Outcome, RequestFacts
 
 ENDINGS = (Outcome.SERVED, Outcome.ERRORED, Outcome.CANCELLED)
 steps = st.lists(

@@ -14,8 +14,8 @@ import pytest
 
 from fakes.control_plane_server import ControlPlaneServer, TicketSigner
 from tests.workers.world import QUICK_TGI, prompt, world
-from workers.pyworker.log_format import JsonFormatter
-from workers.pyworker.report_loop import Pace
+from workers.pyworker.reporting.log_format import JsonFormatter
+from workers.pyworker.reporting.report_loop import Pace
 
 
 def test_the_pace_of_reports() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.workers.world import prompt, world
-from workers.pyworker.log_format import JsonFormatter
+from workers.pyworker.reporting.log_format import JsonFormatter
 
 
 async def test_the_model_gets_the_payload_alone_and_its_answer_comes_back(tmp_path: Path) -> None:

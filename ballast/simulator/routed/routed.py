@@ -33,7 +33,7 @@ from ballast.simulator.world.dispatch import SDK_FIRST_POLL_S, SDK_POLL_S, total
 from ballast.simulator.world.machine import Machine
 from ballast.simulator.world.world import World
 
-REPORT_S, IDLE_REPORT_S = 1.0, 10.0  # workers/pyworker/report_loop.py
+REPORT_S, IDLE_REPORT_S = 1.0, 10.0  # workers/pyworker/reporting/report_loop.py
 REPORT_DELAY_S = 0.1  # from the change to the row
 N_ROUTERS = 3
 GROUP_ID = 1

@@ -10,8 +10,8 @@ from aiohttp import web
 
 from chalicelib.wire.trace import HEADER, STATE_HEADER
 from workers.pyworker.back_end import JsonObject, ModelAnswerError, Route
-from workers.pyworker.load_ledger import Outcome
-from workers.pyworker.problem import ProblemError
+from workers.pyworker.reporting.load_ledger import Outcome
+from workers.pyworker.reporting.problem import ProblemError
 
 TRACE_HEADERS = (HEADER, STATE_HEADER)
 MODEL_SILENCE_S = 1800.0

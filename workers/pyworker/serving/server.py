@@ -19,18 +19,18 @@ from aiohttp import web
 from chalicelib.wire.trace import HEADER, parse_traceparent
 from workers.pyworker.admission import Admission, WorkerIdentity
 from workers.pyworker.back_end import BackEnd, Route
-from workers.pyworker.control_plane import ControlPlane, ControlPlaneError
+from workers.pyworker.reporting.control_plane import ControlPlane, ControlPlaneError
 from workers.pyworker.serving.envelope import EnvelopeError
 from workers.pyworker.serving.facade import Facade, FacadeParts
 from workers.pyworker.model.forwarding import Forwarder, open_model_session
 from workers.pyworker.legacy_tickets import LegacyAdmission
-from workers.pyworker.load_ledger import LoadLedger
-from workers.pyworker.log_format import trace_of_task
-from workers.pyworker.messages import Reporter
+from workers.pyworker.reporting.load_ledger import LoadLedger
+from workers.pyworker.reporting.log_format import trace_of_task
+from workers.pyworker.reporting.messages import Reporter
 from workers.pyworker.model.model_watch import ModelWatch
-from workers.pyworker.problem import ProblemError
+from workers.pyworker.reporting.problem import ProblemError
 from workers.pyworker.readiness import Readiness
-from workers.pyworker.report_loop import ReportLoop
+from workers.pyworker.reporting.report_loop import ReportLoop
 from workers.pyworker.server_clock import ServerClock
 from workers.pyworker.serving.session_routes import SessionRoutes
 from workers.pyworker.serving.sessions import SessionTable

@@ -36,8 +36,8 @@ from workers.pyworker.supervision.certificate import (
     store,
 )
 from workers.pyworker.supervision.child_process import ChildProcess
-from workers.pyworker.error_reports import ErrorReports
-from workers.pyworker.log_format import set_up_logging
+from workers.pyworker.reporting.error_reports import ErrorReports
+from workers.pyworker.reporting.log_format import set_up_logging
 from workers.pyworker.supervision.preflight import (
     HubAnswer,
     PreflightError,

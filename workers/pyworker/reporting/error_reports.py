@@ -8,8 +8,8 @@ import time
 
 import aiohttp
 
-from workers.pyworker.control_plane import ControlPlane, ControlPlaneError
-from workers.pyworker.messages import REPORT_VERSION
+from workers.pyworker.reporting.control_plane import ControlPlane, ControlPlaneError
+from workers.pyworker.reporting.messages import REPORT_VERSION
 from workers.pyworker.settings import ReporterIdentity
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workers.pyworker.load_ledger import Counters, FinishedRequest, LoadLedger, Outcome
+from workers.pyworker.reporting.load_ledger import Counters, FinishedRequest, LoadLedger, Outcome
 from workers.pyworker.readiness import Readiness
 
 REPORT_VERSION = "2.0.0"

@@ -13,9 +13,9 @@ import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from workers.pyworker.control_plane import ControlPlane, ControlPlaneError
-from workers.pyworker.load_ledger import LoadLedger
-from workers.pyworker.messages import DiskUsage, Reporter, finished_requests, status_report
+from workers.pyworker.reporting.control_plane import ControlPlane, ControlPlaneError
+from workers.pyworker.reporting.load_ledger import LoadLedger
+from workers.pyworker.reporting.messages import DiskUsage, Reporter, finished_requests, status_report
 from workers.pyworker.readiness import Readiness
 from workers.pyworker.server_clock import ServerClock
 
