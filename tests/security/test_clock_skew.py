@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.workers.test_admission import GOOD, IDENTITY, NOW, admit, good_ticket
-from workers.pyworker.admission import UNSURE_CLOCK_LEEWAY_S, Admission, Grant, Refusal
+from workers.pyworker.tickets.admission import UNSURE_CLOCK_LEEWAY_S, Admission, Grant, Refusal
 
 
 @pytest.mark.parametrize(

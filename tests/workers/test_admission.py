@@ -13,7 +13,7 @@ from fakes.control_plane_server import ControlPlaneServer, TicketSigner
 from tests.wire.javascript import through_javascript
 from tests.workers.attacks import ATTACKS, Attack, Office, Ticket
 from tests.workers.world import world
-from workers.pyworker.admission import (
+from workers.pyworker.tickets.admission import (
     SYNCED_CLOCK_LEEWAY_S,
     UNSURE_CLOCK_LEEWAY_S,
     Admission,
@@ -21,7 +21,7 @@ from workers.pyworker.admission import (
     Refusal,
     WorkerIdentity,
 )
-from workers.pyworker.signing_keys import RsaVerifier
+from workers.pyworker.tickets.signing_keys import RsaVerifier
 
 NOW = 1_800_000_000.0
 SIGNER = TicketSigner()

@@ -17,7 +17,7 @@ from workers.pyworker.reporting.control_plane import ControlPlane, ControlPlaneE
 from workers.pyworker.reporting.load_ledger import LoadLedger
 from workers.pyworker.reporting.messages import DiskUsage, Reporter, finished_requests, status_report
 from workers.pyworker.readiness import Readiness
-from workers.pyworker.server_clock import ServerClock
+from workers.pyworker.tickets.server_clock import ServerClock
 
 logger = logging.getLogger(__name__)
 

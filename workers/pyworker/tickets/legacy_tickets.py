@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Mapping
 
 from chalicelib.wire.ticket import Ticket
-from workers.pyworker.admission import Grant, Refusal, Verifier
+from workers.pyworker.tickets.admission import Grant, Refusal, Verifier
 
 WINDOW = 4096
 """Request numbers remembered; anything further behind the highest is refused unseen."""

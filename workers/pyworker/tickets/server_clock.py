@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from workers.pyworker.admission import SYNCED_CLOCK_LEEWAY_S, UNSURE_CLOCK_LEEWAY_S
+from workers.pyworker.tickets.admission import SYNCED_CLOCK_LEEWAY_S, UNSURE_CLOCK_LEEWAY_S
 
 logger = logging.getLogger(__name__)
 
