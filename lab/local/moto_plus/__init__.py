@@ -1,6 +1,6 @@
 """Corrections to moto 5.2.5, without which it does not behave like AWS where Ballast depends on it.
 
-`tests/devstack/test_moto_plus.py` holds one test for each correction, which fails on stock moto.
+`tests/lab/local/test_moto_plus.py` holds one test for each correction, which fails on stock moto.
 Importing this package corrects moto in the importing process, before or after `mock_aws()`.
 """
 

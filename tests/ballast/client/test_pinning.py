@@ -17,7 +17,7 @@ from ballast.client.errors import WaitTimeoutError
 from ballast.client.sdk import Client
 from ballast.client.trust import advice
 from fakes.certificate_authority import CertificateAuthority
-from tests.client.world import Servers, servers
+from tests.ballast.client.world import Servers, servers
 from workers.pyworker.supervision.certificate import check_certificate, make_request
 
 

@@ -11,8 +11,8 @@ import openai
 import pytest
 
 from ballast.proxy.server import ProxySettings, make_application
-from tests.client.fake_openai import WORDS, FakeOpenAi
-from tests.client.world import real_worker, served, servers, wait_until
+from tests.ballast.client.fake_openai import WORDS, FakeOpenAi
+from tests.ballast.client.world import real_worker, served, servers, wait_until
 from tests.workers.world import World
 from workers.openai.server import BACK_END
 

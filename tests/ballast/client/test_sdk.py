@@ -16,7 +16,7 @@ from ballast.client.errors import (
     WorkerRefusedError,
 )
 from ballast.client.sdk import Client
-from tests.client.world import Servers, real_worker, servers
+from tests.ballast.client.world import Servers, real_worker, servers
 from tests.workers.world import free_port, prompt
 
 KEY = "blk.e7-r-own.1.secret"

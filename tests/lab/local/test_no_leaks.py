@@ -23,7 +23,7 @@ from ballast.client.errors import WorkerRefusedError
 from ballast.client.sdk import Client
 from lab.local.system.local_system import LocalSystem
 from lab.local.system.owner import MarketView, Owner, wait_until
-from tests.devstack.test_launch import local_values, publish, served_bundle, supervisor_of
+from tests.lab.local.test_launch import local_values, publish, served_bundle, supervisor_of
 from tests.security.canaries import Canary, Evidence, dump_tables
 from tests.workers.launching import make_environment
 

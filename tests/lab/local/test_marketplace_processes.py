@@ -15,7 +15,7 @@ import pytest
 
 from lab.local.market.marketplace_server import RunningMarketplace, serve_marketplace
 from lab.local.market.marketplace_world import MarketSettings
-from tests.devstack.market_calls import (
+from tests.lab.local.market_calls import (
     INSTANT,
     SERVER,
     TIMEOUT_S,

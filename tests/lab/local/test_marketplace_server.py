@@ -11,7 +11,7 @@ import requests
 
 from lab.local.market.marketplace_server import RunningMarketplace, main, serve_marketplace
 from lab.local.market.marketplace_world import MarketSettings
-from tests.devstack.market_calls import (
+from tests.lab.local.market_calls import (
     INSTANT,
     call,
     control,

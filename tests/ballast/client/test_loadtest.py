@@ -13,7 +13,7 @@ from pathlib import Path
 from ballast.loadtest.arrivals import even
 from ballast.loadtest.engine import LoadRun, Target
 from ballast.loadtest.results import Outcome, State, percentiles, summarise
-from tests.client.world import DEFAULT_CTRL_C, real_worker, servers, wait_until
+from tests.ballast.client.world import DEFAULT_CTRL_C, real_worker, servers, wait_until
 from workers.tgi.test_load import WORKLOAD
 from workers.tgi.test_load import make_payload as tgi_payload
 

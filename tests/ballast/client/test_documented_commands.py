@@ -20,8 +20,8 @@ from aiohttp import web
 from ballast.loadtest.command import make_parser
 from lab.local.model.model_server import ModelServer, Speed
 from fakes.scripted_model_server import ScriptedModelServer
-from tests.client.fake_openai import FakeOpenAi
-from tests.client.world import DEFAULT_CTRL_C, real_worker, servers, wait_until
+from tests.ballast.client.fake_openai import FakeOpenAi
+from tests.ballast.client.world import DEFAULT_CTRL_C, real_worker, servers, wait_until
 from tests.workers.world import free_port
 from workers.pyworker.back_end import BackEnd
 from workers.pyworker.registry import back_end_names, load_back_end
