@@ -1,4 +1,4 @@
-"""docs/reliability.md: each promise names tests, and each test that it names exists."""
+"""docs/internals/reliability.md: each promise names tests, and each test that it names exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every threat of docs/security.md names tests that exist."""
+"""Every threat of docs/internals/security.md names tests that exist."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def client_config() -> Any:
         retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
         max_pool_connections=MAX_CONNECTIONS,
         tcp_keepalive=True,
-        # A quarter of botocore's CPU per call (docs/performance.md): checking what the adapters
+        # A quarter of botocore's CPU per call (docs/internals/performance.md): checking what the adapters
         # build themselves, composing the user agent anew, and asking whose account it is.
         parameter_validation=False,
         user_agent=USER_AGENT,

@@ -21,7 +21,7 @@ RENTAL_HORIZON_S = 3600.0
 """A rental must be affordable for this long; longer than the runway, so that caps do not flap."""
 
 BANDWIDTH_GB_PER_HOUR = 1.0
-"""Pessimistic traffic of a running worker; what exceeds it is not bounded (docs/reliability.md)."""
+"""Pessimistic traffic of a running worker; what exceeds it is not bounded (docs/internals/reliability.md)."""
 
 MICRO = 1_000_000
 

@@ -1,7 +1,7 @@
 """The scaling decision: one pure function from a snapshot and a memory to a plan.
 
 The same snapshot, memory and time give the same plan, byte for byte, in any process and whatever
-the order of the snapshot's parts. docs/scaling.md explains the law.
+the order of the snapshot's parts. docs/internals/scaling.md explains the law.
 """
 
 from __future__ import annotations

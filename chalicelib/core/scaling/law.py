@@ -1,4 +1,4 @@
-"""The control law: from demand to wanted capacity, hot and in total (docs/scaling.md).
+"""The control law: from demand to wanted capacity, hot and in total (docs/internals/scaling.md).
 
     raw   = occupancy / u + x * rise         u > 1 uses the queue as a buffer; rise: how far
                                              occupancy climbs within half of a start
@@ -167,7 +167,7 @@ def _min_ready(snapshot: GroupSnapshot, demand: Demand, now: float) -> int:
 
 # Choosing the hot law's two numbers, utilisation u and hold W, for a target share on time.
 #
-# One learned number, the caution x, stands for both (docs/scaling.md):
+# One learned number, the caution x, stands for both (docs/internals/scaling.md):
 #
 #     x <= 0   u = 1 + 0.65 |x| T / S   requests may wait a part of the queue target T, which is worth
 #                                       the less, the longer their service time S lasts

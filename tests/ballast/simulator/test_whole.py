@@ -23,7 +23,7 @@ def test_its_figures_agree_with_the_plain_modes() -> None:
     """Almost three hours from a standing start: dollars within 15 %, attainment within 3 points.
 
     Reports come a few seconds later than what the plain mode sees, so the fleets differ somewhat;
-    over days the figures come closer (docs/benchmark.md).
+    over days the figures come closer (docs/internals/benchmark.md).
     """
     trace = short_trace("nightly", 4.0, hours=2.9)  # at 3.0 it ends in a rush, with some waiting
     plain = run_policy(trace, make_policy("ballast"), PACED)
