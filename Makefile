@@ -21,10 +21,10 @@ help: ## list the commands
 setup: .venv/.installed ## make .venv with everything for development
 
 demo: setup ## the main job on this machine, in three minutes, with a picture
-	$(PY) -m devstack demo
+	$(PY) -m lab.local demo
 
 dev: setup ## the whole local system until Ctrl-C (ARGS='--port 8080 --time-scale 20')
-	$(PY) -m devstack up $(ARGS)
+	$(PY) -m lab.local up $(ARGS)
 
 .venv/ministack/.installed:
 	$(PYTHON) -m venv .venv/ministack
@@ -34,7 +34,7 @@ dev: setup ## the whole local system until Ctrl-C (ARGS='--port 8080 --time-scal
 ministack: setup .venv/ministack/.installed ## a faster local AWS, in an environment of its own
 
 soak: ministack ## half an hour of mixed load with kills (ARGS='--minutes 5')
-	$(PY) -m devstack soak --ministack $(ARGS)
+	$(PY) -m lab.local soak --ministack $(ARGS)
 
 check: setup ## format, lint, types, import directions
 	$(PY) -m ruff format --check .
@@ -69,7 +69,7 @@ undeploy: setup ## remove from AWS; refuses while instances may bill
 
 rehearse: ministack ## the CI path of docs/aws.md on an emulator of AWS, end to end (five minutes)
 	test -x .venv/awscli/bin/aws || ($(PYTHON) -m venv .venv/awscli && .venv/awscli/bin/pip install --quiet awscli==1.46.3)
-	$(PY) -m devstack rehearse $(ARGS)
+	$(PY) -m lab.local rehearse $(ARGS)
 
 audit: setup ## secrets, licences, and known weaknesses of the locked packages
 	test -x .venv/audit/bin/pip-audit || ($(PYTHON) -m venv .venv/audit && .venv/audit/bin/pip install --quiet pip-audit==2.10.1) || echo 'pip-audit cannot be installed here'

@@ -9,8 +9,8 @@ from chalice import Rate
 from chalice.app import CloudWatchEvent
 
 from chalicelib import wiring
-from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
+from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.api.telemetry import attach_telemetry
 
 app = BallastApp("ballast")
@@ -40,7 +40,9 @@ def reports(event: Any, context: Any) -> Any:
 @app.lambda_function(name="scaler")
 def scaler(event: Any, context: Any) -> Any:
     """Pokes and management's questions."""
-    from chalicelib.api.routes.scaler import answer_event  # the other functions never load the scaler
+    from chalicelib.api.routes.scaler import (
+        answer_event,  # the other functions never load the scaler
+    )
 
     return answer_event(event, context, wiring.scaler_ports)
 
@@ -48,6 +50,8 @@ def scaler(event: Any, context: Any) -> Any:
 @app.schedule(Rate(1, unit=Rate.MINUTES), name="scaling_loop")
 def scaling_loop(event: CloudWatchEvent) -> Any:
     """A minute of scaling rounds."""
-    from chalicelib.api.routes.scaler import answer_event  # the other functions never load the scaler
+    from chalicelib.api.routes.scaler import (
+        answer_event,  # the other functions never load the scaler
+    )
 
     return answer_event({}, event.context, wiring.scaler_ports)

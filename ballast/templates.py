@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parents[1] / "workers"
 LAUNCH_SCRIPT = _FOLDER / "launch" / "start.sh"
 WORKER_PORT = 3000
 MAX_ONSTART = 4096

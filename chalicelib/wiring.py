@@ -84,10 +84,9 @@ def _hot_adapters() -> dict[str, Any]:
     from chalicelib.adapters.aws.keys import DynamoKeyRepository
     from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
     from chalicelib.adapters.aws.secret_box import KmsSecretBox
-    from chalicelib.adapters.system import SystemClock
-    from chalicelib.adapters.system import SystemRandomness
     from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
     from chalicelib.adapters.aws.workers import DynamoWorkerRepository
+    from chalicelib.adapters.system import SystemClock, SystemRandomness
 
     client, prefix = dynamodb_client(), settings().table_prefix
     return {
@@ -106,9 +105,9 @@ def _hot_adapters() -> dict[str, Any]:
 
 def _control_adapters() -> dict[str, Any]:
     from chalicelib.adapters.aws.clients import dynamodb_client
+    from chalicelib.adapters.aws.events import DynamoSeriesLog
     from chalicelib.adapters.aws.groups import DynamoGroupRepository
     from chalicelib.adapters.aws.ledger import DynamoLedger
-    from chalicelib.adapters.aws.events import DynamoSeriesLog
 
     client, prefix = dynamodb_client(), settings().table_prefix
     return {
@@ -162,8 +161,7 @@ def _marketplace() -> Marketplace:
 def _notifiers() -> tuple[Notifier, ...]:
     import boto3
 
-    from chalicelib.adapters.notifiers import SnsNotifier
-    from chalicelib.adapters.notifiers import WebhookNotifier
+    from chalicelib.adapters.notifiers import SnsNotifier, WebhookNotifier
 
     notifiers: list[Notifier] = []
     if settings().notify_topic_arn:

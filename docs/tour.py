@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from docs.terminal import run_at_terminal, run_until
 from lab.local.system.environment import DUMMY_VAST_KEY
 from lab.local.system.local_system import LocalSystem, Options, local_system
 from lab.local.system.owner import Owner, wait_until
 from lab.local.system.templates import TGI_SIMULATED, register_templates
 from lab.local.system.up import end_by_signals
-from docs.terminal import run_at_terminal, run_until
 
 TARGET = Path(__file__).parent / "tour.md"
 GROUP = "TGI-Llama3"

@@ -1,1 +1,1 @@
-"""In-memory ports with memory, shared by tests, simulator and devstack."""
+"""In-memory ports with memory, shared by tests, simulator and the local system."""

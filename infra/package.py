@@ -2,7 +2,7 @@
 
 Chalice's zip carries no bytecode (it stamps every file 1980, so plain .pyc would not match) and all
 400 service models of botocore, packed and with their manuals. Measured by
-`python -m bench coldstart`: docs/internals/performance.md.
+`python -m lab.bench coldstart`: docs/internals/performance.md.
 """
 
 from __future__ import annotations

@@ -19,13 +19,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import wiring
 from chalicelib.adapters.aws.tables import CONFIG, KEYS, LEDGER, TABLES, WORKERS, create_tables
+from chalicelib.core.fleet.intents import split_label, token_is_ours
 from chalicelib.core.model.market import InstanceRecord
-from chalicelib.core.scaling.moves.pools.intents import split_label, token_is_ours
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.ledger import Lease
-from chalicelib.services.routing.views import publish_directory
 from chalicelib.services.rounds.round import run_round
+from chalicelib.services.routing.views import publish_directory
 from infra.stacks import Say
 
 BACKED_UP = (CONFIG, WORKERS, LEDGER, KEYS)  # as infra/core.yaml has it

@@ -1,0 +1,1 @@
+"""Proof without spending: the local system and the benchmarks."""

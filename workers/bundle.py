@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-_CALLERS_ONLY = frozenset({"client.py", "test_load.py", "bundle.py", "templates.py"})
+_CALLERS_ONLY = frozenset({"client.py", "test_load.py", "bundle.py"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def _members(root: Path) -> Iterator[Path]:
     yield root / "workers" / "__init__.py"
     for name in ("requirements.lock", "start.sh"):
         yield root / "workers" / "launch" / name
-    for path in (root / "workers").glob("*/*.py"):
+    for path in (root / "workers").glob("*/**/*.py"):
         if path.name not in _CALLERS_ONLY:
             yield path
 

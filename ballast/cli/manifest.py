@@ -9,6 +9,9 @@ from typing import Any
 
 import yaml
 
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.parameters import AUTOGROUP_FIELDS, DURATION, ENDPOINT_FIELDS
+from ballast.cli.remote.server import Json
 from chalicelib.core.model.endpoint_group import (
     FloorSchedule,
     ParameterError,
@@ -18,9 +21,6 @@ from chalicelib.core.model.endpoint_group import (
     check_number,
 )
 from chalicelib.core.model.schedules import check_schedule
-from ballast.cli.errors import CliError, ExitCode
-from ballast.cli.parameters import AUTOGROUP_FIELDS, DURATION, ENDPOINT_FIELDS
-from ballast.cli.remote.server import Json
 
 _SCALING_NAMES = tuple(one.name for one in ENDPOINT_FIELDS)
 _ENDPOINT_NAMES = ("endpoint_name", "endpoint_state", "shadow", "schedules", *_SCALING_NAMES)

@@ -7,11 +7,11 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from chalicelib.core.model.endpoint_group import ScalingParams
 from ballast.cli.errors import CliError
 from ballast.cli.parameters import ENDPOINT_FIELDS
 from ballast.cli.remote.server import Json
 from ballast.simulator.world.traces import Trace
+from chalicelib.core.model.endpoint_group import ScalingParams
 
 MIN_REQUESTS = 20
 MIN_DURATION_S = 7_200.0  # shorter ones are repeated: fleets need time to show what they cost

@@ -8,10 +8,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from chalicelib.wire.trace import next_step
 from ballast.client.errors import ControlPlaneSilentError, RouteRefusedError, WaitTimeoutError
 from ballast.client.pacing import is_worth_retrying, pause_after_failure, pause_while_waiting
 from ballast.client.route_reply import Grant, Waiting
+from chalicelib.wire.trace import next_step
 
 MAX_SILENCE_S = 30.0
 """A control plane that gives no usable answer for so long is told, not waited for."""

@@ -10,8 +10,8 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from chalicelib.wire.trace import HEADER
 from ballast.client.route_reply import Grant, Waiting, parse_route_reply, route_body
+from chalicelib.wire.trace import HEADER
 
 ROUTE_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 10.0

@@ -1,4 +1,4 @@
-"""`python -m ballast.client.trust`: how to trust the certificates of rented workers. Changes nothing.
+"""`python -m ballast.client.trust`: how to trust rented workers' certificates. Changes nothing.
 
 Workers' certificates are signed by Vast (or by your deployment's own authority), which Python does
 not know. The program fetches the root, shows what it is, and prints the ways to use it.

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ballast.client.errors import CallError, StoppedError
+from ballast.client.sdk import Client
 from ballast.loadtest.arrivals import Arrival
 from ballast.loadtest.results import Outcome, State
-from ballast.client.sdk import Client
 
 
 @dataclass(frozen=True, kw_only=True)

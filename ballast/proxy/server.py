@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
-from chalicelib.wire.trace import HEADER
 from ballast.client.errors import CallError, RouteRefusedError, WaitTimeoutError, WorkerRefusedError
 from ballast.proxy.cost import estimate_cost
 from ballast.proxy.upstream import Call, Upstream
+from chalicelib.wire.trace import HEADER
 
 logger = logging.getLogger(__name__)
 

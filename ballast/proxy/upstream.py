@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from chalicelib.wire.trace import HEADER
 from ballast.client.call_progress import CallProgress
 from ballast.client.errors import RouteRefusedError, WorkerRefusedError
 from ballast.client.pacing import is_worth_retrying
 from ballast.client.route_reply import Grant, Waiting, parse_route_reply, route_body
+from chalicelib.wire.trace import HEADER
 
 ROUTE_TIMEOUT = aiohttp.ClientTimeout(total=10)
 

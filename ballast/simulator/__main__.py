@@ -1,4 +1,4 @@
-"""`python -m simulator`: judge scaling policies on a trace; also `routing` and `bars`."""
+"""`python -m ballast.simulator`: judge scaling policies on a trace; also `routing` and `bars`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import re
 import sys
 from pathlib import Path
 
-from ballast.simulator.world.market import DEFAULT_MARKET, MarketError, read_market
 from ballast.simulator.policies import KNOBS, PolicyError, make_policy
 from ballast.simulator.report import HEADER, Task, compare_rows, format_row, row_to_json, run_all
 from ballast.simulator.run import POLLED, QUEUES
+from ballast.simulator.world.market import DEFAULT_MARKET, MarketError, read_market
 from ballast.simulator.world.traces import TraceError, read_trace
 
 
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ballast.simulator", description=__doc__)
     add = parser.add_argument
     add("--trace", default="synthetic:chat", help="a file (t_s,load …) or synthetic:NAME")
     add("--policy", action="append", nargs="+", help="e.g. ballast window:1.2,300 knative+vast")

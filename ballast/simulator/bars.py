@@ -1,4 +1,4 @@
-"""`python -m simulator bars`: ours against the rivals tuned in hindsight, cell by cell.
+"""`python -m ballast.simulator bars`: ours against the rivals tuned in hindsight, cell by cell.
 
 A cell is a mean fleet and a restart median. Every run is kept as a line of JSON in `--results`, so
 that a stopped command goes on where it was, and `--show` prints the tables without a run.
@@ -17,9 +17,8 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 
 from ballast.simulator.bars_picture import draw_bars
-from ballast.simulator.report import Point, cost_at
+from ballast.simulator.report import T95, Point, Task, cost_at, play
 from ballast.simulator.world.market import read_market
-from ballast.simulator.report import T95, Task, play
 
 POINTS = {
     "window": ("0.8,300", "0.9,120", "1,120", "1,300", "1.1,120", "1.2,120", "1.2,300"),
@@ -84,7 +83,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m simulator bars", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m ballast.simulator bars", description=__doc__)
     add = parser.add_argument
     add("--trace", default="synthetic:chat")
     add("--days", type=float, default=3.0)

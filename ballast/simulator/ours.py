@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ballast.simulator.world.counters import Counters
+from ballast.simulator.world.machine import Life, Machine
+from ballast.simulator.world.world import World
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
+from chalicelib.core.model.worker import AfterDrain, WorkerState
 from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
@@ -15,14 +21,14 @@ from chalicelib.core.scaling.actions import (
     StartWorker,
     StopWorker,
 )
-from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.scaling.decision import decide_scaling
-from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, Traffic, Waiting, WorkerFacts
-from chalicelib.core.model.worker import AfterDrain, WorkerState
-from ballast.simulator.world.counters import Counters
-from ballast.simulator.world.machine import Life, Machine
-from ballast.simulator.world.world import World
+from chalicelib.core.scaling.snapshot import (
+    GroupSnapshot,
+    ScalingPlan,
+    Traffic,
+    Waiting,
+    WorkerFacts,
+)
 
 _STATES = {
     Life.LOADING: WorkerState.LOADING,

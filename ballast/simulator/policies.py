@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chalicelib.core.model.endpoint_group import ScalingParams
 from ballast.simulator.ours import BallastPolicy
 from ballast.simulator.rivals.hpa import HpaKeda
 from ballast.simulator.rivals.knative import KnativeKpa
@@ -22,6 +21,7 @@ from ballast.simulator.rivals.static_fleet import StaticFleet
 from ballast.simulator.rivals.vast_like import VastLike
 from ballast.simulator.whole import WholeService
 from ballast.simulator.world.world import Policy
+from chalicelib.core.model.endpoint_group import ScalingParams
 
 
 def _sky_aware(up_s: float = 300.0, down_s: float = 1200.0) -> SkyServeRate:

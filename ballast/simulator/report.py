@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from statistics import fmean, stdev
-from ballast.simulator.world.market import MarketConfig
+
 from ballast.simulator.policies import make_policy
 from ballast.simulator.reference import clairvoyant_usd, lower_bound_usd
 from ballast.simulator.run import Score, Setting, run_policy, warmup_of
+from ballast.simulator.world.market import MarketConfig
 from ballast.simulator.world.traces import Trace, read_trace
-
 
 T95 = {1: 12.7, 2: 4.3, 3: 3.18, 4: 2.78}  # Student's t for a 95 % interval, by degrees of freedom
 

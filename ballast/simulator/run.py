@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import compress
 
-from chalicelib.core.routing.admission import AdmissionParams, ClientKind
+from ballast.simulator.routed.routed import RoutedPolling
+from ballast.simulator.whole import WholeService, WholeWorld
 from ballast.simulator.world.dispatch import EarlyFifo, LatePolling, LateScan
 from ballast.simulator.world.market import MarketConfig
-from ballast.simulator.routed.routed import RoutedPolling
 from ballast.simulator.world.traces import Trace
-from ballast.simulator.whole import WholeService, WholeWorld
 from ballast.simulator.world.world import Dispatcher, Policy, World
+from chalicelib.core.routing.admission import AdmissionParams, ClientKind
 
 WARMUP_SHARE, WARMUP_MAX_S = 0.1, 6 * 3600.0
 POLLED = {  # clients ask again by themselves

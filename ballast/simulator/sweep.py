@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ballast.simulator.report import LEAST_LATE
-from ballast.simulator.report import Row, Task
+from ballast.simulator.report import LEAST_LATE, Row, Task
 
 
 def draw_frontier(rows: Sequence[Row], task: Task, path: Path) -> Path:

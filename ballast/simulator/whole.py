@@ -1,33 +1,33 @@
 """The whole scaling service at work on the simulated world, over the fakes, in virtual time.
 
-`ballast/simulator/ours.py` hands the decision a snapshot and carries out its plan at once. Here each round
-is the service's own: the lease, worker rows that reports and grants write, intents, caps, and the
-pacing of its calls. The requests, machines and the bill are the same.
+`ballast/simulator/ours.py` hands the decision a snapshot and carries out its plan at once. Here
+each round is the service's own: the lease, worker rows that reports and grants write, intents,
+caps, and the pacing of its calls. The requests, machines and the bill are the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from chalicelib.core.money.account import Account
-from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
-from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
-from chalicelib.ports.bundles import ScalerPorts
-from chalicelib.ports.routing_view import WaitingRequest
-from chalicelib.ports.worker_repository import Grant, Refusal
-from chalicelib.services.routing.reports import ReportsMemory, receive_report
-from chalicelib.services.rounds.round import run_round
-from chalicelib.services.rounds.loop import LEASE_S
-from fakes.ports.clock import ManualClock
-from fakes.ports.ledger import FakeLedger
-from fakes.bundles.scaler_ports import fake_scaler_ports
-from fakes.ports.waiting import FakeWaitingRepository
-from fakes.worlds.worker_program import WorkerProgram
 from ballast.simulator.world.dispatch import LatePolling
 from ballast.simulator.world.machine import Life, Machine
 from ballast.simulator.world.whole_market import EPOCH_AT, TEMPLATE_HASH, SimulatedMarketplace
 from ballast.simulator.world.world import World
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
+from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
+from chalicelib.core.money.account import Account
+from chalicelib.ports.bundles import ScalerPorts
+from chalicelib.ports.routing_view import WaitingRequest
+from chalicelib.ports.worker_repository import Grant, Refusal
+from chalicelib.services.rounds.loop import LEASE_S
+from chalicelib.services.rounds.round import run_round
+from chalicelib.services.routing.reports import ReportsMemory, receive_report
+from fakes.bundles.scaler_ports import fake_scaler_ports
+from fakes.ports.clock import ManualClock
+from fakes.ports.ledger import FakeLedger
+from fakes.ports.waiting import FakeWaitingRepository
+from fakes.worlds.worker_program import WorkerProgram
 
 REPORT_S = 10.0  # a worker whose work does not change reports so often
 SCHEDULE_S = 60.0  # between rounds while nothing moves and nobody waits

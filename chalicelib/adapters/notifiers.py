@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
 import certifi
 import urllib3
-from chalicelib.core.scaling.moves.pools.safe_url import SafeUrl, UnsafeUrlError, check_address, check_webhook_url
-from chalicelib.ports.notifier import Notice, NotifierError
-from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.core.fleet.safe_url import (
+    SafeUrl,
+    UnsafeUrlError,
+    check_address,
+    check_webhook_url,
+)
+from chalicelib.ports.notifier import Notice, NotifierError
+
 if TYPE_CHECKING:
     from types_boto3_sns import SNSClient
 

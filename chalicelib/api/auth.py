@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
 from chalice import Blueprint
 from chalice.app import Request, Response
+
 from chalicelib.api.errors import ForbiddenError, error_response, json_response
 from chalicelib.core.model.caller_key import CallerKeyError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller, KeyMemory, check_key
-from chalicelib.wire.json_body import WireError
-from chalicelib.wire.json_body import number, number_of_text
-from chalicelib.wire.json_body import parse_json_object
-
+from chalicelib.wire.json_body import WireError, number, number_of_text, parse_json_object
 
 PUBLIC: Final = "public"
 NOBODY = Caller(key_id="", verbs=frozenset(), endpoint_id=-1, generation=0)
@@ -213,6 +211,7 @@ def whole_number(name: str, value: object, *, low: int = 0, high: int = 2**53) -
 
 
 # Credentials in headers: Bearer keys of callers, Basic passwords of instances.
+
 
 def bearer_key(headers: Mapping[str, str]) -> str:
     """The key of `Authorization: Bearer KEY`, or an empty text."""

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 # Names of fields' types only: the hot function never loads what the others' ports need.
 if TYPE_CHECKING:
-    from chalicelib.ports.clock import Clock
+    from chalicelib.ports.clock import Clock, Randomness
     from chalicelib.ports.event_log import EventLog, SeriesLog
     from chalicelib.ports.group_repository import GroupRepository
     from chalicelib.ports.keys import KeyRepository
     from chalicelib.ports.ledger import Ledger
     from chalicelib.ports.marketplace import Marketplace
     from chalicelib.ports.notifier import Notifier
-    from chalicelib.ports.clock import Randomness
     from chalicelib.ports.routing_view import RoutingViewRepository, WaitingRepository
     from chalicelib.ports.scaler_poke import ScalerPoke
     from chalicelib.ports.signer import SecretBox, Signer

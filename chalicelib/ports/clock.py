@@ -1,6 +1,5 @@
 """The clock, and waiting: the only ways time enters a service."""
 
-
 from typing import Protocol
 
 
@@ -21,6 +20,7 @@ class Clock(Protocol):
 
 
 # Chance: tokens that nobody can guess, and dice.
+
 
 class Randomness(Protocol):
     """Draws tokens and numbers."""

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chalicelib.core.fleet.intents import IntentState as IntentState
+from chalicelib.core.fleet.intents import RentIntent as RentIntent
 from chalicelib.core.money.account import Account as Account
 from chalicelib.core.money.account import RoundBooking
 from chalicelib.core.money.budget import GroupCaps
 from chalicelib.core.money.budget import GuardRefusedError as GuardRefusedError
-from chalicelib.core.scaling.moves.pools.intents import IntentState as IntentState
-from chalicelib.core.scaling.moves.pools.intents import RentIntent as RentIntent
 
 
 class FencedError(Exception):

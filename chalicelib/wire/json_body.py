@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 import json
 import math
+import re
+from collections.abc import Mapping
 from typing import NoReturn
-
 
 MAX_BODY_BYTES = 65_536
 MAX_DEPTH = 16
@@ -95,6 +94,7 @@ def _check_values(value: object, depth_left: int) -> None:
 
 
 # The one shape of every error body, and the error of messages that cannot be understood.
+
 
 class WireError(ValueError):
     """A message is malformed; the text names the bad value and the fix."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chalicelib.wire.json_body import WireError
-from chalicelib.wire.json_body import optional_number, optional_text, optional_whole
+from chalicelib.wire.json_body import WireError, optional_number, optional_text, optional_whole
 
 MAX_NAME = 128
 MAX_LIFETIME_S = 100 * 366 * 86_400.0

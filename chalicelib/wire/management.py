@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.wire.json_body import WireError
 from chalicelib.wire.json_body import (
+    WireError,
     number,
     optional_flag,
     optional_number,

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from chalicelib.wire.json_body import WireError
-from chalicelib.wire.json_body import parse_json_object
+from chalicelib.wire.json_body import WireError, parse_json_object
 from chalicelib.wire.ticket import MAX_EXACT_INT
 
 MAX_REPORT_BYTES = 262_144

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chalicelib.wire.json_body import WireError
-from chalicelib.wire.json_body import number_of_text
-from chalicelib.wire.json_body import parse_json_object
+from chalicelib.wire.json_body import WireError, number_of_text, parse_json_object
 from chalicelib.wire.ticket import MAX_EXACT_INT, Number, Ticket, wire_number
 
 DEFAULT_COST = 100.0

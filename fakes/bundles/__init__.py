@@ -1,0 +1,1 @@
+"""The fakes put together as each function's ports."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from chalicelib.core.routing.admission import AdmissionParams
 from chalicelib.core.model.autogroup import TicketGeneration
-from chalicelib.core.routing.directory import GroupFacts, pack_directory
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.routing.table import AutogroupFacts
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.routing.admission import AdmissionParams
+from chalicelib.core.routing.directory import GroupFacts, pack_directory
+from chalicelib.core.routing.table import AutogroupFacts
 from chalicelib.ports.bundles import HotPorts
-from fakes.ports.clock import ManualClock
+from fakes.ports.clock import FakeRandomness, ManualClock
 from fakes.ports.event_log import FakeEventLog
 from fakes.ports.key_repository import FakeKeyRepository
-from fakes.ports.clock import FakeRandomness
 from fakes.ports.routing_view import FakeRoutingViewRepository
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.ports.secret_box import FakeSecretBox

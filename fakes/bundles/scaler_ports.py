@@ -6,13 +6,12 @@ from typing import Any
 
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.marketplace import Marketplace
-from fakes.ports.clock import ManualClock
+from fakes.ports.clock import FakeRandomness, ManualClock
 from fakes.ports.event_log import FakeEventLog, FakeSeriesLog
 from fakes.ports.group_repository import FakeGroupRepository
 from fakes.ports.key_repository import FakeKeyRepository
 from fakes.ports.ledger import FakeLedger
 from fakes.ports.notifier import FakeNotifier
-from fakes.ports.clock import FakeRandomness
 from fakes.ports.routing_view import FakeRoutingViewRepository
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.ports.secret_box import FakeSecretBox

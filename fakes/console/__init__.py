@@ -1,0 +1,1 @@
+"""A control plane with made-up scenes, for the dashboard."""

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 Json = dict[str, Any]
 
 KEY = "blk.a-roa-console.1.fake"
-DASHBOARD = Path(__file__).parent.parent / "chalicelib" / "dashboard"
+DASHBOARD = Path(__file__).parents[2] / "chalicelib" / "dashboard"
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -1,9 +1,9 @@
 """A pretend marketplace with memory: offers, contracts, lives, bill, faults, limits, call log.
 
 The truth behind `fakes.worlds.marketplace.FakeMarketplace` (the port, in process) and
-`lab.local.market.marketplace_server` (Vast's API over HTTP). Deterministic for a seed; every method takes
-`now` and first lets everything happen that is due. What Vast would answer with an error is raised
-as `MarketRefusal` with Vast's status and body.
+`lab.local.market.marketplace_server` (Vast's API over HTTP). Deterministic for a seed; every method
+takes `now` and first lets everything happen that is due. What Vast would answer with an error is
+raised as `MarketRefusal` with Vast's status and body.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.scaling.moves.pools.pacing import MIN_INTERVAL_S, Verb, pacing_key
+from chalicelib.core.fleet.pacing import MIN_INTERVAL_S, Verb, pacing_key
 from fakes.market.market_config import MarketConfig
 from fakes.market.market_faults import Fault, FaultBoard
 from fakes.market.market_instance import InstanceDriver, MarketInstance, PretendHosts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+
 from fakes.market.market_config import MarketConfig
 from fakes.market.market_faults import Fault, FaultBoard
 from fakes.market.market_instance import DEFAULT_DISK_GB

@@ -43,6 +43,7 @@ class ManualClock:
 
 # Chance that repeats itself.
 
+
 class FakeRandomness:
     """Implements `ports.randomness.Randomness` from a seed."""
 

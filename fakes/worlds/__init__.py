@@ -1,0 +1,1 @@
+"""Services, market and workers joined in virtual time."""

@@ -13,15 +13,14 @@ from typing import Literal, TypeVar
 
 from chalicelib.adapters.vast.errors import refusal
 from chalicelib.adapters.vast.listing import DoubtError, ListingBuilder
-from chalicelib.adapters.vast.rows import parse_instance, parse_offer, parse_template
 from chalicelib.adapters.vast.requests import (
     body_of_create,
     destroy_in_batches,
     params_of_template,
 )
-from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.model.market import Offer
-from chalicelib.core.scaling.moves.pools.pacing import Verb
+from chalicelib.adapters.vast.rows import parse_instance, parse_offer, parse_template
+from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.model.market import InstanceListing, InstanceRecord, Offer
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     CreateRequest,

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import random
 
-from chalicelib.core.money.account import Account
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.model.worker import Worker
+from chalicelib.core.money.account import Account
 from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.ports.worker_repository import Grant, Reservation
 from chalicelib.services.routing.reports import ReportsMemory, receive_report
-from fakes.ports.clock import ManualClock
-from fakes.ports.event_log import FakeEventLog
-from fakes.ports.ledger import FakeLedger
+from fakes.bundles.scaler_ports import fake_scaler_ports
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig
 from fakes.market.market_instance import MarketInstance
-from fakes.worlds.marketplace import FakeMarketplace
+from fakes.ports.clock import ManualClock
+from fakes.ports.event_log import FakeEventLog
+from fakes.ports.ledger import FakeLedger
 from fakes.ports.scaler_poke import FakeScalerPoke
-from fakes.bundles.scaler_ports import fake_scaler_ports
 from fakes.ports.waiting import FakeWaitingRepository
-from fakes.worlds.worker_program import WorkerProgram
 from fakes.ports.worker_repository import FakeWorkerRepository
+from fakes.worlds.marketplace import FakeMarketplace
+from fakes.worlds.worker_program import WorkerProgram
 
 NOON = 1_800_014_400.0  # 2027-01-15 12:00 UTC
 PERF = 100.0  # load per second of a worker whose relative_perf is 1

@@ -1,4 +1,4 @@
-"""`python -m bench coldstart`: import and init of the hot function against boto3 with one client.
+"""`python -m lab.bench coldstart`: import and init of the hot function against boto3's.
 
 Fresh interpreters in turn; bytecode is on disk for both. The hot function finds botocore as the
 deployed package has it (`infra/package.py`); the limit is a stock boto3.
@@ -25,7 +25,7 @@ BUDGET = 1.3
 LIMIT = "import boto3; boto3.client('dynamodb')"
 OURS = "import app; from chalicelib import wiring; wiring.hot_ports()"
 _TIMED = "import time; began = time.process_time(); {code}; print(time.process_time() - began)"
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 
 
 def run_s(code: str, *folders: Path) -> float:
@@ -64,7 +64,7 @@ def unpack_botocore(target: Path) -> None:
 
 def main(argv: list[str]) -> int:
     """Measure and print; the exit code is 1 over budget."""
-    parser = argparse.ArgumentParser(prog="bench coldstart", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.bench coldstart", description=__doc__)
     parser.add_argument("--runs", type=int, default=9)
     parser.add_argument("--untrimmed", action="store_true")
     parser.add_argument("--json", action="store_true")

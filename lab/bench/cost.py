@@ -1,4 +1,4 @@
-"""`python -m bench cost`: what AWS charges for Ballast, from a dated price table and counted calls.
+"""`python -m lab.bench cost`: what AWS charges for Ballast, from dated prices and counted calls.
 
 Vast's bill is not in here. Durations are assumptions (`Assumptions`), since nothing ran on AWS yet;
 the numbers of AWS calls are those that the tests count.
@@ -153,7 +153,7 @@ def render(prices: Prices, a: Assumptions) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the figures."""
-    parser = argparse.ArgumentParser(prog="python -m bench cost", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.bench cost", description=__doc__)
     parser.add_argument("--json", action="store_true")
     for name, value in asdict(Assumptions()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)

@@ -1,4 +1,4 @@
-"""`python -m bench reports`: our own CPU per report against one UpdateItem.
+"""`python -m lab.bench reports`: our own CPU per report against one UpdateItem.
 
 The whole reports function runs, from the event to the answer, over rows in memory; beside it, one
 botocore UpdateItem answered inside the process. What is printed is our own share on top of it.
@@ -12,16 +12,16 @@ from collections import Counter
 from itertools import count
 from typing import Any
 
-from lab.bench.canned_aws import CannedDynamoDb
-from lab.bench.events import post_event
-from lab.bench.paired import compare
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.routes.reports import reports_blueprint
 from chalicelib.ports.worker_repository import Grant
 from chalicelib.services.keys import worker_token
-from lab.local.gateway.lambda_context import LambdaContext
 from fakes.bundles.hot_ports import ENDPOINT_ID, INTENT_TOKEN, HotWorld, make_group
+from lab.bench.canned_aws import CannedDynamoDb
+from lab.bench.events import post_event
+from lab.bench.paired import compare
+from lab.local.gateway.lambda_context import LambdaContext
 
 BUDGET = 1.0
 """Our own CPU per report, in UpdateItems."""
@@ -72,7 +72,7 @@ class ReportsFunction:
 
 def main(argv: list[str]) -> int:
     """Measure and print; the exit code is 1 over budget."""
-    parser = argparse.ArgumentParser(prog="bench reports", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.bench reports", description=__doc__)
     parser.add_argument("--blocks", type=int, default=9)
     parser.add_argument("--calls", type=int, default=300, help="per block")
     parser.add_argument("--workers", type=int, default=50)

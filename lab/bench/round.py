@@ -1,4 +1,4 @@
-"""`python -m bench round`: CPU of one scaling decision for 100 to 10,000 workers.
+"""`python -m lab.bench round`: CPU of one scaling decision for 100 to 10,000 workers.
 
 Budgets: at most 0.5 s for 10,000 workers, and linear: ten times the workers take at most fifteen
 times as long (the medians of several decisions in this process).
@@ -15,9 +15,9 @@ from statistics import median
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.model.market import Offer
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.decision import decide_scaling
 from chalicelib.core.scaling.snapshot import GroupSnapshot, Traffic, Waiting, WorkerFacts
-from chalicelib.core.model.worker import WorkerState
 
 NOW = 1_000_000.0
 SIZES = (100, 1_000, 10_000)
@@ -92,7 +92,7 @@ def measure(n_workers: int, repeats: int = 5) -> float:
 
 def main(arguments: list[str]) -> int:
     """Print the figures; exit status 1 if a budget is missed."""
-    parser = argparse.ArgumentParser(prog="python -m bench round", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.bench round", description=__doc__)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     figures = {n: measure(n) for n in SIZES}

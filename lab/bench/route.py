@@ -1,4 +1,4 @@
-"""`python -m bench route`: CPU of a grant against one RSA-2048 signature and one UpdateItem.
+"""`python -m lab.bench route`: CPU of a grant against one RSA-2048 signature and one UpdateItem.
 
 The whole hot function runs, from the API Gateway event to the answer, with DynamoDB answered inside
 the process. Beside it, the least that any implementation must do: sign, and make one botocore call.
@@ -13,9 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from lab.bench.canned_aws import CannedDynamoDb
-from lab.bench.events import post_event
-from lab.bench.paired import compare
 from chalicelib.adapters.aws.clients import client_config
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
@@ -23,8 +20,11 @@ from chalicelib.api.routes.routing import routing_blueprint
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.services.keys import endpoint_key
 from chalicelib.services.routing.views import rebuild_view
-from lab.local.gateway.lambda_context import LambdaContext
 from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
+from lab.bench.canned_aws import CannedDynamoDb
+from lab.bench.events import post_event
+from lab.bench.paired import compare
+from lab.local.gateway.lambda_context import LambdaContext
 
 BUDGET = 1.25
 FLATNESS_BUDGET = 1.2
@@ -128,7 +128,7 @@ def measure(
 
 def main(argv: list[str]) -> int:
     """Measure and print; the exit code is 1 over budget."""
-    parser = argparse.ArgumentParser(prog="bench route", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.bench route", description=__doc__)
     parser.add_argument("--blocks", type=int, default=9)
     parser.add_argument("--calls", type=int, default=300, help="per block")
     parser.add_argument("--json", action="store_true")

@@ -1,16 +1,18 @@
-"""`python -m devstack up | demo | soak | wake | rehearse`."""
+"""`python -m lab.local up | demo | soak | wake | rehearse`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from devstack import demo, rehearsal, soak, up, wake
+from lab.local.demo import demo
+from lab.local.system import up
+from lab.local.trials import rehearsal, soak, wake
 
 
 def main() -> int:
     """Run a command; gives the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m devstack", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     up.add_arguments(commands.add_parser("up", help=up.__doc__))
     demo.add_arguments(commands.add_parser("demo", help=demo.__doc__))

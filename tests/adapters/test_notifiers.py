@@ -9,9 +9,8 @@ import boto3
 import pytest
 import urllib3
 
-from chalicelib.adapters.notifiers import SnsNotifier
-from chalicelib.adapters.notifiers import WebhookNotifier
-from chalicelib.core.scaling.moves.pools.safe_url import SafeUrl, UnsafeUrlError
+from chalicelib.adapters.notifiers import SnsNotifier, WebhookNotifier
+from chalicelib.core.fleet.safe_url import SafeUrl, UnsafeUrlError
 from chalicelib.ports.notifier import Notice, NotifierError
 
 NOTICE = Notice(

@@ -9,7 +9,6 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
 
-from lab.bench.canned_aws import CannedDynamoDb
 from chalicelib.adapters.aws.clients import (
     CONNECT_TIMEOUT_S,
     MAX_ATTEMPTS,
@@ -19,6 +18,7 @@ from chalicelib.adapters.aws.clients import (
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant
+from lab.bench.canned_aws import CannedDynamoDb
 
 
 class _Body:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chalicelib.adapters.vast.errors import refusal
 from chalicelib.adapters.vast.http import NoAnswerError, VastAnswer
-from chalicelib.core.scaling.moves.pools.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,
     MarketplaceError,

@@ -9,23 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
-from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
+from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import issue_key
-from lab.local.gateway.lambda_context import LambdaContext
-from fakes.ports.clock import ManualClock
+from fakes.ports.clock import FakeRandomness, ManualClock
 from fakes.ports.event_log import FakeEventLog, FakeSeriesLog
 from fakes.ports.group_repository import FakeGroupRepository
 from fakes.ports.key_repository import FakeKeyRepository
 from fakes.ports.ledger import FakeLedger
-from fakes.ports.clock import FakeRandomness
 from fakes.ports.routing_view import FakeRoutingViewRepository
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.ports.secret_box import FakeSecretBox
 from fakes.ports.signer import FakeSigner
 from fakes.ports.waiting import FakeWaitingRepository
 from fakes.ports.worker_repository import FakeWorkerRepository
+from lab.local.gateway.lambda_context import LambdaContext
 
 ALL_VERBS = ("route", "read", "admin")
 

@@ -11,13 +11,13 @@ from aiohttp import web
 
 from chalicelib import wiring
 from chalicelib.adapters.aws.clients import aws_session
-from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
+from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import worker_token
-from lab.local.gateway.lambda_context import LambdaContext
 from infra.bootstrap import Caps, bootstrap
+from lab.local.gateway.lambda_context import LambdaContext
 from tests.api.over_fakes import event_of
 
 ENDPOINT = "TGI-Llama3"

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from chalicelib.api.routes.bundle import bundle_blueprint
 from chalicelib.api.entry import BallastApp
+from chalicelib.api.routes.bundle import bundle_blueprint
 from lab.local.gateway.lambda_context import LambdaContext
 from tests.api.over_fakes import event_of
 

@@ -22,8 +22,8 @@ from chalicelib.api.telemetry import (
 )
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.scaler_poke import from_answer
-from lab.local.gateway.lambda_context import LambdaContext
 from fakes.worlds.world import World
+from lab.local.gateway.lambda_context import LambdaContext
 from tests.api.over_fakes import Api
 
 ROOT = Path(__file__).parent.parent.parent

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.money.account import Account
 from chalicelib.core.model.autogroup import AutogroupState
-from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.money.account import Account
+from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.marketplace import MarketplaceUnavailableError, RefusedError

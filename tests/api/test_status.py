@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.scaling.moves.pools.inventory import Inventory
+from chalicelib.core.fleet.inventory import Inventory
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.routing_view import WaitingRequest

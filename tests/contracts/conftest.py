@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from chalicelib.adapters.vast.client import VastMarketplace
+from fakes.market.market import Market
+from fakes.ports.clock import ManualClock
+from fakes.worlds.marketplace import FakeMarketplace
 from lab.local.market.marketplace_processes import ProcessDriver
 from lab.local.market.marketplace_server import serve_world
 from lab.local.market.marketplace_world import MarketWorld
 from lab.local.processes.process_watchdog import ProcessWatchdog
-from fakes.ports.clock import ManualClock
-from fakes.market.market import Market
-from fakes.worlds.marketplace import FakeMarketplace
 from tests.contracts.marketplace_subject import CONFIG, TEMPLATE, Subject
 
 

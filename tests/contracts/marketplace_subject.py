@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chalicelib.ports.marketplace import CreateRequest, Marketplace
-from fakes.ports.clock import ManualClock
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig
+from fakes.ports.clock import ManualClock
 
 CONFIG = MarketConfig(timings=PROMPT, odds=CALM)
 RTX_4090 = {"gpu_name": {"eq": "RTX 4090"}, "num_gpus": {"eq": "1"}}

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chalicelib.adapters.aws.events import DynamoEventLog
-from chalicelib.adapters.aws.events import DynamoSeriesLog
+from chalicelib.adapters.aws.events import DynamoEventLog, DynamoSeriesLog
 from chalicelib.ports.event_log import Event, EventLog, SeriesLog
 from fakes.ports.event_log import FakeEventLog, FakeSeriesLog
 from tests.conftest import TABLE_PREFIX

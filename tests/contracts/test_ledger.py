@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.aws.ledger import DynamoLedger
+from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.core.money.account import RoundBooking
 from chalicelib.core.money.budget import GroupCaps
-from chalicelib.core.scaling.moves.pools.intents import IntentState, RentIntent
 from chalicelib.ports.ledger import FencedError, GuardRefusedError, Ledger
 from fakes.ports.ledger import FakeLedger
 

@@ -17,10 +17,10 @@ from chalicelib.ports.marketplace import (
     RefusedError,
 )
 from chalicelib.ports.scaler_poke import ScalerPoke, to_answer
+from fakes.ports.scaler_poke import FakeScalerPoke
 from lab.local.processes.children import listen, url_of
 from lab.local.system.owner import wait_until
 from lab.local.system.scaler_process import InvokeServer
-from fakes.ports.scaler_poke import FakeScalerPoke
 
 Outcome = Mapping[str, object] | PortError
 Pokes = list[tuple[object, object]]

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.adapters.aws.workers import from_item, to_item
-from chalicelib.adapters.aws.workers import DynamoWorkerRepository
+from chalicelib.adapters.aws.workers import DynamoWorkerRepository, from_item, to_item
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 from chalicelib.ports.errors import ConflictError, NotFoundError

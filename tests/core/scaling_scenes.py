@@ -7,6 +7,10 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ScalingParams
+from chalicelib.core.model.market import Offer
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
@@ -17,9 +21,6 @@ from chalicelib.core.scaling.actions import (
     StartWorker,
     StopWorker,
 )
-from chalicelib.core.model.autogroup import Autogroup, AutogroupState
-from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ScalingParams
-from chalicelib.core.model.market import Offer
 from chalicelib.core.scaling.snapshot import (
     Caps,
     GroupSnapshot,
@@ -29,7 +30,6 @@ from chalicelib.core.scaling.snapshot import (
     Waiting,
     WorkerFacts,
 )
-from chalicelib.core.model.worker import WorkerState
 
 NOW = 2_000_000.0
 

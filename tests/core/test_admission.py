@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from chalicelib.core.model.endpoint_group import QueueOrder
 from chalicelib.core.routing.admission import (
     ALWAYS,
     AdmissionParams,
@@ -21,7 +22,6 @@ from chalicelib.core.routing.admission import (
     share_fairly,
     turn_at,
 )
-from chalicelib.core.model.endpoint_group import QueueOrder
 from chalicelib.core.routing.view import load_of_first, room_load
 
 NOW = 1_001.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.scaling.moves.pools.breakers import (
+from chalicelib.core.fleet.breakers import (
     FIRST_PAUSE_S,
     HOST_COOL_DOWN_S,
     MAX_PAUSE_AFTER_SERVICE_S,

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.scaling.actions import DrainWorker, RecallWorker, StartWorker
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.scaling.actions import DrainWorker, RecallWorker, StartWorker
 from chalicelib.core.scaling.decision import decide_scaling
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, Traffic, Waiting
-from chalicelib.core.model.worker import WorkerState
 from tests.core.test_scaling import NOW, make_snapshot, make_worker, of_kind
 
 PERF = 1060.0

@@ -8,8 +8,7 @@ from random import Random
 
 import pytest
 
-from chalicelib.core.model.autogroup import Autogroup, AutogroupState
-from chalicelib.core.scaling.moves.pools.canary import (
+from chalicelib.core.fleet.canary import (
     ERRORS,
     LATENESS,
     LIMIT,
@@ -18,8 +17,9 @@ from chalicelib.core.scaling.moves.pools.canary import (
     next_score,
     watch_canary,
 )
-from chalicelib.core.scaling.round_memory import RoundMemory
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.worker import Worker
+from chalicelib.core.scaling.round_memory import RoundMemory
 
 NOW = 1_000_000.0
 A_MINUTE, N_OTHERS = 20, 180  # requests a minute: a tenth of the traffic goes to the canary

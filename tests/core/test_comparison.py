@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.scaling.comparison import compare_hardware
 from chalicelib.core.model.worker import Worker
+from chalicelib.core.scaling.comparison import compare_hardware
 
 AUTOGROUP = Autogroup(autogroup_id=3, endpoint_id=1, created_at=0)
 

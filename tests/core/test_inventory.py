@@ -5,9 +5,15 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.core.fleet.intents import (
+    LISTING_LAG_S,
+    label_for,
+    split_label,
+    token_from,
+    token_is_ours,
+)
+from chalicelib.core.fleet.inventory import Inventory, absorb, believed_absent
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.scaling.moves.pools.intents import LISTING_LAG_S, label_for, split_label, token_from, token_is_ours
-from chalicelib.core.scaling.moves.pools.inventory import Inventory, absorb, believed_absent
 
 NOW = 1_800_000_000.0
 TOKEN = "0123456789abcdef" + "AbC-_xyz"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.scaling.actions import DestroyWorker, RentOffer
-from chalicelib.core.scaling.learning import LOAD_PRIOR_S
-from chalicelib.core.scaling.decision import decide_scaling
-from chalicelib.core.scaling.snapshot import Waiting, WorkerFacts
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.scaling.actions import DestroyWorker, RentOffer
+from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.learning import LOAD_PRIOR_S
+from chalicelib.core.scaling.snapshot import Waiting, WorkerFacts
 from tests.core.test_scaling import NOW, make_snapshot, make_worker, of_kind
 
 LATE_S = 2.5 * LOAD_PRIOR_S  # beyond the 90th percentile, before the time-out

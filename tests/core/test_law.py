@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.scaling.law import RISE_WINDOW_S, Knob, Targets, set_targets
-from chalicelib.core.scaling.occupancy import Demand
+from chalicelib.core.scaling.law import RISE_WINDOW_S, Knob, Targets, knob_for, set_targets
 from chalicelib.core.scaling.memory import ScalingMemory
-from chalicelib.core.scaling.law import knob_for
+from chalicelib.core.scaling.occupancy import Demand
 from tests.core.test_scaling import NOW, make_snapshot
 
 ROUND_S = 5.0

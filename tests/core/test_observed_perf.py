@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from chalicelib.core.fleet.report import apply_report
 from chalicelib.core.model.load import believed_perf
-from chalicelib.core.scaling.moves.pools.report import apply_report
 from chalicelib.core.model.worker import Worker
 from fakes.bundles.hot_ports import make_worker
 from fakes.worlds.worker_program import WorkerProgram

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.scaling.moves.pools.pacing import (
+from chalicelib.core.fleet.pacing import (
     CREATE_PENALTY_S,
     MIN_INTERVAL_S,
     Pacing,

@@ -6,17 +6,15 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.scaling.moves.pools.intents import (
+from chalicelib.core.fleet.intents import (
     LISTING_LAG_S,
     IntentState,
     RentIntent,
     label_for,
     listing_can_show,
 )
-from chalicelib.core.scaling.moves.pools.inventory import Inventory, absorb
-from chalicelib.core.scaling.moves.pools.reconcile import (
+from chalicelib.core.fleet.inventory import Inventory, absorb
+from chalicelib.core.fleet.reconcile import (
     Books,
     Reconciliation,
     as_destroying,
@@ -24,6 +22,8 @@ from chalicelib.core.scaling.moves.pools.reconcile import (
     reconcile,
     row_for,
 )
+from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
 
 NOW = 1_800_000_000.0
 TOKEN = "0123456789abcdef" + "AbC-_xyz"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.core.fleet.report import apply_report
 from chalicelib.core.model.lifecycle import WorkerEvent
 from chalicelib.core.model.load import is_empty, pending_load
-from chalicelib.core.scaling.moves.pools.report import apply_report
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.wire.reports import WorkerReport
 from fakes.bundles.hot_ports import make_worker

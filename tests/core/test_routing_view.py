@@ -8,18 +8,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.routing.admission import AdmissionParams, Queued, may_start
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState, TicketGeneration
+from chalicelib.core.model.endpoint_group import (
+    EndpointGroup,
+    GroupState,
+    QueueOrder,
+    ScalingParams,
+)
+from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.routing.admission import AdmissionParams, Queued, may_start
 from chalicelib.core.routing.directory import (
     group_facts,
     pack_directory,
     unpack_directory,
 )
-from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, QueueOrder, ScalingParams
 from chalicelib.core.routing.packed_view import PackedViewError, pack_view, unpack_view
 from chalicelib.core.routing.table import AutogroupFacts
 from chalicelib.core.routing.view import SHARD_SIZE, RoutingView, build_view, rebuild_interval_s
-from chalicelib.core.model.worker import Worker, WorkerState
 from fakes.bundles.hot_ports import make_group, make_worker
 
 NOW = 1_800_000_000.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.scaling.moves.pools.safe_url import (
+from chalicelib.core.fleet.safe_url import (
     SafeUrl,
     UnsafeUrlError,
     check_address,

@@ -7,6 +7,10 @@ from typing import TypeVar
 
 import pytest
 
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ScalingParams
+from chalicelib.core.model.market import Offer
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import (
     DestroyWorker,
     DrainWorker,
@@ -16,9 +20,6 @@ from chalicelib.core.scaling.actions import (
     StartWorker,
     StopWorker,
 )
-from chalicelib.core.model.autogroup import Autogroup, AutogroupState
-from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ScalingParams
-from chalicelib.core.model.market import Offer
 from chalicelib.core.scaling.decision import decide_scaling
 from chalicelib.core.scaling.snapshot import (
     Caps,
@@ -29,7 +30,6 @@ from chalicelib.core.scaling.snapshot import (
     Waiting,
     WorkerFacts,
 )
-from chalicelib.core.model.worker import WorkerState
 
 NOW = 1_000_000.0
 

@@ -14,11 +14,11 @@ from typing import TypeVar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker, RentOffer
-from chalicelib.core.scaling.occupancy import is_idle
-from chalicelib.core.scaling.decision import decide_scaling
-from chalicelib.core.scaling.snapshot import GroupSnapshot
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker, RentOffer
+from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.occupancy import is_idle
+from chalicelib.core.scaling.snapshot import GroupSnapshot
 from tests.core.scaling_scenes import NOW, apply_plan, remembered_snapshots, snapshots
 
 ROOT = Path(__file__).parents[2]

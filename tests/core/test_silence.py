@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import DestroyWorker, RentOffer
 from chalicelib.core.scaling.decision import decide_scaling
 from chalicelib.core.scaling.snapshot import ScalingPlan, WorkerFacts
-from chalicelib.core.model.worker import WorkerState
 from tests.core.test_scaling import NOW, make_snapshot, make_worker, of_kind
 
 

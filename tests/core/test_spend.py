@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.model.market import InstanceRecord
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.spend import (
     DAY_S,
     MAX_WORKERS,
@@ -22,7 +23,6 @@ from chalicelib.core.money.spend import (
     total_usd,
     workers_of,
 )
-from chalicelib.core.model.worker import Worker, WorkerState
 
 NOON = 20_000 * DAY_S + DAY_S / 2
 

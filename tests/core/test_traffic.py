@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chalicelib.core.scaling.snapshot import Waiting
 from chalicelib.core.scaling.facts import mark_traffic, measure_traffic
+from chalicelib.core.scaling.snapshot import Waiting
 from fakes.bundles.hot_ports import make_worker
 
 NOW = 1_800_000_000.0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.scaling.memory import ScalingMemory
-from chalicelib.core.scaling.snapshot import Traffic
 from chalicelib.core.scaling.law import (
     BUDGET_SHARE,
     CAUTION_HIGH,
@@ -13,6 +11,8 @@ from chalicelib.core.scaling.law import (
     learn_caution,
     prior_caution,
 )
+from chalicelib.core.scaling.memory import ScalingMemory
+from chalicelib.core.scaling.snapshot import Traffic
 
 
 def learned(n_late: int, *, is_starved: bool = False, n_started: int = 100) -> float:

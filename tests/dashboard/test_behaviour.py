@@ -7,8 +7,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from fakes.console.server import KEY
 from fakes.console.console_scenes import NOW, SPEND, fleet
+from fakes.console.server import KEY
 from tests.dashboard.page_waits import Open, two_more_looks, until
 
 pytestmark = pytest.mark.browser

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
-from fakes.console.server import Console
 from fakes.console.console_scenes import empty, fleet
+from fakes.console.server import Console
 from tests.dashboard.page_waits import Open, until
 
 pytestmark = pytest.mark.browser

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 import pytest
 from playwright.sync_api import Page, expect
 
-from fakes.console.server import Console
 from fakes.console.console_scenes import empty, fleet
+from fakes.console.server import Console
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., AbstractContextManager[Page]]

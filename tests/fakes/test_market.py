@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chalicelib.adapters.vast.rows import parse_instance, parse_offer
-from chalicelib.core.scaling.moves.pools.pacing import MIN_INTERVAL_S, Verb
+from chalicelib.core.fleet.pacing import MIN_INTERVAL_S, Verb
 from chalicelib.ports.marketplace import (
     CreateRequest,
     MarketplaceUnavailableError,
     RateLimitedError,
 )
-from fakes.ports.clock import ManualClock
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig, Odds
 from fakes.market.market_faults import Fault, UnknownFaultError
 from fakes.market.market_instance import MarketInstance, PretendHosts
 from fakes.market.market_refusal import MarketRefusal
+from fakes.ports.clock import ManualClock
 from fakes.worlds.marketplace import FakeMarketplace
 
 ROUGH = Odds(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chalicelib.core.money.account import Account
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.endpoint_group import ScalingParams
-from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.money.account import Account
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.loop import scaling_loop
 from fakes.market.market_config import MarketConfig

@@ -55,7 +55,10 @@ FAULTS = (
     "credit-zero",
 )
 
-LIARS = {"empty-list", "create-timeout-rented"}  # "Two liars at once" in docs/internals/reliability.md
+LIARS = {
+    "empty-list",
+    "create-timeout-rented",
+}  # "Two liars at once" in docs/internals/reliability.md
 TAKES_NO_ORDERS = {"market-down", "429-storm"}  # what runs meanwhile bills on, whatever we want
 
 

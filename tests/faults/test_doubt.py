@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
 from fakes.worlds.world import World
 from tests.faults.stories import run_rounds, serving_world, set_group

@@ -13,7 +13,7 @@ import pickle
 
 import pytest
 
-from chalicelib.core.scaling.moves.pools.intents import split_label
+from chalicelib.core.fleet.intents import split_label
 from fakes.bundles.faulty_ports import Break, Mode
 from tests.faults.scenarios import (
     CLEAN_ROUNDS,

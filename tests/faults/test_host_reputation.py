@@ -7,8 +7,8 @@ from collections import defaultdict
 
 import pytest
 
-from chalicelib.core.scaling.moves.pools.breakers import HOST_COOL_DOWN_S
-from chalicelib.core.scaling.moves.pools.pacing import Verb
+from chalicelib.core.fleet.breakers import HOST_COOL_DOWN_S
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.rounds.loop import scaling_loop
 from fakes.worlds.world import World

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.services.rounds.round import run_round
 from chalicelib.services.rounds.loop import scaling_loop
+from chalicelib.services.rounds.round import run_round
 from fakes.worlds.world import World
 from tests.faults.stories import (
     count_calls,

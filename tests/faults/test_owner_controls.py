@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chalicelib.core.scaling.moves.pools.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.services.rounds.questions import answer
 from chalicelib.services.rounds.loop import scaling_loop
+from chalicelib.services.rounds.questions import answer
 from fakes.bundles.faulty_ports import OutgoingCalls
 from fakes.market.market_config import CALM
 from fakes.worlds.world import PROMPT_MARKET, World

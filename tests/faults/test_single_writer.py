@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.scaling.moves.pools.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.ports.ledger import FencedError
-from chalicelib.services.rounds.round import run_round
 from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
+from chalicelib.services.rounds.round import run_round
 from fakes.bundles.faulty_ports import Break, Killed, Meanwhile, Mode, OutgoingCalls
 from fakes.worlds.world import World
 

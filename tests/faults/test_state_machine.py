@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chalicelib.core.scaling.moves.pools.intents import split_label
+from chalicelib.core.fleet.intents import split_label
 from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
 from fakes.bundles.faulty_ports import Break, Killed, Mode, OutgoingCalls
 from fakes.worlds.world import World

@@ -15,19 +15,19 @@ import pytest
 from chalicelib import wiring
 from chalicelib.adapters.aws.clients import aws_session
 from chalicelib.adapters.aws.tables import create_tables
-from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.api.entry import BallastApp
+from chalicelib.api.routes.blueprints import Wired, blueprints_for
 from chalicelib.ports.bundles import ApiPorts, ScalerPorts
 from chalicelib.ports.marketplace import Marketplace
-from chalicelib.services.rounds.questions import answer
 from chalicelib.services.rounds.loop import scaling_loop
-from lab.local.gateway.lambda_context import LambdaContext
-from fakes.ports.clock import ManualClock
+from chalicelib.services.rounds.questions import answer
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig
-from fakes.worlds.marketplace import FakeMarketplace
+from fakes.ports.clock import ManualClock
 from fakes.ports.notifier import FakeNotifier
+from fakes.worlds.marketplace import FakeMarketplace
 from infra.bootstrap import Caps, bootstrap
+from lab.local.gateway.lambda_context import LambdaContext
 from tests.api.over_fakes import event_of
 
 NOON = 1_800_014_400.0

@@ -12,8 +12,8 @@ from cfnlint.decode.cfn_yaml import loads
 from chalicelib.api.routes.scaler import answer_event
 from chalicelib.api.telemetry import AVERAGED, HEARTBEAT, emit_metrics
 from chalicelib.services.rounds.loop import scaling_loop
-from lab.local.gateway.lambda_context import LambdaContext
 from fakes.worlds.world import World
+from lab.local.gateway.lambda_context import LambdaContext
 
 ROOT = Path(__file__).parent.parent.parent
 NAMESPACE = "Ballast"

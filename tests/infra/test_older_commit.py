@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import requests
 
+from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
 from lab.local.processes.children import Children, listen, url_of
 from lab.local.system.environment import DUMMY_VAST_KEY, base_environment
-from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
 from lab.local.system.owner import MarketView, Owner, wait_until
 from lab.local.system.templates import TGI_SIMULATED, register_templates
 

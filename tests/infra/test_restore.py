@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
-from chalicelib.core.scaling.moves.pools.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from infra.bootstrap import Caps, bootstrap
 from infra.restore import (
     BACKED_UP,

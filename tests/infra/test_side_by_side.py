@@ -10,8 +10,8 @@ import pytest
 
 from chalicelib import wiring
 from chalicelib.adapters.aws.tables import LEDGER
-from lab.local.gateway.lambda_context import LambdaContext
 from infra.bootstrap import Caps, bootstrap
+from lab.local.gateway.lambda_context import LambdaContext
 from tests.infra.recorded_life import PREFIX, STAGE, recorded_account
 from tests.security.canaries import Evidence, dump_tables
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from fakes.market.market_config import CALM, MarketConfig, Timings
 from lab.local.market.marketplace_server import serve_marketplace
 from lab.local.market.marketplace_world import MarketSettings
-from fakes.market.market_config import CALM, MarketConfig, Timings
 from tests.peers.vendor_cli import TIMEOUT_S, VendorCli
 
 CONFIG = MarketConfig(

@@ -24,12 +24,12 @@ from chalicelib.adapters.aws.secrets import SecretText
 from chalicelib.adapters.vast.client import VastMarketplace
 from chalicelib.adapters.vast.http import VastAnswer, VastRequest
 from chalicelib.api.telemetry import JsonFormatter
+from fakes.market.market import Market
+from fakes.ports.clock import ManualClock
 from lab.local.market.marketplace_processes import ProcessDriver
 from lab.local.market.marketplace_server import MarketplaceApp
 from lab.local.market.marketplace_world import MarketWorld
 from lab.local.processes.process_watchdog import ProcessWatchdog
-from fakes.ports.clock import ManualClock
-from fakes.market.market import Market
 from tests.infra.recorded_life import (
     PREFIX,
     Life,

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from ballast.templates import TemplateError, load_template, onstart
 from chalicelib.adapters.vast.requests import body_of_create
 from chalicelib.ports.marketplace import CreateRequest, RefusedError
 from chalicelib.wire.launch_args import LaunchArgs, LaunchArgsError, parse_launch_args
 from fakes.market.market_templates import parse_docker_flags
-from ballast.templates import TemplateError, load_template, onstart
 
 MARK = "pwned"
 SHELL_TRICKS = (

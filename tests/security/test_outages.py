@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.core.scaling.moves.pools.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.services.rounds.loop import scaling_loop
 from tests.infra.recorded_life import Life, recorded_account
 from tests.security.outages import DYNAMODB_FAULTS, KMS_FAULTS, Outages, answers

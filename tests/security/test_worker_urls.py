@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from chalicelib.core.fleet.observation import observe
 from chalicelib.core.model.market import InstanceRecord
-from chalicelib.core.scaling.moves.pools.observation import observe
 from chalicelib.core.model.worker import Worker
 
 WORKER = Worker(endpoint_id=1, instance_id=7, autogroup_id=2, created_at=1.0)

@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.core.fleet.inventory import doubted
+from chalicelib.core.fleet.pacing import Pacing
+from chalicelib.core.model.market import Offer
 from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
@@ -14,11 +17,8 @@ from chalicelib.core.scaling.actions import (
     RentOffer,
     StopWorker,
 )
-from chalicelib.core.scaling.moves.pools.inventory import doubted
-from chalicelib.core.model.market import Offer
-from chalicelib.core.scaling.moves.pools.pacing import Pacing
-from chalicelib.services.rounds.group_planning import allowed_actions
 from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.rounds.group_planning import allowed_actions
 from chalicelib.services.rounds.round import plan_round
 from tests.faults.stories import serving_world, take_lease
 

@@ -8,10 +8,10 @@ from statistics import mean
 
 import pytest
 
-from chalicelib.core.scaling.moves.pools.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.services.keys import endpoint_key
-from chalicelib.services.routing.views import publish_directory
 from chalicelib.services.rounds.loop import scaling_loop
+from chalicelib.services.routing.views import publish_directory
 from chalicelib.services.routing.waiting import POKE_EVERY_S
 from fakes.worlds.world import World
 from tests.services.crowd import Caller, Crowd

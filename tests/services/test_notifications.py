@@ -13,7 +13,12 @@ from chalicelib.ports.clock import Clock
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event, EventLog
 from chalicelib.ports.notifier import Notifier
-from chalicelib.services.rounds.journal.notifications import REPEAT_AFTER_S, TITLES, deliver_notices, notices_from
+from chalicelib.services.rounds.journal.notifications import (
+    REPEAT_AFTER_S,
+    TITLES,
+    deliver_notices,
+    notices_from,
+)
 from fakes.ports.notifier import FakeNotifier
 from fakes.worlds.world import World
 from tests.faults.stories import run_rounds, serving_world

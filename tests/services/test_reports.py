@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from chalicelib.core.routing.packed_view import unpack_view
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.routing.packed_view import unpack_view
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.services.keys import worker_token
 from chalicelib.services.routing.reports import (

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from chalicelib.core.model.autogroup import TicketGeneration
-from chalicelib.core.routing.table import AutogroupFacts
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.routing.table import AutogroupFacts
 from chalicelib.services.routing.route import MAX_TRIES
 from chalicelib.wire.ticket import Claims, split_signature
 from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group

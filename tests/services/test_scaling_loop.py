@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.aws.ledger import DynamoLedger
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.services.market.panic import panic
 from chalicelib.services.rounds.loop import scaling_loop
 from fakes.bundles.faulty_ports import OutgoingCalls

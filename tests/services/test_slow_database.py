@@ -12,8 +12,8 @@ from chalicelib.services.keys import endpoint_key, issue_key
 from chalicelib.services.routing.memory import RouterMemory
 from chalicelib.services.routing.route import route
 from chalicelib.wire.routing import RouteRequest
-from fakes.ports.clock import ManualClock
 from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld
+from fakes.ports.clock import ManualClock
 from tests.services.router import make_world, see
 
 TIME_OUT_S = 3.0  # two attempts of 1.5 s

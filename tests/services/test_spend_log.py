@@ -6,6 +6,24 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.money.account import Account
+from chalicelib.core.money.spend import DAY_S, PARTS, spend_scope, total_usd
+from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
+from chalicelib.services.keys import Caller
+from chalicelib.services.owner.views.spending import (
+    AWS_USD_PER_ACTIVE_S,
+    AWS_USD_PER_IDLE_S,
+    AWS_USD_PER_REQUEST,
+    AWS_USD_PER_WORKER_S,
+    aws_estimate,
+    read_spend,
+    read_tallies,
+)
+from chalicelib.services.owner.views.status import read_status
+from chalicelib.services.rounds.loop import scaling_loop
+from fakes.ports.ledger import FakeLedger
+from fakes.worlds.world import NOON, World
 from lab.bench.cost import (
     Assumptions,
     active_month,
@@ -14,24 +32,6 @@ from lab.bench.cost import (
     per_million_requests,
     worker_month,
 )
-from chalicelib.core.money.account import Account
-from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
-from chalicelib.core.money.spend import DAY_S, PARTS, total_usd
-from chalicelib.services.keys import Caller
-from chalicelib.services.rounds.loop import scaling_loop
-from chalicelib.services.rounds.journal.spend_log import read_tallies, spend_scope
-from chalicelib.services.owner.views.spending import (
-    AWS_USD_PER_ACTIVE_S,
-    AWS_USD_PER_IDLE_S,
-    AWS_USD_PER_REQUEST,
-    AWS_USD_PER_WORKER_S,
-    aws_estimate,
-    read_spend,
-)
-from chalicelib.services.owner.views.status import read_status
-from fakes.ports.ledger import FakeLedger
-from fakes.worlds.world import NOON, World
 from tests.faults.stories import run_rounds, serving_world, set_group
 
 OWNER = Caller(key_id="k", verbs=frozenset({"read"}), endpoint_id=None, generation=1)

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.wire.json_body import WireError
-from chalicelib.wire.json_body import MAX_BODY_BYTES, parse_json_object
+from chalicelib.wire.json_body import MAX_BODY_BYTES, WireError, parse_json_object
 
 
 @pytest.mark.parametrize("raw", [None, "", b"", b"  \n"])

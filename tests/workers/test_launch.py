@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ballast.templates import onstart
 from fakes.control_plane_server import ControlPlaneServer
 from tests.workers.launching import make_environment
 from tests.workers.world import environment, free_port, serve, until
 from workers.bundle import build_bundle
-from ballast.templates import onstart
 
 BUNDLE = build_bundle()
 INTERVAL_S = 10.0

@@ -75,7 +75,8 @@ async def supervised(tmp_path: Path, **env: str) -> AsyncIterator[Instance]:
             "BACKEND": "tgi",
             "MODEL_ID": "local",
             "MODEL_LOG": str(tmp_path / "logs" / "model.log"),
-            "MODEL_COMMAND": f"{sys.executable} -m lab.local.model.model_server --port {model_port}",
+            "MODEL_COMMAND": f"{sys.executable} -m lab.local.model.model_server"
+            f" --port {model_port}",
             "BENCHMARK_ROUNDS": "1",
             "BENCHMARK_CONCURRENCY": "1",
             "PATH": os.environ["PATH"],

@@ -15,9 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from workers.bundle import ROOT, build_bundle, write_bundle
-from workers.comfyui.cost import RTX_4090_S
-from workers.pyworker.registry import BackEndError, back_end_names, load_back_end
 from ballast.templates import (
     MAX_ONSTART,
     TemplateError,
@@ -25,6 +22,9 @@ from ballast.templates import (
     onstart,
     template_names,
 )
+from workers.bundle import ROOT, build_bundle, write_bundle
+from workers.comfyui.cost import RTX_4090_S
+from workers.pyworker.registry import BackEndError, back_end_names, load_back_end
 
 
 def names_in(data: bytes) -> list[str]:
@@ -59,7 +59,11 @@ def test_a_worker_runs_from_the_bundle_alone(tmp_path: Path) -> None:
         archive.extractall(tmp_path, filter="data")
     for name in back_end_names():
         done = subprocess.run(
-            [sys.executable, "-c", f"import workers.{name}.server, workers.pyworker.supervision.supervisor"],
+            [
+                sys.executable,
+                "-c",
+                f"import workers.{name}.server, workers.pyworker.supervision.supervisor",
+            ],
             cwd=tmp_path,
             env={"PATH": os.environ["PATH"], "PYTHONSAFEPATH": "", "PYTHONPATH": str(tmp_path)},
             capture_output=True,

@@ -8,8 +8,8 @@ import os
 import sys
 
 from workers.pyworker.back_end import BackEnd
-from workers.pyworker.reporting.log_format import set_up_logging
 from workers.pyworker.registry import BackEndError, load_back_end
+from workers.pyworker.reporting.log_format import set_up_logging
 from workers.pyworker.serving.server import Worker, run_until_signalled
 from workers.pyworker.settings import SettingsError, WorkerSettings
 

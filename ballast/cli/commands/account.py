@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 from rich.text import Text
 
-from ballast.cli.terminal.caution import risks
-from ballast.cli.terminal.display import table, usd
 from ballast.cli.parameters import ACCOUNT_FIELDS, field_options, given
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.caution import risks
+from ballast.cli.terminal.display import table, usd
 
 
 @click.command("account")

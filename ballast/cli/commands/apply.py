@@ -8,12 +8,12 @@ from typing import TextIO
 import click
 from rich.text import Text
 
-from ballast.cli.terminal.caution import risks
-from ballast.cli.terminal.display import clean
 from ballast.cli.lookup import list_autogroups, list_endpoints
 from ballast.cli.manifest import Change, compare_manifest, parse_manifest
 from ballast.cli.remote.server import Json, Server
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.caution import risks
+from ballast.cli.terminal.display import clean
 
 _SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
 _PATHS = {"endpoint": "/api/v0/endptjobs/", "autogroup": "/api/v0/autojobs/"}

@@ -6,13 +6,13 @@ from difflib import get_close_matches
 
 import click
 
-from ballast.cli.terminal.caution import risks
-from ballast.cli.terminal.changes import AUTOGROUPS, change_row, delete_row
-from ballast.cli.terminal.display import cell, clean, number, table
 from ballast.cli.lookup import find_autogroup, list_autogroups, list_endpoints, without_key
 from ballast.cli.parameters import AUTOGROUP_FIELDS, field_options, given
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.caution import risks
+from ballast.cli.terminal.changes import AUTOGROUPS, change_row, delete_row
+from ballast.cli.terminal.display import cell, clean, number, table
 
 FROM_TEMPLATE = "from the template"
 

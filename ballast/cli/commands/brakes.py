@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ballast.cli.remote.direct import panic_directly
 from ballast.cli.lookup import find_endpoint
+from ballast.cli.remote.direct import panic_directly
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.waiting import wait_until_empty

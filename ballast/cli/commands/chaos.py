@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 import click
 
-from ballast.cli.terminal.display import table
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import Json, Server, is_loopback
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import table
 
 MARKET_PATH = "/_market/faults"
 GATEWAY_PATH = "/_gateway/faults"

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.settings import Settings
-from ballast.cli.remote.aws import describe_key, describe_secret, describe_table, identity_client
-from ballast.cli.terminal.display import cell, table
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.aws import describe_key, describe_secret, describe_table, identity_client
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import cell, table
+from chalicelib.settings import Settings
 
 MAX_SKEW_S = 30.0
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from ballast.cli.terminal.caution import CAPS, risks
-from ballast.cli.terminal.changes import ENDPOINTS, change_row, delete_row
-from ballast.cli.terminal.display import cell, moment, number, table, usd
 from ballast.cli.lookup import find_endpoint, list_endpoints, without_key
 from ballast.cli.parameters import ENDPOINT_FIELDS, field_options, given, parse_schedule
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.caution import CAPS, risks
+from ballast.cli.terminal.changes import ENDPOINTS, change_row, delete_row
+from ballast.cli.terminal.display import cell, moment, number, table, usd
 
 UNSET = dict.fromkeys(CAPS, "account's") | {"inactivity_timeout": "never"}
 """What holds where nothing was given, and Ballast does not decide by itself."""

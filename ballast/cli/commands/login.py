@@ -7,10 +7,10 @@ import os
 import click
 from click.shell_completion import get_completion_class
 
-from ballast.cli.terminal.asking import secret_of
 from ballast.cli.remote.configuration import Configuration, configuration_path, write_configuration
 from ballast.cli.remote.server import Server
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.asking import secret_of
 
 
 @click.command("login")

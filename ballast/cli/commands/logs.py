@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import click
 
-from ballast.cli.terminal.display import NOTHING, clean, moment, number, table
 from ballast.cli.lookup import find_autogroup, find_endpoint
 from ballast.cli.parameters import DURATION
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import NOTHING, clean, moment, number, table
 
 LEVELS = ("info0", "info1", "trace", "debug")
 FOLLOW_EVERY_S = 2.0

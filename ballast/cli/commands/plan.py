@@ -7,10 +7,10 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from ballast.cli.commands.logs import event_lines
-from ballast.cli.terminal.display import cell, clean, moment, number, table, usd
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import cell, clean, moment, number, table, usd
 
 
 @click.command("plan")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from ballast.cli.commands.autogroup import FROM_TEMPLATE
-from ballast.cli.terminal.display import counts, number, share, table
 from ballast.cli.lookup import find_autogroup, find_endpoint
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import counts, number, share, table
 
 
 @click.command("rollout")

@@ -8,10 +8,10 @@ import sys
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.settings import Settings
-from ballast.cli.remote.aws import secrets_client
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.aws import secrets_client
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from chalicelib.settings import Settings
 
 NAMES = ("VAST_API_KEY",)
 

@@ -10,18 +10,18 @@ from dataclasses import asdict
 import click
 from rich.text import Text
 
-from chalicelib.core.model.endpoint_group import ParameterError, ScalingParams
-from ballast.cli.terminal.display import duration, number, share, table, usd
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.parameters import ENDPOINT_FIELDS
-from ballast.cli.replay import params_of, trace_of
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.simulator.world.market import read_market
+from ballast.cli.replay import params_of, trace_of
+from ballast.cli.terminal.display import duration, number, share, table, usd
 from ballast.simulator.ours import BallastPolicy
 from ballast.simulator.run import Score, Setting, run_policy
+from ballast.simulator.world.market import read_market
 from ballast.simulator.world.traces import Trace
+from chalicelib.core.model.endpoint_group import ParameterError, ScalingParams
 
 _TYPES = {one.name: one.type for one in ENDPOINT_FIELDS if one.type in (int, float)}
 

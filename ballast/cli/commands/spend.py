@@ -11,11 +11,11 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from ballast.cli.terminal.display import cell, duration, number, share, table, usd
 from ballast.cli.errors import CliError
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import cell, duration, number, share, table, usd
 
 MONEY = ("gpu_usd", "disk_usd", "bandwidth_usd", "download_usd", "total_usd")
 WHAT: Mapping[str, Sequence[tuple[str, str]]] = {

@@ -10,11 +10,21 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from ballast.cli.terminal.display import age, clean, counts, duration, number, share, state_cell, table, usd
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import (
+    age,
+    clean,
+    counts,
+    duration,
+    number,
+    share,
+    state_cell,
+    table,
+    usd,
+)
 
 
 @click.command("status")

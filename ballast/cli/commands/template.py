@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from ballast.cli.terminal.asking import secret_of
-from ballast.cli.terminal.display import clean
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import Json, Server
 from ballast.cli.remote.session import Session, connection_options, pass_session
@@ -20,6 +18,8 @@ from ballast.cli.remote.vast import (
     template_variable,
     vast_host,
 )
+from ballast.cli.terminal.asking import secret_of
+from ballast.cli.terminal.display import clean
 from ballast.templates import TemplateError, load_template, template_names
 
 

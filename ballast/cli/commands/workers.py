@@ -6,10 +6,10 @@ import time
 
 import click
 
-from ballast.cli.terminal.display import age, cell, number, state_cell, table, usd
 from ballast.cli.lookup import find_autogroup, find_endpoint
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import age, cell, number, state_cell, table, usd
 
 _COLUMNS = (
     ">id", "state", "GPU", ">measured", "?>observed", ">load", "?>requests", ">$/h", ">age",

@@ -7,12 +7,12 @@ import os
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.server import Json
+from ballast.cli.terminal.display import clean
 from chalicelib import wiring
 from chalicelib.ports.errors import PortError
 from chalicelib.services.market.panic import panic
-from ballast.cli.terminal.display import clean
-from ballast.cli.errors import CliError, ExitCode
-from ballast.cli.remote.server import Json
 
 
 def panic_directly(stage: str, notes: Console) -> tuple[Json, str]:

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from ballast.cli.remote.configuration import LOGIN_FIX
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.configuration import LOGIN_FIX
 
 Json = dict[str, Any]
 """A JSON object of the API."""

@@ -11,8 +11,8 @@ from typing import TypeVar
 import click
 from rich.console import Console, RenderableType
 
-from ballast.cli.remote.configuration import LOGIN_FIX, configuration_path, read_configuration
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.configuration import LOGIN_FIX, configuration_path, read_configuration
 from ballast.cli.remote.server import Server
 
 PIPE_WIDTH = 250

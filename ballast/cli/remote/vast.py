@@ -10,9 +10,9 @@ import os
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode, urlsplit
 
-from ballast.cli.terminal.asking import secret_of
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import Json, Server
+from ballast.cli.terminal.asking import secret_of
 
 TEMPLATE_PATH = "/api/v0/template/"
 COPIED = (

@@ -1,0 +1,1 @@
+"""What a person sees and is asked: tables, questions, cautions, waiting."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ballast.cli.terminal.caution import risks
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session
+from ballast.cli.terminal.caution import risks
 
 ENDPOINTS = "/api/v0/endptjobs/"
 AUTOGROUPS = "/api/v0/autojobs/"

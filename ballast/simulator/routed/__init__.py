@@ -1,0 +1,1 @@
+"""The product's own routers in virtual time, over stale views."""

@@ -1,9 +1,9 @@
 """The router's own code as a queue discipline: views, tables, reservations, places and pauses.
 
-`ballast/simulator/world/dispatch.py` knows when every slot comes free. A router does not: it knows worker rows
-that reports and grants write, from a view that is up to two seconds old. Here the rows, the view
-(`core/routing/view.py`), each router's table (`core/routing/table.py`), the cut-offs, the places and the
-pauses are the product's own; only the machines and the clients are simulated.
+`ballast/simulator/world/dispatch.py` knows when every slot comes free. A router does not: it knows
+worker rows that reports and grants write, from a view that is up to two seconds old. Here the rows,
+the view (`core/routing/view.py`), each router's table (`core/routing/table.py`), the cut-offs, the
+places and the pauses are the product's own; only the machines and the clients are simulated.
 """
 
 from __future__ import annotations
@@ -11,6 +11,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field, replace
 
+from ballast.simulator.world.dispatch import SDK_FIRST_POLL_S, SDK_POLL_S, totals
+from ballast.simulator.world.machine import Machine
+from ballast.simulator.world.world import World
+from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.load import add_mark
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.admission import (
     AdmissionParams,
     ClientKind,
@@ -18,20 +24,14 @@ from chalicelib.core.routing.admission import (
     bind_within_s,
     may_start,
 )
-from chalicelib.core.routing.directory import GroupFacts
-from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.routing.choice import Wish
-from chalicelib.core.model.load import add_mark
+from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.queue_place import estimate_place, next_poll_s
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
 from chalicelib.core.routing.view import RoutingView, build_view, rebuild_interval_s
-from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.services.routing.memory import VIEW_CACHE_S
 from chalicelib.services.routing.route import MAX_TRIES
 from chalicelib.services.routing.waiting import STALE_VIEW_S
-from ballast.simulator.world.dispatch import SDK_FIRST_POLL_S, SDK_POLL_S, totals
-from ballast.simulator.world.machine import Machine
-from ballast.simulator.world.world import World
 
 REPORT_S, IDLE_REPORT_S = 1.0, 10.0  # workers/pyworker/reporting/report_loop.py
 REPORT_DELAY_S = 0.1  # from the change to the row

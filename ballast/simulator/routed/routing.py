@@ -1,10 +1,11 @@
-"""`python -m simulator routing`: routing policies with many stateless routers and one stale view.
+"""`python -m ballast.simulator routing`: routing policies, many stateless routers, one stale view.
 
 Workers serve one request after the other at speeds 1 to 3; sizes are lognormal, four seconds on the
 slowest in the mean. A shared view of all workers is built every `--view-every` seconds; a router
 reads it at a request when its copy is a second old, as the hot function does. Ours drives the
 product's own `RoutingTable`: a reservation is refused when others granted too much meanwhile. The
-measure is one router that knows everything (`fresh`). `python -m bench quality` takes its means.
+measure is one router that knows everything (`fresh`). `python -m lab.bench quality` takes its
+means.
 """
 
 from __future__ import annotations
@@ -263,7 +264,9 @@ def case_of(options: argparse.Namespace) -> RoutingCase:
 
 def main(arguments: list[str]) -> int:
     """Print the comparison."""
-    parser = argparse.ArgumentParser(prog="python -m simulator routing", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m ballast.simulator routing", description=__doc__
+    )
     add_case_options(parser, n_workers=10)
     options = parser.parse_args(arguments)
     scores = compare(case_of(options))

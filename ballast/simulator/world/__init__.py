@@ -1,0 +1,1 @@
+"""The discrete-event world: market, machines, requests, their queue and the bill."""

@@ -11,6 +11,7 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
+from ballast.simulator.world.world import LAST, World
 from chalicelib.core.routing.admission import (
     AdmissionParams,
     ClientKind,
@@ -27,7 +28,6 @@ from chalicelib.core.routing.queue_place import (
     profile_queue,
 )
 from chalicelib.core.routing.view import load_of_first
-from ballast.simulator.world.world import LAST, World
 
 VIEW_S = 1.0  # the routing view, and with it the cut-offs, is at most this old
 SDK_FIRST_POLL_S, SDK_POLL_S = 1.0, 5.0  # the vendor's SDK: 1 s, then at random up to 5 s

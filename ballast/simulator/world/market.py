@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chalicelib.core.model.market import Offer
 
-DEFAULT_MARKET = Path(__file__).parent / "markets" / "default.toml"
+DEFAULT_MARKET = Path(__file__).parents[1] / "markets" / "default.toml"
 DLPERF_OF_REFERENCE = 100.0  # the market's own benchmark for a worker of perf 1.0
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.model.market import Offer
+from ballast.simulator.world.machine import Life, Machine
+from ballast.simulator.world.world import World
+from chalicelib.core.model.market import InstanceListing, InstanceRecord, Offer
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     CreateRequest,
@@ -13,8 +14,6 @@ from chalicelib.ports.marketplace import (
     RefusedError,
     Template,
 )
-from ballast.simulator.world.machine import Life, Machine
-from ballast.simulator.world.world import World
 
 EPOCH_AT = 20_833 * 86_400.0  # the simulation's second 0: a midnight, as in the plain mode
 TEMPLATE_HASH = "simulated"

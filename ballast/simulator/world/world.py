@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from chalicelib.core.model.market import Offer
 from ballast.simulator.world.counters import Counters
 from ballast.simulator.world.machine import Life, Machine
 from ballast.simulator.world.market import Market, MarketConfig
 from ballast.simulator.world.traces import Trace
+from chalicelib.core.model.market import Offer
 
 FIRST, NORMAL, LAST = 0, 1, 2  # priorities at equal times
 

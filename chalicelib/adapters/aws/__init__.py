@@ -1,0 +1,1 @@
+"""Ports over DynamoDB, KMS, Secrets Manager and Lambda."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from botocore.exceptions import BotoCoreError, ClientError
-from chalicelib.ports.errors import ConflictError, KeysUnavailableError, StorageUnavailableError
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from chalicelib.ports.errors import ConflictError, KeysUnavailableError, StorageUnavailableError
+
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_kms import KMSClient
@@ -53,8 +56,8 @@ def client_config() -> Any:
         retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
         max_pool_connections=MAX_CONNECTIONS,
         tcp_keepalive=True,
-        # A quarter of botocore's CPU per call (docs/internals/performance.md): checking what the adapters
-        # build themselves, composing the user agent anew, and asking whose account it is.
+        # A quarter of botocore's CPU per call (docs/internals/performance.md): checking what the
+        # adapters build themselves, composing the user agent anew, and asking whose account it is.
         parameter_validation=False,
         user_agent=USER_AGENT,
         account_id_endpoint_mode="disabled",
@@ -62,6 +65,7 @@ def client_config() -> Any:
 
 
 # AWS errors told in the words of `ports/errors.py`.
+
 
 def error_code(error: ClientError) -> str:
     """AWS's name of an error."""
@@ -100,3 +104,8 @@ def key_errors() -> Iterator[None]:
         raise KeysUnavailableError(error_code(error)) from error
     except BotoCoreError as error:
         raise KeysUnavailableError(type(error).__name__) from error
+
+
+def number_text(value: float) -> str:
+    """A number as DynamoDB takes it, exact: times are compared with the marks' own copies."""
+    return repr(value)

@@ -8,18 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
 from botocore.exceptions import BotoCoreError, ClientError
+
 from chalicelib.adapters.aws.tables import EVENTS
 from chalicelib.ports.errors import StorageUnavailableError
+
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+
 from chalicelib.ports.event_log import Event
 
-
-RETENTION_S = 35 * 86_400  # a month's spend names the groups that were deleted in it
+RETENTION_S = 35 * 86_400
+"""The dashboard shows 30 days; a month's spend names the groups that were deleted in it."""
 AUDIT_RETENTION_S = 400 * 86_400  # changes by people
 _BATCH = 25  # DynamoDB's limit of a batch
 _PAGE = 200
@@ -117,8 +121,6 @@ def _from_item(item: dict[str, Any]) -> Event:
 
 
 # Stats in DynamoDB: one item holds all values of a scope's minute; items expire.
-
-RETENTION_S = 35 * 86_400  # the dashboard shows 30 days
 
 
 class DynamoSeriesLog:

@@ -1,4 +1,4 @@
-"""The ledger in DynamoDB: compare-and-set on the account item, with the rules of `core/money/budget.py`.
+"""The ledger in DynamoDB: compare-and-set on the account item, by `core/money/budget.py`.
 
 Every change reads the item, computes the next one, and writes it if its version is still the one
 that was read; so caps, fence and flags are checked by the very write that commits money.
@@ -12,12 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.aws.ledger_store import (
+    Item,
+    LedgerTable,
     account_from_item,
     account_to_item,
     intent_from_item,
     intent_to_item,
+    key_of,
 )
-from chalicelib.adapters.aws.ledger_store import Item, LedgerTable, key_of
 from chalicelib.adapters.aws.tables import LEDGER
 from chalicelib.core.money.account import Account, RoundBooking, with_booking, with_caps, with_lease
 from chalicelib.core.money.budget import Ask, GroupCaps, ask_of, with_release, with_reservation

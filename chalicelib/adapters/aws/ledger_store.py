@@ -10,16 +10,22 @@ import json
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+
 from botocore.exceptions import BotoCoreError, ClientError
+
 from chalicelib.ports.errors import StorageUnavailableError
+
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
-from chalicelib.core.money.account import Account
-from chalicelib.core.scaling.moves.pools.intents import KEPT_AFTER_SETTLED_S, IntentState, RentIntent
 
+from chalicelib.core.fleet.intents import (
+    KEPT_AFTER_SETTLED_S,
+    IntentState,
+    RentIntent,
+)
+from chalicelib.core.money.account import Account
 
 Item = dict[str, Any]
 
@@ -91,8 +97,6 @@ def _content(attribute: Mapping[str, Any], type_name: str) -> object:
 # Raw access to the ledger's table: every error of DynamoDB becomes the port's own.
 
 _ACCOUNT_KEY = "main"  # one Vast account per deployment
-
-Item = dict[str, Any]
 
 
 class LedgerTable:

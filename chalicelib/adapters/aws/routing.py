@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chalicelib.adapters.aws.clients import storage_errors
+from chalicelib.adapters.aws.clients import number_text, storage_errors
 from chalicelib.adapters.aws.tables import ROUTING
-from chalicelib.adapters.aws.workers import number_text
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.routing_view import StoredView
 

@@ -18,9 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from chalicelib.adapters.aws.clients import key_errors, storage_errors
+from chalicelib.adapters.aws.clients import key_errors, number_text, storage_errors
 from chalicelib.adapters.aws.tables import KEYS
-from chalicelib.adapters.aws.workers import number_text
 from chalicelib.ports.errors import (
     ConflictError,
     KeysUnavailableError,

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chalicelib.adapters.aws.clients import storage_errors
+from chalicelib.adapters.aws.clients import number_text, storage_errors
 from chalicelib.adapters.aws.routing import Item, routing_key
 from chalicelib.adapters.aws.tables import ROUTING
-from chalicelib.adapters.aws.workers import number_text
 from chalicelib.ports.routing_view import WaitingRequest
 
 if TYPE_CHECKING:

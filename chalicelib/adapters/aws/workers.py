@@ -6,17 +6,21 @@ import struct
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
+
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
+
 if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import AttributeValueTypeDef
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
 from botocore.exceptions import ClientError
-from chalicelib.adapters.aws.clients import error_code, storage_errors
+
+from chalicelib.adapters.aws.clients import error_code, number_text, storage_errors
 from chalicelib.adapters.aws.tables import WORKERS
-from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
+
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodb.type_defs import AttributeValueTypeDef
@@ -205,11 +209,6 @@ def to_attribute(name: str, value: Any) -> AttributeValueTypeDef:
     if isinstance(value, bool):
         return {"BOOL": value}
     return {"N": number_text(value)}
-
-
-def number_text(value: float) -> str:
-    """A number as DynamoDB takes it, exact: times are compared with the marks' own copies."""
-    return repr(value)
 
 
 def to_item(worker: Worker) -> dict[str, AttributeValueTypeDef]:

@@ -1,0 +1,1 @@
+"""The marketplace port over Vast's HTTP API."""

@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from chalicelib.adapters.vast.redaction import HIDDEN
 from chalicelib.adapters.vast.errors import no_answer, parse_object, refusal
 from chalicelib.adapters.vast.http import NoAnswerError, Send, VastRequest, send_over_http
 from chalicelib.adapters.vast.listing import DoubtError, ListingBuilder
+from chalicelib.adapters.vast.redaction import HIDDEN
+from chalicelib.adapters.vast.requests import (
+    body_of_create,
+    destroy_in_batches,
+    params_of_template,
+)
 from chalicelib.adapters.vast.rows import (
     Row,
     RowError,
@@ -17,14 +22,8 @@ from chalicelib.adapters.vast.rows import (
     parse_offer,
     parse_template,
 )
-from chalicelib.adapters.vast.requests import (
-    body_of_create,
-    destroy_in_batches,
-    params_of_template,
-)
-from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.model.market import Offer
-from chalicelib.core.scaling.moves.pools.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
+from chalicelib.core.fleet.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
+from chalicelib.core.model.market import InstanceListing, InstanceRecord, Offer
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,

@@ -7,7 +7,12 @@ import re
 from collections.abc import Mapping
 
 from chalicelib.adapters.vast.redaction import redact
-from chalicelib.core.scaling.moves.pools.pacing import CREATE_PENALTY_S, MIN_INTERVAL_S, Verb, seconds_to_utc_midnight
+from chalicelib.core.fleet.pacing import (
+    CREATE_PENALTY_S,
+    MIN_INTERVAL_S,
+    Verb,
+    seconds_to_utc_midnight,
+)
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,
     MarketplaceError,

@@ -7,8 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from chalicelib.adapters.vast.redaction import redact
-from chalicelib.core.model.market import InstanceRecord
-from chalicelib.core.model.market import Offer
+from chalicelib.core.model.market import InstanceRecord, Offer
 from chalicelib.ports.marketplace import Template
 
 MB_PER_GB = 1_000.0

@@ -37,11 +37,11 @@ def blueprints_for(role: str, wired: Wired) -> Iterator[Blueprint]:
 def _management_blueprints(wired: Wired) -> Iterator[Blueprint]:
     from chalicelib.api.routes.bundle import bundle_blueprint
     from chalicelib.api.routes.console import console_blueprint
-    from chalicelib.api.routes.static import dashboard_blueprint
     from chalicelib.api.routes.keys import keys_blueprint
     from chalicelib.api.routes.management import management_blueprint
     from chalicelib.api.routes.observability import observability_blueprint
     from chalicelib.api.routes.operations import operations_blueprint
+    from chalicelib.api.routes.static import dashboard_blueprint
 
     yield management_blueprint(wired.api_ports)
     yield keys_blueprint(wired.api_ports)

@@ -12,7 +12,7 @@ from chalice.app import Response
 from chalicelib.api.errors import error_response, json_response
 from chalicelib.ports.errors import NotFoundError
 
-FOLDER = Path(__file__).parent.parent / "worker_bundle"
+FOLDER = Path(__file__).parents[2] / "worker_bundle"
 
 
 def bundle_blueprint(folder: Path = FOLDER) -> Blueprint:

@@ -13,10 +13,9 @@ from chalicelib.api.auth import PUBLIC, Call, Routes, whole_number
 from chalicelib.api.errors import OK, text_response
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
-from chalicelib.services import autogroups
+from chalicelib.services.owner import autogroups
 from chalicelib.services.owner.groups import USER_ID
-from chalicelib.wire.json_body import WireError
-from chalicelib.wire.json_body import parse_json_object
+from chalicelib.wire.json_body import WireError, parse_json_object
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.search_query import parse_search_query
 

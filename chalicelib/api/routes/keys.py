@@ -9,7 +9,7 @@ from chalice import Blueprint
 from chalicelib.api.auth import Call, Routes
 from chalicelib.api.errors import OK
 from chalicelib.ports.bundles import ApiPorts
-from chalicelib.services import key_management
+from chalicelib.services.owner import keys
 from chalicelib.wire.json_body import WireError
 from chalicelib.wire.keys import parse_key_request, parse_limit_changes
 
@@ -21,23 +21,23 @@ def keys_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
 
     @routes.route("GET", "/api/v0/keys", "admin", account_only=True)
     def list_keys(call: Call) -> object:
-        return {**OK, "results": key_management.key_rows(call.ports)}
+        return {**OK, "results": keys.key_rows(call.ports)}
 
     @routes.route("POST", "/api/v0/keys", "admin", account_only=True)
     def create_key(call: Call) -> object:
         request = parse_key_request(call.body)
-        text, row = key_management.create_key(call.ports, call.caller, request)
+        text, row = keys.create_key(call.ports, call.caller, request)
         return {**OK, "key": text, "result": row}
 
     @routes.route("GET", "/api/v0/keys/{key_id}", "admin", account_only=True)
     def show_key(call: Call, key_id: str) -> object:
-        return {**OK, "result": key_management.key_row(call.ports, key_id)}
+        return {**OK, "result": keys.key_row(call.ports, key_id)}
 
     routes.route("PUT", "/api/v0/keys/{key_id}", "admin", account_only=True)(change_key)
 
     @routes.route("DELETE", "/api/v0/keys/{key_id}", "admin", account_only=True)
     def revoke_key(call: Call, key_id: str) -> object:
-        return {**OK, "result": key_management.revoke_key(call.ports, call.caller, key_id)}
+        return {**OK, "result": keys.revoke_key(call.ports, call.caller, key_id)}
 
     return blueprint
 
@@ -45,13 +45,13 @@ def keys_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
 def change_key(call: Call, key_id: str) -> object:
     """A new generation (`rotate`), the overlap's end (`revoke_older`), or other limits."""
     if call.flag("rotate"):
-        text, row = key_management.rotate_key(call.ports, call.caller, key_id)
+        text, row = keys.rotate_key(call.ports, call.caller, key_id)
         return {**OK, "key": text, "result": row}
     if call.flag("revoke_older"):
-        row = key_management.revoke_key(call.ports, call.caller, key_id, older_only=True)
+        row = keys.revoke_key(call.ports, call.caller, key_id, older_only=True)
         return {**OK, "result": row}
     changes = parse_limit_changes(call.body)
     if not changes.given and not changes.unset:
         raise WireError("body: give rotate or revoke_older as true, or a limit to change")
-    row = key_management.change_limits(call.ports, call.caller, key_id, changes)
+    row = keys.change_limits(call.ports, call.caller, key_id, changes)
     return {**OK, "result": row}

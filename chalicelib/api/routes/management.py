@@ -10,7 +10,7 @@ from chalicelib.api.auth import Call, Routes, whole_number
 from chalicelib.api.errors import OK
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.ports.bundles import ApiPorts
-from chalicelib.services import autogroups, management
+from chalicelib.services.owner import autogroups, groups
 from chalicelib.services.owner.autogroup_creation import create_autogroup as make_autogroup
 from chalicelib.services.owner.views.doctor import template_warnings
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
@@ -29,33 +29,33 @@ def management_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
 def _register_endpoints(routes: Routes) -> None:
     @routes.route("GET", "/api/v0/endptjobs", "read")
     def list_endpoints(call: Call) -> object:
-        groups = management.list_groups(call.ports, call.caller)
-        rows = [management.endpoint_row(call.ports, call.caller, group) for group in groups]
+        visible = groups.list_groups(call.ports, call.caller)
+        rows = [groups.endpoint_row(call.ports, call.caller, group) for group in visible]
         return {**OK, "results": rows}
 
     @routes.route("GET", "/api/v0/endptjobs/{id}", "read")
     def show_endpoint(call: Call, id: str) -> object:
-        group = management.visible_group(call.ports, call.caller, whole_number("id", id))
-        return {**OK, "result": management.endpoint_row(call.ports, call.caller, group)}
+        group = groups.visible_group(call.ports, call.caller, whole_number("id", id))
+        return {**OK, "result": groups.endpoint_row(call.ports, call.caller, group)}
 
     @routes.route("POST", "/api/v0/endptjobs", "admin", account_only=True)
     def create_endpoint(call: Call) -> object:
         changes = parse_endpoint_changes(call.body)
-        group = management.create_group(call.ports, call.caller, changes, call.now)
-        row = management.endpoint_row(call.ports, call.caller, group)
+        group = groups.create_group(call.ports, call.caller, changes, call.now)
+        row = groups.endpoint_row(call.ports, call.caller, group)
         return {**OK, "result": group.endpoint_id, "endpoint": row}
 
     @routes.route("PUT", "/api/v0/endptjobs/{id}", "admin")
     def update_endpoint(call: Call, id: str) -> object:
         changes = parse_endpoint_changes(call.body)
         endpoint_id = whole_number("id", id)
-        group = management.update_group(call.ports, call.caller, endpoint_id, changes)
-        return {**OK, "endpoint": management.endpoint_row(call.ports, call.caller, group)}
+        group = groups.update_group(call.ports, call.caller, endpoint_id, changes)
+        return {**OK, "endpoint": groups.endpoint_row(call.ports, call.caller, group)}
 
     @routes.route("DELETE", "/api/v0/endptjobs/{id}", "admin")
     def delete_endpoint(call: Call, id: str) -> object:
         endpoint_id = whole_number("id", id)
-        management.delete_group(call.ports, call.caller, endpoint_id)
+        groups.delete_group(call.ports, call.caller, endpoint_id)
         workers = call.ports.workers.list(endpoint_id)
         return _deletion([worker.instance_id for worker in workers])
 
@@ -85,7 +85,7 @@ def _register_autogroups(routes: Routes, path: str) -> None:
         }
         if group is None:
             return answer
-        row = management.endpoint_row(call.ports, call.caller, group)
+        row = groups.endpoint_row(call.ports, call.caller, group)
         return {
             **answer,
             "endpoint": row,

@@ -11,8 +11,9 @@ from chalicelib.api.auth import PUBLIC, Call, Routes
 from chalicelib.api.errors import OK, text_response
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
-from chalicelib.services import autogroups, management, observability, rollouts, status
+from chalicelib.services.owner import autogroups, groups, rollouts
 from chalicelib.services.owner.audit import ACCOUNT_SCOPE
+from chalicelib.services.owner.views import observability, status
 from chalicelib.services.owner.views.observability import Subject
 from chalicelib.wire.json_body import WireError
 from chalicelib.wire.observability import prometheus_text
@@ -124,11 +125,11 @@ def _endpoint_subject(call: Call) -> Subject:
     if endpoint_id is None:
         endpoint_id = call.whole("endpoint_id")
     if endpoint_id is not None:
-        return Subject(group=management.visible_group(call.ports, call.caller, endpoint_id))
+        return Subject(group=groups.visible_group(call.ports, call.caller, endpoint_id))
     name = call.text("endpoint")
     if name is None:
         raise WireError("id: missing; give id or endpoint")
-    group = management.group_by_name(call.ports, call.caller, name)
+    group = groups.group_by_name(call.ports, call.caller, name)
     if group is None:
         raise NotFoundError("Endpoint job ID not found")
     return Subject(group=group)
@@ -142,7 +143,7 @@ def _autogroup_subject(call: Call) -> Subject:
     if autogroup_id is None:
         raise WireError("id: missing")
     autogroup = autogroups.visible_autogroup(call.ports, call.caller, autogroup_id)
-    group = management.visible_group(call.ports, call.caller, autogroup.endpoint_id)
+    group = groups.visible_group(call.ports, call.caller, autogroup.endpoint_id)
     return Subject(group=group, autogroup=autogroup)
 
 

@@ -10,16 +10,8 @@ from chalicelib.api.auth import Call, Routes
 from chalicelib.api.errors import OK
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
-from chalicelib.services import (
-    comparison,
-    explanation,
-    management,
-    operations,
-    planning,
-    rollouts,
-    spending,
-    status,
-)
+from chalicelib.services.owner import brakes, groups, preview, rollouts
+from chalicelib.services.owner.views import comparison, explanation, spending, status
 from chalicelib.services.owner.views.doctor import run_checks
 from chalicelib.wire.json_body import WireError
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
@@ -70,7 +62,7 @@ def _register_views(routes: Routes, deployment: Mapping[str, object]) -> None:
         hours = 24.0 if hours is None else hours
         if not 0 < hours <= 744:
             raise WireError(f"hours: {hours!r}; allowed: above 0 to 744")
-        group = management.visible_group(call.ports, call.caller, _endpoint_id(call))
+        group = groups.visible_group(call.ports, call.caller, _endpoint_id(call))
         return {**OK, "rows": comparison.compare_autogroups(call.ports, group, hours)}
 
     @routes.route("GET", "/api/v0/doctor", "admin", account_only=True)
@@ -81,15 +73,15 @@ def _register_views(routes: Routes, deployment: Mapping[str, object]) -> None:
 def _register_plans(routes: Routes) -> None:
     @routes.route("POST", "/api/v0/plan", "read")
     def plan(call: Call) -> object:
-        group = management.visible_group(call.ports, call.caller, _endpoint_id(call))
-        return {**OK, **planning.plan(call.ports, group)}
+        group = groups.visible_group(call.ports, call.caller, _endpoint_id(call))
+        return {**OK, **preview.plan(call.ports, group)}
 
     @routes.route("POST", "/api/v0/preview", "admin", account_only=True)
-    def preview(call: Call) -> object:
+    def preview_changes(call: Call) -> object:
         endpoint = parse_endpoint_changes(_part(call, "endpoint") or {})
         body = _part(call, "autogroup")
         autogroup = None if body is None else parse_autogroup_changes(body)
-        return {**OK, **planning.preview(call.ports, call.caller, endpoint, autogroup)}
+        return {**OK, **preview.preview(call.ports, call.caller, endpoint, autogroup)}
 
 
 def _register_brakes(routes: Routes) -> None:
@@ -105,28 +97,28 @@ def freeze(call: Call) -> object:
         raise WireError("frozen: missing; give true or false")
     frozen, endpoint_id = call.flag("frozen"), call.whole("endpoint_id")
     if endpoint_id is not None:
-        management.freeze_group(call.ports, call.caller, endpoint_id, frozen=frozen)
+        groups.freeze_group(call.ports, call.caller, endpoint_id, frozen=frozen)
     elif call.caller.endpoint_id is not None:
         raise NotFoundError("the account can be frozen by a key of the account only")
     else:
-        operations.freeze_account(call.ports, call.caller, frozen=frozen)
+        brakes.freeze_account(call.ports, call.caller, frozen=frozen)
     return {**OK, "frozen": frozen}
 
 
 def panic(call: Call) -> object:
     """Destroy everything, once the words are there; or end the panic."""
     if call.flag("clear"):
-        operations.clear_panic(call.ports, call.caller)
+        brakes.clear_panic(call.ports, call.caller)
         return {**OK, "panicking": False}
     if call.argument("confirm") != PANIC_WORDS:
         raise WireError(f'confirm: missing; send {{"confirm": "{PANIC_WORDS}"}}')
-    n_instances = operations.panic(call.ports, call.caller)
+    n_instances = brakes.panic(call.ports, call.caller)
     return {**OK, "panicking": True, "n_instances": n_instances}
 
 
 def set_caps(call: Call) -> object:
     """Change the account's caps."""
-    operations.set_caps(call.ports, call.caller, call.body)
+    brakes.set_caps(call.ports, call.caller, call.body)
     return OK
 
 

@@ -11,9 +11,9 @@ from chalicelib.api.auth import basic_password, bearer_key
 from chalicelib.api.errors import error_response, json_response
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
-from chalicelib.services.routing.tickets import public_key_for
 from chalicelib.services.routing.memory import RouterMemory
 from chalicelib.services.routing.route import RouteRefusedError, route
+from chalicelib.services.routing.tickets import public_key_for
 from chalicelib.wire.json_body import WireError
 from chalicelib.wire.routing import RouteRequest
 

@@ -9,8 +9,8 @@ from chalicelib.api.telemetry import begin_trace, emit_metrics
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.scaler_poke import to_answer
-from chalicelib.services.rounds.questions import answer
 from chalicelib.services.rounds.loop import scaling_loop
+from chalicelib.services.rounds.questions import answer
 from chalicelib.wire.trace import HEADER
 
 RESERVE_S = 8.0

@@ -11,7 +11,7 @@ from chalice.app import Response
 from chalicelib.api.errors import error_response
 from chalicelib.ports.errors import NotFoundError
 
-FOLDER = Path(__file__).parent.parent / "dashboard"
+FOLDER = Path(__file__).parents[2] / "dashboard"
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",

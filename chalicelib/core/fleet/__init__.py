@@ -1,0 +1,1 @@
+"""Which machines there are, what they report, and what is doubted about them."""

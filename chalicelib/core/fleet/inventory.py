@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
+from chalicelib.core.fleet.intents import (
+    ABSENT_LISTINGS,
+    listing_can_show,
+    split_label,
+)
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.scaling.moves.pools.intents import ABSENT_LISTINGS, listing_can_show, split_label
 
 EMPTY_LISTINGS = 2  # complete empty listings that must agree before emptiness is believed
 

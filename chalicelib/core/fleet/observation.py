@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
+
+from chalicelib.core.fleet.intents import LISTING_LAG_S
+from chalicelib.core.fleet.safe_url import UnsafeUrlError, check_address
+from chalicelib.core.model.lifecycle import WorkerEvent, market_event, transition
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import Worker, WorkerState
-from dataclasses import dataclass
-from chalicelib.core.scaling.moves.pools.intents import LISTING_LAG_S
-from chalicelib.core.model.lifecycle import WorkerEvent, market_event, transition
-from chalicelib.core.scaling.moves.pools.safe_url import UnsafeUrlError, check_address
-
 
 REPEAT_AFTER_S = 20.0  # a start or stop that the listing does not show by then was lost
 _IDENTITY = ("machine_id", "host_id", "gpu_name", "num_gpus", "dlperf")

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.scaling.moves.pools.intents import (
+from chalicelib.core.fleet.intents import (
     LISTING_LAG_S,
     IntentState,
     RentIntent,
     instances_by_token,
     split_label,
 )
-from chalicelib.core.scaling.moves.pools.inventory import Inventory, believed_absent
+from chalicelib.core.fleet.inventory import Inventory, believed_absent
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
 from chalicelib.core.model.worker import Worker, WorkerState
 
 EMPTY_BELIEVED_EACH_S = 3600.0  # how often a listing of nothing may say that a rental is void

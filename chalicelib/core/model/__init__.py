@@ -1,0 +1,1 @@
+"""The nouns: worker, group, autogroup, offer, instance, key."""

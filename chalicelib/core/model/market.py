@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +36,7 @@ class Offer:
 
 
 # Instances as the marketplace lists them, and what one listing showed.
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceRecord:

@@ -12,7 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from chalicelib.core.model.endpoint_group import MAX_LOAD, FloorSchedule, ParameterError, check_number
+from chalicelib.core.model.endpoint_group import (
+    MAX_LOAD,
+    FloorSchedule,
+    ParameterError,
+    check_number,
+)
 
 MAX_DURATION_S = 7 * 86_400.0
 

@@ -1,0 +1,1 @@
+"""What is spent, what may be spent, and what is booked."""

@@ -10,11 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from chalicelib.core.fleet.intents import RentIntent
+from chalicelib.core.model.market import InstanceRecord
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import RoundBooking
 from chalicelib.core.money.budget import running_microusd_per_hour, to_micro
-from chalicelib.core.model.market import InstanceRecord
-from chalicelib.core.scaling.moves.pools.intents import RentIntent
-from chalicelib.core.model.worker import Worker, WorkerState
 
 SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING})
 

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from chalicelib.core.fleet.intents import RentIntent
 from chalicelib.core.money.account import (
     Account,
     roll_over,
     seconds_left_this_month,
     seconds_left_today,
 )
-from chalicelib.core.scaling.moves.pools.intents import RentIntent
 
 RUNWAY_S = 900.0
 """How long it takes at worst to drain and return everything: the money that is always kept back."""
@@ -21,7 +21,7 @@ RENTAL_HORIZON_S = 3600.0
 """A rental must be affordable for this long; longer than the runway, so that caps do not flap."""
 
 BANDWIDTH_GB_PER_HOUR = 1.0
-"""Pessimistic traffic of a running worker; what exceeds it is not bounded (docs/internals/reliability.md)."""
+"""Pessimistic traffic of a running worker; what exceeds it is not bounded: reliability.md."""
 
 MICRO = 1_000_000
 

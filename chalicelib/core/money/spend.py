@@ -4,7 +4,8 @@ A tally is a flat mapping of numbers, kept in the scaler's memory and written as
 the time since it began, so that writing it again changes nothing. A day has one tally for a group,
 or some more if it had very many workers or the scaler lost its memory.
 
-These are the likely dollars; what is counted against the caps (core/money/bookkeeping.py) is the worst.
+These are the likely dollars; what is counted against the caps (core/money/bookkeeping.py) is the
+worst.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.money.bookkeeping import billed_seconds
-from chalicelib.core.money.budget import BANDWIDTH_GB_PER_HOUR
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import GPU_BILLED_STATES, Worker, WorkerState
+from chalicelib.core.money.bookkeeping import billed_seconds
+from chalicelib.core.money.budget import BANDWIDTH_GB_PER_HOUR
 
 Tally = Mapping[str, float]
 
@@ -155,3 +156,11 @@ def _billed(worker: Worker, since: float, until: float) -> tuple[float, float]:
     if worker.state in GPU_BILLED_STATES or worker.state is WorkerState.STOPPED:
         return billed_seconds(worker, since, until)
     return 0.0, max(0.0, until - max(since, worker.created_at))
+
+
+DELETED_SCOPE = "deleted_groups"
+
+
+def spend_scope(endpoint_id: int) -> str:
+    """Of a group's tallies among the series."""
+    return f"spend:{endpoint_id}"

@@ -1,0 +1,1 @@
+"""Which worker gets a request, who waits, and whose turn is next."""

@@ -39,7 +39,7 @@ PATIENCE_S = 4.0
 by more than `SLACK_S`, and its wait is not above `PATIENCE_S`: the longer the queues, the less
 others may have added.
 
-The values are from `python -m bench quality`: see docs/internals/performance.md.
+The values are from `python -m lab.bench quality`: see docs/internals/performance.md.
 """
 
 

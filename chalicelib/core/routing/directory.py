@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chalicelib.core.routing.admission import AdmissionParams
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, QueueOrder
+from chalicelib.core.routing.admission import AdmissionParams
 from chalicelib.core.routing.table import AutogroupFacts
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chalicelib.core.routing.admission import ALWAYS, NEVER, Cutoff, Cutoffs
-from chalicelib.core.routing.directory import facts_from_json, facts_to_json
 from chalicelib.core.routing.choice import RoutableWorker
+from chalicelib.core.routing.directory import facts_from_json, facts_to_json
 from chalicelib.core.routing.queue_place import QueueProfile
 from chalicelib.core.routing.view import RoutingView
 

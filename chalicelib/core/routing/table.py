@@ -13,9 +13,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.routing.admission import GOLDEN
-from chalicelib.core.routing.choice import Choice, Pool, RoutableWorker, Wish, choose_worker, slot_of
 from chalicelib.core.model.tiers import pools_of
+from chalicelib.core.routing.admission import GOLDEN
+from chalicelib.core.routing.choice import (
+    Choice,
+    Pool,
+    RoutableWorker,
+    Wish,
+    choose_worker,
+    slot_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,28 +7,11 @@ fair sample of the fleet; a router reads one shard at each refresh.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from chalicelib.core.routing.admission import (
-    AdmissionParams,
-    Queued,
-    is_overdue,
-    turn_at,
-    typical_cost_of,
-)
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from chalicelib.core.routing.admission import (
-    ClientKind,
-    Cutoffs,
-    Queued,
-    bind_within_s,
-    decide_cutoffs,
-    typical_cost_of,
-)
-from chalicelib.core.routing.directory import GroupFacts
-from chalicelib.core.routing.choice import RoutableWorker
+
 from chalicelib.core.model.lifecycle import silent_workers
 from chalicelib.core.model.load import (
     believed_perf,
@@ -37,9 +20,21 @@ from chalicelib.core.model.load import (
     mean_cost,
     queued_load,
 )
-from chalicelib.core.routing.queue_place import QueueProfile, profile_queue
 from chalicelib.core.model.worker import Worker, WorkerState
-
+from chalicelib.core.routing.admission import (
+    AdmissionParams,
+    ClientKind,
+    Cutoffs,
+    Queued,
+    bind_within_s,
+    decide_cutoffs,
+    is_overdue,
+    turn_at,
+    typical_cost_of,
+)
+from chalicelib.core.routing.choice import RoutableWorker
+from chalicelib.core.routing.directory import GroupFacts
+from chalicelib.core.routing.queue_place import QueueProfile, profile_queue
 
 SHARD_SIZE = 250
 ROOM_HORIZON_S = 3.0
@@ -237,6 +232,7 @@ def _coming_capacity(rows: Sequence[Worker]) -> tuple[float | None, float]:
 
 
 # Room: how much of what waits may be bound now, by load or by free slots.
+
 
 def room_load(workers: Iterable[tuple[float, float]], *, bind_s: float, horizon_s: float) -> float:
     """Load that may be bound within `horizon_s` to workers given as (perf, pending load)."""

@@ -1,0 +1,1 @@
+"""How much capacity a group should have, and why."""

@@ -10,6 +10,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from chalicelib.core.model.autogroup import AutogroupState
+from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
@@ -18,22 +21,23 @@ from chalicelib.core.scaling.actions import (
     RentOffer,
     StopWorker,
 )
-from chalicelib.core.model.autogroup import AutogroupState
-from chalicelib.core.scaling.moves.cold_pool import held_capacity, plan_returns
-from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.scaling.moves.pools import Pool, Round, sort_into_pools
-from chalicelib.core.scaling.moves.hot_pool import plan_hot
-from chalicelib.core.scaling.law import Targets, set_targets, zero_targets
+from chalicelib.core.scaling.law import Targets, knob_for, learn_caution, set_targets, zero_targets
 from chalicelib.core.scaling.learning import Beliefs, learn
-from chalicelib.core.scaling.occupancy import Demand, measure_demand, service_s
+from chalicelib.core.scaling.memory import ScalingMemory, note_usage
+from chalicelib.core.scaling.moves.cold_pool import held_capacity, plan_returns
+from chalicelib.core.scaling.moves.hot_pool import plan_hot
 from chalicelib.core.scaling.moves.orders import Orders, place_orders
-from chalicelib.core.scaling.moves.repair import dismiss, end_stuck, finish_drains, park_all, repair_broken
-from chalicelib.core.scaling.memory import ScalingMemory
+from chalicelib.core.scaling.moves.pools import Pool, Round, sort_into_pools
+from chalicelib.core.scaling.moves.repair import (
+    dismiss,
+    end_stuck,
+    finish_drains,
+    park_all,
+    repair_broken,
+)
 from chalicelib.core.scaling.moves.shares import PoolShare, servable, share_out
+from chalicelib.core.scaling.occupancy import Demand, measure_demand, service_s
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
-from chalicelib.core.scaling.law import knob_for, learn_caution
-from chalicelib.core.scaling.memory import note_usage
-from chalicelib.core.model.worker import WorkerState
 
 MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing about what was wanted in it
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from chalicelib.core.model.load import queue_time_s
-from chalicelib.core.scaling.snapshot import Traffic, Waiting
-from chalicelib.core.model.worker import Worker, WorkerState
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from chalicelib.core.fleet.intents import RentIntent
+from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.load import believed_perf, pending_load, queue_time_s
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account
 from chalicelib.core.money.budget import (
     MICRO,
@@ -17,15 +17,13 @@ from chalicelib.core.money.budget import (
     must_wind_down,
     to_micro,
 )
-from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.scaling.moves.pools.intents import RentIntent
-from chalicelib.core.model.load import believed_perf, pending_load
 from chalicelib.core.scaling.snapshot import (
     Caps,
     PendingRental,
+    Traffic,
+    Waiting,
     WorkerFacts,
 )
-from chalicelib.core.model.worker import Worker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

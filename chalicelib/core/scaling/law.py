@@ -12,13 +12,12 @@ then the owner's floors. `u` and `W` come from the tuner (core/scaling/law.py).
 from __future__ import annotations
 
 import math
-from chalicelib.core.scaling.memory import ScalingMemory
-from chalicelib.core.scaling.snapshot import Traffic
 from dataclasses import dataclass
-from chalicelib.core.scaling.occupancy import Demand
-from chalicelib.core.model.schedules import scheduled_min_load
-from chalicelib.core.scaling.snapshot import GroupSnapshot
 
+from chalicelib.core.model.schedules import scheduled_min_load
+from chalicelib.core.scaling.memory import ScalingMemory
+from chalicelib.core.scaling.occupancy import Demand
+from chalicelib.core.scaling.snapshot import GroupSnapshot, Traffic
 
 PEAK_BUCKET_S = 5.0
 HOUR_BUCKET_S = 600.0
@@ -169,18 +168,18 @@ def _min_ready(snapshot: GroupSnapshot, demand: Demand, now: float) -> int:
 #
 # One learned number, the caution x, stands for both (docs/internals/scaling.md):
 #
-#     x <= 0   u = 1 + 0.65 |x| T / S   requests may wait a part of the queue target T, which is worth
+# x <= 0   u = 1 + 0.65 |x| T / S   requests may wait a part of the queue target T, which is worth
 #                                       the less, the longer their service time S lasts
 #     x >  0   headroom x rise          as much more than is taken as occupancy usually climbs
 #                                       within half of a start, times x (safety stock); and the
 #                                       pool remembers its peak for up to an hour more
 #     W = 9 L, mean over 3 L            L: the learned median of a start
 #
-# A late request raises x, one on time lowers it by as much as keeps the wanted ratio between them in
-# balance, slowly: about half a unit in six hours, because late requests come in bursts and chasing
-# them costs more than it saves. Beyond x = 4 steps grow with x. Late requests while the fleet could
-# not do better count a quarter: more caution would not have helped those, but strict targets need
-# what else can be had.
+# A late request raises x, one on time lowers it by as much as keeps the wanted ratio between them
+# in balance, slowly: about half a unit in six hours, because late requests come in bursts and
+# chasing them costs more than it saves. Beyond x = 4 steps grow with x. Late requests while the
+# fleet could not do better count a quarter: more caution would not have helped those, but strict
+# targets need what else can be had.
 
 WAIT_SHARE = 0.65  # of the queue target that requests may wait on average at caution -1
 CAUTION_LOW, CAUTION_HIGH = -2.0, 12.0

@@ -11,9 +11,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.memory import Moments, ScalingMemory
 from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
-from chalicelib.core.model.worker import WorkerState
 
 LOAD_PRIOR_S, LOAD_PRIOR_SIGMA = 300.0, 0.6  # create → ready (autoscaling.md 5)
 START_PRIOR_S, START_PRIOR_SIGMA = 20.0, 0.5  # stopped → ready (autoscaling.md 5)
@@ -113,7 +113,7 @@ class Beliefs:
         return min(max(late, START_TIMEOUT_FLOOR_S), START_TIMEOUT_CAP_S)
 
     def load_timeout(self, autogroup_id: int) -> float:
-        """After this a first load is stuck, unless it tells of progress (core/scaling/moves/repair.py)."""
+        """After this a first load is stuck, unless it tells of progress (moves/repair.py)."""
         late = late_after(self.load_time(autogroup_id), LOAD_PRIOR_S, LOAD_PRIOR_SIGMA)
         return min(max(late, LOAD_TIMEOUT_FLOOR_S), LOAD_TIMEOUT_CAP_S)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-
 
 Moments = list[float]
 """[n, mean, sum of squared deviations] of a sample, updated by Welford's method."""
@@ -94,9 +92,9 @@ def _sorted(value: object) -> object:
 
 # How often each rank of capacity is needed: what a cheaper machine at that rank would save.
 #
-# `usage[k]` is the share of time, smoothed over a day, in which the hot target was above level k. The
-# levels are geometric in units of a typical worker, so that the memory's size does not grow with the
-# fleet's.
+# `usage[k]` is the share of time, smoothed over a day, in which the hot target was above level k.
+# The levels are geometric in units of a typical worker, so that the memory's size does not grow
+# with the fleet's.
 
 LEVELS = (0.0, *(0.5 * 1.25**k for k in range(44)))  # typical workers; the last is about 7,500
 USAGE_WINDOW_S = 86_400.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
 from chalicelib.core.model.worker import GPU_BILLED_STATES, WorkerState
+from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
 
 Sums = Mapping[str, float]
 RATES_AFTER_S = 10.0  # a rate over less time says little

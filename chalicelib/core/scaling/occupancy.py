@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
-from chalicelib.core.model.worker import WorkerState
 
 REQUEST_RATE_WINDOW_S = 3600.0
 MIN_ELAPSED_S = 0.1  # rounds closer than this would make rates out of noise

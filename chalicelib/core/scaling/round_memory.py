@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from chalicelib.core.scaling.moves.pools.breakers import HostRecord, Reputation, TemplateRecord
-from chalicelib.core.scaling.moves.pools.canary import Watch
-from chalicelib.core.scaling.moves.pools.inventory import Inventory
+from chalicelib.core.fleet.breakers import HostRecord, Reputation, TemplateRecord
+from chalicelib.core.fleet.canary import Watch
+from chalicelib.core.fleet.inventory import Inventory
 
 BLOB_NAME = "round"
 
@@ -24,16 +24,24 @@ class RoundMemory:
     at: float = 0.0  # of the last round
     inventory: Inventory = field(default_factory=Inventory)
     groups: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # the brain's own
-    traffic: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # see core/scaling/facts.py
+    traffic: Mapping[str, Mapping[str, object]] = field(
+        default_factory=dict
+    )  # see core/scaling/facts.py
     reputation: Reputation = field(default_factory=Reputation)
-    progress: Mapping[str, tuple[str, float]] = field(default_factory=dict)  # see core/fleet/observation.py
+    progress: Mapping[str, tuple[str, float]] = field(
+        default_factory=dict
+    )  # see core/fleet/observation.py
     searched: Mapping[str, float] = field(default_factory=dict)  # when, by autogroup
     troubles: Mapping[str, float] = field(default_factory=dict)  # "kind|scope" told, since when
     n_strays: int = 0  # machines with a label of ours that nobody knows
-    canaries: Mapping[str, Watch] = field(default_factory=dict)  # by group, see core/fleet/canary.py
+    canaries: Mapping[str, Watch] = field(
+        default_factory=dict
+    )  # by group, see core/fleet/canary.py
     credit_retry_at: float = 0.0  # no rental before: the account has no credit
     minutes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by scope
-    spend: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # see core/money/spend.py
+    spend: Mapping[str, Mapping[str, float]] = field(
+        default_factory=dict
+    )  # see core/money/spend.py
 
     def to_bytes(self) -> bytes:
         """JSON with sorted keys: equal memories are equal bytes."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.core.scaling.actions import Action, Reason
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.scaling.actions import Action, Reason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,1 @@
+"""Calls to the marketplace: paced, launched, looked at, ended."""

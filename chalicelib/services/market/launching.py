@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from chalicelib.core.fleet.intents import RentIntent, label_for
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.scaling.moves.pools.intents import RentIntent, label_for
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.marketplace import CreateRequest, Template
 from chalicelib.services.keys import worker_token

@@ -9,8 +9,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.core.model.market import Offer
-from chalicelib.core.scaling.moves.pools.pacing import Pacing, Verb
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import Marketplace, RateLimitedError, Template
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chalicelib.core.scaling.moves.pools.intents import LISTING_LAG_S, split_label, token_is_ours
-from chalicelib.core.scaling.moves.pools.pacing import Pacing, Verb
+from chalicelib.core.fleet.intents import LISTING_LAG_S, split_label, token_is_ours
+from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.ports.ledger import Ledger

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 
-from chalicelib.core.model.market import InstanceRecord
-from chalicelib.core.model.market import Offer
+from chalicelib.core.model.market import InstanceRecord, Offer
 from chalicelib.ports.marketplace import Template
 
 Row = dict[str, object]

@@ -9,6 +9,7 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ParameterError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
+from chalicelib.services.keys import Caller
 from chalicelib.services.owner.autogroups import (
     autogroup_values,
     changed_autogroup,
@@ -16,7 +17,6 @@ from chalicelib.services.owner.autogroups import (
     new_autogroup,
     record_autogroup_change,
 )
-from chalicelib.services.keys import Caller
 from chalicelib.services.owner.groups import (
     IDEMPOTENCY_S,
     create_group,

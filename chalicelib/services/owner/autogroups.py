@@ -10,11 +10,11 @@ from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
+from chalicelib.services.keys import Caller, endpoint_key
 from chalicelib.services.owner.audit import Change, autogroup_scope, endpoint_scope, record_change
 from chalicelib.services.owner.exploration import exploration_row
-from chalicelib.services.keys import Caller, endpoint_key
+from chalicelib.services.owner.facts import read_memory
 from chalicelib.services.owner.groups import USER_ID, may_see, visible_group
-from chalicelib.services.owner.views.observability import read_memory
 from chalicelib.services.routing.views import publish_directory
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.management import AUTO, AutogroupChanges

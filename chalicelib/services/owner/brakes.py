@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from chalicelib.core.model.endpoint_group import ParameterError, check_number
 from chalicelib.ports.bundles import ApiPorts
-from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, record_change
 from chalicelib.services.keys import Caller
+from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, record_change
 
 Row = dict[str, object]
 

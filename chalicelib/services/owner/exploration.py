@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.worker import Worker
+from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.scaling.moves.orders import loads_needed
 from chalicelib.core.scaling.round_memory import RoundMemory
-from chalicelib.core.scaling.memory import ScalingMemory
-from chalicelib.core.model.worker import Worker
 
 
 def exploration_row(

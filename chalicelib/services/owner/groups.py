@@ -16,8 +16,8 @@ from chalicelib.core.model.endpoint_group import (
 from chalicelib.core.model.schedules import check_schedule
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
-from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, endpoint_scope, record_change
 from chalicelib.services.keys import Caller, endpoint_key
+from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, endpoint_scope, record_change
 from chalicelib.services.routing.views import publish_directory
 from chalicelib.wire.management import AUTO, EndpointChanges
 

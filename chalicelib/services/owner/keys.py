@@ -9,7 +9,6 @@ from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.keys import CallerKey
-from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, endpoint_scope, record_change
 from chalicelib.services.keys import (
     Caller,
     KeyLimits,
@@ -19,6 +18,7 @@ from chalicelib.services.keys import (
 )
 from chalicelib.services.keys import revoke_key as revoke
 from chalicelib.services.keys import rotate_key as rotate
+from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, endpoint_scope, record_change
 from chalicelib.services.owner.groups import group_by_name, visible_group
 from chalicelib.wire.keys import KeyRequest, LimitChanges
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.scaling.explain import explain
 from chalicelib.ports.bundles import ApiPorts
-from chalicelib.services.owner.autogroups import changed_autogroup, check_launchable, new_autogroup
 from chalicelib.services.keys import Caller
+from chalicelib.services.owner.autogroups import changed_autogroup, check_launchable, new_autogroup
+from chalicelib.services.owner.facts import usd_per_hour_now
 from chalicelib.services.owner.groups import changed_group, list_groups
-from chalicelib.services.owner.views.observability import usd_per_hour_now
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.management import AutogroupChanges, EndpointChanges
 

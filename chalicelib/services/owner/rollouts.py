@@ -7,8 +7,8 @@ from dataclasses import replace
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.ports.bundles import ApiPorts
-from chalicelib.services.owner.autogroups import store_autogroup, visible_autogroup
 from chalicelib.services.keys import Caller
+from chalicelib.services.owner.autogroups import store_autogroup, visible_autogroup
 
 UPDATE_DEADLINE_S = 3600.0
 """How long a rolling update lets outdated workers finish their work."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
-from chalicelib.core.scaling.actions import Action, Reason, RentOffer
-from chalicelib.core.scaling.moves.pools.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import Worker
+from chalicelib.core.scaling.actions import Action, Reason, RentOffer
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chalicelib.core.scaling.actions import Reason, StartWorker, StopWorker
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.scaling.moves.pools.pacing import Verb
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.scaling.actions import Reason, StartWorker, StopWorker
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import Account
 from chalicelib.ports.marketplace import MarketplaceError
+from chalicelib.services.market.launching import LaunchError, launch_facts
 from chalicelib.services.rounds.acting import Acting, destroy
 from chalicelib.services.rounds.executor import call_for, start_on_market, stopping
-from chalicelib.services.market.launching import LaunchError, launch_facts
+from chalicelib.services.rounds.journal.spend_log import deleted_group_event
 from chalicelib.services.rounds.rentals import add_row
 from chalicelib.services.rounds.values import RoundPlan
-from chalicelib.services.rounds.journal.spend_log import deleted_group_event
 from chalicelib.wire.launch_args import LaunchArgsError
 
 _REPEATED = Reason(code="repeated_call")

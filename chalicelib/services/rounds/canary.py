@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from chalicelib.core.fleet.canary import Watch, find_canary, watch_canary
 from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.scaling.moves.pools.canary import Watch, find_canary, watch_canary
 from chalicelib.core.model.worker import Worker
 from chalicelib.ports.errors import ConflictError
 from chalicelib.services.rounds.acting import Acting

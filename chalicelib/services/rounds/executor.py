@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
+from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.model.lifecycle import WorkerEvent, transition
+from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.money.bookkeeping import start_microusd_per_hour
 from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
@@ -19,11 +23,7 @@ from chalicelib.core.scaling.actions import (
     StartWorker,
     StopWorker,
 )
-from chalicelib.core.money.bookkeeping import start_microusd_per_hour
 from chalicelib.core.scaling.facts import group_caps
-from chalicelib.core.model.lifecycle import WorkerEvent, transition
-from chalicelib.core.scaling.moves.pools.pacing import Verb
-from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.ledger import GuardRefusedError
 from chalicelib.ports.marketplace import (
     Marketplace,
@@ -31,8 +31,8 @@ from chalicelib.ports.marketplace import (
     RateLimitedError,
     RefusedError,
 )
-from chalicelib.services.rounds.acting import Acting
 from chalicelib.services.market.launching import LaunchError
+from chalicelib.services.rounds.acting import Acting
 from chalicelib.services.rounds.rentals import rent
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 from chalicelib.wire.launch_args import LaunchArgsError

@@ -5,30 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from chalicelib.core.money.account import Account
-from chalicelib.core.scaling.actions import Action, DestroyWorker, RebootWorker, RentOffer
+from chalicelib.core.fleet.breakers import avoided_machines, open_breakers
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.scaling.moves.pools.breakers import avoided_machines, open_breakers
-from chalicelib.core.money.budget import must_wind_down
 from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.market import Offer
+from chalicelib.core.model.schedules import scheduled_min_load
+from chalicelib.core.model.worker import Worker
+from chalicelib.core.money.account import Account
+from chalicelib.core.money.budget import must_wind_down
+from chalicelib.core.scaling.actions import Action, DestroyWorker, RebootWorker, RentOffer
+from chalicelib.core.scaling.decision import decide_scaling
 from chalicelib.core.scaling.facts import (
     Doubts,
     find_caps,
     group_caps,
+    measure_traffic,
     pending_rental,
+    sum_waiting,
     worker_facts,
 )
 from chalicelib.core.scaling.learning import BOOTING_STATES
-from chalicelib.core.scaling.moves.leaving import choose_leaving, present, send_off
-from chalicelib.core.model.market import Offer
-from chalicelib.core.scaling.moves.pools.pacing import Verb
+from chalicelib.core.scaling.moves.leaving import (
+    choose_leaving,
+    present,
+    send_off,
+    wind_down,
+    without_spending,
+)
 from chalicelib.core.scaling.round_memory import RoundMemory
-from chalicelib.core.scaling.decision import decide_scaling
-from chalicelib.core.model.schedules import scheduled_min_load
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan
-from chalicelib.core.scaling.facts import measure_traffic, sum_waiting
-from chalicelib.core.scaling.moves.leaving import wind_down, without_spending
-from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError, RateLimitedError

@@ -6,17 +6,22 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from chalicelib.core.scaling.actions import Action, RentOffer
+from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.core.model.market import Offer
-from chalicelib.core.scaling.moves.pools.pacing import Pacing, Verb
+from chalicelib.core.scaling.actions import Action, RentOffer
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import NotFoundError, PortError
 from chalicelib.ports.marketplace import Marketplace, MarketplaceError, RefusedError, Template
-from chalicelib.services.market.launching import DEFAULT_DISK_GB, LaunchError, launch_facts, offer_query
+from chalicelib.services.market.launching import (
+    DEFAULT_DISK_GB,
+    LaunchError,
+    launch_facts,
+    offer_query,
+)
 from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.market.vast_rows import MB_PER_GB, instance_row, offer_row, template_row
 from chalicelib.services.rounds.journal.round_log import action_name, reason_facts
 from chalicelib.services.rounds.round import plan_round
-from chalicelib.services.market.vast_rows import MB_PER_GB, instance_row, offer_row, template_row
 from chalicelib.wire.search_query import parse_search_query
 
 Question = Mapping[str, object]

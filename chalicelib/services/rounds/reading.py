@@ -6,15 +6,20 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.money.account import Account
+from chalicelib.core.fleet.intents import KEPT_AFTER_SETTLED_S, token_is_ours
+from chalicelib.core.fleet.inventory import (
+    absorb,
+    believed_absent,
+    doubted,
+    unconfirmed,
+)
+from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.fleet.reconcile import Books, expected_since
 from chalicelib.core.model.market import InstanceListing
-from chalicelib.core.scaling.moves.pools.intents import KEPT_AFTER_SETTLED_S, token_is_ours
-from chalicelib.core.scaling.moves.pools.inventory import absorb, believed_absent, doubted, unconfirmed
-from chalicelib.core.scaling.moves.pools.pacing import Verb
-from chalicelib.core.scaling.moves.pools.reconcile import Books, expected_since
-from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
-from chalicelib.core.scaling.facts import WaitingFacts
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.money.account import Account
+from chalicelib.core.scaling.facts import WaitingFacts
+from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chalicelib.core.scaling.actions import Reason, RentOffer
+from chalicelib.core.fleet.intents import token_from
+from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.fleet.reconcile import as_destroying, row_for
 from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.money.budget import running_microusd_per_hour, to_micro
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.scaling.facts import group_caps
-from chalicelib.core.scaling.moves.pools.intents import token_from
 from chalicelib.core.model.market import Offer
-from chalicelib.core.scaling.moves.pools.pacing import Verb
-from chalicelib.core.scaling.moves.pools.reconcile import as_destroying, row_for
 from chalicelib.core.model.worker import Worker
+from chalicelib.core.money.budget import running_microusd_per_hour, to_micro
+from chalicelib.core.scaling.actions import Reason, RentOffer
+from chalicelib.core.scaling.facts import group_caps
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import IntentState, RentIntent
 from chalicelib.ports.marketplace import (
@@ -27,8 +27,13 @@ from chalicelib.ports.marketplace import (
     RateLimitedError,
     RefusedError,
 )
+from chalicelib.services.market.launching import (
+    LaunchFacts,
+    create_request,
+    launch_facts,
+    public_url,
+)
 from chalicelib.services.rounds.acting import Acting, destroy
-from chalicelib.services.market.launching import LaunchFacts, create_request, launch_facts, public_url
 
 DOWNLOAD_GB = 20.0  # pessimistic size of image and model, billed once
 

@@ -9,26 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.money.account import Account, RoundBooking, with_booking
-from chalicelib.core.scaling.actions import DestroyWorker
-from chalicelib.core.money.bookkeeping import book
-from chalicelib.core.scaling.moves.pools.breakers import boots_of, judge
+from chalicelib.core.fleet.breakers import boots_of, judge
+from chalicelib.core.fleet.observation import Observation, follow_progress, observe
+from chalicelib.core.fleet.pacing import Pacing, Verb
+from chalicelib.core.fleet.reconcile import Reconciliation, reconcile
 from chalicelib.core.model.lifecycle import (
     WorkerEvent,
     silence_event,
     silent_workers,
     transition,
 )
-from chalicelib.core.scaling.moves.pools.observation import Observation, observe
-from chalicelib.core.scaling.moves.pools.pacing import Pacing, Verb
-from chalicelib.core.scaling.moves.pools.observation import follow_progress
-from chalicelib.core.scaling.moves.pools.reconcile import Reconciliation, reconcile
-from chalicelib.core.scaling.round_memory import BLOB_NAME
-from chalicelib.core.scaling.facts import mark_traffic
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.money.account import Account, RoundBooking, with_booking
+from chalicelib.core.money.bookkeeping import book
+from chalicelib.core.scaling.actions import DestroyWorker
+from chalicelib.core.scaling.facts import mark_traffic
+from chalicelib.core.scaling.round_memory import BLOB_NAME
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
+from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds.acting import Acting, changed
 from chalicelib.services.rounds.applying import (
     apply_facts,
@@ -43,13 +43,16 @@ from chalicelib.services.rounds.executor import SAVING, SPENDING, execute
 from chalicelib.services.rounds.group_planning import Fleet, plan_groups, searches_of
 from chalicelib.services.rounds.journal.minute_log import gather_minutes
 from chalicelib.services.rounds.journal.notifications import deliver_notices
-from chalicelib.services.market.paced_market import PacedMarket
-from chalicelib.services.rounds.reading import books_of, by_endpoint, read_view
 from chalicelib.services.rounds.journal.round_log import RoundOutcome, events_of, figures_of
+from chalicelib.services.rounds.journal.spend_log import tally_spend
+from chalicelib.services.rounds.journal.troubles import (
+    find_troubles,
+    lasting_troubles,
+    tell_troubles,
+)
+from chalicelib.services.rounds.reading import books_of, by_endpoint, read_view
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan, RoundView, RowChange
 from chalicelib.services.routing.views import publish_directory, rebuild_view
-from chalicelib.services.rounds.journal.spend_log import tally_spend
-from chalicelib.services.rounds.journal.troubles import find_troubles, lasting_troubles, tell_troubles
 
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left

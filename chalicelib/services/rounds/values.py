@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from chalicelib.core.money.account import Account, RoundBooking
-from chalicelib.core.scaling.actions import Action
+from chalicelib.core.fleet.inventory import Inventory
+from chalicelib.core.fleet.reconcile import Reconciliation
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.scaling.moves.pools.inventory import Inventory
-from chalicelib.core.scaling.moves.pools.reconcile import Reconciliation
+from chalicelib.core.model.worker import Worker
+from chalicelib.core.money.account import Account, RoundBooking
+from chalicelib.core.scaling.actions import Action
+from chalicelib.core.scaling.facts import WaitingFacts
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan
-from chalicelib.core.scaling.facts import WaitingFacts
-from chalicelib.core.model.worker import Worker
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.ledger import RentIntent
 

@@ -1,0 +1,1 @@
+"""A request for a worker, and a worker's report."""

@@ -5,18 +5,18 @@ Everything in it may be lost at any time: it saves calls, and is never the only 
 
 from __future__ import annotations
 
-from chalicelib.ports.bundles import HotPorts
-from chalicelib.ports.errors import StorageUnavailableError
 from dataclasses import dataclass, field
+
 from chalicelib.core.routing.directory import Directory, GroupFacts, unpack_directory
 from chalicelib.core.routing.packed_view import unpack_view
 from chalicelib.core.routing.quota import QuotaUse, RouterShare
 from chalicelib.core.routing.recent_use import RecentUse
 from chalicelib.core.routing.table import RoutingTable
 from chalicelib.core.routing.view import RoutingView, rebuild_interval_s
+from chalicelib.ports.bundles import HotPorts
+from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.services.keys import KeyMemory
 from chalicelib.services.routing.views import RebuildMemory
-
 
 VIEW_CACHE_S = 1.0
 DIRECTORY_CACHE_S = 10.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field
 
+from chalicelib.core.fleet.report import ReportOutcome, apply_report
 from chalicelib.core.model.lifecycle import WorkerEvent
-from chalicelib.core.scaling.moves.pools.report import ReportOutcome, apply_report
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import logging
 
+from chalicelib.core.model.caller_key import ROUTE, CallerKeyError
+from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.routing.admission import (
     Bound,
     ClientKind,
@@ -16,22 +19,19 @@ from chalicelib.core.routing.admission import (
     is_overdue,
     may_start,
 )
-from chalicelib.core.model.caller_key import ROUTE, CallerKeyError
-from chalicelib.core.routing.directory import GroupFacts
-from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.routing.choice import Choice, Wish
+from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.quota import Quota, QuotaUse
 from chalicelib.core.routing.request_index import IndexKind, RequestIndex, decode_index, worker_slot
-from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
-from chalicelib.services.routing.memory import check_time
 from chalicelib.services.keys import Caller, check_key
 from chalicelib.services.routing.memory import (
     MAX_QUOTA_KEYS,
     GroupMemory,
     RouterMemory,
+    check_time,
     find_facts,
     group_memory,
 )

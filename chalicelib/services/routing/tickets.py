@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from contextlib import suppress
+from dataclasses import dataclass
+
+from chalicelib.core.routing.choice import RoutableWorker
+from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.keys import check_worker_token
-from chalicelib.services.routing.memory import RouterMemory
-import base64
-from dataclasses import dataclass
-from chalicelib.core.routing.directory import GroupFacts
-from chalicelib.core.routing.choice import RoutableWorker
 from chalicelib.services.routing.memory import MAX_SIGNATURES, RouterMemory
 from chalicelib.wire.ticket import Claims, Number, Ticket, join_signature
-
 
 TICKET_VALID_S = 120.0
 
@@ -118,6 +117,7 @@ def _plain(signature: bytes) -> str:
 
 
 # `/pubkey/`: the public key that a worker checks its tickets with.
+
 
 def public_key_for(ports: HotPorts, memory: RouterMemory, token: str) -> str:
     """The key of the instance that this token belongs to, the newest for everybody else (PEM).

@@ -6,9 +6,10 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chalicelib.core.routing.admission import ClientKind, Queued
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
+from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.routing.admission import ClientKind, Queued
 from chalicelib.core.routing.queue_place import (
     Place,
     estimate_place,
@@ -17,13 +18,11 @@ from chalicelib.core.routing.queue_place import (
     poll_after_s,
 )
 from chalicelib.core.routing.request_index import IndexKind, RequestIndex
-from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.routing_view import WaitingRequest
-from chalicelib.services.routing.memory import check_time
 from chalicelib.services.keys import Caller
-from chalicelib.services.routing.memory import GroupMemory, RouterMemory, forget_view
+from chalicelib.services.routing.memory import GroupMemory, RouterMemory, check_time, forget_view
 from chalicelib.services.routing.views import rebuild_if_due
 from chalicelib.wire.routing import RouteRequest, WaitingReply
 

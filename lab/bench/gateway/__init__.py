@@ -1,0 +1,1 @@
+"""The hot function behind the local gateway, against its limits."""

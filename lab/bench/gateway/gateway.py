@@ -1,4 +1,4 @@
-"""`python -m bench gateway`: grants per second of the local gateway, against its limits.
+"""`python -m lab.bench gateway`: grants per second of the local gateway, against its limits.
 
 The hot function behind the gateway, on rows answered inside the process, served by gunicorn with 1
 and 2 processes of 8 threads; beside it, in the same gunicorn, a bare WSGI application with one
@@ -20,13 +20,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
-from lab.bench.gateway.gateway_apps import APPLICATION_VARIABLE, APPLICATIONS
 from chalicelib.services.keys import endpoint_key
-from lab.local.processes.children import Children, listen
-from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
-from lab.local.gateway.servers import start_gunicorn
 from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME
 from fakes.ports.secret_box import FakeSecretBox
+from lab.bench.gateway.gateway_apps import APPLICATION_VARIABLE, APPLICATIONS
+from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
+from lab.local.gateway.servers import start_gunicorn
+from lab.local.processes.children import Children, listen
 
 N_CONNECTIONS = 16
 LIMITS = ("signature", "signature and write")
@@ -143,7 +143,7 @@ def _ratio(ours: Sequence[float], limit: Sequence[float]) -> float:
 
 def main(argv: list[str]) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="bench gateway", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.bench gateway", description=__doc__)
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--blocks", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="per block")

@@ -1,4 +1,4 @@
-"""What `lab.bench.gateway.gateway` serves by gunicorn: the hot function behind the gateway, and its limits.
+"""What `gateway.py` serves by gunicorn: the hot function behind the gateway, and its limits.
 
 `BENCH_APPLICATION` names one: `ours`, `signature` (a bare WSGI application that signs once) or
 `signature and write` (the same with one botocore UpdateItem, answered inside the process).
@@ -14,19 +14,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from lab.bench.canned_aws import CannedDynamoDb
 from chalicelib.adapters.aws.clients import client_config
-from chalicelib.adapters.system import SystemClock
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository
+from chalicelib.adapters.system import SystemClock
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.routes.routing import routing_blueprint
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.ports.worker_repository import Grant
 from chalicelib.services.routing.views import rebuild_view
+from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld, make_group
+from fakes.ports.clock import ManualClock
+from lab.bench.canned_aws import CannedDynamoDb
 from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE, application_over
 from lab.local.gateway.gateway_faults import GatewayFaults
-from fakes.ports.clock import ManualClock
-from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld, make_group
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

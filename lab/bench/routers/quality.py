@@ -1,7 +1,7 @@
-"""`python -m bench quality`: many routers on one shared, stale view against one that knows all.
+"""`python -m lab.bench quality`: many routers on one shared, stale view against one that knows all.
 
-Means over several seeds of `ballast/simulator/routed/routing.py`, in which every router chooses by the product's
-own `RoutingTable`. Virtual time; nothing runs on AWS.
+Means over several seeds of `ballast/simulator/routed/routing.py`, in which every router chooses by
+the product's own `RoutingTable`. Virtual time; nothing runs on AWS.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def misses(scene: Scene, figures: dict[str, float]) -> list[str]:
 
 def main(argv: list[str]) -> int:
     """Run both scenes over the seeds and print the means; the exit code is 1 over a budget."""
-    parser = argparse.ArgumentParser(prog="bench quality", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.bench quality", description=__doc__)
     add = parser.add_argument
     add("--requests", type=int, default=40_000, help="per seed")
     add("--seeds", type=int, default=10)

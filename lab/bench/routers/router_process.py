@@ -19,11 +19,10 @@ from chalicelib.services.keys import endpoint_key
 from chalicelib.services.routing.memory import RouterMemory
 from chalicelib.services.routing.route import route
 from chalicelib.wire.routing import RouteRequest
-from fakes.ports.clock import ManualClock
-from fakes.ports.event_log import FakeEventLog
 from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME
+from fakes.ports.clock import FakeRandomness, ManualClock
+from fakes.ports.event_log import FakeEventLog
 from fakes.ports.key_repository import FakeKeyRepository
-from fakes.ports.clock import FakeRandomness
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.ports.secret_box import FakeSecretBox
 from fakes.ports.signer import FakeSigner

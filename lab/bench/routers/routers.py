@@ -1,10 +1,10 @@
-"""`python -m bench routers`: router processes side by side against the simulator's prediction.
+"""`python -m lab.bench routers`: router processes side by side against the simulator's prediction.
 
 Each router is a process with the real `route` and the real adapters; they share one database, an
 emulator in another process, and race on its rows. Arrivals, worker speeds and the moments at which
-the view is built are the simulator's (`ballast/simulator/routed/routing.py`), and so is time: the clock is set by
-each request, so nothing depends on how fast the machine is. Requests that arrive within
-`TOGETHER_S` are routed at the same time.
+the view is built are the simulator's (`ballast/simulator/routed/routing.py`), and so is time: the
+clock is set by each request, so nothing depends on how fast the machine is. Requests that arrive
+within `TOGETHER_S` are routed at the same time.
 """
 
 from __future__ import annotations
@@ -23,21 +23,6 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from lab.bench.routers.router_process import PREFIX, Grant, Question, local_client, serve
-from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
-from chalicelib.adapters.aws.tables import create_tables
-from chalicelib.adapters.aws.workers import DynamoWorkerRepository
-from chalicelib.core.routing.admission import AdmissionParams
-from chalicelib.core.model.autogroup import TicketGeneration
-from chalicelib.core.routing.directory import pack_directory
-from chalicelib.core.routing.packed_view import pack_view
-from chalicelib.core.routing.view import RoutingView
-from chalicelib.ports.routing_view import StoredView
-from lab.local.processes.children import Children, listen, url_of
-from lab.local.system.environment import base_environment
-from lab.local.gateway.servers import start_aws
-from fakes.ports.clock import ManualClock
-from fakes.bundles.hot_ports import ENDPOINT_ID, make_group, make_worker
 from ballast.simulator.routed.routing import (
     SLOW_S,
     Arrival,
@@ -49,6 +34,21 @@ from ballast.simulator.routed.routing import (
     case_of,
     play,
 )
+from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
+from chalicelib.adapters.aws.tables import create_tables
+from chalicelib.adapters.aws.workers import DynamoWorkerRepository
+from chalicelib.core.model.autogroup import TicketGeneration
+from chalicelib.core.routing.admission import AdmissionParams
+from chalicelib.core.routing.directory import pack_directory
+from chalicelib.core.routing.packed_view import pack_view
+from chalicelib.core.routing.view import RoutingView
+from chalicelib.ports.routing_view import StoredView
+from fakes.bundles.hot_ports import ENDPOINT_ID, make_group, make_worker
+from fakes.ports.clock import ManualClock
+from lab.bench.routers.router_process import PREFIX, Grant, Question, local_client, serve
+from lab.local.gateway.servers import start_aws
+from lab.local.processes.children import Children, listen, url_of
+from lab.local.system.environment import base_environment
 
 BUDGET = 1.3
 """The measured share that waits longer than `SLOW_S`, as a multiple of the predicted one."""
@@ -222,7 +222,7 @@ def compare(case: RoutingCase, *, has_ministack: bool) -> Report:
 
 def main(argv: list[str]) -> int:
     """Measure and print; the exit code is 1 over budget or with a grant unaccounted for."""
-    parser = argparse.ArgumentParser(prog="bench routers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m lab.bench routers", description=__doc__)
     add_case_options(parser, n_workers=100)
     parser.add_argument(
         "--ministack", action="store_true", help="instead of moto; needs `make ministack`"

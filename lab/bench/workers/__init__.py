@@ -1,0 +1,1 @@
+"""Our PyWorker beside the vendor's."""

@@ -1,10 +1,11 @@
 """Our PyWorker beside the vendor's SDK Worker: what each adds to the same model server.
 
-`python -m lab.bench.workers.worker_overhead [--requests 800] [--json]` starts, on 127.0.0.1, a model server
-that answers at once, our worker (generation D: each ticket verified and used once), the vendor's
-`Worker` (generation C), and calls them in turns in one run. Printed: latency added over the bare
-model server, requests per second, delay of the first streamed chunk, processor time, memory; and
-the ratios. "Added" is against the model server alone, itself an aiohttp server that only echoes.
+`python -m lab.bench.workers.worker_overhead [--requests 800] [--json]` starts, on 127.0.0.1, a
+model server that answers at once, our worker (generation D: each ticket verified and used once),
+the vendor's `Worker` (generation C), and calls them in turns in one run. Printed: latency added
+over the bare model server, requests per second, delay of the first streamed chunk, processor time,
+memory; and the ratios. "Added" is against the model server alone, itself an aiohttp server that
+only echoes.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ import aiohttp
 import psutil
 from aiohttp import web
 
-from lab.bench.workers.worker_samples import Figures, Target, measure
 from chalicelib.wire.ticket import Claims, Ticket
 from fakes.control_plane_server import ControlPlaneServer
+from lab.bench.workers.worker_samples import Figures, Target, measure
 
 INSTANCES = {"ours": 1, "vendor": 2}
 
@@ -180,12 +181,14 @@ def ratios(figures: dict[str, Figures]) -> dict[str, float]:
     }
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the comparison and print it."""
-    parser = argparse.ArgumentParser(prog="python -m lab.bench.workers.worker_overhead", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.bench.workers.worker_overhead", description=__doc__
+    )
     parser.add_argument("--requests", type=int, default=800)
     parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     figures = asyncio.run(compare(arguments.requests))
     if arguments.json:
         result = {name: asdict(f) for name, f in figures.items()}

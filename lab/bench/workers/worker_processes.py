@@ -1,4 +1,4 @@
-"""The processes that `lab.bench.workers.worker_overhead` starts: a model server, our worker, the vendor's."""
+"""What `worker_overhead.py` starts: a model server, our worker, the vendor's."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""The main job in three minutes, with a picture."""

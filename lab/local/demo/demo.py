@@ -1,4 +1,4 @@
-"""`python -m devstack demo`: the main job in three minutes, with a picture at the end."""
+"""`python -m lab.local demo`: the main job in three minutes, with a picture at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from rich.console import Console
 
 from ballast.client.sdk import Client
 from ballast.client.sse import event_data
-from lab.local.processes.children import ChildError
 from lab.local.demo.demo_picture import draw
 from lab.local.demo.demo_replay import Replay
 from lab.local.demo.demo_samples import Recorder, Sample
@@ -21,6 +20,7 @@ from lab.local.demo.demo_screen import Screen
 from lab.local.demo.demo_summary import outcome_of, summary_table
 from lab.local.demo.demo_tickets import forged_and_replayed
 from lab.local.demo.demo_trace import SLICE_S, read_trace
+from lab.local.processes.children import ChildError
 from lab.local.system.environment import RealCredentialsError
 from lab.local.system.local_system import LocalSystem, Options, local_system
 from lab.local.system.owner import MarketView, NotYetError, Owner

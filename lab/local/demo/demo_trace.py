@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-SLICE = Path(__file__).parent / "data" / "azure_code_slice.csv"
+SLICE = Path(__file__).parents[1] / "data" / "azure_code_slice.csv"
 SLICE_S = 270.0  # it ends with a calm, so later than its last request
 PREFILL_SHARE = 0.05  # reading a prompt token takes about this much of writing one
 MAX_FIXED_FLEET = 50

@@ -1,0 +1,1 @@
+"""Vast's API over HTTP, with worker processes as machines."""

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from fakes.market.market_config import GpuModel, MarketConfig, Odds, Timings
 
-DEFAULT_MARKET_FILE = Path(__file__).parent / "market" / "default.toml"
+DEFAULT_MARKET_FILE = Path(__file__).parent / "default.toml"
 Value = TypeVar("Value", Timings, Odds)
 
 

@@ -10,7 +10,10 @@ import json
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request
 
-from chalicelib.core.scaling.moves.pools.pacing import Verb
+from chalicelib.core.fleet.pacing import Verb
+from fakes.market.market_offers import matches
+from fakes.market.market_pages import PageQuery, listing_page
+from fakes.market.market_refusal import MarketRefusal
 from lab.local.market.marketplace_messages import (
     Body,
     as_ids,
@@ -20,9 +23,6 @@ from lab.local.market.marketplace_messages import (
     parse_body,
 )
 from lab.local.market.marketplace_world import MarketWorld
-from fakes.market.market_pages import PageQuery, listing_page
-from fakes.market.market_offers import matches
-from fakes.market.market_refusal import MarketRefusal
 
 _STATE_VERBS = {"running": Verb.START, "stopped": Verb.STOP}
 

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request
 
-from lab.local.market.marketplace_messages import Body, parse_body
-from lab.local.market.marketplace_world import MarketWorld
 from fakes.market.market_faults import Fault, UnknownFaultError
 from fakes.market.market_refusal import MarketRefusal
+from lab.local.market.marketplace_messages import Body, parse_body
+from lab.local.market.marketplace_world import MarketWorld
 
 MAX_TIME_SCALE = 10_000.0
 

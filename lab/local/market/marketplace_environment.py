@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fakes.market.market_instance import MarketInstance, Placement, container_ports
 
-PROJECT_ROOT = Path(__file__).resolve().parent.parent
+PROJECT_ROOT = Path(__file__).resolve().parents[3]
 LOOPBACK = "127.0.0.1"
 DEFAULT_WORKER_PORT = 3_000
 PORTS_PER_INSTANCE = 10

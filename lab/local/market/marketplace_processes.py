@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fakes.market.market_instance import MarketInstance, Placement
 from lab.local.market.marketplace_environment import (
     LOOPBACK,
     PORTS_PER_INSTANCE,
@@ -18,7 +19,6 @@ from lab.local.market.marketplace_environment import (
     place_ports,
 )
 from lab.local.processes.process_watchdog import ProcessWatchdog, end_group, end_groups
-from fakes.market.market_instance import MarketInstance, Placement
 
 STOP_GRACE_S = 5.0
 FIRST_PORT, LAST_PORT = 21_000, 32_000  # below the kernel's ephemeral ports
@@ -33,7 +33,7 @@ class _Container:
 
 
 class ProcessDriver:
-    """Implements `fakes.market.market_instance.InstanceDriver`. The caller holds one lock around all."""
+    """Implements `fakes.market.market_instance.InstanceDriver`; callers hold one lock."""
 
     def __init__(self, state_dir: Path, watchdog: ProcessWatchdog) -> None:
         self._state_dir = state_dir

@@ -24,12 +24,12 @@ from werkzeug.routing import MapAdapter
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
+from fakes.market.market_refusal import MarketRefusal
 from lab.local.market.market_file import DEFAULT_MARKET_FILE, MarketFileError
 from lab.local.market.marketplace_api import PUBLIC_HANDLERS, URL_MAP, MarketplaceApi
 from lab.local.market.marketplace_control import CONTROL_URL_MAP, MarketplaceControl
 from lab.local.market.marketplace_messages import json_response, refusal_response
 from lab.local.market.marketplace_world import MarketSettings, MarketWorld, open_world
-from fakes.market.market_refusal import MarketRefusal
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fakes.market.market import Market
+from fakes.market.market_config import MarketConfig
 from lab.local.market.market_file import DEFAULT_MARKET_FILE, load_market_file
 from lab.local.market.marketplace_processes import ProcessDriver
 from lab.local.processes.process_watchdog import ProcessWatchdog
-from fakes.market.market import Market
-from fakes.market.market_config import MarketConfig
 
 TICK_S = 0.05
 

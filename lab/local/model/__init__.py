@@ -1,0 +1,1 @@
+"""Model servers to rent: a made-up one, and llama.cpp."""

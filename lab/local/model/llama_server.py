@@ -34,7 +34,9 @@ def model_path() -> Path:
 
 def main() -> None:
     """Serve until the process is ended."""
-    parser = argparse.ArgumentParser(prog="python -m lab.local.model.llama_server", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.local.model.llama_server", description=__doc__
+    )
     parser.add_argument("--port", type=int, required=True)
     # llama.cpp's threads wait for each other by spinning: two would fight over a busy machine.
     parser.add_argument("--threads", type=int, default=1)

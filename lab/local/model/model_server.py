@@ -163,7 +163,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Serve until the process is ended."""
-    parser = argparse.ArgumentParser(prog="python -m lab.local.model.model_server", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.local.model.model_server", description=__doc__
+    )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--tokens-per-s", type=float, default=1000.0, help="at RELATIVE_PERF 1")
     parser.add_argument("--slots", type=int, default=DEFAULT_SLOTS)

@@ -14,8 +14,8 @@ import boto3
 from chalicelib.adapters.aws.tables import create_tables
 from chalicelib.api.routes.bundle import FOLDER
 from chalicelib.settings import Settings
-from lab.local.system.environment import DUMMY_VAST_KEY, STAGE
 from infra.bootstrap import Caps, bootstrap
+from lab.local.system.environment import DUMMY_VAST_KEY, STAGE
 from workers.bundle import write_bundle
 
 

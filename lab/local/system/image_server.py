@@ -76,7 +76,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Serve until the process is ended."""
-    parser = argparse.ArgumentParser(prog="python -m lab.local.system.image_server", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lab.local.system.image_server", description=__doc__
+    )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--log", type=Path, required=True, help="ComfyUI's, which PyWorkers tail")
     parser.add_argument("--speed", type=float, default=20.0, help="times as fast as a real GPU")

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import boto3
 
 from chalicelib.settings import Settings
+from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
+from lab.local.gateway.servers import start_aws, start_gunicorn
 from lab.local.processes.children import ChildError, Children, listen, url_of
 from lab.local.system.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
-from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
 from lab.local.system.scaler_process import PAUSE_S
-from lab.local.gateway.servers import start_aws, start_gunicorn
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -12,8 +12,8 @@ from typing import Any
 
 import requests
 
-from lab.local.system.environment import DUMMY_VAST_KEY
 from lab.local.model.model_server import DEFAULT_SLOTS
+from lab.local.system.environment import DUMMY_VAST_KEY
 
 _COMMON_ENV = {
     "USE_SSL": "false",  # the local market has no certificates for its loopback addresses
@@ -74,7 +74,9 @@ TGI_SIMULATED = LocalTemplate(
 TGI_SIMULATED_8B = replace(
     TGI_SIMULATED,
     name="tgi, simulated model of 8 billion parameters",
-    onstart=onstart("lab.local.model.model_server --load-s 0.5 --tokens-per-s 1000", "workers.tgi.server"),
+    onstart=onstart(
+        "lab.local.model.model_server --load-s 0.5 --tokens-per-s 1000", "workers.tgi.server"
+    ),
     n_gpus=1,
 )
 COMFYUI_SIMULATED = LocalTemplate(

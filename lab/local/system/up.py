@@ -1,4 +1,4 @@
-"""`python -m devstack up`: the local system until Ctrl-C."""
+"""`python -m lab.local up`: the local system until Ctrl-C."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Soak, wake and the rehearsal of a deployment."""

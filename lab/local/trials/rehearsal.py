@@ -1,4 +1,4 @@
-"""`python -m devstack rehearse`: the CI path of docs/aws.md, word for word, on an emulator of AWS.
+"""`python -m lab.local rehearse`: the CI path of docs/aws.md, word for word, on an emulator of AWS.
 
 MiniStack makes the stacks, runs each function as a process under the rights of its role, fires the
 schedule and serves the REST API; the market is the local one. Its HTTP API speaks only payload
@@ -24,15 +24,15 @@ from typing import Any
 import boto3
 import requests
 
+from infra.audit import tracked_files
+from infra.bootstrap import Caps, bootstrap
+from lab.local.gateway.servers import start_aws
 from lab.local.processes.children import LOOPBACK, ChildError, Children, listen, url_of
 from lab.local.system.environment import DUMMY_VAST_KEY, base_environment, refuse_real_credentials
 from lab.local.system.owner import MarketView, NotYetError, Owner, RefusedError, wait_until
-from lab.local.gateway.servers import start_aws
 from lab.local.system.templates import TGI_SIMULATED, register_templates
-from infra.audit import tracked_files
-from infra.bootstrap import Caps, bootstrap
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 AWS_COMMAND = ROOT / ".venv" / "awscli" / "bin"
 STAGE = "prod"  # as the guide writes it
 BUCKET = "ballast-artifacts"

@@ -1,4 +1,4 @@
-"""`python -m devstack soak`: mixed load with kills on the whole local system, and its books.
+"""`python -m lab.local soak`: mixed load with kills on the whole local system, and its books.
 
 Clients come in waves, so that workers are rented and returned; some die on the way. Workers and
 routers are killed. At the end every request must have ended once, every ticket must have been
@@ -30,10 +30,10 @@ from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.services.routing.views import WAITING_ENDS_S
 from lab.local.system.local_system import LocalSystem, Options, local_system
 from lab.local.system.owner import MarketView, Owner, wait_until
-from lab.local.trials.soak_books import Books, as_facts
-from lab.local.trials.soak_clients import Aim, Habits, send_all
 from lab.local.system.templates import TGI_SIMULATED_8B, register_templates
 from lab.local.system.up import end_by_signals
+from lab.local.trials.soak_books import Books, as_facts
+from lab.local.trials.soak_clients import Aim, Habits, send_all
 
 GROUP = "soak"
 PARAMS = {"min_load": 100.0, "cold_workers": 1, "max_workers": 12}  # killed ones linger 10 minutes

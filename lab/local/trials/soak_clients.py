@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from chalicelib.wire.ticket import Claims, split_signature
 from ballast.client.errors import RouteRefusedError
 from ballast.client.route_reply import Grant, Waiting, parse_route_reply, route_body
+from chalicelib.wire.ticket import Claims, split_signature
 from lab.local.trials.soak_books import Books, Fate, Sold
 
 SIGNATURE_BYTES = 256  # RSA-2048

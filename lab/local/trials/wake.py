@@ -1,4 +1,4 @@
-"""`python -m devstack wake`: a herd of clients asks a group that has nothing rented.
+"""`python -m lab.local wake`: a herd of clients asks a group that has nothing rented.
 
 The scaler's schedule is switched off, so that only the routers' pokes make it decide. Measured are
 the time from the first request to the decision, read back from the event log (so a little more than
@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, replace
 
 import aiohttp
 
+from ballast.client.route_reply import Grant, parse_route_reply, route_body
 from chalicelib.adapters.aws.events import DynamoEventLog
 from chalicelib.adapters.aws.ledger import DynamoLedger
-from ballast.client.route_reply import Grant, parse_route_reply, route_body
 from lab.local.system.local_system import LocalSystem, Options, local_system
 from lab.local.system.owner import MarketView, Owner, wait_until
 from lab.local.system.templates import TGI_SIMULATED_8B, register_templates

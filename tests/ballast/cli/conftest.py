@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ballast.cli.__main__ import run
-from fakes.console.server import KEY, Console, serve
 from fakes.console.console_scenes import fleet
+from fakes.console.server import KEY, Console, serve
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from ballast.cli.__main__ import run
-from ballast.cli.remote.configuration import Configuration, read_configuration, write_configuration
 from ballast.cli.errors import CliError
+from ballast.cli.remote.configuration import Configuration, read_configuration, write_configuration
 from ballast.cli.remote.server import Server
 from fakes.console.server import KEY, Console, serve
 

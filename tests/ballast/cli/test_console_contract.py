@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from fakes.console.server import KEY, Call
 from fakes.console.console_scenes import fleet
+from fakes.console.server import KEY, Call
 from tests.api.over_fakes import Api
 from tests.api.test_observability import make_worker
 

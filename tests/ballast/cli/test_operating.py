@@ -14,8 +14,8 @@ import boto3
 import pytest
 
 from ballast.cli.commands.logs import news
-from fakes.console.server import Console
 from fakes.console.console_scenes import NOW
+from fakes.console.server import Console
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 

@@ -9,8 +9,8 @@ import pytest
 
 from ballast.cli.errors import CliError
 from ballast.cli.replay import params_of, trace_of
-from fakes.console.server import Console
 from fakes.console.console_scenes import NOW
+from fakes.console.server import Console
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 

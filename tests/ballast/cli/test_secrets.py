@@ -125,7 +125,7 @@ def at_a_terminal(words: Sequence[str], typed: str) -> str:
         stdin=its,
         stdout=its,
         stderr=its,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         start_new_session=True,
     )
     os.close(its)

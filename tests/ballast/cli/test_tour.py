@@ -11,7 +11,7 @@ import pytest
 
 from ballast.cli.root import root
 
-TOUR = Path(__file__).parent.parent.parent / "docs" / "tour.md"
+TOUR = Path(__file__).parents[3] / "docs" / "tour.md"
 
 
 def test_every_command_is_in_the_tour() -> None:

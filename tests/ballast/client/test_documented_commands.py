@@ -18,15 +18,15 @@ import requests
 from aiohttp import web
 
 from ballast.loadtest.command import make_parser
-from lab.local.model.model_server import ModelServer, Speed
 from fakes.scripted_model_server import ScriptedModelServer
+from lab.local.model.model_server import ModelServer, Speed
 from tests.ballast.client.fake_openai import FakeOpenAi
 from tests.ballast.client.world import DEFAULT_CTRL_C, real_worker, servers, wait_until
 from tests.workers.world import free_port
 from workers.pyworker.back_end import BackEnd
 from workers.pyworker.registry import back_end_names, load_back_end
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GUIDE = ROOT / "docs" / "clients.md"
 TIMEOUT_S = 120
 

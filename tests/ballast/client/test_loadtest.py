@@ -17,7 +17,7 @@ from tests.ballast.client.world import DEFAULT_CTRL_C, real_worker, servers, wai
 from workers.tgi.test_load import WORKLOAD
 from workers.tgi.test_load import make_payload as tgi_payload
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_a_run_counts_states_errors_and_workers() -> None:

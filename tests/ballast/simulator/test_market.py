@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ballast.simulator.world.market import Market, MarketConfig, read_market
 from ballast.simulator.policies import make_policy
 from ballast.simulator.run import Setting, run_policy
+from ballast.simulator.world.market import Market, MarketConfig, read_market
 from ballast.simulator.world.traces import synthesise
 
 HOUR_S = 3600.0

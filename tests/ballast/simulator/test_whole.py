@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.model.endpoint_group import ScalingParams
 from ballast.simulator.__main__ import main
-from ballast.simulator.world.market import read_market
 from ballast.simulator.policies import make_policy
 from ballast.simulator.run import Setting, make_dispatcher, run_policy
-from ballast.simulator.world.traces import Trace, synthesise
 from ballast.simulator.whole import GROUP_ID, WholeService, WholeWorld
+from ballast.simulator.world.market import read_market
+from ballast.simulator.world.traces import Trace, synthesise
+from chalicelib.core.model.endpoint_group import ScalingParams
 
 PACED = Setting(market=read_market(), queue="paced", seed=1)
 

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from ballast.simulator.__main__ import main
-from ballast.simulator.world.market import MachineType, MarketConfig, MarketError, read_market
 from ballast.simulator.policies import KNOBS, LAWS, PolicyError, make_policy
 from ballast.simulator.reference import clairvoyant_usd, lower_bound_usd
 from ballast.simulator.routed.routing import RoutingCase, compare
 from ballast.simulator.run import QUEUES, ROUTED, Setting, run_policy
+from ballast.simulator.world.market import MachineType, MarketConfig, MarketError, read_market
 from ballast.simulator.world.traces import Trace, TraceError, read_trace, synthesise
 
 SURE = MarketConfig(

@@ -8,7 +8,7 @@ import pytest
 
 from lab.bench.cost import Assumptions, idle_month, load_prices, per_million_requests
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_a_local_signature_costs_less_than_a_kms_call_by_the_price_of_the_call() -> None:

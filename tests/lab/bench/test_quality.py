@@ -1,4 +1,4 @@
-"""The budgets of routing on a stale view, in a short form of `python -m bench quality`."""
+"""The budgets of routing on a stale view, in a short form of `python -m lab.bench quality`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from lab.bench.routers.quality import SCENES, Scene, measure, misses, summary
 from ballast.simulator.routed.routing import RoutingCase
+from lab.bench.routers.quality import SCENES, Scene, measure, misses, summary
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=["10 and 20", "100 and 100"])

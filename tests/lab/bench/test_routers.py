@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lab.bench.routers.routers import BUDGET, compare
 from ballast.simulator.routed.routing import RoutingCase
+from lab.bench.routers.routers import BUDGET, compare
 
 
 def test_router_processes_grant_each_request_once_and_about_as_predicted() -> None:

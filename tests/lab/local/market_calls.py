@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import requests
 
-from lab.local.market.marketplace_server import RunningMarketplace
 from fakes.market.market_config import CALM, MarketConfig, Timings
+from lab.local.market.marketplace_server import RunningMarketplace
 
 INSTANT = MarketConfig(
     odds=CALM,

@@ -44,7 +44,8 @@ def test_a_child_that_ended_is_named_with_its_last_words(tmp_path: Path) -> None
 def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     """SIGKILL leaves the parent no chance to end them."""
     program = (
-        "import os, time; from pathlib import Path; from lab.local.processes.children import Children;"
+        "import os, time; from pathlib import Path;"
+        "from lab.local.processes.children import Children;"
         f"child = Children(Path({str(tmp_path)!r})).start('s', {SLEEPER!r}, os.environ);"
         "print(child.process.pid, flush=True); time.sleep(60)"
     )

@@ -1,4 +1,4 @@
-"""`python -m devstack demo` as its user meets it: the whole of it in short, and Ctrl-C."""
+"""`python -m lab.local demo` as its user meets it: the whole of it in short, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def demo(out: Path) -> subprocess.Popen[str]:
     """A short demo as a process; wide lines, so that none is wrapped."""
     return subprocess.Popen(
-        [sys.executable, "-m", "devstack", "demo", "--seconds", str(TRACE_S), "--out", str(out)],
+        [sys.executable, "-m", "lab.local", "demo", "--seconds", str(TRACE_S), "--out", str(out)],
         env={**os.environ, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

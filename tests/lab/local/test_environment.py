@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from lab.local.system.environment import RealCredentialsError, base_environment, refuse_real_credentials
+from lab.local.system.environment import (
+    RealCredentialsError,
+    base_environment,
+    refuse_real_credentials,
+)
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ import psutil
 import pytest
 import requests
 
-from chalicelib.api.routes.bundle import FOLDER, read_bundle
 from ballast.client.sdk import Client
+from ballast.templates import load_template
+from chalicelib.api.routes.bundle import FOLDER, read_bundle
+from fakes.certificate_authority import CertificateAuthority
 from lab.local.system.environment import DUMMY_VAST_KEY
 from lab.local.system.local_system import LocalSystem
 from lab.local.system.owner import MarketView, Owner, wait_until
-from fakes.certificate_authority import CertificateAuthority
 from tests.workers.launching import make_environment
 from tests.workers.world import free_port, serve
-from ballast.templates import load_template
 
 PROMPT = {"inputs": "hello", "parameters": {"max_new_tokens": 8}}
 RESTART_TIMEOUT_S = 120.0

@@ -12,7 +12,12 @@ import requests
 
 from lab.local.system.local_system import LocalSystem
 from lab.local.system.owner import MarketView, Owner, wait_until
-from lab.local.system.templates import COMFYUI_SIMULATED, TGI_SIMULATED, LocalTemplate, register_templates
+from lab.local.system.templates import (
+    COMFYUI_SIMULATED,
+    TGI_SIMULATED,
+    LocalTemplate,
+    register_templates,
+)
 
 ONE_WORKER = {"min_load": 1.0, "cold_workers": 0, "max_workers": 1}
 READY_TIMEOUT_S = 240.0

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.local.market.market_file import DEFAULT_MARKET_FILE, MarketFileError, load_market_file
-from lab.local.market.marketplace_server import main
 from fakes.market.market import Market
 from fakes.market.market_config import GpuModel
+from lab.local.market.market_file import DEFAULT_MARKET_FILE, MarketFileError, load_market_file
+from lab.local.market.marketplace_server import main
 
 FILE = """
 credit_usd = 5.0

@@ -18,9 +18,9 @@ import psutil
 import pytest
 import requests
 
-from chalicelib.settings import Settings
 from ballast.client.errors import WorkerRefusedError
 from ballast.client.sdk import Client
+from chalicelib.settings import Settings
 from lab.local.system.local_system import LocalSystem
 from lab.local.system.owner import MarketView, Owner, wait_until
 from tests.lab.local.test_launch import local_values, publish, served_bundle, supervisor_of

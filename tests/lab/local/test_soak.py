@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from fakes.bundles.hot_ports import make_worker
 from lab.local.system.local_system import Options, local_system
 from lab.local.trials.soak import MAX_GROWTH, Plan, Soak, figures_of, growth
 from lab.local.trials.soak_books import Books, Fate
 from lab.local.trials.soak_clients import Habits
-from fakes.bundles.hot_ports import make_worker
 
 NOW = 1_800_000_000.0
 

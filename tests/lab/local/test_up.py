@@ -1,4 +1,4 @@
-"""`python -m devstack up` as its user meets it."""
+"""`python -m lab.local up` as its user meets it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def up(
 ) -> subprocess.Popen[str]:
     """The command as a process."""
     return subprocess.Popen(
-        [sys.executable, "-m", "devstack", "up", "--state", str(state), *arguments],
+        [sys.executable, "-m", "lab.local", "up", "--state", str(state), *arguments],
         env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

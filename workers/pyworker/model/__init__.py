@@ -1,0 +1,1 @@
+"""The model server's side: requests, benchmark, health, log."""

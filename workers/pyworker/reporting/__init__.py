@@ -1,0 +1,1 @@
+"""What a worker tells the control plane, and what it counts."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workers.pyworker.reporting.load_ledger import Counters, FinishedRequest, LoadLedger, Outcome
 from workers.pyworker.readiness import Readiness
+from workers.pyworker.reporting.load_ledger import Counters, FinishedRequest, LoadLedger, Outcome
 
 REPORT_VERSION = "2.0.0"
 """Above 1.1.0, so that a control plane that only knows `version` takes us for the newest."""

@@ -13,10 +13,15 @@ import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from workers.pyworker.readiness import Readiness
 from workers.pyworker.reporting.control_plane import ControlPlane, ControlPlaneError
 from workers.pyworker.reporting.load_ledger import LoadLedger
-from workers.pyworker.reporting.messages import DiskUsage, Reporter, finished_requests, status_report
-from workers.pyworker.readiness import Readiness
+from workers.pyworker.reporting.messages import (
+    DiskUsage,
+    Reporter,
+    finished_requests,
+    status_report,
+)
 from workers.pyworker.tickets.server_clock import ServerClock
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""The façade that callers reach: routes, envelopes, sessions."""

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from workers.pyworker.tickets.admission import Admission, Grant, Refusal
 from workers.pyworker.back_end import BackEnd, JsonObject, PayloadError, Route
-from workers.pyworker.reporting.control_plane import ControlPlaneError
-from workers.pyworker.serving.envelope import Envelope, parse_envelope
 from workers.pyworker.model.forwarding import ClientGoneError, Forwarder
-from workers.pyworker.tickets.legacy_tickets import LegacyAdmission
+from workers.pyworker.readiness import Readiness
+from workers.pyworker.reporting.control_plane import ControlPlaneError
 from workers.pyworker.reporting.load_ledger import Entry, LoadLedger, Outcome, RequestFacts
 from workers.pyworker.reporting.problem import ProblemError
-from workers.pyworker.readiness import Readiness
 from workers.pyworker.reporting.report_loop import ReportLoop
-from workers.pyworker.tickets.server_clock import ServerClock
+from workers.pyworker.serving.envelope import Envelope, parse_envelope
 from workers.pyworker.serving.sessions import Session, SessionTable
+from workers.pyworker.tickets.admission import Admission, Grant, Refusal
+from workers.pyworker.tickets.legacy_tickets import LegacyAdmission
+from workers.pyworker.tickets.server_clock import ServerClock
 from workers.pyworker.tickets.signing_keys import PublicKeyError, SigningKeys
 
 logger = logging.getLogger(__name__)

@@ -17,24 +17,24 @@ import aiohttp
 from aiohttp import web
 
 from chalicelib.wire.trace import HEADER, parse_traceparent
-from workers.pyworker.tickets.admission import Admission, WorkerIdentity
 from workers.pyworker.back_end import BackEnd, Route
-from workers.pyworker.reporting.control_plane import ControlPlane, ControlPlaneError
-from workers.pyworker.serving.envelope import EnvelopeError
-from workers.pyworker.serving.facade import Facade, FacadeParts
 from workers.pyworker.model.forwarding import Forwarder, open_model_session
-from workers.pyworker.tickets.legacy_tickets import LegacyAdmission
+from workers.pyworker.model.model_watch import ModelWatch
+from workers.pyworker.readiness import Readiness
+from workers.pyworker.reporting.control_plane import ControlPlane, ControlPlaneError
 from workers.pyworker.reporting.load_ledger import LoadLedger
 from workers.pyworker.reporting.log_format import trace_of_task
 from workers.pyworker.reporting.messages import Reporter
-from workers.pyworker.model.model_watch import ModelWatch
 from workers.pyworker.reporting.problem import ProblemError
-from workers.pyworker.readiness import Readiness
 from workers.pyworker.reporting.report_loop import ReportLoop
-from workers.pyworker.tickets.server_clock import ServerClock
+from workers.pyworker.serving.envelope import EnvelopeError
+from workers.pyworker.serving.facade import Facade, FacadeParts
 from workers.pyworker.serving.session_routes import SessionRoutes
 from workers.pyworker.serving.sessions import SessionTable
 from workers.pyworker.settings import WorkerSettings
+from workers.pyworker.tickets.admission import Admission, WorkerIdentity
+from workers.pyworker.tickets.legacy_tickets import LegacyAdmission
+from workers.pyworker.tickets.server_clock import ServerClock
 from workers.pyworker.tickets.signing_keys import PublicKeyError, SigningKeys
 
 logger = logging.getLogger(__name__)

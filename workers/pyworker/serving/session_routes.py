@@ -7,11 +7,11 @@ import logging
 
 from aiohttp import web
 
-from workers.pyworker.serving.envelope import EnvelopeError, parse_envelope, parse_json
-from workers.pyworker.serving.facade import Facade
 from workers.pyworker.model.forwarding import ModelLostError
 from workers.pyworker.reporting.load_ledger import Outcome, RequestFacts
 from workers.pyworker.reporting.problem import ProblemError
+from workers.pyworker.serving.envelope import EnvelopeError, parse_envelope, parse_json
+from workers.pyworker.serving.facade import Facade
 from workers.pyworker.serving.sessions import Session, SessionTerms
 
 logger = logging.getLogger(__name__)

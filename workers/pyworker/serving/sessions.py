@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from workers.pyworker.back_end import JsonObject
-from workers.pyworker.serving.envelope import Envelope, EnvelopeError
 from workers.pyworker.reporting.load_ledger import Entry
+from workers.pyworker.serving.envelope import Envelope, EnvelopeError
 
 DEFAULT_LIFETIME_S = 60.0
 MAX_LIFETIME_S = 86_400.0

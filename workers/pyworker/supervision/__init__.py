@@ -1,0 +1,1 @@
+"""Start-up: certificate, preflight, the processes and their restarts."""

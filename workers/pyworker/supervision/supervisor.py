@@ -28,6 +28,9 @@ from string import Template
 import aiohttp
 
 from workers.pyworker.back_end import BackEnd
+from workers.pyworker.reporting.error_reports import ErrorReports
+from workers.pyworker.reporting.log_format import set_up_logging
+from workers.pyworker.settings import ReporterIdentity, SettingsError, WorkerSettings
 from workers.pyworker.supervision.certificate import (
     CertificateError,
     check_certificate,
@@ -36,15 +39,12 @@ from workers.pyworker.supervision.certificate import (
     store,
 )
 from workers.pyworker.supervision.child_process import ChildProcess
-from workers.pyworker.reporting.error_reports import ErrorReports
-from workers.pyworker.reporting.log_format import set_up_logging
 from workers.pyworker.supervision.preflight import (
     HubAnswer,
     PreflightError,
     check_environment,
     check_model_access,
 )
-from workers.pyworker.settings import ReporterIdentity, SettingsError, WorkerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ DEFAULT_HUB = "https://huggingface.co"
 NOT_FOR_THE_MODEL = frozenset({"MASTER_TOKEN", "REPORT_ADDR"})
 NOT_FOR_THE_PYWORKER = frozenset({"HF_TOKEN", "PYTHONPATH", "PYTHONHOME"})
 """The model's token, and an image's own Python packages: the PyWorker runs with its locked ones."""
-LAUNCH_SCRIPT = Path(__file__).parents[2] / "start.sh"
+LAUNCH_SCRIPT = Path(__file__).parents[3] / "start.sh"
 """In the bundle; a checkout has none there."""
 LAUNCHER_POLL_S = 3.0
 LAUNCH_ONCE_GONE = 'while kill -0 "$1" 2>/dev/null; do sleep 1; done; exec sh "$2"'

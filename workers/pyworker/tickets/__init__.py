@@ -1,0 +1,1 @@
+"""Whether a request may pass: signatures, replay, legacy generations, time."""

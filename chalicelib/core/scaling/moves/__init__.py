@@ -1,0 +1,1 @@
+"""From a target to actions: rent, start, drain, stop, repair, return."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.scaling.actions import Action, DestroyWorker, Reason, RentOffer
 from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.model.market import Offer
-from chalicelib.core.scaling.moves.offers import MAX_ALTERNATIVES, RatedOffer, first_per_machine, rate_offers
+from chalicelib.core.scaling.actions import Action, DestroyWorker, Reason, RentOffer
+from chalicelib.core.scaling.moves.offers import (
+    MAX_ALTERNATIVES,
+    RatedOffer,
+    first_per_machine,
+    rate_offers,
+)
+from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.repair import is_moving
 from chalicelib.core.scaling.snapshot import WorkerFacts
 

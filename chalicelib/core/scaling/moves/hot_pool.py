@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 
+from chalicelib.core.model.worker import AfterDrain
 from chalicelib.core.scaling.actions import Action, DrainWorker, Reason, RecallWorker, StartWorker
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle
 from chalicelib.core.scaling.snapshot import WorkerFacts
-from chalicelib.core.model.worker import AfterDrain
 
 DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted
 SWAP_BELOW = 0.5  # of what the ready workers cost: a start is billed, too, so less is not worth it

@@ -7,7 +7,11 @@ really drained: an update or a contract's end costs no capacity and cuts no stre
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
+from chalicelib.core.money.budget import MICRO
 from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
@@ -18,15 +22,8 @@ from chalicelib.core.scaling.actions import (
     StartWorker,
     StopWorker,
 )
-from chalicelib.core.money.budget import MICRO
-from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from chalicelib.core.scaling.actions import Action, DestroyWorker, DrainWorker, Reason
 from chalicelib.core.scaling.learning import BOOTING_STATES
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
-from chalicelib.core.model.worker import AfterDrain, WorkerState
-
 
 CONTRACT_LEAD_S = 3600.0  # a substitute is looked for so long before a contract ends
 CONTRACT_DRAIN_S = 900.0  # and the worker is drained at the latest this long before,
@@ -137,8 +134,8 @@ def _update_order(worker: WorkerFacts) -> tuple[bool, int]:
 
 # Winding down at a cap: what must stop so that the cap is kept, dearest first. Pure.
 
-DRAIN_DEADLINE_S = 300.0  # well within budget.RUNWAY_S
-_SERVES = frozenset({WorkerState.READY, WorkerState.SUSPECT, WorkerState.DRAINING})
+WIND_DOWN_DEADLINE_S = 300.0  # well within budget.RUNWAY_S
+_DRAINABLE = frozenset({WorkerState.READY, WorkerState.SUSPECT, WorkerState.DRAINING})
 _NOT_WORTH_KEEPING = frozenset(
     {
         WorkerState.CREATING,
@@ -147,7 +144,7 @@ _NOT_WORTH_KEEPING = frozenset(
         WorkerState.UNAVAILABLE,  # may come up by itself at any time, and then bills
     }
 )
-_AT_REST = frozenset({WorkerState.STOPPED, WorkerState.STOPPING, WorkerState.DESTROYING})
+_WOUND_DOWN = frozenset({WorkerState.STOPPED, WorkerState.STOPPING, WorkerState.DESTROYING})
 
 
 def wind_down(
@@ -160,7 +157,7 @@ def wind_down(
     """
     actions: list[Action] = []
     saved = 0.0
-    running = [worker for worker in workers if worker.state not in _AT_REST]
+    running = [worker for worker in workers if worker.state not in _WOUND_DOWN]
     for worker in sorted(running, key=lambda w: (-w.usd_per_hour, w.instance_id)):
         if over_microusd_per_hour is not None and saved * MICRO >= over_microusd_per_hour:
             break
@@ -179,13 +176,13 @@ def without_spending(actions: Sequence[Action]) -> list[Action]:
 def _end(worker: Worker, reason: Reason) -> Action | None:
     if worker.state in _NOT_WORTH_KEEPING:
         return DestroyWorker(instance_id=worker.instance_id, reason=reason)
-    if worker.state not in _SERVES:
+    if worker.state not in _DRAINABLE:
         return StopWorker(instance_id=worker.instance_id, reason=reason)
     if worker.state is WorkerState.DRAINING and worker.drain_by is not None:
         return None  # ends by itself, within its deadline
     return DrainWorker(
         instance_id=worker.instance_id,
         then=AfterDrain.STOP,
-        deadline_s=DRAIN_DEADLINE_S,
+        deadline_s=WIND_DOWN_DEADLINE_S,
         reason=reason,
     )

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.scaling.moves.pools import Round
 from chalicelib.core.model.market import Offer
+from chalicelib.core.scaling.moves.pools import Round
 
 EXPECTED_LIFE_H = 24.0  # over which a rental's one-time cost is spread
 DOWNLOAD_GB = 20.0  # image and model, when the autogroup says nothing better

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from chalicelib.core.scaling.actions import Reason, RentOffer
-from chalicelib.core.scaling.moves.cold_pool import Budget, rent
-from chalicelib.core.scaling.moves.pools import Pool, Round
-from chalicelib.core.scaling.moves.offers import RatedOffer, first_per_machine, rate_offers
-from chalicelib.core.scaling.memory import ScalingMemory
 import math
-from collections.abc import Sequence
-from chalicelib.core.scaling.learning import PERF_NOISE_SD
-from chalicelib.core.scaling.memory import LEVELS, fleet_usd_per_hour
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from chalicelib.core.scaling.actions import Reason, RentOffer
+from chalicelib.core.scaling.learning import PERF_NOISE_SD
+from chalicelib.core.scaling.memory import LEVELS, ScalingMemory, fleet_usd_per_hour
 from chalicelib.core.scaling.moves.cold_pool import (
     RENT_INTERVAL_S,
     Budget,
@@ -20,7 +16,10 @@ from chalicelib.core.scaling.moves.cold_pool import (
     held_capacity,
     open_budget,
     plan_rentals,
+    rent,
 )
+from chalicelib.core.scaling.moves.offers import RatedOffer, first_per_machine, rate_offers
+from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.shares import PoolShare
 
 
@@ -102,10 +101,11 @@ def _why_not(autogroup_id: int, ctx: Round) -> str:
 
 # Looking for better machines: renting one more when it should pay for its own load.
 #
-# Machines of a type differ in speed, and offers in price, by about 10 % each, and both last. A rental
-# costs minutes of loading; a machine that turns out cheaper per load than those in use saves at its
-# rank for as long as it lives. So the best offer is rented when its expected improvement (Mockus'
-# criterion of Bayesian optimisation, over the unknown speed) is worth more than the load costs.
+# Machines of a type differ in speed, and offers in price, by about 10 % each, and both last. A
+# rental costs minutes of loading; a machine that turns out cheaper per load than those in use saves
+# at its rank for as long as it lives. So the best offer is rented when its expected improvement
+# (Mockus' criterion of Bayesian optimisation, over the unknown speed) is worth more than the load
+# costs.
 
 HORIZON_H = 48.0  # over which a better machine is expected to serve
 MIN_GAIN = 4.0  # expected saving over cost of looking

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.learning import BOOTING_STATES, Beliefs
 from chalicelib.core.scaling.snapshot import GroupSnapshot, PendingRental, WorkerFacts
-from chalicelib.core.model.worker import WorkerState
 
 SILENT_SHARE = 0.5  # more silent at once than this is our own trouble (design.md 5)
 AT_ONCE_S = 60.0  # silences that begin within this of each other may have one cause

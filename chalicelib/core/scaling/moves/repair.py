@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.worker import AfterDrain, WorkerState
 from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
@@ -12,13 +14,11 @@ from chalicelib.core.scaling.actions import (
     RebootWorker,
     StopWorker,
 )
-from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.scaling.moves.pools import Pool, Round
-from chalicelib.core.scaling.moves.hot_pool import DRAIN_DEADLINE_S
 from chalicelib.core.scaling.learning import LOAD_TIMEOUT_CAP_S
+from chalicelib.core.scaling.moves.hot_pool import DRAIN_DEADLINE_S
+from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle
 from chalicelib.core.scaling.snapshot import WorkerFacts
-from chalicelib.core.model.worker import AfterDrain, WorkerState
 
 DRAIN_GRACE_S = 4.0  # a ticket given just before the drain may still be on its way
 SILENT_LIMIT_S = 600.0  # an unreachable worker is returned after this

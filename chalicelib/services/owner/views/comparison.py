@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chalicelib.core.scaling.comparison import Row, compare_hardware
 from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.scaling.comparison import Row, compare_hardware
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.owner.audit import autogroup_scope
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
-from chalicelib.core.scaling.explain import FOLLOWING, explain
 from chalicelib.core.model.load import believed_perf, reliability
-from chalicelib.core.scaling.minute_series import newest
-from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.scaling.explain import FOLLOWING, explain
+from chalicelib.core.scaling.minute_series import newest
+from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.event_log import Event
 from chalicelib.services.owner.audit import autogroup_scope, endpoint_scope
+from chalicelib.services.owner.facts import read_memory, usd_per_hour_now
 from chalicelib.wire.observability import log_texts
 
 MAX_EVENTS = 5_000
@@ -107,17 +108,6 @@ def current_stats(ports: ApiPorts, subject: Subject, now: float) -> Row:
         "waiting": int(minute.get("waiting", 0)),
         "usd_per_hour": sum(usd_per_hour_now(worker) for worker in workers),
     }
-
-
-def usd_per_hour_now(worker: Worker) -> float:
-    """What a worker costs in its present state; a stopped one only its storage."""
-    stopped = worker.state in (WorkerState.STOPPED, WorkerState.UNAVAILABLE)
-    return worker.storage_usd_per_hour if stopped else worker.usd_per_hour
-
-
-def read_memory(ports: ApiPorts) -> RoundMemory:
-    """What the scaler remembered after its last round."""
-    return RoundMemory.from_bytes(ports.ledger.read_blob(BLOB_NAME))
 
 
 def newest_minute(

@@ -1,7 +1,7 @@
 """What was spent on what, what the month will cost, and what a fixed fleet would have cost.
 
-These are the likely dollars, from the scaler's tallies; the caps count the worst (core/money/budget.py).
-One query a group (and megabyte of its answer) reads any span of days.
+These are the likely dollars, from the scaler's tallies; the caps count the worst
+(core/money/budget.py). One query a group (and megabyte of its answer) reads any span of days.
 """
 
 from __future__ import annotations
@@ -11,14 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from chalicelib.core.money.account import seconds_left_this_month
 from chalicelib.core.model.endpoint_group import ParameterError
-from chalicelib.core.money.spend import DAY_S, PARTS, Tally, WorkerSpend, total_usd, workers_of
+from chalicelib.core.money.account import seconds_left_this_month
+from chalicelib.core.money.spend import (
+    DAY_S,
+    DELETED_SCOPE,
+    PARTS,
+    Tally,
+    WorkerSpend,
+    spend_scope,
+    total_usd,
+    workers_of,
+)
 from chalicelib.ports.bundles import ApiPorts
+from chalicelib.ports.event_log import EventLog, SeriesLog
 from chalicelib.services.keys import Caller
+from chalicelib.services.owner.facts import read_memory
 from chalicelib.services.owner.groups import list_groups, may_see
-from chalicelib.services.owner.views.observability import read_memory
-from chalicelib.services.rounds.journal.spend_log import deleted_groups, read_tallies
 
 Row = dict[str, object]
 _Line = tuple[Row, Mapping[str, float]]
@@ -208,3 +217,24 @@ def _downloads(tallies: Sequence[Tally]) -> Sequence[float]:
 def _month_begins(now: float) -> float:
     today = datetime.fromtimestamp(now, UTC)
     return today.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
+
+
+MAX_DELETED = 1_000  # of one answer, the newest
+
+
+def read_tallies(
+    series: SeriesLog, running: Mapping[str, Tally], endpoint_id: int, span: tuple[float, float]
+) -> Sequence[Tally]:
+    """A group's tallies that began within a span of time, oldest first; one query."""
+    first, last = int(span[0] // 60), int(span[1] // 60)
+    written = dict(series.read(spend_scope(endpoint_id), first, last))
+    newest = running.get(str(endpoint_id))
+    if newest and newest["begun_at"] >= span[0]:
+        written[int(newest["begun_at"] // 60)] = newest
+    return [written[minute] for minute in sorted(written)]
+
+
+def deleted_groups(events: EventLog, since: float) -> Mapping[int, str]:
+    """The names, by id, of the groups that were deleted since then."""
+    found = [event.facts for event in events.tail(DELETED_SCOPE, limit=MAX_DELETED, since=since)]
+    return {int(str(one["endpoint_id"])): str(one["endpoint_name"]) for one in found}

@@ -8,27 +8,26 @@ from dataclasses import dataclass
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.services.owner.views.health import HealthFacts, judge_health
 from chalicelib.core.model.load import believed_perf
-from chalicelib.core.scaling.round_memory import RoundMemory
-from chalicelib.core.money.spend import spent_today_usd
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.money.spend import spent_today_usd
+from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.ledger import Account
 from chalicelib.ports.routing_view import WaitingRequest
+from chalicelib.services.keys import Caller
 from chalicelib.services.owner.audit import endpoint_scope
 from chalicelib.services.owner.exploration import exploration_row
-from chalicelib.services.keys import Caller
+from chalicelib.services.owner.facts import read_memory, usd_per_hour_now
 from chalicelib.services.owner.groups import list_groups
+from chalicelib.services.owner.views.health import HealthFacts, judge_health
 from chalicelib.services.owner.views.observability import (
     Subject,
     current_stats,
     event_row,
     has_cause,
     newest_minute,
-    read_memory,
-    usd_per_hour_now,
 )
 
 Row = dict[str, object]

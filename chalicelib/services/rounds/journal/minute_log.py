@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from chalicelib.core.model.load import reliability
+from chalicelib.core.model.worker import Worker
+from chalicelib.core.scaling.facts import measure_traffic
 from chalicelib.core.scaling.minute_series import finished, gather, is_worth_writing
 from chalicelib.core.scaling.snapshot import GroupSnapshot, Waiting
-from chalicelib.core.scaling.facts import measure_traffic
-from chalicelib.core.model.worker import Worker
-from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 from chalicelib.services.rounds.journal.troubles import is_capped
+from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
 Minutes = dict[str, Mapping[str, float]]
 

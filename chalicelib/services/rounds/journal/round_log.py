@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.money.account import Account
-from chalicelib.core.scaling.actions import Action, Reason, RentOffer
 from chalicelib.core.money.budget import MICRO
+from chalicelib.core.money.spend import spent_today_usd
+from chalicelib.core.scaling.actions import Action, Reason, RentOffer
 from chalicelib.core.scaling.explain import DOING, explain_reason
 from chalicelib.core.scaling.moves.orders import newly_explored
-from chalicelib.core.money.spend import spent_today_usd
-from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR
-from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 from chalicelib.services.rounds.journal.troubles import is_capped
+from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
 _VERBS = {
     "RentOffer": "rent",

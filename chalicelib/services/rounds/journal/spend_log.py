@@ -6,20 +6,25 @@ A deleted group's name is kept as an event, as long as its tallies are: its spen
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.money.spend import Tally, add_span, begins_anew, is_due, spans_by_day
 from chalicelib.core.model.worker import Worker
-from chalicelib.ports.event_log import Event, EventLog, SeriesLog
+from chalicelib.core.money.spend import (
+    DELETED_SCOPE,
+    Tally,
+    add_span,
+    begins_anew,
+    is_due,
+    spans_by_day,
+    spend_scope,
+)
+from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.reading import by_endpoint
 from chalicelib.services.rounds.values import RoundPlan
 
 Item = tuple[str, int, Tally]
 """Scope, minute in which the tally began, tally."""
-
-DELETED_SCOPE = "deleted_groups"
-MAX_DELETED = 1_000  # of one answer, the newest
 
 
 def tally_spend(plan: RoundPlan) -> tuple[dict[str, Tally], list[Item]]:
@@ -50,18 +55,6 @@ def tally_spend(plan: RoundPlan) -> tuple[dict[str, Tally], list[Item]]:
     return running, due
 
 
-def read_tallies(
-    series: SeriesLog, running: Mapping[str, Tally], endpoint_id: int, span: tuple[float, float]
-) -> Sequence[Tally]:
-    """A group's tallies that began within a span of time, oldest first; one query."""
-    first, last = int(span[0] // 60), int(span[1] // 60)
-    written = dict(series.read(spend_scope(endpoint_id), first, last))
-    newest = running.get(str(endpoint_id))
-    if newest and newest["begun_at"] >= span[0]:
-        written[int(newest["begun_at"] // 60)] = newest
-    return [written[minute] for minute in sorted(written)]
-
-
 def deleted_group_event(group: EndpointGroup, now: float) -> Event:
     """What is kept of a group that is forgotten: its id and its name."""
     return Event(
@@ -73,17 +66,6 @@ def deleted_group_event(group: EndpointGroup, now: float) -> Event:
         facts={"endpoint_id": group.endpoint_id, "endpoint_name": group.name},
         actor="scaler",
     )
-
-
-def deleted_groups(events: EventLog, since: float) -> Mapping[int, str]:
-    """The names, by id, of the groups that were deleted since then."""
-    found = [event.facts for event in events.tail(DELETED_SCOPE, limit=MAX_DELETED, since=since)]
-    return {int(str(one["endpoint_id"])): str(one["endpoint_name"]) for one in found}
-
-
-def spend_scope(endpoint_id: int) -> str:
-    """Of a group's tallies among the series."""
-    return f"spend:{endpoint_id}"
 
 
 def _continued(

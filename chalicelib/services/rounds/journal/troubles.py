@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from chalicelib.core.scaling.moves.pools.breakers import TEMPLATE_FAILURES
+from chalicelib.core.fleet.breakers import TEMPLATE_FAILURES
 from chalicelib.core.scaling.explain import CAP_NAMES
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR
