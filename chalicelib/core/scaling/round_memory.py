@@ -13,6 +13,7 @@ from typing import Any
 from chalicelib.core.fleet.breakers import HostRecord, Reputation, TemplateRecord
 from chalicelib.core.fleet.canary import Watch
 from chalicelib.core.fleet.inventory import Inventory
+from chalicelib.core.fleet.troubles import LastingTrouble
 
 BLOB_NAME = "round"
 
@@ -32,7 +33,9 @@ class RoundMemory:
         default_factory=dict
     )  # see core/fleet/observation.py
     searched: Mapping[str, float] = field(default_factory=dict)  # when, by autogroup
-    troubles: Mapping[str, float] = field(default_factory=dict)  # "kind|scope" told, since when
+    troubles: Mapping[str, LastingTrouble] = field(
+        default_factory=dict
+    )  # by key, see core/fleet/troubles.py
     n_strays: int = 0  # machines with a label of ours that nobody knows
     canaries: Mapping[str, Watch] = field(
         default_factory=dict
@@ -59,6 +62,10 @@ class RoundMemory:
         known["reputation"] = _reputation(known.get("reputation", {}))
         known["progress"] = {
             key: (str(seen), float(at)) for key, (seen, at) in known.get("progress", {}).items()
+        }
+        known["troubles"] = {
+            key: LastingTrouble(**_only(LastingTrouble, value))
+            for key, value in known.get("troubles", {}).items()
         }
         known["canaries"] = {
             key: Watch(**_only(Watch, value)) for key, value in known.get("canaries", {}).items()

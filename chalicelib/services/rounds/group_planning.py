@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from chalicelib.core.fleet.breakers import avoided_machines, open_breakers
 from chalicelib.core.fleet.pacing import Verb
@@ -61,6 +61,14 @@ class Fleet:
     intents: Sequence[RentIntent]
 
 
+@dataclass(frozen=True, slots=True)
+class SearchProblems:
+    """Why there are no offers, by autogroup: it cannot be launched, or Vast did not answer."""
+
+    unlaunchable: dict[int, str] = field(default_factory=dict)
+    unanswered: dict[int, str] = field(default_factory=dict)
+
+
 def plan_groups(
     ports: ScalerPorts, market: PacedMarket, view: RoundView, fleet: Fleet
 ) -> tuple[GroupPlan, ...]:
@@ -92,9 +100,9 @@ def plan_group(
         a.autogroup_id: a.rollout_by for a in snapshot.autogroups if a.rollout_by is not None
     }
     leaving = choose_leaving(snapshot, updating, view.now)
-    unlaunchable: dict[int, str] = {}
+    problems = SearchProblems()
     here = present(snapshot, leaving)
-    seen, decision = _decide(market, here, fleet, view.now, unlaunchable)
+    seen, decision = _decide(market, here, fleet, view.now, problems)
     snapshot = replace(snapshot, offers=seen.offers)
     farewells = send_off(snapshot, decision, leaving, updating, view.now)
     wanted = [*farewells, *(a for a in decision.actions if action_id(a) not in leaving)]
@@ -111,7 +119,8 @@ def plan_group(
         decision=decision,
         actions=() if group.shadow else tuple(actions),
         capped_by=capped_by,
-        unlaunchable=unlaunchable,
+        unlaunchable=problems.unlaunchable,
+        unanswered=problems.unanswered,
     )
 
 
@@ -120,11 +129,12 @@ def _decide(
     snapshot: GroupSnapshot,
     fleet: Fleet,
     now: float,
-    unlaunchable: dict[int, str],
+    problems: SearchProblems,
 ) -> tuple[GroupSnapshot, ScalingPlan]:
     """Decide; if offers are wanted, search them and decide again on the same memory.
 
-    An autogroup that cannot be launched as it is gets no offers, and is put into `unlaunchable`.
+    An autogroup that cannot be launched as it is, or that Vast could not answer for, gets no
+    offers, and is put into `problems`.
     """
     memory = fleet.memory.groups.get(str(snapshot.group.endpoint_id), {})
     decision = decide_scaling(snapshot, memory, now)
@@ -140,11 +150,12 @@ def _decide(
             offers[autogroup.autogroup_id] = search_offers(market, autogroup)
         except RateLimitedError:
             continue
-        except MarketplaceError:
-            offers[autogroup.autogroup_id] = ()  # named again in the next round
+        except MarketplaceError as error:
+            offers[autogroup.autogroup_id] = ()
+            problems.unanswered[autogroup.autogroup_id] = str(error)[:200]
         except (LaunchError, LaunchArgsError) as error:
             offers[autogroup.autogroup_id] = ()
-            unlaunchable[autogroup.autogroup_id] = str(error)
+            problems.unlaunchable[autogroup.autogroup_id] = str(error)
     snapshot = replace(snapshot, offers=offers)
     if any(offers.values()):
         decision = decide_scaling(snapshot, memory, now)

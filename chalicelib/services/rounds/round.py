@@ -45,11 +45,7 @@ from chalicelib.services.rounds.journal.minute_log import gather_minutes
 from chalicelib.services.rounds.journal.notifications import deliver_notices
 from chalicelib.services.rounds.journal.round_log import RoundOutcome, events_of, figures_of
 from chalicelib.services.rounds.journal.spend_log import tally_spend
-from chalicelib.services.rounds.journal.troubles import (
-    find_troubles,
-    lasting_troubles,
-    tell_troubles,
-)
+from chalicelib.services.rounds.journal.troubles import find_troubles, tell_troubles
 from chalicelib.services.rounds.reading import books_of, by_endpoint, read_view
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan, RoundView, RowChange
 from chalicelib.services.routing.views import publish_directory, rebuild_view
@@ -231,8 +227,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
     boots = boots_of(plan.workers, stuck)
     memory = replace(plan.memory, reputation=judge(plan.memory.reputation, boots, now))
     plan = replace(plan, memory=memory)
-    troubles = [*find_troubles(plan.view, plan.groups), *lasting_troubles(plan)]
-    told = tell_troubles(memory.troubles, troubles, plan.view.memory.at, now)
+    told = tell_troubles(memory.troubles, find_troubles(plan), plan.view.memory.at, now)
     minutes, over = gather_minutes(plan, told.lasting)
     tallies, due = tally_spend(plan)
     memory = replace(

@@ -61,6 +61,7 @@ class GroupPlan:
     actions: tuple[Action, ...]
     capped_by: str = ""
     unlaunchable: Mapping[int, str] = field(default_factory=dict)  # why, by autogroup
+    unanswered: Mapping[int, str] = field(default_factory=dict)  # what Vast could not say
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from chalicelib.core.fleet.troubles import LastingTrouble, Severity
 
 NEAR_CAP = 0.9
 """From this share of a cap on, the owner is warned."""
@@ -34,6 +37,7 @@ class HealthFacts:
     queue_time_s: float
     target_queue_time_s: float
     is_held: str = ""  # "frozen", "panicking", "inventory unknown": why nothing is done
+    troubles: Sequence[LastingTrouble] = ()  # that matter now, see core/fleet/troubles.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ def judge_health(facts: HealthFacts) -> Verdict:
         )
         if holds
     ]
+    bad += [one.message for one in facts.troubles if one.severity is Severity.BAD]
     warn = [
         text
         for holds, text in (
@@ -78,5 +83,6 @@ def judge_health(facts: HealthFacts) -> Verdict:
         )
         if holds
     ]
+    warn += [one.message for one in facts.troubles if one.severity is not Severity.BAD]
     health = Health.BAD if bad else Health.WARN if warn else Health.OK
     return Verdict(health, tuple(bad + warn))

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from chalicelib.core.fleet.troubles import LastingTrouble, standing
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.load import believed_perf
@@ -123,6 +124,7 @@ def _group_row(ports: ApiPorts, facts: _Facts) -> Row:
         "is_shadow": group.shadow,
         "health": verdict.health.value,
         "health_reasons": list(verdict.reasons),
+        "troubles": [_trouble_row(trouble) for trouble in _troubles(facts)],
         "load": _load(facts),
         "ready_by_gpu": _by_gpu(facts.workers, WorkerState.READY),
         "cold_by_gpu": _by_gpu(facts.workers, WorkerState.STOPPED),
@@ -209,7 +211,29 @@ def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
         queue_time_s=facts.minute.get("queue_time_s", 0.0),
         target_queue_time_s=facts.group.params.target_queue_time,
         is_held=_held(facts),
+        troubles=_troubles(facts),
     )
+
+
+def _troubles(facts: _Facts) -> Sequence[LastingTrouble]:
+    """What stands against the group now: its own, its autogroups' and the account's troubles."""
+    return standing(
+        facts.memory.troubles,
+        facts.now,
+        endpoint_id=facts.group.endpoint_id,
+        autogroup_ids=[autogroup.autogroup_id for autogroup in facts.autogroups],
+    )
+
+
+def _trouble_row(trouble: LastingTrouble) -> Row:
+    return {
+        "kind": trouble.kind,
+        "scope": trouble.scope,
+        "severity": trouble.severity.value,
+        "since": trouble.since,
+        "message": trouble.message,
+        "runbook": trouble.runbook,
+    }
 
 
 def _held(facts: _Facts) -> str:

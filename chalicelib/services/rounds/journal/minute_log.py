@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from chalicelib.core.fleet.troubles import LastingTrouble
 from chalicelib.core.model.load import reliability
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.scaling.facts import measure_traffic
@@ -17,7 +18,7 @@ Minutes = dict[str, Mapping[str, float]]
 
 
 def gather_minutes(
-    plan: RoundPlan, told: Mapping[str, float]
+    plan: RoundPlan, told: Mapping[str, LastingTrouble]
 ) -> tuple[Minutes, list[tuple[str, int, Mapping[str, float]]]]:
     """(the minutes in progress, those that are over and worth writing: scope, minute, values)."""
     minute, before = int(plan.view.now // 60), plan.view.memory.minutes

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
+from chalicelib.core.fleet.troubles import MEANINGS
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event, EventLog
@@ -13,15 +14,9 @@ from chalicelib.ports.notifier import Notice, Notifier, NotifierError
 REPEAT_AFTER_S: Final = 1_800.0
 """The same kind of trouble in the same scope is told once in this time."""
 
-TITLES: Final = {
-    "cap_reached": "A spending cap is reached",
-    "breaker_open": "A template only fails: renting for it has stopped",
-    "cannot_launch": "An autogroup cannot be launched as it is configured",
-    "inventory_unknown": "Vast's list of instances cannot be trusted",
-    "stray_machines": "Instances carry our label but are not in our books",
+TITLES: Final[Mapping[str, str]] = {
+    **{kind: meaning.title for kind, meaning in MEANINGS.items()},
     "rollout_rolled_back": "A rollout was rolled back",
-    "panic": "Panic: every instance is being destroyed",
-    "no_credit": "The Vast account has no credit left",
 }
 """Kinds of events that are worth waking somebody for; docs/runbook.md has a section for each."""
 

@@ -1,68 +1,112 @@
-"""What an owner should know for as long as it lasts: told when it begins to matter, and its end."""
+"""What a round finds wrong, and what it tells of it: the one list of `core/fleet/troubles.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from chalicelib.core.fleet.breakers import TEMPLATE_FAILURES
+from chalicelib.core.fleet.troubles import (
+    ACCOUNT_SCOPE,
+    LastingTrouble,
+    Trouble,
+    TroubleKind,
+    begun_and_ended,
+    lasting,
+)
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.explain import CAP_NAMES
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR
 from chalicelib.services.rounds.journal.notifications import REPEAT_AFTER_S
-from chalicelib.services.rounds.values import GroupPlan, RoundPlan, RoundView
-
-MATTERS_AFTER_S: Mapping[str, float] = {"inventory_unknown": 300.0, "stray_machines": 300.0}
-"""What often passes by itself is told once it has lasted so long; all else at once."""
+from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
 RETRY_NOTICE_S = 300.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trouble:
-    """Something an owner should know, for as long as it lasts."""
-
-    kind: str
-    scope: str
-    message: str
-    facts: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def key(self) -> str:
-        """Under which it is remembered."""
-        return f"{self.kind}|{self.scope}"
-
-
-def find_troubles(view: RoundView, groups: Sequence[GroupPlan]) -> list[Trouble]:
-    """What is wrong in this round: doubt, caps, and autogroups that cannot be launched."""
-    troubles = []
-    was_doubted = "inventory_unknown|account" in view.memory.troubles
-    # A first empty listing is no trouble by itself, but it ends none either.
-    if not view.inventory.is_known and (was_doubted or not view.inventory.n_empty):
-        text = f"Vast's list of instances cannot be trusted: {view.inventory.problem}"
-        troubles.append(Trouble(kind="inventory_unknown", scope="account", message=text))
-    for group in groups:
-        if cap := _reached_cap(group, view.memory.troubles):
-            name = CAP_NAMES.get(cap, cap)
-            text = f"a spending cap is reached ({name}): nothing more is rented or started"
-            scope = _scope(group)
-            troubles.append(
-                Trouble(kind="cap_reached", scope=scope, message=text, facts={"cap": cap})
+def find_troubles(plan: RoundPlan) -> list[Trouble]:
+    """Everything that is wrong in this round."""
+    troubles = [*_of_account(plan)]
+    for group in plan.groups:
+        troubles += _of_group(plan, group)
+    for key, record in plan.memory.reputation.templates.items():
+        if record.n_openings:
+            text = (
+                f"autogroup {key}: workers failed on {TEMPLATE_FAILURES} machines or more "
+                f"without a success; last error: {record.last_error}"
             )
-        troubles += _unlaunchable(group, view.memory.troubles)
+            facts = {"autogroup_id": int(key), "last_error": record.last_error}
+            scope = f"autogroup:{key}"
+            kind = TroubleKind.BREAKER_OPEN
+            troubles.append(Trouble(kind=kind, scope=scope, message=text, facts=facts))
     return troubles
 
 
-def is_capped(group: GroupPlan, told: Mapping[str, float]) -> bool:
-    """Whether the owner was told that a spending cap holds the group back."""
-    return f"cap_reached|{_scope(group)}" in told
+def is_capped(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> bool:
+    """Whether a spending cap holds the group back, as far as the owner was told."""
+    return f"{TroubleKind.CAP_REACHED}|{_scope(group)}" in told
 
 
-def _scope(group: GroupPlan) -> str:
-    return f"endpoint:{group.snapshot.group.endpoint_id}"
+def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
+    view, unclaimed = plan.view, plan.reconciliation.unclaimed
+    strays = ", ".join(str(one) for one in unclaimed[:20])
+    for kind, holds, text in (
+        (
+            TroubleKind.PANIC,
+            view.account.is_panicking,
+            "panic: every instance is being destroyed",
+        ),
+        (
+            TroubleKind.INVENTORY_UNKNOWN,
+            not view.inventory.is_known,
+            f"Vast's list of instances cannot be trusted: {view.inventory.problem}",
+        ),
+        (
+            TroubleKind.STRAY_MACHINES,
+            unclaimed,
+            f"{len(unclaimed)} instances carry a label of ours but are in no book of ours, and are "
+            f"left alone: {strays}",
+        ),
+        (
+            TroubleKind.NO_CREDIT,
+            plan.memory.credit_retry_at,
+            "the Vast account has no credit left: nothing can be rented",
+        ),
+    ):
+        if holds:
+            yield Trouble(kind=kind, scope=ACCOUNT_SCOPE, message=text)
 
 
-def _reached_cap(group: GroupPlan, told: Mapping[str, float]) -> str:
+def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
+    told, scope = plan.view.memory.troubles, _scope(group)
+    if cap := _reached_cap(group, told):
+        name = CAP_NAMES.get(cap, cap)
+        text = f"a spending cap is reached ({name}): nothing more is rented or started"
+        yield Trouble(kind=TroubleKind.CAP_REACHED, scope=scope, message=text, facts={"cap": cap})
+    yield from _held_back(group)
+    yield from _unlaunchable(group, told)
+    endpoint_id = group.snapshot.group.endpoint_id
+    own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
+    yield from _of_machines(own, scope)
+
+
+def _held_back(group: GroupPlan) -> Iterator[Trouble]:
+    """Clients wait, and the owner's own settings forbid another machine."""
+    snapshot, scope = group.snapshot, _scope(group)
+    if not snapshot.waiting.n_overdue:
+        return
+    waiting = f"{snapshot.waiting.n} requests wait"
+    codes = {note.code for note in group.decision.notes}
+    if snapshot.group.frozen:
+        text = f"{waiting}, and nothing is rented: frozen by the owner; thaw it to serve them"
+        yield Trouble(kind=TroubleKind.FROZEN, scope=scope, message=text)
+    elif snapshot.caps.free_workers < 1 or "cap_workers" in codes:
+        most = snapshot.group.params.max_workers
+        text = f"{waiting}, and max_workers ({most}) is reached; raise it to serve them sooner"
+        yield Trouble(kind=TroubleKind.WORKERS_CAPPED, scope=scope, message=text)
+
+
+def _reached_cap(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> str:
     """The spending cap that holds a group back, or "".
 
     Where no offer was seen in this round, it is believed to be as it was.
@@ -76,109 +120,115 @@ def _reached_cap(group: GroupPlan, told: Mapping[str, float]) -> str:
     return caps.bound_by if is_refused else ""
 
 
-def _unlaunchable(group: GroupPlan, told: Mapping[str, float]) -> list[Trouble]:
+def _unlaunchable(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> Iterator[Trouble]:
     """Autogroups that nothing can be rented for; the others of the account go on as ever.
 
     One whose search had no turn in this round is believed to be as it was.
     """
-    found = []
+    offers = group.snapshot.offers
     for autogroup_id in group.decision.wants_offers:
-        text = f"autogroup {autogroup_id} cannot be launched: "
-        trouble = Trouble(
-            kind="cannot_launch",
-            scope=f"autogroup:{autogroup_id}",
-            message=text + group.unlaunchable.get(autogroup_id, "as before"),
-        )
-        was_looked_at = autogroup_id in group.snapshot.offers
-        if autogroup_id in group.unlaunchable or (not was_looked_at and trouble.key in told):
-            found.append(trouble)
-    return found
+        name, scope = f"autogroup {autogroup_id}", f"autogroup:{autogroup_id}"
+        for kind, text in (
+            (
+                TroubleKind.CANNOT_LAUNCH,
+                f"{name} cannot be launched: {group.unlaunchable[autogroup_id]}"
+                if autogroup_id in group.unlaunchable
+                else "",
+            ),
+            (
+                TroubleKind.TEMPLATE_UNREADABLE,
+                f"{name}: Vast could not say what to rent: {group.unanswered[autogroup_id]}"
+                if autogroup_id in group.unanswered
+                else "",
+            ),
+            (
+                TroubleKind.NO_OFFERS,
+                f"{name}: no offer of Vast's fits its search; widen search_params, or wait"
+                if offers.get(autogroup_id) == ()
+                and autogroup_id not in group.unlaunchable
+                and autogroup_id not in group.unanswered
+                else "",
+            ),
+        ):
+            before = told.get(f"{kind}|{scope}")
+            if not text and autogroup_id not in offers and before is not None:
+                text = before.message
+            if text:
+                yield Trouble(kind=kind, scope=scope, message=text)
 
 
-def lasting_troubles(plan: RoundPlan) -> list[Trouble]:
-    """A panic, machines that nobody knows, no credit, and templates that only fail."""
-    troubles = []
-    unclaimed = plan.reconciliation.unclaimed
-    for kind, holds, text in (
-        ("panic", plan.view.account.is_panicking, "panic: every instance is being destroyed"),
-        (
-            "stray_machines",
-            unclaimed,
-            f"{len(unclaimed)} instances carry a label of ours but are in no book of ours, and are "
-            f"left alone: {', '.join(str(one) for one in unclaimed[:20])}",
-        ),
-        (
-            "no_credit",
-            plan.memory.credit_retry_at,
-            "the Vast account has no credit left: nothing can be rented",
-        ),
-    ):
-        if holds:
-            troubles.append(Trouble(kind=kind, scope="account", message=text))
-    for key, record in plan.memory.reputation.templates.items():
-        if record.n_openings:
+def _of_machines(workers: Sequence[Worker], scope: str) -> Iterator[Trouble]:
+    """Machines that do not do as they were told."""
+    for worker in workers:
+        if worker.state is WorkerState.DESTROYING:
+            # From the first order on, not from this round: the order may be hours old already.
             text = (
-                f"autogroup {key}: workers failed on {TEMPLATE_FAILURES} machines or more "
-                f"without a success; last error: {record.last_error}"
+                f"instance {worker.instance_id} was told to go and is still there; it may bill up "
+                f"to ${worker.usd_per_hour:.2f} an hour"
             )
-            facts = {"autogroup_id": int(key), "last_error": record.last_error}
-            troubles.append(
-                Trouble(kind="breaker_open", scope=f"autogroup:{key}", message=text, facts=facts)
+            yield Trouble(
+                kind=TroubleKind.WILL_NOT_GO,
+                scope=scope,
+                subject=str(worker.instance_id),
+                message=text,
+                facts={"instance_id": worker.instance_id, "usd_per_hour": worker.usd_per_hour},
             )
-    return troubles
+
+
+def _scope(group: GroupPlan) -> str:
+    return f"endpoint:{group.snapshot.group.endpoint_id}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Telling:
-    """What a round tells of its troubles. `lasting`: since when, by key."""
+    """What a round tells of its troubles. `lasting`: all that last, by key."""
 
-    lasting: Mapping[str, float]
+    lasting: Mapping[str, LastingTrouble]
     events: Sequence[Event]
     reminders: Sequence[Event]  # for the notifiers alone, should they have failed before
 
 
 def tell_troubles(
-    before: Mapping[str, float], troubles: Sequence[Trouble], last_at: float, now: float
+    before: Mapping[str, LastingTrouble], troubles: Sequence[Trouble], last_at: float, now: float
 ) -> Telling:
     """Each trouble is told once when it matters, and once when it ends.
 
     `last_at`: of the round before. Every few minutes the notifiers get another chance, for as long
     as they would not repeat themselves.
     """
-    newest = {trouble.key: trouble for trouble in troubles}
-    lasting = {key: before.get(key, now) for key in newest}
-    events, reminders = [], []
-    for key, trouble in newest.items():
-        due_at = lasting[key] + MATTERS_AFTER_S.get(trouble.kind, 0.0)
-        event = _event(now, trouble.scope, trouble.kind, trouble.message, trouble.facts)
-        was_told = key in before and due_at <= last_at
-        if due_at <= now and not was_told:
-            events.append(event)
-        elif was_told and _is_due_again(due_at, last_at, now):
-            reminders.append(event)
-    return Telling(
-        lasting=lasting,
-        events=[*events, *_ends(before, lasting, last_at, now)],
-        reminders=reminders,
-    )
-
-
-def _ends(
-    before: Mapping[str, float], lasting: Mapping[str, float], last_at: float, now: float
-) -> Iterator[Event]:
-    for key, since in before.items():
-        kind, _, scope = key.partition("|")
-        if key not in lasting and since + MATTERS_AFTER_S.get(kind, 0.0) <= last_at:
-            text = f"{kind}: over after {now - since:.0f} s"
-            yield _event(now, scope, f"{kind}_over", text, {})
+    after = lasting(before, troubles, now)
+    events, begun = [], set()
+    for trouble, begins in begun_and_ended(before, after, last_at, now):
+        if begins:
+            begun.add(id(trouble))
+            events.append(_event(now, trouble, trouble.kind, trouble.message, trouble.facts))
+        else:
+            text = f"{trouble.kind}: over after {now - trouble.since:.0f} s"
+            events.append(_event(now, trouble, f"{trouble.kind}_over", text, {}))
+    reminders = [
+        _event(now, trouble, trouble.kind, trouble.message, trouble.facts)
+        for trouble in after.values()
+        if id(trouble) not in begun and _is_due_again(trouble.matters_at, last_at, now)
+    ]
+    return Telling(lasting=after, events=events, reminders=reminders)
 
 
 def _is_due_again(due_at: float, last_at: float, now: float) -> bool:
+    if due_at > last_at:
+        return False
     n_before, n_now = ((at - due_at) // RETRY_NOTICE_S for at in (last_at, now))
     return n_before < n_now and now - due_at < REPEAT_AFTER_S - RETRY_NOTICE_S
 
 
-def _event(now: float, scope: str, kind: str, text: str, facts: Mapping[str, object]) -> Event:
+def _event(
+    now: float, trouble: LastingTrouble, kind: str, text: str, facts: Mapping[str, object]
+) -> Event:
     return Event(
-        at=now, scope=scope, level="info0", kind=kind, message=text, facts=facts, actor=ACTOR
+        at=now,
+        scope=trouble.scope,
+        level="info0",
+        kind=kind,
+        message=text,
+        facts=facts,
+        actor=ACTOR,
     )

@@ -1,0 +1,220 @@
+"""The one list of troubles: every way in which a group cannot serve, rent or return. Pure.
+
+A round finds them (`services/rounds/journal/troubles.py`) and remembers them for as long as they
+last (`RoundMemory.troubles`); health, status, explain, log and notice all read this one list, so
+that none of them can say "ok" while another says why nothing is served. Each is told once when it
+begins to matter, and its end is told once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+ACCOUNT_SCOPE = "account"
+
+
+class TroubleKind(StrEnum):
+    """What is wrong. The values are event kinds, notice kinds and anchors of docs/runbook.md."""
+
+    # the account
+    PANIC = "panic"
+    INVENTORY_UNKNOWN = "inventory_unknown"
+    STRAY_MACHINES = "stray_machines"
+    NO_CREDIT = "no_credit"
+    KEY_LACKS_RIGHT = "key_lacks_right"
+    FOREIGN_VERSION = "foreign_version"
+    # a group
+    CAP_REACHED = "cap_reached"
+    WORKERS_CAPPED = "workers_capped"
+    FROZEN = "frozen"
+    MACHINE_UNSETTLED = "machine_unsettled"
+    WILL_NOT_GO = "will_not_go"
+    NOT_USABLE = "not_usable"
+    RENTALS_BRAKED = "rentals_braked"
+    # an autogroup
+    CANNOT_LAUNCH = "cannot_launch"
+    TEMPLATE_UNREADABLE = "template_unreadable"
+    NO_OFFERS = "no_offers"
+    OFFERS_REFUSED = "offers_refused"
+    BREAKER_OPEN = "breaker_open"
+
+
+class Severity(StrEnum):
+    """BAD: clients may suffer or money is lost now; WARN: somebody should look soon."""
+
+    WARN = "warn"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TroubleMeaning:
+    """How a kind of trouble is told.
+
+    `title`: a notice's headline. `matters_after_s`: what often passes by itself is told only once
+    it has lasted so long.
+    """
+
+    title: str
+    severity: Severity = Severity.BAD
+    matters_after_s: float = 0.0
+
+
+_K, _W = TroubleKind, Severity.WARN
+
+MEANINGS: Mapping[str, TroubleMeaning] = {
+    _K.PANIC: TroubleMeaning(title="Panic: every instance is being destroyed"),
+    _K.INVENTORY_UNKNOWN: TroubleMeaning(
+        title="Vast's list of instances cannot be trusted", matters_after_s=300.0
+    ),
+    _K.STRAY_MACHINES: TroubleMeaning(
+        title="Instances carry our label but are not in our books",
+        severity=_W,
+        matters_after_s=300.0,
+    ),
+    _K.NO_CREDIT: TroubleMeaning(title="The Vast account has no credit left"),
+    _K.KEY_LACKS_RIGHT: TroubleMeaning(title="The Vast key may not do what is needed"),
+    _K.FOREIGN_VERSION: TroubleMeaning(
+        title="Rows or groups were written by another version", severity=_W, matters_after_s=600.0
+    ),
+    _K.CAP_REACHED: TroubleMeaning(title="A spending cap is reached"),
+    _K.WORKERS_CAPPED: TroubleMeaning(
+        title="Requests wait, and max_workers is reached", severity=_W, matters_after_s=120.0
+    ),
+    _K.FROZEN: TroubleMeaning(
+        title="Requests wait, and renting is frozen", severity=_W, matters_after_s=30.0
+    ),
+    _K.MACHINE_UNSETTLED: TroubleMeaning(
+        title="Nobody can say whether an instance is gone", severity=_W, matters_after_s=120.0
+    ),
+    _K.WILL_NOT_GO: TroubleMeaning(
+        title="An instance was told to go, and stays", matters_after_s=300.0
+    ),
+    _K.NOT_USABLE: TroubleMeaning(
+        title="A worker says that it is ready, and cannot be reached",
+        severity=_W,
+        matters_after_s=60.0,
+    ),
+    _K.RENTALS_BRAKED: TroubleMeaning(title="Machines are replaced too often: renting is braked"),
+    _K.CANNOT_LAUNCH: TroubleMeaning(title="An autogroup cannot be launched as it is configured"),
+    _K.TEMPLATE_UNREADABLE: TroubleMeaning(
+        title="Vast does not give an autogroup's template", matters_after_s=60.0
+    ),
+    _K.NO_OFFERS: TroubleMeaning(title="No offer fits an autogroup's search", matters_after_s=60.0),
+    _K.OFFERS_REFUSED: TroubleMeaning(
+        title="Vast refuses to rent what it offers", matters_after_s=60.0
+    ),
+    _K.BREAKER_OPEN: TroubleMeaning(title="A template only fails: renting for it has stopped"),
+}
+"""One entry a kind; a test fails on a kind without one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trouble:
+    """Something an owner should know, for as long as it lasts.
+
+    `scope`: "account", "endpoint:ID" or "autogroup:ID". `message`: a sentence with the cause, and
+    what happens next or what to do. `subject` tells two troubles of one kind and scope apart.
+    """
+
+    kind: TroubleKind
+    scope: str
+    message: str
+    subject: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Under which it is remembered."""
+        return f"{self.kind}|{self.scope}" + (f"|{self.subject}" if self.subject else "")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LastingTrouble:
+    """A trouble as it is remembered: since when (epoch seconds), and its newest words."""
+
+    kind: str
+    scope: str
+    since: float
+    message: str
+    subject: str = ""
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def matters_at(self) -> float:
+        """When it begins to matter: then it is told, and shows in health."""
+        return self.since + matters_after_s(self.kind)
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is; of a kind that this version does not know, WARN."""
+        meaning = MEANINGS.get(self.kind)
+        return meaning.severity if meaning else Severity.WARN
+
+    @property
+    def runbook(self) -> str:
+        """The section of docs/runbook.md that says what to do."""
+        return f"docs/runbook.md#{self.kind.replace('_', '-')}"
+
+
+def matters_after_s(kind: str) -> float:
+    """How long a trouble of this kind must last before it is told."""
+    meaning = MEANINGS.get(kind)
+    return meaning.matters_after_s if meaning else 0.0
+
+
+def lasting(
+    before: Mapping[str, LastingTrouble], found: Iterable[Trouble], now: float
+) -> dict[str, LastingTrouble]:
+    """What lasts after a round that found these troubles, by key."""
+    return {
+        trouble.key: LastingTrouble(
+            kind=trouble.kind.value,
+            scope=trouble.scope,
+            subject=trouble.subject,
+            since=min(before[trouble.key].since, now) if trouble.key in before else now,
+            message=trouble.message,
+            facts=trouble.facts,
+        )
+        for trouble in found
+    }
+
+
+def standing(
+    troubles: Mapping[str, LastingTrouble],
+    now: float,
+    *,
+    endpoint_id: int | None = None,
+    autogroup_ids: Collection[int] = (),
+) -> Sequence[LastingTrouble]:
+    """The troubles that matter now: of the account, and of a group with its autogroups.
+
+    Without `endpoint_id` all of them. Worst first, then oldest.
+    """
+    scopes = {ACCOUNT_SCOPE, f"endpoint:{endpoint_id}", *(f"autogroup:{i}" for i in autogroup_ids)}
+    matter = [
+        trouble
+        for trouble in troubles.values()
+        if trouble.matters_at <= now and (endpoint_id is None or trouble.scope in scopes)
+    ]
+    return sorted(matter, key=lambda t: (t.severity is not Severity.BAD, t.since, t.scope, t.kind))
+
+
+def begun_and_ended(
+    before: Mapping[str, LastingTrouble],
+    after: Mapping[str, LastingTrouble],
+    last_at: float,
+    now: float,
+) -> Iterator[tuple[LastingTrouble, bool]]:
+    """(trouble, whether it begins) of those that began to matter, or ended, since `last_at`.
+
+    What ended before it mattered is told neither way.
+    """
+    for key, trouble in after.items():
+        was_told = key in before and trouble.matters_at <= last_at
+        if trouble.matters_at <= now and not was_told:
+            yield trouble, True
+    for key, trouble in before.items():
+        if key not in after and trouble.matters_at <= last_at:
+            yield trouble, False
