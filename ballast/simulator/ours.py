@@ -22,6 +22,7 @@ from chalicelib.core.scaling.actions import (
     StopWorker,
 )
 from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.moves.deeds import remember_deeds
 from chalicelib.core.scaling.snapshot import (
     GroupSnapshot,
     ScalingPlan,
@@ -57,7 +58,7 @@ class BallastPolicy:
         """Read, decide, act."""
         snapshot = self.take_snapshot(world, now)
         self.plan = decide_scaling(snapshot, self.memory, now)
-        self.memory = self.plan.memory
+        self.memory = remember_deeds(self.plan.memory, self.plan.actions, now)
         for action in self.plan.actions:
             carry_out(action, world)
 

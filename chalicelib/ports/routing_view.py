@@ -4,6 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+WAITING_ENDS_S = 20.0
+"""A request that was not polled for this long was given up (protocol.md A.7): the one limit for
+routers, scaler and status. Rows are refreshed every 18.7 s at least (core/routing/queue_place.py).
+"""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredView:

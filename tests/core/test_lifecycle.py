@@ -94,7 +94,11 @@ def test_a_stopped_worker_has_nothing_in_flight() -> None:
     assert (changes["working_load"], changes["n_working"], changes["unseen_load"]) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("state", list(S))
+def test_another_versions_worker_is_left_alone() -> None:
+    assert {next_state(S.FOREIGN, event) for event in E} == {S.FOREIGN}
+
+
+@pytest.mark.parametrize("state", sorted(set(S) - {S.FOREIGN}))
 def test_everything_can_be_destroyed_and_what_is_being_destroyed_stays_so(
     state: WorkerState,
 ) -> None:

@@ -15,7 +15,7 @@ from chalicelib.core.routing.queue_place import (
     poll_after_s,
     profile_queue,
 )
-from chalicelib.services.routing.views import WAITING_ENDS_S
+from chalicelib.ports.routing_view import WAITING_ENDS_S
 
 NOW = 1_001.0
 PARAMS = AdmissionParams()

@@ -21,6 +21,7 @@ from chalicelib.core.scaling.actions import (
     StopWorker,
 )
 from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.moves.deeds import remember_deeds
 from chalicelib.core.scaling.snapshot import (
     Caps,
     GroupSnapshot,
@@ -283,8 +284,12 @@ class TestRepair:
         snapshot = make_snapshot(make_worker(1, WorkerState.ERROR, error="CUDA"))
         plan = decide_scaling(snapshot, {}, NOW)
         assert of_kind(plan, RebootWorker)
-        plan = decide_scaling(snapshot, plan.memory, NOW + 60)
-        assert of_kind(plan, DestroyWorker)
+        # A reboot that was planned and never made is planned again; one that was made is not.
+        again = decide_scaling(snapshot, plan.memory, NOW + 60)
+        assert of_kind(again, RebootWorker)
+        assert not of_kind(again, DestroyWorker)
+        done = remember_deeds(plan.memory, plan.actions, NOW)
+        assert of_kind(decide_scaling(snapshot, done, NOW + 60), DestroyWorker)
 
     def test_a_load_of_15_minutes_is_left_alone_and_one_of_40_replaced(self) -> None:
         loading = make_worker(1, WorkerState.LOADING, perf=0.0, loaded_at=0.0, created_at=NOW - 890)

@@ -18,9 +18,10 @@ import pytest
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.model.load import is_empty
 from chalicelib.core.model.worker import Worker
+from chalicelib.ports.routing_view import WAITING_ENDS_S
 from chalicelib.services.keys import worker_token
 from chalicelib.services.routing.reports import ReportsMemory, receive_report
-from chalicelib.services.routing.views import WAITING_ENDS_S, rebuild_view
+from chalicelib.services.routing.views import rebuild_view
 from chalicelib.wire.reports import WorkerReport
 from fakes.bundles.hot_ports import ENDPOINT_ID, INTENT_TOKEN, HotWorld
 from tests.services.router import Router, make_world

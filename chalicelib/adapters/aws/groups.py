@@ -177,7 +177,7 @@ class DynamoGroupRepository:
         return TransactWrite(connection=self._connection)
 
     def _group_item(self, group: EndpointGroup) -> ConfigItem:
-        body = json.dumps(asdict(group))
+        body = json.dumps(_body(group))
         return self._items("group", str(group.endpoint_id), revision=group.revision, body=body)
 
     def _name_item(self, group: EndpointGroup) -> ConfigItem:
@@ -188,7 +188,7 @@ class DynamoGroupRepository:
             "autogroup",
             str(autogroup.autogroup_id),
             revision=autogroup.revision,
-            body=json.dumps(asdict(autogroup)),
+            body=json.dumps(_body(autogroup)),
         )
 
 
@@ -216,8 +216,40 @@ def _known(kind: type[Any], body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name in names}
 
 
+def _body(item: EndpointGroup | Autogroup) -> dict[str, Any]:
+    """The item as plain JSON, with what another version wrote beside."""
+    plain = asdict(item)
+    beside = dict(plain.pop("unknown"))
+    if "params" in plain:
+        plain["params"] = {**beside.pop("params", {}), **plain["params"]}
+    return {**beside, **plain}
+
+
+def _unknown(kind: type[Any], body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of another version: they survive an update by this one."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in body.items() if name not in names}
+
+
 def _group(body: Mapping[str, Any]) -> EndpointGroup:
+    """The group; one that this version cannot read whole is FOREIGN, and nobody changes it."""
+    try:
+        return _readable_group(body)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        created_at = body.get("created_at")
+        return EndpointGroup(
+            endpoint_id=int(body["endpoint_id"]),
+            name=str(body.get("name") or f"foreign-{body['endpoint_id']}"),
+            created_at=created_at if isinstance(created_at, float) else 0.0,
+            state=GroupState.FOREIGN,
+        )
+
+
+def _readable_group(body: Mapping[str, Any]) -> EndpointGroup:
     known = _known(EndpointGroup, body)
+    unknown = _unknown(EndpointGroup, body)
+    if beside := _unknown(ScalingParams, body["params"]):
+        unknown["params"] = beside
     params = _known(ScalingParams, known.pop("params"))
     params["queue_order"] = QueueOrder(params["queue_order"])
     schedules = tuple(FloorSchedule(**_known(FloorSchedule, s)) for s in known.pop("schedules", ()))
@@ -228,11 +260,25 @@ def _group(body: Mapping[str, Any]) -> EndpointGroup:
             "state": GroupState(known["state"]),
             "given": tuple(known.get("given", ())),
             "schedules": schedules,
+            "unknown": unknown,
         }
     )
 
 
 def _autogroup(body: Mapping[str, Any]) -> Autogroup:
+    """The autogroup; one that this version cannot read whole is FOREIGN, and nobody changes it."""
+    try:
+        return _readable_autogroup(body)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return Autogroup(
+            autogroup_id=int(body["autogroup_id"]),
+            endpoint_id=int(body.get("endpoint_id") or 0),
+            created_at=0.0,
+            state=AutogroupState.FOREIGN,
+        )
+
+
+def _readable_autogroup(body: Mapping[str, Any]) -> Autogroup:
     known = _known(Autogroup, body)
     override = known.get("ticket_override")
     return Autogroup(
@@ -240,5 +286,6 @@ def _autogroup(body: Mapping[str, Any]) -> Autogroup:
             **known,
             "state": AutogroupState(known["state"]),
             "ticket_override": TicketGeneration(override) if override else None,
+            "unknown": _unknown(Autogroup, body),
         }
     )

@@ -52,7 +52,9 @@ def intent_to_item(intent: RentIntent) -> Item:
 def intent_from_item(item: Mapping[str, Any]) -> RentIntent:
     """The inverse of `intent_to_item`."""
     values = _from_item(item, {field.name: field.type for field in fields(RentIntent)})
-    return RentIntent(**{**values, "state": IntentState(values["state"])})
+    known = {state.value for state in IntentState}
+    state = IntentState(values["state"]) if values.get("state") in known else IntentState.FOREIGN
+    return RentIntent(**{**values, "state": state})
 
 
 def _to_item(value: Account | RentIntent) -> Item:

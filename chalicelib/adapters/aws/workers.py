@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.core.model.autogroup import TicketGeneration
@@ -189,6 +189,8 @@ COUNTED = ("reqnum", "granted_load", "retry_load", "n_late", "n_refused")
 _ENUMS = {"state": WorkerState, "after_drain": AfterDrain, "ticket": TicketGeneration}
 _DEFAULTS = {f.name: f.default for f in fields(Worker) if f.default is not MISSING}
 _INTEGERS = frozenset(f.name for f in fields(Worker) if f.type == "int")
+_TEXTS = frozenset(f.name for f in fields(Worker) if f.type == "str")
+_FLAGS = frozenset(f.name for f in fields(Worker) if f.type == "bool")
 _MARKS = "granted_marks"
 _CERTIFICATE = "certificate_sha256"
 
@@ -221,12 +223,21 @@ def to_item(worker: Worker) -> dict[str, AttributeValueTypeDef]:
 
 
 def from_item(item: Mapping[str, AttributeValueTypeDef]) -> Worker:
-    """The row in an item; attributes of another version are left out."""
-    values: dict[str, Any] = {}
+    """The row in an item; attributes of another version are left out.
+
+    A row that this version cannot read whole (a state without a meaning, a field of another type)
+    is FOREIGN: it counts at its worst, and nobody here changes it.
+    """
+    values: dict[str, Any] = {"autogroup_id": 0, "created_at": 0.0}
+    is_foreign = "autogroup_id" not in item
     for name, attribute in item.items():
-        if name in _FIELD_NAMES:
+        if name not in _FIELD_NAMES:
+            continue
+        try:
             values[name] = _from_attribute(name, attribute)
-    return Worker(**values)
+        except (KeyError, TypeError, ValueError, struct.error):
+            is_foreign = True
+    return replace(Worker(**values), state=WorkerState.FOREIGN) if is_foreign else Worker(**values)
 
 
 _FIELD_NAMES = frozenset(f.name for f in fields(Worker))
@@ -239,6 +250,8 @@ def _from_attribute(name: str, attribute: Mapping[str, Any]) -> Any:
         return bytes(attribute["B"]).hex()
     if name in _ENUMS:
         return _ENUMS[name](attribute["S"])
-    if "N" not in attribute:
-        return attribute["BOOL"] if "BOOL" in attribute else attribute["S"]
+    if name in _TEXTS:
+        return attribute["S"]
+    if name in _FLAGS:
+        return attribute["BOOL"]
     return int(attribute["N"]) if name in _INTEGERS else float(attribute["N"])

@@ -28,9 +28,10 @@ class IntentState(StrEnum):
     MAYBE_RENTED = "maybe_rented"  # it ended without a clear answer
     CONFIRMED = "confirmed"  # a worker row stands for it
     VOID = "void"  # surely not rented
+    FOREIGN = "foreign"  # another version's: counted like one that may be rented, and left alone
 
 
-OPEN_STATES = frozenset({IntentState.PLANNED, IntentState.MAYBE_RENTED})
+OPEN_STATES = frozenset({IntentState.PLANNED, IntentState.MAYBE_RENTED, IntentState.FOREIGN})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

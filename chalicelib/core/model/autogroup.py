@@ -24,6 +24,7 @@ class AutogroupState(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"  # gets no new requests and rents nothing
     DELETING = "deleting"
+    FOREIGN = "foreign"  # another version's: its workers count at their worst, and are left alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +50,7 @@ class Autogroup:
     rollout_by: float | None = None  # deadline of a rolling update in progress
     # Vendor's per-autogroup scaling fields; kept and shown, the endpoint group's values rule.
     legacy_params: Mapping[str, float | int | None] = field(default_factory=dict)
+    unknown: Mapping[str, object] = field(default_factory=dict, compare=False)  # another version's
 
     def __post_init__(self) -> None:
         """Check every bound.

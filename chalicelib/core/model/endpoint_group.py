@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -30,6 +31,7 @@ class GroupState(StrEnum):
     SUSPENDED = "suspended"  # scaled to zero, routes answer WAITING, cold workers are kept
     STOPPED = "stopped"  # as suspended, and nothing is rented or started again until active
     DELETING = "deleting"
+    FOREIGN = "foreign"  # another version's: its workers count at their worst, and are left alone
 
 
 class QueueOrder(StrEnum):
@@ -152,6 +154,7 @@ class EndpointGroup:
     given: tuple[str, ...] = ()  # names of the parameters that the owner set, so kept as floors
     schedules: tuple[FloorSchedule, ...] = ()
     shadow: bool = False  # decide and log, act on nothing
+    unknown: Mapping[str, object] = field(default_factory=dict, compare=False)  # another version's
 
     def __post_init__(self) -> None:
         """Check the name.

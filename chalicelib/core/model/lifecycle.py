@@ -82,7 +82,7 @@ _TABLE: dict[tuple[WorkerState, WorkerEvent], WorkerState] = {
     **_rows((_S.READY, _S.SUSPECT), _E.DRAIN, _S.DRAINING),
     (_S.DRAINING, _E.RECALL): _S.READY,
     **_rows(_UP, _E.REBOOT, _S.REBOOTING),
-    **_rows(tuple(WorkerState), _E.DESTROY, _S.DESTROYING),
+    **_rows(set(WorkerState) - {_S.FOREIGN}, _E.DESTROY, _S.DESTROYING),
 }
 
 

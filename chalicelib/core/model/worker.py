@@ -28,6 +28,7 @@ class WorkerState(StrEnum):
     REBOOTING = "rebooting"
     ERROR = "error"
     DESTROYING = "destroying"  # until confirmed absent
+    FOREIGN = "foreign"  # another version's row: counted at its worst, and left alone
 
 
 ROUTABLE_STATES = frozenset({WorkerState.READY})
@@ -45,6 +46,7 @@ GPU_BILLED_STATES = frozenset(
         WorkerState.ERROR,
         WorkerState.DESTROYING,
         WorkerState.CREATING,
+        WorkerState.FOREIGN,
     }
 )
 

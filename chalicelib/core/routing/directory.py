@@ -35,6 +35,11 @@ class Directory:
 
     by_name: Mapping[str, GroupFacts]
     by_id: Mapping[int, GroupFacts]
+    foreign: frozenset[object] = frozenset()  # names and ids of groups that we cannot read
+
+
+class ForeignDirectoryError(ValueError):
+    """Another version wrote the directory in a form that this one does not know."""
 
 
 def group_facts(group: EndpointGroup, autogroups: Iterable[Autogroup]) -> GroupFacts:
@@ -70,10 +75,26 @@ def pack_directory(groups: Iterable[GroupFacts]) -> bytes:
 
 
 def unpack_directory(blob: bytes | None) -> Directory:
-    """The directory from what was stored; empty if nothing was."""
-    rows = json.loads(blob)["groups"] if blob else []
-    groups = [facts_from_json(row) for row in rows]
-    return Directory({g.name: g for g in groups}, {g.endpoint_id: g for g in groups})
+    """The directory from what was stored; empty if nothing was.
+
+    A group that another version wrote in its own form hides none of the others.
+
+    Raises:
+        ForeignDirectoryError: nothing of it can be understood.
+    """
+    try:
+        rows = json.loads(blob)["groups"] if blob else []
+        groups, foreign = [], set()
+        for row in rows:
+            try:
+                groups.append(facts_from_json(row))
+            except (KeyError, TypeError, ValueError):
+                foreign |= {row.get("name"), row.get("id")}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ForeignDirectoryError(f"unreadable directory: {error}") from error
+    return Directory(
+        {g.name: g for g in groups}, {g.endpoint_id: g for g in groups}, frozenset(foreign)
+    )
 
 
 def facts_to_json(group: GroupFacts) -> dict[str, object]:
@@ -112,6 +133,6 @@ def facts_from_json(row: Mapping[str, Any]) -> GroupFacts:
                 is_active=is_active,
                 generation=generation,
             )
-            for autogroup_id, weight, tier, is_active, generation in row["autogroups"]
+            for autogroup_id, weight, tier, is_active, generation, *_ in row["autogroups"]
         ),
     )

@@ -48,7 +48,7 @@ def unpack_view(blob: bytes) -> RoutingView:
         start = _PREFIX.size + n_header
         header = json.loads(blob[_PREFIX.size : start])
         return _view(header, _workers(blob, start, header))
-    except (struct.error, KeyError, ValueError) as error:
+    except (struct.error, LookupError, ValueError, TypeError, AttributeError) as error:
         raise PackedViewError(f"unreadable view: {error}") from error
 
 

@@ -26,7 +26,7 @@ from chalicelib.core.scaling.learning import Beliefs, learn
 from chalicelib.core.scaling.memory import ScalingMemory, note_usage
 from chalicelib.core.scaling.moves.cold_pool import held_capacity, plan_returns
 from chalicelib.core.scaling.moves.hot_pool import plan_hot
-from chalicelib.core.scaling.moves.orders import Orders, place_orders
+from chalicelib.core.scaling.moves.orders import Orders, learn_explored, place_orders
 from chalicelib.core.scaling.moves.pools import Pool, Round, sort_into_pools
 from chalicelib.core.scaling.moves.repair import (
     dismiss,
@@ -61,6 +61,8 @@ def decide_scaling(
     state.starved = 1.0 if targets.hot > sum(servable(pool, ctx) for pool in pools) else 0.0
     actions = [*repairs, *_serve(pools, shares, ctx)]
     is_active = snapshot.group.state is GroupState.ACTIVE
+    if is_active:
+        learn_explored(pools, ctx)
     orders = place_orders(pools, shares, ctx) if is_active else Orders()
     state.at = max(now, state.at)
     return ScalingPlan(
@@ -100,6 +102,8 @@ def _return_unwanted(pools: Sequence[Pool], orphans: Pool, ctx: Round) -> list[A
     is_deleting = ctx.snapshot.group.state is GroupState.DELETING
     actions = [*finish_drains(orphans, ctx), *dismiss(orphans, ctx, code="autogroup_gone")]
     for pool in pools:
+        if pool.is_foreign:
+            continue
         actions += finish_drains(pool, ctx)
         if is_deleting or _is_deleting(pool):
             actions += dismiss(pool, ctx, code="group_deleted" if is_deleting else "deleted")
@@ -114,7 +118,7 @@ def _serve(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round) -> li
     group_state = ctx.snapshot.group.state
     actions: list[Action] = []
     for pool, share in zip(pools, shares, strict=True):
-        if _is_deleting(pool) or group_state is GroupState.DELETING:
+        if pool.is_foreign or _is_deleting(pool) or group_state is GroupState.DELETING:
             continue
         if group_state is not GroupState.ACTIVE:
             actions += park_all(pool, code=f"group_{group_state}")

@@ -6,8 +6,8 @@ Losing it loses no machine and no money: rounds then learn anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from chalicelib.core.fleet.breakers import HostRecord, Reputation, TemplateRecord
@@ -46,31 +46,58 @@ class RoundMemory:
         default_factory=dict
     )  # see core/money/spend.py
 
+    unknown: Mapping[str, object] = field(default_factory=dict)  # another version's fields, kept
+
     def to_bytes(self) -> bytes:
         """JSON with sorted keys: equal memories are equal bytes."""
-        text = json.dumps(self, default=_by_name, sort_keys=True, separators=(",", ":"))
+        own = {spec.name: getattr(self, spec.name) for spec in fields(self)}
+        plain = {**own.pop("unknown"), **own}
+        text = json.dumps(plain, default=_by_name, sort_keys=True, separators=(",", ":"))
         return text.encode()
 
     @staticmethod
     def from_bytes(blob: bytes | None) -> RoundMemory:
-        """The memory in a blob; a fresh one for None. Fields unknown to this code are dropped."""
-        if blob is None:
+        """The memory in a blob; a fresh one for None.
+
+        What another version wrote in another shape starts anew, each field by itself; fields
+        unknown to this code are kept as they are.
+        """
+        try:
+            raw = json.loads(blob) if blob is not None else {}
+        except ValueError:
             return RoundMemory()
-        raw = json.loads(blob)
-        known = _only(RoundMemory, raw)
-        known["inventory"] = Inventory(**_only(Inventory, known.get("inventory", {})))
-        known["reputation"] = _reputation(known.get("reputation", {}))
-        known["progress"] = {
-            key: (str(seen), float(at)) for key, (seen, at) in known.get("progress", {}).items()
+        if not isinstance(raw, dict):
+            return RoundMemory()
+        names = {spec.name for spec in fields(RoundMemory)}
+        known: dict[str, Any] = {}
+        for name, value in raw.items():
+            if name in names:
+                try:
+                    known[name] = _READERS.get(name, _same_shape)(value)
+                except (KeyError, TypeError, ValueError, AttributeError):
+                    continue
+        memory = RoundMemory(**known)
+        default = RoundMemory()
+        wrong = {
+            name: getattr(default, name)
+            for name in known
+            if not _fits(getattr(default, name), getattr(memory, name))
         }
-        known["troubles"] = {
-            key: LastingTrouble(**_only(LastingTrouble, value))
-            for key, value in known.get("troubles", {}).items()
-        }
-        known["canaries"] = {
-            key: Watch(**_only(Watch, value)) for key, value in known.get("canaries", {}).items()
-        }
-        return RoundMemory(**known)
+        unknown = {name: value for name, value in raw.items() if name not in names}
+        return replace(memory, **wrong, unknown=unknown)
+
+
+def _same_shape(value: object) -> object:
+    return value
+
+
+def _fits(default: object, value: object) -> bool:
+    """Whether a value is of the kind that the field is for."""
+    if isinstance(default, Mapping):
+        return isinstance(value, Mapping)
+    if isinstance(default, int | float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, type(default))
 
 
 def _by_name(value: Any) -> dict[str, object]:
@@ -90,3 +117,15 @@ def _reputation(raw: Mapping[str, Any]) -> Reputation:
 
 def _only(kind: type, raw: Mapping[str, Any]) -> dict[str, Any]:
     return {spec.name: raw[spec.name] for spec in fields(kind) if spec.name in raw}
+
+
+_READERS: Mapping[str, Callable[[Any], object]] = {
+    "inventory": lambda raw: Inventory(**_only(Inventory, raw)),
+    "reputation": _reputation,
+    "troubles": lambda raw: {
+        key: LastingTrouble(**_only(LastingTrouble, value)) for key, value in raw.items()
+    },
+    "progress": lambda raw: {key: (str(seen), float(at)) for key, (seen, at) in raw.items()},
+    "canaries": lambda raw: {key: Watch(**_only(Watch, value)) for key, value in raw.items()},
+}
+"""How the fields that are not plain JSON are read."""

@@ -31,6 +31,8 @@ class Acting:
         self.events: list[Event] = []
         self.stale_views: set[int] = set()
         self.n_done = 0
+        self.done: dict[int, Action] = {}  # by identity: two equal wishes are two deeds
+        self.problems: dict[int, str] = {}  # why an action was not done
         self.n_failed_creates = 0
         self.has_credit = True
 
@@ -73,8 +75,14 @@ class Acting:
             },
         )
 
+    def did(self, action: Action) -> None:
+        """An action was carried out."""
+        self.done[id(action)] = action
+        self.n_done += 1
+
     def note_failure(self, action: Action, problem: str) -> None:
         """An action that could not be done now; the next round decides again."""
+        self.problems[id(action)] = problem[:200]
         name = type(action).__name__
         subject = action.offer.offer_id if isinstance(action, RentOffer) else action.instance_id
         row = self.rows.get(0 if isinstance(action, RentOffer) else action.instance_id)

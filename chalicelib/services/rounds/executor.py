@@ -77,13 +77,14 @@ def _act(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RowAction) -
         return
     match action:
         case DestroyWorker():
-            _enter(acting, worker, WorkerEvent.DESTROY, WorkerState.DESTROYING)  # one call follows
+            # One call for all follows.
+            _enter(acting, worker, action, WorkerEvent.DESTROY, WorkerState.DESTROYING)
         case StopWorker():
             _stop(acting, worker, action)
         case DrainWorker():
             _drain(acting, worker, action)
         case RecallWorker():
-            _enter(acting, worker, WorkerEvent.RECALL, WorkerState.READY)
+            _enter(acting, worker, action, WorkerEvent.RECALL, WorkerState.READY)
         case RebootWorker():
             _reboot(acting, worker, action)
         case StartWorker():
@@ -93,21 +94,37 @@ def _act(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RowAction) -
 
 
 def _stop(acting: Acting, worker: Worker, action: StopWorker) -> None:
-    if _enter(acting, worker, WorkerEvent.STOP, WorkerState.STOPPING):
+    if _enter(acting, worker, action, WorkerEvent.STOP, WorkerState.STOPPING):
         call_for(acting, action, Verb.STOP, stopping(worker.instance_id))
 
 
 def _reboot(acting: Acting, worker: Worker, action: RebootWorker) -> None:
-    if _enter(acting, worker, WorkerEvent.REBOOT, WorkerState.REBOOTING):
-        instance_id = worker.instance_id
-        call_for(acting, action, Verb.REBOOT, lambda vast: vast.reboot_instance(instance_id))
+    """Reboot; a call that failed leaves the row as it was, so that a later round tries again."""
+    changes = transition(worker, WorkerEvent.REBOOT, _now(acting))
+    if changes.get("state") is not WorkerState.REBOOTING or not acting.change(worker, changes):
+        acting.note_failure(action, _CHANGED_MEANWHILE)
+        return
+    instance_id = worker.instance_id
+    if call_for(acting, action, Verb.REBOOT, lambda vast: vast.reboot_instance(instance_id)):
+        acting.did(action)
+        return
+    undone = {name: getattr(worker, name) for name in changes}
+    acting.change(acting.rows[instance_id], undone)
 
 
-def _enter(acting: Acting, worker: Worker, event: WorkerEvent, target: WorkerState) -> bool:
+_CHANGED_MEANWHILE = "the worker changed meanwhile"
+
+
+def _enter(
+    acting: Acting, worker: Worker, action: RowAction, event: WorkerEvent, target: WorkerState
+) -> bool:
     """Whether our own event brought the row into the state that the call needs."""
     changes = transition(worker, event, _now(acting))
     has_entered = changes.get("state") is target and acting.change(worker, changes)
-    acting.n_done += has_entered
+    if has_entered:
+        acting.did(action)
+    else:
+        acting.problems[id(action)] = _CHANGED_MEANWHILE
     return has_entered
 
 
@@ -120,10 +137,13 @@ def _drain(acting: Acting, worker: Worker, action: DrainWorker) -> None:
                 worker.drain_by or now + action.deadline_s, now + action.deadline_s
             )
             acting.change(worker, wish)
+        acting.did(action)
         return
     changes = transition(worker, WorkerEvent.DRAIN, now)
     if changes.get("state") is WorkerState.DRAINING and acting.change(worker, {**changes, **wish}):
-        acting.n_done += 1
+        acting.did(action)
+    else:
+        acting.problems[id(action)] = _CHANGED_MEANWHILE
 
 
 def _start(acting: Acting, plan: RoundPlan, group: GroupPlan, action: StartWorker) -> None:
@@ -140,8 +160,13 @@ def _start(acting: Acting, plan: RoundPlan, group: GroupPlan, action: StartWorke
         )
     except GuardRefusedError as refused:
         acting.log(worker.endpoint_id, "cap_reached", str(refused), {"cap": refused.cap})
+        acting.problems[id(action)] = str(refused)
         return
-    if _enter(acting, worker, WorkerEvent.START, WorkerState.STARTING):
+    changes = transition(worker, WorkerEvent.START, _now(acting))
+    has_entered = changes.get("state") is WorkerState.STARTING and acting.change(worker, changes)
+    if not has_entered:
+        acting.problems[id(action)] = _CHANGED_MEANWHILE
+    else:
         start_on_market(acting, acting.rows[action.instance_id], action)
 
 
@@ -156,7 +181,7 @@ def start_on_market(acting: Acting, worker: Worker, action: StartWorker) -> None
     except MarketplaceError as error:
         acting.note_failure(action, str(error))
         return
-    acting.n_done += 1
+    acting.did(action)
 
 
 def _rent(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RentOffer) -> None:
@@ -170,6 +195,7 @@ def _rent(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RentOffer) 
         rent(acting, owner, autogroup, action)
     except GuardRefusedError as refused:
         acting.log(owner.endpoint_id, "cap_reached", str(refused), {"cap": refused.cap})
+        acting.problems[id(action)] = str(refused)
     except (LaunchError, LaunchArgsError, RateLimitedError) as error:
         acting.note_failure(action, str(error))
     except RefusedError as error:
@@ -178,7 +204,8 @@ def _rent(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RentOffer) 
     except MarketplaceError as error:
         acting.note_failure(action, str(error))
     else:
-        acting.n_done += 1
+        if id(action) not in acting.problems:  # else every offer was just taken
+            acting.did(action)
 
 
 def _now(acting: Acting) -> float:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from chalicelib.core.fleet.breakers import avoided_machines, open_breakers
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.market import Offer
-from chalicelib.core.model.schedules import scheduled_min_load
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.money.account import Account
 from chalicelib.core.money.budget import must_wind_down
@@ -81,7 +80,9 @@ def plan_groups(
 
     if fleet.account.is_panicking:
         return ()
-    in_turn = sorted(view.groups, key=searched_at)
+    in_turn = sorted(
+        (group for group in view.groups if group.state is not GroupState.FOREIGN), key=searched_at
+    )
     plans = [plan_group(ports, market, view, fleet, group) for group in in_turn]
     return tuple(sorted(plans, key=lambda plan: plan.snapshot.group.endpoint_id))
 
@@ -165,12 +166,7 @@ def _decide(
 def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupSnapshot:
     """All that the decision may look at."""
     now, key = view.now, str(group.endpoint_id)
-    floor = max(group.params.min_load, scheduled_min_load(group.schedules, now))
-    group = replace(
-        group,
-        params=replace(group.params, min_load=floor),
-        frozen=group.frozen or view.account.is_frozen,
-    )
+    group = replace(group, frozen=group.frozen or view.account.is_frozen)
     workers = [w for w in fleet.workers if w.endpoint_id == group.endpoint_id]
     rentals = [i for i in fleet.intents if i.endpoint_id == group.endpoint_id and i.is_open]
     requests = view.waiting.get(group.endpoint_id, ())

@@ -23,10 +23,10 @@ from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
+from chalicelib.ports.routing_view import WAITING_ENDS_S
 from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds.values import RoundView
 
-POLL_MEMORY_S = 15.0  # a request that was not polled for so long is not waiting any more
 MAX_DIRECT_LOOKS = 3  # in one round, at machines that are not listed; each costs 2 s
 
 
@@ -93,7 +93,7 @@ def _read_workers(
 
 
 def _read_waiting(ports: ScalerPorts, endpoint_id: int, now: float) -> Sequence[WaitingFacts]:
-    requests = ports.waiting.list(endpoint_id, polled_since=now - POLL_MEMORY_S)
+    requests = ports.waiting.list(endpoint_id, polled_since=now - WAITING_ENDS_S)
     return [
         WaitingFacts(first_seen_at=r.first_seen_at, last_polled_at=r.last_polled_at, cost=r.cost)
         for r in requests

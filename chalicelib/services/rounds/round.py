@@ -24,7 +24,8 @@ from chalicelib.core.money.account import Account, RoundBooking, with_booking
 from chalicelib.core.money.bookkeeping import book
 from chalicelib.core.scaling.actions import DestroyWorker
 from chalicelib.core.scaling.facts import mark_traffic
-from chalicelib.core.scaling.round_memory import BLOB_NAME
+from chalicelib.core.scaling.moves.deeds import remember_deeds
+from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
@@ -243,7 +244,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
     return replace(
         plan,
         memory=memory,
-        events=(*told.events, *events_of(plan, now)),
+        events=tuple(told.events),
         reminders=tuple(told.reminders),
         series=(*over, *due),
     )
@@ -251,7 +252,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
 
 def _remember(acting: Acting, plan: RoundPlan, account: Account) -> None:
     """Persist memory and pacing, then tell what happened."""
-    ports, memory = acting.ports, plan.memory
+    ports, memory = acting.ports, _with_deeds(acting, plan)
     if not acting.has_credit:
         memory = replace(memory, credit_retry_at=plan.view.now + CREDIT_RETRY_S)
     for scope, minute, values in plan.series:  # again after a crash: then nothing is missing
@@ -261,10 +262,23 @@ def _remember(acting: Acting, plan: RoundPlan, account: Account) -> None:
     if next_call_at != account.next_call_at:
         nothing = RoundBooking(booked_until=plan.view.now, spent_by_group={})
         ports.ledger.settle_round(acting.fence, nothing, next_call_at)
-    events = [*plan.events, *acting.events]
+    events = [
+        *plan.events,
+        *events_of(plan, plan.view.now, acting.done, acting.problems),
+        *acting.events,
+    ]
     if events:
         ports.events.append(events)
     deliver_notices(ports, [*events, *plan.reminders])
+
+
+def _with_deeds(acting: Acting, plan: RoundPlan) -> RoundMemory:
+    """The memory once it is known what was done: a wish that came to nothing is none."""
+    groups = dict(plan.memory.groups)
+    for group in plan.groups:
+        done = [action for action in group.actions if id(action) in acting.done]
+        groups[_key(group)] = remember_deeds(groups[_key(group)], done, plan.view.now)
+    return replace(plan.memory, groups=groups)
 
 
 def _is_busy(plan: RoundPlan, acting: Acting) -> bool:

@@ -5,18 +5,27 @@ Everything in it may be lost at any time: it saves calls, and is never the only 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 
-from chalicelib.core.routing.directory import Directory, GroupFacts, unpack_directory
-from chalicelib.core.routing.packed_view import unpack_view
+from chalicelib.core.routing.directory import (
+    Directory,
+    ForeignDirectoryError,
+    GroupFacts,
+    unpack_directory,
+)
+from chalicelib.core.routing.packed_view import PackedViewError, unpack_view
 from chalicelib.core.routing.quota import QuotaUse, RouterShare
 from chalicelib.core.routing.recent_use import RecentUse
 from chalicelib.core.routing.table import RoutingTable
 from chalicelib.core.routing.view import RoutingView, rebuild_interval_s
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import StorageUnavailableError
+from chalicelib.ports.routing_view import StoredView
 from chalicelib.services.keys import KeyMemory
-from chalicelib.services.routing.views import RebuildMemory
+from chalicelib.services.routing.views import RebuildMemory, build_shards
+
+logger = logging.getLogger("ballast")
 
 VIEW_CACHE_S = 1.0
 DIRECTORY_CACHE_S = 10.0
@@ -33,8 +42,14 @@ MAX_QUOTA_KEYS = 10_000
 
 @dataclass(slots=True)
 class GroupMemory:
-    """One group, as this router knows it."""
+    """One group, as this router knows it.
 
+    `facts`: the group's state, parameters and autogroups, from the directory alone. The view holds
+    what its writer knew of them when it was built, which may be long ago: only the order of its
+    autogroups, which its workers refer to, is taken from there.
+    """
+
+    facts: GroupFacts
     view: RoutingView
     table: RoutingTable
     read_at: float
@@ -80,6 +95,8 @@ def find_facts(
     if memory.directory is None or age_s > DIRECTORY_CACHE_S:
         _read_directory(ports, memory, now)
     found = _look_up(memory, name, endpoint_id)
+    if found is None and memory.directory is not None and _is_foreign(memory, name, endpoint_id):
+        raise StorageUnavailableError("another version wrote this group")
     if found is None and now - memory.directory_at > MISS_CACHE_S:
         _read_directory(ports, memory, now)
         found = _look_up(memory, name, endpoint_id)
@@ -96,13 +113,18 @@ def _look_up(memory: RouterMemory, name: str | None, endpoint_id: int | None) ->
     return found if found is None or endpoint_id in (None, found.endpoint_id) else None
 
 
+def _is_foreign(memory: RouterMemory, name: str | None, endpoint_id: int | None) -> bool:
+    foreign = memory.directory.foreign if memory.directory else frozenset()
+    return name in foreign or (name is None and endpoint_id in foreign)
+
+
 def _read_directory(ports: HotPorts, memory: RouterMemory, now: float) -> None:
     try:
         check_time(ports, now)
         memory.directory = unpack_directory(ports.views.read_directory())
-    except StorageUnavailableError:
+    except (StorageUnavailableError, ForeignDirectoryError) as error:
         if memory.directory is None:
-            raise
+            raise StorageUnavailableError(str(error)) from error
         now = ports.clock.now() + RETRY_AFTER_S
     memory.directory_at = now
 
@@ -116,6 +138,8 @@ def group_memory(
         StorageUnavailableError: nothing is known yet and the database does not answer.
     """
     known = memory.groups.get(facts.endpoint_id)
+    if known is not None and known.facts != facts:
+        _adopt_facts(known, facts, now)
     if known is not None and now - known.read_at < VIEW_CACHE_S:
         return known
     try:
@@ -132,19 +156,12 @@ def group_memory(
         if now - known.view.built_at > MISSED_REBUILDS * rebuild_interval_s(known.n_rows):
             known.shard = 0  # the fleet may have shrunk, and ours is written no more
         return known
-    view = unpack_view(stored.blob) if stored else RoutingView(group=facts, built_at=0.0)
-    n_shards = stored.n_shards if stored else 1
+    view, n_shards = _understood(ports, memory, facts, stored, now)
     phase = known.table.position if known else ports.randomness.uniform()
     fresh = GroupMemory(
+        facts=facts,
         view=view,
-        table=RoutingTable(
-            view.group.autogroups,
-            view.workers,
-            phase=phase,
-            built_at=view.built_at,
-            grants_per_s=view.grants_per_s,
-            usual_cost=view.usual_cost,
-        ),
+        table=_table(facts, view, phase),
         read_at=now,
         share=known.share if known else RouterShare(began_at=now),
         grants_per_s=view.grants_per_s * n_shards,
@@ -157,6 +174,48 @@ def group_memory(
         fresh.use = known.use
     memory.groups[facts.endpoint_id] = fresh
     return fresh
+
+
+def _understood(
+    ports: HotPorts,
+    memory: RouterMemory,
+    facts: GroupFacts,
+    stored: StoredView | None,
+    now: float,
+) -> tuple[RoutingView, int]:
+    """(the view, of how many shards); one that another version wrote is built anew from the rows.
+
+    It is not written back: two versions side by side would overwrite each other all the time.
+    """
+    if stored is None:
+        return RoutingView(group=facts, built_at=0.0), 1
+    try:
+        return unpack_view(stored.blob), stored.n_shards
+    except PackedViewError as error:
+        logger.warning("foreign_view", extra={"problem": str(error)})
+    check_time(ports, now)
+    shards = build_shards(ports, facts, now)
+    return shards[min(stored.shard, len(shards) - 1)], len(shards)
+
+
+def _table(facts: GroupFacts, view: RoutingView, phase: float) -> RoutingTable:
+    """The view's workers under the directory's weights, tiers and states."""
+    by_id = {autogroup.autogroup_id: autogroup for autogroup in facts.autogroups}
+    return RoutingTable(
+        [by_id.get(a.autogroup_id, replace(a, is_active=False)) for a in view.group.autogroups],
+        view.workers,
+        phase=phase,
+        built_at=view.built_at,
+        grants_per_s=view.grants_per_s,
+        usual_cost=view.usual_cost,
+    )
+
+
+def _adopt_facts(known: GroupMemory, facts: GroupFacts, now: float) -> None:
+    """The owner changed the group: what we know of its workers goes on under the new facts."""
+    table = _table(facts, known.view, known.table.position)
+    table.carry_over(known.table, now)
+    known.facts, known.table = facts, table
 
 
 def forget_view(memory: RouterMemory, endpoint_id: int) -> None:

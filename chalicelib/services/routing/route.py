@@ -181,7 +181,7 @@ def _is_in_turn(waiter: Waiter) -> bool:
         queued_as(waiter),
         waiter.asker.now,
         view.cutoffs.for_key(waiter.caller.key_id),
-        view.group.params,
+        waiter.group.facts.params,
         dice=waiter.asker.ports.randomness.uniform(),
     )
 
@@ -212,7 +212,7 @@ def _bound(waiter: Waiter) -> Bound:
     group, key_id = waiter.group, waiter.caller.key_id
     mean_cost, table = group.use.mean_cost, group.table
     return bound_of(
-        bind_within_s(waiter.kind, group.view.group.params, table.service_s(mean_cost)),
+        bind_within_s(waiter.kind, group.facts.params, table.service_s(mean_cost)),
         times_its_share=group.use.times_its_share(key_id),
         is_held=not group.view.cutoffs.for_key(key_id).is_open,
         service_s=mean_cost / table.mean_perf,
@@ -235,17 +235,17 @@ def _wish(waiter: Waiter, bound: Bound) -> Wish:
 
 
 def _try(waiter: Waiter, choice: Choice, n_refused: int) -> Reservation | Refusal:
-    view, now = waiter.group.view, waiter.asker.now
+    now = waiter.asker.now
     starts_at = now + choice.wait_s
     grant = Grant(
         cost=float(waiter.asker.request.cost),
         bound=choice.bound if n_refused < MAX_TRIES else float("inf"),
         n_refused=n_refused,
         is_retry=waiter.history.n_grants > 0,
-        is_late=is_overdue(waiter.history.first_seen_at, starts_at, view.group.params),
+        is_late=is_overdue(waiter.history.first_seen_at, starts_at, waiter.group.facts.params),
     )
     return waiter.asker.ports.workers.reserve(
-        view.group.endpoint_id, choice.worker.instance_id, grant
+        waiter.group.facts.endpoint_id, choice.worker.instance_id, grant
     )
 
 
@@ -266,7 +266,7 @@ def _reply(waiter: Waiter, choice: Choice, reservation: Reservation) -> dict[str
     ticket, signature = sign_ticket(
         asker.ports,
         asker.memory,
-        waiter.group.view.group,
+        waiter.group.facts,
         worker,
         GrantNumbers(cost=asker.request.cost, reqnum=reservation.reqnum, request_idx=idx),
         asker.now,

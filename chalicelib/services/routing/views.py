@@ -13,12 +13,9 @@ from chalicelib.core.routing.directory import (
     unpack_directory,
 )
 from chalicelib.core.routing.packed_view import pack_view
-from chalicelib.core.routing.view import build_view, rebuild_interval_s
+from chalicelib.core.routing.view import RoutingView, build_view, rebuild_interval_s
 from chalicelib.ports.bundles import ApiPorts, HotPorts
-from chalicelib.ports.routing_view import StoredView, WaitingRequest
-
-WAITING_ENDS_S = 20.0
-"""A request that was not polled for this long was given up (protocol.md A.7)."""
+from chalicelib.ports.routing_view import WAITING_ENDS_S, StoredView, WaitingRequest
 
 MAX_WEIGHED_KEYS = 50
 
@@ -60,21 +57,26 @@ def rebuild_view(ports: HotPorts, endpoint_id: int, now: float) -> int:
     group = find_group(ports, endpoint_id)
     if group is None:
         return 0
-    rows = ports.workers.list(endpoint_id)
-    waiting = ports.waiting.list(endpoint_id, polled_since=now - WAITING_ENDS_S)
-    shards = build_view(
-        group,
-        rows,
-        [Queued(r.first_seen_at, r.cost, r.key_id, r.is_paced) for r in waiting],
-        now,
-        shares=_shares(ports, waiting),
-    )
+    shards = build_shards(ports, group, now)
     stored = [
         StoredView(shard=i, n_shards=len(shards), built_at=now, blob=pack_view(view))
         for i, view in enumerate(shards)
     ]
     ports.views.write(endpoint_id, stored)
-    return len(rows)
+    return sum(shards[0].n_by_state.values())
+
+
+def build_shards(ports: HotPorts, group: GroupFacts, now: float) -> list[RoutingView]:
+    """A group's view as its rows and waiting requests are now."""
+    endpoint_id = group.endpoint_id
+    waiting = ports.waiting.list(endpoint_id, polled_since=now - WAITING_ENDS_S)
+    return build_view(
+        group,
+        ports.workers.list(endpoint_id),
+        [Queued(r.first_seen_at, r.cost, r.key_id, r.is_paced) for r in waiting],
+        now,
+        shares=_shares(ports, waiting),
+    )
 
 
 def _shares(ports: HotPorts, waiting: Iterable[WaitingRequest]) -> dict[str, float]:

@@ -85,20 +85,20 @@ def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> di
     """WAITING, with place and ETA. Demand is remembered and the scaler is told."""
     asker, view = waiter.asker, waiter.group.view
     idx = _waiting_index(waiter)
-    if is_demand and view.group.state is GroupState.ACTIVE:
+    if is_demand and waiter.group.facts.state is GroupState.ACTIVE:
         _remember(waiter, idx)
         _poke(waiter, reason)
         _refresh_view(waiter)
     place = _place(waiter)
     return WaitingReply(
-        endpoint=view.group.name,
+        endpoint=waiter.group.facts.name,
         request_idx=idx,
         status=describe(view.n_by_state, reason, place),
         request_id=asker.ports.randomness.token(16),
         poll_after_s=next_poll_s(
             waiter.history.first_seen_at,
             place.eta_s,
-            view.group.params,
+            waiter.group.facts.params,
             asker.now,
             asker.ports.randomness.uniform(),
         ),
@@ -110,7 +110,7 @@ def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> di
 def _place(waiter: Waiter) -> Place:
     """Where it stands; what others flood is not ahead of a key that is within its share."""
     group, now = waiter.group, waiter.asker.now
-    place = estimate_place(queued_as(waiter), now, group.view.queue, group.view.group.params)
+    place = estimate_place(queued_as(waiter), now, group.view.queue, group.facts.params)
     free_s = group.table.next_free_s(now)
     if free_s is None or not group.view.cutoffs.lets_pass(waiter.caller.key_id):
         return place
@@ -133,7 +133,7 @@ def stop_waiting(waiter: Waiter) -> None:
     waiter.group.noted.pop(idx, None)
     try:
         check_time(waiter.asker.ports, waiter.asker.now)
-        waiter.asker.ports.waiting.remove(waiter.group.view.group.endpoint_id, idx)
+        waiter.asker.ports.waiting.remove(waiter.group.facts.endpoint_id, idx)
     except StorageUnavailableError as error:
         logger.warning("waiting_row_left", extra={"problem": str(error)})
 
@@ -172,7 +172,7 @@ def _suspect(waiter: Waiter, slot: int, since: float) -> None:
     known = waiter.group.table.find_slot(slot)
     if known is None:
         return
-    workers, endpoint_id = waiter.asker.ports.workers, waiter.group.view.group.endpoint_id
+    workers, endpoint_id = waiter.asker.ports.workers, waiter.group.facts.endpoint_id
     row = workers.find(endpoint_id, known.instance_id)
     if row is None or row.state is not WorkerState.READY or _received_all(row, since):
         return
@@ -210,7 +210,7 @@ def _remember(waiter: Waiter, idx: int) -> None:
     if len(noted) >= MAX_NOTED:
         noted.clear()
     request = WaitingRequest(
-        endpoint_id=waiter.group.view.group.endpoint_id,
+        endpoint_id=waiter.group.facts.endpoint_id,
         request_idx=idx,
         cost=float(waiter.asker.request.cost),
         first_seen_at=waiter.history.first_seen_at,
@@ -230,7 +230,7 @@ def _poke(waiter: Waiter, reason: str) -> None:
     group, now = waiter.group, waiter.asker.now
     if now - group.poked_at >= POKE_EVERY_S:
         group.poked_at = now
-        waiter.asker.ports.poke.poke(group.view.group.endpoint_id, reason)
+        waiter.asker.ports.poke.poke(group.facts.endpoint_id, reason)
 
 
 def _refresh_view(waiter: Waiter) -> None:
@@ -238,7 +238,7 @@ def _refresh_view(waiter: Waiter) -> None:
     asker, view = waiter.asker, waiter.group.view
     if asker.now - view.built_at < STALE_VIEW_S:
         return
-    endpoint_id = view.group.endpoint_id
+    endpoint_id = waiter.group.facts.endpoint_id
     try:
         check_time(asker.ports, asker.now)
         if rebuild_if_due(asker.ports, asker.memory.rebuilds, endpoint_id, asker.now):

@@ -18,6 +18,7 @@ from chalicelib.core.scaling.moves.cold_pool import (
     plan_rentals,
     rent,
 )
+from chalicelib.core.scaling.moves.deeds import SCOUT
 from chalicelib.core.scaling.moves.offers import RatedOffer, first_per_machine, rate_offers
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.shares import PoolShare
@@ -71,16 +72,12 @@ def _order_for(pool: Pool, share: PoolShare, ctx: Round, budget: Budget, orders:
         orders.wants_offers.add(autogroup_id)
         orders.notes.append(Reason(code="no_offers", facts=facts))
         return
-    rented_at = ctx.beliefs.memory.rented_at
-    key = str(autogroup_id)
-    if ctx.now - rented_at.get(key, -RENT_INTERVAL_S) < RENT_INTERVAL_S:
+    rented_at = ctx.beliefs.memory.rented_at.get(str(autogroup_id), -RENT_INTERVAL_S)
+    if ctx.now - rented_at < RENT_INTERVAL_S:
         return
     tests = plan_tests(pool, ctx, budget)
     missing = missing_capacity(pool, share.total, ctx)
-    rentals = [*tests, *plan_rentals(pool, missing, tests, ctx, budget)]
-    orders.rentals += rentals
-    if rentals:
-        rented_at[key] = ctx.now
+    orders.rentals += [*tests, *plan_rentals(pool, missing, tests, ctx, budget)]
     if budget.refused:
         orders.notes.append(Reason(code=budget.refused, facts=facts))
 
@@ -135,8 +132,7 @@ def plan_scouting(pool: Pool, ctx: Round, budget: Budget) -> list[RentOffer]:
     cost = look_usd(best, autogroup.autogroup_id, ctx)
     if gain < MIN_GAIN * cost or not budget.take(best.offer.usd_per_hour):
         return []
-    memory.scouted_at = ctx.now
-    reason = Reason(code="scout", facts={"expected_gain_usd": gain, "cost_usd": cost})
+    reason = Reason(code=SCOUT, facts={"expected_gain_usd": gain, "cost_usd": cost})
     return [rent(autogroup, best, [item for item in rated if item is not best], reason)]
 
 
@@ -186,14 +182,21 @@ def tests_missing(pool: Pool, ctx: Round) -> int:
     autogroup = pool.autogroup
     if autogroup is None or not pool.is_active or autogroup.test_workers < 1:
         return 0
-    memory, key = ctx.beliefs.memory, str(autogroup.autogroup_id)
-    n_loaded = len(pool.loaded)
-    is_enough = n_loaded >= loads_needed(autogroup.test_workers)
-    if is_enough and n_loaded + pool.on_order >= autogroup.test_workers:
-        memory.explored.setdefault(key, ctx.now)
-    if key in memory.explored:
+    if str(autogroup.autogroup_id) in ctx.beliefs.memory.explored:
         return 0
-    return max(autogroup.test_workers - n_loaded - pool.on_order, 0)
+    return max(autogroup.test_workers - len(pool.loaded) - pool.on_order, 0)
+
+
+def learn_explored(pools: Sequence[Pool], ctx: Round) -> None:
+    """Note the autogroups whose exploration is over: enough tests loaded, none is missing."""
+    for pool in pools:
+        autogroup = pool.autogroup
+        if autogroup is None or not pool.is_active or autogroup.test_workers < 1:
+            continue
+        n_loaded = len(pool.loaded)
+        is_enough = n_loaded >= loads_needed(autogroup.test_workers)
+        if is_enough and n_loaded + pool.on_order >= autogroup.test_workers:
+            ctx.beliefs.memory.explored.setdefault(str(autogroup.autogroup_id), ctx.now)
 
 
 def plan_tests(pool: Pool, ctx: Round, budget: Budget) -> list[RentOffer]:

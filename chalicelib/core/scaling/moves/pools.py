@@ -53,12 +53,18 @@ class Pool:
     broken: list[WorkerFacts] = field(default_factory=list)
     stopping: list[WorkerFacts] = field(default_factory=list)
     leaving: list[WorkerFacts] = field(default_factory=list)  # being destroyed
+    foreign: list[WorkerFacts] = field(default_factory=list)  # another version's: left alone
     rentals: list[PendingRental] = field(default_factory=list)
 
     @property
     def is_active(self) -> bool:
         """Whether the owner wants this autogroup to serve."""
         return self.autogroup is not None and self.autogroup.state is AutogroupState.ACTIVE
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another version wrote the autogroup: its workers are left alone."""
+        return self.autogroup is not None and self.autogroup.state is AutogroupState.FOREIGN
 
     @property
     def loaded(self) -> list[WorkerFacts]:
@@ -84,6 +90,7 @@ _PART_OF_STATE = {
     WorkerState.ERROR: "broken",
     WorkerState.STOPPING: "stopping",
     WorkerState.DESTROYING: "leaving",
+    WorkerState.FOREIGN: "foreign",
     **dict.fromkeys(BOOTING_STATES, "booting"),
 }
 

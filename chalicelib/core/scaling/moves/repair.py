@@ -99,10 +99,9 @@ def _repair_error(worker: WorkerFacts, ctx: Round) -> list[Action]:
     facts: dict[str, float | int | str] = {"error": worker.error[:200]}
     rebooted_at = memory.rebooted.get(key)
     if rebooted_at is None or ctx.now - rebooted_at > REBOOT_MEMORY_S:
-        memory.rebooted[key] = ctx.now
         reason = Reason(code="error_reboot", facts=facts)
         return [RebootWorker(instance_id=worker.instance_id, reason=reason)]
-    if not ctx.may_destroy() or rebooted_at == ctx.now:
+    if not ctx.may_destroy():
         return []
     reason = Reason(code="error_again", facts=facts)
     return [DestroyWorker(instance_id=worker.instance_id, reason=reason)]

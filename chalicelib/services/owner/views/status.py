@@ -16,7 +16,7 @@ from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.ledger import Account
-from chalicelib.ports.routing_view import WaitingRequest
+from chalicelib.ports.routing_view import WAITING_ENDS_S, WaitingRequest
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.audit import endpoint_scope
 from chalicelib.services.owner.exploration import exploration_row
@@ -34,7 +34,6 @@ from chalicelib.services.owner.views.observability import (
 Row = dict[str, object]
 
 MICRO = 1e6
-POLLED_WITHIN_S = 15.0  # a request that was not polled for so long waits no more
 DECISION_WITHIN_S = 86_400.0
 RECENT_DECISIONS = 20
 _LOADING = (
@@ -100,7 +99,7 @@ def _read(
         group=group,
         autogroups=ports.groups.list_autogroups(group.endpoint_id),
         workers=ports.workers.list(group.endpoint_id),
-        waiting=ports.waiting.list(group.endpoint_id, polled_since=now - POLLED_WITHIN_S),
+        waiting=ports.waiting.list(group.endpoint_id, polled_since=now - WAITING_ENDS_S),
         minute=newest_minute(ports, memory, endpoint_scope(group.endpoint_id), now),
         account=account,
         memory=memory,

@@ -47,12 +47,24 @@ def reason_facts(reason: Reason) -> dict[str, object]:
     return {"code": reason.code, "facts": dict(reason.facts), "beaten": list(reason.beaten)}
 
 
-def events_of(plan: RoundPlan, now: float) -> list[Event]:
-    """What a round decided, and which autogroups are explored now."""
-    return _decisions(plan.groups, now) + _explored(plan.view.memory.groups, plan.groups, now)
+def events_of(
+    plan: RoundPlan, now: float, done: Mapping[int, Action], problems: Mapping[int, str]
+) -> list[Event]:
+    """What a round did or could not do, and which autogroups are explored now.
+
+    `done`, `problems`: by the identity of the plan's actions.
+    """
+    return _decisions(plan.groups, now, done, problems) + _explored(
+        plan.view.memory.groups, plan.groups, now
+    )
 
 
-def _decisions(groups: Iterable[GroupPlan], now: float) -> list[Event]:
+def _decisions(
+    groups: Iterable[GroupPlan],
+    now: float,
+    done: Mapping[int, Action],
+    problems: Mapping[int, str],
+) -> list[Event]:
     """One event per action, under its endpoint; rentals also under their autogroup."""
     events = []
     for group in groups:
@@ -64,6 +76,10 @@ def _decisions(groups: Iterable[GroupPlan], now: float) -> list[Event]:
             doing = DOING[action_name(action)]
             doing = f"Would be {doing.lower()}" if is_shadow else doing
             message = f"{doing} {facts['subject']}: {explain_reason(action.reason)}"
+            if not is_shadow and id(action) not in done:
+                problem = problems.get(id(action), "no time was left; the next round decides anew")
+                facts["not_done"] = problem
+                message = f"Not done ({problem}): {message}"
             scopes = [f"endpoint:{endpoint_id}"]
             if isinstance(action, RentOffer):
                 scopes.append(f"autogroup:{action.autogroup_id}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.fleet.breakers import TEMPLATE_FAILURES
+from chalicelib.core.fleet.intents import IntentState
 from chalicelib.core.fleet.troubles import (
     ACCOUNT_SCOPE,
     LastingTrouble,
@@ -14,6 +15,8 @@ from chalicelib.core.fleet.troubles import (
     begun_and_ended,
     lasting,
 )
+from chalicelib.core.model.autogroup import AutogroupState
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.explain import CAP_NAMES
 from chalicelib.ports.event_log import Event
@@ -26,7 +29,7 @@ RETRY_NOTICE_S = 300.0
 
 def find_troubles(plan: RoundPlan) -> list[Trouble]:
     """Everything that is wrong in this round."""
-    troubles = [*_of_account(plan)]
+    troubles = [*_of_account(plan), *_foreign(plan)]
     for group in plan.groups:
         troubles += _of_group(plan, group)
     for key, record in plan.memory.reputation.templates.items():
@@ -75,6 +78,20 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
     ):
         if holds:
             yield Trouble(kind=kind, scope=ACCOUNT_SCOPE, message=text)
+
+
+def _foreign(plan: RoundPlan) -> Iterator[Trouble]:
+    """Rows, groups and rentals that another version of Ballast wrote."""
+    view = plan.view
+    found = [f"instance {w.instance_id}" for w in plan.workers if w.state is WorkerState.FOREIGN]
+    found += [g.name for g in view.groups if g.state is GroupState.FOREIGN]
+    found += [
+        f"autogroup {a.autogroup_id}" for a in view.autogroups if a.state is AutogroupState.FOREIGN
+    ]
+    found += [f"rental {i.token}" for i in view.intents if i.state is IntentState.FOREIGN]
+    if found:
+        text = f"written by another version, counted at the worst and left alone: {found[:10]}"
+        yield Trouble(kind=TroubleKind.FOREIGN_VERSION, scope=ACCOUNT_SCOPE, message=text)
 
 
 def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:

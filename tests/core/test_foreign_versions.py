@@ -1,0 +1,119 @@
+"""What another version wrote is never an error: it is kept, counted at its worst, or made anew."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.adapters.aws.groups import _autogroup, _body, _group
+from chalicelib.adapters.aws.ledger_store import intent_from_item
+from chalicelib.adapters.aws.workers import from_item, to_item
+from chalicelib.core.fleet.intents import IntentState
+from chalicelib.core.model.autogroup import AutogroupState
+from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.worker import GPU_BILLED_STATES, Worker, WorkerState
+from chalicelib.core.routing.directory import ForeignDirectoryError, unpack_directory
+from chalicelib.core.routing.packed_view import PackedViewError, unpack_view
+from chalicelib.core.scaling.round_memory import RoundMemory
+
+ROW = Worker(endpoint_id=1, instance_id=2, autogroup_id=3, created_at=4.0, url="https://x:1")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"state": {"S": "hibernating"}},
+        {"perf": {"S": "fast"}},
+        {"url": {"N": "7"}},
+        {"uses_ssl": {"S": "yes"}},
+        {"ticket": {"S": "E"}},
+        {"granted_marks": {"B": b"short"}},
+        {"created_at": {"M": {}}},
+    ],
+)
+def test_a_row_that_cannot_be_read_whole_is_foreign_and_billed(change: dict[str, object]) -> None:
+    row = from_item({**to_item(ROW), **change})  # type: ignore[arg-type, dict-item]
+    assert row.state is WorkerState.FOREIGN
+    assert row.state in GPU_BILLED_STATES
+    assert (row.endpoint_id, row.instance_id) == (1, 2)
+
+
+def test_a_field_that_a_later_version_added_is_no_trouble() -> None:
+    assert from_item({**to_item(ROW), "mood": {"S": "good"}}) == ROW
+
+
+def test_an_intent_of_an_unknown_state_counts_as_open() -> None:
+    item = {
+        "token": {"S": "t"},
+        "endpoint_id": {"N": "1"},
+        "autogroup_id": {"N": "2"},
+        "state": {"S": "half_rented"},
+        "planned_at": {"N": "1.0"},
+        "offer_id": {"N": "1"},
+        "machine_id": {"N": "1"},
+        "gpu_type": {"S": "1x A"},
+        "usd_per_hour": {"N": "1.0"},
+        "reserved_microusd_per_hour": {"N": "1"},
+    }
+    intent = intent_from_item(item)
+    assert intent.state is IntentState.FOREIGN
+    assert intent.is_open
+
+
+def group_body(**changes: object) -> dict[str, object]:
+    params = {"queue_order": "fifo", "max_workers": 3}
+    body = {"endpoint_id": 1, "name": "llm", "created_at": 1.0, "state": "active", "params": params}
+    return {**body, **changes}
+
+
+def test_a_groups_unknown_fields_survive_an_update() -> None:
+    params = {"queue_order": "fifo", "max_workers": 3, "greenness": 0.5}
+    group = _group(group_body(colour="blue", params=params))
+    after = _body(replace(group, revision=group.revision + 1))
+    assert after["colour"] == "blue"
+    assert after["params"]["greenness"] == 0.5
+    assert _group(json.loads(json.dumps(after))) == replace(group, revision=2)
+
+
+def test_a_group_or_autogroup_of_another_shape_is_foreign() -> None:
+    assert _group(group_body(state="archived")).state is GroupState.FOREIGN
+    assert _group(group_body(params=[1, 2])).state is GroupState.FOREIGN
+    assert _autogroup({"autogroup_id": 5, "state": "dreaming"}).state is AutogroupState.FOREIGN
+
+
+def test_an_unreadable_field_of_the_memory_starts_anew_and_the_others_stay() -> None:
+    raw = {"at": 7.0, "inventory": [1], "searched": {"3": 5.0}, "troubles": 4, "dreams": {"a": 1}}
+    memory = RoundMemory.from_bytes(json.dumps(raw).encode())
+    assert (memory.at, memory.searched) == (7.0, {"3": 5.0})
+    assert memory.inventory == RoundMemory().inventory
+    assert memory.troubles == {}
+    assert json.loads(memory.to_bytes())["dreams"] == {"a": 1}
+    assert RoundMemory.from_bytes(b"\x00\x01") == RoundMemory()
+
+
+def test_a_directory_hides_no_group_for_one_that_it_cannot_read() -> None:
+    known = {
+        "id": 1,
+        "name": "llm",
+        "state": "active",
+        "key_generation": 1,
+        "target_queue_time": 10,
+        "max_queue_time": 30,
+        "queue_order": "fifo",
+        "autogroups": [[2, 1.0, 0, True, "", "a sixth value"]],
+    }
+    strange = {"id": 9, "name": "odd", "state": "archived"}
+    blob = json.dumps({"groups": [known, strange], "seal": 1}).encode()
+    directory = unpack_directory(blob)
+    assert set(directory.by_name) == {"llm"}
+    assert directory.foreign == {"odd", 9}
+    with pytest.raises(ForeignDirectoryError):
+        unpack_directory(b'{"entries": []}')
+
+
+@pytest.mark.parametrize("blob", [b"", b"BV3\x00\x00\x00\x00", b"BV2\x02\x00\x00\x00[]", b"BV2"])
+def test_a_view_of_another_version_says_so(blob: bytes) -> None:
+    with pytest.raises(PackedViewError):
+        unpack_view(blob)
