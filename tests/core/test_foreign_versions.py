@@ -34,7 +34,7 @@ ROW = Worker(endpoint_id=1, instance_id=2, autogroup_id=3, created_at=4.0, url="
     ],
 )
 def test_a_row_that_cannot_be_read_whole_is_foreign_and_billed(change: dict[str, object]) -> None:
-    row = from_item({**to_item(ROW), **change})  # type: ignore[arg-type, dict-item]
+    row = from_item({**to_item(ROW), **change})  # type: ignore[dict-item]
     assert row.state is WorkerState.FOREIGN
     assert row.state in GPU_BILLED_STATES
     assert (row.endpoint_id, row.instance_id) == (1, 2)
