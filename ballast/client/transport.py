@@ -10,6 +10,7 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
+from ballast.bearer import bearer
 from ballast.client.route_reply import Grant, Waiting, parse_route_reply, route_body
 from chalicelib.wire.trace import HEADER
 
@@ -58,7 +59,9 @@ class Transport:
         answer = self._session("control").post(
             f"{self.url}/route/",
             json=route_body(endpoint, cost, request_idx),
-            headers={"Authorization": f"Bearer {self._api_key}", **_trace(traceparent)},
+            headers=_trace(traceparent),
+            auth=bearer(self._api_key),
+            allow_redirects=False,
             timeout=ROUTE_TIMEOUT_S,
         )
         return parse_route_reply(answer.status_code, answer.text)

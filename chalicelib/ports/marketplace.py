@@ -3,12 +3,14 @@
 MarketplaceError
 ├── MarketplaceUnavailableError  time-out, 5xx, not JSON, malformed: nothing is known
 ├── RateLimitedError             429: ask again later
-├── OfferGoneError               404/410 no_such_ask: a normal race, try the next offer
+├── OfferGoneError               no_such_ask, wherever it stands: a normal race, try the next offer
 ├── RefusedError                 Vast said no for a stated reason (credit, invalid args, no start)
 └── AmbiguousCreateError         a create that may have rented (time-out, 5xx, success:false + id)
 """
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,7 +29,7 @@ class MarketplaceUnavailableError(MarketplaceError):
 
 
 class RateLimitedError(MarketplaceError):
-    """429; `retry_after_s` is an estimate, since Vast sends none."""
+    """429; `retry_after_s` is what Vast told, or else an estimate."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
@@ -82,12 +84,26 @@ class Template:
     disk_gb: float
 
 
+class FoundOffers(tuple[Offer, ...]):
+    """The offers of a search that can be used, and how many rows were left out, by the reason."""
+
+    left_out: Mapping[str, int]
+
+    def __new__(
+        cls, offers: Iterable[Offer] = (), left_out: Mapping[str, int] | None = None
+    ) -> FoundOffers:
+        """Offers with the reasons why others are not among them."""
+        found = super().__new__(cls, offers)
+        found.left_out = dict(left_out or {})
+        return found
+
+
 class Marketplace(Protocol):
     """Vast's API. Every method may raise MarketplaceError and its children."""
 
     def search_offers(
         self, query: Mapping[str, Mapping[str, object]], *, disk_gb: float, limit: int
-    ) -> Sequence[Offer]:
+    ) -> FoundOffers:
         """Offers rentable now for a parsed query."""
         ...
 

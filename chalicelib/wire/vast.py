@@ -28,12 +28,14 @@ SearchQuery = Mapping[str, Mapping[str, object]]
 def search_body(query: SearchQuery, *, disk_gb: float, limit: int) -> dict[str, object]:
     """The body of `POST /api/v0/bundles/`: rentable now, on demand, priced with our disk (F.1).
 
-    A port is always needed, and what the query says about the others rules.
+    A port is always needed, and what the query says about the others rules. A condition on `id`
+    goes out as `ask_contract_id`: at Vast, `id` matches no offer at all.
     """
+    conditions = {("ask_contract_id" if name == "id" else name): c for name, c in query.items()}
     return {
         "direct_port_count": {"gte": 1},
         "rented": {"eq": False},
-        **query,
+        **conditions,
         "rentable": {"eq": True},
         "order": [["dph_total", "asc"]],
         "type": "on-demand",
@@ -108,8 +110,8 @@ def bulk_batches(instance_ids: Sequence[int]) -> list[list[int]]:
 
 def _check_label(label: str) -> None:
     _check_length("label", label, MAX_LABEL_CHARS)
-    if not label.strip() or not label.isprintable():
-        raise WireError(f"label: {label!r} must be printable and not blank")
+    if not label.strip() or not label.isprintable() or not label.isascii():
+        raise WireError(f"label: {label!r} must be printable ASCII and not blank")
 
 
 def _check_env(env: Mapping[str, str]) -> None:

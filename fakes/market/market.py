@@ -8,6 +8,7 @@ raised as `MarketRefusal` with Vast's status and body.
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,8 +93,7 @@ class Market:
         if self.faults.strikes(Fault.MARKET_DOWN):
             raise MarketRefusal(503, "<html><body>503 Service Unavailable</body></html>")
         if self.faults.strikes(Fault.STORM_429) or self._is_too_frequent(verb, now):
-            threshold = f"endpoint threshold={MIN_INTERVAL_S[verb]}"
-            raise MarketRefusal(429, f"API requests too frequent: {threshold}")
+            raise MarketRefusal.too_frequent(MIN_INTERVAL_S[verb])
         if self.credit_usd(now) <= 0:
             for instance in [i for i in self.instances.values() if i.has_gpu]:
                 self.lives.interrupt(instance, now, is_let=False)
@@ -139,7 +139,9 @@ class Market:
             raise MarketRefusal.stating(400, "missing_billing", "no credit left")
         problem = self.lives.start(instance, now)
         if problem:
-            raise MarketRefusal.stating(200, problem, "the GPU is in use; queued")
+            # As recorded (state-queued-vastly): no code, only these words.
+            msg = "Required resources are currently unavailable, state change queued."
+            raise MarketRefusal(200, json.dumps({"success": False, "msg": msg}))
 
     def stop(self, instance_id: int, now: float) -> None:
         """Stop.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from fakes.market.market_config import GpuModel, MarketConfig
 
-HOURS_PER_MONTH = 730.0
+HOURS_PER_MONTH = 720.0
 SECONDS_PER_DAY = 86_400.0
 _COUNTRIES = ("US", "SE", "DE", "FR", "CA", "NL", "PL", "JP")
 _HARDWARE: Mapping[str, object] = {  # the same for all: nothing here depends on it

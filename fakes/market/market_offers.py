@@ -12,6 +12,12 @@ from fakes.market.market_machines import Machine, build_machines, offer_row, pri
 from fakes.market.market_refusal import MarketRefusal
 
 
+def no_such_ask(offer_id: int) -> MarketRefusal:
+    """The answer to a create of an offer that is gone (record create-gone-400-live-2026-02)."""
+    text = f"error 404/3603: no_such_ask  Instance type by id {offer_id} is not available."
+    return MarketRefusal.stating(400, "invalid_args", text, ask_id=offer_id)
+
+
 class OfferBook:
     """All machines, and those that can be rented."""
 
@@ -39,14 +45,15 @@ class OfferBook:
         """The machine of an offer that can be rented now.
 
         Raises:
-            MarketRefusal: 404 or 410 `no_such_ask`.
+            MarketRefusal: as recorded of the real one: an offer that is gone answers 400 with
+                `invalid_args`, and only msg says `no_such_ask`; one just taken may answer 410.
         """
         machine = self.machines.get(offer_id)
         if machine is None:
-            raise MarketRefusal.stating(404, "no_such_ask", f"no offer {offer_id}")
+            raise no_such_ask(offer_id)
         is_free = self._lives.is_free(machine.machine_id, now)
         if self._faults.strikes(Fault.OFFER_GONE) or not is_free:
-            raise MarketRefusal.stating(410, "no_such_ask", f"offer {offer_id} is gone")
+            raise no_such_ask(offer_id)
         return machine
 
     def price(self, machine: Machine, now: float) -> float:

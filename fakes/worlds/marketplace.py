@@ -18,12 +18,14 @@ from chalicelib.adapters.vast.requests import (
     destroy_in_batches,
     params_of_template,
 )
-from chalicelib.adapters.vast.rows import parse_instance, parse_offer, parse_template
+from chalicelib.adapters.vast.row_check import usable_offers
+from chalicelib.adapters.vast.rows import parse_instance, parse_template
 from chalicelib.core.fleet.pacing import Verb
-from chalicelib.core.model.market import InstanceListing, InstanceRecord, Offer
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     CreateRequest,
+    FoundOffers,
     MarketplaceError,
     Template,
 )
@@ -58,15 +60,13 @@ class FakeMarketplace:
         """The next calls of this verb raise: before they have an effect, or after it."""
         self._failures.append(_Failure(Verb(verb), error, when, times))
 
-    def search_offers(
-        self, query: wire.SearchQuery, *, disk_gb: float, limit: int
-    ) -> Sequence[Offer]:
+    def search_offers(self, query: wire.SearchQuery, *, disk_gb: float, limit: int) -> FoundOffers:
         """Offers rentable now."""
 
-        def act(now: float) -> list[Offer]:
+        def act(now: float) -> FoundOffers:
             body = wire.search_body(query, disk_gb=disk_gb, limit=limit)
             rows = self.market.offers.search(body, now)
-            return [parse_offer(row, disk_gb, now) for row in rows]
+            return usable_offers(rows, body, disk_gb, now)
 
         return self._perform(Verb.SEARCH, "", act)
 
@@ -160,7 +160,7 @@ class FakeMarketplace:
             self.market.begin_call(verb, now, detail)
             result = act(now)
         except MarketRefusal as answer:
-            error = refusal(verb, answer.status, answer.text, now)
+            error = refusal(verb, answer.status, answer.text, now, answer.headers)
             if error is None:
                 raise
             raise error from answer

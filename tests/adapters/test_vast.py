@@ -35,7 +35,7 @@ def test_the_wire_form_of_a_create() -> None:
         "client_id": "me",
         "env": {"-p 3000:3000": "1"},
         "disk": 40.0,
-        "label": "chat · 0123",
+        "label": "chat - 0123",
         "cancel_unavail": True,
         "force": False,
         "price": None,

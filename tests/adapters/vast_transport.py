@@ -14,7 +14,7 @@ from fakes.ports.clock import ManualClock
 
 KEY = "vast-key-canary"
 CREATE = CreateRequest(
-    offer_id=55, label="chat · 0123", template_hash="abc", disk_gb=40.0, env={"-p 3000:3000": "1"}
+    offer_id=55, label="chat - 0123", template_hash="abc", disk_gb=40.0, env={"-p 3000:3000": "1"}
 )
 JSON = st.recursive(
     st.none()

@@ -32,12 +32,12 @@ class Subject:
     clock: ManualClock
     template_hash: str
 
-    def rent(self, label: str = "chat · 0123", place: int = 0) -> int:
+    def rent(self, label: str = "chat - 0123", place: int = 0) -> int:
         """Rent the nth offer as the scaler does."""
         offers = self.marketplace.search_offers({}, disk_gb=40.0, limit=200)
         return self.marketplace.create_instance(self.request(offers[place].offer_id, label))
 
-    def request(self, offer_id: int, label: str = "chat · 0123") -> CreateRequest:
+    def request(self, offer_id: int, label: str = "chat - 0123") -> CreateRequest:
         """A create."""
         return CreateRequest(
             offer_id=offer_id,

@@ -50,7 +50,7 @@ def test_what_is_rented_is_listed_with_its_label_and_becomes_reachable(subject: 
     assert [(i.instance_id, i.actual_status) for i in creating.instances] == [(instance_id, None)]
     subject.later()
     (instance,) = subject.marketplace.list_instances().instances
-    assert (instance.label, instance.actual_status) == ("chat · 0123", "running")
+    assert (instance.label, instance.actual_status) == ("chat - 0123", "running")
     assert (instance.intended_status, instance.cur_state) == ("running", "running")
     assert instance.public_ipaddr == instance.public_ipaddr.strip() != ""
     assert instance.ports["3000/tcp"] > 0

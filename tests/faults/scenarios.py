@@ -30,7 +30,7 @@ class Story:
         self.cap_usd_per_hour = 0.0
         self.set_cap(CAP_USD_PER_HOUR)
         self.group: EndpointGroup = self.world.add_group(max_workers=MAX_WORKERS)
-        self.foreign = self._rent_foreign("llm · not a token")
+        self.foreign = self._rent_foreign("llm - not a token")
         self.calls = OutgoingCalls()
         self.known: set[tuple[int, str]] | None = None  # futures that were played already
         self.n_rounds = 0

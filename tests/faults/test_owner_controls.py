@@ -86,7 +86,7 @@ def test_r23_restored_machines_are_reached_as_their_template_says() -> None:
 def test_look_alike_labels_are_never_touched() -> None:
     world, _ = serving_world(1)
     offer = world.market.offers.search({"gpu_name": {"eq": "H100 SXM"}}, world.now)[0]
-    body = {"label": f"llm · {'0' * 16}AAAAAAAA", "image": "x", "disk": 10.0, "env": {}}
+    body = {"label": f"llm - {'0' * 16}AAAAAAAA", "image": "x", "disk": 10.0, "env": {}}
     foreign = world.market.create(int(str(offer["id"])), body, world.now).instance_id
     world.ledger.set_flags(is_panicking=True)
     run_rounds(world, 20)

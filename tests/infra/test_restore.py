@@ -110,7 +110,7 @@ def test_a_lost_pepper_is_said_and_machines_are_listed_for_a_human(life: Life) -
     found = restore(life.scaler_ports, has_pepper=has_pepper())
     assert not report(found, has_pepper=False, public_url=URL, say=said.append)
     for instance in life.market.instances.values():
-        assert any(f"instance {instance.instance_id}  llm · " in line for line in said)
+        assert any(f"instance {instance.instance_id}  llm - " in line for line in said)
     assert any("pepper is lost" in line for line in said)
     assert rows() == set()
     assert not has_pepper()  # asking made no new one
@@ -139,7 +139,7 @@ def test_machines_of_groups_that_nobody_configured_are_told(life: Life) -> None:
 
 
 def test_a_whole_fleet_is_reported_as_whole() -> None:
-    known = [Machine(1, "llm · x", Standing.KNOWN)]
+    known = [Machine(1, "llm - x", Standing.KNOWN)]
     assert report(known, has_pepper=True, public_url=URL, say=list[str]().append)
 
 

@@ -103,7 +103,7 @@ class Fleets:
         market = MarketView(self.system.market_url)
         for fleet in self._fleets.values():
             owner.delete_group(fleet.endpoint_id)
-        labels = tuple(f"{name} · " for name in self._fleets)
+        labels = tuple(f"{name} - " for name in self._fleets)
         wait_until(
             "all instances returned",
             lambda: not [r for r in market.instances() if str(r["label"]).startswith(labels)],

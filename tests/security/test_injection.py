@@ -67,14 +67,14 @@ def test_launch_arguments_pass_a_trick_as_it_is_or_refuse_it(trick: str) -> None
     assert args.extra == {}
     sent = json.loads(json.dumps(body))
     assert sent["env"] == {"MODEL_ID": trick}
-    assert sent["label"] == f"{trick} · 0"
+    assert sent["label"] == f"{trick} - 0"
 
 
 def create_body(group_name: str, args: LaunchArgs) -> dict[str, object]:
     """What Vast is sent for these arguments."""
     request = CreateRequest(
         offer_id=1,
-        label=f"{group_name} · 0",
+        label=f"{group_name} - 0",
         template_hash="abc",
         disk_gb=16.0,
         env=args.env,

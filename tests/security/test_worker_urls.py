@@ -23,7 +23,7 @@ def url_after(address: str, port: int = 41_234) -> object:
     """The url that a listing with this address gives the worker."""
     record = InstanceRecord(
         instance_id=7,
-        label="llm · x",
+        label="llm - x",
         actual_status="running",
         cur_state="running",
         intended_status="running",

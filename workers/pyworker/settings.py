@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from chalicelib.wire.worker_env import reads_as_true
+
 
 class SettingsError(ValueError):
     """A variable is missing or wrong; the message names it and the fix."""
@@ -107,7 +109,7 @@ class WorkerSettings:
         """
         reporter = ReporterIdentity.from_env(env)
         port = _int(env, "WORKER_PORT", "3000")
-        use_ssl = env.get("USE_SSL", "false") == "true"
+        use_ssl = reads_as_true(env.get("USE_SSL", ""))
         public_ip = _required(env, "PUBLIC_IPADDR")
         public_port = _public_port(env, port)
         model_log = env.get("MODEL_LOG", "")

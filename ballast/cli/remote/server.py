@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from ballast.bearer import bearer
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.configuration import LOGIN_FIX
 
@@ -45,7 +46,7 @@ class Server:
             )
         self._http = requests.Session()
         self._http.trust_env = not is_local  # a proxy cannot reach this machine
-        self._http.headers["Authorization"] = f"Bearer {api_key}"
+        self._http.auth = bearer(api_key)
 
     def get(self, path: str, **query: object) -> Json:
         """GET with a query; absent (None) values are left out."""

@@ -17,6 +17,7 @@ from ballast.cli.terminal.asking import secret_of
 TEMPLATE_PATH = "/api/v0/template/"
 COPIED = (
     "name", "image", "tag", "onstart", "extra_filters", "recommended_disk_space", "runtype",
+    "docker_login_repo", "docker_login_user", "docker_login_pass",
     "href", "repo", "jup_direct", "ssh_direct", "use_ssh", "use_jupyter_lab", "args_str", "desc",
 )  # fmt: skip
 GATED_PREFIXES = (
@@ -69,9 +70,19 @@ def private_copy(template: Mapping[str, object], env: Mapping[str, str]) -> Json
                 fix="paste the bare value",
             )
     body: Json = {name: template[name] for name in COPIED if template.get(name) is not None}
-    kept = _without(str(template.get("env") or ""), env)
+    kept = _without(docker_flags(template.get("env")), env)
     flags = [kept, *(f"-e {name}={value}" for name, value in env.items())]
     return body | {"env": " ".join(flag for flag in flags if flag), "private": True}
+
+
+def docker_flags(env: object) -> str:
+    """A template's environment as docker flags; Vast may give a text or an object."""
+    if not isinstance(env, Mapping):
+        return env if isinstance(env, str) else ""
+    return " ".join(
+        str(name) if str(name).startswith("-") else f"-e {name}={value}"
+        for name, value in env.items()
+    )
 
 
 def gated_warning(model: str, *, has_token: bool) -> Sequence[str]:
@@ -87,7 +98,7 @@ def gated_warning(model: str, *, has_token: bool) -> Sequence[str]:
 
 def template_variable(template: Mapping[str, object], name: str) -> str:
     """The value of an environment variable in a template's docker flags; "" if it is not set."""
-    for flag in str(template.get("env") or "").split():
+    for flag in docker_flags(template.get("env")).split():
         if flag.startswith(f"{name}="):
             return flag.partition("=")[2].strip("'\"")
     return ""

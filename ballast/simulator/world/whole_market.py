@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ballast.simulator.world.machine import Life, Machine
 from ballast.simulator.world.world import World
-from chalicelib.core.model.market import InstanceListing, InstanceRecord, Offer
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     CreateRequest,
+    FoundOffers,
     OfferGoneError,
     RefusedError,
     Template,
@@ -47,9 +48,9 @@ class SimulatedMarketplace:
 
     def search_offers(
         self, query: Mapping[str, Mapping[str, object]], *, disk_gb: float, limit: int
-    ) -> Sequence[Offer]:
+    ) -> FoundOffers:
         """All offers: the simulated market sells what the group wants, and nothing else."""
-        return self.world.market.offers(self.world.now)[:limit]
+        return FoundOffers(self.world.market.offers(self.world.now)[:limit])
 
     def create_instance(self, request: CreateRequest) -> int:
         """Rent."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from chalicelib.adapters.vast.errors import no_answer, parse_object, refusal
+from chalicelib.adapters.vast.errors import NOT_THERE, no_answer, parse_object, refusal
 from chalicelib.adapters.vast.http import NoAnswerError, Send, VastRequest, send_over_http
 from chalicelib.adapters.vast.listing import DoubtError, ListingBuilder
 from chalicelib.adapters.vast.redaction import HIDDEN
@@ -14,20 +14,21 @@ from chalicelib.adapters.vast.requests import (
     destroy_in_batches,
     params_of_template,
 )
+from chalicelib.adapters.vast.row_check import usable_offers
 from chalicelib.adapters.vast.rows import (
     Row,
     RowError,
     dict_rows,
     parse_instance,
-    parse_offer,
     parse_template,
 )
 from chalicelib.core.fleet.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
-from chalicelib.core.model.market import InstanceListing, InstanceRecord, Offer
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,
     CreateRequest,
+    FoundOffers,
     MarketplaceError,
     MarketplaceUnavailableError,
     RefusedError,
@@ -69,18 +70,14 @@ class VastMarketplace:
         self._send = send
         self._page_interval_s = page_interval_s
 
-    def search_offers(
-        self, query: wire.SearchQuery, *, disk_gb: float, limit: int
-    ) -> Sequence[Offer]:
-        """Offers rentable now for a parsed query; rows that cannot be used are left out."""
+    def search_offers(self, query: wire.SearchQuery, *, disk_gb: float, limit: int) -> FoundOffers:
+        """Offers rentable now for a parsed query.
+
+        Rows that cannot be used, or that are not what was asked for, are left out and counted.
+        """
         body = wire.search_body(query, disk_gb=disk_gb, limit=limit)
         answer = self._call(Verb.SEARCH, "POST", "/api/v0/bundles/", body=body)
-        now = self._clock.now()
-        return [
-            offer
-            for row in _rows(Verb.SEARCH, answer, "offers")
-            if (offer := _usable_offer(row, disk_gb, now)) is not None
-        ]
+        return usable_offers(_offer_rows(answer), body, disk_gb, self._clock.now())
 
     def create_instance(self, request: CreateRequest) -> int:
         """Rent; gives the contract id. An answer that cannot be understood may have rented."""
@@ -112,7 +109,7 @@ class VastMarketplace:
         try:
             answer = self._call(Verb.SHOW, "GET", path, params=params)
         except RefusedError as error:
-            if error.code == "no_such_instance":
+            if error.code == NOT_THERE:
                 return None
             raise
         row = answer.get("instances", "")
@@ -217,7 +214,7 @@ class VastMarketplace:
         said = answer.text
         for secret in request.secrets():
             said = said.replace(secret, HIDDEN)
-        error_found = refusal(verb, answer.status, said, self._clock.now())
+        error_found = refusal(verb, answer.status, said, self._clock.now(), answer.headers)
         if error_found is not None:
             raise error_found
         return parse_object(answer.text) or {}
@@ -230,8 +227,7 @@ def _rows(verb: Verb, answer: Mapping[str, object], name: str) -> list[Row]:
         raise MarketplaceUnavailableError(f"{verb}: malformed: {name}: {error}") from error
 
 
-def _usable_offer(row: Row, disk_gb: float, now: float) -> Offer | None:
-    try:
-        return parse_offer(row, disk_gb, now)
-    except RowError:
-        return None  # one bad row of many offers: others can be rented
+def _offer_rows(answer: Mapping[str, object]) -> list[Row]:
+    """The offers of an answer: a list, or one alone as in the vendor's documents."""
+    offers = answer.get("offers")
+    return [offers] if isinstance(offers, dict) else _rows(Verb.SEARCH, answer, "offers")

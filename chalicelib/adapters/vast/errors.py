@@ -1,15 +1,22 @@
-"""What Vast's refusals mean: (verb, status, body) → the error that the port promises."""
+"""What Vast's refusals mean: (verb, status, body, headers) → the error that the port promises.
+
+Vast often puts the real code into `msg` ("error 404/3603: no_such_ask …") and a general one into
+`error`, so a refusal is judged by its status, `error` and `msg` together, in one table. Each line
+names records of tests/evidence/vast that show it.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from chalicelib.adapters.vast.redaction import redact
 from chalicelib.core.fleet.pacing import (
     CREATE_PENALTY_S,
     MIN_INTERVAL_S,
+    SECONDS_PER_DAY,
     Verb,
     seconds_to_utc_midnight,
 )
@@ -22,9 +29,74 @@ from chalicelib.ports.marketplace import (
     RefusedError,
 )
 
-_THRESHOLD = re.compile(r"threshold=([0-9]{1,4}(?:\.[0-9]{1,3})?)")
+OFFER_GONE = "no_such_ask"
+NOT_THERE = "no_such_instance"
+KEY_REFUSED = "auth_error"
+NO_CREDIT = "insufficient_credit"
+QUEUED = "resources_unavailable"
+QUOTA = "search_quota_exceeded"
+MAX_RETRY_AFTER_S = 600.0  # a longer wait is not believed: it would be an outage by one header
+
+_OF_ONE_ID = frozenset({Verb.SHOW, Verb.START, Verb.STOP, Verb.DESTROY, Verb.REBOOT, Verb.LOGS})
+_RENTS_NOTHING = frozenset(
+    {"invalid_args", "invalid_price", "no_ssh_key_for_vm", "not_allowed", "spend_rate_limit",
+     NO_CREDIT, KEY_REFUSED, OFFER_GONE}
+)  # fmt: skip
+"""Codes of refusals that are stated before anything is rented, also under HTTP 200."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """A line of the table: what is said, by which calls, and the one code that we give it."""
+
+    code: str
+    says: str  # searched for in "error msg", in lower case
+    verbs: frozenset[Verb] = frozenset(Verb)
+    statuses: frozenset[int] = frozenset()  # that mean it without a word
+    evidence: tuple[str, ...] = ()
+
+    def applies(self, verb: Verb, status: int, said: str) -> bool:
+        """Whether an answer says this."""
+        return verb in self.verbs and (status in self.statuses or bool(re.search(self.says, said)))
+
+
+RULES = (
+    Rule(
+        code=KEY_REFUSED,
+        says=r"auth_error|invalid_?(user|api)?_? ?(api)?_?key\b|invalid user key|session expired"
+        r"|\bunauthorized\b",
+        statuses=frozenset({401}),
+        evidence=("list-key-refused-404", "list-session-expired", "search-key-refused-404"),
+    ),
+    Rule(
+        code=NO_CREDIT,
+        says=r"insufficient[_ ]credit",
+        evidence=("create-no-credit-live", "state-no-credit"),
+    ),
+    Rule(
+        code=OFFER_GONE,
+        says=r"no_such_ask|no longer available|instance type \S+ is (no longer|not) available",
+        verbs=frozenset({Verb.CREATE}),
+        statuses=frozenset({410}),
+        evidence=("create-gone-400-live-2026-02", "create-gone-404-docs", "create-gone-410-docs"),
+    ),
+    Rule(
+        code=QUEUED,
+        says=r"resources_unavailable|resources are currently unavailable|state change queued",
+        evidence=("state-queued-vastly",),
+    ),
+    Rule(
+        code=NOT_THERE,
+        says=r"no[_ ]such[_ ]instance|instance not found|invalid_id\b",
+        verbs=_OF_ONE_ID,
+        statuses=frozenset({404}),
+        evidence=("destroy-gone-docs", "destroy-gone-mcp", "state-gone-in-200", "logs-gone"),
+    ),
+)
+"""The first line that applies rules."""
+
+_THRESHOLD = re.compile(r"threshold=([0-9]{1,4}(?:\.[0-9]{1,3})?)(?:\*([0-9]{1,2}(?:\.[0-9]+)?))?")
 _MAX_MESSAGE_CHARS = 200
-_GONE_STATUSES = (404, 410)
 
 
 def parse_object(text: str) -> Mapping[str, object] | None:
@@ -36,11 +108,14 @@ def parse_object(text: str) -> Mapping[str, object] | None:
     return value if isinstance(value, dict) else None
 
 
-def refusal(verb: Verb, status: int, text: str, now: float) -> MarketplaceError | None:
+def refusal(
+    verb: Verb, status: int, text: str, now: float, headers: Mapping[str, str] | None = None
+) -> MarketplaceError | None:
     """The error that an answer stands for, or None if it is a success."""
     body = parse_object(text)
     if status == 429:
-        return RateLimitedError(f"{verb}: {_shorten(text)}", _retry_after_s(verb, body, text, now))
+        wait_s = _retry_after_s(verb, body, text, now, headers or {})
+        return RateLimitedError(f"{verb}: {_shorten(text)}", wait_s)
     is_2xx = 200 <= status < 300
     is_refused = 400 <= status < 500 and status != 408
     if not (is_refused or (is_2xx and body is not None)):
@@ -58,18 +133,20 @@ def no_answer(verb: Verb, message: str) -> MarketplaceError:
 def _stated_refusal(
     verb: Verb, status: int, body: Mapping[str, object], text: str
 ) -> MarketplaceError:
-    code = str(body.get("error") or f"http_{status}")
+    stated = str(body.get("error") or "")
     message = _shorten(str(body.get("msg") or body.get("message") or text))
+    contract = body.get("new_contract")
+    if verb is Verb.CREATE and isinstance(contract, int):
+        return AmbiguousCreateError(f"{stated}: refused with a contract", contract)
+    said = f"{stated} {message}".lower()
+    rules = (rule.code for rule in RULES if rule.applies(verb, status, said))
+    code = next(rules, "")
     if verb is Verb.CREATE:
-        contract = body.get("new_contract")
-        if isinstance(contract, int):
-            return AmbiguousCreateError(f"{code}: refused with a contract", contract)
-        is_unnamed = code.startswith("http_")
-        if code == "no_such_ask" or (is_unnamed and status in _GONE_STATUSES):
-            return OfferGoneError(f"{code}: {message}")
-        if status < 300:  # success:false that names no reason we know and no contract
-            return AmbiguousCreateError(f"{code}: {message}")
-    return RefusedError(code, message)
+        if code == OFFER_GONE or (status == 404 and not stated and not code):
+            return OfferGoneError(f"{code or f'http_{status}'}: {message}")
+        if status < 300 and (code or stated) not in _RENTS_NOTHING:
+            return AmbiguousCreateError(f"{stated or f'http_{status}'}: {message}")
+    return RefusedError(code or stated or f"http_{status}", message)
 
 
 def _nothing_known(verb: Verb, message: str) -> MarketplaceError:
@@ -78,12 +155,29 @@ def _nothing_known(verb: Verb, message: str) -> MarketplaceError:
     return MarketplaceUnavailableError(message)
 
 
-def _retry_after_s(verb: Verb, body: Mapping[str, object] | None, text: str, now: float) -> float:
-    if body is not None and body.get("error") == "search_quota_exceeded":
-        return seconds_to_utc_midnight(now)
+def _retry_after_s(
+    verb: Verb,
+    body: Mapping[str, object] | None,
+    text: str,
+    now: float,
+    headers: Mapping[str, str],
+) -> float:
+    """How long to wait: what the server says, and never less than the verb's own interval."""
+    sent = {name.lower(): value for name, value in headers.items()}
+    if body is not None and body.get("error") == QUOTA:
+        reset_s = _seconds(sent.get("x-ratelimit-reset")) - now
+        return reset_s if 0 < reset_s <= SECONDS_PER_DAY else seconds_to_utc_midnight(now)
     named = _THRESHOLD.search(text)
-    interval_s = float(named[1]) if named else MIN_INTERVAL_S[verb]
-    return max(interval_s, CREATE_PENALTY_S) if verb is Verb.CREATE else interval_s
+    interval_s = float(named[1]) * float(named[2] or 1.0) if named else MIN_INTERVAL_S[verb]
+    told_s = max(_seconds(sent.get("retry-after")), _seconds((body or {}).get("retry_after")))
+    wait_s = min(told_s, MAX_RETRY_AFTER_S) or interval_s
+    return max(wait_s, CREATE_PENALTY_S) if verb is Verb.CREATE else wait_s
+
+
+def _seconds(value: object) -> float:
+    """A number of seconds as a header or body gives it; 0 for anything else."""
+    found = re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]{1,6})?", str(value).strip())
+    return float(found[0]) if found else 0.0
 
 
 def _shorten(text: str) -> str:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import requests
 
 CONNECT_TIMEOUT_S = 5.0
-READ_TIMEOUT_S = 20.0
+READ_TIMEOUT_S = 20.0  # without a byte
+TOTAL_TIMEOUT_S = 25.0  # from the request to the end of its answer, however slowly it drips
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 USER_AGENT = "ballast"
 
@@ -36,6 +42,7 @@ class VastAnswer:
 
     status: int
     text: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class NoAnswerError(Exception):
@@ -46,28 +53,58 @@ Send = Callable[[VastRequest], VastAnswer]
 """A transport. Raises NoAnswerError."""
 
 
-def send_over_http(request: VastRequest) -> VastAnswer:
+def send_over_http(request: VastRequest, *, total_timeout_s: float = TOTAL_TIMEOUT_S) -> VastAnswer:
     """Send once, over a connection of its own, following no redirect (it could carry the key away).
+
+    The key goes out by an explicit `auth`: a plain header would give way to ~/.netrc.
 
     Raises:
         NoAnswerError: no whole answer in time.
     """
     import requests
 
-    headers = {"Authorization": f"Bearer {request.api_key}", "User-Agent": USER_AGENT}
+    ends_at = time.monotonic() + total_timeout_s
     try:
-        response = requests.request(
+        with requests.request(
             request.method,
             request.url,
             params=dict(request.params),
             json=request.body,
-            headers=headers if request.api_key else {"User-Agent": USER_AGENT},
+            headers={"User-Agent": USER_AGENT},
+            auth=_bearer(request.api_key),
             timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
             allow_redirects=False,
-        )
+            stream=True,
+        ) as response:
+            text = _read_text(response, ends_at, request.method)
+            return VastAnswer(response.status_code, text, dict(response.headers))
     except requests.RequestException as error:
         # The error's own text holds the URL and, for some errors, headers: name its kind only.
         raise NoAnswerError(f"{request.method}: {type(error).__name__}") from None
-    if len(response.content) > MAX_ANSWER_BYTES:
-        raise NoAnswerError(f"{request.method}: answer of {len(response.content)} bytes")
-    return VastAnswer(response.status_code, response.text)
+
+
+def _bearer(api_key: str) -> Callable[[Any], Any]:
+    """An `auth` of requests: this key, or none; never one from the environment."""
+
+    def sign(prepared: Any) -> Any:
+        if api_key:
+            prepared.headers["Authorization"] = f"Bearer {api_key}"
+        return prepared
+
+    return sign
+
+
+def _read_text(response: requests.Response, ends_at: float, method: str) -> str:
+    from urllib3.exceptions import HTTPError
+
+    content = bytearray()
+    try:
+        while part := response.raw.read1(64 * 1024, decode_content=True):
+            content += part
+            if len(content) > MAX_ANSWER_BYTES:
+                raise NoAnswerError(f"{method}: answer of more than {MAX_ANSWER_BYTES} bytes")
+            if time.monotonic() > ends_at:
+                raise NoAnswerError(f"{method}: answer still incomplete at its deadline")
+    except (HTTPError, OSError) as error:
+        raise NoAnswerError(f"{method}: {type(error).__name__}") from None
+    return content.decode("utf-8", errors="replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Iterable, Mapping
 
 from chalicelib.adapters.vast.redaction import redact
@@ -11,7 +12,7 @@ from chalicelib.core.model.market import InstanceRecord, Offer
 from chalicelib.ports.marketplace import Template
 
 MB_PER_GB = 1_000.0
-HOURS_PER_MONTH = 730.0
+HOURS_PER_MONTH = 720.0  # storage_cost x GB / 720 is diskHour: tests/evidence/vast/search.json
 MAX_STATUS_CHARS = 400
 
 Row = Mapping[str, object]
@@ -25,28 +26,28 @@ def parse_offer(row: Row, disk_gb: float, now: float) -> Offer:
     """An offer; `disk_gb` is the storage that `dph_total` was asked for.
 
     Raises:
-        RowError: no id, price or GPU.
+        RowError: no id, no GPU, or a price that is none: Vast writes -1 for what it does not know.
     """
-    storage_per_month = _number(row, "storage_cost")
+    storage_per_month = _cost(row, "storage_cost")
     duration_s = _number(row, "duration")
     return Offer(
         offer_id=_integer(row, "id"),
         machine_id=_integer(row, "machine_id"),
         host_id=_integer(row, "host_id", 0),
         gpu_name=_required_text(row, "gpu_name"),
-        num_gpus=_integer(row, "num_gpus"),
+        num_gpus=_at_least_one(row, "num_gpus"),
         gpu_ram_gb=_number(row, "gpu_ram") / MB_PER_GB,
         usd_per_hour=_price(row, "dph_total"),
         storage_usd_per_hour=storage_per_month * disk_gb / HOURS_PER_MONTH,
         dlperf=_number(row, "dlperf"),
         reliability=_number(row, "reliability2", _number(row, "reliability", 1.0)),
         inet_down_mbps=_number(row, "inet_down"),
-        inet_down_usd_per_gb=_number(row, "inet_down_cost"),
-        inet_up_usd_per_gb=_number(row, "inet_up_cost"),
+        inet_down_usd_per_gb=_cost(row, "inet_down_cost"),
+        inet_up_usd_per_gb=_cost(row, "inet_up_cost"),
         disk_space_gb=_number(row, "disk_space"),
         direct_port_count=int(_number(row, "direct_port_count")),
         ends_at=_optional_time(row, "end_date") or (now + duration_s if duration_s else None),
-        verified=row.get("verification") == "verified" or row.get("verified") is True,
+        verified=is_verified(row),
         geolocation=_text(row, "geolocation"),
     )
 
@@ -84,8 +85,14 @@ def parse_instance(row: Row) -> InstanceRecord:
     )
 
 
+def is_verified(row: Row) -> bool:
+    """Whether an offer's machine is verified; rows carry `verification`, `verified` or both."""
+    stated = row.get("verification")
+    return stated == "verified" if isinstance(stated, str) else row.get("verified") is True
+
+
 def parse_template(row: Row) -> Template:
-    """A template; Vast gives `extra_filters` as an object or as its JSON text.
+    """A template; Vast gives `extra_filters` as an object or as its JSON text, `env` likewise.
 
     Raises:
         RowError: no id or hash, or filters that are none.
@@ -96,10 +103,10 @@ def parse_template(row: Row) -> Template:
         hash_id=_required_text(row, "hash_id"),
         name=_text(row, "name"),
         image=f"{image}:{tag}" if tag and ":" not in image.rpartition("/")[2] else image,
-        env=_text(row, "env"),
+        env=_docker_flags(row.get("env")),
         onstart=_text(row, "onstart"),
         extra_filters=_filters(row.get("extra_filters")),
-        disk_gb=_number(row, "recommended_disk_space"),
+        disk_gb=_number_or_text(row, "recommended_disk_space"),
     )
 
 
@@ -161,11 +168,48 @@ def _number(row: Row, name: str, default: float = 0.0) -> float:
     return float(value)
 
 
+def _number_or_text(row: Row, name: str) -> float:
+    """A number, also one in a text; 0 for anything else."""
+    value = row.get(name)
+    if isinstance(value, str):
+        try:
+            return _number({name: float(value)}, name)
+        except ValueError:
+            return 0.0
+    return _number(row, name)
+
+
 def _price(row: Row, name: str) -> float:
-    price = _number(row, name, -1.0)
-    if price < 0:
+    price = _number(row, name)
+    if price <= 0:
         raise RowError(f"{name}: {row.get(name)!r} is not a price")
     return price
+
+
+def _cost(row: Row, name: str) -> float:
+    """A price that may be 0 or missing, but not negative: that would pay us in the books."""
+    cost = _number(row, name)
+    if cost < 0:
+        raise RowError(f"{name}: {row.get(name)!r} is not a price")
+    return cost
+
+
+def _at_least_one(row: Row, name: str) -> int:
+    count = _integer(row, name)
+    if count < 1:
+        raise RowError(f"{name}: {count} is no machine")
+    return count
+
+
+def _docker_flags(env: object) -> str:
+    """A template's environment as docker flags, in whichever of its two forms it came."""
+    if not isinstance(env, Mapping):
+        return env if isinstance(env, str) else ""
+    flags = []
+    for name, value in env.items():
+        is_flag = str(name).startswith("-")
+        flags.append(str(name) if is_flag else f"-e {name}={shlex.quote(str(value))}")
+    return " ".join(flags)
 
 
 def _integer(row: Row, name: str, default: int | None = None) -> int:

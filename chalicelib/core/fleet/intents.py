@@ -13,11 +13,12 @@ from enum import StrEnum
 
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
 
-LABEL_SEPARATOR = " · "
+LABEL_SEPARATOR = " - "  # plain ASCII: nothing on the way may mangle it
+MAX_LABEL_NAME = 60  # of a group's name in a label
 LISTING_LAG_S = 60.0  # a listing that starts earlier than this after an attempt may not show it
 ABSENT_LISTINGS = 2  # complete listings that must agree before absence is believed
 KEPT_AFTER_SETTLED_S = 86_400.0  # a settled intent still tells whose a late machine is
-_TOKEN = re.compile(r"[0-9a-f]{16}[A-Za-z0-9_-]{8}")
+_TOKEN = re.compile(r"(?<![A-Za-z0-9_])[0-9a-f]{16}[A-Za-z0-9_-]{8}(?![A-Za-z0-9_-])")
 _N_RANDOM = 16
 
 
@@ -78,14 +79,23 @@ def token_is_ours(token: str, mac: Callable[[str, str], str]) -> bool:
 
 
 def label_for(group_name: str, token: str) -> str:
-    """An instance's label: the group's name first, as the owner expects it."""
-    return f"{group_name}{LABEL_SEPARATOR}{token}"
+    """An instance's label: the group's name first, as the owner expects it; ASCII only."""
+    return f"{label_name(group_name)}{LABEL_SEPARATOR}{token}"
+
+
+def label_name(group_name: str) -> str:
+    """A group's name as a label carries it: printable ASCII, and short."""
+    plain = group_name.encode("ascii", "replace").decode()
+    name = "".join(letter if letter.isprintable() else "?" for letter in plain)
+    return name[:MAX_LABEL_NAME].strip()
 
 
 def split_label(label: str) -> tuple[str, str] | None:
-    """(group name, token) of a label that has the shape of ours, else None."""
-    name, separator, token = label.strip().rpartition(LABEL_SEPARATOR)
-    return (name, token) if separator and _TOKEN.fullmatch(token) else None
+    """(group name, token) of a label in which a token of our shape stands, wherever, else None."""
+    found = _TOKEN.search(label)
+    if found is None:
+        return None
+    return label[: found.start()].strip().removesuffix("-").removesuffix("·").strip(), found[0]
 
 
 def instances_by_token(listing: InstanceListing) -> Mapping[str, InstanceRecord]:

@@ -38,7 +38,8 @@ def observe(
     changes = _identity_changes(worker, record)
     if record.usd_per_hour > 0 and record.usd_per_hour != worker.usd_per_hour:
         changes["usd_per_hour"] = record.usd_per_hour
-    if record.storage_usd_per_hour != worker.storage_usd_per_hour:
+    # A price that the row does not tell is not 0: what was known counts on, as for the GPU's.
+    if record.storage_usd_per_hour not in (0.0, worker.storage_usd_per_hour):
         changes["storage_usd_per_hour"] = record.storage_usd_per_hour
     if record.ends_at != worker.contract_ends_at:
         changes["contract_ends_at"] = record.ends_at

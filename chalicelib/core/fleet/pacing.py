@@ -1,8 +1,8 @@
 """Pacing of marketplace calls: minimum intervals per verb, as values that the ledger persists.
 
-Vast limits each verb by a minimum interval per identity and sends no Retry-After (protocol.md
-F.5), so every function of the account must know when a verb may be called again. Verbs that Vast
-counts together share one key.
+Vast limits each verb by a minimum interval per identity, and tells the wait only in a refusal
+(tests/evidence/vast/search.json), so every function of the account must know when a verb may be
+called again. Verbs that Vast counts together share one key.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ MIN_INTERVAL_S: Mapping[Verb, float] = {
     Verb.REBOOT: 1.0,
     Verb.CREATE: 4.5,
     Verb.SEARCH: 6.0,
-    Verb.TEMPLATE: 1.0,
+    Verb.TEMPLATE: 3.0,
     Verb.CREDIT: 1.0,
     Verb.LOGS: 1.0,
 }
-"""Seconds between calls of a verb (protocol.md F.5); what is not documented there counts as 1 s."""
+"""Seconds between calls of a verb (the vendor's x-rate-limit); undocumented ones count as 1 s."""
 
 _SHARED_KEYS = {Verb.START: "state", Verb.STOP: "state"}
 _SAVING_ORDER = {verb: place for place, verb in enumerate(Verb)}

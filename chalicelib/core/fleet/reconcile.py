@@ -14,6 +14,7 @@ from chalicelib.core.fleet.intents import (
     IntentState,
     RentIntent,
     instances_by_token,
+    label_name,
     split_label,
 )
 from chalicelib.core.fleet.inventory import Inventory, believed_absent
@@ -194,22 +195,26 @@ def _adopted(
 def _strays(
     books: Books, by_token: Mapping[str, InstanceRecord], claimed: set[int], now: float
 ) -> tuple[list[NewRow], list[int]]:
-    """Machines with a token of ours and no row: returned if an intent knows them.
+    """Machines with a token of ours and no row: returned if an intent of that token knows them.
+
+    Table and label must both say so: a label alone may have been copied by the owner.
 
     Without an intent our tables were lost: the machine is adopted again by its group's name, and
     left alone, with an alarm, if there is no such group.
     """
     intents = {intent.token: intent for intent in books.intents}
-    groups = {group.name: group for group in books.groups}
+    groups = {label_name(group.name): group for group in books.groups}
     strays: list[NewRow] = []
     unclaimed: list[int] = []
     for token, record in by_token.items():
         if record.instance_id in claimed:
             continue
         intent = intents.get(token)
-        if intent is not None:
+        if intent is not None and intent.instance_id in (None, record.instance_id):
             worker = row_for(intent, record.instance_id, now)
             strays.append(NewRow(worker=as_destroying(worker, now, "stray"), why="stray"))
+        elif intent is not None:
+            unclaimed.append(record.instance_id)  # a copied label: its rental is another machine
         elif books.is_our_token(token):
             restored = _restored(token, record, groups, books.autogroups, now)
             if restored:

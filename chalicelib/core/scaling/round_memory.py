@@ -13,6 +13,7 @@ from typing import Any
 from chalicelib.core.fleet.breakers import HostRecord, Reputation, TemplateRecord
 from chalicelib.core.fleet.canary import Watch
 from chalicelib.core.fleet.inventory import Inventory
+from chalicelib.core.fleet.searching import SearchDay, SearchPace
 from chalicelib.core.fleet.troubles import LastingTrouble
 
 BLOB_NAME = "round"
@@ -32,6 +33,8 @@ class RoundMemory:
     progress: Mapping[str, tuple[str, float]] = field(
         default_factory=dict
     )  # see core/fleet/observation.py
+    search_paces: Mapping[str, SearchPace] = field(default_factory=dict)  # by autogroup
+    search_day: SearchDay = field(default_factory=SearchDay)
     searched: Mapping[str, float] = field(default_factory=dict)  # when, by autogroup
     troubles: Mapping[str, LastingTrouble] = field(
         default_factory=dict
@@ -126,6 +129,10 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
         key: LastingTrouble(**_only(LastingTrouble, value)) for key, value in raw.items()
     },
     "progress": lambda raw: {key: (str(seen), float(at)) for key, (seen, at) in raw.items()},
+    "search_paces": lambda raw: {
+        key: SearchPace(**_only(SearchPace, value)) for key, value in raw.items()
+    },
+    "search_day": lambda raw: SearchDay(**_only(SearchDay, raw)),
     "canaries": lambda raw: {key: Watch(**_only(Watch, value)) for key, value in raw.items()},
 }
 """How the fields that are not plain JSON are read."""

@@ -14,6 +14,7 @@ from chalicelib.ports.marketplace import CreateRequest, Template
 from chalicelib.services.keys import worker_token
 from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.wire.launch_args import LaunchArgs, parse_launch_args
+from chalicelib.wire.worker_env import reads_as_true
 
 DEFAULT_DISK_GB = 16.0
 DEFAULT_WORKER_PORT = 3000  # of the PyWorker's start script (protocol.md D.1)
@@ -59,7 +60,7 @@ def launch_facts(market: PacedMarket, autogroup: Autogroup) -> LaunchFacts:
         template=template,
         args=args,
         disk_gb=args.disk_gb or (template.disk_gb if template else 0.0) or DEFAULT_DISK_GB,
-        uses_ssl=_variable(args.env, template_env, "USE_SSL").lower() != "false",
+        uses_ssl=reads_as_true(_variable(args.env, template_env, "USE_SSL")),
         worker_port=int(port) if port.isdigit() else DEFAULT_WORKER_PORT,
     )
 

@@ -6,13 +6,12 @@ The intervals are part of the account item (`Account.next_call_at`), so all func
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from chalicelib.core.fleet.pacing import Pacing, Verb
-from chalicelib.core.model.market import Offer
 from chalicelib.ports.clock import Clock
-from chalicelib.ports.marketplace import Marketplace, RateLimitedError, Template
+from chalicelib.ports.marketplace import FoundOffers, Marketplace, RateLimitedError, Template
 
 Answer = TypeVar("Answer")
 
@@ -31,7 +30,7 @@ class PacedMarket:
         self._clock = clock
         self._waits_until = waits_until
         self._templates: dict[str, Template | None] = {}
-        self._offers: dict[str, Sequence[Offer]] = {}
+        self._offers: dict[str, FoundOffers] = {}
 
     def has_time_for(self, verb: Verb) -> bool:
         """Whether the verb's turn comes within the round's time."""
@@ -45,7 +44,7 @@ class PacedMarket:
 
     def search_once(
         self, query: Mapping[str, Mapping[str, object]], *, disk_gb: float, limit: int
-    ) -> Sequence[Offer]:
+    ) -> FoundOffers:
         """Offers; equal searches of a round share one answer.
 
         Raises:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from chalicelib.core.fleet.breakers import avoided_machines, open_breakers
 from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.fleet.searching import SearchBook, digest
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.market import Offer
@@ -36,7 +37,7 @@ from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
-from chalicelib.ports.marketplace import MarketplaceError, RateLimitedError
+from chalicelib.ports.marketplace import FoundOffers, MarketplaceError, RateLimitedError
 from chalicelib.services.market.launching import (
     DEFAULT_DISK_GB,
     LaunchError,
@@ -58,6 +59,7 @@ class Fleet:
     memory: RoundMemory
     workers: Sequence[Worker]
     intents: Sequence[RentIntent]
+    searches: SearchBook = field(default_factory=SearchBook)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +145,25 @@ def _decide(
         return snapshot, decision
     wanting = [a for a in snapshot.autogroups if a.autogroup_id in decision.wants_offers]
     wanting.sort(key=lambda a: fleet.memory.searched.get(str(a.autogroup_id), 0.0))
-    offers = {}
+    offers: dict[int, Sequence[Offer]] = {}
     for autogroup in wanting:
+        situation = _situation(snapshot, autogroup, fleet.account)
+        if not fleet.searches.is_due(autogroup.autogroup_id, situation, now):
+            continue  # nothing has changed since the last search: its pause is not over
         if not market.is_turn(Verb.SEARCH):
             continue  # another group's turn comes first: next round
         try:
-            offers[autogroup.autogroup_id] = search_offers(market, autogroup)
+            found = search_offers(market, autogroup)
+            offers[autogroup.autogroup_id] = found
+            n_rows = len(found) + sum(found.left_out.values())
+            fleet.searches.note(autogroup.autogroup_id, situation, n_rows, now)
+            if found.left_out and not found:
+                problems.unanswered[autogroup.autogroup_id] = _left_out(found)
         except RateLimitedError:
             continue
         except MarketplaceError as error:
             offers[autogroup.autogroup_id] = ()
+            fleet.searches.note(autogroup.autogroup_id, situation, 0, now)
             problems.unanswered[autogroup.autogroup_id] = str(error)[:200]
         except (LaunchError, LaunchArgsError) as error:
             offers[autogroup.autogroup_id] = ()
@@ -190,7 +201,28 @@ def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupS
     )
 
 
-def search_offers(market: PacedMarket, autogroup: Autogroup) -> tuple[Offer, ...]:
+def _situation(snapshot: GroupSnapshot, autogroup: Autogroup, account: Account) -> int:
+    """What a search's outcome hangs on: the owner's settings, caps, machines, whether any waits."""
+    return digest(
+        snapshot.group,
+        autogroup,
+        account.caps_microusd_per_hour,
+        account.caps_microusd_per_day,
+        account.caps_microusd_per_month,
+        snapshot.caps.why_not,
+        sorted(worker.instance_id for worker in snapshot.workers),
+        len(snapshot.rentals),
+        sorted(snapshot.avoided_machines),
+        snapshot.waiting.n > 0,
+    )
+
+
+def _left_out(found: FoundOffers) -> str:
+    counts = ", ".join(f"{n} by {name}" for name, n in sorted(found.left_out.items()))
+    return f"Vast answered only rows that cannot be used: {counts}"
+
+
+def search_offers(market: PacedMarket, autogroup: Autogroup) -> FoundOffers:
     """Offers for an autogroup.
 
     Raises:
@@ -201,7 +233,7 @@ def search_offers(market: PacedMarket, autogroup: Autogroup) -> tuple[Offer, ...
     launch = launch_facts(market, autogroup)
     query = offer_query(autogroup, launch.template)
     disk_gb = launch.disk_gb or DEFAULT_DISK_GB
-    return tuple(market.search_once(query, disk_gb=disk_gb, limit=OFFERS_LIMIT))
+    return market.search_once(query, disk_gb=disk_gb, limit=OFFERS_LIMIT)
 
 
 def allowed_actions(

@@ -53,7 +53,7 @@ def answer(ports: ScalerPorts, question: Question) -> Answer:
 def _plan(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
     """The very plan that the next round would carry out, of one group or of all."""
     now = ports.clock.now()
-    plan = plan_round(ports, market, ports.ledger.account(), now)
+    plan = plan_round(ports, market, ports.ledger.account(), now, searches_at_once=True)
     wanted = question.get("endpoint_id")
     groups = [g for g in plan.groups if wanted in (None, g.snapshot.group.endpoint_id)]
     if not groups:

@@ -13,6 +13,7 @@ from chalicelib.core.fleet.breakers import boots_of, judge
 from chalicelib.core.fleet.observation import Observation, follow_progress, observe
 from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.core.fleet.reconcile import Reconciliation, reconcile
+from chalicelib.core.fleet.searching import SearchBook, paces_from
 from chalicelib.core.model.lifecycle import (
     WorkerEvent,
     silence_event,
@@ -73,8 +74,18 @@ def run_round(
     return apply_plan(ports, market, fence, plan)
 
 
-def plan_round(ports: ScalerPorts, market: PacedMarket, account: Account, now: float) -> RoundPlan:
-    """Read and decide; makes no call that changes anything."""
+def plan_round(
+    ports: ScalerPorts,
+    market: PacedMarket,
+    account: Account,
+    now: float,
+    *,
+    searches_at_once: bool = False,
+) -> RoundPlan:
+    """Read and decide; makes no call that changes anything.
+
+    `searches_at_once`: for a person who asks now, whatever pause the scaler keeps.
+    """
     view = read_view(ports, market, account, now)
     found = reconcile(books_of(ports, view), view.listing, view.inventory, now)
     observations = _observe(ports, view)
@@ -99,10 +110,19 @@ def plan_round(ports: ScalerPorts, market: PacedMarket, account: Account, now: f
         progress=follow_progress(view.memory.progress, workers, view.records, now),
         credit_retry_at=_credit_retry_at(market, view.memory.credit_retry_at, now),
     )
+    paces = {} if searches_at_once else paces_from(memory.search_paces)
+    searches = SearchBook(paces, memory.search_day.on(now))
     fleet = Fleet(
-        account=with_booking(account, booking), memory=memory, workers=workers, intents=intents
+        account=with_booking(account, booking),
+        memory=memory,
+        workers=workers,
+        intents=intents,
+        searches=searches,
     )
     groups = plan_groups(ports, market, view, fleet)
+    known = {autogroup.autogroup_id for autogroup in view.autogroups}
+    kept = {str(key): pace for key, pace in searches.paces.items() if key in known}
+    memory = replace(memory, search_paces=kept, search_day=searches.day)
     return _with_memory(
         RoundPlan(
             view=view,

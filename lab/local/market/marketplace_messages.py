@@ -35,7 +35,7 @@ def json_response(body: Body | str, status: int = 200) -> Response:
 def refusal_response(refused: MarketRefusal) -> Response:
     """The refusal as it is."""
     kind = {"{": "application/json", "<": "text/html"}.get(refused.text[:1], "text/plain")
-    return Response(refused.text, refused.status, mimetype=kind)
+    return Response(refused.text, refused.status, refused.headers, mimetype=kind)
 
 
 def json_argument(request: Request, name: str, default: str) -> object:

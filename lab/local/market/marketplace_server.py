@@ -75,7 +75,7 @@ class MarketplaceApp:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
         key = given or request.args.get("api_key", "")
         if not key or (self._api_key and key != self._api_key):
-            raise MarketRefusal.stating(401, "auth_error", "Invalid user key")
+            raise MarketRefusal.stating(404, "auth_error", "Invalid user key")  # not 401: recorded
 
 
 def _check_local(request: Request) -> None:

@@ -109,7 +109,7 @@ class MarketView:
     def instances(self, group: str = "") -> Sequence[dict[str, Any]]:
         """Every instance that somebody pays for, or those of one group."""
         rows: Sequence[dict[str, Any]] = self.call("GET", "/_market/instances")["instances"]
-        return [row for row in rows if not group or str(row["label"]).startswith(f"{group} · ")]
+        return [row for row in rows if not group or str(row["label"]).startswith(f"{group} - ")]
 
     def bill(self) -> dict[str, Any]:
         """What was spent so far."""

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from chalicelib.core.fleet.searching import DAILY_ROWS
 from chalicelib.core.fleet.troubles import LastingTrouble, standing
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup
@@ -312,4 +313,9 @@ def _account_row(account: Account, memory: RoundMemory, now: float) -> Row:
             "problem": inventory.problem if memory.at else "",
         },
         "scaler": {"last_round_at": memory.at or None},
+        "searches": {
+            "today": memory.search_day.on(now).n_searches,
+            "rows_today": memory.search_day.on(now).n_rows,
+            "rows_per_day": DAILY_ROWS,
+        },
     }
