@@ -145,7 +145,7 @@ def _decide(
         return snapshot, decision
     wanting = [a for a in snapshot.autogroups if a.autogroup_id in decision.wants_offers]
     wanting.sort(key=lambda a: fleet.memory.searched.get(str(a.autogroup_id), 0.0))
-    offers: dict[int, Sequence[Offer]] = {}
+    offers: dict[int, tuple[Offer, ...]] = {}
     for autogroup in wanting:
         situation = _situation(snapshot, autogroup, fleet.account)
         if not fleet.searches.is_due(autogroup.autogroup_id, situation, now):

