@@ -18,6 +18,7 @@ from ballast.cli.commands import (
     login,
     logs,
     plan,
+    probe,
     rollout,
     secret,
     simulate,
@@ -93,6 +94,6 @@ if isinstance(update, click.Group):
 for module in (status, workers, logs, plan, spend, rollout, brakes, apply, simulate, doctor):
     for command in module.COMMANDS:
         root.add_command(command)
-for module in (chaos, template, secret, login):
+for module in (chaos, template, secret, login, probe):
     for command in module.COMMANDS:
         root.add_command(command)

@@ -16,6 +16,7 @@ from chalicelib.adapters.vast.rows import parse_instance
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,
+    MarketplaceError,
     MarketplaceUnavailableError,
     OfferGoneError,
     RateLimitedError,
@@ -187,6 +188,12 @@ def credit(record: Record, status: int) -> None:
     assert ask(record, status) == record.reads["usd"]
 
 
+def is_understood(record: Record, status: int) -> None:
+    """What a first contact brought home, without a meaning yet: some error of ours, or none."""
+    error = error_of(record, status)
+    assert error is None or isinstance(error, MarketplaceError)
+
+
 CHECKS: dict[str, Callable[[Record, int], None]] = {
     "rented": is_rented, "ambiguous": is_ambiguous, "offer_gone": is_gone,
     "refused": is_refused_with(None), "no_credit": is_refused_with(NO_CREDIT),
@@ -194,7 +201,7 @@ CHECKS: dict[str, Callable[[Record, int], None]] = {
     "rate_limited": is_limited, "quota": is_used_up, "unavailable": is_unknown, "offers": offers,
     "page": page, "doubt": is_doubtful, "instance": instance, "not_there": is_absent,
     "done": is_done, "logs": logs, "logs_not_ready": log_is_awaited, "template": template,
-    "credit": credit,
+    "credit": credit, "seen": is_understood,
 }  # fmt: skip
 
 

@@ -189,9 +189,21 @@ def _search_one(vast: Marketplace) -> str:
     return ""
 
 
+def _template_none(vast: Marketplace) -> str:
+    vast.find_template("0" * 32)  # of nobody: only whether the key may ask
+    return ""
+
+
+def _credit(vast: Marketplace) -> str:
+    vast.account_credit_usd()
+    return ""
+
+
 _PROBES: Mapping[str, tuple[Verb, Callable[[Marketplace], str]]] = {
-    "list instances": (Verb.LIST, lambda vast: vast.list_instances().problem),
-    "search offers": (Verb.SEARCH, _search_one),
+    "instance_read (list instances)": (Verb.LIST, lambda vast: vast.list_instances().problem),
+    "misc (search offers)": (Verb.SEARCH, _search_one),
+    "user_read (templates)": (Verb.TEMPLATE, _template_none),
+    "user_read (credit)": (Verb.CREDIT, _credit),
 }
 
 

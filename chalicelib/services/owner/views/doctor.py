@@ -24,7 +24,7 @@ def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
         _check("scaler", "the scaler and Vast answer", lambda: _balance(ports),
                "see the scaler's log; check the Vast key in Secrets Manager"),
         _check("vast key", "it may do what Ballast needs", lambda: _key_scope(ports),
-               "give the key instance_read, instance_write and misc on Vast's page, and no more; "
+               "give the key instance_read, instance_write, misc and user_read on Vast's page; "
                "then `ballast secret set VAST_API_KEY`"),
     ]  # fmt: skip
     for group in list_groups(ports, caller):
