@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from chalicelib.adapters.vast.client import VastMarketplace
-from chalicelib.adapters.vast.http import NoAnswerError, VastAnswer
+from chalicelib.adapters.vast.http import NoAnswerError, VastAnswer, VastRequest
 from chalicelib.ports.marketplace import (
     MarketplaceError,
     MarketplaceUnavailableError,
@@ -208,3 +208,24 @@ def test_a_batch_that_fails_says_so_and_the_others_go_on() -> None:
         *(True, True),
         *(False, False),
     ]
+
+
+def test_a_listing_ends_at_its_deadline_and_says_so() -> None:
+    """A page that takes long must not outlive the function: the rest of the round is lost too."""
+    clock = ManualClock()
+    pages = iter(range(1_000))
+
+    def slow(_request: VastRequest) -> VastAnswer:
+        clock.advance(10.0)
+        page = next(pages)
+        body = {"instances": [{"id": page + 1}], "total_instances": 900, "next_token": f"t{page}"}
+        return ok(body)
+
+    vast = VastMarketplace(
+        url="https://console.vast.ai", api_key=lambda: "k", clock=clock, send=slow
+    )
+    began_at = clock.now()
+    listing = vast.list_instances()
+    assert not listing.is_complete
+    assert "deadline" in listing.problem
+    assert clock.now() - began_at < 60.0
