@@ -67,13 +67,14 @@ def boots_of(workers: Iterable[Worker], stuck: Mapping[int, str]) -> list[Boot]:
     """The boots that ended: loaded ones, those in error, and those given up (`stuck`: why)."""
     boots = []
     for worker in workers:
-        has_failed = not worker.loaded_at and (
-            worker.state is WorkerState.ERROR or worker.instance_id in stuck
-        )
+        is_stuck = worker.instance_id in stuck
+        has_failed = is_stuck or (not worker.loaded_at and worker.state is WorkerState.ERROR)
+        if worker.loaded_at and not worker.url and not is_stuck:
+            continue  # ready, but not usable: neither a success nor a failure yet
         if has_failed or worker.loaded_at:
             boots.append(
                 Boot(
-                    at=worker.loaded_at or worker.state_since,
+                    at=worker.state_since if has_failed else worker.loaded_at,
                     instance_id=worker.instance_id,
                     autogroup_id=worker.autogroup_id,
                     machine_id=worker.machine_id,

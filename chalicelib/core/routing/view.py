@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from chalicelib.core.model.lifecycle import silent_workers
 from chalicelib.core.model.load import (
     believed_perf,
     granted_within,
@@ -20,6 +19,7 @@ from chalicelib.core.model.load import (
     mean_cost,
     queued_load,
 )
+from chalicelib.core.model.usable import usable_workers
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.admission import (
     AdmissionParams,
@@ -158,19 +158,9 @@ def _room(
 
 def routable_rows(group: GroupFacts, rows: Iterable[Worker], now: float) -> list[Worker]:
     """The workers that may be given requests: ready, measured, addressed and heard of."""
-    rows = list(rows)
-    silent = silent_workers(rows, now)
     known = {a.autogroup_id for a in group.autogroups}
     return sorted(
-        (
-            w
-            for w in rows
-            if w.state is WorkerState.READY
-            and w.perf > 0
-            and w.url
-            and w.autogroup_id in known
-            and w.instance_id not in silent
-        ),
+        (w for w in usable_workers(rows, now) if w.autogroup_id in known),
         key=lambda w: (w.autogroup_id, w.instance_id),
     )
 

@@ -20,6 +20,7 @@ SENTENCES: Mapping[str, str] = {
     "explore": "A test of this hardware: {missing} of {test_workers} test workers are missing.",
     "stuck_loading": "It has been loading for {waited_s} s; the limit is {limit_s} s.",
     "stuck_starting": "It has been starting for {waited_s} s; the limit is {limit_s} s.",
+    "no_address": "It has said for {waited_s} s that it is ready, and has no address to reach it.",
     "unreachable": "It has been silent for {silent_s} s.",
     "unavailable": "Its machine has been out of reach or let to others for {unavailable_s} s.",
     "will_not_start": "Starting it failed {failures} times in a row; its machine is let to others.",
@@ -57,6 +58,8 @@ SENTENCES: Mapping[str, str] = {
     "cap_workers": "No more is rented: max_workers is reached.",
     "cap_usd": "No more is rented: what may still be committed an hour does not pay for it.",
     "enough_on_order": "No more is rented: enough workers are on their way.",
+    "offers_refused": "Nothing is rented for a minute: Vast refused several offers in a row.",
+    "rentals_braked": "No more is rented for now: too many were rented in the last hour.",
     "max_workers": "No more is rented: max_workers is reached.",
 }
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from chalicelib.core.fleet.intents import RentIntent
+from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.load import believed_perf, pending_load, queue_time_s
+from chalicelib.core.model.usable import usable_workers
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account
 from chalicelib.core.money.budget import (
@@ -35,6 +36,8 @@ class Doubts:
     avoided_machines: frozenset[int] = frozenset()
     open_breakers: frozenset[int] = frozenset()
     progress_at: Mapping[int, float] = field(default_factory=dict)
+    set_aside: Mapping[str, float] = field(default_factory=dict)
+    missing: frozenset[int] = frozenset()  # machines that listings do not show any more
 
 
 def group_caps(group: EndpointGroup) -> GroupCaps:
@@ -110,6 +113,7 @@ def worker_facts(
         contract_ends_at=worker.contract_ends_at,
         is_outdated=worker.template_revision < newest,
         error=worker.error,
+        has_address=worker.state is not WorkerState.READY or bool(worker.url),
         progress_at=doubts.progress_at.get(worker.instance_id, 0.0),
     )
 
@@ -123,6 +127,7 @@ def pending_rental(intent: RentIntent) -> PendingRental:
         begun_at=intent.planned_at,
         machine_id=intent.machine_id,
         dlperf=intent.dlperf,
+        is_unsettled=intent.state is not IntentState.PLANNED,
     )
 
 
@@ -201,7 +206,7 @@ def measure_traffic(
 
 
 def _shortest_queue(workers: Iterable[Worker], now: float) -> float:
-    ready = [queue_time_s(w, now) for w in workers if w.state is WorkerState.READY and w.perf > 0]
+    ready = [queue_time_s(w, now) for w in usable_workers(workers, now)]
     return min(ready, default=0.0)
 
 

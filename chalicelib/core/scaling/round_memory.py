@@ -14,6 +14,7 @@ from chalicelib.core.fleet.breakers import HostRecord, Reputation, TemplateRecor
 from chalicelib.core.fleet.canary import Watch
 from chalicelib.core.fleet.inventory import Inventory
 from chalicelib.core.fleet.searching import SearchDay, SearchPace
+from chalicelib.core.fleet.set_aside import Failure
 from chalicelib.core.fleet.troubles import LastingTrouble
 
 BLOB_NAME = "round"
@@ -35,6 +36,10 @@ class RoundMemory:
     )  # see core/fleet/observation.py
     search_paces: Mapping[str, SearchPace] = field(default_factory=dict)  # by autogroup
     search_day: SearchDay = field(default_factory=SearchDay)
+    failures: Mapping[str, Failure] = field(
+        default_factory=dict
+    )  # of offers, machines, autogroups: see core/fleet/set_aside.py
+    rented_times: Mapping[str, list[float]] = field(default_factory=dict)  # last hour, by group
     searched: Mapping[str, float] = field(default_factory=dict)  # when, by autogroup
     troubles: Mapping[str, LastingTrouble] = field(
         default_factory=dict
@@ -128,6 +133,7 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
     "troubles": lambda raw: {
         key: LastingTrouble(**_only(LastingTrouble, value)) for key, value in raw.items()
     },
+    "failures": lambda raw: {key: Failure(**_only(Failure, v)) for key, v in raw.items()},
     "progress": lambda raw: {key: (str(seen), float(at)) for key, (seen, at) in raw.items()},
     "search_paces": lambda raw: {
         key: SearchPace(**_only(SearchPace, value)) for key, value in raw.items()

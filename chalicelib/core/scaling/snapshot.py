@@ -42,6 +42,7 @@ class WorkerFacts:
     contract_ends_at: float | None = None
     is_outdated: bool = False  # of an older template revision than its autogroup's
     error: str = ""
+    has_address: bool = True  # without one a ready worker serves nobody
     progress_at: float = 0.0  # when the host's account of a first load last changed; 0 = unknown
 
 
@@ -80,6 +81,7 @@ class PendingRental:
     begun_at: float
     machine_id: int = 0
     dlperf: float = 0.0
+    is_unsettled: bool = False  # its call ended without a clear answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,6 +109,8 @@ class GroupSnapshot:
     caps: Caps = field(default_factory=Caps)
     inventory_is_known: bool = True
     avoided_machines: frozenset[int] = frozenset()
+    set_aside: Mapping[str, float] = field(default_factory=dict)  # until when, see core/fleet
+    may_rent_anew: bool = True  # the hour's brake on rentals is not reached
     open_breakers: frozenset[int] = frozenset()  # autogroups whose template only fails
 
 

@@ -6,6 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.fleet.set_aside import (
+    Failures,
+    add_failure,
+    autogroup_key,
+    forgive,
+    machine_key,
+    offer_key,
+)
+from chalicelib.core.model.market import Offer
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.scaling.actions import Action, Reason, RentOffer
 from chalicelib.ports.bundles import ScalerPorts
@@ -35,6 +44,8 @@ class Acting:
         self.problems: dict[int, str] = {}  # why an action was not done
         self.n_failed_creates = 0
         self.has_credit = True
+        self.failures: Failures = {}
+        self.rented: list[int] = []  # groups for which a machine was, or may be, rented
 
     def change(self, worker: Worker, changes: Mapping[str, object]) -> bool:
         """Change a row if it is still in the state we know; whether that is so.
@@ -100,6 +111,18 @@ class Acting:
         """Vast refused a rental for a stated reason."""
         if code in NO_CREDIT_CODES:
             self.has_credit = False
+
+    def failed_offer(self, autogroup_id: int, offer: Offer, problem: str) -> None:
+        """An offer could not be rented: it and its machine are set aside."""
+        keys = [offer_key(offer.offer_id), autogroup_key(autogroup_id)]
+        keys += [machine_key(offer.machine_id)] if offer.machine_id else []
+        self.failures = add_failure(self.failures, keys, problem, self.ports.clock.now())
+
+    def rented_offer(self, autogroup_id: int, endpoint_id: int, offer: Offer) -> None:
+        """An offer was rented: what failed before is forgiven."""
+        keys = [offer_key(offer.offer_id), machine_key(offer.machine_id)]
+        self.failures = forgive(self.failures, [*keys, autogroup_key(autogroup_id)])
+        self.rented.append(endpoint_id)
 
     def log(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from chalicelib.core.fleet.breakers import avoided_machines, open_breakers
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.searching import SearchBook, digest
+from chalicelib.core.fleet.set_aside import set_aside_until
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.market import Offer
@@ -198,6 +199,9 @@ def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupS
         inventory_is_known=doubts.inventory_is_known,
         avoided_machines=doubts.avoided_machines,
         open_breakers=doubts.open_breakers,
+        set_aside=doubts.set_aside,
+        may_rent_anew=len(rented_within_hour(fleet.memory, group.endpoint_id, now))
+        < rentals_per_hour(group.params.max_workers),
     )
 
 
@@ -213,6 +217,7 @@ def _situation(snapshot: GroupSnapshot, autogroup: Autogroup, account: Account) 
         sorted(worker.instance_id for worker in snapshot.workers),
         len(snapshot.rentals),
         sorted(snapshot.avoided_machines),
+        sorted(snapshot.set_aside),
         snapshot.waiting.n > 0,
     )
 
@@ -220,6 +225,20 @@ def _situation(snapshot: GroupSnapshot, autogroup: Autogroup, account: Account) 
 def _left_out(found: FoundOffers) -> str:
     counts = ", ".join(f"{n} by {name}" for name, n in sorted(found.left_out.items()))
     return f"Vast answered only rows that cannot be used: {counts}"
+
+
+def rented_within_hour(memory: RoundMemory, endpoint_id: int, now: float) -> list[float]:
+    """When machines were rented for a group in the last hour."""
+    times = memory.rented_times.get(str(endpoint_id), ())
+    return [at for at in times if now - 3600.0 < at <= now]
+
+
+def rentals_per_hour(max_workers: int) -> int:
+    """How many machines may be rented for a group in an hour: its whole fleet thrice, and ten.
+
+    A fleet that is replaced more often than that is not lost, it is churned.
+    """
+    return 3 * max_workers + 10
 
 
 def search_offers(market: PacedMarket, autogroup: Autogroup) -> FoundOffers:
@@ -272,6 +291,7 @@ def _doubts(
         has_credit=fleet.memory.credit_retry_at <= view.now,
         avoided_machines=avoided_machines(reputation, view.now),
         open_breakers=open_breakers(reputation, booting, revisions, view.now),
+        set_aside=set_aside_until(fleet.memory.failures, view.now),
         progress_at={int(key): at for key, (_, at) in fleet.memory.progress.items()},
     )
 

@@ -33,7 +33,7 @@ from chalicelib.services.market.launching import (
     launch_facts,
     public_url,
 )
-from chalicelib.services.rounds.acting import Acting, destroy
+from chalicelib.services.rounds.acting import NO_CREDIT_CODES, Acting, destroy
 
 DOWNLOAD_GB = 20.0  # pessimistic size of image and model, billed once
 
@@ -44,13 +44,14 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
     Raises:
         GuardRefusedError: a cap would be exceeded; nothing was rented.
         RateLimitedError: Vast wants us to wait; nothing was rented.
-        RefusedError: Vast refuses for a reason that other offers share.
+        RefusedError: Vast refuses for want of credit, which all offers share.
         MarketplaceError: it is not known whether something was rented; the intent stays open.
     """
     if not acting.market.has_time_for(Verb.CREATE):
         raise RateLimitedError("create: its turn comes after this round", 0.0)
     launch = launch_facts(acting.market, autogroup)
     url = public_url(acting.ports)
+    problem = "every offer was just taken"
     for offer in (action.offer, *action.alternatives):
         intent = _intent(acting, autogroup, offer, launch)
         try:
@@ -59,8 +60,22 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
             _create(acting, intent, request, action.reason)
         except OfferGoneError:
             continue  # a normal race; the host is not to blame
+        except RefusedError as error:
+            if error.code in NO_CREDIT_CODES:
+                raise
+            # Vast's reason may be this offer's own: it is set aside, and the next one is tried.
+            acting.failed_offer(autogroup.autogroup_id, offer, str(error))
+            problem = str(error)
+            if not acting.market.has_time_for(Verb.CREATE):
+                break
+            continue
+        except (AmbiguousCreateError, MarketplaceUnavailableError) as error:
+            acting.failed_offer(autogroup.autogroup_id, offer, str(error))
+            acting.rented.append(autogroup.endpoint_id)  # perhaps
+            raise
+        acting.rented_offer(autogroup.autogroup_id, autogroup.endpoint_id, offer)
         return
-    acting.note_failure(action, "every offer was just taken")
+    acting.note_failure(action, problem)
 
 
 def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFacts) -> RentIntent:

@@ -26,6 +26,7 @@ from chalicelib.core.money.bookkeeping import book
 from chalicelib.core.scaling.actions import DestroyWorker
 from chalicelib.core.scaling.facts import mark_traffic
 from chalicelib.core.scaling.moves.deeds import remember_deeds
+from chalicelib.core.scaling.moves.repair import NO_ADDRESS
 from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
@@ -52,9 +53,10 @@ from chalicelib.services.rounds.reading import books_of, by_endpoint, read_view
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan, RoundView, RowChange
 from chalicelib.services.routing.views import publish_directory, rebuild_view
 
+HOUR_S = 3600.0
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left
-STUCK_CODES = frozenset({"stuck_loading"})
+STUCK_CODES = frozenset({"stuck_loading", NO_ADDRESS})
 _PASSING = frozenset(set(WorkerState) - {WorkerState.READY, WorkerState.STOPPED})
 
 
@@ -145,6 +147,7 @@ def apply_plan(
 ) -> RoundOutcome:
     """Write and do what was planned: facts first, then returns, then what costs money."""
     acting = Acting(ports, market, fence, {w.instance_id: w for w in plan.view.workers})
+    acting.failures = plan.memory.failures
     account = apply_facts(acting, plan)
     execute(acting, plan, SAVING)
     return_machines(acting, plan)
@@ -298,7 +301,19 @@ def _with_deeds(acting: Acting, plan: RoundPlan) -> RoundMemory:
     for group in plan.groups:
         done = [action for action in group.actions if id(action) in acting.done]
         groups[_key(group)] = remember_deeds(groups[_key(group)], done, plan.view.now)
-    return replace(plan.memory, groups=groups)
+    now = plan.view.now
+    times = {
+        key: [at for at in past if now - HOUR_S < at <= now]
+        for key, past in plan.memory.rented_times.items()
+    }
+    for endpoint_id in acting.rented:
+        times[str(endpoint_id)] = [*times.get(str(endpoint_id), []), now]
+    return replace(
+        plan.memory,
+        groups=groups,
+        failures=acting.failures,
+        rented_times={key: past for key, past in times.items() if past},
+    )
 
 
 def _is_busy(plan: RoundPlan, acting: Acting) -> bool:

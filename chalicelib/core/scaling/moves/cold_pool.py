@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.market import Offer
+from chalicelib.core.model.usable import USABLE_GRACE_S
 from chalicelib.core.scaling.actions import Action, DestroyWorker, Reason, RentOffer
 from chalicelib.core.scaling.moves.offers import (
     MAX_ALTERNATIVES,
@@ -16,7 +17,7 @@ from chalicelib.core.scaling.moves.offers import (
 )
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.repair import is_moving
-from chalicelib.core.scaling.snapshot import WorkerFacts
+from chalicelib.core.scaling.snapshot import PendingRental, WorkerFacts
 
 SURPLUS = 1.2  # more than this times the total target is too much
 UNUSED_S = 3600.0  # a stopped worker is returned only after so long without use
@@ -25,6 +26,7 @@ MIN_ON_ORDER = 10  # machines on order at once, or as many as are loaded if thos
 DEAREST_OVER_BEST, DEAREST_IN_NEED = 1.03, 1.2
 RENT_INTERVAL_S = 4.0  # between two batches of an autogroup's rentals
 REFUSED_WORTH = 0.3  # of a worker whose GPU is let to somebody else
+SETTLES_S = 30.0  # a lost answer to a create is made up for by then, if it rented: it is listed
 HOPE_S = 120.0  # an unreachable worker counts so long: half of all reports may be lost for a while
 HEDGE_LOAD_Z = 1.3  # a load later than its 90th percentile is hedged, if nothing else could serve
 
@@ -72,6 +74,7 @@ def held_capacity(pool: Pool, ctx: Round) -> float:
     """Capacity that is there or on order, each machine weighted by its odds of serving."""
     sure = pool.ready + pool.draining + pool.starting + pool.stopping + pool.stopped
     sure += pool.silent + [w for w in pool.lost if ctx.now - w.state_since <= HOPE_S]
+    sure += addressable_soon(pool, ctx)
     capacity = sum(map(ctx.capacity, sure))
     capacity += REFUSED_WORTH * sum(map(ctx.capacity, pool.refused))
     return capacity + on_order_capacity(pool, ctx)
@@ -84,11 +87,24 @@ def on_order_capacity(pool: Pool, ctx: Round) -> float:
     for worker in awaited_loads(pool, ctx):
         odds = beliefs.boot_odds(worker.autogroup_id, worker.gpu_type)
         total += odds * ctx.capacity(worker)
-    for rental in pool.rentals:
+    for rental in settling(pool, ctx):
         perf = beliefs.perf_of(rental.autogroup_id, rental.gpu_type, rental.dlperf)
         odds = beliefs.boot_odds(rental.autogroup_id, rental.gpu_type)
         total += odds * (perf if perf > 0 else beliefs.memory.worker_perf)
     return total
+
+
+def addressable_soon(pool: Pool, ctx: Round) -> list[WorkerFacts]:
+    """Workers that are ready and whose address a listing may still show."""
+    return [w for w in pool.unreachable if ctx.now - w.state_since <= USABLE_GRACE_S]
+
+
+def settling(pool: Pool, ctx: Round) -> list[PendingRental]:
+    """Rentals that are counted on: not one whose call ended long ago without a clear answer.
+
+    That one still counts against every cap, but another is rented beside it.
+    """
+    return [r for r in pool.rentals if not r.is_unsettled or ctx.now - r.begun_at <= SETTLES_S]
 
 
 def awaited_loads(pool: Pool, ctx: Round) -> list[WorkerFacts]:

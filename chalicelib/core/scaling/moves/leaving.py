@@ -26,6 +26,7 @@ from chalicelib.core.scaling.learning import BOOTING_STATES
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
 
 CONTRACT_LEAD_S = 3600.0  # a substitute is looked for so long before a contract ends
+SHORTEST_LEAD_S = 1200.0  # a first load (16 minutes at most), and a drain
 CONTRACT_DRAIN_S = 900.0  # and the worker is drained at the latest this long before,
 LAST_CALL_S = 120.0  # or this long, if nobody else is ready
 DRAIN_DEADLINE_S = 600.0
@@ -47,7 +48,7 @@ def choose_leaving(
         if worker.state not in _SERVES | _AT_REST:
             continue
         ends_at = worker.contract_ends_at
-        if ends_at is not None and ends_at - now < CONTRACT_LEAD_S:
+        if ends_at is not None and ends_at - now < _lead_s(worker, ends_at):
             facts = {"ends_in_s": round(ends_at - now)}
             leaving[worker.instance_id] = Reason(code="contract_ends", facts=facts)
         elif _is_lost(worker, now):
@@ -98,6 +99,15 @@ def send_off(
                 )
             )
     return actions
+
+
+def _lead_s(worker: WorkerFacts, ends_at: float) -> float:
+    """How long before its contract's end a worker is substituted.
+
+    Of a short contract a quarter: else a machine whose contract is hardly longer than the lead
+    would be sent off as soon as it has loaded, and rented again, without end.
+    """
+    return min(CONTRACT_LEAD_S, max(SHORTEST_LEAD_S, (ends_at - worker.created_at) / 4))
 
 
 def _is_in_between(worker: WorkerFacts) -> bool:

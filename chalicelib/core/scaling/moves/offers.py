@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chalicelib.core.fleet.set_aside import machine_key, offer_key
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.market import Offer
 from chalicelib.core.scaling.moves.pools import Round
@@ -33,11 +35,11 @@ class RatedOffer:
 
 def rate_offers(autogroup: Autogroup, ctx: Round, *, optimism: float = 0.0) -> list[RatedOffer]:
     """Usable offers of an autogroup, best first. `optimism` adds so many sd to the log perf."""
-    usable = [
-        offer
-        for offer in ctx.snapshot.offers.get(autogroup.autogroup_id, ())
-        if _is_usable(offer, ctx)
-    ]
+    lasting = [o for o in ctx.snapshot.offers.get(autogroup.autogroup_id, ()) if _lasts(o, ctx)]
+    usable = [offer for offer in lasting if not _set_aside_until(offer, ctx)]
+    if not usable and lasting:  # all failed lately: the one whose time ends first is tried
+        usable = [min(lasting, key=lambda o: (_set_aside_until(o, ctx), o.offer_id))]
+        usable = [o for o in usable if o.machine_id not in ctx.snapshot.avoided_machines]
     rated = [_rate(autogroup, offer, ctx, optimism) for offer in usable]
     return sorted(rated, key=lambda item: (item.score, item.offer.offer_id))
 
@@ -53,9 +55,19 @@ def first_per_machine(rated: Sequence[RatedOffer]) -> list[RatedOffer]:
     return kept
 
 
-def _is_usable(offer: Offer, ctx: Round) -> bool:
-    lasts = offer.ends_at is None or offer.ends_at - ctx.now > MIN_CONTRACT_S
-    return lasts and offer.machine_id not in ctx.snapshot.avoided_machines
+def _lasts(offer: Offer, ctx: Round) -> bool:
+    return offer.ends_at is None or offer.ends_at - ctx.now > MIN_CONTRACT_S
+
+
+def _set_aside_until(offer: Offer, ctx: Round) -> float:
+    """Until when an offer or its machine is set aside after failures; 0 = it is not."""
+    aside = ctx.snapshot.set_aside
+    until = max(aside.get(offer_key(offer.offer_id), 0.0), _machine_until(offer, ctx))
+    return max(until, math.inf if offer.machine_id in ctx.snapshot.avoided_machines else 0.0)
+
+
+def _machine_until(offer: Offer, ctx: Round) -> float:
+    return ctx.snapshot.set_aside.get(machine_key(offer.machine_id), 0.0)
 
 
 def _rate(autogroup: Autogroup, offer: Offer, ctx: Round, optimism: float) -> RatedOffer:
@@ -69,7 +81,10 @@ def _rate(autogroup: Autogroup, offer: Offer, ctx: Round, optimism: float) -> Ra
     boot_odds = beliefs.boot_odds(autogroup_id, offer.gpu_type)
     load_h = beliefs.load_time(autogroup_id).median / 3600.0
     create_usd = offer.usd_per_hour * load_h + offer.inet_down_usd_per_gb * DOWNLOAD_GB
-    usd_per_hour = offer.usd_per_hour + create_usd / EXPECTED_LIFE_H
+    life_h = EXPECTED_LIFE_H
+    if offer.ends_at is not None:  # a contract that ends sooner must earn its start sooner
+        life_h = min(life_h, max((offer.ends_at - ctx.now) / 3600.0 - load_h, 0.1))
+    usd_per_hour = offer.usd_per_hour + create_usd / life_h
     speed = hopeful if hopeful > 0 else offer.dlperf  # unmeasured group: the market's benchmark
     odds = boot_odds * max(min(offer.reliability, 1.0), 0.01)
     score = usd_per_hour / (speed * odds) if speed > 0 else usd_per_hour * 1e6

@@ -6,17 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from chalicelib.core.fleet.set_aside import autogroup_key
 from chalicelib.core.scaling.actions import Reason, RentOffer
 from chalicelib.core.scaling.learning import PERF_NOISE_SD
 from chalicelib.core.scaling.memory import LEVELS, ScalingMemory, fleet_usd_per_hour
 from chalicelib.core.scaling.moves.cold_pool import (
     RENT_INTERVAL_S,
     Budget,
+    addressable_soon,
     awaited_loads,
     held_capacity,
     open_budget,
     plan_rentals,
     rent,
+    settling,
 )
 from chalicelib.core.scaling.moves.deeds import SCOUT
 from chalicelib.core.scaling.moves.offers import RatedOffer, first_per_machine, rate_offers
@@ -54,7 +57,13 @@ def missing_capacity(pool: Pool, total: float, ctx: Round) -> float:
     if total <= 0:
         return 0.0
     if ctx.beliefs.memory.worker_perf <= 0:
-        return 0.0 if pool.loaded or pool.rentals or awaited_loads(pool, ctx) else total
+        is_awaited = (
+            pool.loaded
+            or addressable_soon(pool, ctx)
+            or settling(pool, ctx)
+            or awaited_loads(pool, ctx)
+        )
+        return 0.0 if is_awaited else total
     missing = total - held_capacity(pool, ctx)
     return missing if missing > total * 1e-9 else 0.0
 
@@ -85,15 +94,16 @@ def _order_for(pool: Pool, share: PoolShare, ctx: Round, budget: Budget, orders:
 def _why_not(autogroup_id: int, ctx: Round) -> str:
     """Why this autogroup may rent nothing now; empty if it may."""
     snapshot = ctx.snapshot
-    if not snapshot.inventory_is_known:
-        return "inventory_unknown"
-    if snapshot.group.frozen:
-        return "frozen"
-    if not snapshot.caps.may_rent:
-        return snapshot.caps.why_not or "cap"
-    if autogroup_id in snapshot.open_breakers:
-        return "breaker_open"
-    return ""
+    is_refused = snapshot.set_aside.get(autogroup_key(autogroup_id), 0.0) > ctx.now
+    blocks = (
+        (not snapshot.inventory_is_known, "inventory_unknown"),
+        (snapshot.group.frozen, "frozen"),
+        (not snapshot.may_rent_anew, "rentals_braked"),
+        (is_refused, "offers_refused"),
+        (not snapshot.caps.may_rent, snapshot.caps.why_not or "cap"),
+        (autogroup_id in snapshot.open_breakers, "breaker_open"),
+    )
+    return next((why for holds, why in blocks if holds), "")
 
 
 # Looking for better machines: renting one more when it should pay for its own load.

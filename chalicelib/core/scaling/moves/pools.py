@@ -50,6 +50,7 @@ class Pool:
     refused: list[WorkerFacts] = field(default_factory=list)
     silent: list[WorkerFacts] = field(default_factory=list)  # for a while, or by our own trouble
     lost: list[WorkerFacts] = field(default_factory=list)  # unreachable by their own
+    unreachable: list[WorkerFacts] = field(default_factory=list)  # ready, without an address
     broken: list[WorkerFacts] = field(default_factory=list)
     stopping: list[WorkerFacts] = field(default_factory=list)
     leaving: list[WorkerFacts] = field(default_factory=list)  # being destroyed
@@ -75,7 +76,7 @@ class Pool:
     @property
     def on_order(self) -> int:
         """Machines rented or being rented that never were ready."""
-        return len(self.booting) + len(self.rentals)
+        return len(self.booting) + len(self.unreachable) + len(self.rentals)
 
 
 _PART_OF_STATE = {
@@ -104,7 +105,10 @@ def sort_into_pools(
     orphans = Pool(None)
     for worker in workers:
         pool = pools.get(worker.autogroup_id, orphans)
-        getattr(pool, _PART_OF_STATE[worker.state]).append(worker)
+        part = _PART_OF_STATE[worker.state]
+        if part == "ready" and not worker.has_address:
+            part = "unreachable"
+        getattr(pool, part).append(worker)
     _excuse([*pools.values(), orphans])
     for rental in sorted(snapshot.rentals, key=lambda item: (item.begun_at, item.machine_id)):
         pools.get(rental.autogroup_id, orphans).rentals.append(rental)

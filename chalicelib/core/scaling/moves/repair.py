@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.usable import USABLE_GRACE_S
 from chalicelib.core.model.worker import AfterDrain, WorkerState
 from chalicelib.core.scaling.actions import (
     Action,
@@ -25,6 +26,7 @@ SILENT_LIMIT_S = 600.0  # an unreachable worker is returned after this
 REBOOT_MEMORY_S = 3600.0  # a worker in error again within this is returned, not rebooted
 MAX_START_FAILURES = 3.0  # autoscaling.md 6.4
 REBOOT_TIMEOUT_S = 600.0
+NO_ADDRESS = "no_address"
 PROGRESS_S = 300.0  # a load whose status text changed so recently is given more time
 
 
@@ -65,6 +67,11 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
         has_patience = is_moving(worker, ctx.now) and waited < LOAD_TIMEOUT_CAP_S
         if waited > limit and not has_patience:
             reason = Reason(code="stuck_loading", facts={"waited_s": waited, "limit_s": limit})
+            actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
+    for worker in pool.unreachable if ctx.may_destroy() else ():
+        waited = ctx.now - worker.state_since
+        if waited > USABLE_GRACE_S:
+            reason = Reason(code=NO_ADDRESS, facts={"waited_s": waited})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     return actions
 
@@ -113,7 +120,15 @@ def dismiss(pool: Pool, ctx: Round, *, code: str) -> list[Action]:
         return []
     reason = Reason(code=code)
     silent = pool.silent + pool.lost
-    at_once = pool.starting + pool.booting + pool.stopped + pool.refused + pool.broken + silent
+    at_once = (
+        pool.starting
+        + pool.booting
+        + pool.unreachable
+        + pool.stopped
+        + pool.refused
+        + pool.broken
+        + silent
+    )
     return [
         *_drains(pool.ready, AfterDrain.DESTROY, reason),
         *_drains(
@@ -128,7 +143,7 @@ def dismiss(pool: Pool, ctx: Round, *, code: str) -> list[Action]:
 def park_all(pool: Pool, *, code: str) -> list[Action]:
     """Drain and stop whatever serves, is coming up or is broken; the model stays on disk."""
     reason = Reason(code=code)
-    others = pool.starting + pool.broken
+    others = pool.starting + pool.broken + pool.unreachable
     stops = [StopWorker(instance_id=worker.instance_id, reason=reason) for worker in others]
     return [*_drains(pool.ready, AfterDrain.STOP, reason), *stops]
 

@@ -11,6 +11,7 @@ from chalicelib.core.fleet.troubles import LastingTrouble, standing
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.load import believed_perf
+from chalicelib.core.model.usable import usable_workers
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.spend import spent_today_usd
 from chalicelib.core.scaling.round_memory import RoundMemory
@@ -61,6 +62,10 @@ class _Facts:
     def total(self, *states: WorkerState) -> float:
         """Capacity of the workers in these states."""
         return sum(believed_perf(w) for w in self.workers if w.state in states)
+
+    def ready(self) -> float:
+        """Capacity of the workers that can be given requests (core/model/usable.py)."""
+        return sum(believed_perf(w) for w in usable_workers(self.workers, self.now))
 
 
 def read_status(ports: ApiPorts, caller: Caller, now: float, endpoint_id: int | None = None) -> Row:
@@ -126,7 +131,8 @@ def _group_row(ports: ApiPorts, facts: _Facts) -> Row:
         "health_reasons": list(verdict.reasons),
         "troubles": [_trouble_row(trouble) for trouble in _troubles(facts)],
         "load": _load(facts),
-        "ready_by_gpu": _by_gpu(facts.workers, WorkerState.READY),
+        "n_usable": len(usable_workers(facts.workers, facts.now)),
+        "ready_by_gpu": _by_gpu(usable_workers(facts.workers, facts.now), WorkerState.READY),
         "cold_by_gpu": _by_gpu(facts.workers, WorkerState.STOPPED),
         "queue": _queue(facts),
         "money": money,
@@ -147,7 +153,7 @@ def _telling(decisions: Sequence[Event]) -> Row | None:
 def _load(facts: _Facts) -> Row:
     return {
         "arriving": facts.minute.get("arriving_load", 0.0),
-        "ready_capacity": facts.total(WorkerState.READY),
+        "ready_capacity": facts.ready(),
         "cold_capacity": facts.total(WorkerState.STOPPED),
         "loading_capacity": facts.total(*_LOADING),
         "hot_target": facts.minute.get("hot_target"),
@@ -156,7 +162,7 @@ def _load(facts: _Facts) -> Row:
 
 
 def _queue(facts: _Facts) -> Row:
-    ready = facts.total(WorkerState.READY)
+    ready = facts.ready()
     load = sum(request.cost for request in facts.waiting)
     oldest = min((request.first_seen_at for request in facts.waiting), default=facts.now)
     return {
@@ -198,12 +204,12 @@ def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
         (money["counted_month_usd"], money["cap_usd_per_month"]),
     )
     return HealthFacts(
-        n_ready=states[WorkerState.READY],
+        n_ready=len(usable_workers(facts.workers, facts.now)),
         n_waiting=len(facts.waiting),
         n_in_error=states[WorkerState.ERROR],
         n_unreachable=states[WorkerState.UNREACHABLE],
         n_loading=sum(states[state] for state in _LOADING),
-        ready_capacity=facts.total(WorkerState.READY),
+        ready_capacity=facts.ready(),
         hot_target=facts.minute.get("hot_target", 0.0),
         late_share=facts.minute.get("late_share", 0.0),
         allowed_late_share=1.0 - facts.group.params.slo_target,

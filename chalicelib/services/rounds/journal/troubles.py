@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.fleet.breakers import TEMPLATE_FAILURES
 from chalicelib.core.fleet.intents import IntentState
+from chalicelib.core.fleet.set_aside import autogroup_key
 from chalicelib.core.fleet.troubles import (
     ACCOUNT_SCOPE,
     LastingTrouble,
@@ -17,14 +18,17 @@ from chalicelib.core.fleet.troubles import (
 )
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.explain import CAP_NAMES
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR
+from chalicelib.services.rounds.group_planning import rentals_per_hour
 from chalicelib.services.rounds.journal.notifications import REPEAT_AFTER_S
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
 RETRY_NOTICE_S = 300.0
+REFUSAL_COUNTS_S = 600.0  # without another try a refusal is no trouble any more
 
 
 def find_troubles(plan: RoundPlan) -> list[Trouble]:
@@ -102,9 +106,28 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
         yield Trouble(kind=TroubleKind.CAP_REACHED, scope=scope, message=text, facts={"cap": cap})
     yield from _held_back(group)
     yield from _unlaunchable(group, told)
+    yield from _refused(plan, group)
+    if not group.snapshot.may_rent_anew:
+        most = rentals_per_hour(group.snapshot.group.params.max_workers)
+        text = f"{most} machines were rented in an hour: renting waits until it is fewer"
+        yield Trouble(kind=TroubleKind.RENTALS_BRAKED, scope=scope, message=text)
     endpoint_id = group.snapshot.group.endpoint_id
     own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
     yield from _of_machines(own, scope)
+
+
+def _refused(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
+    """Autogroups for which nothing but refusals came back, until something is rented."""
+    for autogroup in group.snapshot.autogroups:
+        failure = plan.view.memory.failures.get(autogroup_key(autogroup.autogroup_id))
+        if failure is None or plan.view.now - failure.at > REFUSAL_COUNTS_S:
+            continue
+        text = (
+            f"autogroup {autogroup.autogroup_id}: {failure.n} rentals in a row came to nothing, "
+            f"the next offer is tried each time; Vast said: {failure.problem}"
+        )
+        scope = f"autogroup:{autogroup.autogroup_id}"
+        yield Trouble(kind=TroubleKind.OFFERS_REFUSED, scope=scope, message=text)
 
 
 def _held_back(group: GroupPlan) -> Iterator[Trouble]:
@@ -177,6 +200,15 @@ def _unlaunchable(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> Itera
 def _of_machines(workers: Sequence[Worker], scope: str) -> Iterator[Trouble]:
     """Machines that do not do as they were told."""
     for worker in workers:
+        if why_unusable(worker) is Unusable.NO_ADDRESS:
+            yield Trouble(
+                kind=TroubleKind.NOT_USABLE,
+                scope=scope,
+                subject=str(worker.instance_id),
+                message=f"instance {worker.instance_id} says that it is ready, but has no public "
+                "address and port: it serves nobody, and will be replaced",
+                facts={"instance_id": worker.instance_id, "machine_id": worker.machine_id},
+            )
         if worker.state is WorkerState.DESTROYING:
             # From the first order on, not from this round: the order may be hours old already.
             text = (

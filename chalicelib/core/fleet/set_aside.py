@@ -1,0 +1,94 @@
+"""Set aside: what failed lately is tried later, for a time that grows and fades. Pure.
+
+A refused or failed rental sets aside its offer and its machine, never the group: the next candidate
+is tried in the same or the next round. Where everything that fits is set aside, the one whose time
+ends first is tried, so that no failure of candidates stops a group for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+FIRST_S = 120.0  # after the first failure; doubles with each further one
+LONGEST_S = 6 * 3600.0
+FORGOTTEN_AFTER_S = 86_400.0  # without another failure
+MAX_REMEMBERED = 1_000
+FREE_TRIES = 3  # refusals in a row of one autogroup that cost no pause
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 60.0  # between its tries after that
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """What failed: how often, and until when it is set aside."""
+
+    n: int
+    at: float
+    until: float
+    problem: str = ""
+
+
+Failures = Mapping[str, Failure]
+"""By key: see `offer_key`, `machine_key`, `autogroup_key`."""
+
+
+def offer_key(offer_id: int) -> str:
+    """Of an offer."""
+    return f"offer:{offer_id}"
+
+
+def machine_key(machine_id: int) -> str:
+    """Of a machine, whatever offer of it was tried."""
+    return f"machine:{machine_id}"
+
+
+def autogroup_key(autogroup_id: int) -> str:
+    """Of an autogroup: its failures in a row, whatever was tried."""
+    return f"autogroup:{autogroup_id}"
+
+
+def add_failure(before: Failures, keys: Iterable[str], problem: str, now: float) -> Failures:
+    """With one more failure of these."""
+    after = dict(before)
+    for key in keys:
+        known = before.get(key)
+        n = 1 + (known.n if known is not None and now - known.at < FORGOTTEN_AFTER_S else 0)
+        after[key] = Failure(n=n, at=now, until=now + _pause_s(key, n), problem=problem[:200])
+    return _newest(after, now)
+
+
+def forgive(before: Failures, keys: Iterable[str]) -> Failures:
+    """Without these: they succeeded."""
+    gone = set(keys)
+    return {key: failure for key, failure in before.items() if key not in gone}
+
+
+def set_aside_until(failures: Failures, now: float) -> Mapping[str, float]:
+    """Until when each is set aside, of those that are now."""
+    return {key: failure.until for key, failure in failures.items() if failure.until > now}
+
+
+def _pause_s(key: str, n: int) -> float:
+    if not key.startswith("autogroup:"):
+        return min(LONGEST_S, FIRST_S * 2.0 ** min(n - 1, 20))
+    if n <= FREE_TRIES:
+        return 0.0
+    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(n - FREE_TRIES - 1, 20))
+
+
+def _newest(failures: Mapping[str, Failure], now: float) -> Failures:
+    kept = {
+        key: replace_future(failure, now)
+        for key, failure in failures.items()
+        if now - failure.at < FORGOTTEN_AFTER_S
+    }
+    newest = sorted(kept, key=lambda key: kept[key].at, reverse=True)[:MAX_REMEMBERED]
+    return {key: kept[key] for key in sorted(newest)}
+
+
+def replace_future(failure: Failure, now: float) -> Failure:
+    """A failure of a clock that was ahead: nothing is set aside longer than it can be."""
+    if failure.at <= now:
+        return failure
+    until = min(failure.until, now + LONGEST_S)
+    return Failure(n=failure.n, at=now, until=until, problem=failure.problem)

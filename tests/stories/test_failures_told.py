@@ -1,0 +1,128 @@
+"""Days on which one thing goes wrong: somebody else serves, and the owner is told why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.fleet.troubles import standing
+from chalicelib.core.model.market import InstanceListing, InstanceRecord
+from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
+from chalicelib.ports.marketplace import CreateRequest, RefusedError
+from fakes.worlds.marketplace import FakeMarketplace
+from fakes.worlds.world import World
+from tests.faults.stories import all_events, count_calls, run_rounds
+
+
+class RefusingMarketplace(FakeMarketplace):
+    """Refuses what is tried first, and that offer for ever."""
+
+    refused: int = 0
+
+    def create_instance(self, request: CreateRequest) -> int:
+        self.refused = self.refused or request.offer_id
+        if request.offer_id == self.refused:
+            raise RefusedError("invalid_args", "disk larger than available")
+        return super().create_instance(request)
+
+
+def troubles(world: World) -> Mapping[str, str]:
+    memory = RoundMemory.from_bytes(world.ledger.read_blob(BLOB_NAME))
+    return {trouble.kind: trouble.message for trouble in standing(memory.troubles, world.now)}
+
+
+def test_one_offer_that_is_always_refused_stops_nobody() -> None:
+    world = World(seed=2)
+    refusing = RefusingMarketplace(world.market, world.clock)
+    world.ports = replace(world.ports, marketplace=refusing)
+    group = world.add_group(cold_workers=0)
+    world.ask(group.endpoint_id, 1)
+    run_rounds(world, 8)
+    assert refusing.refused
+    assert world.n_waiting == 0
+    memory = RoundMemory.from_bytes(world.ledger.read_blob(BLOB_NAME))
+    assert f"offer:{refusing.refused}" in memory.failures
+
+
+def test_when_every_offer_is_refused_the_tries_are_few_and_the_owner_hears_vasts_words() -> None:
+    world = World(seed=2)
+    refusal = RefusedError("invalid_args", "disk larger than available")
+    world.marketplace.fail_next(Verb.CREATE, refusal, times=10_000)
+    group = world.add_group(cold_workers=0)
+    world.ask(group.endpoint_id, 1)
+    run_rounds(world, 120, every_s=5.0)
+    assert "disk larger than available" in troubles(world)["offers_refused"]
+    told = [event for event in all_events(world) if event.kind == "offers_refused"]
+    assert len(told) == 1
+
+
+class OddListing(FakeMarketplace):
+    """Lists every machine as it is, but for some fields of the first, or of all."""
+
+    odd: Callable[[InstanceRecord], InstanceRecord]
+
+    def list_instances(self) -> InstanceListing:
+        listing = super().list_instances()
+        return replace(listing, instances=tuple(self.odd(one) for one in listing.instances))
+
+
+def odd_world(odd: Callable[[InstanceRecord], InstanceRecord]) -> World:
+    world = World(seed=2)
+    marketplace = OddListing(world.market, world.clock)
+    marketplace.odd = odd
+    world.ports = replace(world.ports, marketplace=marketplace)
+    return world
+
+
+def test_a_machine_without_an_address_is_replaced_and_its_host_remembered() -> None:
+    hidden: list[int] = []
+
+    def behind_nat(record: InstanceRecord) -> InstanceRecord:
+        if not hidden:
+            hidden.append(record.instance_id)
+        is_hidden = record.instance_id in hidden
+        return replace(record, public_ipaddr="192.168.1.20") if is_hidden else record
+
+    world = odd_world(behind_nat)
+    group = world.add_group(min_load=50.0, cold_workers=0)
+    run_rounds(world, 20, every_s=5.0)
+    (first,) = hidden
+    machine_id = world.market.instances[first].machine.machine_id
+    assert world.workers.rows[group.endpoint_id, first].state is WorkerState.READY
+    run_rounds(world, 60, every_s=5.0)
+    assert first not in world.market.instances
+    memory = RoundMemory.from_bytes(world.ledger.read_blob(BLOB_NAME))
+    assert str(machine_id) in memory.reputation.hosts
+    assert [e.kind for e in all_events(world) if e.kind.startswith("not_usable")] == [
+        "not_usable",
+        "not_usable_over",
+    ]
+    assert any(row.url for row in world.workers.rows.values()), "another one serves"
+
+
+def test_one_lost_answer_does_not_forbid_all_other_rentals() -> None:
+    world = World(seed=2)
+    world.market.switch_on("create-timeout-not-rented", world.now, times=2)
+    group = world.add_group(cold_workers=0)
+    world.ask(group.endpoint_id, 1)
+    run_rounds(world, 60, every_s=5.0)
+    assert world.n_waiting == 0
+    assert count_calls(world, Verb.CREATE) <= 4
+
+
+@pytest.mark.parametrize("minutes", [50, 65, 90])
+def test_contracts_that_end_soon_are_not_churned(minutes: int) -> None:
+    """Offers that do not say so, and contracts that end soon after each rental."""
+
+    def short(record: InstanceRecord) -> InstanceRecord:
+        return replace(record, ends_at=record.started_at + minutes * 60)
+
+    world = odd_world(short)
+    world.add_group(min_load=50.0, max_workers=3, cold_workers=0)
+    run_rounds(world, 240, every_s=60.0)
+    n_lives = 240 / minutes
+    assert n_lives <= count_calls(world, Verb.CREATE) <= 3 * n_lives + 3
