@@ -18,6 +18,7 @@ def make_worker(api: Api, instance_id: int = 7, **fields: object) -> Worker:
     values: dict[str, object] = {
         "endpoint_id": 100, "instance_id": instance_id, "autogroup_id": 101, "created_at": 1.0,
         "gpu_name": "RTX 4090", "state": WorkerState.READY, "perf": 40.0, "usd_per_hour": 0.5,
+        "url": "https://203.0.113.9:40000", "reported_at": api.clock.now(),
         "storage_usd_per_hour": 0.01, "dlperf": 90.0, **fields,
     }  # fmt: skip
     worker = Worker(**values)  # type: ignore[arg-type]  # the tests name real fields

@@ -147,5 +147,7 @@ class SimulatedMarketplace:
             dlperf=offer.dlperf,
             usd_per_hour=machine.usd_per_hour,
             storage_usd_per_hour=offer.storage_usd_per_hour,
+            public_ipaddr="8.8.4.4",  # any global one: nothing is sent there
+            ports={"3000/tcp": 20_000 + machine.number % 40_000},
             started_at=EPOCH_AT + machine.created_at,
         )
