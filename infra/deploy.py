@@ -1,103 +1,113 @@
 """`make deploy STAGE=…`: the whole of Ballast into the AWS account of the current credentials.
 
 Steps, each safe to repeat: core stack → Vast key → `chalice deploy` → slim code → first keys, caps
-→ edge stack → operations stack. A run that was interrupted is resumed by running it again. Nothing
-needs the console. `--no-functions` is for functions that CloudFormation made (docs/aws.md, CI).
+→ operations stack → edge stack. A run that was interrupted, also inside a stack, is resumed by
+running it again. `python -m infra.deploy core` is all of it but the functions and the edge: what a
+plain `chalice deploy` needs, before or after it. Nothing needs the console. `--no-functions` is for
+functions that CloudFormation made (docs/aws.md, CI).
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.ports.errors import PortError
 from infra import policies
-from infra.bootstrap import Caps, bootstrap
-from infra.options import ROOT, Options, parse
-from infra.package import slim, stray_files
-from infra.stacks import Say, deploy_stack, find_stack
+from infra.account import Aws, DeployError
+from infra.bootstrap import Caps, bootstrap, remember_topic
+from infra.core_stack import deploy_core, ensure_vast_key
+from infra.functions import (
+    concurrency_quota,
+    ensure_log_groups,
+    functions_exist,
+    quota_advice,
+    rest_url,
+    run_chalice,
+    settle_functions,
+    slim_code,
+    throttle_rest_api,
+)
+from infra.options import Options, parse
+from infra.package import stray_files
+from infra.stacks import Say, StackError, deploy_stack, find_stack, stack_parameter
+from infra.throttles import DEFAULT_PEAK_PER_S, Throttles, throttles_for, told
 from workers.bundle import write_bundle
-
-_CHALICE = "import sys; from chalice.cli import main; sys.exit(main())"  # no __main__; 2 = failed
-LAMBDA_SUFFIXES = ("", "-hot", "-reports", "-scaler", "-scaling_loop")
-
-
-class DeployError(Exception):
-    """The deployment cannot go on; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Aws:
-    """Clients of one session."""
-
-    session: boto3.Session
-
-    def client(self, service: str) -> Any:
-        """A client; typed loosely because infra uses many services a little."""
-        return self.session.client(service)  # type: ignore[call-overload]
-
-    def account(self) -> str:
-        """The account number.
-
-        Raises:
-            DeployError: no usable credentials.
-        """
-        try:
-            return str(self.client("sts").get_caller_identity()["Account"])
-        except Exception as error:
-            raise DeployError(
-                f"AWS does not know these credentials ({error}); set AWS_PROFILE or run `aws login`"
-            ) from error
 
 
 def deploy(
     options: Options, aws: Aws, say: Say, chalice: Callable[..., None] | None = None
 ) -> Mapping[str, str]:
-    """Deploy everything; gives `url` and, the first time, `admin_key`.
+    """Deploy everything that is asked for; gives `url` and, the first time, `admin_key`.
 
     `chalice` stands in for `run_chalice`.
 
     Raises:
         DeployError: a step cannot be done; those before it stay done.
+        StackError: CloudFormation could not bring a stack up.
     """
     check_checkout(options.stage, options.root)
     say(f"account {aws.account()}, region {aws.session.region_name}, stage {options.stage}")
-    core = f"ballast-{options.stage}-core"
-    deploy_stack(
-        aws.client("cloudformation"),
-        core,
-        "core.yaml",
-        {
-            "Stage": options.stage,
-            "ProtectTables": "true" if options.protect_tables else "false",
-        },
-        say,
-    )
-    outputs = find_stack(aws.client("cloudformation"), core) or {}
-    ensure_vast_key(aws, options, say)
+    throttles = state_throttles(aws, options, say)
+    outputs = deploy_core(aws, options.stage, say, protect=options.protect_tables)
+    ensure_vast_key(aws, options.stage, options.vast_key, say)
+    ensure_log_groups(aws, options.stage)
     if options.functions:
         deploy_functions(options, aws, say, chalice or run_chalice)
-    limit_async_events(aws, options.stage)
+    has_functions = functions_exist(aws, options.stage)
+    if has_functions:
+        settle_functions(aws, options.stage)
+        throttle_rest_api(aws, options.stage, options.root, throttles.rest)
     admin_key = bootstrap(options.stage, options.caps, complete=options.complete_caps)
     if admin_key:  # told at once: a run that is interrupted later could not tell it again
-        say(f"first admin key, shown once: {admin_key}")
+        say(f"first admin key of stage {options.stage}, shown once: {admin_key}")
     else:
-        say("an admin key exists; was it lost? `python -m infra.bootstrap --new-admin-key`")
-    url = deploy_edge(aws, options, say) if options.edge else chalice_url(options)
-    bootstrap(options.stage, Caps(), public_url=url)
-    topic_arn = outputs.get("AlertsTopicArn", "")
-    tell_scaler(aws, options.stage, {"BALLAST_NOTIFY_TOPIC_ARN": topic_arn})
+        say(
+            "an admin key exists; was it lost? "
+            f"`python -m infra.bootstrap --stage {options.stage} --new-admin-key`"
+        )
+    remember_topic(options.stage, outputs["AlertsTopicArn"])
     if options.ops:
-        deploy_ops(aws, options, topic_arn, say)
+        deploy_ops(aws, options, outputs["AlertsTopicArn"], say, has_functions=has_functions)
+    url = _address(aws, options, throttles, outputs["AlertsTopicArn"], say)
+    if url:
+        bootstrap(options.stage, Caps(), public_url=url)
     return {"url": url, **({"admin_key": admin_key} if admin_key else {})}
+
+
+def _address(
+    aws: Aws, options: Options, throttles: Throttles, topic_arn: str, say: Say
+) -> str:
+    """Where Ballast answers; "" while it has no functions."""
+    if not functions_exist(aws, options.stage):
+        say(f"no functions yet: `chalice deploy --stage {options.stage}` makes them")
+        return ""
+    if options.edge:
+        return deploy_edge(aws, options, throttles, topic_arn, say)
+    return rest_url(aws, options.stage, options.root) if options.functions else ""
+
+
+def state_throttles(aws: Aws, options: Options, say: Say) -> Throttles:
+    """What the peak of requests means for the throttles and the worst sum of a day; tells both."""
+    quota = concurrency_quota(aws)
+    if advice := quota_advice(quota):
+        say(f"warning: {advice}")
+    edge = f"ballast-{options.stage}-edge"
+    known = stack_parameter(aws.client("cloudformation"), edge, "PeakPerSecond")
+    peak = options.peak_per_s or float(known or DEFAULT_PEAK_PER_S)
+    try:
+        throttles = throttles_for(peak, concurrency=quota, has_edge=options.edge)
+    except ValueError as error:
+        raise DeployError(f"--peak: {error}") from error
+    if options.edge:
+        for line in told(throttles, peak):
+            say(line)
+    return throttles
 
 
 def deploy_functions(options: Options, aws: Aws, say: Say, chalice: Callable[..., None]) -> None:
@@ -107,7 +117,7 @@ def deploy_functions(options: Options, aws: Aws, say: Say, chalice: Callable[...
     write_bundle(options.root / "chalicelib" / "worker_bundle")
     chalice("deploy", options.stage, say, root=options.root)
     if options.slim:
-        slim_code(aws, options, say)
+        slim_code(aws, options.stage, options.root, say)
 
 
 def check_checkout(stage: str, root: Path) -> None:
@@ -129,110 +139,15 @@ def check_checkout(stage: str, root: Path) -> None:
         )
 
 
-def ensure_vast_key(aws: Aws, options: Options, say: Say) -> None:
-    """Store the Vast key once; it is never printed and never an argument.
+def deploy_edge(
+    aws: Aws, options: Options, throttles: Throttles, topic_arn: str, say: Say
+) -> str:
+    """The HTTP API at the root path; gives its address.
 
     Raises:
-        DeployError: there is none yet and nobody to ask.
+        DeployError: the stack gave none.
+        StackError: CloudFormation could not.
     """
-    secrets, name = aws.client("secretsmanager"), f"ballast-{options.stage}/vast-api-key"
-    try:
-        secrets.get_secret_value(SecretId=name)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
-    else:
-        return
-    if options.vast_key is None:
-        raise DeployError(f"secret {name} has no value; run `ballast secret set` or pass --ask")
-    key = options.vast_key().strip()
-    if not key:
-        raise DeployError("the Vast API key is empty")
-    try:
-        secrets.put_secret_value(SecretId=name, SecretString=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceNotFoundException":
-            raise
-        secrets.create_secret(Name=name, SecretString=key)
-    say(f"stored the Vast key in secret {name}")
-
-
-def run_chalice(
-    command: str, stage: str, say: Say, *, root: Path = ROOT, options: Sequence[str] = ()
-) -> None:
-    """Run a Chalice command.
-
-    Raises:
-        DeployError: it failed; its output stands above.
-    """
-    say(f"chalice {command} --stage {stage} …")
-    done = subprocess.run(
-        [sys.executable, "-c", _CHALICE, command, "--stage", stage, *options],
-        cwd=root,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise DeployError(f"chalice {command} failed; mend the cause and run the same again")
-
-
-def chalice_url(options: Options) -> str:
-    """The REST API's address, with its stage prefix, from what Chalice recorded.
-
-    Raises:
-        DeployError: Chalice deployed nothing from this checkout.
-    """
-    recorded = options.root / ".chalice" / "deployed" / f"{options.stage}.json"
-    if not recorded.exists():
-        raise DeployError(f"{recorded} is missing: deploy with the edge, or by `chalice deploy`")
-    deployed = json.loads(recorded.read_text())
-    apis = [r for r in deployed["resources"] if r["resource_type"] == "rest_api"]
-    return str(apis[0]["rest_api_url"]).rstrip("/")
-
-
-def slim_code(aws: Aws, options: Options, say: Say) -> None:
-    """Replace the functions' code by the same code with bytecode and a trimmed botocore."""
-    packages = sorted(
-        (options.root / ".chalice" / "deployments").glob("*.zip"), key=lambda p: p.stat().st_mtime
-    )
-    if not packages:
-        raise DeployError("chalice left no package in .chalice/deployments")
-    target = options.root / "out" / "slim.zip"
-    target.parent.mkdir(exist_ok=True)
-    slim(packages[-1], target)
-    body, client = target.read_bytes(), aws.client("lambda")
-    say(f"slim code: {len(body) / 1e6:.1f} MB instead of {packages[-1].stat().st_size / 1e6:.1f}")
-    for suffix in LAMBDA_SUFFIXES:
-        client.update_function_code(FunctionName=f"ballast-{options.stage}{suffix}", ZipFile=body)
-        client.get_waiter("function_updated_v2").wait(
-            FunctionName=f"ballast-{options.stage}{suffix}"
-        )
-
-
-def limit_async_events(aws: Aws, stage: str) -> None:
-    """Late schedule events and pokes are worthless: no retries, none older than a minute."""
-    for suffix in ("-scaler", "-scaling_loop"):
-        aws.client("lambda").put_function_event_invoke_config(
-            FunctionName=f"ballast-{stage}{suffix}",
-            MaximumRetryAttempts=0,
-            MaximumEventAgeInSeconds=60,
-        )
-
-
-def tell_scaler(aws: Aws, stage: str, variables: Mapping[str, str]) -> None:
-    """Add what only the stacks know to the scaler's environment; Chalice keeps no such values."""
-    client = aws.client("lambda")
-    for suffix in ("-scaler", "-scaling_loop"):
-        name = f"ballast-{stage}{suffix}"
-        known = client.get_function_configuration(FunctionName=name)
-        environment = known.get("Environment", {}).get("Variables", {})
-        client.update_function_configuration(
-            FunctionName=name, Environment={"Variables": {**environment, **variables}}
-        )
-        client.get_waiter("function_updated_v2").wait(FunctionName=name)
-
-
-def deploy_edge(aws: Aws, options: Options, say: Say) -> str:
-    """The HTTP API at the root path; gives its address."""
     arns = {
         parameter: aws.client("lambda").get_function(
             FunctionName=f"ballast-{options.stage}{suffix}"
@@ -243,45 +158,57 @@ def deploy_edge(aws: Aws, options: Options, say: Say) -> str:
             ("ReportsFunctionArn", "-reports"),
         )
     }
-    name = f"ballast-{options.stage}-edge"
-    domain = {"DomainName": options.domain, "CertificateArn": options.certificate_arn}
-    deploy_stack(
-        aws.client("cloudformation"),
-        name,
-        "edge.yaml",
-        {"Stage": options.stage, **arns, **domain},
-        say,
-    )
-    outputs = find_stack(aws.client("cloudformation"), name) or {}
+    name, cloudformation = f"ballast-{options.stage}-edge", aws.client("cloudformation")
+    parameters: dict[str, str | None] = {
+        "Stage": options.stage,
+        "AlertsTopicArn": topic_arn,
+        **arns,
+        **throttles.parameters(),
+        # What is not said again stays as it was.
+        "PeakPerSecond": f"{options.peak_per_s:g}" if options.peak_per_s else None,
+        "DomainName": options.domain,
+        "CertificateArn": options.certificate_arn,
+        "AccessLogArn": options.access_log_arn(aws.account(), aws.session.region_name),
+    }
+    deploy_stack(cloudformation, name, "edge.yaml", parameters, say, aws.pause)
+    outputs = find_stack(cloudformation, name) or {}
     if "Url" not in outputs:
         raise DeployError(f"stack {name} gave no Url; look at its events")
     return outputs["Url"]
 
 
-def deploy_ops(aws: Aws, options: Options, topic_arn: str, say: Say) -> None:
-    """Alarms, dashboard, budget."""
-    deploy_stack(
-        aws.client("cloudformation"),
-        f"ballast-{options.stage}-ops",
-        "ops.yaml",
-        {
-            "Stage": options.stage,
-            "AlertsTopicArn": topic_arn,
-            "BudgetEmail": options.budget_email,
-        },
-        say,
-    )
+def deploy_ops(
+    aws: Aws, options: Options, topic_arn: str, say: Say, *, has_functions: bool
+) -> None:
+    """Alarms, dashboard, budget, and the notifier's place on the alerts' topic."""
+    notifier = f"ballast-{options.stage}-notifier"
+    found = aws.client("lambda").get_function(FunctionName=notifier) if has_functions else {}
+    arn = str(found["Configuration"]["FunctionArn"]) if found else ""
+    parameters = {
+        "Stage": options.stage,
+        "AlertsTopicArn": topic_arn,
+        "NotifierArn": arn,
+        "ConcurrencyAlarm": str(round(0.8 * concurrency_quota(aws))),
+        "BudgetEmail": options.budget_email,
+    }
+    name = f"ballast-{options.stage}-ops"
+    deploy_stack(aws.client("cloudformation"), name, "ops.yaml", parameters, say, aws.pause)
 
 
 def main() -> None:
     """Deploy, and show the first admin key once."""
+    options = parse()
     try:
-        result = deploy(parse(), Aws(boto3.Session()), print)
-    except (DeployError, ClientError, BotoCoreError, PortError, ValueError) as error:
+        result = deploy(options, Aws(boto3.Session()), print)
+    except (
+        DeployError, StackError, ClientError, BotoCoreError, PortError, ValueError
+    ) as error:  # fmt: skip
         sys.exit(f"error: {error}")
-    print(f"Ballast answers at {result['url']}")
+    if result["url"]:
+        print(f"Ballast ({options.stage}) answers at {result['url']}")
     if "admin_key" in result:
         print("next: export BALLAST_URL and BALLAST_API_KEY, then `ballast doctor`")
+        print("and say who is told of trouble: `ballast notify add email you@example.com`")
 
 
 if __name__ == "__main__":

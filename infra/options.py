@@ -25,12 +25,22 @@ class Options:
     ops: bool
     slim: bool
     functions: bool = True
-    domain: str = ""
-    certificate_arn: str = ""
-    budget_email: str = ""
+    # None: as an earlier deployment left it, or the default of a new one.
+    domain: str | None = None
+    certificate_arn: str | None = None
+    budget_email: str | None = None
+    peak_per_s: float | None = None  # of routed requests
+    access_log: bool | None = None
     protect_tables: bool = True
     vast_key: Callable[[], str] | None = None  # asked only if the secret is still empty
     root: Path = ROOT  # the checkout that Chalice packages
+
+    def access_log_arn(self, account: str, region: str) -> str | None:
+        """The log group of the edge's access log; "" for none, None for no change."""
+        if self.access_log is None:
+            return None
+        name = f"/ballast/{self.stage}/edge"
+        return f"arn:aws:logs:{region}:{account}:log-group:{name}" if self.access_log else ""
 
 
 def ask_caps(given: Caps) -> Caps:
@@ -51,6 +61,10 @@ def ask_caps(given: Caps) -> Caps:
 def parse(arguments: list[str] | None = None) -> Options:
     """Options from the command line."""
     parser = argparse.ArgumentParser(prog="python -m infra.deploy", description=__doc__)
+    parser.add_argument(
+        "part", nargs="?", choices=("all", "core"), default="all",
+        help="core: tables, keys and alarms alone, before or after a plain `chalice deploy`",
+    )  # fmt: skip
     parser.add_argument("--stage", default="dev")
     parser.add_argument("--ask", action="store_true", help="ask for caps and the Vast key")
     parser.add_argument("--max-usd-per-hour", type=float)
@@ -63,10 +77,15 @@ def parse(arguments: list[str] | None = None) -> Options:
         "--no-functions", action="store_true", help="they are there: CloudFormation made them"
     )
     parser.add_argument("--no-slim", action="store_true", help="leave Chalice's package as it is")
-    parser.add_argument("--domain", default="")
-    parser.add_argument("--certificate-arn", default="")
-    parser.add_argument("--budget-email", default="")
+    parser.add_argument("--domain", help="kept from the last deployment; '' takes it away")
+    parser.add_argument("--certificate-arn")
+    parser.add_argument("--budget-email")
+    parser.add_argument(
+        "--peak", type=float, help="routed requests a second to expect; throttles follow from it"
+    )
+    parser.add_argument("--access-log", action=argparse.BooleanOptionalAction)
     given = parser.parse_args(arguments)
+    is_core = given.part == "core"
     return Options(
         stage=given.stage,
         caps=Caps(
@@ -76,12 +95,14 @@ def parse(arguments: list[str] | None = None) -> Options:
         ),
         complete_caps=ask_caps if given.ask else with_first_caps,
         split=given.split,
-        edge=not given.no_edge,
+        edge=not given.no_edge and not is_core,
         ops=not given.no_ops,
         slim=not given.no_slim,
-        functions=not given.no_functions,
+        functions=not given.no_functions and not is_core,
         domain=given.domain,
         certificate_arn=given.certificate_arn,
         budget_email=given.budget_email,
+        peak_per_s=given.peak,
+        access_log=given.access_log,
         vast_key=(lambda: getpass.getpass("Vast API key (not shown): ")) if given.ask else None,
     )

@@ -1,0 +1,57 @@
+"""The AWS account that the current credentials open, and how long to wait for it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+
+from infra.stacks import Pause
+
+
+class DeployError(Exception):
+    """The deployment cannot go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """Clients of one session."""
+
+    session: boto3.Session
+    pause: Pause = time.sleep
+
+    def client(self, service: str) -> Any:
+        """A client; typed loosely because infra uses many services a little."""
+        return self.session.client(service)  # type: ignore[call-overload]
+
+    def account(self) -> str:
+        """The account number.
+
+        Raises:
+            DeployError: no usable credentials.
+        """
+        try:
+            return str(self.client("sts").get_caller_identity()["Account"])
+        except Exception as error:
+            raise DeployError(
+                f"AWS does not know these credentials ({error}); set AWS_PROFILE or run `aws login`"
+            ) from error
+
+
+def unprotect_table(aws: Aws, name: str) -> None:
+    """Switch a table's deletion protection off and wait until it may be deleted.
+
+    While the change runs, DeleteTable is refused (docs/internals/aws-rules.md, deletion protection).
+    """
+    client = aws.client("dynamodb")
+    client.update_table(TableName=name, DeletionProtectionEnabled=False)
+    while client.describe_table(TableName=name)["Table"]["TableStatus"] != "ACTIVE":
+        aws.pause(2.0)
+
+
+def existing_tables(aws: Aws, prefix: str) -> list[str]:
+    """Names of the tables that begin so."""
+    pages = aws.client("dynamodb").get_paginator("list_tables").paginate()
+    return [name for page in pages for name in page["TableNames"] if name.startswith(prefix)]
