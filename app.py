@@ -55,3 +55,11 @@ def scaling_loop(event: CloudWatchEvent) -> Any:
     )
 
     return answer_event({}, event.context, wiring.scaler_ports)
+
+
+@app.lambda_function(name="notifier")
+def notifier(event: Any, context: Any) -> Any:
+    """What comes over the alerts' topic, to Slack, Discord and webhooks."""
+    from chalicelib.api.routes.receivers import answer_topic
+
+    return answer_topic(event, wiring.notifier_ports)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-ROLES = ("", "hot", "reports", "scaler")
+ROLES = ("", "hot", "reports", "scaler", "notifier")
 
 
 class SettingsError(ValueError):
@@ -29,9 +29,7 @@ class Settings:
     scaler_function: str  # for pokes; empty: no poking (the devstack polls)
     public_url: str  # what workers report to; empty: learned from the first request
     allow_loopback_workers: bool  # the local system only
-    role: str  # "hot", "reports", "scaler"; empty: the API handler, which serves every route
-    notify_topic_arn: str
-    webhook_url: str
+    role: str  # "hot", "reports", "scaler", "notifier"; empty: the API handler, which serves every route
     round_interval_s: float
     pacing_scale: float  # of Vast's call intervals; 1 but for the local system
     root_certificate: str  # PEM of the root that signs workers' certificates; empty: none
@@ -50,7 +48,9 @@ class Settings:
             raise SettingsError(f"BALLAST_SIGNER: {signer!r}; allowed: wrapped, kms")
         role = env.get("BALLAST_ROLE", "")
         if role not in ROLES:
-            raise SettingsError(f"BALLAST_ROLE: {role!r}; allowed: hot, reports, scaler, or none")
+            raise SettingsError(
+                f"BALLAST_ROLE: {role!r}; allowed: hot, reports, scaler, notifier, or none"
+            )
         return Settings(
             stage=stage,
             table_prefix=env.get("BALLAST_TABLE_PREFIX", f"ballast-{stage}"),
@@ -62,8 +62,6 @@ class Settings:
             public_url=env.get("BALLAST_PUBLIC_URL", "").rstrip("/"),
             allow_loopback_workers=env.get("BALLAST_ALLOW_LOOPBACK_WORKERS", "") == "yes",
             role=role,
-            notify_topic_arn=env.get("BALLAST_NOTIFY_TOPIC_ARN", ""),
-            webhook_url=env.get("BALLAST_WEBHOOK_URL", ""),
             root_certificate=env.get("BALLAST_ROOT_CERTIFICATE", ""),
             round_interval_s=_number(env, "BALLAST_ROUND_INTERVAL_S", 5.0),
             pacing_scale=_number(env, "BALLAST_PACING_SCALE", 1.0),

@@ -9,12 +9,12 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.ports.bundles import ApiPorts, HotPorts, ScalerPorts
+from chalicelib.ports.bundles import ApiPorts, HotPorts, NotifierPorts, ScalerPorts
 from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
     from chalicelib.ports.marketplace import Marketplace
-    from chalicelib.ports.notifier import Notifier
+    from chalicelib.ports.notifier import Receivers
     from chalicelib.ports.scaler_poke import ScalerPoke
     from chalicelib.ports.signer import Signer
 
@@ -43,6 +43,8 @@ def api_ports() -> ApiPorts:
 @cache
 def scaler_ports() -> ScalerPorts:
     """For the scaler, the only function that reads the Vast key."""
+    from chalicelib.adapters.notifiers import OwnerNotifier
+
     return ScalerPorts(
         **_hot_adapters(),
         **_control_adapters(),
@@ -51,8 +53,19 @@ def scaler_ports() -> ScalerPorts:
         allows_loopback=settings().allow_loopback_workers,
         round_interval_s=settings().round_interval_s,
         pacing_scale=settings().pacing_scale,
-        notifiers=_notifiers(),
+        notifiers=(OwnerNotifier(_receivers()),),
     )
+
+
+@cache
+def notifier_ports() -> NotifierPorts:
+    """For the function on the alerts' topic."""
+    from chalicelib.adapters.aws.clients import dynamodb_client
+    from chalicelib.adapters.aws.events import DynamoEventLog
+    from chalicelib.adapters.system import SystemClock
+
+    events = DynamoEventLog(dynamodb_client(), settings().table_prefix)
+    return NotifierPorts(clock=SystemClock(), events=events, receivers=_receivers())
 
 
 @cache
@@ -72,8 +85,8 @@ def reset() -> None:
     """Forget everything built, so that the next call reads the environment again."""
     from chalicelib.adapters.aws.clients import aws_session, dynamodb_client, kms_client
 
-    built = (settings, hot_ports, api_ports, scaler_ports, root_certificate, _hot_adapters)
-    for cached in (*built, aws_session, dynamodb_client, kms_client):
+    built = (settings, hot_ports, api_ports, scaler_ports, notifier_ports, root_certificate)
+    for cached in (*built, _hot_adapters, aws_session, dynamodb_client, kms_client):
         cached.cache_clear()
 
 
@@ -114,6 +127,7 @@ def _control_adapters() -> dict[str, Any]:
         "groups": DynamoGroupRepository(client, prefix),
         "ledger": DynamoLedger(client, prefix),
         "series": DynamoSeriesLog(client, prefix),
+        "receivers": _receivers(),
     }
 
 
@@ -158,14 +172,14 @@ def _marketplace() -> Marketplace:
     return VastMarketplace(url=settings().vast_url, api_key=key.read, clock=clock)
 
 
-def _notifiers() -> tuple[Notifier, ...]:
-    import boto3
+def _receivers() -> Receivers:
+    from chalicelib.adapters.aws.clients import dynamodb_client
+    from chalicelib.adapters.notifiers import DynamoReceivers
 
-    from chalicelib.adapters.notifiers import SnsNotifier, WebhookNotifier
+    return DynamoReceivers(dynamodb_client(), settings().table_prefix, _sns_client)
 
-    notifiers: list[Notifier] = []
-    if settings().notify_topic_arn:
-        notifiers.append(SnsNotifier(boto3.client("sns"), settings().notify_topic_arn))
-    if settings().webhook_url:
-        notifiers.append(WebhookNotifier(settings().webhook_url))
-    return tuple(notifiers)
+
+def _sns_client() -> Any:
+    from chalicelib.adapters.aws.clients import aws_session, client_config
+
+    return aws_session().create_client("sns", config=client_config())

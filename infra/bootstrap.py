@@ -73,6 +73,11 @@ def bootstrap(
     return keys.first_admin_key(ports, now)
 
 
+def remember_topic(stage: str, arn: str) -> None:
+    """Keep the alert topic's address where no deployment of code loses it."""
+    ports_of(stage).receivers.remember_topic(arn)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Make the first keys after a bare `chalice deploy`, or new ones for lost or stolen ones."""
     parser = argparse.ArgumentParser(prog="python -m infra.bootstrap", description=__doc__)

@@ -80,9 +80,7 @@ def deploy(
     return {"url": url, **({"admin_key": admin_key} if admin_key else {})}
 
 
-def _address(
-    aws: Aws, options: Options, throttles: Throttles, topic_arn: str, say: Say
-) -> str:
+def _address(aws: Aws, options: Options, throttles: Throttles, topic_arn: str, say: Say) -> str:
     """Where Ballast answers; "" while it has no functions."""
     if not functions_exist(aws, options.stage):
         say(f"no functions yet: `chalice deploy --stage {options.stage}` makes them")
@@ -139,9 +137,7 @@ def check_checkout(stage: str, root: Path) -> None:
         )
 
 
-def deploy_edge(
-    aws: Aws, options: Options, throttles: Throttles, topic_arn: str, say: Say
-) -> str:
+def deploy_edge(aws: Aws, options: Options, throttles: Throttles, topic_arn: str, say: Say) -> str:
     """The HTTP API at the root path; gives its address.
 
     Raises:
@@ -188,6 +184,7 @@ def deploy_ops(
         "Stage": options.stage,
         "AlertsTopicArn": topic_arn,
         "NotifierArn": arn,
+        "HasEdge": "true" if options.edge else None,
         "ConcurrencyAlarm": str(round(0.8 * concurrency_quota(aws))),
         "BudgetEmail": options.budget_email,
     }

@@ -175,7 +175,9 @@ def rest_url(aws: Aws, stage: str, root: Path) -> str:
         )
     stages = json.loads((root / ".chalice" / "config.json").read_text())["stages"]
     region = aws.session.region_name
-    return f"https://{api_id}.execute-api.{region}.amazonaws.com/{stages[stage]['api_gateway_stage']}"
+    return (
+        f"https://{api_id}.execute-api.{region}.amazonaws.com/{stages[stage]['api_gateway_stage']}"
+    )
 
 
 def delete_log_groups(aws: Aws, stage: str, say: Say) -> None:

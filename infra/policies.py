@@ -1,4 +1,4 @@
-"""IAM policies of the four functions, from one table of what each may do.
+"""IAM policies of the functions, from one table of what each may do.
 
 `python -m infra.policies --stage prod` writes `.chalice/policy-STAGE-FUNCTION.json`; a test holds
 the files to this table, and another one holds the table to the AWS calls that the code makes.
@@ -83,11 +83,14 @@ POKE = Grant(
     actions=("lambda:InvokeFunction",),
     resource="arn:aws:lambda:*:*:function:ballast-{stage}-scaler",
 )
-ALERT = Grant(
-    sid="Alert",
-    actions=("sns:Publish",),
-    resource="arn:aws:sns:*:*:ballast-{stage}-alerts",
-)
+QUOTAS = Grant(sid="Quotas", actions=("lambda:GetAccountSettings",), resource="*")
+
+
+def alerts(*actions: str) -> Grant:
+    """Actions on the alert topic."""
+    return Grant(sid="Alerts", actions=actions, resource="arn:aws:sns:*:*:ballast-{stage}-alerts*")
+
+
 WRITE = ("dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem")
 
 FUNCTIONS: Mapping[str, tuple[Grant, ...]] = {
@@ -108,7 +111,7 @@ FUNCTIONS: Mapping[str, tuple[Grant, ...]] = {
         POKE,
     ),
     "management": (
-        table("config", *READ, "dynamodb:PutItem", "dynamodb:UpdateItem"),
+        table("config", *READ, *WRITE),
         table("workers", *READ),
         table("routing", "dynamodb:Query", "dynamodb:PutItem"),
         table("ledger", *READ, "dynamodb:PutItem"),
@@ -116,6 +119,13 @@ FUNCTIONS: Mapping[str, tuple[Grant, ...]] = {
         table("keys", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"),
         UNWRAP_PEPPER,
         POKE,
+        QUOTAS,
+        alerts("sns:Publish", "sns:Subscribe", "sns:Unsubscribe", "sns:ListSubscriptionsByTopic"),
+    ),
+    "notifier": (
+        table("config", "dynamodb:Query"),
+        table("events", "dynamodb:BatchWriteItem"),
+        alerts("sns:ListSubscriptionsByTopic"),
     ),
     "scaler": (
         table("config", *READ, "dynamodb:PutItem", "dynamodb:DeleteItem"),
@@ -126,7 +136,7 @@ FUNCTIONS: Mapping[str, tuple[Grant, ...]] = {
         table("keys", "dynamodb:GetItem"),
         UNWRAP_PEPPER,
         VAST_KEY,
-        ALERT,
+        alerts("sns:Publish", "sns:ListSubscriptionsByTopic"),
     ),
 }
 """Split profile: one policy a function. The single-API profile gives the API handler the union of
@@ -187,6 +197,7 @@ LAMBDAS: Mapping[str, tuple[str, ...]] = {
     "hot": ("hot",),
     "reports": ("reports",),
     "scaler": ("scaler",),
+    "notifier": ("notifier",),
 }
 """Policy file by Lambda; the single-API profile's handler is `api`. In the split profile the edge
 sends it management's routes only, and `--split` takes the other functions' rights away from it."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from chalicelib.ports.keys import KeyRepository
     from chalicelib.ports.ledger import Ledger
     from chalicelib.ports.marketplace import Marketplace
-    from chalicelib.ports.notifier import Notifier
+    from chalicelib.ports.notifier import Notifier, Receivers
     from chalicelib.ports.routing_view import RoutingViewRepository, WaitingRepository
     from chalicelib.ports.scaler_poke import ScalerPoke
     from chalicelib.ports.signer import SecretBox, Signer
@@ -43,6 +43,16 @@ class ApiPorts(HotPorts):
     groups: GroupRepository
     ledger: Ledger
     series: SeriesLog
+    receivers: Receivers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotifierPorts:
+    """For the function on the alerts' topic: it works when all others are dead."""
+
+    clock: Clock
+    events: EventLog
+    receivers: Receivers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,6 @@
 """Notifiers: tell the owner, away from the screen, that something needs a human."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,6 +34,66 @@ class Notifier(Protocol):
 
     def send(self, notice: Notice) -> None:
         """Deliver, within a few seconds.
+
+        Raises:
+            NotifierError: it was not delivered.
+        """
+        ...
+
+
+CHANNELS = ("email", "slack", "discord", "webhook")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receiver:
+    """Who is told. `address`: an e-mail address, or a URL, which is a secret of its channel."""
+
+    name: str
+    channel: str  # one of CHANNELS
+    address: str
+    is_confirmed: bool = True  # an e-mail address counts from its owner's click on
+
+
+class Receivers(Protocol):
+    """The owner's receivers, kept in the tables so that no deployment of code loses them.
+
+    Methods may raise StorageUnavailableError.
+    """
+
+    def receivers(self) -> Sequence[Receiver]:
+        """All, by name."""
+        ...
+
+    def add(self, receiver: Receiver) -> None:
+        """One more, or another address under a known name.
+
+        Raises:
+            NotifierError: this deployment cannot reach such an address.
+        """
+        ...
+
+    def remove(self, name: str) -> bool:
+        """Whether there was one that can be removed."""
+        ...
+
+    def topic(self) -> str:
+        """The deployment's alert topic (ARN); "" without one."""
+        ...
+
+    def remember_topic(self, arn: str) -> None:
+        """Set the topic."""
+        ...
+
+    def publish(self, notice: Notice) -> None:
+        """Hand a notice to the topic, which mails it and calls the notifier function.
+
+        Raises:
+            NotifierError: there is no topic, or it did not take the notice.
+        """
+        ...
+
+    def deliver(self, receiver: Receiver, notice: Notice) -> None:
+        """Post a notice to a receiver that is no e-mail address.
 
         Raises:
             NotifierError: it was not delivered.

@@ -11,7 +11,7 @@ from fakes.ports.event_log import FakeEventLog, FakeSeriesLog
 from fakes.ports.group_repository import FakeGroupRepository
 from fakes.ports.key_repository import FakeKeyRepository
 from fakes.ports.ledger import FakeLedger
-from fakes.ports.notifier import FakeNotifier
+from fakes.ports.notifier import FakeNotifier, FakeReceivers
 from fakes.ports.routing_view import FakeRoutingViewRepository
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.ports.secret_box import FakeSecretBox
@@ -37,6 +37,7 @@ def fake_scaler_ports(
         "groups": FakeGroupRepository(),
         "ledger": FakeLedger(),
         "series": FakeSeriesLog(),
+        "receivers": FakeReceivers(),
         "notifiers": (FakeNotifier(),),
     }
     return ScalerPorts(clock=clock, marketplace=marketplace, **(ports | given))

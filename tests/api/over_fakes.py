@@ -18,6 +18,7 @@ from fakes.ports.event_log import FakeEventLog, FakeSeriesLog
 from fakes.ports.group_repository import FakeGroupRepository
 from fakes.ports.key_repository import FakeKeyRepository
 from fakes.ports.ledger import FakeLedger
+from fakes.ports.notifier import FakeReceivers
 from fakes.ports.routing_view import FakeRoutingViewRepository
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.ports.secret_box import FakeSecretBox
@@ -58,6 +59,7 @@ class Api:
         self.secrets = FakeSecretBox()
         self.views = FakeRoutingViewRepository()
         self.waiting = FakeWaitingRepository()
+        self.receivers = FakeReceivers()
         self.ports = ApiPorts(
             clock=self.clock,
             randomness=FakeRandomness(),
@@ -72,6 +74,7 @@ class Api:
             groups=self.groups,
             ledger=self.ledger,
             series=self.series,
+            receivers=self.receivers,
         )
         self.app = BallastApp("ballast")
         wired = Wired(

@@ -41,10 +41,12 @@ def _management_blueprints(wired: Wired) -> Iterator[Blueprint]:
     from chalicelib.api.routes.management import management_blueprint
     from chalicelib.api.routes.observability import observability_blueprint
     from chalicelib.api.routes.operations import operations_blueprint
+    from chalicelib.api.routes.receivers import receivers_blueprint
     from chalicelib.api.routes.static import dashboard_blueprint
 
     yield management_blueprint(wired.api_ports)
     yield keys_blueprint(wired.api_ports)
+    yield receivers_blueprint(wired.api_ports)
     yield observability_blueprint(wired.api_ports)
     yield operations_blueprint(wired.api_ports, wired.deployment)
     yield console_blueprint(wired.api_ports, wired.root_certificate)
