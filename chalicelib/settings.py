@@ -29,7 +29,7 @@ class Settings:
     scaler_function: str  # for pokes; empty: no poking (the devstack polls)
     public_url: str  # what workers report to; empty: learned from the first request
     allow_loopback_workers: bool  # the local system only
-    role: str  # "hot", "reports", "scaler", "notifier"; empty: the API handler, which serves every route
+    role: str  # one of ROLES; empty: the API handler, which serves every route
     round_interval_s: float
     pacing_scale: float  # of Vast's call intervals; 1 but for the local system
     root_certificate: str  # PEM of the root that signs workers' certificates; empty: none

@@ -148,6 +148,9 @@ def begin(tour: Tour) -> None:
     tour.run("ballast doctor")
     tour.environment = owner
     tour.run("ballast show account")
+    tour.run("ballast notify add slack https://hooks.slack.com/services/T000/B000/x")
+    tour.run("ballast notify list")
+    tour.run("ballast notify remove slack")
 
 
 def create(tour: Tour) -> None:

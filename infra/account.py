@@ -43,7 +43,7 @@ class Aws:
 def unprotect_table(aws: Aws, name: str) -> None:
     """Switch a table's deletion protection off and wait until it may be deleted.
 
-    While the change runs, DeleteTable is refused (docs/internals/aws-rules.md, deletion protection).
+    While the change runs, DeleteTable is refused (docs/internals/aws-rules.md).
     """
     client = aws.client("dynamodb")
     client.update_table(TableName=name, DeletionProtectionEnabled=False)

@@ -1,4 +1,4 @@
-"""The core stack: created without protection, then protected; what an earlier stage left is adopted.
+"""The core stack: created unprotected, then protected; what an earlier one left is adopted.
 
 A table that is protected cannot be rolled back, so protection comes by a second pass, when the
 stack stands. Tables, key and secret outlive their stack on purpose; when they are met again, they
@@ -55,7 +55,7 @@ def deploy_core(aws: Aws, stage: str, say: Say, *, protect: bool) -> dict[str, s
         adopt(aws, stage, found, say)
     for protected in ("false", "true") if is_new and protect else (str(protect).lower(),):
         parameters = {"Stage": stage, "ProtectTables": protected}
-        deploy_stack(cloudformation, name, "core.yaml", parameters, say, aws.pause, unprotect)
+        deploy_stack(cloudformation, name, "core.yaml", parameters, say, aws.pause)
     return dict(find_stack(cloudformation, name) or {})
 
 

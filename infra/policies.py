@@ -83,7 +83,6 @@ POKE = Grant(
     actions=("lambda:InvokeFunction",),
     resource="arn:aws:lambda:*:*:function:ballast-{stage}-scaler",
 )
-QUOTAS = Grant(sid="Quotas", actions=("lambda:GetAccountSettings",), resource="*")
 
 
 def alerts(*actions: str) -> Grant:
@@ -119,7 +118,6 @@ FUNCTIONS: Mapping[str, tuple[Grant, ...]] = {
         table("keys", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"),
         UNWRAP_PEPPER,
         POKE,
-        QUOTAS,
         alerts("sns:Publish", "sns:Subscribe", "sns:Unsubscribe", "sns:ListSubscriptionsByTopic"),
     ),
     "notifier": (

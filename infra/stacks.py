@@ -50,18 +50,16 @@ def deploy_stack(
     parameters: Mapping[str, str | None],
     say: Say,
     pause: Pause = time.sleep,
-    unprotect: Callable[[str], object] = lambda _table: None,
 ) -> None:
     """Create the stack, or bring it to the template's state; nothing to change is fine.
 
     A parameter without a value keeps the one it has, or the template's default in a new stack.
-    `unprotect` frees a table, by name, that keeps a stack which never stood from being deleted.
 
     Raises:
         ClientError: CloudFormation refuses.
         StackError: the stack rolled back, or does not come to rest.
     """
-    status = settle_stack(cloudformation, name, say, pause, unprotect)
+    status = settle_stack(cloudformation, name, say, pause)
     known = _parameters(cloudformation, name) if status else {}
     request = {
         "StackName": name,
@@ -89,9 +87,15 @@ def deploy_stack(
 
 
 def settle_stack(
-    cloudformation: Any, name: str, say: Say, pause: Pause, unprotect: Callable[[str], object]
+    cloudformation: Any,
+    name: str,
+    say: Say,
+    pause: Pause = time.sleep,
+    unprotect: Callable[[str], object] = lambda _table: None,
 ) -> str:
     """A state that an update starts from, or "" if the stack has to be created.
+
+    `unprotect` frees a table, by name, that keeps a stack which never stood from being deleted.
 
     Raises:
         StackError: it cannot be brought into one.

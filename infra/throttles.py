@@ -107,15 +107,15 @@ def worst_usd_per_day(throttles: Throttles) -> float:
     kinds = asdict(throttles)
     per_s = sum(bucket["rate"] for name, bucket in kinds.items() if name != "rest")
     # The same paths written with a slash are route keys of their own: twice the buckets.
-    return 2 * per_s * DAY_S * each
+    return float(2 * per_s * DAY_S * each)
 
 
 def told(throttles: Throttles, peak_per_s: float) -> list[str]:
     """What the owner hears of it at set-up, a line each."""
     return [
-        f"peak {peak_per_s:g} requests/s: /route/ throttled at {throttles.route.rate}/s, reports at "
-        f"{throttles.reports.rate}/s, management at {throttles.management.rate}/s, public pages at "
-        f"{throttles.public.rate}/s, brakes at {throttles.brakes.rate}/s",
+        f"peak {peak_per_s:g} requests/s: /route/ throttled at {throttles.route.rate}/s, "
+        f"reports at {throttles.reports.rate}/s, management at {throttles.management.rate}/s, "
+        f"public pages at {throttles.public.rate}/s, brakes at {throttles.brakes.rate}/s",
         f"worst sum under a flood by strangers: ${worst_usd_per_day(throttles):,.2f} a day "
         "(alarm Flood tells of it; --peak changes it)",
     ]

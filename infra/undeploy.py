@@ -116,9 +116,7 @@ def remove_data(aws: Aws, stage: str, say: Say) -> None:
     if key is not None:
         client = aws.client("kms")
         if key["KeyState"] != "PendingDeletion":
-            say(
-                f"KMS key {key['KeyId']} will be deleted in {KEY_WAITS_DAYS} days, and bills nothing"
-            )
+            say(f"KMS key {key['KeyId']} goes in {KEY_WAITS_DAYS} days, and bills nothing")
             client.schedule_key_deletion(KeyId=key["KeyId"], PendingWindowInDays=KEY_WAITS_DAYS)
         client.delete_alias(AliasName=f"alias/ballast-{stage}")
     delete_log_groups(aws, stage, say)

@@ -17,6 +17,7 @@ from ballast.cli.commands import (
     key,
     login,
     logs,
+    notify,
     plan,
     probe,
     rollout,
@@ -94,6 +95,6 @@ if isinstance(update, click.Group):
 for module in (status, workers, logs, plan, spend, rollout, brakes, apply, simulate, doctor):
     for command in module.COMMANDS:
         root.add_command(command)
-for module in (chaos, template, secret, login, probe):
+for module in (chaos, template, secret, notify, login, probe):
     for command in module.COMMANDS:
         root.add_command(command)

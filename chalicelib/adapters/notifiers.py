@@ -81,7 +81,10 @@ class DynamoReceivers:
         """All, by name."""
         rows = self._rows()
         topic = rows.pop(_TOPIC, {}).get("address", "")
-        webhooks = [Receiver(name=name, **row) for name, row in rows.items()]
+        webhooks = [
+            Receiver(name=name, channel=row["channel"], address=row["address"])
+            for name, row in rows.items()
+        ]
         return sorted([*webhooks, *self._mails(topic)], key=lambda one: one.name)
 
     def add(self, receiver: Receiver) -> None:
@@ -122,7 +125,6 @@ class DynamoReceivers:
     def publish(self, notice: Notice) -> None:
         """Hand a notice to the topic, which mails it and calls the notifier function."""
         facts = json.dumps(dict(notice.facts), indent=2, sort_keys=True, default=str)
-        document = {"StringValue": _body(notice).decode(), "DataType": "String"}
         topic = self.topic()
         if not topic:
             raise NotifierError("this deployment has no alert topic")
@@ -132,7 +134,9 @@ class DynamoReceivers:
                 Subject=_printable(f"Ballast: {notice.title}")[:_MAX_SUBJECT],
                 Message=f"{notice.text}\n\nScope: {notice.scope}\n"
                 f"What to do: {notice.runbook}\n\n{facts}\n",
-                MessageAttributes={"notice": document},
+                MessageAttributes={
+                    "notice": {"DataType": "String", "StringValue": _body(notice).decode()}
+                },
             )
 
     def deliver(self, receiver: Receiver, notice: Notice) -> None:

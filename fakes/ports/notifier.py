@@ -29,7 +29,7 @@ class FakeNotifier:
 
 
 class FakeReceivers:
-    """Receivers in memory. `confirm` is the click in the e-mail; `broken` names cannot be reached."""
+    """Receivers in memory: `confirm` is the click in the e-mail, `broken` cannot be reached."""
 
     def __init__(self, topic: str = "") -> None:
         self.rows: dict[str, Receiver] = {}

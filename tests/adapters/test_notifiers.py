@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 import urllib3
 
-from chalicelib.adapters.notifiers import SnsNotifier, WebhookNotifier
+from chalicelib.adapters.notifiers import (
+    DynamoReceivers,
+    OwnerNotifier,
+    WebhookNotifier,
+    body_for,
+)
 from chalicelib.core.fleet.safe_url import SafeUrl, UnsafeUrlError
-from chalicelib.ports.notifier import Notice, NotifierError
+from chalicelib.ports.notifier import Notice, NotifierError, Receiver
+from chalicelib.services.owner.receivers import notice_of_record
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
 
 NOTICE = Notice(
     at=1.0,
@@ -83,21 +94,62 @@ def test_a_private_url_is_refused_when_it_is_configured() -> None:
         WebhookNotifier("https://169.254.169.254/latest/meta-data")
 
 
-def test_sns_publishes_with_a_printable_subject(aws: None) -> None:
-    sns = boto3.client("sns", region_name="us-east-1")
+PREFIX = "ballast-test"
+
+
+def inbox(topic: str) -> str:
+    """A queue behind the topic; its URL."""
     sqs = boto3.client("sqs", region_name="us-east-1")
-    topic = sns.create_topic(Name="alarms")["TopicArn"]
-    queue = sqs.create_queue(QueueName="inbox")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"])
-    SnsNotifier(sns, topic).send(NOTICE)
-    [message] = sqs.receive_message(QueueUrl=queue)["Messages"]
-    envelope = json.loads(message["Body"])
-    assert envelope["Subject"] == "Ballast: A spending cap is reached"
-    assert "docs/runbook.md#cap-reached" in envelope["Message"]
+    queue = str(sqs.create_queue(QueueName="inbox")["QueueUrl"])
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]
+    boto3.client("sns", region_name="us-east-1").subscribe(
+        TopicArn=topic, Protocol="sqs", Endpoint=arn["QueueArn"]
+    )
+    return queue
 
 
-def test_an_unknown_topic_is_a_notifier_error(aws: None) -> None:
-    sns = boto3.client("sns", region_name="us-east-1")
-    with pytest.raises(NotifierError):
-        SnsNotifier(sns, "arn:aws:sns:us-east-1:123456789012:gone").send(NOTICE)
+def messages(queue: str) -> list[dict[str, Any]]:
+    sqs = boto3.client("sqs", region_name="us-east-1")
+    found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+    return [json.loads(one["Body"]) for one in found]
+
+
+def receivers(dynamodb: DynamoDBClient) -> DynamoReceivers:
+    return DynamoReceivers(dynamodb, PREFIX, lambda: boto3.client("sns", region_name="us-east-1"))
+
+
+def test_the_topic_gets_a_printable_subject_and_the_whole_notice(
+    dynamodb: DynamoDBClient,
+) -> None:
+    kept = receivers(dynamodb)
+    topic = boto3.client("sns", region_name="us-east-1").create_topic(Name="alerts")["TopicArn"]
+    queue = inbox(topic)
+    kept.remember_topic(topic)
+    kept.add(Receiver(name="ops", channel="slack", address="https://hooks.slack.com/x"))
+    notifier = OwnerNotifier(kept)
+    notifier.send(replace(NOTICE, title="Größe\n" * 30))
+    [message] = messages(queue)
+    assert message["Subject"].isprintable()
+    assert len(message["Subject"]) <= 100
+    assert notice_of_record(message, 9.0) == replace(NOTICE, title="Größe\n" * 30)
+
+
+def test_a_notice_that_no_confirmed_receiver_gets_is_a_failure(dynamodb: DynamoDBClient) -> None:
+    kept = receivers(dynamodb)
+    with pytest.raises(NotifierError, match="ballast notify add email"):
+        OwnerNotifier(kept).send(NOTICE)
+    topic = boto3.client("sns", region_name="us-east-1").create_topic(Name="alerts")["TopicArn"]
+    kept.remember_topic(topic)
+    with pytest.raises(NotifierError, match="no receiver is confirmed"):
+        OwnerNotifier(kept).send(NOTICE)
+
+
+@pytest.mark.parametrize(
+    ("channel", "key"), [("slack", "text"), ("discord", "content"), ("webhook", "facts")]
+)
+def test_each_channel_gets_the_shape_that_its_service_takes(channel: str, key: str) -> None:
+    document = json.loads(body_for(channel, replace(NOTICE, text="x" * 5_000)))
+    assert key in document
+    if channel == "discord":
+        assert len(document["content"]) <= 2_000
+        assert document["allowed_mentions"] == {"parse": []}

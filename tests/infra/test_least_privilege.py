@@ -11,7 +11,8 @@ import pytest
 from chalicelib import wiring
 from chalicelib.adapters.aws.clients import aws_session
 from chalicelib.ports.errors import KeysUnavailableError
-from chalicelib.ports.notifier import Notice, NotifierError
+from chalicelib.ports.notifier import Notice, NotifierError, Receiver
+from chalicelib.services.owner.receivers import deliver_to_all
 from infra.policies import FUNCTIONS, SIGN_IN_KMS, Grant, grants_of
 from tests.infra.recorded_life import (
     PREFIX,
@@ -77,14 +78,28 @@ def _resource(grant: Grant) -> str:
 def reach_out(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the life's stand-ins leave out: pokes, the Vast key, the owner's topic; none exists."""
     monkeypatch.setenv("BALLAST_SCALER_FUNCTION", f"{PREFIX}-scaler")
-    monkeypatch.setenv("BALLAST_NOTIFY_TOPIC_ARN", f"arn:aws:sns:us-east-1:1:{PREFIX}-alerts")
     for name in ("hot", "reports", "management"):
         watched(recorder)
         with recorder.as_function(name):
             wiring.api_ports().poke.poke(1, "waiting")
+    notice = Notice(at=1.0, kind="panic", scope="account", title="t", text="t", runbook="panic")
+    topic = boto3.client("sns").create_topic(Name=f"{PREFIX}-alerts")["TopicArn"]
+    wiring.api_ports().receivers.remember_topic(topic)
+    watched(recorder)
+    receivers = wiring.api_ports().receivers
+    with recorder.as_function("management"):
+        receivers.add(Receiver(name="o", channel="email", address="o@example.com"))
+        receivers.add(Receiver(name="hook", channel="slack", address="https://hook.test/x"))
+        receivers.publish(notice)
+        assert receivers.remove("hook")
+        assert receivers.remove("o@example.com")
+    receivers.add(Receiver(name="hook", channel="slack", address="https://hook.test/x"))
+    watched(recorder)
+    with recorder.as_function("notifier"):
+        assert deliver_to_all(wiring.notifier_ports(), [notice]).keys() == {"hook"}
+    receivers.remove("hook")
     watched(recorder)
     ports = wiring.scaler_ports()
-    notice = Notice(at=1.0, kind="panic", scope="account", title="t", text="t", runbook="panic")
     with recorder.as_function("scaler"):
         with pytest.raises(KeysUnavailableError):  # no secret, so nothing is asked of Vast
             ports.marketplace.list_instances()

@@ -16,15 +16,18 @@ from moto.server import ThreadedMotoServer
 
 from chalicelib import wiring
 from chalicelib.core.model.worker import Worker
+from infra.account import Aws, DeployError
 from infra.bootstrap import Caps
-from infra.deploy import Aws, DeployError, deploy, run_chalice
+from infra.deploy import deploy
+from infra.functions import function_names, run_chalice
 from infra.options import Options
 from infra.undeploy import undeploy
+from tests.infra.test_stacks import no_pause
 from tests.security.canaries import Canary, Evidence
 
 OWNERS_SECRET = "canary-in-the-checkout"
 ROOT = Path(__file__).parent.parent.parent
-FUNCTIONS = {f"ballast-dev{s}" for s in ("", "-hot", "-reports", "-scaler", "-scaling_loop")}
+FUNCTIONS = set(function_names("dev"))
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     }.items():
         monkeypatch.setenv(name, value)
     wiring.reset()
-    yield Aws(boto3.Session())
+    yield Aws(boto3.Session(), no_pause)
     wiring.reset()
     server.stop()
 
@@ -123,7 +126,7 @@ def assert_resources(aws: Aws) -> None:
     assert set(functions) == FUNCTIONS
     scaler: Any = functions["ballast-dev-scaler"]["Environment"]["Variables"]
     assert scaler["BALLAST_ROLE"] == "scaler"
-    assert scaler["BALLAST_NOTIFY_TOPIC_ARN"].endswith("ballast-dev-alerts")
+    assert wiring.api_ports().receivers.topic().endswith("ballast-dev-alerts")
     assert functions["ballast-dev-hot"]["Architectures"] == ["arm64"]
     readers = {n for n in FUNCTIONS if "secretsmanager:GetSecretValue" in policy_of(aws, n)}
     assert readers == {"ballast-dev-scaler", "ballast-dev-scaling_loop"}

@@ -21,11 +21,14 @@ from chalicelib import wiring
 from chalicelib.adapters.aws.clients import aws_session
 from chalicelib.core.model.caller_key import VERBS
 from chalicelib.services.keys import KeyMemory, check_key, issue_key
+from infra.account import Aws, DeployError
 from infra.bootstrap import Caps, bootstrap
-from infra.deploy import LAMBDA_SUFFIXES, Aws, DeployError, deploy
+from infra.deploy import deploy
+from infra.functions import LAMBDA_SUFFIXES
 from infra.options import ROOT, Options
 from infra.undeploy import undeploy
 from tests.infra.test_rehearsal import assert_undeploy_refuses_while_machines_live
+from tests.infra.test_stacks import no_pause
 
 ROLE = {"Version": "2012-10-17", "Statement": []}
 
@@ -97,7 +100,7 @@ def session(cutter: Cutter) -> Aws:
     cutter.watch(aws_session())
     made = botocore.session.get_session()
     cutter.watch(made)
-    return Aws(boto3.Session(botocore_session=made, region_name="us-east-1"))
+    return Aws(boto3.Session(botocore_session=made, region_name="us-east-1"), no_pause)
 
 
 def chalice(checkout: Path) -> Any:

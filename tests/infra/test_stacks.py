@@ -9,12 +9,23 @@ import boto3
 import pytest
 
 from infra.stacks import delete_stack, deploy_stack, find_stack
+from infra.throttles import throttles_for
 
 REGION = "us-east-1"
 ARNS = {
     f"{name}FunctionArn": f"arn:aws:lambda:{REGION}:123456789012:function:ballast-t{suffix}"
     for name, suffix in (("Api", ""), ("Hot", "-hot"), ("Reports", "-reports"))
 }
+
+
+def no_pause(_seconds: float) -> None:
+    """The emulator does not work in real time."""
+
+
+def edge_parameters() -> dict[str, str | None]:
+    throttles = throttles_for(200.0, concurrency=1_000)
+    topic = f"arn:aws:sns:{REGION}:123456789012:alerts"
+    return {"Stage": "t", "AlertsTopicArn": topic, **ARNS, **throttles.parameters()}
 
 
 @pytest.fixture
@@ -46,8 +57,9 @@ def test_the_edge_stack_sends_each_route_to_its_own_function(
             cloudformation,
             "ballast-t-edge",
             "edge.yaml",
-            {"Stage": "t", **ARNS},
+            edge_parameters(),
             list[str]().append,
+            no_pause,
         )
     url = (find_stack(cloudformation, "ballast-t-edge") or {})["Url"]
     gateway = boto3.client("apigatewayv2", region_name=REGION)
@@ -63,10 +75,11 @@ def test_the_edge_stack_sends_each_route_to_its_own_function(
         r["RouteKey"]: targets[r["Target"].split("/")[1]]
         for r in gateway.get_routes(ApiId=api_id)["Items"]
     }
-    assert routes["POST /route/"] == routes["POST /route"] == "ballast-t-hot"
-    assert routes["POST /worker_status/"] == "ballast-t-reports"
-    assert routes["POST /delete_requests/"] == "ballast-t-reports"
-    assert routes["GET /pubkey/"] == "ballast-t-hot"
+    assert routes["POST /route/{proxy+}"] == routes["POST /route"] == "ballast-t-hot"
+    assert routes["POST /worker_status/{proxy+}"] == "ballast-t-reports"
+    assert routes["POST /delete_requests"] == "ballast-t-reports"
+    assert routes["GET /pubkey"] == "ballast-t-hot"
+    assert not [key for key in routes if key.endswith("/")]
     assert routes["$default"] == "ballast-t"
     stage = gateway.get_stages(ApiId=api_id)["Items"][0]
     assert stage["StageName"] == "$default"
@@ -74,12 +87,17 @@ def test_the_edge_stack_sends_each_route_to_its_own_function(
 
 def test_the_operations_stack_makes_its_alarms_and_deleting_it_removes_them(aws: None) -> None:
     cloudformation = boto3.client("cloudformation", region_name=REGION)
-    parameters = {"Stage": "t", "AlertsTopicArn": f"arn:aws:sns:{REGION}:123456789012:alerts"}
-    deploy_stack(cloudformation, "ballast-t-ops", "ops.yaml", parameters, list[str]().append)
+    parameters: dict[str, str | None] = {
+        "Stage": "t",
+        "AlertsTopicArn": f"arn:aws:sns:{REGION}:123456789012:alerts",
+    }
+    deploy_stack(
+        cloudformation, "ballast-t-ops", "ops.yaml", parameters, list[str]().append, no_pause
+    )
     cloudwatch = boto3.client("cloudwatch", region_name=REGION)
     alarms = {a["AlarmName"]: a for a in cloudwatch.describe_alarms()["MetricAlarms"]}
     assert alarms["ballast-t-RoundsMissing"]["TreatMissingData"] == "breaching"
     assert alarms["ballast-t-CapReached"]["AlarmActions"] == [parameters["AlertsTopicArn"]]
     assert cloudwatch.list_dashboards()["DashboardEntries"]
-    delete_stack(cloudformation, "ballast-t-ops", list[str]().append)
+    delete_stack(cloudformation, "ballast-t-ops", list[str]().append, no_pause)
     assert cloudwatch.describe_alarms()["MetricAlarms"] == []

@@ -56,7 +56,7 @@ def test_the_seeds_commands(system: LocalSystem, fleets: Fleets, template_hash: 
     """Both lines, through our own CLI; the values come back and workers are rented."""
     owner = Owner(system.url, system.account_key)
     for line in (CREATE_ENDPOINT, CREATE_AUTOGROUP.replace("$TEMPLATE_HASH", template_hash)):
-        done = run(["-m", "cli", *shlex.split(line)], system)
+        done = run(["-m", "ballast.cli", *shlex.split(line)], system)
         assert done.returncode == 0, done.stderr + done.stdout
 
     row = next(row for row in owner.groups() if row["endpoint_name"] == "TGI-Llama3")

@@ -11,12 +11,20 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ballast.cli.errors import CliError, ExitCode
-from ballast.cli.remote.aws import describe_key, describe_secret, describe_table, identity_client
+from ballast.cli.remote.aws import (
+    concurrency_quota,
+    describe_key,
+    describe_secret,
+    describe_table,
+    identity_client,
+)
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import cell, table
 from chalicelib.settings import Settings
 
 MAX_SKEW_S = 30.0
+LEAST_CONCURRENCY = 100  # of Lambda executions; a new account has 10
+QUOTA_PAGE = "https://console.aws.amazon.com/servicequotas/home/services/lambda/quotas/L-B99A9384"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +79,22 @@ def _check_aws(stage: str) -> Sequence[Check]:
     settings = Settings.from_environment({**os.environ, "BALLAST_STAGE": stage})
     return [
         Check("AWS identity", True, identity["Arn"]),
+        _check_quota(),
         _check_part("AWS tables", f"{settings.table_prefix}-config", describe_table),
         _check_part("AWS key", settings.kms_alias, describe_key),
         _check_part("AWS secret", settings.vast_key_secret, describe_secret),
     ]
+
+
+def _check_quota() -> Check:
+    """New accounts run ten functions at once: an eleventh request is answered 503."""
+    try:
+        quota = concurrency_quota()
+    except (ClientError, BotoCoreError) as error:
+        fix = "allow lambda:GetAccountSettings, or look at the quota yourself"
+        return Check("AWS quota", False, f"not told: {type(error).__name__}", fix)
+    found = f"{quota} functions may run at once in this account"
+    return Check("AWS quota", quota >= LEAST_CONCURRENCY, found, f"ask for 1000 at {QUOTA_PAGE}")
 
 
 def _check_part(name: str, what: str, describe: Callable[[str], object]) -> Check:

@@ -50,17 +50,23 @@ def set_secret(session: Session, name: str, stage: str) -> None:
     settings = Settings.from_environment({**os.environ, "BALLAST_STAGE": stage})
     client = secrets_client()
     try:
-        try:
-            client.put_secret_value(SecretId=settings.vast_key_secret, SecretString=value)
-        except client.exceptions.ResourceNotFoundException:
-            client.create_secret(Name=settings.vast_key_secret, SecretString=value)
+        client.put_secret_value(SecretId=settings.vast_key_secret, SecretString=value)
+    except client.exceptions.ResourceNotFoundException as error:
+        # Made here, it would belong to no deployment, and the one that was meant keeps its old key.
+        raise CliError(
+            f"stage {stage} is not deployed in this account and region: there is no secret "
+            f"{settings.vast_key_secret}",
+            code=ExitCode.USAGE,
+            fix=f"name the right --stage, or deploy it: make deploy STAGE={stage}",
+        ) from error
     except (ClientError, BotoCoreError) as error:
         raise CliError(
             f"AWS did not store it: {error}",
             code=ExitCode.UNREACHABLE,
             fix="are your AWS credentials and region set? `aws sts get-caller-identity` tells",
         ) from error
-    session.show({"secret": settings.vast_key_secret}, f"Stored as {settings.vast_key_secret}")
+    told = f"Stored for stage {stage} as {settings.vast_key_secret}"
+    session.show({"stage": stage, "secret": settings.vast_key_secret}, told)
 
 
 COMMANDS = (secret,)

@@ -24,6 +24,16 @@ def identity_client() -> STSClient:
     return boto3.client("sts", config=_CONFIG)
 
 
+def concurrency_quota() -> int:
+    """Lambda executions that the owner's account may have at once.
+
+    Raises:
+        ClientError: the owner may not ask.
+    """
+    settings = boto3.client("lambda", config=_CONFIG).get_account_settings()
+    return int(settings["AccountLimit"]["ConcurrentExecutions"])
+
+
 def describe_table(name: str) -> None:
     """Look at a table.
 

@@ -9,7 +9,9 @@ from lab.local.moto_plus import (
     cloudformation,
     cloudformation_edge,
     dynamodb,
+    functions,
     kms,
+    stacks,
 )
 
 _is_corrected = False
@@ -19,7 +21,15 @@ def correct_moto() -> None:
     """Correct moto in this process; a second call changes nothing."""
     global _is_corrected
     if not _is_corrected:
-        for service in (dynamodb, kms, cloudformation, cloudformation_edge, apigateway):
+        for service in (
+            dynamodb,
+            kms,
+            functions,
+            cloudformation,
+            cloudformation_edge,
+            stacks,
+            apigateway,
+        ):
             service.correct()
         _is_corrected = True
 

@@ -42,7 +42,7 @@ def _create_key(
 
 
 def _complete_tables() -> None:
-    """Stock moto ignores a table's TTL and point-in-time recovery."""
+    """Stock moto ignores a table's TTL, recovery and protection, and cannot change a table."""
     stock_create = Table.create_from_cloudformation_json.__func__
 
     def create_table(
@@ -58,6 +58,8 @@ def _complete_tables() -> None:
             cls, resource_name, cloudformation_json, account_id, region_name, **kwargs
         )
         properties = cloudformation_json["Properties"]
+        protected = properties.get("DeletionProtectionEnabled", False)
+        table.deletion_protection_enabled = str(protected).lower() == "true"
         backend = dynamodb_backends[account_id][region_name]
         if ttl := properties.get("TimeToLiveSpecification"):
             backend.update_time_to_live(resource_name, ttl)
@@ -65,4 +67,19 @@ def _complete_tables() -> None:
             backend.update_continuous_backups(resource_name, recovery)
         return table
 
+    def update_table(
+        cls: Any,
+        /,
+        original_resource: Any,
+        new_resource_name: str,
+        cloudformation_json: dict[str, Any],
+        account_id: str,
+        region_name: str,
+    ) -> Any:
+        del cls, new_resource_name, account_id, region_name
+        protected = cloudformation_json["Properties"].get("DeletionProtectionEnabled", False)
+        original_resource.deletion_protection_enabled = str(protected).lower() == "true"
+        return original_resource
+
     Table.create_from_cloudformation_json = classmethod(create_table)
+    Table.update_from_cloudformation_json = classmethod(update_table)

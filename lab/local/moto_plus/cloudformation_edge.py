@@ -6,6 +6,7 @@ services' APIs instead of believing a stack's status.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from moto.apigatewayv2.models import apigatewayv2_backends
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.common_models import CloudFormationModel
 from moto.secretsmanager.models import secretsmanager_backends
+from moto.sns.models import sns_backends
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Place:
 
 
 Attributes = dict[str, str]
+_PUT_ANEW = ("AWS::CloudWatch::Alarm", "AWS::ApiGatewayV2::Stage")
 Make = Callable[[dict[str, Any], Place], tuple[str, Attributes]]  # → (physical id, GetAtt values)
 Unmake = Callable[[str, Place], None]
 
@@ -83,8 +86,10 @@ class _StackResource(CloudFormationModel):
         account_id: str,
         region_name: str,
     ) -> Any:
-        """Keep the resource; an HTTP API keeps its address through updates."""
-        del new_resource_name, cloudformation_json, account_id, region_name
+        """Put an alarm or a stage anew; an HTTP API keeps its address through updates."""
+        del new_resource_name
+        if cls.kind in _PUT_ANEW:
+            cls.make(cloudformation_json["Properties"], Place(account_id, region_name))
         return original_resource
 
     @classmethod
@@ -142,7 +147,18 @@ def _make_integration(properties: dict[str, Any], place: Place) -> tuple[str, At
     return made.id, {}
 
 
+_ROUTE_KEY = re.compile(r"\$default|(ANY|GET|POST|PUT|PATCH|DELETE|HEAD|OPTIONS) (/|(/[^/\s]+)+)")
+
+
 def _make_route(properties: dict[str, Any], place: Place) -> tuple[str, Attributes]:
+    key = properties["RouteKey"]
+    if not _ROUTE_KEY.fullmatch(key) or "+}" in key[:-2]:
+        raise ValueError(
+            f"The provided route key is not formatted properly for HTTP protocol: {key!r} "
+            "(BadRequestException; a path ends in no slash, a greedy variable stands last)"
+        )
+    if key in {route.route_key for route in _api_of(properties, place).routes.values()}:
+        raise ValueError(f"Route with key {key} already exists for this API (ConflictException)")
     made = _api_of(properties, place).create_route(
         api_key_required=False,
         authorization_scopes=[],
@@ -153,6 +169,12 @@ def _make_route(properties: dict[str, Any], place: Place) -> tuple[str, Attribut
 
 
 def _make_stage(properties: dict[str, Any], place: Place) -> tuple[str, Attributes]:
+    known = {route.route_key for route in _api_of(properties, place).routes.values()}
+    unknown = sorted(set(properties.get("RouteSettings", {})) - known)
+    if unknown:
+        raise ValueError(
+            f"Unable to find Route by key {unknown[0]} within the provided RouteSettings"
+        )
     stage = _api_of(properties, place).create_stage(
         {
             "stageName": properties["StageName"],
@@ -167,13 +189,13 @@ def _make_stage(properties: dict[str, Any], place: Place) -> tuple[str, Attribut
 def _make_alarm(properties: dict[str, Any], place: Place) -> tuple[str, Attributes]:
     cloudwatch_backends[place.account_id][place.region].put_metric_alarm(
         name=properties["AlarmName"],
-        namespace=properties["Namespace"],
-        metric_name=properties["MetricName"],
+        namespace=properties.get("Namespace", ""),
+        metric_name=properties.get("MetricName", ""),
         comparison_operator=properties["ComparisonOperator"],
         evaluation_periods=int(properties["EvaluationPeriods"]),
-        period=int(properties["Period"]),
+        period=int(properties.get("Period", 0)),
         threshold=float(properties["Threshold"]),
-        statistic=properties["Statistic"],
+        statistic=properties.get("Statistic", ""),
         description=properties.get("AlarmDescription", ""),
         dimensions=properties.get("Dimensions", []),
         alarm_actions=properties.get("AlarmActions", []),
@@ -185,6 +207,11 @@ def _make_alarm(properties: dict[str, Any], place: Place) -> tuple[str, Attribut
 
 def _delete_alarm(physical_id: str, place: Place) -> None:
     cloudwatch_backends[place.account_id][place.region].delete_alarms([physical_id])
+
+
+def _make_budget(properties: dict[str, Any], place: Place) -> tuple[str, Attributes]:
+    del place  # moto's Budgets has no part that a test asks
+    return str(properties["Budget"]["BudgetName"]), {}
 
 
 def _make_secret(properties: dict[str, Any], place: Place) -> tuple[str, Attributes]:
@@ -201,6 +228,19 @@ def _make_secret(properties: dict[str, Any], place: Place) -> tuple[str, Attribu
         force_overwrite=False,
     )
     return str(backend.describe_secret(properties["Name"]).arn), {}
+
+
+def _make_subscription(properties: dict[str, Any], place: Place) -> tuple[str, Attributes]:
+    made = sns_backends[place.account_id][place.region].subscribe(
+        topic_arn=properties["TopicArn"],
+        endpoint=properties["Endpoint"],
+        protocol=properties["Protocol"],
+    )
+    return str(made.arn), {}
+
+
+def _delete_subscription(physical_id: str, place: Place) -> None:
+    sns_backends[place.account_id][place.region].unsubscribe(physical_id)
 
 
 def _resource_class(kind: str, make: Make, unmake: Unmake = _leave) -> type:
@@ -220,7 +260,9 @@ RESOURCE_CLASSES = (
     _resource_class("AWS::ApiGatewayV2::Route", _make_route),
     _resource_class("AWS::ApiGatewayV2::Stage", _make_stage),
     _resource_class("AWS::CloudWatch::Alarm", _make_alarm, _delete_alarm),
+    _resource_class("AWS::Budgets::Budget", _make_budget),
     _resource_class("AWS::SecretsManager::Secret", _make_secret),
+    _resource_class("AWS::SNS::Subscription", _make_subscription, _delete_subscription),
 )
 """Kept here, since moto only finds classes that live."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from moto.core.exceptions import JsonRESTError
 from moto.core.responses import ActionResult
+from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.responses import DynamoHandler
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -22,6 +23,33 @@ def correct() -> None:
     _serialise_requests()
     _honour_client_request_tokens()
     _speed_up_answers()
+    _take_time_to_unprotect()
+
+
+def _take_time_to_unprotect() -> None:
+    """A table whose protection changes is UPDATING, and refuses to be deleted meanwhile."""
+    stock_update, stock_delete = DynamoDBBackend.update_table, DynamoDBBackend.delete_table
+    stock_describe = DynamoDBBackend.describe_table
+
+    def update_table(self: Any, name: str, *given: Any, **changes: Any) -> Any:
+        table = stock_update(self, name, *given, **changes)
+        table.table_status = "UPDATING"
+        return table
+
+    def describe_table(self: Any, name: str) -> Any:
+        described = stock_describe(self, name)
+        self.get_table(name).table_status = "ACTIVE"  # from the next look on
+        return described
+
+    def delete_table(self: Any, name: str) -> Any:
+        if name in self.tables and self.tables[name].table_status == "UPDATING":
+            text = f"Attempt to change a resource which is still in use: {name} is being updated"
+            raise JsonRESTError("ResourceInUseException", text)
+        return stock_delete(self, name)
+
+    DynamoDBBackend.update_table = update_table
+    DynamoDBBackend.describe_table = describe_table
+    DynamoDBBackend.delete_table = delete_table
 
 
 def _serialise_requests() -> None:

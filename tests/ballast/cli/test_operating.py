@@ -280,7 +280,7 @@ def test_chaos_is_for_this_machine_only(ballast: Ballast, url: str) -> None:
 
 
 def test_ctrl_c_ends_quietly_with_130(ballast: Ballast) -> None:
-    words = [sys.executable, "-m", "cli", "watch", "--interval", "0.5"]
+    words = [sys.executable, "-m", "ballast.cli", "watch", "--interval", "0.5"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -121,7 +121,7 @@ def at_a_terminal(words: Sequence[str], typed: str) -> str:
     """What a terminal shows of the command when `typed` answers its first question."""
     ours, its = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", *words],
+        [sys.executable, "-m", "ballast.cli", *words],
         stdin=its,
         stdout=its,
         stderr=its,

@@ -23,6 +23,9 @@ def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
                "run the deployment's bootstrap again"),
         _check("scaler", "the scaler and Vast answer", lambda: _balance(ports),
                "see the scaler's log; check the Vast key in Secrets Manager"),
+        _check("alerts", "somebody is told of trouble", lambda: _told(ports),
+               "`ballast notify add email you@example.com`, follow the link in AWS's message, "
+               "then `ballast notify test`"),
         _check("vast key", "it may do what Ballast needs", lambda: _key_scope(ports),
                "give the key instance_read, instance_write, misc and user_read on Vast's page; "
                "then `ballast secret set VAST_API_KEY`"),
@@ -88,6 +91,15 @@ def _check(name: str, what: str, probe: object, fix: str) -> Row:
     except PortError as error:
         return {"name": name, "ok": False, "detail": f"{what}: {error}", "fix": fix}
     return {"name": name, "ok": True, "detail": f"{what}: {detail}", "fix": ""}
+
+
+def _told(ports: ApiPorts) -> str:
+    receivers = ports.receivers.receivers()
+    confirmed = [one.name for one in receivers if one.is_confirmed]
+    if not confirmed:
+        pending = ", ".join(one.name for one in receivers)
+        raise PortError(f"not yet confirmed: {pending}" if pending else "there is no receiver")
+    return ", ".join(confirmed)
 
 
 def _balance(ports: ApiPorts) -> str:
