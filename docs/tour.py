@@ -83,7 +83,7 @@ class Tour:
         words = [
             self.environment.get(word[1:], word) if word[:1] == "$" else word for word in words
         ]
-        program = [sys.executable, "-m", "cli"] if words[0] == "ballast" else [words[0]]
+        program = [sys.executable, "-m", "ballast.cli"] if words[0] == "ballast" else [words[0]]
         program = [sys.executable] if words[0] == "python" else program
         return [*program, *words[1:]]
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
-TEXT = (ROOT / "docs" / "reliability.md").read_text()
+TEXT = (ROOT / "docs" / "internals" / "reliability.md").read_text()
 ROWS = [row for row in TEXT.splitlines() if re.match(r"\| (C|R)\d+ ", row)]
 
 

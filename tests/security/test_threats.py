@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs" / "security.md").read_text()
+TEXT = (ROOT / "docs" / "internals" / "security.md").read_text()
 ROWS = {m[1]: m[0] for m in re.finditer(r"^\| (T\d+) \|.*$", TEXT, re.MULTILINE)}
 THREATS = [f"T{number}" for number in range(1, 25)]
 
@@ -24,7 +24,11 @@ def test_a_threat_names_test_files_that_exist(threat: str) -> None:
 
 
 def test_every_file_that_a_security_document_names_exists() -> None:
-    documents = [ROOT / "docs" / "security.md", ROOT / "docs" / "aws.md", ROOT / "SECURITY.md"]
+    documents = [
+        ROOT / "docs" / "internals" / "security.md",
+        ROOT / "docs" / "aws.md",
+        ROOT / "SECURITY.md",
+    ]
     named = [
         name
         for path in documents

@@ -16,7 +16,7 @@ from fakes.control_plane_server import ControlPlaneServer
 from tests.workers.world import environment, serve, until
 
 ROOT = Path(__file__).parents[2]
-GUIDE = ROOT / "docs" / "extension-guide.md"
+GUIDE = ROOT / "docs" / "internals" / "extension-guide.md"
 
 
 def example() -> str:
