@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import boto3
@@ -56,9 +57,17 @@ def check_nothing_bills(aws: Aws, stage: str) -> None:
 
 
 def undeploy(
-    stage: str, aws: Aws, say: Say, *, delete_data: bool = False, root: Path = ROOT
+    stage: str,
+    aws: Aws,
+    say: Say,
+    *,
+    delete_data: bool = False,
+    root: Path = ROOT,
+    chalice: Callable[..., None] = run_chalice,
 ) -> None:
     """Delete operations, edge, functions and, if asked, the data.
+
+    `chalice` stands in for `run_chalice`.
 
     Raises:
         DeployError: instances are still in the tables, or Chalice failed.
@@ -68,7 +77,7 @@ def undeploy(
     cloudformation = aws.client("cloudformation")
     for name in ("-ops", "-edge", ""):  # the last holds the functions, where CI made them
         delete_stack(cloudformation, f"ballast-{stage}{name}", say, aws.pause)
-    run_chalice("delete", stage, say, root=root)
+    chalice("delete", stage, say, root=root)
     check_functions_gone(aws, stage)
     if delete_data:
         remove_data(aws, stage, say)

@@ -33,16 +33,20 @@ def _take_time_to_unprotect() -> None:
 
     def update_table(self: Any, name: str, *given: Any, **changes: Any) -> Any:
         table = stock_update(self, name, *given, **changes)
-        table.table_status = "UPDATING"
+        vars(table)["looks_while_updating"] = 1
         return table
 
     def describe_table(self: Any, name: str) -> Any:
         described = stock_describe(self, name)
-        self.get_table(name).table_status = "ACTIVE"  # from the next look on
+        table = vars(self.get_table(name))
+        if table.get("looks_while_updating", -1) >= 0:
+            table["looks_while_updating"] -= 1
+            if table["looks_while_updating"] >= 0:
+                described["Table"]["TableStatus"] = "UPDATING"
         return described
 
     def delete_table(self: Any, name: str) -> Any:
-        if name in self.tables and self.tables[name].table_status == "UPDATING":
+        if name in self.tables and vars(self.tables[name]).get("looks_while_updating", -1) >= 0:
             text = f"Attempt to change a resource which is still in use: {name} is being updated"
             raise JsonRESTError("ResourceInUseException", text)
         return stock_delete(self, name)

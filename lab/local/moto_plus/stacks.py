@@ -294,10 +294,10 @@ def _import_resources() -> None:
             vars(change_set)["imported"] = given
         return answer
 
-    def execute_change_set(self: Any, name: str, stack_name: str | None = None) -> None:
-        change_set = self.describe_change_set(name)
+    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
+        change_set = self.describe_change_set(change_set_name)
         if change_set.change_set_type != "IMPORT":
-            stock_execute(self, name, stack_name)
+            stock_execute(self, change_set_name, stack_name)
             return
         stack = change_set.stack
         stack.template = change_set.template
@@ -365,12 +365,17 @@ def _event(stack: Any, logical_id: str, status: str, reason: str) -> None:
 
 
 def _tell_resources() -> None:
-    """Stock moto calls every resource CREATE_COMPLETE."""
+    """Stock moto calls every resource CREATE_COMPLETE, and makes what is only asked for."""
     stock_list = CloudFormationResponse.list_stack_resources
+    stock_outputs = Stack.outputs.fget
+
+    def outputs(self: Any) -> Any:
+        return stock_outputs(self) if self.status in (*UPDATABLE, "UPDATE_IN_PROGRESS") else None
 
     def list_stack_resources(self: Any) -> Any:
-        answer = stock_list(self)
         name = self._get_param("StackName")
+        stands = self.cloudformation_backend.get_stack(name).status in UPDATABLE
+        answer = stock_list(self) if stands else ActionResult({"StackResourceSummaries": []})
         resources = self.cloudformation_backend.get_stack(name).resource_map
         kept = [row for row in answer.result["StackResourceSummaries"] if row["LogicalResourceId"]]
         for logical_id, (physical_id, kind, reason) in _stuck(resources).items():
@@ -389,4 +394,5 @@ def _tell_resources() -> None:
             )
         return ActionResult({"StackResourceSummaries": kept})
 
+    Stack.outputs = property(outputs)
     CloudFormationResponse.list_stack_resources = list_stack_resources
