@@ -1,4 +1,4 @@
-"""`ballast`, also `python -m cli`."""
+"""`ballast`, also `python -m ballast.cli`."""
 
 from __future__ import annotations
 
