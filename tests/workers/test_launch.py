@@ -21,6 +21,7 @@ from tests.workers.world import environment, free_port, serve, until
 from workers.bundle import build_bundle
 
 BUNDLE = build_bundle()
+ROOT = Path(__file__).parents[2]
 INTERVAL_S = 10.0
 
 
@@ -64,7 +65,9 @@ async def launched(tmp_path: Path, served: bytes | None, **env: str) -> AsyncIte
     if served is not None:
         control_plane.bundles[f"{BUNDLE.sha256}.tar.gz"] = served
     model_port = free_port()
-    model_server = f"{sys.executable} -m lab.local.model.model_server --port {model_port}"
+    # The laboratory is not installed beside the product: it is found in the checkout alone.
+    python = f"env PYTHONPATH={ROOT} {sys.executable}"
+    model_server = f"{python} -m lab.local.model.model_server --port {model_port}"
     workspace = tmp_path / "workspace"
     make_environment(workspace)
     async with serve(control_plane.application()) as url:
