@@ -129,6 +129,7 @@ def main() -> None:
             "VAST_API_KEY": DUMMY_VAST_KEY,
             "TEMPLATE_HASH": template,
             "GROUP_YAML": _write_yaml(Path(home), template),
+            "PROBE_RECORD": str(Path(home) / "vast-probe.json"),
         }
         tour = Tour(system, environment)
         for chapter in (begin, create, serve, understand, change, roll_out, brake, break_it, leave):
@@ -146,6 +147,7 @@ def begin(tour: Tour) -> None:
     tour.environment = {**tour.system.environment, **owner}
     tour.answer("ballast secret set VAST_API_KEY", DUMMY_VAST_KEY, shown="the key, not echoed")
     tour.run("ballast doctor")
+    tour.run("ballast probe --record $PROBE_RECORD")
     tour.environment = owner
     tour.run("ballast show account")
     tour.run("ballast notify add slack https://hooks.slack.com/services/T000/B000/x")

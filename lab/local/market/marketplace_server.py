@@ -74,7 +74,9 @@ class MarketplaceApp:
     def _check_key(self, request: Request) -> None:
         given = request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
         key = given or request.args.get("api_key", "")
-        if not key or (self._api_key and key != self._api_key):
+        if not key:
+            raise MarketRefusal.stating(401, "auth_error", "Invalid user key")
+        if self._api_key and key != self._api_key:
             raise MarketRefusal.stating(404, "auth_error", "Invalid user key")  # not 401: recorded
 
 
