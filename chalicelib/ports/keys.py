@@ -7,7 +7,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallerKey:
-    """A key's row. Absent rows of self-describing keys count as active without quotas."""
+    """A key's row. A key without its row is none."""
 
     key_id: str
     name: str
@@ -21,13 +21,20 @@ class CallerKey:
     max_concurrent: int | None = None
     max_load_per_s: float | None = None
     share: float = 1.0  # weight in fair admission
+    revision: int = 0  # +1 at every change; guards concurrent ones
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether a quota binds it."""
+        quotas = (self.max_requests_per_s, self.max_concurrent, self.max_load_per_s)
+        return any(quota is not None for quota in quotas)
 
 
 class KeyRepository(Protocol):
     """May raise StorageUnavailableError."""
 
     def find(self, key_id: str) -> CallerKey | None:
-        """One key."""
+        """One key, strongly consistent."""
         ...
 
     def list(self) -> Sequence[CallerKey]:
@@ -35,7 +42,11 @@ class KeyRepository(Protocol):
         ...
 
     def put(self, key: CallerKey) -> None:
-        """Add or replace a key."""
+        """Add a key (revision 1), or replace the revision before.
+
+        Raises:
+            ConflictError: what is stored has another revision.
+        """
         ...
 
     def remove(self, key_id: str) -> None:

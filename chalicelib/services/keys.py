@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from chalicelib.core.model.caller_key import (
@@ -24,18 +24,20 @@ from chalicelib.core.model.caller_key import (
 )
 from chalicelib.core.model.endpoint_group import ParameterError, check_number
 from chalicelib.ports.bundles import HotPorts
-from chalicelib.ports.errors import NotFoundError, StorageUnavailableError
+from chalicelib.ports.errors import ConflictError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.keys import CallerKey
 from chalicelib.ports.signer import SecretBox
 
 ROW_CACHE_S = 30.0
+ABSENT_CACHE_S = 1.0
+MAX_CHANGE_TRIES = 5
 MAX_CACHED = 10_000
 NAME_BYTES = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who calls. `endpoint_id` None: the whole account. `row` None: no quotas."""
+    """Who calls. `endpoint_id` None: the whole account. `row` None: a group's own key."""
 
     key_id: str
     verbs: frozenset[str]
@@ -83,15 +85,18 @@ class KeyLimits:
 def check_key(ports: HotPorts, memory: KeyMemory, text: str, now: float) -> Caller:
     """Who holds this key. A wrong key is refused before any read.
 
-    While the database does not answer, a verified key without a cached row counts as unlimited.
+    A key without its row is refused, but for a group's own, whose generation the group holds.
 
     Raises:
-        CallerKeyError: the key is wrong, expired or revoked.
+        CallerKeyError: the key is wrong, unknown, expired or revoked.
+        StorageUnavailableError: its row is not known here, and the database does not answer.
         KeysUnavailableError: KMS is down, and the pepper is not in memory yet.
     """
     key = memory.verified.get(text) or _verify(ports, memory, text)
     row = None if key.is_own else _row(ports, memory, key.key_id, now)
-    if row is not None:
+    if not key.is_own:
+        if row is None:
+            raise CallerKeyError("this api_key is unknown; ask for a new one")
         _check_row(row, key.generation, now)
     return Caller(
         key_id=key.key_id,
@@ -117,18 +122,20 @@ def _verify(ports: HotPorts, memory: KeyMemory, text: str) -> KeyText:
 def _check_row(row: CallerKey, generation: int, now: float) -> None:
     if row.expires_at is not None and now >= row.expires_at:
         raise CallerKeyError("this api_key has expired; ask for a new one")
-    if generation < row.revoked_generations_below:
+    if generation < row.revoked_generations_below or generation > row.generation:
         raise CallerKeyError("this api_key was revoked")
 
 
 def _row(ports: HotPorts, memory: KeyMemory, key_id: str, now: float) -> CallerKey | None:
     cached = memory.rows.get(key_id)
-    if cached is not None and now - cached[0] < ROW_CACHE_S:
+    if cached is not None and now - cached[0] < (ROW_CACHE_S if cached[1] else ABSENT_CACHE_S):
         return cached[1]
     try:
         row = ports.keys.find(key_id)
     except StorageUnavailableError:
-        return cached[1] if cached is not None else None
+        if cached is None:
+            raise
+        return cached[1]
     if len(memory.rows) >= MAX_CACHED:
         memory.rows.clear()
     memory.rows[key_id] = (now, row)
@@ -140,6 +147,21 @@ def endpoint_key(secrets: SecretBox, endpoint_id: int, key_generation: int) -> s
     key_id = own_key_id(endpoint_id)
     mac = secrets.mac(MAC_PURPOSE, f"{key_id}.{key_generation}")
     return format_key(key_id, key_generation, mac)
+
+
+def shown_key(secrets: SecretBox, caller: Caller, endpoint_id: int, key_generation: int) -> str:
+    """The `api_key` of a group as this caller is shown it: one that routes, and no more.
+
+    Who manages the whole account gets the group's own key. Everybody else gets a key derived from
+    the one they hold: it has the same limits, and ends with it. Empty for who may not route.
+    """
+    if ROUTE not in caller.verbs:
+        return ""
+    if caller.endpoint_id is None and ADMIN in caller.verbs:
+        return endpoint_key(secrets, endpoint_id, key_generation)
+    key_id = f"{caller.key_id}-d{endpoint_id}"
+    mac = secrets.mac(MAC_PURPOSE, f"{key_id}.{caller.generation}")
+    return format_key(key_id, caller.generation, mac)
 
 
 def issue_key(
@@ -172,6 +194,7 @@ def issue_key(
         max_concurrent=given.max_concurrent,
         max_load_per_s=given.max_load_per_s,
         share=given.share,
+        revision=1,
     )
     text = _text(ports.secrets, row)  # first: what cannot be told, for lack of KMS, is not stored
     ports.keys.put(row)
@@ -184,9 +207,7 @@ def limit_key(ports: HotPorts, key_id: str, limits: KeyLimits) -> CallerKey:
     Raises:
         NotFoundError: no such key.
     """
-    row = replace(_existing(ports, key_id), **asdict(limits))
-    ports.keys.put(row)
-    return row
+    return _change(ports, key_id, lambda row: replace(row, **asdict(limits)))
 
 
 def rotate_key(ports: HotPorts, key_id: str, *, keep_old: bool = True) -> tuple[str, CallerKey]:
@@ -195,13 +216,15 @@ def rotate_key(ports: HotPorts, key_id: str, *, keep_old: bool = True) -> tuple[
     Raises:
         NotFoundError: no such key.
     """
-    row = _existing(ports, key_id)
-    generation = row.generation + 1
-    below = row.revoked_generations_below if keep_old else generation
-    rotated = replace(row, generation=generation, revoked_generations_below=below)
-    text = _text(ports.secrets, rotated)
-    ports.keys.put(rotated)
-    return text, rotated
+
+    def rotated(row: CallerKey) -> CallerKey:
+        generation = row.generation + 1
+        below = row.revoked_generations_below if keep_old else generation
+        return replace(row, generation=generation, revoked_generations_below=below)
+
+    _text(ports.secrets, rotated(_existing(ports, key_id)))  # without KMS nothing is changed
+    row = _change(ports, key_id, rotated)
+    return _text(ports.secrets, row), row
 
 
 def revoke_key(ports: HotPorts, key_id: str, *, older_only: bool = False) -> CallerKey:
@@ -210,11 +233,12 @@ def revoke_key(ports: HotPorts, key_id: str, *, older_only: bool = False) -> Cal
     Raises:
         NotFoundError: no such key.
     """
-    row = _existing(ports, key_id)
-    below = row.generation + (0 if older_only else 1)
-    revoked = replace(row, revoked_generations_below=below)
-    ports.keys.put(revoked)
-    return revoked
+
+    def revoked(row: CallerKey) -> CallerKey:
+        below = row.generation + (0 if older_only else 1)
+        return replace(row, revoked_generations_below=max(below, row.revoked_generations_below))
+
+    return _change(ports, key_id, revoked)
 
 
 def list_keys(ports: HotPorts) -> Sequence[CallerKey]:
@@ -253,6 +277,26 @@ def check_worker_token(secrets: SecretBox, text: str) -> tuple[int, str] | None:
     if not hmac.compare_digest(expected, token.mac):
         return None
     return token.endpoint_id, token.intent_token
+
+
+def _change(ports: HotPorts, key_id: str, change: Callable[[CallerKey], CallerKey]) -> CallerKey:
+    """Change the row as it is now: what somebody else changed meanwhile stays changed.
+
+    Raises:
+        NotFoundError: no such key.
+        ConflictError: others change it all the time.
+    """
+    for n_tries in range(1, MAX_CHANGE_TRIES + 1):
+        before = _existing(ports, key_id)
+        after = replace(change(before), revision=before.revision + 1)
+        try:
+            ports.keys.put(after)
+        except ConflictError:
+            if n_tries == MAX_CHANGE_TRIES:
+                raise
+            continue
+        return after
+    raise AssertionError("unreachable")
 
 
 def _existing(ports: HotPorts, key_id: str) -> CallerKey:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from chalicelib.ports.errors import PortError
+from chalicelib.ports.errors import ConflictError, PortError
 from chalicelib.ports.keys import CallerKey
 
 
@@ -31,8 +31,11 @@ class FakeKeyRepository:
         return list(self.rows.values())
 
     def put(self, key: CallerKey) -> None:
-        """Add or replace a key."""
+        """Add a key, or replace the revision before."""
         self._called("put")
+        known = self.rows.get(key.key_id)
+        if (known.revision if known else 0) != key.revision - 1:
+            raise ConflictError("another revision")
         self.rows[key.key_id] = key
 
     def remove(self, key_id: str) -> None:

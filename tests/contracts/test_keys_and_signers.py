@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from chalicelib.adapters.aws.keys import DynamoKeyRepository
 from chalicelib.adapters.aws.secret_box import KmsSecretBox
 from chalicelib.adapters.aws.signer import KmsSigner, WrappedSigner
-from chalicelib.ports.errors import KeysUnavailableError, NotFoundError
+from chalicelib.ports.errors import ConflictError, KeysUnavailableError, NotFoundError
 from chalicelib.ports.keys import CallerKey, KeyRepository
 from chalicelib.ports.signer import SecretBox, Signer
 from fakes.ports.key_repository import FakeKeyRepository
@@ -59,6 +59,7 @@ def make_key(key_id: str = "a-roa-1", **values: object) -> CallerKey:
         "endpoint_id": None,
         "generation": 1,
         "created_at": NOW,
+        "revision": 1,
     }
     return CallerKey(key_id=key_id, **{**fields, **values})  # type: ignore[arg-type]
 
@@ -89,11 +90,22 @@ def test_a_key_comes_back_as_it_was_put(keys: KeyRepository) -> None:
 
 def test_a_key_is_replaced_and_forgotten(keys: KeyRepository) -> None:
     keys.put(make_key())
-    keys.put(make_key(generation=2))
+    keys.put(make_key(generation=2, revision=2))
     assert [k.generation for k in keys.list()] == [2]
     keys.remove("a-roa-1")
     assert keys.find("a-roa-1") is None
     assert list(keys.list()) == []
+
+
+def test_a_key_is_replaced_by_its_next_revision_alone(keys: KeyRepository) -> None:
+    keys.put(make_key())
+    for revision in (0, 1, 3):
+        with pytest.raises(ConflictError):
+            keys.put(make_key(generation=9, revision=revision))
+    keys.put(make_key(generation=2, revision=2))
+    with pytest.raises(ConflictError):
+        keys.put(make_key("a-roa-none", revision=2))
+    assert keys.find("a-roa-1") == make_key(generation=2, revision=2)
 
 
 def test_the_first_key_is_made_when_it_is_asked_for_and_stays_the_newest(signer: Signer) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from chalicelib.core.model.caller_key import CallerKeyError, parse_key, parse_worker_token
 from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.ports.errors import NotFoundError, StorageUnavailableError
+from chalicelib.ports.keys import CallerKey
 from chalicelib.services.keys import (
     ROW_CACHE_S,
     Caller,
@@ -21,9 +22,11 @@ from chalicelib.services.keys import (
     endpoint_key,
     first_admin_key,
     issue_key,
+    limit_key,
     list_keys,
     revoke_key,
     rotate_key,
+    shown_key,
     worker_token,
 )
 from fakes.bundles.hot_ports import HotWorld
@@ -121,10 +124,74 @@ def test_a_row_is_read_once_in_thirty_seconds(world: HotWorld) -> None:
         check(world, text, memory)
 
 
-def test_a_verified_key_works_while_its_row_cannot_be_read(world: HotWorld) -> None:
-    text, _ = issue_key(world.ports(), name="x", verbs=("route",))
+def test_a_key_whose_row_cannot_be_read_is_not_believed(world: HotWorld) -> None:
+    text, row = issue_key(world.ports(), name="x", verbs=("route",))
+    memory = KeyMemory()
+    check(world, text, memory)
     world.keys.failure = StorageUnavailableError("throttled")
-    assert check(world, text).row is None
+    world.clock.advance(ROW_CACHE_S)
+    assert check(world, text, memory).row == row  # what is known is used on
+    with pytest.raises(StorageUnavailableError):
+        check(world, text)
+
+
+def test_a_key_without_its_row_is_none(world: HotWorld) -> None:
+    """As after a restore to a point before the key was made."""
+    text, row = issue_key(world.ports(), name="x", verbs=VERBS)
+    del world.keys.rows[row.key_id]
+    with pytest.raises(CallerKeyError, match="unknown"):
+        check(world, text)
+
+
+def test_the_pepper_alone_makes_no_key(world: HotWorld) -> None:
+    mac = world.secrets.mac("caller", "a-roa-ghost.1")
+    with pytest.raises(CallerKeyError, match="unknown"):
+        check(world, f"blk.a-roa-ghost.1.{mac}")
+
+
+def test_limits_changed_beside_a_revocation_do_not_undo_it(world: HotWorld) -> None:
+    """The row that `limit_key` read first is older than the revocation."""
+    text, row = issue_key(world.ports(), name="x", verbs=("route",))
+    real, once = world.keys.put, [True]
+
+    def put_after_revocation(key: CallerKey) -> None:
+        if once:
+            once.clear()
+            revoke_key(world.ports(), row.key_id)
+        real(key)
+
+    world.keys.put = put_after_revocation  # type: ignore[method-assign]
+    changed = limit_key(world.ports(), row.key_id, KeyLimits(max_concurrent=3))
+    assert (changed.max_concurrent, changed.revoked_generations_below) == (3, 2)
+    with pytest.raises(CallerKeyError, match="revoked"):
+        check(world, text)
+
+
+def test_a_tenant_is_shown_a_key_with_its_own_limits_and_life(world: HotWorld) -> None:
+    limits = KeyLimits(max_requests_per_s=0.1, max_concurrent=1)
+    text, row = issue_key(world.ports(), name="x", verbs=("route", "read"), limits=limits)
+    shown = shown_key(world.secrets, check(world, text), 7, 1)
+    derived = check(world, shown)
+    assert derived.row == row
+    assert (derived.verbs, derived.endpoint_id, derived.is_own) == ({"route"}, 7, False)
+    with pytest.raises(CallerKeyError):
+        check(world, shown.replace("-d7", "-d8"))
+    revoke_key(world.ports(), row.key_id)
+    with pytest.raises(CallerKeyError, match="revoked"):
+        check(world, shown)
+
+
+def test_only_who_manages_the_account_is_shown_the_groups_own_key(world: HotWorld) -> None:
+    for verbs, endpoint_id, is_own in (
+        (VERBS, None, True),
+        (VERBS, 7, False),
+        (("route", "read"), None, False),
+    ):
+        text, _ = issue_key(world.ports(), name="x", verbs=verbs, endpoint_id=endpoint_id)
+        shown = shown_key(world.secrets, check(world, text), 7, 1)
+        assert check(world, shown).is_own is is_own
+    text, _ = issue_key(world.ports(), name="x", verbs=("read",))
+    assert shown_key(world.secrets, check(world, text), 7, 1) == ""
 
 
 def test_an_endpoints_own_key_is_derived_again_and_only_routes(world: HotWorld) -> None:

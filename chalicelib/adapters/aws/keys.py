@@ -26,10 +26,12 @@ class DynamoKeyRepository:
         self._table = KEYS.full_name(prefix)
 
     def find(self, key_id: str) -> CallerKey | None:
-        """One key."""
+        """One key, strongly consistent."""
         with storage_errors():
             reply = self._client.get_item(
-                TableName=self._table, Key={"key_id": {"S": _PREFIX + key_id}}
+                TableName=self._table,
+                Key={"key_id": {"S": _PREFIX + key_id}},
+                ConsistentRead=True,
             )
         item = reply.get("Item")
         return _from_item(item) if item else None
@@ -46,15 +48,21 @@ class DynamoKeyRepository:
             return [_from_item(item) for page in pages for item in page["Items"]]
 
     def put(self, key: CallerKey) -> None:
-        """Add or replace a key."""
+        """Add a key, or replace the revision before."""
         value = {**asdict(key), "verbs": sorted(key.verbs)}
+        # Rows without the attribute were written before there were revisions: they count as 0.
+        before = key.revision - 1
+        is_first = "attribute_not_exists(revision) AND :before = :zero"
         with storage_errors():
             self._client.put_item(
                 TableName=self._table,
                 Item={
                     "key_id": {"S": _PREFIX + key.key_id},
                     "value": {"S": json.dumps(value, separators=(",", ":"))},
+                    "revision": {"N": str(key.revision)},
                 },
+                ConditionExpression=f"revision = :before OR ({is_first})",
+                ExpressionAttributeValues={":before": {"N": str(before)}, ":zero": {"N": "0"}},
             )
 
     def remove(self, key_id: str) -> None:

@@ -61,7 +61,9 @@ class DynamoWorkerRepository:
                         ":ready": {"S": WorkerState.READY.value},
                         ":bound": {"N": bound},
                     },
-                    ReturnValues="UPDATED_NEW",
+                    # The updated ones alone need not hold what ADD 0 left as it was:
+                    # moto leaves it out.
+                    ReturnValues="ALL_NEW",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
             except ClientError as error:

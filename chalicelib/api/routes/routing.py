@@ -14,7 +14,6 @@ from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableErro
 from chalicelib.services.routing.memory import RouterMemory
 from chalicelib.services.routing.route import RouteRefusedError, route
 from chalicelib.services.routing.tickets import public_key_for
-from chalicelib.wire.json_body import WireError
 from chalicelib.wire.routing import RouteRequest
 
 
@@ -36,7 +35,7 @@ def routing_blueprint(get_ports: Callable[[], HotPorts]) -> Blueprint:
         except RouteRefusedError as error:
             body = {"success": False, "error": "auth_error", "msg": str(error)}
             return json_response({**body, "error_msg": str(error)}, 401)
-        except WireError as error:
+        except Exception as error:  # noqa: BLE001  clients understand our error bodies alone
             return error_response(error)
 
     @blueprint.route("/pubkey", methods=["GET"])

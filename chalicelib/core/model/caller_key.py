@@ -1,8 +1,9 @@
 """Callers' keys as text: `blk.KEYID.GENERATION.MAC`, derived, so that nothing usable is stored.
 
 KEYID says the scope by itself: `a-VERBS-NAME` for the whole account, `eENDPOINT-VERBS-NAME` for one
-endpoint group; VERBS is a subset of r (route), o (observe: read) and a (admin). An instance's
-MASTER_TOKEN is of the same kind: `ENDPOINT_ID.INTENT_TOKEN.MAC`.
+endpoint group; VERBS is a subset of r (route), o (observe: read) and a (admin). `KEYID-dENDPOINT`
+is derived from a key: it only routes, to that group, under the key's limits and for its life.
+An instance's MASTER_TOKEN is of the same kind: `ENDPOINT_ID.INTENT_TOKEN.MAC`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ _LETTERS = {"r": ROUTE, "o": READ, "a": ADMIN}
 VERBS = frozenset(_LETTERS.values())
 
 _KEY = re.compile(
-    r"blk\.((?:a|e(\d{1,15}))-([roa]{1,3})-([0-9a-z]{1,40}))\.(\d{1,9})\.([\w-]{43})", re.ASCII
+    r"blk\.((?:a|e(\d{1,15}))-([roa]{1,3})-([0-9a-z]{1,40}))(?:-d(\d{1,15}))?\.([1-9]\d{0,8})\.([\w-]{43})",
+    re.ASCII,
 )
 _WORKER_TOKEN = re.compile(r"((\d{1,15})\.([\w-]{1,60}))\.([\w-]{22})", re.ASCII)
 
@@ -42,16 +44,22 @@ class KeyText:
     verbs: frozenset[str]
     generation: int
     mac: str
+    is_derived: bool = False  # shown instead of the group's own key; `key_id` is the parent's
 
     @property
     def signed(self) -> str:
         """What the MAC covers."""
-        return f"{self.key_id}.{self.generation}"
+        suffix = f"-d{self.endpoint_id}" if self.is_derived else ""
+        return f"{self.key_id}{suffix}.{self.generation}"
 
     @property
     def is_own(self) -> bool:
         """Whether it is an endpoint's own key, whose generation the group holds."""
-        return self.endpoint_id is not None and self.key_id.endswith(f"-{OWN_NAME}")
+        return (
+            not self.is_derived
+            and self.endpoint_id is not None
+            and self.key_id.endswith(f"-{OWN_NAME}")
+        )
 
 
 def parse_key(text: str) -> KeyText:
@@ -63,7 +71,18 @@ def parse_key(text: str) -> KeyText:
     match = _KEY.fullmatch(text)
     if match is None:
         raise CallerKeyError("invalid api_key")
-    key_id, endpoint, letters, _, generation, mac = match.groups()
+    key_id, endpoint, letters, _, derived, generation, mac = match.groups()
+    if derived is not None:
+        if "r" not in letters or endpoint not in (None, derived):
+            raise CallerKeyError("invalid api_key")
+        return KeyText(
+            key_id=key_id,
+            endpoint_id=int(derived),
+            verbs=frozenset({ROUTE}),
+            generation=int(generation),
+            mac=mac,
+            is_derived=True,
+        )
     return KeyText(
         key_id=key_id,
         endpoint_id=None if endpoint is None else int(endpoint),

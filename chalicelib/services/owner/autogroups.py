@@ -10,7 +10,7 @@ from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
-from chalicelib.services.keys import Caller, endpoint_key
+from chalicelib.services.keys import Caller, shown_key
 from chalicelib.services.owner.audit import Change, autogroup_scope, endpoint_scope, record_change
 from chalicelib.services.owner.exploration import exploration_row
 from chalicelib.services.owner.facts import read_memory
@@ -177,15 +177,12 @@ def autogroup_values(autogroup: Autogroup) -> dict[str, object]:
 def _row(
     ports: ApiPorts, caller: Caller, autogroup: Autogroup, group: EndpointGroup
 ) -> dict[str, object]:
-    may_route = "route" in caller.verbs
     params = group.params
     return {
         "id": autogroup.autogroup_id,
         "endpoint_id": autogroup.endpoint_id,
         "endpoint_name": group.name,
-        "api_key": endpoint_key(ports.secrets, group.endpoint_id, group.key_generation)
-        if may_route
-        else "",
+        "api_key": shown_key(ports.secrets, caller, group.endpoint_id, group.key_generation),
         "user_id": USER_ID,
         "created_at": autogroup.created_at,
         "min_load": params.min_load,

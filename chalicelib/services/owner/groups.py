@@ -16,7 +16,7 @@ from chalicelib.core.model.endpoint_group import (
 from chalicelib.core.model.schedules import check_schedule
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
-from chalicelib.services.keys import Caller, endpoint_key
+from chalicelib.services.keys import Caller, shown_key
 from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, endpoint_scope, record_change
 from chalicelib.services.routing.views import publish_directory
 from chalicelib.wire.management import AUTO, EndpointChanges
@@ -125,13 +125,10 @@ def endpoint_row(ports: ApiPorts, caller: Caller, group: EndpointGroup) -> dict[
 
     `api_key` routes: it is empty for a key that may not route itself.
     """
-    may_route = "route" in caller.verbs
     return {
         "id": group.endpoint_id,
         "endpoint_name": group.name,
-        "api_key": endpoint_key(ports.secrets, group.endpoint_id, group.key_generation)
-        if may_route
-        else "",
+        "api_key": shown_key(ports.secrets, caller, group.endpoint_id, group.key_generation),
         "user_id": USER_ID,
         "created_at": group.created_at,
         **group_values(group),
