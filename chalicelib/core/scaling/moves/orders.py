@@ -21,6 +21,7 @@ from chalicelib.core.scaling.moves.cold_pool import (
 from chalicelib.core.scaling.moves.offers import RatedOffer, first_per_machine, rate_offers
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.shares import PoolShare
+from chalicelib.core.scaling.occupancy import rest_load
 
 
 @dataclass(slots=True)
@@ -55,7 +56,7 @@ def missing_capacity(pool: Pool, total: float, ctx: Round) -> float:
     if ctx.beliefs.memory.worker_perf <= 0:
         return 0.0 if pool.loaded or pool.rentals or awaited_loads(pool, ctx) else total
     missing = total - held_capacity(pool, ctx)
-    return missing if missing > total * 1e-9 else 0.0
+    return missing if missing > rest_load(ctx.beliefs.memory) else 0.0
 
 
 def _order_for(pool: Pool, share: PoolShare, ctx: Round, budget: Budget, orders: Orders) -> None:
