@@ -36,7 +36,7 @@ from chalicelib.core.scaling.moves.repair import (
     repair_broken,
 )
 from chalicelib.core.scaling.moves.shares import PoolShare, servable, share_out
-from chalicelib.core.scaling.occupancy import Demand, measure_demand, service_s
+from chalicelib.core.scaling.occupancy import Demand, measure_demand, rest_load, service_s
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
 
 MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing about what was wanted in it
@@ -58,7 +58,8 @@ def decide_scaling(
     if repairs:
         pools, _ = sort_into_pools(snapshot, _once_done(repairs, workers, now))
     shares = share_out(pools, targets, ctx)
-    state.starved = 1.0 if targets.hot > sum(servable(pool, ctx) for pool in pools) else 0.0
+    short = targets.hot - sum(servable(pool, ctx) for pool in pools)
+    state.starved = 1.0 if short > rest_load(state) else 0.0
     actions = [*repairs, *_serve(pools, shares, ctx)]
     is_active = snapshot.group.state is GroupState.ACTIVE
     if is_active:

@@ -7,16 +7,21 @@
     total = max(1.15 * max(hot over 4 to 5 h), 1.25 * hot)
 
 then the owner's floors. `u` and `W` come from the tuner (core/scaling/law.py).
+
+**Rest**: an exponential mean has no zero of its own, so what is left of demand below a share of one
+request is none (`rest_load`), and after the hold without any work the memories of demand are
+cleared, not faded (`_come_to_rest`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from chalicelib.core.model.schedules import scheduled_min_load
 from chalicelib.core.scaling.memory import ScalingMemory
-from chalicelib.core.scaling.occupancy import Demand
+from chalicelib.core.scaling.occupancy import Demand, rest_load
 from chalicelib.core.scaling.snapshot import GroupSnapshot, Traffic
 
 PEAK_BUCKET_S = 5.0
@@ -57,6 +62,8 @@ def set_targets(
 ) -> Targets:
     """Hot and total targets of a group that may run; updates the peaks in `memory`."""
     params = snapshot.group.params
+    demand = _come_to_rest(snapshot, memory, demand, knob, now)
+    least = rest_load(memory)
     rise = _usual_rise(memory, demand.occupancy, knob, now)
     raw = demand.occupancy / knob.utilisation
     if demand.occupancy > 0:
@@ -70,15 +77,46 @@ def set_targets(
     if params.target_util is not None:
         load = max(demand.load_rate, min(demand.occupancy, 2.0 * demand.load_rate))
         floors["target_util"] = load / params.target_util
+    for name in ("occupancy", "target_util"):
+        floors[name] = floors[name] if floors[name] >= least else 0.0
     hot = max(floors.values())
     binding = next(name for name, value in floors.items() if value == hot)
     return Targets(
         hot=hot,
-        total=_total_target(snapshot, memory, hot, knob, now),
+        total=_total_target(snapshot, memory, hot, floors, knob, now),
         binding=binding if hot > 0 else "idle",
-        min_ready=_min_ready(snapshot, demand, now),
+        min_ready=_min_ready(snapshot, memory, demand, now),
         keep_loaded=params.cold_workers,
     )
+
+
+def _come_to_rest(
+    snapshot: GroupSnapshot, memory: ScalingMemory, demand: Demand, knob: Knob, now: float
+) -> Demand:
+    """Demand as it counts: none, in any memory of it, once nothing came for the hold.
+
+    An owner's `inactivity_timeout` above zero ends the hold no later than that after the last
+    request.
+    """
+    if demand.has_work or snapshot.traffic.n_arrived > 0:
+        memory.worked_at = now
+    last = snapshot.traffic.last_request_at
+    if last is not None:
+        memory.requested_at = max(memory.requested_at, min(last, now))
+    if demand.has_work:
+        return demand
+    timeout = snapshot.group.params.inactivity_timeout
+    is_held = now - memory.worked_at <= knob.hold_s
+    if timeout is not None and timeout > 0:
+        is_held = is_held and now - memory.requested_at < timeout
+    if is_held:
+        return demand
+    memory.mean_raw, memory.peaks = 0.0, []
+    memory.mean_occupancy = 0.0
+    memory.load_rate = memory.burst_rate = 0.0
+    if now - memory.worked_at > RISE_WINDOW_S:
+        memory.square_rise = 0.0
+    return replace(demand, occupancy=0.0, serving=0.0, load_rate=0.0)
 
 
 def _floor_load(snapshot: GroupSnapshot, now: float) -> float:
@@ -139,20 +177,40 @@ def _held_peak(memory: ScalingMemory, raw: float, knob: Knob, now: float) -> flo
 
 
 def _total_target(
-    snapshot: GroupSnapshot, memory: ScalingMemory, hot: float, knob: Knob, now: float
+    snapshot: GroupSnapshot,
+    memory: ScalingMemory,
+    hot: float,
+    floors: Mapping[str, float],
+    knob: Knob,
+    now: float,
 ) -> float:
+    """The pool remembers what demand asked for, never a floor: a withdrawn floor is gone."""
     params = snapshot.group.params
-    memory.hour_peaks = slide_peak(
-        memory.hour_peaks, hot, now, window_s=MAX_POOL_WINDOW_S, bucket_s=HOUR_BUCKET_S
-    )
-    since = now - knob.pool_window_s - HOUR_BUCKET_S
-    peak = max(value for at, value in memory.hour_peaks if at > since)
+    memory.hour_peaks, peak = _pool_peak(memory.hour_peaks, floors["occupancy"], knob, now)
+    load = floors["target_util"] * (params.target_util or 0.0)
+    memory.load_peaks, load_peak = _pool_peak(memory.load_peaks, load, knob, now)
+    if params.target_util is not None:
+        peak = max(peak, load_peak / params.target_util)
     wanted = max(POOL_OVER_PEAK * peak, POOL_OVER_HOT * hot)
     return max(wanted, hot * (params.cold_mult or 0.0), params.min_cold_load or 0.0)
 
 
-def _min_ready(snapshot: GroupSnapshot, demand: Demand, now: float) -> int:
-    """Workers to keep ready by themselves: one while there is work or the gate holds."""
+def _pool_peak(
+    peaks: list[list[float]], value: float, knob: Knob, now: float
+) -> tuple[list[list[float]], float]:
+    peaks = slide_peak(peaks, value, now, window_s=MAX_POOL_WINDOW_S, bucket_s=HOUR_BUCKET_S)
+    since = now - knob.pool_window_s - HOUR_BUCKET_S
+    return peaks, max(peak for at, peak in peaks if at > since)
+
+
+def _min_ready(
+    snapshot: GroupSnapshot, memory: ScalingMemory, demand: Demand, now: float
+) -> int:
+    """Workers to keep ready by themselves: one while there is work or the gate holds.
+
+    `inactivity_timeout`: absent or 0 = no gate beside the hold; t > 0 = one worker until t seconds
+    after the last request; negative = always one.
+    """
     if demand.has_work:
         return 1
     timeout = snapshot.group.params.inactivity_timeout
@@ -160,8 +218,7 @@ def _min_ready(snapshot: GroupSnapshot, demand: Demand, now: float) -> int:
         return 0
     if timeout < 0:
         return 1
-    last = snapshot.traffic.last_request_at
-    return 1 if last is not None and now - last < timeout else 0
+    return 1 if memory.requested_at > 0 and now - memory.requested_at < timeout else 0
 
 
 # Choosing the hot law's two numbers, utilisation u and hold W, for a target share on time.
@@ -186,6 +243,7 @@ CAUTION_LOW, CAUTION_HIGH = -2.0, 12.0
 UNSCALED_CAUTION = 4.0  # up to here steps do not depend on the caution
 PRIOR_AT_95, PRIOR_PER_NINE = -1.0, 0.62  # where the targets of 95, 99, 99.9 % settle in tests
 GAIN, GAIN_WINDOW_S = 0.5, 6 * 3600.0
+LEAST_REQUEST_RATE = 1.0 / GAIN_WINDOW_S  # a rarer request is still one in that time
 MAX_STEP = 0.2
 STARVED_WEIGHT = 0.25  # of late requests while more capacity could not be had (anti-windup)
 BUDGET_SHARE = 0.85  # of the allowed late share that is aimed at: falling short costs trust
@@ -207,10 +265,11 @@ def learn_caution(
     if memory.tuned_for != slo_target:
         memory.tuned_for, memory.caution = slo_target, prior_caution(slo_target)
     n, n_late = max(traffic.n_started, 0), max(traffic.n_late, 0)
-    if n < 1 or memory.request_rate <= 0:
+    if n < 1:
         return
+    request_rate = max(memory.request_rate, LEAST_REQUEST_RATE)
     budget = (1.0 - slo_target) * BUDGET_SHARE
-    step = GAIN * (min(n_late, n) / budget - n) / (memory.request_rate * GAIN_WINDOW_S)
+    step = GAIN * (min(n_late, n) / budget - n) / (request_rate * GAIN_WINDOW_S)
     if step > 0 and is_starved:
         step *= STARVED_WEIGHT
     step = min(max(step, -MAX_STEP), MAX_STEP) * max(memory.caution / UNSCALED_CAUTION, 1.0)

@@ -30,7 +30,10 @@ class ScalingMemory:
     mean_occupancy: float = 0.0  # over half of a start
     square_rise: float = 0.0  # mean square of what occupancy was above that mean
     peaks: list[list[float]] = field(default_factory=list)  # [time, mean_raw], decreasing
-    hour_peaks: list[list[float]] = field(default_factory=list)  # [time, hot target], decreasing
+    hour_peaks: list[list[float]] = field(default_factory=list)  # [time, hot demand], decreasing
+    load_peaks: list[list[float]] = field(default_factory=list)  # the same of the arriving load
+    worked_at: float = 0.0  # when a request was last served, waited or came
+    requested_at: float = 0.0  # when the last request was granted or asked again
     starting: dict[str, float] = field(default_factory=dict)  # instance: start asked at
     booting: dict[str, list[float]] = field(default_factory=dict)  # instance: [created_at]
     booting_type: dict[str, str] = field(default_factory=dict)  # instance: type key
@@ -98,6 +101,7 @@ def _sorted(value: object) -> object:
 
 LEVELS = (0.0, *(0.5 * 1.25**k for k in range(44)))  # typical workers; the last is about 7,500
 USAGE_WINDOW_S = 86_400.0
+LEAST_USAGE = 1e-5  # a second a day: less is never
 
 
 def note_usage(memory: ScalingMemory, hot: float, elapsed_s: float) -> None:
@@ -109,9 +113,10 @@ def note_usage(memory: ScalingMemory, hot: float, elapsed_s: float) -> None:
     memory.usage_s = min(memory.usage_s + elapsed_s, USAGE_WINDOW_S)
     weight = min(elapsed_s / memory.usage_s, 1.0)
     reached = bisect_right(LEVELS, hot / memory.worker_perf * (1.0 - 1e-12)) if hot > 0 else 0
-    memory.usage = [
+    shares = (
         share + weight * ((1.0 if k < reached else 0.0) - share) for k, share in enumerate(usage)
-    ]
+    )
+    memory.usage = [share if share >= LEAST_USAGE else 0.0 for share in shares]
 
 
 def share_above(memory: ScalingMemory, capacity: float) -> float:

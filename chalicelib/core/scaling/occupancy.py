@@ -23,6 +23,9 @@ BURST_WINDOW_S = 10.0  # of the arriving load that counts while requests wait
 WAITING_SHARE = 0.7  # of a slot for a request that waits: some find one that comes free
 OVERDUE_WITHIN_S = 120.0  # in which requests that are late already are to be worked off
 MEAN_LOAD_WINDOW_N = 200.0  # requests over which a request's load is averaged
+REST_SHARE = 0.05  # of one slot of a typical worker: what is left of demand below this is none
+REST_WITHIN_S = 1800.0  # the longest hold: while no worker is measured, less than a request in it
+REST_REQUESTS_S = 86_400.0  # less than a request in this is a rate of zero
 SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING, WorkerState.SUSPECT})
 
 
@@ -64,6 +67,13 @@ def is_idle(worker: WorkerFacts) -> bool:
 def slot_perf(memory: ScalingMemory) -> float:
     """Load per second of one slot of a typical worker; the whole worker if slots are unknown."""
     return memory.worker_perf / max(memory.worker_slots, 1.0)
+
+
+def rest_load(memory: ScalingMemory) -> float:
+    """Load per second below which demand is none: a share of the slot that one request takes."""
+    if memory.worker_perf > 0:
+        return REST_SHARE * slot_perf(memory)
+    return memory.mean_load / REST_WITHIN_S
 
 
 def service_s(memory: ScalingMemory) -> float:
@@ -125,6 +135,8 @@ def _smooth_arrivals(snapshot: GroupSnapshot, memory: ScalingMemory, now: float)
         keep = math.exp(-elapsed / REQUEST_RATE_WINDOW_S) if memory.request_rate > 0 else 0.0
         n_per_s = max(traffic.n_arrived, 0) / elapsed
         memory.request_rate = keep * memory.request_rate + (1.0 - keep) * n_per_s
+        if memory.request_rate < 1.0 / REST_REQUESTS_S:
+            memory.request_rate = 0.0
     if traffic.n_arrived > 0:
         memory.n_loads = min(memory.n_loads + traffic.n_arrived, MEAN_LOAD_WINDOW_N)
         weight = min(traffic.n_arrived / memory.n_loads, 1.0)

@@ -25,6 +25,7 @@ from chalicelib.core.scaling.moves.deeds import SCOUT
 from chalicelib.core.scaling.moves.offers import RatedOffer, first_per_machine, rate_offers
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.shares import PoolShare
+from chalicelib.core.scaling.occupancy import rest_load
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ def missing_capacity(pool: Pool, total: float, ctx: Round) -> float:
         )
         return 0.0 if is_awaited else total
     missing = total - held_capacity(pool, ctx)
-    return missing if missing > total * 1e-9 else 0.0
+    return missing if missing > rest_load(ctx.beliefs.memory) else 0.0
 
 
 def _order_for(pool: Pool, share: PoolShare, ctx: Round, budget: Budget, orders: Orders) -> None:
