@@ -58,7 +58,8 @@ def test_under_doubt_or_a_freeze_nothing_is_rented_rebooted_or_destroyed(brake: 
         stop,
     ]
     kept = allowed_actions(decided, [worker], view, group)
-    assert kept == (decided if brake == "none" else [stop])
+    allowed = {"none": decided, "doubt": [stop]}
+    assert kept == allowed.get(brake, []), "frozen, not even a stop"
 
 
 def test_no_action_touches_a_machine_of_another_group() -> None:

@@ -18,7 +18,7 @@ CONFIRMATION = "destroy everything"
 @connection_options
 @pass_session
 def freeze(session: Session, name: str | None) -> None:
-    """Nothing is rented, stopped or destroyed; requests are served on. All groups, or one.
+    """Nothing is rented, started, stopped or destroyed; what runs serves on, and costs.
 
     \b
     ballast freeze

@@ -127,7 +127,9 @@ def _account_line(answer: Json) -> Text:
     if account["is_panicking"]:
         line.append("PANIC: destroying everything  ", style="bold red")
     if account["is_frozen"]:
-        line.append("FROZEN: nothing is rented or destroyed  ", style="bold yellow")
+        line.append(
+            "FROZEN: nothing is rented, started, stopped or destroyed  ", style="bold yellow"
+        )
     caps = account["caps"]
     line.append(
         f"{usd(sum(group['money']['usd_per_hour'] for group in answer['groups']))}/h, "

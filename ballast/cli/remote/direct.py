@@ -36,6 +36,14 @@ def panic_directly(stage: str, notes: Console) -> tuple[Json, str]:
     for problem in report.problems:
         notes.print(f"ballast: {clean(problem)}")
     if not report.is_verified:
+        if report.unjudged:
+            names = ", ".join(map(str, report.unjudged))
+            raise CliError(
+                f"stage {stage}: {len(report.unjudged)} instances run, and nobody can say whether "
+                f"they are this deployment's: {names}; {len(report.left)} more of ours are left",
+                code=ExitCode.CHECK_FAILED,
+                fix="destroy those of yours on Vast's own page, then run it again",
+            )
         left = ", ".join(map(str, report.left)) or "nobody knows which"
         raise CliError(
             f"{len(report.left)} instances are left: {left}",
@@ -43,4 +51,7 @@ def panic_directly(stage: str, notes: Console) -> tuple[Json, str]:
             fix="run it again, or destroy these on Vast's own page",
         )
     answer: Json = {"n_instances": report.n_returned, "verified_at": report.verified_at}
-    return answer, f"{report.n_returned} instances destroyed; none is left, verified with Vast"
+    return answer, (
+        f"{report.n_returned} instances of stage {stage} destroyed; "
+        "none is left, verified with Vast"
+    )

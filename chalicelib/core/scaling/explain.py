@@ -41,7 +41,7 @@ SENTENCES: Mapping[str, str] = {
     "paused": "Its autogroup is paused.",
     "cap_reached": "A spending cap is reached ({cap}), so running workers are returned.",
     # why something is not done
-    "frozen": "Nothing is rented or destroyed: frozen by the owner.",
+    "frozen": "Frozen by the owner: nothing is rented, started, stopped or destroyed.",
     "panicking": "Nothing is rented: panic is on, every instance is being destroyed.",
     "inventory_unknown": "Nothing is rented or destroyed: Vast's listing is not known for sure.",
     "no_credit": "Nothing is rented: the Vast account has no credit.",

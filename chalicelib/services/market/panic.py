@@ -20,6 +20,7 @@ from chalicelib.services.market.paced_market import PacedMarket
 
 RETRY_S = 5.0
 GIVE_UP_S = 900.0
+UNJUDGED_TRIES = 3  # then nothing but what cannot be judged is left, and it is told
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,7 @@ class PanicReport:
     n_returned: int  # machines of ours that were seen and are gone
     left: tuple[int, ...] = ()  # machines of ours that still exist, as far as known
     verified_at: float | None = None
+    unjudged: tuple[int, ...] = ()  # listed machines of which nobody can say whose they are
     problems: tuple[str, ...] = field(default=())
 
 
@@ -51,13 +53,15 @@ def panic(
     seen: set[int] = set()
     empty_since: float | None = None
     ours: frozenset[int] = frozenset()
+    unjudged: frozenset[int] = frozenset()
+    tries = 0
     while ports.clock.now() < started_at + gives_up_s:
         found = _find_ours(ports, market, problems)
         if found is not None:
-            ours = found
+            ours, unjudged = found
             seen |= ours
             say(f"{len(ours)} machines of ours are left")
-            empty_since = None if ours else (empty_since or ports.clock.now())
+            empty_since = None if ours or unjudged else (empty_since or ports.clock.now())
         if ours:
             _destroy(market, ours, problems)
         elif empty_since and ports.clock.now() - empty_since >= LISTING_LAG_S:
@@ -67,11 +71,15 @@ def panic(
                 verified_at=ports.clock.now(),
                 problems=tuple(dict.fromkeys(problems)),
             )
+        elif unjudged and tries >= UNJUDGED_TRIES:
+            break
+        tries += 1
         ports.clock.sleep(RETRY_S)
     return PanicReport(
         is_verified=False,
         n_returned=len(seen - ours),
         left=tuple(sorted(ours)),
+        unjudged=tuple(sorted(unjudged)),
         problems=tuple(dict.fromkeys(problems)),
     )
 
@@ -85,8 +93,8 @@ def _brake(ledger: Ledger, problems: list[str]) -> None:
 
 def _find_ours(
     ports: ScalerPorts, market: PacedMarket, problems: list[str]
-) -> frozenset[int] | None:
-    """The machines of ours that a complete listing shows; None if there is none to be had."""
+) -> tuple[frozenset[int], frozenset[int]] | None:
+    """(ours, labelled but not to be judged) of a complete listing; None if none is to be had."""
     try:
         listing = market.call(Verb.LIST, lambda vast: vast.list_instances())
     except MarketplaceError as error:
@@ -96,30 +104,38 @@ def _find_ours(
         problems.append(f"list: {listing.problem}")
         return None
     rows = _rows(ports, problems)
-    found = set()
+    found, unjudged = set(), set()
     for record in listing.instances:
         label = split_label(record.label)
-        if record.instance_id in rows or (label and _is_ours(ports, label[1], problems)):
+        if rows is not None and record.instance_id in rows:
             found.add(record.instance_id)
-    return frozenset(found)
+            continue
+        is_ours = _is_ours(ports, label[1], problems) if label else False
+        if is_ours:
+            found.add(record.instance_id)
+        elif is_ours is None or rows is None:
+            unjudged.add(record.instance_id)
+    return frozenset(found), frozenset(unjudged)
 
 
-def _rows(ports: ScalerPorts, problems: list[str]) -> set[int]:
+def _rows(ports: ScalerPorts, problems: list[str]) -> set[int] | None:
+    """The instances in our books; None if the books cannot be read."""
     try:
         groups = {group.endpoint_id for group in ports.groups.list_groups()}
         groups |= {intent.endpoint_id for intent in ports.ledger.intents()}
         return {w.instance_id for group in groups for w in ports.workers.list(group)}
     except StorageUnavailableError as error:
         problems.append(f"tables: {error}")
-        return set()
+        return None
 
 
-def _is_ours(ports: ScalerPorts, token: str, problems: list[str]) -> bool:
+def _is_ours(ports: ScalerPorts, token: str, problems: list[str]) -> bool | None:
+    """Whether only we can have made the token; None if the key to tell cannot be read."""
     try:
         return token_is_ours(token, ports.secrets.mac)
     except KeysUnavailableError as error:
         problems.append(f"keys: {error}")
-        return False
+        return None
 
 
 def _destroy(market: PacedMarket, ours: frozenset[int], problems: list[str]) -> None:

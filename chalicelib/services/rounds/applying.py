@@ -15,6 +15,7 @@ from chalicelib.ports.marketplace import MarketplaceError
 from chalicelib.services.market.launching import LaunchError, launch_facts
 from chalicelib.services.rounds.acting import Acting, destroy
 from chalicelib.services.rounds.executor import call_for, start_on_market, stopping
+from chalicelib.services.rounds.group_planning import deleted_instances
 from chalicelib.services.rounds.journal.spend_log import deleted_group_event
 from chalicelib.services.rounds.rentals import add_row
 from chalicelib.services.rounds.values import RoundPlan
@@ -74,28 +75,38 @@ def return_machines(acting: Acting, plan: RoundPlan) -> None:
     doomed = sorted(
         worker.instance_id
         for worker in acting.rows.values()
-        if worker.state is WorkerState.DESTROYING
+        if worker.state is WorkerState.DESTROYING and _is_free(plan, worker)
     )
     if doomed:
         destroy(acting, doomed)
 
 
 def may_destroy(plan: RoundPlan) -> bool:
-    """On a known inventory, unless frozen; a panic destroys our rows' machines by id anyway."""
+    """On a known inventory; a panic destroys our rows' machines by id anyway."""
     account = plan.view.account
-    return account.is_panicking or (plan.view.inventory.is_known and not account.is_frozen)
+    return account.is_panicking or plan.view.inventory.is_known
+
+
+def _is_free(plan: RoundPlan, worker: Worker) -> bool:
+    """Whether no freeze holds calls about it: panic and the owner's deletions always act."""
+    view = plan.view
+    frozen = {group.endpoint_id for group in view.groups if group.frozen}
+    is_frozen = view.account.is_frozen or worker.endpoint_id in frozen
+    if view.account.is_panicking or not is_frozen:
+        return True
+    return worker.instance_id in deleted_instances([worker], view)
 
 
 def repeat_calls(acting: Acting, plan: RoundPlan) -> None:
     """Stops and starts that the listing does not show: their calls were lost."""
     for instance_id in sorted(plan.repeats_stop):
         worker = acting.rows.get(instance_id)
-        if worker is not None and worker.state is WorkerState.STOPPING:
+        if worker and worker.state is WorkerState.STOPPING and _is_free(plan, worker):
             stop = StopWorker(instance_id=instance_id, reason=_REPEATED)
             call_for(acting, stop, Verb.STOP, stopping(instance_id))
     for instance_id in sorted(plan.repeats_start):
         worker = acting.rows.get(instance_id)
-        if worker is not None and worker.state is WorkerState.STARTING:
+        if worker and worker.state is WorkerState.STARTING and _is_free(plan, worker):
             start_on_market(acting, worker, StartWorker(instance_id=instance_id, reason=_REPEATED))
 
 

@@ -9,7 +9,7 @@ from chalicelib.core.fleet.breakers import avoided_machines, open_breakers
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.searching import SearchBook, digest
 from chalicelib.core.fleet.set_aside import set_aside_until
-from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.worker import Worker
@@ -27,6 +27,7 @@ from chalicelib.core.scaling.facts import (
     worker_facts,
 )
 from chalicelib.core.scaling.learning import BOOTING_STATES
+from chalicelib.core.scaling.moves.freeze import frozen_actions
 from chalicelib.core.scaling.moves.leaving import (
     choose_leaving,
     present,
@@ -113,7 +114,7 @@ def plan_group(
     own = [w for w in fleet.workers if w.endpoint_id == group.endpoint_id]
     capped_by = must_wind_down(fleet.account, group.endpoint_id, group_caps(group), view.now)
     actions = allowed_actions(wanted, own, view, group)
-    if capped_by:
+    if capped_by and not snapshot.group.frozen:
         over = _over_microusd_per_hour(fleet.account, group, capped_by)
         ends = wind_down(own, capped_by, over)
         ended = {action_id(action) for action in ends}
@@ -260,15 +261,27 @@ def allowed_actions(
 ) -> list[Action]:
     """The actions that doubt and brakes leave: nothing is rented or destroyed on a mere belief."""
     own = {worker.instance_id for worker in workers}
-    is_frozen = group.frozen or view.account.is_frozen
-    is_held = is_frozen or not view.inventory.is_known
     kept: list[Action] = []
     for action in actions:
-        if is_held and isinstance(action, RentOffer | DestroyWorker | RebootWorker):
+        doubts = not view.inventory.is_known
+        if doubts and isinstance(action, RentOffer | DestroyWorker | RebootWorker):
             continue
         if isinstance(action, RentOffer) or action.instance_id in own:
             kept.append(action)
+    if group.frozen or view.account.is_frozen:
+        return frozen_actions(kept, workers, deleted_instances(workers, view))
     return kept
+
+
+def deleted_instances(workers: Iterable[Worker], view: RoundView) -> frozenset[int]:
+    """The instances whose group or autogroup the owner deletes, or has deleted."""
+    lives = {g.endpoint_id for g in view.groups if g.state is not GroupState.DELETING}
+    stays = {
+        a.autogroup_id
+        for a in view.autogroups
+        if a.state is not AutogroupState.DELETING and a.endpoint_id in lives
+    }
+    return frozenset(w.instance_id for w in workers if w.autogroup_id not in stays)
 
 
 def action_id(action: Action) -> int:

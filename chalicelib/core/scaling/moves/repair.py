@@ -40,7 +40,7 @@ def finish_drains(pool: Pool, ctx: Round) -> list[Action]:
             continue
         code = "drained" if is_idle(worker) else "drain_deadline"
         reason = Reason(code=code, facts={"n_cut": max(worker.n_working, 0)})
-        if worker.after_drain == AfterDrain.DESTROY and not ctx.may_destroy():
+        if worker.after_drain == AfterDrain.DESTROY and not ctx.snapshot.inventory_is_known:
             actions.append(StopWorker(instance_id=worker.instance_id, reason=reason))
         elif worker.after_drain == AfterDrain.DESTROY:
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
@@ -116,7 +116,7 @@ def _repair_error(worker: WorkerFacts, ctx: Round) -> list[Action]:
 
 def dismiss(pool: Pool, ctx: Round, *, code: str) -> list[Action]:
     """Return every worker of a pool: empty ones at once, serving ones after a drain."""
-    if not ctx.may_destroy():
+    if not ctx.snapshot.inventory_is_known:  # a freeze does not hold what the owner deletes
         return []
     reason = Reason(code=code)
     silent = pool.silent + pool.lost

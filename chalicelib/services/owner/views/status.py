@@ -246,7 +246,7 @@ def _held(facts: _Facts) -> str:
     if facts.account.is_panicking:
         return "panic: every instance is being destroyed"
     if facts.account.is_frozen or facts.group.frozen:
-        return "frozen: nothing is rented or destroyed"
+        return "frozen: nothing is rented, started, stopped or destroyed"
     inventory = facts.memory.inventory
     if facts.memory.at and not inventory.is_known:
         return f"what Vast rents to us is not known for sure: {inventory.problem}"
