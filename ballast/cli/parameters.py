@@ -56,7 +56,11 @@ ENDPOINT_FIELDS = (
     Field("max_workers", int, "Most workers in any state."),
     Field("max_queue_time", float, "Longest queue in seconds that a worker may have."),
     Field("target_queue_time", float, "Requests should start within this many seconds."),
-    Field("inactivity_timeout", float, "Seconds without requests until zero; negative: never."),
+    Field(
+        "inactivity_timeout",
+        float,
+        "Seconds after the last request until zero; 0: the hold alone; negative: never.",
+    ),
     Field("slo_target", float, "Share of requests to start within target_queue_time."),
     Field("queue_order", str, "Who goes first.", ("on_time_first", "fifo")),
     Field("max_usd_per_hour", float, "Cap on dollars per hour."),

@@ -22,7 +22,7 @@ const MORE_GROUP_FIELDS = [
   ['max_usd_per_month', 'Cap, $ per month', 'UTC'],
   ['slo_target', 'Share on time', 'Of the requests, 0 to 1'],
   ['min_cold_load', 'Least cold load', 'Ready + stopped capacity, load per second; empty: automatic'],
-  ['inactivity_timeout', 'Idle until zero (s)', 'Without requests; empty or negative: never'],
+  ['inactivity_timeout', 'Idle until zero (s)', 'After the last request; empty: the hold alone; negative: never'],
   ['queue_order', 'Queue order', 'on_time_first or fifo', 'text'],
 ];
 const AUTOGROUP_FIELDS = [

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Sequence
+from dataclasses import replace
 
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.services.market.panic import panic
+from fakes.ports.group_repository import FakeGroupRepository
+from fakes.ports.secret_box import FakeSecretBox
 from tests.faults.stories import serving_world
 
 
-def test_machines_that_cannot_be_judged_are_named_and_nothing_is_verified(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    world, _ = serving_world(2)
-    machines = tuple(sorted(world.market.instances))
+class LostGroups(FakeGroupRepository):
+    """A table that was deleted."""
 
-    def gone(*_: object) -> list[EndpointGroup]:
+    def list_groups(self) -> Sequence[EndpointGroup]:
         raise StorageUnavailableError("the table does not exist")
 
-    def no_key(*_: object) -> bytes:
+
+class LostKeys(FakeSecretBox):
+    """A pepper that nobody can unwrap any more."""
+
+    def mac(self, purpose: str, message: str) -> str:
         raise KeysUnavailableError("the wrapped pepper cannot be read")
 
-    monkeypatch.setattr(world.ports.groups, "list_groups", gone)
-    monkeypatch.setattr(world.ports.secrets, "mac", no_key)
-    report = panic(world.ports)
+
+def test_machines_that_cannot_be_judged_are_named_and_nothing_is_verified() -> None:
+    world, _ = serving_world(2)
+    machines = tuple(sorted(world.market.instances))
+    report = panic(replace(world.ports, groups=LostGroups(), secrets=LostKeys()))
     assert not report.is_verified
     assert report.unjudged == machines
     assert set(world.market.instances) == set(machines)

@@ -12,7 +12,7 @@ from ballast.cli.terminal.caution import CAPS, risks
 from ballast.cli.terminal.changes import ENDPOINTS, change_row, delete_row
 from ballast.cli.terminal.display import cell, moment, number, table, usd
 
-UNSET = dict.fromkeys(CAPS, "account's") | {"inactivity_timeout": "never"}
+UNSET = dict.fromkeys(CAPS, "account's") | {"inactivity_timeout": "the hold alone"}
 """What holds where nothing was given, and Ballast does not decide by itself."""
 
 STATES = ("active", "suspended", "stopped")

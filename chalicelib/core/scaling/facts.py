@@ -191,8 +191,9 @@ def measure_traffic(
     known = known if isinstance(known, Mapping) else {}
     deltas = [_delta(worker, known.get(str(worker.instance_id)), at) for worker in workers]
     n_granted, granted, repeated, late, refused = map(sum, zip(_NOTHING, *deltas, strict=True))
-    grants = [worker.granted_marks[-1][0] for worker in workers if worker.granted_marks]
-    polls = [request.last_polled_at for request in requests]
+    # A worker's marks tell when it reported, not when it was asked: what was granted since the
+    # mark was asked for by now at the latest.
+    asked_at = [request.last_polled_at for request in requests] + [now] * (n_granted > 0)
     return Traffic(
         elapsed_s=max(0.0, now - at) if at else 0.0,
         arrived_load=max(0.0, granted - repeated + waiting.load - waited),
@@ -201,7 +202,7 @@ def measure_traffic(
         n_late=round(late),
         n_refused=round(refused),
         queue_time_s=_shortest_queue(workers, now),
-        last_request_at=max([*grants, *polls], default=None),
+        last_request_at=max(asked_at, default=None),
     )
 
 

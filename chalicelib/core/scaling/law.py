@@ -203,9 +203,7 @@ def _pool_peak(
     return peaks, max(peak for at, peak in peaks if at > since)
 
 
-def _min_ready(
-    snapshot: GroupSnapshot, memory: ScalingMemory, demand: Demand, now: float
-) -> int:
+def _min_ready(snapshot: GroupSnapshot, memory: ScalingMemory, demand: Demand, now: float) -> int:
     """Workers to keep ready by themselves: one while there is work or the gate holds.
 
     `inactivity_timeout`: absent or 0 = no gate beside the hold; t > 0 = one worker until t seconds

@@ -1,0 +1,82 @@
+"""Days on which nothing is asked: the group comes to rest, and stays there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.model.worker import WorkerState
+from fakes.worlds.world import World
+from tests.faults.stories import count_calls, in_state, params_of, run_rounds, set_group
+
+HOUR_ROUNDS = 60
+LONGEST_HOLD_ROUNDS = 32
+"""docs/internals/scaling.md: W is at most 30 minutes; two rounds more to drain and stop."""
+
+
+def asked_once(**parameters: object) -> tuple[World, int]:
+    """A group that served one request and has nothing else to do."""
+    world = World(seed=2)
+    group = world.add_group(cold_workers=1, max_workers=5, **parameters)
+    world.ask(group.endpoint_id, 1)
+    run_rounds(world, 12)
+    assert world.n_waiting == 0
+    return world, group.endpoint_id
+
+
+def run_minutes(world: World, n: int) -> None:
+    run_rounds(world, n, every_s=60.0)
+
+
+@pytest.mark.parametrize("inactivity_timeout", [None, 0.0, 300.0])
+def test_after_one_request_nothing_runs_once_the_hold_is_over(
+    inactivity_timeout: float | None,
+) -> None:
+    world, _ = asked_once(inactivity_timeout=inactivity_timeout)
+    run_minutes(world, LONGEST_HOLD_ROUNDS)
+    assert set(in_state(world, *WorkerState)) == set(in_state(world, WorkerState.STOPPED))
+
+
+def test_a_negative_timeout_keeps_one_worker() -> None:
+    world, _ = asked_once(inactivity_timeout=-1.0)
+    run_minutes(world, 3 * HOUR_ROUNDS)
+    assert len(in_state(world, WorkerState.READY)) == 1
+
+
+def test_an_idle_day_rents_and_starts_nothing_and_costs_storage_alone() -> None:
+    world, _ = asked_once()
+    run_minutes(world, LONGEST_HOLD_ROUNDS)
+    before = count_calls(world, Verb.CREATE), count_calls(world, Verb.START)
+    begun, spent = world.now, world.market.bill(world.now).total_usd
+    run_minutes(world, 24 * HOUR_ROUNDS)
+    assert (count_calls(world, Verb.CREATE), count_calls(world, Verb.START)) == before
+    rows = list(world.workers.rows.values())
+    storage = sum(row.storage_usd_per_hour for row in rows) * (world.now - begun) / 3600.0
+    assert storage > 0
+    assert world.market.bill(world.now).total_usd - spent == pytest.approx(storage, rel=0.01)
+
+
+def test_a_machine_that_is_lost_after_idle_hours_is_not_replaced_for_a_memory() -> None:
+    world, endpoint_id = asked_once()
+    set_group(world, endpoint_id, params=replace(params_of(world, endpoint_id), cold_workers=0))
+    run_minutes(world, 6 * HOUR_ROUNDS)
+    before = count_calls(world, Verb.CREATE)
+    for instance_id in list(world.market.instances):
+        world.market.destroy([instance_id], world.now)
+    run_minutes(world, HOUR_ROUNDS)
+    assert count_calls(world, Verb.CREATE) == before
+
+
+def test_a_mistyped_floor_that_is_withdrawn_is_withdrawn_from_memory_too() -> None:
+    world, endpoint_id = asked_once()
+    right = params_of(world, endpoint_id)
+    set_group(world, endpoint_id, params=replace(right, min_load=100_000.0))
+    run_rounds(world, 1)
+    set_group(world, endpoint_id, params=right)
+    run_rounds(world, 4)
+    before = count_calls(world, Verb.CREATE)
+    run_minutes(world, 2 * HOUR_ROUNDS)
+    assert count_calls(world, Verb.CREATE) == before
+    assert in_state(world, WorkerState.READY) == []
