@@ -19,7 +19,7 @@ LONGEST_HOLD_ROUNDS = 32
 def asked_once(**parameters: object) -> tuple[World, int]:
     """A group that served one request and has nothing else to do."""
     world = World(seed=2)
-    group = world.add_group(cold_workers=1, max_workers=5, **parameters)
+    group = world.add_group("llm", cold_workers=1, max_workers=5, **parameters)
     world.ask(group.endpoint_id, 1)
     run_rounds(world, 12)
     assert world.n_waiting == 0
