@@ -158,8 +158,9 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
     def _send_file(self, name: str) -> None:
-        path = DASHBOARD / (name or "index.html")
-        if "/" in name or not path.is_file():
+        files = {path.name: path for path in DASHBOARD.rglob("*") if path.is_file()}
+        path = files.get(name or "index.html")
+        if path is None:
             self._send(404, "text/plain", b"no such file")
         else:
             self._send(200, _TYPES[path.suffix], path.read_bytes())

@@ -31,7 +31,7 @@ def panic_directly(stage: str, notes: Console) -> tuple[Json, str]:
             f"cannot act directly: {error}",
             code=ExitCode.UNREACHABLE,
             fix="set AWS credentials and region of the deployment; as a last resort destroy the "
-            "instances labelled 'NAME · TOKEN' on Vast's own page",
+            "instances labelled 'NAME - TOKEN' on Vast's own page",
         ) from error
     for problem in report.problems:
         notes.print(f"ballast: {clean(problem)}")

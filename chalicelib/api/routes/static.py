@@ -58,9 +58,9 @@ def static_file(name: str) -> Response:
 
 @cache
 def _files() -> dict[str, tuple[str, str]]:
-    """(content type, text) by name: only what lies in the folder can be asked for."""
+    """(content type, text) by bare name: only what lies in the folder, or below, can be had."""
     return {
         path.name: (TYPES[path.suffix], path.read_text(encoding="utf-8"))
-        for path in sorted(FOLDER.glob("*"))
+        for path in sorted(FOLDER.rglob("*"))
         if path.suffix in TYPES
     }

@@ -11,10 +11,11 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from chalicelib.core.fleet.pacing import SECONDS_PER_DAY
+
 FIRST_PAUSE_S = 6.0  # the least interval that Vast allows; doubled while nothing changes
 LONGEST_PAUSE_S = 300.0  # so that 24 h of one stuck group are fewer than 300 searches
 DAILY_ROWS = 138_000  # half of what was seen to fit: the owner searches with the same account
-SECONDS_PER_DAY = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -78,7 +78,7 @@ def _pause_s(key: str, n: int) -> float:
 
 def _newest(failures: Mapping[str, Failure], now: float) -> Failures:
     kept = {
-        key: replace_future(failure, now)
+        key: _clamped(failure, now)
         for key, failure in failures.items()
         if now - failure.at < FORGOTTEN_AFTER_S
     }
@@ -86,7 +86,7 @@ def _newest(failures: Mapping[str, Failure], now: float) -> Failures:
     return {key: kept[key] for key in sorted(newest)}
 
 
-def replace_future(failure: Failure, now: float) -> Failure:
+def _clamped(failure: Failure, now: float) -> Failure:
     """A failure of a clock that was ahead: nothing is set aside longer than it can be."""
     if failure.at <= now:
         return failure

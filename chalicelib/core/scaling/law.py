@@ -6,7 +6,7 @@
     hot   = max(raw, held)                   up at once, down slowly, and not for a single spike
     total = max(1.15 * max(hot over 4 to 5 h), 1.25 * hot)
 
-then the owner's floors. `u` and `W` come from the tuner (core/scaling/law.py).
+then the owner's floors. `u` and `W` come from the tuner (below: `knob_for`, `learn_caution`).
 
 **Rest**: an exponential mean has no zero of its own, so what is left of demand below a share of one
 request is none (`rest_load`), and after the hold without any work the memories of demand are
