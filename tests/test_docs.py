@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,49 @@ def test_every_make_target_of_the_readme_exists() -> None:
     assert named
     missing = [name for name in named if f"\n{name}:" not in makefile]
     assert not missing
+
+
+FOREIGN_DOCUMENTS = {
+    "vastai/SKILL.md",  # of the vendor's package, the source of evidence
+    "chalicelib/wire/notes.md",  # made by the test of what a bundle leaves out
+}
+
+
+def named_documents() -> list[tuple[str, str, str]]:
+    """Every (file, document, section) that code or a page names; section "" where none is."""
+    name = re.compile(r"(?<![\w/.*{}-])((?:[\w.-]+/)*[\w-]+\.md)\b(?: ([A-H](?:[. ]\d+)?|\d+)\b)?")
+    kinds = {".py", ".md", ".toml", ".yaml", ".js", ".sh"}
+    found = []
+    for file in tracked_files():
+        if file.suffix in kinds and file.name != "test_docs.py":
+            for match in name.finditer((ROOT / file).read_text()):
+                if match[1] in FOREIGN_DOCUMENTS:
+                    continue
+                found.append((str(file), match[1], match[2] or ""))
+    return found
+
+
+def tracked_files() -> list[Path]:
+    """What the repository holds, from its root; what a build or a run left there is not."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607
+    return [Path(line) for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+def test_every_named_document_is_in_the_tree() -> None:
+    """`protocol.md A.4`: a reader who clones can follow each name, and finds that section."""
+    files = [path for path in tracked_files() if path.suffix == ".md"]
+    unknown, unnumbered = [], []
+    for where, name, section in named_documents():
+        homes = [path for path in files if f"/{path}".endswith("/" + name.lstrip("./"))]
+        if not homes:
+            unknown.append((where, name))
+        elif section and not any(has_section((ROOT / path).read_text(), section) for path in homes):
+            unnumbered.append((where, name, section))
+    assert (unknown, unnumbered) == ([], [])
+
+
+def has_section(text: str, section: str) -> bool:
+    """A heading, a numbered trap, a rule or a row of a table with that number or letter."""
+    number = re.escape(section.rpartition(" ")[2])  # "G 35" is item 35 of the list in part G
+    return bool(re.search(rf"^(?:#+ |\| )?{number}(?:\.| \|)? ", text, re.MULTILINE))

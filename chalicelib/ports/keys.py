@@ -1,4 +1,4 @@
-"""Callers' keys: their rows hold nothing usable (the secret part is derived, design.md 3)."""
+"""Callers' keys: their rows hold nothing usable (the secret part is derived, ARCHITECTURE.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

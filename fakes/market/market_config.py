@@ -1,4 +1,4 @@
-"""What a pretend market is made of: GPU models, delays, odds. Defaults from autoscaling.md 5, 6.7.
+"""What a pretend market is made of: GPU models, delays, odds. Defaults: scaling.md 11.
 
 Prices are US dollars per hour of one GPU; `relative_perf` is 1.0 for an RTX 4090 serving an
 8B-class model; `dlperf` is Vast's own score, which foretells perf only roughly.

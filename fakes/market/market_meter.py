@@ -1,6 +1,6 @@
 """The market's own bill: what every contract costs, integrated over time, apart from our books.
 
-As Vast bills (autoscaling.md 5): storage from the create to the destroy; the GPU while loading,
+As Vast bills (marketplace.md): storage from the create to the destroy; the GPU while loading,
 starting, running, rebooting and stopping; nothing for the GPU while its host is offline.
 """
 

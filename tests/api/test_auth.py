@@ -104,7 +104,7 @@ def test_a_key_of_one_group_sees_of_another_what_it_sees_of_none(
 
 
 def test_the_leaked_endpoint_key_only_routes(api: Api) -> None:
-    """The vendor's client sends it to workers (protocol.md G.6)."""
+    """The vendor's client sends it to workers (protocol.md G 6)."""
     endpoint_id = api.create_endpoint()
     key = api.call("GET", f"/api/v0/endptjobs/{endpoint_id}/").json["result"]["api_key"]
     for method, resource, access in guarded_routes():

@@ -219,7 +219,7 @@ def test_identical_autogroup_creates_at_the_same_time_make_one(api: Api) -> None
 
 
 def test_an_update_without_a_search_keeps_the_search(api: Api) -> None:
-    """The vendor's CLI sends its defaults when the flag is absent; trap 35 of protocol.md."""
+    """The vendor's CLI sends its defaults when the flag is absent; protocol.md G 35."""
     endpoint_id = api.create_endpoint()
     autogroup_id = api.create_autogroup(endpoint_id, search_params=f"gpu_ram>=23 {CLI_SEARCH}")
     path = f"/api/v0/autojobs/{autogroup_id}/"

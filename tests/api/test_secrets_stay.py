@@ -46,7 +46,7 @@ def test_no_key_reaches_a_log_a_table_or_an_error(
 def test_what_a_client_sends_beside_a_request_is_kept_nowhere(
     api: Api, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The data path passes us by; what comes along all the same is not kept (design.md 1)."""
+    """The data path passes us by; what comes along all the same is not kept (ARCHITECTURE.md)."""
     caplog.set_level(logging.DEBUG)
     endpoint_id = api.create_endpoint()
     extra = {"prompt": CANARY, "payload": {"inputs": CANARY}, "docker_login_pass": CANARY}

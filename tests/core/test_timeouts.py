@@ -42,7 +42,7 @@ def test_loads_quicker_than_expected_never_stretch_the_limit_beyond_25_minutes(
 
 
 def test_fifteen_minutes_of_loading_are_fine_after_many_quick_loads() -> None:
-    """A host with a slow link among quick ones (requirements.md 32)."""
+    """A host with a slow link among quick ones (promises.md 32)."""
     assert 15 * 60 < _load_timeout(*[60.0] * 50) < 40 * 60
 
 

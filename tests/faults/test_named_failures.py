@@ -1,4 +1,4 @@
-"""The failures that requirements.md 6.1 lists, one story each; R numbers are its rows."""
+"""The failures that a fleet has every day, one story each (reliability.md)."""
 
 from __future__ import annotations
 

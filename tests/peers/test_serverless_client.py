@@ -1,4 +1,4 @@
-"""The vendor's `Serverless` client, unmodified but for its constructor's addresses (C10)."""
+"""The vendor's `Serverless` client, unmodified but for its constructor's addresses."""
 
 from __future__ import annotations
 

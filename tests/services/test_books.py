@@ -1,4 +1,4 @@
-"""Every request is accounted once, whatever happens to clients and reports on the way (C13).
+"""Every request is accounted once, whatever happens to clients and reports on the way.
 
 A world of our own workers (generation D) and clients that die, retry and come back; reports are
 lost, repeated and reordered. The test keeps a ledger of its own, request by request.

@@ -1,4 +1,4 @@
-"""A worker that claims more than it does soon gets no more than it does (C15)."""
+"""A worker that claims more than it does soon gets no more than it does."""
 
 from __future__ import annotations
 

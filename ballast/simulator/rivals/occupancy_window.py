@@ -1,6 +1,6 @@
 """The rival to beat: the maximum over W seconds of ceil(requests in the system / (slots x u)).
 
-Source: autoscaling.md 6.7 of the project's study; u above 1 uses the queue as a cheap buffer.
+Source: the project's study (scaling.md 11); u above 1 uses the queue as a cheap buffer.
 """
 
 from __future__ import annotations

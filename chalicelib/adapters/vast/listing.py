@@ -1,4 +1,4 @@
-"""Pages of Vast's v1 listing → one listing that says whether it can be believed (C1).
+"""Pages of Vast's v1 listing → one listing that says whether it can be believed.
 
 Every kind of doubt ends in `is_complete=False` with its name, never in a shorter list.
 """

@@ -1,6 +1,6 @@
 """Breakers: hosts that fail are avoided for a while, templates that only fail stop being rented.
 
-A failed boot blames its host (autoscaling.md 6.4). When a template fails on several hosts without
+A failed boot blames its host (scaling.md 6). When a template fails on several hosts without
 ever succeeding, the template is at fault: its breaker opens, and the hosts are forgiven.
 """
 

@@ -77,7 +77,7 @@ class RoundBooking:
 def with_lease(account: Account, owner: str, now: float, duration_s: float) -> Account | None:
     """The account with a new fence for this owner, or None while somebody else holds the lease.
 
-    Code older than what wrote the account stands down (R22); newer code raises the version.
+    Code older than what wrote the account stands down; newer code raises the version.
     """
     if account.lease_until > now or account.schema_version > SCHEMA_VERSION:
         return None

@@ -1,8 +1,8 @@
 """What rounds learn about machines: times, odds and speeds, as small posteriors.
 
-Times are lognormal (autoscaling.md 5): kept as moments of their logarithm, shrunk to a prior.
+Times are lognormal (scaling.md 6): kept as moments of their logarithm, shrunk to a prior.
 Odds are Beta posteriors. Speeds are normal in the logarithm, per autogroup and GPU type, with a
-prior from the marketplace's own benchmark (`dlperf`), as in autoscaling.md 6.3.
+prior from the marketplace's own benchmark (`dlperf`), as in scaling.md 5.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.memory import Moments, ScalingMemory
 from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
 
-LOAD_PRIOR_S, LOAD_PRIOR_SIGMA = 300.0, 0.6  # create → ready (autoscaling.md 5)
-START_PRIOR_S, START_PRIOR_SIGMA = 20.0, 0.5  # stopped → ready (autoscaling.md 5)
+LOAD_PRIOR_S, LOAD_PRIOR_SIGMA = 300.0, 0.6  # create → ready (scaling.md 11)
+START_PRIOR_S, START_PRIOR_SIGMA = 20.0, 0.5  # stopped → ready (scaling.md 11)
 TIME_PRIOR_N = 3.0  # observations that the prior of a time is worth
-LOAD_TIMEOUT_FLOOR_S = 960.0  # 15 minutes are normal for a large model (requirements.md 32)
+LOAD_TIMEOUT_FLOOR_S = 960.0  # 15 minutes are normal for a large model (promises.md 32)
 LOAD_TIMEOUT_CAP_S = 7200.0
 START_TIMEOUT_FLOOR_S, START_TIMEOUT_CAP_S = 45.0, 600.0
-LATE_Z = 2.5  # what takes longer than all but 0.6 % do is stuck (autoscaling.md 6.4)
+LATE_Z = 2.5  # what takes longer than all but 0.6 % do is stuck (scaling.md 6)
 QUICK_SPREAD = 1.25  # times that beat the prior widen its sigma by no more than this factor
-BOOT_PRIOR_ODDS = 0.92  # 8 % of boots fail (autoscaling.md 5)
+BOOT_PRIOR_ODDS = 0.92  # 8 % of boots fail (scaling.md 11)
 BOOT_PRIOR_N = 20.0  # boots that a type's prior, the autogroup's own odds, is worth
 START_ODDS_PRIOR = (32.0, 1.0)  # 3 % of starts fail
 OWN_START_N = 5.0  # starts that a worker's prior, the group's odds, is worth

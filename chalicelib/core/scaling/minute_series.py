@@ -92,7 +92,7 @@ def newest(before: Mapping[str, float], sums: Sums) -> Mapping[str, float]:
 
 
 def is_worth_writing(sums: Sums) -> bool:
-    """Whether anything ran or came: idle minutes write nothing (design.md 9)."""
+    """Whether anything ran or came: idle minutes write nothing (cost.md)."""
     moving = sums.get("nworkers", 0.0) - sums.get("cold", 0.0)
     return moving > 0 or sums.get("totreqs", 0.0) > 0 or sums.get("waiting", 0.0) > 0
 

@@ -57,7 +57,7 @@ def update_autogroup(
         raise ParameterError(f"autogroup {autogroup_id} is being deleted")
     _check_not_moved(ports, before, changes)
     if changes.has_cli_default_search and before.search_text:
-        # The vendor's CLI sends its defaults when the flag is absent (protocol.md E.2, trap 35).
+        # The vendor's CLI sends its defaults when the flag is absent (protocol.md G 35).
         changes = replace(changes, search_text=None, search_query=None)
     after = changed_autogroup(before, changes)
     check_launchable(after)

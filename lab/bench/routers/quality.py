@@ -16,7 +16,7 @@ from ballast.simulator.routed.routing import RoutingCase, compare
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """A scene of design.md section 9 and its budgets, as ratios to `fresh`; None: it sets none."""
+    """A scene of performance.md and its budgets, as ratios to `fresh`; None: it sets none."""
 
     n_workers: int
     n_routers: int

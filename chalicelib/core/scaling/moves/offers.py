@@ -1,4 +1,4 @@
-"""Which offer to rent: the least expected cost per unit of load served (autoscaling.md 6.3)."""
+"""Which offer to rent: the least expected cost per unit of load served (scaling.md 5)."""
 
 from __future__ import annotations
 

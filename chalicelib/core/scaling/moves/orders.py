@@ -174,7 +174,7 @@ def look_usd(item: RatedOffer, autogroup_id: int, ctx: Round) -> float:
 
 # Renting to learn: the first test workers of an autogroup, on different machine types.
 
-OPTIMISM = 1.0  # sd of log perf added when looking for something new (autoscaling.md 6.3)
+OPTIMISM = 1.0  # sd of log perf added when looking for something new (scaling.md 5)
 
 
 def loads_needed(test_workers: int) -> int:

@@ -11,7 +11,7 @@ from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.learning import BOOTING_STATES, Beliefs
 from chalicelib.core.scaling.snapshot import GroupSnapshot, PendingRental, WorkerFacts
 
-SILENT_SHARE = 0.5  # more silent at once than this is our own trouble (design.md 5)
+SILENT_SHARE = 0.5  # more silent at once than this is our own trouble (decisions/0032)
 AT_ONCE_S = 60.0  # silences that begin within this of each other may have one cause
 
 
@@ -33,7 +33,7 @@ class Round:
         return worker.usd_per_hour / capacity if capacity > 0 else float("inf")
 
     def may_destroy(self) -> bool:
-        """Whether anything may be returned: only on a known inventory (design.md 7)."""
+        """Whether anything may be returned: only on a known inventory (reliability.md, rule 1)."""
         return self.snapshot.inventory_is_known and not self.snapshot.group.frozen
 
 

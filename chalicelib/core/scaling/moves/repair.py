@@ -24,7 +24,7 @@ from chalicelib.core.scaling.snapshot import WorkerFacts
 DRAIN_GRACE_S = 4.0  # a ticket given just before the drain may still be on its way
 SILENT_LIMIT_S = 600.0  # an unreachable worker is returned after this
 REBOOT_MEMORY_S = 3600.0  # a worker in error again within this is returned, not rebooted
-MAX_START_FAILURES = 3.0  # autoscaling.md 6.4
+MAX_START_FAILURES = 3.0  # scaling.md 6
 REBOOT_TIMEOUT_S = 600.0
 NO_ADDRESS = "no_address"
 PROGRESS_S = 300.0  # a load whose status text changed so recently is given more time

@@ -1,7 +1,7 @@
 """How a group's targets are split among its autogroups: by tier, then exactly by weight.
 
 The lowest tier serves everything; the next one is asked only for what the machines of the tiers
-below cannot serve now (requirements.md 54-56). Machines are rented for the lowest tier that can
+below cannot serve now (promises.md 54-56). Machines are rented for the lowest tier that can
 rent; higher tiers hold their test workers for the overflow.
 """
 
