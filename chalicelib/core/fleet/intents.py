@@ -1,6 +1,6 @@
 """Intents: rentals that we may have made, from before the call until they are settled.
 
-planned → maybe_rented → confirmed | void (reliability.md, rule 2). The token inside an instance's label says
+planned → maybe_rented → confirmed | void (reliability.md 2). The token in an instance's label says
 that the instance is ours; it verifies by itself, so that a machine can be claimed without a table.
 """
 

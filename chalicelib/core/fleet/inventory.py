@@ -1,6 +1,6 @@
 """Inventory: what we believe of the marketplace's listing, as a value with age and doubt.
 
-Known, unknown, or empty-but-unconfirmed (reliability.md, rule 1). Nothing is rented or destroyed unless it
+Known, unknown, or empty-but-unconfirmed (reliability.md 1). Nothing is rented or destroyed unless it
 is known, and nothing is believed gone until complete listings agree and a direct look confirms it.
 """
 

@@ -61,7 +61,7 @@ def observe(
 def compose_url(worker: Worker, record: InstanceRecord, *, allows_loopback: bool) -> str:
     """Where the worker is reached, "" while it has no port or no address that may be handed out.
 
-    The address must be global (security.md T11): never one that a host could point into our network.
+    It must be global (security.md T11): never one that a host could point into our network.
     """
     address = record.public_ipaddr.strip()
     port = record.ports.get(f"{worker.worker_port}/tcp")

@@ -1,7 +1,7 @@
 """Reconciliation: our rows and intents against what the marketplace lists. Pure.
 
 It says what to change so that every machine that is ours has a row, every row has a machine, and
-every open intent is settled. It never touches what is not ours (reliability.md, rules 2 and 5).
+every open intent is settled. It never touches what is not ours (reliability.md 2 and 5).
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Round:
         return worker.usd_per_hour / capacity if capacity > 0 else float("inf")
 
     def may_destroy(self) -> bool:
-        """Whether anything may be returned: only on a known inventory (reliability.md, rule 1)."""
+        """Whether anything may be returned: only on a known inventory (reliability.md 1)."""
         return self.snapshot.inventory_is_known and not self.snapshot.group.frozen
 
 
