@@ -1,7 +1,7 @@
 """Inventory: what we believe of the marketplace's listing, as a value with age and doubt.
 
-Known, unknown, or empty-but-unconfirmed (reliability.md 1). Nothing is rented or destroyed unless it
-is known, and nothing is believed gone until complete listings agree and a direct look confirms it.
+Known, unknown, or empty-but-unconfirmed (reliability.md 1). Unless it is known, nothing is rented
+or destroyed; gone is what complete listings agree on and a direct look confirms.
 """
 
 from __future__ import annotations
