@@ -63,6 +63,13 @@ ENDPOINT_FIELDS = (
     ),
     Field("slo_target", float, "Share of requests to start within target_queue_time."),
     Field("queue_order", str, "Who goes first.", ("on_time_first", "fifo")),
+    Field(
+        "interruptible",
+        str,
+        "Rent at bids, about half the price, taken away without notice.",
+        ("never", "overflow", "mixed"),
+    ),
+    Field("interruptible_share", float, "Most of what serves that may vanish at once, 0 to 1."),
     Field("max_usd_per_hour", float, "Cap on dollars per hour."),
     Field("max_usd_per_day", float, "Cap on dollars per UTC day."),
     Field("max_usd_per_month", float, "Cap on dollars per month."),
@@ -77,6 +84,12 @@ AUTOGROUP_FIELDS = (
     Field("test_workers", int, "Workers to rent and measure at the start."),
     Field("weight", float, "Share of requests, relative to the others' weights."),
     Field("tier", int, "0 is served first; higher tiers take what overflows."),
+    Field(
+        "interruptible",
+        str,
+        "As the group's; auto: what the group says.",
+        ("auto", "never", "overflow", "mixed"),
+    ),
     Field("ticket", str, "Ticket generation, if detection fails.", ("auto", "A", "B", "C", "D")),
 )
 

@@ -24,6 +24,8 @@ const MORE_GROUP_FIELDS = [
   ['min_cold_load', 'Least cold load', 'Ready + stopped capacity, load per second; empty: automatic'],
   ['inactivity_timeout', 'Idle until zero (s)', 'After the last request; empty: the hold alone; negative: never'],
   ['queue_order', 'Queue order', 'on_time_first or fifo', 'text'],
+  ['interruptible', 'Interruptible', 'never, overflow or mixed: cheaper, and taken away without notice', 'text'],
+  ['interruptible_share', 'Share at risk', 'Of what serves, 0 to 1'],
 ];
 const AUTOGROUP_FIELDS = [
   ['template_hash', 'Template hash', 'A private copy that has HF_TOKEN', 'text'],
@@ -35,6 +37,7 @@ const AUTOGROUP_FIELDS = [
 const MORE_AUTOGROUP_FIELDS = [
   ['launch_args', 'Launch arguments', 'Over the template\'s', 'text'],
   ['gpu_ram', 'Model, GB', 'To estimate how long it loads'],
+  ['interruptible', 'Interruptible', 'auto (as the group), never, overflow or mixed', 'text'],
   ['ticket', 'Ticket', 'auto, A, B, C or D: what the worker understands', 'text'],
 ];
 

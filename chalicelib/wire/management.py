@@ -34,12 +34,14 @@ NUMBER_PARAMS = (
     "target_queue_time",
     "inactivity_timeout",
     "slo_target",
+    "interruptible_share",
     "max_usd_per_hour",
     "max_usd_per_day",
     "max_usd_per_month",
 )
 COUNT_PARAMS = ("cold_workers", "max_workers")
-SCALING_PARAMS = (*NUMBER_PARAMS, *COUNT_PARAMS, "queue_order")
+TEXT_PARAMS = ("queue_order", "interruptible")
+SCALING_PARAMS = (*NUMBER_PARAMS, *COUNT_PARAMS, *TEXT_PARAMS)
 
 LEGACY_PARAMS = (
     "min_load",
@@ -87,6 +89,7 @@ class AutogroupChanges:
     weight: float | int | None = None
     tier: int | None = None
     ticket: str | None = None  # a generation, or "auto"
+    interruptible: str | None = None  # one of the group's values, or "auto"
     state: str | None = None
     legacy_params: Mapping[str, float | int | None] = field(default_factory=dict)
 
@@ -109,7 +112,7 @@ def parse_endpoint_changes(body: Mapping[str, object]) -> EndpointChanges:
         if value == AUTO:
             unset.add(name)
         elif value is not None:
-            params[name] = text(name, value) if name == "queue_order" else _param(name, value)
+            params[name] = text(name, value) if name in TEXT_PARAMS else _param(name, value)
     return EndpointChanges(
         name=optional_text(body, "endpoint_name"),
         state=optional_text(body, "endpoint_state"),
@@ -144,6 +147,7 @@ def parse_autogroup_changes(body: Mapping[str, object]) -> AutogroupChanges:
         weight=optional_number(body, "weight"),
         tier=optional_whole(body, "tier"),
         ticket=optional_text(body, "ticket"),
+        interruptible=optional_text(body, "interruptible"),
         state=optional_text(body, "state"),
         legacy_params={
             name: _param(name, body[name]) for name in LEGACY_PARAMS if body.get(name) is not None

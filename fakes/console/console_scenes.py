@@ -137,7 +137,9 @@ def _endpoint_row(name: str, n_workers: int) -> Json:
         "min_load": 100.0, "target_util": 0.9, "cold_mult": 1.0, "min_cold_load": None,
         "cold_workers": 5, "max_workers": max(20, n_workers), "max_queue_time": 30.0,
         "target_queue_time": 10.0, "inactivity_timeout": None, "slo_target": 0.99,
-        "queue_order": "on_time_first", "max_usd_per_hour": 4.0, "max_usd_per_day": 40.0,
+        "queue_order": "on_time_first",
+        "interruptible": "never", "interruptible_share": 1.0, "max_usd_per_hour": 4.0,
+        "max_usd_per_day": 40.0,
         "max_usd_per_month": None, "schedules": [], "given": ["cold_mult", "min_load"],
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ from chalicelib.core.model.endpoint_group import (
     EndpointGroup,
     FloorSchedule,
     GroupState,
+    Interruptible,
     QueueOrder,
     ScalingParams,
 )
@@ -51,7 +52,12 @@ def test_a_group_comes_back_as_it_was(groups: GroupRepository) -> None:
         name="a b",
         created_at=1.25,
         params=ScalingParams(
-            min_load=0.1, target_util=0.9, queue_order=QueueOrder.FIFO, max_usd_per_hour=1.5
+            min_load=0.1,
+            target_util=0.9,
+            queue_order=QueueOrder.FIFO,
+            interruptible=Interruptible.MIXED,
+            interruptible_share=0.5,
+            max_usd_per_hour=1.5,
         ),
         state=GroupState.SUSPENDED,
         given=("min_load",),
@@ -73,6 +79,7 @@ def test_an_autogroup_comes_back_as_it_was(groups: GroupRepository) -> None:
         search_text="gpu_ram>=23",
         search_query={"gpu_ram": {"gte": 23000.0}, "verified": {"eq": True}},
         ticket_override=TicketGeneration.C,
+        interruptible=Interruptible.OVERFLOW,
         state=AutogroupState.PAUSED,
         legacy_params={"min_load": 1.5, "max_workers": 3},
         rollout_by=7.5,

@@ -25,6 +25,7 @@ from chalicelib.core.model.endpoint_group import (
     EndpointGroup,
     FloorSchedule,
     GroupState,
+    Interruptible,
     QueueOrder,
     ScalingParams,
 )
@@ -252,6 +253,7 @@ def _readable_group(body: Mapping[str, Any]) -> EndpointGroup:
         unknown["params"] = beside
     params = _known(ScalingParams, known.pop("params"))
     params["queue_order"] = QueueOrder(params["queue_order"])
+    params["interruptible"] = Interruptible(params.get("interruptible", Interruptible.NEVER))
     schedules = tuple(FloorSchedule(**_known(FloorSchedule, s)) for s in known.pop("schedules", ()))
     return EndpointGroup(
         **{
@@ -280,12 +282,13 @@ def _autogroup(body: Mapping[str, Any]) -> Autogroup:
 
 def _readable_autogroup(body: Mapping[str, Any]) -> Autogroup:
     known = _known(Autogroup, body)
-    override = known.get("ticket_override")
+    override, mode = known.get("ticket_override"), known.get("interruptible")
     return Autogroup(
         **{
             **known,
             "state": AutogroupState(known["state"]),
             "ticket_override": TicketGeneration(override) if override else None,
+            "interruptible": Interruptible(mode) if mode else None,
             "unknown": _unknown(Autogroup, body),
         }
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from chalicelib.core.model.endpoint_group import check_count, check_number
+from chalicelib.core.model.endpoint_group import Interruptible, check_count, check_number
 
 
 class TicketGeneration(StrEnum):
@@ -48,6 +48,7 @@ class Autogroup:
     revision: int = 1
     template_revision: int = 1  # workers of an older one are rolled over by `update workers`
     rollout_by: float | None = None  # deadline of a rolling update in progress
+    interruptible: Interruptible | None = None  # None: as the group
     # Vendor's per-autogroup scaling fields; kept and shown, the endpoint group's values rule.
     legacy_params: Mapping[str, float | int | None] = field(default_factory=dict)
     unknown: Mapping[str, object] = field(default_factory=dict, compare=False)  # another version's

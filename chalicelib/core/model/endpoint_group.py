@@ -41,6 +41,14 @@ class QueueOrder(StrEnum):
     FIFO = "fifo"
 
 
+class Interruptible(StrEnum):
+    """Whether machines may be rented at a bid: cheaper, and taken away without notice."""
+
+    NEVER = "never"
+    OVERFLOW = "overflow"  # only beyond what is wanted at least half of the time
+    MIXED = "mixed"  # wherever they are worth it
+
+
 def check_number(
     name: str, value: object, low: float, high: float, *, low_open: bool = False
 ) -> None:
@@ -101,6 +109,8 @@ class ScalingParams:
     inactivity_timeout: float | None = None
     slo_target: float = 0.99
     queue_order: QueueOrder = QueueOrder.ON_TIME_FIRST
+    interruptible: Interruptible = Interruptible.NEVER
+    interruptible_share: float = 1.0  # of the hot target, at most: what may vanish at once
     max_usd_per_hour: float | None = None
     max_usd_per_day: float | None = None
     max_usd_per_month: float | None = None
@@ -117,6 +127,7 @@ class ScalingParams:
         check_number("max_queue_time", self.max_queue_time, 0, 86_400, low_open=True)
         check_number("target_queue_time", self.target_queue_time, 0, 86_400, low_open=True)
         check_number("slo_target", self.slo_target, 0.5, 0.9999)
+        check_number("interruptible_share", self.interruptible_share, 0, 1)
         for name, low, high, low_open in _OPTIONAL_BOUNDS:
             value = getattr(self, name)
             if value is not None:

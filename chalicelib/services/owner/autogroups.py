@@ -14,7 +14,7 @@ from chalicelib.services.keys import Caller, shown_key
 from chalicelib.services.owner.audit import Change, autogroup_scope, endpoint_scope, record_change
 from chalicelib.services.owner.exploration import exploration_row
 from chalicelib.services.owner.facts import read_memory
-from chalicelib.services.owner.groups import USER_ID, may_see, visible_group
+from chalicelib.services.owner.groups import USER_ID, interruptible_mode, may_see, visible_group
 from chalicelib.services.routing.views import publish_directory
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.management import AUTO, AutogroupChanges
@@ -112,6 +112,9 @@ def changed_autogroup(autogroup: Autogroup, changes: AutogroupChanges) -> Autogr
         values["state"] = _state(changes.state)
     if changes.ticket is not None:
         values["ticket_override"] = _ticket(changes.ticket)
+    if changes.interruptible is not None:
+        is_auto = changes.interruptible == AUTO
+        values["interruptible"] = None if is_auto else interruptible_mode(changes.interruptible)
     if changes.legacy_params:
         values["legacy_params"] = {**autogroup.legacy_params, **changes.legacy_params}
     after: Autogroup = replace(autogroup, **values)  # type: ignore[arg-type]  # checked there
@@ -169,6 +172,7 @@ def autogroup_values(autogroup: Autogroup) -> dict[str, object]:
         "weight": autogroup.weight,
         "tier": autogroup.tier,
         "ticket": override.value if override else AUTO,
+        "interruptible": autogroup.interruptible.value if autogroup.interruptible else AUTO,
         "state": autogroup.state.value,
         **autogroup.legacy_params,
     }

@@ -9,6 +9,7 @@ from chalicelib.core.model.endpoint_group import (
     EndpointGroup,
     FloorSchedule,
     GroupState,
+    Interruptible,
     ParameterError,
     QueueOrder,
     ScalingParams,
@@ -143,6 +144,7 @@ def group_values(group: EndpointGroup) -> dict[str, object]:
     return {
         **asdict(group.params),
         "queue_order": group.params.queue_order.value,
+        "interruptible": group.params.interruptible.value,
         "endpoint_state": group.state.value,
         "frozen": group.frozen,
         "shadow": group.shadow,
@@ -176,6 +178,8 @@ def _changed_params(params: ScalingParams, changes: EndpointChanges) -> ScalingP
         values[name] = getattr(_DEFAULTS, name)
     if "queue_order" in changes.params:
         values["queue_order"] = _queue_order(str(changes.params["queue_order"]))
+    if "interruptible" in changes.params:
+        values["interruptible"] = interruptible_mode(str(changes.params["interruptible"]))
     # A bound given alone moves the other one that nobody asked for, rather than being refused.
     if "max_queue_time" in values and "target_queue_time" not in values:
         limit = values["max_queue_time"]
@@ -188,6 +192,17 @@ def _queue_order(text: str) -> QueueOrder:
     if text not in [order.value for order in QueueOrder]:
         raise ParameterError(f"queue_order: {text[:40]!r}; allowed: on_time_first, fifo")
     return QueueOrder(text)
+
+
+def interruptible_mode(text: str) -> Interruptible:
+    """The mode of this name.
+
+    Raises:
+        ParameterError: there is none.
+    """
+    if text not in [mode.value for mode in Interruptible]:
+        raise ParameterError(f"interruptible: {text[:40]!r}; allowed: {', '.join(Interruptible)}")
+    return Interruptible(text)
 
 
 def _state(text: str) -> GroupState:
