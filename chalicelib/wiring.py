@@ -97,7 +97,7 @@ def _hot_adapters() -> dict[str, Any]:
     from chalicelib.adapters.aws.keys import DynamoKeyRepository
     from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
     from chalicelib.adapters.aws.secret_box import KmsSecretBox
-    from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
+    from chalicelib.adapters.aws.waiting import DynamoQuotaRepository, DynamoWaitingRepository
     from chalicelib.adapters.aws.workers import DynamoWorkerRepository
     from chalicelib.adapters.system import SystemClock, SystemRandomness
 
@@ -109,6 +109,7 @@ def _hot_adapters() -> dict[str, Any]:
         "views": DynamoRoutingViewRepository(client, prefix),
         "waiting": DynamoWaitingRepository(client, prefix),
         "keys": DynamoKeyRepository(client, prefix),
+        "quotas": DynamoQuotaRepository(client, prefix),
         "signer": _signer(),
         "secrets": KmsSecretBox(client, kms_client(), prefix, settings().kms_alias),
         "poke": _poke(),

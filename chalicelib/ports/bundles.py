@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from chalicelib.ports.clock import Clock, Randomness
     from chalicelib.ports.event_log import EventLog, SeriesLog
     from chalicelib.ports.group_repository import GroupRepository
-    from chalicelib.ports.keys import KeyRepository
+    from chalicelib.ports.keys import KeyRepository, QuotaRepository
     from chalicelib.ports.ledger import Ledger
     from chalicelib.ports.marketplace import Marketplace
     from chalicelib.ports.notifier import Notifier, Receivers
@@ -30,6 +30,7 @@ class HotPorts:
     views: RoutingViewRepository
     waiting: WaitingRepository
     keys: KeyRepository
+    quotas: QuotaRepository
     signer: Signer
     secrets: SecretBox
     poke: ScalerPoke

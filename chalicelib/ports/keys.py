@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from chalicelib.core.routing.quota import KeyBuckets, Quota
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CallerKey:
@@ -29,6 +31,15 @@ class CallerKey:
         quotas = (self.max_requests_per_s, self.max_concurrent, self.max_load_per_s)
         return any(quota is not None for quota in quotas)
 
+    @property
+    def quota(self) -> Quota:
+        """Its limits, as its buckets have them."""
+        return Quota(
+            max_requests_per_s=self.max_requests_per_s,
+            max_load_per_s=self.max_load_per_s,
+            max_concurrent=self.max_concurrent,
+        )
+
 
 class KeyRepository(Protocol):
     """May raise StorageUnavailableError."""
@@ -51,4 +62,15 @@ class KeyRepository(Protocol):
 
     def remove(self, key_id: str) -> None:
         """Forget a key. Revoke it instead, unless it has expired."""
+        ...
+
+
+class QuotaRepository(Protocol):
+    """The buckets of keys with limits, shared by all routers. May raise StorageUnavailableError."""
+
+    def put(self, buckets: KeyBuckets, *, kept_until: float) -> KeyBuckets | None:
+        """Store buckets if the revision before theirs is what is stored (0: nothing is).
+
+        None when that was done, else what is stored. After `kept_until` they may be forgotten.
+        """
         ...

@@ -14,6 +14,7 @@ from chalicelib.ports.bundles import HotPorts
 from fakes.ports.clock import FakeRandomness, ManualClock
 from fakes.ports.event_log import FakeEventLog
 from fakes.ports.key_repository import FakeKeyRepository
+from fakes.ports.quotas import FakeQuotaRepository
 from fakes.ports.routing_view import FakeRoutingViewRepository
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.ports.secret_box import FakeSecretBox
@@ -37,6 +38,7 @@ class HotWorld:
     views: FakeRoutingViewRepository = field(default_factory=FakeRoutingViewRepository)
     waiting: FakeWaitingRepository = field(default_factory=FakeWaitingRepository)
     keys: FakeKeyRepository = field(default_factory=FakeKeyRepository)
+    quotas: FakeQuotaRepository = field(default_factory=FakeQuotaRepository)
     signer: FakeSigner = field(default_factory=FakeSigner)
     secrets: FakeSecretBox = field(default_factory=FakeSecretBox)
     poke: FakeScalerPoke = field(default_factory=FakeScalerPoke)
@@ -51,6 +53,7 @@ class HotWorld:
             views=self.views,
             waiting=self.waiting,
             keys=self.keys,
+            quotas=self.quotas,
             signer=self.signer,
             secrets=self.secrets,
             poke=self.poke,

@@ -12,6 +12,7 @@ from fakes.ports.group_repository import FakeGroupRepository
 from fakes.ports.key_repository import FakeKeyRepository
 from fakes.ports.ledger import FakeLedger
 from fakes.ports.notifier import FakeNotifier, FakeReceivers
+from fakes.ports.quotas import FakeQuotaRepository
 from fakes.ports.routing_view import FakeRoutingViewRepository
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.ports.secret_box import FakeSecretBox
@@ -30,6 +31,7 @@ def fake_scaler_ports(
         "views": FakeRoutingViewRepository(),
         "waiting": FakeWaitingRepository(),
         "keys": FakeKeyRepository(),
+        "quotas": FakeQuotaRepository(),
         "signer": FakeSigner(),
         "secrets": FakeSecretBox(),
         "poke": FakeScalerPoke(),

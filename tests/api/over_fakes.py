@@ -19,6 +19,7 @@ from fakes.ports.group_repository import FakeGroupRepository
 from fakes.ports.key_repository import FakeKeyRepository
 from fakes.ports.ledger import FakeLedger
 from fakes.ports.notifier import FakeReceivers
+from fakes.ports.quotas import FakeQuotaRepository
 from fakes.ports.routing_view import FakeRoutingViewRepository
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.ports.secret_box import FakeSecretBox
@@ -67,6 +68,7 @@ class Api:
             views=self.views,
             waiting=self.waiting,
             keys=self.keys,
+            quotas=FakeQuotaRepository(),
             signer=FakeSigner(),
             secrets=self.secrets,
             poke=self.poke,

@@ -68,6 +68,41 @@ def test_a_routed_request_is_one_write_and_no_call_of_kms(
     assert not calls
 
 
+def test_a_key_with_limits_costs_one_more_write_and_no_read(
+    calls: Counter[str], dynamodb: DynamoDBClient
+) -> None:
+    def note(model: Any, params: Mapping[str, Any], **_: object) -> None:
+        table = str(json.loads(params.get("body") or b"{}").get("TableName", "kms"))
+        calls[f"{model.name} {table.rpartition('-')[2]}"] += 1
+
+    deployment = Deployment.create(note)
+    deployment.rent(
+        1,
+        "http://127.0.0.1:1",
+        boot_id="b" * 16,
+        reported_at=time.time(),
+        state=WorkerState.READY,
+        perf=100.0,
+        ticket=TicketGeneration.D,
+    )
+    rebuild_view(deployment.ports, deployment.endpoint_id, time.time())
+    limits = {"max_requests_per_s": 1e6, "max_load_per_s": 1e6, "max_concurrent": 1_000}
+    asked = {"name": "tenant", "verbs": ["route"], "endpoint_name": ENDPOINT, **limits}
+    deployment.key = deployment.call("/api/v0/keys/", asked)["key"]
+    route = {"endpoint": ENDPOINT, "cost": 0.01}
+    deployment.call("/route/", route)  # the first one learns keys, directory and view
+    calls.clear()
+    began_at = time.monotonic()
+    for _ in range(N_REQUESTS):
+        assert "url" in deployment.call("/route/", route)
+    elapsed_s = time.monotonic() - began_at
+    assert calls.pop("UpdateItem workers") == N_REQUESTS
+    assert calls.pop("PutItem routing") == N_REQUESTS
+    n_reads = calls.pop("GetItem routing", 0) + calls.pop("Query routing", 0)
+    assert n_reads <= 1 + elapsed_s
+    assert not calls
+
+
 def add_alike(dynamodb: DynamoDBClient, worker: Worker, n_workers: int) -> None:
     """Rows like this one, so many in all, 25 a write."""
     rows = [replace(worker, instance_id=i, url=f"{worker.url}{i}") for i in range(2, n_workers + 1)]

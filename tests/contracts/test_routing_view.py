@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
-from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
+from chalicelib.adapters.aws.waiting import DynamoQuotaRepository, DynamoWaitingRepository
+from chalicelib.core.routing.quota import KeyBuckets, Taken
+from chalicelib.ports.keys import QuotaRepository
 from chalicelib.ports.routing_view import (
     RoutingViewRepository,
     StoredView,
     WaitingRepository,
     WaitingRequest,
 )
+from fakes.ports.quotas import FakeQuotaRepository
 from fakes.ports.routing_view import FakeRoutingViewRepository
 from fakes.ports.waiting import FakeWaitingRepository
 
@@ -37,6 +40,14 @@ def waiting(request: pytest.FixtureRequest) -> WaitingRepository:
         return FakeWaitingRepository()
     client: DynamoDBClient = request.getfixturevalue("dynamodb")
     return DynamoWaitingRepository(client, "ballast-test")
+
+
+@pytest.fixture(params=["memory", "dynamo"])
+def quotas(request: pytest.FixtureRequest) -> QuotaRepository:
+    if request.param == "memory":
+        return FakeQuotaRepository()
+    client: DynamoDBClient = request.getfixturevalue("dynamodb")
+    return DynamoQuotaRepository(client, "ballast-test")
 
 
 def make_view(shard: int = 0, built_at: float = NOW, blob: bytes = b"view") -> StoredView:
@@ -107,3 +118,15 @@ def test_a_granted_request_is_forgotten(waiting: WaitingRepository) -> None:
     waiting.remove(7, 5)
     waiting.remove(7, 5)
     assert waiting.list(7, polled_since=0) == []
+
+
+def test_buckets_change_under_a_condition_which_tells_what_stands(quotas: QuotaRepository) -> None:
+    taken = Taken(requests=0.1, load=1e9, counted_at=NOW, ends=((NOW + 5, 2), (NOW + 7.5, 1)))
+    first = KeyBuckets(key_id="a-r-1", revision=1, granted=taken)
+    assert quotas.put(first, kept_until=NOW + 60) is None
+    assert quotas.put(KeyBuckets(key_id="a-r-1", revision=1), kept_until=NOW + 60) == first
+    second = KeyBuckets(key_id="a-r-1", revision=2, queued=taken)
+    assert quotas.put(second, kept_until=NOW + 60) is None
+    assert quotas.put(KeyBuckets(key_id="a-r-1", revision=2), kept_until=NOW) == second
+    lost = KeyBuckets(key_id="a-r-2", revision=5)
+    assert quotas.put(lost, kept_until=NOW) == KeyBuckets(key_id="a-r-2")

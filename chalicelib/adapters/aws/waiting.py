@@ -1,19 +1,26 @@
-"""Waiting requests in DynamoDB."""
+"""Waiting requests, and the buckets of keys with limits, in DynamoDB."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import TYPE_CHECKING
 
-from chalicelib.adapters.aws.clients import number_text, storage_errors
+from botocore.exceptions import ClientError
+
+from chalicelib.adapters.aws.clients import error_code, number_text, storage_errors
 from chalicelib.adapters.aws.routing import Item, routing_key
 from chalicelib.adapters.aws.tables import ROUTING
+from chalicelib.core.routing.quota import KeyBuckets, Taken
 from chalicelib.ports.routing_view import WaitingRequest
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 WAITING_TTL_S = 120
+QUOTAS_ENDPOINT = 0
+"""Buckets lie beside the directory: a key's quota spans groups."""
 
 
 class DynamoWaitingRepository:
@@ -71,4 +78,65 @@ def _waiting(endpoint_id: int, item: Item) -> WaitingRequest:
         last_polled_at=float(item["last_polled_at"]["N"]),
         key_id=item["key_id"]["S"],
         is_paced=item.get("is_paced", {}).get("BOOL", False),  # older routers wrote none
+    )
+
+
+class DynamoQuotaRepository:
+    """Implements `ports.keys.QuotaRepository`."""
+
+    def __init__(self, client: DynamoDBClient, prefix: str) -> None:
+        self._client = client
+        self._table = ROUTING.full_name(prefix)
+
+    def put(self, buckets: KeyBuckets, *, kept_until: float) -> KeyBuckets | None:
+        """One conditional write, which gives what stood in its way."""
+        before = buckets.revision - 1
+        item: Item = {
+            **routing_key(QUOTAS_ENDPOINT, f"quota#{buckets.key_id}"),
+            "revision": {"N": str(buckets.revision)},
+            "granted": {"S": _taken_text(buckets.granted)},
+            "queued": {"S": _taken_text(buckets.queued)},
+            "expires_at": {"N": str(int(kept_until) + 1)},
+        }
+        with storage_errors():
+            try:
+                if before:
+                    self._client.put_item(
+                        TableName=self._table,
+                        Item=item,
+                        ConditionExpression="revision = :before",
+                        ExpressionAttributeValues={":before": {"N": str(before)}},
+                        ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                    )
+                else:
+                    self._client.put_item(
+                        TableName=self._table,
+                        Item=item,
+                        ConditionExpression="attribute_not_exists(revision)",
+                        ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                    )
+            except ClientError as error:
+                if error_code(error) != "ConditionalCheckFailedException":
+                    raise
+                return _buckets(buckets.key_id, error.response.get("Item", {}))  # type: ignore[arg-type]
+        return None
+
+
+def _taken_text(taken: Taken) -> str:
+    return json.dumps(astuple(taken), separators=(",", ":"))
+
+
+def _taken(text: str) -> Taken:
+    requests, load, counted_at, ends = json.loads(text)
+    return Taken(requests, load, counted_at, tuple((at, n) for at, n in ends))
+
+
+def _buckets(key_id: str, item: Item) -> KeyBuckets:
+    if not item:  # it has expired meanwhile
+        return KeyBuckets(key_id=key_id)
+    return KeyBuckets(
+        key_id=key_id,
+        revision=int(item["revision"]["N"]),
+        granted=_taken(item["granted"]["S"]),
+        queued=_taken(item["queued"]["S"]),
     )

@@ -12,6 +12,7 @@ from chalicelib.api.errors import error_response, json_response
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.services.routing.memory import RouterMemory
+from chalicelib.services.routing.quotas import OversizeError
 from chalicelib.services.routing.route import RouteRefusedError, route
 from chalicelib.services.routing.tickets import public_key_for
 from chalicelib.wire.routing import RouteRequest
@@ -35,6 +36,9 @@ def routing_blueprint(get_ports: Callable[[], HotPorts]) -> Blueprint:
         except RouteRefusedError as error:
             body = {"success": False, "error": "auth_error", "msg": str(error)}
             return json_response({**body, "error_msg": str(error)}, 401)
+        except OversizeError as error:
+            body = {"success": False, "error": "over_quota", "msg": str(error)}
+            return json_response({**body, "error_msg": str(error)}, 400)
         except Exception as error:  # noqa: BLE001  clients understand our error bodies alone
             return error_response(error)
 

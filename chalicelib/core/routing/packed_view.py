@@ -130,6 +130,7 @@ def _header(view: RoutingView) -> dict[str, object]:
         "n_by_state": dict(view.n_by_state),
         "grants_per_s": view.grants_per_s,
         "usual_cost": view.usual_cost,
+        "n_waiting": dict(view.n_waiting),
         "cutoffs": {
             key: [
                 _bound(c.admit_before),
@@ -158,6 +159,7 @@ def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> Rou
         n_by_state=header["n_by_state"],
         grants_per_s=header["grants_per_s"],
         usual_cost=header.get("usual_cost", 0.0),  # an older version wrote none
+        n_waiting=header.get("n_waiting", {}),
         cutoffs=Cutoffs(
             by_key={
                 key: Cutoff(

@@ -1,44 +1,23 @@
-"""Quotas of one caller's key, as one router sees them: requests, load and requests in flight.
+"""Quotas of one caller's key: requests, load and requests in flight, as two sets of buckets.
 
-Routers share no count. Each allows the part of a quota that it has of all grants, which the view
-tells it for nothing; a key's requests come to a router in the same proportion. So all routers
-together keep the quota, but for one request that each of them always lets through.
+What is granted fills the one set, what joins the queue the other. All routers share the key's
+buckets as one stored value that changes only under a condition, before the grant or the row is
+written; so a quota holds over any number of routers.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 LOAD_BURST_S = 10.0
-SHARE_SPAN_S = 20.0
-"""Over how long a router's share of the grants is taken; the view's rate has the same span."""
+"""A load bucket holds so many seconds of its rate."""
 
+QUEUE_HOLD_S = 20.0
+"""A new waiting request counts as one at once for so long: the life of a row that is not polled."""
 
-@dataclass(slots=True)
-class RouterShare:
-    """Which part of a group's grants one router made lately."""
-
-    began_at: float
-    n_granted: float = 0.0  # fading
-    counted_at: float = 0.0
-
-    def granted(self, now: float) -> None:
-        """Count a grant."""
-        self._fade(now)
-        self.n_granted += 1
-
-    def part(self, grants_per_s: float, now: float) -> float:
-        """In [0, 1]; `grants_per_s`: of all routers together. 1 while nobody else grants."""
-        self._fade(now)
-        span_s = SHARE_SPAN_S * -math.expm1(-max(1.0, now - self.began_at) / SHARE_SPAN_S)
-        own_per_s = self.n_granted / span_s
-        return min(1.0, own_per_s / grants_per_s) if grants_per_s > 0 else 1.0
-
-    def _fade(self, now: float) -> None:
-        self.n_granted *= math.exp(-max(0.0, now - self.counted_at) / SHARE_SPAN_S)
-        self.counted_at = now
+END_PARTS = 16
+"""Requests in flight are kept as counts by when they end, rounded up by at most such a part."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,46 +37,110 @@ class Quota:
             and self.max_concurrent is None
         )
 
+    @property
+    def request_bucket(self) -> float:
+        """Requests that it lets pass at once."""
+        rate = self.max_requests_per_s
+        return math.inf if rate is None else max(1.0, rate)
 
-@dataclass(slots=True)
-class QuotaUse:
-    """What a key used lately: two buckets, and when its requests in flight should be done."""
+    @property
+    def load_bucket(self) -> float:
+        """Load that it lets pass at once."""
+        rate = self.max_load_per_s
+        return math.inf if rate is None else rate * LOAD_BURST_S
 
-    requests: float = 0.0  # of the burst that is used up
+    def oversize(self, cost: float) -> str | None:
+        """Why a request of this cost can never pass; None if it can."""
+        if cost <= self.load_bucket:
+            return None
+        return (
+            f"cost: {cost:g} is more than this key's bucket of load ever holds: "
+            f"max_load_per_s {self.max_load_per_s:g} holds {self.load_bucket:g} at once; "
+            "ask for less, or for a key with a higher max_load_per_s"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What is taken out of one set of buckets. `ends`: (moment, how many are in flight until)."""
+
+    requests: float = 0.0
     load: float = 0.0
     counted_at: float = 0.0
-    ends_at: list[float] = field(default_factory=list)
+    ends: tuple[tuple[float, int], ...] = ()
 
-    def refusal(self, quota: Quota, now: float, part: float = 1.0) -> str | None:
-        """Which quota a request would exceed now, in words; None if none.
+    @property
+    def n_at_once(self) -> int:
+        """Requests in flight."""
+        return sum(n for _, n in self.ends)
 
-        `part`: how much of the quota is this router's.
-        """
-        self._drain(quota, now, part)
-        rate, load_rate, concurrent = (
-            quota.max_requests_per_s,
-            quota.max_load_per_s,
-            quota.max_concurrent,
+    def drained(self, quota: Quota, now: float) -> Taken:
+        """What is left of it now. Another router's clock may be ahead: nothing drains twice."""
+        elapsed_s = max(0.0, now - self.counted_at)
+        return Taken(
+            requests=max(0.0, self.requests - elapsed_s * (quota.max_requests_per_s or 0.0)),
+            load=max(0.0, self.load - elapsed_s * (quota.max_load_per_s or 0.0)),
+            counted_at=max(now, self.counted_at),
+            ends=tuple((at, n) for at, n in self.ends if at > now),
         )
-        if rate is not None and self.requests + 1 > max(1.0, rate * part):
-            return f"{rate:g} requests per second"
-        if load_rate is not None and self.load > load_rate * LOAD_BURST_S * part:
-            return f"load of {load_rate:g} per second"
-        if concurrent is not None and len(self.ends_at) >= max(1.0, concurrent * part):
-            return f"{concurrent} requests at once"
+
+    def refusal(self, quota: Quota, cost: float) -> str | None:
+        """Which limit one more request would exceed, in words; None if none. After `drained`."""
+        if self.requests + 1 > quota.request_bucket:
+            return f"{quota.max_requests_per_s:g} requests per second"
+        if self.load + cost > quota.load_bucket:
+            return f"load of {quota.max_load_per_s:g} per second"
+        if quota.max_concurrent is not None and self.n_at_once >= quota.max_concurrent:
+            return f"{quota.max_concurrent} requests at once"
         return None
 
-    def granted(self, quota: Quota, cost: float, finish_s: float, now: float) -> None:
-        """Count a grant that should be done in `finish_s`; `refusal` was asked at the same time."""
-        self.requests += 1
-        self.load += cost
+    def plus(self, quota: Quota, cost: float, ends_at: float) -> Taken:
+        """With one more request, in flight until then. Only what is limited is counted."""
+        ends = dict(self.ends)
         if quota.max_concurrent is not None:
-            heapq.heappush(self.ends_at, now + finish_s)
+            ends[ends_at] = ends.get(ends_at, 0) + 1
+        return replace(
+            self,
+            requests=self.requests + (quota.max_requests_per_s is not None),
+            load=self.load + (0.0 if quota.max_load_per_s is None else cost),
+            ends=tuple(sorted(ends.items())),
+        )
 
-    def _drain(self, quota: Quota, now: float, part: float) -> None:
-        drained_s = max(0.0, now - self.counted_at) * part
-        self.requests = max(0.0, self.requests - drained_s * (quota.max_requests_per_s or 0.0))
-        self.load = max(0.0, self.load - drained_s * (quota.max_load_per_s or 0.0))
-        self.counted_at = now
-        while self.ends_at and self.ends_at[0] <= now:
-            heapq.heappop(self.ends_at)
+    def minus(self, quota: Quota, cost: float, ends_at: float) -> Taken:
+        """Without a request that came to nothing."""
+        ends = dict(self.ends)
+        if ends_at in ends:
+            ends[ends_at] -= 1
+        return replace(
+            self,
+            requests=max(0.0, self.requests - (quota.max_requests_per_s is not None)),
+            load=max(0.0, self.load - (0.0 if quota.max_load_per_s is None else cost)),
+            ends=tuple((at, n) for at, n in sorted(ends.items()) if n > 0),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeyBuckets:
+    """A key's buckets, as all routers share them. `revision`: +1 at every change."""
+
+    key_id: str
+    revision: int = 0
+    granted: Taken = field(default_factory=Taken)
+    queued: Taken = field(default_factory=Taken)
+
+    def empty_in_s(self, quota: Quota) -> float:
+        """When nothing of it is left, in seconds after its last change, if nothing is added."""
+        waits = [QUEUE_HOLD_S]
+        for taken in (self.granted, self.queued):
+            if quota.max_requests_per_s:
+                waits.append(taken.requests / quota.max_requests_per_s)
+            if quota.max_load_per_s:
+                waits.append(taken.load / quota.max_load_per_s)
+            waits += [at - taken.counted_at for at, _ in taken.ends]
+        return max(waits)
+
+
+def end_of(now: float, held_s: float) -> float:
+    """When a request that is held for so long ends, rounded up: few moments stand for many."""
+    step = 2.0 ** math.ceil(math.log2(max(held_s, 1.0) / END_PARTS))
+    return math.ceil((now + held_s) / step) * step

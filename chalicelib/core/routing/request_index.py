@@ -24,6 +24,7 @@ _SKEW_TICKS = 8
 class IndexKind(IntEnum):
     """What became of the request."""
 
+    OUTSIDE = 0  # waits without a place in the queue: over its key's quota
     WAITING = 1
     GRANTED = 2
     WAITING_AGAIN = 3  # after a grant that failed
@@ -63,17 +64,16 @@ def decode_index(idx: int, key: bytes, now: float) -> RequestIndex | None:
     body, check = idx >> 12, idx & 0xFFF
     if check != _check(body, key):
         return None
-    kind = body >> 39 & 3
-    if kind == 0:
-        return None
+    kind = IndexKind(body >> 39 & 3)
+    has_nonce = kind in (IndexKind.OUTSIDE, IndexKind.WAITING)
     payload = body >> 14 & 0x7FFFFF
     age_ticks = (int(now * _TICKS_PER_S) + _SKEW_TICKS - (body & 0x3FFF)) % _PERIOD - _SKEW_TICKS
     return RequestIndex(
-        kind=IndexKind(kind),
+        kind=kind,
         n_grants=body >> 37 & 3,
         first_seen_at=int(now * _TICKS_PER_S - age_ticks) / _TICKS_PER_S,
-        slot=None if kind == IndexKind.WAITING else payload >> 10,
-        low_bits=payload if kind == IndexKind.WAITING else payload & 0x3FF,
+        slot=None if has_nonce else payload >> 10,
+        low_bits=payload if has_nonce else payload & 0x3FF,
     )
 
 

@@ -66,6 +66,7 @@ class RoutingView:
     workers: tuple[RoutableWorker, ...] = ()
     grants_per_s: float = 0.0  # to this shard's workers by all routers together, lately
     usual_cost: float = 0.0  # of a request granted by any of them, ever
+    n_waiting: Mapping[str, int] = field(default_factory=dict)  # requests in the queue, by key
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +119,7 @@ def build_view(
         waiting, room, group.params, now, shares=shares, ask_again_s=ROOM_HORIZON_S
     )
     n_by_state = dict(sorted(Counter(w.state.value for w in rows).items()))
+    n_waiting = dict(Counter(request.key_id for request in waiting))
     return [
         RoutingView(
             group=group,
@@ -128,6 +130,7 @@ def build_view(
             workers=tuple(workers[shard::n_shards]),
             grants_per_s=grant_rate(rows, now) / n_shards,
             usual_cost=usual_cost,
+            n_waiting=n_waiting,
         )
         for shard in range(n_shards)
     ]

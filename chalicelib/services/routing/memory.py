@@ -15,7 +15,7 @@ from chalicelib.core.routing.directory import (
     unpack_directory,
 )
 from chalicelib.core.routing.packed_view import PackedViewError, unpack_view
-from chalicelib.core.routing.quota import QuotaUse, RouterShare
+from chalicelib.core.routing.quota import KeyBuckets
 from chalicelib.core.routing.recent_use import RecentUse
 from chalicelib.core.routing.table import RoutingTable
 from chalicelib.core.routing.view import RoutingView, rebuild_interval_s
@@ -53,8 +53,6 @@ class GroupMemory:
     view: RoutingView
     table: RoutingTable
     read_at: float
-    share: RouterShare
-    grants_per_s: float = 0.0  # by all routers, in all shards
     shard: int = 0
     poked_at: float = 0.0
     doubts: dict[int, dict[str, float]] = field(default_factory=dict)  # slot -> key -> failed at
@@ -77,7 +75,7 @@ class RouterMemory:
     directory_at: float = 0.0
     groups: dict[int, GroupMemory] = field(default_factory=dict)
     signatures: dict[tuple[str, str], str] = field(default_factory=dict)
-    quotas: dict[str, QuotaUse] = field(default_factory=dict)
+    quotas: dict[str, KeyBuckets] = field(default_factory=dict)
     index_keys: dict[int, bytes] = field(default_factory=dict)
     newest_key: str = ""
     instance_keys: dict[int, dict[str, str]] = field(default_factory=dict)  # by group, intent token
@@ -163,8 +161,6 @@ def group_memory(
         view=view,
         table=_table(facts, view, phase),
         read_at=now,
-        share=known.share if known else RouterShare(began_at=now),
-        grants_per_s=view.grants_per_s * n_shards,
         # Routers spread over the shards, each another one at each refresh.
         shard=int(ports.randomness.uniform() * n_shards) if n_shards > 1 else 0,
     )

@@ -21,20 +21,19 @@ from chalicelib.core.routing.admission import (
 )
 from chalicelib.core.routing.choice import Choice, Wish
 from chalicelib.core.routing.directory import GroupFacts
-from chalicelib.core.routing.quota import Quota, QuotaUse
 from chalicelib.core.routing.request_index import IndexKind, RequestIndex, decode_index, worker_slot
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
 from chalicelib.services.keys import Caller, check_key
 from chalicelib.services.routing.memory import (
-    MAX_QUOTA_KEYS,
     GroupMemory,
     RouterMemory,
     check_time,
     find_facts,
     group_memory,
 )
+from chalicelib.services.routing.quotas import OverQuotaError, Receipt
 from chalicelib.services.routing.tickets import GrantNumbers, index_key, sign_ticket
 from chalicelib.services.routing.waiting import (
     Asker,
@@ -62,6 +61,7 @@ def route(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> dict[
 
     Raises:
         RouteRefusedError: the key is wrong, or there is no such group for it.
+        OversizeError: it costs more than the key's quota ever allows at once.
     """
     now = ports.clock.now()
     asker = Asker(ports=ports, memory=memory, request=request, now=now)
@@ -73,8 +73,9 @@ def route(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> dict[
         logger.warning("route_degraded", extra={"problem": str(error)})
         return asker.blind_reply("the control plane is catching its breath")
     waiter = _make_waiter(asker, caller, group, key)
+    asker.quotas.check_size(caller.row, asker.cost)
     group.use.asked(caller.key_id, caller.row.share if caller.row else 1.0, now)
-    refusal = _closed(facts) or _over_quota(waiter)
+    refusal = _closed(facts) or asker.quotas.foreseen_refusal(caller.row, asker.cost)
     if refusal is not None:
         return answer_waiting(waiter, refusal, is_demand=False)
     return _serve(waiter)
@@ -126,34 +127,6 @@ def _closed(facts: GroupFacts) -> str | None:
     return f"endpoint {facts.state.value}"
 
 
-def _over_quota(waiter: Waiter) -> str | None:
-    quota, use = _quota(waiter)
-    if quota.is_unlimited:
-        return None
-    now, group = waiter.asker.now, waiter.group
-    refusal = use.refusal(quota, now, group.share.part(group.grants_per_s, now))
-    return f"over the quota of this key: {refusal}" if refusal else None
-
-
-def _quota(waiter: Waiter) -> tuple[Quota, QuotaUse]:
-    row = waiter.caller.row
-    if row is None:
-        return _UNLIMITED, _NO_USE
-    quotas = waiter.asker.memory.quotas
-    if row.key_id not in quotas and len(quotas) >= MAX_QUOTA_KEYS:
-        quotas.clear()
-    quota = Quota(
-        max_requests_per_s=row.max_requests_per_s,
-        max_load_per_s=row.max_load_per_s,
-        max_concurrent=row.max_concurrent,
-    )
-    return quota, quotas.setdefault(row.key_id, QuotaUse())
-
-
-_UNLIMITED = Quota()
-_NO_USE = QuotaUse()
-
-
 def _serve(waiter: Waiter) -> dict[str, object]:
     """Grant if it is in turn and somebody is free soon enough; else it waits."""
     failed_before = waiter.history.kind is IndexKind.GRANTED
@@ -168,6 +141,8 @@ def _serve(waiter: Waiter) -> dict[str, object]:
         if granted is None:
             return answer_waiting(waiter, "no worker is free soon enough")
         return _reply(waiter, *granted)
+    except OverQuotaError as error:
+        return answer_waiting(waiter, str(error), is_demand=False)
     except (StorageUnavailableError, KeysUnavailableError, NotFoundError) as error:
         logger.warning("grant_failed", extra={"problem": str(error)})
         return answer_waiting(waiter, "the control plane is catching its breath")
@@ -187,14 +162,20 @@ def _is_in_turn(waiter: Waiter) -> bool:
 
 
 def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
-    """Choose and reserve; a refusal corrects what we know, and we draw and choose again."""
+    """Choose and reserve; a refusal corrects what we know, and we draw and choose again.
+
+    Raises:
+        OverQuotaError: a limit of the key is reached; it is asked before anything is reserved.
+    """
     table, now = waiter.group.table, waiter.asker.now
     bound = _bound(waiter)
+    receipt: Receipt | None = None
     for n_refused in range(MAX_TRIES + 1):
         wish = _wish(waiter, bound)
         choice = table.choose(wish, now)
         if choice is None:
-            return None
+            break
+        receipt = receipt or _take(waiter, choice)
         check_time(waiter.asker.ports, now)
         result = _try(waiter, choice, n_refused)
         if isinstance(result, Reservation):
@@ -204,7 +185,15 @@ def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
             table.drop(choice.worker)
         else:
             table.correct(choice.worker, result.worker.granted_load, now)
+    waiter.asker.quotas.give_back(receipt)
     return None
+
+
+def _take(waiter: Waiter, choice: Choice) -> Receipt | None:
+    """From the key's buckets; what claims to be small is in flight as long as a usual one."""
+    usual_s = waiter.group.table.service_s(waiter.group.view.usual_cost)
+    held_s = max(choice.finish_s, choice.wait_s + usual_s)
+    return waiter.asker.quotas.take_grant(waiter.caller.row, waiter.asker.cost, held_s)
 
 
 def _bound(waiter: Waiter) -> Bound:
@@ -225,7 +214,7 @@ def _wish(waiter: Waiter, bound: Bound) -> Wish:
     if slot is not None and table.n_workers == 1 and not failed_lately(waiter, slot):
         slot = None  # the only worker there is: it may serve again by now
     return Wish(
-        cost=float(waiter.asker.request.cost),
+        cost=waiter.asker.cost,
         bound_s=bound.within_s,
         is_strict=bound.is_strict,
         dice=waiter.asker.ports.randomness.uniform(),
@@ -238,7 +227,7 @@ def _try(waiter: Waiter, choice: Choice, n_refused: int) -> Reservation | Refusa
     now = waiter.asker.now
     starts_at = now + choice.wait_s
     grant = Grant(
-        cost=float(waiter.asker.request.cost),
+        cost=waiter.asker.cost,
         bound=choice.bound if n_refused < MAX_TRIES else float("inf"),
         n_refused=n_refused,
         is_retry=waiter.history.n_grants > 0,
@@ -251,11 +240,7 @@ def _try(waiter: Waiter, choice: Choice, n_refused: int) -> Reservation | Refusa
 
 def _reply(waiter: Waiter, choice: Choice, reservation: Reservation) -> dict[str, object]:
     asker, worker = waiter.asker, choice.worker
-    waiter.group.share.granted(asker.now)
-    waiter.group.use.granted(waiter.caller.key_id, float(asker.request.cost))
-    quota, use = _quota(waiter)
-    if not quota.is_unlimited:
-        use.granted(quota, float(asker.request.cost), choice.finish_s, asker.now)
+    waiter.group.use.granted(waiter.caller.key_id, asker.cost)
     idx = RequestIndex(
         kind=IndexKind.GRANTED,
         n_grants=waiter.history.n_grants + 1,

@@ -23,6 +23,7 @@ from chalicelib.ports.errors import ConflictError, NotFoundError, StorageUnavail
 from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.services.keys import Caller
 from chalicelib.services.routing.memory import GroupMemory, RouterMemory, check_time, forget_view
+from chalicelib.services.routing.quotas import OverQuotaError, Quotas
 from chalicelib.services.routing.views import rebuild_if_due
 from chalicelib.wire.routing import RouteRequest, WaitingReply
 
@@ -38,6 +39,9 @@ SAME_AGAIN_S = 3.0
 """Where there is no other worker, a client may come back to the one that failed it after this."""
 
 MAX_NOTED = 20_000
+MAX_ROWS_OF_KEY, MAX_ROWS_OF_GROUP = 4_000, 10_000
+"""Waiting rows are read at each rebuild of the view, some 150 bytes each. What waits beyond them is
+served all the same, and comes to no place in the queue until there is room."""
 MAX_DOUBTED = 1_000
 
 
@@ -49,6 +53,16 @@ class Asker:
     memory: RouterMemory
     request: RouteRequest
     now: float
+
+    @property
+    def cost(self) -> float:
+        """What the client says that the request weighs."""
+        return float(self.request.cost)
+
+    @property
+    def quotas(self) -> Quotas:
+        """The buckets of keys, now."""
+        return Quotas(ports=self.ports, memory=self.memory, now=self.now)
 
     def blind_reply(self, reason: str) -> dict[str, object]:
         """WAITING although nothing is known of the group: keep the idx, or draw any."""
@@ -74,18 +88,32 @@ class Waiter:
     known_idx: int | None
     index_key: bytes
 
+    @property
+    def is_queued(self) -> bool:
+        """Whether it is in the queue already, with a row of its own."""
+        return self.known_idx is not None and self.history.kind in (
+            IndexKind.WAITING,
+            IndexKind.WAITING_AGAIN,
+        )
+
 
 def queued_as(waiter: Waiter) -> Queued:
     """The request as admission sees it."""
-    cost = float(waiter.asker.request.cost)
+    cost = waiter.asker.cost
     return Queued(waiter.history.first_seen_at, cost, waiter.caller.key_id)
 
 
 def answer_waiting(waiter: Waiter, reason: str, *, is_demand: bool = True) -> dict[str, object]:
-    """WAITING, with place and ETA. Demand is remembered and the scaler is told."""
+    """WAITING, with place and ETA. Demand is remembered and the scaler is told.
+
+    What its key's quota, or the room for rows, does not let into the queue is no demand.
+    """
     asker, view = waiter.asker, waiter.group.view
-    idx = _waiting_index(waiter)
-    if is_demand and waiter.group.facts.state is GroupState.ACTIVE:
+    is_active = waiter.group.facts.state is GroupState.ACTIVE
+    if is_demand and is_active and (refusal := _no_place(waiter)):
+        is_demand, reason = False, f"{reason}; {refusal}"
+    idx = _waiting_index(waiter, is_queued=is_demand or not is_active)
+    if is_demand and is_active:
         _remember(waiter, idx)
         _poke(waiter, reason)
         _refresh_view(waiter)
@@ -128,7 +156,7 @@ def describe(n_by_state: Mapping[str, int], reason: str, place: Place) -> str:
 def stop_waiting(waiter: Waiter) -> None:
     """The request was granted: its waiting row goes; if that fails it expires by itself."""
     idx = waiter.known_idx
-    if idx is None or waiter.history.kind is IndexKind.GRANTED:
+    if idx is None or not waiter.is_queued:
         return
     waiter.group.noted.pop(idx, None)
     try:
@@ -186,18 +214,45 @@ def _received_all(row: Worker, since: float) -> bool:
     return row.reported_at > since and row.unseen_load <= 0
 
 
-def _waiting_index(waiter: Waiter) -> int:
-    """The idx to come back with: the same while it waits, another after a failed grant."""
+def _no_place(waiter: Waiter) -> str | None:
+    """Why a request may not join the queue: in words; None if it may, or is in it.
+
+    Raises no StorageUnavailableError: what cannot be counted is not let in.
+    """
+    if waiter.is_queued:
+        return None
+    view, key_id = waiter.group.view, waiter.caller.key_id
+    n_of_key, row = view.n_waiting.get(key_id, 0), waiter.caller.row
+    limit = row.max_concurrent if row else None
+    if sum(view.n_waiting.values()) >= MAX_ROWS_OF_GROUP or n_of_key >= MAX_ROWS_OF_KEY:
+        return "too many requests wait already"
+    if limit is not None and n_of_key >= limit:
+        return f"over the quota of this key: {limit} requests at once"
+    try:
+        waiter.asker.quotas.take_place(row, waiter.asker.cost)
+    except OverQuotaError as error:
+        return str(error)
+    except StorageUnavailableError as error:
+        logger.warning("quota_not_asked", extra={"problem": str(error)})
+        return "the control plane is catching its breath"
+    return None
+
+
+def _waiting_index(waiter: Waiter, *, is_queued: bool) -> int:
+    """The idx to come back with: the same while nothing changes."""
     history = waiter.history
-    if waiter.known_idx is not None and history.kind is not IndexKind.GRANTED:
-        return waiter.known_idx
-    kind = IndexKind.WAITING if history.slot is None else IndexKind.WAITING_AGAIN
-    nonce = int(waiter.asker.ports.randomness.uniform() * (1 << 23))
+    if waiter.is_queued or (not is_queued and history.kind is IndexKind.OUTSIDE):
+        known = waiter.known_idx
+        if known is not None:
+            return known
+    slot = history.slot if is_queued else None
+    kind = IndexKind.WAITING if slot is None else IndexKind.WAITING_AGAIN
+    nonce = int(waiter.asker.ports.randomness.uniform() * (1 << 23)) | 1  # an idx is never 0
     return RequestIndex(
-        kind=kind,
+        kind=kind if is_queued else IndexKind.OUTSIDE,
         n_grants=history.n_grants,
         first_seen_at=history.first_seen_at,
-        slot=history.slot,
+        slot=slot,
         low_bits=nonce,
     ).encode(waiter.index_key)
 
@@ -212,7 +267,7 @@ def _remember(waiter: Waiter, idx: int) -> None:
     request = WaitingRequest(
         endpoint_id=waiter.group.facts.endpoint_id,
         request_idx=idx,
-        cost=float(waiter.asker.request.cost),
+        cost=waiter.asker.cost,
         first_seen_at=waiter.history.first_seen_at,
         last_polled_at=now,
         key_id=waiter.caller.key_id,

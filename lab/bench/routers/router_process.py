@@ -23,6 +23,7 @@ from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME
 from fakes.ports.clock import FakeRandomness, ManualClock
 from fakes.ports.event_log import FakeEventLog
 from fakes.ports.key_repository import FakeKeyRepository
+from fakes.ports.quotas import FakeQuotaRepository
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.ports.secret_box import FakeSecretBox
 from fakes.ports.signer import FakeSigner
@@ -82,6 +83,7 @@ def serve(pipe: Connection, url: str, seed: int) -> None:
         views=DynamoRoutingViewRepository(client, PREFIX),
         waiting=DynamoWaitingRepository(client, PREFIX),
         keys=FakeKeyRepository(),
+        quotas=FakeQuotaRepository(),
         signer=FakeSigner(),
         secrets=secrets,
         poke=FakeScalerPoke(),
