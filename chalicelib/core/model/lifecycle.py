@@ -50,6 +50,8 @@ _BOOTING = (_S.LOADING, _S.MODEL_LOADING, _S.STARTING, _S.REBOOTING)
 _SERVING = (_S.READY, _S.SUSPECT, _S.UNREACHABLE, _S.DRAINING)
 _UP = (*_BOOTING, *_SERVING, _S.ERROR)
 _STAYS = (_S.STOPPED, _S.UNAVAILABLE)
+_REPORTS = (_E.LOADED, _E.NOT_LOADED, _E.RESTARTED, _E.FAILED)  # who reports, runs
+_MAY_RUN = (_E.START, _E.REBOOT, _E.MARKET_RUNNING, _E.MARKET_PENDING, *_REPORTS)
 
 
 def _rows(
@@ -115,7 +117,23 @@ def transition(
         changes["n_start_refusals"] = worker.n_start_refusals + 1
     if event is _E.LOADED and worker.n_start_refusals:
         changes["n_start_refusals"] = 0
+    changes.update(_rest_changes(worker, event, after, now))
     return changes
+
+
+def _rest_changes(
+    worker: Worker, event: WorkerEvent, after: WorkerState, now: float
+) -> dict[str, object]:
+    """Whether its GPU can be billed: what was stopped stays so until something lets it run."""
+    if event in _MAY_RUN or after is _S.FOREIGN:
+        return {"stopped_at": 0.0} if worker.stopped_at else {}
+    if after is _S.STOPPED and worker.state is not _S.STOPPED:
+        return {"stopped_at": now}
+    if worker.state is _S.STOPPED and after is not _S.STOPPED and not worker.stopped_at:
+        return {"stopped_at": worker.state_since}  # a row from before this was kept
+    if event is _E.MARKET_STOPPED and after in (_S.DESTROYING, _S.UNAVAILABLE):
+        return {} if worker.stopped_at else {"stopped_at": now}
+    return {}
 
 
 def _changes_on_entry(worker: Worker, after: WorkerState, now: float) -> dict[str, object]:

@@ -89,6 +89,7 @@ class Worker:
     # state
     state: WorkerState = WorkerState.CREATING
     state_since: float = 0.0
+    stopped_at: float = 0.0  # last seen stopped, and nothing asked it to run since; 0 = it may run
     loaded_at: float = 0.0  # first time ready; 0 = never loaded
     started_at: float = 0.0  # last time it came up
     after_drain: AfterDrain | None = None
@@ -133,6 +134,16 @@ class Worker:
     def gpu_type(self) -> str:
         """'2x RTX 4090'."""
         return f"{self.num_gpus}x {self.gpu_name}"
+
+    @property
+    def at_rest_since(self) -> float | None:
+        """Since when its GPU is surely not billed, whatever is done with it now; None = it may be.
+
+        A stopped machine that is being destroyed does not start to run by that.
+        """
+        if self.stopped_at > 0:
+            return self.stopped_at
+        return self.state_since if self.state is WorkerState.STOPPED else None
 
     @property
     def is_measured(self) -> bool:

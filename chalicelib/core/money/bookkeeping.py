@@ -39,7 +39,7 @@ def cost_of(worker: Worker, record: InstanceRecord | None) -> Cost:
     stopped = to_micro(storage)
     running = max(stopped, running_microusd_per_hour(usd, up, down))
     return Cost(
-        worst_microusd_per_hour=stopped if worker.state is WorkerState.STOPPED else running,
+        worst_microusd_per_hour=running if worker.at_rest_since is None else stopped,
         storage_microusd_per_hour=stopped,
     )
 
@@ -75,7 +75,7 @@ def book(
         n_workers[worker.endpoint_id] += 1
         amount = _spent_microusd(worker, booked_at, now)
         spent[worker.endpoint_id] += amount
-        if worker.state not in SERVING_STATES and worker.state is not WorkerState.STOPPED:
+        if worker.state not in SERVING_STATES and worker.at_rest_since is None:
             idle += amount
     for intent in intents:
         if not intent.is_open:
@@ -99,8 +99,8 @@ def billed_seconds(worker: Worker, since: float, until: float) -> tuple[float, f
     """How long a machine ran, and how long it was stopped, within a span of time."""
     whole_s = max(0.0, until - max(since, worker.created_at))
     stopped_s = 0.0
-    if worker.state is WorkerState.STOPPED:
-        stopped_s = min(whole_s, max(0.0, until - worker.state_since))
+    if worker.at_rest_since is not None:
+        stopped_s = min(whole_s, max(0.0, until - worker.at_rest_since))
     return whole_s - stopped_s, stopped_s
 
 

@@ -36,6 +36,7 @@ from chalicelib.core.scaling.moves.repair import (
     repair_broken,
 )
 from chalicelib.core.scaling.moves.shares import PoolShare, servable, share_out
+from chalicelib.core.scaling.moves.trim import plan_trim
 from chalicelib.core.scaling.occupancy import Demand, measure_demand, rest_load, service_s
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
 
@@ -56,6 +57,10 @@ def decide_scaling(
     targets = _targets(ctx, demand)
     repairs = _return_unwanted(pools, orphans, ctx)
     if repairs:
+        pools, _ = sort_into_pools(snapshot, _once_done(repairs, workers, now))
+    trims = [] if snapshot.group.state is GroupState.DELETING else plan_trim(pools, ctx)
+    if trims:
+        repairs = [*repairs, *trims]
         pools, _ = sort_into_pools(snapshot, _once_done(repairs, workers, now))
     shares = share_out(pools, targets, ctx)
     short = targets.hot - sum(servable(pool, ctx) for pool in pools)

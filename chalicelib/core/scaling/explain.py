@@ -40,6 +40,7 @@ SENTENCES: Mapping[str, str] = {
     "group_stopped": "Its endpoint group is stopped: nothing runs, loaded workers are kept.",
     "paused": "Its autogroup is paused.",
     "cap_reached": "A spending cap is reached ({cap}), so running workers are returned.",
+    "over_max_workers": "{held} workers are held, and max_workers is {max_workers}.",
     # why something is not done
     "frozen": "Frozen by the owner: nothing is rented, started, stopped or destroyed.",
     "panicking": "Nothing is rented: panic is on, every instance is being destroyed.",

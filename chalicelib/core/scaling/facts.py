@@ -114,6 +114,7 @@ def worker_facts(
         is_outdated=worker.template_revision < newest,
         error=worker.error,
         has_address=worker.state is not WorkerState.READY or bool(worker.url),
+        is_at_rest=worker.at_rest_since is not None,
         progress_at=doubts.progress_at.get(worker.instance_id, 0.0),
     )
 

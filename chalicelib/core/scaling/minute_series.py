@@ -51,7 +51,7 @@ def fleet_figures(workers: Iterable[WorkerFacts]) -> dict[str, float]:
         figures["nworkers"] += 1
         figures["curload"] += worker.pending_load
         figures["storage_usd_per_hour"] += worker.storage_usd_per_hour
-        if worker.state in GPU_BILLED_STATES:
+        if worker.state in GPU_BILLED_STATES and not worker.is_at_rest:
             figures["usd_per_hour"] += worker.usd_per_hour
         else:
             figures["usd_per_hour"] += worker.storage_usd_per_hour

@@ -43,6 +43,7 @@ class WorkerFacts:
     is_outdated: bool = False  # of an older template revision than its autogroup's
     error: str = ""
     has_address: bool = True  # without one a ready worker serves nobody
+    is_at_rest: bool = False  # surely not billed for its GPU, whatever its state
     progress_at: float = 0.0  # when the host's account of a first load last changed; 0 = unknown
 
 

@@ -9,8 +9,8 @@ from chalicelib.ports.bundles import ApiPorts
 
 def usd_per_hour_now(worker: Worker) -> float:
     """What a worker costs in its present state; a stopped one only its storage."""
-    stopped = worker.state in (WorkerState.STOPPED, WorkerState.UNAVAILABLE)
-    return worker.storage_usd_per_hour if stopped else worker.usd_per_hour
+    is_at_rest = worker.at_rest_since is not None or worker.state is WorkerState.UNAVAILABLE
+    return worker.storage_usd_per_hour if is_at_rest else worker.usd_per_hour
 
 
 def read_memory(ports: ApiPorts) -> RoundMemory:
