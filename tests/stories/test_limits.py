@@ -25,7 +25,7 @@ def fleet_of(n: int, **params: object) -> tuple[World, int]:
     world = World(seed=3)
     world.ledger.set_caps({"caps_microusd_per_hour": 100_000_000})
     values = {"min_load": 80.0 * n, "max_workers": n, "cold_workers": 0, **params}
-    group = world.add_group(**values)
+    group = world.add_group("llm", **values)
     run_rounds(world, 16)
     assert len(in_state(world, WorkerState.READY)) == n
     return world, group.endpoint_id
