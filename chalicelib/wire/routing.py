@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chalicelib.wire.json_body import WireError, number_of_text, parse_json_object
 from chalicelib.wire.ticket import MAX_EXACT_INT, Number, Ticket, wire_number
@@ -11,6 +11,9 @@ from chalicelib.wire.ticket import MAX_EXACT_INT, Number, Ticket, wire_number
 DEFAULT_COST = 100.0
 MAX_COST = 1e9
 MAX_NAME_CHARS = 128
+MAX_KEYS = 4
+MAX_KEY_CHARS = 128
+"""Of `affinity`: as many keys, each as long, as anybody needs; an HMAC in hex takes 64."""
 
 NOT_FOUND = "authenticate_endpoint_apikey: invalid api_key or endpoint NAME not found"
 """One answer to a wrong key, an unknown name and a group that the key may not see."""
@@ -22,7 +25,8 @@ class RouteRequest:
 
     `request_idx` None: the client knows nothing of it (2024, many third parties) and will not ask
     again for the same request. 0: a new request of a client that does. `is_paced`: it asks again
-    when the reply says so.
+    when the reply says so. `affinity`: opaque keys of what the prompt begins with, from general to
+    special. `prefix_cost`: for each, the part of `cost` that a worker with that prefix is spared.
     """
 
     endpoint: str | None
@@ -31,6 +35,8 @@ class RouteRequest:
     cost: Number
     request_idx: int | None
     is_paced: bool = False
+    affinity: tuple[str, ...] = field(default=(), repr=False)
+    prefix_cost: tuple[float, ...] | None = None
 
     @staticmethod
     def from_json(
@@ -39,9 +45,10 @@ class RouteRequest:
         """The request in a body; the key may come in the header, the body or the query.
 
         Raises:
-            WireError: not a JSON object, or a value that is no name, cost or idx.
+            WireError: not a JSON object, or a value that is no name, cost, idx or key.
         """
         fields = parse_json_object(body)
+        affinity = _affinity(fields.get("affinity"))
         return RouteRequest(
             endpoint=_name(fields),
             endpoint_id=_whole(fields, "endpoint_id"),
@@ -49,6 +56,8 @@ class RouteRequest:
             cost=_cost(fields.get("cost")),
             request_idx=_index(fields),
             is_paced=fields.get("paced") is True,
+            affinity=affinity,
+            prefix_cost=_prefix_cost(fields.get("prefix_cost"), len(affinity)),
         )
 
 
@@ -113,15 +122,42 @@ def _key(fields: Mapping[str, object]) -> str:
 
 
 def _cost(value: object) -> Number:
-    if value is None:
-        return wire_number(DEFAULT_COST)
+    return wire_number(DEFAULT_COST if value is None else _load("cost", value))
+
+
+def _load(name: str, value: object) -> Number:
     if isinstance(value, str):
-        value = number_of_text("cost", value)
+        value = number_of_text(name, value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise WireError(f"cost: {str(value)[:50]!r} is not a number")
+        raise WireError(f"{name}: {str(value)[:50]!r} is not a number")
     if not 0 <= value <= MAX_COST:  # also refuses NaN
-        raise WireError(f"cost: {value!r} is out of bounds; allowed: 0 to {MAX_COST:g}")
-    return wire_number(value)
+        raise WireError(f"{name}: {value!r} is out of bounds; allowed: 0 to {MAX_COST:g}")
+    return value
+
+
+def _affinity(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    keys = value if isinstance(value, list) else [value]
+    if len(keys) > MAX_KEYS:
+        raise WireError(f"affinity: {len(keys)} keys; allowed: {MAX_KEYS}, from general to special")
+    for key in keys:  # told by its type and length alone: a caller may have put a prompt there
+        if not isinstance(key, str):
+            raise WireError(f"affinity: a key is a text, not {type(key).__name__}")
+        if not 0 < len(key) <= MAX_KEY_CHARS:
+            raise WireError(
+                f"affinity: a key of {len(key)} characters; allowed: 1 to {MAX_KEY_CHARS}"
+            )
+    return tuple(keys)
+
+
+def _prefix_cost(value: object, n_keys: int) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    parts = value if isinstance(value, list) else [value]
+    if len(parts) != n_keys:
+        raise WireError(f"prefix_cost: {len(parts)} numbers for {n_keys} keys of affinity")
+    return tuple(float(_load("prefix_cost", part)) for part in parts)
 
 
 def _index(fields: Mapping[str, object]) -> int | None:

@@ -33,6 +33,8 @@ class Router:
         key: str | None = None,
         endpoint: str | None = ENDPOINT_NAME,
         is_paced: bool = False,
+        affinity: tuple[str, ...] = (),
+        prefix_cost: tuple[float, ...] | None = None,
     ) -> dict[str, object]:
         request = RouteRequest(
             endpoint=endpoint,
@@ -41,6 +43,8 @@ class Router:
             cost=cost,
             request_idx=idx,
             is_paced=is_paced,
+            affinity=affinity,
+            prefix_cost=prefix_cost,
         )
         return route(self.world.ports(), self.memory, request)
 

@@ -112,3 +112,43 @@ def test_a_grant_has_a_url_and_a_waiting_reply_has_none() -> None:
         "poll_after_s",
         "__request_id",
     }
+
+
+def test_affinity_is_one_opaque_text_or_a_few() -> None:
+    assert read().affinity == ()
+    assert read(affinity=None, prefix_cost=None).prefix_cost is None
+    assert read(affinity="9f2c").affinity == ("9f2c",)
+    assert read(affinity=[]).affinity == ()
+    request = read(affinity=["system", "gespräché"], prefix_cost=[10, 80.5])
+    assert (request.affinity, request.prefix_cost) == (("system", "gespräché"), (10.0, 80.5))
+    assert read(affinity="a", prefix_cost=3).prefix_cost == (3.0,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"affinity": 7}, "a text, not int"),
+        ({"affinity": {"a": 1}}, "a text, not dict"),
+        ({"affinity": True}, "a text, not bool"),
+        ({"affinity": ["a", None]}, "a text, not NoneType"),
+        ({"affinity": ""}, "0 characters; allowed: 1 to 128"),
+        ({"affinity": "x" * 129}, "129 characters; allowed: 1 to 128"),
+        ({"affinity": ["a"] * 5}, "5 keys; allowed: 4"),
+        ({"affinity": ["a", "b"], "prefix_cost": 1}, "1 numbers for 2 keys"),
+        ({"prefix_cost": 1}, "1 numbers for 0 keys"),
+        ({"affinity": "a", "prefix_cost": -1}, "prefix_cost: -1 is out of bounds"),
+        ({"affinity": "a", "prefix_cost": [{}]}, "prefix_cost: '{}' is not a number"),
+    ],
+)
+def test_a_bad_affinity_is_refused_by_what_is_wrong(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(WireError, match=words):
+        read(**fields)
+
+
+def test_a_refusal_does_not_repeat_what_may_be_a_prompt() -> None:
+    prompt = "my secret prompt " * 20
+    for value in (prompt, [prompt], {"text": prompt}):
+        with pytest.raises(WireError) as caught:
+            read(affinity=value)
+        assert "secret" not in str(caught.value)
+    assert "secret" not in repr(read(affinity="secret"))

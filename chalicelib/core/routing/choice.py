@@ -1,5 +1,8 @@
 """Choosing within one pool: a free slot where it is cheapest, else the least expected finish.
 
+A request that says where its prompt's beginning may lie in a cache goes there instead, as long as
+waiting there costs no more than the work that is saved.
+
 Where a worker tells its slots, a request that finds one free starts at once, so the cheapest such
 worker is taken: load packs there, and dear workers come to be idle and can be stopped. Else the
 worker with the least expected finish is taken, equals by price and dice.
@@ -13,7 +16,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
+from enum import StrEnum
 
+from chalicelib.core.routing.affinity import Homes, Preference, weight_class
 from chalicelib.core.routing.request_index import worker_slot
 
 MAX_SCANNED = 48
@@ -40,6 +45,13 @@ by more than `SLACK_S`, and its wait is not above `PATIENCE_S`: the longer the q
 others may have added.
 
 The values are from `python -m lab.bench quality`: see docs/internals/performance.md.
+"""
+
+LOWER_HOME = 0.5
+"""A worker's place in a key's order tells how likely it has the prefix: each next one half as much,
+for requests come there only while those before it are taken.
+
+From `python -m ballast.simulator affinity`: see docs/internals/affinity.md.
 """
 
 
@@ -76,6 +88,14 @@ class RoutableWorker:
         return self.usd_per_hour / self.perf
 
 
+class Why(StrEnum):
+    """What decided for a worker."""
+
+    FREE_SLOT = "free_slot"  # the cheapest with a free slot
+    LEAST_FINISH = "least_finish"  # none is free: it will be done first
+    WARM = "warm"  # its cache should hold the beginning of the prompt
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     """The worker chosen, and what was expected: waiting and finishing, seconds from now."""
@@ -84,6 +104,7 @@ class Choice:
     wait_s: float
     finish_s: float
     bound: float  # the reservation stands only if granted_load is not above it
+    why: Why
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +114,7 @@ class Wish:
     `bound_s`: it must start within; `avoid_slot`: the worker that failed it; `dice` in [0, 1)
     decides among equals; `autogroup_index`: where it was before, a repeat is not drawn anew;
     `is_strict`: what others granted unseen must not put the start beyond `bound_s` either.
+    `preferences`: the keys under which workers may be warm for it, the special one first.
     """
 
     cost: float
@@ -101,6 +123,7 @@ class Wish:
     avoid_slot: int | None = None
     autogroup_index: int | None = None
     is_strict: bool = False
+    preferences: tuple[Preference, ...] = ()
 
 
 @dataclass(slots=True)
@@ -112,6 +135,8 @@ class Pool:
     workers: list[RoutableWorker] = field(default_factory=list)
     max_perf: float = 0.0
     by_price: list[RoutableWorker] = field(default_factory=list)  # those with several slots
+    by_id: dict[int, RoutableWorker] = field(default_factory=dict)
+    _homes: Homes | None = None
 
     def add(self, worker: RoutableWorker) -> None:
         """One more worker; `sort` once all are in."""
@@ -123,6 +148,23 @@ class Pool:
         """Bring the workers into order."""
         self.workers.sort(key=_key_of)
         self.by_price = sorted((w for w in self.workers if w.headroom_s > 0), key=_price_of)
+        self.by_id = {w.instance_id: w for w in self.workers}
+
+    def homes_of(self, preference: Preference) -> list[RoutableWorker]:
+        """The workers that a key prefers and that are still there, the first choice first."""
+        if self._homes is None:
+            self._homes = Homes(self._members())
+        order = self._homes.order_of(preference.bucket)
+        return [self.by_id[i] for i in order if i in self.by_id]
+
+    def adopt_homes(self, older: Pool) -> None:
+        """Go on with an older table's orders, if they are of the same workers."""
+        if older._homes is not None and older._homes.members == self._members():
+            self._homes = older._homes
+
+    def _members(self) -> tuple[tuple[int, int], ...]:
+        workers = self.by_id.values()
+        return tuple(sorted((w.instance_id, weight_class(w.perf, w.usd_per_load)) for w in workers))
 
     def resort(self, worker: RoutableWorker) -> None:
         """Put a worker where its `free_at` belongs now."""
@@ -133,6 +175,7 @@ class Pool:
     def remove(self, worker: RoutableWorker) -> None:
         """Forget a worker, if it is there."""
         self._take_out(worker)
+        self.by_id.pop(worker.instance_id, None)
         if worker in self.by_price:
             self.by_price.remove(worker)
 
@@ -143,13 +186,48 @@ class Pool:
 
 
 def choose_worker(pool: Pool, wish: Wish, now: float, n_unseen: float) -> Choice | None:
-    """The cheapest worker with a free slot, else the best of those that are free first.
+    """The cheapest with a free slot, else the best of those free first; or one that is warm.
 
     The more grants of others this router cannot have seen, the more of the best count as equal:
     if all routers took the very best, they would all take the same.
     """
     n_spread = 1 + int(n_unseen * SPREAD)
-    return _cheapest_free(pool, wish, now, n_spread) or _least_finish(pool, wish, now, n_spread)
+    cold = _cheapest_free(pool, wish, now, n_spread) or _least_finish(pool, wish, now, n_spread)
+    if cold is None or not wish.preferences:
+        return cold
+    return _warm(pool, wish, now, cold) or cold
+
+
+def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
+    """A worker that should have the prefix, if with what it saves it is no later than `cold`.
+
+    Where a key needs more than one worker its first home is the fullest, and the next ones serve:
+    so it spreads over as many as it takes, and no further.
+    """
+    cold_s = cold.wait_s + wish.cost / cold.worker.perf
+    for preference in wish.preferences:
+        saved = preference.saved_load
+        for worker in pool.homes_of(preference):
+            wait_s = worker.wait_s(now)
+            margin_s = cold_s - wait_s - (wish.cost - saved) / worker.perf
+            saved *= LOWER_HOME
+            if margin_s < 0 or wait_s > wish.bound_s or slot_of(worker) == wish.avoid_slot:
+                continue
+            most_s = wish.bound_s if wish.is_strict else PATIENCE_S
+            slack_s = max(0.0, min(SLACK_S + margin_s, most_s - wait_s))
+            return Choice(
+                worker=worker,
+                wait_s=wait_s,
+                finish_s=max(0.0, worker.free_at - now) + wish.cost / worker.perf,
+                bound=worker.granted_load + slack_s * worker.perf + _room(worker, now),
+                why=Why.WARM,
+            )
+    return None
+
+
+def _room(worker: RoutableWorker, now: float) -> float:
+    """Load that the worker may be given before anybody waits there."""
+    return max(0.0, now + worker.headroom_s - worker.free_at) * worker.perf
 
 
 def _cheapest_free(pool: Pool, wish: Wish, now: float, n_spread: int) -> Choice | None:
@@ -169,6 +247,7 @@ def _cheapest_free(pool: Pool, wish: Wish, now: float, n_spread: int) -> Choice 
         wait_s=0.0,
         finish_s=busy_s + wish.cost / worker.perf,
         bound=worker.granted_load + (worker.headroom_s - busy_s) * worker.perf,
+        why=Why.FREE_SLOT,
     )
 
 
@@ -188,6 +267,7 @@ def _least_finish(pool: Pool, wish: Wish, now: float, n_spread: int) -> Choice |
         wait_s=wait_s,
         finish_s=finish_s,
         bound=worker.granted_load + slack_s * worker.perf,
+        why=Why.LEAST_FINISH,
     )
 
 

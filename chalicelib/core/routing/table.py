@@ -130,6 +130,10 @@ class RoutingTable:
             if worker is not None and before.granted_load > worker.granted_load:
                 worker.known_at = min(worker.known_at, now)
                 self.correct(worker, before.granted_load, before.known_at)
+        older_pools = {pool.indexes: pool for tier in older._tiers for pool in tier}
+        for pool in (pool for tier in self._tiers for pool in tier):
+            if pool.indexes in older_pools:
+                pool.adopt_homes(older_pools[pool.indexes])
 
     def drop(self, worker: RoutableWorker) -> None:
         """The worker is not ready any more."""

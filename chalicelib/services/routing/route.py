@@ -19,6 +19,7 @@ from chalicelib.core.routing.admission import (
     is_overdue,
     may_start,
 )
+from chalicelib.core.routing.affinity import preferences_of
 from chalicelib.core.routing.choice import Choice, Wish
 from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.request_index import IndexKind, RequestIndex, decode_index, worker_slot
@@ -213,13 +214,15 @@ def _wish(waiter: Waiter, bound: Bound) -> Wish:
     before = table.find_slot(slot) if slot is not None else None
     if slot is not None and table.n_workers == 1 and not failed_lately(waiter, slot):
         slot = None  # the only worker there is: it may serve again by now
+    request, cost = waiter.asker.request, waiter.asker.cost
     return Wish(
-        cost=waiter.asker.cost,
+        cost=cost,
         bound_s=bound.within_s,
         is_strict=bound.is_strict,
         dice=waiter.asker.ports.randomness.uniform(),
         avoid_slot=slot,
         autogroup_index=before.autogroup_index if before else None,
+        preferences=preferences_of(request.affinity, request.prefix_cost, cost),
     )
 
 
