@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,24 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("chalicelib", "ballast", "workers", "fakes", "infra", "lab", "tests")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 80
+MAX_FOLDER_ENTRIES = 14
+ROOMS = ("chalicelib", "ballast", "workers", "lab", "fakes")
+LISTS = frozenset({"ballast/cli/commands"})
+"""Folders with one entry for each of something the reader comes to look up by name."""
+TOP_LEVEL = frozenset(
+    {
+        ".chalice",
+        ".ci",
+        "chalicelib",
+        "ballast",
+        "workers",
+        "fakes",
+        "infra",
+        "lab",
+        "tests",
+        "docs",
+    }
+)
 BANNED_NAMES = frozenset({"utils", "util", "helpers", "common", "misc", "manager", "data"})
 
 
@@ -46,6 +65,29 @@ def test_files_and_functions_stay_small(path: Path) -> None:
         if node.end_lineno and node.end_lineno - node.lineno >= MAX_FUNCTION_LINES
     }
     assert not long, f"{path}: functions above {MAX_FUNCTION_LINES} lines: {long}"
+
+
+def tracked() -> list[Path]:
+    """Files of the repository: what a run or a build leaves beside them does not count."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [Path(line) for line in listed.stdout.splitlines() if (ROOT / line).exists()]
+
+
+def test_a_folder_is_understood_at_a_glance() -> None:
+    """At most 14 entries, `__init__.py` not counted; the top level has its ten folders only."""
+    entries: dict[str, set[str]] = {}
+    for path in tracked():
+        for depth in range(1, len(path.parts)):
+            entries.setdefault("/".join(path.parts[:depth]), set()).add(path.parts[depth])
+    full = {
+        folder: len(names - {"__init__.py"})
+        for folder, names in entries.items()
+        if folder.startswith(ROOMS) and folder not in LISTS
+        if len(names - {"__init__.py"}) > MAX_FOLDER_ENTRIES
+    }
+    assert full == {}
+    assert {path.parts[0] for path in tracked() if len(path.parts) > 1} == TOP_LEVEL
 
 
 def test_no_module_is_a_drawer_for_anything() -> None:

@@ -19,7 +19,6 @@ from ballast.simulator.rivals.runpod import RunPodCount, RunPodDelay
 from ballast.simulator.rivals.skyserve import SkyServeRate
 from ballast.simulator.rivals.static_fleet import StaticFleet
 from ballast.simulator.rivals.vast_like import VastLike
-from ballast.simulator.whole import WholeService
 from ballast.simulator.world.world import Policy
 from chalicelib.core.model.endpoint_group import ScalingParams
 
@@ -82,7 +81,7 @@ def make_policy(text: str, *, slo_target: float = 0.99, slo_wait_s: float = 10.0
             target_queue_time=slo_wait_s,
             max_queue_time=max(30.0, slo_wait_s),
         )
-        return BallastPolicy(params=params) if name == "ballast" else WholeService(params=params)
+        return BallastPolicy(params=params) if name == "ballast" else _whole(params)
     if name not in LAWS:
         known = ", ".join(("ballast", "ballast-whole", *sorted(LAWS)))
         raise PolicyError(f"{text}: unknown policy; there are {known}")
@@ -91,3 +90,17 @@ def make_policy(text: str, *, slo_target: float = 0.99, slo_wait_s: float = 10.0
     except (TypeError, ValueError) as error:
         raise PolicyError(f"{text}: {error}") from error
     return LawPolicy(law, vast_pool=text.endswith("+vast"))
+
+
+def _whole(params: ScalingParams) -> Policy:
+    """The whole service plays over the fakes, which only a checkout has."""
+    try:
+        from ballast.simulator.whole import WholeService
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "fakes":
+            raise
+        raise PolicyError(
+            "ballast-whole: plays over fakes/, which no installed package has; "
+            "run it in a checkout: python -m ballast.simulator --whole"
+        ) from error
+    return WholeService(params=params)

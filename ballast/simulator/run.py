@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import compress
 
 from ballast.simulator.routed.routed import RoutedPolling
-from ballast.simulator.whole import WholeService, WholeWorld
 from ballast.simulator.world.dispatch import EarlyFifo, LatePolling, LateScan
 from ballast.simulator.world.market import MarketConfig
 from ballast.simulator.world.traces import Trace
@@ -72,7 +71,7 @@ def run_policy(
 ) -> Score:
     """Play a trace under a policy."""
     warmup_s = warmup_of(trace)
-    kind = WholeWorld if isinstance(policy, WholeService) else World
+    kind: type[World] = getattr(policy, "world_kind", World)  # the whole service needs more
     world = kind(
         trace=trace,
         config=setting.market,

@@ -8,6 +8,7 @@ caps, and the pacing of its calls. The requests, machines and the bill are the s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from ballast.simulator.world.dispatch import LatePolling
 from ballast.simulator.world.machine import Life, Machine
@@ -49,6 +50,8 @@ class WholeWorld(World):
 @dataclass(slots=True)
 class WholeService:
     """A policy: the scaling service's rounds."""
+
+    world_kind: ClassVar[type[World]] = WholeWorld
 
     params: ScalingParams
     test_workers: int = 3
