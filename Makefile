@@ -33,6 +33,9 @@ dev: setup ## the whole local system until Ctrl-C (ARGS='--port 8080 --time-scal
 
 ministack: setup .venv/ministack/.installed ## a faster local AWS, in an environment of its own
 
+evidence: setup ## what the tests know of the real Vast, by source and call
+	$(PY) -m tests.evidence.vast_records
+
 soak: ministack ## half an hour of mixed load with kills (ARGS='--minutes 5')
 	$(PY) -m lab.local soak --ministack $(ARGS)
 
@@ -76,4 +79,4 @@ audit: setup ## secrets, licences, and known weaknesses of the locked packages
 	$(PY) -m infra.audit
 
 .PHONY: lock deploy undeploy rehearse audit
-.PHONY: help setup demo dev ministack soak check test test-browser test-long format
+.PHONY: help setup demo dev evidence ministack soak check test test-browser test-long format

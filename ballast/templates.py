@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _FOLDER = Path(__file__).parents[1] / "workers"
@@ -22,6 +22,26 @@ _GATED_OWNERS = ("meta-llama/", "google/gemma", "mistralai/", "black-forest-labs
 
 class TemplateError(ValueError):
     """The template cannot be published as asked; the message says what is missing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegistryLogin:
+    """How the host gets at a private image; the empty one for public images."""
+
+    registry: str = ""  # "ghcr.io"
+    user: str = ""
+    password: str = field(default="", repr=False)
+
+    def members(self) -> dict[str, str]:
+        """As Vast takes it: all three are required, empty where there is none.
+
+        Source: tests/evidence/vast/template.json, template-create-docs.
+        """
+        return {
+            "docker_login_repo": self.registry,
+            "docker_login_user": self.user,
+            "docker_login_pass": self.password,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +70,9 @@ class WorkerTemplate:
             ]
         return []
 
-    def to_request(self, env: Mapping[str, str], bundle_sha256: str) -> dict[str, object]:
+    def to_request(
+        self, env: Mapping[str, str], bundle_sha256: str, login: RegistryLogin | None = None
+    ) -> dict[str, object]:
         """The body of Vast's `POST /api/v0/template/`, private, with these values put in.
 
         Raises:
@@ -82,6 +104,7 @@ class WorkerTemplate:
             "private": True,
             "recommended_disk_space": self.disk_gb,
             "extra_filters": dict(self.extra_filters),
+            **(login or RegistryLogin()).members(),
         }
 
 

@@ -23,7 +23,7 @@ from chalicelib.ports.marketplace import (
     RefusedError,
 )
 from tests.adapters.vast_transport import CREATE, Transport, adapter
-from tests.evidence.vast_records import KINDS, Record, load_records
+from tests.evidence.vast_records import KINDS, Record, count_table, load_records
 
 RECORDS = load_records()
 NOW = 1_784_930_000.0  # some minutes before the reset time that one record carries
@@ -250,3 +250,13 @@ def test_every_line_of_the_table_has_its_evidence() -> None:
             record = by_id[name]
             said = record.text.lower()
             assert all(rule.applies(VERBS[record.call], status, said) for status in record.statuses)
+
+
+def test_the_count_counts_each_record_once() -> None:
+    """By source and by call; two sources at least for every call."""
+    *rows, totals, _kinds = count_table(RECORDS).splitlines()
+    assert totals.split()[-1] == str(len(RECORDS))
+    assert sum(int(row.split()[-1]) for row in rows[1:]) == len(RECORDS)
+    for call in VERBS:
+        sources = {record.source["repository"] for record in RECORDS if record.call == call}
+        assert len(sources) >= 2, f"{call}: one source alone: {sources}"

@@ -11,9 +11,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.aws import secrets_client
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import clean
+from chalicelib.adapters.system import SystemClock
+from chalicelib.adapters.vast.client import VastMarketplace
+from chalicelib.core.fleet.pacing import Pacing
+from chalicelib.services.market.key_rights import NAMES_OF_RIGHTS, try_rights
+from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.settings import Settings
 
 NAMES = ("VAST_API_KEY",)
+LONGEST_CHECK_S = 60.0
 
 
 @click.group("secret")
@@ -28,10 +35,13 @@ def secret() -> None:
 @secret.command("set")
 @click.argument("name", type=click.Choice(NAMES))
 @click.option("--stage", default="dev", show_default=True, help="Deployment.")
+@click.option("--unchecked", is_flag=True, help="Store it without asking Vast what it may do.")
 @connection_options
 @pass_session
-def set_secret(session: Session, name: str, stage: str) -> None:
+def set_secret(session: Session, name: str, stage: str, unchecked: bool) -> None:
     """Store a secret; it is asked for and not shown. In force within five minutes, no deployment.
+
+    Vast is asked first what the key may do; a key that lacks a right is named and not stored.
 
     \b
     ballast secret set VAST_API_KEY --stage prod
@@ -48,6 +58,8 @@ def set_secret(session: Session, name: str, stage: str) -> None:
             fix="give the bare key, no spaces: at a terminal, or on standard input",
         )
     settings = Settings.from_environment({**os.environ, "BALLAST_STAGE": stage})
+    if not unchecked:
+        _check_rights(session, settings.vast_url, value)
     client = secrets_client()
     try:
         client.put_secret_value(SecretId=settings.vast_key_secret, SecretString=value)
@@ -67,6 +79,35 @@ def set_secret(session: Session, name: str, stage: str) -> None:
         ) from error
     told = f"Stored for stage {stage} as {settings.vast_key_secret}"
     session.show({"stage": stage, "secret": settings.vast_key_secret}, told)
+
+
+def _check_rights(session: Session, vast_url: str, key: str) -> None:
+    """Try what the key may do.
+
+    Raises:
+        CliError: Vast refuses something that the product needs, or does not say.
+    """
+    clock = SystemClock()
+    vast = VastMarketplace(url=vast_url, api_key=lambda: key, clock=clock)
+    market = PacedMarket(vast, clock, Pacing(), waits_until=clock.now() + LONGEST_CHECK_S)
+    with session.notes.status("asking Vast what this key may do …"):
+        rights = try_rights(market)
+    for right in rights.tried:
+        said = rights.refused.get(right) or rights.unanswered.get(right)
+        mark = "?" if right in rights.unanswered else "✘" if said else "✔"
+        session.notes.print(f"{mark} {clean(f'{right}: {said}' if said else right)}")
+    if rights.refused:
+        raise CliError(
+            f"not stored: Vast refuses this key {', '.join(rights.refused)}",
+            code=ExitCode.CHECK_FAILED,
+            fix=f"make a key with {NAMES_OF_RIGHTS} at https://cloud.vast.ai/manage-keys/",
+        )
+    if rights.unanswered:
+        raise CliError(
+            f"not stored: Vast did not say whether the key may {', '.join(rights.unanswered)}",
+            code=ExitCode.UNREACHABLE,
+            fix="try again, or store it as it is with --unchecked",
+        )
 
 
 COMMANDS = (secret,)

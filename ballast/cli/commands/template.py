@@ -20,7 +20,7 @@ from ballast.cli.remote.vast import (
 )
 from ballast.cli.terminal.asking import secret_of
 from ballast.cli.terminal.display import clean
-from ballast.templates import TemplateError, load_template, template_names
+from ballast.templates import RegistryLogin, TemplateError, load_template, template_names
 
 
 @click.group("template")
@@ -36,14 +36,24 @@ def template() -> None:
 @click.argument("source")
 @click.option("--model", help="The model, e.g. meta-llama/Meta-Llama-3-8B-Instruct.")
 @click.option("--no-token", is_flag=True, help="The model is open: set no HF_TOKEN.")
+@click.option("--registry", help="Private image registry, e.g. ghcr.io; its password is asked.")
+@click.option("--registry-user", help="Who logs in there.")
 @connection_options
 @pass_session
-def publish(session: Session, source: str, model: str | None, no_token: bool) -> None:
+def publish(
+    session: Session,
+    source: str,
+    model: str | None,
+    no_token: bool,
+    registry: str | None,
+    registry_user: str | None,
+) -> None:
     """Publish a private template with your HF_TOKEN; prints its hash.
 
     SOURCE is a back end of ours (tgi, openai, comfyui, hello_world) or the hash of a template to
-    copy. HF_TOKEN and VAST_API_KEY come from the environment or are asked for; they are never shown
-    and never go through the deployment.
+    copy. HF_TOKEN, VAST_API_KEY and REGISTRY_PASSWORD come from the environment or are asked for;
+    they are never shown and never go through the deployment. A copy keeps the registry login of its
+    original as far as Vast shows it.
 
     \b
     ballast template publish tgi --model meta-llama/Meta-Llama-3-8B-Instruct
@@ -53,10 +63,11 @@ def publish(session: Session, source: str, model: str | None, no_token: bool) ->
     token = (
         "" if no_token or not _has_model(source) else secret_of("HF_TOKEN", "HF_TOKEN, type read")
     )
+    login = _registry_login(registry, registry_user)
     body, warnings = (
-        _of_ours(session, source, model, token)
+        _of_ours(session, source, model, token, login)
         if source in template_names()
-        else _copy_of(vast, source, model, token)
+        else _copy_of(vast, source, model, token, login)
     )
     for warning in warnings:
         session.notes.print(f"ballast: warning: {clean(warning)}")
@@ -76,8 +87,19 @@ def _has_model(source: str) -> bool:
     return source not in template_names() or bool(load_template(source).model_variable)
 
 
+def _registry_login(registry: str | None, user: str | None) -> RegistryLogin | None:
+    if not registry and not user:
+        return None
+    if not (registry and user):
+        raise CliError(
+            "a registry login needs both --registry and --registry-user", code=ExitCode.USAGE
+        )
+    password = secret_of("REGISTRY_PASSWORD", f"Password of {user} at {registry}")
+    return RegistryLogin(registry=registry, user=user, password=password)
+
+
 def _of_ours(
-    session: Session, back_end: str, model: str | None, token: str
+    session: Session, back_end: str, model: str | None, token: str, login: RegistryLogin | None
 ) -> tuple[Mapping[str, object], Sequence[str]]:
     ours = load_template(back_end)
     env = {"HF_TOKEN": token} if token else {}
@@ -85,19 +107,19 @@ def _of_ours(
         env[ours.model_variable] = model
     bundle = session.server.get("/bundle/")["sha256"]
     try:
-        return ours.to_request(env, str(bundle)), ours.warnings(env)
+        return ours.to_request(env, str(bundle), login), ours.warnings(env)
     except TemplateError as error:
         fix = "say which model: --model ORG/NAME"
         raise CliError(str(error), code=ExitCode.USAGE, fix=fix) from error
 
 
 def _copy_of(
-    vast: Server, hash_id: str, model: str | None, token: str
+    vast: Server, hash_id: str, model: str | None, token: str, login: RegistryLogin | None
 ) -> tuple[Mapping[str, object], Sequence[str]]:
     original = find_template(vast, hash_id)
     env = {name: value for name, value in (("MODEL_ID", model), ("HF_TOKEN", token)) if value}
     name = model or template_variable(original, "MODEL_ID")
-    return private_copy(original, env), gated_warning(name, has_token=bool(token))
+    return private_copy(original, env, login), gated_warning(name, has_token=bool(token))
 
 
 COMMANDS = (template,)

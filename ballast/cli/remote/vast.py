@@ -13,11 +13,11 @@ from urllib.parse import urlencode, urlsplit
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import Json, Server
 from ballast.cli.terminal.asking import secret_of
+from ballast.templates import RegistryLogin
 
 TEMPLATE_PATH = "/api/v0/template/"
 COPIED = (
     "name", "image", "tag", "onstart", "extra_filters", "recommended_disk_space", "runtype",
-    "docker_login_repo", "docker_login_user", "docker_login_pass",
     "href", "repo", "jup_direct", "ssh_direct", "use_ssh", "use_jupyter_lab", "args_str", "desc",
 )  # fmt: skip
 GATED_PREFIXES = (
@@ -56,8 +56,10 @@ def find_template(vast: Server, hash_id: str) -> Json:
     )
 
 
-def private_copy(template: Mapping[str, object], env: Mapping[str, str]) -> Json:
-    """The body of a private copy with these environment variables set.
+def private_copy(
+    template: Mapping[str, object], env: Mapping[str, str], login: RegistryLogin | None = None
+) -> Json:
+    """The body of a private copy with these variables, and its own registry login or this one.
 
     Raises:
         CliError: a value could not travel in a docker flag string.
@@ -72,6 +74,9 @@ def private_copy(template: Mapping[str, object], env: Mapping[str, str]) -> Json
     body: Json = {name: template[name] for name in COPIED if template.get(name) is not None}
     kept = _without(docker_flags(template.get("env")), env)
     flags = [kept, *(f"-e {name}={value}" for name, value in env.items())]
+    logins = RegistryLogin().members()
+    kept_login = {name: str(template.get(name) or "") for name in logins}
+    body |= login.members() if login else kept_login
     return body | {"env": " ".join(flag for flag in flags if flag), "private": True}
 
 

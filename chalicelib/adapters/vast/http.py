@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -63,24 +62,33 @@ def send_over_http(request: VastRequest, *, total_timeout_s: float = TOTAL_TIMEO
     """
     import requests
 
-    ends_at = time.monotonic() + total_timeout_s
+    from chalicelib.adapters.vast.deadline import Deadline
+
+    deadline = Deadline(total_timeout_s)
     try:
-        with requests.request(
-            request.method,
-            request.url,
-            params=dict(request.params),
-            json=request.body,
-            headers={"User-Agent": USER_AGENT},
-            auth=_bearer(request.api_key),
-            timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
-            allow_redirects=False,
-            stream=True,
-        ) as response:
-            text = _read_text(response, ends_at, request.method)
-            return VastAnswer(response.status_code, text, dict(response.headers))
-    except requests.RequestException as error:
-        # The error's own text holds the URL and, for some errors, headers: name its kind only.
-        raise NoAnswerError(f"{request.method}: {type(error).__name__}") from None
+        with (
+            deadline as session,
+            session.request(
+                request.method,
+                request.url,
+                params=dict(request.params),
+                json=request.body,
+                headers={"User-Agent": USER_AGENT},
+                auth=_bearer(request.api_key),
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
+            text = _read_text(response)
+            if not deadline.is_past:
+                return VastAnswer(response.status_code, text, dict(response.headers))
+    except (requests.RequestException, NoAnswerError, OSError) as error:
+        if not deadline.is_past:
+            # The error's own text holds the URL and, for some errors, headers: name its kind only.
+            said = str(error) if isinstance(error, NoAnswerError) else type(error).__name__
+            raise NoAnswerError(f"{request.method}: {said}") from None
+    raise NoAnswerError(f"{request.method}: no whole answer within {total_timeout_s:g} s")
 
 
 def _bearer(api_key: str) -> Callable[[Any], Any]:
@@ -94,7 +102,7 @@ def _bearer(api_key: str) -> Callable[[Any], Any]:
     return sign
 
 
-def _read_text(response: requests.Response, ends_at: float, method: str) -> str:
+def _read_text(response: requests.Response) -> str:
     from urllib3.exceptions import HTTPError
 
     content = bytearray()
@@ -102,9 +110,7 @@ def _read_text(response: requests.Response, ends_at: float, method: str) -> str:
         while part := response.raw.read1(64 * 1024, decode_content=True):
             content += part
             if len(content) > MAX_ANSWER_BYTES:
-                raise NoAnswerError(f"{method}: answer of more than {MAX_ANSWER_BYTES} bytes")
-            if time.monotonic() > ends_at:
-                raise NoAnswerError(f"{method}: answer still incomplete at its deadline")
+                raise NoAnswerError(f"answer of more than {MAX_ANSWER_BYTES} bytes")
     except (HTTPError, OSError) as error:
-        raise NoAnswerError(f"{method}: {type(error).__name__}") from None
+        raise NoAnswerError(type(error).__name__) from None
     return content.decode("utf-8", errors="replace")

@@ -11,7 +11,8 @@ from chalicelib.core.model.market import Offer
 from chalicelib.core.scaling.actions import Action, RentOffer
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import NotFoundError, PortError
-from chalicelib.ports.marketplace import Marketplace, MarketplaceError, RefusedError, Template
+from chalicelib.ports.marketplace import RefusedError, Template
+from chalicelib.services.market.key_rights import try_rights
 from chalicelib.services.market.launching import (
     DEFAULT_DISK_GB,
     LaunchError,
@@ -172,39 +173,9 @@ def _balance(_ports: ScalerPorts, market: PacedMarket, _question: Question) -> A
 
 
 def _key_scope(_ports: ScalerPorts, market: PacedMarket, _question: Question) -> Answer:
-    """What Vast refuses to our key, by what it is for. What changes something is not tried."""
-    refused = {}
-    for name, (verb, probe) in _PROBES.items():
-        try:
-            problem = market.call(verb, probe)
-        except MarketplaceError as error:
-            problem = str(error)
-        if problem:
-            refused[name] = problem[:200]
-    return {"tried": list(_PROBES), "refused": refused}
-
-
-def _search_one(vast: Marketplace) -> str:
-    vast.search_offers({}, disk_gb=DEFAULT_DISK_GB, limit=1)
-    return ""
-
-
-def _template_none(vast: Marketplace) -> str:
-    vast.find_template("0" * 32)  # of nobody: only whether the key may ask
-    return ""
-
-
-def _credit(vast: Marketplace) -> str:
-    vast.account_credit_usd()
-    return ""
-
-
-_PROBES: Mapping[str, tuple[Verb, Callable[[Marketplace], str]]] = {
-    "instance_read (list instances)": (Verb.LIST, lambda vast: vast.list_instances().problem),
-    "misc (search offers)": (Verb.SEARCH, _search_one),
-    "user_read (templates)": (Verb.TEMPLATE, _template_none),
-    "user_read (credit)": (Verb.CREDIT, _credit),
-}
+    """What our key may not do, by what it is for, or Vast did not say."""
+    rights = try_rights(market)
+    return {"tried": list(rights.tried), "refused": {**rights.refused, **rights.unanswered}}
 
 
 _QUESTIONS: Mapping[str, Callable[[ScalerPorts, PacedMarket, Question], Answer]] = {

@@ -6,7 +6,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
@@ -14,13 +14,19 @@ from typing import Any
 
 import boto3
 import pytest
+from click.testing import CliRunner, Result
 
 from ballast.cli.errors import CliError
 from ballast.cli.remote.vast import gated_warning, private_copy
+from ballast.cli.root import root
+from ballast.templates import RegistryLogin
+from chalicelib.core.fleet.pacing import Verb
 from fakes.console.server import KEY, Console, serve
+from lab.local.market.marketplace_server import RunningMarketplace, serve_marketplace
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 
+VAST_KEY = "vast-key-0123456789abcdef"
 CANARY = "hf_CANARY0123456789abcdef"
 TEMPLATE = {
     "hash_id": "dcd0920f", "name": "TGI", "image": "ghcr.io/x/tgi", "tag": "3",
@@ -150,29 +156,119 @@ def test_an_unknown_template_is_refused(ballast: Ballast, monkeypatch: pytest.Mo
     assert "Vast knows no template nope" in result.err
 
 
+@pytest.fixture
+def vast(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningMarketplace]:
+    """A pretend Vast that knows one key."""
+    with serve_marketplace(api_key=VAST_KEY) as running:
+        monkeypatch.setenv("BALLAST_VAST_URL", running.url)
+        yield running
+
+
+@pytest.fixture
+def stored(aws: None) -> Callable[[], str | None]:
+    """What stage prod keeps as its key; the deployment made the place."""
+    client = boto3.client("secretsmanager")
+    client.create_secret(Name="ballast-prod/vast-api-key")
+
+    def read() -> str | None:
+        try:
+            value = client.get_secret_value(SecretId="ballast-prod/vast-api-key")
+        except client.exceptions.ResourceNotFoundException:
+            return None
+        return str(value["SecretString"])
+
+    return read
+
+
+def set_key(value: str, *options: str) -> Result:
+    """`secret set` with this on standard input."""
+    words = ["secret", "set", "VAST_API_KEY", "--stage", "prod", *options]
+    return CliRunner().invoke(root, words, value)
+
+
+def said(result: Result) -> str:
+    """Everything that was told."""
+    return f"{result.output}{result.exception}"
+
+
 def test_secret_set_stores_what_is_typed_and_shows_nothing(
-    aws: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    stored: Callable[[], str | None], vast: RunningMarketplace
 ) -> None:
-    from click.testing import CliRunner
+    """Vast is asked first what the key may do."""
+    result = set_key(VAST_KEY)
+    assert result.exit_code == 0, said(result)
+    assert VAST_KEY not in said(result)
+    assert stored() == VAST_KEY
+    assert {call.verb for call in vast.world.market.calls} == {
+        Verb.LIST, Verb.SEARCH, Verb.TEMPLATE, Verb.CREDIT,
+    }  # fmt: skip
+    assert set_key("short", "--unchecked").exit_code != 0
+    assert stored() == VAST_KEY
 
-    from ballast.cli.root import root
 
-    runner = CliRunner()
-    # The deployment makes the secret; a command that made one would leave prod's key as it is.
-    boto3.client("secretsmanager").create_secret(Name="ballast-prod/vast-api-key")
-    typo = runner.invoke(root, ["secret", "set", "VAST_API_KEY", "--stage", "prdo"], CANARY)
-    assert isinstance(typo.exception, SystemExit | CliError)
-    assert "stage prdo is not deployed" in f"{typo.output}{typo.exception}"
+def test_a_stage_that_is_not_deployed_gets_no_secret_of_its_own(
+    stored: Callable[[], str | None],
+) -> None:
+    """A command that made one would leave prod's key as it is."""
+    assert "stage prdo is not deployed" in said(set_key(CANARY, "--unchecked", "--stage", "prdo"))
     names = [s["Name"] for s in boto3.client("secretsmanager").list_secrets()["SecretList"]]
     assert names == ["ballast-prod/vast-api-key"]
-    for value in (CANARY, CANARY[::-1]):
-        result = runner.invoke(root, ["secret", "set", "VAST_API_KEY", "--stage", "prod"], value)
-        assert result.exit_code == 0
-        assert value not in result.output
-    stored = boto3.client("secretsmanager").get_secret_value(SecretId="ballast-prod/vast-api-key")
-    assert stored["SecretString"] == CANARY[::-1]
-    refused = runner.invoke(root, ["secret", "set", "VAST_API_KEY"], "short")
-    assert refused.exit_code != 0
+
+
+def test_a_key_that_vast_refuses_is_not_stored(
+    stored: Callable[[], str | None], vast: RunningMarketplace
+) -> None:
+    """Each right is named; who must store it all the same can."""
+    told = said(set_key(CANARY))
+    assert "not stored: Vast refuses this key instance_read" in told
+    assert "user_read (credit)" in told
+    assert CANARY not in told
+    assert stored() is None
+    assert set_key(CANARY, "--unchecked").exit_code == 0
+    assert stored() == CANARY
+
+
+def test_a_vast_that_does_not_answer_is_not_a_key_that_is_right(
+    stored: Callable[[], str | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is known, which is said."""
+    monkeypatch.setenv("BALLAST_VAST_URL", "http://127.0.0.1:9")
+    told = said(set_key(CANARY))
+    assert "not stored: Vast did not say whether the key may instance_read" in told
+    assert stored() is None
+
+
+def test_a_registry_login_goes_into_the_template_and_nowhere_else(
+    ballast: Ballast, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vast asks for all three members, empty where the image is public."""
+    console.answers["/bundle/"] = {"sha256": "ab" * 32, "size": 150_000}
+    vast = Console(status={}, answers={"/api/v0/template/": {"template": {"hash_id": "newhash"}}})
+    monkeypatch.setenv("VAST_API_KEY", KEY)
+    monkeypatch.setenv("REGISTRY_PASSWORD", CANARY)
+    publish = ("template", "publish", "hello_world")
+    with serve(vast) as url:
+        monkeypatch.setenv("BALLAST_VAST_URL", url)
+        result = ballast(*publish, "--registry", "ghcr.io", "--registry-user", "me")
+        assert ballast(*publish).code == 0
+        half = ballast(*publish, "--registry", "ghcr.io")
+    private, public = vast.sent("POST", "/api/v0/template/")
+    members = ("docker_login_repo", "docker_login_user", "docker_login_pass")
+    assert [private[name] for name in members] == ["ghcr.io", "me", CANARY]
+    assert [public[name] for name in members] == ["", "", ""]
+    assert CANARY not in result.out + result.err + str(console.calls)
+    assert (half.code, "needs both" in half.err) == (2, True)
+
+
+def test_a_copy_keeps_the_registry_login_of_its_original() -> None:
+    """Unless another one is given."""
+    login = RegistryLogin(registry="r", user="u", password=CANARY)
+    original = TEMPLATE | login.members()
+    assert private_copy(original, {}).items() >= login.members().items()
+    assert CANARY not in repr(login)
+    other = RegistryLogin(registry="other", user="u", password="p")
+    assert private_copy(original, {}, other).items() >= other.members().items()
+    assert private_copy(TEMPLATE, {})["docker_login_repo"] == ""
 
 
 READING = (
