@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,4 +72,4 @@ def count_table(records: Sequence[Record]) -> str:
 
 
 if __name__ == "__main__":
-    print(count_table(load_records()))
+    sys.stdout.write(count_table(load_records()) + "\n")

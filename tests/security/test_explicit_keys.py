@@ -13,8 +13,8 @@ import pytest
 from ballast.cli.errors import CliError
 from ballast.cli.remote.server import Server
 from ballast.client.errors import CallError
-from ballast.client.trust import RootUnavailableError, fetch_root
 from ballast.client.transport import Transport
+from ballast.client.trust import RootUnavailableError, fetch_root
 from chalicelib.adapters.system import SystemClock
 from chalicelib.adapters.vast.client import VastMarketplace
 from chalicelib.adapters.vast.http import VastRequest, send_over_http
@@ -41,7 +41,17 @@ class Recorder(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"{}")
 
-    do_GET = do_PUT = do_POST = do_DELETE = answer
+    def do_GET(self) -> None:
+        self.answer()
+
+    def do_PUT(self) -> None:
+        self.answer()
+
+    def do_POST(self) -> None:
+        self.answer()
+
+    def do_DELETE(self) -> None:
+        self.answer()
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

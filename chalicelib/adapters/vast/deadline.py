@@ -72,6 +72,6 @@ class _WatchedAdapter(HTTPAdapter):
 
     def get_connection_with_tls_context(self, *args: Any, **named: Any) -> Any:
         """The pool for a request; its connections are watched."""
-        pool = super().get_connection_with_tls_context(*args, **named)
+        pool: Any = super().get_connection_with_tls_context(*args, **named)
         pool.ConnectionCls = self._deadline.watched(type(pool).ConnectionCls)
         return pool
