@@ -89,11 +89,11 @@ function showBadges(status) {
   fill(part('badges'),
     el('span', { class: 'badge' }, status.stage),
     status.is_simulated && el('span', { class: 'badge simulated' }, 'simulated market, no real money'),
-    account.is_frozen && el('span', { class: 'badge warn' }, 'frozen: nothing is rented or destroyed'),
+    account.is_frozen && el('span', { class: 'badge warn' }, 'frozen: nothing is rented, started, stopped or destroyed'),
     account.is_panicking && el('span', { class: 'badge bad' }, 'panic: everything is being destroyed'));
   const freeze = part('freeze');
   freeze.textContent = account.is_frozen ? 'Unfreeze everything' : 'Freeze everything';
-  freeze.title = 'Frozen: nothing is rented, stopped or destroyed; requests are served on.';
+  freeze.title = 'Frozen: nothing is rented, started, stopped or destroyed; what runs serves on, and costs.';
   freeze.onclick = async () => {
     freeze.disabled = true;
     try {

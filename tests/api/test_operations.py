@@ -106,14 +106,14 @@ def test_what_vast_cannot_answer_is_said(fleet: Api, error: Exception, status: i
 
 
 def test_a_preview_prices_a_group_before_it_exists(fleet: Api) -> None:
-    fleet.poke.answers["offers"] = {"offers": [{**OFFER, "usd_per_hour": 0.9}, OFFER]}
+    fleet.poke.answers["plan"] = {"found": {"offers": [{**OFFER, "usd_per_hour": 0.9}, OFFER]}}
     endpoint: dict[str, object] = {"endpoint_name": "new", "max_workers": 4}
     autogroup = {"template_hash": "abc", "search_params": "gpu_ram>=23"}
     body = {"endpoint": endpoint, "autogroup": autogroup}
     answer = fleet.call("POST", "/api/v0/preview", body).json
     assert (answer["offers"]["n"], answer["offers"]["cheapest_usd_per_hour"]) == (2, 0.4)
     assert answer["usd_per_hour_max"] == pytest.approx(3.6)
-    assert fleet.poke.questions[-1]["search"] == {"gpu_ram": {"gte": 23000.0}}
+    assert fleet.poke.questions[-1]["offers_for"]["search"] == {"gpu_ram": {"gte": 23000.0}}
     endpoint["min_load"] = 100
     floored = fleet.call("POST", "/api/v0/preview", body).json
     assert floored["usd_per_hour_idle"][0] == pytest.approx(answer["usd_per_hour_idle"][0] + 0.4)

@@ -142,15 +142,18 @@ def _summary(answer: Json) -> list[RenderableType]:
         lines.append(
             Text(
                 f"A fixed fleet of {fixed['n_workers']} workers would have cost "
-                f"{usd(fixed['usd'])}: {_compared(fixed['saved_share'])}"
+                f"{usd(fixed['usd'])}: {_compared(fixed['usd'], fixed['saved_share'])}"
             )
         )
     return lines
 
 
-def _compared(saved_share: float) -> str:
-    part = share(round(abs(saved_share), 3))
-    return f"{part} saved" if saved_share >= 0 else f"{part} less than was spent"
+def _compared(fixed_usd: float, saved_share: float) -> str:
+    """What was saved, of the fixed fleet's price; or how much less that fleet costs, of ours."""
+    if saved_share >= 0:
+        return f"{share(round(saved_share, 3))} saved"
+    spent_usd = fixed_usd * (1 - saved_share)
+    return f"{share(round(1 - fixed_usd / spent_usd, 3))} less than was spent"
 
 
 def _write_csv(path: str, rows: list[Json], by: str) -> None:

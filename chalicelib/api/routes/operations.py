@@ -76,12 +76,17 @@ def _register_plans(routes: Routes) -> None:
         group = groups.visible_group(call.ports, call.caller, _endpoint_id(call))
         return {**OK, **preview.plan(call.ports, group)}
 
-    @routes.route("POST", "/api/v0/preview", "admin", account_only=True)
+    @routes.route("POST", "/api/v0/preview", "admin")
     def preview_changes(call: Call) -> object:
         endpoint = parse_endpoint_changes(_part(call, "endpoint") or {})
         body = _part(call, "autogroup")
         autogroup = None if body is None else parse_autogroup_changes(body)
-        return {**OK, **preview.preview(call.ports, call.caller, endpoint, autogroup)}
+        subject = preview.Subject(
+            endpoint_id=call.whole("endpoint_id"),
+            autogroup_id=call.whole("autogroup_id"),
+            is_update=call.flag("update_workers"),
+        )
+        return {**OK, **preview.preview(call.ports, call.caller, subject, endpoint, autogroup)}
 
 
 def _register_brakes(routes: Routes) -> None:

@@ -161,7 +161,7 @@ class EndpointGroup:
     state: GroupState = GroupState.ACTIVE
     key_generation: int = 1  # of the endpoint's own route-only key; +1 revokes the older ones
     revision: int = 1  # +1 at every change; guards concurrent edits
-    frozen: bool = False  # no rent, no destroy; routing goes on
+    frozen: bool = False  # nothing is rented, started, stopped or destroyed; what runs serves on
     given: tuple[str, ...] = ()  # names of the parameters that the owner set, so kept as floors
     schedules: tuple[FloorSchedule, ...] = ()
     shadow: bool = False  # decide and log, act on nothing

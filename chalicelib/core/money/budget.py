@@ -91,7 +91,7 @@ def refusal(account: Account, ask: Ask, caps: GroupCaps, now: float) -> str:
     for holds, name in blocks:
         if holds:
             return name
-    for limit in _limits(account, ask.endpoint_id, caps, now):
+    for limit in limits_of(account, ask.endpoint_id, caps, now):
         committed = limit.committed + ask.microusd_per_hour
         if limit.spent + ask.once_microusd + committed * limit.horizon_s / 3600 > limit.cap:
             return limit.name
@@ -108,14 +108,19 @@ def free_microusd_per_hour(
             math.floor((limit.cap - limit.spent) * 3600 / limit.horizon_s) - limit.committed,
             limit.name,
         )
-        for limit in _limits(account, endpoint_id, caps, now)
+        for limit in limits_of(account, endpoint_id, caps, now)
     ]
     amount, name = min(free)
     return max(0, amount), name
 
 
 @dataclass(frozen=True, slots=True)
-class _Limit:
+class Limit:
+    """A cap and what counts against it, in micro-dollars; `committed` by the hour.
+
+    `horizon_s`: for how long commitments must be affordable beyond what is `spent`.
+    """
+
     name: str
     cap: int
     spent: int
@@ -123,7 +128,8 @@ class _Limit:
     horizon_s: float
 
 
-def _limits(account: Account, endpoint_id: int, caps: GroupCaps, now: float) -> list[_Limit]:
+def limits_of(account: Account, endpoint_id: int, caps: GroupCaps, now: float) -> list[Limit]:
+    """Every cap that holds for a group: the account's, and its own."""
     day_s = min(RENTAL_HORIZON_S, seconds_left_today(now))
     month_s = min(RENTAL_HORIZON_S, seconds_left_this_month(now))
     total = account.committed_microusd_per_hour
@@ -140,7 +146,7 @@ def _limits(account: Account, endpoint_id: int, caps: GroupCaps, now: float) -> 
         ("group_cap_month", caps.microusd_per_month, own_month, own, month_s),
     )
     return [
-        _Limit(name, cap, spent, committed, max(1.0, horizon_s))
+        Limit(name, cap, spent, committed, max(1.0, horizon_s))
         for name, cap, spent, committed, horizon_s in rows
         if cap is not None
     ]
@@ -156,7 +162,7 @@ def must_wind_down(account: Account, endpoint_id: int, caps: GroupCaps, now: flo
     storage_total = sum(account.storage_by_group.values())
     storage_own = account.storage_by_group.get(endpoint_id, 0)
     left = {"day": seconds_left_today(now), "month": seconds_left_this_month(now)}
-    for limit in _limits(account, endpoint_id, caps, now):
+    for limit in limits_of(account, endpoint_id, caps, now):
         period_s = left.get(limit.name.rsplit("_", 1)[1])
         if period_s is None:
             exposure = float(limit.committed)

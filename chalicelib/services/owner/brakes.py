@@ -22,7 +22,7 @@ CAPS: Mapping[str, tuple[str, float]] = {
 
 
 def freeze_account(ports: ApiPorts, caller: Caller, *, frozen: bool) -> None:
-    """Stop or resume renting and destroying everywhere; routing goes on."""
+    """Stop or resume renting, starting, stopping and destroying everywhere; routing goes on."""
     before = ports.ledger.account().is_frozen
     ports.ledger.set_flags(is_frozen=frozen)
     message = "account frozen" if frozen else "account no longer frozen"

@@ -117,7 +117,7 @@ def delete_group(ports: ApiPorts, caller: Caller, endpoint_id: int) -> None:
 
 
 def freeze_group(ports: ApiPorts, caller: Caller, endpoint_id: int, *, frozen: bool) -> None:
-    """Stop or resume renting and destroying for one group; routing goes on."""
+    """Stop or resume renting, starting, stopping and destroying for a group; routing goes on."""
     update_group(ports, caller, endpoint_id, EndpointChanges(frozen=frozen))
 
 

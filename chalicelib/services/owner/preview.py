@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.core.scaling.explain import explain
 from chalicelib.ports.bundles import ApiPorts
+from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.keys import Caller
-from chalicelib.services.owner.autogroups import changed_autogroup, check_launchable, new_autogroup
+from chalicelib.services.owner.autogroups import (
+    changed_autogroup,
+    check_launchable,
+    new_autogroup,
+    visible_autogroup,
+)
 from chalicelib.services.owner.facts import usd_per_hour_now
-from chalicelib.services.owner.groups import changed_group, list_groups
+from chalicelib.services.owner.groups import (
+    changed_group,
+    group_by_name,
+    list_groups,
+    visible_group,
+)
+from chalicelib.services.owner.rollouts import rolled_over
+from chalicelib.wire.draft import draft_of
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.management import AutogroupChanges, EndpointChanges
 
@@ -21,15 +35,134 @@ MICRO = 1_000_000
 EXAMPLES = 5
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """What is to be changed; nothing of it for something new. `is_update`: `update workers`."""
+
+    endpoint_id: int | None = None
+    autogroup_id: int | None = None
+    is_update: bool = False
+
+
 def plan(ports: ApiPorts, group: EndpointGroup) -> Row:
     """What the next round would do for a group, in sentences and dollars; nothing is done.
+
+    In shadow mode: what it would do without it.
 
     Raises:
         PortError: the scaler cannot be reached, or Vast does not answer.
     """
     answer = ports.poke.ask({"ask": "plan", "endpoint_id": group.endpoint_id})
+    return {
+        "endpoint_id": group.endpoint_id,
+        "at": ports.clock.now(),
+        **_told(ports, group.endpoint_id, answer),
+    }
+
+
+def preview(
+    ports: ApiPorts,
+    caller: Caller,
+    subject: Subject,
+    endpoint: EndpointChanges,
+    autogroup: AutogroupChanges | None,
+) -> Row:
+    """What would happen and what it would cost, before a group or an autogroup is made or changed.
+
+    Raises:
+        NotFoundError: what is to be changed is not within the key's scope.
+        ParameterError: a bad parameter.
+        PortError: the scaler cannot be reached, or Vast does not answer.
+    """
+    group, autogroups, wanted = _drafted(ports, caller, subject, endpoint, autogroup)
+    warnings = _warnings(ports, caller, group)
+    if not autogroups:
+        return {"offers": None, "warnings": warnings}
+    question: Row = {
+        "ask": "plan",
+        "endpoint_id": group.endpoint_id,
+        "draft": draft_of(group, autogroups),
+    }
+    if wanted is not None:
+        question["offers_for"] = _offers_question(wanted)
+    planned = _told(ports, group.endpoint_id, ports.poke.ask(question))
+    found = planned.pop("found", None)
+    warnings += [str(one) for one in _list(planned.get("problems"))]
+    answer: Row = {"offers": None, "plan": planned, "warnings": warnings}
+    if not isinstance(found, Mapping):
+        return answer
+    offers = sorted(_rows(found.get("offers")), key=lambda row: _number(row.get("usd_per_hour")))
+    cap = ports.ledger.account().caps_microusd_per_hour / MICRO
+    if not offers and not planned.get("problems"):
+        warnings.append(str(found.get("hint") or "no offer fits the search now"))
+    n_tested = wanted.test_workers if wanted else 0
+    return {**answer, **_priced(group, n_tested, offers, cap)}
+
+
+def _drafted(
+    ports: ApiPorts,
+    caller: Caller,
+    subject: Subject,
+    endpoint: EndpointChanges,
+    changes: AutogroupChanges | None,
+) -> tuple[EndpointGroup, list[Autogroup], Autogroup | None]:
+    """The group as it would be, its autogroups, and the one among them that is new or changed."""
+    now = ports.clock.now()
+    before = None
+    if subject.autogroup_id is not None:
+        before = visible_autogroup(ports, caller, subject.autogroup_id)
+    endpoint_id = before.endpoint_id if before else subject.endpoint_id
+    present = _present_group(ports, caller, endpoint_id, changes)
+    if present is None and caller.endpoint_id is not None:
+        raise NotFoundError("Endpoint job ID not found")
+    stored = ports.groups.list_autogroups(present.endpoint_id) if present else []
+    if present is None:
+        name = endpoint.name or (changes.endpoint_name if changes else None) or "preview"
+        endpoint = replace(endpoint, name=name)
+        present = EndpointGroup(endpoint_id=0, name=name, created_at=now)
+    group = changed_group(present, endpoint)
+    if changes is None and not subject.is_update:
+        return group, list(stored), None
+    if changes is None and before is None:
+        raise ParameterError("autogroup_id: missing; say which autogroup is updated")
+    fresh = before or new_autogroup(group.endpoint_id, now)
+    wanted = changed_autogroup(fresh, changes) if changes else fresh
+    if subject.is_update:
+        wanted = rolled_over(ports, wanted, now)
+    check_launchable(wanted)
+    kept = [one for one in stored if one.autogroup_id != wanted.autogroup_id]
+    return group, [*kept, wanted], wanted
+
+
+def _present_group(
+    ports: ApiPorts, caller: Caller, endpoint_id: int | None, changes: AutogroupChanges | None
+) -> EndpointGroup | None:
+    """The stored group that is meant, by id or by the autogroup's own words; None for a new one."""
+    endpoint_id = endpoint_id or (changes.endpoint_id if changes else None)
+    if endpoint_id:
+        return visible_group(ports, caller, endpoint_id)
+    if changes and changes.endpoint_name:
+        return group_by_name(ports, caller, changes.endpoint_name)
+    return None
+
+
+def _offers_question(wanted: Autogroup) -> Row:
+    return {
+        "search": {field: dict(ops) for field, ops in wanted.search_query.items()},
+        "template_hash": wanted.template_hash,
+        "disk_gb": parse_launch_args(wanted.launch_args).disk_gb,
+        "limit": 64,
+        "hints": True,
+    }
+
+
+def _told(ports: ApiPorts, endpoint_id: int, answer: Mapping[str, object]) -> Row:
+    """The scaler's plan with its sentences, and what it comes to in dollars.
+
+    `first_hour_usd`: running, and what is paid once; `once_usd`: image and model, at their largest.
+    """
     actions = [_explained(action) for action in _rows(answer.get("actions"))]
-    workers = {w.instance_id: w for w in ports.workers.list(group.endpoint_id)}
+    workers = {w.instance_id: w for w in ports.workers.list(endpoint_id)}
     hourly_now = sum(usd_per_hour_now(worker) for worker in workers.values())
     added = returned = 0.0
     for action in actions:
@@ -42,52 +175,17 @@ def plan(ports: ApiPorts, group: EndpointGroup) -> Row:
             returned += usd_per_hour_now(worker) - keeps
         elif worker is not None and action.get("action") == "start":
             added += worker.usd_per_hour - worker.storage_usd_per_hour
+    once = sum(_number(action.get("once_usd")) for action in actions)
     return {
         **answer,
-        "endpoint_id": group.endpoint_id,
-        "at": ports.clock.now(),
         "actions": actions,
+        "refused": [_explained(action) for action in _rows(answer.get("refused"))],
         "notes": [_explained(note) for note in _rows(answer.get("notes"))],
         "usd_per_hour_now": hourly_now,
         "usd_per_hour_after": hourly_now + added - returned,
-        "worst_first_hour_usd": hourly_now + added,
+        "once_usd": once,
+        "worst_first_hour_usd": hourly_now + added + once,
     }
-
-
-def preview(
-    ports: ApiPorts, caller: Caller, endpoint: EndpointChanges, autogroup: AutogroupChanges | None
-) -> Row:
-    """What a group and its autogroup would cost, before they exist.
-
-    Raises:
-        ParameterError: a bad parameter.
-        PortError: the scaler cannot be reached, or Vast does not answer.
-    """
-    now = ports.clock.now()
-    name = endpoint.name or "preview"
-    group = changed_group(
-        EndpointGroup(endpoint_id=0, name=name, created_at=now), replace(endpoint, name=name)
-    )
-    if autogroup is None:
-        return {"offers": None, "warnings": _warnings(ports, caller, group)}
-    wanted = changed_autogroup(new_autogroup(0, now), autogroup)
-    check_launchable(wanted)
-    disk_gb = parse_launch_args(wanted.launch_args).disk_gb
-    answer = ports.poke.ask(
-        {
-            "ask": "offers",
-            "search": {field: dict(ops) for field, ops in wanted.search_query.items()},
-            "template_hash": wanted.template_hash,
-            "disk_gb": disk_gb,
-            "limit": 64,
-        }
-    )
-    offers = sorted(_rows(answer.get("offers")), key=lambda row: _number(row.get("usd_per_hour")))
-    cap = ports.ledger.account().caps_microusd_per_hour / MICRO
-    warnings = _warnings(ports, caller, group)
-    if not offers:
-        warnings.append("no offer fits the search now")
-    return {**_priced(group, wanted.test_workers, offers, cap), "warnings": warnings}
 
 
 def _priced(
@@ -103,7 +201,12 @@ def _priced(
     n_kept = min(group.params.cold_workers, test_workers)
     n_running = 1 if group.params.min_load > 0 else 0
     own = group.params.max_usd_per_hour
-    at_most = (dearest * group.params.max_workers, cap_usd_per_hour)
+    highest = min(dearest * group.params.max_workers, cap_usd_per_hour)
+    highest = highest if own is None else min(highest, own)
+    idle = [
+        bound(storage, default=0.0) * n_kept + bound(prices, default=0.0) * n_running
+        for bound in (min, max)
+    ]
     return {
         "offers": {
             "n": len(offers),
@@ -111,11 +214,8 @@ def _priced(
             "dearest_usd_per_hour": dearest,
             "examples": list(offers[:EXAMPLES]),
         },
-        "usd_per_hour_idle": [
-            bound(storage, default=0.0) * n_kept + bound(prices, default=0.0) * n_running
-            for bound in (min, max)
-        ],
-        "usd_per_hour_max": min(at_most) if own is None else min(*at_most, own),
+        "usd_per_hour_idle": [min(one, highest) for one in idle],
+        "usd_per_hour_max": highest,
     }
 
 
@@ -123,7 +223,8 @@ def _warnings(ports: ApiPorts, caller: Caller, group: EndpointGroup) -> list[str
     warnings = []
     if group.params.min_load > 0:
         warnings.append("min_load: at least one worker always runs; how many, a measured one tells")
-    if any(other.name == group.name for other in list_groups(ports, caller)):
+    taken = [g for g in list_groups(ports, caller) if g.name == group.name]
+    if any(other.endpoint_id != group.endpoint_id for other in taken):
         warnings.append(f"an endpoint group named {group.name!r} exists already")
     cap = ports.ledger.account().caps_microusd_per_hour / MICRO
     own = group.params.max_usd_per_hour
@@ -151,6 +252,10 @@ def _rows(value: object) -> list[Row]:
     return (
         [dict(row) for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
     )
+
+
+def _list(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else []
 
 
 def _whole(value: object) -> int:

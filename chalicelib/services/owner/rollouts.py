@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chalicelib.core.model.autogroup import AutogroupState
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
@@ -21,18 +21,25 @@ def start_update(ports: ApiPorts, caller: Caller, autogroup_id: int) -> int:
         NotFoundError: no such autogroup within the key's scope.
         ConflictError: somebody else changed it meanwhile.
     """
-    now = ports.clock.now()
     before = visible_autogroup(ports, caller, autogroup_id)
-    workers = [
-        worker
-        for worker in ports.workers.list(before.endpoint_id)
-        if worker.autogroup_id == autogroup_id
-    ]
-    n_outdated = sum(worker.template_revision < before.template_revision for worker in workers)
-    revision = before.template_revision + (0 if n_outdated else 1)
-    after = replace(before, template_revision=revision, rollout_by=now + UPDATE_DEADLINE_S)
+    after = rolled_over(ports, before, ports.clock.now())
     store_autogroup(ports, caller, before, after, "update started")
-    return n_outdated or len(workers)
+    return n_outdated(ports, after)
+
+
+def rolled_over(ports: ApiPorts, autogroup: Autogroup, now: float) -> Autogroup:
+    """The autogroup once an update has begun: of its outdated workers, or else of all."""
+    revision = autogroup.template_revision + (0 if n_outdated(ports, autogroup) else 1)
+    return replace(autogroup, template_revision=revision, rollout_by=now + UPDATE_DEADLINE_S)
+
+
+def n_outdated(ports: ApiPorts, autogroup: Autogroup) -> int:
+    """How many of its workers run an older template than it asks for."""
+    return sum(
+        worker.template_revision < autogroup.template_revision
+        for worker in ports.workers.list(autogroup.endpoint_id)
+        if worker.autogroup_id == autogroup.autogroup_id
+    )
 
 
 def cancel_update(ports: ApiPorts, caller: Caller, autogroup_id: int) -> bool:

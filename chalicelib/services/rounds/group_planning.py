@@ -62,12 +62,18 @@ class Fleet:
     workers: Sequence[Worker]
     intents: Sequence[RentIntent]
     searches: SearchBook = field(default_factory=SearchBook)
+    hurried: frozenset[int] = frozenset()  # groups that a person asks about: searched for now
 
 
 @dataclass(frozen=True, slots=True)
-class SearchProblems:
-    """Why there are no offers, by autogroup: it cannot be launched, or Vast did not answer."""
+class Searched:
+    """What searching found besides offers, by autogroup.
 
+    The disk that its launch takes; why there are no offers: it cannot be launched, or Vast did not
+    answer.
+    """
+
+    disk_gb: dict[int, float] = field(default_factory=dict)
     unlaunchable: dict[int, str] = field(default_factory=dict)
     unanswered: dict[int, str] = field(default_factory=dict)
 
@@ -105,9 +111,9 @@ def plan_group(
         a.autogroup_id: a.rollout_by for a in snapshot.autogroups if a.rollout_by is not None
     }
     leaving = choose_leaving(snapshot, updating, view.now)
-    problems = SearchProblems()
+    searched = Searched()
     here = present(snapshot, leaving)
-    seen, decision = _decide(market, here, fleet, view.now, problems)
+    seen, decision = _decide(market, here, fleet, view.now, searched)
     snapshot = replace(snapshot, offers=seen.offers)
     farewells = send_off(snapshot, decision, leaving, updating, view.now)
     wanted = [*farewells, *(a for a in decision.actions if action_id(a) not in leaving)]
@@ -122,10 +128,11 @@ def plan_group(
     return GroupPlan(
         snapshot=snapshot,
         decision=decision,
-        actions=() if group.shadow else tuple(actions),
+        would=tuple(actions),
+        disk_gb=searched.disk_gb,
         capped_by=capped_by,
-        unlaunchable=problems.unlaunchable,
-        unanswered=problems.unanswered,
+        unlaunchable=searched.unlaunchable,
+        unanswered=searched.unanswered,
     )
 
 
@@ -134,12 +141,12 @@ def _decide(
     snapshot: GroupSnapshot,
     fleet: Fleet,
     now: float,
-    problems: SearchProblems,
+    searched: Searched,
 ) -> tuple[GroupSnapshot, ScalingPlan]:
     """Decide; if offers are wanted, search them and decide again on the same memory.
 
     An autogroup that cannot be launched as it is, or that Vast could not answer for, gets no
-    offers, and is put into `problems`.
+    offers; `searched` says why.
     """
     memory = fleet.memory.groups.get(str(snapshot.group.endpoint_id), {})
     decision = decide_scaling(snapshot, memory, now)
@@ -150,26 +157,27 @@ def _decide(
     offers: dict[int, tuple[Offer, ...]] = {}
     for autogroup in wanting:
         situation = _situation(snapshot, autogroup, fleet.account)
-        if not fleet.searches.is_due(autogroup.autogroup_id, situation, now):
+        is_hurried = snapshot.group.endpoint_id in fleet.hurried
+        if not is_hurried and not fleet.searches.is_due(autogroup.autogroup_id, situation, now):
             continue  # nothing has changed since the last search: its pause is not over
-        if not market.is_turn(Verb.SEARCH):
+        if not is_hurried and not market.is_turn(Verb.SEARCH):
             continue  # another group's turn comes first: next round
         try:
-            found = search_offers(market, autogroup)
+            found, searched.disk_gb[autogroup.autogroup_id] = search_offers(market, autogroup)
             offers[autogroup.autogroup_id] = found
             n_rows = len(found) + sum(found.left_out.values())
             fleet.searches.note(autogroup.autogroup_id, situation, n_rows, now)
             if found.left_out and not found:
-                problems.unanswered[autogroup.autogroup_id] = _left_out(found)
+                searched.unanswered[autogroup.autogroup_id] = _left_out(found)
         except RateLimitedError:
             continue
         except MarketplaceError as error:
             offers[autogroup.autogroup_id] = ()
             fleet.searches.note(autogroup.autogroup_id, situation, 0, now)
-            problems.unanswered[autogroup.autogroup_id] = str(error)[:200]
+            searched.unanswered[autogroup.autogroup_id] = str(error)[:200]
         except (LaunchError, LaunchArgsError) as error:
             offers[autogroup.autogroup_id] = ()
-            problems.unlaunchable[autogroup.autogroup_id] = str(error)
+            searched.unlaunchable[autogroup.autogroup_id] = str(error)
     snapshot = replace(snapshot, offers=offers)
     if any(offers.values()):
         decision = decide_scaling(snapshot, memory, now)
@@ -242,8 +250,8 @@ def rentals_per_hour(max_workers: int) -> int:
     return 3 * max_workers + 10
 
 
-def search_offers(market: PacedMarket, autogroup: Autogroup) -> FoundOffers:
-    """Offers for an autogroup.
+def search_offers(market: PacedMarket, autogroup: Autogroup) -> tuple[FoundOffers, float]:
+    """Offers for an autogroup, and the disk that they were priced with (GB).
 
     Raises:
         LaunchError: it cannot be launched as it is configured.
@@ -253,7 +261,7 @@ def search_offers(market: PacedMarket, autogroup: Autogroup) -> FoundOffers:
     launch = launch_facts(market, autogroup)
     query = offer_query(autogroup, launch.template)
     disk_gb = launch.disk_gb or DEFAULT_DISK_GB
-    return market.search_once(query, disk_gb=disk_gb, limit=OFFERS_LIMIT)
+    return market.search_once(query, disk_gb=disk_gb, limit=OFFERS_LIMIT), disk_gb
 
 
 def allowed_actions(

@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from chalicelib.core.fleet.pacing import Pacing, Verb
+from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import Offer
-from chalicelib.core.scaling.actions import Action, RentOffer
+from chalicelib.core.money.budget import MICRO, limits_of
+from chalicelib.core.scaling.actions import Action, Reason, RentOffer
+from chalicelib.core.scaling.facts import group_caps
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import NotFoundError, PortError
 from chalicelib.ports.marketplace import RefusedError, Template
@@ -20,9 +23,13 @@ from chalicelib.services.market.launching import (
     offer_query,
 )
 from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.market.search_hints import what_stands_in_the_way
 from chalicelib.services.market.vast_rows import MB_PER_GB, instance_row, offer_row, template_row
+from chalicelib.services.rounds.foresight import ask_for, refused_by_caps
 from chalicelib.services.rounds.journal.round_log import action_name, reason_facts
 from chalicelib.services.rounds.round import plan_round
+from chalicelib.services.rounds.values import Asked, GroupPlan, RoundPlan
+from chalicelib.wire.draft import parse_draft
 from chalicelib.wire.search_query import parse_search_query
 
 Question = Mapping[str, object]
@@ -52,39 +59,102 @@ def answer(ports: ScalerPorts, question: Question) -> Answer:
 
 
 def _plan(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
-    """The very plan that the next round would carry out, of one group or of all."""
+    """The very plan that the next round would carry out, of one group or of all.
+
+    `draft`: a group and autogroups as they would be (`wire/draft.py`).
+    """
     now = ports.clock.now()
-    plan = plan_round(ports, market, ports.ledger.account(), now, searches_at_once=True)
     wanted = question.get("endpoint_id")
-    groups = [g for g in plan.groups if wanted in (None, g.snapshot.group.endpoint_id)]
-    if not groups:
+    group, autogroups = parse_draft(question.get("draft"))
+    asked = Asked(
+        endpoint_id=wanted if isinstance(wanted, int) else None, group=group, autogroups=autogroups
+    )
+    plan = plan_round(ports, market, ports.ledger.account(), now, asked=asked)
+    if plan.account.is_panicking:
+        rows = [_panic_row(plan, one) for one in plan.view.groups]
+    else:
+        refused = refused_by_caps(plan)
+        rows = [_plan_row(plan, one, refused) for one in plan.groups]
+    if wanted is None:
+        return {"plans": rows}
+    found = next((row for row in rows if row["endpoint_id"] == wanted), None)
+    if found is None:
         raise NotFoundError(f"endpoint_id: there is no endpoint group {wanted!r}")
-    rows: list[Answer] = []
-    for group in groups:
-        decision = group.decision
-        actions = group.decision.actions if group.snapshot.group.shadow else group.actions
-        rows.append(
-            {
-                "endpoint_id": group.snapshot.group.endpoint_id,
-                "now": now,
-                "hot_target": decision.hot_target,
-                "total_target": decision.total_target,
-                "binding": decision.binding,
-                "actions": [_action_row(action) for action in actions],
-                "notes": [reason_facts(note) for note in decision.notes],
-                "figures": dict(decision.figures),
-                "capped_by": group.capped_by,
-                "inventory_is_known": plan.view.inventory.is_known,
-                "offers": {
-                    str(key): _prices(value) for key, value in group.snapshot.offers.items()
-                },
-            }
-        )
-    return rows[0] if wanted is not None else {"plans": rows}
+    search = question.get("offers_for")
+    if isinstance(search, Mapping) and not found["problems"]:
+        found["found"] = _offers(ports, market, search)
+    return found
+
+
+def _plan_row(plan: RoundPlan, group: GroupPlan, refused: Mapping[int, str]) -> Answer:
+    decision, owner = group.decision, group.snapshot.group
+    ordered = [(action, refused.get(id(action), "")) for action in group.would]
+    return {
+        "endpoint_id": owner.endpoint_id,
+        "now": plan.view.now,
+        "is_shadow": owner.shadow,
+        "is_frozen": owner.frozen,
+        "hot_target": decision.hot_target,
+        "total_target": decision.total_target,
+        "binding": decision.binding,
+        "actions": [_action_row(plan, group, action) for action, cap in ordered if not cap],
+        "refused": [{**_action_row(plan, group, one), "cap": cap} for one, cap in ordered if cap],
+        "notes": [reason_facts(note) for note in decision.notes],
+        "figures": dict(decision.figures),
+        "capped_by": group.capped_by,
+        "inventory_is_known": plan.view.inventory.is_known,
+        "offers": {str(key): _prices(value) for key, value in group.snapshot.offers.items()},
+        "problems": [*group.unlaunchable.values(), *group.unanswered.values()],
+        "caps": _caps(plan, owner),
+        "storage_usd_per_hour": plan.account.storage_by_group.get(owner.endpoint_id, 0) / MICRO,
+    }
+
+
+def _panic_row(plan: RoundPlan, group: EndpointGroup) -> Answer:
+    own = [w for w in plan.workers if w.endpoint_id == group.endpoint_id]
+    reason = Reason(code="panicking")
+    return {
+        "endpoint_id": group.endpoint_id,
+        "now": plan.view.now,
+        "is_shadow": False,
+        "is_frozen": False,
+        "hot_target": 0.0,
+        "total_target": 0.0,
+        "binding": "panic",
+        "actions": [
+            {"action": "destroy", "instance_id": w.instance_id, "reason": reason_facts(reason)}
+            for w in own
+        ],
+        "refused": [],
+        "notes": [reason_facts(reason)],
+        "figures": {},
+        "capped_by": "",
+        "inventory_is_known": plan.view.inventory.is_known,
+        "offers": {},
+        "problems": [],
+        "caps": _caps(plan, group),
+        "storage_usd_per_hour": 0.0,
+    }
+
+
+def _caps(plan: RoundPlan, group: EndpointGroup) -> list[Answer]:
+    """Every cap in dollars, and what counts against it: committed by the hour, or spent."""
+    found = limits_of(plan.account, group.endpoint_id, group_caps(group), plan.view.now)
+    return [
+        {
+            "cap": one.name,
+            "usd": one.cap / MICRO,
+            "used_usd": (one.committed if one.name.endswith("hour") else one.spent) / MICRO,
+        }
+        for one in found
+    ]
 
 
 def _offers(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
-    """Offers for an autogroup, or for a search with an optional template."""
+    """Offers for an autogroup, or for a search with an optional template.
+
+    `hints`: where there is none, say what of the search stands in the way.
+    """
     limit = min(MAX_OFFERS, int(_number(question, "limit", 64)))
     autogroup_id = question.get("autogroup_id")
     if isinstance(autogroup_id, int):
@@ -102,10 +172,12 @@ def _offers(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answ
         query = {**filters, **parse_search_query(question.get("search"))}
         disk_gb = (template.disk_gb if template else 0.0) or DEFAULT_DISK_GB
     disk_gb = _number(question, "disk_gb", disk_gb)
-    offers = market.call(
-        Verb.SEARCH, lambda vast: vast.search_offers(query, disk_gb=disk_gb, limit=limit)
-    )
-    return {"offers": [_offer_row(offer) for offer in offers], "query": dict(query)}
+    offers = market.search_once(query, disk_gb=disk_gb, limit=limit)
+    answer: Answer = {"offers": [_offer_row(offer) for offer in offers], "query": dict(query)}
+    if not offers and question.get("hints"):
+        wide = market.search_once({}, disk_gb=disk_gb, limit=MAX_OFFERS)
+        answer["hint"] = what_stands_in_the_way(query, wide)
+    return answer
 
 
 def _bundles(_ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
@@ -203,8 +275,13 @@ def _template_row(template: Template) -> Answer:
     return {**template_row(template), "env_names": names}
 
 
-def _action_row(action: Action) -> Answer:
+def _action_row(plan: RoundPlan, group: GroupPlan, action: Action) -> Answer:
+    """An action; of what reserves money, how much at worst by the hour and once."""
     row: Answer = {"action": action_name(action), "reason": reason_facts(action.reason)}
+    ask = ask_for(plan, group, action)
+    if ask is not None:
+        row["worst_usd_per_hour"] = ask.microusd_per_hour / MICRO
+        row["once_usd"] = ask.once_microusd / MICRO
     if isinstance(action, RentOffer):
         return {**row, "autogroup_id": action.autogroup_id, "offer": _offer_row(action.offer)}
     return {**row, "instance_id": action.instance_id}

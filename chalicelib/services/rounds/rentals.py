@@ -14,7 +14,6 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.worker import Worker
-from chalicelib.core.money.budget import running_microusd_per_hour, to_micro
 from chalicelib.core.scaling.actions import Reason, RentOffer
 from chalicelib.core.scaling.facts import group_caps
 from chalicelib.ports.errors import ConflictError
@@ -34,8 +33,7 @@ from chalicelib.services.market.launching import (
     public_url,
 )
 from chalicelib.services.rounds.acting import NO_CREDIT_CODES, Acting, destroy
-
-DOWNLOAD_GB = 20.0  # pessimistic size of image and model, billed once
+from chalicelib.services.rounds.foresight import rental_ask
 
 
 def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: RentOffer) -> None:
@@ -81,7 +79,7 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
 def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFacts) -> RentIntent:
     ports = acting.ports
     now = ports.clock.now()
-    download_gb = min(DOWNLOAD_GB, launch.disk_gb)
+    ask = rental_ask(autogroup.endpoint_id, offer, launch.disk_gb)
     return RentIntent(
         token=token_from(ports.randomness.token(8), ports.secrets.mac),
         endpoint_id=autogroup.endpoint_id,
@@ -94,10 +92,8 @@ def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFa
         gpu_type=offer.gpu_type,
         usd_per_hour=offer.usd_per_hour,
         storage_usd_per_hour=offer.storage_usd_per_hour,
-        reserved_microusd_per_hour=running_microusd_per_hour(
-            offer.usd_per_hour, offer.inet_up_usd_per_gb, offer.inet_down_usd_per_gb
-        ),
-        reserved_once_microusd=to_micro(download_gb * offer.inet_down_usd_per_gb),
+        reserved_microusd_per_hour=ask.microusd_per_hour,
+        reserved_once_microusd=ask.once_microusd,
         dlperf=offer.dlperf,
         key_id=ports.signer.newest(now).key_id,
         template_revision=autogroup.template_revision,

@@ -50,7 +50,7 @@ from chalicelib.services.rounds.journal.round_log import RoundOutcome, events_of
 from chalicelib.services.rounds.journal.spend_log import tally_spend
 from chalicelib.services.rounds.journal.troubles import find_troubles, tell_troubles
 from chalicelib.services.rounds.reading import books_of, by_endpoint, read_view
-from chalicelib.services.rounds.values import GroupPlan, RoundPlan, RoundView, RowChange
+from chalicelib.services.rounds.values import Asked, GroupPlan, RoundPlan, RoundView, RowChange
 from chalicelib.services.routing.views import publish_directory, rebuild_view
 
 HOUR_S = 3600.0
@@ -82,13 +82,14 @@ def plan_round(
     account: Account,
     now: float,
     *,
-    searches_at_once: bool = False,
+    asked: Asked | None = None,
 ) -> RoundPlan:
     """Read and decide; makes no call that changes anything.
 
-    `searches_at_once`: for a person who asks now, whatever pause the scaler keeps.
+    `asked`: a person's question: what would be, searched for whatever pause the scaler keeps.
     """
     view = read_view(ports, market, account, now)
+    view = asked.seen(view) if asked else view
     found = reconcile(books_of(ports, view), view.listing, view.inventory, now)
     observations = _observe(ports, view)
     changes = _row_changes(view, observations)
@@ -112,14 +113,14 @@ def plan_round(
         progress=follow_progress(view.memory.progress, workers, view.records, now),
         credit_retry_at=_credit_retry_at(market, view.memory.credit_retry_at, now),
     )
-    paces = {} if searches_at_once else paces_from(memory.search_paces)
-    searches = SearchBook(paces, memory.search_day.on(now))
+    searches = SearchBook(paces_from(memory.search_paces), memory.search_day.on(now))
     fleet = Fleet(
         account=with_booking(account, booking),
         memory=memory,
         workers=workers,
         intents=intents,
         searches=searches,
+        hurried=asked.hurried(view) if asked else frozenset(),
     )
     groups = plan_groups(ports, market, view, fleet)
     known = {autogroup.autogroup_id for autogroup in view.autogroups}

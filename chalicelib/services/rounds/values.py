@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chalicelib.core.fleet.inventory import Inventory
 from chalicelib.core.fleet.reconcile import Reconciliation
@@ -45,6 +45,34 @@ class RoundView:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A person's question about the next round, of one group or (None) of all.
+
+    `group`, `autogroups`: as they would be, in place of those that are stored, or besides them.
+    """
+
+    endpoint_id: int | None = None
+    group: EndpointGroup | None = None
+    autogroups: tuple[Autogroup, ...] = ()
+
+    def seen(self, view: RoundView) -> RoundView:
+        """The view with what would be."""
+        groups, autogroups = list(view.groups), list(view.autogroups)
+        if self.group is not None:
+            groups = [g for g in groups if g.endpoint_id != self.group.endpoint_id]
+            groups.append(self.group)
+        drafted = {one.autogroup_id for one in self.autogroups}
+        autogroups = [a for a in autogroups if a.autogroup_id not in drafted]
+        autogroups += self.autogroups
+        return replace(view, groups=tuple(groups), autogroups=tuple(autogroups))
+
+    def hurried(self, view: RoundView) -> frozenset[int]:
+        """The groups whose offers are searched now, whatever pause the scaler keeps."""
+        ids = frozenset(group.endpoint_id for group in view.groups)
+        return ids if self.endpoint_id is None else ids & {self.endpoint_id}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RowChange:
     """Changes to a worker row that facts demand, whatever is decided."""
 
@@ -54,14 +82,24 @@ class RowChange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupPlan:
-    """What was decided for a group, after caps and brakes cut it down."""
+    """What was decided for a group, after caps and brakes cut it down.
+
+    `would`: what is to be done; in shadow mode it is only told. `disk_gb`: of the autogroups whose
+    offers were searched.
+    """
 
     snapshot: GroupSnapshot
     decision: ScalingPlan
-    actions: tuple[Action, ...]
+    would: tuple[Action, ...]
+    disk_gb: Mapping[int, float] = field(default_factory=dict)
     capped_by: str = ""
     unlaunchable: Mapping[int, str] = field(default_factory=dict)  # why, by autogroup
     unanswered: Mapping[int, str] = field(default_factory=dict)  # what Vast could not say
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """What the round does: in shadow mode nothing."""
+        return () if self.snapshot.group.shadow else self.would
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -164,7 +164,7 @@ def test_spend_as_a_table_and_as_csv_without_formulas(
     assert "49 % saved" in out
     dearer = SPEND | {"fixed_fleet": SPEND["fixed_fleet"] | {"saved_share": -0.2}}
     console.answers["/api/v0/spend"] = dearer
-    assert "$120.00: 20 % less than was spent" in ballast("spend", "--days", "7").out
+    assert "$120.00: 16.7 % less than was spent" in ballast("spend", "--days", "7").out
     console.answers["/api/v0/spend"] = SPEND
     path = tmp_path / "spend.csv"
     assert ballast("spend", "--csv", str(path)).code == 0

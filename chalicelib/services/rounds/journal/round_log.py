@@ -14,6 +14,7 @@ from chalicelib.core.scaling.explain import DOING, explain_reason
 from chalicelib.core.scaling.moves.orders import newly_explored
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR
+from chalicelib.services.rounds.foresight import refused_by_caps
 from chalicelib.services.rounds.journal.troubles import is_capped
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
@@ -54,24 +55,26 @@ def events_of(
 
     `done`, `problems`: by the identity of the plan's actions.
     """
-    return _decisions(plan.groups, now, done, problems) + _explored(
+    return _decisions(plan, now, done, problems) + _explored(
         plan.view.memory.groups, plan.groups, now
     )
 
 
 def _decisions(
-    groups: Iterable[GroupPlan],
-    now: float,
-    done: Mapping[int, Action],
-    problems: Mapping[int, str],
+    plan: RoundPlan, now: float, done: Mapping[int, Action], problems: Mapping[int, str]
 ) -> list[Event]:
-    """One event per action, under its endpoint; rentals also under their autogroup."""
+    """One event per action, under its endpoint; rentals also under their autogroup.
+
+    In shadow mode only what would have been possible: nothing that a cap refuses.
+    """
     events = []
-    for group in groups:
+    refused = refused_by_caps(plan)
+    for group in plan.groups:
         endpoint_id = group.snapshot.group.endpoint_id
         is_shadow = group.snapshot.group.shadow
-        actions = group.decision.actions if is_shadow else group.actions
-        for action in actions:
+        for action in group.would:
+            if is_shadow and id(action) in refused:
+                continue
             facts = _decision_facts(group, action, now, is_shadow=is_shadow)
             doing = DOING[action_name(action)]
             doing = f"Would be {doing.lower()}" if is_shadow else doing
