@@ -1,4 +1,4 @@
-"""`plan` says what the next round does: in random states, in shadow mode, under caps, in a panic."""
+"""`plan` says what the next round does: in random states, in shadow, under caps, in a panic."""
 
 from __future__ import annotations
 
