@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from chalicelib.core.model.draft import draft_of
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.services.rounds.questions import answer
-from chalicelib.wire.draft import draft_of
 from fakes.worlds.world import World
 from tests.faults.stories import all_events, run_rounds, set_group
 

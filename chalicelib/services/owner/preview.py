@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.draft import draft_of
 from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.core.scaling.explain import explain
 from chalicelib.ports.bundles import ApiPorts
@@ -25,7 +26,6 @@ from chalicelib.services.owner.groups import (
     visible_group,
 )
 from chalicelib.services.owner.rollouts import rolled_over
-from chalicelib.wire.draft import draft_of
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.management import AutogroupChanges, EndpointChanges
 

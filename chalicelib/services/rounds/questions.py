@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 from chalicelib.core.fleet.pacing import Pacing, Verb
+from chalicelib.core.model.draft import parse_draft
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import Offer
 from chalicelib.core.money.budget import MICRO, limits_of
@@ -29,7 +30,6 @@ from chalicelib.services.rounds.foresight import ask_for, refused_by_caps
 from chalicelib.services.rounds.journal.round_log import action_name, reason_facts
 from chalicelib.services.rounds.round import plan_round
 from chalicelib.services.rounds.values import Asked, GroupPlan, RoundPlan
-from chalicelib.wire.draft import parse_draft
 from chalicelib.wire.search_query import parse_search_query
 
 Question = Mapping[str, object]
@@ -61,7 +61,7 @@ def answer(ports: ScalerPorts, question: Question) -> Answer:
 def _plan(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
     """The very plan that the next round would carry out, of one group or of all.
 
-    `draft`: a group and autogroups as they would be (`wire/draft.py`).
+    `draft`: a group and autogroups as they would be (`core/model/draft.py`).
     """
     now = ports.clock.now()
     wanted = question.get("endpoint_id")

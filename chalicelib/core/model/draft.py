@@ -17,7 +17,6 @@ from chalicelib.core.model.endpoint_group import (
     QueueOrder,
     ScalingParams,
 )
-from chalicelib.wire.json_body import WireError
 
 
 def draft_of(group: EndpointGroup, autogroups: Sequence[Autogroup]) -> dict[str, object]:
@@ -29,7 +28,7 @@ def parse_draft(value: object) -> tuple[EndpointGroup | None, tuple[Autogroup, .
     """The group and autogroups of a draft; none where there is no draft.
 
     Raises:
-        WireError: it is no draft.
+        ParameterError: it is no draft.
     """
     if value is None:
         return None, ()
@@ -38,7 +37,7 @@ def parse_draft(value: object) -> tuple[EndpointGroup | None, tuple[Autogroup, .
         autogroups = tuple(_autogroup(_mapping(one)) for one in _list(row["autogroups"]))
         return _group(_mapping(row["group"])), autogroups
     except (KeyError, TypeError, ValueError, ParameterError) as error:
-        raise WireError(f"draft: {error}") from error
+        raise ParameterError(f"draft: {error}") from error
 
 
 def _group(row: dict[str, object]) -> EndpointGroup:
