@@ -113,7 +113,9 @@ def test_a_preview_prices_a_group_before_it_exists(fleet: Api) -> None:
     answer = fleet.call("POST", "/api/v0/preview", body).json
     assert (answer["offers"]["n"], answer["offers"]["cheapest_usd_per_hour"]) == (2, 0.4)
     assert answer["usd_per_hour_max"] == pytest.approx(3.6)
-    assert fleet.poke.questions[-1]["offers_for"]["search"] == {"gpu_ram": {"gte": 23000.0}}
+    asked = fleet.poke.questions[-1]["offers_for"]
+    assert isinstance(asked, dict)
+    assert asked["search"] == {"gpu_ram": {"gte": 23000.0}}
     endpoint["min_load"] = 100
     floored = fleet.call("POST", "/api/v0/preview", body).json
     assert floored["usd_per_hour_idle"][0] == pytest.approx(answer["usd_per_hour_idle"][0] + 0.4)
