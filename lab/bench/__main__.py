@@ -12,6 +12,7 @@ MODULES = {
     "coldstart": "lab.bench.coldstart",
     "cost": "lab.bench.cost",
     "round": "lab.bench.round",
+    "paths": "lab.bench.paths",
     "gateway": "lab.bench.gateway.gateway",
     "routers": "lab.bench.routers.routers",
     "worker_overhead": "lab.bench.workers.worker_overhead",
