@@ -164,7 +164,7 @@ def create(tour: Tour) -> None:
     )
     tour.run(
         f'ballast create autogroup --endpoint_name "{GROUP}" --template_hash $TEMPLATE_HASH '
-        "--test_workers 3"
+        "--test_workers 3 --yes"
     )
     tour.run(f"ballast plan {GROUP}")
     tour.run("ballast status")
@@ -214,8 +214,8 @@ def understand(tour: Tour) -> None:
 def change(tour: Tour) -> None:
     """Parameters live, and from a file."""
     tour.say("## Change it")
-    tour.run(f"ballast update endpoint {GROUP} --target_util 0.8 --max_usd_per_hour 4")
-    tour.run(f"ballast update endpoint {GROUP} --schedule '0 8 * * mon-fri;10h;200'")
+    tour.run(f"ballast update endpoint {GROUP} --target_util 0.8 --max_usd_per_hour 4 --yes")
+    tour.run(f"ballast update endpoint {GROUP} --schedule '0 8 * * mon-fri;10h;200' --yes")
     tour.run(f"ballast update endpoint {GROUP} --cold_workers 500")
     tour.run("ballast update account --max_usd_per_day 40")
     tour.say(
@@ -233,7 +233,8 @@ def roll_out(tour: Tour) -> None:
     tour.run(f"ballast rollout {GROUP} 10")
     tour.run(f"ballast promote {GROUP}")
     tour.run(f"ballast pause {GROUP}")
-    tour.run(f"ballast resume {GROUP}")
+    tour.run(f"ballast resume {GROUP} --yes")
+    tour.run(f"ballast update workers {GROUP} --dry-run")
 
 
 def brake(tour: Tour) -> None:

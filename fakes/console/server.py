@@ -86,6 +86,7 @@ class Console:
         known: dict[str, Json] = {
             "/api/v0/events": {"events": self.events[:limit]},
             "/api/v0/series": self.series,
+            "/api/v0/preview": {"offers": None, "warnings": []},
         }
         known |= self.answers
         if call.path in known:

@@ -9,11 +9,12 @@ import click
 from rich.text import Text
 
 from ballast.cli.lookup import list_autogroups, list_endpoints
-from ballast.cli.manifest import Change, compare_manifest, parse_manifest
+from ballast.cli.manifest import Change, Manifest, compare_manifest, parse_manifest
 from ballast.cli.remote.server import Json, Server
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.caution import risks
-from ballast.cli.terminal.display import clean
+from ballast.cli.terminal.cost import confirm_cost
+from ballast.cli.terminal.display import clean, count
 
 _SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
 _PATHS = {"endpoint": "/api/v0/endptjobs/", "autogroup": "/api/v0/autojobs/"}
@@ -45,21 +46,42 @@ def apply(session: Session, file: TextIO, dry_run: bool, prune: bool, yes: bool)
     endpoint = present[0] if present else None
     autogroups = list_autogroups(session.server, int(endpoint["id"])) if endpoint else []
     changes = compare_manifest(manifest, endpoint, autogroups, prunes=prune)
-    done = {"changes": [_as_json(one) for one in changes], "applied": bool(changes) and not dry_run}
+    done: Json = {
+        "changes": [_as_json(one) for one in changes],
+        "applied": bool(changes) and not dry_run,
+    }
     if not changes:
         session.show(done, f"{name} is as the file says; nothing to do")
         return
     if not session.wants_json:
         session.console.print(*_diff(changes), sep="\n")
+    found = [line for one in changes for line in risks(one.body, endpoint or {})]
+    question = "; ".join([*found, f"Make {count(len(changes), 'change')}?"])
+    previews = _previews(manifest, changes, endpoint)
+    done["costs"] = confirm_cost(session, previews, question, is_sure=yes or dry_run)
     if not dry_run:
-        found = [line for one in changes for line in risks(one.body, endpoint or {})]
-        question = "; ".join([*found, f"Make these {len(changes)} changes?"])
-        session.confirm(question, is_sure=yes)
         for change in changes:
             _make(session.server, change)
     session.show(
-        done, "Nothing was done (--dry-run)" if dry_run else f"{len(changes)} changes made"
+        done,
+        "Nothing was done (--dry-run)" if dry_run else f"{count(len(changes), 'change')} made",
     )
+
+
+def _previews(
+    manifest: Manifest, changes: Sequence[Change], endpoint: Json | None
+) -> Sequence[Json]:
+    """What to ask of the cost: of each autogroup that changes, or else of the group."""
+    group: Json = {"endpoint": dict(manifest.endpoint)}
+    if endpoint is not None:
+        group["endpoint_id"] = endpoint["id"]
+    found = []
+    for change in changes:
+        if change.noun == "autogroup" and change.verb != "delete":
+            body = {k: v for k, v in change.body.items() if k != "endpoint_name"}
+            about = {} if change.identity is None else {"autogroup_id": change.identity}
+            found.append({**group, **about, "autogroup": body})
+    return found or [group]
 
 
 def _diff(changes: Sequence[Change]) -> list[Text]:

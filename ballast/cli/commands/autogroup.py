@@ -12,7 +12,8 @@ from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.caution import risks
 from ballast.cli.terminal.changes import AUTOGROUPS, change_row, delete_row
-from ballast.cli.terminal.display import cell, clean, number, table
+from ballast.cli.terminal.cost import confirm_cost, update_lines
+from ballast.cli.terminal.display import cell, clean, count, number, table
 
 FROM_TEMPLATE = "from the template"
 
@@ -23,25 +24,29 @@ FROM_TEMPLATE = "from the template"
 )
 @click.option("--endpoint-id", type=int, help="Endpoint group by id instead.")
 @field_options(AUTOGROUP_FIELDS)
-@click.option(
-    "--yes", is_flag=True, help="Do not ask, not even about a likely slip or what could cost much."
-)
+@click.option("--dry-run", is_flag=True, help="Show what it would do and cost, do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask: rent as shown.")
 @connection_options
 @pass_session
-def create_autogroup(session: Session, /, yes: bool, **values: object) -> None:
-    """Create an autogroup: machines are looked for at once.
+def create_autogroup(session: Session, /, yes: bool, dry_run: bool, **values: object) -> None:
+    """Create an autogroup: shows what it would rent and cost, asks, and rents at once.
 
     \b
     ballast create autogroup --endpoint_name "TGI-Llama3" \\
-        --template_hash $TEMPLATE_HASH --test_workers 5
+        --template_hash $TEMPLATE_HASH --test_workers 5 --yes
     """
     body = given(values)
     if not {"endpoint_name", "endpoint_id"} & body.keys():
         raise click.UsageError("say which endpoint group: --endpoint_name NAME")
     if not {"template_hash", "template_id", "launch_args"} & body.keys():
         raise click.UsageError("say what to run: --template_hash HASH")
-    slips = _slips(session, str(body.get("endpoint_name", "")))
-    session.confirm_risks([*slips, *risks(body, {})], is_sure=yes)
+    name = str(body.get("endpoint_name", ""))
+    slips = _slips(session, name) if name else []
+    question = "; ".join([*slips, *risks(body, {}), "Create it, and rent as shown?"])
+    shown = confirm_cost(session, [{"autogroup": body}], question, is_sure=yes or dry_run)
+    if dry_run:
+        session.show(shown[0], "Nothing was done (--dry-run)")
+        return
     answer = session.server.post("/api/v0/autojobs/", body)
     row = session.server.get(f"/api/v0/autojobs/{answer['id']}/")["result"]
     for note in (answer.get("msg"), *answer.get("warnings", ())):
@@ -51,14 +56,13 @@ def create_autogroup(session: Session, /, yes: bool, **values: object) -> None:
 
 
 def _slips(session: Session, name: str) -> list[str]:
-    """A name much like that of a group there is; any other new name makes a group (promise 28)."""
+    """What a name says that no group has: it makes one (promise 28), perhaps by a slip."""
     names = [str(row["endpoint_name"]) for row in list_endpoints(session.server)]
     if name in names:
         return []
-    return [
-        f"there is no endpoint group {name!r}, but {other!r}; a new one would be made"
-        for other in get_close_matches(name, names, n=1, cutoff=0.8)
-    ]
+    near = get_close_matches(name, names, n=1, cutoff=0.8)
+    but = f", but {near[0]!r}" if near else ""
+    return [f"there is no endpoint group {name!r}{but}; a new one would be made, with defaults"]
 
 
 @click.command("autogroup")
@@ -100,10 +104,13 @@ def show_autogroup(session: Session, name: str | None) -> None:
 @click.argument("name")
 @field_options(AUTOGROUP_FIELDS)
 @click.option("--state", type=click.Choice(("active", "paused")), help="Paused: no new requests.")
+@click.option("--dry-run", is_flag=True, help="Show what it would do and cost, do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask, even if it could cost much.")
 @connection_options
 @pass_session
-def update_autogroup(session: Session, /, name: str, yes: bool, **values: object) -> None:
+def update_autogroup(
+    session: Session, /, name: str, yes: bool, dry_run: bool, **values: object
+) -> None:
     """Change an autogroup. After a new template, `ballast update workers ID` rolls it out.
 
     \b
@@ -111,8 +118,16 @@ def update_autogroup(session: Session, /, name: str, yes: bool, **values: object
     ballast update autogroup 101 --template_hash $NEW_HASH
     """
     row = find_autogroup(session.server, name)
-    changed = change_row(session, AUTOGROUPS, row, given(values), is_sure=yes)
+    changed = change_row(session, AUTOGROUPS, row, given(values), is_sure=yes, is_dry=dry_run)
+    if changed is None:
+        return
     show_one(session, changed, f"Updated autogroup {row['id']}", before=row)
+    if changed.get("template_revision") != row.get("template_revision"):
+        session.notes.print(
+            f"next: `ballast update workers {row['id']}` replaces the workers that run the old "
+            "template",
+            style="yellow",
+        )
 
 
 @click.command("autogroup")
@@ -134,9 +149,11 @@ def delete_autogroup(session: Session, name: str, yes: bool) -> None:
 @click.command("workers")
 @click.argument("name")
 @click.option("--cancel", is_flag=True, help="Stop a rolling update in progress.")
+@click.option("--dry-run", is_flag=True, help="Show what it would do and cost, do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @connection_options
 @pass_session
-def update_workers(session: Session, name: str, cancel: bool) -> None:
+def update_workers(session: Session, name: str, cancel: bool, dry_run: bool, yes: bool) -> None:
     """Replace the workers of an autogroup by ones of its present template, without a gap.
 
     \b
@@ -147,9 +164,28 @@ def update_workers(session: Session, name: str, cancel: bool) -> None:
     body: Json = {"workergroup_id": row["id"]}
     if cancel:
         body["cancel_update"] = True
+    elif not _is_wanted(session, row, is_sure=yes, is_dry=dry_run):
+        return
     answer = session.server.post("/update_workers/", body)
     n = answer.get("workers_to_update")
-    session.show(answer, "The update is cancelled" if cancel else f"{n} workers will be replaced")
+    done = "The update is cancelled" if cancel else f"{count(n, 'worker')} will be replaced"
+    session.show(answer, done)
+
+
+def _is_wanted(session: Session, row: Json, *, is_sure: bool, is_dry: bool) -> bool:
+    """Whether an update is to begin, once it was shown what it would do and cost."""
+    workers = session.server.workers(endpoint_id=row["endpoint_id"])
+    own = [one for one in workers if one.get("autogroup_id", row["id"]) == row["id"]]
+    revision = row.get("template_revision", 1)
+    n_outdated = sum(one.get("template_revision", revision) < revision for one in own)
+    group = session.server.get(f"/api/v0/endptjobs/{row['endpoint_id']}/")["result"]
+    told = update_lines(len(own), n_outdated, group.get("max_workers"))
+    body = {"autogroup_id": row["id"], "update_workers": True}
+    question = "; ".join([*told, "Replace them?"])
+    shown = confirm_cost(session, [body], question, is_sure=is_sure or is_dry)
+    if is_dry:
+        session.show(shown[0], *told, "Nothing was done (--dry-run)")
+    return not is_dry
 
 
 def show_one(session: Session, row: Json, title: str, *, before: Json | None = None) -> None:

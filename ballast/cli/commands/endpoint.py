@@ -93,6 +93,7 @@ def show_endpoint(session: Session, name: str | None) -> None:
 @click.option("--unset", multiple=True, help="Parameter to make automatic again.")
 @click.option("--shadow/--no-shadow", default=None, help="Only decide and log.")
 @click.option("--rotate-key", is_flag=True, help="New route key; the old one stops working.")
+@click.option("--dry-run", is_flag=True, help="Show what it would do and cost, do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask, even if it could cost much.")
 @connection_options
 @pass_session
@@ -104,8 +105,11 @@ def update_endpoint(session: Session, /, name: str, **values: object) -> None:
     ballast update endpoint TGI-Llama3 --schedule '0 8 * * mon-fri;10h;200'
     """
     row = find_endpoint(session.server, name)
-    is_sure = bool(values.pop("yes"))
-    changed = change_row(session, ENDPOINTS, row, _update_body(values), is_sure=is_sure)
+    is_sure, is_dry = bool(values.pop("yes")), bool(values.pop("dry_run"))
+    body = _update_body(values)
+    changed = change_row(session, ENDPOINTS, row, body, is_sure=is_sure, is_dry=is_dry)
+    if changed is None:
+        return
     show_one(session, changed, f"Updated endpoint {changed['endpoint_name']}", before=row)
 
 

@@ -10,7 +10,8 @@ from ballast.cli.commands.logs import event_lines
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import cell, clean, moment, number, table, usd
+from ballast.cli.terminal.cost import caps_left, plan_lines
+from ballast.cli.terminal.display import clean, count, moment, number, table, usd
 
 
 @click.command("plan")
@@ -58,7 +59,6 @@ def explain(session: Session, subject: str, endpoint: str | None) -> None:
 
 
 def _render_plan(name: str, answer: Json) -> list[RenderableType]:
-    actions = answer["actions"]
     parts: list[RenderableType] = [
         Text(
             f"{clean(name)} at {moment(answer['at'])}: "
@@ -66,37 +66,22 @@ def _render_plan(name: str, answer: Json) -> list[RenderableType]:
             f"{number(answer['total_target'])} in all (set by {clean(answer['binding'])})"
         )
     ]
-    rows = [
-        (one["action"], one.get("instance_id") or _offer(one.get("offer")), cell(one["sentence"]))
-        for one in actions
-    ]
-    parts.append(
-        table("Next round", ("action", "what", "why"), rows) if rows else Text("Nothing to do.")
-    )
-    parts += [Text(clean(note["sentence"]), style="yellow") for note in answer.get("notes", ())]
+    if answer.get("is_shadow"):
+        parts.append(Text("In shadow mode: this is told and not done.", style="bold yellow"))
+    parts += plan_lines(answer)
+    parts += [Text(clean(one), style="yellow") for one in answer.get("problems", ())]
     parts += [
         Text(
-            f"autogroup {identity}: {offers['n']} offers, "
+            f"autogroup {identity}: {count(offers['n'], 'offer')}, "
             f"{usd(offers['cheapest_usd_per_hour'], 3)} to "
             f"{usd(offers['dearest_usd_per_hour'], 3)} an hour"
         )
         for identity, offers in (answer.get("offers") or {}).items()
     ]
-    parts.append(
-        Text(
-            f"{usd(answer.get('usd_per_hour_now'), 3)}/h now, "
-            f"{usd(answer.get('usd_per_hour_after'), 3)}/h after; "
-            f"worst first hour {usd(answer.get('worst_first_hour_usd'))}. Nothing was done."
-        )
-    )
+    if not answer["actions"]:
+        parts.append(Text(f"{usd(answer.get('usd_per_hour_now'), 3)}/h now and after."))
+    parts += [*caps_left(answer), Text("Nothing was done.")]
     return parts
-
-
-def _offer(offer: Json | None) -> str:
-    if not offer:
-        return ""
-    price = usd(offer.get("usd_per_hour"), 3)
-    return f"{offer.get('gpu_type')} at {price}/h, machine {offer.get('machine_id')}"
 
 
 COMMANDS = (plan, explain)

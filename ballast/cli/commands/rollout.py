@@ -8,6 +8,7 @@ from ballast.cli.commands.autogroup import FROM_TEMPLATE
 from ballast.cli.lookup import find_autogroup, find_endpoint
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.cost import confirm_cost
 from ballast.cli.terminal.display import counts, number, share, table
 
 
@@ -62,14 +63,20 @@ def pause(session: Session, name: str, autogroup: bool) -> None:
 @click.command("resume")
 @click.argument("name")
 @click.option("--autogroup", is_flag=True, help="NAME is an autogroup (id or template hash).")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @connection_options
 @pass_session
-def resume(session: Session, name: str, autogroup: bool) -> None:
-    """Let a paused group or autogroup work again.
+def resume(session: Session, name: str, autogroup: bool, yes: bool) -> None:
+    """Let a paused group or autogroup work again; shows what that would start, and asks.
 
     \b
     ballast resume TGI-Llama3
     """
+    row = find_autogroup(session.server, name) if autogroup else find_endpoint(session.server, name)
+    noun = "autogroup" if autogroup else "endpoint"
+    change = {"state" if autogroup else "endpoint_state": "active"}
+    body = {f"{noun}_id": row["id"], noun: change}
+    confirm_cost(session, [body], f"Resume {name}?", is_sure=yes, always=False)
     _set_state(session, name, is_autogroup=autogroup, is_paused=False)
 
 

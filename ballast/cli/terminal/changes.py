@@ -7,23 +7,47 @@ import click
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session
 from ballast.cli.terminal.caution import risks
+from ballast.cli.terminal.cost import confirm_cost, may_cost_more
 
 ENDPOINTS = "/api/v0/endptjobs/"
 AUTOGROUPS = "/api/v0/autojobs/"
 
 
-def change_row(session: Session, path: str, row: Json, body: Json, *, is_sure: bool) -> Json:
-    """The row after a change.
+def change_row(
+    session: Session, path: str, row: Json, body: Json, *, is_sure: bool, is_dry: bool = False
+) -> Json | None:
+    """The row after a change; None after a dry run.
+
+    What it would rent or start, and what that costs, is shown and asked first.
 
     Raises:
         CliError: it is not confirmed, or refused.
     """
     if not body:
         raise click.UsageError("nothing to change; --help lists what can be")
-    session.confirm_risks(risks(body, row), is_sure=is_sure)
+    found = risks(body, row)
+    if is_dry or may_cost_more(body, row):
+        question = "; ".join([*found, "Make this change?"])
+        answers = confirm_cost(
+            session,
+            [preview_body(path, row, body)],
+            question,
+            is_sure=is_sure or is_dry,
+            always=bool(found),
+        )
+        if is_dry:
+            session.show(answers[0], "Nothing was done (--dry-run)")
+            return None
     session.server.put(f"{path}{row['id']}/", body)
     changed: Json = session.server.get(f"{path}{row['id']}/")["result"]
     return changed
+
+
+def preview_body(path: str, row: Json, body: Json) -> Json:
+    """The question what a change of a row would do and cost."""
+    if path == ENDPOINTS:
+        return {"endpoint_id": row["id"], "endpoint": body}
+    return {"autogroup_id": row["id"], "autogroup": body}
 
 
 def delete_row(session: Session, path: str, row: Json, name: str, *, is_sure: bool) -> None:

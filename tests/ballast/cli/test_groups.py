@@ -53,13 +53,15 @@ def test_a_name_much_like_that_of_a_group_is_asked_about_and_any_other_makes_one
     assert "no endpoint group 'TGI-Lama3'" in refused.err
     assert console.sent("POST", "/api/v0/autojobs/") == []
     ballast(*words, "--yes")
-    ballast("create", "autogroup", "--endpoint_name", "images", "--template_hash", "6f0c")
+    new = ("create", "autogroup", "--endpoint_name", "images", "--template_hash", "6f0c")
+    assert "there is no endpoint group 'images'; a new one would be made" in ballast(*new).err
+    ballast(*new, "--yes")
     assert len(console.sent("POST", "/api/v0/autojobs/")) == 2
 
 
 def test_the_seeds_line_creates_its_autogroup(ballast: Ballast, console: Console) -> None:
     words = "create autogroup --endpoint_name TGI-Llama3 --template_hash 6f0c --test_workers 5"
-    result = ballast(*words.split())
+    result = ballast(*words.split(), "--yes")
     assert result.code == 0
     assert console.sent("POST", "/api/v0/autojobs/") == [
         {"endpoint_name": "TGI-Llama3", "template_hash": "6f0c", "test_workers": 5}

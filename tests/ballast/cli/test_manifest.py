@@ -41,7 +41,8 @@ def test_apply_shows_the_difference_and_makes_just_that(
     assert "max_usd_per_hour: 4.0 → 3.5" in shown.out
     assert "+ create autogroup abcdef" in shown.out
     assert "min_load: 1" not in shown.out
-    assert {call.method for call in console.calls} == {"GET"}
+    asked = {call.path for call in console.calls if call.method != "GET"}
+    assert asked == {"/api/v0/preview"}  # what it would cost; nothing is changed
 
     assert ballast("apply", "-f", str(group_yaml)).code == 6  # nobody to say yes
     assert ballast("apply", "-f", str(group_yaml), "--yes").code == 0

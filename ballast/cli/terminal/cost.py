@@ -1,0 +1,196 @@
+"""Before it costs: what a change would rent, what that costs, what the caps leave; then a question.
+
+The server plans the change with the scaler's own code (`/api/v0/preview`); nothing is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.server import Json
+from ballast.cli.remote.session import Session
+from ballast.cli.terminal.display import cell, clean, count, number, table, usd
+
+MORE_COSTS_MORE = frozenset(
+    {
+        "min_load", "cold_mult", "min_cold_load", "cold_workers", "max_workers", "slo_target",
+        "max_usd_per_hour", "max_usd_per_day", "max_usd_per_month", "inactivity_timeout",
+        "test_workers", "weight",
+    }
+)  # fmt: skip
+LESS_COSTS_MORE = frozenset({"target_util", "target_queue_time", "max_queue_time"})
+FREE = frozenset({"endpoint_name", "queue_order", "rotate_key", "gpu_ram", "ticket"})
+SAVING_STATES = frozenset({"suspended", "stopped", "paused"})
+SPENDING = frozenset({"rent", "start"})
+
+CAP_WORDS: Mapping[str, str] = {
+    "cap_hour": "the account's cap, an hour",
+    "cap_day": "the account's cap, today",
+    "cap_month": "the account's cap, this month",
+    "group_cap_hour": "max_usd_per_hour",
+    "group_cap_day": "max_usd_per_day",
+    "group_cap_month": "max_usd_per_month",
+    "cap_idle_day": "the account's cap on idle machines, today",
+    "max_workers": "max_workers",
+}
+
+
+def may_cost_more(change: Mapping[str, object], present: Mapping[str, object]) -> bool:
+    """Whether a change could make anything be rented or started that is not now."""
+    for name, wanted in change.items():
+        had = present.get(name)
+        if name in FREE or wanted == had or str(wanted) in SAVING_STATES:
+            continue
+        if name in ("shadow", "frozen") and wanted is True:
+            continue
+        if isinstance(wanted, int | float) and isinstance(had, int | float):
+            if name in MORE_COSTS_MORE and wanted < had:
+                continue
+            if name in LESS_COSTS_MORE and wanted > had:
+                continue
+        return True
+    return False
+
+
+def confirm_cost(
+    session: Session, previews: Sequence[Json], question: str, *, is_sure: bool, always: bool = True
+) -> Sequence[Json]:
+    """Show what changes would do and cost, and ask; gives the server's answers.
+
+    `previews`: bodies of `/api/v0/preview`. Unless `always`, nothing is asked where nothing would
+    be rented or started.
+
+    Raises:
+        CliError: it is not confirmed, or the server refuses the change itself.
+    """
+    answers = [_ask_server(session, body) for body in previews]
+    if not session.wants_json:
+        for answer in answers:
+            session.notes.print(*cost_lines(answer), sep="\n")
+    if always or any(spends(answer) for answer in answers):
+        session.confirm(question, is_sure=is_sure)
+    return answers
+
+
+def spends(answer: Json) -> bool:
+    """Whether something would be rented or started, or only a cap or a missing price hides it."""
+    plan = answer.get("plan") or {}
+    if "unknown" in answer or plan.get("refused"):
+        return True
+    return any(one["action"] in SPENDING for one in plan.get("actions", ()))
+
+
+def cost_lines(answer: Json) -> list[RenderableType]:
+    """What a preview says, for a person."""
+    if "unknown" in answer:
+        text = f"What it would cost cannot be told now: {clean(answer['unknown'])}"
+        return [Text(text, style="yellow")]
+    lines: list[RenderableType] = []
+    plan = answer.get("plan")
+    if plan:
+        lines += plan_lines(plan)
+    lines += _offers(answer)
+    if plan:
+        lines += caps_left(plan)
+    lines += [Text(f"! {clean(one)}", style="yellow") for one in answer.get("warnings", ())]
+    return lines
+
+
+def plan_lines(plan: Json) -> Iterator[RenderableType]:
+    """The next round's deeds with their prices, what caps refuse, and the first hour."""
+    actions = plan.get("actions", ())
+    if not actions:
+        yield Text("Nothing would be rented, started or stopped in the next round.")
+    else:
+        rows = [
+            (
+                one["action"],
+                what(one),
+                usd((one.get("offer") or {}).get("usd_per_hour"), 3),
+                usd(one.get("once_usd"), 2),
+                cell(one.get("sentence")),
+            )
+            for one in actions
+        ]
+        columns = ("action", "what", ">$/h", ">download", "?why")
+        yield table("The next round would", columns, rows)
+    for one in plan.get("refused", ()):
+        cap = CAP_WORDS.get(one["cap"], one["cap"])
+        wanted = usd(one.get("worst_usd_per_hour"), 3)
+        yield Text(
+            f"refused: {one['action']} {what(one)}: needs {wanted}/h more than {clean(cap)} leaves",
+            style="yellow",
+        )
+    for note in plan.get("notes", ()):
+        yield Text(clean(note["sentence"]), style="yellow")
+    first_hour = plan.get("worst_first_hour_usd")
+    if first_hour is not None and actions:
+        n_rented = sum(one["action"] == "rent" for one in actions)
+        yield Text(
+            f"{usd(plan['usd_per_hour_now'], 3)}/h now, {usd(plan['usd_per_hour_after'], 3)}/h "
+            f"after; first hour at most {usd(first_hour)}"
+            + (
+                f", {usd(plan.get('once_usd'))} of it to download to {count(n_rented, 'machine')}"
+                if n_rented and plan.get("once_usd")
+                else ""
+            ),
+            style="bold",
+        )
+
+
+def caps_left(plan: Json) -> Iterator[RenderableType]:
+    """What every cap still leaves, in one line."""
+    parts = [
+        f"{usd(cap['usd'] - cap['used_usd'])} of {usd(cap['usd'])} "
+        f"({CAP_WORDS.get(cap['cap'], cap['cap'])})"
+        for cap in plan.get("caps", ())
+    ]
+    if parts:
+        yield Text("Caps leave: " + " · ".join(parts))
+
+
+def what(action: Json) -> str:
+    """What an action is about: an offer, or an instance."""
+    offer = action.get("offer")
+    if offer:
+        return f"{clean(offer.get('gpu_type'))}, machine {offer.get('machine_id')}"
+    return f"instance {action.get('instance_id')}"
+
+
+def _offers(answer: Json) -> Iterator[RenderableType]:
+    offers = answer.get("offers")
+    if not offers or not offers.get("n"):
+        return
+    low, high = answer["usd_per_hour_idle"]
+    yield Text(
+        f"{count(offers['n'], 'offer')} now, {usd(offers['cheapest_usd_per_hour'], 3)} to "
+        f"{usd(offers['dearest_usd_per_hour'], 3)} an hour each. Once tested and idle: "
+        f"{usd(low, 3)} to {usd(high, 3)} an hour; never more than "
+        f"{usd(answer['usd_per_hour_max'])} an hour."
+    )
+
+
+def _ask_server(session: Session, body: Json) -> Json:
+    try:
+        with session.notes.status("asking what it would cost …"):
+            return session.server.post("/api/v0/preview", body)
+    except CliError as error:
+        if error.code is ExitCode.UNREACHABLE:  # Vast or the scaler: the change itself may be fine
+            return {"unknown": error.message}
+        raise
+
+
+def update_lines(n_workers: int, n_outdated: int, max_workers: int | None) -> list[str]:
+    """What a rolling update announces: how many, and whether a substitute can come first."""
+    n = n_outdated or n_workers
+    lines = [f"{count(n, 'worker')} of {number(n_workers)} would be replaced, one after another"]
+    if max_workers is not None and n_workers >= max_workers:
+        lines.append(
+            f"max_workers ({max_workers}) is reached: each leaves before its substitute is there; "
+            "raise it by one to replace without a gap"
+        )
+    return lines

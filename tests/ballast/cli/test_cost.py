@@ -1,0 +1,143 @@
+"""Before it costs: what would be rented is shown with its price, then asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ballast.cli.terminal.cost import may_cost_more
+from fakes.console.server import Console
+
+Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
+
+RENT = {
+    "action": "rent",
+    "offer": {"gpu_type": "1x RTX 4090", "machine_id": 55, "usd_per_hour": 0.41},
+    "sentence": "A test of this hardware.",
+    "worst_usd_per_hour": 0.45,
+    "once_usd": 0.2,
+}
+PREVIEW = {
+    "plan": {
+        "actions": [RENT],
+        "refused": [{**RENT, "cap": "group_cap_hour"}],
+        "notes": [],
+        "usd_per_hour_now": 0.1,
+        "usd_per_hour_after": 0.51,
+        "worst_first_hour_usd": 0.71,
+        "once_usd": 0.2,
+        "caps": [{"cap": "cap_hour", "usd": 5.0, "used_usd": 4.5}],
+    },
+    "offers": {"n": 12, "cheapest_usd_per_hour": 0.34, "dearest_usd_per_hour": 0.61},
+    "usd_per_hour_idle": [0.01, 0.02],
+    "usd_per_hour_max": 1.83,
+    "warnings": ["Vast knows no template '6f0c'"],
+}
+CREATE = "create autogroup --endpoint_name TGI-Llama3 --template_hash 6f0c".split()
+
+
+def test_a_create_shows_offers_first_hour_idle_cost_caps_and_warnings_and_asks(
+    ballast: Ballast, console: Console
+) -> None:
+    console.answers["/api/v0/preview"] = PREVIEW
+    result = ballast(*CREATE)
+    assert result.code == 6
+    for words in (
+        "1x RTX 4090, machine 55", "$0.410", "first hour at most $0.71", "$0.20 of it to download",
+        "refused: rent 1x RTX 4090, machine 55: needs $0.450/h more than max_usd_per_hour leaves",
+        "12 offers now, $0.340 to $0.610", "$0.010 to $0.020 an hour", "never more than $1.83",
+        "Caps leave: $0.50 of $5.00 (the account's cap, an hour)",
+        "! Vast knows no template '6f0c'", "add --yes",
+    ):  # fmt: skip
+        assert words in result.err, words
+    assert console.sent("POST", "/api/v0/autojobs/") == []
+    assert ballast(*CREATE, "--yes").code == 0
+    assert len(console.sent("POST", "/api/v0/autojobs/")) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [*CREATE, "--dry-run"],
+        "update endpoint TGI-Llama3 --max_workers 30 --dry-run".split(),
+        "update autogroup 11 --template_hash new --dry-run".split(),
+        "update workers 11 --dry-run".split(),
+    ],
+)
+def test_a_dry_run_shows_and_does_nothing(
+    ballast: Ballast, console: Console, words: list[str]
+) -> None:
+    console.answers["/api/v0/preview"] = PREVIEW
+    result = ballast(*words)
+    assert result.code == 0
+    assert "Nothing was done" in result.out
+    paths = {call.path for call in console.calls if call.method in ("POST", "PUT")}
+    assert paths <= {"/api/v0/preview", "/get_endpoint_workers/"}
+    assert ballast(*words, "--json").json()["plan"]["actions"] == [RENT]
+
+
+def test_an_update_that_would_rent_asks_and_one_that_saves_does_not_even_look(
+    ballast: Ballast, console: Console
+) -> None:
+    console.answers["/api/v0/preview"] = PREVIEW
+    assert ballast("update", "endpoint", "TGI-Llama3", "--min_load", "900").code == 6
+    assert ballast("update", "workers", "11").code == 6
+    assert ballast("resume", "TGI-Llama3").code == 6
+    n_asked = len(console.sent("POST", "/api/v0/preview"))
+    assert ballast("update", "endpoint", "TGI-Llama3", "--max_workers", "0").code == 0
+    assert len(console.sent("POST", "/api/v0/preview")) == n_asked
+
+
+def test_where_no_price_is_to_be_had_it_says_so_and_asks(
+    ballast: Ballast, console: Console
+) -> None:
+    console.refusals["/api/v0/preview"] = (502, "Vast does not answer")
+    result = ballast(*CREATE)
+    assert result.code == 6
+    assert "cannot be told now" in result.err
+    assert "Vast does not answer" in result.err
+    console.refusals["/api/v0/preview"] = (400, "gpu_ram: 9e9 is out of bounds")
+    assert ballast(*CREATE, "--yes").code == 1
+
+
+def test_an_apply_asks_with_the_price_of_every_autogroup(
+    ballast: Ballast, console: Console, tmp_path: Any
+) -> None:
+    console.answers["/api/v0/preview"] = PREVIEW
+    path = tmp_path / "group.yaml"
+    path.write_text(
+        "endpoint_name: new\nmax_usd_per_hour: 1\nautogroups:\n"
+        "  - {template_hash: a}\n  - {template_hash: b}\n"
+    )
+    result = ballast("apply", "-f", str(path))
+    assert result.code == 6
+    assert result.err.count("first hour at most") == 2
+    asked = console.sent("POST", "/api/v0/preview")
+    assert [one["autogroup"]["template_hash"] for one in asked] == ["a", "b"]
+    assert all(one["endpoint"]["max_usd_per_hour"] == 1 for one in asked)
+
+
+@pytest.mark.parametrize(
+    ("change", "present", "expected"),
+    [
+        ({"max_workers": 3}, {"max_workers": 5}, False),
+        ({"max_workers": 6}, {"max_workers": 5}, True),
+        ({"target_util": 0.9}, {"target_util": 0.8}, False),
+        ({"target_util": 0.7}, {"target_util": 0.8}, True),
+        ({"target_util": 0.7}, {"target_util": None}, True),
+        ({"endpoint_state": "stopped"}, {"endpoint_state": "active"}, False),
+        ({"endpoint_state": "active"}, {"endpoint_state": "stopped"}, True),
+        ({"shadow": True}, {"shadow": False}, False),
+        ({"shadow": False}, {"shadow": True}, True),
+        ({"rotate_key": True}, {}, False),
+        ({"unset": ["max_usd_per_hour"]}, {}, True),
+        ({"template_hash": "b"}, {"template_hash": "a"}, True),
+        ({"queue_order": "fifo", "max_usd_per_day": 1}, {"max_usd_per_day": 2}, False),
+    ],
+)
+def test_which_changes_could_cost_more(
+    change: dict[str, object], present: dict[str, object], expected: bool
+) -> None:
+    assert may_cost_more(change, present) is expected
