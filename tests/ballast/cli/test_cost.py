@@ -35,7 +35,7 @@ PREVIEW = {
     "usd_per_hour_max": 1.83,
     "warnings": ["Vast knows no template '6f0c'"],
 }
-CREATE = "create autogroup --endpoint_name TGI-Llama3 --template_hash 6f0c".split()
+CREATE = ["create", "autogroup", "--endpoint_name", "TGI-Llama3", "--template_hash", "6f0c"]
 
 
 def test_a_create_shows_offers_first_hour_idle_cost_caps_and_warnings_and_asks(
@@ -61,9 +61,9 @@ def test_a_create_shows_offers_first_hour_idle_cost_caps_and_warnings_and_asks(
     "words",
     [
         [*CREATE, "--dry-run"],
-        "update endpoint TGI-Llama3 --max_workers 30 --dry-run".split(),
-        "update autogroup 11 --template_hash new --dry-run".split(),
-        "update workers 11 --dry-run".split(),
+        ["update", "endpoint", "TGI-Llama3", "--max_workers", "30", "--dry-run"],
+        ["update", "autogroup", "11", "--template_hash", "new", "--dry-run"],
+        ["update", "workers", "11", "--dry-run"],
     ],
 )
 def test_a_dry_run_shows_and_does_nothing(
