@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.ports.errors import ConflictError, KeysUnavailableError, StorageUnavailableError
+from chalicelib.ports.errors import (
+    ConflictError,
+    KeysUnavailableError,
+    PortError,
+    StorageUnavailableError,
+)
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -72,9 +77,45 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+CONDITION_FAILED = "ConditionalCheckFailed"
+"""What a failed condition is called among a transaction's reasons."""
+
+
+def cancellation_reasons(error: ClientError) -> tuple[str, ...]:
+    """Why a transaction was cancelled: a code for each item, in order; "None" is no reason.
+
+    Without a list (an emulator's, or an error of another kind) the codes of the message count.
+    """
+    reasons = error.response.get("CancellationReasons")
+    if isinstance(reasons, list):
+        return tuple(str(reason.get("Code", "None")) for reason in reasons)
+    listed = str(error.response.get("Error", {}).get("Message", "")).rpartition("[")[2]
+    return tuple(code.strip() for code in listed.partition("]")[0].split(",") if code.strip())
+
+
+def told_of_storage(error: ClientError | BotoCoreError, what: str = "DynamoDB") -> PortError:
+    """DynamoDB's error in the port's words: the one translation, for both clients.
+
+    A transaction is cancelled for several reasons (TransactionConflict, ThrottlingError, …), and
+    only a failed condition among them says that somebody else was first; the others say nothing
+    of the rows (tests/evidence/aws/cancelled_transactions.json).
+    """
+    if not isinstance(error, ClientError):
+        return StorageUnavailableError(f"{what}: {type(error).__name__}")
+    code = error_code(error)
+    if code == "TransactionCanceledException":
+        reasons = cancellation_reasons(error)
+        if CONDITION_FAILED in reasons:
+            return ConflictError(f"{what}: {code}")
+        return StorageUnavailableError(f"{what}: cancelled, {', '.join(reasons) or 'no reason'}")
+    if code == f"{CONDITION_FAILED}Exception":
+        return ConflictError(f"{what}: {code}")
+    return StorageUnavailableError(f"{what}: {code}")
+
+
 @contextmanager
-def storage_errors() -> Iterator[None]:
-    """Around DynamoDB calls.
+def storage_errors(what: str = "DynamoDB") -> Iterator[None]:
+    """Around DynamoDB calls; `what` begins the message.
 
     Raises:
         ConflictError: a condition failed.
@@ -82,13 +123,8 @@ def storage_errors() -> Iterator[None]:
     """
     try:
         yield
-    except ClientError as error:
-        code = error_code(error)
-        if code in ("ConditionalCheckFailedException", "TransactionCanceledException"):
-            raise ConflictError(code) from error
-        raise StorageUnavailableError(code) from error
-    except BotoCoreError as error:
-        raise StorageUnavailableError(type(error).__name__) from error
+    except (ClientError, BotoCoreError) as error:
+        raise told_of_storage(error, what) from error
 
 
 @contextmanager

@@ -9,8 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from chalicelib.adapters.aws.clients import storage_errors
 from chalicelib.adapters.aws.tables import EVENTS
 from chalicelib.ports.errors import StorageUnavailableError
 
@@ -59,10 +58,8 @@ class DynamoEventLog:
     def _write(self, requests: list[Any]) -> None:
         pending: Any = {self._table: requests}
         for _ in range(_MAX_SENDS):
-            try:
+            with storage_errors("events cannot be written"):
                 pending = self._client.batch_write_item(RequestItems=pending)["UnprocessedItems"]
-            except (ClientError, BotoCoreError) as error:
-                raise StorageUnavailableError(f"events cannot be written: {error}") from error
             if not pending:
                 return
         raise StorageUnavailableError("events cannot be written: DynamoDB throttles")
@@ -77,10 +74,8 @@ class DynamoEventLog:
             "Limit": max(1, min(page, _PAGE)),
         }
         while True:
-            try:
+            with storage_errors("events cannot be read"):
                 answer = self._client.query(**arguments)
-            except (ClientError, BotoCoreError) as error:
-                raise StorageUnavailableError(f"events cannot be read: {error}") from error
             yield from answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return
@@ -138,10 +133,8 @@ class DynamoSeriesLog:
             "values": {"M": {k: {"N": repr(v)} for k, v in values.items() if math.isfinite(v)}},
             "expires_at": {"N": str(minute * 60 + RETENTION_S)},
         }
-        try:
+        with storage_errors("stats cannot be written"):
             self._client.put_item(TableName=self._table, Item=item)
-        except (ClientError, BotoCoreError) as error:
-            raise StorageUnavailableError(f"stats cannot be written: {error}") from error
 
     def read(
         self, scope: str, first_minute: int, last_minute: int
@@ -157,10 +150,8 @@ class DynamoSeriesLog:
                 ":last": {"S": f"{max(0, last_minute):012d}"},
             },
         )
-        try:
+        with storage_errors("stats cannot be read"):
             return [_minute(item) for page in pages for item in page["Items"]]
-        except (ClientError, BotoCoreError) as error:
-            raise StorageUnavailableError(f"stats cannot be read: {error}") from error
 
 
 def _minute(item: Mapping[str, Any]) -> tuple[int, Mapping[str, float]]:

@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from botocore.exceptions import BotoCoreError, ClientError
 from pynamodb.attributes import NumberAttribute, UnicodeAttribute
 from pynamodb.connection import Connection
-from pynamodb.exceptions import DeleteError, PutError, PynamoDBException, TransactWriteError
+from pynamodb.exceptions import PynamoDBException
 from pynamodb.models import Model
 from pynamodb.transactions import TransactWrite
 
+from chalicelib.adapters.aws.clients import told_of_storage
 from chalicelib.adapters.aws.tables import CONFIG
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState, TicketGeneration
 from chalicelib.core.model.endpoint_group import (
@@ -198,17 +200,11 @@ def _storage_errors(conflict: str = "changed meanwhile") -> Iterator[None]:
     """Turn pynamodb's errors into the ports'."""
     try:
         yield
-    except TransactWriteError as error:
-        reasons = [reason.code for reason in error.cancellation_reasons if reason]
-        if "ConditionalCheckFailed" in reasons or "TransactionConflict" in reasons:
-            raise ConflictError(conflict) from error
-        raise StorageUnavailableError(f"groups cannot be written: {error.cause}") from error
-    except (PutError, DeleteError) as error:
-        if error.cause_response_code == "ConditionalCheckFailedException":
-            raise ConflictError(conflict) from error
-        raise StorageUnavailableError(f"groups cannot be written: {error.cause}") from error
     except PynamoDBException as error:
-        raise StorageUnavailableError(f"groups cannot be reached: {error.cause}") from error
+        if not isinstance(error.cause, ClientError | BotoCoreError):
+            raise StorageUnavailableError(f"groups cannot be reached: {error}") from error
+        told = told_of_storage(error.cause, "groups cannot be reached")
+        raise (ConflictError(conflict) if isinstance(told, ConflictError) else told) from error
 
 
 def _known(kind: type[Any], body: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from chalicelib.ports.errors import StorageUnavailableError
+from chalicelib.adapters.aws.clients import storage_errors
+from chalicelib.ports.errors import ConflictError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -98,6 +97,7 @@ def _content(attribute: Mapping[str, Any], type_name: str) -> object:
 
 # Raw access to the ledger's table: every error of DynamoDB becomes the port's own.
 
+_TRANSACT_TRIES = 3
 _ACCOUNT_KEY = "main"  # one Vast account per deployment
 
 
@@ -111,38 +111,39 @@ class LedgerTable:
     def put_if(self, put: Item) -> bool:
         """Whether the condition held and the item was written."""
         try:
-            self._client.put_item(**put)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise _unavailable(error) from error
+            with storage_errors("ledger"):
+                self._client.put_item(**put)
+        except ConflictError:
             return False
-        except BotoCoreError as error:
-            raise _unavailable(error) from error
         return True
 
     def transact(self, items: Sequence[Any]) -> bool:
-        """Whether the conditions held. The token makes a repeat after a lost answer harmless."""
+        """Whether the conditions held. The token makes a repeat after a lost answer harmless.
+
+        What was cancelled because another transaction held a row is tried again: it says nothing
+        of the conditions.
+        """
         text = json.dumps(items, default=repr, sort_keys=True).encode()
-        try:
-            self._client.transact_write_items(
-                TransactItems=items, ClientRequestToken=blake2b(text, digest_size=16).hexdigest()
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "TransactionCanceledException":
-                raise _unavailable(error) from error
-            return False
-        except BotoCoreError as error:
-            raise _unavailable(error) from error
-        return True
+        token = blake2b(text, digest_size=16).hexdigest()
+        for is_last in (False,) * (_TRANSACT_TRIES - 1) + (True,):
+            try:
+                with storage_errors("ledger"):
+                    self._client.transact_write_items(TransactItems=items, ClientRequestToken=token)
+            except ConflictError:
+                return False
+            except StorageUnavailableError as error:
+                if is_last or "TransactionConflict" not in str(error):
+                    raise
+            else:
+                return True
+        raise AssertionError("the last try returns or raises")
 
     def get(self, item: str) -> Item | None:
         """One item, strongly consistent."""
-        try:
+        with storage_errors("ledger"):
             answer = self._client.get_item(
                 TableName=self.name, Key=key_of(item), ConsistentRead=True
             )
-        except (ClientError, BotoCoreError) as error:
-            raise _unavailable(error) from error
         return answer.get("Item")
 
     def query(self, prefix: str) -> list[Item]:
@@ -150,7 +151,7 @@ class LedgerTable:
         items: list[Item] = []
         start: Item = {}
         while True:
-            try:
+            with storage_errors("ledger"):
                 page = self._client.query(
                     TableName=self.name,
                     ConsistentRead=True,
@@ -162,8 +163,6 @@ class LedgerTable:
                     },
                     **start,
                 )
-            except (ClientError, BotoCoreError) as error:
-                raise _unavailable(error) from error
             items += page["Items"]
             if "LastEvaluatedKey" not in page:
                 return items
@@ -173,7 +172,3 @@ class LedgerTable:
 def key_of(item: str) -> Item:
     """The key of an item of this account."""
     return {"account": {"S": _ACCOUNT_KEY}, "item": {"S": item}}
-
-
-def _unavailable(error: Exception) -> StorageUnavailableError:
-    return StorageUnavailableError(f"ledger: {error}")
