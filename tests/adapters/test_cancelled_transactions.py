@@ -51,7 +51,7 @@ class AnsweringClient:
         self.calls.append(target.decode() if isinstance(target, bytes) else target)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         status = 400 if "__type" in answer else 200
-        headers = {"content-type": "application/x-amz-json-1.0"}
+        headers: Any = {"content-type": "application/x-amz-json-1.0"}
         body: Any = Body(json.dumps(answer).encode())
         return AWSResponse(request.url, status, headers, body)
 
