@@ -44,7 +44,8 @@ class AnsweringClient:
             aws_access_key_id="k",
             aws_secret_access_key="s",
         )
-        self.client.meta.events.register("before-send.dynamodb", self._answer)
+        events: Any = self.client.meta.events
+        events.register("before-send.dynamodb", self._answer)
 
     def _answer(self, request: Any, **_: object) -> AWSResponse:
         target = request.headers["X-Amz-Target"]
