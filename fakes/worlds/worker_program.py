@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from chalicelib.core.model.worker import Worker
 from chalicelib.wire.reports import WorkerReport
@@ -20,6 +21,7 @@ class WorkerProgram:
     n_working: int = 0
     working_load: float = 0.0
     slots: int = 4
+    lie: Mapping[str, object] = field(default_factory=dict)  # what root on its host reports instead
 
     def report(
         self, instance_id: int, token: str, *, max_perf: float, row: Worker | None
@@ -40,5 +42,6 @@ class WorkerProgram:
             "received_load": received,
             "finished_load": max(0.0, received - self.working_load),
             "error_msg": self.error,
+            **self.lie,
         }
         return WorkerReport.from_json(json.dumps(body))

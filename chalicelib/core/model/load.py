@@ -7,6 +7,7 @@ values; `granted_marks` keeps a few (time, granted_load) pairs. A grant that the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from chalicelib.core.model.worker import Worker
@@ -26,6 +27,13 @@ def pending_load(worker: Worker, now: float) -> float:
     since_report = worker.granted_load - granted_until(worker.granted_marks, worker.reported_at)
     unseen = worker.unseen_load + max(0.0, since_report)
     return worker.working_load + min(unseen, granted_within(worker, UNSEEN_EXPIRES_S, now))
+
+
+def pending_requests(worker: Worker, now: float) -> int:
+    """Requests in flight at the worker, and about how many are on the way to it."""
+    unseen = max(0.0, pending_load(worker, now) - worker.working_load)
+    typical = mean_cost([worker])
+    return worker.n_working + (math.ceil(unseen / typical) if typical > 0 else 0)
 
 
 def granted_until(marks: Marks, at: float) -> float:

@@ -110,6 +110,7 @@ class Worker:
     ticket: TicketGeneration | None = None
     version: str = ""
     perf: float = 0.0  # benchmark, load per second; 0 until loaded
+    rank_perf: float = 0.0  # what its price is ranked by; never stored: core/model/vouching.py
     observed_perf: float = 0.0  # served load per saturated second, once enough was served
     observed_load: float = 0.0  # served while saturated, the newest part of it
     observed_s: float = 0.0  # seconds in which that was

@@ -14,6 +14,7 @@ best of a large view are looked at.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -30,6 +31,9 @@ MAX_IDLE_SCANNED = 8
 NEAR_S = 0.05
 NEAR_SHARE = 0.02
 """Finishes within this of the best count as equal; among equals the better price decides."""
+
+SAME_PRICE_SHARE = 1e-6
+"""Free workers of one price share alike: none of them is given all because its number is lower."""
 
 SPREAD = 1.4
 """Of the grants one has not seen, how many more of the best workers count as equal."""
@@ -233,11 +237,14 @@ def _room(worker: RoutableWorker, now: float) -> float:
 def _cheapest_free(pool: Pool, wish: Wish, now: float, n_spread: int) -> Choice | None:
     """The reservation stands as long as others have not filled the slots meanwhile."""
     free: list[RoutableWorker] = []
+    dearest = math.inf
     for worker in pool.by_price:
+        if len(free) >= n_spread and worker.usd_per_load > dearest:
+            break
         if worker.free_at - worker.headroom_s <= now and slot_of(worker) != wish.avoid_slot:
+            if not free:
+                dearest = worker.usd_per_load * (1 + SAME_PRICE_SHARE)
             free.append(worker)
-            if len(free) >= n_spread:
-                break
     if not free:
         return None
     worker = free[int(wish.dice * len(free))]

@@ -20,6 +20,7 @@ from chalicelib.core.model.load import (
     queued_load,
 )
 from chalicelib.core.model.usable import usable_workers
+from chalicelib.core.model.vouching import vouch
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.admission import (
     AdmissionParams,
@@ -92,6 +93,7 @@ def build_view(
     shares: Mapping[str, float] | None = None,
 ) -> list[RoutingView]:
     """The shards of a group's view; `shares` weighs callers' keys."""
+    rows = vouch(rows, now)
     ready = routable_rows(group, rows, now)
     usual_cost = mean_cost(rows)
     loads = [
@@ -194,7 +196,7 @@ def _routable(
                 instance_id=row.instance_id,
                 autogroup_index=index,
                 perf=load.perf,
-                usd_per_hour=row.usd_per_hour,
+                usd_per_hour=_ranked_usd(row, load.perf),
                 free_at=now + load.queued / load.perf,
                 headroom_s=load.headroom / load.perf,
                 granted_load=row.granted_load,
@@ -207,6 +209,11 @@ def _routable(
             )
         )
     return workers
+
+
+def _ranked_usd(row: Worker, perf: float) -> float:
+    """The price as routers rank it: by the perf that is vouched for."""
+    return row.usd_per_hour * (perf / row.rank_perf if 0 < row.rank_perf < perf else 1.0)
 
 
 def _coming_capacity(rows: Sequence[Worker]) -> tuple[float | None, float]:

@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 
 from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.model.load import believed_perf, pending_load, queue_time_s
+from chalicelib.core.model.load import (
+    believed_perf,
+    pending_load,
+    pending_requests,
+    queue_time_s,
+)
 from chalicelib.core.model.usable import usable_workers
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account
@@ -101,10 +106,12 @@ def worker_facts(
         usd_per_hour=worker.usd_per_hour,
         storage_usd_per_hour=worker.storage_usd_per_hour,
         perf=believed_perf(worker),
+        rank_perf=worker.rank_perf,
         observed_perf=worker.observed_perf,
         dlperf=worker.dlperf,
         pending_load=pending_load(worker, now),
         n_working=worker.n_working,
+        n_pending=pending_requests(worker, now),
         slots=worker.slots,
         loaded_at=worker.loaded_at,
         drain_by=worker.drain_by,

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from chalicelib.core.model.vouching import lower_median
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.memory import Moments, ScalingMemory
 from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
@@ -29,6 +30,9 @@ START_ODDS_PRIOR = (32.0, 1.0)  # 3 % of starts fail
 OWN_START_N = 5.0  # starts that a worker's prior, the group's odds, is worth
 PERF_PRIOR_SD, PERF_NOISE_SD = 0.35, 0.1  # of log perf: between types; within one type
 PERF_PRIOR_N = 0.5  # machines that the spread between types is known from beforehand
+PERF_LATELY_N = 5  # first loads of a type whose middle says what is usual
+PERF_OUTLIER = 2 * PERF_PRIOR_SD  # of log perf from that middle: twice as fast is another machine
+LEARNED_N = 2.0  # first loads of a type after which its machines vouch for a later one
 MAX_LOG_PERF = 35.0  # beyond any load; keeps every sum finite
 MAX_TRACKED = 500  # transitions followed at once; more would bloat the memory
 
@@ -231,13 +235,37 @@ def _counted(odds: Sequence[float], *, succeeded: bool) -> list[float]:
 
 
 def _learn_perf(memory: ScalingMemory, worker: WorkerFacts) -> None:
+    """A first load's perf, unless it is far from what machines of the type said lately.
+
+    One that is wrong by a large factor would stand for its type in every later rental.
+    """
     log_perf = math.log(worker.perf)
     kind = type_key(worker.autogroup_id, worker.gpu_type)
-    memory.perf[kind] = add_sample(memory.perf.get(kind, [0.0, 0.0, 0.0]), log_perf)
-    if worker.dlperf > 0:
+    lately = [*memory.perf_lately.get(kind, []), log_perf][-PERF_LATELY_N:]
+    memory.perf_lately[kind] = lately
+    middle = lower_median(lately)
+    known = memory.perf.get(kind, [0.0, 0.0, 0.0])
+    if known[0] and abs(known[1] - middle) > PERF_OUTLIER:
+        known = [0.0, 0.0, 0.0]
+        for sample in lately[:-1]:
+            if abs(sample - middle) <= PERF_OUTLIER:
+                known = add_sample(known, sample)
+    is_outlier = abs(log_perf - middle) > PERF_OUTLIER
+    memory.perf[kind] = known if is_outlier else add_sample(known, log_perf)
+    if worker.dlperf > 0 and not is_outlier:
         key = str(worker.autogroup_id)
         moments = memory.perf_per_dlperf.get(key, [0.0, 0.0, 0.0])
         memory.perf_per_dlperf[key] = add_sample(moments, log_perf - math.log(worker.dlperf))
+
+
+def learned_perfs(memory: ScalingMemory) -> dict[tuple[int, str], float]:
+    """Perf of machines that were there before, by (autogroup, GPU type): of two at least."""
+    return {
+        (int(autogroup), gpu_type): math.exp(min(mean, MAX_LOG_PERF))
+        for key, (n, mean, _) in memory.perf.items()
+        for autogroup, _, gpu_type in [key.partition("|")]
+        if n >= LEARNED_N and autogroup.isdigit()
+    }
 
 
 def _learn_typical_worker(memory: ScalingMemory, workers: Sequence[WorkerFacts]) -> None:

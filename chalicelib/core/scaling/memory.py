@@ -40,6 +40,7 @@ class ScalingMemory:
     failed_starts: dict[str, float] = field(default_factory=dict)  # instance: how many in a row
     rebooted: dict[str, float] = field(default_factory=dict)  # instance: when
     perf: dict[str, Moments] = field(default_factory=dict)  # type key: of log perf
+    perf_lately: dict[str, list[float]] = field(default_factory=dict)  # type key: of log perf
     perf_per_dlperf: dict[str, Moments] = field(default_factory=dict)  # autogroup: of log ratio
     load_times: dict[str, Moments] = field(default_factory=dict)  # autogroup: of log seconds
     start_times: Moments = field(default_factory=lambda: [0.0, 0.0, 0.0])  # of log seconds

@@ -26,6 +26,8 @@ MEAN_LOAD_WINDOW_N = 200.0  # requests over which a request's load is averaged
 REST_SHARE = 0.05  # of one slot of a typical worker: what is left of demand below this is none
 REST_WITHIN_S = 1800.0  # the longest hold: while no worker is measured, less than a request in it
 REST_REQUESTS_S = 86_400.0  # less than a request in this is a rate of zero
+ONE_REQUEST_SHARE = 0.7  # of a typical worker: divided by target_util and with the pool's quarter
+# more on top, what a single request asks for stays within one worker, whatever its cost
 SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING, WorkerState.SUSPECT})
 
 
@@ -44,7 +46,7 @@ def measure_demand(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -
     """Demand now; updates the smoothed figures in `memory`."""
     _smooth_arrivals(snapshot, memory, now)
     serving = [worker for worker in snapshot.workers if worker.state in SERVING_STATES]
-    running = sum(_served_by(worker) for worker in serving)
+    running = sum(_served_by(worker, memory) for worker in serving)
     occupancy = running + _waiting(snapshot, memory)
     knows_slots = memory.worker_slots > 0 and all(worker.slots > 0 for worker in serving)
     if not knows_slots:
@@ -82,8 +84,13 @@ def service_s(memory: ScalingMemory) -> float:
     return memory.mean_load / perf if perf > 0 else 0.0
 
 
-def _served_by(worker: WorkerFacts) -> float:
-    return max(worker.n_working, 0) / worker.slots * worker.perf if worker.slots > 0 else 0.0
+def _served_by(worker: WorkerFacts, memory: ScalingMemory) -> float:
+    """What a worker's requests take: its slots' share of it, beyond them a typical slot each."""
+    if worker.slots <= 0:
+        return 0.0
+    n = max(worker.n_working, 0)
+    beyond = max(n - worker.slots, 0) * min(worker.perf / worker.slots, slot_perf(memory))
+    return min(n, worker.slots) / worker.slots * worker.perf + beyond
 
 
 def _waiting(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
@@ -105,16 +112,26 @@ def _rate_demand(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
     """
     waiting, target_s = snapshot.waiting, snapshot.group.params.target_queue_time
     overdue_load = min(max(waiting.overdue_load, 0.0), waiting.load)
-    backlog = (
-        waiting.load
-        - overdue_load
-        + sum(
-            max(worker.pending_load - worker.perf * target_s, 0.0)
-            for worker in snapshot.workers
-            if worker.state in SERVING_STATES
-        )
-    )
-    return _arriving(snapshot, memory) + backlog / target_s + overdue_load / OVERDUE_WITHIN_S
+    n_overdue = min(max(waiting.n_overdue, 0), waiting.n)
+    asked = [((waiting.load - overdue_load) / target_s, waiting.n - n_overdue)]
+    asked.append((overdue_load / OVERDUE_WITHIN_S, n_overdue))
+    asked += [
+        (max(worker.pending_load - worker.perf * target_s, 0.0) / target_s, _n_at(worker))
+        for worker in snapshot.workers
+        if worker.state in SERVING_STATES
+    ]
+    return _arriving(snapshot, memory) + sum(_at_most(rate, n, memory) for rate, n in asked)
+
+
+def _n_at(worker: WorkerFacts) -> int:
+    return max(worker.n_working, worker.n_pending)
+
+
+def _at_most(rate: float, n: int, memory: ScalingMemory) -> float:
+    """A rate of load that `n` requests ask for: of each at most what one worker serves."""
+    if memory.worker_perf <= 0:
+        return rate
+    return min(rate, n * ONE_REQUEST_SHARE * memory.worker_perf)
 
 
 def _arriving(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
@@ -128,10 +145,12 @@ def _smooth_arrivals(snapshot: GroupSnapshot, memory: ScalingMemory, now: float)
     if elapsed > 0:
         elapsed = max(elapsed, MIN_ELAPSED_S)
         keep = math.exp(-elapsed / RATE_WINDOW_S)
-        rate = max(traffic.arrived_load, 0.0) / elapsed
-        memory.load_rate = keep * memory.load_rate + (1.0 - keep) * rate
+        arrived = max(traffic.arrived_load, 0.0)
+        rate = _at_most(arrived / RATE_WINDOW_S, traffic.n_arrived, memory) * RATE_WINDOW_S
+        memory.load_rate = keep * memory.load_rate + (1.0 - keep) * rate / elapsed
         keep = math.exp(-elapsed / BURST_WINDOW_S)
-        memory.burst_rate = keep * memory.burst_rate + (1.0 - keep) * rate
+        rate = _at_most(arrived / BURST_WINDOW_S, traffic.n_arrived, memory) * BURST_WINDOW_S
+        memory.burst_rate = keep * memory.burst_rate + (1.0 - keep) * rate / elapsed
         keep = math.exp(-elapsed / REQUEST_RATE_WINDOW_S) if memory.request_rate > 0 else 0.0
         n_per_s = max(traffic.n_arrived, 0) / elapsed
         memory.request_rate = keep * memory.request_rate + (1.0 - keep) * n_per_s

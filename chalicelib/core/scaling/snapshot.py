@@ -30,10 +30,12 @@ class WorkerFacts:
     usd_per_hour: float
     storage_usd_per_hour: float
     perf: float  # measured load per second, 0 until benchmarked
+    rank_perf: float = 0.0  # what its price is ranked by; 0 = perf
     observed_perf: float = 0.0
     dlperf: float = 0.0
     pending_load: float = 0.0  # in flight at the worker, or granted and on the way
     n_working: int = 0
+    n_pending: int = 0  # requests that `pending_load` is of, about
     slots: int = 1  # requests served at once, as far as known
     loaded_at: float = 0.0  # 0 = never loaded
     drain_by: float | None = None

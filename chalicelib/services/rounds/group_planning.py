@@ -12,6 +12,7 @@ from chalicelib.core.fleet.set_aside import set_aside_until
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.market import Offer
+from chalicelib.core.model.vouching import vouch_capacity
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.money.account import Account
 from chalicelib.core.money.budget import must_wind_down
@@ -26,7 +27,8 @@ from chalicelib.core.scaling.facts import (
     sum_waiting,
     worker_facts,
 )
-from chalicelib.core.scaling.learning import BOOTING_STATES
+from chalicelib.core.scaling.learning import BOOTING_STATES, learned_perfs
+from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.scaling.moves.freeze import frozen_actions
 from chalicelib.core.scaling.moves.leaving import (
     choose_leaving,
@@ -188,7 +190,9 @@ def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupS
     """All that the decision may look at."""
     now, key = view.now, str(group.endpoint_id)
     group = replace(group, frozen=group.frozen or view.account.is_frozen)
-    workers = [w for w in fleet.workers if w.endpoint_id == group.endpoint_id]
+    brain = ScalingMemory.from_json(view.memory.groups.get(key, {}))
+    rows = [w for w in fleet.workers if w.endpoint_id == group.endpoint_id]
+    workers = vouch_capacity(rows, now, learned_perfs(brain))
     rentals = [i for i in fleet.intents if i.endpoint_id == group.endpoint_id and i.is_open]
     requests = view.waiting.get(group.endpoint_id, ())
     waiting = sum_waiting(requests, target_queue_time=group.params.target_queue_time, now=now)

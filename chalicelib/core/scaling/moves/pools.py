@@ -30,6 +30,8 @@ class Round:
     def usd_per_load(self, worker: WorkerFacts) -> float:
         """Price per capacity: what a worker is ranked by. Unknown capacity ranks last."""
         capacity = self.beliefs.capacity_of(worker)
+        if 0 < worker.rank_perf < capacity:
+            capacity = worker.rank_perf
         return worker.usd_per_hour / capacity if capacity > 0 else float("inf")
 
     def may_destroy(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.core.model.load import believed_perf, reliability
+from chalicelib.core.model.vouching import vouch
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.explain import FOLLOWING, explain
 from chalicelib.core.scaling.minute_series import newest
@@ -87,7 +88,7 @@ def worker_row(worker: Worker) -> Row:
 
 def current_stats(ports: ApiPorts, subject: Subject, now: float) -> Row:
     """Figures of this moment, and of the last minutes for rates."""
-    workers = list_workers(ports, subject)
+    workers = vouch(list_workers(ports, subject), now)
     ready = [worker for worker in workers if worker.state is WorkerState.READY]
     cold = [worker for worker in workers if worker.state is WorkerState.STOPPED]
     minute = newest_minute(ports, read_memory(ports), subject.scope, now)

@@ -12,6 +12,7 @@ from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.load import believed_perf
 from chalicelib.core.model.usable import usable_workers
+from chalicelib.core.model.vouching import vouch
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.spend import spent_today_usd
 from chalicelib.core.scaling.round_memory import RoundMemory
@@ -104,7 +105,7 @@ def _read(
     return _Facts(
         group=group,
         autogroups=ports.groups.list_autogroups(group.endpoint_id),
-        workers=ports.workers.list(group.endpoint_id),
+        workers=vouch(ports.workers.list(group.endpoint_id), now),
         waiting=ports.waiting.list(group.endpoint_id, polled_since=now - WAITING_ENDS_S),
         minute=newest_minute(ports, memory, endpoint_scope(group.endpoint_id), now),
         account=account,

@@ -1,0 +1,205 @@
+"""Root on one rented machine: it may report what it likes, and gets no more than its share.
+
+A game is a fleet of n honest machines and one liar of their speed behind the real router and the
+real reports, over the fakes. The liar tries every field of a report, alone and in pairs.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.model.worker import WorkerState
+from fakes.bundles.hot_ports import AUTOGROUP_ID
+from fakes.worlds.world import World
+from tests.faults.stories import count_calls, in_state, run_rounds
+from tests.services.reporter import Reporter
+from tests.services.router import Router, make_world, see
+
+TRUE_PERF, COST, SLOTS, REPORT_S = 100.0, 100.0, 4, 1.0
+LIAR = 1
+MARGIN = 0.10
+BOOT = "0123456789abcdef"
+N_WARM, N_COUNTED = 40, 120
+PATIENCE_S, POLLS = 30.0, 3
+
+Report = dict[str, object]
+Lie = Callable[[Report], Report]
+
+
+def says(**fields: object) -> Lie:
+    return lambda report: {**report, **fields}
+
+
+def seems_saturated(report: Report) -> Report:
+    """All slots busy at every report, and all that came in is done: what would prove any speed."""
+    return {
+        **report,
+        "num_requests_working": report["slots"],
+        "finished_load": report["received_load"],
+    }
+
+
+LIES: dict[str, Lie] = {
+    "perf 1e12": says(max_perf=1e12),
+    "perf x 10": says(max_perf=10 * TRUE_PERF),
+    "perf x 2": says(max_perf=2 * TRUE_PERF),
+    "perf x 1.27": says(max_perf=1.27 * TRUE_PERF),
+    "perf x 1.27, proven": lambda r: seems_saturated({**r, "max_perf": 1.27 * TRUE_PERF}),
+    "perf 1e12, proven": lambda r: seems_saturated({**r, "max_perf": 1e12}),
+    "perf x 2, proven": lambda r: seems_saturated({**r, "max_perf": 2 * TRUE_PERF}),
+    "slots 1e6": says(slots=1_000_000),
+    "slots x 4": says(slots=4 * SLOTS),
+    "no slots": says(slots=0),
+    "idle": says(num_requests_working=0, cur_load=0.0),
+    "perf low": says(max_perf=1.0),
+    "load high": says(cur_load=1e15),
+    "working high": says(num_requests_working=10**9),
+    "perf 1e12, slots 1e6": says(max_perf=1e12, slots=1_000_000),
+    "perf 1e12, no slots": says(max_perf=1e12, slots=0, num_requests_working=0, cur_load=0.0),
+}
+
+
+@dataclass
+class Fleet:
+    """n honest workers and a liar, each serving TRUE_PERF in truth."""
+
+    n_honest: int
+    load: float  # of what they all serve
+    lie: Lie
+    lies_from: int = 0
+    seed: int = 0
+    granted: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.world = make_world()
+        self.router = Router(self.world)
+        self.rng = random.Random(self.seed)
+        self.every_s = COST / (self.load * TRUE_PERF * (self.n_honest + 1))
+        ids = range(1, self.n_honest + 2)
+        self.received = dict.fromkeys(ids, 0.0)
+        self.finished = dict.fromkeys(ids, 0.0)
+        self.url: dict[str, int] = {}
+        self.reporters = {i: Reporter(self.world, i) for i in ids}
+        self.report_at = self.world.clock.now()
+        self.n_asked = 0
+        self.waiting: list[tuple[int, float]] = []
+        for i in ids:
+            worker = self.world.add_worker(
+                i, perf=TRUE_PERF, slots=SLOTS, gpu_name="RTX 4090", autogroup_id=AUTOGROUP_ID
+            )
+            self.url[worker.url] = i
+        self._report()
+
+    def play(self, n: int) -> None:
+        """N clients come; those that wait ask again, and leave after 30 s."""
+        for _ in range(n):
+            self.n_asked += 1
+            now = self.world.clock.now()
+            self.waiting = [(idx, at) for idx, at in self.waiting if now - at < PATIENCE_S]
+            again, self.waiting = self.waiting[:POLLS], self.waiting[POLLS:]
+            for idx, at in [*again, (0, now)]:
+                self._ask(idx, at)
+            self._serve(self.rng.expovariate(1.0 / self.every_s))
+
+    def _ask(self, idx: int, asked_at: float) -> None:
+        reply = self.router.ask(idx, cost=COST, is_paced=True)
+        if "url" in reply:
+            worker = self.url[str(reply["url"])]
+            self.granted.append(worker)
+            self.received[worker] += COST
+        else:
+            self.waiting.append((self.router.idx(reply), asked_at))
+
+    def share_of_liar(self, n: int) -> float:
+        return self.granted[-n:].count(LIAR) / n
+
+    def _serve(self, seconds: float) -> None:
+        self.world.clock.advance(seconds)
+        for i, received in self.received.items():
+            self.finished[i] = min(received, self.finished[i] + TRUE_PERF * seconds)
+        if self.world.clock.now() >= self.report_at:
+            self._report()
+
+    def _report(self) -> None:
+        self.report_at = self.world.clock.now() + REPORT_S
+        for i, reporter in self.reporters.items():
+            working = self.received[i] - self.finished[i]
+            report: Report = {
+                "ticket": "D",
+                "boot_id": BOOT,
+                "seq": int(self.world.clock.now() * 1000),
+                "max_perf": TRUE_PERF,
+                "slots": SLOTS,
+                "cur_load": working,
+                "num_requests_working": int(-(-working // COST)),
+                "received_load": self.received[i],
+                "finished_load": self.finished[i],
+                "rejected_load": 0.0,
+            }
+            if i == LIAR and self.n_asked >= self.lies_from:
+                report = self.lie(report)
+            reporter.send(**report)
+        see(self.world)
+
+
+def share(n_honest: int, load: float, name: str, lies_from: int = 0) -> float:
+    """The liar's share of the requests granted after a while."""
+    fleet = Fleet(n_honest, load, LIES[name], lies_from)
+    fleet.play(N_WARM + int(N_COUNTED * max(1.0, load)))
+    # One that says it is full is believed, and serves nobody: the others go on.
+    assert len(fleet.granted) >= N_COUNTED / 2, f"{name}: only {len(fleet.granted)} were served"
+    return fleet.share_of_liar(min(N_COUNTED, len(fleet.granted)))
+
+
+@pytest.mark.parametrize("load", [0.3, 1.5])
+@pytest.mark.parametrize("n_honest", [1, 2, pytest.param(5, marks=pytest.mark.long)])
+def test_no_lie_gets_more_than_a_share_of_the_requests(n_honest: int, load: float) -> None:
+    most = 1.0 / (n_honest + 1) + MARGIN
+    shares = {name: share(n_honest, load, name) for name in LIES}
+    assert {name: got for name, got in shares.items() if got > most} == {}
+
+
+@pytest.mark.parametrize("name", ["perf 1e12", "slots 1e6", "perf low", "perf 1e12, no slots"])
+def test_a_worker_that_was_honest_and_lies_later_gets_no_more(name: str) -> None:
+    assert share(2, 0.8, name, lies_from=N_WARM // 2) <= 1 / 3 + MARGIN
+
+
+# The scaler: what a lie makes it start, drain and rent.
+
+SCALER_LIES: dict[str, Mapping[str, object]] = {
+    "perf 1e12": {"max_perf": 1e12},
+    "perf 1e12, all busy": {"max_perf": 1e12, "slots": 8, "num_requests_working": 8},
+    "one slot, many at work": {"slots": 1, "num_requests_working": 10**9},
+    "no slots, load 1e15": {"slots": 0, "cur_load": 1e15, "num_requests_working": 10**9},
+    "perf low": {"max_perf": 1e-3},
+}
+
+
+def busy_fleet(n_workers: int) -> World:
+    """A group that needs all of its workers, each of which did some work."""
+    world = World(seed=4)
+    group = world.add_group("llm", min_load=95.0 * n_workers, max_workers=12, cold_workers=0)
+    world.add_autogroup(group.endpoint_id, test_workers=0)
+    run_rounds(world, 80)
+    return world
+
+
+@pytest.mark.parametrize("name", SCALER_LIES)
+@pytest.mark.parametrize("n_honest", [2, 5])
+def test_a_lie_drains_no_honest_worker_and_rents_nothing(name: str, n_honest: int) -> None:
+    world = busy_fleet(n_honest + 1)
+    ready = in_state(world, WorkerState.READY)
+    liar, *honest = ready
+    world.ask(next(iter(world.workers.rows))[0], 4 * len(ready))
+    run_rounds(world, 2)
+    before = count_calls(world, Verb.CREATE)
+    world.processes[liar].lie = SCALER_LIES[name]
+    for _ in range(60):
+        run_rounds(world, 1)
+        assert set(in_state(world, WorkerState.READY)) >= set(honest)
+    assert count_calls(world, Verb.CREATE) == before

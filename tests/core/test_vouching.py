@@ -1,0 +1,124 @@
+"""What a worker says counts as far as its peers and our grants vouch for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.core.model.vouching import WITHIN_TYPE, lower_median, vouch, vouch_capacity
+from chalicelib.core.model.worker import Worker
+from chalicelib.core.scaling.learning import learned_perfs, type_key
+from chalicelib.core.scaling.memory import ScalingMemory
+from fakes.bundles.hot_ports import make_worker
+
+NOW = 1_800_000_000.0
+TYPE = "1x RTX 4090"
+
+
+def machine(instance_id: int, perf: float = 100.0, **values: object) -> Worker:
+    facts = {"gpu_name": "RTX 4090", "slots": 4, "reqnum": 50, "granted_load": 5_000.0, **values}
+    return make_worker(instance_id, NOW, perf=perf, **facts)
+
+
+def perfs(*rows: Worker) -> list[float]:
+    return [row.perf for row in vouch(rows, NOW)]
+
+
+def test_one_liar_among_three_counts_as_its_peers_do() -> None:
+    assert perfs(machine(1, 1e12), machine(2, 90.0), machine(3, 110.0)) == [110.0, 90.0, 110.0]
+
+
+def test_a_low_claim_among_three_lowers_nobody_else() -> None:
+    assert perfs(machine(1, 1e-3), machine(2), machine(3)) == [1e-3, 100.0, 100.0]
+
+
+def test_of_two_that_differ_beyond_belief_the_lower_one_is_believed() -> None:
+    assert perfs(machine(1, 1e12), machine(2)) == [100.0, 100.0]
+
+
+def test_what_the_group_learned_before_breaks_the_tie() -> None:
+    known = {(machine(1).autogroup_id, TYPE): 100.0}
+    rows = vouch_capacity([machine(1, 1.0, observed_perf=1.0), machine(2)], NOW, known)
+    assert [row.perf for row in rows] == [1.0, 100.0]
+
+
+def test_a_machine_alone_is_believed() -> None:
+    assert perfs(machine(1, 5_000.0)) == [5_000.0]
+
+
+def test_a_little_faster_is_believed_but_ranked_with_its_peers_until_it_is_proven() -> None:
+    fast, *_ = vouch([machine(1, 120.0), machine(2), machine(3)], NOW)
+    assert (fast.perf, fast.rank_perf) == (120.0, 100.0)
+    proven, *_ = vouch([machine(1, 120.0, observed_perf=115.0), machine(2), machine(3)], NOW)
+    assert (proven.perf, proven.rank_perf) == (120.0, 120.0)
+
+
+def test_work_that_was_finished_proves_more_than_peers_vouch_for() -> None:
+    fast, *_ = vouch([machine(1, 1_000.0, observed_perf=1_000.0), machine(2), machine(3)], NOW)
+    assert WITHIN_TYPE * 100.0 < fast.perf <= 130.0
+
+
+def test_for_the_scaler_a_machine_is_slow_once_it_has_shown_it_at_work() -> None:
+    peers = [machine(2), machine(3)]
+    slow, *_ = vouch_capacity([machine(1, 1e-3), *peers], NOW, {})
+    assert (slow.perf, slow.rank_perf) == (pytest.approx(100.0 / WITHIN_TYPE), 1e-3)
+    shown, *_ = vouch_capacity([machine(1, 20.0, observed_perf=20.0), *peers], NOW, {})
+    assert shown.perf == 20.0
+
+
+def test_another_type_is_judged_by_the_marketplaces_benchmark() -> None:
+    rows = [machine(i, dlperf=100.0) for i in (1, 2, 3)]
+    honest = machine(4, 300.0, gpu_name="H100", dlperf=300.0)
+    assert vouch([*rows, honest], NOW)[3].perf == 300.0
+    liar = replace(honest, perf=1e12)
+    assert vouch([*rows, liar], NOW)[3].perf == pytest.approx(300.0)
+
+
+def test_another_template_revision_is_another_model() -> None:
+    old = [machine(i) for i in (1, 2, 3)]
+    new = [machine(i, 400.0, template_revision=2) for i in (4, 5, 6)]
+    assert [row.perf for row in vouch([*old, *new], NOW)] == [100.0] * 3 + [400.0] * 3
+
+
+@pytest.mark.parametrize(("claimed", "vouched"), [(10**6, 6), (0, 4), (3, 3)])
+def test_slots_are_vouched_for_by_peers(claimed: int, vouched: int) -> None:
+    liar, *_ = vouch([machine(1, slots=claimed), machine(2), machine(3)], NOW)
+    assert liar.slots == vouched
+
+
+def test_no_more_requests_are_at_work_than_were_granted() -> None:
+    marks = ((NOW - 140.0, 4_800.0), (NOW, 5_000.0))
+    busy = machine(1, n_working=10**9, granted_marks=marks)
+    assert vouch([busy], NOW)[0].n_working == 4 + 2
+    assert vouch([replace(busy, reqnum=1)], NOW)[0].n_working == 1
+
+
+@given(
+    honest=st.lists(st.floats(90.0, 110.0), min_size=3, max_size=9),
+    lie=st.floats(1e-6, 1e15),
+    claimed_slots=st.integers(0, 10**9),
+)
+def test_one_liar_moves_no_honest_worker_and_stands_for_one_of_them(
+    honest: list[float], lie: float, claimed_slots: int
+) -> None:
+    rows = [machine(i, perf) for i, perf in enumerate(honest, 2)]
+    without = {row.instance_id: row.perf for row in vouch(rows, NOW)}
+    liar, *others = vouch([machine(1, lie, slots=claimed_slots), *rows], NOW)
+    assert {row.instance_id: row.perf for row in others} == without
+    assert liar.perf <= max(honest) * WITHIN_TYPE
+    assert liar.slots <= 6
+
+
+def test_the_lower_of_two_middle_values_counts() -> None:
+    assert lower_median([3.0, 1.0]) == 1.0
+    assert lower_median([1e12, 3.0, 1.0, 2.0]) == 2.0
+    with pytest.raises(ValueError, match="no value"):
+        lower_median([])
+
+
+def test_two_loads_of_a_type_vouch_for_the_next() -> None:
+    memory = ScalingMemory(perf={type_key(70, TYPE): [2.0, 0.0, 0.0], "71|X": [1.0, 5.0, 0.0]})
+    assert learned_perfs(memory) == {(70, TYPE): 1.0}
