@@ -143,7 +143,7 @@ class Fleet:
             }
             if i == LIAR and self.n_asked >= self.lies_from:
                 report = self.lie(report)
-            reporter.send(**report)
+            reporter.send(None, "", **report)
         see(self.world)
 
 
