@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ballast.simulator.world.counters import Counters
 from ballast.simulator.world.machine import Life, Machine
@@ -13,6 +13,7 @@ from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.model.worker import AfterDrain, WorkerState
 from chalicelib.core.scaling.actions import (
     Action,
+    ChangeBid,
     DestroyWorker,
     DrainWorker,
     RebootWorker,
@@ -37,6 +38,7 @@ _STATES = {
     Life.DRAINING: WorkerState.DRAINING,
     Life.STOPPED: WorkerState.STOPPED,
     Life.STARTING: WorkerState.STARTING,
+    Life.PAUSED: WorkerState.PAUSED,
 }
 
 
@@ -58,6 +60,9 @@ class BallastPolicy:
         """Read, decide, act."""
         snapshot = self.take_snapshot(world, now)
         self.plan = decide_scaling(snapshot, self.memory, now)
+        if self.plan.wants_bids and world.losses is not None:
+            offers = (*snapshot.offers[1], *world.market.bids(now, world.losses))
+            self.plan = decide_scaling(replace(snapshot, offers={1: offers}), self.memory, now)
         self.memory = remember_deeds(self.plan.memory, self.plan.actions, now)
         for action in self.plan.actions:
             carry_out(action, world)
@@ -121,6 +126,10 @@ class BallastPolicy:
             n_working=len(machine.in_flight),
             slots=machine.n_slots,
             loaded_at=machine.loaded_at,
+            is_bid=machine.is_bid,
+            bid_margin=machine.bid_margin,
+            bid_usd_per_hour=machine.bid_usd_per_hour,
+            place=offer.geolocation,
             drain_by=machine.drain_by if machine.life is Life.DRAINING else None,
             after_drain=_after_drain(machine),
         )
@@ -144,7 +153,10 @@ def carry_out(action: Action, world: World) -> None:
     machine = world.machines.get(action.instance_id)
     if machine is None:
         return
-    if isinstance(action, DrainWorker):
+    if isinstance(action, ChangeBid):
+        margin = machine.bid_margin * action.bid_usd_per_hour / machine.bid_usd_per_hour
+        world.change_bid(machine, action.bid_usd_per_hour, margin)
+    elif isinstance(action, DrainWorker):
         then_destroy = action.then is AfterDrain.DESTROY
         world.drain(machine, then_destroy=then_destroy, deadline_s=action.deadline_s)
     else:

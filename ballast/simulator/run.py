@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
+from pathlib import Path
 
 from ballast.simulator.routed.routed import RoutedPolling
 from ballast.simulator.world.dispatch import EarlyFifo, LatePolling, LateScan
+from ballast.simulator.world.losses import Losses, model_losses, trace_losses
 from ballast.simulator.world.market import MarketConfig
 from ballast.simulator.world.traces import Trace
 from ballast.simulator.world.world import Dispatcher, Policy, World
@@ -37,6 +39,7 @@ class Setting:
     seed: int = 0
     slo_wait_s: float = 10.0
     round_s: float = 5.0
+    losses: str = ""  # "" = none interruptible; "model", or a trace's path, then its zones
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +59,9 @@ class Score:
     creates_per_hour: float
     lost: float
     requests: float
+    taken: float = 0.0  # interruptible machines that were outbid while up
+    broken: float = 0.0  # share of the requests that this cut
+    bid_share: float = 0.0  # of the GPU dollars that went to interruptible machines
 
 
 def warmup_of(trace: Trace) -> float:
@@ -72,18 +78,38 @@ def run_policy(
     """Play a trace under a policy."""
     warmup_s = warmup_of(trace)
     kind: type[World] = getattr(policy, "world_kind", World)  # the whole service needs more
+    losses = make_losses(setting, trace.duration_s)
+    market = setting.market
+    if losses is not None:
+        market = replace(market, zones=losses.zones)
     world = kind(
         trace=trace,
-        config=setting.market,
+        config=market,
         seed=setting.seed,
         slo_wait_s=setting.slo_wait_s,
         round_s=setting.round_s,
         warmup_s=warmup_s,
+        losses=losses,
     )
     world.dispatcher = make_dispatcher(setting.queue, world)
     world.policy = policy
     world.run(progress)
     return _score(world)
+
+
+def make_losses(setting: Setting, duration_s: float) -> Losses | None:
+    """The losses of interruptible machines that a setting names: `model`, or `PATH[:ZONE,…]`.
+
+    Raises:
+        LossesError: the trace cannot be used.
+    """
+    if not setting.losses:
+        return None
+    if setting.losses == "model":
+        return model_losses(duration_s, setting.seed)
+    path, _, zones = setting.losses.partition(":")
+    names = tuple(zone for zone in zones.split(",") if zone)
+    return trace_losses(Path(path), duration_s, setting.seed, names)
 
 
 def make_dispatcher(queue: str, world: World) -> Dispatcher:
@@ -129,7 +155,16 @@ def _score(world: World) -> Score:
         creates_per_hour=(world.counters.creates - world.warmup[3]) / hours,
         lost=sum(wait == float("inf") for wait in judged),
         requests=len(judged),
+        taken=world.counters.n_taken,
+        broken=world.counters.n_broken / max(len(judged), 1),
+        bid_share=_bid_share(world),
     )
+
+
+def _bid_share(world: World) -> float:
+    bid_usd = world.gone_bid_usd + sum(m.gpu_usd for m in world.machines.values() if m.is_bid)
+    gpu_usd = world.gone_gpu_usd + sum(m.gpu_usd for m in world.machines.values())
+    return bid_usd / gpu_usd if gpu_usd else 0.0
 
 
 def _share(sorted_waits: list[float], limit: float) -> float:

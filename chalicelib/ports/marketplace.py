@@ -68,6 +68,7 @@ class CreateRequest:
     image: str | None = None
     onstart: str | None = None
     extra: Mapping[str, object] = field(default_factory=dict)  # from launch_args, validated
+    bid_usd_per_hour: float | None = None  # of the whole machine: interruptible; None: on demand
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,9 +103,14 @@ class Marketplace(Protocol):
     """Vast's API. Every method may raise MarketplaceError and its children."""
 
     def search_offers(
-        self, query: Mapping[str, Mapping[str, object]], *, disk_gb: float, limit: int
+        self,
+        query: Mapping[str, Mapping[str, object]],
+        *,
+        disk_gb: float,
+        limit: int,
+        is_bid: bool = False,
     ) -> FoundOffers:
-        """Offers rentable now for a parsed query."""
+        """Offers rentable now for a parsed query, on demand or interruptible."""
         ...
 
     def create_instance(self, request: CreateRequest) -> int:
@@ -134,6 +140,10 @@ class Marketplace(Protocol):
 
     def stop_instance(self, instance_id: int) -> None:
         """Stop."""
+        ...
+
+    def change_bid(self, instance_id: int, usd_per_hour: float) -> None:
+        """Bid this much for the whole machine; an outbid one is not started by it."""
         ...
 
     def destroy_instances(self, instance_ids: Sequence[int]) -> Mapping[int, str]:

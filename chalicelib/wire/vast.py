@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,8 @@ MAX_ENV_TOTAL_CHARS = 32_768
 MAX_IMAGE_CHARS = 1_024
 MAX_ONSTART_CHARS = 4_096
 MIN_DISK_GB = 8.0
+MIN_BID_USD, MAX_BID_USD, MAX_CHANGED_BID_USD = 0.001, 128.0, 32.0
+"""Dollars an hour for the whole machine: at a create, and at a change (tests/evidence/vast)."""
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|-p [0-9]{1,5}(?::[0-9]{1,5})?(?:/tcp|/udp)?")
 _TEMPLATE_HASH = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -25,8 +28,12 @@ _TEMPLATE_HASH = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SearchQuery = Mapping[str, Mapping[str, object]]
 
 
-def search_body(query: SearchQuery, *, disk_gb: float, limit: int) -> dict[str, object]:
-    """The body of `POST /api/v0/bundles/`: rentable now, on demand, priced with our disk (F.1).
+def search_body(
+    query: SearchQuery, *, disk_gb: float, limit: int, is_bid: bool = False
+) -> dict[str, object]:
+    """The body of `POST /api/v0/bundles/`: rentable now, priced with our disk (F.1).
+
+    On demand, or with `is_bid` interruptible: then in the order of the least bid that wins.
 
     A port is always needed, and what the query says about the others rules. A condition on `id`
     goes out as `ask_contract_id`: at Vast, `id` matches no offer at all.
@@ -37,8 +44,8 @@ def search_body(query: SearchQuery, *, disk_gb: float, limit: int) -> dict[str, 
         "rented": {"eq": False},
         **conditions,
         "rentable": {"eq": True},
-        "order": [["dph_total", "asc"]],
-        "type": "on-demand",
+        "order": [["min_bid" if is_bid else "dph_total", "asc"]],
+        "type": "bid" if is_bid else "on-demand",
         "allocated_storage": disk_gb,
         "limit": limit,
     }
@@ -73,10 +80,12 @@ def create_body(
     disk_gb: float,
     env: Mapping[str, str],
     options: Mapping[str, object],
+    bid_usd_per_hour: float | None = None,
 ) -> dict[str, object]:
     """The body of `PUT /api/v0/asks/ID/` (F.2); `options`: image, onstart, and launch arguments.
 
-    `cancel_unavail` is always true, so that an offer that cannot start now makes no contract.
+    A bid rents an interruptible machine. `cancel_unavail` is always true, so that an offer that
+    cannot start now makes no contract.
     `options` never override what Ballast sets.
 
     Raises:
@@ -95,11 +104,22 @@ def create_body(
         "label": label,
         "cancel_unavail": True,
         "force": False,
-        "price": None,
+        "price": None if bid_usd_per_hour is None else bid_price(bid_usd_per_hour, MAX_BID_USD),
     }
     if template_hash is not None:
         own["template_hash_id"] = _check_template_hash(template_hash)
     return {**options, **own}
+
+
+def bid_price(usd_per_hour: float, most: float = MAX_CHANGED_BID_USD) -> float:
+    """A bid as Vast keeps it: whole thousandths of a dollar, rounded up so that it still wins.
+
+    Raises:
+        WireError: outside of what Vast takes.
+    """
+    if not MIN_BID_USD <= usd_per_hour <= most:
+        raise WireError(f"bid: {usd_per_hour!r}; Vast allows: from {MIN_BID_USD:g} to {most:g}")
+    return math.ceil(round(usd_per_hour * 1_000, 6)) / 1_000
 
 
 def bulk_batches(instance_ids: Sequence[int]) -> list[list[int]]:

@@ -14,12 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.fleet.pacing import MIN_INTERVAL_S, Verb, pacing_key
+from fakes.market.market_bids import bid_of, check_changed_bid
 from fakes.market.market_config import MarketConfig
 from fakes.market.market_faults import Fault, FaultBoard
 from fakes.market.market_instance import InstanceDriver, MarketInstance, PretendHosts
 from fakes.market.market_life import UNAVAILABLE, Lives
 from fakes.market.market_meter import Bill
-from fakes.market.market_offers import OfferBook
+from fakes.market.market_offers import OfferBook, no_such_ask
 from fakes.market.market_refusal import MarketRefusal
 from fakes.market.market_templates import TemplateShelf, build_order
 
@@ -56,6 +57,7 @@ class Market:
         self.n_too_frequent = 0  # calls that came before their time, enforced or not
         self._enforces_limits = enforces_limits
         self._last_call_at: dict[str, float] = {}
+        self._bids_settled_at = 0.0
 
     @property
     def instances(self) -> Mapping[int, MarketInstance]:
@@ -65,10 +67,15 @@ class Market:
     def advance(self, now: float) -> None:
         """Let everything happen that is due."""
         self.lives.advance(now)
+        self._settle_bids(now)
 
     def next_event_at(self) -> float | None:
         """When something will happen by itself, or None."""
-        return self.lives.next_event_at()
+        own = self.lives.next_event_at()
+        if not any(instance.is_bid for instance in self.instances.values()):
+            return own
+        change = self.offers.bids.next_change_at(self._bids_settled_at)
+        return min((at for at in (own, change) if at is not None), default=None)
 
     def bill(self, now: float) -> Bill:
         """What everything has cost up to now."""
@@ -105,15 +112,21 @@ class Market:
             MarketRefusal: Vast's refusals; 504 when the answer is lost.
         """
         self._check_create(now)
+        bid = bid_of(body)
         machine = self.offers.take(offer_id, now)
         order = build_order(body, self.templates)
+        min_bid = self.offers.min_bid(machine, now)
+        if bid is not None and bid < min_bid * (1 - 1e-9):
+            raise no_such_ask(offer_id)  # somebody else's bid has it by now
         is_refused = self.faults.strikes(Fault.SUCCESS_FALSE_CONTRACT)
         instance = MarketInstance(
             instance_id=_FIRST_INSTANCE_ID + len(self.instances) + len(self.lives.gone),
             machine=machine,
             order=order,
             label=order.label,
-            gpu_usd_per_hour=self.offers.price(machine, now),
+            gpu_usd_per_hour=self.offers.price(machine, now) if bid is None else bid,
+            is_bid=bid is not None,
+            min_bid=min_bid,
             storage_usd_per_hour=machine.storage_usd_per_hour(order.disk_gb),
             created_at=now,
             ends_at=now + machine.contract_s,
@@ -137,11 +150,13 @@ class Market:
         instance = self.instance(instance_id)
         if self.credit_usd(now) <= 0:
             raise MarketRefusal.stating(400, "missing_billing", "no credit left")
+        if instance.is_bid and not self._wins(instance, now):
+            self.lives.outbid(instance, now)
+            raise _queued()
+        instance.is_outbid = False
         problem = self.lives.start(instance, now)
         if problem:
-            # As recorded (state-queued-vastly): no code, only these words.
-            msg = "Required resources are currently unavailable, state change queued."
-            raise MarketRefusal(200, json.dumps({"success": False, "msg": msg}))
+            raise _queued()
 
     def stop(self, instance_id: int, now: float) -> None:
         """Stop.
@@ -150,6 +165,41 @@ class Market:
             MarketRefusal: 404.
         """
         self.lives.stop(self.instance(instance_id), now)
+
+    def change_bid(self, instance_id: int, price: object, now: float) -> None:
+        """Bid anew. A higher bid alone brings nothing back (record bid-raised-not-started).
+
+        Raises:
+            MarketRefusal: 404, or 400 for a bid out of bounds or a machine on demand.
+        """
+        instance = self.instance(instance_id)
+        usd_per_hour = check_changed_bid(price)
+        if not instance.is_bid:
+            raise MarketRefusal.stating(400, "invalid_args", "not an interruptible instance")
+        self.lives.rebid(instance, usd_per_hour, now)
+        self._settle_bids(now)
+
+    def _wins(self, instance: MarketInstance, now: float) -> bool:
+        """Whether a rented machine's bid is enough; nobody outbids himself."""
+        machine = instance.machine
+        floor = self.offers.bids.floor(machine.country, now)
+        usual = machine.gpu_usd_per_hour * self.config.bid_ratio
+        needed = max(0.0 if floor <= 1.0 else usual * floor, self.offers.bids.rival(machine))
+        is_let = self.lives.let_until.get(machine.machine_id, 0.0) > now
+        return not is_let and instance.gpu_usd_per_hour >= needed * (1 - 1e-9)
+
+    def _settle_bids(self, now: float) -> None:
+        """Take what is outbid, give back what wins again by what others did."""
+        self._bids_settled_at = max(now, self._bids_settled_at)
+        for instance in list(self.instances.values()):
+            if not instance.is_bid or instance.is_destroyed:
+                continue
+            instance.min_bid = self.offers.min_bid(instance.machine, now)
+            wins = self._wins(instance, now)
+            if not wins and instance.has_gpu:
+                self.lives.outbid(instance, now)
+            elif wins and instance.is_outbid and not instance.rebid_while_outbid:
+                self.lives.resume(instance, now)
 
     def relabel(self, instance_id: int, label: str, now: float) -> None:
         """Change a label, as an owner may.
@@ -217,6 +267,12 @@ class Market:
         elif fault is Fault.INTERRUPTED:
             for instance in self._victims(fault, now):
                 self.lives.interrupt(instance, now)
+        elif fault is Fault.OUTBID:
+            for instance in self._victims(fault, now):
+                if instance.is_bid:
+                    machine_id = instance.machine.machine_id
+                    self.offers.bids.rivals[machine_id] = 2.0 * instance.gpu_usd_per_hour
+            self._settle_bids(now)
         elif fault is Fault.PRICE_INCREASE:
             notice_s = self.faults.option(fault, "notice_s") / self.lives.time_scale
             for instance in self.instances.values():
@@ -233,6 +289,9 @@ class Market:
         fault = self.faults.switch_off(name)
         if fault is Fault.HOST_DIES:
             self.lives.revive_machines(now)
+        elif fault is Fault.OUTBID:
+            self.offers.bids.rivals.clear()
+            self._settle_bids(now)
         return fault
 
     def set_time_scale(self, time_scale: float, now: float) -> None:
@@ -258,3 +317,9 @@ class Market:
         self._last_call_at[key] = now
         self.n_too_frequent += is_early
         return is_early and self._enforces_limits
+
+
+def _queued() -> MarketRefusal:
+    """As recorded (state-queued-vastly): no code, only these words."""
+    msg = "Required resources are currently unavailable, state change queued."
+    return MarketRefusal(200, json.dumps({"success": False, "msg": msg}))

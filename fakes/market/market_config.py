@@ -6,6 +6,7 @@ Prices are US dollars per hour of one GPU; `relative_perf` is 1.0 for an RTX 409
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -122,3 +123,6 @@ class MarketConfig:
     storage_usd_per_gb_month: tuple[float, float] = (0.10, 0.15)
     contract_days: tuple[float, float] = (20.0, 90.0)
     credit_usd: float = 1_000.0
+    bid_ratio: float = 0.5  # the least bid over the price on demand, while nobody else bids
+    bid_floors: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    """By country: (from, least winning bid over the usual one); inf = all let on demand."""

@@ -25,6 +25,7 @@
 | credit-zero | no money left: everything is stopped, nothing starts | |
 | host-dies | hosts go offline, until switched off | instance_id (the oldest running) |
 | interrupted | instances are stopped by the market | instance_id (all running) |
+| outbid | others bid twice as much for interruptible machines, until off | instance_id (all) |
 | price-increase | offers cost more; running contracts end soon | factor (1.5), notice_s (3600) |
 
 `times` (any fault of a call): switches itself off after so many calls met it.
@@ -63,6 +64,7 @@ class Fault(StrEnum):
     CREDIT_ZERO = "credit-zero"
     HOST_DIES = "host-dies"
     INTERRUPTED = "interrupted"
+    OUTBID = "outbid"
     PRICE_INCREASE = "price-increase"
 
 
@@ -71,6 +73,7 @@ DEFAULT_OPTIONS: Mapping[Fault, Mapping[str, float]] = {
     Fault.PRICE_INCREASE: {"factor": 1.5, "notice_s": 3_600.0},
     Fault.HOST_DIES: {"instance_id": 0.0},
     Fault.INTERRUPTED: {"instance_id": 0.0},
+    Fault.OUTBID: {"instance_id": 0.0},
 }
 
 

@@ -59,6 +59,10 @@ class MarketInstance:
     gone_at: float | None = None
     version: int = 0  # +1 whenever what is scheduled for it no longer holds
     n_draws: int = 0
+    is_bid: bool = False  # interruptible: `gpu_usd_per_hour` is the bid
+    is_outbid: bool = False
+    rebid_while_outbid: bool = False  # it waits for an explicit start
+    min_bid: float = 0.0  # what the market asks now, as a listing shows it
 
     @property
     def is_billed_for_gpu(self) -> bool:
@@ -99,6 +103,8 @@ class MarketInstance:
             "reliability2": machine.reliability,
             "verification": "verified",
             "geolocation": machine.country,
+            "is_bid": self.is_bid,
+            "min_bid": self.min_bid,
             "dph_base": self.gpu_usd_per_hour,
             "dph_total": self.gpu_usd_per_hour + self.storage_usd_per_hour,
             "storage_cost": machine.storage_usd_per_gb_month,

@@ -16,6 +16,7 @@ from fakes.market.market_instance import InstanceDriver, MarketInstance
 from fakes.market.market_meter import Meter
 
 UNAVAILABLE = "resources_unavailable"
+OUTBID_SHOWS_S = 12.0  # until actual_status follows intended_status (record bid-outbid-12-s)
 _RETRY_S = 60.0  # how often the market looks again whether a queued start is possible
 
 
@@ -70,6 +71,7 @@ class Lives:
         if instance.intended_status == "running" and instance.has_gpu:
             return ""
         instance.intended_status = instance.next_state = "running"
+        instance.rebid_while_outbid = False
         instance.version += 1
         odds = self._config.odds
         if self._faults.strikes(Fault.START_STUCK) or self._happens(instance, odds.start_stuck):
@@ -88,6 +90,7 @@ class Lives:
     def stop(self, instance: MarketInstance, now: float) -> None:
         """Stop, or give up a start that waits."""
         was_up = instance.actual_status == "running"
+        instance.is_outbid = instance.rebid_while_outbid = False
         instance.intended_status = instance.next_state = "stopped"
         instance.version += 1
         if not instance.has_gpu:
@@ -149,6 +152,43 @@ class Lives:
             self._let_elsewhere(instance, now)
         self._changed(instance, now)
 
+    def outbid(self, instance: MarketInstance, now: float) -> None:
+        """An interruptible instance loses its GPU without notice; its disk stays, and is billed.
+
+        The order in which a listing shows it is recorded (bid-outbid-1-s, bid-outbid-12-s).
+        """
+        if instance.is_destroyed or instance.is_outbid:
+            return
+        was_up = instance.actual_status == "running"
+        self._kill(instance, now)
+        self._release(instance)
+        instance.is_outbid, instance.has_gpu = True, False
+        instance.intended_status = instance.next_state = instance.cur_state = "stopped"
+        if was_up:
+            self._after(OUTBID_SHOWS_S, instance, self._shows_outbid, now)
+        else:
+            instance.actual_status = "exited"
+        self._changed(instance, now)
+
+    def resume(self, instance: MarketInstance, now: float) -> None:
+        """Its bid wins again because somebody left: it boots by itself (bid-resumes-itself)."""
+        if instance.is_destroyed or instance.has_ended or not self.is_free_for(instance, now):
+            return
+        instance.is_outbid = instance.rebid_while_outbid = False
+        instance.intended_status = instance.next_state = "running"
+        self._restart(instance, now)
+        self._changed(instance, now)
+
+    def is_free_for(self, instance: MarketInstance, now: float) -> bool:
+        """Whether the instance's machine can be had."""
+        return self._can_have_gpu(instance, now)
+
+    def rebid(self, instance: MarketInstance, usd_per_hour: float, now: float) -> None:
+        """Another bid, which is the price from now on."""
+        instance.gpu_usd_per_hour = usd_per_hour
+        instance.rebid_while_outbid = instance.is_outbid
+        self._changed(instance, now)
+
     def relabel(self, instance: MarketInstance, label: str, now: float) -> None:
         """Change the label, on the bill too."""
         instance.label = label
@@ -187,6 +227,10 @@ class Lives:
 
     def _stopped(self, instance: MarketInstance, _at: float) -> None:
         self._park(instance)
+
+    def _shows_outbid(self, instance: MarketInstance, _at: float) -> None:
+        if instance.is_outbid:
+            instance.actual_status = "exited"
 
     def _retry(self, instance: MarketInstance, at: float) -> None:
         is_refused = self._faults.is_on(Fault.START_REFUSED) or instance.has_ended

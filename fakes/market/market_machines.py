@@ -100,7 +100,13 @@ def _build_machine(
 
 
 def offer_row(
-    machine: Machine, *, gpu_usd_per_hour: float, disk_gb: float, now: float, is_rented: bool
+    machine: Machine,
+    *,
+    gpu_usd_per_hour: float,
+    disk_gb: float,
+    now: float,
+    is_rented: bool,
+    min_bid: float,
 ) -> dict[str, object]:
     """The offer as Vast's search shows it (protocol.md F.1)."""
     dph_total = gpu_usd_per_hour + machine.storage_usd_per_hour(disk_gb)
@@ -117,7 +123,7 @@ def offer_row(
         "gpu_frac": 1.0,
         "dph_base": gpu_usd_per_hour,
         "dph_total": dph_total,
-        "min_bid": gpu_usd_per_hour * 0.5,
+        "min_bid": min_bid,
         "storage_cost": machine.storage_usd_per_gb_month,
         "inet_up_cost": machine.inet_usd_per_gb,
         "inet_down_cost": machine.inet_usd_per_gb,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
+from fakes.market.market_bids import BidBook
 from fakes.market.market_config import MarketConfig
 from fakes.market.market_faults import Fault, FaultBoard
 from fakes.market.market_instance import DEFAULT_DISK_GB
@@ -24,6 +26,7 @@ class OfferBook:
     def __init__(self, config: MarketConfig, seed: int, lives: Lives, faults: FaultBoard) -> None:
         self.machines = build_machines(config, seed)  # by offer id
         self.price_overrides: dict[int, float] = {}  # offer id → $ per hour of its GPUs
+        self.bids = BidBook(config.bid_floors)
         self._config, self._seed, self._lives, self._faults = config, seed, lives, faults
 
     def search(self, conditions: Conditions, now: float) -> list[Row]:
@@ -35,7 +38,8 @@ class OfferBook:
         disk, limit = conditions.get("allocated_storage"), conditions.get("limit")
         disk_gb = float(disk) if isinstance(disk, int | float) else DEFAULT_DISK_GB
         try:
-            found: list[Row] = [r for r in self._rows(disk_gb, now) if matches(r, conditions)]
+            rows = self._rows(disk_gb, now, is_bid=conditions.get("type") == "bid")
+            found: list[Row] = [r for r in rows if matches(r, conditions)]
         except QueryError as error:
             raise MarketRefusal.stating(400, "invalid_args", str(error)) from error
         found = ordered(found, conditions.get("order") or [["score", "desc"]])
@@ -65,19 +69,28 @@ class OfferBook:
             price *= self._faults.option(Fault.PRICE_INCREASE, "factor")
         return price
 
-    def _rows(self, disk_gb: float, now: float) -> list[dict[str, object]]:
+    def min_bid(self, machine: Machine, now: float) -> float:
+        """The least bid that wins the machine now; inf where no bid does."""
+        usual = self.price(machine, now) * self._config.bid_ratio
+        return max(usual * self.bids.floor(machine.country, now), self.bids.rival(machine))
+
+    def _rows(self, disk_gb: float, now: float, *, is_bid: bool) -> list[dict[str, object]]:
         ours = {i.machine.machine_id for i in self._lives.instances.values()}
-        return [
-            offer_row(
+        rows = []
+        for machine in self.machines.values():
+            min_bid = self.min_bid(machine, now)
+            if not self._lives.is_free(machine.machine_id, now) or (is_bid and min_bid == math.inf):
+                continue
+            row = offer_row(
                 machine,
                 gpu_usd_per_hour=self.price(machine, now),
                 disk_gb=disk_gb,
                 now=now,
                 is_rented=machine.machine_id in ours,
+                min_bid=min_bid,
             )
-            for machine in self.machines.values()
-            if self._lives.is_free(machine.machine_id, now)
-        ]
+            rows.append({**row, "is_bid": True} if is_bid else row)
+        return rows
 
 
 # Conditions of Vast's searches, evaluated: {"gpu_ram": {"gte": 23000.0}} (protocol.md F.1).

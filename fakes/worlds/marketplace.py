@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from chalicelib.adapters.vast.errors import refusal
 from chalicelib.adapters.vast.listing import DoubtError, ListingBuilder
 from chalicelib.adapters.vast.requests import (
+    body_of_bid,
     body_of_create,
     destroy_in_batches,
     params_of_template,
@@ -60,11 +61,13 @@ class FakeMarketplace:
         """The next calls of this verb raise: before they have an effect, or after it."""
         self._failures.append(_Failure(Verb(verb), error, when, times))
 
-    def search_offers(self, query: wire.SearchQuery, *, disk_gb: float, limit: int) -> FoundOffers:
+    def search_offers(
+        self, query: wire.SearchQuery, *, disk_gb: float, limit: int, is_bid: bool = False
+    ) -> FoundOffers:
         """Offers rentable now."""
 
         def act(now: float) -> FoundOffers:
-            body = wire.search_body(query, disk_gb=disk_gb, limit=limit)
+            body = wire.search_body(query, disk_gb=disk_gb, limit=limit, is_bid=is_bid)
             rows = self.market.offers.search(body, now)
             return usable_offers(rows, body, disk_gb, now)
 
@@ -106,6 +109,13 @@ class FakeMarketplace:
     def stop_instance(self, instance_id: int) -> None:
         """Stop."""
         self._perform(Verb.STOP, str(instance_id), lambda now: self.market.stop(instance_id, now))
+
+    def change_bid(self, instance_id: int, usd_per_hour: float) -> None:
+        """Bid anew."""
+        price = body_of_bid(usd_per_hour)["price"]
+        self._perform(
+            Verb.BID, str(instance_id), lambda now: self.market.change_bid(instance_id, price, now)
+        )
 
     def destroy_instances(self, instance_ids: Sequence[int]) -> Mapping[int, str]:
         """Destroy; gives for each id "" or why not."""

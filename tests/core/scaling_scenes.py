@@ -8,11 +8,17 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
-from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ScalingParams
+from chalicelib.core.model.endpoint_group import (
+    EndpointGroup,
+    GroupState,
+    Interruptible,
+    ScalingParams,
+)
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import (
     Action,
+    ChangeBid,
     DestroyWorker,
     DrainWorker,
     RebootWorker,
@@ -68,6 +74,10 @@ def workers(draw: st.DrawFn, instance_id: int) -> WorkerFacts:
         if state is WorkerState.DRAINING
         else None,
         n_start_refusals=draw(st.integers(0, 3)),
+        is_bid=state is WorkerState.PAUSED or draw(st.booleans()),
+        bid_usd_per_hour=draw(prices),
+        bid_margin=draw(st.sampled_from([1.0, 1.25, 1.6])),
+        place=draw(st.sampled_from(["SE", "US"])),
     )
 
 
@@ -96,6 +106,8 @@ def owners_params(draw: st.DrawFn) -> ScalingParams:
         max_workers=draw(st.integers(0, 30)),
         inactivity_timeout=draw(st.one_of(st.none(), st.floats(-1, 1e5))),
         slo_target=draw(st.floats(0.5, 0.9999)),
+        interruptible=draw(st.sampled_from(list(Interruptible))),
+        interruptible_share=draw(st.floats(0, 1)),
     )
 
 
@@ -145,7 +157,14 @@ def snapshots(draw: st.DrawFn) -> GroupSnapshot:
             for i in range(draw(st.integers(0, 2)))
         ),
         offers={
-            i: tuple(offer(10 * i + j, draw(prices), draw(amounts)) for j in range(4))
+            i: tuple(
+                replace(
+                    offer(10 * i + j, draw(prices), draw(amounts)),
+                    is_bid=j > 2,
+                    bid_usd_per_hour=draw(prices) if j > 2 else 0.0,
+                )
+                for j in range(5)
+            )
             for i in (1, 2)
         },
         caps=Caps(
@@ -170,6 +189,8 @@ def memories(draw: st.DrawFn, slo_target: float) -> dict[str, object]:
         "mean_occupancy": draw(amounts),
         "square_rise": draw(amounts),
         "worker_perf": draw(amounts),
+        "usage": [draw(st.floats(0, 1))] * 45,
+        "usage_s": draw(st.floats(0, 86_400)),
         "worker_slots": float(draw(st.integers(0, 16))),
         "hour_peaks": [[NOW - draw(st.floats(0, 20_000)), draw(amounts)]],
     }
@@ -198,6 +219,7 @@ def apply_plan(snapshot: GroupSnapshot, plan: ScalingPlan) -> GroupSnapshot:
                     usd_per_hour=machine.usd_per_hour,
                     begun_at=NOW,
                     machine_id=machine.machine_id,
+                    is_bid=machine.is_bid,
                     dlperf=machine.dlperf,
                 )
             )
@@ -222,6 +244,7 @@ _NEXT: dict[type, WorkerState] = {
     RebootWorker: WorkerState.REBOOTING,
     DestroyWorker: WorkerState.DESTROYING,
     DrainWorker: WorkerState.DRAINING,
+    ChangeBid: WorkerState.STARTING,
 }
 
 

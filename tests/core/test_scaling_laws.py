@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker, RentOffer
 from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.moves.deeds import remember_deeds
 from chalicelib.core.scaling.occupancy import is_idle
 from chalicelib.core.scaling.snapshot import GroupSnapshot
 from tests.core.scaling_scenes import NOW, apply_plan, remembered_snapshots, snapshots
@@ -133,7 +134,8 @@ def test_deciding_again_after_applying_adds_nothing(group: Remembered) -> None:
     plan = decide_scaling(snapshot, memory, NOW)
     quiet = replace(snapshot.traffic, elapsed_s=0.0, arrived_load=0.0, n_arrived=0, n_started=0)
     after = replace(apply_plan(snapshot, plan), traffic=quiet)
-    assert decide_scaling(after, plan.memory, NOW).actions == ()
+    remembered = remember_deeds(plan.memory, plan.actions, NOW)
+    assert decide_scaling(after, remembered, NOW).actions == ()
 
 
 REPLAY = """

@@ -16,3 +16,6 @@ class Counters:
     arrived_load: float = 0.0
     n_started: int = 0
     n_late: int = 0
+    n_taken: int = 0  # interruptible machines that were outbid while up
+    n_resumed: int = 0
+    n_broken: int = 0  # requests that a loss cut, after the warm-up

@@ -18,6 +18,7 @@ class Life(IntEnum):
     DRAINING = 2
     STOPPED = 3
     STARTING = 4
+    PAUSED = 5  # interruptible, and outbid
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +42,10 @@ class Machine:
     billed_from: float | None = None  # the GPU is paid since
     gpu_s: float = 0.0
     gpu_usd: float = 0.0
+    is_bid: bool = False
+    base_usd_per_hour: float = 0.0  # what the least bid of a calm zone is
+    bid_usd_per_hour: float = 0.0
+    bid_margin: float = 1.0  # what was bid over the least that won then
     epoch: int = 0  # counts state changes, so that outdated events are known
 
     def __post_init__(self) -> None:
@@ -48,6 +53,11 @@ class Machine:
         self.since = self.created_at
         self.usd_per_hour = self.offer.usd_per_hour
         self.free_at = [0.0] * self.n_slots
+
+    @property
+    def bid(self) -> float:
+        """The standing bid over the base price."""
+        return self.bid_usd_per_hour / self.base_usd_per_hour if self.base_usd_per_hour else 0.0
 
     @property
     def usd_per_perf(self) -> float:

@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ballast.simulator.world.losses import Losses
 from chalicelib.core.model.market import Offer
 
 DEFAULT_MARKET = Path(__file__).parents[1] / "markets" / "default.toml"
@@ -56,6 +57,8 @@ class MarketConfig:
     start_stuck: float = 0.03
     start_refused: float = 0.0
     mean_life_h: float = 300.0
+    bid_ratio: float = 0.5  # the least bid of a calm zone over the price on demand
+    zones: tuple[str, ...] = ()  # with interruptible machines in them; each shows every type
 
     @property
     def best_type(self) -> MachineType:
@@ -120,6 +123,7 @@ class _Place:
     kind: MachineType
     name: str  # seed, type and number of the place
     lives: random.Random
+    zone: str = ""
     gone_at: float = 0.0
     period: int = 0
     n_rented: int = 0  # in this period
@@ -144,15 +148,29 @@ class Market:
     def __post_init__(self) -> None:
         """The places; none shows anything yet."""
         names = [
-            (kind, f"{self.seed}:{kind.name}:{number}")
+            (kind, f"{self.seed}:{kind.name}:{number}{zone and ':' + zone}", zone)
+            for zone in (self.config.zones or ("",))
             for kind in self.config.types
             for number in range(self.config.offers_per_type)
         ]
-        self._places = [_Place(kind, name, random.Random(f"lives:{name}")) for kind, name in names]
+        self._places = [
+            _Place(kind, name, random.Random(f"lives:{name}"), zone) for kind, name, zone in names
+        ]
 
     def offers(self, now: float) -> list[Offer]:
         """Offers shown now; those that expired are replaced."""
         return [self._look(place, now).offer for place in self._places]
+
+    def bids(self, now: float, losses: Losses) -> list[Offer]:
+        """The same machines at bids, where a bid can win now."""
+        found = []
+        for place in self._places:
+            floor = losses.floor(place.zone, now)
+            if floor < math.inf:
+                offer = self._look(place, now).offer
+                bid = offer.usd_per_hour * self.config.bid_ratio * floor
+                found.append(replace(offer, is_bid=True, usd_per_hour=bid, bid_usd_per_hour=bid))
+        return found
 
     def take(self, offer_id: int, now: float) -> Rented | None:
         """Rent an offer; None if it is gone."""
@@ -190,5 +208,6 @@ class Market:
             usd_per_hour=price,
             storage_usd_per_hour=config.storage_usd_per_hour,
             dlperf=kind.perf * DLPERF_OF_REFERENCE,
+            geolocation=place.zone,
         )
         return Rented(offer, perf, rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from ballast.simulator.world.machine import Life, Machine
 from ballast.simulator.world.world import World
@@ -26,6 +27,7 @@ _STATUS = {  # (intended_status, actual_status, cur_state)
     Life.READY: ("running", "running", "running"),
     Life.DRAINING: ("running", "running", "running"),
     Life.STOPPED: ("stopped", "exited", "stopped"),
+    Life.PAUSED: ("stopped", "exited", "stopped"),
 }
 
 
@@ -47,15 +49,26 @@ class SimulatedMarketplace:
         return self._orders[instance_id].env["MASTER_TOKEN"]
 
     def search_offers(
-        self, query: Mapping[str, Mapping[str, object]], *, disk_gb: float, limit: int
+        self,
+        query: Mapping[str, Mapping[str, object]],
+        *,
+        disk_gb: float,
+        limit: int,
+        is_bid: bool = False,
     ) -> FoundOffers:
         """All offers: the simulated market sells what the group wants, and nothing else."""
-        return FoundOffers(self.world.market.offers(self.world.now)[:limit])
+        world = self.world
+        if not is_bid:
+            return FoundOffers(world.market.offers(world.now)[:limit])
+        return FoundOffers(world.market.bids(world.now, world.losses) if world.losses else ())
 
     def create_instance(self, request: CreateRequest) -> int:
         """Rent."""
         shown = self.world.market.offers(self.world.now)
         offer = next((offer for offer in shown if offer.offer_id == request.offer_id), None)
+        if offer is not None and request.bid_usd_per_hour is not None:
+            bid = request.bid_usd_per_hour
+            offer = replace(offer, is_bid=True, usd_per_hour=bid, bid_usd_per_hour=bid)
         machine = self.world.rent(offer) if offer else None
         if machine is None:
             raise OfferGoneError("no_such_ask")
@@ -75,7 +88,7 @@ class SimulatedMarketplace:
 
     def start_instance(self, instance_id: int) -> None:
         """Start a stopped machine."""
-        self._when_due(instance_id, World.start, {Life.STOPPED})
+        self._when_due(instance_id, World.start, {Life.STOPPED, Life.PAUSED})
 
     def stop_instance(self, instance_id: int) -> None:
         """Stop."""
@@ -85,6 +98,14 @@ class SimulatedMarketplace:
         """Stop and start again."""
         self.stop_instance(instance_id)
         self.start_instance(instance_id)
+
+    def change_bid(self, instance_id: int, usd_per_hour: float) -> None:
+        """Bid anew."""
+        machine = self.world.machines.get(instance_id)
+        if machine is None or not machine.is_bid:
+            raise RefusedError("no_such_instance", str(instance_id))
+        margin = machine.bid_margin * usd_per_hour / machine.bid_usd_per_hour
+        self.world.change_bid(machine, usd_per_hour, margin)
 
     def destroy_instances(self, instance_ids: Sequence[int]) -> Mapping[int, str]:
         """Destroy; what is gone already is no problem."""
@@ -149,5 +170,8 @@ class SimulatedMarketplace:
             storage_usd_per_hour=offer.storage_usd_per_hour,
             public_ipaddr="8.8.4.4",  # any global one: nothing is sent there
             ports={"3000/tcp": 20_000 + machine.number % 40_000},
+            is_bid=machine.is_bid,
+            bid_usd_per_hour=machine.bid_usd_per_hour,
+            geolocation=offer.geolocation,
             started_at=EPOCH_AT + machine.created_at,
         )

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ballast.simulator.world.counters import Counters
+from ballast.simulator.world.losses import Losses
 from ballast.simulator.world.machine import Life, Machine
 from ballast.simulator.world.market import Market, MarketConfig
 from ballast.simulator.world.traces import Trace
 from chalicelib.core.model.market import Offer
 
+NOTICED_AFTER_S = 5.0  # clients of a machine that was taken see their connection end
 FIRST, NORMAL, LAST = 0, 1, 2  # priorities at equal times
 
 
@@ -68,6 +70,7 @@ class World:
     seed: int
     slo_wait_s: float = 10.0
     round_s: float = 5.0
+    losses: Losses | None = None  # of interruptible machines; without, none are to be had
     warmup_s: float = 0.0
     now: float = 0.0
     machines: dict[int, Machine] = field(default_factory=dict)
@@ -77,6 +80,7 @@ class World:
     last_arrival_at: float | None = None
     gone_gpu_usd: float = 0.0
     gone_gpu_s: float = 0.0
+    gone_bid_usd: float = 0.0
     gone_storage_s: float = 0.0
     _heap: list[tuple[float, int, int, Callable[..., None], object]] = field(default_factory=list)
     _counter: int = 0
@@ -116,6 +120,8 @@ class World:
         step = max(n // 100, 1)
         self.at(0.0, self._round, priority=LAST)
         self.at(self.warmup_s, self._end_warmup, priority=FIRST)
+        for at, zone in self.losses.changes(duration) if self.losses else ():
+            self.at(at, self._zone_changes, zone, priority=FIRST)
         request = 0
         while True:
             arrival = times[request] if request < n else math.inf
@@ -190,6 +196,8 @@ class World:
         """Rent an offer; None if it is gone or the market's limit is reached."""
         if len(self.machines) >= self.config.max_workers:
             return None
+        if offer.is_bid and not self._wins(offer):
+            return None
         taken = self.market.take(offer.offer_id, self.now)
         if taken is None:
             return None
@@ -197,6 +205,10 @@ class World:
         machine = Machine(self._next_number, taken.offer, taken.perf, config.slots, now, rng)
         self._next_number += 1
         machine.billed_from = now + config.load_free_s
+        if offer.is_bid:
+            machine.is_bid, machine.bid_margin = True, offer.bid_margin
+            machine.usd_per_hour = machine.bid_usd_per_hour = offer.bid_usd_per_hour
+            machine.base_usd_per_hour = taken.offer.usd_per_hour * config.bid_ratio
         self.machines[machine.number] = machine
         self.counters.creates += 1
         life_s = rng.expovariate(1.0 / (config.mean_life_h * 3600.0))
@@ -222,6 +234,9 @@ class World:
         """Start a stopped machine; it may hang, or be refused at once (then it stays stopped)."""
         config, rng = self.config, machine.chances
         self.counters.starts += 1
+        if machine.is_bid and not self._holds(machine):
+            machine.change(Life.PAUSED, self.now, billed=False)
+            return
         fate = rng.random()
         seconds = config.start_median_s * math.exp(config.start_sigma * rng.gauss(0, 1))
         if fate < config.start_refused:
@@ -256,6 +271,7 @@ class World:
         machine.change(Life.STOPPED, self.now, billed=False)
         self.gone_gpu_usd += machine.gpu_usd
         self.gone_gpu_s += machine.gpu_s
+        self.gone_bid_usd += machine.gpu_usd if machine.is_bid else 0.0
         self.gone_storage_s += self.now - machine.created_at
         del self.machines[machine.number]
 
@@ -273,13 +289,74 @@ class World:
         if machine.number in self.machines:
             self.destroy(machine)
 
-    def _leave(self, machine: Machine) -> None:
+    # -- interruptible machines
+
+    def _wins(self, offer: Offer) -> bool:
+        """Whether the offer's bid is enough now."""
+        if self.losses is None:
+            return False
+        least = offer.bid_usd_per_hour / max(offer.bid_margin, 1.0)  # what it was when seen
+        now = self.losses.floor(offer.geolocation, self.now)
+        return now < math.inf and least > 0
+
+    def _holds(self, machine: Machine) -> bool:
+        """Whether a rented machine's bid wins now."""
+        if self.losses is None:
+            return False
+        floor = self.losses.floor(machine.offer.geolocation, self.now)
+        return machine.bid >= floor * (1 - 1e-9)
+
+    def change_bid(self, machine: Machine, usd_per_hour: float, margin: float) -> None:
+        """Bid anew, and start if that wins."""
+        machine.settle(self.now)
+        machine.bid_usd_per_hour = machine.usd_per_hour = usd_per_hour
+        machine.bid_margin = margin
+        if machine.life is Life.PAUSED and self._holds(machine):
+            self._resume(machine)
+
+    def _zone_changes(self, zone: str) -> None:
+        """Somebody else bids, rents or leaves: machines are taken, others come back."""
+        for machine in list(self.machines.values()):
+            if not machine.is_bid or machine.offer.geolocation != zone:
+                continue
+            holds = self._holds(machine)
+            if holds and machine.life is Life.PAUSED:
+                self._resume(machine)
+            elif not holds and machine.life not in (Life.STOPPED, Life.PAUSED):
+                self._take_away(machine)
+
+    def _take_away(self, machine: Machine) -> None:
+        self.counters.n_taken += 1
+        if self.now >= self.warmup_s:
+            self.counters.n_broken += len(machine.in_flight)
+        was_leaving = machine.life is Life.DRAINING
+        self._leave(machine, NOTICED_AFTER_S)
+        machine.change(Life.STOPPED if was_leaving else Life.PAUSED, self.now, billed=False)
+
+    def _resume(self, machine: Machine) -> None:
+        """It boots again by itself; a first load that was cut begins anew."""
+        self.counters.n_resumed += 1
+        if machine.loaded_at:
+            self.start(machine)
+            return
+        config = self.config
+        load_s = config.load_median_s * math.exp(config.load_sigma * machine.chances.gauss(0, 1))
+        machine.change(Life.LOADING, self.now, billed=True)
+        self.at(self.now + load_s, self._come_up, (machine, machine.epoch))
+
+    def _return_to_head(self, requests: list[int]) -> None:
+        self.dispatcher.return_to_head(requests, self.now)
+
+    def _leave(self, machine: Machine, noticed_after_s: float = 0.0) -> None:
         if machine.life is Life.READY:
             self.routable.remove(machine)
         if machine.in_flight:
             requests = sorted(machine.in_flight)
             machine.in_flight.clear()
             self.counters.n_started -= len(requests)
+            if noticed_after_s:
+                self.at(self.now + noticed_after_s, self._return_to_head, requests)
+                return
             self.dispatcher.return_to_head(requests, self.now)
 
     # -- bill

@@ -10,6 +10,7 @@ from chalicelib.adapters.vast.http import NoAnswerError, Send, VastRequest, send
 from chalicelib.adapters.vast.listing import DoubtError, ListingBuilder
 from chalicelib.adapters.vast.redaction import HIDDEN
 from chalicelib.adapters.vast.requests import (
+    body_of_bid,
     body_of_create,
     destroy_in_batches,
     params_of_template,
@@ -71,12 +72,14 @@ class VastMarketplace:
         self._send = send
         self._page_interval_s = page_interval_s
 
-    def search_offers(self, query: wire.SearchQuery, *, disk_gb: float, limit: int) -> FoundOffers:
+    def search_offers(
+        self, query: wire.SearchQuery, *, disk_gb: float, limit: int, is_bid: bool = False
+    ) -> FoundOffers:
         """Offers rentable now for a parsed query.
 
         Rows that cannot be used, or that are not what was asked for, are left out and counted.
         """
-        body = wire.search_body(query, disk_gb=disk_gb, limit=limit)
+        body = wire.search_body(query, disk_gb=disk_gb, limit=limit, is_bid=is_bid)
         answer = self._call(Verb.SEARCH, "POST", "/api/v0/bundles/", body=body)
         return usable_offers(_offer_rows(answer), body, disk_gb, self._clock.now())
 
@@ -134,6 +137,11 @@ class VastMarketplace:
     def stop_instance(self, instance_id: int) -> None:
         """Stop."""
         self._set_state(Verb.STOP, instance_id, "stopped")
+
+    def change_bid(self, instance_id: int, usd_per_hour: float) -> None:
+        """Bid anew for an interruptible instance."""
+        path = f"/api/v0/instances/bid_price/{instance_id:d}/"
+        self._call(Verb.BID, "PUT", path, body=body_of_bid(usd_per_hour))
 
     def destroy_instances(self, instance_ids: Sequence[int]) -> Mapping[int, str]:
         """Destroy, in bulk if more than one; gives for each id "" or why not.

@@ -26,7 +26,20 @@ def body_of_create(request: CreateRequest) -> dict[str, object]:
             disk_gb=request.disk_gb,
             env=request.env,
             options=options,
+            bid_usd_per_hour=request.bid_usd_per_hour,
         )
+    except WireError as error:
+        raise RefusedError("invalid_args", str(error)) from error
+
+
+def body_of_bid(usd_per_hour: float) -> dict[str, object]:
+    """The body of a change of a bid.
+
+    Raises:
+        RefusedError: `invalid_args`, before anything is sent.
+    """
+    try:
+        return {"client_id": "me", "price": wire.bid_price(usd_per_hour)}
     except WireError as error:
         raise RefusedError("invalid_args", str(error)) from error
 

@@ -22,9 +22,10 @@ def usable_offers(
 ) -> FoundOffers:
     """The offers among the rows that a search with this body may use; the others are counted."""
     offers, left_out = [], Counter[str]()
+    is_bid = body.get("type") == "bid"
     for row in rows:
         try:
-            offer = parse_offer(row, disk_gb, now)
+            offer = parse_offer(row, disk_gb, now, is_bid=is_bid)
         except RowError as error:
             left_out[str(error).partition(":")[0]] += 1
             continue
@@ -43,6 +44,8 @@ def unmet_condition(row: Row, body: Mapping[str, object]) -> str:
     if row.get("rentable") is False:
         return "rentable"
     if body.get("type") == "on-demand" and row.get("is_bid") is True:
+        return "is_bid"
+    if body.get("type") == "bid" and row.get("is_bid") is False:
         return "is_bid"
     if _is_less(_value_of(row, "disk_space"), body.get("allocated_storage")):
         return "disk_space"

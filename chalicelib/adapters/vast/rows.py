@@ -22,14 +22,19 @@ class RowError(ValueError):
     """A row lacks something without which it cannot be used; the message names the field."""
 
 
-def parse_offer(row: Row, disk_gb: float, now: float) -> Offer:
+def parse_offer(row: Row, disk_gb: float, now: float, *, is_bid: bool = False) -> Offer:
     """An offer; `disk_gb` is the storage that `dph_total` was asked for.
+
+    Interruptible, its price is the least bid that wins and the disk: the row's own prices are
+    those on demand (tests/evidence/vast/bid.json).
 
     Raises:
         RowError: no id, no GPU, or a price that is none: Vast writes -1 for what it does not know.
     """
     storage_per_month = _cost(row, "storage_cost")
     duration_s = _number(row, "duration")
+    bid = _price(row, "min_bid") if is_bid else 0.0
+    storage_usd_per_hour = storage_per_month * disk_gb / HOURS_PER_MONTH
     return Offer(
         offer_id=_integer(row, "id"),
         machine_id=_integer(row, "machine_id"),
@@ -37,8 +42,8 @@ def parse_offer(row: Row, disk_gb: float, now: float) -> Offer:
         gpu_name=_required_text(row, "gpu_name"),
         num_gpus=_at_least_one(row, "num_gpus"),
         gpu_ram_gb=_number(row, "gpu_ram") / MB_PER_GB,
-        usd_per_hour=_price(row, "dph_total"),
-        storage_usd_per_hour=storage_per_month * disk_gb / HOURS_PER_MONTH,
+        usd_per_hour=bid + storage_usd_per_hour if is_bid else _price(row, "dph_total"),
+        storage_usd_per_hour=storage_usd_per_hour,
         dlperf=_number(row, "dlperf"),
         reliability=_number(row, "reliability2", _number(row, "reliability", 1.0)),
         inet_down_mbps=_number(row, "inet_down"),
@@ -49,6 +54,8 @@ def parse_offer(row: Row, disk_gb: float, now: float) -> Offer:
         ends_at=_optional_time(row, "end_date") or (now + duration_s if duration_s else None),
         verified=is_verified(row),
         geolocation=_text(row, "geolocation"),
+        is_bid=is_bid,
+        bid_usd_per_hour=bid,
     )
 
 
@@ -82,6 +89,9 @@ def parse_instance(row: Row) -> InstanceRecord:
         started_at=_number(row, "start_date"),
         ends_at=_optional_time(row, "end_date"),
         template_hash=_text(row, "template_hash_id"),
+        is_bid=row.get("is_bid") is True,
+        bid_usd_per_hour=_number(row, "dph_base") if row.get("is_bid") is True else 0.0,
+        geolocation=_text(row, "geolocation"),
     )
 
 

@@ -53,6 +53,10 @@ class RentIntent:
     storage_usd_per_hour: float = 0.0
     host_id: int = 0
     dlperf: float = 0.0
+    is_bid: bool = False  # interruptible: what stands below was bid
+    bid_usd_per_hour: float = 0.0
+    bid_margin: float = 1.0
+    place: str = ""
     key_id: str = ""  # signing key of the instance, fixed for its life
     template_revision: int = 1
     uses_ssl: bool = True

@@ -41,6 +41,8 @@ def observe(
     # A price that the row does not tell is not 0: what was known counts on, as for the GPU's.
     if record.storage_usd_per_hour not in (0.0, worker.storage_usd_per_hour):
         changes["storage_usd_per_hour"] = record.storage_usd_per_hour
+    if worker.is_bid and record.bid_usd_per_hour not in (0.0, worker.bid_usd_per_hour):
+        changes["bid_usd_per_hour"] = record.bid_usd_per_hour
     if record.ends_at != worker.contract_ends_at:
         changes["contract_ends_at"] = record.ends_at
     url = compose_url(worker, record, allows_loopback=allows_loopback)
@@ -54,7 +56,8 @@ def observe(
         changes=changes,
         repeats_start=wants_start and is_settled,
         repeats_stop=wants_stop and is_settled,
-        price_rise=max(0.0, record.usd_per_hour - worker.usd_per_hour),
+        # The price of a bid is our own word.
+        price_rise=0.0 if worker.is_bid else max(0.0, record.usd_per_hour - worker.usd_per_hour),
     )
 
 
@@ -88,6 +91,12 @@ def _state_changes(
     worker: Worker, record: InstanceRecord, listed_at: float, now: float
 ) -> dict[str, object]:
     """Listings may lag: one that began just after a change of state says nothing about it."""
+    if _is_outbid(worker, record):
+        # It was up before the listing began: only a start may be newer than what is listed.
+        is_serving = worker.state in _SERVING
+        known_since = worker.started_at if is_serving else worker.state_since
+        is_news = listed_at > known_since + LISTING_LAG_S
+        return transition(worker, WorkerEvent.OUTBID, now) if is_news else {}
     event = market_event(record.intended_status, record.actual_status)
     if record.cur_state == "stopped" and record.actual_status in ("exited", "stopped"):
         event = WorkerEvent.MARKET_STOPPED  # interrupted: stopped though we meant it to run
@@ -98,6 +107,28 @@ def _state_changes(
     if event is None or listed_at <= since + settles_after_s:
         return {}
     return transition(worker, event, now)
+
+
+_SERVING = frozenset(
+    {WorkerState.READY, WorkerState.DRAINING, WorkerState.SUSPECT, WorkerState.UNREACHABLE}
+)
+_OURS_TO_STOP = frozenset(
+    {WorkerState.STOPPING, WorkerState.STOPPED, WorkerState.PAUSED, WorkerState.DESTROYING}
+)
+
+
+def _is_outbid(worker: Worker, record: InstanceRecord) -> bool:
+    """Whether an interruptible machine that should run has lost its GPU.
+
+    `intended_status` tells first, within seconds, and no member says who stopped it: what we did
+    not ask for was a higher bid (tests/evidence/vast/README.md). Some rows tell only that it stands
+    still: of a machine that served, that is the same.
+    """
+    if not worker.is_bid or worker.state in _OURS_TO_STOP:
+        return False
+    if record.intended_status == "stopped" or record.actual_status == "offline":
+        return True
+    return worker.state in _SERVING and record.actual_status in ("exited", "stopped")
 
 
 # Progress of first loads: while a host's status text changes, patience with it is extended.

@@ -32,6 +32,7 @@ class Verb(StrEnum):
     SHOW = "show"
     START = "start"
     REBOOT = "reboot"
+    BID = "bid"
     CREATE = "create"
     SEARCH = "search"
     TEMPLATE = "template"
@@ -46,6 +47,7 @@ MIN_INTERVAL_S: Mapping[Verb, float] = {
     Verb.SHOW: 2.0,
     Verb.START: 1.0,
     Verb.REBOOT: 1.0,
+    Verb.BID: 5.5,
     Verb.CREATE: 4.5,
     Verb.SEARCH: 6.0,
     Verb.TEMPLATE: 3.0,

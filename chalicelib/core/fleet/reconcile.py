@@ -103,6 +103,10 @@ def row_for(intent: RentIntent, instance_id: int, now: float) -> Worker:
         dlperf=intent.dlperf,
         usd_per_hour=intent.usd_per_hour,
         storage_usd_per_hour=intent.storage_usd_per_hour,
+        is_bid=intent.is_bid,
+        bid_usd_per_hour=intent.bid_usd_per_hour,
+        bid_margin=intent.bid_margin,
+        place=intent.place,
         template_revision=intent.template_revision,
         uses_ssl=intent.uses_ssl,
         worker_port=intent.worker_port,
@@ -186,6 +190,8 @@ def _adopted(
     worker = row_for(intent, record.instance_id, now)
     if intent.endpoint_id not in alive:
         return NewRow(worker=as_destroying(worker, now, "group deleted"), why="stray")
+    if record.intended_status == "stopped" and intent.is_bid and record.is_bid:
+        return NewRow(worker=replace(worker, state=WorkerState.PAUSED), why="adopted")
     if record.intended_status == "stopped":
         # Vast made the contract but could not start it: only its disk would be paid.
         return NewRow(worker=as_destroying(worker, now, "created stopped"), why="failed_create")
@@ -251,6 +257,9 @@ def _restored(
         dlperf=record.dlperf,
         usd_per_hour=record.usd_per_hour,
         storage_usd_per_hour=record.storage_usd_per_hour,
+        is_bid=record.is_bid,
+        bid_usd_per_hour=record.bid_usd_per_hour,
+        place=record.geolocation,
         template_revision=autogroup.template_revision,
         state=WorkerState.CREATING,
         state_since=now,

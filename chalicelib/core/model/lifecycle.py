@@ -31,6 +31,7 @@ class WorkerEvent(StrEnum):
     MARKET_STOPPED = "market_stopped"
     HOST_OFFLINE = "host_offline"
     START_REFUSED = "start_refused"
+    OUTBID = "outbid"  # an interruptible machine lost its GPU
     # time and clients
     SILENT = "silent"  # for SUSPECT_AFTER_S
     LOST = "lost"  # silent for UNREACHABLE_AFTER_S
@@ -49,7 +50,7 @@ _S, _E = WorkerState, WorkerEvent
 _BOOTING = (_S.LOADING, _S.MODEL_LOADING, _S.STARTING, _S.REBOOTING)
 _SERVING = (_S.READY, _S.SUSPECT, _S.UNREACHABLE, _S.DRAINING)
 _UP = (*_BOOTING, *_SERVING, _S.ERROR)
-_STAYS = (_S.STOPPED, _S.UNAVAILABLE)
+_STAYS = (_S.STOPPED, _S.UNAVAILABLE, _S.PAUSED)
 _REPORTS = (_E.LOADED, _E.NOT_LOADED, _E.RESTARTED, _E.FAILED)  # who reports, runs
 _MAY_RUN = (_E.START, _E.REBOOT, _E.MARKET_RUNNING, _E.MARKET_PENDING, *_REPORTS)
 
@@ -63,24 +64,31 @@ def _rows(
 _TABLE: dict[tuple[WorkerState, WorkerEvent], WorkerState] = {
     # A loaded report makes ready whatever was on its way up, and clears doubt; it does not undo
     # our own draining, stopping or destroying.
-    **_rows((_S.CREATING, *_BOOTING, _S.SUSPECT, _S.UNREACHABLE, _S.ERROR), _E.LOADED, _S.READY),
+    **_rows(
+        (_S.CREATING, *_BOOTING, _S.SUSPECT, _S.UNREACHABLE, _S.ERROR, _S.PAUSED),
+        _E.LOADED,
+        _S.READY,
+    ),
     **_rows((_S.CREATING, _S.LOADING), _E.NOT_LOADED, _S.MODEL_LOADING),
     **_rows((_S.REBOOTING, _S.UNREACHABLE, _S.ERROR), _E.NOT_LOADED, _S.STARTING),
     **_rows((*_SERVING, _S.ERROR), _E.RESTARTED, _S.STARTING),
     **_rows((_S.CREATING, *_BOOTING, *_SERVING), _E.FAILED, _S.ERROR),
     (_S.CREATING, _E.MARKET_PENDING): _S.LOADING,
     **_rows((_S.CREATING, _S.LOADING), _E.MARKET_RUNNING, _S.MODEL_LOADING),
+    # An outbid machine that boots again: its bid wins.
+    (_S.PAUSED, _E.MARKET_PENDING): _S.STARTING,
     # Somebody started it, or a start that was refused went through after all.
     **_rows(_STAYS, _E.MARKET_RUNNING, _S.STARTING),
     **_rows((_S.MODEL_LOADING, *_SERVING, _S.ERROR, _S.STOPPING), _E.MARKET_STOPPED, _S.STOPPED),
     **_rows((*_BOOTING, *_SERVING, _S.STOPPED), _E.HOST_OFFLINE, _S.UNAVAILABLE),
     **_rows((_S.STARTING, _S.STOPPED), _E.START_REFUSED, _S.UNAVAILABLE),
+    **_rows((_S.CREATING, *_UP, _S.UNAVAILABLE), _E.OUTBID, _S.PAUSED),
     (_S.READY, _E.SILENT): _S.SUSPECT,
     **_rows((_S.READY, _S.SUSPECT), _E.LOST, _S.UNREACHABLE),
     (_S.READY, _E.DOUBTED): _S.SUSPECT,
     (_S.SUSPECT, _E.HEARD): _S.READY,
     **_rows(_STAYS, _E.START, _S.STARTING),
-    **_rows(_UP, _E.STOP, _S.STOPPING),
+    **_rows((*_UP, _S.PAUSED), _E.STOP, _S.STOPPING),
     **_rows((_S.READY, _S.SUSPECT), _E.DRAIN, _S.DRAINING),
     (_S.DRAINING, _E.RECALL): _S.READY,
     **_rows(_UP, _E.REBOOT, _S.REBOOTING),
@@ -105,6 +113,8 @@ def transition(
     worker: Worker, event: WorkerEvent, now: float, *, error: str = ""
 ) -> dict[str, object]:
     """The changes to a worker's row that an event brings, for `WorkerRepository.update`."""
+    if worker.is_bid and event in (_E.START_REFUSED, _E.HOST_OFFLINE):
+        event = _E.OUTBID  # somebody else has its GPU, as bid for: no fault of the host
     after = next_state(worker.state, event, was_loaded=worker.loaded_at > 0)
     changes: dict[str, object] = {}
     if after is not worker.state:
@@ -145,7 +155,7 @@ def _changes_on_entry(worker: Worker, after: WorkerState, now: float) -> dict[st
             changes["loaded_at"] = now
     if worker.state is _S.DRAINING:
         changes.update(after_drain=None, drain_by=None)
-    if after in (_S.STOPPED, _S.STARTING, _S.REBOOTING):
+    if after in (_S.STOPPED, _S.STARTING, _S.REBOOTING, _S.PAUSED):
         changes.update(working_load=0.0, n_working=0, unseen_load=0.0)
     return changes
 

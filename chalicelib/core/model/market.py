@@ -28,6 +28,9 @@ class Offer:
     ends_at: float | None = None  # contracts on this machine end by then
     verified: bool = False
     geolocation: str = ""
+    is_bid: bool = False  # interruptible: `usd_per_hour` is the bid and the storage
+    bid_usd_per_hour: float = 0.0  # for the whole machine; in a search the least that wins now
+    bid_margin: float = 1.0  # what is bid over the least that wins
 
     @property
     def gpu_type(self) -> str:
@@ -64,6 +67,9 @@ class InstanceRecord:
     started_at: float = 0.0  # start_date
     ends_at: float | None = None  # end_date
     template_hash: str = ""
+    is_bid: bool = False  # interruptible
+    bid_usd_per_hour: float = 0.0  # the standing bid (`dph_base`); 0 on demand
+    geolocation: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

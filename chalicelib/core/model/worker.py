@@ -23,6 +23,7 @@ class WorkerState(StrEnum):
     UNREACHABLE = "unreachable"  # silent for 60 s
     STOPPING = "stopping"
     STOPPED = "stopped"  # cold: model on disk, no GPU
+    PAUSED = "paused"  # interruptible, and outbid: resumes by itself when its bid wins again
     STARTING = "starting"  # booting after a stop
     UNAVAILABLE = "unavail"  # a start was refused or hangs: its GPU is let to somebody else
     REBOOTING = "rebooting"
@@ -86,6 +87,10 @@ class Worker:
     uses_ssl: bool = True  # the template's USE_SSL: whether `url` is https
     worker_port: int = 3000  # of the PyWorker inside the container
     contract_ends_at: float | None = None
+    is_bid: bool = False  # rented at a bid, and taken away without notice when that is beaten
+    bid_usd_per_hour: float = 0.0  # the standing bid for the GPUs
+    bid_margin: float = 1.0  # over the least that won when it was made
+    place: str = ""  # where Vast says the machine is: what is lost together
     # state
     state: WorkerState = WorkerState.CREATING
     state_since: float = 0.0
@@ -140,11 +145,13 @@ class Worker:
     def at_rest_since(self) -> float | None:
         """Since when its GPU is surely not billed, whatever is done with it now; None = it may be.
 
-        A stopped machine that is being destroyed does not start to run by that.
+        A stopped machine that is being destroyed does not start to run by that. An outbid one may
+        come back by itself; then a listing shows it.
         """
         if self.stopped_at > 0:
             return self.stopped_at
-        return self.state_since if self.state is WorkerState.STOPPED else None
+        is_at_rest = self.state in (WorkerState.STOPPED, WorkerState.PAUSED)
+        return self.state_since if is_at_rest else None
 
     @property
     def is_measured(self) -> bool:

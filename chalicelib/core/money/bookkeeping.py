@@ -38,8 +38,10 @@ def cost_of(worker: Worker, record: InstanceRecord | None) -> Cost:
         up, down = record.inet_up_usd_per_gb, record.inet_down_usd_per_gb
     stopped = to_micro(storage)
     running = max(stopped, running_microusd_per_hour(usd, up, down))
+    # An outbid machine comes back by itself: committed as running, though its disk alone is spent.
+    may_run = worker.at_rest_since is None or worker.state is WorkerState.PAUSED
     return Cost(
-        worst_microusd_per_hour=running if worker.at_rest_since is None else stopped,
+        worst_microusd_per_hour=running if may_run else stopped,
         storage_microusd_per_hour=stopped,
     )
 

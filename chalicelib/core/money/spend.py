@@ -153,7 +153,7 @@ def _download_usd(worker: Worker, record: InstanceRecord | None) -> float | None
 
 
 def _billed(worker: Worker, since: float, until: float) -> tuple[float, float]:
-    if worker.state in GPU_BILLED_STATES or worker.state is WorkerState.STOPPED:
+    if worker.state in GPU_BILLED_STATES or worker.at_rest_since is not None:
         return billed_seconds(worker, since, until)
     return 0.0, max(0.0, until - max(since, worker.created_at))
 

@@ -81,6 +81,22 @@ class DestroyWorker:
     reason: Reason
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChangeBid:
+    """Bid this much for an outbid machine, and start it."""
+
+    instance_id: int
+    bid_usd_per_hour: float  # for the whole machine
+    reason: Reason
+
+
 Action = (
-    RentOffer | StartWorker | DrainWorker | RecallWorker | StopWorker | RebootWorker | DestroyWorker
+    RentOffer
+    | StartWorker
+    | DrainWorker
+    | RecallWorker
+    | StopWorker
+    | RebootWorker
+    | DestroyWorker
+    | ChangeBid
 )

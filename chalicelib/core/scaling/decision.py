@@ -26,6 +26,7 @@ from chalicelib.core.scaling.learning import Beliefs, learn
 from chalicelib.core.scaling.memory import ScalingMemory, note_usage
 from chalicelib.core.scaling.moves.cold_pool import held_capacity, plan_returns
 from chalicelib.core.scaling.moves.hot_pool import plan_hot
+from chalicelib.core.scaling.moves.interruptible import plan_bid_returns, plan_raises
 from chalicelib.core.scaling.moves.orders import Orders, learn_explored, place_orders
 from chalicelib.core.scaling.moves.pools import Pool, Round, sort_into_pools
 from chalicelib.core.scaling.moves.repair import (
@@ -80,6 +81,7 @@ def decide_scaling(
         figures=_figures(demand, pools, ctx),
         notes=tuple(orders.notes),
         wants_offers=frozenset(orders.wants_offers),
+        wants_bids=frozenset(orders.wants_bids),
     )
 
 
@@ -133,7 +135,18 @@ def _serve(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round) -> li
         else:
             actions += plan_hot(pool, share.hot, ctx)
             actions += plan_returns(pool, share.total, share.keep_loaded, ctx)
+            is_full = ctx.snapshot.caps.free_workers < 1 or _is_at_most(ctx)
+            is_short = is_full and held_capacity(pool, ctx) < share.total
+            actions += plan_bid_returns(pool, ctx, is_room_needed=is_short)
+            actions += plan_raises(pool, ctx)
     return actions
+
+
+def _is_at_most(ctx: Round) -> bool:
+    """Whether max_workers is reached, whatever state they are in."""
+    snapshot = ctx.snapshot
+    n_held = len(snapshot.workers) + len(snapshot.rentals)
+    return n_held >= snapshot.group.params.max_workers
 
 
 def _is_deleting(pool: Pool) -> bool:

@@ -41,6 +41,18 @@ SENTENCES: Mapping[str, str] = {
     "paused": "Its autogroup is paused.",
     "cap_reached": "A spending cap is reached ({cap}), so running workers are returned.",
     "over_max_workers": "{held} workers are held, and max_workers is {max_workers}.",
+    "bid": "An interruptible machine at a bid of ${bid_usd_per_hour} an hour: expected to save "
+    "${expected_gain_usd} for ${cost_usd} of loading and disk; such are taken away "
+    "{lost_per_hour} times an hour.",
+    "bid_raised": "It was outbid; ${bid_usd_per_hour} an hour instead of ${before_usd_per_hour} "
+    "is still worth it.",
+    "outbid_long": "It has been outbid for {paused_s} s; after {limit_s} s its disk costs more "
+    "than loading another.",
+    "bid_unused": "An interruptible machine, not used for {unused_s} s.",
+    "bid_makes_room": "max_workers is reached, and a machine on demand is needed more.",
+    "interruptible_share": "More interruptible machines serve than may vanish at once "
+    "(interruptible_share).",
+    "interruptible_off": "The owner wants no interruptible machines any more.",
     # why something is not done
     "frozen": "Frozen by the owner: nothing is rented, started, stopped or destroyed.",
     "panicking": "Nothing is rented: panic is on, every instance is being destroyed.",
@@ -92,6 +104,7 @@ DOING: Mapping[str, str] = {
     "stop": "Stopping",
     "reboot": "Rebooting",
     "destroy": "Returning",
+    "bid": "Bidding more for",
 }
 """What is done, by the action's verb; a decision is told before it is known how it went."""
 

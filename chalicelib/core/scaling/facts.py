@@ -120,6 +120,10 @@ def worker_facts(
         contract_ends_at=worker.contract_ends_at,
         is_outdated=worker.template_revision < newest,
         error=worker.error,
+        is_bid=worker.is_bid,
+        bid_usd_per_hour=worker.bid_usd_per_hour,
+        bid_margin=worker.bid_margin,
+        place=worker.place,
         has_address=worker.state is not WorkerState.READY or bool(worker.url),
         is_at_rest=worker.at_rest_since is not None,
         progress_at=doubts.progress_at.get(worker.instance_id, 0.0),
@@ -135,6 +139,7 @@ def pending_rental(intent: RentIntent) -> PendingRental:
         begun_at=intent.planned_at,
         machine_id=intent.machine_id,
         dlperf=intent.dlperf,
+        is_bid=intent.is_bid,
         is_unsettled=intent.state is not IntentState.PLANNED,
     )
 

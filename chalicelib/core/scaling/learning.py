@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from chalicelib.core.model.vouching import lower_median
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.scaling.hazard import learn_losses
 from chalicelib.core.scaling.memory import Moments, ScalingMemory
 from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
 
@@ -175,6 +176,7 @@ def learn(memory: ScalingMemory, snapshot: GroupSnapshot, now: float) -> None:
     if now <= memory.at:
         return
     by_id = {str(worker.instance_id): worker for worker in snapshot.workers}
+    learn_losses(memory, snapshot.workers, now)
     _learn_starts(memory, by_id, now)
     _learn_boots(memory, by_id, now)
     for worker in snapshot.workers:
@@ -196,7 +198,7 @@ def _learn_starts(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: flo
             memory.failed_starts.pop(key, None)
         elif worker is not None and worker.state is WorkerState.STARTING:
             still[key] = since
-        elif worker is not None:
+        elif worker is not None and worker.state is not WorkerState.PAUSED:
             memory.starts = _counted(memory.starts, succeeded=False)
             memory.failed_starts[key] = memory.failed_starts.get(key, 0.0) + 1.0
     for key, worker in by_id.items():
@@ -218,7 +220,7 @@ def _learn_boots(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: floa
             memory.boots[kind] = _counted(memory.boots.get(kind, [0.0, 0.0]), succeeded=True)
         elif worker is not None and worker.state in BOOTING_STATES:
             still[key], types[key] = [created_at], kind
-        else:
+        elif worker is None or worker.state is not WorkerState.PAUSED:  # outbid is no failed boot
             memory.boots[kind] = _counted(memory.boots.get(kind, [0.0, 0.0]), succeeded=False)
     for key, worker in by_id.items():
         is_new = worker.state in BOOTING_STATES and worker.loaded_at <= 0 and key not in still

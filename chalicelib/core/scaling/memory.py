@@ -55,6 +55,9 @@ class ScalingMemory:
     caution: float = 0.0  # see core/scaling/law.py
     tuned_for: float = 0.0  # the slo_target that `caution` was learned for
     starved: float = 0.0  # 1 if the last round wanted more hot capacity than could be started
+    bid_states: dict[str, float] = field(default_factory=dict)  # instance: 1 up, -1 outbid
+    bid_odds: dict[str, list[float]] = field(default_factory=dict)  # see core/scaling/hazard.py
+    bids_compared_at: float = 0.0  # last comparison of interruptible offers with the fleet
     request_rate: float = 0.0  # arriving requests per second, smoothed over an hour
 
     @staticmethod

@@ -46,6 +46,10 @@ class WorkerFacts:
     error: str = ""
     has_address: bool = True  # without one a ready worker serves nobody
     is_at_rest: bool = False  # surely not billed for its GPU, whatever its state
+    is_bid: bool = False  # interruptible
+    bid_margin: float = 1.0  # the bid over the least that won when it was made
+    bid_usd_per_hour: float = 0.0
+    place: str = ""  # machines of one place are lost together
     progress_at: float = 0.0  # when the host's account of a first load last changed; 0 = unknown
 
 
@@ -84,6 +88,7 @@ class PendingRental:
     begun_at: float
     machine_id: int = 0
     dlperf: float = 0.0
+    is_bid: bool = False
     is_unsettled: bool = False  # its call ended without a clear answer
 
 
@@ -129,3 +134,4 @@ class ScalingPlan:
     figures: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[Reason, ...] = ()  # why something was not done: caps, breakers, doubt
     wants_offers: frozenset[int] = frozenset()  # autogroups for which offers should be searched
+    wants_bids: frozenset[int] = frozenset()  # autogroups for which interruptible ones should be

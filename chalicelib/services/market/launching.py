@@ -95,6 +95,7 @@ def create_request(
         image=launch.args.image,
         onstart=launch.args.onstart,
         extra=launch.args.extra,
+        bid_usd_per_hour=intent.bid_usd_per_hour if intent.is_bid else None,
     )
 
 

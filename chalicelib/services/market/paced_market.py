@@ -43,17 +43,23 @@ class PacedMarket:
         return self.pacing.wait_s(verb, self._clock.now()) <= 0
 
     def search_once(
-        self, query: Mapping[str, Mapping[str, object]], *, disk_gb: float, limit: int
+        self,
+        query: Mapping[str, Mapping[str, object]],
+        *,
+        disk_gb: float,
+        limit: int,
+        is_bid: bool = False,
     ) -> FoundOffers:
         """Offers; equal searches of a round share one answer.
 
         Raises:
             MarketplaceError: Vast could not answer.
         """
-        key = f"{disk_gb} {limit} {json.dumps(query, sort_keys=True)}"
+        key = f"{disk_gb} {limit} {is_bid} {json.dumps(query, sort_keys=True)}"
         if key not in self._offers:
             self._offers[key] = self.call(
-                Verb.SEARCH, lambda vast: vast.search_offers(query, disk_gb=disk_gb, limit=limit)
+                Verb.SEARCH,
+                lambda vast: vast.search_offers(query, disk_gb=disk_gb, limit=limit, is_bid=is_bid),
             )
         return self._offers[key]
 

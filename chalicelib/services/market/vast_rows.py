@@ -30,7 +30,10 @@ def instance_row(record: InstanceRecord) -> Row:
         "num_gpus": record.num_gpus,
         "dlperf": record.dlperf,
         "reliability2": record.reliability,
-        "dph_base": record.usd_per_hour - record.storage_usd_per_hour,
+        "is_bid": record.is_bid,
+        "dph_base": record.bid_usd_per_hour
+        if record.is_bid
+        else record.usd_per_hour - record.storage_usd_per_hour,
         "dph_total": record.usd_per_hour,
         "storage_total_cost": record.storage_usd_per_hour,
         "inet_up_cost": record.inet_up_usd_per_gb,

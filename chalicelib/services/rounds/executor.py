@@ -13,8 +13,10 @@ from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.bookkeeping import start_microusd_per_hour
+from chalicelib.core.money.budget import to_micro
 from chalicelib.core.scaling.actions import (
     Action,
+    ChangeBid,
     DestroyWorker,
     DrainWorker,
     RebootWorker,
@@ -37,10 +39,18 @@ from chalicelib.services.rounds.rentals import rent
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 from chalicelib.wire.launch_args import LaunchArgsError
 
-RowAction = StartWorker | DrainWorker | RecallWorker | StopWorker | RebootWorker | DestroyWorker
+RowAction = (
+    StartWorker | DrainWorker | RecallWorker | StopWorker | RebootWorker | DestroyWorker | ChangeBid
+)
 
 SAVING: Sequence[type[Action]] = (DestroyWorker, StopWorker, DrainWorker)
-SPENDING: Sequence[type[Action]] = (RecallWorker, StartWorker, RebootWorker, RentOffer)
+SPENDING: Sequence[type[Action]] = (
+    RecallWorker,
+    StartWorker,
+    RebootWorker,
+    ChangeBid,
+    RentOffer,
+)
 
 
 def execute(acting: Acting, plan: RoundPlan, kinds: Sequence[type[Action]]) -> None:
@@ -89,6 +99,8 @@ def _act(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RowAction) -
             _reboot(acting, worker, action)
         case StartWorker():
             _start(acting, plan, group, action)
+        case ChangeBid():
+            _change_bid(acting, plan, group, action)
         case _:
             assert_never(action)
 
@@ -170,7 +182,39 @@ def _start(acting: Acting, plan: RoundPlan, group: GroupPlan, action: StartWorke
         start_on_market(acting, acting.rows[action.instance_id], action)
 
 
-def start_on_market(acting: Acting, worker: Worker, action: StartWorker) -> None:
+def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: ChangeBid) -> None:
+    """Bid more, and start: a raised bid alone does not bring a machine back (evidence, bid.json).
+
+    The books hold an outbid machine as running already, so only the rise is reserved.
+    """
+    worker = acting.rows[action.instance_id]
+    rise = action.bid_usd_per_hour - worker.bid_usd_per_hour
+    try:
+        acting.ports.ledger.reserve_start(
+            acting.fence,
+            worker.endpoint_id,
+            to_micro(max(rise, 0.0)),
+            group_caps(group.snapshot.group),
+            _now(acting),
+        )
+    except GuardRefusedError as refused:
+        acting.log(worker.endpoint_id, "cap_reached", str(refused), {"cap": refused.cap})
+        acting.problems[id(action)] = str(refused)
+        return
+    usd = action.bid_usd_per_hour
+    if not call_for(acting, action, Verb.BID, lambda v: v.change_bid(worker.instance_id, usd)):
+        return
+    changes: dict[str, object] = {
+        "bid_usd_per_hour": usd,
+        "bid_margin": worker.bid_margin * usd / worker.bid_usd_per_hour,
+        "usd_per_hour": worker.usd_per_hour + max(rise, 0.0),
+        **transition(worker, WorkerEvent.START, _now(acting)),
+    }
+    if acting.change(worker, changes):
+        start_on_market(acting, acting.rows[worker.instance_id], action)
+
+
+def start_on_market(acting: Acting, worker: Worker, action: StartWorker | ChangeBid) -> None:
     """Call start; a refusal makes the worker unavailable (its GPU is let to somebody else)."""
     try:
         acting.market.call(Verb.START, lambda vast: vast.start_instance(worker.instance_id))

@@ -16,7 +16,13 @@ from chalicelib.core.model.vouching import vouch_capacity
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.money.account import Account
 from chalicelib.core.money.budget import must_wind_down
-from chalicelib.core.scaling.actions import Action, DestroyWorker, RebootWorker, RentOffer
+from chalicelib.core.scaling.actions import (
+    Action,
+    ChangeBid,
+    DestroyWorker,
+    RebootWorker,
+    RentOffer,
+)
 from chalicelib.core.scaling.decision import decide_scaling
 from chalicelib.core.scaling.facts import (
     Doubts,
@@ -53,6 +59,7 @@ from chalicelib.services.rounds.values import GroupPlan, RoundView
 from chalicelib.wire.launch_args import LaunchArgsError
 
 OFFERS_LIMIT = 64
+BIDS_SITUATION = 0  # of searches for bids: all are of one kind, so that they come ever more rarely
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,38 +159,66 @@ def _decide(
     """
     memory = fleet.memory.groups.get(str(snapshot.group.endpoint_id), {})
     decision = decide_scaling(snapshot, memory, now)
-    if not decision.wants_offers or not snapshot.caps.may_rent or not snapshot.caps.free_workers:
+    wanted = decision.wants_offers | decision.wants_bids
+    if not wanted or not snapshot.caps.may_rent or not snapshot.caps.free_workers:
         return snapshot, decision
-    wanting = [a for a in snapshot.autogroups if a.autogroup_id in decision.wants_offers]
+    wanting = [a for a in snapshot.autogroups if a.autogroup_id in wanted]
     wanting.sort(key=lambda a: fleet.memory.searched.get(str(a.autogroup_id), 0.0))
     offers: dict[int, tuple[Offer, ...]] = {}
     for autogroup in wanting:
-        situation = _situation(snapshot, autogroup, fleet.account)
-        is_hurried = snapshot.group.endpoint_id in fleet.hurried
-        if not is_hurried and not fleet.searches.is_due(autogroup.autogroup_id, situation, now):
-            continue  # nothing has changed since the last search: its pause is not over
-        if not is_hurried and not market.is_turn(Verb.SEARCH):
-            continue  # another group's turn comes first: next round
-        try:
-            found, searched.disk_gb[autogroup.autogroup_id] = search_offers(market, autogroup)
+        searching = _Searching(market, fleet, snapshot, autogroup, now, searched)
+        if autogroup.autogroup_id in decision.wants_offers:
+            found = searching.search(is_bid=False)
+        else:
+            found = searching.search(is_bid=True)
+        if found is not None:
             offers[autogroup.autogroup_id] = found
-            n_rows = len(found) + sum(found.left_out.values())
-            fleet.searches.note(autogroup.autogroup_id, situation, n_rows, now)
-            if found.left_out and not found:
-                searched.unanswered[autogroup.autogroup_id] = _left_out(found)
-        except RateLimitedError:
-            continue
-        except MarketplaceError as error:
-            offers[autogroup.autogroup_id] = ()
-            fleet.searches.note(autogroup.autogroup_id, situation, 0, now)
-            searched.unanswered[autogroup.autogroup_id] = str(error)[:200]
-        except (LaunchError, LaunchArgsError) as error:
-            offers[autogroup.autogroup_id] = ()
-            searched.unlaunchable[autogroup.autogroup_id] = str(error)
     snapshot = replace(snapshot, offers=offers)
     if any(offers.values()):
         decision = decide_scaling(snapshot, memory, now)
     return snapshot, decision
+
+
+@dataclass(frozen=True, slots=True)
+class _Searching:
+    """A round's search for one autogroup; machines on demand, when short, go before bids."""
+
+    market: PacedMarket
+    fleet: Fleet
+    snapshot: GroupSnapshot
+    autogroup: Autogroup
+    now: float
+    searched: Searched
+
+    def search(self, *, is_bid: bool) -> tuple[Offer, ...] | None:
+        """The offers; None if it is not the turn. What stands against it is told in `searched`."""
+        autogroup_id, now, fleet = self.autogroup.autogroup_id, self.now, self.fleet
+        key = -autogroup_id if is_bid else autogroup_id  # the pace of bids is their own
+        situation = _situation(self.snapshot, self.autogroup, fleet.account)
+        if is_bid:
+            situation = BIDS_SITUATION  # a look at bids, whatever else changes: see LOOK_INTERVAL_S
+        is_hurried = self.snapshot.group.endpoint_id in fleet.hurried and not is_bid
+        if not is_hurried and not fleet.searches.is_due(key, situation, now):
+            return None  # nothing has changed since the last search: its pause is not over
+        if not is_hurried and not self.market.is_turn(Verb.SEARCH):
+            return None  # another group's turn comes first: next round
+        try:
+            found, disk_gb = search_offers(self.market, self.autogroup, is_bid=is_bid)
+            self.searched.disk_gb[autogroup_id] = disk_gb
+            n_rows = len(found) + sum(found.left_out.values())
+            fleet.searches.note(key, situation, n_rows, now)
+            if found.left_out and not found and not is_bid:
+                self.searched.unanswered[autogroup_id] = _left_out(found)
+        except RateLimitedError:
+            return None
+        except MarketplaceError as error:
+            fleet.searches.note(key, situation, 0, now)
+            self.searched.unanswered[autogroup_id] = str(error)[:200]
+        except (LaunchError, LaunchArgsError) as error:
+            self.searched.unlaunchable[autogroup_id] = str(error)
+        else:
+            return found
+        return ()
 
 
 def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupSnapshot:
@@ -254,8 +289,10 @@ def rentals_per_hour(max_workers: int) -> int:
     return 3 * max_workers + 10
 
 
-def search_offers(market: PacedMarket, autogroup: Autogroup) -> tuple[FoundOffers, float]:
-    """Offers for an autogroup, and the disk that they were priced with (GB).
+def search_offers(
+    market: PacedMarket, autogroup: Autogroup, *, is_bid: bool = False
+) -> tuple[FoundOffers, float]:
+    """Offers for an autogroup, on demand or interruptible, and the disk of their price (GB).
 
     Raises:
         LaunchError: it cannot be launched as it is configured.
@@ -265,7 +302,11 @@ def search_offers(market: PacedMarket, autogroup: Autogroup) -> tuple[FoundOffer
     launch = launch_facts(market, autogroup)
     query = offer_query(autogroup, launch.template)
     disk_gb = launch.disk_gb or DEFAULT_DISK_GB
-    return market.search_once(query, disk_gb=disk_gb, limit=OFFERS_LIMIT), disk_gb
+    found = market.search_once(query, disk_gb=disk_gb, limit=OFFERS_LIMIT, is_bid=is_bid)
+    return found, disk_gb
+
+
+_NOT_ON_BELIEF = RentOffer | DestroyWorker | RebootWorker | ChangeBid
 
 
 def allowed_actions(
@@ -276,7 +317,7 @@ def allowed_actions(
     kept: list[Action] = []
     for action in actions:
         doubts = not view.inventory.is_known
-        if doubts and isinstance(action, RentOffer | DestroyWorker | RebootWorker):
+        if doubts and isinstance(action, _NOT_ON_BELIEF):
             continue
         if isinstance(action, RentOffer) or action.instance_id in own:
             kept.append(action)

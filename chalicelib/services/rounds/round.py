@@ -57,7 +57,9 @@ HOUR_S = 3600.0
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left
 STUCK_CODES = frozenset({"stuck_loading", NO_ADDRESS})
-_PASSING = frozenset(set(WorkerState) - {WorkerState.READY, WorkerState.STOPPED})
+_PASSING = frozenset(
+    set(WorkerState) - {WorkerState.READY, WorkerState.STOPPED, WorkerState.PAUSED}
+)
 
 
 def run_round(
@@ -123,7 +125,7 @@ def plan_round(
         hurried=asked.hurried(view) if asked else frozenset(),
     )
     groups = plan_groups(ports, market, view, fleet)
-    known = {autogroup.autogroup_id for autogroup in view.autogroups}
+    known = {sign * a.autogroup_id for a in view.autogroups for sign in (1, -1)}
     kept = {str(key): pace for key, pace in searches.paces.items() if key in known}
     memory = replace(memory, search_paces=kept, search_day=searches.day)
     return _with_memory(

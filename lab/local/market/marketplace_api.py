@@ -107,6 +107,14 @@ class MarketplaceApi:
                     failed[str(instance_id)] = said.get("error") or said["msg"]
         return {"success": True, "failed": failed}
 
+    def change_bid(self, request: Request, instance_id: int) -> Body:
+        """Bid anew for an interruptible instance."""
+        body = parse_body(request)
+        with self._world.at_now() as now:
+            self._market.begin_call(Verb.BID, now, str(instance_id))
+            self._market.change_bid(instance_id, body.get("price"), now)
+        return {"success": True}
+
     def destroy(self, request: Request, instance_id: int) -> Body:
         """Destroy one."""
         with self._world.at_now() as now:
@@ -228,6 +236,7 @@ RULES: tuple[tuple[str, str, str], ...] = (
     ("DELETE", "/api/v0/instances", "destroy_many"),
     ("PUT", "/api/v0/instances/reboot/<int:instance_id>", "reboot"),
     ("PUT", "/api/v0/instances/recycle/<int:instance_id>", "reboot"),
+    ("PUT", "/api/v0/instances/bid_price/<int:instance_id>", "change_bid"),
     ("PUT", "/api/v0/instances/request_logs/<int:instance_id>", "request_logs"),
     ("GET", "/api/v0/instances/<int:instance_id>/logs", "logs"),
     ("GET", "/api/v0/template", "find_templates"),

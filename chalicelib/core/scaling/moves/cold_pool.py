@@ -13,6 +13,7 @@ from chalicelib.core.scaling.moves.offers import (
     MAX_ALTERNATIVES,
     RatedOffer,
     first_per_machine,
+    on_demand,
     rate_offers,
 )
 from chalicelib.core.scaling.moves.pools import Pool, Round
@@ -71,11 +72,14 @@ def open_budget(pools: Sequence[Pool], ctx: Round) -> Budget:
 
 
 def held_capacity(pool: Pool, ctx: Round) -> float:
-    """Capacity that is there or on order, each machine weighted by its odds of serving."""
+    """Capacity on demand that is there or on order, each machine by its odds of serving.
+
+    Interruptible machines come on top: they may all be gone at once.
+    """
     sure = pool.ready + pool.draining + pool.starting + pool.stopping + pool.stopped
     sure += pool.silent + [w for w in pool.lost if ctx.now - w.state_since <= HOPE_S]
     sure += addressable_soon(pool, ctx)
-    capacity = sum(map(ctx.capacity, sure))
+    capacity = sum(ctx.capacity(worker) for worker in sure if not worker.is_bid)
     capacity += REFUSED_WORTH * sum(map(ctx.capacity, pool.refused))
     return capacity + on_order_capacity(pool, ctx)
 
@@ -85,6 +89,8 @@ def on_order_capacity(pool: Pool, ctx: Round) -> float:
     beliefs = ctx.beliefs
     total = 0.0
     for worker in awaited_loads(pool, ctx):
+        if worker.is_bid:
+            continue
         odds = beliefs.boot_odds(worker.autogroup_id, worker.gpu_type)
         total += odds * ctx.capacity(worker)
     for rental in settling(pool, ctx):
@@ -104,7 +110,11 @@ def settling(pool: Pool, ctx: Round) -> list[PendingRental]:
 
     That one still counts against every cap, but another is rented beside it.
     """
-    return [r for r in pool.rentals if not r.is_unsettled or ctx.now - r.begun_at <= SETTLES_S]
+    return [
+        rental
+        for rental in pool.rentals
+        if not rental.is_bid and (not rental.is_unsettled or ctx.now - rental.begun_at <= SETTLES_S)
+    ]
 
 
 def awaited_loads(pool: Pool, ctx: Round) -> list[WorkerFacts]:
@@ -135,7 +145,7 @@ def plan_rentals(
     missing -= sum(_expected(action.offer, pool.autogroup, ctx, missing) for action in tests)
     rated = [
         item
-        for item in first_per_machine(rate_offers(pool.autogroup, ctx))
+        for item in first_per_machine(on_demand(rate_offers(pool.autogroup, ctx)))
         if item.offer.machine_id not in taken
     ]
     dearest = DEAREST_IN_NEED if ctx.beliefs.memory.starved else DEAREST_OVER_BEST
@@ -179,9 +189,10 @@ def plan_returns(pool: Pool, total_target: float, keep_loaded: int, ctx: Round) 
     if not ctx.may_destroy():
         return []
     capacity = held_capacity(pool, ctx)
-    n_loaded = len(pool.loaded)
+    n_loaded = sum(not worker.is_bid for worker in pool.loaded)
     actions: list[Action] = []
-    order = sorted(pool.stopped, key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
+    stopped = [worker for worker in pool.stopped if not worker.is_bid]
+    order = sorted(stopped, key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
     for index, worker in enumerate(order):
         rest = capacity - ctx.capacity(worker)
         if n_loaded <= keep_loaded or rest < SURPLUS * total_target:

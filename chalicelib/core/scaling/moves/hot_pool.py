@@ -9,6 +9,7 @@ from heapq import nsmallest
 
 from chalicelib.core.model.worker import AfterDrain
 from chalicelib.core.scaling.actions import Action, DrainWorker, Reason, RecallWorker, StartWorker
+from chalicelib.core.scaling.moves.interruptible import room_for_bids, within_room
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle
 from chalicelib.core.scaling.snapshot import WorkerFacts
@@ -34,25 +35,44 @@ class HotWish:
 
 def plan_hot(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     """Recall and start while short; drain while one less is still enough."""
-    counted = pool.ready + punctual_starts(pool, ctx)
+    up = pool.ready + punctual_starts(pool, ctx)
+    room = room_for_bids(pool, wish.capacity, ctx)
+    counted = within_room(up, room, ctx)
+    room -= sum(ctx.capacity(worker) for worker in counted if worker.is_bid)
     capacity = sum(map(ctx.capacity, counted))
     if wish.met_by(capacity, len(counted)):
-        return _plan_drains(pool, wish, ctx) or _plan_swap(pool, wish, ctx)
+        excess = _plan_excess(pool, counted, ctx)
+        return excess or _plan_drains(pool, wish, ctx) or _plan_swap(pool, wish, ctx)
     facts = {"wanted": wish.capacity, "had": capacity, "term": wish.binding}
     recalled = _recallable(pool, ctx, wish, capacity, len(counted))
     capacity += sum(map(ctx.capacity, recalled))
     n_workers = len(counted) + len(recalled)
     chosen = choose_cover(
-        startable(pool),
+        within_room(startable(pool), room, ctx),
         HotWish(capacity=wish.capacity - capacity, n_workers=wish.n_workers - n_workers),
         ctx.capacity,
-        lambda worker: worker.usd_per_hour / max(ctx.beliefs.start_odds(worker), 1e-3),
+        lambda worker: ctx.usd_per_hour(worker) / max(ctx.beliefs.start_odds(worker), 1e-3),
     )
     beaten = _beaten_starts(startable(pool), chosen, ctx)
     reason = Reason(code="hot_short", facts=facts, beaten=beaten)
     return [
         *(RecallWorker(instance_id=worker.instance_id, reason=reason) for worker in recalled),
         *(StartWorker(instance_id=worker.instance_id, reason=reason) for worker in chosen),
+    ]
+
+
+def _plan_excess(pool: Pool, counted: Sequence[WorkerFacts], ctx: Round) -> list[Action]:
+    """Drain the interruptible workers beyond the share that may vanish at once."""
+    kept = {worker.instance_id for worker in counted}
+    return [
+        DrainWorker(
+            instance_id=worker.instance_id,
+            then=AfterDrain.STOP,
+            deadline_s=DRAIN_DEADLINE_S,
+            reason=Reason(code="interruptible_share"),
+        )
+        for worker in pool.ready
+        if worker.is_bid and worker.instance_id not in kept
     ]
 
 
@@ -179,11 +199,11 @@ def _plan_swap(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     """
     if pool.starting or pool.draining or not pool.ready:
         return []
-    cover = choose_cover(
-        pool.ready + startable(pool), wish, ctx.capacity, lambda worker: worker.usd_per_hour
-    )
+    room = room_for_bids(pool, wish.capacity, ctx)
+    candidates = within_room(pool.ready + startable(pool), room, ctx)
+    cover = choose_cover(candidates, wish, ctx.capacity, ctx.usd_per_hour)
     ready_ids = {worker.instance_id for worker in pool.ready}
-    usd, usd_now = _usd_per_hour(cover), _usd_per_hour(pool.ready)
+    usd, usd_now = _usd_per_hour(cover, ctx), _usd_per_hour(pool.ready, ctx)
     if usd > SWAP_BELOW * usd_now:
         return []
     reason = Reason(code="cheaper_cover", facts={"usd_per_hour": usd, "now_usd_per_hour": usd_now})
@@ -194,8 +214,8 @@ def _plan_swap(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     ]
 
 
-def _usd_per_hour(workers: Sequence[WorkerFacts]) -> float:
-    return sum(worker.usd_per_hour for worker in workers)
+def _usd_per_hour(workers: Sequence[WorkerFacts], ctx: Round) -> float:
+    return sum(map(ctx.usd_per_hour, workers))
 
 
 def _surplus(pool: Pool, wish: HotWish, ctx: Round) -> list[WorkerFacts]:
@@ -211,9 +231,10 @@ def _surplus(pool: Pool, wish: HotWish, ctx: Round) -> list[WorkerFacts]:
     need = HotWish(
         capacity=wish.capacity - sum(map(ctx.capacity, busy)), n_workers=wish.n_workers - len(busy)
     )
-    kept = choose_cover(idle, need, ctx.capacity, lambda worker: worker.usd_per_hour)
-    cover = choose_cover(pool.ready, wish, ctx.capacity, lambda worker: worker.usd_per_hour)
-    if _usd_per_hour(cover) <= SWAP_BELOW * _usd_per_hour(busy + kept):  # a swap's second half
+    kept = choose_cover(idle, need, ctx.capacity, ctx.usd_per_hour)
+    cover = choose_cover(pool.ready, wish, ctx.capacity, ctx.usd_per_hour)
+    usd_staying = _usd_per_hour(busy + kept, ctx)
+    if _usd_per_hour(cover, ctx) <= SWAP_BELOW * usd_staying:  # a swap's second half
         cover_ids = {worker.instance_id for worker in cover}
         return [worker for worker in pool.ready if worker.instance_id not in cover_ids]
     kept_ids = {worker.instance_id for worker in kept}

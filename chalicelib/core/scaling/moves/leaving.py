@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from chalicelib.core.model.endpoint_group import Interruptible
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 from chalicelib.core.money.budget import MICRO
 from chalicelib.core.scaling.actions import (
     Action,
+    ChangeBid,
     DestroyWorker,
     DrainWorker,
     Reason,
@@ -32,7 +34,7 @@ LAST_CALL_S = 120.0  # or this long, if nobody else is ready
 DRAIN_DEADLINE_S = 600.0
 UNAVAILABLE_LIMIT_S = 600.0  # a lost host, or a GPU let to others, is not waited for any longer
 _SERVES = frozenset({WorkerState.READY, WorkerState.SUSPECT})
-_AT_REST = frozenset({WorkerState.STOPPED, WorkerState.UNAVAILABLE})
+_AT_REST = frozenset({WorkerState.STOPPED, WorkerState.UNAVAILABLE, WorkerState.PAUSED})
 
 
 def choose_leaving(
@@ -54,10 +56,18 @@ def choose_leaving(
         elif _is_lost(worker, now):
             facts = {"unavailable_s": round(now - worker.state_since)}
             leaving[worker.instance_id] = Reason(code="unavailable", facts=facts)
+        elif worker.is_bid and not _takes_bids(snapshot, worker):
+            leaving[worker.instance_id] = Reason(code="interruptible_off")
         elif worker.is_outdated and worker.autogroup_id in rollout_by and not is_updating:
             is_updating = True
             leaving[worker.instance_id] = Reason(code="outdated")
     return leaving
+
+
+def _takes_bids(snapshot: GroupSnapshot, worker: WorkerFacts) -> bool:
+    """Whether the owner still wants interruptible machines where this one serves."""
+    own = {a.autogroup_id: a.interruptible for a in snapshot.autogroups}.get(worker.autogroup_id)
+    return (own or snapshot.group.params.interruptible) is not Interruptible.NEVER
 
 
 def present(snapshot: GroupSnapshot, leaving: Iterable[int]) -> GroupSnapshot:
@@ -151,6 +161,7 @@ _NOT_WORTH_KEEPING = frozenset(
         WorkerState.CREATING,
         WorkerState.LOADING,
         WorkerState.MODEL_LOADING,
+        WorkerState.PAUSED,
         WorkerState.UNAVAILABLE,  # may come up by itself at any time, and then bills
     }
 )
@@ -178,9 +189,12 @@ def wind_down(
     return actions
 
 
+_SPENDING = RentOffer | StartWorker | RecallWorker | ChangeBid
+
+
 def without_spending(actions: Sequence[Action]) -> list[Action]:
     """The actions that add no cost."""
-    return [a for a in actions if not isinstance(a, RentOffer | StartWorker | RecallWorker)]
+    return [a for a in actions if not isinstance(a, _SPENDING)]
 
 
 def _end(worker: Worker, reason: Reason) -> Action | None:

@@ -55,6 +55,11 @@ def first_per_machine(rated: Sequence[RatedOffer]) -> list[RatedOffer]:
     return kept
 
 
+def on_demand(rated: Sequence[RatedOffer]) -> list[RatedOffer]:
+    """Without the interruptible ones, which `interruptible.py` rents."""
+    return [item for item in rated if not item.offer.is_bid]
+
+
 def _lasts(offer: Offer, ctx: Round) -> bool:
     return offer.ends_at is None or offer.ends_at - ctx.now > MIN_CONTRACT_S
 

@@ -22,7 +22,13 @@ from chalicelib.core.scaling.moves.cold_pool import (
     settling,
 )
 from chalicelib.core.scaling.moves.deeds import SCOUT
-from chalicelib.core.scaling.moves.offers import RatedOffer, first_per_machine, rate_offers
+from chalicelib.core.scaling.moves.interruptible import is_look_due, plan_bids
+from chalicelib.core.scaling.moves.offers import (
+    RatedOffer,
+    first_per_machine,
+    on_demand,
+    rate_offers,
+)
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.shares import PoolShare
 from chalicelib.core.scaling.occupancy import rest_load
@@ -35,6 +41,7 @@ class Orders:
     rentals: list[RentOffer] = field(default_factory=list)
     notes: list[Reason] = field(default_factory=list)
     wants_offers: set[int] = field(default_factory=set)
+    wants_bids: set[int] = field(default_factory=set)
 
 
 def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round) -> Orders:
@@ -50,7 +57,24 @@ def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round)
             _order_for(pool, share, ctx, budget, orders)
         elif share.total > 0 and not _why_not(pool.autogroup.autogroup_id, ctx):
             orders.rentals += plan_scouting(pool, ctx, budget)
+        if n_tests < 1 and not _why_not(pool.autogroup.autogroup_id, ctx):
+            _order_bids(pool, missing, ctx, budget, orders)
     return orders
+
+
+def _order_bids(pool: Pool, missing: float, ctx: Round, budget: Budget, orders: Orders) -> None:
+    """Interruptible machines, if a look at them is due; what is missing on demand goes before."""
+    if pool.autogroup is None or not is_look_due(pool, ctx):
+        return
+    autogroup_id = pool.autogroup.autogroup_id
+    offers = ctx.snapshot.offers.get(autogroup_id, ())
+    if not any(offer.is_bid for offer in offers):
+        orders.wants_bids.add(autogroup_id)
+        return
+    kept = math.ceil(missing / ctx.beliefs.memory.worker_perf)
+    for rental in plan_bids(pool, ctx, max(budget.n_workers - kept, 0)):
+        if budget.take(rental.offer.usd_per_hour):
+            orders.rentals.append(rental)
 
 
 def missing_capacity(pool: Pool, total: float, ctx: Round) -> float:
@@ -78,7 +102,8 @@ def _order_for(pool: Pool, share: PoolShare, ctx: Round, budget: Budget, orders:
     if why_not:
         orders.notes.append(Reason(code=why_not, facts=facts))
         return
-    if not ctx.snapshot.offers.get(autogroup_id):
+    offers = ctx.snapshot.offers.get(autogroup_id, ())
+    if not any(not offer.is_bid for offer in offers):
         orders.wants_offers.add(autogroup_id)
         orders.notes.append(Reason(code="no_offers", facts=facts))
         return
@@ -129,12 +154,12 @@ def plan_scouting(pool: Pool, ctx: Round, budget: Budget) -> list[RentOffer]:
     memory, autogroup = ctx.beliefs.memory, pool.autogroup
     if autogroup is None or pool.on_order or memory.usage_s < MIN_KNOWN_S:
         return []
-    fleet = [(w.usd_per_hour, ctx.capacity(w)) for w in pool.loaded]
+    fleet = [(ctx.usd_per_hour(w), ctx.capacity(w)) for w in pool.loaded]
     typical = max(fleet_size(memory.usage), 1.0)
     pause_s = 3600.0 / (MAX_LOOKS_PER_WORKER_HOUR * typical)
     if ctx.now - memory.scouted_at < pause_s or ctx.now - memory.compared_at < LOOK_INTERVAL_S:
         return []
-    rated = first_per_machine(rate_offers(autogroup, ctx))[:N_CANDIDATES]
+    rated = first_per_machine(on_demand(rate_offers(autogroup, ctx)))[:N_CANDIDATES]
     gains = [(gain_usd(item, fleet, ctx), item) for item in rated if item.perf > 0]
     if not gains:
         return []
@@ -215,7 +240,7 @@ def plan_tests(pool: Pool, ctx: Round, budget: Budget) -> list[RentOffer]:
     missing = tests_missing(pool, ctx)
     if missing < 1 or pool.autogroup is None:
         return []
-    rated = first_per_machine(rate_offers(pool.autogroup, ctx, optimism=OPTIMISM))
+    rated = first_per_machine(on_demand(rate_offers(pool.autogroup, ctx, optimism=OPTIMISM)))
     taken = {worker.gpu_type for worker in pool.loaded + pool.booting}
     taken |= {rental.gpu_type for rental in pool.rentals}
     actions: list[RentOffer] = []

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.scaling.hazard import Bid, loss_rate, loss_usd
 from chalicelib.core.scaling.learning import BOOTING_STATES, Beliefs
+from chalicelib.core.scaling.occupancy import service_s
 from chalicelib.core.scaling.snapshot import GroupSnapshot, PendingRental, WorkerFacts
 
 SILENT_SHARE = 0.5  # more silent at once than this is our own trouble (decisions/0032)
@@ -22,6 +24,7 @@ class Round:
     snapshot: GroupSnapshot
     beliefs: Beliefs
     now: float
+    _bid_prices: dict[int, float] = field(default_factory=dict, compare=False)
 
     def capacity(self, worker: WorkerFacts) -> float:
         """Load per second that a worker serves, or is expected to."""
@@ -32,7 +35,26 @@ class Round:
         capacity = self.beliefs.capacity_of(worker)
         if 0 < worker.rank_perf < capacity:
             capacity = worker.rank_perf
-        return worker.usd_per_hour / capacity if capacity > 0 else float("inf")
+        return self.usd_per_hour(worker) / capacity if capacity > 0 else float("inf")
+
+    def usd_per_hour(self, worker: WorkerFacts) -> float:
+        """What a worker costs an hour; an interruptible one with what its losses cost."""
+        if not worker.is_bid:
+            return worker.usd_per_hour
+        known = self._bid_prices.get(worker.instance_id)
+        if known is None:
+            known = worker.usd_per_hour + self.loss_usd_per_hour(worker)
+            self._bid_prices[worker.instance_id] = known
+        return known
+
+    def loss_usd_per_hour(self, machine: WorkerFacts) -> float:
+        """What the losses of an interruptible machine cost an hour, on the average."""
+        memory = self.beliefs.memory
+        bid = Bid.of_worker(machine)
+        per_loss = loss_usd(
+            2.0 * machine.usd_per_hour, self.beliefs.start_time().median, service_s(memory)
+        )
+        return loss_rate(memory, bid) * 3600.0 * per_loss
 
     def may_destroy(self) -> bool:
         """Whether anything may be returned: only on a known inventory (reliability.md 1)."""
@@ -49,6 +71,7 @@ class Pool:
     starting: list[WorkerFacts] = field(default_factory=list)
     booting: list[WorkerFacts] = field(default_factory=list)
     stopped: list[WorkerFacts] = field(default_factory=list)
+    paused: list[WorkerFacts] = field(default_factory=list)  # interruptible, and outbid
     refused: list[WorkerFacts] = field(default_factory=list)
     silent: list[WorkerFacts] = field(default_factory=list)  # for a while, or by our own trouble
     lost: list[WorkerFacts] = field(default_factory=list)  # unreachable by their own
@@ -87,6 +110,7 @@ _PART_OF_STATE = {
     WorkerState.STARTING: "starting",
     WorkerState.REBOOTING: "starting",
     WorkerState.STOPPED: "stopped",
+    WorkerState.PAUSED: "paused",
     WorkerState.UNAVAILABLE: "refused",
     WorkerState.SUSPECT: "silent",
     WorkerState.UNREACHABLE: "lost",

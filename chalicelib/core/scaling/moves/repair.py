@@ -125,6 +125,7 @@ def dismiss(pool: Pool, ctx: Round, *, code: str) -> list[Action]:
         + pool.booting
         + pool.unreachable
         + pool.stopped
+        + pool.paused
         + pool.refused
         + pool.broken
         + silent
@@ -143,7 +144,7 @@ def dismiss(pool: Pool, ctx: Round, *, code: str) -> list[Action]:
 def park_all(pool: Pool, *, code: str) -> list[Action]:
     """Drain and stop whatever serves, is coming up or is broken; the model stays on disk."""
     reason = Reason(code=code)
-    others = pool.starting + pool.broken + pool.unreachable
+    others = pool.starting + pool.broken + pool.unreachable + pool.paused
     stops = [StopWorker(instance_id=worker.instance_id, reason=reason) for worker in others]
     return [*_drains(pool.ready, AfterDrain.STOP, reason), *stops]
 

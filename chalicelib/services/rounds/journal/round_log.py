@@ -26,6 +26,7 @@ _VERBS = {
     "StopWorker": "stop",
     "RebootWorker": "reboot",
     "DestroyWorker": "destroy",
+    "ChangeBid": "bid",
 }
 
 
@@ -39,7 +40,7 @@ class RoundOutcome:
 
 
 def action_name(action: Action) -> str:
-    """An action's verb: rent, start, drain, recall, stop, reboot, destroy."""
+    """An action's verb: rent, start, drain, recall, stop, reboot, destroy, bid."""
     return _VERBS[type(action).__name__]
 
 
@@ -150,7 +151,8 @@ def _decision_facts(
         facts["offer"] = asdict(action.offer)
         offer = action.offer
         price = f"${offer.usd_per_hour:.3f} an hour"
-        facts["subject"] = f"a {offer.gpu_type} at {price} (offer {offer.offer_id})"
+        kind = "an interruptible" if offer.is_bid else "a"
+        facts["subject"] = f"{kind} {offer.gpu_type} at {price} (offer {offer.offer_id})"
         return facts
     by_id = {worker.instance_id: worker for worker in group.snapshot.workers}
     worker = by_id.get(action.instance_id)
