@@ -18,17 +18,6 @@ from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.bookkeeping import billed_seconds, cost_of
 from chalicelib.core.scaling.actions import ChangeBid, DestroyWorker, DrainWorker, StartWorker
 from chalicelib.core.scaling.decision import decide_scaling
-from chalicelib.core.scaling.hazard import (
-    UP_PRIOR_S,
-    Bid,
-    availability,
-    back_within,
-    learn_losses,
-    loss_rate,
-    margin_factor,
-    place_of,
-    taken_within,
-)
 from chalicelib.core.scaling.learning import Beliefs
 from chalicelib.core.scaling.memory import LEVELS, ScalingMemory
 from chalicelib.core.scaling.moves.interruptible import (
@@ -41,110 +30,7 @@ from chalicelib.core.scaling.moves.interruptible import (
 from chalicelib.core.scaling.moves.leaving import choose_leaving, wind_down
 from chalicelib.core.scaling.moves.pools import Pool, Round, sort_into_pools
 from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
-
-NOW = 1_000_000.0
-GPU = "1x RTX 4090"
-UP, DOWN = WorkerState.READY, WorkerState.PAUSED
-HERE, THERE = place_of("SE", GPU), place_of("US", GPU)
-
-
-def facts(number: int, state: WorkerState = WorkerState.READY, **changes: object) -> WorkerFacts:
-    values: dict[str, object] = {
-        "instance_id": number,
-        "autogroup_id": 1,
-        "state": state,
-        "state_since": NOW - 10_000,
-        "created_at": NOW - 20_000,
-        "gpu_type": GPU,
-        "machine_id": number,
-        "usd_per_hour": 0.31,
-        "storage_usd_per_hour": 0.01,
-        "perf": 100.0,
-        "slots": 8,
-        "loaded_at": NOW - 19_000,
-        "is_bid": True,
-        "bid_usd_per_hour": 0.3,
-        "place": "SE",
-    }
-    return WorkerFacts(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def on_demand(
-    number: int, state: WorkerState = WorkerState.READY, **changes: object
-) -> WorkerFacts:
-    own = {"is_bid": False, "bid_usd_per_hour": 0.0, "usd_per_hour": 0.6, **changes}
-    return facts(number, state, **own)
-
-
-def observed(states: list[list[WorkerState]], *, step_s: float = 60.0) -> ScalingMemory:
-    """A memory after rounds, each with the states of machines 1, 2, … at one place."""
-    memory = ScalingMemory(at=NOW)
-    for n, row in enumerate(states, 1):
-        now = NOW + n * step_s
-        workers = [facts(i, state) for i, state in enumerate(row, 1)]
-        learn_losses(memory, workers, now)
-        memory.at = now
-    return memory
-
-
-def test_unknown_machines_are_taken_every_four_hours_and_are_away_for_one() -> None:
-    memory = ScalingMemory()
-    assert loss_rate(memory, Bid(place=HERE)) == pytest.approx(1 / UP_PRIOR_S)
-    assert availability(memory, Bid(place=HERE)) == pytest.approx(0.8)
-    assert taken_within(memory, Bid(place=HERE), 3600.0) == pytest.approx(0.2212, abs=1e-4)
-    assert back_within(memory, HERE, 3600.0) == pytest.approx(0.6321, abs=1e-4)
-
-
-def test_a_quiet_place_becomes_better_and_a_restless_one_worse_than_the_rest() -> None:
-    quiet = observed([[UP, UP]] * 400)
-    assert loss_rate(quiet, Bid(place=HERE)) < 0.6 / UP_PRIOR_S
-    restless = observed([[UP, UP], [DOWN, DOWN]] * 20)
-    assert loss_rate(restless, Bid(place=HERE)) > 4 / UP_PRIOR_S
-    assert loss_rate(restless, Bid(place=THERE)) < loss_rate(restless, Bid(place=HERE))
-
-
-def test_machines_lost_together_are_one_event_and_not_ten_proofs() -> None:
-    together = observed([[UP] * 10, [DOWN] * 10])
-    single = observed([[UP], [DOWN]])
-    assert loss_rate(together, Bid(place=HERE)) == pytest.approx(loss_rate(single, Bid(place=HERE)))
-    one_of_ten = observed([[UP] * 10, [DOWN, *[UP] * 9]])
-    assert loss_rate(one_of_ten, Bid(place=HERE)) < loss_rate(together, Bid(place=HERE))
-
-
-def test_an_hour_of_losses_is_felt_and_forgotten() -> None:
-    memory = observed([[UP], [DOWN]] * 10)
-    bad = loss_rate(memory, Bid(place=HERE))
-    for _ in range(4 * 24 * 60):
-        learn_losses(memory, [facts(1, UP)], memory.at + 60.0)
-        memory.at += 60.0
-    assert loss_rate(memory, Bid(place=HERE)) < bad / 10
-
-
-def test_a_pause_of_ours_between_rounds_counts_as_no_time() -> None:
-    steady, gap = observed([[UP], [UP]], step_s=60.0), observed([[UP], [UP]], step_s=90_000.0)
-    assert gap.bid_odds[f"p:{HERE}"][0] <= 2 * 120.0
-    assert steady.bid_odds[f"p:{HERE}"][0] == pytest.approx(120.0, rel=0.01)
-
-
-def test_a_higher_bid_helps_by_what_it_did() -> None:
-    memory = ScalingMemory(at=NOW)
-    before = margin_factor(memory, 1.6)
-    assert before < margin_factor(memory, 1.25) < margin_factor(memory, 1.0)
-    for n in range(40):
-        now = NOW + (n + 1) * 60.0
-        state = DOWN if n % 2 else UP
-        learn_losses(memory, [facts(1, state, bid_margin=1.6)], now)
-        memory.at = now
-    assert margin_factor(memory, 1.6) > 1.0 > before
-
-
-def test_what_is_remembered_stays_small() -> None:
-    memory = ScalingMemory(at=NOW)
-    for n in range(500):
-        learn_losses(memory, [facts(n, UP, place=f"P{n % 50}")], NOW + 60.0 * (n + 1))
-        memory.at = NOW + 60.0 * (n + 1)
-    assert len(memory.bid_odds) <= 121
-
+from tests.core.bid_scenes import DOWN, GPU, HERE, NOW, UP, facts, on_demand
 
 # Lives.
 
