@@ -10,7 +10,6 @@ import argparse
 import concurrent.futures
 import os
 import signal
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -143,7 +142,7 @@ def record_failed_start(it: Recording, python: Path, model: Path, name: str, *fl
         server = VllmServer(python, model, Path(folder), free_port(), flags)
         server.start()
         code = server.process.wait(180)
-        lines = [line for line in server.log_lines() if "rror" in line]
+        lines = [line for line in server.log_lines() if "rror" in line and "ulimit" not in line]
         it.keep_log(name, [f"(exit code {code})", *lines[-14:]])
 
 
@@ -169,6 +168,11 @@ def main() -> None:
         record_queue_full(it, python, model, folder / "cache")
         record_failed_start(it, python, model, "bad_flag", "--swap-space", "4")
         record_failed_start(it, python, model, "context_too_long", "--max-model-len", "100000")
+        huge = '{"max_position_embeddings": 1048576}'
+        record_failed_start(
+            it, python, model, "cache_too_small",
+            "--hf-overrides", huge, "--max-model-len", "1048576",
+        )  # fmt: skip
         print(it.write())
 
 

@@ -44,8 +44,8 @@ def main() -> None:
     LlamaForCausalLM(
         LlamaConfig(
             vocab_size=1024,
-            hidden_size=64,
-            intermediate_size=128,
+            hidden_size=128,
+            intermediate_size=256,
             num_hidden_layers=4,
             num_attention_heads=4,
             num_key_value_heads=4,

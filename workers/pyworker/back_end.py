@@ -9,8 +9,15 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from workers.pyworker.model.answers import MakeReader
+from workers.pyworker.model.engine_metrics import ReadMetrics
+from workers.pyworker.model.jobs import Job
+from workers.pyworker.model.load_phases import PhaseMark
+
 JsonObject = dict[str, object]
 MakePayload = Callable[[random.Random, str], JsonObject]
+
+MAX_NUMBER = 1e9
 
 
 class PayloadError(ValueError):
@@ -25,10 +32,13 @@ class PayloadError(ValueError):
 class Route:
     """One route that clients call, and what the model server gets for it.
 
-    `workload` is the cost rule: load of one payload, in the unit of `perf`; it also validates and
-    raises PayloadError. `convert` makes the model server's body (default: the payload as it is).
+    `workload` is the cost rule: load of one payload, in the unit of `perf`; it may raise
+    PayloadError for what no model server could take. `convert` makes the model server's body
+    (default: the payload as it is); with `is_form` the body is sent as a multipart form.
     `respond` turns a whole 200 answer into ours (default: streamed as it comes); it runs in a
-    thread and may raise ModelAnswerError.
+    thread and may raise ModelAnswerError. `read` follows answers: what was really done is booked,
+    and an error under a status of 200 is an error; without it an answer is worth what was asked.
+    `job` replaces the one POST by a conversation with the model server (ComfyUI).
     """
 
     path: str
@@ -36,7 +46,10 @@ class Route:
     workload: Callable[[JsonObject], float]
     aliases: tuple[str, ...] = ()
     convert: Callable[[JsonObject], JsonObject] | None = None
+    is_form: bool = False
     respond: Callable[[bytes], bytes] | None = None
+    read: MakeReader | None = None
+    job: Job | None = None
 
 
 class ModelAnswerError(ValueError):
@@ -45,31 +58,43 @@ class ModelAnswerError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmark:
-    """How perf is measured: best of `n_rounds` rounds of `concurrency` payloads at once.
+    """How perf is measured: `n_rounds` rounds at each concurrency, doubled until it helps no more.
 
     `make_payload` gets a source of randomness and the model's name ("" when none was given).
-    `make_short` makes the one request before a worker is ready again whose perf is known already.
+    `make_short` makes the one request before a worker is ready again whose perf is known already,
+    and the request that settles whether a model server still works. `concurrency` is where the
+    doubling starts, `max_concurrency` where it ends; equal, there is one level.
     """
 
     route: str
     make_payload: MakePayload
     make_short: MakePayload | None = None  # None: as `make_payload`
-    n_rounds: int = 3
-    concurrency: int = 10
+    n_rounds: int = 2
+    concurrency: int = 4
+    max_concurrency: int = 256  # vLLM's default number of sequences at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogMarkers:
-    """Texts in the model server's log: it is loaded; it failed; worth showing to the owner."""
+    """How lines of the model server's log begin that tell something, after the logger's prefix.
+
+    They count only while the model server loads: later a log holds what clients wrote. `loaded` and
+    `error` are confirmed by asking the model server; `info` is shown to the owner.
+    """
 
     loaded: tuple[str, ...] = ()
     error: tuple[str, ...] = ()
     info: tuple[str, ...] = ()
+    phases: tuple[PhaseMark, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackEnd:
-    """A kind of model server and how the PyWorker stands in front of it."""
+    """A kind of model server and how the PyWorker stands in front of it.
+
+    `close_routes` are paths of the model server that a session may have called at its end, besides
+    `routes`: none unless the back end declares them.
+    """
 
     name: str
     model_server_url: str
@@ -78,15 +103,24 @@ class BackEnd:
     other_benchmarks: tuple[Benchmark, ...] = ()  # for models that cannot serve `benchmark`'s route
     is_serial: bool = False  # the model server takes one request at a time
     health_path: str | None = None  # answers 200 once the model is loaded
+    models_path: str | None = None  # lists what is served, in OpenAI's form
+    metrics_path: str | None = None
+    read_metrics: ReadMetrics | None = None
+    queue_path: str | None = None  # ComfyUI: JSON that shows whether something is being worked on
+    close_routes: frozenset[str] = frozenset()
     log_markers: LogMarkers = field(default_factory=LogMarkers)
     required_env: tuple[str, ...] = ()  # checked by the supervisor before anything starts
     model_command: tuple[
         str, ...
     ] = ()  # words, $NAME from the environment; (): the image starts it
     max_queue_time_s: float = 30.0
+    default_workload: float = 256.0  # of a request that says nothing
+    module: str = ""  # where BACK_END is; empty: workers.NAME.server
 
     def with_benchmark(self, route: str, n_rounds: int, concurrency: int) -> BackEnd:
         """The same with the benchmark of this route, changed; "" and 0 leave what there is.
+
+        A given concurrency is the only level measured.
 
         Raises:
             KeyError: no benchmark uses this route.
@@ -97,19 +131,24 @@ class BackEnd:
             chosen,
             n_rounds=n_rounds or chosen.n_rounds,
             concurrency=concurrency or chosen.concurrency,
+            max_concurrency=concurrency or chosen.max_concurrency,
         )
         return replace(self, benchmark=benchmark)
 
     def route(self, path: str) -> Route:
-        """The route with this path.
+        """The route with this path or alias.
 
         Raises:
             KeyError: no such route.
         """
         for route in self.routes:
-            if path == route.path:
+            if path == route.path or path in route.aliases:
                 return route
         raise KeyError(path)
+
+    def may_close_with(self, path: str) -> bool:
+        """Whether a session may name this path as what is called at its end."""
+        return path in self.close_routes or any(path == route.path for route in self.routes)
 
 
 def positive_number(payload: JsonObject, name: str, default: float) -> float:
@@ -121,7 +160,7 @@ def positive_number(payload: JsonObject, name: str, default: float) -> float:
     value = payload.get(name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1e9:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_NUMBER:
         raise PayloadError({name: f"must be a number above 0, at most 1e9, not {value!r:.40}"})
     return float(value)
 

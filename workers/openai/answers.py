@@ -1,0 +1,57 @@
+"""What answers in OpenAI's form tell: tokens made, tokens embedded, errors inside a stream.
+
+Shapes: tests/evidence/models/vllm-0.32.0.json, llama.cpp-*.json.
+"""
+
+from __future__ import annotations
+
+from chalicelib.wire.token_cost import read_cost
+from workers.pyworker.model.answers import JsonObject, Reading
+
+_MADE = ("completion_tokens", "output_tokens")
+"""Of chat and completions, and of `/v1/responses`."""
+_READ = ("prompt_tokens", "total_tokens")
+"""Where nothing is made: of embeddings, and of reranking."""
+
+
+def work_of(answer: JsonObject) -> float | None:
+    """Tokens that were generated, and the cost of a long prompt that was not cached.
+
+    Of embeddings and reranking, tokens that were read.
+    """
+    usage = answer.get("usage")
+    response = answer.get("response")
+    if usage is None and isinstance(response, dict):  # /v1/responses tells it in its last event
+        usage = response.get("usage")
+    if not isinstance(usage, dict):
+        return None
+    made = _count(usage, *_MADE)
+    read = _count(usage, *_READ, "input_tokens")
+    if made is None:
+        return read
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    cached = _count(details, "cached_tokens") if isinstance(details, dict) else None
+    return made + read_cost((read or 0.0) - (cached or 0.0))
+
+
+def _count(values: JsonObject, *names: str) -> float | None:
+    for name in names:
+        value = values.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return float(value)
+    return None
+
+
+def error_of(answer: JsonObject) -> str:
+    """The words of an error that came under a status of 200."""
+    error = answer.get("error")
+    if isinstance(error, dict):
+        return str(error.get("message") or error.get("type") or "the model server failed")
+    return str(error) if isinstance(error, str) else ""
+
+
+def _is_token(line: bytes) -> bool:
+    return b'"choices"' in line or b'.delta"' in line
+
+
+READING = Reading(work_of=work_of, error_of=error_of, is_token=_is_token)

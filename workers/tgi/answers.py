@@ -1,0 +1,30 @@
+"""What TGI's answers tell: generated tokens, and errors inside a stream.
+
+Shapes: tests/evidence/models/tgi-3.3.6.json.
+"""
+
+from __future__ import annotations
+
+from workers.pyworker.model.answers import JsonObject, Reading
+
+
+def work_of(answer: JsonObject) -> float | None:
+    """`details.generated_tokens`, in a whole answer and in the last event of a stream."""
+    details = answer.get("details")
+    n_tokens = details.get("generated_tokens") if isinstance(details, dict) else None
+    return float(n_tokens) if isinstance(n_tokens, int) else None
+
+
+def error_of(answer: JsonObject) -> str:
+    """`{"error": "…", "error_type": "…"}` under a status of 200."""
+    error = answer.get("error")
+    return str(error) if error else ""
+
+
+def _is_token(line: bytes) -> bool:
+    return b'"token"' in line
+
+
+READING = Reading(
+    work_of=work_of, error_of=error_of, is_token=_is_token, work_header="x-generated-tokens"
+)
