@@ -40,6 +40,8 @@ class ScriptedModelServer:
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body, script = await self._enter(request)
         try:
+            if not _is_tgis(json.loads(body)):
+                return web.json_response({"error": "Input validation error"}, status=422)
             await asyncio.sleep(float(script.get("delay_s", 0.0)))
         except asyncio.CancelledError:
             self.n_cancelled += 1
@@ -48,8 +50,12 @@ class ScriptedModelServer:
             self.n_at_work -= 1
         if script.get("break_after") is not None and request.transport:
             request.transport.abort()
+        n_tokens = int(script.get("max_new_tokens", 100))
         return web.Response(
-            body=body, content_type="application/json", status=int(script.get("status", 200))
+            body=body,
+            content_type="application/json",
+            status=int(script.get("status", 200)),
+            headers={"x-generated-tokens": str(n_tokens)},  # as TGI's `/generate` does
         )
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
@@ -78,5 +84,12 @@ class ScriptedModelServer:
         self.headers.append(dict(request.headers))
         self.n_at_work += 1
         self.max_at_work = max(self.max_at_work, self.n_at_work)
-        script = json.loads(body).get("parameters") or {}
-        return body, script
+        script = json.loads(body).get("parameters")
+        return body, script if isinstance(script, dict) else {}
+
+
+def _is_tgis(payload: dict[str, object]) -> bool:
+    """Whether TGI's own types are kept, where its names are used."""
+    parameters = payload.get("parameters")
+    is_text = isinstance(payload.get("inputs", ""), str)
+    return is_text and (parameters is None or isinstance(parameters, dict))

@@ -45,6 +45,7 @@ class WorkerReport:
     n_errored: int | None = None  # of those, failed at the model server (D)
     n_cancelled: int | None = None  # of those, left by their client (D)
     n_rejected: int | None = None  # of those, turned away (D)
+    n_refused: int | None = None  # of those, refused by the model server: clients' mistakes (D)
     working_load: float | None = None  # in flight now (B, C, D)
     arrival_rate: float | None = None  # load per second since the last report (A)
     arrived_load: float | None = None  # since the last report (B, C)
@@ -53,6 +54,7 @@ class WorkerReport:
     received_total: float | None = None  # cumulative since boot (D)
     finished_total: float | None = None
     rejected_total: float | None = None
+    used_total: float | None = None  # load really done since boot, in the unit of perf (D)
     boot_id: str = ""
     seq: int = 0
     url: str = ""
@@ -87,6 +89,7 @@ class WorkerReport:
             n_errored=_count(fields, "n_errored"),
             n_cancelled=_count(fields, "n_cancelled"),
             n_rejected=_count(fields, "n_rejected"),
+            n_refused=_count(fields, "n_refused"),
             working_load=_number(fields, "cur_load") if is_stock else None,
             arrival_rate=None if is_stock else _number(fields, "cur_load"),
             arrived_load=_number(fields, "new_load") if is_delta else None,
@@ -95,6 +98,7 @@ class WorkerReport:
             received_total=_number(fields, "received_load"),
             finished_total=_number(fields, "finished_load"),
             rejected_total=_number(fields, "rejected_load"),
+            used_total=_number(fields, "served_workload"),
             boot_id=_hex(fields, "boot_id", 16),
             seq=_count(fields, "seq") or 0,
             url=_text(fields, "url", 300),
@@ -105,10 +109,17 @@ class WorkerReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedRequest:
-    """One entry of `/delete_requests/`. Times are the worker's epoch seconds, 0 = not reached."""
+    """One entry of `/delete_requests/`. Times are the worker's epoch seconds, 0 = not reached.
+
+    `used` is the load that the model server really did for it, `workload` what it asked for, both
+    in the unit of perf; None where the worker does not tell.
+    """
 
     request_idx: int
-    status: str  # "Success", "Error", "Cancelled" or "Rejected"
+    status: str  # "Success", "Error", "Cancelled", "Rejected" or "Refused" (the client's mistake)
+    route: str = ""
+    workload: float | None = None
+    used: float | None = None
     entered_queue_at: float = 0.0
     work_started_at: float = 0.0
     work_completed_at: float = 0.0
@@ -155,6 +166,9 @@ def _finished(entry: Mapping[str, object]) -> FinishedRequest:
     return FinishedRequest(
         request_idx=int(str(entry["request_idx"])),
         status=_text(entry, "status", 20),
+        route=_text(entry, "route", 100),
+        workload=_number(entry, "workload"),
+        used=_number(entry, "used"),
         entered_queue_at=_number(entry, "entered_queue_at") or 0.0,
         work_started_at=_number(entry, "work_started_at") or 0.0,
         work_completed_at=_number(entry, "work_completed_at") or 0.0,

@@ -1,4 +1,4 @@
-"""The cost of a request to a language model, in tokens, as callers, proxy and workers count it. Pure.
+"""The cost of a request to a language model in tokens, for callers, proxy and workers alike. Pure.
 
 A cost rule judges nothing: what it does not know it prices, and the model server says in its own
 words what it does not take (vLLM serves `max_tokens: 0` with `echo`, llama.cpp `max_tokens: -1`;
@@ -47,7 +47,7 @@ def responses_cost(payload: Mapping[str, object]) -> float:
 
 
 def embedding_cost(payload: Mapping[str, object]) -> float:
-    """Tokens given: a quarter of the characters of `input`; token ids count one each; at least 1."""
+    """Tokens given: a quarter of the characters of `input`, one for a token id; at least 1."""
     return _bounded(max(_prompt_tokens(payload.get("input")), 1.0))
 
 
@@ -61,7 +61,7 @@ def rerank_cost(payload: Mapping[str, object]) -> float:
 
 
 def generate_cost(payload: Mapping[str, object], default: float = 100.0) -> float:
-    """TGI's `/generate`: `parameters.max_new_tokens` (TGI's own default is 100) × `best_of`."""
+    """TGI's `/generate`: `parameters.max_new_tokens` (TGI's own default is 100) times `best_of`."""
     parameters = payload.get("parameters")
     values = parameters if isinstance(parameters, dict) else {}
     tokens = _number(values, "max_new_tokens", default=default)

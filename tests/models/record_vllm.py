@@ -22,6 +22,7 @@ from tests.models.servers import VllmServer, free_port, make_tiny_llama
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 LOGGED = (
     "Application startup complete",
     "Available KV cache",
@@ -63,7 +64,7 @@ def record_answers(it: Recording, url: str) -> None:
         "chat_marker_as_model": hello(model="CUDA out of memory"),
         "chat_too_long": hello(messages=[{"role": "user", "content": "word " * 3000}]),
         "chat_image": hello(
-            messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}]
+            messages=[{"role": "user", "content": [IMAGE]}]
         ),
         "chat_tools": hello(
             max_tokens=4, tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}]
@@ -91,7 +92,14 @@ def record_answers(it: Recording, url: str) -> None:
     ask("embeddings", "POST", url + "/v1/embeddings", {"model": "tiny", "input": "Hi"})
     ask("rerank", "POST", url + "/v1/rerank", {"model": "tiny", "query": "a", "documents": ["b"]})
     ask("no_such_path", "POST", url + "/v1/nothing", {})
-    ask("not_json", "POST", url + CHAT, None, data=b"{", headers={"Content-Type": "application/json"})
+    ask(
+        "not_json",
+        "POST",
+        url + CHAT,
+        None,
+        data=b"{",
+        headers={"Content-Type": "application/json"},
+    )
 
 
 def record_metrics(it: Recording, url: str) -> None:
@@ -133,7 +141,9 @@ def record_death(it: Recording, server: VllmServer) -> None:
     tail = seen.decode()[-1500:]
     it.keep("stream_engine_killed", f"POST {TEXT}", body, answer.status_code, {}, tail)
     server.process.wait(60)
-    it.keep_log("engine_killed", [line for line in server.log_lines()[before:] if "ERROR" in line][:40])
+    it.keep_log(
+        "engine_killed", [line for line in server.log_lines()[before:] if "ERROR" in line][:40]
+    )
 
 
 def record_failed_start(it: Recording, python: Path, model: Path, name: str, *flags: str) -> None:
@@ -158,11 +168,16 @@ def main() -> None:
         with server.running():
             version = requests.get(server.url + "/version", timeout=10).json()["version"]
             it = Recording(
-                "vllm", version.partition("+")[0], server.command_text(), (folder, python.parents[1])
+                "vllm",
+                version.partition("+")[0],
+                server.command_text(),
+                (folder, python.parents[1]),
             )
             it.keep_log("start", [x for x in server.log_lines() if any(t in x for t in LOGGED)])
             record_answers(it, server.url)
-            it.keep_log("unknown_model", [x for x in server.log_lines() if "Error with model" in x][:3])
+            it.keep_log(
+                "unknown_model", [x for x in server.log_lines() if "Error with model" in x][:3]
+            )
             record_metrics(it, server.url)
             record_death(it, server)
         record_queue_full(it, python, model, folder / "cache")

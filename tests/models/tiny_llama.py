@@ -32,7 +32,7 @@ def main() -> None:
     pages = [str(path) for path in sorted((ROOT / "docs").glob("**/*.md"))]
     trainer.train(pages, vocab_size=1024, special_tokens=["<s>", "</s>", "<pad>"])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=trainer._tokenizer,  # noqa: SLF001  the only way from one to the other
+        tokenizer_object=trainer._tokenizer,
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",

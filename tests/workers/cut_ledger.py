@@ -13,10 +13,12 @@ TOLD = {
     "cancelled": "Cancelled",
     "errored": "Error",
     "rejected": "Rejected",
+    "refused": "Refused",
 }
 """How a request ended, and the word of `/delete_requests/` for it; "expired" is never told."""
 
-TAKEN = ("served", "cancelled", "errored")
+TAKEN = ("served", "cancelled", "errored", "rejected", "refused")
+"""Ends after the worker had taken the request; here a full model server rejects."""
 Book = dict[str, object]
 
 
@@ -56,9 +58,9 @@ class Ledger:
             "repeated": load(line for line in granted if line.is_repeat),
             "received": brought,
             "finished": brought,
-            "rejected": load(line for line in here if line.how == "rejected"),
+            "rejected": 0.0,
             "n": (n["served"], n["cancelled"], n["errored"], n_rejected),
-            "n_received": sum(n[how] for how in TAKEN) + n_rejected,
+            "n_received": sum(n[how] for how in TAKEN) + self.n_turned_away[boot_id],
             "working": (0, 0.0),
         }
 

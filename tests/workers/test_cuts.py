@@ -42,7 +42,8 @@ SENDS = (
     ("model breaks", "errored"),
     ("model errs", "errored"),
     ("replayed", "served"),
-    ("malformed", "rejected"),
+    ("malformed", "refused"),
+    ("model is full", "rejected"),
     ("never brought", "expired"),
 )
 
@@ -157,8 +158,9 @@ class Story:
         return answer[0] == 200
 
     async def _post(self, kind: str, url: str, ticket: object) -> bool:
-        payload = prompt(status=500) if kind == "model errs" else prompt()
-        wanted = {"model errs": 500, "malformed": 422}.get(kind, 200)
+        wanted = {"model errs": 500, "model is full": 429}.get(kind, 200)
+        payload = prompt(status=wanted)
+        wanted = 422 if kind == "malformed" else wanted
         status = await self.post(url, ticket, {"inputs": 7} if kind == "malformed" else payload)
         if status == 503:
             return False

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.workers.world import World, prompt, world
+from tests.workers.world import QUICK_TGI, World, prompt, world
+from workers.pyworker.reporting.load_ledger import LoadLedger, RequestFacts
+from workers.pyworker.serving.envelope import Envelope
+from workers.pyworker.serving.sessions import MAX_LIFETIME_S, SessionTable, SessionTerms
 
 
 async def create(it: World, **payload: object) -> tuple[int, dict[str, Any], dict[str, object]]:
@@ -38,13 +42,15 @@ async def test_a_session_lives_from_create_to_end(tmp_path: Path) -> None:
             assert (await it.post(auth_data=ticket, session_id=session_id))[0] == 200
         status, got = await session_call(it, "get", session_id, ticket)
         assert (status, got["lifetime"], got["auth_data"]) == (200, 60.0, ticket)
-        assert got["expiration"] > opened["expiration"]  # each request extends it
+        assert got["expiration"] > opened["expiration"]  # a request keeps it open
         assert (await session_call(it, "end", session_id, ticket))[0] == 200
         assert (await session_call(it, "end", session_id, ticket))[0] == 400
         assert (await session_call(it, "health", session_id, ticket)) == (200, {"ok": False})
         assert (await it.post(auth_data=ticket, session_id=session_id))[0] == 410
-        await it.until(lambda: it.counters()["n_served"] == 1, "the session is one request")
+        await it.until(lambda: it.counters()["n_served"] == 4, "the session and its requests")
         assert it.counters()["cur_load"] == 0
+        assert it.counters()["received_load"] == it.counters()["finished_load"] == 100
+        assert it.counters()["served_workload"] == 3 * 100 + 300  # the seat is worth its requests
 
 
 async def test_a_session_is_work_in_flight_while_it_is_open(tmp_path: Path) -> None:
@@ -82,7 +88,8 @@ async def test_the_opening_ticket_is_used_up_outside_of_its_session(tmp_path: Pa
 
 
 async def test_ending_a_session_stops_its_requests_and_calls_the_model(tmp_path: Path) -> None:
-    async with world(tmp_path) as it:
+    closing = replace(QUICK_TGI, close_routes=frozenset({"/close"}))
+    async with world(tmp_path, closing) as it:
         _, opened, ticket = await create(
             it, on_close_route="/close", on_close_payload={"note": "bye"}
         )
@@ -112,6 +119,42 @@ async def _read(it: World, url: str, body: object) -> bool:
     return True
 
 
+async def test_a_session_ends_when_it_did_what_its_cost_was_for(tmp_path: Path) -> None:
+    """A ticket of cost 1 may do 100, as in the review's 64 answers of 200 tokens it may not."""
+    async with world(tmp_path) as it:
+        ticket = it.ticket(cost=1.0)
+        _, body = await it.post("/session/create", ticket, {"lifetime": 60.0})
+        inside = {"auth_data": ticket, "session_id": json.loads(body)["session_id"]}
+        statuses = [
+            (await it.post(payload=prompt(max_new_tokens=60), **inside))[0] for _ in range(4)
+        ]
+        assert statuses == [200, 200, 410, 410]
+        await it.until(lambda: it.counters()["served_workload"] == 120, "they are booked")
+        assert it.counters()["received_workload"] == 121
+
+
+class AtWork:
+    """A request that does not end."""
+
+    def cancel(self) -> bool:
+        """It is asked to."""
+        return True
+
+
+def test_a_session_is_over_after_an_hour_however_busy_it_is() -> None:
+    terms = SessionTerms.from_payload({"lifetime": MAX_LIFETIME_S})
+    facts = RequestFacts(request_idx=1, reqnum=1, cost=1.0, workload=1.0, is_session=True)
+    table = SessionTable(0)
+    envelope = Envelope({"signature": "x"}, {})
+    session = table.open(envelope, terms, LoadLedger().enter(facts, 0.0), 0.0)
+    for minute in range(60):
+        session.extend(minute * 60.0)
+    assert session.expires_at == MAX_LIFETIME_S
+    session.at_work.add(AtWork())
+    assert table.expired(MAX_LIFETIME_S - 1) == []
+    assert table.expired(MAX_LIFETIME_S) == [session]
+
+
 async def test_too_many_sessions_are_turned_away(tmp_path: Path) -> None:
     async with world(tmp_path, MAX_SESSIONS="1") as it:
         assert (await create(it))[0] == 201
@@ -126,6 +169,13 @@ async def test_too_many_sessions_are_turned_away(tmp_path: Path) -> None:
         ({"lifetime": 1e9}, "lifetime"),
         ({"on_close_route": "http://169.254.169.254/"}, "on_close_route"),
         ({"on_close_payload": [1]}, "on_close_payload"),
+        ({"lifetime": 86_400}, "lifetime"),
+        # Inputs of the security review and of real vLLM: none of these is a route of TGI's.
+        ({"on_close_route": "/v1/load_lora_adapter"}, "on_close_route"),
+        ({"on_close_route": "/admin/unload?x=1"}, "on_close_route"),
+        ({"on_close_route": "/generate?x=1"}, "on_close_route"),
+        ({"on_close_route": "/../admin"}, "on_close_route"),
+        ({"on_close_route": "/shutdown"}, "on_close_route"),
     ],
 )
 async def test_bad_terms_are_named(tmp_path: Path, payload: object, field: str) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.workers.world import world
+from tests.workers.world import prompt, world
+from workers.hello_world.server import BACK_END as HELLO
 from workers.pyworker.serving.envelope import EnvelopeError, parse_envelope
 
 AUTH = '"auth_data": {"signature": "x"}'
@@ -81,17 +83,20 @@ async def test_over_http_the_answer_is_422_and_the_model_sees_nothing(tmp_path: 
 
 
 BAD_PAYLOADS: list[tuple[object, str]] = [
-    ({}, "inputs"),
-    ({"inputs": 5}, "inputs"),
-    ({"inputs": "x", "parameters": []}, "parameters"),
-    ({"inputs": "x", "parameters": {"max_new_tokens": -1}}, "max_new_tokens"),
-    ({"inputs": "x", "parameters": {"max_new_tokens": "many"}}, "max_new_tokens"),
-    ({"inputs": "x", "parameters": {"max_new_tokens": 1e300}}, "max_new_tokens"),
+    ({}, "prompt"),
+    ({"prompt": 5}, "prompt"),
+    ({"prompt": "x", "max_response_tokens": -1}, "max_response_tokens"),
+    ({"prompt": "x", "max_response_tokens": "many"}, "max_response_tokens"),
+    ({"prompt": "x", "max_response_tokens": 1e300}, "max_response_tokens"),
 ]
+QUICK_HELLO = replace(
+    HELLO, health_path="/health", benchmark=replace(HELLO.benchmark, n_rounds=1, concurrency=1)
+)
 
 
 async def test_a_bad_payload_is_named_and_accounted(tmp_path: Path) -> None:
-    async with world(tmp_path) as it:
+    """By a back end whose model server would not say it."""
+    async with world(tmp_path, QUICK_HELLO) as it:
         for payload, field in BAD_PAYLOADS:
             status, body = await it.post(payload=payload)
             assert status == 422, payload
@@ -99,3 +104,15 @@ async def test_a_bad_payload_is_named_and_accounted(tmp_path: Path) -> None:
         assert it.model.bodies == []
         cost = 100 * len(BAD_PAYLOADS)
         await it.until(lambda: it.counters().get("rejected_load") == cost, "it is accounted")
+
+
+async def test_what_a_model_server_refuses_itself_is_nobodys_error(tmp_path: Path) -> None:
+    """TGI says what it does not take; its words pass, and the work was not done."""
+    async with world(tmp_path) as it:
+        status, body = await it.post(payload={"inputs": 5})
+        assert (status, json.loads(body)) == (422, {"error": "Input validation error"})
+        assert (await it.post(payload=prompt(max_new_tokens=10**9, status=400)))[0] == 400
+        await it.until(lambda: it.counters().get("n_refused") == 2, "they are counted")
+        assert it.counters()["n_errored"] == it.counters()["n_served"] == 0
+        assert it.counters()["cur_perf"] == it.counters()["served_workload"] == 0
+        assert [r["used"] for r in it.control_plane.finished] == [0, 0]

@@ -28,6 +28,7 @@ QUICK_TGI = replace(
         TGI.benchmark,
         n_rounds=1,
         concurrency=1,
+        max_concurrency=1,
         make_payload=lambda _rng, _model: {"inputs": "x", "parameters": {"max_new_tokens": 100}},
     ),
 )
@@ -42,6 +43,7 @@ class World:
     worker: Worker
     http: aiohttp.ClientSession
     reqnums: list[int] = field(default_factory=lambda: [0])
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def claims(self, **changes: Any) -> Claims:
         """Good claims for this worker with some fields changed."""
@@ -154,15 +156,15 @@ def environment(control_plane_url: str, model_url: str, state_dir: Path) -> dict
 
 
 @asynccontextmanager
-async def world(
+async def loading(
     state_dir: Path,
     back_end: BackEnd = QUICK_TGI,
     control_plane: ControlPlaneServer | None = None,
-    ready_within_s: float = 60.0,
     **env: str,
 ) -> AsyncIterator[World]:
-    """A ready worker; `env` overrides its environment."""
+    """A worker whose model server is not healthy yet; `env` overrides its environment."""
     control_plane, model = control_plane or ControlPlaneServer(), ScriptedModelServer()
+    model.is_healthy = False
     async with (
         serve(control_plane.application()) as control_plane_url,
         serve(model.application()) as model_url,
@@ -174,16 +176,30 @@ async def world(
         worker = Worker(settings, back_end)
         it = World(control_plane, model, worker, http)
         task = asyncio.create_task(worker.run())
+        task.add_done_callback(lambda _task: it.ended.set())
         try:
-            await it.until(
-                lambda: task.done() or it.is_ready(),
-                "the worker is ready",
-                ready_within_s,
-            )
-            if task.done():
-                await task
-            model.bodies.clear()
             yield it
         finally:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            ended = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(ended[0], Exception):
+            raise ended[0]
+
+
+@asynccontextmanager
+async def world(
+    state_dir: Path,
+    back_end: BackEnd = QUICK_TGI,
+    control_plane: ControlPlaneServer | None = None,
+    ready_within_s: float = 60.0,
+    **env: str,
+) -> AsyncIterator[World]:
+    """A ready worker; `env` overrides its environment."""
+    async with loading(state_dir, back_end, control_plane, **env) as it:
+        it.model.is_healthy = True
+        await it.until(
+            lambda: it.ended.is_set() or it.is_ready(), "the worker is ready", ready_within_s
+        )
+        if not it.ended.is_set():
+            it.model.bodies.clear()
+            yield it

@@ -1,17 +1,22 @@
 """What answers in OpenAI's form tell: tokens made, tokens embedded, errors inside a stream.
 
-Shapes: tests/evidence/models/vllm-0.32.0.json, llama.cpp-*.json.
+Shapes: tests/evidence/models/vllm-0.32.0.json and llama.cpp-*.json.
 """
 
 from __future__ import annotations
 
+import json
+import re
+
 from chalicelib.wire.token_cost import read_cost
-from workers.pyworker.model.answers import JsonObject, Reading
+from workers.pyworker.model.answers import JsonObject, Reading, words_in
 
 _MADE = ("completion_tokens", "output_tokens")
 """Of chat and completions, and of `/v1/responses`."""
 _READ = ("prompt_tokens", "total_tokens")
 """Where nothing is made: of embeddings, and of reranking."""
+_FULL = re.compile(r"\b(currently busy|queue is full|too many requests|overloaded)\b", re.I)
+_NOT_SERVED = re.compile(r"\b(not supported|does not support|doesn't support|unsupported)\b", re.I)
 
 
 def work_of(answer: JsonObject) -> float | None:
@@ -48,6 +53,22 @@ def error_of(answer: JsonObject) -> str:
     if isinstance(error, dict):
         return str(error.get("message") or error.get("type") or "the model server failed")
     return str(error) if isinstance(error, str) else ""
+
+
+def is_busy(body: bytes) -> bool:
+    """Whether a 503 says that the server's queue is full (vLLM's and SGLang's words)."""
+    try:
+        error = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    inner = error.get("error", error) if isinstance(error, dict) else None
+    kind = inner.get("type") if isinstance(inner, dict) else None
+    return kind == "Service Unavailable" or _FULL.search(words_in(body)) is not None
+
+
+def is_clients_fault(body: bytes) -> bool:
+    """Whether a 500 says that the model cannot do what was asked (llama.cpp: images)."""
+    return _NOT_SERVED.search(words_in(body)) is not None
 
 
 def _is_token(line: bytes) -> bool:

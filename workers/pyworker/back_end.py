@@ -17,7 +17,13 @@ from workers.pyworker.model.load_phases import PhaseMark
 JsonObject = dict[str, object]
 MakePayload = Callable[[random.Random, str], JsonObject]
 
+JudgeBody = Callable[[bytes], bool]
+
 MAX_NUMBER = 1e9
+
+
+def _never(_body: bytes) -> bool:
+    return False
 
 
 class PayloadError(ValueError):
@@ -39,6 +45,8 @@ class Route:
     thread and may raise ModelAnswerError. `read` follows answers: what was really done is booked,
     and an error under a status of 200 is an error; without it an answer is worth what was asked.
     `job` replaces the one POST by a conversation with the model server (ComfyUI).
+    `is_busy` and `is_clients_fault` judge the body of an answer of 5xx: the model server is full,
+    and another worker may serve it; or no worker could.
     """
 
     path: str
@@ -50,6 +58,8 @@ class Route:
     respond: Callable[[bytes], bytes] | None = None
     read: MakeReader | None = None
     job: Job | None = None
+    is_busy: JudgeBody = _never
+    is_clients_fault: JudgeBody = _never
 
 
 class ModelAnswerError(ValueError):
@@ -148,7 +158,9 @@ class BackEnd:
 
     def may_close_with(self, path: str) -> bool:
         """Whether a session may name this path as what is called at its end."""
-        return path in self.close_routes or any(path == route.path for route in self.routes)
+        return path in self.close_routes or any(
+            path == route.path and route.job is None and not route.is_form for route in self.routes
+        )
 
 
 def positive_number(payload: JsonObject, name: str, default: float) -> float:

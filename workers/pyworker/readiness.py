@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
+from workers.pyworker.model.load_phases import LoadPhases
+
 
 class Phase(StrEnum):
     """How far a worker has come since its process started."""
@@ -25,6 +27,9 @@ class Readiness:
         self.error = ""
         self.perf = 0.0  # load per second
         self.load_time_s = 0.0  # process start to ready; 0 until then
+        self.phases = LoadPhases(started_at)
+        self.models: tuple[str, ...] = ()  # names of what is served
+        self.slots = 0  # requests worked on at once, learned; 0: not known
         self._started_at = started_at
         self.on_change = on_change
 
@@ -41,14 +46,16 @@ class Readiness:
     def benchmarked(self, perf: float, now: float) -> None:
         """The worker is ready at this speed (load per second)."""
         self.phase = Phase.READY
+        self.phases.end(now)
         self.perf = perf
         self.load_time_s = self.load_time_s or max(now - self._started_at, 1e-3)
         self.error = ""
         self.on_change()
 
-    def model_gone(self, error: str) -> None:
+    def model_gone(self, error: str, now: float) -> None:
         """The model server restarts or was lost: back to loading, with the reason."""
         self.phase = Phase.LOADING
+        self.phases = LoadPhases(now)
         self._set_error(error)
 
     def failed(self, error: str) -> None:

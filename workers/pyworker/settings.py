@@ -15,6 +15,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from chalicelib.wire.worker_env import reads_as_true
 
+SUPERVISOR_PID = "BALLAST_SUPERVISOR_PID"
+"""Set by the supervisor for the PyWorker that it starts."""
+
 
 class SettingsError(ValueError):
     """A variable is missing or wrong; the message names it and the fix."""
@@ -96,6 +99,7 @@ class WorkerSettings:
     benchmark_rounds: int  # 0: the back end's own default
     benchmark_concurrency: int  # 0: the back end's own default
     log_level: str
+    supervisor_pid: int  # who ends a dead model server for us; 0: nobody
 
     def __repr__(self) -> str:
         return f"WorkerSettings(instance_id={self.instance_id}, url={self.url!r})"
@@ -136,6 +140,7 @@ class WorkerSettings:
             benchmark_rounds=_int(env, "BENCHMARK_ROUNDS", "0"),
             benchmark_concurrency=_int(env, "BENCHMARK_CONCURRENCY", "0"),
             log_level=_log_level(env.get("LOG_LEVEL", "INFO").upper()),
+            supervisor_pid=_int(env, SUPERVISOR_PID, "0"),
         )
 
 

@@ -1,6 +1,6 @@
 """What TGI's answers tell: generated tokens, and errors inside a stream.
 
-Shapes: tests/evidence/models/tgi-3.3.6.json.
+Shapes: tests/evidence/models/published.json.
 """
 
 from __future__ import annotations

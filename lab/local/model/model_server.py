@@ -89,7 +89,10 @@ class ModelServer:
         """The whole text at once."""
         n_tokens = _wanted_tokens(await request.json())
         words = [word async for step in self._steps(n_tokens) for word in step]
-        return web.json_response({"generated_text": "".join(words)})
+        return web.json_response(
+            {"generated_text": "".join(words), "details": {"generated_tokens": len(words)}},
+            headers={"x-generated-tokens": str(len(words))},
+        )
 
     async def generate_stream(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events, one a token; the last one carries the whole text."""
@@ -129,7 +132,7 @@ def _event(words: list[str], *, is_last: bool) -> str:
         "index": index,
         "token": {"id": index, "text": words[-1], "logprob": 0.0, "special": False},
         "generated_text": "".join(words) if is_last else None,
-        "details": None,
+        "details": {"generated_tokens": index} if is_last else None,
     }
     return f"data:{json.dumps(event)}\n\n"
 

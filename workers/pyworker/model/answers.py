@@ -137,11 +137,10 @@ class WholeReader:
         data = bytes(self._kept)
         if self._is_whole:
             return _object(data)
-        found = None
-        for found in _USAGE.finditer(data):
-            pass  # the last one: OpenAI's servers tell usage after the choices
-        if found is None:
+        places = list(_USAGE.finditer(data))
+        if not places:
             return None
+        found = places[-1]  # OpenAI's servers tell usage after the choices
         try:
             usage, _ = json.JSONDecoder().raw_decode(data[found.start(1) :].decode())
         except ValueError:
@@ -167,7 +166,7 @@ def _object(data: bytes) -> JsonObject | None:
 
 
 def words_of(answer: JsonObject) -> str:
-    """The message of an error answer: in `error`, `error.message`, `detail` or `message`, else ""."""
+    """The message of an error answer: in `error`, `error.message`, `detail` or `message`."""
     error = answer.get("error") or answer.get("detail") or answer.get("message")
     if isinstance(error, dict):
         error = error.get("message") or error.get("type") or error

@@ -3,29 +3,88 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
 
 from chalicelib.wire.trace import HEADER, STATE_HEADER
 from workers.pyworker.back_end import JsonObject, ModelAnswerError, Route
+from workers.pyworker.model.answers import AnswerReader, words_in
+from workers.pyworker.model.jobs import JobFailedError
+from workers.pyworker.model.life import Life
 from workers.pyworker.reporting.load_ledger import Outcome
 from workers.pyworker.reporting.problem import ProblemError
 
 TRACE_HEADERS = (HEADER, STATE_HEADER)
 MODEL_SILENCE_S = 1800.0
 """A model server that sends nothing for so long has lost the request."""
+CLIENT_STALL_S = 60.0
+"""A client that takes nothing for so long is cut: it holds a place in the GPU's batch."""
 IDLE_CONNECTION_S = 2.0
 """Shorter than any model server's own, so that a kept connection is never closed under us."""
+CONNECTION_HEADERS = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "transfer-encoding",
+        "upgrade",
+        "trailer",
+        "te",
+        "proxy-connection",
+    }
+)
+"""About one connection, not about the answer (RFC 9110, 7.6.1)."""
+SERVERS_OWN = "X-Model-Answer"
+"""Our header on an error that the model server gave: its words, and no other worker's doing."""
+WORDS_KEPT = 4096
+MAX_NAMES = 100
 
 
 class ModelLostError(Exception):
-    """The model server refused or broke the connection."""
+    """The model server refused (`is_refusal`) or broke the connection, or took too long."""
+
+    def __init__(self, reason: str = "", *, is_refusal: bool = False) -> None:
+        super().__init__(reason)
+        self.is_refusal = is_refusal
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before it had the whole answer."""
+    """The client closed the connection before it had the whole answer, or stopped reading it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a request ended, and the load really done (None: the answer does not tell)."""
+
+    outcome: Outcome
+    work: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """A whole answer to a question of our own."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def words(self) -> str:
+        """What an owner reads of a refusal."""
+        return f"{self.status} {words_in(self.body)}".strip()
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The ids of OpenAI's list of models."""
+        try:
+            rows = json.loads(self.body)["data"]
+            return tuple(str(row["id"]) for row in rows)[:MAX_NAMES]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return ()
 
 
 def open_model_session() -> aiohttp.ClientSession:
@@ -44,27 +103,114 @@ class Forwarder:
 
     def __init__(self, http: aiohttp.ClientSession, model_server_url: str) -> None:
         self._http = http
-        self._url = model_server_url
+        self.url = model_server_url
+        self.life = Life()
 
     async def forward(
-        self, request: web.Request, route: Route, payload: JsonObject
-    ) -> tuple[web.StreamResponse, Outcome]:
+        self,
+        request: web.Request,
+        route: Route,
+        payload: JsonObject,
+        on_reader: Callable[[AnswerReader], None],
+    ) -> tuple[web.StreamResponse, Ended]:
         """Serve `payload`; leaving early (cancellation) closes the model's connection too.
+
+        `on_reader` gets what follows the answer, so that work done for a client that left is known.
 
         Raises:
             ProblemError: the model server cannot be reached (502), or gave no usable result (422).
             ClientGoneError: the client left while the answer was being written.
         """
-        body = route.convert(payload) if route.convert else payload
+        now = asyncio.get_running_loop().time
         try:
-            async with self._http.post(
-                self._url + route.model_path, json=body, headers=_trace_headers(request)
-            ) as answer:
-                if route.respond and answer.status == 200:
-                    return await _whole(answer, route), Outcome.SERVED
-                return await _relay(request, answer)
+            with self.life.call(now()):
+                if route.job:
+                    response, ended = await self._run_job(request, route, payload)
+                else:
+                    response, ended = await self._pass_on(request, route, payload, on_reader)
         except (aiohttp.ClientError, TimeoutError, ModelLostError) as error:
+            self.life.lost(now())
             raise ProblemError.of(502, "the model server did not answer") from error
+        self.life.ended(now(), is_well=ended.outcome is not Outcome.ERRORED)
+        return response, ended
+
+    async def _pass_on(
+        self,
+        request: web.Request,
+        route: Route,
+        payload: JsonObject,
+        on_reader: Callable[[AnswerReader], None],
+    ) -> tuple[web.StreamResponse, Ended]:
+        body = route.convert(payload) if route.convert else payload
+        async with self._http.post(
+            self.url + route.model_path,
+            json=None if route.is_form else body,
+            data=form_of(body) if route.is_form else None,
+            headers=_trace_headers(request),
+        ) as answer:
+            if route.respond and answer.status == 200:
+                return await _whole(answer, route), Ended(Outcome.SERVED)
+            reader = _reader_of(answer, route)
+            if reader:
+                on_reader(reader)
+            return await self._relay(request, answer, route, reader)
+
+    async def _run_job(
+        self, request: web.Request, route: Route, payload: JsonObject
+    ) -> tuple[web.StreamResponse, Ended]:
+        """A job's events go out as server-sent events to clients that ask with `stream: true`."""
+        if route.job is None:
+            raise TypeError("only routes with a job run one")
+        events = _Events(request, is_wanted=payload.get("stream") is True)
+        try:
+            result = await route.job(self._http, self.url, payload, events.tell)
+        except JobFailedError as error:
+            outcome = Outcome.REFUSED if error.is_clients else Outcome.ERRORED
+            if events.response:
+                await events.end({"error": error.body})
+                return events.response, Ended(outcome, 0.0)
+            answer = web.json_response(error.body, status=error.status)
+            answer.headers[SERVERS_OWN] = "1"
+            return answer, Ended(outcome, 0.0)
+        if events.response:
+            await events.end(result.answer)
+            return events.response, Ended(Outcome.SERVED, result.work)
+        data = await asyncio.to_thread(json.dumps, result.answer)
+        response = web.Response(text=data, content_type="application/json")
+        return response, Ended(Outcome.SERVED, result.work)
+
+    async def _relay(
+        self,
+        request: web.Request,
+        answer: aiohttp.ClientResponse,
+        route: Route,
+        reader: AnswerReader | None,
+    ) -> tuple[web.StreamResponse, Ended]:
+        response = web.StreamResponse(status=answer.status, headers=passed_headers(answer.headers))
+        is_error = answer.status >= 400
+        if is_error:
+            response.headers[SERVERS_OWN] = "1"
+        words = bytearray()
+        await _to_client(response.prepare(request))
+        try:
+            async for chunk in _chunks(answer):
+                self.life.byte(asyncio.get_running_loop().time())
+                if reader:
+                    reader.feed(chunk)
+                elif is_error and len(words) < WORDS_KEPT:
+                    words += chunk[:WORDS_KEPT]
+                await _to_client(response.write(chunk))
+            await _to_client(response.write_eof())
+        except ModelLostError:
+            # Half an answer is out: only a broken connection tells the client so.
+            if request.transport:
+                request.transport.abort()
+            return response, Ended(Outcome.ERRORED, reader.done().work if reader else None)
+        except (ClientGoneError, asyncio.CancelledError):
+            if request.transport:
+                request.transport.abort()
+            raise
+        return response, _judge(answer.status, reader, bytes(words), route)
 
     async def post(self, path: str, body: JsonObject, timeout_s: float) -> int:
         """POST to the model server outside of any client's request; the status.
@@ -72,23 +218,122 @@ class Forwarder:
         Raises:
             ModelLostError: no answer.
         """
+        return (await self.ask(path, body, timeout_s)).status
+
+    async def ask(self, path: str, body: JsonObject | None, timeout_s: float) -> WholeAnswer:
+        """POST a body (GET without one) and read the whole answer.
+
+        Raises:
+            ModelLostError: no answer.
+        """
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        method = "GET" if body is None else "POST"
         try:
-            async with self._http.post(
-                self._url + path, json=body, timeout=aiohttp.ClientTimeout(total=timeout_s)
+            async with self._http.request(
+                method, self.url + path, json=body, timeout=timeout
             ) as answer:
-                await answer.read()
-                return answer.status
+                return WholeAnswer(answer.status, answer.headers, await answer.read())
+        except (aiohttp.ClientError, TimeoutError) as error:
+            is_refusal = isinstance(error, aiohttp.ClientConnectorError)
+            raise ModelLostError(type(error).__name__, is_refusal=is_refusal) from error
+
+    async def run_job(self, route: Route, payload: JsonObject, timeout_s: float) -> float | None:
+        """Run a job of our own; the load done.
+
+        Raises:
+            ModelLostError: the model server is gone, or took too long.
+            JobFailedError: it did not do it.
+        """
+        if route.job is None:
+            raise TypeError("only routes with a job run one")
+        try:
+            async with asyncio.timeout(timeout_s):
+                return (await route.job(self._http, self.url, payload, _tell_nobody)).work
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ModelLostError(type(error).__name__) from error
 
     async def health(self, path: str, timeout_s: float = 5.0) -> bool:
         """Whether the model server's health route answers 200."""
-        timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
-            async with self._http.get(self._url + path, timeout=timeout) as answer:
-                return answer.status == 200
-        except (aiohttp.ClientError, TimeoutError):
+            return (await self.ask(path, None, timeout_s)).status == 200
+        except ModelLostError:
             return False
+
+
+class _Events:
+    """The answer of a job as server-sent events, begun with the first one."""
+
+    def __init__(self, request: web.Request, *, is_wanted: bool) -> None:
+        self._request = request
+        self._is_wanted = is_wanted
+        self.response: web.StreamResponse | None = None
+
+    async def tell(self, event: JsonObject) -> None:
+        """One event, if the client wants any."""
+        if not self._is_wanted:
+            return
+        if self.response is None:
+            self.response = web.StreamResponse(
+                headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+            )
+            await _to_client(self.response.prepare(self._request))
+        await _to_client(self.response.write(f"data: {json.dumps(event)}\n\n".encode()))
+
+    async def end(self, event: JsonObject) -> None:
+        """The last event."""
+        await self.tell(event)
+        if self.response:
+            await _to_client(self.response.write(b"data: [DONE]\n\n"))
+            await _to_client(self.response.write_eof())
+
+
+async def _tell_nobody(_event: JsonObject) -> None:
+    return
+
+
+def _reader_of(answer: aiohttp.ClientResponse, route: Route) -> AnswerReader | None:
+    if route.read is None or answer.status >= 400 or "Content-Encoding" in answer.headers:
+        return None
+    return route.read(answer.headers)
+
+
+def _judge(status: int, reader: AnswerReader | None, words: bytes, route: Route) -> Ended:
+    """What an answer that came whole is worth in the books."""
+    if status < 400:
+        if reader is None:
+            return Ended(Outcome.SERVED)
+        done = reader.done()
+        return Ended(Outcome.ERRORED if done.error else Outcome.SERVED, done.work)
+    if status == 429 or (status == 503 and route.is_busy(words)):
+        return Ended(Outcome.REJECTED, 0.0)
+    if status < 500 or status == 501 or route.is_clients_fault(words):
+        return Ended(Outcome.REFUSED, 0.0)
+    return Ended(Outcome.ERRORED, 0.0)
+
+
+def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """An answer's headers without those about the connection itself."""
+    named = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
+    return {
+        name: value
+        for name, value in headers.items()
+        if name.lower() not in CONNECTION_HEADERS | named
+    }
+
+
+def form_of(body: JsonObject) -> aiohttp.FormData:
+    """A multipart form; a value that is a data URL becomes a file, lists repeat their field."""
+    form = aiohttp.FormData(default_to_multipart=True)
+    for name, value in body.items():
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str) and one.startswith("data:") and ";base64," in one:
+                head, _, data = one.partition(";base64,")
+                kind = head.removeprefix("data:") or "application/octet-stream"
+                content = base64.b64decode(data)
+                form.add_field(name, content, filename=name, content_type=kind)
+            elif one is not None:
+                form.add_field(name, one if isinstance(one, str) else json.dumps(one))
+    return form
 
 
 def _trace_headers(request: web.Request) -> dict[str, str]:
@@ -107,26 +352,6 @@ async def _whole(answer: aiohttp.ClientResponse, route: Route) -> web.Response:
     return web.Response(body=body, content_type="application/json")
 
 
-async def _relay(
-    request: web.Request, answer: aiohttp.ClientResponse
-) -> tuple[web.StreamResponse, Outcome]:
-    response = web.StreamResponse(status=answer.status)
-    for name in ("Content-Type", "Content-Length", "Cache-Control"):
-        if name in answer.headers:
-            response.headers[name] = answer.headers[name]
-    await _to_client(response.prepare(request))
-    try:
-        async for chunk in _chunks(answer):
-            await _to_client(response.write(chunk))
-        await _to_client(response.write_eof())
-    except ModelLostError:
-        # Half an answer is out: only a broken connection tells the client so.
-        if request.transport:
-            request.transport.abort()
-        return response, Outcome.ERRORED
-    return response, Outcome.SERVED if answer.status < 500 else Outcome.ERRORED
-
-
 async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     try:
         async for chunk in answer.content.iter_any():
@@ -137,6 +362,7 @@ async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 async def _to_client(write: Awaitable[object]) -> None:
     try:
-        await write
-    except ConnectionError as error:
+        async with asyncio.timeout(CLIENT_STALL_S):
+            await write
+    except (ConnectionError, TimeoutError) as error:
         raise ClientGoneError from error

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import aiohttp  # clients read cost rules without it
 
 JsonObject = dict[str, object]
 Tell = Callable[[JsonObject], Awaitable[None]]
@@ -31,9 +35,17 @@ class JobFailedError(Exception):
         self.is_clients = is_clients
 
 
-Job = Callable[[str, JsonObject, Tell], Awaitable[JobResult]]
-"""(model server's URL, payload, tell) → result. Cancelled when the client leaves: it then stops
-what it had begun at the model server.
+class Job(Protocol):
+    """The conversation of one request. Cancelled when the client leaves: it then stops what it had
+    begun at the model server."""
 
-Raises JobFailedError, or ModelLostError when the model server is gone.
-"""
+    async def __call__(
+        self, http: aiohttp.ClientSession, url: str, payload: JsonObject, tell: Tell
+    ) -> JobResult:
+        """Do it at the model server under `url`.
+
+        Raises:
+            JobFailedError: the model server did not do it.
+            aiohttp.ClientError: it is gone; TimeoutError too.
+        """
+        ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -31,6 +32,13 @@ class LoadPhases:
         """A phase begins; a phase that was there before goes on where it was."""
         if self._ended_at is None and self._current != phase:
             self._order.append((phase, now))
+
+    def see(self, line: str, marks: Sequence[PhaseMark], now: float) -> None:
+        """A line of the log, which may begin a phase."""
+        for mark in marks:
+            if mark.is_in(line):
+                self.begin(mark.phase, now)
+                return
 
     def end(self, now: float) -> None:
         """The worker is ready; what comes later is no part of the start."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,8 +12,21 @@ from pathlib import Path
 
 from workers.pyworker.back_end import LogMarkers
 
+logger = logging.getLogger(__name__)
+
 POLL_S = 0.5
 MAX_READ = 1 << 20
+MAX_TOLD = 300
+_PREFIX = re.compile(
+    r"(?:\x1b\[[0-9;]*m)*"
+    r"(?:\([\w:. ]*pid=\d+\)\s*)?"  # vLLM's processes
+    r"(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):?\s+)?"
+    r"(?:\d\d(?:\d\d)?-\d\d(?:-\d\d)?[ T][\d:.,]+Z?\s+)?"
+    r"(?:\[[\w.]+:\d+\]\s*)?"
+    r"(?:[\w.]*(?:Error|Exception): )?"
+)
+"""What loggers put before the text; a marker begins right after it."""
+_CAUSE = re.compile(r"(?:[\w.]*(?:Error|Exception)|error): \S")
 
 
 class Sign(StrEnum):
@@ -23,16 +38,43 @@ class Sign(StrEnum):
 
 
 def sign_of(line: str, markers: LogMarkers) -> tuple[Sign, str] | None:
-    """The sign in a line and the marker that gave it; the line itself may hold prompts."""
+    """The sign in a line and the marker that gave it.
+
+    A marker counts where the server prints it: at the beginning of the text, or inside a line that
+    is JSON. What clients write stands elsewhere.
+    """
+    prefix = _PREFIX.match(line)
+    starts = {0, prefix.end() if prefix else 0}
+    is_json = line.startswith("{")
     for sign, texts in (
         (Sign.ERROR, markers.error),
         (Sign.LOADED, markers.loaded),
         (Sign.INFO, markers.info),
     ):
         for text in texts:
-            if text in line:
+            if any(line.startswith(text, at) for at in starts) or (is_json and text in line):
                 return sign, text
     return None
+
+
+def cause_in(lines: list[str]) -> str:
+    """The line that names why a model server did not start: the first error after the last start.
+
+    Python prints the cause before what it led to, and vLLM ends with "See root cause above".
+    """
+    causes = [text_of(line) for line in lines if _CAUSE.search(line)]
+    telling = [text for text in causes if "root cause above" not in text]
+    return (telling or causes or [""])[-1][:MAX_TOLD]
+
+
+def text_of(line: str) -> str:
+    """A line without its logger's prefix, its class of error kept."""
+    match = _PREFIX.match(line)
+    text = line[match.end() :] if match else line
+    cut = _CAUSE.search(line)
+    if cut and match and cut.start() < match.end():
+        text = line[cut.start() :]
+    return " ".join(text.split())
 
 
 @dataclass(slots=True)
@@ -43,9 +85,10 @@ class LogTail:
     _inode: int = 0
     _offset: int = 0
     _rest: bytes = b""
+    _problem: str = ""
 
     def read_lines(self) -> list[str]:
-        """The complete lines added since the last call; none while there is no file."""
+        """The complete lines added since the last call; none while it cannot be read."""
         try:
             with self.path.open("rb") as file:
                 stat = self.path.stat()
@@ -55,19 +98,23 @@ class LogTail:
                 data = file.read(MAX_READ)
         except FileNotFoundError:
             return []
+        except OSError as error:  # a folder, no permission, a broken disk: no reason to end
+            if self._problem != str(error.strerror):
+                self._problem = str(error.strerror)
+                logger.warning("the model's log cannot be read", extra={"reason": self._problem})
+            return []
         self._offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._rest = self._rest[-MAX_READ:]
         return [line.decode(errors="replace") for line in lines]
 
 
-async def follow_signs(path: Path, markers: LogMarkers) -> AsyncIterator[tuple[Sign, str]]:
-    """The signs in the log from its beginning on, for ever."""
+async def follow_lines(path: Path) -> AsyncIterator[str]:
+    """The log's lines from its beginning on, for ever."""
     tail = LogTail(path)
     while True:
         lines = await asyncio.to_thread(tail.read_lines)
         for line in lines:
-            if found := sign_of(line, markers):
-                yield found
+            yield line
         if not lines:
             await asyncio.sleep(POLL_S)

@@ -1,4 +1,8 @@
-"""Bringing a worker to readiness and keeping it honest: log, health route, benchmark."""
+"""Bringing a worker to readiness and keeping it honest: log, health route, benchmark, answers.
+
+Ready is proven by a benchmark, and stays so while answers flow. A health route alone proves
+neither: a busy server answers it late, a broken engine answers it well.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,45 +22,86 @@ from workers.pyworker.model.benchmark import (
     measure_perf,
     store_perf,
     stored_perf,
+    try_once,
     warm_up,
 )
-from workers.pyworker.model.forwarding import Forwarder
-from workers.pyworker.model.model_log import Sign, follow_signs
+from workers.pyworker.model.engine import Engine
+from workers.pyworker.model.forwarding import Forwarder, ModelLostError
+from workers.pyworker.model.model_log import Sign, cause_in, follow_lines, sign_of
 from workers.pyworker.readiness import Phase, Readiness
 
 logger = logging.getLogger(__name__)
 
 LOADING_POLL_S = 0.5
-READY_POLL_S = 10.0
+READY_POLL_S = 5.0
+HEALTH_TIMEOUT_S = 5.0
 MAX_FAILURES = 3
-"""Health checks that fail in a row before a ready model server counts as gone."""
+"""Health checks, and answers, that fail in a row before they are a reason to doubt."""
+SIGN_OF_LIFE_S = 15.0
+"""While the newest good answer, or part of one, is younger, a failing health route is no death."""
+STILL_S = 20.0
+"""Requests run and the engine's own counter of tokens stands: asked then, dead 10 s later."""
+SILENT_S = 60.0
+"""The same for servers that count nothing; a whole answer may rightly take as long."""
+PROBE_TIMEOUT_S = 10.0
+SLOW_PROBE_TIMEOUT_S = 120.0
 BENCHMARK_RETRY_S = 10.0
+METRICS_POLL_S = 2.0
+METRICS_ABSENT_S = 60.0
+MAX_LINES_KEPT = 400
 
 
 class ModelWatch:
-    """Watches one model server."""
+    """Watches one model server; `on_dead` is called when one is declared dead."""
 
     def __init__(
-        self, back_end: BackEnd, model_id: str, forwarder: Forwarder, readiness: Readiness
+        self,
+        back_end: BackEnd,
+        model_id: str,
+        forwarder: Forwarder,
+        readiness: Readiness,
+        engine: Engine,
+        on_dead: Callable[[], None] = lambda: None,
     ) -> None:
         self._back_end = back_end
         self._forwarder = forwarder
+        self._life = forwarder.life
         self._readiness = readiness
+        self._engine = engine
         self._log_says_loaded = asyncio.Event()
         self._rng = random.Random()
         self._model_id = model_id
+        self._on_dead = on_dead
 
     async def follow_log(self, path: Path) -> None:
-        """Act on the log's signs, for ever."""
-        async for sign, marker in follow_signs(path, self._back_end.log_markers):
+        """Act on the log's signs while the model server loads, for ever.
+
+        Later the log holds what clients wrote; after the line that tells of readiness nothing in it
+        is believed, also by a PyWorker that starts in front of an older server.
+        """
+        lines: list[str] = []
+        async for line in follow_lines(path):
+            if self._readiness.phase is Phase.READY:
+                lines.clear()
+                continue
+            self._readiness.phases.see(line, self._back_end.log_markers.phases, time.time())
+            lines = [*lines[-MAX_LINES_KEPT:], line]
+            found = sign_of(line, self._back_end.log_markers)
+            if found is None:
+                continue
+            sign, marker = found
             logger.info("model log", extra={"sign": sign, "marker": marker})
             if sign is Sign.LOADED:
                 self._log_says_loaded.set()
-                if self._readiness.phase is Phase.READY:
-                    self._readiness.recovered()
-            elif sign is Sign.ERROR:
-                self._log_says_loaded.clear()
-                self._readiness.failed(f"the model server's log says: {marker}")
+            elif sign is Sign.ERROR and not self._log_says_loaded.is_set():
+                await self._doubt(marker, cause_in(lines))
+
+    async def _doubt(self, marker: str, cause: str) -> None:
+        """A marker is confirmed by asking: a server that answers is not failing."""
+        path = self._back_end.health_path
+        if path and await self._forwarder.health(path, HEALTH_TIMEOUT_S):
+            return
+        self._readiness.failed(f"the model server's log says: {cause or marker}")
 
     async def run(self, store: Path, instance_id: int) -> None:
         """Loading → benchmark → ready, and again whenever the model server was lost; for ever."""
@@ -62,17 +109,23 @@ class ModelWatch:
         while True:
             await self._until_loaded()
             self._readiness.model_loaded()
+            self._readiness.phases.begin("benchmark", time.time())
             try:
                 perf = await self._perf(store, its_fingerprint)
             except BenchmarkError as error:
                 self._readiness.failed(f"benchmark failed: {error}")
                 await asyncio.sleep(BENCHMARK_RETRY_S)
                 continue
+            self._life.forget()
+            self._readiness.models = await self._served_names()
             self._readiness.benchmarked(perf, time.time())
             logger.info("ready", extra={"perf": perf})
-            await self._until_lost()
+            reason = await self._until_lost()
             self._log_says_loaded.clear()
-            self._readiness.model_gone("the model server's health check fails")
+            self._readiness.model_gone(reason, time.time())
+            n_broken = self._life.break_all()
+            logger.warning("model server lost", extra={"reason": reason, "n_broken": n_broken})
+            self._on_dead()
 
     async def _until_loaded(self) -> None:
         """The health route decides where there is one: an old log may tell of an earlier start."""
@@ -86,28 +139,113 @@ class ModelWatch:
 
     async def _perf(self, store: Path, its_fingerprint: str) -> float:
         """The stored result after a short warm-up, else a fresh one, which is stored."""
-        benchmark, post = self._back_end.benchmark, self._forwarder.post
+        benchmark, server = self._back_end.benchmark, self._forwarder
         make = partial(benchmark.make_payload, self._rng, self._model_id)
         kept = stored_perf(store, its_fingerprint)
         if kept is not None:
             make_short = benchmark.make_short or benchmark.make_payload
-            await warm_up(self._back_end, post, partial(make_short, self._rng, self._model_id))
+            await warm_up(self._back_end, server, partial(make_short, self._rng, self._model_id))
             return kept
-        await warm_up(self._back_end, post, make)
-        perf = await measure_perf(self._back_end, post, make, asyncio.get_running_loop().time)
+        await warm_up(self._back_end, server, make)
+        perf = await measure_perf(self._back_end, server, make, asyncio.get_running_loop().time)
         store_perf(store, perf, its_fingerprint)
         return perf
 
-    async def _until_lost(self) -> None:
-        """Returns once the health route failed several times in a row; for ever without one."""
-        if self._back_end.health_path is None:
-            await asyncio.Event().wait()
-            return
+    async def _served_names(self) -> tuple[str, ...]:
+        """What the model server calls what it serves; () where it has no list."""
+        if self._back_end.models_path is None:
+            return ()
+        with suppress(ModelLostError):
+            answer = await self._forwarder.ask(self._back_end.models_path, None, HEALTH_TIMEOUT_S)
+            if answer.status == 200:
+                return answer.model_names
+        return ()
+
+    async def _until_lost(self) -> str:
+        """Returns with the reason once the model server is dead."""
         n_failures = 0
-        while n_failures < MAX_FAILURES:
-            await asyncio.sleep(READY_POLL_S if n_failures == 0 else 1.0)
-            if await self._forwarder.health(self._back_end.health_path):
-                n_failures = 0
-                self._readiness.recovered()
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(READY_POLL_S if n_failures == 0 else 1.0):
+                    await self._life.changed.wait()
+            self._life.changed.clear()
+            now = asyncio.get_running_loop().time()
+            state = await self._look()
+            if state == "refused":
+                return "the model server refuses connections"
+            n_failures = n_failures + 1 if state == "failing" else 0
+            if n_failures >= MAX_FAILURES and now - self._life.sign_at > SIGN_OF_LIFE_S:
+                return "the model server's health check fails"
+            if problem := await self._problem_of_answers():
+                return problem
+
+    async def _look(self) -> str:
+        """`well`, `failing` or `refused`; without a health route only a refusal can be seen."""
+        path = self._back_end.health_path or "/"
+        for _ in range(2):
+            try:
+                answer = await self._forwarder.ask(path, None, HEALTH_TIMEOUT_S)
+            except ModelLostError as error:
+                if not error.is_refusal:
+                    return "failing" if self._back_end.health_path else "well"
+                await asyncio.sleep(0.3)
             else:
-                n_failures += 1
+                is_well = answer.status == 200 or self._back_end.health_path is None
+                return "well" if is_well else "failing"
+        return "refused"
+
+    async def _problem_of_answers(self) -> str:
+        """Why the answers prove it dead; "" while they do not. Settled by a request of our own."""
+        now = asyncio.get_running_loop().time()
+        still_s = self._engine.stands_still_s(now)
+        if self._life.n_failed >= MAX_FAILURES:
+            problem = await self._probe(SLOW_PROBE_TIMEOUT_S)
+            if not problem:
+                self._life.forget()
+            return problem and f"the model server's answers fail: {problem}"
+        if still_s is not None:
+            is_silent, timeout_s = still_s > STILL_S, PROBE_TIMEOUT_S
+        else:
+            is_silent, timeout_s = self._life.oldest_wait_s(now) > SILENT_S, SLOW_PROBE_TIMEOUT_S
+        if not is_silent or await self._is_at_work():
+            return ""
+        problem = await self._probe(timeout_s)
+        if not problem or self._life.sign_at > now:
+            self._life.byte(asyncio.get_running_loop().time())
+            return ""
+        return "the model server holds requests and makes nothing"
+
+    async def _is_at_work(self) -> bool:
+        """Whether the model server itself shows a job under way (ComfyUI's `/queue`)."""
+        if self._back_end.queue_path is None:
+            return False
+        return await self._forwarder.health(self._back_end.queue_path, HEALTH_TIMEOUT_S)
+
+    async def _probe(self, timeout_s: float) -> str:
+        """A short request; why it failed, "" when it did not."""
+        benchmark = self._back_end.benchmark
+        make = benchmark.make_short or benchmark.make_payload
+        payload = make(self._rng, self._model_id)
+        return (await try_once(self._back_end, self._forwarder, payload, timeout_s)).problem
+
+    async def follow_metrics(self) -> None:
+        """Read the engine's own counters, for ever; seldom where it has none."""
+        path, read = self._back_end.metrics_path, self._back_end.read_metrics
+        if path is None or read is None:
+            return
+        loop = asyncio.get_running_loop()
+        while True:
+            pause_s = METRICS_POLL_S
+            if self._readiness.phase is Phase.READY:
+                try:
+                    answer = await self._forwarder.ask(path, None, HEALTH_TIMEOUT_S)
+                except ModelLostError:
+                    pass
+                else:
+                    if answer.status == 200:
+                        text = answer.body.decode(errors="replace")
+                        self._engine.take(read(text), loop.time())
+                        self._readiness.slots = self._engine.slots
+                    else:
+                        pause_s = METRICS_ABSENT_S
+            await asyncio.sleep(pause_s)

@@ -1,18 +1,32 @@
 """The books of one PyWorker: what came in, what is in flight, what left and how. Pure.
 
 Two units, never mixed: `cost` is what the ticket promised (the control plane's granted load),
-`workload` what the back end's own cost rule counts (the unit of perf). Every counter only grows, so
-a lost report loses nothing: in flight = received - finished.
+`workload` what the back end's own cost rule counts (the unit of perf). What was really done for a
+request is known when it ended, from the answer itself (`used`); served work counts that alone, and
+requests in flight weigh what such requests used so far. Every counter only grows, so a lost report
+loses nothing: in flight = received - finished.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from workers.pyworker.model.answers import AnswerReader
+
 MAX_UNDELIVERED = 50_000
 """Finished requests kept while the control plane is away; beyond it only the counters know."""
+
+
+MAX_USED = 1e9
+"""Of one request: a made-up number stays a number that a report may carry."""
+N_LEARNED_FROM = 64
+MIN_LEARNED_FROM = 4
+MAX_KINDS = 256
+UNLEARNED_FACTOR = 10.0
+"""A request of which nothing was learned weighs at most so many usual ones of its route."""
 
 
 class Outcome(StrEnum):
@@ -22,11 +36,16 @@ class Outcome(StrEnum):
     ERRORED = "Error"
     CANCELLED = "Cancelled"
     REJECTED = "Rejected"
+    REFUSED = "Refused"  # by the model server, for the client's own mistake: nobody else's error
 
 
 @dataclass(slots=True)
 class Counters:
-    """Cumulative since the process started. `finished` = served + errored + cancelled."""
+    """Cumulative since the process started.
+
+    Finished = served + errored + cancelled + refused + rejected by a full model server. The work of
+    `served_workload` is what answers used, all others count what was asked.
+    """
 
     received_load: float = 0.0
     finished_load: float = 0.0
@@ -41,6 +60,8 @@ class Counters:
     n_errored: int = 0
     n_cancelled: int = 0
     n_rejected: int = 0
+    n_refused: int = 0
+    n_full: int = 0  # turned away by a full model server, after they were received here
     max_reqnum: int = 0
     busy_s: float = 0.0
 
@@ -57,7 +78,10 @@ class RequestFacts:
     reqnum: int
     cost: float
     workload: float
+    route: str = ""
+    usual: float = math.inf  # what a request of the route asks for that says nothing
     is_session: bool = False
+    is_in_session: bool = False  # told with the session, under whose request_idx it runs
 
 
 @dataclass(eq=False, slots=True)
@@ -67,27 +91,63 @@ class Entry:
     facts: RequestFacts
     entered_at: float
     work_started_at: float = 0.0
+    reader: AnswerReader | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedRequest:
-    """A request to tell the control plane about. Epoch seconds, 0 = not reached."""
+    """A request to tell the control plane about. Epoch seconds, 0 = not reached.
+
+    `used`: load that the model server really did for it, None where its answers do not tell.
+    """
 
     facts: RequestFacts
     outcome: Outcome
     entered_at: float
     work_started_at: float
     completed_at: float
+    used: float | None = None
+
+
+class LearnedWork:
+    """What requests of a route really use, against what they say. Pure.
+
+    Callers state caps (32,000 tokens, the whole context) far above what is generated, so that what
+    they say is no measure of the work in flight.
+    """
+
+    def __init__(self) -> None:
+        self._used: dict[tuple[str, int], deque[float]] = {}
+
+    def take(self, facts: RequestFacts, used: float) -> None:
+        """One that was served."""
+        kept = self._used.setdefault(_kind(facts), deque(maxlen=N_LEARNED_FROM))
+        kept.append(used)
+        if len(self._used) > MAX_KINDS:
+            self._used.pop(next(iter(self._used)))
+
+    def expected(self, facts: RequestFacts) -> float:
+        """The load to expect of a request: what it says, at most what its like used."""
+        kept = self._used.get(_kind(facts))
+        if not kept or len(kept) < MIN_LEARNED_FROM:
+            return min(facts.workload, facts.usual * UNLEARNED_FACTOR)
+        return min(facts.workload, sum(kept) / len(kept))
+
+
+def _kind(facts: RequestFacts) -> tuple[str, int]:
+    """Requests that say about the same: within a factor of two."""
+    return facts.route, math.frexp(max(facts.workload, 1.0))[1]
 
 
 class LoadLedger:
-    """Counts requests; a request inside a session is counted by its session alone."""
+    """Counts requests, those inside sessions too; these are told with their session."""
 
     def __init__(self) -> None:
         self.counters = Counters()
         self._in_flight: set[Entry] = set()
         self._undelivered: deque[FinishedRequest] = deque(maxlen=MAX_UNDELIVERED)
         self._counted_until = 0.0
+        self._learned = LearnedWork()
 
     # ------------------------------------------------------------------------------- what happens
 
@@ -103,27 +163,42 @@ class LoadLedger:
         counters.max_reqnum = max(counters.max_reqnum, facts.reqnum)
         return entry
 
-    def leave(self, entry: Entry, outcome: Outcome, now: float) -> None:
-        """A request ended; it is out of the books before this returns."""
+    def leave(self, entry: Entry, outcome: Outcome, now: float, used: float | None = None) -> float:
+        """A request ended; it is out of the books before this returns; the load it counted for.
+
+        `used`: the load really done for it, None where nobody knows. Of a client that left, what
+        had come by then is.
+        """
         self._count_busy_time(now)
         self._in_flight.remove(entry)
-        counters = self.counters
-        counters.finished_load += entry.facts.cost
-        counters.finished_workload += entry.facts.workload
+        facts, counters = entry.facts, self.counters
+        counters.finished_load += facts.cost
+        counters.finished_workload += facts.workload
+        if used is None and entry.reader and outcome is not Outcome.SERVED:
+            used = entry.reader.done().work
+        used = None if used is None else min(used, MAX_USED)
         if outcome is Outcome.SERVED:
             counters.n_served += 1
-            counters.served_workload += entry.facts.workload
+            counters.served_workload += facts.workload if used is None else used
+            if used is not None:
+                self._learned.take(facts, used)
         elif outcome is Outcome.CANCELLED:
             counters.n_cancelled += 1
-            counters.cancelled_workload += entry.facts.workload
+            counters.cancelled_workload += facts.workload
+        elif outcome is Outcome.REFUSED:
+            counters.n_refused += 1
+        elif outcome is Outcome.REJECTED:
+            counters.n_full += 1
         else:
             counters.n_errored += 1
         completed_at = 0.0 if outcome is Outcome.CANCELLED else now
-        self._undelivered.append(
-            FinishedRequest(
-                entry.facts, outcome, entry.entered_at, entry.work_started_at, completed_at
+        if not facts.is_in_session:
+            self._undelivered.append(
+                FinishedRequest(
+                    facts, outcome, entry.entered_at, entry.work_started_at, completed_at, used
+                )
             )
-        )
+        return facts.workload if used is None else used
 
     def reject(self, facts: RequestFacts, now: float) -> None:
         """An authentic request that was turned away (queue too long, too many sessions)."""
@@ -131,7 +206,8 @@ class LoadLedger:
         self.counters.rejected_load += facts.cost
         self.counters.rejected_workload += facts.workload
         self.counters.max_reqnum = max(self.counters.max_reqnum, facts.reqnum)
-        self._undelivered.append(FinishedRequest(facts, Outcome.REJECTED, now, 0.0, 0.0))
+        if not facts.is_in_session:
+            self._undelivered.append(FinishedRequest(facts, Outcome.REJECTED, now, 0.0, 0.0, 0.0))
 
     def _count_busy_time(self, now: float) -> None:
         if self._in_flight:
@@ -146,18 +222,22 @@ class LoadLedger:
 
     @property
     def working_workload(self) -> float:
-        """Workload in flight, sessions included."""
-        return sum(entry.facts.workload for entry in self._in_flight)
+        """Workload in flight, sessions included: what such requests were found to use."""
+        return sum(self._learned.expected(entry.facts) for entry in self._in_flight)
 
     @property
     def queued_workload(self) -> float:
         """Workload a newcomer waits behind: in flight without sessions."""
-        return sum(e.facts.workload for e in self._in_flight if not e.facts.is_session)
+        return sum(
+            self._learned.expected(e.facts) for e in self._in_flight if not e.facts.is_session
+        )
 
     @property
     def working_request_idxs(self) -> list[int]:
         """`request_idx` of what is in flight, ascending."""
-        return sorted(entry.facts.request_idx for entry in self._in_flight)
+        return sorted(
+            entry.facts.request_idx for entry in self._in_flight if not entry.facts.is_in_session
+        )
 
     @property
     def n_working(self) -> int:

@@ -39,15 +39,19 @@ class DiskUsage:
     acknowledged_gb: float
 
 
-def status_report(
+def status_report(  # noqa: PLR0913  a report has as many sources
     reporter: Reporter,
     readiness: Readiness,
     ledger: LoadLedger,
     acknowledged: Counters,
     seq: int,
     disk: DiskUsage,
+    now_s: float,
 ) -> dict[str, object]:
-    """The body for `/worker_status/`; rates of change are against `acknowledged`."""
+    """The body for `/worker_status/`; rates of change are against `acknowledged`.
+
+    `load_phases` are the seconds of each part of the newest start, told until it is over and kept.
+    """
     now = ledger.counters
     arrived = now.received_workload - now.cancelled_workload
     arrived_before = acknowledged.received_workload - acknowledged.cancelled_workload
@@ -60,8 +64,10 @@ def status_report(
         "seq": seq,
         "url": reporter.url,
         "certificate_sha256": reporter.certificate_sha256,
-        "slots": reporter.slots,
+        "slots": readiness.slots or reporter.slots,
         "loadtime": readiness.load_time_s,
+        "load_phases": readiness.phases.durations_s(now_s),
+        "models": list(readiness.models),
         "max_perf": readiness.perf if not readiness.error else 0.0,
         "error_msg": readiness.error,
         "cur_load": ledger.working_workload,
@@ -80,11 +86,13 @@ def status_report(
         "rejected_load": now.rejected_load,
         "received_workload": now.received_workload,
         "finished_workload": now.finished_workload,
+        "served_workload": now.served_workload,
         "n_received": now.n_received,
         "n_served": now.n_served,
         "n_errored": now.n_errored,
         "n_cancelled": now.n_cancelled,
-        "n_rejected": now.n_rejected,
+        "n_rejected": now.n_rejected + now.n_full,
+        "n_refused": now.n_refused,
         "max_reqnum": now.max_reqnum,
         "busy_s": now.busy_s,
     }
@@ -106,8 +114,10 @@ def _finished(request: FinishedRequest) -> dict[str, object]:
         "reqnum": request.facts.reqnum,
         "cost": request.facts.cost,
         "workload": request.facts.workload,
+        "route": request.facts.route,
+        "used": request.used,  # load really done; null: the answer told nothing
         # The wire counts a cancelled request as a success: the worker did nothing wrong.
-        "success": request.outcome in (Outcome.SERVED, Outcome.CANCELLED),
+        "success": request.outcome in (Outcome.SERVED, Outcome.CANCELLED, Outcome.REFUSED),
         "status": request.outcome.value,
         "entered_queue_at": request.entered_at,
         "work_started_at": request.work_started_at,

@@ -119,10 +119,16 @@ class ReportLoop:
         self._seq += 1
         disk = DiskUsage(_disk_used_gb(), self._disk_gb)
         counters = self._ledger.counters.copy()
-        body = status_report(
-            self._reporter, self._readiness, self._ledger, self._acknowledged, self._seq, disk
-        )
         sent_at = self._clock.local_now()
+        body = status_report(
+            self._reporter,
+            self._readiness,
+            self._ledger,
+            self._acknowledged,
+            self._seq,
+            disk,
+            sent_at,
+        )
         reply = await self._control_plane.send_report(body)
         self._acknowledged, self._disk_gb = counters, disk.now_gb
         await self._take_reply(reply, sent_at)

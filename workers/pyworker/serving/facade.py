@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
 from workers.pyworker.back_end import BackEnd, JsonObject, PayloadError, Route
-from workers.pyworker.model.forwarding import ClientGoneError, Forwarder
+from workers.pyworker.model.answers import AnswerReader
+from workers.pyworker.model.engine import Engine
+from workers.pyworker.model.forwarding import ClientGoneError, Ended, Forwarder
 from workers.pyworker.readiness import Readiness
 from workers.pyworker.reporting.control_plane import ControlPlaneError
 from workers.pyworker.reporting.load_ledger import Entry, LoadLedger, Outcome, RequestFacts
@@ -39,6 +42,7 @@ class FacadeParts:
     readiness: Readiness
     reports: ReportLoop
     forwarder: Forwarder
+    engine: Engine
     sessions: SessionTable
     max_queue_time_s: float
 
@@ -104,32 +108,58 @@ class Facade:
             logger.warning("public key not fetched", extra={"reason": str(error)})
             return False
 
-    def _assess(self, route: Route, payload: JsonObject, grant: Grant) -> RequestFacts:
-        """Count the work; 422 for a bad payload, 429 when the queue is too long."""
-        ledger, now = self.parts.ledger, self.parts.clock.now()
+    def _assess(
+        self,
+        route: Route,
+        payload: JsonObject,
+        grant: Grant | RequestFacts,
+        *,
+        is_in_session: bool = False,
+    ) -> RequestFacts:
+        """Count the work; 422 for a bad payload, 429 when the queue is too long.
+
+        `grant` is the ticket, or what the session was opened with.
+        """
+        facts = RequestFacts(
+            request_idx=grant.request_idx,
+            reqnum=grant.reqnum,
+            # A session's cost was received with the session; what its requests do is workload.
+            cost=0.0 if is_in_session else grant.cost,
+            workload=grant.cost,
+            route=route.path,
+            usual=self.parts.back_end.default_workload,
+            is_in_session=is_in_session,
+        )
         try:
-            workload = route.workload(payload)
+            facts = replace(facts, workload=route.workload(payload))
         except PayloadError as error:
-            ledger.reject(_facts(grant, grant.cost), now)
-            self.parts.reports.note_request()
+            self._reject(facts)
             raise ProblemError(422, {"payload": error.fields}) from error
-        facts = _facts(grant, workload)
-        wait_s = ledger.queued_workload / max(self.parts.readiness.perf, 1e-9)
-        if wait_s > self.parts.max_queue_time_s:
-            ledger.reject(facts, now)
-            self.parts.reports.note_request()
+        wait_s = self.parts.ledger.queued_workload / max(self.parts.readiness.perf, 1e-9)
+        if wait_s > self.parts.max_queue_time_s and not self.parts.engine.has_room:
+            self._reject(facts)
             raise ProblemError.of(429, f"the queue is {wait_s:.0f} s long; route again")
         return facts
 
+    def _reject(self, facts: RequestFacts) -> None:
+        self.parts.ledger.reject(facts, self.parts.clock.now())
+        self.parts.reports.note_request()
+
     async def _serve_booked(
-        self, request: web.Request, route: Route, payload: JsonObject, facts: RequestFacts
+        self,
+        request: web.Request,
+        route: Route,
+        payload: JsonObject,
+        facts: RequestFacts,
+        also_book: Callable[[float], None] = lambda _load: None,
     ) -> web.StreamResponse:
         """Serve with a line in the books that is closed however the request ends."""
         entry = self.parts.ledger.enter(facts, self.parts.clock.now())
         self.parts.reports.note_request()
-        outcome = Outcome.CANCELLED
+        outcome, used = Outcome.CANCELLED, None
         try:
-            response, outcome = await self._in_turn(request, route, payload, entry)
+            response, ended = await self._in_turn(request, route, payload, entry)
+            outcome, used = ended.outcome, ended.work
         except ProblemError:
             outcome = Outcome.ERRORED
             raise
@@ -141,17 +171,19 @@ class Facade:
             outcome = Outcome.ERRORED
             raise
         finally:
-            self.parts.ledger.leave(entry, outcome, self.parts.clock.now())
+            also_book(self.parts.ledger.leave(entry, outcome, self.parts.clock.now(), used))
             self.parts.reports.note_request()
         return response
 
     async def _in_turn(
-        self, request: web.Request, route: Route, payload: JsonObject, entry: Entry | None
-    ) -> tuple[web.StreamResponse, Outcome]:
+        self, request: web.Request, route: Route, payload: JsonObject, entry: Entry
+    ) -> tuple[web.StreamResponse, Ended]:
+        def follow(reader: AnswerReader) -> None:
+            entry.reader = reader
+
         async with self._turn:
-            if entry:
-                entry.work_started_at = self.parts.clock.now()
-            return await self.parts.forwarder.forward(request, route, payload)
+            entry.work_started_at = self.parts.clock.now()
+            return await self.parts.forwarder.forward(request, route, payload, follow)
 
     async def _serve_in_session(
         self, request: web.Request, route: Route, envelope: Envelope, session_id: str
@@ -163,29 +195,27 @@ class Facade:
         if not session.is_opened_by(envelope.auth_data):
             self.parts.ledger.reject_unauthentic()
             raise ProblemError.of(401, "the ticket is not the one that opened this session")
-        try:
-            route.workload(envelope.payload)
-        except PayloadError as error:
-            raise ProblemError(422, {"payload": error.fields}) from error
-        return await self._at_work(request, route, envelope.payload, session)
+        if session.is_used_up:
+            raise ProblemError.of(
+                410, "the session has used up what its cost was for; open one with a larger cost"
+            )
+        facts = self._assess(route, envelope.payload, session.entry.facts, is_in_session=True)
+        return await self._at_work(request, route, envelope.payload, session, facts)
 
     async def _at_work(
-        self, request: web.Request, route: Route, payload: JsonObject, session: Session
+        self,
+        request: web.Request,
+        route: Route,
+        payload: JsonObject,
+        session: Session,
+        facts: RequestFacts,
     ) -> web.StreamResponse:
-        session.extend()
+        session.extend(self.parts.clock.now())
         task = asyncio.current_task()
         if task:
             session.at_work.add(task)
         try:
-            return (await self._in_turn(request, route, payload, None))[0]
-        except ClientGoneError as error:
-            raise ProblemError.of(499, "the client closed the connection") from error
+            return await self._serve_booked(request, route, payload, facts, session.book)
         finally:
             if task:
                 session.at_work.discard(task)
-
-
-def _facts(grant: Grant, workload: float) -> RequestFacts:
-    return RequestFacts(
-        request_idx=grant.request_idx, reqnum=grant.reqnum, cost=grant.cost, workload=workload
-    )

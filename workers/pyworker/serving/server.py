@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import secrets
 import signal
 import ssl
@@ -18,6 +19,8 @@ from aiohttp import web
 
 from chalicelib.wire.trace import HEADER, parse_traceparent
 from workers.pyworker.back_end import BackEnd, Route
+from workers.pyworker.model.engine import Engine
+from workers.pyworker.model.engine_metrics import LearnedSlots
 from workers.pyworker.model.forwarding import Forwarder, open_model_session
 from workers.pyworker.model.model_watch import ModelWatch
 from workers.pyworker.readiness import Readiness
@@ -116,6 +119,7 @@ class Worker:
                 readiness=readiness,
                 reports=reports,
                 forwarder=Forwarder(model_http, model_url),
+                engine=Engine(LearnedSlots(stated=settings.slots)),
                 sessions=SessionTable(settings.max_sessions),
                 max_queue_time_s=settings.max_queue_time_s or self.back_end.max_queue_time_s,
             )
@@ -137,11 +141,19 @@ class Worker:
         self, facade: Facade, sessions: SessionRoutes
     ) -> list[Coroutine[object, object, None]]:
         parts, settings = facade.parts, self.settings
-        watch = ModelWatch(self.back_end, settings.model_id, parts.forwarder, parts.readiness)
+        watch = ModelWatch(
+            self.back_end,
+            settings.model_id,
+            parts.forwarder,
+            parts.readiness,
+            parts.engine,
+            on_dead=partial(_tell_supervisor, settings.supervisor_pid, signal.SIGUSR1),
+        )
         store = settings.state_dir / "benchmark.json"
         tasks: list[Coroutine[object, object, None]] = [
             parts.reports.run(),
             sessions.sweep(),
+            watch.follow_metrics(),
             _know_key_then(parts.keys, watch.run(store, settings.instance_id)),
         ]
         if settings.model_log:
@@ -167,6 +179,12 @@ def certificate_sha256(settings: WorkerSettings) -> str:
 def _first_certificate(pem: str) -> str:
     end = "-----END CERTIFICATE-----"
     return pem[pem.index("-----BEGIN CERTIFICATE-----") : pem.index(end) + len(end)]
+
+
+def _tell_supervisor(pid: int, number: signal.Signals) -> None:
+    """SIGUSR1: the model server is dead, end what is left of it."""
+    if pid and pid == os.getppid():
+        os.kill(pid, number)
 
 
 async def _know_key_then(keys: SigningKeys, then: Coroutine[object, object, None]) -> None:

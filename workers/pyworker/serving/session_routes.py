@@ -7,6 +7,7 @@ import logging
 
 from aiohttp import web
 
+from workers.pyworker.back_end import PayloadError
 from workers.pyworker.model.forwarding import ModelLostError
 from workers.pyworker.reporting.load_ledger import Outcome, RequestFacts
 from workers.pyworker.reporting.problem import ProblemError
@@ -31,12 +32,17 @@ class SessionRoutes:
         """201 with `session_id` and `expiration`; 429 when there are too many."""
         envelope = parse_envelope(await request.read())
         terms = SessionTerms.from_payload(envelope.payload)
+        path = terms.on_close_route
+        if path is not None and not self._parts.back_end.may_close_with(path):
+            wrong = "must be one of this worker's own routes"
+            raise EnvelopeError({"payload": {"on_close_route": wrong}})
         grant = await self._facade.admit(envelope.auth_data)
         facts = RequestFacts(
             request_idx=grant.request_idx,
             reqnum=grant.reqnum,
             cost=grant.cost,
             workload=grant.cost,
+            route="/session",
             is_session=True,
         )
         now = self._parts.clock.now()
@@ -107,13 +113,25 @@ class SessionRoutes:
         for task in tuple(session.at_work):
             task.cancel()
         if session.terms.on_close_route:
-            body = {"session_id": session.session_id, **session.terms.on_close_payload}
-            try:
-                await self._parts.forwarder.post(
-                    session.terms.on_close_route, body, ON_CLOSE_TIMEOUT_S
-                )
-            except ModelLostError as error:
-                logger.warning("on_close failed", extra={"reason": str(error)})
-        self._parts.ledger.leave(session.entry, Outcome.SERVED, self._parts.clock.now())
+            await self._call_at_close(session, session.terms.on_close_route)
+        self._parts.ledger.leave(
+            session.entry, Outcome.SERVED, self._parts.clock.now(), session.used
+        )
         self._parts.reports.note_request()
         return True
+
+    async def _call_at_close(self, session: Session, path: str) -> None:
+        """The call that the session asked for; a route that clients pay for is booked."""
+        body = {"session_id": session.session_id, **session.terms.on_close_payload}
+        back_end = self._parts.back_end
+        try:
+            if path in back_end.close_routes:
+                await self._parts.forwarder.post(path, body, ON_CLOSE_TIMEOUT_S)
+                return
+            route = back_end.route(path)
+            load = route.workload(session.terms.on_close_payload)
+            converted = route.convert(body) if route.convert else body
+            await self._parts.forwarder.post(route.model_path, converted, ON_CLOSE_TIMEOUT_S)
+            session.book(load)
+        except (ModelLostError, PayloadError) as error:
+            logger.warning("on_close failed", extra={"reason": type(error).__name__})

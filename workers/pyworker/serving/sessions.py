@@ -13,7 +13,11 @@ from workers.pyworker.reporting.load_ledger import Entry
 from workers.pyworker.serving.envelope import Envelope, EnvelopeError
 
 DEFAULT_LIFETIME_S = 60.0
-MAX_LIFETIME_S = 86_400.0
+MAX_LIFETIME_S = 3600.0
+"""Without a request, and of a session in all: whoever needs one for longer asks for a worker anew,
+so that an idle GPU, a limited key and a key that was taken back all have an end."""
+LOAD_PER_COST = 100.0
+"""What a session may do in all, for each unit of the cost that it was opened with."""
 
 
 class Cancellable(Protocol):
@@ -70,6 +74,7 @@ class Session:
     entry: Entry
     created_at: float
     expires_at: float
+    used: float = 0.0  # load of its requests so far
     at_work: set[Cancellable] = field(default_factory=set)
 
     def is_opened_by(self, auth_data: object) -> bool:
@@ -82,9 +87,19 @@ class Session:
             and hmac.compare_digest(signature.encode(), opened.encode())
         )
 
-    def extend(self) -> None:
-        """Each request in a session adds its lifetime once more."""
-        self.expires_at += self.terms.lifetime_s
+    @property
+    def is_used_up(self) -> bool:
+        """Whether its requests did all that its cost was for."""
+        return self.used > self.entry.facts.cost * LOAD_PER_COST
+
+    def book(self, load: float) -> None:
+        """A request in it ended after so much load."""
+        self.used += load
+
+    def extend(self, now: float) -> None:
+        """A request in a session keeps it open for its lifetime, within its whole life."""
+        until = min(now + self.terms.lifetime_s, self.created_at + MAX_LIFETIME_S)
+        self.expires_at = max(self.expires_at, until)
 
 
 class SessionTable:
@@ -121,5 +136,9 @@ class SessionTable:
         return self._sessions.pop(session.session_id, None) is not None
 
     def expired(self, now: float) -> list[Session]:
-        """Open sessions whose time is over."""
-        return [s for s in self._sessions.values() if s.expires_at <= now and not s.at_work]
+        """Open sessions whose time is over; one at work is left alone until its whole life is."""
+        return [
+            s
+            for s in self._sessions.values()
+            if (s.expires_at <= now and not s.at_work) or s.created_at + MAX_LIFETIME_S <= now
+        ]

@@ -1,0 +1,142 @@
+"""What an answer tells of itself: work done, errors under 200; by recorded answers of real vLLM."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workers.openai.answers import READING, is_busy, is_clients_fault
+from workers.pyworker.model.answers import Done
+from workers.pyworker.model.engine_metrics import LearnedSlots, read_engine_metrics
+from workers.pyworker.model.model_log import Sign, cause_in, sign_of
+from workers.pyworker.reporting.load_ledger import LoadLedger, Outcome, RequestFacts
+from workers.tgi.answers import READING as TGI_READING
+
+EVIDENCE = Path(__file__).parents[1] / "evidence" / "models"
+VLLM: dict[str, Any] = json.loads((EVIDENCE / "vllm-0.32.0.json").read_text())
+
+
+def read(exchange: dict[str, Any], piece: int) -> Done:
+    """A recorded answer, read in pieces of so many bytes."""
+    headers = {name.title(): value for name, value in exchange["headers"].items()}
+    reader = READING.reader(headers)
+    data = exchange["answer"].encode()
+    for at in range(0, len(data), piece):
+        reader.feed(data[at : at + piece])
+    return reader.done()
+
+
+@pytest.mark.parametrize("piece", [1, 7, 4096])
+@pytest.mark.parametrize(
+    ("name", "work"),
+    [
+        ("chat", 8),
+        ("chat_n", 12),  # three choices of four
+        ("completion_list", 24),  # three prompts of eight
+        ("completion_echo_zero", 1),  # so vLLM says
+        ("responses", 8),
+        ("chat_stream_usage", 4),
+        ("completion_stream", 3),  # no usage in it: its events are counted
+    ],
+)
+def test_what_vllm_generated_is_read_from_its_answer(name: str, work: float, piece: int) -> None:
+    assert read(VLLM["exchanges"][name], piece) == Done(work)
+
+
+@pytest.mark.parametrize("piece", [1, 4096])
+def test_an_engine_that_dies_under_a_stream_is_an_error_under_200(piece: int) -> None:
+    exchange = VLLM["exchanges"]["stream_engine_killed"]
+    assert exchange["status"] == 200
+    assert exchange["answer"].rstrip().endswith("[DONE]")
+    streamed = {**exchange, "headers": {"content-type": "text/event-stream; charset=utf-8"}}
+    assert read(streamed, piece).error.startswith("EngineCore encountered an issue")
+
+
+def test_an_error_of_tgi_inside_a_stream_and_its_count() -> None:
+    stream = TGI_READING.reader({"Content-Type": "text/event-stream"})
+    stream.feed(b'data:{"error":"Request failed during generation","error_type":"generation"}\n\n')
+    assert stream.done().error == "Request failed during generation"
+    whole = TGI_READING.reader({"Content-Type": "application/json", "x-generated-tokens": "10"})
+    whole.feed(b'{"generated_text":"x","details":{"generated_tokens":10}}')
+    assert whole.done() == Done(10.0)
+
+
+def test_a_huge_answer_is_not_kept_and_its_usage_is_still_found() -> None:
+    reader = READING.reader({"Content-Type": "application/json"})
+    reader.feed(b'{"choices":[{"text":"')
+    for _ in range(100):
+        reader.feed(b'say \\"usage\\": {\\"completion_tokens\\": 9} ' * 500)
+    reader.feed(b'"}],"usage":{"prompt_tokens":3,"completion_tokens":77}}')
+    assert reader.done() == Done(77.0)
+
+
+def test_a_full_queue_is_told_from_a_failure() -> None:
+    assert is_busy(VLLM["exchanges"]["queue_full"]["answer"].encode())
+    assert not is_busy(b'{"error":{"message":"Loading model","type":"unavailable_error"}}')
+    assert not is_busy(b"not json")
+    assert is_clients_fault(b'{"error":{"code":500,"message":"image input is not supported"}}')
+    assert not is_clients_fault(VLLM["exchanges"]["stream_engine_killed"]["answer"].encode())
+
+
+def test_vllms_counters_are_read_and_slots_are_learned_when_others_wait() -> None:
+    rest = read_engine_metrics(VLLM["exchanges"]["metrics_rest"]["answer"])
+    assert rest.running == rest.waiting == 0
+    assert rest.tokens_made
+    assert rest.prefix_hit
+    busy = (
+        'vllm:num_requests_running{engine="0"} 8.0\nvllm:num_requests_waiting{engine="0"} 9.0\n'
+        'vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 9.0\n'
+    )
+    slots = LearnedSlots(stated=4)
+    slots.take(rest)
+    assert slots.slots == 4
+    slots.take(read_engine_metrics(busy))
+    assert slots.slots == 8
+
+
+def test_the_name_that_a_caller_sent_is_no_sign_where_vllm_logs_it() -> None:
+    from workers.openai.server import BACK_END
+
+    (_, line) = VLLM["log"]["unknown_model"]
+    assert "CUDA out of memory" in line
+    assert sign_of(line, BACK_END.log_markers) is None
+    loaded = VLLM["log"]["start"][-1]
+    assert sign_of(loaded, BACK_END.log_markers) == (Sign.LOADED, "Application startup complete.")
+    torch = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"
+    assert sign_of(torch, BACK_END.log_markers) == (Sign.ERROR, "CUDA out of memory")
+
+
+def test_the_line_that_names_the_cause_and_the_cure_is_told() -> None:
+    lines = VLLM["log"]["cache_too_small"]
+    assert "estimated maximum model length" in cause_in(lines)
+    assert "unrecognized arguments" in cause_in(VLLM["log"]["bad_flag"])
+
+
+def test_a_cap_of_65535_that_uses_40_weighs_about_40() -> None:
+    ledger = LoadLedger()
+    facts = RequestFacts(
+        request_idx=1, reqnum=1, cost=65535, workload=65535, route="/v1/chat", usual=256
+    )
+    first = ledger.enter(facts, 0.0)
+    assert ledger.queued_workload == 2560  # nothing is learned yet: ten usual ones
+    ledger.leave(first, Outcome.SERVED, 1.0, 40.0)
+    for _ in range(5):
+        ledger.leave(ledger.enter(facts, 1.0), Outcome.SERVED, 2.0, 40.0)
+    ledger.enter(facts, 3.0)
+    assert ledger.queued_workload == ledger.working_workload == 40
+    assert ledger.counters.served_workload == 240
+    assert ledger.counters.received_load - ledger.counters.finished_load == 65535
+
+
+def test_work_done_for_a_client_that_left_is_known() -> None:
+    ledger = LoadLedger()
+    facts = RequestFacts(request_idx=1, reqnum=1, cost=100, workload=100)
+    entry = ledger.enter(facts, 0.0)
+    entry.reader = READING.reader({"Content-Type": "text/event-stream"})
+    for _ in range(7):
+        entry.reader.feed(b'data: {"choices":[{"text":"a"}]}\n\n')
+    ledger.leave(entry, Outcome.CANCELLED, 1.0)
+    assert [finished.used for finished in ledger.undelivered(9)] == [7.0]

@@ -1,0 +1,42 @@
+"""What the model server's own counters say of it now: room, slots, whether it makes anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from workers.pyworker.model.engine_metrics import EngineMetrics, LearnedSlots
+
+FRESH_S = 5.0
+
+
+@dataclass(slots=True)
+class Engine:
+    """The last reading; times are of the event loop."""
+
+    learned: LearnedSlots = field(default_factory=LearnedSlots)
+    metrics: EngineMetrics | None = None
+    moved_at: float = 0.0  # when its counters last showed that it works, or that it has no work
+
+    def take(self, metrics: EngineMetrics, now: float) -> None:
+        """A new reading."""
+        before, self.metrics = self.metrics, metrics
+        self.learned.take(metrics)
+        has_moved = before is None or metrics.tokens_made != before.tokens_made
+        if has_moved or not metrics.running or metrics.tokens_made is None:
+            self.moved_at = now
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the engine itself says that nothing waits: then no queue is long."""
+        return self.metrics is not None and self.metrics.waiting == 0
+
+    @property
+    def slots(self) -> int:
+        """Requests that it works on at once, as far as known; 0: not known."""
+        return self.learned.slots
+
+    def stands_still_s(self, now: float) -> float | None:
+        """For how long it has held requests without making a token; None: it does not tell."""
+        if self.metrics is None or self.metrics.tokens_made is None:
+            return None
+        return now - self.moved_at if self.metrics.running else 0.0
