@@ -51,6 +51,7 @@ async def real(llama: tuple[str, Path], tmp_path: Path) -> AsyncIterator[World]:
             BACK_END.benchmark,
             n_rounds=1,
             concurrency=2,
+            max_concurrency=2,
             make_payload=lambda rng, _model: {
                 "prompt": f"Number {rng.random()}:",
                 "max_tokens": 32,
