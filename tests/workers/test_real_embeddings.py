@@ -52,7 +52,7 @@ def model_url() -> Iterator[str]:
 async def real(model_url: str, tmp_path: Path) -> AsyncIterator[World]:
     """A PyWorker in front of it, measured by embedding."""
     (embedding,) = BACK_END.other_benchmarks
-    quick = replace(embedding, concurrency=2)
+    quick = replace(embedding, concurrency=2, max_concurrency=2)
     async with world(
         tmp_path,
         replace(BACK_END, other_benchmarks=(quick,)),
