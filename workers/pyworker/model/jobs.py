@@ -36,8 +36,10 @@ class JobFailedError(Exception):
 
 
 class Job(Protocol):
-    """The conversation of one request. Cancelled when the client leaves: it then stops what it had
-    begun at the model server."""
+    """The conversation of one request.
+
+    Cancelled when the client leaves: it then stops what it had begun at the model server.
+    """
 
     async def __call__(
         self, http: aiohttp.ClientSession, url: str, payload: JsonObject, tell: Tell
