@@ -13,7 +13,7 @@ from chalicelib.adapters.aws.workers import from_item, to_item
 from chalicelib.core.fleet.intents import IntentState
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.model.worker import GPU_BILLED_STATES, Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.directory import ForeignDirectoryError, unpack_directory
 from chalicelib.core.routing.packed_view import PackedViewError, unpack_view
 from chalicelib.core.scaling.round_memory import RoundMemory
@@ -36,7 +36,7 @@ ROW = Worker(endpoint_id=1, instance_id=2, autogroup_id=3, created_at=4.0, url="
 def test_a_row_that_cannot_be_read_whole_is_foreign_and_billed(change: dict[str, object]) -> None:
     row = from_item({**to_item(ROW), **change})  # type: ignore[dict-item]
     assert row.state is WorkerState.FOREIGN
-    assert row.state in GPU_BILLED_STATES
+    assert row.state.is_gpu_billed
     assert (row.endpoint_id, row.instance_id) == (1, 2)
 
 

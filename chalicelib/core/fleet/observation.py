@@ -133,8 +133,6 @@ def _is_outbid(worker: Worker, record: InstanceRecord) -> bool:
 
 # Progress of first loads: while a host's status text changes, patience with it is extended.
 
-_LOADING = frozenset({WorkerState.CREATING, WorkerState.LOADING, WorkerState.MODEL_LOADING})
-
 
 def follow_progress(
     before: Mapping[str, tuple[str, float]],
@@ -145,7 +143,7 @@ def follow_progress(
     """For each loading worker: a digest of what its record says, and when that last changed."""
     followed = {}
     for worker in workers:
-        if worker.state not in _LOADING:
+        if not worker.state.is_first_load:
             continue
         key = str(worker.instance_id)
         seen, changed_at = before.get(key, ("", worker.created_at))

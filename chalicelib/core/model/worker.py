@@ -31,25 +31,58 @@ class WorkerState(StrEnum):
     DESTROYING = "destroying"  # until confirmed absent
     FOREIGN = "foreign"  # another version's row: counted at its worst, and left alone
 
+    @property
+    def is_first_load(self) -> bool:
+        """On its way to its first report: what fails now is a failed boot of its host."""
+        return self in _FIRST_LOAD
 
-ROUTABLE_STATES = frozenset({WorkerState.READY})
-GPU_BILLED_STATES = frozenset(
-    {
-        WorkerState.LOADING,
-        WorkerState.MODEL_LOADING,
-        WorkerState.READY,
-        WorkerState.DRAINING,
-        WorkerState.SUSPECT,
-        WorkerState.UNREACHABLE,
-        WorkerState.STARTING,
-        WorkerState.STOPPING,
-        WorkerState.REBOOTING,
-        WorkerState.ERROR,
-        WorkerState.DESTROYING,
-        WorkerState.CREATING,
-        WorkerState.FOREIGN,
-    }
-)
+    @property
+    def is_coming_up(self) -> bool:
+        """Will serve without a further call of ours: a first load, or a start."""
+        return self in _FIRST_LOAD or self is WorkerState.STARTING
+
+    @property
+    def is_cold(self) -> bool:
+        """Model on disk, no GPU; whether a start would get one is another question."""
+        return self in _COLD
+
+    @property
+    def is_answering(self) -> bool:
+        """Serves and reports: what it does is known, and teaches how fast it is."""
+        return self in _ANSWERING
+
+    @property
+    def may_hold_requests(self) -> bool:
+        """Clients may be waiting for its answers: to be drained, never stopped at once."""
+        return self in _HOLDING
+
+    @property
+    def is_in_service(self) -> bool:
+        """Serves, and nobody has told it to go: an update or its contract's end has to do it."""
+        return self in _IN_SERVICE
+
+    @property
+    def is_wound_down(self) -> bool:
+        """Its GPU is no longer billed, or told to be: a cap has nothing more to take."""
+        return self in _WOUND_DOWN
+
+    @property
+    def is_passing(self) -> bool:
+        """Waits for something to happen, so that rounds come quickly."""
+        return self not in (WorkerState.READY, WorkerState.STOPPED, WorkerState.PAUSED)
+
+    @property
+    def is_gpu_billed(self) -> bool:
+        """Whether its GPU may cost: everything but what only holds a disk."""
+        return self not in _COLD and self is not WorkerState.PAUSED
+
+
+_FIRST_LOAD = frozenset({WorkerState.CREATING, WorkerState.LOADING, WorkerState.MODEL_LOADING})
+_COLD = frozenset({WorkerState.STOPPED, WorkerState.UNAVAILABLE})
+_ANSWERING = frozenset({WorkerState.READY, WorkerState.DRAINING})
+_HOLDING = _ANSWERING | {WorkerState.SUSPECT}
+_IN_SERVICE = frozenset({WorkerState.READY, WorkerState.SUSPECT})
+_WOUND_DOWN = frozenset({WorkerState.STOPPED, WorkerState.STOPPING, WorkerState.DESTROYING})
 
 
 class AfterDrain(StrEnum):

@@ -16,8 +16,6 @@ from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import RoundBooking
 from chalicelib.core.money.budget import running_microusd_per_hour, to_micro
 
-SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING})
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
@@ -77,7 +75,7 @@ def book(
         n_workers[worker.endpoint_id] += 1
         amount = _spent_microusd(worker, booked_at, now)
         spent[worker.endpoint_id] += amount
-        if worker.state not in SERVING_STATES and worker.at_rest_since is None:
+        if not worker.state.is_answering and worker.at_rest_since is None:
             idle += amount
     for intent in intents:
         if not intent.is_open:

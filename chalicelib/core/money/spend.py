@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.model.market import InstanceRecord
-from chalicelib.core.model.worker import GPU_BILLED_STATES, Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.bookkeeping import billed_seconds
 from chalicelib.core.money.budget import BANDWIDTH_GB_PER_HOUR
 
@@ -153,7 +153,7 @@ def _download_usd(worker: Worker, record: InstanceRecord | None) -> float | None
 
 
 def _billed(worker: Worker, since: float, until: float) -> tuple[float, float]:
-    if worker.state in GPU_BILLED_STATES or worker.at_rest_since is not None:
+    if worker.state.is_gpu_billed or worker.at_rest_since is not None:
         return billed_seconds(worker, since, until)
     return 0.0, max(0.0, until - max(since, worker.created_at))
 

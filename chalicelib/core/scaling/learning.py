@@ -37,9 +37,6 @@ LEARNED_N = 2.0  # first loads of a type after which its machines vouch for a la
 MAX_LOG_PERF = 35.0  # beyond any load; keeps every sum finite
 MAX_TRACKED = 500  # transitions followed at once; more would bloat the memory
 
-BOOTING_STATES = frozenset({WorkerState.CREATING, WorkerState.LOADING, WorkerState.MODEL_LOADING})
-UP_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING})
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LogTime:
@@ -191,7 +188,7 @@ def _learn_starts(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: flo
     still: dict[str, float] = {}
     for key, since in memory.starting.items():
         worker = by_id.get(key)
-        if worker is not None and worker.state in UP_STATES:
+        if worker is not None and worker.state.is_answering:
             seconds = max(min(worker.state_since, now) - since, 1.0)
             memory.start_times = add_sample(memory.start_times, math.log(seconds))
             memory.starts = _counted(memory.starts, succeeded=True)
@@ -218,12 +215,12 @@ def _learn_boots(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: floa
             moments = memory.load_times.get(autogroup, [0.0, 0.0, 0.0])
             memory.load_times[autogroup] = add_sample(moments, math.log(seconds))
             memory.boots[kind] = _counted(memory.boots.get(kind, [0.0, 0.0]), succeeded=True)
-        elif worker is not None and worker.state in BOOTING_STATES:
+        elif worker is not None and worker.state.is_first_load:
             still[key], types[key] = [created_at], kind
         elif worker is None or worker.state is not WorkerState.PAUSED:  # outbid is no failed boot
             memory.boots[kind] = _counted(memory.boots.get(kind, [0.0, 0.0]), succeeded=False)
     for key, worker in by_id.items():
-        is_new = worker.state in BOOTING_STATES and worker.loaded_at <= 0 and key not in still
+        is_new = worker.state.is_first_load and worker.loaded_at <= 0 and key not in still
         if is_new and len(still) < MAX_TRACKED:
             still[key] = [worker.created_at]
             types[key] = type_key(worker.autogroup_id, worker.gpu_type)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from chalicelib.core.model.worker import GPU_BILLED_STATES, WorkerState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
 
 Sums = Mapping[str, float]
@@ -19,7 +19,6 @@ _GAUGES = (
     "storage_usd_per_hour",
     "curload",
 )
-_COLD = frozenset({WorkerState.STOPPED, WorkerState.UNAVAILABLE})
 
 
 def gather(sums: Sums, snapshot: GroupSnapshot, *, is_capped: bool) -> Sums:
@@ -51,14 +50,14 @@ def fleet_figures(workers: Iterable[WorkerFacts]) -> dict[str, float]:
         figures["nworkers"] += 1
         figures["curload"] += worker.pending_load
         figures["storage_usd_per_hour"] += worker.storage_usd_per_hour
-        if worker.state in GPU_BILLED_STATES and not worker.is_at_rest:
+        if worker.state.is_gpu_billed and not worker.is_at_rest:
             figures["usd_per_hour"] += worker.usd_per_hour
         else:
             figures["usd_per_hour"] += worker.storage_usd_per_hour
         part = "capacity" if worker.state is WorkerState.READY else "cold_capacity"
         if worker.state is WorkerState.READY:
             figures["ready"] += 1
-        elif worker.state in _COLD:
+        elif worker.state.is_cold:
             figures["cold"] += 1
         else:
             continue

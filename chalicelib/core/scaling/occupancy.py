@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
 
@@ -28,7 +27,6 @@ REST_WITHIN_S = 1800.0  # the longest hold: while no worker is measured, less th
 REST_REQUESTS_S = 86_400.0  # less than a request in this is a rate of zero
 ONE_REQUEST_SHARE = 0.7  # of a typical worker: divided by target_util and with the pool's quarter
 # more on top, what a single request asks for stays within one worker, whatever its cost
-SERVING_STATES = frozenset({WorkerState.READY, WorkerState.DRAINING, WorkerState.SUSPECT})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +43,7 @@ class Demand:
 def measure_demand(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -> Demand:
     """Demand now; updates the smoothed figures in `memory`."""
     _smooth_arrivals(snapshot, memory, now)
-    serving = [worker for worker in snapshot.workers if worker.state in SERVING_STATES]
+    serving = [worker for worker in snapshot.workers if worker.state.may_hold_requests]
     running = sum(_served_by(worker, memory) for worker in serving)
     occupancy = running + _waiting(snapshot, memory)
     knows_slots = memory.worker_slots > 0 and all(worker.slots > 0 for worker in serving)
@@ -118,7 +116,7 @@ def _rate_demand(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
     asked += [
         (max(worker.pending_load - worker.perf * target_s, 0.0) / target_s, _n_at(worker))
         for worker in snapshot.workers
-        if worker.state in SERVING_STATES
+        if worker.state.may_hold_requests
     ]
     return _arriving(snapshot, memory) + sum(_at_most(rate, n, memory) for rate, n in asked)
 

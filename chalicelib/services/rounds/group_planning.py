@@ -33,7 +33,7 @@ from chalicelib.core.scaling.facts import (
     sum_waiting,
     worker_facts,
 )
-from chalicelib.core.scaling.learning import BOOTING_STATES, learned_perfs
+from chalicelib.core.scaling.learning import learned_perfs
 from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.scaling.moves.freeze import frozen_actions
 from chalicelib.core.scaling.moves.leaving import (
@@ -348,7 +348,7 @@ def _doubts(
     workers: Iterable[Worker],
     rentals: Iterable[RentIntent],
 ) -> Doubts:
-    booting = [w.autogroup_id for w in workers if w.state in BOOTING_STATES]
+    booting = [w.autogroup_id for w in workers if w.state.is_first_load]
     booting += [intent.autogroup_id for intent in rentals]
     reputation = fleet.memory.reputation
     revisions = {a.autogroup_id: a.template_revision for a in view.autogroups}

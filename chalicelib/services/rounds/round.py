@@ -57,9 +57,6 @@ HOUR_S = 3600.0
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left
 STUCK_CODES = frozenset({"stuck_loading", NO_ADDRESS})
-_PASSING = frozenset(
-    set(WorkerState) - {WorkerState.READY, WorkerState.STOPPED, WorkerState.PAUSED}
-)
 
 
 def run_round(
@@ -323,7 +320,7 @@ def _is_busy(plan: RoundPlan, acting: Acting) -> bool:
     """Whether the next round should come soon: load, change or doubt anywhere."""
     if acting.n_done or plan.view.gone or any(intent.is_open for intent in plan.view.intents):
         return True
-    if any(worker.state in _PASSING for worker in acting.rows.values()):
+    if any(worker.state.is_passing for worker in acting.rows.values()):
         return True
     if acting.rows and not plan.view.inventory.is_known:
         return True

@@ -24,7 +24,6 @@ from chalicelib.core.scaling.actions import (
     StartWorker,
     StopWorker,
 )
-from chalicelib.core.scaling.learning import BOOTING_STATES
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
 
 CONTRACT_LEAD_S = 3600.0  # a substitute is looked for so long before a contract ends
@@ -33,8 +32,6 @@ CONTRACT_DRAIN_S = 900.0  # and the worker is drained at the latest this long be
 LAST_CALL_S = 120.0  # or this long, if nobody else is ready
 DRAIN_DEADLINE_S = 600.0
 UNAVAILABLE_LIMIT_S = 600.0  # a lost host, or a GPU let to others, is not waited for any longer
-_SERVES = frozenset({WorkerState.READY, WorkerState.SUSPECT})
-_AT_REST = frozenset({WorkerState.STOPPED, WorkerState.UNAVAILABLE, WorkerState.PAUSED})
 
 
 def choose_leaving(
@@ -47,7 +44,7 @@ def choose_leaving(
     leaving = {}
     is_updating = any(_is_in_between(worker) for worker in snapshot.workers) or snapshot.rentals
     for worker in sorted(snapshot.workers, key=_update_order):
-        if worker.state not in _SERVES | _AT_REST:
+        if not worker.state.is_in_service and worker.state.is_gpu_billed:
             continue
         ends_at = worker.contract_ends_at
         if ends_at is not None and ends_at - now < _lead_s(worker, ends_at):
@@ -93,7 +90,7 @@ def send_off(
     by_id = {worker.instance_id: worker for worker in snapshot.workers}
     for instance_id, reason in leaving.items():
         worker = by_id[instance_id]
-        if worker.state in _AT_REST:
+        if not worker.state.is_gpu_billed:
             actions.append(DestroyWorker(instance_id=instance_id, reason=reason))
             continue
         others = sum(perf for id_, perf in ready.items() if id_ != instance_id)
@@ -124,7 +121,7 @@ def _is_in_between(worker: WorkerFacts) -> bool:
     """Whether an update's previous step is not over: one on its way out, or its substitute in."""
     if worker.is_outdated:
         return worker.state in (WorkerState.DRAINING, WorkerState.DESTROYING)
-    return worker.state in BOOTING_STATES
+    return worker.state.is_first_load
 
 
 def _is_lost(worker: WorkerFacts, now: float) -> bool:
@@ -149,23 +146,12 @@ def _has_no_room(snapshot: GroupSnapshot, reason: Reason) -> bool:
 
 def _update_order(worker: WorkerFacts) -> tuple[bool, int]:
     """Those at rest first: replacing them disturbs nobody."""
-    return worker.state not in _AT_REST, worker.instance_id
+    return worker.state.is_gpu_billed, worker.instance_id
 
 
 # Winding down at a cap: what must stop so that the cap is kept, dearest first. Pure.
 
 WIND_DOWN_DEADLINE_S = 300.0  # well within budget.RUNWAY_S
-_DRAINABLE = frozenset({WorkerState.READY, WorkerState.SUSPECT, WorkerState.DRAINING})
-_NOT_WORTH_KEEPING = frozenset(
-    {
-        WorkerState.CREATING,
-        WorkerState.LOADING,
-        WorkerState.MODEL_LOADING,
-        WorkerState.PAUSED,
-        WorkerState.UNAVAILABLE,  # may come up by itself at any time, and then bills
-    }
-)
-_WOUND_DOWN = frozenset({WorkerState.STOPPED, WorkerState.STOPPING, WorkerState.DESTROYING})
 
 
 def wind_down(
@@ -178,7 +164,7 @@ def wind_down(
     """
     actions: list[Action] = []
     saved = 0.0
-    running = [worker for worker in workers if worker.state not in _WOUND_DOWN]
+    running = [worker for worker in workers if not worker.state.is_wound_down]
     for worker in sorted(running, key=lambda w: (-w.usd_per_hour, w.instance_id)):
         if over_microusd_per_hour is not None and saved * MICRO >= over_microusd_per_hour:
             break
@@ -198,9 +184,13 @@ def without_spending(actions: Sequence[Action]) -> list[Action]:
 
 
 def _end(worker: Worker, reason: Reason) -> Action | None:
-    if worker.state in _NOT_WORTH_KEEPING:
+    if worker.state.is_first_load or worker.state in (
+        WorkerState.UNAVAILABLE,
+        WorkerState.PAUSED,
+    ):
+        # What was refused may come up by itself at any time, and then bills.
         return DestroyWorker(instance_id=worker.instance_id, reason=reason)
-    if worker.state not in _DRAINABLE:
+    if not worker.state.may_hold_requests:
         return StopWorker(instance_id=worker.instance_id, reason=reason)
     if worker.state is WorkerState.DRAINING and worker.drain_by is not None:
         return None  # ends by itself, within its deadline

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.hazard import Bid, loss_rate, loss_usd
-from chalicelib.core.scaling.learning import BOOTING_STATES, Beliefs
+from chalicelib.core.scaling.learning import Beliefs
 from chalicelib.core.scaling.occupancy import service_s
 from chalicelib.core.scaling.snapshot import GroupSnapshot, PendingRental, WorkerFacts
 
@@ -118,7 +118,7 @@ _PART_OF_STATE = {
     WorkerState.STOPPING: "stopping",
     WorkerState.DESTROYING: "leaving",
     WorkerState.FOREIGN: "foreign",
-    **dict.fromkeys(BOOTING_STATES, "booting"),
+    **{state: "booting" for state in WorkerState if state.is_first_load},
 }
 
 

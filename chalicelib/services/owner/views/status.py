@@ -39,12 +39,6 @@ Row = dict[str, object]
 MICRO = 1e6
 DECISION_WITHIN_S = 86_400.0
 RECENT_DECISIONS = 20
-_LOADING = (
-    WorkerState.CREATING,
-    WorkerState.LOADING,
-    WorkerState.MODEL_LOADING,
-    WorkerState.STARTING,
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,7 +150,7 @@ def _load(facts: _Facts) -> Row:
         "arriving": facts.minute.get("arriving_load", 0.0),
         "ready_capacity": facts.ready(),
         "cold_capacity": facts.total(WorkerState.STOPPED),
-        "loading_capacity": facts.total(*_LOADING),
+        "loading_capacity": facts.total(*(state for state in WorkerState if state.is_coming_up)),
         "hot_target": facts.minute.get("hot_target"),
         "total_target": facts.minute.get("total_target"),
     }
@@ -209,7 +203,7 @@ def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
         n_waiting=len(facts.waiting),
         n_in_error=states[WorkerState.ERROR],
         n_unreachable=states[WorkerState.UNREACHABLE],
-        n_loading=sum(states[state] for state in _LOADING),
+        n_loading=sum(states[state] for state in WorkerState if state.is_coming_up),
         ready_capacity=facts.ready(),
         hot_target=facts.minute.get("hot_target", 0.0),
         late_share=facts.minute.get("late_share", 0.0),
