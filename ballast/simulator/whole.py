@@ -39,12 +39,13 @@ NO_CAP_USD = 1e6  # the simulated owner's caps are far away
 class WholeWorld(World):
     """A world that tells the service of each grant."""
 
-    def bind(self, request: int, machine: Machine, now: float) -> None:
+    def bind(self, request: int, machine: Machine, now: float) -> float:
         """Give a request to a machine, and book it on the machine's row."""
-        World.bind(self, request, machine, now)
+        end = World.bind(self, request, machine, now)
         if isinstance(self.policy, WholeService):
             is_late = self.waits[request] > self.slo_wait_s
             self.policy.book(self, machine, Grant(cost=self.trace.loads[request], is_late=is_late))
+        return end
 
 
 @dataclass(slots=True)

@@ -9,11 +9,12 @@ places and the pauses are the product's own; only the machines and the clients a
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from ballast.simulator.world.dispatch import SDK_FIRST_POLL_S, SDK_POLL_S, totals
-from ballast.simulator.world.machine import Machine
-from ballast.simulator.world.world import World
+from ballast.simulator.world.traces import Trace
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.load import add_mark
 from chalicelib.core.model.worker import Worker, WorkerState
@@ -24,6 +25,7 @@ from chalicelib.core.routing.admission import (
     bind_within_s,
     may_start,
 )
+from chalicelib.core.routing.affinity import Preference
 from chalicelib.core.routing.choice import Wish
 from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.queue_place import estimate_place, next_poll_s
@@ -39,6 +41,48 @@ N_ROUTERS = 3
 GROUP_ID = 1
 
 
+class RoutedMachine(Protocol):
+    """What is asked of a simulated worker; `in_flight` has the requests there as keys."""
+
+    number: int
+    perf: float
+    n_slots: int
+    usd_per_hour: float
+    created_at: float
+    in_flight: Mapping[int, object]
+
+
+class RoutedWorld(Protocol):
+    """What is asked of a world."""
+
+    trace: Trace
+    now: float
+    mean_load: float
+    slo_wait_s: float
+
+    @property
+    def machines(self) -> Mapping[int, Any]:
+        """All, by number."""
+        ...
+
+    @property
+    def routable(self) -> Sequence[Any]:
+        """Those that may be given requests, the newest last."""
+        ...
+
+    def at(self, time: float, handler: Callable[..., None], argument: object = None) -> None:
+        """Call `handler(argument)` then."""
+        ...
+
+    def bind(self, request: int, machine: Any, now: float) -> float | None:
+        """Give a request to a machine; its end, if it is known: else `finished` is called."""
+        ...
+
+
+def _no_preferences(_request: int) -> tuple[Preference, ...]:
+    return ()
+
+
 @dataclass(slots=True)
 class Router:
     """One router's copy of the view and its table."""
@@ -52,10 +96,11 @@ class Router:
 class RoutedPolling:
     """Requests go where the product's routers send them; clients poll as their kind does."""
 
-    world: World
+    world: RoutedWorld
     kind: ClientKind
     params: AdmissionParams
     rng: random.Random
+    preferences_of: Callable[[int], tuple[Preference, ...]] = _no_preferences
     queued: dict[int, Queued] = field(default_factory=dict)
     rows: dict[int, Worker] = field(default_factory=dict)
     n_polls: int = 0
@@ -154,7 +199,12 @@ class RoutedPolling:
         service_s = table.service_s(self.world.mean_load)
         bound_s = bind_within_s(self.kind, self.params, service_s)
         for n_refused in range(MAX_TRIES + 1):
-            wish = Wish(cost=queued.cost, bound_s=bound_s, dice=self.rng.random())
+            wish = Wish(
+                cost=queued.cost,
+                bound_s=bound_s,
+                dice=self.rng.random(),
+                preferences=self.preferences_of(request),
+            )
             choice = table.choose(wish, now)
             if choice is None:
                 return False
@@ -172,15 +222,17 @@ class RoutedPolling:
                 return True
         return False
 
-    def _grant(self, request: int, now: float, machine: Machine, row: Worker) -> None:
+    def _grant(self, request: int, now: float, machine: RoutedMachine, row: Worker) -> None:
         granted = row.granted_load + self.world.trace.loads[request]
-        marks = add_mark(row.granted_marks, now, granted)
-        self.rows[machine.number] = replace(
-            row, granted_load=granted, reqnum=row.reqnum + 1, granted_marks=marks
-        )
-        self.world.bind(request, machine, now)
+        self.rows[machine.number] = replace(row, granted_load=granted, reqnum=row.reqnum + 1)
+        end = self.world.bind(request, machine, now)
         self._has_news(machine.number)
-        self.world.at(machine.in_flight[request], self._has_news, machine.number)
+        if end is not None:
+            self.world.at(end, self._has_news, machine.number)
+
+    def finished(self, number: int) -> None:
+        """A machine is done with a request."""
+        self._has_news(number)
 
     # -- workers and the view
 
@@ -221,6 +273,7 @@ class RoutedPolling:
         self.rows[number] = replace(
             row,
             reported_at=now,
+            granted_marks=add_mark(row.granted_marks, now, row.granted_load),
             working_load=sum(loads[request] for request in machine.in_flight),
             n_working=len(machine.in_flight),
             unseen_load=0.0,

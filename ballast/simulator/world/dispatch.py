@@ -10,7 +10,9 @@ import heapq
 import random
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from ballast.simulator.world.traces import Trace
 from ballast.simulator.world.world import LAST, World
 from chalicelib.core.routing.admission import (
     AdmissionParams,
@@ -255,8 +257,15 @@ class LatePolling:
         )
 
 
+class Judged(Protocol):
+    """Requests and the wait that is still on time."""
+
+    trace: Trace
+    slo_wait_s: float
+
+
 def totals(
-    requests: deque[int] | list[int], world: World, now: float
+    requests: deque[int] | list[int], world: Judged, now: float
 ) -> tuple[int, float, int, float, float | None]:
     """What `Dispatcher.waiting` tells of these requests."""
     if not requests:

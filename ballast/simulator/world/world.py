@@ -156,8 +156,8 @@ class World:
 
     # -- service
 
-    def bind(self, request: int, machine: Machine, now: float) -> None:
-        """Give a request to a machine's earliest slot."""
+    def bind(self, request: int, machine: Machine, now: float) -> float:
+        """Give a request to a machine's earliest slot; the end of its service."""
         service_s = self.trace.loads[request] * machine.n_slots / machine.perf
         start, end = machine.take(now, service_s)
         wait = start - self.trace.times[request]
@@ -167,6 +167,7 @@ class World:
             self.counters.n_late += 1
         machine.in_flight[request] = end
         self.at(end, self._finish, (machine, request, end), priority=FIRST)
+        return end
 
     def earliest(self, now: float, bound_s: float) -> Machine | None:
         """The machine that could start a request first, within the bound; near-equals by price."""

@@ -1,0 +1,1 @@
+"""Caches of prompts: how routing finds them, on workers that remember blocks."""
