@@ -1,4 +1,4 @@
-"""`python -m ballast.simulator`: judge scaling policies on a trace; also `routing` and `bars`."""
+"""`python -m ballast.simulator`: judge policies on a trace; also `routing`, `bars`, `caches`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
         from ballast.simulator.bars import main as bars_main
 
         return bars_main(words[1:])
+    if words[:1] == ["caches"]:
+        from ballast.simulator.caches.command import main as caches_main
+
+        return caches_main(words[1:])
     options = _parser().parse_args(words)
     try:
         task, policies = _task(options), _policies(options)

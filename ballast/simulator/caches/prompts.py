@@ -76,8 +76,12 @@ def read_prompts(path: Path) -> list[Prompt]:
     return with_turns(prompts)
 
 
+SETTLED_S = 600.0
+"""By then as many conversations end as begin."""
+
+
 def synthetic(n_requests: int, seed: int) -> list[Prompt]:
-    """Conversations of one service: a shared block, turns with pauses, prompts that grow.
+    """At most so many of one service: a shared block, turns with pauses, prompts that grow.
 
     Its figures are those of a chat service's hour: 1.6 turns in the mean, prompts of 12,000 tokens
     with a heavy tail, 343 tokens of answer, two minutes between turns.
@@ -86,20 +90,20 @@ def synthetic(n_requests: int, seed: int) -> list[Prompt]:
     fresh = count(1)
     prompts: list[Prompt] = []
     now = 0.0
-    while len(prompts) < n_requests:
+    while now < SETTLED_S + n_requests / 3:
         now += rng.expovariate(2.1)
         at = now
         blocks: tuple[int, ...] = (0,)
         while True:
-            grown = max(1, round(rng.lognormvariate(2.4, 1.1)))
+            grown = max(1, round(rng.lognormvariate(2.1, 1.1)))
             blocks = (*blocks, *(next(fresh) for _ in range(min(grown, 240))))
             tokens = BLOCK_TOKENS * len(blocks) - rng.randrange(BLOCK_TOKENS)
             prompts.append(Prompt(at, tokens, max(1, round(rng.expovariate(1 / 343))), blocks))
-            if rng.random() > 0.39 or len(blocks) > 200:
+            if rng.random() > 0.43 or len(blocks) > 200:
                 break
             at += 20.0 + rng.expovariate(1 / 100.0)
-    prompts.sort(key=lambda prompt: prompt.at)
-    return with_turns(prompts[:n_requests])
+    settled = sorted((p for p in prompts if p.at >= SETTLED_S), key=lambda prompt: prompt.at)
+    return with_turns(settled[:n_requests])
 
 
 def with_turns(prompts: list[Prompt]) -> list[Prompt]:

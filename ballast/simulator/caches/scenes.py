@@ -22,6 +22,7 @@ from chalicelib.core.routing.affinity import Preference, preferences_of
 
 POLICIES = ("none", "ours", "sticky", "bounded-hash", "omniscient")
 HOT_SHARE = 0.2
+LATE_S = 10.0
 SCALE_EVERY = 24
 """In a scaled scene a worker leaves or comes after each 24th of the trace: a fifth of the fleet in
 all goes and comes back."""
@@ -55,6 +56,7 @@ class Score:
     p99_wait_s: float
     mean_first_token_s: float
     p99_first_token_s: float
+    late_share: float  # had their first token later than LATE_S, or not at all
     n_unserved: int = 0
 
 
@@ -108,6 +110,7 @@ def score(world: CacheWorld, policy: str) -> Score:
         p99_wait_s=waits[int(0.99 * len(waits))],
         mean_first_token_s=sum(firsts) / len(firsts),
         p99_first_token_s=firsts[int(0.99 * len(firsts))],
+        late_share=1 - sum(s.first_token_s <= LATE_S for s in served) / len(world.served),
         n_unserved=len(world.served) - len(served),
     )
 
