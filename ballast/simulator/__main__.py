@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         return bars_main(words[1:])
     if words[:1] == ["caches"]:
-        from ballast.simulator.caches.command import main as caches_main
+        from ballast.simulator.routed.caches.command import main as caches_main
 
         return caches_main(words[1:])
     options = _parser().parse_args(words)

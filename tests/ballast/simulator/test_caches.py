@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ballast.simulator.caches.command import goals, main
-from ballast.simulator.caches.prompts import (
+from ballast.simulator.routed.caches.command import goals, main
+from ballast.simulator.routed.caches.prompts import (
     BLOCK_TOKENS,
     HOT_BLOCKS,
     Prompt,
@@ -17,8 +17,8 @@ from ballast.simulator.caches.prompts import (
     synthetic,
     with_hot_key,
 )
-from ballast.simulator.caches.scenes import POLICIES, Scene, play
-from ballast.simulator.caches.worker import N_SLOTS, PERF, BlockCache, CachingWorker, Job
+from ballast.simulator.routed.caches.scenes import POLICIES, Scene, play
+from ballast.simulator.routed.caches.worker import N_SLOTS, PERF, BlockCache, CachingWorker, Job
 from ballast.simulator.world.traces import TraceError
 
 

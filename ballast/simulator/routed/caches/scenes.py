@@ -6,16 +6,16 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ballast.simulator.caches.prompts import (
+from ballast.simulator.routed.caches.prompts import (
     BLOCK_TOKENS,
     PROMPT_LOAD,
     Prompt,
     at_load,
     with_hot_key,
 )
-from ballast.simulator.caches.rivals import BoundedHashing, Omniscient, Sticky
-from ballast.simulator.caches.worker import PERF
-from ballast.simulator.caches.world import CacheWorld, Discipline
+from ballast.simulator.routed.caches.rivals import BoundedHashing, Omniscient, Sticky
+from ballast.simulator.routed.caches.worker import N_SLOTS, PERF
+from ballast.simulator.routed.caches.world import CacheWorld, Discipline
 from ballast.simulator.routed.routed import RoutedPolling
 from chalicelib.core.routing.admission import AdmissionParams, ClientKind
 from chalicelib.core.routing.affinity import Preference, preferences_of
@@ -35,6 +35,7 @@ class Scene:
     load: float = 0.85  # uncached work, as a share of what the fleet can do
     n_workers: int = 30
     n_blocks: int = 800  # that fit into a worker's cache
+    n_slots: int = N_SLOTS  # requests that a worker serves at a time
     is_hot: bool = False  # a fifth of the requests have one conversation key
     is_scaled: bool = False
     seed: int = 0
@@ -66,7 +67,7 @@ def play(scene: Scene, prompts: Sequence[Prompt], policy: str) -> Score:
     if scene.is_hot:
         requests = with_hot_key(requests, HOT_SHARE, scene.seed)
     requests = at_load(requests, scene.n_workers * PERF, scene.load)
-    world = CacheWorld(requests, scene.n_workers, scene.n_blocks)
+    world = CacheWorld(requests, scene.n_workers, scene.n_blocks, scene.n_slots)
     if scene.is_scaled:
         _schedule(world, scene.n_workers)
     world.run(make_discipline(world, policy, scene.seed))

@@ -19,8 +19,9 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ballast.simulator.caches.prompts import Prompt, read_prompts, synthetic
-from ballast.simulator.caches.scenes import LATE_S, POLICIES, Scene, Score, play
+from ballast.simulator.routed.caches.prompts import Prompt, read_prompts, synthetic
+from ballast.simulator.routed.caches.scenes import LATE_S, POLICIES, Scene, Score, play
+from ballast.simulator.routed.caches.worker import N_SLOTS
 from ballast.simulator.world.traces import TraceError
 
 HIT_GOAL = 0.95  # of the omniscient router's hit share
@@ -74,7 +75,14 @@ def workers_needed(scene: Scene, prompts: Sequence[Prompt], policy: str, late_sh
 def scenes(options: argparse.Namespace) -> list[Scene]:
     """Every case of the options, then the moving fleet."""
     plain = [
-        Scene(load=load, n_workers=n, n_blocks=blocks, is_hot=is_hot, seed=options.seed)
+        Scene(
+            load=load,
+            n_workers=n,
+            n_blocks=blocks,
+            n_slots=options.slots,
+            is_hot=is_hot,
+            seed=options.seed,
+        )
         for is_hot in (False, True)
         for n in options.workers
         for blocks in options.blocks
@@ -163,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--blocks", type=int, nargs="+", default=[128, 800, 4_000], help="that a cache has room for"
     )
+    add("--slots", type=int, default=N_SLOTS, help="requests that a worker serves at a time")
     add("--load", type=float, nargs="+", default=[0.6, 0.85])
     add("--cost", action="store_true", help="also the workers needed at equal lateness (slow)")
     add("--seed", type=int, default=0)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ballast.simulator.caches.prompts import Prompt
-from ballast.simulator.caches.worker import BlockCache, CachingWorker, Job
+from ballast.simulator.routed.caches.prompts import Prompt
+from ballast.simulator.routed.caches.worker import BlockCache, CachingWorker, Job
 from ballast.simulator.world.traces import Trace
 
 SLO_WAIT_S = 10.0
@@ -44,7 +44,9 @@ class Discipline(Protocol):
 class CacheWorld:
     """A clock, a fleet and the requests; `discipline` decides who serves them."""
 
-    def __init__(self, prompts: Sequence[Prompt], n_workers: int, n_blocks: int) -> None:
+    def __init__(
+        self, prompts: Sequence[Prompt], n_workers: int, n_blocks: int, n_slots: int
+    ) -> None:
         self.prompts = prompts
         times, loads = [p.at for p in prompts], [p.load for p in prompts]
         self.trace = Trace(name="prompts", times=times, loads=loads, duration_s=times[-1] + 1.0)
@@ -55,7 +57,7 @@ class CacheWorld:
         self.routable: list[CachingWorker] = []
         self.served: list[Served | None] = [None] * len(prompts)
         self.discipline: Discipline | None = None
-        self._n_blocks = n_blocks
+        self._n_blocks, self._n_slots = n_blocks, n_slots
         self._next_number = 1
         self._counter = 0
         self._heap: list[tuple[float, int, Callable[..., None], object]] = []
@@ -125,7 +127,12 @@ class CacheWorld:
         self.routable.remove(max(self.routable, key=lambda worker: worker.number))
 
     def _add(self) -> None:
-        worker = CachingWorker(self._next_number, BlockCache(self._n_blocks), created_at=self.now)
+        worker = CachingWorker(
+            self._next_number,
+            BlockCache(self._n_blocks),
+            created_at=self.now,
+            n_slots=self._n_slots,
+        )
         self._next_number += 1
         self.machines[worker.number] = worker
         self.routable.append(worker)

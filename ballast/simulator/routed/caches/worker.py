@@ -2,7 +2,7 @@
 
 A worker does `PERF` load a second, whatever it does. It reads one prompt at a time, as far as its
 cache lacks it, and writes no answers meanwhile; else it writes all answers at once, with its speed
-shared among them. So it serves `N_SLOTS` requests at a time; more wait in their order. Its cache
+shared among them. So it serves `n_slots` requests at a time; more wait in their order. Its cache
 drops the block that was used longest ago, a prompt's last blocks before its first ones. So do model
 servers without chunked prefill.
 """
@@ -14,13 +14,14 @@ from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ballast.simulator.caches.prompts import BLOCK_TOKENS, PROMPT_LOAD, Prompt
+from ballast.simulator.routed.caches.prompts import BLOCK_TOKENS, PROMPT_LOAD, Prompt
 
 PREFILL_TOKENS_PER_S = 8_000.0
 PERF = PREFILL_TOKENS_PER_S * PROMPT_LOAD
 """Load per second of a worker: 400, so that a prompt costs the time that reading it takes."""
 
-N_SLOTS = 8
+N_SLOTS = 16
+"""A stated constant: between llama.cpp's few and the 256 sequences that vLLM takes by default."""
 
 
 class BlockCache:

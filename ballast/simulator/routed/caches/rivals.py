@@ -11,8 +11,8 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from ballast.simulator.caches.worker import CachingWorker
-from ballast.simulator.caches.world import CacheWorld
+from ballast.simulator.routed.caches.worker import CachingWorker
+from ballast.simulator.routed.caches.world import CacheWorld
 
 LOAD_FACTOR = 1.25
 RING_POINTS = 256
