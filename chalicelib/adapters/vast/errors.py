@@ -142,6 +142,9 @@ def _stated_refusal(
     rules = (rule.code for rule in RULES if rule.applies(verb, status, said))
     code = next(rules, "")
     if verb is Verb.CREATE:
+        if status == 404 and text.lstrip().startswith("<"):
+            # A page of something on the way: nothing says that the call came to nothing.
+            return AmbiguousCreateError(f"http_{status}: {message}")
         if code == OFFER_GONE or (status == 404 and not stated and not code):
             return OfferGoneError(f"{code or f'http_{status}'}: {message}")
         if status < 300 and (code or stated) not in _RENTS_NOTHING:

@@ -87,7 +87,7 @@ def parse_instance(row: Row) -> InstanceRecord:
         ports=_ports(row.get("ports")),
         disk_space_gb=_number(row, "disk_space"),
         started_at=_number(row, "start_date"),
-        ends_at=_optional_time(row, "end_date"),
+        ends_at=_end_of(row),
         template_hash=_text(row, "template_hash_id"),
         is_bid=row.get("is_bid") is True,
         bid_usd_per_hour=_number(row, "dph_base") if row.get("is_bid") is True else 0.0,
@@ -229,6 +229,12 @@ def _integer(row: Row, name: str, default: int | None = None) -> int:
     if default is None:
         raise RowError(f"{name}: {value!r} is not a whole number")
     return default
+
+
+def _end_of(row: Row) -> float | None:
+    """When a contract ends; one that would end before it began says nothing."""
+    ends_at = _optional_time(row, "end_date")
+    return ends_at if ends_at and ends_at > _number(row, "start_date") else None
 
 
 def _optional_time(row: Row, name: str) -> float | None:

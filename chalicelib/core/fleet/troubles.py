@@ -33,6 +33,7 @@ class TroubleKind(StrEnum):
     WILL_NOT_GO = "will_not_go"
     NOT_USABLE = "not_usable"
     RENTALS_BRAKED = "rentals_braked"
+    REQUESTS_WAIT = "requests_wait"
     # an autogroup
     CANNOT_LAUNCH = "cannot_launch"
     TEMPLATE_UNREADABLE = "template_unreadable"
@@ -97,6 +98,9 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
         matters_after_s=60.0,
     ),
     _K.RENTALS_BRAKED: TroubleMeaning(title="Machines are replaced too often: renting is braked"),
+    _K.REQUESTS_WAIT: TroubleMeaning(
+        title="Requests wait, and no machine is on its way", matters_after_s=120.0
+    ),
     _K.CANNOT_LAUNCH: TroubleMeaning(title="An autogroup cannot be launched as it is configured"),
     _K.TEMPLATE_UNREADABLE: TroubleMeaning(
         title="Vast does not give an autogroup's template", matters_after_s=60.0

@@ -39,7 +39,6 @@ class RoundMemory:
     failures: Mapping[str, Failure] = field(
         default_factory=dict
     )  # of offers, machines, autogroups: see core/fleet/set_aside.py
-    rented_times: Mapping[str, list[float]] = field(default_factory=dict)  # last hour, by group
     searched: Mapping[str, float] = field(default_factory=dict)  # when, by autogroup
     troubles: Mapping[str, LastingTrouble] = field(
         default_factory=dict

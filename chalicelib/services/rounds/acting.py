@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from chalicelib.core.fleet.pacing import Verb
@@ -28,15 +28,25 @@ NO_CREDIT_CODES = frozenset({"insufficient_credit", "missing_billing", "spend_ra
 
 
 class Acting:
-    """One round's executor state: the rows as they are now, what happened, whose view is stale."""
+    """One round's executor state: the rows as they are now, what happened, whose view is stale.
+
+    `listed`: the instances that the marketplace showed before anything was done.
+    """
 
     def __init__(
-        self, ports: ScalerPorts, market: PacedMarket, fence: int, workers: Mapping[int, Worker]
+        self,
+        ports: ScalerPorts,
+        market: PacedMarket,
+        fence: int,
+        workers: Mapping[int, Worker],
+        *,
+        listed: Collection[int] = (),
     ) -> None:
         self.ports = ports
         self.market = market
         self.fence = fence
         self.rows = dict(workers)
+        self.listed = listed
         self.events: list[Event] = []
         self.stale_views: set[int] = set()
         self.n_done = 0
@@ -45,7 +55,6 @@ class Acting:
         self.n_failed_creates = 0
         self.has_credit = True
         self.failures: Failures = {}
-        self.rented: list[int] = []  # groups for which a machine was, or may be, rented
 
     def change(self, worker: Worker, changes: Mapping[str, object]) -> bool:
         """Change a row if it is still in the state we know; whether that is so.
@@ -118,11 +127,10 @@ class Acting:
         keys += [machine_key(offer.machine_id)] if offer.machine_id else []
         self.failures = add_failure(self.failures, keys, problem, self.ports.clock.now())
 
-    def rented_offer(self, autogroup_id: int, endpoint_id: int, offer: Offer) -> None:
+    def rented_offer(self, autogroup_id: int, offer: Offer) -> None:
         """An offer was rented: what failed before is forgiven."""
         keys = [offer_key(offer.offer_id), machine_key(offer.machine_id)]
         self.failures = forgive(self.failures, [*keys, autogroup_key(autogroup_id)])
-        self.rented.append(endpoint_id)
 
     def log(
         self,

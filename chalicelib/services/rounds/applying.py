@@ -7,6 +7,7 @@ from dataclasses import replace
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.actions import Reason, StartWorker, StopWorker
 from chalicelib.ports.errors import ConflictError
@@ -75,10 +76,22 @@ def return_machines(acting: Acting, plan: RoundPlan) -> None:
     doomed = sorted(
         worker.instance_id
         for worker in acting.rows.values()
-        if worker.state is WorkerState.DESTROYING and _is_free(plan, worker)
+        if worker.state is WorkerState.DESTROYING
+        and _is_free(plan, worker)
+        and is_proven_ours(worker, plan.view.records.get(worker.instance_id))
     )
     if doomed:
         destroy(acting, doomed)
+
+
+def is_proven_ours(worker: Worker, record: InstanceRecord | None) -> bool:
+    """Whether more than our table says that a machine is ours: its label, or its own reports.
+
+    Under another's label it may be another's machine that an answer named by mistake.
+    """
+    if record is None or not record.label or worker.reported_at > 0:
+        return True
+    return not worker.token or worker.token in record.label
 
 
 def may_destroy(plan: RoundPlan) -> bool:

@@ -46,7 +46,7 @@ from chalicelib.core.scaling.moves.leaving import (
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan
 from chalicelib.ports.bundles import ScalerPorts
-from chalicelib.ports.ledger import RentIntent
+from chalicelib.ports.ledger import IntentState, RentIntent
 from chalicelib.ports.marketplace import FoundOffers, MarketplaceError, RateLimitedError
 from chalicelib.services.market.launching import (
     DEFAULT_DISK_GB,
@@ -60,6 +60,7 @@ from chalicelib.wire.launch_args import LaunchArgsError
 
 OFFERS_LIMIT = 64
 BIDS_SITUATION = 0  # of searches for bids: all are of one kind, so that they come ever more rarely
+HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -248,7 +249,7 @@ def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupS
         avoided_machines=doubts.avoided_machines,
         open_breakers=doubts.open_breakers,
         set_aside=doubts.set_aside,
-        may_rent_anew=len(rented_within_hour(fleet.memory, group.endpoint_id, now))
+        may_rent_anew=n_rented_within_hour(fleet.intents, group.endpoint_id, now)
         < rentals_per_hour(group.params.max_workers),
     )
 
@@ -275,10 +276,17 @@ def _left_out(found: FoundOffers) -> str:
     return f"Vast answered only rows that cannot be used: {counts}"
 
 
-def rented_within_hour(memory: RoundMemory, endpoint_id: int, now: float) -> list[float]:
-    """When machines were rented for a group in the last hour."""
-    times = memory.rented_times.get(str(endpoint_id), ())
-    return [at for at in times if now - 3600.0 < at <= now]
+def n_rented_within_hour(intents: Iterable[RentIntent], endpoint_id: int, now: float) -> int:
+    """How many machines were, or may have been, rented for a group in the last hour.
+
+    A try that is known to have rented nothing is none: it must not keep out those that would.
+    """
+    return sum(
+        intent.endpoint_id == endpoint_id
+        and intent.state is not IntentState.VOID
+        and now - HOUR_S < intent.planned_at <= now
+        for intent in intents
+    )
 
 
 def rentals_per_hour(max_workers: int) -> int:

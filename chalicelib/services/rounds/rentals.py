@@ -35,6 +35,8 @@ from chalicelib.services.market.launching import (
 from chalicelib.services.rounds.acting import NO_CREDIT_CODES, Acting, destroy
 from chalicelib.services.rounds.foresight import rental_ask
 
+CREATED_STOPPED = "created_stopped"  # a contract that Vast could not start: it is returned
+
 
 def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: RentOffer) -> None:
     """Rent the offer, or the next alternative where it was just taken.
@@ -69,9 +71,8 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
             continue
         except (AmbiguousCreateError, MarketplaceUnavailableError) as error:
             acting.failed_offer(autogroup.autogroup_id, offer, str(error))
-            acting.rented.append(autogroup.endpoint_id)  # perhaps
             raise
-        acting.rented_offer(autogroup.autogroup_id, autogroup.endpoint_id, offer)
+        acting.rented_offer(autogroup.autogroup_id, offer)
         return
     acting.note_failure(action, problem)
 
@@ -109,13 +110,14 @@ def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFa
 def _create(acting: Acting, intent: RentIntent, request: CreateRequest, reason: Reason) -> None:
     try:
         instance_id = acting.market.call(Verb.CREATE, lambda vast: vast.create_instance(request))
+        _check_new(acting, instance_id)
     except (OfferGoneError, RateLimitedError, RefusedError) as error:
         _settle(acting, intent, IntentState.VOID, problem=str(error))
         raise
     except AmbiguousCreateError as error:
-        if error.contract_id is not None:
+        if error.contract_id is not None and not _is_known(acting, error.contract_id):
             _return_contract(acting, intent, error.contract_id)
-            return
+            raise RefusedError(CREATED_STOPPED, str(error)) from error
         _settle(acting, intent, IntentState.MAYBE_RENTED, problem=str(error))
         raise
     except MarketplaceUnavailableError as error:
@@ -124,6 +126,20 @@ def _create(acting: Acting, intent: RentIntent, request: CreateRequest, reason: 
     now = acting.ports.clock.now()
     add_row(acting, row_for(intent, instance_id, now), reason)
     _settle(acting, intent, IntentState.CONFIRMED, instance_id=instance_id)
+
+
+def _is_known(acting: Acting, instance_id: int) -> bool:
+    return instance_id in acting.listed or instance_id in acting.rows
+
+
+def _check_new(acting: Acting, instance_id: int) -> None:
+    """Hold what a create names against what was there before: it may be the owner's own machine.
+
+    Raises:
+        AmbiguousCreateError: it was there before; ours, if there is one, is found by its label.
+    """
+    if _is_known(acting, instance_id):
+        raise AmbiguousCreateError(f"Vast named instance {instance_id}, which was there before")
 
 
 def _return_contract(acting: Acting, intent: RentIntent, contract_id: int) -> None:

@@ -53,7 +53,6 @@ from chalicelib.services.rounds.reading import books_of, by_endpoint, read_view
 from chalicelib.services.rounds.values import Asked, GroupPlan, RoundPlan, RoundView, RowChange
 from chalicelib.services.routing.views import publish_directory, rebuild_view
 
-HOUR_S = 3600.0
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left
 STUCK_CODES = frozenset({"stuck_loading", NO_ADDRESS})
@@ -146,7 +145,8 @@ def apply_plan(
     ports: ScalerPorts, market: PacedMarket, fence: int, plan: RoundPlan
 ) -> RoundOutcome:
     """Write and do what was planned: facts first, then returns, then what costs money."""
-    acting = Acting(ports, market, fence, {w.instance_id: w for w in plan.view.workers})
+    workers = {worker.instance_id: worker for worker in plan.view.workers}
+    acting = Acting(ports, market, fence, workers, listed=frozenset(plan.view.records))
     acting.failures = plan.memory.failures
     account = apply_facts(acting, plan)
     execute(acting, plan, SAVING)
@@ -301,19 +301,7 @@ def _with_deeds(acting: Acting, plan: RoundPlan) -> RoundMemory:
     for group in plan.groups:
         done = [action for action in group.actions if id(action) in acting.done]
         groups[_key(group)] = remember_deeds(groups[_key(group)], done, plan.view.now)
-    now = plan.view.now
-    times = {
-        key: [at for at in past if now - HOUR_S < at <= now]
-        for key, past in plan.memory.rented_times.items()
-    }
-    for endpoint_id in acting.rented:
-        times[str(endpoint_id)] = [*times.get(str(endpoint_id), []), now]
-    return replace(
-        plan.memory,
-        groups=groups,
-        failures=acting.failures,
-        rented_times={key: past for key, past in times.items() if past},
-    )
+    return replace(plan.memory, groups=groups, failures=acting.failures)
 
 
 def _is_busy(plan: RoundPlan, acting: Acting) -> bool:
