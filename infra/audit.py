@@ -24,7 +24,9 @@ SECRETS: Mapping[str, re.Pattern[str]] = {
         r"(?i)secret_?access_?key['\"]?\s*[=:]\s*['\"]?[A-Za-z0-9/+]{40}\b"
     ),
     "private key": re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
-    "caller's key": re.compile(r"\bblk\.(?:a|e\d+)-[roa]+-\w+\.\d+\.[A-Za-z0-9_-]{43}(?![\w-])"),
+    "caller's key": re.compile(
+        r"\bblk\.(?:a|e\d+)-[roa]+-\w+\.\d+\.(?:[A-Za-z0-9_-]{43}){1,2}(?![\w-])"
+    ),
     "Vast key": re.compile(
         r"(?i)(?:vast|api_?key|bearer)[^\n]{0,40}(?<![0-9a-f])[0-9a-f]{64}(?!\w)"
     ),

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
 from chalicelib import wiring
+from chalicelib.adapters.aws.clients import dynamodb_client, kms_client
 from chalicelib.core.model.caller_key import VERBS
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import keys
+from infra.peppers import make_peppers, take_over_former_keys
 from infra.policies import signer_of
 
 MICRO = 1_000_000
@@ -43,6 +45,18 @@ def ports_of(stage: str) -> ApiPorts:
     return wiring.api_ports()
 
 
+def make_secrets(stage: str) -> int:
+    """Make what is missing of the secrets of each purpose; how many former keys were taken over.
+
+    Raises:
+        PortError: DynamoDB or KMS cannot be used with these credentials.
+    """
+    ports, settings = ports_of(stage), wiring.settings()
+    make_peppers(ports)
+    prefix, alias = settings.table_prefix, settings.kms_alias
+    return take_over_former_keys(ports, dynamodb_client(), kms_client(), prefix, alias)
+
+
 def bootstrap(
     stage: str,
     caps: Caps,
@@ -50,7 +64,7 @@ def bootstrap(
     complete: Callable[[Caps], Caps] = with_first_caps,
     public_url: str = "",
 ) -> str | None:
-    """Make pepper, signing key and, if there is none yet, the first admin key; set caps.
+    """Make the secrets, a signing key and, if there is none yet, the first admin key; set caps.
 
     Gives the admin key the first time, None ever after: it is stored nowhere. `complete` fills in
     the caps of a new deployment; later on, those that are not given stay as the owner set them.
@@ -60,6 +74,7 @@ def bootstrap(
     """
     ports = ports_of(stage)
     now = ports.clock.now()
+    make_secrets(stage)
     ports.signer.newest(now)
     is_new = not ports.ledger.account().version
     wanted = asdict(complete(caps) if is_new else caps)

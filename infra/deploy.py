@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.ports.errors import PortError
 from infra import policies
 from infra.account import Aws, DeployError
-from infra.bootstrap import Caps, bootstrap, remember_topic
+from infra.bootstrap import Caps, bootstrap, make_secrets, remember_topic
 from infra.core_stack import deploy_core, ensure_vast_key
 from infra.functions import (
     concurrency_quota,
@@ -57,6 +57,12 @@ def deploy(
     outputs = deploy_core(aws, options.stage, say, protect=options.protect_tables)
     ensure_vast_key(aws, options.stage, options.vast_key, say)
     ensure_log_groups(aws, options.stage)
+    n_former = make_secrets(options.stage)  # before the functions that need them
+    if n_former:
+        say(
+            f"{n_former} keys of the former kind go on; replace them when you can "
+            "(`ballast update key KEYID --rotate`)"
+        )
     if options.functions:
         deploy_functions(options, aws, say, chalice or run_chalice)
     has_functions = functions_exist(aws, options.stage)

@@ -65,7 +65,11 @@ def unwrap(what: str) -> Grant:
     )
 
 
-UNWRAP_PEPPER = unwrap("pepper")
+UNWRAP_WORKER_TOKENS = unwrap("worker")
+UNWRAP_LABELS = unwrap("intent")
+UNWRAP_INDEX = unwrap("index")
+PROVE_KEYS = unwrap("caller")
+"""With it one makes callers' keys; everybody checks them with the public half."""
 UNWRAP_SIGNING_KEYS = unwrap("signing")
 SIGN_IN_KMS = Grant(
     sid="SignInKms",
@@ -97,7 +101,8 @@ FUNCTIONS: Mapping[str, tuple[Grant, ...]] = {
         table("workers", *READ, "dynamodb:UpdateItem"),
         table("routing", *READ, *WRITE),
         table("keys", "dynamodb:GetItem"),
-        UNWRAP_PEPPER,
+        UNWRAP_WORKER_TOKENS,
+        UNWRAP_INDEX,
         UNWRAP_SIGNING_KEYS,
         POKE,
     ),
@@ -106,7 +111,7 @@ FUNCTIONS: Mapping[str, tuple[Grant, ...]] = {
         table("routing", *READ, "dynamodb:PutItem", "dynamodb:UpdateItem"),
         table("keys", "dynamodb:GetItem"),
         table("events", "dynamodb:BatchWriteItem"),
-        UNWRAP_PEPPER,
+        UNWRAP_WORKER_TOKENS,
         POKE,
     ),
     "management": (
@@ -116,7 +121,7 @@ FUNCTIONS: Mapping[str, tuple[Grant, ...]] = {
         table("ledger", *READ, "dynamodb:PutItem"),
         table("events", "dynamodb:Query", "dynamodb:BatchWriteItem"),
         table("keys", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Scan"),
-        UNWRAP_PEPPER,
+        PROVE_KEYS,
         POKE,
         alerts("sns:Publish", "sns:Subscribe", "sns:Unsubscribe", "sns:ListSubscriptionsByTopic"),
     ),
@@ -132,7 +137,8 @@ FUNCTIONS: Mapping[str, tuple[Grant, ...]] = {
         table("ledger", *READ, "dynamodb:PutItem", "dynamodb:ConditionCheckItem"),
         table("events", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:BatchWriteItem"),
         table("keys", "dynamodb:GetItem"),
-        UNWRAP_PEPPER,
+        UNWRAP_WORKER_TOKENS,
+        UNWRAP_LABELS,
         VAST_KEY,
         alerts("sns:Publish", "sns:ListSubscriptionsByTopic"),
     ),

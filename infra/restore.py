@@ -18,6 +18,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import wiring
+from chalicelib.adapters.aws.secret_box import FORMER_ITEM, INTENT
 from chalicelib.adapters.aws.tables import CONFIG, KEYS, LEDGER, TABLES, WORKERS, create_tables
 from chalicelib.core.fleet.intents import split_label, token_is_ours
 from chalicelib.core.model.market import InstanceRecord
@@ -152,14 +153,17 @@ def _standing(
 
 
 def pepper_exists(dynamodb: Any, prefix: str) -> bool:
-    """Whether the table of keys still has the pepper; never makes one.
+    """Whether the table of keys still has the pepper of labels; never makes one.
 
     Raises:
         ClientError: the table cannot be read.
     """
-    key = {"key_id": {"S": "pepper"}}
-    reply: Mapping[str, object] = dynamodb.get_item(TableName=KEYS.full_name(prefix), Key=key)
-    return "Item" in reply
+    table = KEYS.full_name(prefix)
+    keys = ({"key_id": {"S": f"pepper#{INTENT}"}}, FORMER_ITEM)
+    replies: list[Mapping[str, object]] = [
+        dynamodb.get_item(TableName=table, Key=key) for key in keys
+    ]
+    return any("Item" in reply for reply in replies)
 
 
 def report(machines: Sequence[Machine], *, has_pepper: bool, public_url: str, say: Say) -> bool:

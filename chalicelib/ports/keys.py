@@ -1,7 +1,7 @@
 """Callers' keys: their rows hold nothing usable (the secret part is derived, ARCHITECTURE.md)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from chalicelib.core.routing.quota import KeyBuckets, Quota
@@ -24,6 +24,8 @@ class CallerKey:
     max_load_per_s: float | None = None
     share: float = 1.0  # weight in fair admission
     revision: int = 0  # +1 at every change; guards concurrent ones
+    former_hashes: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256, in hex, of the proofs of the former kind that still count, by generation."""
 
     @property
     def has_limits(self) -> bool:

@@ -47,12 +47,41 @@ class Signer(Protocol):
 
 
 class SecretBox(Protocol):
-    """The pepper from which callers' keys and instance tokens are derived, wrapped by KMS."""
+    """Secrets of one purpose each, wrapped by KMS; a function's role unwraps those that it needs.
+
+    Purposes: "worker" (instances' tokens), "intent" (labels), "index" (`request_idx`); and what
+    proves callers' keys, which management alone can make and everybody can check.
+    """
+
+    @property
+    def has_former_keys(self) -> bool:
+        """Whether keys of the former kind were taken over; without, they are refused unread.
+
+        Raises:
+            KeysUnavailableError: it cannot be read.
+        """
+        ...
 
     def mac(self, purpose: str, message: str) -> str:
-        """HMAC-SHA-256 of the message under the pepper and the purpose, base64url, no padding.
+        """HMAC-SHA-256 of the message under the purpose's pepper: 43 characters of base64url.
 
         Raises:
             KeysUnavailableError: KMS is down or refuses.
+        """
+        ...
+
+    def prove(self, message: str) -> str:
+        """A caller's key's proof: 86 characters of base64url, the same each time.
+
+        Raises:
+            KeysUnavailableError: KMS is down or refuses.
+        """
+        ...
+
+    def is_proof(self, message: str, proof: str) -> bool:
+        """Whether `prove` made it.
+
+        Raises:
+            KeysUnavailableError: its public half cannot be read.
         """
         ...

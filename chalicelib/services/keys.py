@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from chalicelib.core.model.caller_key import (
     ADMIN,
-    MAC_PURPOSE,
     READ,
     ROUTE,
     VERBS,
@@ -53,7 +53,7 @@ class Caller:
 
 @dataclass(slots=True)
 class KeyMemory:
-    """Rows of keys, remembered for `ROW_CACHE_S`, and the keys whose MAC was found right."""
+    """Rows of keys, remembered for `ROW_CACHE_S`, and the keys whose proof was found right."""
 
     verified: dict[str, KeyText] = field(default_factory=dict)
     rows: dict[str, tuple[float, CallerKey | None]] = field(default_factory=dict)
@@ -90,28 +90,44 @@ def check_key(ports: HotPorts, memory: KeyMemory, text: str, now: float) -> Call
     Raises:
         CallerKeyError: the key is wrong, unknown, expired or revoked.
         StorageUnavailableError: its row is not known here, and the database does not answer.
-        KeysUnavailableError: KMS is down, and the pepper is not in memory yet.
+        KeysUnavailableError: what proves keys cannot be read, and is not in memory yet.
     """
     key = memory.verified.get(text) or _verify(ports, memory, text)
-    row = None if key.is_own else _row(ports, memory, key.key_id, now)
-    if not key.is_own:
+    has_row = not key.is_own or key.is_former
+    row = _row(ports, memory, key.key_id, now) if has_row else None
+    if has_row:
         if row is None:
             raise CallerKeyError("this api_key is unknown; ask for a new one")
+        if key.is_former and not _is_former_key(row, key):
+            raise CallerKeyError("invalid api_key")
         _check_row(row, key.generation, now)
     return Caller(
         key_id=key.key_id,
         verbs=key.verbs,
         endpoint_id=key.endpoint_id,
         generation=key.generation,
-        row=row,
+        row=None if key.is_own else row,
         is_own=key.is_own,
     )
 
 
+def _is_former_key(row: CallerKey, key: KeyText) -> bool:
+    known = row.former_hashes.get(str(key.generation), "")
+    return hmac.compare_digest(known, proof_hash(key.proof))
+
+
+def proof_hash(proof: str) -> str:
+    """What a row holds of a proof of the former kind."""
+    return hashlib.sha256(proof.encode()).hexdigest()
+
+
 def _verify(ports: HotPorts, memory: KeyMemory, text: str) -> KeyText:
     key = parse_key(text)
-    expected = ports.secrets.mac(MAC_PURPOSE, key.signed)
-    if not hmac.compare_digest(expected, key.mac):
+    if key.is_former:
+        if key.is_derived or not ports.secrets.has_former_keys:
+            raise CallerKeyError("invalid api_key")
+        return key
+    if not ports.secrets.is_proof(key.signed, key.proof):
         raise CallerKeyError("invalid api_key")
     if len(memory.verified) >= MAX_CACHED:
         memory.verified.clear()
@@ -145,8 +161,7 @@ def _row(ports: HotPorts, memory: KeyMemory, key_id: str, now: float) -> CallerK
 def endpoint_key(secrets: SecretBox, endpoint_id: int, key_generation: int) -> str:
     """The endpoint's own route-only key, derived anew each time; no row stands behind it."""
     key_id = own_key_id(endpoint_id)
-    mac = secrets.mac(MAC_PURPOSE, f"{key_id}.{key_generation}")
-    return format_key(key_id, key_generation, mac)
+    return format_key(key_id, key_generation, secrets.prove(f"{key_id}.{key_generation}"))
 
 
 def shown_key(secrets: SecretBox, caller: Caller, endpoint_id: int, key_generation: int) -> str:
@@ -160,8 +175,7 @@ def shown_key(secrets: SecretBox, caller: Caller, endpoint_id: int, key_generati
     if caller.endpoint_id is None and ADMIN in caller.verbs:
         return endpoint_key(secrets, endpoint_id, key_generation)
     key_id = f"{caller.key_id}-d{endpoint_id}"
-    mac = secrets.mac(MAC_PURPOSE, f"{key_id}.{caller.generation}")
-    return format_key(key_id, caller.generation, mac)
+    return format_key(key_id, caller.generation, secrets.prove(f"{key_id}.{caller.generation}"))
 
 
 def issue_key(
@@ -307,5 +321,5 @@ def _existing(ports: HotPorts, key_id: str) -> CallerKey:
 
 
 def _text(secrets: SecretBox, row: CallerKey) -> str:
-    mac = secrets.mac(MAC_PURPOSE, f"{row.key_id}.{row.generation}")
-    return format_key(row.key_id, row.generation, mac)
+    proof = secrets.prove(f"{row.key_id}.{row.generation}")
+    return format_key(row.key_id, row.generation, proof)

@@ -1,10 +1,12 @@
-"""A pepper in memory."""
+"""Peppers, and what proves callers' keys, in memory."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chalicelib.ports.errors import PortError
 
@@ -14,7 +16,22 @@ class FakeSecretBox:
 
     def __init__(self, pepper: bytes = b"pepper of the tests") -> None:
         self._pepper = pepper
+        seed = hashlib.sha256(pepper).digest()
+        self._private = Ed25519PrivateKey.from_private_bytes(seed)
         self.failure: PortError | None = None
+        self.has_former_keys = False
+
+    def prove(self, message: str) -> str:
+        """An Ed25519 signature, base64url without padding."""
+        if self.failure is not None:
+            raise self.failure
+        return base64.urlsafe_b64encode(self._private.sign(message.encode())).rstrip(b"=").decode()
+
+    def is_proof(self, message: str, proof: str) -> bool:
+        """Whether `prove` made it."""
+        if self.failure is not None:
+            raise self.failure
+        return proof == self.prove(message)  # it is the same each time
 
     def mac(self, purpose: str, message: str) -> str:
         """HMAC-SHA-256, base64url without padding."""

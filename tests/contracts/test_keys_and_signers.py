@@ -11,7 +11,12 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from chalicelib.adapters.aws.keys import DynamoKeyRepository
-from chalicelib.adapters.aws.secret_box import KmsSecretBox
+from chalicelib.adapters.aws.secret_box import (
+    FORMER_CONTEXT,
+    FORMER_ITEM,
+    KmsSecretBox,
+    make_mac,
+)
 from chalicelib.adapters.aws.signer import KmsSigner, WrappedSigner
 from chalicelib.ports.errors import ConflictError, KeysUnavailableError, NotFoundError
 from chalicelib.ports.keys import CallerKey, KeyRepository
@@ -147,10 +152,47 @@ def test_an_unknown_key_is_not_found(signer: Signer) -> None:
 
 
 def test_a_mac_is_43_characters_and_depends_on_purpose_and_message(box: SecretBox) -> None:
-    macs = [box.mac("caller", "a"), box.mac("caller", "b"), box.mac("worker", "a")]
+    macs = [box.mac("index", "a"), box.mac("index", "b"), box.mac("worker", "a")]
     assert len(set(macs)) == 3
     assert all(len(mac) == 43 for mac in macs)
-    assert box.mac("caller", "a") == macs[0]
+    assert box.mac("index", "a") == macs[0]
+
+
+def test_a_proof_is_86_characters_and_checked_to_the_letter(box: SecretBox) -> None:
+    proof = box.prove("a-r-1.1")
+    assert (len(proof), box.prove("a-r-1.1")) == (86, proof)
+    assert box.is_proof("a-r-1.1", proof)
+    assert not box.is_proof("a-r-1.2", proof)
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    for i in (0, 40, 85):
+        others = [proof[:i] + c + proof[i + 1 :] for c in letters if c != proof[i]]
+        assert not any(box.is_proof("a-r-1.1", other) for other in others)
+    for other in ("", "A" * 43, "A" * 86, proof + "=", "\xff" * 86):
+        assert not box.is_proof("a-r-1.1", other)
+
+
+def test_who_may_unwrap_no_secret_checks_proofs_all_the_same(
+    dynamodb: DynamoDBClient, kms: KMSClient
+) -> None:
+    """As the roles of `hot` and `reports`: they read the public half, and make nothing."""
+    proof = KmsSecretBox(dynamodb, kms, PREFIX, ALIAS).prove("a-roa-1.1")
+    fresh = KmsSecretBox(dynamodb, kms, PREFIX, "alias/none")
+    assert fresh.is_proof("a-roa-1.1", proof)
+    assert not fresh.has_former_keys
+    with pytest.raises(KeysUnavailableError):
+        fresh.prove("a-roa-1.1")
+
+
+def test_the_former_pepper_lives_on_for_machines_that_run_and_for_them_alone(
+    dynamodb: DynamoDBClient, kms: KMSClient
+) -> None:
+    wrapped = kms.generate_data_key(KeyId=ALIAS, NumberOfBytes=32, EncryptionContext=FORMER_CONTEXT)
+    item = {**FORMER_ITEM, "wrapped": {"B": wrapped["CiphertextBlob"]}}
+    dynamodb.put_item(TableName=f"{PREFIX}-keys", Item=item)  # type: ignore[arg-type]
+    box = KmsSecretBox(dynamodb, kms, PREFIX, ALIAS)
+    for purpose, is_kept in (("worker", True), ("intent", True), ("index", False)):
+        kept = make_mac(wrapped["Plaintext"], purpose, "m")
+        assert (box.mac(purpose, "m") == kept) is is_kept
 
 
 @pytest.mark.parametrize("kind", [WrappedSigner, KmsSigner])

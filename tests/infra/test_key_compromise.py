@@ -50,11 +50,11 @@ def test_a_rotated_signing_key_stops_nobody_and_is_everybodys_after_an_update(
     assert "url" in life.call("hot", "POST", "/route/", REQUEST)
 
 
-def test_after_the_pepper_is_replaced_no_old_key_works_and_a_new_one_does(
+def test_after_what_proves_keys_is_replaced_no_old_key_works_and_a_new_one_does(
     life: Life, capsys: pytest.CaptureFixture[str]
 ) -> None:
     boto3.client("dynamodb").delete_item(
-        TableName=f"{PREFIX}-keys", Key={"key_id": {"S": "pepper"}}
+        TableName=f"{PREFIX}-keys", Key={"key_id": {"S": "pepper#caller"}}
     )
     wiring.reset()  # as the command's own process begins
     main(["--stage", STAGE, "--new-admin-key"])

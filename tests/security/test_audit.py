@@ -26,7 +26,7 @@ PLANTED = {
     "AWS access key": "AKIA" + "ABCDEFGHIJKLMNOP",
     "AWS secret key": "aws_secret_access_key = " + "a1B2" * 10,
     "private key": "-----BEGIN RSA " + "PRIVATE KEY-----",
-    "caller's key": "blk.a-roa-00ff." + "1." + "x" * 43,
+    "caller's key": "blk.a-roa-00ff." + "1." + "x" * 86,
     "Vast key": "VAST_API_KEY=" + "0f" * 32,
     "Hugging Face token": "hf_" + "Z" * 34,
     "GitHub token": "ghp_" + "z" * 36,

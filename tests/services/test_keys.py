@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from chalicelib.services.keys import (
     issue_key,
     limit_key,
     list_keys,
+    proof_hash,
     revoke_key,
     rotate_key,
     shown_key,
@@ -68,7 +70,10 @@ def test_every_changed_character_makes_a_key_invalid(world: HotWorld) -> None:
 
 
 def test_a_bad_key_is_refused_before_any_read(world: HotWorld) -> None:
-    for text in ("", "blk", "blk.a-r-0.1." + "A" * 43, "x" * 10_000):
+    for end in ("A" * 43, "A" * 86):
+        with pytest.raises(CallerKeyError):
+            check(world, f"blk.a-r-0.1.{end}")
+    for text in ("", "blk", "x" * 10_000):
         with pytest.raises(CallerKeyError):
             check(world, text)
     assert not world.keys.calls
@@ -143,10 +148,40 @@ def test_a_key_without_its_row_is_none(world: HotWorld) -> None:
         check(world, text)
 
 
-def test_the_pepper_alone_makes_no_key(world: HotWorld) -> None:
-    mac = world.secrets.mac("caller", "a-roa-ghost.1")
+def test_not_even_a_good_proof_makes_a_key_without_a_row(world: HotWorld) -> None:
+    proof = world.secrets.prove("a-roa-ghost.1")
     with pytest.raises(CallerKeyError, match="unknown"):
-        check(world, f"blk.a-roa-ghost.1.{mac}")
+        check(world, f"blk.a-roa-ghost.1.{proof}")
+
+
+@pytest.mark.parametrize("purpose", ["caller", "worker", "intent", "index"])
+def test_no_pepper_makes_a_key(world: HotWorld, purpose: str) -> None:
+    """What `hot` and `reports` may unwrap: the MAC of the former kind, of any key there is."""
+    _, row = issue_key(world.ports(), name="x", verbs=VERBS)
+    for key_id in (row.key_id, "a-roa-ghost", "e7-r-own"):
+        for has_former in (False, True):
+            world.secrets.has_former_keys = has_former
+            with pytest.raises(CallerKeyError):
+                check(world, f"blk.{key_id}.1.{world.secrets.mac(purpose, f'{key_id}.1')}")
+
+
+def test_a_former_key_goes_on_while_its_row_holds_its_hash(world: HotWorld) -> None:
+    _, row = issue_key(world.ports(), name="x", verbs=("route",))
+    mac = "m" * 43
+    text = f"blk.{row.key_id}.1.{mac}"
+    world.keys.put(replace(row, former_hashes={"1": proof_hash(mac)}, revision=2))
+    with pytest.raises(CallerKeyError):
+        check(world, text)
+    world.secrets.has_former_keys = True
+    assert check(world, text).key_id == row.key_id
+    for wrong in (text[:-1] + "n", text.replace(".1.", ".2."), text.replace(".1.", "-d7.1.")):
+        with pytest.raises(CallerKeyError):
+            check(world, wrong)
+    rotate_key(world.ports(), row.key_id)
+    check(world, text)
+    revoke_key(world.ports(), row.key_id, older_only=True)
+    with pytest.raises(CallerKeyError, match="revoked"):
+        check(world, text)
 
 
 def test_limits_changed_beside_a_revocation_do_not_undo_it(world: HotWorld) -> None:

@@ -1,4 +1,7 @@
-"""Callers' keys as text: `blk.KEYID.GENERATION.MAC`, derived, so that nothing usable is stored.
+"""Callers' keys as text: `blk.KEYID.GENERATION.PROOF`; nothing usable is stored anywhere.
+
+PROOF is a signature over KEYID.GENERATION, which management alone can make. Keys of the former kind
+end with a MAC of 43 characters instead; their rows hold its hash.
 
 KEYID says the scope by itself: `a-VERBS-NAME` for the whole account, `eENDPOINT-VERBS-NAME` for one
 endpoint group; VERBS is a subset of r (route), o (observe: read) and a (admin). `KEYID-dENDPOINT`
@@ -13,16 +16,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 PREFIX = "blk"
-MAC_PURPOSE = "caller"
 WORKER_MAC_PURPOSE = "worker"
 WORKER_MAC_CHARS = 22
+FORMER_PROOF_CHARS = 43
 
 ROUTE, READ, ADMIN = "route", "read", "admin"
 _LETTERS = {"r": ROUTE, "o": READ, "a": ADMIN}
 VERBS = frozenset(_LETTERS.values())
 
 _KEY = re.compile(
-    r"blk\.((?:a|e(\d{1,15}))-([roa]{1,3})-([0-9a-z]{1,40}))(?:-d(\d{1,15}))?\.([1-9]\d{0,8})\.([\w-]{43})",
+    r"blk\.((?:a|e(\d{1,15}))-([roa]{1,3})-([0-9a-z]{1,40}))(?:-d(\d{1,15}))?\.([1-9]\d{0,8})\.([\w-]{86}|[\w-]{43})",
     re.ASCII,
 )
 _WORKER_TOKEN = re.compile(r"((\d{1,15})\.([\w-]{1,60}))\.([\w-]{22})", re.ASCII)
@@ -43,14 +46,19 @@ class KeyText:
     endpoint_id: int | None
     verbs: frozenset[str]
     generation: int
-    mac: str
+    proof: str
     is_derived: bool = False  # shown instead of the group's own key; `key_id` is the parent's
 
     @property
     def signed(self) -> str:
-        """What the MAC covers."""
+        """What the proof covers."""
         suffix = f"-d{self.endpoint_id}" if self.is_derived else ""
         return f"{self.key_id}{suffix}.{self.generation}"
+
+    @property
+    def is_former(self) -> bool:
+        """Whether it ends with a MAC."""
+        return len(self.proof) == FORMER_PROOF_CHARS
 
     @property
     def is_own(self) -> bool:
@@ -71,7 +79,7 @@ def parse_key(text: str) -> KeyText:
     match = _KEY.fullmatch(text)
     if match is None:
         raise CallerKeyError("invalid api_key")
-    key_id, endpoint, letters, _, derived, generation, mac = match.groups()
+    key_id, endpoint, letters, _, derived, generation, proof = match.groups()
     if derived is not None:
         if "r" not in letters or endpoint not in (None, derived):
             raise CallerKeyError("invalid api_key")
@@ -80,7 +88,7 @@ def parse_key(text: str) -> KeyText:
             endpoint_id=int(derived),
             verbs=frozenset({ROUTE}),
             generation=int(generation),
-            mac=mac,
+            proof=proof,
             is_derived=True,
         )
     return KeyText(
@@ -88,7 +96,7 @@ def parse_key(text: str) -> KeyText:
         endpoint_id=None if endpoint is None else int(endpoint),
         verbs=frozenset(_LETTERS[letter] for letter in letters),
         generation=int(generation),
-        mac=mac,
+        proof=proof,
     )
 
 
@@ -105,9 +113,9 @@ def own_key_id(endpoint_id: int) -> str:
     return make_key_id(endpoint_id, (ROUTE,), OWN_NAME)
 
 
-def format_key(key_id: str, generation: int, mac: str) -> str:
+def format_key(key_id: str, generation: int, proof: str) -> str:
     """The key as its holder sees it."""
-    return f"{PREFIX}.{key_id}.{generation}.{mac}"
+    return f"{PREFIX}.{key_id}.{generation}.{proof}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

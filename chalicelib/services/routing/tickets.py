@@ -33,7 +33,7 @@ def index_key(ports: HotPorts, memory: RouterMemory, endpoint_id: int) -> bytes:
         KeysUnavailableError: KMS is down, and the pepper is not in memory yet.
     """
     if endpoint_id not in memory.index_keys:
-        memory.index_keys[endpoint_id] = ports.secrets.mac("request_idx", str(endpoint_id)).encode()
+        memory.index_keys[endpoint_id] = ports.secrets.mac("index", str(endpoint_id)).encode()
     return memory.index_keys[endpoint_id]
 
 

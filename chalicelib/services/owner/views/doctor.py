@@ -17,7 +17,7 @@ def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
     checks = [
         _check("database", "DynamoDB answers", lambda: f"{len(ports.groups.list_groups())} groups",
                "deploy infra/core.yaml; see docs/aws.md"),
-        _check("kms", "KMS unwraps the pepper", lambda: ports.secrets.mac("doctor", "x") and "ok",
+        _check("kms", "KMS lets keys be made", lambda: ports.secrets.prove("doctor") and "ok",
                "allow this function kms:Decrypt on the deployment's key"),
         _check("signing key", "a signing key exists", lambda: ports.signer.newest().key_id,
                "run the deployment's bootstrap again"),
