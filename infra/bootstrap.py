@@ -6,12 +6,14 @@ import argparse
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from chalicelib import wiring
 from chalicelib.adapters.aws.clients import dynamodb_client, kms_client
 from chalicelib.core.model.caller_key import VERBS
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import keys
+from chalicelib.services.owner.keys import record_deployers_key
 from infra.peppers import make_peppers, take_over_former_keys
 from infra.policies import signer_of
 
@@ -85,7 +87,7 @@ def bootstrap(
         ports.ledger.set_caps(amounts)
     if public_url:
         ports.ledger.set_public_url(public_url)
-    return keys.first_admin_key(ports, now)
+    return keys.first_admin_key(ports, now, note=partial(record_deployers_key, ports))
 
 
 def remember_topic(stage: str, arn: str) -> None:
@@ -105,7 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
     key = bootstrap(given.stage, Caps())
     ports = ports_of(given.stage)
     if key is None and given.new_admin_key:
-        key, _ = keys.issue_key(ports, name="admin, made at AWS", verbs=VERBS)
+        note = partial(record_deployers_key, ports)
+        key, _ = keys.issue_key(ports, name="admin, made at AWS", verbs=VERBS, note=note)
     print(f"admin key, shown once: {key}" if key else "there is an admin key already")
     if given.rotate_signing_key:
         made = ports.signer.create_key(ports.clock.now())

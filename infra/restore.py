@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -25,6 +25,9 @@ from chalicelib.core.model.market import InstanceRecord
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.ledger import Lease
+from chalicelib.services.keys import hold_key
+from chalicelib.services.owner.audit import endpoint_scope
+from chalicelib.services.owner.keys import MAX_TRAIL, unattested_keys
 from chalicelib.services.rounds.round import run_round
 from chalicelib.services.routing.views import publish_directory
 from infra.stacks import Say
@@ -83,6 +86,40 @@ def make_tables(dynamodb: Any, prefix: str, say: Say) -> None:
         )
         dynamodb.update_table(TableName=name, DeletionProtectionEnabled=True)
     say(f"created: {', '.join(lost) or 'nothing'}; backups and protection are on")
+
+
+def hold_keys(ports: ScalerPorts, say: Say) -> int:
+    """Hold every key whose row is older than its last change, or nobody knows; how many are held.
+
+    Groups' own keys have no rows: a generation that the trail knows to be higher is set again.
+    """
+    stale = unattested_keys(ports)
+    for key in stale:
+        if not key.is_held:
+            hold_key(ports, key.key_id)
+        say(f"key {key.key_id}  {key.name}  held: `ballast update key {key.key_id} --confirm`")
+    for group in ports.groups.list_groups():
+        generation = _last_key_generation(ports, group.endpoint_id)
+        if generation is None:
+            say(f"own key of {group.name}: no trail says whether it was rotated; if in doubt, "
+                f"`ballast update endpoint {group.name!r} --rotate-key`")  # fmt: skip
+        elif generation > group.key_generation:
+            changed = replace(group, key_generation=generation, revision=group.revision + 1)
+            ports.groups.put_group(changed, expected_revision=group.revision)
+            say(f"own key of {group.name}: rotated since the backup, so the older one stays void")
+    publish_directory(ports)
+    return len(stale)
+
+
+def _last_key_generation(ports: ScalerPorts, endpoint_id: int) -> int | None:
+    """As the audit trail has it; None if it does not even tell that the group was made."""
+    trail = ports.events.tail(
+        endpoint_scope(endpoint_id), limit=MAX_TRAIL, kinds=frozenset({"changed_endpoint"})
+    )
+    values = [event.facts.get("after") for event in trail]
+    found = [v.get("key_generation") for v in values if isinstance(v, Mapping)]
+    generations = [value for value in found if isinstance(value, int)]
+    return max(generations) if generations else None
 
 
 def restore(ports: ScalerPorts, *, has_pepper: bool, dry_run: bool = False) -> Sequence[Machine]:
@@ -190,7 +227,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m infra.restore", description=__doc__)
     parser.add_argument("--stage", default="dev")
     parser.add_argument("--dry-run", action="store_true", help="only tell how machines stand")
-    parser.add_argument("--make-tables", action="store_true", help="only create the lost tables")
+    parser.add_argument(
+        "--make-tables",
+        action="store_true",
+        help="only create the lost tables, and hold the keys that may be older than they were",
+    )
     given = parser.parse_args()
     os.environ["BALLAST_STAGE"], os.environ["BALLAST_ROLE"] = given.stage, "scaler"
     try:
@@ -199,9 +240,12 @@ def main() -> None:
         prefix = wiring.settings().table_prefix
         if given.make_tables:
             make_tables(dynamodb_client(), prefix, print)
+            hold_keys(wiring.scaler_ports(), print)
             return
         has_pepper = pepper_exists(dynamodb_client(), prefix)
         ports = wiring.scaler_ports()
+        if not given.dry_run:
+            hold_keys(ports, print)
         machines = restore(ports, has_pepper=has_pepper, dry_run=given.dry_run)
         public_url = ports.public_url or ports.ledger.account().public_url
     except (RestoreError, PortError, ClientError, BotoCoreError) as error:

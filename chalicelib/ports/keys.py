@@ -24,6 +24,7 @@ class CallerKey:
     max_load_per_s: float | None = None
     share: float = 1.0  # weight in fair admission
     revision: int = 0  # +1 at every change; guards concurrent ones
+    is_held: bool = False  # refused after a restore, until its owner confirms it
     former_hashes: Mapping[str, str] = field(default_factory=dict)
     """SHA-256, in hex, of the proofs of the former kind that still count, by generation."""
 

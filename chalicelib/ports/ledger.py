@@ -96,6 +96,17 @@ class Ledger(Protocol):
         """One write for a round's books and the marketplace's pacing; gives the new account."""
         ...
 
+    def claim_turn(self, key: str, now: float, until: float) -> float:
+        """Take the turn of a verb of the marketplace (`core.fleet.pacing.pacing_key`).
+
+        Gives when its turn is: not later than now if it was taken, until then nobody else has it.
+        """
+        ...
+
+    def book_turn(self, key: str, until: float) -> None:
+        """No call of the verb before then, whoever asks."""
+        ...
+
     def read_blob(self, name: str) -> bytes | None:
         """A stored value by name."""
         ...

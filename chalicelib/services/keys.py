@@ -136,6 +136,10 @@ def _verify(ports: HotPorts, memory: KeyMemory, text: str) -> KeyText:
 
 
 def _check_row(row: CallerKey, generation: int, now: float) -> None:
+    if row.is_held:
+        raise CallerKeyError(
+            "this api_key waits for its owner since a restore: `ballast update key KEYID --confirm`"
+        )
     if row.expires_at is not None and now >= row.expires_at:
         raise CallerKeyError("this api_key has expired; ask for a new one")
     if generation < row.revoked_generations_below or generation > row.generation:
@@ -185,8 +189,11 @@ def issue_key(
     verbs: Iterable[str],
     endpoint_id: int | None = None,
     limits: KeyLimits | None = None,
+    note: Callable[[CallerKey], None] | None = None,
 ) -> tuple[str, CallerKey]:
     """A new key: its text, which is shown once and never stored, and its row.
+
+    `note` is told of the row just before it is stored: what it does cannot cost the key's text.
 
     Raises:
         ParameterError: no verbs, or unknown ones.
@@ -211,6 +218,8 @@ def issue_key(
         revision=1,
     )
     text = _text(ports.secrets, row)  # first: what cannot be told, for lack of KMS, is not stored
+    if note is not None:
+        note(row)
     ports.keys.put(row)
     return text, row
 
@@ -255,20 +264,39 @@ def revoke_key(ports: HotPorts, key_id: str, *, older_only: bool = False) -> Cal
     return _change(ports, key_id, revoked)
 
 
+def hold_key(ports: HotPorts, key_id: str) -> CallerKey:
+    """Refuse a key until it is confirmed: what its row says may be older than its last change.
+
+    Raises:
+        NotFoundError: no such key.
+    """
+    return _change(ports, key_id, lambda row: replace(row, is_held=True))
+
+
+def confirm_key(ports: HotPorts, key_id: str) -> CallerKey:
+    """The owner says that a held key's row is as it should be.
+
+    Raises:
+        NotFoundError: no such key.
+    """
+    return _change(ports, key_id, lambda row: replace(row, is_held=False))
+
+
 def list_keys(ports: HotPorts) -> Sequence[CallerKey]:
     """All keys, oldest first."""
     return sorted(ports.keys.list(), key=lambda row: (row.created_at, row.key_id))
 
 
-def first_admin_key(ports: HotPorts, now: float) -> str | None:
+def first_admin_key(
+    ports: HotPorts, now: float, note: Callable[[CallerKey], None] | None = None
+) -> str | None:
     """The first key with all verbs for the whole account; None if a usable one exists."""
     for row in ports.keys.list():
-        is_usable = row.revoked_generations_below <= row.generation and (
-            row.expires_at is None or row.expires_at > now
-        )
+        is_valid = row.revoked_generations_below <= row.generation and not row.is_held
+        is_usable = is_valid and (row.expires_at is None or row.expires_at > now)
         if is_usable and row.endpoint_id is None and ADMIN in row.verbs:
             return None
-    text, _ = issue_key(ports, name="first admin", verbs=(ROUTE, READ, ADMIN))
+    text, _ = issue_key(ports, name="first admin", verbs=(ROUTE, READ, ADMIN), note=note)
     return text
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from chalicelib.core.money.account import Account, RoundBooking, with_booking, with_caps, with_lease
+from chalicelib.core.money.account import (
+    Account,
+    RoundBooking,
+    with_booking,
+    with_caps,
+    with_lease,
+    with_turns,
+)
 from chalicelib.core.money.budget import Ask, GroupCaps, ask_of, with_release, with_reservation
 from chalicelib.ports.ledger import FencedError, IntentState, Lease, RentIntent
 
@@ -89,9 +96,20 @@ class FakeLedger:
 
         def booked(old: Account) -> Account:
             new = with_booking(old, booking)
-            return new if next_call_at is None else replace(new, next_call_at=dict(next_call_at))
+            return new if next_call_at is None else with_turns(new, next_call_at)
 
         return self._change(fence, booked)
+
+    def claim_turn(self, key: str, now: float, until: float) -> float:
+        """Take a verb's turn until then, if it is free."""
+        turn_at = max(now, self.account_now.next_call_at.get(key, now))
+        if turn_at <= now:
+            self.book_turn(key, until)
+        return turn_at
+
+    def book_turn(self, key: str, until: float) -> None:
+        """No call of a verb before then."""
+        self._store(with_turns(self.account_now, {key: until}))
 
     def read_blob(self, name: str) -> bytes | None:
         """A stored value."""

@@ -198,6 +198,21 @@ def test_a_void_intent_releases_once(ledger: Ledger) -> None:
     assert list(ledger.intents()) == [an_intent("a" * 24), void]
 
 
+def test_a_turn_is_taken_once_and_never_comes_earlier(ledger: Ledger) -> None:
+    assert ledger.claim_turn("list", NOW, NOW + 1.1) == NOW
+    assert ledger.claim_turn("list", NOW + 1, NOW + 2.1) == NOW + 1.1
+    assert ledger.claim_turn("search", NOW + 1, NOW + 7) == NOW + 1
+    assert ledger.claim_turn("list", NOW + 1.1, NOW + 2.2) == NOW + 1.1
+    ledger.book_turn("list", NOW + 30)
+    ledger.book_turn("list", NOW + 20)
+    assert ledger.claim_turn("list", NOW + 25, NOW + 26) == NOW + 30
+    fence = a_fence(ledger)
+    account = ledger.settle_round(
+        fence, RoundBooking(booked_until=NOW, spent_by_group={}), {"list": NOW + 2}
+    )
+    assert account.next_call_at == {"list": NOW + 30, "search": NOW + 7}
+
+
 def test_spend_is_booked_once_per_moment_and_rolls_over_in_utc(ledger: Ledger) -> None:
     fence = a_fence(ledger)
     booking = RoundBooking(booked_until=NOW, spent_by_group={1: 10, 2: 5}, idle_microusd=4)

@@ -121,14 +121,14 @@ def keys_at_rest() -> list[Canary]:
     found = []
     for item in (item for item in items if "wrapped" in item):
         key_id = item["key_id"]["S"]
-        context = {"ballast": key_id.partition("#")[0]}
-        if key_id.startswith("signing#"):
-            context["key_id"] = key_id.removeprefix("signing#")
+        kind, _, name = key_id.partition("#")
+        is_signing = kind == "signing"
+        context = {"ballast": kind, "key_id": name} if is_signing else {"ballast": name}
         blob = bytes(item["wrapped"]["B"])
         plain = kms.decrypt(CiphertextBlob=blob, EncryptionContext=context)["Plaintext"]
         # Of the key pair the middle, where its primes are; its ends are the same for any key.
         found.append(Canary(key_id, plain if len(plain) == 32 else plain[700:732]))
-    assert len(found) == 2, "pepper and one signing key"
+    assert len(found) == 5, "four secrets of one purpose each, and one signing key"
     return found
 
 

@@ -69,6 +69,7 @@ def show_key(session: Session, key_id: str | None) -> None:
 @click.argument("key_id")
 @click.option("--rotate", is_flag=True, help="Make a new secret; the old one works on.")
 @click.option("--revoke-older", is_flag=True, help="End the overlap: only the newest works.")
+@click.option("--confirm", is_flag=True, help="It is held since a restore: let it be used again.")
 @expires_in
 @field_options(KEY_FIELDS)
 @click.option("--unset", multiple=True, help="Limit to remove, such as max_concurrent.")
@@ -80,6 +81,7 @@ def update_key(
     key_id: str,
     rotate: bool,
     revoke_older: bool,
+    confirm: bool,
     unset: tuple[str, ...],
     **values: object,
 ) -> None:
@@ -89,14 +91,17 @@ def update_key(
     ballast update key KEYID --max_requests_per_s 5 --unset max_concurrent
     ballast update key KEYID --rotate           prints the new secret
     ballast update key KEYID --revoke-older     once everybody uses it
+    ballast update key KEYID --confirm          after a restore, once its row is right
     """
     body: Json = given(values)
     if unset:
         body["unset"] = [name.replace("-", "_") for name in unset]
-    if rotate + revoke_older + bool(body) != 1:
-        raise click.UsageError("give limits, or --rotate, or --revoke-older; one at a time")
-    if rotate or revoke_older:
-        body = {"rotate": True} if rotate else {"revoke_older": True}
+    steps = {"rotate": rotate, "revoke_older": revoke_older, "confirm": confirm}
+    if sum(steps.values()) + bool(body) != 1:
+        raise click.UsageError(
+            "give limits, or --rotate, or --revoke-older, or --confirm; one at a time"
+        )
+    body = body or {name: True for name, is_given in steps.items() if is_given}
     answer = session.server.put(f"/api/v0/keys/{key_id}/", body)
     secret = [answer["key"], "This is the only time it is shown."] if answer.get("key") else []
     session.show(answer, *secret, key_table("", [answer["result"]]))
@@ -141,11 +146,17 @@ def key_table(title: str, rows: list[Json]) -> FittingTable:
                 number(row.get("max_requests_per_s")),
                 number(row.get("max_concurrent")),
                 moment(row.get("expires_at")),
-                "revoked" if row.get("is_revoked") else "active",
+                _state(row),
             )
             for row in rows
         ],
     )
+
+
+def _state(row: Json) -> str:
+    if row.get("is_revoked"):
+        return "revoked"
+    return "held: confirm it" if row.get("is_held") else "active"
 
 
 COMMANDS = {"create": create_key, "show": show_key, "update": update_key, "delete": delete_key}

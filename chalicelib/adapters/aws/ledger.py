@@ -21,7 +21,14 @@ from chalicelib.adapters.aws.ledger_store import (
     key_of,
 )
 from chalicelib.adapters.aws.tables import LEDGER
-from chalicelib.core.money.account import Account, RoundBooking, with_booking, with_caps, with_lease
+from chalicelib.core.money.account import (
+    Account,
+    RoundBooking,
+    with_booking,
+    with_caps,
+    with_lease,
+    with_turns,
+)
 from chalicelib.core.money.budget import Ask, GroupCaps, ask_of, with_release, with_reservation
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.ledger import (
@@ -132,9 +139,27 @@ class DynamoLedger:
 
         def booked(old: Account) -> Account:
             new = with_booking(old, booking)
-            return new if next_call_at is None else replace(new, next_call_at=dict(next_call_at))
+            return new if next_call_at is None else with_turns(new, next_call_at)
 
         return self._change(fence, booked)
+
+    def claim_turn(self, key: str, now: float, until: float) -> float:
+        """Take a verb's turn until then, if it is free."""
+        turn_at = self.account().next_call_at.get(key, now)
+        if turn_at > now:
+            return turn_at
+
+        def claimed(old: Account) -> Account:
+            nonlocal turn_at
+            turn_at = max(now, old.next_call_at.get(key, now))
+            return with_turns(old, {key: until}) if turn_at <= now else old
+
+        self._change(None, claimed)
+        return turn_at
+
+    def book_turn(self, key: str, until: float) -> None:
+        """No call of a verb before then."""
+        self._change(None, lambda old: with_turns(old, {key: until}))
 
     def read_blob(self, name: str) -> bytes | None:
         """A stored value by name."""

@@ -43,15 +43,17 @@ def keys_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
 
 
 def change_key(call: Call, key_id: str) -> object:
-    """A new generation (`rotate`), the overlap's end (`revoke_older`), or other limits."""
+    """A new generation (`rotate`), the overlap's end (`revoke_older`), `confirm`, or limits."""
     if call.flag("rotate"):
         text, row = keys.rotate_key(call.ports, call.caller, key_id)
         return {**OK, "key": text, "result": row}
     if call.flag("revoke_older"):
         row = keys.revoke_key(call.ports, call.caller, key_id, older_only=True)
         return {**OK, "result": row}
+    if call.flag("confirm"):
+        return {**OK, "result": keys.confirm_key(call.ports, call.caller, key_id)}
     changes = parse_limit_changes(call.body)
     if not changes.given and not changes.unset:
-        raise WireError("body: give rotate or revoke_older as true, or a limit to change")
+        raise WireError("body: give rotate, revoke_older or confirm as true, or a limit to change")
     row = keys.change_limits(call.ports, call.caller, key_id, changes)
     return {**OK, "result": row}

@@ -74,7 +74,7 @@ def _register_plans(routes: Routes) -> None:
     @routes.route("POST", "/api/v0/plan", "read")
     def plan(call: Call) -> object:
         group = groups.visible_group(call.ports, call.caller, _endpoint_id(call))
-        return {**OK, **preview.plan(call.ports, group)}
+        return {**OK, **preview.plan(call.ports, call.caller, group)}
 
     @routes.route("POST", "/api/v0/preview", "admin")
     def preview_changes(call: Call) -> object:

@@ -113,6 +113,13 @@ _CAP_NAMES = (
 )
 
 
+def with_turns(account: Account, next_call_at: Mapping[str, float]) -> Account:
+    """The account with verbs' next turns; one that is known to be later stays."""
+    known = account.next_call_at
+    later = {key: max(at, known.get(key, at)) for key, at in next_call_at.items()}
+    return replace(account, next_call_at={**known, **later})
+
+
 def with_booking(account: Account, booking: RoundBooking) -> Account:
     """The account after a round's books; days and months roll over in UTC.
 

@@ -9,8 +9,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from chalicelib.core.fleet.pacing import Pacing, Verb
+from chalicelib.core.fleet.pacing import Pacing, Verb, pacing_key
 from chalicelib.ports.clock import Clock
+from chalicelib.ports.ledger import Ledger
 from chalicelib.ports.marketplace import FoundOffers, Marketplace, RateLimitedError, Template
 
 Answer = TypeVar("Answer")
@@ -97,3 +98,56 @@ class PacedMarket:
         # A listing of many pages, or a long bulk call, made its last request only now.
         self.pacing = self.pacing.called(verb, self._clock.now())
         return answer
+
+
+class AskedMarket(PacedMarket):
+    """The marketplace for a question: each turn is claimed in the account item before the call.
+
+    Questions run beside each other and beside the rounds, so none may count on what it read first.
+    """
+
+    def __init__(
+        self,
+        marketplace: Marketplace,
+        clock: Clock,
+        ledger: Ledger,
+        *,
+        scale: float,
+        waits_until: float,
+    ) -> None:
+        pacing = Pacing(ledger.account().next_call_at, scale)
+        super().__init__(marketplace, clock, pacing, waits_until=waits_until)
+        self._ledger = ledger
+
+    def call(self, verb: Verb, ask: Callable[[Marketplace], Answer]) -> Answer:
+        """Ask once, at the verb's turn.
+
+        Raises:
+            RateLimitedError: the turn comes too late for the question, or Vast said so.
+            MarketplaceError: whatever the marketplace raises.
+        """
+        self._claim(verb)
+        try:
+            answer = ask(self._marketplace)
+        except RateLimitedError as error:
+            limited = self.pacing.limited(verb, self._clock.now(), error.retry_after_s)
+            self._book(verb, limited)
+            raise
+        self._book(verb, self.pacing.called(verb, self._clock.now()))  # of many pages the last one
+        return answer
+
+    def _claim(self, verb: Verb) -> None:
+        key = pacing_key(verb)
+        while True:
+            now = self._clock.now()
+            until = Pacing({}, self.pacing.scale).called(verb, now).next_call_at[key]
+            turn_at = self._ledger.claim_turn(key, now, until)
+            if turn_at <= now:
+                return
+            if turn_at > self._waits_until:
+                raise RateLimitedError(f"{verb}: next turn in {turn_at - now:.1f} s", turn_at - now)
+            self._clock.sleep(turn_at - now)
+
+    def _book(self, verb: Verb, pacing: Pacing) -> None:
+        key = pacing_key(verb)
+        self._ledger.book_turn(key, pacing.next_call_at[key])

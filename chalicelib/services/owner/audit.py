@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chalicelib.ports.event_log import Event, EventLog
 
@@ -20,6 +20,7 @@ class Change:
     message: str
     before: Mapping[str, object]
     after: Mapping[str, object]
+    facts: Mapping[str, object] = field(default_factory=dict)  # of the thing itself
 
 
 def endpoint_scope(endpoint_id: int) -> str:
@@ -37,6 +38,7 @@ def record_change(events: EventLog, change: Change, *, actor: str, at: float) ->
     before, after = change.before, change.after
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
     facts = {
+        **change.facts,
         "before": {name: before[name] for name in names if name in before},
         "after": {name: after[name] for name in names if name in after},
     }

@@ -8,6 +8,7 @@ from dataclasses import fields
 from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
+from chalicelib.ports.event_log import Event
 from chalicelib.ports.keys import CallerKey
 from chalicelib.services.keys import (
     Caller,
@@ -16,6 +17,7 @@ from chalicelib.services.keys import (
     limit_key,
     list_keys,
 )
+from chalicelib.services.keys import confirm_key as confirm
 from chalicelib.services.keys import revoke_key as revoke
 from chalicelib.services.keys import rotate_key as rotate
 from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, endpoint_scope, record_change
@@ -23,6 +25,7 @@ from chalicelib.services.owner.groups import group_by_name, visible_group
 from chalicelib.wire.keys import KeyRequest, LimitChanges
 
 Row = dict[str, object]
+MAX_TRAIL = 1_000_000
 _LIMIT_FIELDS = tuple(field.name for field in fields(KeyLimits))
 
 
@@ -115,6 +118,42 @@ def revoke_key(ports: ApiPorts, caller: Caller, key_id: str, *, older_only: bool
     return row
 
 
+def confirm_key(ports: ApiPorts, caller: Caller, key_id: str) -> Row:
+    """Let a key that is held since a restore be used again, as its row has it.
+
+    Raises:
+        NotFoundError: no such key.
+    """
+    before = key_row(ports, key_id)
+    confirm(ports, key_id)
+    row = key_row(ports, key_id)
+    _record(ports, caller, f"key {row['name']} confirmed", before, row)
+    return row
+
+
+def record_deployers_key(ports: ApiPorts, key: CallerKey) -> None:
+    """Into the audit trail: a key that is made without a caller, by who deploys."""
+    deployer = Caller(key_id="deploy", verbs=frozenset(), endpoint_id=None, generation=0)
+    _record(ports, deployer, f"key {key.name} created", {}, _row(key, {}))
+
+
+def unattested_keys(ports: ApiPorts) -> list[CallerKey]:
+    """Keys whose row is not what the audit trail says of their last change.
+
+    After a restore of the keys' table: what was changed since lives again as it was before. Where
+    the trail is lost as well, nothing is attested.
+    """
+    trail = ports.events.tail(ACCOUNT_SCOPE, limit=MAX_TRAIL, kinds=frozenset({"changed_key"}))
+    changes = sorted(trail, key=lambda event: (event.at, _revision(event)))
+    last = {event.facts.get("key_id"): _revision(event) for event in changes}
+    return [key for key in list_keys(ports) if key.is_held or last.get(key.key_id) != key.revision]
+
+
+def _revision(event: Event) -> int:
+    revision = event.facts.get("revision")
+    return revision if isinstance(revision, int) else -1  # older ones did not say
+
+
 def _field_of(limit: str) -> str:
     return "expires_at" if limit == "expires_in_s" else limit
 
@@ -146,6 +185,8 @@ def _row(key: CallerKey, names: Mapping[int, str]) -> Row:
         "max_concurrent": key.max_concurrent,
         "max_load_per_s": key.max_load_per_s,
         "share": key.share,
+        "is_held": key.is_held,
+        "revision": key.revision,
     }
 
 
@@ -156,7 +197,8 @@ def _record(ports: ApiPorts, caller: Caller, message: str, before: Row, after: R
         kind="changed_key",
         scopes=(ACCOUNT_SCOPE, *scopes),
         message=message,
-        before=before,
-        after=after,
+        before={name: value for name, value in before.items() if name != "revision"},
+        after={name: value for name, value in after.items() if name != "revision"},
+        facts={"key_id": after["key_id"], "revision": after["revision"]},
     )
     record_change(ports.events, change, actor=caller.key_id, at=ports.clock.now())

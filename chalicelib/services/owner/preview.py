@@ -11,6 +11,7 @@ from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.core.scaling.explain import explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
+from chalicelib.ports.marketplace import RateLimitedError
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.autogroups import (
     changed_autogroup,
@@ -26,6 +27,7 @@ from chalicelib.services.owner.groups import (
     visible_group,
 )
 from chalicelib.services.owner.rollouts import rolled_over
+from chalicelib.services.routing.quotas import turn_in_s
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.management import AutogroupChanges, EndpointChanges
 
@@ -35,6 +37,7 @@ MICRO = 1_000_000
 EXAMPLES = 5
 
 
+PLAN_EVERY_S, PREVIEW_EVERY_S = 10.0, 3.0
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
     """What is to be changed; nothing of it for something new. `is_update`: `update workers`."""
@@ -44,14 +47,18 @@ class Subject:
     is_update: bool = False
 
 
-def plan(ports: ApiPorts, group: EndpointGroup) -> Row:
+def plan(ports: ApiPorts, caller: Caller, group: EndpointGroup) -> Row:
     """What the next round would do for a group, in sentences and dollars; nothing is done.
 
     In shadow mode: what it would do without it.
 
+    A plan lists the whole account's machines, so keys that are bound to the group share a turn.
+
     Raises:
+        RateLimitedError: another plan was asked under a bound key a moment ago.
         PortError: the scaler cannot be reached, or Vast does not answer.
     """
+    _take_turn(ports, caller, f"plan#{group.endpoint_id}", PLAN_EVERY_S)
     answer = ports.poke.ask({"ask": "plan", "endpoint_id": group.endpoint_id})
     return {
         "endpoint_id": group.endpoint_id,
@@ -72,12 +79,14 @@ def preview(
     Raises:
         NotFoundError: what is to be changed is not within the key's scope.
         ParameterError: a bad parameter.
+        RateLimitedError: another preview was asked under a bound key a moment ago.
         PortError: the scaler cannot be reached, or Vast does not answer.
     """
     group, autogroups, wanted = _drafted(ports, caller, subject, endpoint, autogroup)
     warnings = _warnings(ports, caller, group)
     if not autogroups:
         return {"offers": None, "warnings": warnings}
+    _take_turn(ports, caller, f"preview#{group.endpoint_id}", PREVIEW_EVERY_S)
     question: Row = {
         "ask": "plan",
         "endpoint_id": group.endpoint_id,
@@ -97,6 +106,14 @@ def preview(
         warnings.append(str(found.get("hint") or "no offer fits the search now"))
     n_tested = wanted.test_workers if wanted else 0
     return {**answer, **_priced(group, n_tested, offers, cap)}
+
+
+def _take_turn(ports: ApiPorts, caller: Caller, name: str, every_s: float) -> None:
+    if caller.endpoint_id is None:
+        return
+    wait_s = turn_in_s(ports, name, every_s)
+    if wait_s > 0:
+        raise RateLimitedError(f"{name}: the next one in {wait_s:.0f} s", wait_s)
 
 
 def _drafted(

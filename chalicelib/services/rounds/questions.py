@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from chalicelib.core.fleet.pacing import Pacing, Verb
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.draft import parse_draft
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import Offer
@@ -23,7 +23,7 @@ from chalicelib.services.market.launching import (
     launch_facts,
     offer_query,
 )
-from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.market.paced_market import AskedMarket, PacedMarket
 from chalicelib.services.market.search_hints import what_stands_in_the_way
 from chalicelib.services.market.vast_rows import MB_PER_GB, instance_row, offer_row, template_row
 from chalicelib.services.rounds.foresight import ask_for, refused_by_caps
@@ -49,8 +49,13 @@ def answer(ports: ScalerPorts, question: Question) -> Answer:
         PortError: no such question, or it lacks something.
     """
     now = ports.clock.now()
-    pacing = Pacing(ports.ledger.account().next_call_at, ports.pacing_scale)
-    market = PacedMarket(ports.marketplace, ports.clock, pacing, waits_until=now + WAITS_S)
+    market = AskedMarket(
+        ports.marketplace,
+        ports.clock,
+        ports.ledger,
+        scale=ports.pacing_scale,
+        waits_until=now + WAITS_S,
+    )
     kind = str(question.get("ask", ""))
     ask = _QUESTIONS.get(kind)
     if ask is None:

@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from chalicelib.core.routing.quota import QUEUE_HOLD_S, KeyBuckets, Taken, end_of
+from chalicelib.core.routing.quota import QUEUE_HOLD_S, KeyBuckets, Quota, Taken, end_of
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.keys import CallerKey
@@ -136,6 +136,28 @@ class Quotas:
             quotas.clear()
         quotas[row.key_id] = stored or after
         return stored
+
+
+def turn_in_s(ports: HotPorts, name: str, every_s: float) -> float:
+    """Take a turn that comes once in so long, over all containers; 0, or how long to wait.
+
+    Raises:
+        StorageUnavailableError: the turns cannot be changed.
+    """
+    now, quota = ports.clock.now(), Quota(max_requests_per_s=1 / every_s)
+    known: KeyBuckets | None = KeyBuckets(key_id=name)
+    for _ in range(MAX_TRIES):
+        before = known or KeyBuckets(key_id=name)
+        taken = before.granted.drained(quota, now)
+        if taken.refusal(quota, 0.0) is not None:
+            return taken.requests * every_s
+        after = replace(
+            before, revision=before.revision + 1, granted=taken.plus(quota, 0.0, now + every_s)
+        )
+        known = ports.quotas.put(after, kept_until=now + every_s)
+        if known is None:
+            return 0.0
+    return every_s
 
 
 def _of(known: KeyBuckets | None, buckets: Buckets) -> Taken:
