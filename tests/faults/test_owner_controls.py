@@ -101,7 +101,8 @@ def test_c7_a_plan_changes_nothing_and_the_next_round_does_just_that() -> None:
     plan = answer(calls.wrap(world.owner_ports), {"ask": "plan", "endpoint_id": group.endpoint_id})
     reading = {"read_blob", "account", "intents", "list", "list_groups", "list_autogroups", "mac"}
     reading |= {"list_instances", "search_offers", "find_template", "find_instance"}
-    assert {name.partition(".")[2] for name in calls.names} <= reading
+    turns = {"claim_turn", "book_turn"}  # Vast's pacing is shared with the rounds
+    assert {name.partition(".")[2] for name in calls.names} <= reading | turns
     actions = plan["actions"]
     assert isinstance(actions, list)
     planned = [row["offer"]["offer_id"] for row in actions if "offer" in row]

@@ -62,7 +62,12 @@ def test_a_turn_that_comes_too_late_is_refused_at_once(ports: ScalerPorts, marke
 def test_what_vast_refuses_is_known_to_all(ports: ScalerPorts, market: Market) -> None:
     class Busy(FakeMarketplace):
         def search_offers(
-            self, query: Mapping[str, Mapping[str, object]], *, disk_gb: float, limit: int
+            self,
+            query: Mapping[str, Mapping[str, object]],
+            *,
+            disk_gb: float,
+            limit: int,
+            is_bid: bool = False,
         ) -> FoundOffers:
             raise RateLimitedError("too fast", 77.0)
 

@@ -38,6 +38,8 @@ EXAMPLES = 5
 
 
 PLAN_EVERY_S, PREVIEW_EVERY_S = 10.0, 3.0
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
     """What is to be changed; nothing of it for something new. `is_update`: `update workers`."""
