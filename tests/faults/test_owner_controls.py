@@ -106,6 +106,7 @@ def test_c7_a_plan_changes_nothing_and_the_next_round_does_just_that() -> None:
     actions = plan["actions"]
     assert isinstance(actions, list)
     planned = [row["offer"]["offer_id"] for row in actions if "offer" in row]
+    world.clock.advance(7)  # the plan's search took the turn of the round's
     scaling_loop(world.ports, deadline_at=world.now + 1)
     created = [c.detail.split()[0] for c in world.market.calls if c.verb is Verb.CREATE]
     assert planned

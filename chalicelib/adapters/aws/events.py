@@ -88,7 +88,8 @@ def _stamp(at: float) -> str:
 
 
 def _to_item(event: Event) -> dict[str, Any]:
-    lifetime_s = RETENTION_S if event.actor in ("", "scaler") else AUDIT_RETENTION_S
+    is_persons = event.actor not in ("", "scaler") and not event.actor.startswith("worker:")
+    lifetime_s = AUDIT_RETENTION_S if is_persons else RETENTION_S
     return {
         "scope": {"S": event.scope},
         "at_id": {"S": f"{_stamp(event.at)}#{uuid.uuid4().hex[:12]}"},

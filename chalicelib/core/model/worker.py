@@ -145,6 +145,7 @@ class Worker:
     report_hash: str = ""
     boot_id: str = ""
     report_seq: int = 0
+    told_until: float = 0.0  # its budget of lines in the log is used up to then
     ticket: TicketGeneration | None = None
     version: str = ""
     perf: float = 0.0  # benchmark, load per second; 0 until loaded

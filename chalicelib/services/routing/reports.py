@@ -128,7 +128,7 @@ def _follow_up(
     A worker that comes and goes many times a second waits its turn: each rebuild reads the fleet.
     """
     changed = after.state is not before.state
-    if changed:
+    if outcome.is_told:
         ports.events.append([_state_event(before, after, outcome, now)])
     lasted_s = now - before.state_since
     if changed and WorkerState.READY in (before.state, after.state) and lasted_s >= FLAPPING_S:
