@@ -29,6 +29,7 @@ class TroubleKind(StrEnum):
     CAP_REACHED = "cap_reached"
     WORKERS_CAPPED = "workers_capped"
     FROZEN = "frozen"
+    FROZEN_ABOVE_CAP = "frozen_above_cap"
     MACHINE_UNSETTLED = "machine_unsettled"
     WILL_NOT_GO = "will_not_go"
     NOT_USABLE = "not_usable"
@@ -86,6 +87,7 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
     _K.FROZEN: TroubleMeaning(
         title="Requests wait, and renting is frozen", severity=_W, matters_after_s=30.0
     ),
+    _K.FROZEN_ABOVE_CAP: TroubleMeaning(title="Frozen above a spending cap: the spending goes on"),
     _K.MACHINE_UNSETTLED: TroubleMeaning(
         title="Nobody can say whether an instance is gone", severity=_W, matters_after_s=120.0
     ),

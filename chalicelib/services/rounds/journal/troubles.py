@@ -22,6 +22,7 @@ from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.money.budget import MICRO
 from chalicelib.core.scaling.explain import CAP_NAMES
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR
@@ -116,7 +117,9 @@ def _foreign(plan: RoundPlan) -> Iterator[Trouble]:
 
 def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     told, scope = plan.view.memory.troubles, _scope(group)
-    if cap := _reached_cap(group, told):
+    if group.capped_by and group.snapshot.group.frozen:
+        yield _frozen_above(plan, group)
+    elif cap := _reached_cap(group, told):
         name = CAP_NAMES.get(cap, cap)
         text = f"a spending cap is reached ({name}): nothing more is rented or started"
         yield Trouble(kind=TroubleKind.CAP_REACHED, scope=scope, message=text, facts={"cap": cap})
@@ -130,6 +133,20 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     endpoint_id = group.snapshot.group.endpoint_id
     own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
     yield from _of_machines(own, scope)
+
+
+def _frozen_above(plan: RoundPlan, group: GroupPlan) -> Trouble:
+    """A cap would wind this group down, and the owner's freeze forbids it: what that costs."""
+    owner = group.snapshot.group
+    committed = plan.account.committed_by_group.get(owner.endpoint_id, 0) / MICRO
+    name = CAP_NAMES.get(group.capped_by, group.capped_by)
+    text = (
+        f"frozen above a spending cap ({name}): up to ${committed:.2f} an hour goes on being spent "
+        f"and nothing is wound down; unfreeze, raise the cap, or destroy {owner.name}"
+    )
+    facts = {"cap": group.capped_by, "usd_per_hour": committed}
+    kind = TroubleKind.FROZEN_ABOVE_CAP
+    return Trouble(kind=kind, scope=_scope(group), message=text, facts=facts)
 
 
 def _refused(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
