@@ -58,6 +58,7 @@ class WorkerTemplate:
     model_variable: str  # the variable that names the model; empty: there is none
     models: tuple[str, ...]  # its only values; empty: any
     may_be_gated: bool
+    setup: str = ""  # a shell line that comes first, for what the image lacks
 
     def warnings(self, env: Mapping[str, str]) -> list[str]:
         """What will probably go wrong, to be told before anything is rented."""
@@ -95,7 +96,7 @@ class WorkerTemplate:
             "image": self.image,
             "tag": self.tag,
             "env": " ".join([f"-p {WORKER_PORT}:{WORKER_PORT}", *flags]),
-            "onstart": onstart(),
+            "onstart": onstart(self.setup),
             # `onstart` runs under Vast's ssh and jupyter launches only; "args" starts the image's
             # own entrypoint instead (docs.vast.ai/launch-modes).
             "runtype": "ssh",
@@ -108,10 +109,11 @@ class WorkerTemplate:
         }
 
 
-def onstart() -> str:
-    """The launch script without its comments, as it goes into a template."""
+def onstart(setup: str = "") -> str:
+    """The launch script without its comments, as it goes into a template; `setup` comes first."""
     lines = LAUNCH_SCRIPT.read_text().splitlines()
-    kept = [lines[0], *(line for line in lines[1:] if not line.lstrip().startswith("#"))]
+    first = [lines[0], setup] if setup else [lines[0]]
+    kept = [*first, *(line for line in lines[1:] if not line.lstrip().startswith("#"))]
     return "\n".join(kept) + "\n"
 
 

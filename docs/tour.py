@@ -132,7 +132,18 @@ def main() -> None:
             "PROBE_RECORD": str(Path(home) / "vast-probe.json"),
         }
         tour = Tour(system, environment)
-        for chapter in (begin, create, serve, understand, change, roll_out, brake, break_it, leave):
+        for chapter in (
+            begin,
+            up_and_down,
+            create,
+            serve,
+            understand,
+            change,
+            roll_out,
+            brake,
+            break_it,
+            leave,
+        ):
             chapter(tour)
         TARGET.write_text("\n".join(tour.text) + "\n", encoding="utf-8")
 
@@ -153,6 +164,14 @@ def begin(tour: Tour) -> None:
     tour.run("ballast notify add slack https://hooks.slack.com/services/T000/B000/x")
     tour.run("ballast notify list")
     tour.run("ballast notify remove slack")
+
+
+def up_and_down(tour: Tour) -> None:
+    """From a template, or a model's name, to a first token, and back."""
+    tour.say("## From a template, or a model's name, to an answer")
+    tour.run("ballast up org/model-7b --memory-gb 20 --max-usd-per-hour 1 --dry-run")
+    tour.run("ballast up $TEMPLATE_HASH --name hello --yes")
+    tour.run("ballast down hello --yes")
 
 
 def create(tour: Tour) -> None:
@@ -229,12 +248,15 @@ def change(tour: Tour) -> None:
 def roll_out(tour: Tour) -> None:
     """Traffic between autogroups."""
     tour.say("## Roll out a second autogroup to a tenth of the requests")
+    tour.run("ballast template list")
     tour.run("ballast template publish $TEMPLATE_HASH --model org/new-model --no-token")
     tour.run(f"ballast rollout {GROUP} 10")
     tour.run(f"ballast promote {GROUP}")
     tour.run(f"ballast pause {GROUP}")
     tour.run(f"ballast resume {GROUP} --yes")
     tour.run(f"ballast update workers {GROUP} --dry-run")
+    tour.run(f"ballast rollback {GROUP}")
+    tour.run(f"ballast export {GROUP}")
 
 
 def brake(tour: Tour) -> None:

@@ -114,10 +114,14 @@ def _checked_endpoint(content: Mapping[str, Any]) -> Json:
 
 
 def _checked_schedule(content: Any) -> Json:
-    if not isinstance(content, dict) or set(content) != {"cron", "duration", "min_load"}:
-        raise ParameterError("schedules: each needs exactly cron, duration and min_load")
+    needed, allowed = {"cron", "duration", "min_load"}, {"cron", "duration", "min_load", "timezone"}
+    if not isinstance(content, dict) or not needed <= set(content) <= allowed:
+        raise ParameterError(
+            "schedules: each needs cron, duration and min_load, and may have a timezone"
+        )
     duration_s = DURATION.convert(content["duration"], None, None)
     body = {"cron": str(content["cron"]), "duration_s": duration_s, "min_load": content["min_load"]}
+    body["timezone"] = str(content.get("timezone", "UTC"))
     check_schedule(FloorSchedule(**body))
     return body
 

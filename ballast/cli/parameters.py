@@ -129,15 +129,16 @@ def given(values: Mapping[str, object]) -> dict[str, object]:
 
 
 def parse_schedule(text: str) -> dict[str, object]:
-    """A floor `CRON;DURATION;MIN_LOAD` as the API takes it.
+    """A floor `CRON;DURATION;MIN_LOAD` or `…;TIMEZONE` as the API takes it.
 
     Raises:
         click.BadParameter: it has another shape.
     """
     parts = [part.strip() for part in text.split(";")]
-    if len(parts) != 3:
+    if len(parts) not in (3, 4):
         raise click.BadParameter(
-            f"{text!r}: write CRON;DURATION;MIN_LOAD, such as '0 8 * * mon-fri;10h;200'"
+            f"{text!r}: write CRON;DURATION;MIN_LOAD, such as '0 8 * * mon-fri;10h;200', in UTC or "
+            "with a time zone as fourth part: ';Europe/Berlin'"
         )
     try:
         min_load = float(parts[2])
@@ -147,4 +148,5 @@ def parse_schedule(text: str) -> dict[str, object]:
         "cron": parts[0],
         "duration_s": DURATION.convert(parts[1], None, None),
         "min_load": min_load,
+        **({"timezone": parts[3]} if len(parts) == 4 else {}),
     }

@@ -14,6 +14,7 @@ from ballast.cli.commands import (
     chaos,
     doctor,
     endpoint,
+    history,
     key,
     login,
     logs,
@@ -26,6 +27,7 @@ from ballast.cli.commands import (
     spend,
     status,
     template,
+    up,
     workers,
 )
 from ballast.cli.remote.session import Session, connection_options
@@ -75,7 +77,7 @@ def root(context: click.Context) -> None:
     """Run GPU workers on Vast.ai behind one address, on time and at the lowest price.
 
     \b
-    First:       ballast login, then ballast doctor
+    First:       ballast login, then ballast doctor, then ballast up ORG/MODEL
     At 03:00:    ballast status · ballast freeze · ballast panic
     Exit codes:  0 done · 1 refused by the server · 2 usage · 3 server not reachable
                  4 not authorised · 5 a check failed · 6 not confirmed · 130 interrupted
@@ -95,6 +97,6 @@ if isinstance(update, click.Group):
 for module in (status, workers, logs, plan, spend, rollout, brakes, apply, simulate, doctor):
     for command in module.COMMANDS:
         root.add_command(command)
-for module in (chaos, template, secret, notify, login, probe):
+for module in (chaos, template, secret, notify, login, probe, up, history):
     for command in module.COMMANDS:
         root.add_command(command)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,13 @@ from chalicelib.api.errors import ForbiddenError, error_response, json_response
 from chalicelib.core.model.caller_key import CallerKeyError
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller, KeyMemory, check_key
-from chalicelib.wire.json_body import WireError, number, number_of_text, parse_json_object
+from chalicelib.wire.json_body import (
+    WireError,
+    check_names,
+    number,
+    number_of_text,
+    parse_json_object,
+)
 
 PUBLIC: Final = "public"
 NOBODY = Caller(key_id="", verbs=frozenset(), endpoint_id=-1, generation=0)
@@ -119,13 +125,29 @@ class Routes:
         self._get_ports = get_ports
         self._memory = KeyMemory()
 
-    def route(self, method: str, path: str, verb: str, *, account_only: bool = False) -> Registrar:
-        """Register a handler for one method and path."""
+    def route(
+        self,
+        method: str,
+        path: str,
+        verb: str,
+        *,
+        account_only: bool = False,
+        fields: Sequence[str] | None = None,
+    ) -> Registrar:
+        """Register a handler for one method and path.
+
+        `fields`: all that its body may hold besides the key; None: the handler looks itself.
+        """
         access = Access(verb, account_only)
 
         def register(handler: Handler) -> Handler:
+            def checked(call: Call, **values: str) -> object:
+                if fields is not None:
+                    check_names("", call.body, fields, ("api_key", "client_id"))
+                return handler(call, **values)
+
             def view(**values: str) -> Response:
-                return self._answer(handler, access, values)
+                return self._answer(checked, access, values)
 
             name = f"{handler.__name__}_{path.strip('/').replace('/', '_')}".translate(_BRACES)
             view.__name__ = name

@@ -3,9 +3,10 @@
 import { el } from './dom.js';
 
 const PARTS = [
-  ['cron', 'Begins (cron, UTC)', { type: 'text', placeholder: '0 8 * * mon-fri', spellcheck: 'false' }],
+  ['cron', 'Begins (cron)', { type: 'text', placeholder: '0 8 * * mon-fri', spellcheck: 'false' }],
   ['hours', 'Hours', { type: 'number', step: 'any', placeholder: '10' }],
   ['min_load', 'Minimum load', { type: 'number', step: 'any', placeholder: '200' }],
+  ['timezone', 'Time zone', { type: 'text', placeholder: 'UTC', spellcheck: 'false' }],
 ];
 
 export class Floors {
@@ -35,8 +36,9 @@ export class Floors {
 
   values() {
     return [...this.rows.children].map((row) => {
-      const [cron, hours, load] = row.querySelectorAll('input');
-      return { cron: cron.value.trim(), duration_s: 3600 * hours.valueAsNumber, min_load: load.valueAsNumber };
+      const [cron, hours, load, zone] = row.querySelectorAll('input');
+      const floor = { cron: cron.value.trim(), duration_s: 3600 * hours.valueAsNumber, min_load: load.valueAsNumber };
+      return zone.value.trim() ? { ...floor, timezone: zone.value.trim() } : floor;
     });
   }
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NoReturn
 
 MAX_BODY_BYTES = 65_536
@@ -40,6 +41,21 @@ def parse_json_object(
         raise WireError(f"body: must be a JSON object, not a {type(value).__name__}")
     _check_values(value, MAX_DEPTH)
     return value
+
+
+def check_names(
+    where: str, body: Mapping[str, object], known: Collection[str], also: Collection[str] = ()
+) -> None:
+    """Refuse a field that is neither among `known` nor, without a word of it, among `also`.
+
+    Raises:
+        WireError: with the field, and the nearest that there is.
+    """
+    for name in body:
+        if name not in known and name not in also:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise WireError(f"{where}{name[:80]!r} is no field; {hint}")
 
 
 def _refuse_constant(text: str) -> NoReturn:

@@ -10,6 +10,7 @@ from chalicelib.wire.json_body import WireError, optional_number, optional_text,
 MAX_NAME = 128
 MAX_LIFETIME_S = 100 * 366 * 86_400.0
 LIMITS = ("expires_in_s", "max_requests_per_s", "max_concurrent", "max_load_per_s", "share")
+KEY_NAMES = ("name", "verbs", "endpoint_id", "endpoint_name", *LIMITS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,8 @@
 """Bodies and rows of `/endptjobs/` and `/autojobs/` (protocol.md E.1, E.2).
 
-Bodies become changes of plain values: null and absent mean "unchanged", fields that nobody here
-knows are ignored, since peers send more than they are asked for. Bounds are the core's business.
+Bodies become changes of plain values: null and absent mean "unchanged". A field that neither we nor
+the vendor's clients know is refused with the nearest name: a slip must not look like a change.
+Bounds are the core's business.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 
 from chalicelib.wire.json_body import (
     WireError,
+    check_names,
     number,
     optional_flag,
     optional_number,
@@ -57,6 +59,35 @@ AUTO = "auto"
 """Written instead of a number: back to what holds when nothing is given."""
 
 MAX_SCHEDULES = 32
+SCHEDULE_NAMES = ("cron", "duration_s", "min_load", "timezone")
+WrittenSchedule = tuple[str, float, float, str]
+"""The values of SCHEDULE_NAMES."""
+
+SENT_BY_PEERS = frozenset(
+    {
+        "client_id", "api_key", "autoscaler_instance", "endptjob_id", "autojob_id",
+        "workergroup_id", "auto_delete_in_seconds", "auto_delete_due_24h", "docker_login_user",
+        "docker_login_pass", "docker_login_repo",
+    }
+)  # fmt: skip
+"""What the vendor's clients send besides (protocol.md E.1, E.2): taken, and of no effect."""
+
+SHOWN_OF_ROWS = frozenset(
+    {
+        "id", "user_id", "created_at", "auto", "given", "revision", "search_query",
+        "template_revision", "rollout_by", "exploration",
+    }
+)  # fmt: skip
+"""What rows show besides what can be changed: a row that was read may be sent back changed."""
+
+ENDPOINT_NAMES = (
+    "endpoint_name", "endpoint_state", "frozen", "shadow", "rotate_key", "schedules", "unset",
+    *SCALING_PARAMS,
+)  # fmt: skip
+AUTOGROUP_NAMES = (
+    "endpoint_id", "endpoint_name", "template_hash", "template_id", "search_params", "launch_args",
+    "gpu_ram", "test_workers", "weight", "tier", "ticket", "interruptible", "state",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +101,7 @@ class EndpointChanges:
     frozen: bool | None = None
     shadow: bool | None = None
     rotate_key: bool | None = None  # the group's own key gets a new generation
-    schedules: tuple[tuple[str, float, float], ...] | None = None  # cron, duration_s, min_load
+    schedules: tuple[WrittenSchedule, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +136,7 @@ def parse_endpoint_changes(body: Mapping[str, object]) -> EndpointChanges:
     Raises:
         WireError: a field has the wrong type; the message names it.
     """
+    check_names("", body, ENDPOINT_NAMES, SENT_BY_PEERS | SHOWN_OF_ROWS)
     params: dict[str, Value] = {}
     unset = set(_names(body, "unset", SCALING_PARAMS))
     for name in SCALING_PARAMS:
@@ -131,6 +163,8 @@ def parse_autogroup_changes(body: Mapping[str, object]) -> AutogroupChanges:
     Raises:
         WireError: a field has the wrong type or cannot be parsed; the message names it.
     """
+    ignored = {*SENT_BY_PEERS, *SHOWN_OF_ROWS, *LEGACY_PARAMS, *SCALING_PARAMS}
+    check_names("", body, AUTOGROUP_NAMES, ignored)
     search = body.get("search_params")
     launch_args = optional_text(body, "launch_args")
     parse_launch_args(launch_args)
@@ -178,7 +212,7 @@ def _names(body: Mapping[str, object], name: str, allowed: tuple[str, ...]) -> l
     return value
 
 
-def _schedules(value: object) -> tuple[tuple[str, float, float], ...] | None:
+def _schedules(value: object) -> tuple[WrittenSchedule, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or len(value) > MAX_SCHEDULES:
@@ -186,13 +220,15 @@ def _schedules(value: object) -> tuple[tuple[str, float, float], ...] | None:
     return tuple(_schedule(item) for item in value)
 
 
-def _schedule(item: object) -> tuple[str, float, float]:
+def _schedule(item: object) -> WrittenSchedule:
     if not isinstance(item, Mapping):
         raise WireError(
             'schedules: write {"cron": "0 8 * * 1-5", "duration_s": 36000, "min_load": 9}'
         )
+    check_names("schedules: ", item, SCHEDULE_NAMES)
     return (
         text("schedules.cron", item.get("cron")),
         number("schedules.duration_s", item.get("duration_s")),
         number("schedules.min_load", item.get("min_load")),
+        optional_text(item, "timezone") or "UTC",
     )

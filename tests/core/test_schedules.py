@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.model.endpoint_group import FloorSchedule, ParameterError
-from chalicelib.core.model.schedules import check_schedule, parse_cron, scheduled_min_load
+from chalicelib.core.model.schedules import (
+    check_schedule,
+    is_in_force,
+    parse_cron,
+    scheduled_min_load,
+)
 
 
 def at(text: str) -> float:
@@ -99,3 +104,39 @@ def test_a_daily_floor_holds_exactly_a_duration_a_day(
     is_on = offset_s % 86_400 < 5_000
     one = FloorSchedule(cron=f"{minute} {hour} * * *", duration_s=5_000, min_load=1)
     assert scheduled_min_load([one], start + offset_s) == (1 if is_on else 0)
+
+
+BERLIN = "Europe/Berlin"
+
+
+def exactly(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("moment", "holds"),
+    [
+        ("2026-01-12T06:59:59+00:00", False),  # 07:59 in Berlin's winter
+        ("2026-01-12T07:00:00+00:00", True),
+        ("2026-07-13T05:59:59+00:00", False),  # summer: an hour earlier in UTC
+        ("2026-07-13T06:00:00+00:00", True),
+        ("2026-07-13T16:00:00+00:00", False),  # ten hours later
+    ],
+)
+def test_a_floor_follows_the_clock_of_its_time_zone(moment: str, holds: bool) -> None:
+    day = FloorSchedule(cron="0 8 * * mon-fri", duration_s=36_000, min_load=5, timezone=BERLIN)
+    check_schedule(day)
+    assert is_in_force(day, exactly(moment)) is holds
+
+
+def test_in_the_hour_that_is_skipped_a_floor_begins_an_hour_later_and_twice_in_none() -> None:
+    night = FloorSchedule(cron="30 2 * * *", duration_s=600, min_load=5, timezone=BERLIN)
+    assert is_in_force(night, exactly("2026-03-29T03:35:00+02:00"))  # 02:30 is not on this night
+    assert is_in_force(night, exactly("2026-10-25T02:35:00+02:00"))
+    assert not is_in_force(night, exactly("2026-10-25T02:35:00+01:00"))  # the same hour again
+
+
+def test_a_wrong_time_zone_is_refused_with_the_nearest() -> None:
+    wrong = FloorSchedule(cron="0 8 * * *", duration_s=60, min_load=5, timezone="Europe/Berln")
+    with pytest.raises(ParameterError, match="did you mean Europe/Berlin"):
+        check_schedule(wrong)

@@ -10,7 +10,7 @@ from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.caution import CAPS, risks
 from ballast.cli.terminal.changes import ENDPOINTS, change_row, delete_row
-from ballast.cli.terminal.display import cell, moment, number, table, usd
+from ballast.cli.terminal.display import cell, duration, moment, number, table, usd
 
 UNSET = dict.fromkeys(CAPS, "account's") | {"inactivity_timeout": "the hold alone"}
 """What holds where nothing was given, and Ballast does not decide by itself."""
@@ -21,7 +21,7 @@ STATES = ("active", "suspended", "stopped")
 @click.command("endpoint")
 @click.option("--endpoint-name", required=True, help="What clients will call it.")
 @field_options(ENDPOINT_FIELDS)
-@click.option("--schedule", multiple=True, help="Floor 'CRON;DURATION;MIN_LOAD' (UTC).")
+@click.option("--schedule", multiple=True, help="Floor 'CRON;DURATION;MIN_LOAD[;TIMEZONE]'.")
 @click.option("--shadow", is_flag=True, help="Decide and log, act on nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask, even if it could cost much.")
 @connection_options
@@ -154,7 +154,8 @@ def show_one(session: Session, row: Json, title: str, *, before: Json | None = N
     lines += [
         (
             "schedule",
-            f"{one['cron']} for {one['duration_s']:g} s: min_load {one['min_load']:g}",
+            f"{one['cron']} {one.get('timezone', 'UTC')} for {duration(one['duration_s'])}: "
+            f"min_load {one['min_load']:g}",
             "given",
         )
         for one in row.get("schedules", ())

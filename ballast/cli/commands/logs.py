@@ -16,6 +16,8 @@ from ballast.cli.terminal.display import NOTHING, clean, moment, number, table
 LEVELS = ("info0", "info1", "trace", "debug")
 FOLLOW_EVERY_S = 2.0
 MAX_LINES = 30
+LINE_BYTES = 400  # about; the server counts bytes, as the vendor's does
+FOLLOWED_BYTES = 8_000
 
 
 @click.command("logs")
@@ -30,7 +32,7 @@ MAX_LINES = 30
     help="info0 is the tersest.",
 )
 @click.option(
-    "--tail", type=int, default=8_000, show_default=True, help="Bytes from the end; -1: all."
+    "--tail", type=int, default=100, show_default=True, help="Lines from the end; -1: all."
 )
 @click.option("--follow", "-f", is_flag=True, help="Stay, and print what comes.")
 @connection_options
@@ -58,15 +60,18 @@ def logs(
         _print_events(session)
         return
     path, identity = _log_of(session, name, autogroup)
-    answer = session.server.post(path, {"id": identity, "tail": tail})
+    body = {"id": identity, "tail": -1 if tail < 0 else max(FOLLOWED_BYTES, tail * LINE_BYTES)}
+    answer = session.server.post(path, body)
+    if tail >= 0 and any(_is_short(str(answer[one]), tail, body["tail"]) for one in LEVELS):
+        answer = session.server.post(path, body | {"tail": -1})
     if session.wants_json:
-        session.show({one: answer[one] for one in LEVELS})
+        session.show({one: _last_lines(str(answer[one]), tail) for one in LEVELS})
         return
     shown = str(answer[level])
-    _print_text(shown)
+    _print_text(_last_lines(shown, tail))
     while follow:
         time.sleep(FOLLOW_EVERY_S)
-        answer = session.server.post(path, {"id": identity, "tail": tail})
+        answer = session.server.post(path, body)
         _print_text(news(shown, str(answer[level])))
         shown = str(answer[level])
 
@@ -120,6 +125,17 @@ def stats(
     session.show(answer, table(f"{row['endpoint_name']}, {len(lines)} points", columns, lines))
 
 
+def _last_lines(text: str, n: int) -> str:
+    """The last so many lines; all where it is negative."""
+    lines = text.splitlines()
+    return "\n".join(lines if n < 0 else lines[len(lines) - min(n, len(lines)) :])
+
+
+def _is_short(text: str, n_lines: int, n_bytes: int) -> bool:
+    """Whether the bytes that were asked for may hold fewer lines than are wanted."""
+    return len(text.splitlines()) <= n_lines and len(text.encode()) >= n_bytes - LINE_BYTES
+
+
 def news(before: str, after: str) -> str:
     """What `after` has beyond `before`, when both are the tails of one growing log."""
     for start in range(len(before)):
@@ -140,7 +156,12 @@ def changed(event: Json) -> str:
     """What an owner changed: ' (min_load 100 → 200)'."""
     facts = event.get("facts") or {}
     before, after = facts.get("before") or {}, facts.get("after") or {}
-    parts = [f"{name} {before[name]} → {after[name]}" for name in before if name in after]
+    nothing = NOTHING
+    parts = [
+        f"{name} {before.get(name, nothing)} → {after.get(name, nothing)}"
+        for name in sorted({*before, *after})
+        if before  # a creation's values are its own
+    ]
     return f" ({', '.join(parts)})" if parts else ""
 
 

@@ -1,4 +1,4 @@
-"""`template publish`: a private template, of ours or copied, that holds your HF_TOKEN."""
+"""`template publish` and `list`: a private template, of ours or copied; what is in use."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import click
 
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.lookup import list_autogroups
 from ballast.cli.remote.server import Json, Server
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.remote.vast import (
@@ -19,7 +20,7 @@ from ballast.cli.remote.vast import (
     vast_host,
 )
 from ballast.cli.terminal.asking import secret_of
-from ballast.cli.terminal.display import clean
+from ballast.cli.terminal.display import clean, table
 from ballast.templates import RegistryLogin, TemplateError, load_template, template_names
 
 
@@ -80,6 +81,48 @@ def publish(
         "Next: ballast create autogroup --endpoint_name NAME "
         f"--template_hash {shown['template_hash']}",
     )
+
+
+@template.command("list")
+@connection_options
+@pass_session
+def list_templates(session: Session) -> None:
+    """List our back ends, and the templates that your autogroups use, with their hashes.
+
+    \b
+    ballast template list
+    """
+    rows = list_autogroups(session.server)
+    names = {str(one.get("hash_id")): one.get("name") for one in _known(session)}
+    used = [
+        (row["template_hash"], names.get(row["template_hash"]), row["id"], row["endpoint_name"])
+        for row in rows
+        if row.get("template_hash")
+    ]
+    ours = [(name, load_template(name).image, load_template(name).tag) for name in template_names()]
+    session.show(
+        {
+            "back_ends": [{"name": n, "image": image, "tag": tag} for n, image, tag in ours],
+            "used": [
+                {"template_hash": h, "name": n, "autogroup_id": i, "endpoint_name": e}
+                for h, n, i, e in used
+            ],
+        },
+        table(
+            "Back ends: ballast template publish NAME --model …", ("name", "image", "?tag"), ours
+        ),
+        table("In use", ("hash", "name", ">autogroup", "endpoint"), used),
+    )
+
+
+def _known(session: Session) -> Sequence[Json]:
+    """The templates in use with their names; none while Vast does not answer."""
+    try:
+        found: Sequence[Json] = session.server.get("/api/v0/template/").get("templates") or ()
+    except CliError as error:
+        session.notes.print(f"ballast: names are missing: {clean(error.message)}", style="yellow")
+        return ()
+    return found
 
 
 def _has_model(source: str) -> bool:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import click
 
-from ballast.cli.lookup import find_autogroup, find_endpoint
+from ballast.cli.lookup import find_autogroup, find_endpoint, list_autogroups
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import age, cell, number, state_cell, table, usd
+from ballast.cli.terminal.display import age, cell, count, number, state_cell, table, usd
 
 _COLUMNS = (
-    ">id", "state", "GPU", ">measured", "?>observed", ">load", "?>requests", ">$/h", ">age",
-    "?>report", "?>host", "error",
+    ">id", "state", "GPU", "version", ">measured", "?>observed", ">load", "?>requests", ">$/h",
+    ">age", "?>report", "?>host", "error",
 )  # fmt: skip
 
 
@@ -31,31 +32,48 @@ def workers(session: Session, name: str, autogroup: str | None) -> None:
     row = find_endpoint(session.server, name)
     chosen = None if autogroup is None else find_autogroup(session.server, autogroup)["id"]
     found = session.server.workers(endpoint_id=row["id"], autogroup_id=chosen)
+    autogroups = {one["id"]: one for one in list_autogroups(session.server, int(row["id"]))}
     now = time.time()
     session.show(
         found,
         table(
-            f"{len(found)} workers of {row['endpoint_name']}",
+            f"{count(len(found), 'worker')} of {row['endpoint_name']}",
             _COLUMNS,
-            [_line(worker, now) for worker in found],
+            [_line(worker, autogroups, now) for worker in found],
         ),
     )
 
 
-def _line(worker: Json, now: float) -> tuple[object, ...]:
+def version(worker: Json, autogroups: Mapping[int, Json]) -> str:
+    """Which template a worker runs: its autogroup's hash, or that it is an older one."""
+    autogroup = autogroups.get(int(worker.get("autogroup_id") or 0), {})
+    name = str(autogroup.get("template_hash") or autogroup.get("template_id") or "image")[:8]
+    newest, own = autogroup.get("template_revision"), worker.get("template_revision")
+    if not newest or not own:
+        return name
+    return f"{name} r{own}" if own >= newest else f"r{own} (old; {name} is r{newest})"
+
+
+def _line(worker: Json, autogroups: Mapping[int, Json], now: float) -> tuple[object, ...]:
+    is_stopped = (worker.get("state") or worker.get("status")) in ("stopped", "unavail")
+    price = usd(worker.get("usd_per_hour"), 3)
+    if is_stopped:  # only its disk costs now
+        price = f"{usd(worker.get('storage_usd_per_hour'), 3)} ({price} running)"
+    error = str(worker.get("error") or "")[:60]
     return (
         worker["id"],
         state_cell(worker.get("state") or worker.get("status")),
         f"{worker.get('num_gpus', 1)}x {worker.get('gpu_name', '')}",
+        version(worker, autogroups),
         number(worker.get("measured_perf")),
         number(worker.get("observed_perf")),
-        number(worker.get("cur_load")),
+        number(0 if is_stopped else worker.get("cur_load")),
         number(worker.get("reqs_working")),
-        usd(worker.get("usd_per_hour"), 3),
+        price,
         age(worker.get("created_at"), now),
         age(worker.get("reported_at"), now),
         worker.get("host_id"),
-        cell(str(worker.get("error") or "")[:60], "red"),
+        cell(error, "red") if error else cell("", "dim"),
     )
 
 

@@ -11,7 +11,7 @@ from chalicelib.api.errors import OK
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.owner import keys
 from chalicelib.wire.json_body import WireError
-from chalicelib.wire.keys import parse_key_request, parse_limit_changes
+from chalicelib.wire.keys import KEY_NAMES, LIMITS, parse_key_request, parse_limit_changes
 
 
 def keys_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
@@ -23,7 +23,7 @@ def keys_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
     def list_keys(call: Call) -> object:
         return {**OK, "results": keys.key_rows(call.ports)}
 
-    @routes.route("POST", "/api/v0/keys", "admin", account_only=True)
+    @routes.route("POST", "/api/v0/keys", "admin", account_only=True, fields=KEY_NAMES)
     def create_key(call: Call) -> object:
         request = parse_key_request(call.body)
         text, row = keys.create_key(call.ports, call.caller, request)
@@ -33,7 +33,10 @@ def keys_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
     def show_key(call: Call, key_id: str) -> object:
         return {**OK, "result": keys.key_row(call.ports, key_id)}
 
-    routes.route("PUT", "/api/v0/keys/{key_id}", "admin", account_only=True)(change_key)
+    changes = ("rotate", "revoke_older", "unset", *LIMITS)
+    routes.route("PUT", "/api/v0/keys/{key_id}", "admin", account_only=True, fields=changes)(
+        change_key
+    )
 
     @routes.route("DELETE", "/api/v0/keys/{key_id}", "admin", account_only=True)
     def revoke_key(call: Call, key_id: str) -> object:

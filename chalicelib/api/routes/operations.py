@@ -17,6 +17,7 @@ from chalicelib.wire.json_body import WireError
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
 
 PANIC_WORDS = "destroy everything"
+PREVIEW_FIELDS = ("endpoint", "autogroup", "endpoint_id", "autogroup_id", "update_workers")
 
 
 def operations_blueprint(
@@ -71,12 +72,12 @@ def _register_views(routes: Routes, deployment: Mapping[str, object]) -> None:
 
 
 def _register_plans(routes: Routes) -> None:
-    @routes.route("POST", "/api/v0/plan", "read")
+    @routes.route("POST", "/api/v0/plan", "read", fields=("endpoint_id",))
     def plan(call: Call) -> object:
         group = groups.visible_group(call.ports, call.caller, _endpoint_id(call))
         return {**OK, **preview.plan(call.ports, call.caller, group)}
 
-    @routes.route("POST", "/api/v0/preview", "admin")
+    @routes.route("POST", "/api/v0/preview", "admin", fields=PREVIEW_FIELDS)
     def preview_changes(call: Call) -> object:
         endpoint = parse_endpoint_changes(_part(call, "endpoint") or {})
         body = _part(call, "autogroup")
@@ -90,10 +91,12 @@ def _register_plans(routes: Routes) -> None:
 
 
 def _register_brakes(routes: Routes) -> None:
-    routes.route("POST", "/api/v0/freeze", "admin")(freeze)
-    routes.route("POST", "/api/v0/panic", "admin", account_only=True)(panic)
+    routes.route("POST", "/api/v0/freeze", "admin", fields=("frozen", "endpoint_id"))(freeze)
+    routes.route("POST", "/api/v0/panic", "admin", account_only=True, fields=("confirm", "clear"))(
+        panic
+    )
     for path in ("/api/v0/account", "/api/v0/caps"):
-        routes.route("PUT", path, "admin", account_only=True)(set_caps)
+        routes.route("PUT", path, "admin", account_only=True, fields=tuple(brakes.CAPS))(set_caps)
 
 
 def freeze(call: Call) -> object:
@@ -128,7 +131,7 @@ def set_caps(call: Call) -> object:
 
 
 def _register_rollouts(routes: Routes) -> None:
-    @routes.route("POST", "/api/v0/rollout", "admin")
+    @routes.route("POST", "/api/v0/rollout", "admin", fields=("autogroup_id", "percent"))
     def rollout(call: Call) -> object:
         percent = call.number("percent")
         if percent is None:
@@ -136,7 +139,7 @@ def _register_rollouts(routes: Routes) -> None:
         rollouts.share_traffic(call.ports, call.caller, _autogroup_id(call), percent)
         return OK
 
-    @routes.route("POST", "/api/v0/promote", "admin")
+    @routes.route("POST", "/api/v0/promote", "admin", fields=("autogroup_id",))
     def promote(call: Call) -> object:
         rollouts.share_traffic(call.ports, call.caller, _autogroup_id(call), 100.0)
         return OK

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from enum import StrEnum
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState, TicketGeneration
 from chalicelib.core.model.endpoint_group import (
     EndpointGroup,
     FloorSchedule,
     GroupState,
+    Interruptible,
     ParameterError,
-    QueueOrder,
     ScalingParams,
 )
 
@@ -42,7 +43,9 @@ def parse_draft(value: object) -> tuple[EndpointGroup | None, tuple[Autogroup, .
 
 def _group(row: dict[str, object]) -> EndpointGroup:
     params = _mapping(row["params"])
-    params["queue_order"] = QueueOrder(str(params["queue_order"]))
+    for name, default in asdict(ScalingParams()).items():
+        if isinstance(default, StrEnum) and name in params:
+            params[name] = type(default)(str(params[name]))
     changed = {
         "params": ScalingParams(**params),  # type: ignore[arg-type]  # __post_init__ checks
         "state": GroupState(str(row["state"])),
@@ -53,9 +56,10 @@ def _group(row: dict[str, object]) -> EndpointGroup:
 
 
 def _autogroup(row: dict[str, object]) -> Autogroup:
-    ticket = row["ticket_override"]
+    ticket, interruptible = row["ticket_override"], row["interruptible"]
     changed = {
         "state": AutogroupState(str(row["state"])),
+        "interruptible": None if interruptible is None else Interruptible(str(interruptible)),
         "ticket_override": None if ticket is None else TicketGeneration(str(ticket)),
     }
     return Autogroup(**{**row, **changed})  # type: ignore[arg-type]

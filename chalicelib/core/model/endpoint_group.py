@@ -178,8 +178,12 @@ class EndpointGroup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FloorSchedule:
-    """A floor on `min_load` that holds for `duration_s` after each moment the cron names (UTC)."""
+    """A floor on `min_load` that holds for `duration_s` after each moment that the cron names.
+
+    `timezone`: whose clock the cron is read by, as IANA names it ("Europe/Berlin").
+    """
 
     cron: str
     duration_s: float
     min_load: float
+    timezone: str = "UTC"

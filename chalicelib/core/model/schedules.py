@@ -1,16 +1,22 @@
-"""Schedules: floors on `min_load` by time of day, written as cron in UTC.
+"""Schedules: floors on `min_load` by time of day, written as cron in UTC or a time zone.
 
 Fields are `minute hour day-of-month month day-of-week`, each `*`, a number, a range `a-b`, a step
 `*/n` or `a-b/n`, or a list of these; months and weekdays may be names; Sunday is 0 or 7. As in
-cron(8), when both days are restricted either of them is enough.
+cron(8), when both days are restricted either of them is enough. Where clocks go back a floor begins
+at the first of the two hours; one that begins in the hour that is skipped begins an hour later.
 """
 
 from __future__ import annotations
 
 import calendar
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cache
+
+# With botocore, so in the Lambda; its own copy of the rules, as a host may have none.
+from dateutil.zoneinfo import get_zonefile_instance
 
 from chalicelib.core.model.endpoint_group import (
     MAX_LOAD,
@@ -76,9 +82,10 @@ def check_schedule(schedule: FloorSchedule) -> None:
     """Refuse a schedule that cannot be followed.
 
     Raises:
-        ParameterError: for a bad cron text, duration (above 0, at most 7 days) or load.
+        ParameterError: for a bad cron text, time zone, duration (above 0, at most 7 days) or load.
     """
     parse_cron(schedule.cron)
+    zone_of(schedule.timezone)
     check_number("duration_s", schedule.duration_s, 0, MAX_DURATION_S, low_open=True)
     check_number("schedule min_load", schedule.min_load, 0, MAX_LOAD)
 
@@ -93,23 +100,43 @@ def scheduled_min_load(schedules: Sequence[FloorSchedule], now: float) -> float:
 
 def is_in_force(schedule: FloorSchedule, now: float) -> bool:
     """Whether the schedule fired within the last `duration_s` seconds, this second included."""
-    cron = parse_cron(schedule.cron)
-    moment = datetime.fromtimestamp(now, UTC)
-    earliest = moment - timedelta(seconds=schedule.duration_s)
-    day = moment.replace(hour=23, minute=59, second=0, microsecond=0)
-    while day.date() >= earliest.date():
+    cron, zone = parse_cron(schedule.cron), zone_of(schedule.timezone)
+    earliest = now - schedule.duration_s
+    day = datetime.fromtimestamp(now, zone).replace(hour=23, minute=59, second=0, microsecond=0)
+    first = datetime.fromtimestamp(earliest, zone).date()
+    while day.date() >= first:
         if cron.names_day(day):
-            fired = _last_time_on(cron, day, moment)
+            fired = _last_time_on(cron, day, now)
             if fired is not None:
                 return fired > earliest
         day -= timedelta(days=1)
     return False
 
 
-def _last_time_on(cron: Cron, day: datetime, until: datetime) -> datetime | None:
+@cache
+def zone_of(name: str) -> tzinfo:
+    """A time zone by its IANA name; the same rules on every machine.
+
+    Raises:
+        ParameterError: there is none of that name.
+    """
+    if name == "UTC":
+        return UTC
+    zones = get_zonefile_instance().zones
+    found: tzinfo | None = zones.get(name)
+    if found is None:
+        near = difflib.get_close_matches(name, zones, 1, 0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ParameterError(
+            f"timezone: {name[:40]!r} is no time zone; write UTC, or such as Europe/Berlin{hint}"
+        )
+    return found
+
+
+def _last_time_on(cron: Cron, day: datetime, until: float) -> float | None:
     for hour in sorted(cron.hours, reverse=True):
         for minute in sorted(cron.minutes, reverse=True):
-            fired = day.replace(hour=hour, minute=minute)
+            fired = day.replace(hour=hour, minute=minute, fold=0).timestamp()
             if fired <= until:
                 return fired
     return None

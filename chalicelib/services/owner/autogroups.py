@@ -11,7 +11,13 @@ from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.keys import Caller, shown_key
-from chalicelib.services.owner.audit import Change, autogroup_scope, endpoint_scope, record_change
+from chalicelib.services.owner.audit import (
+    ACCOUNT_SCOPE,
+    Change,
+    autogroup_scope,
+    endpoint_scope,
+    record_change,
+)
 from chalicelib.services.owner.exploration import exploration_row
 from chalicelib.services.owner.facts import read_memory
 from chalicelib.services.owner.groups import USER_ID, interruptible_mode, may_see, visible_group
@@ -233,7 +239,11 @@ def record_autogroup_change(
     """Note a change for the audit; `before` is None for a new autogroup."""
     change = Change(
         kind="changed_autogroup",
-        scopes=(autogroup_scope(after.autogroup_id), endpoint_scope(after.endpoint_id)),
+        scopes=(
+            autogroup_scope(after.autogroup_id),
+            endpoint_scope(after.endpoint_id),
+            ACCOUNT_SCOPE,
+        ),
         message=f"autogroup {after.autogroup_id} {verb}",
         before=_audited(before) if before else {},
         after=_audited(after),

@@ -20,7 +20,7 @@ from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.services.keys import Caller, shown_key
 from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, endpoint_scope, record_change
 from chalicelib.services.routing.views import publish_directory
-from chalicelib.wire.management import AUTO, EndpointChanges
+from chalicelib.wire.management import AUTO, EndpointChanges, WrittenSchedule
 
 IDEMPOTENCY_S = 60.0
 """Peers repeat creates after time-outs (protocol.md E.4); an identical one so soon is the same."""
@@ -212,10 +212,10 @@ def _state(text: str) -> GroupState:
     return GroupState(text)
 
 
-def _schedules(rows: Sequence[tuple[str, float, float]]) -> tuple[FloorSchedule, ...]:
+def _schedules(rows: Sequence[WrittenSchedule]) -> tuple[FloorSchedule, ...]:
     schedules = tuple(
-        FloorSchedule(cron=cron, duration_s=duration_s, min_load=min_load)
-        for cron, duration_s, min_load in rows
+        FloorSchedule(cron=cron, duration_s=duration_s, min_load=min_load, timezone=timezone)
+        for cron, duration_s, min_load, timezone in rows
     )
     for schedule in schedules:
         check_schedule(schedule)

@@ -68,7 +68,8 @@ def _template_checks(ports: ApiPorts, group_name: str, template_hash: str) -> li
     try:
         answer = ports.poke.ask({"ask": "template", "hash_id": template_hash})
     except PortError as error:
-        return [{"name": name, "ok": False, "detail": str(error), "fix": fix}]
+        wait = "Vast or the scaler does not answer: nothing is known of the template; try again"
+        return [{"name": name, "ok": False, "detail": str(error), "fix": wait}]
     template = answer.get("template")
     if not isinstance(template, Mapping):
         return [{"name": name, "ok": False, "detail": f"{template_hash} is unknown", "fix": fix}]

@@ -214,6 +214,7 @@ def _own_keys(worker: Worker) -> Row:
         "state": worker.state.value,
         "state_since": worker.state_since,
         "autogroup_id": worker.autogroup_id,
+        "template_revision": worker.template_revision,
         "machine_id": worker.machine_id,
         "host_id": worker.host_id,
         "num_gpus": worker.num_gpus,

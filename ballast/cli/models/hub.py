@@ -1,0 +1,144 @@
+"""A model's public facts at Hugging Face, fetched on the owner's machine.
+
+`GET /api/models/ORG/NAME?blobs=true` and `GET /ORG/NAME/resolve/main/config.json`; the fields that
+are read, with their public sources: tests/evidence/huggingface/README.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import requests
+
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.server import Json
+
+HUB_URL = "https://huggingface.co"  # HF_ENDPOINT replaces it, as in Hugging Face's own tools
+TIMEOUT_S = 20.0
+BYTES_OF: Mapping[str, float] = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4,
+    "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+"""Bytes of one value, by the names that safetensors uses."""
+
+WEIGHTS = (".safetensors", ".bin", ".gguf")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_GB = 1e9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelFacts:
+    """What is publicly known of a model. 0 and "" are: not told.
+
+    `files`: weight files with their size in GB.
+    """
+
+    name: str
+    task: str = ""  # "text-generation", "text-to-image", …
+    is_gated: bool = False
+    weights_gb: float = 0.0
+    n_parameters: int = 0
+    files: Mapping[str, float] = field(default_factory=dict)
+    n_layers: int = 0
+    n_heads: int = 0
+    n_kv_heads: int = 0
+    head_dim: int = 0
+    max_tokens: int = 0
+
+    @property
+    def gguf_files(self) -> Sequence[str]:
+        """The quantised files for llama.cpp."""
+        return sorted(name for name in self.files if name.endswith(".gguf"))
+
+    @property
+    def kv_bytes_per_token(self) -> float:
+        """Keys and values of one token over all layers, at 2 bytes each."""
+        return 2.0 * 2.0 * self.n_layers * self.n_kv_heads * self.head_dim
+
+
+def is_model_name(text: str) -> bool:
+    """Whether it is written as Hugging Face names models: ORG/NAME."""
+    return _NAME.fullmatch(text) is not None
+
+
+def fetch_facts(name: str, token: str = "") -> ModelFacts:
+    """The facts of a model.
+
+    Raises:
+        CliError: there is no such model, or Hugging Face does not answer.
+    """
+    base = os.environ.get("HF_ENDPOINT", HUB_URL).rstrip("/")
+    row = _get(f"{base}/api/models/{name}?blobs=true", name, token)
+    if row is None:
+        raise CliError(
+            f"Hugging Face knows no model {name!r}, or only for those who may read it",
+            fix="copy ORG/NAME from the model's page; for a private or gated one set HF_TOKEN",
+        )
+    # A gated model tells its size to everybody, and its configuration only to who may read it.
+    config = _get(f"{base}/{name}/resolve/main/config.json", name, token) or {}
+    return parse_facts(name, row, config)
+
+
+def parse_facts(name: str, row: Json, config: Json) -> ModelFacts:
+    """The facts in the Hub's two answers; what they do not hold stays unknown."""
+    files = {
+        str(one["rfilename"]): float(one.get("size") or 0) / _GB
+        for one in row.get("siblings") or ()
+        if str(one.get("rfilename", "")).endswith(WEIGHTS)
+    }
+    tensors = row.get("safetensors") or {}
+    counted = tensors.get("parameters") or {}
+    by_type = sum(BYTES_OF.get(kind, 2.0) * n for kind, n in counted.items()) / _GB
+    text = config.get("text_config") or config  # of models that also see
+    n_heads = _whole(text.get("num_attention_heads"))
+    head_dim = _whole(text.get("head_dim"))
+    if not head_dim and n_heads:
+        head_dim = _whole(text.get("hidden_size")) // n_heads
+    safetensors = sum(gb for file, gb in files.items() if file.endswith(".safetensors"))
+    others = sum(gb for file, gb in files.items() if file.endswith(".bin"))
+    return ModelFacts(
+        name=name,
+        task=str(row.get("pipeline_tag") or ""),
+        is_gated=bool(row.get("gated")),
+        weights_gb=by_type or safetensors or others,
+        n_parameters=_whole(tensors.get("total") or (row.get("gguf") or {}).get("total")),
+        files=files,
+        n_layers=_whole(text.get("num_hidden_layers")),
+        n_heads=n_heads,
+        n_kv_heads=_whole(text.get("num_key_value_heads")) or n_heads,
+        head_dim=head_dim,
+        max_tokens=_whole(text.get("max_position_embeddings")),
+    )
+
+
+def _get(url: str, name: str, token: str) -> Json | None:
+    """The answer; None where the thing is not there, or not for us."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = requests.get(url, headers=headers, timeout=TIMEOUT_S)
+    except requests.RequestException as error:
+        raise CliError(
+            f"Hugging Face does not answer ({type(error).__name__})",
+            code=ExitCode.UNREACHABLE,
+            fix=f"say what {name} needs: --memory-gb 24, and --back-end if it is not vLLM",
+        ) from error
+    if answer.status_code in (401, 403, 404):
+        return None
+    try:
+        content = answer.json()
+    except ValueError:
+        content = None
+    if answer.status_code != requests.codes.ok or not isinstance(content, dict):
+        raise CliError(
+            f"Hugging Face answered HTTP {answer.status_code} for {name}",
+            code=ExitCode.UNREACHABLE,
+            fix="try again, or say what it needs: --memory-gb 24",
+        )
+    return content
+
+
+def _whole(value: object) -> int:
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0

@@ -1,0 +1,186 @@
+"""From a yes to the first token: what each machine is doing, until the model answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import requests
+
+from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.server import Json
+from ballast.cli.remote.session import Session
+from ballast.cli.terminal.display import clean, duration, usd
+from ballast.client.errors import CallError
+from ballast.client.sdk import Client
+from ballast.client.sse import event_data
+
+LOOK_EVERY_S = 2.0
+PROMPT = "Say hello in five words."
+ASKED_TOKENS = 32
+
+WORDS: Mapping[str, str] = {
+    "creating": "rented; the host pulls the image",
+    "loading": "the container starts, the worker is installed",
+    "model_loading": "the model is downloaded and loaded, then benchmarked",
+    "starting": "starts again",
+    "ready": "ready",
+    "stopped": "loaded, and stopped until it is needed",
+    "error": "reports an error",
+    "destroying": "is given back",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """A first request of a back end, and how to read its stream. No path: it answers no text."""
+
+    path: str
+    payload: Mapping[str, object]
+    text_of: Callable[[Json], str]
+
+
+def question_for(back_end: str, model: str) -> Question | None:
+    """What to ask a back end first; None for one that makes images."""
+    if back_end == "tgi":
+        payload: Json = {"inputs": PROMPT, "parameters": {"max_new_tokens": ASKED_TOKENS}}
+        return Question(path="/generate_stream", payload=payload, text_of=_tgi_text)
+    if back_end in ("openai", "vllm", "llamacpp"):
+        messages = [{"role": "user", "content": PROMPT}]
+        payload = {
+            "model": model,
+            "messages": messages,
+            "max_tokens": ASKED_TOKENS,
+            "stream": True,
+        }
+        return Question(path="/v1/chat/completions", payload=payload, text_of=_openai_text)
+    return None
+
+
+def follow(session: Session, endpoint: Json, question: Question | None, timeout_s: float) -> Json:
+    """Print what the machines do until the model has answered, or (without a question) is ready.
+
+    Raises:
+        CliError: time is up, or the request came to nothing; the group stays.
+    """
+    began = time.monotonic()
+    asked = _Asked(session, endpoint, question, timeout_s)
+    asked.start()
+    seen: dict[int, str] = {}
+    try:
+        while asked.is_alive() or (question is None and "ready" not in seen.values()):
+            for line in _changes(session, int(endpoint["id"]), seen):
+                session.notes.print(f"{duration(time.monotonic() - began):>8}  {line}")
+            if time.monotonic() - began > timeout_s:
+                raise _too_late(str(endpoint["endpoint_name"]), timeout_s)
+            time.sleep(LOOK_EVERY_S / 2)
+    finally:
+        asked.stop()
+    if asked.problem:
+        raise CliError(
+            f"the first request came to nothing: {asked.problem}",
+            code=ExitCode.CHECK_FAILED,
+            fix=f"`ballast status {endpoint['endpoint_name']}` says what the group does; "
+            f"`ballast down {endpoint['endpoint_name']}` ends it",
+        )
+    waited_s = time.monotonic() - began
+    if question is not None:
+        session.notes.print(f"{duration(waited_s):>8}  first answer: {clean(asked.text)}")
+    return {"seconds": round(waited_s, 1), "answer": asked.text}
+
+
+@dataclass
+class _Asked:
+    """The first request, on its own thread: it makes the group start, and waits for it."""
+
+    session: Session
+    endpoint: Json
+    question: Question | None
+    timeout_s: float
+    text: str = ""
+    problem: str = ""
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Send it."""
+        if self.question is not None:
+            self._thread = threading.Thread(target=self._ask, daemon=True)
+            self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Whether it is still waited for."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def stop(self) -> None:
+        """Let go of it."""
+        self._stopped.set()
+
+    def _ask(self) -> None:
+        question = self.question
+        if question is None:
+            return
+        key = str(self.endpoint.get("api_key") or "")
+        if not key:
+            self.problem = "this key may not route; `ballast create key` makes one that may"
+            return
+        try:
+            with (
+                Client(key, url=self.session.server.url) as client,
+                client.stream(
+                    str(self.endpoint["endpoint_name"]),
+                    question.path,
+                    question.payload,
+                    cost=float(ASKED_TOKENS),
+                    timeout_s=self.timeout_s,
+                ) as answer,
+            ):
+                for data in event_data(answer.chunks()):
+                    self.text += _text(data, question)
+                    if self._stopped.is_set():
+                        return
+        except (CallError, requests.RequestException, ValueError) as error:
+            self.problem = str(error) or type(error).__name__
+
+
+def _changes(session: Session, endpoint_id: int, seen: dict[int, str]) -> Iterator[str]:
+    """A line for each machine whose state is new."""
+    for worker in session.server.workers(endpoint_id=endpoint_id):
+        state = str(worker.get("state") or worker.get("status"))
+        if seen.get(worker["id"]) == state:
+            continue
+        if worker["id"] not in seen:
+            price = usd(worker.get("usd_per_hour"), 3)
+            gpu = f"{worker.get('num_gpus', 1)}x {clean(worker.get('gpu_name'))}"
+            yield f"instance {worker['id']}: {gpu} at {price} an hour"
+        seen[worker["id"]] = state
+        error = f": {clean(worker['error'])[:120]}" if worker.get("error") else ""
+        yield f"instance {worker['id']}: {WORDS.get(state, state)}{error}"
+
+
+def _too_late(name: str, timeout_s: float) -> CliError:
+    return CliError(
+        f"no answer within {duration(timeout_s)}; {name} stays, and may cost money",
+        code=ExitCode.CHECK_FAILED,
+        fix=f"`ballast status {name}` says why; `ballast down {name}` ends it",
+    )
+
+
+def _text(data: str, question: Question) -> str:
+    if data == "[DONE]":
+        return ""
+    event = json.loads(data)
+    return question.text_of(event) if isinstance(event, dict) else ""
+
+
+def _tgi_text(event: Json) -> str:
+    token = event.get("token") or {}
+    return "" if token.get("special") else str(token.get("text", ""))
+
+
+def _openai_text(event: Json) -> str:
+    choices = event.get("choices") or [{}]
+    return str((choices[0].get("delta") or {}).get("content") or "")

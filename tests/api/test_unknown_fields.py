@@ -1,0 +1,66 @@
+"""A field that nobody knows is refused with the nearest name; peers' extra fields are taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api.over_fakes import Api
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "told"),
+    [
+        ("POST", "/api/v0/endptjobs/", {"endpoint_name": "a", "max_worker": 5}, "max_workers"),
+        ("PUT", "/api/v0/endptjobs/100/", {"min_lode": 5}, "min_load"),
+        ("PUT", "/api/v0/endptjobs/100/", {"unknown_field": 5}, "there are endpoint_name"),
+        ("POST", "/api/v0/autojobs/", {"endpoint_id": 100, "template": "x"}, "template_hash"),
+        ("PUT", "/api/v0/autojobs/101/", {"wieght": 2}, "weight"),
+        ("PUT", "/api/v0/account", {"max_usd_per_hours": 2}, "max_usd_per_hour"),
+        ("POST", "/api/v0/freeze", {"frozen": True, "endpointid": 100}, "endpoint_id"),
+        ("POST", "/api/v0/rollout", {"autogroup_id": 101, "percnt": 5}, "percent"),
+        ("POST", "/api/v0/promote", {"autogroup": 101}, "autogroup_id"),
+        ("POST", "/api/v0/plan", {"endpoint": 100}, "endpoint_id"),
+        ("POST", "/api/v0/panic", {"confrim": "destroy everything"}, "confirm"),
+        ("POST", "/api/v0/keys", {"name": "a", "verbs": ["read"], "expires_in": 5}, "expires_in_s"),
+        (
+            "PUT", "/api/v0/endptjobs/100/",
+            {"schedules": [{"cron": "0 8 * * *", "duration_s": 60, "min_load": 1, "tz": "UTC"}]},
+            "timezone",
+        ),
+    ],
+)  # fmt: skip
+def test_a_slip_is_refused_and_changes_nothing(
+    api: Api, method: str, path: str, body: dict[str, object], told: str
+) -> None:
+    api.create_endpoint("llm")
+    api.create_autogroup(100)
+    before = (dict(api.groups.groups), api.ledger.account())
+    answer = api.call(method, path, body)
+    assert answer.status == 400
+    assert "is no field" in answer.json["msg"]
+    assert told in answer.json["msg"]
+    assert (dict(api.groups.groups), api.ledger.account()) == before
+
+
+def test_what_the_vendors_clients_send_is_taken_and_a_row_may_be_sent_back(api: Api) -> None:
+    sent = {
+        "client_id": "me", "min_load": 0.0, "min_cold_load": 0.0, "target_util": 0.9,
+        "cold_mult": 2.5, "cold_workers": 5, "max_workers": 20, "endpoint_name": "ep1",
+        "max_queue_time": None, "autoscaler_instance": "prod",
+    }  # fmt: skip
+    created = api.call("POST", "/api/v0/endptjobs/", sent)
+    assert created.status == 200
+    path = f"/api/v0/endptjobs/{created.json['result']}/"
+    row = api.call("GET", path).json["result"]
+    assert api.call("PUT", path, row | {"min_load": 7.0}).status == 200
+    assert api.call("GET", path).json["result"]["min_load"] == 7.0
+
+
+def test_a_time_zone_is_kept_and_a_wrong_one_refused(api: Api) -> None:
+    api.create_endpoint("llm")
+    floor = {"cron": "0 8 * * 1-5", "duration_s": 60.0, "min_load": 5.0, "timezone": "Asia/Tokyo"}
+    assert api.call("PUT", "/api/v0/endptjobs/100/", {"schedules": [floor]}).status == 200
+    assert api.call("GET", "/api/v0/endptjobs/100/").json["result"]["schedules"] == [floor]
+    wrong = api.call("PUT", "/api/v0/endptjobs/100/", {"schedules": [{**floor, "timezone": "X"}]})
+    assert wrong.status == 400
+    assert "timezone" in wrong.json["msg"]

@@ -1,0 +1,184 @@
+"""`ballast up`: back end, memory, machines, price; and nothing is made before a yes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ballast.cli.errors import CliError
+from ballast.cli.models.choice import choose
+from ballast.cli.models.hub import ModelFacts, parse_facts
+from fakes.console.server import Console
+
+Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
+
+MODELS = json.loads((Path(__file__).parents[2] / "evidence/huggingface/models.json").read_text())
+QWEN, LLAMA, GGUF = MODELS
+
+
+def facts(name: str) -> ModelFacts:
+    return parse_facts(name, MODELS[name]["model"], MODELS[name]["config"] or {})
+
+
+def test_a_text_model_gets_vllm_with_room_for_weights_and_cache() -> None:
+    known = facts(QWEN)
+    assert known.kv_bytes_per_token == 56 * 1024  # as the evidence's audit says
+    choice = choose(known)
+    assert choice.back_end == "vllm"
+    assert choice.weights_gb == pytest.approx(15.23, abs=0.01)
+    assert choice.memory_gb == pytest.approx(15.23 * 1.2 + 1.88, abs=0.05)
+    assert choice.search == "gpu_ram>=21 num_gpus=1"
+    assert "--max-model-len 32768" in choice.env["MODEL_COMMAND"]
+    assert choice.disk_gb == 44
+    body = choice.template.to_request(choice.env, "0" * 64)
+    assert "gpu_ram" not in str(body["extra_filters"])
+
+
+def test_a_gated_model_tells_its_size_but_not_its_shape() -> None:
+    known = facts(LLAMA)
+    assert known.is_gated
+    choice = choose(known)
+    assert choice.kv_gb == pytest.approx(0.25 * 16.06, abs=0.01)
+    assert choice.search == "gpu_ram>=24 num_gpus=1"
+    assert choice.max_tokens == 8192
+
+
+def test_a_gguf_repository_gets_llama_cpp_and_one_of_its_files() -> None:
+    choice = choose(facts(GGUF))
+    assert choice.back_end == "llamacpp"
+    assert "--hf-file qwen2.5-7b-instruct-q4_k_m.gguf" in choice.env["MODEL_COMMAND"]
+    assert choice.search == "gpu_ram>=8 num_gpus=1"
+    onstart = str(choice.template.to_request(choice.env, "0" * 64)["onstart"])
+    assert onstart.splitlines()[0].startswith("#!")
+    assert "python3-venv" in onstart.splitlines()[1]
+    assert len(onstart) < 4096
+    larger = choose(facts(GGUF), quantisation="q8_0")
+    assert larger.weights_gb > choice.weights_gb
+    with pytest.raises(CliError, match="no file of Q2_K"):
+        choose(facts(GGUF), quantisation="Q2_K")
+
+
+def test_a_model_too_large_for_one_gpu_gets_several_that_split_its_heads() -> None:
+    large = ModelFacts(name="org/large", weights_gb=140.0, n_heads=64, max_tokens=4096)
+    choice = choose(large)
+    assert choice.n_gpus == 4
+    assert choice.search == "gpu_ram>=51 num_gpus=4"
+    assert "--tensor-parallel-size 4" in choice.env["MODEL_COMMAND"]
+    assert "--max-model-len 4096" in choice.env["MODEL_COMMAND"]
+    with pytest.raises(CliError, match="more than 8 GPUs"):
+        choose(ModelFacts(name="org/huge", weights_gb=900.0, n_heads=64))
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (ModelFacts(name="org/sound", task="text-to-speech-x", weights_gb=1.0), None),
+        (
+            ModelFacts(name="org/ear", task="automatic-speech-recognition", weights_gb=1),
+            "back ends",
+        ),
+        (ModelFacts(name="org/dark"), "nobody says how large"),
+        (ModelFacts(name="org/paint", task="text-to-image"), "does not know org/paint"),
+    ],
+)
+def test_what_nothing_here_serves_is_told_with_the_way_out(
+    known: ModelFacts, words: str | None
+) -> None:
+    if words is None:
+        assert choose(known).back_end == "vllm"
+        return
+    with pytest.raises(CliError, match=words) as caught:
+        choose(known)
+    assert caught.value.fix
+
+
+def test_memory_given_by_hand_asks_nobody() -> None:
+    choice = choose(ModelFacts(name="org/any"), memory_gb=30.0)
+    assert (choice.search, choice.memory_gb) == ("gpu_ram>=30 num_gpus=1", 30.0)
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Hugging Face's two addresses, as recorded; 401 for a gated configuration, 404 for others."""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        found: object = None
+        for name, row in MODELS.items():
+            if path == f"/api/models/{name}":
+                found = row["model"]
+            elif path == f"/{name}/resolve/main/config.json":
+                found = row["config"]
+        body = json.dumps(found).encode()
+        self.send_response(200 if found else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    yield
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_up_shows_why_and_how_much_and_makes_nothing_without_a_yes(
+    ballast: Ballast, console: Console, hub: None
+) -> None:
+    words = ("up", QWEN, "--max-usd-per-hour", "1")
+    result = ballast(*words)
+    assert result.code == 6
+    assert "15.2 GB of weights x 1.2 + 1.9 GB of KV cache" in result.err
+    assert "Create endpoint group 'Qwen2.5-7B-Instruct', and rent as shown?" in result.err
+    assert {call.path for call in console.calls if call.method != "GET"} == {"/api/v0/preview"}
+    [asked] = console.sent("POST", "/api/v0/preview")
+    assert asked["endpoint"]["max_usd_per_hour"] == 1
+    assert asked["autogroup"]["launch_args"] == "--image vllm/vllm-openai:v0.11.0 --disk 44"
+    assert asked["autogroup"]["search_params"] == "gpu_ram>=21 num_gpus=1"
+    assert ballast(*words, "--dry-run").code == 0
+
+
+def test_up_tells_a_gated_model_and_an_unknown_one(
+    ballast: Ballast, console: Console, hub: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert "is gated" in ballast("up", LLAMA, "--dry-run").err
+    unknown = ballast("up", "org/nothing-of-that-name")
+    assert unknown.code == 1
+    assert "knows no model 'org/nothing-of-that-name'" in unknown.err
+    assert ballast("up", "nothing").code == 2
+
+
+def test_up_without_a_network_says_how_to_go_on(
+    ballast: Ballast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    refused = ballast("up", QWEN)
+    assert refused.code == 3
+    assert "--memory-gb 24" in refused.err
+    assert ballast("up", QWEN, "--memory-gb", "24", "--dry-run").code == 0
+
+
+def test_up_does_not_take_a_name_that_is_taken_and_down_ends_a_group(
+    ballast: Ballast, console: Console
+) -> None:
+    taken = ballast("up", QWEN, "--memory-gb", "24", "--name", "TGI-Llama3")
+    assert taken.code == 1
+    assert "ballast down TGI-Llama3" in taken.err
+    assert ballast("down", "TGI-Llama3", "--no-wait").code == 6
+    assert ballast("down", "TGI-Llama3", "--no-wait", "--yes").code == 0
+    assert 7 not in console.endpoints
