@@ -13,7 +13,7 @@ from tests.api.over_fakes import Api
         ("POST", "/api/v0/endptjobs/", {"endpoint_name": "a", "max_worker": 5}, "max_workers"),
         ("PUT", "/api/v0/endptjobs/100/", {"min_lode": 5}, "min_load"),
         ("PUT", "/api/v0/endptjobs/100/", {"unknown_field": 5}, "there are endpoint_name"),
-        ("POST", "/api/v0/autojobs/", {"endpoint_id": 100, "template": "x"}, "template_hash"),
+        ("POST", "/api/v0/autojobs/", {"endpoint_id": 100, "template_has": "x"}, "template_hash"),
         ("PUT", "/api/v0/autojobs/101/", {"wieght": 2}, "weight"),
         ("PUT", "/api/v0/account", {"max_usd_per_hours": 2}, "max_usd_per_hour"),
         ("POST", "/api/v0/freeze", {"frozen": True, "endpointid": 100}, "endpoint_id"),

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 
 # With botocore, so in the Lambda; its own copy of the rules, as a host may have none.
+from dateutil.tz import resolve_imaginary
 from dateutil.zoneinfo import get_zonefile_instance
 
 from chalicelib.core.model.endpoint_group import (
@@ -136,7 +137,9 @@ def zone_of(name: str) -> tzinfo:
 def _last_time_on(cron: Cron, day: datetime, until: float) -> float | None:
     for hour in sorted(cron.hours, reverse=True):
         for minute in sorted(cron.minutes, reverse=True):
-            fired = day.replace(hour=hour, minute=minute, fold=0).timestamp()
+            fired: float = resolve_imaginary(
+                day.replace(hour=hour, minute=minute, fold=0)
+            ).timestamp()
             if fired <= until:
                 return fired
     return None
