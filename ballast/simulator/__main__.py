@@ -1,4 +1,4 @@
-"""`python -m ballast.simulator`: judge policies on a trace; also `routing`, `bars`, `caches`."""
+"""`python -m ballast.simulator`: judge policies; also `routing`, `bars`, `caches`, `bids`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
         from ballast.simulator.routed.caches.command import main as caches_main
 
         return caches_main(words[1:])
+    if words[:1] == ["bids"]:
+        from ballast.simulator.bids import main as bids_main
+
+        return bids_main(words[1:])
     options = _parser().parse_args(words)
     try:
         task, policies = _task(options), _policies(options)
@@ -46,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         progress=lambda text: print(text, file=sys.stderr, flush=True),
     )
     if options.sweep:
-        from ballast.simulator.sweep import draw_frontier
+        from ballast.simulator.pictures.sweep import draw_frontier
 
         print(f"picture: {draw_frontier(rows, task, Path(options.picture))}", file=sys.stderr)
     if options.json:

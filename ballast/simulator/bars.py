@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from statistics import fmean, median, stdev
 
-from ballast.simulator.bars_picture import draw_bars
+from ballast.simulator.pictures.bars_picture import draw_bars
 from ballast.simulator.report import T95, Point, Task, cost_at, play
 from ballast.simulator.world.market import read_market
 

@@ -17,10 +17,11 @@ from ballast.simulator.rivals.pool import Law, LawPolicy
 from ballast.simulator.rivals.ray_serve import RayServe
 from ballast.simulator.rivals.runpod import RunPodCount, RunPodDelay
 from ballast.simulator.rivals.skyserve import SkyServeRate
+from ballast.simulator.rivals.spothedge import spot_hedge
 from ballast.simulator.rivals.static_fleet import StaticFleet
 from ballast.simulator.rivals.vast_like import VastLike
 from ballast.simulator.world.world import Policy
-from chalicelib.core.model.endpoint_group import ScalingParams
+from chalicelib.core.model.endpoint_group import Interruptible, ScalingParams
 
 
 def _sky_aware(up_s: float = 300.0, down_s: float = 1200.0) -> SkyServeRate:
@@ -62,6 +63,11 @@ KNOBS: dict[str, tuple[str, ...]] = {
 """At most 12 points each: what "tuned in hindsight" may choose from."""
 
 
+OURS = ("ballast", "ballast-whole", "ballast-mixed", "ballast-overflow")
+BID_POLICIES = ("spothedge", "all-spot")
+"""With interruptible machines; they need a market that has some (`bids`)."""
+
+
 class PolicyError(ValueError):
     """A policy's name is unknown; the message lists the known ones."""
 
@@ -73,23 +79,36 @@ def make_policy(text: str, *, slo_target: float = 0.99, slo_wait_s: float = 10.0
         PolicyError: for an unknown name or unusable parameters.
     """
     name, _, numbers = text.removesuffix("+vast").partition(":")
-    if name in ("ballast", "ballast-whole"):
+    if name in OURS:
+        mode = name.removeprefix("ballast").removeprefix("-")
+        is_bid = mode in list(Interruptible)
         params = ScalingParams(
             max_workers=200,
             cold_workers=0,
             slo_target=float(numbers) if numbers else slo_target,
             target_queue_time=slo_wait_s,
             max_queue_time=max(30.0, slo_wait_s),
+            interruptible=Interruptible(mode) if is_bid else Interruptible.NEVER,
         )
-        return BallastPolicy(params=params) if name == "ballast" else _whole(params)
+        return _whole(params) if mode == "whole" else BallastPolicy(params=params)
+    if name in BID_POLICIES:
+        return _bid_policy(name, text, numbers)
     if name not in LAWS:
-        known = ", ".join(("ballast", "ballast-whole", *sorted(LAWS)))
+        known = ", ".join((*OURS, *BID_POLICIES, *sorted(LAWS)))
         raise PolicyError(f"{text}: unknown policy; there are {known}")
     try:
         law = LAWS[name](*(float(number) for number in numbers.split(",") if number))
     except (TypeError, ValueError) as error:
         raise PolicyError(f"{text}: {error}") from error
     return LawPolicy(law, vast_pool=text.endswith("+vast"))
+
+
+def _bid_policy(name: str, text: str, numbers: str) -> Policy:
+    try:
+        point = [float(number) for number in numbers.split(",") if number]
+        return spot_hedge(*point, has_fallback=name == "spothedge")
+    except (TypeError, ValueError) as error:
+        raise PolicyError(f"{text}: {error}") from error
 
 
 def _whole(params: ScalingParams) -> Policy:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ballast.simulator.bars import POINTS, Run, main, points_of, read_runs, tables, verdict
-from ballast.simulator.bars_picture import draw_bars
+from ballast.simulator.pictures.bars_picture import draw_bars
 
 SMALL = [
     *("--trace", "synthetic:steady", "--days", "0.004", "--fleets", "2", "--restarts", "20"),
