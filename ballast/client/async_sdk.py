@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from ballast.client.call_progress import CallTrace
+from ballast.client.resume import Resume
 from ballast.client.sdk import DEFAULT_COST, Answer, Client
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ class AsyncClient:
         self._client = client
         self._pool = ThreadPoolExecutor(max_concurrent, thread_name_prefix="ballast-client")
 
-    async def request(
+    async def request(  # noqa: PLR0913  each is an option that callers name
         self,
         endpoint: str,
         route: str,
@@ -67,8 +68,9 @@ class AsyncClient:
         cost: float = DEFAULT_COST,
         timeout_s: float = 600.0,
         traceparent: str = "",
+        interruptible: bool = True,
     ) -> AsyncAnswer:
-        """The answer, open for reading.
+        """The answer, open for reading; see `Client.request`.
 
         Raises:
             CallError: see `ballast.client.errors`.
@@ -76,12 +78,48 @@ class AsyncClient:
         answer = await _in_thread(
             self._pool,
             lambda: self._client.request(
-                endpoint, route, payload, cost=cost, timeout_s=timeout_s, traceparent=traceparent
+                endpoint,
+                route,
+                payload,
+                cost=cost,
+                timeout_s=timeout_s,
+                traceparent=traceparent,
+                interruptible=interruptible,
             ),
         )
         return AsyncAnswer(answer, self._pool)
 
-    stream = request
+    async def stream(  # noqa: PLR0913  each is an option that callers name
+        self,
+        endpoint: str,
+        route: str,
+        payload: Mapping[str, object],
+        *,
+        cost: float = DEFAULT_COST,
+        timeout_s: float = 600.0,
+        traceparent: str = "",
+        interruptible: bool = True,
+        resume: Resume = False,
+    ) -> AsyncAnswer:
+        """An answer that comes bit by bit; see `Client.stream`.
+
+        Raises:
+            CallError: see `ballast.client.errors`.
+        """
+        answer = await _in_thread(
+            self._pool,
+            lambda: self._client.stream(
+                endpoint,
+                route,
+                payload,
+                cost=cost,
+                timeout_s=timeout_s,
+                traceparent=traceparent,
+                interruptible=interruptible,
+                resume=resume,
+            ),
+        )
+        return AsyncAnswer(answer, self._pool)
 
     async def __aenter__(self) -> AsyncClient:
         return self

@@ -27,6 +27,7 @@ class CallTrace:
     n_routes: int = 0
     worker_urls: list[str] = field(default_factory=list)
     status: str = ""  # the last "wait" reply's
+    n_resumed: int = 0  # times that a broken stream went on at another worker
     trace_id: str = ""  # under which Ballast and the worker log it
 
 

@@ -6,6 +6,7 @@ CallError
 ├── ControlPlaneSilentError  the control plane cannot be reached or gives no usable answer
 ├── WaitTimeoutError         no worker became free in time; `status` says what the group was doing
 ├── StreamBrokenError        the answer broke off after it had begun
+├── CannotResumeError        `resume` for a call that could not be continued
 └── StoppedError             the caller's own stop signal
 """
 
@@ -55,6 +56,10 @@ class ControlPlaneSilentError(CallError):
 
 class StreamBrokenError(CallError):
     """The connection to the worker broke in the middle of the answer."""
+
+
+class CannotResumeError(CallError):
+    """`resume` was asked for a call whose answer could not be continued elsewhere."""
 
 
 class StoppedError(CallError):

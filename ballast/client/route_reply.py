@@ -33,9 +33,33 @@ class Waiting:
     eta_s: float | None = None
 
 
-def route_body(endpoint: str, cost: float, request_idx: int) -> dict[str, object]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manner:
+    """What a request minds.
+
+    `interruptible` False wants no worker that the market may take away; `is_stream`: its answer
+    comes bit by bit, so that a lost worker would break it.
+    """
+
+    interruptible: bool = True
+    is_stream: bool = False
+
+
+def route_body(
+    endpoint: str, cost: float, request_idx: int, manner: Manner | None = None
+) -> dict[str, object]:
     """The question. `paced`: we ask again when `poll_after_s` says so, so we may be bound late."""
-    return {"endpoint": endpoint, "cost": cost, "request_idx": request_idx, "paced": True}
+    body: dict[str, object] = {
+        "endpoint": endpoint,
+        "cost": cost,
+        "request_idx": request_idx,
+        "paced": True,
+    }
+    if manner is not None and not manner.interruptible:
+        body["interruptible"] = False
+    if manner is not None and manner.is_stream:
+        body["stream"] = True
+    return body
 
 
 def parse_route_reply(http_status: int, text: str) -> Grant | Waiting:

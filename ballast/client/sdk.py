@@ -20,6 +20,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Self
 
 import requests
@@ -27,7 +28,8 @@ import requests
 from ballast.client.call_progress import CallProgress, CallTrace
 from ballast.client.errors import NO_KEY, RouteRefusedError, StreamBrokenError, WorkerRefusedError
 from ballast.client.pacing import is_worth_retrying
-from ballast.client.route_reply import Grant, Waiting
+from ballast.client.resume import Continuation, Resume
+from ballast.client.route_reply import Grant, Manner, Waiting
 from ballast.client.transport import Transport, WorkerUnreachableError
 
 DEFAULT_COST = 100.0
@@ -128,7 +130,7 @@ class Client(_Closing):
         """
         return self._transport.route(endpoint, cost, request_idx)
 
-    def request(
+    def request(  # noqa: PLR0913  each is an option that callers name
         self,
         endpoint: str,
         route: str,
@@ -137,52 +139,153 @@ class Client(_Closing):
         cost: float = DEFAULT_COST,
         timeout_s: float = 600.0,
         traceparent: str = "",
+        interruptible: bool = True,
     ) -> Answer:
         """The answer, open for reading. `traceparent`: of a trace to go on with (W3C).
+
+        `interruptible` False wants a worker that the market does not take away.
 
         Raises:
             CallError: see `ballast.client.errors`.
         """
-        progress = CallProgress(timeout_s, time.monotonic(), self._rng, traceparent)
-        while True:
-            grant = self._granted(progress, endpoint, cost)
-            try:
-                left_s = progress.left_s(time.monotonic())
-                response = self._transport.call_worker(
-                    grant, route, payload, left_s, progress.traceparent
-                )
-            except WorkerUnreachableError:
-                self._pause(progress.take_worker_failure(time.monotonic()))
-                continue
-            progress.take_answer(time.monotonic())
-            if response.status_code < 400:
-                return Answer(response, progress.trace)
-            body = response.content
-            if not is_worth_retrying(response.status_code):
-                raise WorkerRefusedError(response.status_code, body)
-            self._pause(progress.take_worker_failure(time.monotonic()))
+        manner = Manner(interruptible=interruptible)
+        call = _Call(self, endpoint, route, cost, manner, self._progress(timeout_s, traceparent))
+        return Answer(call.answer(payload), call.progress.trace)
 
-    stream = request
+    def stream(  # noqa: PLR0913  each is an option that callers name
+        self,
+        endpoint: str,
+        route: str,
+        payload: Mapping[str, object],
+        *,
+        cost: float = DEFAULT_COST,
+        timeout_s: float = 600.0,
+        traceparent: str = "",
+        interruptible: bool = True,
+        resume: Resume = False,
+    ) -> Answer:
+        """As `request`, for answers that come bit by bit: long ones prefer workers on demand.
+
+        With `resume` a text that breaks off goes on at another worker, which gets the prompt and
+        what was received; an SSE comment and `trace.n_resumed` tell it. For chats the server must
+        know vLLM's option: `resume="continue_final_message"`.
+
+        Raises:
+            CallError: see `ballast.client.errors`.
+            CannotResumeError: this call could not be continued, so `resume` is refused at once.
+        """
+        continuation = Continuation(route, payload, resume) if resume else None
+        manner = Manner(interruptible=interruptible, is_stream=True)
+        call = _Call(self, endpoint, route, cost, manner, self._progress(timeout_s, traceparent))
+        response = call.answer(payload)
+        if continuation is None:
+            return Answer(response, call.progress.trace)
+        return ResumedAnswer(response, call, continuation)
 
     def close(self) -> None:
         """Close all connections."""
         self._transport.close()
 
-    def _granted(self, progress: CallProgress, endpoint: str, cost: float) -> Grant:
+    def _progress(self, timeout_s: float, traceparent: str) -> CallProgress:
+        return CallProgress(timeout_s, time.monotonic(), self._rng, traceparent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request on its way, which may go to several workers."""
+
+    client: Client
+    endpoint: str
+    route: str
+    cost: float
+    manner: Manner
+    progress: CallProgress
+
+    def answer(self, payload: Mapping[str, object]) -> requests.Response:
+        """A worker's answer, its body still to be read.
+
+        Raises:
+            CallError: see `ballast.client.errors`.
+        """
+        transport, progress = self.client._transport, self.progress
+        while True:
+            grant = self._granted()
+            try:
+                left_s = progress.left_s(time.monotonic())
+                response = transport.call_worker(
+                    grant, self.route, payload, left_s, progress.traceparent
+                )
+            except WorkerUnreachableError:
+                self.fail()
+                continue
+            progress.take_answer(time.monotonic())
+            if response.status_code < 400:
+                return response
+            body = response.content
+            if not is_worth_retrying(response.status_code):
+                raise WorkerRefusedError(response.status_code, body)
+            self.fail()
+
+    def fail(self) -> None:
+        """The worker failed: wait a moment before the next is asked for.
+
+        Raises:
+            WaitTimeoutError: the caller's time is over.
+        """
+        self.client._pause(self.progress.take_worker_failure(time.monotonic()))
+
+    def _granted(self) -> Grant:
+        progress, transport = self.progress, self.client._transport
         while True:
             asked_at = time.monotonic()
             try:
-                reply = self._transport.route(
-                    endpoint, cost, progress.request_idx, progress.traceparent
+                reply = transport.route(
+                    self.endpoint,
+                    self.cost,
+                    progress.request_idx,
+                    progress.traceparent,
+                    self.manner,
                 )
             except RouteRefusedError as error:
                 pause_s = progress.take_refusal(error, asked_at, time.monotonic())
             except requests.RequestException as error:
-                problem = f"{self._transport.url} does not answer ({type(error).__name__})"
+                problem = f"{transport.url} does not answer ({type(error).__name__})"
                 pause_s = progress.take_silence(problem, asked_at, time.monotonic())
             else:
                 if isinstance(reply, Grant):
                     progress.take_grant(reply, asked_at, time.monotonic())
                     return reply
                 pause_s = progress.take_waiting(reply, asked_at, time.monotonic())
-            self._pause(pause_s)
+            self.client._pause(pause_s)
+
+
+class ResumedAnswer(Answer):
+    """A stream of text that goes on elsewhere when its worker is lost."""
+
+    def __init__(
+        self, response: requests.Response, call: _Call, continuation: Continuation
+    ) -> None:
+        super().__init__(response, call.progress.trace)
+        self._call = call
+        self._continuation = continuation
+
+    def chunks(self) -> Iterator[bytes]:
+        """The events as they come, whole ones only; a comment where another worker went on.
+
+        Raises:
+            CallError: it broke off, and nobody could go on in the caller's time.
+        """
+        while True:
+            try:
+                for chunk in super().chunks():
+                    yield self._continuation.take(chunk)
+            except StreamBrokenError:
+                pass
+            if self._continuation.is_over:
+                yield self._continuation.rest()
+                return
+            self._response.close()
+            self._call.fail()
+            self._response = self._call.answer(self._continuation.payload())
+            self.trace.n_resumed += 1
+            yield self._continuation.began_again()

@@ -11,7 +11,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from ballast.bearer import bearer
-from ballast.client.route_reply import Grant, Waiting, parse_route_reply, route_body
+from ballast.client.route_reply import Grant, Manner, Waiting, parse_route_reply, route_body
 from chalicelib.wire.trace import HEADER
 
 ROUTE_TIMEOUT_S = 10.0
@@ -48,7 +48,12 @@ class Transport:
         self._lock = threading.Lock()
 
     def route(
-        self, endpoint: str, cost: float, request_idx: int, traceparent: str = ""
+        self,
+        endpoint: str,
+        cost: float,
+        request_idx: int,
+        traceparent: str = "",
+        manner: Manner | None = None,
     ) -> Grant | Waiting:
         """Ask once.
 
@@ -58,7 +63,7 @@ class Transport:
         """
         answer = self._session("control").post(
             f"{self.url}/route/",
-            json=route_body(endpoint, cost, request_idx),
+            json=route_body(endpoint, cost, request_idx, manner),
             headers=_trace(traceparent),
             auth=bearer(self._api_key),
             allow_redirects=False,

@@ -31,6 +31,7 @@ class WaitingRequest:
     last_polled_at: float
     key_id: str = ""
     is_paced: bool = False  # asks again when it is told to
+    needs_on_demand: bool = False  # takes no interruptible worker
 
 
 class RoutingViewRepository(Protocol):

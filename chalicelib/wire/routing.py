@@ -27,6 +27,8 @@ class RouteRequest:
     again for the same request. 0: a new request of a client that does. `is_paced`: it asks again
     when the reply says so. `affinity`: opaque keys of what the prompt begins with, from general to
     special. `prefix_cost`: for each, the part of `cost` that a worker with that prefix is spared.
+    `takes_interruptible`: False asks for workers that are not taken away by the market.
+    `is_stream`: the answer comes bit by bit, so that a lost worker breaks it.
     """
 
     endpoint: str | None
@@ -37,6 +39,8 @@ class RouteRequest:
     is_paced: bool = False
     affinity: tuple[str, ...] = field(default=(), repr=False)
     prefix_cost: tuple[float, ...] | None = None
+    takes_interruptible: bool = True
+    is_stream: bool = False
 
     @staticmethod
     def from_json(
@@ -56,6 +60,8 @@ class RouteRequest:
             cost=_cost(fields.get("cost")),
             request_idx=_index(fields),
             is_paced=fields.get("paced") is True,
+            takes_interruptible=_flag(fields, "interruptible") is not False,
+            is_stream=_flag(fields, "stream") is True,
             affinity=affinity,
             prefix_cost=_prefix_cost(fields.get("prefix_cost"), len(affinity)),
         )
@@ -132,6 +138,13 @@ def _load(name: str, value: object) -> Number:
         raise WireError(f"{name}: {str(value)[:50]!r} is not a number")
     if not 0 <= value <= MAX_COST:  # also refuses NaN
         raise WireError(f"{name}: {value!r} is out of bounds; allowed: 0 to {MAX_COST:g}")
+    return value
+
+
+def _flag(fields: Mapping[str, object], name: str) -> bool | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise WireError(f"{name}: {str(value)[:50]!r} is neither true nor false")
     return value
 
 

@@ -61,6 +61,7 @@ def make_request(idx: int, **values: float) -> WaitingRequest:
         request_idx=idx,
         key_id="a-r-1",
         is_paced=idx % 2 == 0,
+        needs_on_demand=idx % 3 == 0,
         **{**defaults, **values},
     )
 

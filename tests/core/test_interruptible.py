@@ -29,7 +29,7 @@ from chalicelib.core.scaling.moves.interruptible import (
 )
 from chalicelib.core.scaling.moves.leaving import choose_leaving, wind_down
 from chalicelib.core.scaling.moves.pools import Pool, Round, sort_into_pools
-from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
+from chalicelib.core.scaling.snapshot import GroupSnapshot, Waiting, WorkerFacts
 from tests.core.bid_scenes import DOWN, GPU, HERE, NOW, UP, facts, on_demand
 
 # Lives.
@@ -335,3 +335,17 @@ def test_once_the_owner_wants_none_they_leave_as_others_cover_for_them() -> None
     assert {key: reason.code for key, reason in leaving.items()} == {1: "interruptible_off"}
     own = replace(AUTOGROUP, interruptible=Interruptible.MIXED)
     assert choose_leaving(replace(snapshot, autogroups=(own,)), {}, NOW) == {}
+
+
+def test_who_insists_on_a_worker_on_demand_gets_one_started() -> None:
+    fleet = busy([facts(n) for n in range(1, 3)])
+    cold = on_demand(9, WorkerState.STOPPED)
+    snapshot = GroupSnapshot(
+        group=group(min_load=100.0),
+        autogroups=(AUTOGROUP,),
+        workers=(*fleet, cold),
+        waiting=Waiting(n=1, load=10.0, on_demand_load=10.0, oldest_at=NOW - 1),
+    )
+    actions = decide_scaling(snapshot, known_memory().to_json(), NOW).actions
+    started = [a for a in actions if isinstance(a, StartWorker)]
+    assert [(a.instance_id, a.reason.code) for a in started] == [(9, "insisted")]

@@ -152,3 +152,17 @@ def test_a_refusal_does_not_repeat_what_may_be_a_prompt() -> None:
             read(affinity=value)
         assert "secret" not in str(caught.value)
     assert "secret" not in repr(read(affinity="secret"))
+
+
+def test_a_client_may_refuse_interruptible_workers_and_tell_of_a_stream() -> None:
+    plain = RouteRequest.from_json('{"endpoint": "e"}')
+    assert (plain.takes_interruptible, plain.is_stream) == (True, False)
+    asked = RouteRequest.from_json('{"endpoint": "e", "interruptible": false, "stream": true}')
+    assert (asked.takes_interruptible, asked.is_stream) == (False, True)
+
+
+@pytest.mark.parametrize("name", ["interruptible", "stream"])
+@pytest.mark.parametrize("value", ["1", '"no"', "[]"])
+def test_a_flag_is_true_or_false(name: str, value: str) -> None:
+    with pytest.raises(WireError, match=name):
+        RouteRequest.from_json(f'{{"endpoint": "e", "{name}": {value}}}')

@@ -41,6 +41,8 @@ class DynamoWaitingRepository:
             "is_paced": {"BOOL": request.is_paced},
             "expires_at": {"N": str(int(request.last_polled_at) + WAITING_TTL_S)},
         }
+        if request.needs_on_demand:
+            item["needs_on_demand"] = {"BOOL": True}
         with storage_errors():
             self._client.put_item(TableName=self._table, Item=item)
 
@@ -78,6 +80,7 @@ def _waiting(endpoint_id: int, item: Item) -> WaitingRequest:
         last_polled_at=float(item["last_polled_at"]["N"]),
         key_id=item["key_id"]["S"],
         is_paced=item.get("is_paced", {}).get("BOOL", False),  # older routers wrote none
+        needs_on_demand=item.get("needs_on_demand", {}).get("BOOL", False),
     )
 
 

@@ -79,6 +79,7 @@ class RoutableWorker:
     key_id: str = ""
     url: str = ""
     certificate_sha256: str = ""
+    is_bid: bool = False  # interruptible: the market may take it away
     known_at: float = 0.0
     sort_key: tuple[float, float, float, int] = (0.0, 0.0, 0.0, 0)
 
@@ -90,6 +91,14 @@ class RoutableWorker:
     def usd_per_load(self) -> float:
         """Price per perf."""
         return self.usd_per_hour / self.perf
+
+
+class OnDemand(StrEnum):
+    """Whether a request minds a worker that the market may take away."""
+
+    ANY = "any"
+    PREFER = "prefer"  # rather one on demand, if that would start soon enough
+    ONLY = "only"
 
 
 class Why(StrEnum):
@@ -128,6 +137,7 @@ class Wish:
     autogroup_index: int | None = None
     is_strict: bool = False
     preferences: tuple[Preference, ...] = ()
+    on_demand: OnDemand = OnDemand.ANY
 
 
 @dataclass(slots=True)
@@ -215,7 +225,7 @@ def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
             wait_s = worker.wait_s(now)
             margin_s = cold_s - wait_s - (wish.cost - saved) / worker.perf
             saved *= LOWER_HOME
-            if margin_s < 0 or wait_s > wish.bound_s or slot_of(worker) == wish.avoid_slot:
+            if margin_s < 0 or wait_s > wish.bound_s or _is_barred(worker, wish):
                 continue
             most_s = wish.bound_s if wish.is_strict else PATIENCE_S
             slack_s = max(0.0, min(SLACK_S + margin_s, most_s - wait_s))
@@ -227,6 +237,13 @@ def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
                 why=Why.WARM,
             )
     return None
+
+
+def _is_barred(worker: RoutableWorker, wish: Wish) -> bool:
+    """Whether the request must not go there: it failed there, or wants it on demand."""
+    return slot_of(worker) == wish.avoid_slot or (
+        worker.is_bid and wish.on_demand is not OnDemand.ANY
+    )
 
 
 def _room(worker: RoutableWorker, now: float) -> float:
@@ -241,7 +258,7 @@ def _cheapest_free(pool: Pool, wish: Wish, now: float, n_spread: int) -> Choice 
     for worker in pool.by_price:
         if len(free) >= n_spread and worker.usd_per_load > dearest:
             break
-        if worker.free_at - worker.headroom_s <= now and slot_of(worker) != wish.avoid_slot:
+        if worker.free_at - worker.headroom_s <= now and not _is_barred(worker, wish):
             if not free:
                 dearest = worker.usd_per_load * (1 + SAME_PRICE_SHARE)
             free.append(worker)
@@ -284,10 +301,13 @@ def _candidates(
     """(expected finish in seconds, worker) of those worth a look, best first."""
     n_idle_enough = n_wanted + MAX_IDLE_SCANNED
     cost, bound_s, avoid_slot = wish.cost, wish.bound_s, wish.avoid_slot
+    workers = pool.workers
+    if wish.on_demand is not OnDemand.ANY:
+        workers = [worker for worker in workers if not worker.is_bid]
     least_s = cost / pool.max_perf
     near = float("inf")
     seen: list[tuple[float, RoutableWorker]] = []
-    for worker in pool.workers[: MAX_SCANNED + n_wanted]:
+    for worker in workers[: MAX_SCANNED + n_wanted]:
         busy_s = worker.free_at - now
         if busy_s <= 0:
             if len(seen) >= n_idle_enough:

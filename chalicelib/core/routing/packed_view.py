@@ -20,6 +20,7 @@ from chalicelib.core.routing.view import RoutingView
 _MAGIC = b"BV2"
 _PREFIX = struct.Struct("<3sI")
 _GENERATIONS = "ABCD"
+_BID = 0x80  # beside the generation; a version that knows no bids refuses the view
 
 
 class PackedViewError(ValueError):
@@ -64,7 +65,7 @@ def _columns(workers: Sequence[RoutableWorker], key_ids: Sequence[str]) -> list[
         struct.pack(f"<{n}d", *(w.usd_per_hour for w in workers)),
         struct.pack(f"<{n}H", *(w.autogroup_index for w in workers)),
         struct.pack(f"<{n}H", *(key_index[w.key_id] for w in workers)),
-        struct.pack(f"<{n}B", *(_GENERATIONS.index(w.generation) for w in workers)),
+        struct.pack(f"<{n}B", *(_generation_byte(w) for w in workers)),
         b"".join(bytes.fromhex(w.boot_id or "0" * 16) for w in workers),
         b"".join(bytes.fromhex(w.certificate_sha256 or "0" * 64) for w in workers),
         "\n".join(w.url for w in workers).encode(),
@@ -96,7 +97,8 @@ def _workers(blob: bytes, start: int, header: Mapping[str, Any]) -> tuple[Routab
             usd_per_hour=usd_per_hour,
             autogroup_index=autogroup_index,
             key_id=key_ids[key],
-            generation=_GENERATIONS[generation],
+            generation=_GENERATIONS[generation & ~_BID],
+            is_bid=bool(generation & _BID),
             boot_id=boot_id,
             certificate_sha256=certificate,
             url=url,
@@ -116,6 +118,10 @@ def _workers(blob: bytes, start: int, header: Mapping[str, Any]) -> tuple[Routab
             url,
         ) in zip(*columns, boots, certificates, urls, strict=True)
     )
+
+
+def _generation_byte(worker: RoutableWorker) -> int:
+    return _GENERATIONS.index(worker.generation) | (_BID if worker.is_bid else 0)
 
 
 def _hex_or_none(raw: bytes) -> str:

@@ -11,12 +11,13 @@ and the tier is one pool. What a tier cannot serve soon enough overflows into th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib.core.model.tiers import pools_of
 from chalicelib.core.routing.admission import GOLDEN
 from chalicelib.core.routing.choice import (
     Choice,
+    OnDemand,
     Pool,
     RoutableWorker,
     Wish,
@@ -101,6 +102,12 @@ class RoutingTable:
 
         Nothing changes until `granted` is called.
         """
+        choice = self._choose(wish, now)
+        if choice is None and wish.on_demand is OnDemand.PREFER:
+            return self._choose(replace(wish, on_demand=OnDemand.ANY), now)
+        return choice
+
+    def _choose(self, wish: Wish, now: float) -> Choice | None:
         for tier in self._tiers:
             for pool in self._in_order(tier, wish):
                 choice = choose_worker(pool, wish, now, self._n_unseen(now))

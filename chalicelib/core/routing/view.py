@@ -206,6 +206,7 @@ def _routable(
                 key_id=row.key_id,
                 url=row.url,
                 certificate_sha256=row.certificate_sha256,
+                is_bid=row.is_bid,
             )
         )
     return workers

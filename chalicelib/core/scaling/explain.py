@@ -52,6 +52,7 @@ SENTENCES: Mapping[str, str] = {
     "bid_makes_room": "max_workers is reached, and a machine on demand is needed more.",
     "interruptible_share": "More interruptible machines serve than may vanish at once "
     "(interruptible_share).",
+    "insisted": "Requests wait that take no interruptible worker, and only such serve.",
     "interruptible_off": "The owner wants no interruptible machines any more.",
     # why something is not done
     "frozen": "Frozen by the owner: nothing is rented, started, stopped or destroyed.",

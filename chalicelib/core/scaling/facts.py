@@ -159,6 +159,7 @@ class WaitingFacts:
     first_seen_at: float
     last_polled_at: float
     cost: float
+    needs_on_demand: bool = False
 
 
 def sum_waiting(
@@ -171,6 +172,7 @@ def sum_waiting(
         load=sum(r.cost for r in requests),
         n_overdue=len(overdue),
         overdue_load=sum(r.cost for r in overdue),
+        on_demand_load=sum(r.cost for r in requests if r.needs_on_demand),
         oldest_at=min((r.first_seen_at for r in requests), default=None),
     )
 

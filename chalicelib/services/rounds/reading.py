@@ -95,7 +95,12 @@ def _read_workers(
 def _read_waiting(ports: ScalerPorts, endpoint_id: int, now: float) -> Sequence[WaitingFacts]:
     requests = ports.waiting.list(endpoint_id, polled_since=now - WAITING_ENDS_S)
     return [
-        WaitingFacts(first_seen_at=r.first_seen_at, last_polled_at=r.last_polled_at, cost=r.cost)
+        WaitingFacts(
+            first_seen_at=r.first_seen_at,
+            last_polled_at=r.last_polled_at,
+            cost=r.cost,
+            needs_on_demand=r.needs_on_demand,
+        )
         for r in requests
     ]
 

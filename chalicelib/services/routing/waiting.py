@@ -272,6 +272,7 @@ def _remember(waiter: Waiter, idx: int) -> None:
         last_polled_at=now,
         key_id=waiter.caller.key_id,
         is_paced=waiter.kind is ClientKind.PACED,
+        needs_on_demand=not waiter.asker.request.takes_interruptible,
     )
     try:
         check_time(waiter.asker.ports, now)

@@ -41,7 +41,7 @@ def plan_hot(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     room -= sum(ctx.capacity(worker) for worker in counted if worker.is_bid)
     capacity = sum(map(ctx.capacity, counted))
     if wish.met_by(capacity, len(counted)):
-        excess = _plan_excess(pool, counted, ctx)
+        excess = _plan_excess(pool, counted, ctx) or _start_insisted(pool, up, ctx)
         return excess or _plan_drains(pool, wish, ctx) or _plan_swap(pool, wish, ctx)
     facts = {"wanted": wish.capacity, "had": capacity, "term": wish.binding}
     recalled = _recallable(pool, ctx, wish, capacity, len(counted))
@@ -55,9 +55,23 @@ def plan_hot(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     )
     beaten = _beaten_starts(startable(pool), chosen, ctx)
     reason = Reason(code="hot_short", facts=facts, beaten=beaten)
+    insisted = _start_insisted(pool, [*up, *recalled, *chosen], ctx)
     return [
         *(RecallWorker(instance_id=worker.instance_id, reason=reason) for worker in recalled),
         *(StartWorker(instance_id=worker.instance_id, reason=reason) for worker in chosen),
+        *insisted,
+    ]
+
+
+def _start_insisted(pool: Pool, up: Sequence[WorkerFacts], ctx: Round) -> list[Action]:
+    """A worker on demand for those who wait for one, where only interruptible ones serve."""
+    if ctx.snapshot.waiting.on_demand_load <= 0 or any(not worker.is_bid for worker in up):
+        return []
+    cold = [worker for worker in startable(pool) if not worker.is_bid]
+    cheapest = sorted(cold, key=lambda w: (ctx.usd_per_load(w), w.instance_id))[:1]
+    return [
+        StartWorker(instance_id=worker.instance_id, reason=Reason(code="insisted"))
+        for worker in cheapest
     ]
 
 

@@ -1,0 +1,168 @@
+"""Continuing a stream of text: what was received so far, and what to ask the next worker. Pure.
+
+A server that completes text goes on where the prompt ends, so the prompt and what came of it give
+the rest. Chats end each message with a mark; vLLM leaves the last one open with
+`continue_final_message` (vLLM's OpenAI-compatible server, chat parameters).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Literal
+
+from ballast.client.errors import CannotResumeError
+
+Resume = bool | Literal["continue_final_message"]
+
+_COMPLETIONS = ("/v1/completions", "/completions")
+_GENERATE = ("/generate_stream",)
+_CHATS = ("/v1/chat/completions", "/chat/completions")
+_LIMITS = ("max_tokens", "max_completion_tokens", "max_new_tokens")
+_STATEFUL = (
+    "tools", "response_format", "guided_json", "guided_regex", "guided_choice",
+    "guided_grammar", "grammar", "logprobs", "echo", "suffix", "best_of", "stop_token_ids",
+)  # fmt: skip
+"""What a continuation would lose, or answer twice."""
+
+
+class Continuation:
+    """One stream of server-sent events, and the text in them."""
+
+    def __init__(self, route: str, payload: Mapping[str, object], resume: Resume) -> None:
+        """Refuse what could not be continued, before anything is sent.
+
+        Raises:
+            CannotResumeError: another route, or a payload whose text cannot simply go on.
+        """
+        self._payload = dict(payload)
+        self._kind = _kind_of(route.rstrip("/"), resume)
+        _check(self._payload, self._kind)
+        self._text = ""
+        self._n_events = 0
+        self._half = b""
+        self.is_over = False
+
+    def take(self, chunk: bytes) -> bytes:
+        """The whole events in what came; half an event is kept until it is whole."""
+        *events, self._half = (self._half + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
+        for event in events:
+            self._read(event)
+        return b"".join(event + b"\n\n" for event in events)
+
+    def rest(self) -> bytes:
+        """What is left at the end."""
+        half, self._half = self._half, b""
+        return half
+
+    def began_again(self) -> bytes:
+        """A comment for the reader, where another worker goes on; half an event is forgotten."""
+        self._half = b""
+        return f": resumed by another worker after {len(self._text)} characters\n\n".encode()
+
+    def payload(self) -> dict[str, object]:
+        """What the next worker is asked: the prompt and what came, and as much less."""
+        payload = dict(self._payload)
+        if self._kind == "chat":
+            messages = [*_list(payload["messages"])]
+            payload["messages"] = [*messages, {"role": "assistant", "content": self._text}]
+            payload["add_generation_prompt"] = False
+            payload["continue_final_message"] = True
+            if not self._text:
+                payload = dict(self._payload)
+        else:
+            name = "inputs" if self._kind == "generate" else "prompt"
+            payload[name] = f"{payload[name]}{self._text}"
+        return self._with_less(payload)
+
+    def _with_less(self, payload: dict[str, object]) -> dict[str, object]:
+        """A server sends a token or more an event: what is left to generate, at least one."""
+        for name in _LIMITS:
+            if _is_whole(payload.get(name)):
+                payload[name] = max(int(str(payload[name])) - self._n_events, 1)
+        parameters = payload.get("parameters")
+        if isinstance(parameters, Mapping) and _is_whole(parameters.get("max_new_tokens")):
+            left = max(int(parameters["max_new_tokens"]) - self._n_events, 1)
+            payload["parameters"] = {**parameters, "max_new_tokens": left}
+        return payload
+
+    def _read(self, event: bytes) -> None:
+        for line in event.split(b"\n"):
+            if not line.startswith(b"data:"):
+                continue
+            data = line[5:].strip()
+            if data == b"[DONE]":
+                self.is_over = True
+                continue
+            try:
+                self._read_message(json.loads(data))
+            except (ValueError, LookupError, TypeError, AttributeError):
+                continue  # not for us: a server may send what it likes between the texts
+
+    def _read_message(self, message: Mapping[str, object]) -> None:
+        if self._kind == "generate":
+            token = message["token"]
+            text = token["text"] if isinstance(token, Mapping) else ""
+            is_text = isinstance(token, Mapping) and token.get("special") is not True
+            self._add(text if is_text else "")
+            self.is_over = self.is_over or message.get("generated_text") is not None
+            return
+        choice = _list(message["choices"])[0]
+        text = (
+            choice.get("delta", {}).get("content") if self._kind == "chat" else choice.get("text")
+        )
+        self._add(text)
+        self.is_over = self.is_over or choice.get("finish_reason") is not None
+
+    def _add(self, text: object) -> None:
+        if isinstance(text, str) and text:
+            self._text += text
+            self._n_events += 1
+
+
+def _kind_of(route: str, resume: Resume) -> str:
+    if route.endswith(_CHATS):
+        if resume == "continue_final_message":
+            return "chat"
+        raise CannotResumeError(
+            f"{route}: a chat goes on only where the server has continue_final_message; "
+            'if yours does (vLLM), pass resume="continue_final_message"'
+        )
+    if route.endswith(_COMPLETIONS):
+        return "completion"
+    if route.endswith(_GENERATE):
+        return "generate"
+    known = ", ".join((_COMPLETIONS[0], _GENERATE[0], _CHATS[0]))
+    raise CannotResumeError(f"{route}: only streams of text can be resumed: {known}")
+
+
+def _check(payload: Mapping[str, object], kind: str) -> None:
+    parameters = payload.get("parameters")
+    given = {**payload, **(parameters if isinstance(parameters, Mapping) else {})}
+    stateful = [name for name in _STATEFUL if given.get(name) not in (None, False, 0, [])]
+    if stateful:
+        raise CannotResumeError(f"{stateful[0]}: an answer with it cannot be resumed")
+    if given.get("n", 1) not in (None, 1):
+        raise CannotResumeError("n: only a single answer can be resumed")
+    if kind != "generate" and given.get("stream") is not True:
+        raise CannotResumeError('stream: must be true; pass {"stream": True} in the payload')
+    if kind == "chat":
+        messages = payload.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise CannotResumeError("messages: missing")
+        if isinstance(messages[-1], Mapping) and messages[-1].get("role") == "assistant":
+            raise CannotResumeError("messages: the last one is the assistant's already")
+        return
+    name = "inputs" if kind == "generate" else "prompt"
+    if not isinstance(payload.get(name), str):
+        raise CannotResumeError(f"{name}: only one text can be resumed, not a list or tokens")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _list(value: object) -> list[dict[str, dict[str, object]]]:
+    if not isinstance(value, list):
+        raise TypeError("not a list")
+    return value
