@@ -7,7 +7,6 @@ tests/evidence/models). What was really used is booked afterwards.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 DEFAULT_TOKENS = 256.0
@@ -100,8 +99,8 @@ def _number(values: Mapping[str, object], *names: str, default: float = DEFAULT_
         value = values.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        if math.isfinite(value) and value >= 0:
-            return min(max(float(value), 1.0), MAX_TOKENS)
+        if value >= 0:  # false for NaN; min before float, as JSON's whole numbers have no end
+            return float(min(max(value, 1.0), MAX_TOKENS))
     return default
 
 

@@ -1,6 +1,6 @@
-"""Back end ComfyUI: `/prompt` and `/custom-workflow`, one image at a time.
+"""Back end ComfyUI: `/prompt` and `/custom-workflow`, one graph at a time, by ComfyUI's own API.
 
-COMFY_MODEL (flux or sd3) says which model the template's image carries.
+COMFY_MODEL says which model is served, COMFYUI_DIR where ComfyUI lies.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
-from workers.comfyui.cost import RTX_4090_S, image_workload
-from workers.comfyui.images import with_images
-from workers.comfyui.workflow import ImageRequest, default_workflow, size_of
+import aiohttp
+
+from workers.comfyui.cost import RTX_4090_S, graph_workload, image_workload
+from workers.comfyui.run import Order, run_graph
+from workers.comfyui.workflow import ImageRequest, default_workflow
 from workers.pyworker.__main__ import main
 from workers.pyworker.back_end import (
     BackEnd,
@@ -25,15 +27,12 @@ from workers.pyworker.back_end import (
     positive_number,
     required_text,
 )
+from workers.pyworker.model.jobs import JobResult, Tell
 from workers.pyworker.model.prompts import random_prompt
 
 DEFAULT_MODEL = "flux"
+DEFAULT_HOME = Path("/opt/ComfyUI")
 MAX_SEED = 2**53
-LOG_MARKERS = LogMarkers(
-    loaded=("To see the GUI go to: ",),
-    error=("MetadataIncompleteBuffer", "Value not in list: unet_name"),
-    info=("Downloading:",),
-)
 
 
 def parse_image(payload: JsonObject) -> ImageRequest:
@@ -64,20 +63,31 @@ def _whole(payload: JsonObject, name: str, largest: int) -> int:
     return int(value)
 
 
-def _object(payload: JsonObject, name: str) -> JsonObject:
-    value = payload.get(name)
-    if not isinstance(value, dict):
-        raise PayloadError({name: "must be an object"})
-    return value
-
-
-def custom_size(payload: JsonObject) -> tuple[float, float, float]:
-    """(width, height, steps) of a `/custom-workflow` payload: custom_fields and workflow.
+def parse_graph(payload: JsonObject) -> JsonObject:
+    """The graph of a `/custom-workflow` payload.
 
     Raises:
-        PayloadError: one of them is missing.
+        PayloadError: there is none.
     """
-    return size_of(_object(payload, "workflow"), _object(payload, "custom_fields"))
+    graph = payload.get("workflow")
+    if not isinstance(graph, dict):
+        raise PayloadError({"workflow": "must be an object: ComfyUI's API format"})
+    return graph
+
+
+def parse_images(payload: JsonObject) -> dict[str, str]:
+    """Images for the graph, `{"name in the graph": "data:image/png;base64,…"}`.
+
+    Raises:
+        PayloadError: one is no data URL.
+    """
+    images = payload.get("images") or {}
+    if not isinstance(images, dict):
+        raise PayloadError({"images": "must be an object of data URLs by name"})
+    for name, data in images.items():
+        if not (isinstance(data, str) and data.startswith("data:") and ";base64," in data):
+            raise PayloadError({"images": f"{name!r:.50} must be a data URL in base64"})
+    return images
 
 
 def make_benchmark_payload(rng: random.Random, _model: str, steps: int = 28) -> JsonObject:
@@ -86,7 +96,7 @@ def make_benchmark_payload(rng: random.Random, _model: str, steps: int = 28) -> 
     return {"prompt": random_prompt(rng, 20), "seed": rng.randrange(MAX_SEED), **size}
 
 
-def make_back_end(model: str) -> BackEnd:
+def make_back_end(model: str, home: Path = DEFAULT_HOME) -> BackEnd:
     """The back end for one of the models in `cost.RTX_4090_S`.
 
     Raises:
@@ -100,50 +110,64 @@ def make_back_end(model: str) -> BackEnd:
         return image_workload(model, image.width, image.height, image.steps)
 
     def custom_work(payload: JsonObject) -> float:
-        return image_workload(model, *custom_size(payload))
+        parse_images(payload)
+        return graph_workload(model, parse_graph(payload))
 
-    def image_body(payload: JsonObject) -> JsonObject:
-        return {"input": {"workflow_json": default_workflow(model, parse_image(payload))}}
-
-    def custom_body(payload: JsonObject) -> JsonObject:
-        return {"input": {"workflow_json": _object(payload, "workflow")}}
+    async def make(
+        http: aiohttp.ClientSession, url: str, payload: JsonObject, tell: Tell, *, is_ours: bool
+    ) -> JobResult:
+        graph = default_workflow(model, parse_image(payload)) if is_ours else parse_graph(payload)
+        order = Order(
+            graph=graph,
+            images={} if is_ours else parse_images(payload),
+            work=partial(graph_workload, model, graph),
+            wants_events=payload.get("stream") is True,
+            is_ours=is_ours,
+        )
+        return await run_graph(http, url, order, tell, home)
 
     return BackEnd(
         name="comfyui",
-        model_server_url="http://127.0.0.1:38188",
+        model_server_url="http://127.0.0.1:18188",
         is_serial=True,
         routes=(
-            _image_route("/prompt", image_work, image_body),
-            _image_route("/custom-workflow", custom_work, custom_body, "/custom_workflow"),
+            Route(
+                path="/prompt",
+                model_path="/prompt",
+                workload=image_work,
+                job=partial(make, is_ours=True),
+            ),
+            Route(
+                path="/custom-workflow",
+                aliases=("/custom_workflow",),
+                model_path="/prompt",
+                workload=custom_work,
+                job=partial(make, is_ours=False),
+            ),
         ),
         benchmark=Benchmark(
             route="/prompt",
             make_payload=make_benchmark_payload,
             make_short=partial(make_benchmark_payload, steps=1),
         ),
-        log_markers=LOG_MARKERS,
+        health_path="/system_stats",
+        queue_path="/queue",
+        log_markers=LogMarkers(
+            loaded=("To see the GUI go to: ",),
+            error=("MetadataIncompleteBuffer",),
+            info=("Downloading",),
+        ),
         required_env=("COMFY_MODEL",),
+        model_command=("$BALLAST_PYTHON", "-m", "workers.comfyui.start"),
         max_queue_time_s=120.0,
+        default_workload=image_workload(model, 1024, 1024, 28),
     )
 
 
-def _image_route(
-    path: str,
-    workload: Callable[[JsonObject], float],
-    convert: Callable[[JsonObject], JsonObject],
-    *aliases: str,
-) -> Route:
-    return Route(
-        path=path,
-        aliases=aliases,
-        model_path="/runsync",
-        workload=workload,
-        convert=convert,
-        respond=with_images,
-    )
-
-
-BACK_END = make_back_end(os.environ.get("COMFY_MODEL", "") or DEFAULT_MODEL)
+BACK_END = make_back_end(
+    os.environ.get("COMFY_MODEL", "") or DEFAULT_MODEL,
+    Path(os.environ.get("COMFYUI_DIR", "") or DEFAULT_HOME),
+)
 
 if __name__ == "__main__":
     sys.exit(main(BACK_END))

@@ -1,4 +1,4 @@
-"""A SIMULATED ComfyUI behind its API wrapper (`/runsync`), which makes one image at a time.
+"""A SIMULATED ComfyUI, which makes one image at a time.
 
 No model runs here: it paints one colour, in a fraction of the time that the rented GPU would take.
 """
@@ -8,17 +8,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-import itertools
 import json
 import os
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from aiohttp import web
 
-from workers.comfyui.cost import image_workload
-from workers.comfyui.workflow import size_of
+from fakes.comfyui_server import ComfyUIServer, Graph
+from workers.comfyui.cost import graph_workload
 
 READY_LINE = "To see the GUI go to: http://127.0.0.1:18188"
 """What a PyWorker waits for in ComfyUI's log."""
@@ -26,30 +26,20 @@ READY_LINE = "To see the GUI go to: http://127.0.0.1:18188"
 BASE_PERF = 200.0  # of an RTX 4090, in the load of `workers.comfyui.cost` per second
 
 
-class ImageServer:
-    """Answers a workflow with the path of the picture that it made."""
+def seconds_at(perf: float) -> Callable[[Graph], float]:
+    """How long a graph takes on a GPU of this perf."""
 
-    def __init__(self, perf: float, folder: Path) -> None:
-        self._perf = perf
-        self._folder = folder
-        self._numbers = itertools.count(1)
-        self._gpu = asyncio.Lock()
+    def seconds(graph: Graph) -> float:
+        return graph_workload("sd3", graph) / perf
 
-    def application(self) -> web.Application:
-        """The wrapper's one route that PyWorkers use."""
-        application = web.Application()
-        application.add_routes([web.post("/runsync", self.run)])
-        return application
+    return seconds
 
-    async def run(self, request: web.Request) -> web.Response:
-        """Wait for the GPU, use it for as long as the picture takes, and say where it is."""
-        workflow = (await request.json())["input"]["workflow_json"]
-        width, height, steps = size_of(workflow, {})
-        async with self._gpu:
-            await asyncio.sleep(image_workload("sd3", width, height, steps) / self._perf)
-        path = self._folder / f"image-{next(self._numbers)}.png"
-        path.write_bytes(one_colour(int(width), int(height), json.dumps(workflow)))
-        return web.json_response({"output": {"images": [{"local_path": str(path.resolve())}]}})
+
+def paint(graph: Graph) -> bytes:
+    """A small picture whose colour tells the prompt."""
+    return one_colour(
+        256, 256, json.dumps([node for name, node in graph.items() if name != "save"])
+    )
 
 
 def one_colour(width: int, height: int, seed: str) -> bytes:
@@ -65,7 +55,8 @@ def one_colour(width: int, height: int, seed: str) -> bytes:
 
 async def _serve(arguments: argparse.Namespace) -> None:
     relative = float(os.environ.get("RELATIVE_PERF") or 1.0)
-    server = ImageServer(BASE_PERF * relative * arguments.speed, Path.cwd())
+    perf = BASE_PERF * relative * arguments.speed
+    server = ComfyUIServer(seconds_of=seconds_at(perf), paint=paint)
     runner = web.AppRunner(server.application(), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", arguments.port).start()

@@ -18,6 +18,7 @@ import requests
 from aiohttp import web
 
 from ballast.loadtest.command import make_parser
+from fakes.comfyui_server import ComfyUIServer
 from fakes.scripted_model_server import ScriptedModelServer
 from lab.local.model.model_server import ModelServer, Speed
 from tests.ballast.client.fake_openai import FakeOpenAi
@@ -52,38 +53,22 @@ def run(command: str, folder: Path, **env: str) -> subprocess.CompletedProcess[s
     )
 
 
-class FakeComfy:
-    """ComfyUI's API wrapper: always the same picture."""
-
-    def __init__(self, folder: Path) -> None:
-        self._picture = folder / "of-comfy.png"
-        self._picture.write_bytes(b"\x89PNG picture")
-
-    def application(self) -> web.Application:
-        app = web.Application()
-        app.router.add_post("/runsync", self._run)
-        return app
-
-    async def _run(self, _request: web.Request) -> web.Response:
-        return web.json_response({"output": {"images": [{"local_path": str(self._picture)}]}})
-
-
-def model_of(name: str, folder: Path) -> web.Application:
+def model_of(name: str) -> web.Application:
     """A stand-in for the model server of a back end."""
     if name == "tgi":
         return ModelServer(Speed(tokens_per_s=5000, n_slots=10), "GPU").application()
     if name == "openai":
         return FakeOpenAi().application()
-    return (
-        FakeComfy(folder).application()
-        if name == "comfyui"
-        else ScriptedModelServer().application()
-    )
+    server = ComfyUIServer() if name == "comfyui" else ScriptedModelServer()
+    return server.application()
 
 
 def quick(name: str) -> BackEnd:
     back_end = load_back_end(name)
-    return replace(back_end, benchmark=replace(back_end.benchmark, n_rounds=1, concurrency=1))
+    return replace(
+        back_end,
+        benchmark=replace(back_end.benchmark, n_rounds=1, concurrency=1, max_concurrency=1),
+    )
 
 
 ANSWERS = {
@@ -104,7 +89,7 @@ def test_client_and_load_test_of_each_back_end_as_its_readme_says(
     assert f"workers.{name}.test_load" in block
     log = tmp_path / "model.log"
     log.write_text("To see the GUI go to: http\ninfer server has started\n")
-    with real_worker(tmp_path, quick(name), model_of(name, tmp_path), MODEL_LOG=str(log)) as (
+    with real_worker(tmp_path, quick(name), model_of(name), MODEL_LOG=str(log)) as (
         _,
         url,
     ):

@@ -177,9 +177,11 @@ def model_command(back_end: BackEnd, env: Mapping[str, str]) -> list[str]:
     """The model server's words: MODEL_COMMAND, else the back end's; empty if the image starts it.
 
     `$NAME` in a word becomes the variable's value; a value never becomes several words.
+    `$BALLAST_PYTHON` is the Python that runs the supervisor, with the bundle's code.
     """
     words = shlex.split(env["MODEL_COMMAND"]) if "MODEL_COMMAND" in env else back_end.model_command
-    return [Template(word).safe_substitute(env) for word in words]
+    values = {"BALLAST_PYTHON": sys.executable, **env}
+    return [Template(word).safe_substitute(values) for word in words]
 
 
 def _without(env: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:

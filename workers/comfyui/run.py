@@ -1,0 +1,224 @@
+"""One graph at a ComfyUI, by its own API: submit, follow, fetch, clean up; interrupt if left.
+
+Shapes: tests/evidence/models/comfyui-0.3.64.json.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shutil
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from workers.comfyui.outputs import fetched, files_of, texts_of
+from workers.comfyui.workflow import made_ready
+from workers.pyworker.model.forwarding import form_of
+from workers.pyworker.model.jobs import JobFailedError, JobResult, JsonObject, Tell
+
+logger = logging.getLogger(__name__)
+
+FIRST_POLL_S, MAX_POLL_S = 0.02, 0.5
+ASK_TIMEOUT = aiohttp.ClientTimeout(total=30)
+STOP_TIMEOUT_S = 5.0
+FOLDER = "ballast"
+UI_FORMAT = (
+    "this is the file of ComfyUI's editor, which its API does not take: "
+    "export it with Workflow > Export (API) and send that"
+)
+_OURS = ("out of memory", "cuda", "cudnn", "device-side", "no space left")
+"""Words of failures that are the machine's rather than the graph's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What to run. `work` is the load without the nodes that were still known.
+
+    `is_ours`: the graph is the worker's own, so that a refusal of it is the worker's failure.
+    """
+
+    graph: JsonObject
+    images: dict[str, str]  # name in the graph → data URL
+    work: Callable[[frozenset[str]], float]
+    wants_events: bool
+    is_ours: bool
+
+
+async def run_graph(
+    http: aiohttp.ClientSession, url: str, order: Order, tell: Tell, home: Path
+) -> JobResult:
+    """Run it; `home` is ComfyUI's folder, whose outputs and inputs of this run are removed.
+
+    Raises:
+        JobFailedError: ComfyUI refused the graph, or a node failed; in its own words.
+        aiohttp.ClientError: ComfyUI is gone, or lost the graph.
+    """
+    if isinstance(order.graph.get("nodes"), list):
+        raise JobFailedError(400, {"error": UI_FORMAT}, is_clients=True)
+    run = _Run(http, url, order, tell)
+    try:
+        return await run.result()
+    finally:
+        await asyncio.shield(run.end(home))
+
+
+class _Run:
+    def __init__(self, http: aiohttp.ClientSession, url: str, order: Order, tell: Tell) -> None:
+        self._http = http
+        self._url = url
+        self._order = order
+        self._tell = tell
+        self._client_id = uuid.uuid4().hex
+        self._folder = f"{FOLDER}/{self._client_id}"
+        self._prompt_id = ""
+        self._is_over = False
+
+    async def result(self) -> JobResult:
+        """Submit and follow to the end."""
+        uploads = {
+            name: await self._upload(name, data) for name, data in self._order.images.items()
+        }
+        graph = made_ready(self._order.graph, self._folder, uploads)
+        events = None
+        if self._order.wants_events:
+            events = asyncio.create_task(self._pass_events())
+        try:
+            await self._submit(graph)
+            row = await self._followed()
+        finally:
+            if events:
+                events.cancel()
+                await asyncio.gather(events, return_exceptions=True)
+        self._is_over = True
+        self._check(row)
+        try:
+            answer: JsonObject = {**await fetched(self._http, self._url, files_of(row))}
+        except ValueError as error:
+            raise JobFailedError(422, {"error": str(error)}, is_clients=True) from error
+        if texts := texts_of(row):
+            answer["text"] = texts
+        if not answer:
+            words = "the workflow did not produce any images, videos, audio or text"
+            raise JobFailedError(422, {"error": words}, is_clients=True)
+        answer.setdefault("images", [])
+        return JobResult(answer, self._order.work(frozenset(_cached(row))))
+
+    async def _upload(self, name: str, data_url: str) -> str:
+        form = form_of({"image": data_url, "subfolder": self._folder, "overwrite": "true"})
+        async with self._http.post(
+            f"{self._url}/upload/image", data=form, timeout=ASK_TIMEOUT
+        ) as answer:
+            if answer.status != 200:
+                words = f"ComfyUI did not take the image {name!r:.50} ({answer.status})"
+                raise JobFailedError(422, {"error": words}, is_clients=True)
+            stored = json.loads(await answer.read())
+            return f"{stored['subfolder']}/{stored['name']}"
+
+    async def _submit(self, graph: JsonObject) -> None:
+        body = {"prompt": graph, "client_id": self._client_id}
+        async with self._http.post(f"{self._url}/prompt", json=body, timeout=ASK_TIMEOUT) as answer:
+            told = _object(await answer.read())
+        if answer.status != 200 or not isinstance(told.get("prompt_id"), str):
+            raise JobFailedError(
+                500 if self._order.is_ours else 400,
+                told or {"error": f"ComfyUI answered {answer.status}"},
+                is_clients=not self._order.is_ours,
+            )
+        self._prompt_id = str(told["prompt_id"])
+
+    async def _followed(self) -> JsonObject:
+        """The history's row once it is there; lost when the queue does not know it either."""
+        pause_s, n_absent = FIRST_POLL_S, 0
+        while True:
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, MAX_POLL_S)
+            rows = await self._get(f"/history/{self._prompt_id}")
+            row = rows.get(self._prompt_id)
+            if isinstance(row, dict):
+                return row
+            queue = await self._get("/queue") if pause_s >= MAX_POLL_S else {}
+            if queue and self._prompt_id not in json.dumps(queue):
+                n_absent += 1  # it may have ended between the two questions
+                if n_absent > 3:
+                    raise aiohttp.ServerDisconnectedError("ComfyUI lost the prompt")
+
+    async def _get(self, path: str) -> JsonObject:
+        async with self._http.get(self._url + path, timeout=ASK_TIMEOUT) as answer:
+            return _object(await answer.read())
+
+    async def _pass_events(self) -> None:
+        """Progress as ComfyUI tells it: `{"type": "progress", "node", "value", "max"}`."""
+        socket_url = f"{self._url}/ws?clientId={self._client_id}"
+        with suppress(aiohttp.ClientError):
+            async with self._http.ws_connect(socket_url) as socket:
+                async for message in socket:
+                    if message.type is not aiohttp.WSMsgType.TEXT:
+                        continue
+                    event = _object(message.data.encode())
+                    data = event.get("data")
+                    if event.get("type") == "progress" and isinstance(data, dict):
+                        told = {key: data.get(key) for key in ("node", "value", "max")}
+                        await self._tell({"type": "progress", **told})
+
+    def _check(self, row: JsonObject) -> None:
+        status = row.get("status")
+        if not isinstance(status, dict) or status.get("status_str") != "error":
+            return
+        messages = status.get("messages")
+        for kind, told in messages if isinstance(messages, list) else ():
+            if kind == "execution_error" and isinstance(told, dict):
+                words = str(told.get("exception_message") or "").strip()
+                is_ours = any(word in words.lower() for word in _OURS)
+                error = {
+                    "type": told.get("exception_type"),
+                    "message": words,
+                    "node_id": told.get("node_id"),
+                    "node_type": told.get("node_type"),
+                }
+                is_clients = not (is_ours or self._order.is_ours)
+                raise JobFailedError(
+                    422 if is_clients else 500, {"error": error}, is_clients=is_clients
+                )
+        raise JobFailedError(500, {"error": "the workflow was interrupted"}, is_clients=False)
+
+    async def end(self, home: Path) -> None:
+        """Stop what still runs, and remove what this run left behind."""
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                if self._prompt_id and not self._is_over:
+                    await self._post("/queue", {"delete": [self._prompt_id]})
+                    await self._post("/interrupt", {"prompt_id": self._prompt_id})
+                if self._prompt_id:
+                    await self._post("/history", {"delete": [self._prompt_id]})
+        for name in ("output", "input"):
+            await asyncio.to_thread(
+                shutil.rmtree, home / name / FOLDER / self._client_id, ignore_errors=True
+            )
+
+    async def _post(self, path: str, body: JsonObject) -> None:
+        async with self._http.post(self._url + path, json=body, timeout=ASK_TIMEOUT):
+            pass
+
+
+def _cached(row: JsonObject) -> list[str]:
+    status = row.get("status")
+    messages = status.get("messages") if isinstance(status, dict) else None
+    for kind, told in messages if isinstance(messages, list) else ():
+        if kind == "execution_cached" and isinstance(told, dict):
+            nodes = told.get("nodes")
+            return [str(node) for node in nodes] if isinstance(nodes, list) else []
+    return []
+
+
+def _object(data: bytes) -> JsonObject:
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
