@@ -11,6 +11,9 @@ from aiohttp import web
 WORDS = ["Blue", " is", " a", " colour"]
 
 
+USAGE = {"prompt_tokens": 5, "total_tokens": 9, "completion_tokens": 4}
+
+
 @dataclass
 class FakeOpenAi:
     """Answers as an OpenAI-compatible model server does."""
@@ -30,21 +33,26 @@ class FakeOpenAi:
         return web.Response()
 
     async def _complete(self, _request: web.Request) -> web.Response:
-        return web.json_response({"choices": [{"index": 0, "text": "x", "finish_reason": "stop"}]})
+        choices = [{"index": 0, "text": "x", "finish_reason": "stop"}]
+        return web.json_response({"choices": choices, "usage": USAGE})
 
     async def _embed(self, _request: web.Request) -> web.Response:
         item = {"object": "embedding", "index": 0, "embedding": [0.5, 0.25]}
-        return web.json_response({"object": "list", "model": "m", "data": [item], "usage": {}})
+        return web.json_response({"object": "list", "model": "m", "data": [item], "usage": USAGE})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         payload = await request.json()
         self.payloads.append(payload)
+        if not payload["messages"]:  # tests/evidence/models/vllm-0.32.0.json, chat_no_messages
+            words = "Cannot apply chat template to an empty conversation."
+            error = {"message": words, "type": "BadRequestError", "param": None, "code": 400}
+            return web.json_response({"error": error}, status=400)
         if not payload.get("stream"):
             message = {"role": "assistant", "content": "".join(WORDS)}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             return web.json_response(
                 {"id": "1", "object": "chat.completion", "created": 0, "model": "m"}
-                | {"choices": [choice]}
+                | {"choices": [choice], "usage": USAGE}
             )
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)

@@ -108,7 +108,7 @@ def in_short(commands: str) -> str:
 
 def test_the_quick_start_of_the_clients_page(tmp_path: Path) -> None:
     commands = blocks(GUIDE, "sh")[0].replace("https://…", "$URL")
-    model = model_of("tgi", tmp_path)
+    model = model_of("tgi")
     with real_worker(tmp_path, quick("tgi"), model) as (_, url):
         said = run(in_short(commands), tmp_path, API_KEY="k", URL=url)
     assert said.returncode == 0, said.stderr
@@ -118,7 +118,7 @@ def test_the_quick_start_of_the_clients_page(tmp_path: Path) -> None:
 
 def test_the_python_example_of_the_clients_page(tmp_path: Path) -> None:
     code = blocks(GUIDE, "python")[0]
-    with real_worker(tmp_path, quick("tgi"), model_of("tgi", tmp_path)) as (_, url):
+    with real_worker(tmp_path, quick("tgi"), model_of("tgi")) as (_, url):
         (tmp_path / "example.py").write_text(
             code.replace("https://…", url).replace("blk.…", "blk.key")
         )
@@ -139,7 +139,7 @@ FLAGS = [
 @pytest.mark.parametrize("flags", FLAGS)
 def test_the_load_tests_flags_do_what_the_table_says(tmp_path: Path, flags: str) -> None:
     (tmp_path / "trace.csv").write_text("at_s,tokens\n0,10\n1.5,20\n4,30\n")
-    with real_worker(tmp_path, quick("tgi"), model_of("tgi", tmp_path)) as (it, url):
+    with real_worker(tmp_path, quick("tgi"), model_of("tgi")) as (it, url):
         command = f"python3 -m workers.tgi.test_load {flags} -k k -e e"
         said = run(command, tmp_path, BALLAST_URL=url)
         costs = [body["cost"] for body in it.control_plane.routes]

@@ -79,8 +79,8 @@ def test_leaving_a_stream_cancels_it_at_the_worker(proxy: Running) -> None:
     assert proxy.model.n_chunks < 900
 
 
-def test_a_workers_words_reach_the_client(proxy: Running) -> None:
-    with pytest.raises(openai.UnprocessableEntityError, match="must be a list"):
+def test_the_model_servers_words_reach_the_client(proxy: Running) -> None:
+    with pytest.raises(openai.BadRequestError, match="empty conversation"):
         proxy.client().chat.completions.create(model="any", messages=[])
 
 
