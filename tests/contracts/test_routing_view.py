@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,6 +95,17 @@ def test_the_directory_is_replaced_as_a_whole(views: RoutingViewRepository) -> N
     views.write_directory(b"one")
     views.write_directory(b"two")
     assert views.read_directory() == b"two"
+
+
+@pytest.mark.parametrize("n_bytes", [400_001, 1_200_000])
+def test_a_large_directory_is_one_value_all_the_same(
+    views: RoutingViewRepository, n_bytes: int
+) -> None:
+    """What no item can hold (DynamoDB's 400 KB) is read as it was written."""
+    large, other = random.Random(1).randbytes(n_bytes), random.Random(2).randbytes(n_bytes + 9)
+    for blob in (large, other, b"small again", large):
+        views.write_directory(blob)
+        assert views.read_directory() == blob
 
 
 def test_waiting_requests_are_listed_oldest_first_while_they_are_polled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -105,12 +106,21 @@ def test_a_directory_hides_no_group_for_one_that_it_cannot_read() -> None:
         "autogroups": [[2, 1.0, 0, True, "", "a sixth value"]],
     }
     strange = {"id": 9, "name": "odd", "state": "archived"}
-    blob = json.dumps({"groups": [known, strange], "seal": 1}).encode()
+    blob = zlib.compress(json.dumps({"groups": [known, strange], "seal": 1}).encode())
     directory = unpack_directory(blob)
-    assert set(directory.by_name) == {"llm"}
-    assert directory.foreign == {"odd", 9}
+    found = directory.find("llm")
+    assert found is not None
+    assert found.endpoint_id == 1
+    assert directory.find("nobody") is None
+    for name, endpoint_id in (("odd", None), (None, 9)):
+        with pytest.raises(ForeignDirectoryError):
+            directory.find(name, endpoint_id)
+
+
+@pytest.mark.parametrize("blob", [b"{}", zlib.compress(b'{"entries": []}'), zlib.compress(b"[1]")])
+def test_a_directory_of_another_form_is_refused_whole(blob: bytes) -> None:
     with pytest.raises(ForeignDirectoryError):
-        unpack_directory(b'{"entries": []}')
+        unpack_directory(blob)
 
 
 @pytest.mark.parametrize("blob", [b"", b"BV3\x00\x00\x00\x00", b"BV2\x02\x00\x00\x00[]", b"BV2"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from chalicelib.adapters.aws.clients import number_text, storage_errors
 from chalicelib.adapters.aws.tables import ROUTING
-from chalicelib.ports.errors import ConflictError
+from chalicelib.ports.errors import ConflictError, StorageUnavailableError
 from chalicelib.ports.routing_view import StoredView
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 VIEW_TTL_S = 30 * 86_400
 DIRECTORY_KEY = (0, "directory")
+CHUNK_BYTES = 350_000  # an item takes 400 KB at most
+MAX_CHUNKS = 11  # a transaction takes 4 MB at most
 
 Item = dict[str, "AttributeValueTypeDef"]
 
@@ -82,20 +85,51 @@ class DynamoRoutingViewRepository:
         return True
 
     def read_directory(self) -> bytes | None:
-        """The packed directory."""
-        item = self._get(*DIRECTORY_KEY)
-        return bytes(item["blob"]["B"]) if item else None
+        """The packed directory: one read, and one more for each further chunk."""
+        for is_consistent in (False, True, True):
+            first = self._get(*DIRECTORY_KEY, is_consistent=is_consistent)
+            if first is None:
+                return None
+            keys = [f"directory#{index}" for index in range(1, int(first["n_chunks"]["N"]))]
+            rest = [self._get(0, key, is_consistent=is_consistent) for key in keys]
+            chunks = [item for item in (first, *rest) if item and item["seal"] == first["seal"]]
+            if len(chunks) == 1 + len(keys):
+                return b"".join(bytes(item["blob"]["B"]) for item in chunks)
+        raise StorageUnavailableError("the directory changes too fast to be read")
 
     def write_directory(self, blob: bytes) -> None:
-        """Replace the directory."""
-        with storage_errors():
-            self._client.put_item(
-                TableName=self._table, Item={**routing_key(*DIRECTORY_KEY), "blob": {"B": blob}}
+        """Replace the directory: all its chunks in one transaction."""
+        chunks = [blob[i : i + CHUNK_BYTES] for i in range(0, len(blob), CHUNK_BYTES)] or [b""]
+        if len(chunks) > MAX_CHUNKS:
+            raise StorageUnavailableError(
+                f"the directory takes {len(blob):,} bytes packed, and one transaction stores "
+                f"{CHUNK_BYTES * MAX_CHUNKS:,}: too many groups for one deployment"
+            )
+        seal: AttributeValueTypeDef = {"S": blake2b(blob, digest_size=16).hexdigest()}
+        items: list[Item] = [
+            {
+                **routing_key(0, f"directory#{index}" if index else DIRECTORY_KEY[1]),
+                "blob": {"B": chunk},
+                "seal": seal,
+                "n_chunks": {"N": str(len(chunks))},
+            }
+            for index, chunk in enumerate(chunks)
+        ]
+        with storage_errors("directory"):
+            if len(items) == 1:
+                self._client.put_item(TableName=self._table, Item=items[0])
+                return
+            self._client.transact_write_items(
+                TransactItems=[{"Put": {"TableName": self._table, "Item": item}} for item in items]
             )
 
-    def _get(self, endpoint_id: int, item: str) -> Item | None:
+    def _get(self, endpoint_id: int, item: str, *, is_consistent: bool = False) -> Item | None:
         with storage_errors():
-            reply = self._client.get_item(TableName=self._table, Key=routing_key(endpoint_id, item))
+            reply = self._client.get_item(
+                TableName=self._table,
+                Key=routing_key(endpoint_id, item),
+                ConsistentRead=is_consistent,
+            )
         return reply.get("Item")
 
 

@@ -73,6 +73,7 @@ class RouterMemory:
     rebuilds: RebuildMemory = field(default_factory=RebuildMemory)
     directory: Directory | None = None
     directory_at: float = 0.0
+    directory_blob: bytes | None = None  # as it was read: what has not changed is not parsed again
     groups: dict[int, GroupMemory] = field(default_factory=dict)
     signatures: dict[tuple[str, str], str] = field(default_factory=dict)
     quotas: dict[str, KeyBuckets] = field(default_factory=dict)
@@ -93,8 +94,6 @@ def find_facts(
     if memory.directory is None or age_s > DIRECTORY_CACHE_S:
         _read_directory(ports, memory, now)
     found = _look_up(memory, name, endpoint_id)
-    if found is None and memory.directory is not None and _is_foreign(memory, name, endpoint_id):
-        raise StorageUnavailableError("another version wrote this group")
     if found is None and now - memory.directory_at > MISS_CACHE_S:
         _read_directory(ports, memory, now)
         found = _look_up(memory, name, endpoint_id)
@@ -102,24 +101,20 @@ def find_facts(
 
 
 def _look_up(memory: RouterMemory, name: str | None, endpoint_id: int | None) -> GroupFacts | None:
-    directory = memory.directory
-    if directory is None:
+    if memory.directory is None:
         return None
-    if name is None:
-        return None if endpoint_id is None else directory.by_id.get(endpoint_id)
-    found = directory.by_name.get(name)
-    return found if found is None or endpoint_id in (None, found.endpoint_id) else None
-
-
-def _is_foreign(memory: RouterMemory, name: str | None, endpoint_id: int | None) -> bool:
-    foreign = memory.directory.foreign if memory.directory else frozenset()
-    return name in foreign or (name is None and endpoint_id in foreign)
+    try:
+        return memory.directory.find(name, endpoint_id)
+    except ForeignDirectoryError as error:
+        raise StorageUnavailableError(str(error)) from error
 
 
 def _read_directory(ports: HotPorts, memory: RouterMemory, now: float) -> None:
     try:
         check_time(ports, now)
-        memory.directory = unpack_directory(ports.views.read_directory())
+        blob = ports.views.read_directory()
+        if memory.directory is None or blob != memory.directory_blob:
+            memory.directory, memory.directory_blob = unpack_directory(blob), blob
     except (StorageUnavailableError, ForeignDirectoryError) as error:
         if memory.directory is None:
             raise StorageUnavailableError(str(error)) from error

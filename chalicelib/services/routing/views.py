@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.routing.admission import Queued
 from chalicelib.core.routing.directory import (
     GroupFacts,
@@ -30,14 +31,17 @@ class RebuildMemory:
 
 def publish_directory(ports: ApiPorts) -> None:
     """Tell the routers of all groups; call it after every change of a group or autogroup."""
-    autogroups = ports.groups.list_autogroups()
-    facts = [group_facts(group, autogroups) for group in ports.groups.list_groups()]
+    autogroups: dict[int, list[Autogroup]] = {}
+    for autogroup in ports.groups.list_autogroups():
+        autogroups.setdefault(autogroup.endpoint_id, []).append(autogroup)
+    groups = ports.groups.list_groups()
+    facts = [group_facts(group, autogroups.get(group.endpoint_id, ())) for group in groups]
     ports.views.write_directory(pack_directory(facts))
 
 
 def find_group(ports: HotPorts, endpoint_id: int) -> GroupFacts | None:
     """A group as the directory has it."""
-    return unpack_directory(ports.views.read_directory()).by_id.get(endpoint_id)
+    return unpack_directory(ports.views.read_directory()).find(endpoint_id=endpoint_id)
 
 
 def rebuild_if_due(ports: HotPorts, memory: RebuildMemory, endpoint_id: int, now: float) -> bool:
