@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import struct
 from dataclasses import dataclass
 
@@ -84,9 +85,26 @@ def _indented(fields: dict[str, object]) -> bytes:
 
 # ------------------------------------------------------------------------------------ generation D
 
-_MAGIC = b"BD1"
+_MAGIC, _LIMITED_MAGIC = b"BD1", b"BD2"
+"""The second one: an allowance follows the texts."""
 _FIXED = struct.Struct(">3sdqq8sqqddHH")
 """magic, cost, reqnum, request_idx, boot id, instance id, endpoint id, issued, expires, lengths."""
+
+
+_ALLOWANCE = struct.Struct(">dIId")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Allowance:
+    """What a ticket of a key with limits buys: what was taken from its quotas, and no more.
+
+    It binds a single request and a whole session alike. 0 and infinity: unlimited.
+    """
+
+    max_load: float = math.inf  # of all its requests, as the worker counts what they ask for
+    max_requests: int = 0
+    max_at_once: int = 0
+    ends_at: float = math.inf  # of a session, in epoch seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +121,7 @@ class Claims:
     boot_id: str
     issued_at: float
     expires_at: float
+    allowance: Allowance | None = None
 
     def to_bytes(self) -> bytes:
         """The blob that is signed.
@@ -114,7 +133,7 @@ class Claims:
         try:
             boot = bytes.fromhex(self.boot_id)
             fixed = _FIXED.pack(
-                _MAGIC,
+                _LIMITED_MAGIC if self.allowance else _MAGIC,
                 self.cost,
                 self.reqnum,
                 self.request_idx,
@@ -130,7 +149,7 @@ class Claims:
             raise TicketError(f"claims cannot be packed: {error}") from error
         if len(boot) != 8:
             raise TicketError(f"boot_id {self.boot_id!r} is not 16 hex digits")
-        return fixed + endpoint + url
+        return fixed + endpoint + url + _allowance_bytes(self.allowance)
 
     @staticmethod
     def from_bytes(blob: bytes) -> Claims:
@@ -139,16 +158,23 @@ class Claims:
         Raises:
             TicketError: not exactly one claims blob.
         """
-        if len(blob) < _FIXED.size or not blob.startswith(_MAGIC):
+        is_limited = blob.startswith(_LIMITED_MAGIC)
+        if len(blob) < _FIXED.size or not (is_limited or blob.startswith(_MAGIC)):
             raise TicketError("no generation-D claims")
         (_, cost, reqnum, idx, boot, instance, endpoint_id, issued, expires, n_endpoint, n_url) = (
             _FIXED.unpack_from(blob)
         )
         texts = blob[_FIXED.size :]
-        if len(texts) != n_endpoint + n_url:
+        n_texts, allowance = n_endpoint + n_url, None
+        if len(texts) != n_texts + (_ALLOWANCE.size if is_limited else 0):
             raise TicketError("claims have the wrong length")
+        if is_limited:
+            load, requests, at_once, ends_at = _ALLOWANCE.unpack_from(texts, n_texts)
+            allowance = Allowance(
+                max_load=load, max_requests=requests, max_at_once=at_once, ends_at=ends_at
+            )
         try:
-            endpoint, url = texts[:n_endpoint].decode(), texts[n_endpoint:].decode()
+            endpoint, url = texts[:n_endpoint].decode(), texts[n_endpoint:n_texts].decode()
         except UnicodeDecodeError as error:
             raise TicketError("claims are not UTF-8") from error
         return Claims(
@@ -162,7 +188,16 @@ class Claims:
             boot_id=boot.hex(),
             issued_at=issued,
             expires_at=expires,
+            allowance=allowance,
         )
+
+
+def _allowance_bytes(allowance: Allowance | None) -> bytes:
+    if allowance is None:
+        return b""
+    return _ALLOWANCE.pack(
+        allowance.max_load, allowance.max_requests, allowance.max_at_once, allowance.ends_at
+    )
 
 
 def join_signature(claims_blob: bytes, signature: bytes) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
+from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.services.keys import KeyLimits, issue_key
-from chalicelib.services.routing.quotas import OversizeError
+from chalicelib.services.routing.quotas import LIMITED_SESSION_S, OversizeError
 from chalicelib.services.routing.waiting import MAX_ROWS_OF_KEY
+from chalicelib.wire.ticket import Allowance, Claims
 from fakes.bundles.hot_ports import HotWorld, make_group
 from tests.services.router import Router, make_world, see
 
@@ -182,3 +186,33 @@ def test_one_keys_rows_leave_room_for_others(world: HotWorld) -> None:
     world.clock.advance(1.1)
     assert "url" not in router.ask(0, 1.0)
     assert any(row.key_id != key.split(".")[1] for row in world.waiting.rows.values())
+
+
+def test_the_ticket_says_what_was_taken_for_it(world: HotWorld) -> None:
+    """For workers of generation D, which hold a session to it; keys without limits: nothing."""
+    world.add_worker(1, perf=100.0, ticket=TicketGeneration.D, boot_id="b" * 16)
+    see(world)
+    now = world.clock.now()
+    claims = {
+        name: claims_of(Router(world).ask(None, 5.0, key=key))
+        for name, key in (
+            ("none", new_key(world)),
+            ("load", new_key(world, max_load_per_s=1.0)),
+            ("rate", new_key(world, max_requests_per_s=1.0, expires_at=now + 60)),
+            ("slots", new_key(world, max_concurrent=2)),
+            ("life", new_key(world, expires_at=now + 60)),
+        )
+    }
+    assert claims["none"] is None
+    assert claims["load"] == Allowance(max_load=5.0, ends_at=now + LIMITED_SESSION_S)
+    assert claims["rate"] == Allowance(max_requests=1, ends_at=now + 60)
+    assert claims["life"] == Allowance(ends_at=now + 60)
+    slots = claims["slots"]
+    assert slots is not None
+    assert slots.max_at_once == 1
+    assert slots.ends_at < now + 2  # with its place among the requests at once
+
+
+def claims_of(reply: dict[str, object]) -> Allowance | None:
+    blob = base64.b64decode(str(reply["signature"]))[:-256]  # an RSA-2048 signature
+    return Claims.from_bytes(blob).allowance

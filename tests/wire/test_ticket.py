@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from chalicelib.wire.ticket import (
     MAX_EXACT_INT,
+    Allowance,
     Claims,
     Number,
     Ticket,
@@ -148,3 +149,23 @@ def test_a_boot_id_is_sixteen_hex_digits(boot_id: str) -> None:
 def test_a_signature_that_holds_no_claims_is_refused(text: str) -> None:
     with pytest.raises(TicketError):
         split_signature(text, 256)
+
+
+def test_an_allowance_is_signed_with_the_rest_and_changes_nothing_for_others() -> None:
+    good = Claims(**D["vectors"][0]["claims"])
+    allowance = Allowance(max_load=1.5, max_requests=1, max_at_once=2, ends_at=1_800_000_060.5)
+    limited = replace(good, allowance=allowance)
+    assert Claims.from_bytes(limited.to_bytes()) == limited
+    assert Claims.from_bytes(good.to_bytes()).allowance is None
+    assert limited.to_bytes()[3:-24] == good.to_bytes()[3:]
+    endless = replace(good, allowance=Allowance())
+    assert Claims.from_bytes(endless.to_bytes()) == endless
+    for wrong in (
+        limited.to_bytes()[:-1],
+        limited.to_bytes() + b"x",
+        b"BD1" + limited.to_bytes()[3:],
+        b"BD2" + good.to_bytes()[3:],
+        b"BD3" + good.to_bytes()[3:],
+    ):
+        with pytest.raises(TicketError):
+            Claims.from_bytes(wrong)

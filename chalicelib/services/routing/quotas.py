@@ -7,6 +7,7 @@ key without limits, cost none.
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -15,11 +16,16 @@ from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.keys import CallerKey
 from chalicelib.services.routing.memory import MAX_QUOTA_KEYS, RouterMemory, check_time
+from chalicelib.wire.ticket import Allowance
 
 logger = logging.getLogger("ballast")
 
 MAX_TRIES = 8
 """Routers that change the same key's buckets at once; each failed try tells what they are now."""
+
+
+LIMITED_SESSION_S = 3_600.0
+"""A session under a key with limits ends so long after its ticket: a revoked key has an end."""
 
 
 class OverQuotaError(Exception):
@@ -136,6 +142,26 @@ class Quotas:
             quotas.clear()
         quotas[row.key_id] = stored or after
         return stored
+
+
+def allowance_of(
+    row: CallerKey | None, cost: float, receipt: Receipt | None, now: float
+) -> Allowance | None:
+    """What a ticket of this key may be used for: what was taken for it; None for any use."""
+    if row is None or (row.quota.is_unlimited and row.expires_at is None):
+        return None
+    quota = row.quota
+    ends = [now + LIMITED_SESSION_S]
+    if row.expires_at is not None:
+        ends.append(row.expires_at)
+    if receipt is not None and quota.max_concurrent is not None:
+        ends.append(receipt.ends_at)
+    return Allowance(
+        max_load=math.inf if quota.max_load_per_s is None else cost,
+        max_requests=0 if quota.max_requests_per_s is None else 1,
+        max_at_once=0 if quota.max_concurrent is None else 1,
+        ends_at=min(ends),
+    )
 
 
 def turn_in_s(ports: HotPorts, name: str, every_s: float) -> float:

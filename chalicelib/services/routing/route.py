@@ -34,7 +34,7 @@ from chalicelib.services.routing.memory import (
     find_facts,
     group_memory,
 )
-from chalicelib.services.routing.quotas import OverQuotaError, Receipt
+from chalicelib.services.routing.quotas import OverQuotaError, Receipt, allowance_of
 from chalicelib.services.routing.tickets import GrantNumbers, index_key, sign_ticket
 from chalicelib.services.routing.waiting import (
     Asker,
@@ -167,7 +167,7 @@ def _is_in_turn(waiter: Waiter) -> bool:
     )
 
 
-def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
+def _reserve(waiter: Waiter) -> tuple[Choice, Reservation, Receipt | None] | None:
     """Choose and reserve; a refusal corrects what we know, and we draw and choose again.
 
     Raises:
@@ -186,7 +186,7 @@ def _reserve(waiter: Waiter) -> tuple[Choice, Reservation] | None:
         result = _try(waiter, choice, n_refused)
         if isinstance(result, Reservation):
             table.granted(choice.worker, wish.cost, result.granted_load, now)
-            return choice, result
+            return choice, result, receipt
         if result.worker is None or result.worker.state is not WorkerState.READY:
             table.drop(choice.worker)
         else:
@@ -256,7 +256,9 @@ def _try(waiter: Waiter, choice: Choice, n_refused: int) -> Reservation | Refusa
     )
 
 
-def _reply(waiter: Waiter, choice: Choice, reservation: Reservation) -> dict[str, object]:
+def _reply(
+    waiter: Waiter, choice: Choice, reservation: Reservation, receipt: Receipt | None
+) -> dict[str, object]:
     asker, worker = waiter.asker, choice.worker
     waiter.group.use.granted(waiter.caller.key_id, asker.cost)
     idx = RequestIndex(
@@ -271,7 +273,12 @@ def _reply(waiter: Waiter, choice: Choice, reservation: Reservation) -> dict[str
         asker.memory,
         waiter.group.facts,
         worker,
-        GrantNumbers(cost=asker.request.cost, reqnum=reservation.reqnum, request_idx=idx),
+        GrantNumbers(
+            cost=asker.request.cost,
+            reqnum=reservation.reqnum,
+            request_idx=idx,
+            allowance=allowance_of(waiter.caller.row, asker.cost, receipt, asker.now),
+        ),
         asker.now,
     )
     stop_waiting(waiter)

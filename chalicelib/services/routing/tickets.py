@@ -12,7 +12,7 @@ from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.keys import check_worker_token
 from chalicelib.services.routing.memory import MAX_SIGNATURES, RouterMemory
-from chalicelib.wire.ticket import Claims, Number, Ticket, join_signature
+from chalicelib.wire.ticket import Allowance, Claims, Number, Ticket, join_signature
 
 TICKET_VALID_S = 120.0
 
@@ -24,6 +24,7 @@ class GrantNumbers:
     cost: Number
     reqnum: int
     request_idx: int
+    allowance: Allowance | None = None  # of a key with limits
 
 
 def index_key(ports: HotPorts, memory: RouterMemory, endpoint_id: int) -> bytes:
@@ -67,19 +68,15 @@ def sign_ticket(
         case "C":
             return ticket, _once_per_worker(ports, memory, key_id, ticket)
         case _:
-            return ticket, _bound(ports, group, worker, key_id, ticket, now)
+            blob = _claims(group, worker, ticket, numbers, now).to_bytes()
+            return ticket, join_signature(blob, ports.signer.sign(key_id, blob))
 
 
-def _bound(
-    ports: HotPorts,
-    group: GroupFacts,
-    worker: RoutableWorker,
-    key_id: str,
-    ticket: Ticket,
-    now: float,
-) -> str:
+def _claims(
+    group: GroupFacts, worker: RoutableWorker, ticket: Ticket, numbers: GrantNumbers, now: float
+) -> Claims:
     """Generation D: all fields are signed, with the worker, its boot and a time window."""
-    blob = Claims(
+    return Claims(
         cost=float(ticket.cost),
         endpoint=ticket.endpoint,
         endpoint_id=group.endpoint_id,
@@ -90,8 +87,8 @@ def _bound(
         boot_id=worker.boot_id,
         issued_at=now,
         expires_at=now + TICKET_VALID_S,
-    ).to_bytes()
-    return join_signature(blob, ports.signer.sign(key_id, blob))
+        allowance=numbers.allowance,
+    )
 
 
 def _once_per_worker(ports: HotPorts, memory: RouterMemory, key_id: str, ticket: Ticket) -> str:

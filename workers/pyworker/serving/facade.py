@@ -28,6 +28,8 @@ from workers.pyworker.tickets.signing_keys import PublicKeyError, SigningKeys
 
 logger = logging.getLogger(__name__)
 
+ROUNDING = 1e-6
+
 
 @dataclass(frozen=True, kw_only=True)
 class FacadeParts:
@@ -69,6 +71,7 @@ class Facade:
             return await self._serve_in_session(request, route, envelope, envelope.session_id)
         grant = await self.admit(envelope.auth_data)
         facts = self._assess(route, envelope.payload, grant)
+        self._check_load(facts, grant.allowance.max_load)
         return await self._serve_booked(request, route, envelope.payload, facts)
 
     async def admit(self, auth_data: JsonObject) -> Grant:
@@ -141,6 +144,16 @@ class Facade:
             raise ProblemError.of(429, f"the queue is {wait_s:.0f} s long; route again")
         return facts
 
+    def _check_load(self, facts: RequestFacts, max_load: float) -> None:
+        """Under a key whose load is limited a request may ask for what its ticket paid."""
+        if facts.workload > max_load * (1 + ROUNDING):
+            self._reject(facts)
+            raise ProblemError.of(
+                422,
+                f"this key's load is limited, and the request asks for {facts.workload:g} where "
+                f"its ticket is good for {max_load:g}: state the request's cost to /route/",
+            )
+
     def _reject(self, facts: RequestFacts) -> None:
         self.parts.ledger.reject(facts, self.parts.clock.now())
         self.parts.reports.note_request()
@@ -199,7 +212,15 @@ class Facade:
             raise ProblemError.of(
                 410, "the session has used up what its cost was for; open one with a larger cost"
             )
+        if session.ends_at <= self.parts.clock.now() or not session.has_request_left:
+            raise ProblemError.of(
+                410, "the session ends with its key's quota; ask /route/ for another"
+            )
+        if session.is_busy:
+            raise ProblemError.of(429, "this key may have one request at once in a session")
         facts = self._assess(route, envelope.payload, session.entry.facts, is_in_session=True)
+        self._check_load(facts, session.load_left)
+        session.take(facts.workload)
         return await self._at_work(request, route, envelope.payload, session, facts)
 
     async def _at_work(

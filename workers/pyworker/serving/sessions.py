@@ -8,9 +8,11 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from chalicelib.wire.ticket import Allowance
 from workers.pyworker.back_end import JsonObject
 from workers.pyworker.reporting.load_ledger import Entry
 from workers.pyworker.serving.envelope import Envelope, EnvelopeError
+from workers.pyworker.tickets.admission import UNLIMITED
 
 DEFAULT_LIFETIME_S = 60.0
 MAX_LIFETIME_S = 3600.0
@@ -74,7 +76,10 @@ class Session:
     entry: Entry
     created_at: float
     expires_at: float
+    allowance: Allowance = UNLIMITED  # of a key with limits
     used: float = 0.0  # load of its requests so far
+    asked: float = 0.0  # load that its requests asked for
+    n_requests: int = 0
     at_work: set[Cancellable] = field(default_factory=set)
 
     def is_opened_by(self, auth_data: object) -> bool:
@@ -92,6 +97,31 @@ class Session:
         """Whether its requests did all that its cost was for."""
         return self.used > self.entry.facts.cost * LOAD_PER_COST
 
+    @property
+    def ends_at(self) -> float:
+        """When its key's quota or life ends it, whatever it does."""
+        return self.allowance.ends_at
+
+    @property
+    def has_request_left(self) -> bool:
+        """Whether its ticket is good for one more request."""
+        return self.n_requests < (self.allowance.max_requests or math.inf)
+
+    @property
+    def load_left(self) -> float:
+        """What its ticket is still good for."""
+        return self.allowance.max_load - self.asked
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether as many are at work as its ticket allows."""
+        return len(self.at_work) >= (self.allowance.max_at_once or math.inf)
+
+    def take(self, load: float) -> None:
+        """A request in it was let in that asks for so much."""
+        self.asked += load
+        self.n_requests += 1
+
     def book(self, load: float) -> None:
         """A request in it ended after so much load."""
         self.used += load
@@ -99,7 +129,7 @@ class Session:
     def extend(self, now: float) -> None:
         """A request in a session keeps it open for its lifetime, within its whole life."""
         until = min(now + self.terms.lifetime_s, self.created_at + MAX_LIFETIME_S)
-        self.expires_at = max(self.expires_at, until)
+        self.expires_at = min(self.ends_at, max(self.expires_at, until))
 
 
 class SessionTable:
@@ -114,7 +144,14 @@ class SessionTable:
         """Whether one more would be too many."""
         return 0 < self._max_sessions <= len(self._sessions)
 
-    def open(self, envelope: Envelope, terms: SessionTerms, entry: Entry, now: float) -> Session:
+    def open(
+        self,
+        envelope: Envelope,
+        terms: SessionTerms,
+        entry: Entry,
+        now: float,
+        allowance: Allowance = UNLIMITED,
+    ) -> Session:
         """A new session under an unguessable id."""
         session = Session(
             session_id=secrets.token_urlsafe(16),
@@ -122,7 +159,8 @@ class SessionTable:
             terms=terms,
             entry=entry,
             created_at=now,
-            expires_at=now + terms.lifetime_s,
+            expires_at=min(now + terms.lifetime_s, allowance.ends_at),
+            allowance=allowance,
         )
         self._sessions[session.session_id] = session
         return session
@@ -140,5 +178,6 @@ class SessionTable:
         return [
             s
             for s in self._sessions.values()
-            if (s.expires_at <= now and not s.at_work) or s.created_at + MAX_LIFETIME_S <= now
+            if (s.expires_at <= now and not s.at_work)
+            or min(s.created_at + MAX_LIFETIME_S, s.ends_at) <= now
         ]

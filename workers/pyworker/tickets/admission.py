@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from chalicelib.wire.ticket import Claims, TicketError, split_signature
+from chalicelib.wire.ticket import Allowance, Claims, TicketError, split_signature
+
+UNLIMITED = Allowance()
 
 UNSURE_CLOCK_LEEWAY_S = 120.0
 """Tolerated difference to the server's clock before a report's reply has told its time."""
@@ -48,6 +50,7 @@ class Grant:
     cost: float
     reqnum: int
     request_idx: int
+    allowance: Allowance = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,12 @@ class Admission:
         if claims_blob in self._used:
             return Refusal(401, "the ticket was used before")
         self._use(claims_blob, claims, now)
-        return Grant(cost=claims.cost, reqnum=claims.reqnum, request_idx=claims.request_idx)
+        return Grant(
+            cost=claims.cost,
+            reqnum=claims.reqnum,
+            request_idx=claims.request_idx,
+            allowance=claims.allowance or UNLIMITED,
+        )
 
     def _use(self, blob: bytes, claims: Claims, now: float) -> None:
         # Twice the widest leeway: a correction of the clock never revives a used ticket.
