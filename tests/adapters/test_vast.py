@@ -91,7 +91,7 @@ def test_pages_are_asked_for_one_a_second() -> None:
         ([page([1], "t", 2), page([1], None, 2)], "duplicate_id"),
         ([page([1, 1])], "duplicate_id"),
         ([page([1], None, 2)], "totals_disagree"),
-        ([page([1], "t", 2), page([2], None, 3)], "totals_disagree"),
+        ([page([1], "t", 2), page([2], None, 30)], "totals_disagree"),
         ([page(["x"])], "malformed"),
         ([page([None])], "malformed"),
         ([page([True])], "malformed"),

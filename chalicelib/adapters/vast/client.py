@@ -32,6 +32,7 @@ from chalicelib.ports.marketplace import (
     FoundOffers,
     MarketplaceError,
     MarketplaceUnavailableError,
+    RateLimitedError,
     RefusedError,
     Template,
 )
@@ -41,6 +42,7 @@ _URL = re.compile(r"https://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?")
 _LOOPBACK_URL = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 LOG_POLL_S = 0.3
 MAX_LOG_POLLS = 30
+MAX_LISTING_AGE_S = 180.0  # a listing that took longer shows an account that is no more
 MAX_LISTING_S = 40.0  # the function lives 60 s, and the round has more to do
 
 
@@ -71,6 +73,7 @@ class VastMarketplace:
         self._clock = clock
         self._send = send
         self._page_interval_s = page_interval_s
+        self._cut_short: ListingBuilder | None = None
 
     def search_offers(
         self, query: wire.SearchQuery, *, disk_gb: float, limit: int, is_bid: bool = False
@@ -93,15 +96,22 @@ class VastMarketplace:
         return contract
 
     def list_instances(self) -> InstanceListing:
-        """All instances of the account, page by page. Doubt is told by `is_complete`."""
-        started_at = self._clock.now()
-        listing = ListingBuilder(started_at)
+        """All instances of the account, page by page. Doubt is told by `is_complete`.
+
+        A listing that was cut short, by its deadline or an answer that did not come, goes on with
+        its next page at the next call.
+        """
+        called_at = self._clock.now()
+        listing, self._cut_short = self._cut_short, None
+        if listing is None or called_at - listing.started_at > MAX_LISTING_AGE_S:
+            listing = ListingBuilder(called_at)
         try:
             while True:
                 now = self._clock.now()
-                if now - started_at > MAX_LISTING_S:
-                    problem = f"deadline: not at its end after {MAX_LISTING_S:g} s"
-                    return listing.incomplete(now, problem)
+                if now - called_at > MAX_LISTING_S:
+                    self._cut_short = listing
+                    problem = f"deadline: {listing.n_pages} pages after {MAX_LISTING_S:g} s"
+                    return listing.incomplete(now, f"{problem}, the next call goes on")
                 params = wire.listing_params(listing.next_token)
                 page = self._call(Verb.LIST, "GET", "/api/v1/instances/", params=params)
                 listing.add_page(page)
@@ -110,6 +120,9 @@ class VastMarketplace:
                 self._clock.sleep(self._page_interval_s)
         except DoubtError as doubt:
             return listing.incomplete(self._clock.now(), str(doubt))
+        except (RateLimitedError, MarketplaceUnavailableError) as error:
+            self._cut_short = listing if listing.n_pages else None
+            return listing.incomplete(self._clock.now(), f"{type(error).__name__}: {error}")
         except MarketplaceError as error:
             return listing.incomplete(self._clock.now(), f"{type(error).__name__}: {error}")
 

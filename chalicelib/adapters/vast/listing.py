@@ -5,6 +5,7 @@ Every kind of doubt ends in `is_complete=False` with its name, never in a shorte
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from chalicelib.adapters.vast.rows import RowError, dict_rows, parse_instance
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
 
 MAX_PAGES = 1_000
+MAX_MOVED = 5  # machines that come or go within one listing, in a small account
+MAX_MOVED_SHARE = 0.2  # and in a big one; beyond that the totals are noise, not movement
 
 
 class DoubtError(Exception):
@@ -20,13 +23,19 @@ class DoubtError(Exception):
 
 @dataclass(slots=True)
 class ListingBuilder:
-    """Takes pages in order; `next_token` is None once the last one came."""
+    """Takes pages in order; `next_token` is None once the last one came.
+
+    Machines come and go while one pages, the owner's others too. A total that moves from page to
+    page tells of it: then as many rows more or fewer are believed. What such a listing does not
+    show is no proof by itself; nothing is taken for gone without a direct look.
+    """
 
     started_at: float
     next_token: str | None = None
+    n_pages: int = 0
     _rows: dict[int, InstanceRecord] = field(default_factory=dict)
     _tokens: set[str] = field(default_factory=set)
-    _total: int | None = None
+    _totals: list[int] = field(default_factory=list)
 
     def add_page(self, body: Mapping[str, object]) -> None:
         """Add the next page.
@@ -40,12 +49,15 @@ class ListingBuilder:
             records = [parse_instance(row) for row in dict_rows(body["instances"])]
         except RowError as error:
             raise DoubtError(f"malformed: {error}") from error
-        for record in records:
-            if record.instance_id in self._rows:
-                raise DoubtError(f"duplicate_id: {record.instance_id}")
-            self._rows[record.instance_id] = record
         self._take_total(body.get("total_instances", body.get("instances_found")))
+        page = {record.instance_id: record for record in records}
+        again = page.keys() & self._rows.keys()
+        if len(page) < len(records) or len(again) > self._n_moved:
+            twice = sorted(again) or [record.instance_id for record in records]
+            raise DoubtError(f"duplicate_id: {twice[0]}")
+        self._rows |= page  # the newest sight of a machine counts
         self._take_token(body.get("next_token"), is_empty=not records)
+        self.n_pages += 1
 
     def complete(self, ended_at: float) -> InstanceListing:
         """The listing, after the last page.
@@ -53,9 +65,17 @@ class ListingBuilder:
         Raises:
             DoubtError: fewer or more instances came than Vast counts.
         """
-        if self._total != len(self._rows):
-            raise DoubtError(f"totals_disagree: {len(self._rows)} came of {self._total}")
+        fewest, most = min(self._totals) - self._n_moved, max(self._totals) + self._n_moved
+        if not fewest <= len(self._rows) <= most:
+            raise DoubtError(f"totals_disagree: {len(self._rows)} came of {self._totals[-1]}")
+        if self._n_moved > max(MAX_MOVED, MAX_MOVED_SHARE * most):
+            raise DoubtError(f"totals_disagree: from {fewest} to {most} within one listing")
         return self._listing(ended_at, "")
+
+    @property
+    def _n_moved(self) -> int:
+        """How many machines came or went while we paged, as far as the totals show."""
+        return sum(abs(b - a) for a, b in itertools.pairwise(self._totals))
 
     def incomplete(self, ended_at: float, problem: str) -> InstanceListing:
         """What came, marked as doubtful."""
@@ -64,9 +84,7 @@ class ListingBuilder:
     def _take_total(self, total: object) -> None:
         if not isinstance(total, int) or isinstance(total, bool) or total < 0:
             raise DoubtError(f"malformed: total_instances is {total!r}")
-        if self._total is not None and total != self._total:
-            raise DoubtError(f"totals_disagree: {self._total}, then {total}")
-        self._total = total
+        self._totals.append(total)
 
     def _take_token(self, token: object, *, is_empty: bool) -> None:
         if token is None or token == "":
