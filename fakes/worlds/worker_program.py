@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from chalicelib.core.model.worker import Worker
 from chalicelib.wire.reports import WorkerReport
+from fakes.market.market_instance import MarketInstance, PretendHosts
 
 
 @dataclass(slots=True)
@@ -21,6 +22,10 @@ class WorkerProgram:
     n_working: int = 0
     working_load: float = 0.0
     slots: int = 4
+    fails: bool = False  # answers every request with an error of the model server's
+    is_deaf: bool = False  # reports, and cannot be reached
+    n_served: int = 0
+    n_errored: int = 0
     lie: Mapping[str, object] = field(default_factory=dict)  # what root on its host reports instead
 
     def report(
@@ -42,6 +47,23 @@ class WorkerProgram:
             "received_load": received,
             "finished_load": max(0.0, received - self.working_load),
             "error_msg": self.error,
+            "n_served": self.n_served,
+            "n_errored": self.n_errored,
             **self.lie,
         }
         return WorkerReport.from_json(json.dumps(body))
+
+
+class ProgramHosts(PretendHosts):
+    """Hosts on which a program ends with its container: after a reboot another one runs."""
+
+    def __init__(self, programs: dict[int, WorkerProgram]) -> None:
+        self._programs = programs
+
+    def stopping(self, instance: MarketInstance, now: float) -> None:
+        """It ends."""
+        self._programs.pop(instance.instance_id, None)
+
+    def killed(self, instance: MarketInstance, now: float) -> None:
+        """It ends."""
+        self._programs.pop(instance.instance_id, None)

@@ -13,9 +13,8 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.money.account import Account
-from chalicelib.ports.routing_view import WaitingRequest
-from chalicelib.ports.worker_repository import Grant, Reservation
 from chalicelib.services.routing.reports import ReportsMemory, receive_report
+from chalicelib.services.routing.views import publish_directory
 from fakes.bundles.scaler_ports import fake_scaler_ports
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig
@@ -26,8 +25,9 @@ from fakes.ports.ledger import FakeLedger
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.ports.waiting import FakeWaitingRepository
 from fakes.ports.worker_repository import FakeWorkerRepository
+from fakes.worlds.clients import Clients
 from fakes.worlds.marketplace import FakeMarketplace
-from fakes.worlds.worker_program import WorkerProgram
+from fakes.worlds.worker_program import ProgramHosts, WorkerProgram
 
 NOON = 1_800_014_400.0  # 2027-01-15 12:00 UTC
 PERF = 100.0  # load per second of a worker whose relative_perf is 1
@@ -39,10 +39,16 @@ class World:
     """See the module. `owner_ports` is the untouched way in, for tests that break `ports`."""
 
     def __init__(
-        self, config: MarketConfig = PROMPT_MARKET, *, seed: int = 0, account: Account | None = None
+        self,
+        config: MarketConfig = PROMPT_MARKET,
+        *,
+        seed: int = 0,
+        account: Account | None = None,
+        keeps_router: bool = False,
     ) -> None:
         self.clock = ManualClock(NOON)
-        self.market = Market(config, seed=seed)
+        self.processes: dict[int, WorkerProgram] = {}
+        self.market = Market(config, seed=seed, driver=ProgramHosts(self.processes))
         self.template_hash = str(
             self.market.templates.add({"name": "TGI", "image": "tgi:1", "env": "-e A=1"}, NOON)[
                 "hash_id"
@@ -55,14 +61,10 @@ class World:
         self.events = FakeEventLog()
         self.poke = FakeScalerPoke()
         self.marketplace = FakeMarketplace(self.market, self.clock)
-        self.processes: dict[int, WorkerProgram] = {}
-        self.n_served = 0
         self.boot_error = ""  # what every worker that boots from now on reports
         self.report_loss = 0.0  # share of the reports that never arrive
         self._dice = random.Random(seed + 2)
         self._memory = ReportsMemory()
-        self._requests: dict[int, WaitingRequest] = {}
-        self._n_requests = 0
         self.ports = self.owner_ports = fake_scaler_ports(
             self.clock,
             self.marketplace,
@@ -72,6 +74,9 @@ class World:
             poke=self.poke,
             events=self.events,
             ledger=self.ledger,
+        )
+        self.clients = Clients(
+            self.owner_ports, self._serves, keeps_router=keeps_router, seed=seed + 3
         )
 
     @property
@@ -112,7 +117,12 @@ class World:
             **values,  # type: ignore[arg-type]  # checked by the class itself
         )
         self.owner_ports.groups.add_autogroup(autogroup)
+        self.publish()
         return autogroup
+
+    def publish(self) -> None:
+        """Tell the routers what the owner changed, as management does after each change."""
+        publish_directory(self.owner_ports)
 
     # ---------------------------------------------------------------------------------- time
 
@@ -135,29 +145,20 @@ class World:
             if not process.is_silent and process.seq <= self.now - 10:
                 self._report(instance, process)
 
-    def ask(self, endpoint_id: int, n: int = 1, cost: float = REQUEST_COST) -> None:
-        """Clients ask for a worker; they keep asking until they are served."""
-        for _ in range(n):
-            self._n_requests += 1
-            request = WaitingRequest(
-                endpoint_id=endpoint_id,
-                request_idx=self._n_requests,
-                cost=cost,
-                first_seen_at=self.now,
-                last_polled_at=self.now,
-            )
-            self._requests[request.request_idx] = request
+    def ask(
+        self, endpoint_id: int, n: int = 1, cost: float = REQUEST_COST, *, key: str = ""
+    ) -> None:
+        """Clients ask for a worker; they keep asking until they are served.
+
+        `key`: under which, if not the group's own.
+        """
+        self.clients.ask(endpoint_id, n, cost, key)
         self.serve_waiting()
 
     def serve_waiting(self) -> None:
         """Each waiting client asks again: a ready worker takes it, or it waits on."""
-        for request in list(self._requests.values()):
-            if self._grant(request):
-                del self._requests[request.request_idx]
-                self.waiting.remove(request.endpoint_id, request.request_idx)
-                self.n_served += 1
-            else:
-                self.waiting.put(_polled(request, self.now))
+        if self.clients.waiting:
+            self.clients.come_back()
 
     def occupy(self, instance_id: int, n_working: int, working_load: float) -> None:
         """What the worker on this machine is busy with, from its next report on."""
@@ -168,7 +169,12 @@ class World:
     @property
     def n_waiting(self) -> int:
         """Clients that are not served yet."""
-        return len(self._requests)
+        return len(self.clients.waiting)
+
+    @property
+    def n_served(self) -> int:
+        """Requests that were answered well."""
+        return self.clients.n_served
 
     # -------------------------------------------------------------------------------- private
 
@@ -198,23 +204,15 @@ class World:
             (row for (_, id_), row in self.workers.rows.items() if id_ == instance_id), None
         )
 
-    def _grant(self, request: WaitingRequest) -> bool:
-        for row in self.workers.list(request.endpoint_id):
-            instance = self.market.instances.get(row.instance_id)
-            is_up = instance is not None and instance.actual_status == "running"
-            if is_up and isinstance(
-                self.workers.reserve(row.endpoint_id, row.instance_id, Grant(cost=request.cost)),
-                Reservation,
-            ):
-                return True
-        return False
-
-
-def _polled(request: WaitingRequest, now: float) -> WaitingRequest:
-    return WaitingRequest(
-        endpoint_id=request.endpoint_id,
-        request_idx=request.request_idx,
-        cost=request.cost,
-        first_seen_at=request.first_seen_at,
-        last_polled_at=now,
-    )
+    def _serves(self, url: str, _cost: float) -> bool:
+        """Whether a request that goes to this address is answered well."""
+        row = next((row for row in self.workers.rows.values() if row.url == url), None)
+        instance = self.market.instances.get(row.instance_id) if row else None
+        if instance is None or instance.actual_status != "running" or instance.is_offline:
+            return False
+        process = self.processes.get(instance.instance_id)
+        if process is None or process.is_deaf:
+            return False
+        process.n_served += not process.fails
+        process.n_errored += process.fails
+        return not process.fails

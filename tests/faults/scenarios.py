@@ -77,6 +77,7 @@ class Story:
         assert group is not None
         changed = replace(group, **changes, revision=group.revision + 1)  # type: ignore[arg-type]
         groups.put_group(changed, expected_revision=group.revision)
+        self.world.publish()
 
     def break_at(self, breaks: Break | None) -> None:
         self.calls = OutgoingCalls(breaks)
@@ -87,6 +88,7 @@ class Story:
         old = groups.list_autogroups(self.group.endpoint_id)[0]
         changed = replace(old, **changes, revision=old.revision + 1)  # type: ignore[arg-type]
         groups.put_autogroup(changed, expected_revision=old.revision)
+        self.world.publish()
 
     def states(self) -> list[WorkerState]:
         return [row.state for row in self.world.workers.rows.values()]

@@ -56,6 +56,7 @@ def set_group(world: World, endpoint_id: int, **changes: object) -> None:
     assert group is not None
     after = replace(group, **changes, revision=group.revision + 1)  # type: ignore[arg-type]
     groups.put_group(after, expected_revision=group.revision)
+    world.publish()
 
 
 def params_of(world: World, endpoint_id: int) -> ScalingParams:

@@ -64,6 +64,7 @@ def _update(world: World, endpoint_id: int, *, by: int, lasts_s: float | None) -
         revision=before.revision + 1,
     )
     groups.put_autogroup(after, expected_revision=before.revision)
+    world.publish()
 
 
 def _begin(min_load: float) -> tuple[World, Streams]:

@@ -121,10 +121,32 @@ def test_failures_under_one_key_leave_a_worker_ready_under_two_they_do_not(
     see(world)
     router = Router(world)
     other_key, _ = issue_key(world.ports(), name="b", verbs=("route",), endpoint_id=ENDPOINT_ID)
+    router.ask(cost=1, key=other_key)  # served: the other key has traffic here, and no complaint
     for _ in range(5):
         router.ask(router.idx(router.ask(cost=1)), cost=1)
     assert world.workers.rows[ENDPOINT_ID, 1].state is WorkerState.READY
     router.ask(router.idx(router.ask(cost=1, key=other_key)), cost=1, key=other_key)
+    assert world.workers.rows[ENDPOINT_ID, 1].state is WorkerState.SUSPECT
+
+
+def test_the_only_key_of_a_group_is_believed_after_four_failures_in_a_row(
+    world: HotWorld,
+) -> None:
+    world.add_worker(1, unseen_load=1.0)
+    world.add_worker(2)
+    see(world)
+    router = Router(world)
+    for _ in range(3):
+        asked = router.ask(cost=1)
+        again = router.ask(router.idx(asked), cost=1)
+        assert again.get("url") != asked.get("url"), "not to the one that just failed it"
+    states = {row.state for row in world.workers.rows.values()}
+    assert states == {WorkerState.READY}, "both failed it alike: nobody is blamed"
+    alone = Router(world)
+    world.workers.remove(ENDPOINT_ID, 2)
+    see(world)
+    for _ in range(4):
+        alone.ask(alone.idx(alone.ask(cost=1)), cost=1)
     assert world.workers.rows[ENDPOINT_ID, 1].state is WorkerState.SUSPECT
 
 

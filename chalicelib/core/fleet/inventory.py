@@ -17,6 +17,14 @@ from chalicelib.core.fleet.intents import (
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
 
 EMPTY_LISTINGS = 2  # complete empty listings that must agree before emptiness is believed
+SETTLED_LISTINGS, SETTLED_AFTER_S = 3, 600.0
+"""Without an answer to direct looks a machine is given up once so many complete listings over so
+long a time did not show it."""
+
+LONG_DOUBT_S = 600.0
+"""A doubt about the whole listing that lasts longer must not stop renting any more: everything that
+is not accounted for counts at its worst, and each machine is looked at itself before it is touched.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,10 +38,16 @@ class Inventory:
     n_instances: int = 0
     n_empty: int = 0  # complete empty listings in a row
     absences: Mapping[str, int] = field(default_factory=dict)  # by instance id or intent token
+    absent_since: Mapping[str, float] = field(default_factory=dict)  # start of the first of them
 
     def age_s(self, now: float) -> float:
         """Since the last complete listing began."""
         return now - self.listed_at
+
+    def is_long_doubted(self, now: float) -> bool:
+        """Whether it has been unknown for so long that planning goes on without it."""
+        since = self.unknown_since
+        return not self.is_known and since is not None and now - since >= LONG_DOUBT_S
 
 
 def absorb(before: Inventory, listing: InstanceListing, expected: Mapping[str, float]) -> Inventory:
@@ -51,6 +65,7 @@ def absorb(before: Inventory, listing: InstanceListing, expected: Mapping[str, f
         for key, since in expected.items()
         if key not in shown
     }
+    absences = {key: n for key, n in absences.items() if n}
     is_known = n_empty == 0 or n_empty >= EMPTY_LISTINGS
     return Inventory(
         is_known=is_known,
@@ -59,7 +74,11 @@ def absorb(before: Inventory, listing: InstanceListing, expected: Mapping[str, f
         unknown_since=None if is_known else _since(before, listing.started_at),
         n_instances=len(listing.instances),
         n_empty=n_empty,
-        absences={key: n for key, n in absences.items() if n},
+        absences=absences,
+        absent_since={
+            key: min(before.absent_since.get(key, listing.started_at), listing.started_at)
+            for key in absences
+        },
     )
 
 
@@ -72,13 +91,50 @@ def doubted(before: Inventory, problem: str, now: float) -> Inventory:
         unknown_since=_since(before, now),
         n_empty=0,
         absences={},
+        absent_since={},
     )
 
 
-def unconfirmed(inventory: Inventory, problem: str, now: float) -> Inventory:
-    """The inventory while a gap in it is not confirmed: unknown, but what was counted counts."""
-    since = _since(inventory, now)
-    return replace(inventory, is_known=False, problem=problem, unknown_since=since)
+def with_hidden(inventory: Inventory, instance_id: int) -> Inventory:
+    """The inventory once a direct look found a machine that the listing hides.
+
+    It is there, so its absences do not count; and what else the listing may hide is not believed
+    absent on its word: rentals without an id are not given up.
+    """
+    kept = {key: n for key, n in inventory.absences.items() if key.isdigit()}
+    kept.pop(str(instance_id), None)
+    since = {key: at for key, at in inventory.absent_since.items() if key in kept}
+    return replace(inventory, absences=kept, absent_since=since)
+
+
+def hiding(
+    inventory: Inventory, before: Inventory, found: Collection[int], problem: str, now: float
+) -> Inventory:
+    """The inventory after a listing that hides machines which looks found: it is not believed.
+
+    They count as missing on, so that each next listing is doubted until it shows them; but not as
+    absent since earlier than this look.
+    """
+    since = {key: now if int(key) in found else at for key, at in _of_ids(inventory).items()}
+    return replace(
+        inventory,
+        is_known=False,
+        problem=problem,
+        unknown_since=_since(before, now),
+        absences={key: n for key, n in inventory.absences.items() if key in since},
+        absent_since=since,
+    )
+
+
+def _of_ids(inventory: Inventory) -> Mapping[str, float]:
+    return {key: at for key, at in inventory.absent_since.items() if key.isdigit()}
+
+
+def is_settled(inventory: Inventory, instance_id: int, now: float) -> bool:
+    """Whether listings alone say that a machine is gone, as nobody answers a look at it."""
+    key = str(instance_id)
+    n, since = inventory.absences.get(key, 0), inventory.absent_since.get(key, now)
+    return inventory.is_known and n >= SETTLED_LISTINGS and now - since >= SETTLED_AFTER_S
 
 
 def believed_absent(inventory: Inventory, *, n_listings: int = ABSENT_LISTINGS) -> frozenset[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 FIRST_S = 120.0  # after the first failure; doubles with each further one
 LONGEST_S = 6 * 3600.0
+FIRST_RETURN_S = 600.0  # between two returns of a group's failing workers: longer than most loads
 FORGOTTEN_AFTER_S = 86_400.0  # without another failure
 MAX_REMEMBERED = 1_000
 FREE_TRIES = 3  # refusals in a row of one autogroup that cost no pause
@@ -29,7 +30,7 @@ class Failure:
 
 
 Failures = Mapping[str, Failure]
-"""By key: see `offer_key`, `machine_key`, `autogroup_key`."""
+"""By key: see `offer_key`, `machine_key`, `autogroup_key`, `failing_key`."""
 
 
 def offer_key(offer_id: int) -> str:
@@ -45,6 +46,11 @@ def machine_key(machine_id: int) -> str:
 def autogroup_key(autogroup_id: int) -> str:
     """Of an autogroup: its failures in a row, whatever was tried."""
     return f"autogroup:{autogroup_id}"
+
+
+def failing_key(endpoint_id: int) -> str:
+    """Of a group's workers that were returned because they failed their requests."""
+    return f"failing:{endpoint_id}"
 
 
 def add_failure(before: Failures, keys: Iterable[str], problem: str, now: float) -> Failures:
@@ -70,7 +76,8 @@ def set_aside_until(failures: Failures, now: float) -> Mapping[str, float]:
 
 def _pause_s(key: str, n: int) -> float:
     if not key.startswith("autogroup:"):
-        return min(LONGEST_S, FIRST_S * 2.0 ** min(n - 1, 20))
+        first_s = FIRST_RETURN_S if key.startswith("failing:") else FIRST_S
+        return min(LONGEST_S, first_s * 2.0 ** min(n - 1, 20))
     if n <= FREE_TRIES:
         return 0.0
     return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(n - FREE_TRIES - 1, 20))

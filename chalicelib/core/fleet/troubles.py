@@ -33,6 +33,8 @@ class TroubleKind(StrEnum):
     MACHINE_UNSETTLED = "machine_unsettled"
     WILL_NOT_GO = "will_not_go"
     NOT_USABLE = "not_usable"
+    WORKER_FAILING = "worker_failing"
+    REQUESTS_FAIL = "requests_fail"
     RENTALS_BRAKED = "rentals_braked"
     REQUESTS_WAIT = "requests_wait"
     # an autogroup
@@ -98,6 +100,10 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
         title="A worker says that it is ready, and cannot be reached",
         severity=_W,
         matters_after_s=60.0,
+    ),
+    _K.WORKER_FAILING: TroubleMeaning(title="A worker fails its requests", severity=_W),
+    _K.REQUESTS_FAIL: TroubleMeaning(
+        title="Most requests of a group fail, whoever serves them", matters_after_s=60.0
     ),
     _K.RENTALS_BRAKED: TroubleMeaning(title="Machines are replaced too often: renting is braked"),
     _K.REQUESTS_WAIT: TroubleMeaning(

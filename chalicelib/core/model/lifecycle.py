@@ -15,6 +15,7 @@ from chalicelib.core.model.worker import Worker, WorkerState
 
 SUSPECT_AFTER_S = 20.0
 UNREACHABLE_AFTER_S = 60.0
+DOUBT_LASTS_S = 60.0  # clients' failures set a worker aside so long, if the scaler does no more
 
 
 class WorkerEvent(StrEnum):
@@ -116,6 +117,9 @@ def transition(
     if worker.is_bid and event in (_E.START_REFUSED, _E.HOST_OFFLINE):
         event = _E.OUTBID  # somebody else has its GPU, as bid for: no fault of the host
     after = next_state(worker.state, event, was_loaded=worker.loaded_at > 0)
+    is_held = worker.state is _S.SUSPECT and now - worker.doubted_at < DOUBT_LASTS_S
+    if is_held and event in (_E.HEARD, _E.LOADED):
+        after = worker.state  # that it reports says nothing of how it serves
     changes: dict[str, object] = {}
     if after is not worker.state:
         changes.update(_changes_on_entry(worker, after, now))
@@ -125,6 +129,8 @@ def transition(
         changes["error"] = ""
     if event is _E.START_REFUSED:
         changes["n_start_refusals"] = worker.n_start_refusals + 1
+    if event is _E.DOUBTED and after is _S.SUSPECT:
+        changes["doubted_at"] = now
     if event is _E.LOADED and worker.n_start_refusals:
         changes["n_start_refusals"] = 0
     changes.update(_rest_changes(worker, event, after, now))

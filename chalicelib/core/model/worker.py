@@ -134,6 +134,7 @@ class Worker:
     drain_by: float | None = None
     n_start_refusals: int = 0
     error: str = ""
+    doubted_at: float = 0.0  # when its clients' failures last made it suspect
     # written by routing
     reqnum: int = 0
     granted_load: float = 0.0

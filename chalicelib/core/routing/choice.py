@@ -134,10 +134,16 @@ class Wish:
     bound_s: float
     dice: float
     avoid_slot: int | None = None
+    turned_from: frozenset[int] = frozenset()  # slots of workers that lately failed this key
     autogroup_index: int | None = None
     is_strict: bool = False
     preferences: tuple[Preference, ...] = ()
     on_demand: OnDemand = OnDemand.ANY
+
+    def avoids(self, worker: RoutableWorker) -> bool:
+        """Whether it should not go to this worker."""
+        slot = slot_of(worker)
+        return slot == self.avoid_slot or slot in self.turned_from
 
 
 @dataclass(slots=True)
@@ -241,9 +247,7 @@ def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
 
 def _is_barred(worker: RoutableWorker, wish: Wish) -> bool:
     """Whether the request must not go there: it failed there, or wants it on demand."""
-    return slot_of(worker) == wish.avoid_slot or (
-        worker.is_bid and wish.on_demand is not OnDemand.ANY
-    )
+    return wish.avoids(worker) or (worker.is_bid and wish.on_demand is not OnDemand.ANY)
 
 
 def _room(worker: RoutableWorker, now: float) -> float:
@@ -300,7 +304,8 @@ def _candidates(
 ) -> list[tuple[float, RoutableWorker]]:
     """(expected finish in seconds, worker) of those worth a look, best first."""
     n_idle_enough = n_wanted + MAX_IDLE_SCANNED
-    cost, bound_s, avoid_slot = wish.cost, wish.bound_s, wish.avoid_slot
+    cost, bound_s = wish.cost, wish.bound_s
+    avoids_any = wish.avoid_slot is not None or bool(wish.turned_from)
     workers = pool.workers
     if wish.on_demand is not OnDemand.ANY:
         workers = [worker for worker in workers if not worker.is_bid]
@@ -315,7 +320,7 @@ def _candidates(
             busy_s = 0.0
         elif len(seen) >= n_wanted and busy_s + least_s > near:
             break
-        if busy_s - worker.headroom_s > bound_s or slot_of(worker) == avoid_slot:
+        if busy_s - worker.headroom_s > bound_s or (avoids_any and wish.avoids(worker)):
             continue
         finish_s = busy_s + cost / worker.perf
         seen.append((finish_s, worker))

@@ -61,7 +61,7 @@ def decide_scaling(
         pools, _ = sort_into_pools(snapshot, _once_done(repairs, workers, now))
     trims = [] if snapshot.group.state is GroupState.DELETING else plan_trim(pools, ctx)
     if trims:
-        repairs = [*repairs, *trims]
+        repairs = [*trims, *repairs]  # who goes needs no repair
         pools, _ = sort_into_pools(snapshot, _once_done(repairs, workers, now))
     shares = share_out(pools, targets, ctx)
     short = targets.hot - sum(servable(pool, ctx) for pool in pools)

@@ -26,6 +26,8 @@ SENTENCES: Mapping[str, str] = {
     "will_not_start": "Starting it failed {failures} times in a row; its machine is let to others.",
     "error_reboot": "It reported an error ({error}); a reboot may cure it.",
     "error_again": "It reported an error again after a reboot ({error}).",
+    "failing_reboot": "It fails its requests ({failing}); a reboot may cure it.",
+    "failing_again": "It fails its requests again after a reboot ({failing}).",
     "scout": "A look at a better machine: expected to save ${expected_gain_usd}, and the "
     "look costs ${cost_usd}.",
     "outdated": "It runs an older template than its autogroup asks for.",

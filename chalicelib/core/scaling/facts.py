@@ -42,7 +42,9 @@ class Doubts:
     open_breakers: frozenset[int] = frozenset()
     progress_at: Mapping[int, float] = field(default_factory=dict)
     set_aside: Mapping[str, float] = field(default_factory=dict)
-    missing: frozenset[int] = frozenset()  # machines that listings do not show any more
+    unsettled: frozenset[int] = frozenset()  # machines that nobody can find, nor rule out
+    extra_usd_per_hour: float = 0.0  # what the fleet may cost above what is booked
+    failing: Mapping[int, str] = field(default_factory=dict)  # instances, and how they fail
 
 
 def group_caps(group: EndpointGroup) -> GroupCaps:
@@ -66,6 +68,7 @@ def find_caps(
     """What may still be committed for a group; `why_not` names what forbids renting at all."""
     limits = group_caps(group)
     free, cap = free_microusd_per_hour(account, group.endpoint_id, limits, now)
+    free -= min(free, to_micro(doubts.extra_usd_per_hour))
     why_not = _why_not(group, account, doubts, now)
     return Caps(
         free_usd_per_hour=free / MICRO,
@@ -125,6 +128,8 @@ def worker_facts(
         bid_margin=worker.bid_margin,
         place=worker.place,
         has_address=worker.state is not WorkerState.READY or bool(worker.url),
+        failing=doubts.failing.get(worker.instance_id, ""),
+        is_missing=worker.instance_id in doubts.unsettled,
         is_at_rest=worker.at_rest_since is not None,
         progress_at=doubts.progress_at.get(worker.instance_id, 0.0),
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from chalicelib.core.fleet.breakers import HostRecord, Reputation, TemplateRecord
 from chalicelib.core.fleet.canary import Watch
+from chalicelib.core.fleet.failing import Outcomes
 from chalicelib.core.fleet.inventory import Inventory
 from chalicelib.core.fleet.searching import SearchDay, SearchPace
 from chalicelib.core.fleet.set_aside import Failure
@@ -34,6 +35,9 @@ class RoundMemory:
     progress: Mapping[str, tuple[str, float]] = field(
         default_factory=dict
     )  # see core/fleet/observation.py
+    outcomes: Mapping[str, Outcomes] = field(
+        default_factory=dict
+    )  # of requests, by worker: see core/fleet/failing.py
     search_paces: Mapping[str, SearchPace] = field(default_factory=dict)  # by autogroup
     search_day: SearchDay = field(default_factory=SearchDay)
     failures: Mapping[str, Failure] = field(
@@ -47,6 +51,7 @@ class RoundMemory:
     canaries: Mapping[str, Watch] = field(
         default_factory=dict
     )  # by group, see core/fleet/canary.py
+    denied: Mapping[str, str] = field(default_factory=dict)  # what Vast's key may not do, by verb
     credit_retry_at: float = 0.0  # no rental before: the account has no credit
     minutes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by scope
     spend: Mapping[str, Mapping[str, float]] = field(
@@ -132,6 +137,7 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
     "troubles": lambda raw: {
         key: LastingTrouble(**_only(LastingTrouble, value)) for key, value in raw.items()
     },
+    "outcomes": lambda raw: {key: Outcomes(**_only(Outcomes, v)) for key, v in raw.items()},
     "failures": lambda raw: {key: Failure(**_only(Failure, v)) for key, v in raw.items()},
     "progress": lambda raw: {key: (str(seen), float(at)) for key, (seen, at) in raw.items()},
     "search_paces": lambda raw: {

@@ -45,6 +45,8 @@ class WorkerFacts:
     is_outdated: bool = False  # of an older template revision than its autogroup's
     error: str = ""
     has_address: bool = True  # without one a ready worker serves nobody
+    failing: str = ""  # how its requests fail, if far more than its peers' do
+    is_missing: bool = False  # not listed, and nobody can say whether it is gone
     is_at_rest: bool = False  # surely not billed for its GPU, whatever its state
     is_bid: bool = False  # interruptible
     bid_margin: float = 1.0  # the bid over the least that won when it was made
@@ -119,6 +121,7 @@ class GroupSnapshot:
     inventory_is_known: bool = True
     avoided_machines: frozenset[int] = frozenset()
     set_aside: Mapping[str, float] = field(default_factory=dict)  # until when, see core/fleet
+    may_return_failing: bool = True  # not after several in a row: then the template is at fault
     may_rent_anew: bool = True  # the hour's brake on rentals is not reached
     open_breakers: frozenset[int] = frozenset()  # autogroups whose template only fails
 

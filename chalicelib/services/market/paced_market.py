@@ -12,9 +12,18 @@ from typing import TypeVar
 from chalicelib.core.fleet.pacing import Pacing, Verb, pacing_key
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.ledger import Ledger
-from chalicelib.ports.marketplace import FoundOffers, Marketplace, RateLimitedError, Template
+from chalicelib.ports.marketplace import (
+    FoundOffers,
+    Marketplace,
+    RateLimitedError,
+    RefusedError,
+    Template,
+)
 
 Answer = TypeVar("Answer")
+
+KEY_CODES = frozenset({"auth_error", "not_allowed", "http_403"})
+"""Refusals that mean the key: it is wrong, or lacks a right (adapters/vast/errors.py)."""
 
 
 class PacedMarket:
@@ -30,6 +39,8 @@ class PacedMarket:
         self._marketplace = marketplace
         self._clock = clock
         self._waits_until = waits_until
+        self.denied: dict[str, str] = {}  # what the key may not do, by verb, in Vast's words
+        self.allowed: set[str] = set()  # what it did
         self._templates: dict[str, Template | None] = {}
         self._offers: dict[str, FoundOffers] = {}
 
@@ -95,6 +106,11 @@ class PacedMarket:
         except RateLimitedError as error:
             self.pacing = self.pacing.limited(verb, self._clock.now(), error.retry_after_s)
             raise
+        except RefusedError as error:
+            if error.code in KEY_CODES:
+                self.denied[verb.value] = str(error)[:200]
+            raise
+        self.allowed.add(verb.value)
         # A listing of many pages, or a long bulk call, made its last request only now.
         self.pacing = self.pacing.called(verb, self._clock.now())
         return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from chalicelib.core.fleet.pacing import Verb
@@ -18,6 +19,7 @@ from chalicelib.services.rounds.acting import Acting, destroy
 from chalicelib.services.rounds.executor import call_for, start_on_market, stopping
 from chalicelib.services.rounds.group_planning import deleted_instances
 from chalicelib.services.rounds.journal.spend_log import deleted_group_event
+from chalicelib.services.rounds.reading import MAX_DIRECT_LOOKS, look_at
 from chalicelib.services.rounds.rentals import add_row
 from chalicelib.services.rounds.values import RoundPlan
 from chalicelib.wire.launch_args import LaunchArgsError
@@ -80,6 +82,9 @@ def return_machines(acting: Acting, plan: RoundPlan) -> None:
         and _is_free(plan, worker)
         and is_proven_ours(worker, plan.view.records.get(worker.instance_id))
     )
+    view = plan.view
+    if view.inventory.is_long_doubted(view.now) and not view.account.is_panicking:
+        doomed = _looked_at(acting, doomed, view.now)
     if doomed:
         destroy(acting, doomed)
 
@@ -95,9 +100,21 @@ def is_proven_ours(worker: Worker, record: InstanceRecord | None) -> bool:
 
 
 def may_destroy(plan: RoundPlan) -> bool:
-    """On a known inventory; a panic destroys our rows' machines by id anyway."""
-    account = plan.view.account
-    return account.is_panicking or plan.view.inventory.is_known
+    """As planned; a panic destroys our rows' machines by id anyway."""
+    return plan.view.account.is_panicking or plan.view.may_plan
+
+
+def _looked_at(acting: Acting, doomed: Sequence[int], now: float) -> list[int]:
+    """Those of the doomed that a direct look finds; what it finds gone is forgotten."""
+    start = int(now // 4.0) % max(1, len(doomed))
+    there = []
+    for instance_id in [*doomed[start:], *doomed[:start]][:MAX_DIRECT_LOOKS]:
+        look = look_at(acting.market, instance_id)
+        if look == "there":
+            there.append(instance_id)
+        elif look == "gone":
+            _forget(acting, instance_id)
+    return there
 
 
 def _is_free(plan: RoundPlan, worker: Worker) -> bool:

@@ -35,6 +35,7 @@ from chalicelib.ports.marketplace import (
 )
 from chalicelib.services.market.launching import LaunchError
 from chalicelib.services.rounds.acting import Acting
+from chalicelib.services.rounds.reading import look_at
 from chalicelib.services.rounds.rentals import rent
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 from chalicelib.wire.launch_args import LaunchArgsError
@@ -90,13 +91,13 @@ def _act(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RowAction) -
             # One call for all follows.
             _enter(acting, worker, action, WorkerEvent.DESTROY, WorkerState.DESTROYING)
         case StopWorker():
-            _stop(acting, worker, action)
+            _stop(acting, plan, worker, action)
         case DrainWorker():
             _drain(acting, worker, action)
         case RecallWorker():
             _enter(acting, worker, action, WorkerEvent.RECALL, WorkerState.READY)
         case RebootWorker():
-            _reboot(acting, worker, action)
+            _reboot(acting, plan, worker, action)
         case StartWorker():
             _start(acting, plan, group, action)
         case ChangeBid():
@@ -105,13 +106,27 @@ def _act(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RowAction) -
             assert_never(action)
 
 
-def _stop(acting: Acting, worker: Worker, action: StopWorker) -> None:
+def _is_there(acting: Acting, plan: RoundPlan, worker: Worker, action: RowAction) -> bool:
+    """Whether the machine may be touched: in a long doubt only if a look at itself finds it."""
+    if not plan.view.inventory.is_long_doubted(plan.view.now):
+        return True
+    if look_at(acting.market, worker.instance_id) == "there":
+        return True
+    acting.note_failure(action, "the listing is in doubt, and a direct look does not find it")
+    return False
+
+
+def _stop(acting: Acting, plan: RoundPlan, worker: Worker, action: StopWorker) -> None:
+    if not _is_there(acting, plan, worker, action):
+        return
     if _enter(acting, worker, action, WorkerEvent.STOP, WorkerState.STOPPING):
         call_for(acting, action, Verb.STOP, stopping(worker.instance_id))
 
 
-def _reboot(acting: Acting, worker: Worker, action: RebootWorker) -> None:
+def _reboot(acting: Acting, plan: RoundPlan, worker: Worker, action: RebootWorker) -> None:
     """Reboot; a call that failed leaves the row as it was, so that a later round tries again."""
+    if not _is_there(acting, plan, worker, action):
+        return
     changes = transition(worker, WorkerEvent.REBOOT, _now(acting))
     if changes.get("state") is not WorkerState.REBOOTING or not acting.change(worker, changes):
         acting.note_failure(action, _CHANGED_MEANWHILE)

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from chalicelib.core.fleet.breakers import avoided_machines, open_breakers
+from chalicelib.core.fleet.failing import find_failing
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.searching import SearchBook, digest
-from chalicelib.core.fleet.set_aside import set_aside_until
+from chalicelib.core.fleet.set_aside import failing_key, set_aside_until
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.market import Offer
@@ -249,6 +250,7 @@ def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupS
         avoided_machines=doubts.avoided_machines,
         open_breakers=doubts.open_breakers,
         set_aside=doubts.set_aside,
+        may_return_failing=doubts.set_aside.get(failing_key(group.endpoint_id), 0.0) <= now,
         may_rent_anew=n_rented_within_hour(fleet.intents, group.endpoint_id, now)
         < rentals_per_hour(group.params.max_workers),
     )
@@ -324,9 +326,10 @@ def allowed_actions(
     own = {worker.instance_id for worker in workers}
     kept: list[Action] = []
     for action in actions:
-        doubts = not view.inventory.is_known
-        if doubts and isinstance(action, _NOT_ON_BELIEF):
+        if not view.may_plan and isinstance(action, _NOT_ON_BELIEF):
             continue
+        if isinstance(action, ChangeBid) and not view.inventory.is_known:
+            continue  # in a long doubt, too: nobody looked at that machine
         if isinstance(action, RentOffer) or action.instance_id in own:
             kept.append(action)
     if group.frozen or view.account.is_frozen:
@@ -353,7 +356,7 @@ def action_id(action: Action) -> int:
 def _doubts(
     view: RoundView,
     fleet: Fleet,
-    workers: Iterable[Worker],
+    workers: Sequence[Worker],
     rentals: Iterable[RentIntent],
 ) -> Doubts:
     booting = [w.autogroup_id for w in workers if w.state.is_first_load]
@@ -361,13 +364,22 @@ def _doubts(
     reputation = fleet.memory.reputation
     revisions = {a.autogroup_id: a.template_revision for a in view.autogroups}
     return Doubts(
-        inventory_is_known=view.inventory.is_known,
+        inventory_is_known=view.may_plan,
+        unsettled=view.unsettled,
+        extra_usd_per_hour=0.0 if view.inventory.is_known else _at_worst_more(fleet.workers),
         has_credit=fleet.memory.credit_retry_at <= view.now,
         avoided_machines=avoided_machines(reputation, view.now),
         open_breakers=open_breakers(reputation, booting, revisions, view.now),
         set_aside=set_aside_until(fleet.memory.failures, view.now),
         progress_at={int(key): at for key, (_, at) in fleet.memory.progress.items()},
+        failing=find_failing(fleet.memory.outcomes, workers, view.now),
     )
+
+
+def _at_worst_more(workers: Iterable[Worker]) -> float:
+    """Dollars an hour that the stopped machines would cost if, unseen, they ran."""
+    at_rest = [w for w in workers if w.at_rest_since is not None]
+    return sum(max(0.0, w.usd_per_hour - w.storage_usd_per_hour) for w in at_rest)
 
 
 def _over_microusd_per_hour(account: Account, group: EndpointGroup, cap: str) -> int | None:

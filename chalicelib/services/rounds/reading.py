@@ -10,8 +10,9 @@ from chalicelib.core.fleet.intents import KEPT_AFTER_SETTLED_S, token_is_ours
 from chalicelib.core.fleet.inventory import (
     absorb,
     believed_absent,
-    doubted,
-    unconfirmed,
+    hiding,
+    is_settled,
+    with_hidden,
 )
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.reconcile import Books, expected_since
@@ -28,6 +29,7 @@ from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds.values import RoundView
 
 MAX_DIRECT_LOOKS = 3  # in one round, at machines that are not listed; each costs 2 s
+MAX_HIDDEN = 1  # machines that a listing may hide before it is doubted as a whole
 
 
 def read_view(ports: ScalerPorts, market: PacedMarket, account: Account, now: float) -> RoundView:
@@ -108,7 +110,9 @@ def _read_waiting(ports: ScalerPorts, endpoint_id: int, now: float) -> Sequence[
 def _with_inventory(ports: ScalerPorts, market: PacedMarket, view: RoundView) -> RoundView:
     """Absorb the listing; what it does not show any more is looked at directly before we believe.
 
-    A machine that a direct look finds proves that the listing hides things: it is doubted.
+    A doubt about one machine is that machine's: it counts against the caps and serves nobody until
+    a look finds it gone, or enough listings say so. A look that finds one of several which are not
+    listed proves that the listing is not to be believed.
     """
     expected = expected_since(books_of(ports, view))
     inventory = absorb(view.memory.inventory, view.listing, expected)
@@ -121,22 +125,37 @@ def _with_inventory(ports: ScalerPorts, market: PacedMarket, view: RoundView) ->
         if str(worker.instance_id)
         in (absent_once if worker.state is WorkerState.DESTROYING else absent)
     ]
-    missing.sort(key=lambda worker: worker.state is WorkerState.DESTROYING)
     gone: set[int] = set()
-    for worker in missing[:MAX_DIRECT_LOOKS]:
-        look = _look(market, worker.instance_id)
+    unsettled: set[int] = set()
+    hidden: list[int] = []
+    for n_looks, worker in enumerate(_in_turn(missing, view.now)):
+        id_ = worker.instance_id
+        look = look_at(market, id_) if n_looks < MAX_DIRECT_LOOKS else None
         if look == "there":
-            problem = f"the listing hides instance {worker.instance_id}"
-            return replace(view, inventory=doubted(view.memory.inventory, problem, view.now))
-        if look is None and worker is missing[0]:
-            problem = f"nobody can say whether instance {worker.instance_id} is gone"
-            return replace(view, inventory=unconfirmed(inventory, problem, view.now))
-        if look == "gone":
-            gone.add(worker.instance_id)
-    return replace(view, inventory=inventory, gone=frozenset(gone))
+            hidden.append(id_)
+            if len(missing) - len(gone) > MAX_HIDDEN:
+                problem = f"the listing hides instance {', '.join(map(str, hidden))}"
+                before = view.memory.inventory
+                doubt = hiding(inventory, before, hidden, problem, view.now)
+                return replace(view, inventory=doubt)
+        elif look == "gone" or is_settled(inventory, id_, view.now):
+            gone.add(id_)
+        else:
+            unsettled.add(id_)
+    for id_ in hidden:
+        inventory = with_hidden(inventory, id_)
+    return replace(view, inventory=inventory, gone=frozenset(gone), unsettled=frozenset(unsettled))
 
 
-def _look(market: PacedMarket, instance_id: int) -> str | None:
+def _in_turn(missing: Sequence[Worker], now: float) -> list[Worker]:
+    """Those that serve or may come to first; each round begins with another, as looks are few."""
+    by_id = sorted(missing, key=lambda w: w.instance_id)
+    start = int(now // 4.0) % max(1, len(by_id))
+    turned = [*by_id[start:], *by_id[:start]]
+    return sorted(turned, key=lambda worker: worker.state is WorkerState.DESTROYING)
+
+
+def look_at(market: PacedMarket, instance_id: int) -> str | None:
     """Whether a machine is "there" or "gone"; None when nobody can say now."""
     try:
         record = market.call(Verb.SHOW, lambda vast: vast.find_instance(instance_id))

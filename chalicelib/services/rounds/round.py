@@ -10,28 +10,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chalicelib.core.fleet.breakers import boots_of, judge
+from chalicelib.core.fleet.failing import follow_outcomes
 from chalicelib.core.fleet.observation import Observation, follow_progress, observe
 from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.core.fleet.reconcile import Reconciliation, reconcile
 from chalicelib.core.fleet.searching import SearchBook, paces_from
+from chalicelib.core.fleet.set_aside import add_failure, failing_key
 from chalicelib.core.model.lifecycle import (
     WorkerEvent,
     silence_event,
     silent_workers,
     transition,
 )
+from chalicelib.core.model.market import InstanceListing
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account, RoundBooking, with_booking
 from chalicelib.core.money.bookkeeping import book
-from chalicelib.core.scaling.actions import DestroyWorker
+from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker
 from chalicelib.core.scaling.facts import mark_traffic
 from chalicelib.core.scaling.moves.deeds import remember_deeds
-from chalicelib.core.scaling.moves.repair import NO_ADDRESS
+from chalicelib.core.scaling.moves.repair import FAILING_AGAIN, NO_ADDRESS
 from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.market.paced_market import KEY_CODES, PacedMarket
 from chalicelib.services.rounds.acting import Acting, changed
 from chalicelib.services.rounds.applying import (
     apply_facts,
@@ -55,7 +58,7 @@ from chalicelib.services.routing.views import publish_directory, rebuild_view
 
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left
-STUCK_CODES = frozenset({"stuck_loading", NO_ADDRESS})
+BLAMED_CODES = frozenset({"stuck_loading", NO_ADDRESS, FAILING_AGAIN})
 
 
 def run_round(
@@ -108,6 +111,7 @@ def plan_round(
         inventory=view.inventory,
         reputation=judge(view.memory.reputation, boots_of(workers, {}), now),
         canaries=watch_canaries(view, workers),
+        outcomes=follow_outcomes(view.memory.outcomes, workers, now),
         progress=follow_progress(view.memory.progress, workers, view.records, now),
         credit_retry_at=_credit_retry_at(market, view.memory.credit_retry_at, now),
     )
@@ -122,6 +126,7 @@ def plan_round(
     )
     groups = plan_groups(ports, market, view, fleet)
     known = {sign * a.autogroup_id for a in view.autogroups for sign in (1, -1)}
+    memory = replace(memory, denied=_denied(market, memory.denied, view.listing))
     kept = {str(key): pace for key, pace in searches.paces.items() if key in known}
     memory = replace(memory, search_paces=kept, search_day=searches.day)
     return _with_memory(
@@ -166,6 +171,20 @@ def apply_plan(
         n_actions=acting.n_done,
         figures=figures_of(plan, account, acting.n_failed_creates),
     )
+
+
+def _denied(
+    market: PacedMarket, before: Mapping[str, str], listing: InstanceListing | None = None
+) -> dict[str, str]:
+    """What the key may not do, until it does it."""
+    done = market.allowed - {Verb.LIST.value}  # a listing tells of its problem, and raises nothing
+    kept = {verb: said for verb, said in before.items() if verb not in done}
+    after = {**kept, **market.denied}
+    if listing is not None:
+        after.pop(Verb.LIST.value, None)
+        if not listing.is_complete and any(code in listing.problem for code in KEY_CODES):
+            after[Verb.LIST.value] = listing.problem[:200]
+    return after
 
 
 def _credit_retry_at(market: PacedMarket, retry_at: float, now: float) -> float:
@@ -246,7 +265,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
         action.instance_id: action.reason.code
         for group in plan.groups
         for action in group.actions
-        if isinstance(action, DestroyWorker) and action.reason.code in STUCK_CODES
+        if isinstance(action, DestroyWorker | DrainWorker) and action.reason.code in BLAMED_CODES
     }
     boots = boots_of(plan.workers, stuck)
     memory = replace(plan.memory, reputation=judge(plan.memory.reputation, boots, now))
@@ -276,6 +295,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
 def _remember(acting: Acting, plan: RoundPlan, account: Account) -> None:
     """Persist memory and pacing, then tell what happened."""
     ports, memory = acting.ports, _with_deeds(acting, plan)
+    memory = replace(memory, denied=_denied(acting.market, memory.denied))
     if not acting.has_credit:
         memory = replace(memory, credit_retry_at=plan.view.now + CREDIT_RETRY_S)
     for scope, minute, values in plan.series:  # again after a crash: then nothing is missing
@@ -301,6 +321,9 @@ def _with_deeds(acting: Acting, plan: RoundPlan) -> RoundMemory:
     for group in plan.groups:
         done = [action for action in group.actions if id(action) in acting.done]
         groups[_key(group)] = remember_deeds(groups[_key(group)], done, plan.view.now)
+        if any(action.reason.code == FAILING_AGAIN for action in done):
+            key = failing_key(group.snapshot.group.endpoint_id)
+            acting.failures = add_failure(acting.failures, [key], "failing", plan.view.now)
     return replace(plan.memory, groups=groups, failures=acting.failures)
 
 

@@ -35,6 +35,15 @@ class RoundView:
     inventory: Inventory
     waiting: Mapping[int, Sequence[WaitingFacts]]
     gone: frozenset[int] = frozenset()  # rows whose machine is believed gone, looked at directly
+    unsettled: frozenset[int] = frozenset()  # rows whose machine nobody can find, nor rule out
+
+    @property
+    def may_plan(self) -> bool:
+        """Whether renting and returning may be planned: known, or in doubt for too long to wait.
+
+        In a long doubt each machine is looked at itself before it is stopped, rebooted or returned.
+        """
+        return self.inventory.is_known or self.inventory.is_long_doubted(self.now)
 
     @property
     def records(self) -> Mapping[int, InstanceRecord]:

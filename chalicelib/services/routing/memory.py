@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field, replace
 
+from chalicelib.core.routing.complaints import Complaints
 from chalicelib.core.routing.directory import (
     Directory,
     ForeignDirectoryError,
@@ -55,7 +56,7 @@ class GroupMemory:
     read_at: float
     shard: int = 0
     poked_at: float = 0.0
-    doubts: dict[int, dict[str, float]] = field(default_factory=dict)  # slot -> key -> failed at
+    complaints: Complaints = field(default_factory=Complaints)
     noted: dict[int, float] = field(default_factory=dict)  # waiting idx -> written at
     use: RecentUse = field(default_factory=RecentUse)
 
@@ -161,7 +162,8 @@ def group_memory(
     )
     if known is not None:
         fresh.table.carry_over(known.table, now)
-        fresh.poked_at, fresh.doubts, fresh.noted = known.poked_at, known.doubts, known.noted
+        fresh.poked_at, fresh.noted = known.poked_at, known.noted
+        fresh.complaints = known.complaints
         fresh.use = known.use
     memory.groups[facts.endpoint_id] = fresh
     return fresh

@@ -186,6 +186,8 @@ def _reserve(waiter: Waiter) -> tuple[Choice, Reservation, Receipt | None] | Non
         result = _try(waiter, choice, n_refused)
         if isinstance(result, Reservation):
             table.granted(choice.worker, wish.cost, result.granted_load, now)
+            slot = worker_slot(choice.worker.instance_id)
+            waiter.group.complaints.granted(slot, waiter.caller.key_id, now)
             return choice, result, receipt
         if result.worker is None or result.worker.state is not WorkerState.READY:
             table.drop(choice.worker)
@@ -226,6 +228,9 @@ def _wish(waiter: Waiter, bound: Bound) -> Wish:
         is_strict=bound.is_strict,
         dice=waiter.asker.ports.randomness.uniform(),
         avoid_slot=slot,
+        turned_from=waiter.group.complaints.turned_from(
+            waiter.caller.key_id, table.n_workers, waiter.asker.now
+        ),
         autogroup_index=before.autogroup_index if before else None,
         preferences=preferences_of(request.affinity, request.prefix_cost, cost),
         on_demand=_on_demand(waiter),

@@ -10,6 +10,7 @@ from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.admission import ClientKind, Queued
+from chalicelib.core.routing.complaints import may_suspect
 from chalicelib.core.routing.queue_place import (
     Place,
     estimate_place,
@@ -34,7 +35,7 @@ NOTE_EVERY_S = 5.0
 """By one router, a waiting row is refreshed this often at most; it counts for 20 s."""
 
 STALE_VIEW_S = 2.0
-DOUBT_REACH_S = 60.0
+FRESH_REPORT_S = 20.0
 SAME_AGAIN_S = 3.0
 """Where there is no other worker, a client may come back to the one that failed it after this."""
 
@@ -42,7 +43,6 @@ MAX_NOTED = 20_000
 MAX_ROWS_OF_KEY, MAX_ROWS_OF_GROUP = 4_000, 10_000
 """Waiting rows are read at each rebuild of the view, some 150 bytes each. What waits beyond them is
 served all the same, and comes to no place in the queue until there is room."""
-MAX_DOUBTED = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,51 +167,54 @@ def stop_waiting(waiter: Waiter) -> None:
 
 
 def note_failure(waiter: Waiter) -> None:
-    """A client came back from a worker. Failures under two keys make a worker suspect.
-
-    One key does not: a client that lacks a certificate fails on every worker there is.
-    """
-    slot, doubts = waiter.history.slot, waiter.group.doubts
+    """A client came back from a worker: see core/routing/complaints.py."""
+    slot, complaints = waiter.history.slot, waiter.group.complaints
     if slot is None:
         return
     now = waiter.asker.now
-    if len(doubts) >= MAX_DOUBTED:
-        doubts.clear()
-    by_key = doubts.setdefault(slot, {})
-    by_key[waiter.caller.key_id] = now
-    recent = [at for at in by_key.values() if now - at < DOUBT_REACH_S]
-    if len(recent) < 2:
+    complaints.failed(slot, waiter.caller.key_id, now)
+    n_suspect = waiter.group.view.n_by_state.get(WorkerState.SUSPECT.value, 0)
+    if not may_suspect(waiter.group.table.n_workers, n_suspect):
         return
-    del doubts[slot]
+    if not complaints.is_convicted(slot, now):
+        return
     try:
         check_time(waiter.asker.ports, now)
-        _suspect(waiter, slot, min(recent))
+        _suspect(waiter, slot)
     except (StorageUnavailableError, ConflictError, NotFoundError) as error:
         logger.warning("suspicion_not_noted", extra={"problem": str(error)})
 
 
 def failed_lately(waiter: Waiter, slot: int) -> bool:
     """Whether the worker with this slot failed the caller's key within `SAME_AGAIN_S`."""
-    failed_at = waiter.group.doubts.get(slot, {}).get(waiter.caller.key_id)
+    failed_at = waiter.group.complaints.last_failed_at(slot, waiter.caller.key_id)
     return failed_at is not None and waiter.asker.now - failed_at < SAME_AGAIN_S
 
 
-def _suspect(waiter: Waiter, slot: int, since: float) -> None:
-    known = waiter.group.table.find_slot(slot)
+def _suspect(waiter: Waiter, slot: int) -> None:
+    group, workers = waiter.group, waiter.asker.ports.workers
+    known = group.table.find_slot(slot)
     if known is None:
         return
-    workers, endpoint_id = waiter.asker.ports.workers, waiter.group.facts.endpoint_id
-    row = workers.find(endpoint_id, known.instance_id)
-    if row is None or row.state is not WorkerState.READY or _received_all(row, since):
+    group.complaints.forget(slot)
+    row = workers.find(group.facts.endpoint_id, known.instance_id)
+    if row is None or row.state is not WorkerState.READY or _denies(row, waiter.asker.now):
         return
     changes = transition(row, WorkerEvent.DOUBTED, waiter.asker.now)
-    workers.update(endpoint_id, row.instance_id, changes, if_state=WorkerState.READY)
-    waiter.group.table.drop(known)
+    workers.update(row.endpoint_id, row.instance_id, changes, if_state=WorkerState.READY)
+    group.table.drop(known)
+    waiter.asker.ports.poke.poke(row.endpoint_id, "worker_doubted")
 
 
-def _received_all(row: Worker, since: float) -> bool:
-    """Whether the worker itself reported, since then, that all it was granted did arrive."""
-    return row.reported_at > since and row.unseen_load <= 0
+def _denies(row: Worker, now: float) -> bool:
+    """Whether the worker's own counters say that it serves: then its clients are not believed.
+
+    One that lately reported, got all that it was granted, and counts its errors, is judged by those
+    against its peers (core/fleet/failing.py); the others cannot tell of a model's error.
+    """
+    is_fresh = now - row.reported_at < FRESH_REPORT_S and row.unseen_load <= 0
+    counts = row.boot_id != "" and row.n_served + row.n_errored > 0
+    return is_fresh and counts and row.n_errored < row.n_served
 
 
 def _no_place(waiter: Waiter) -> str | None:

@@ -122,6 +122,10 @@ _PART_OF_STATE = {
 }
 
 
+_TELLS_OF_ITSELF = frozenset({WorkerState.READY, WorkerState.DRAINING, WorkerState.SUSPECT})
+"""States in which a worker reports: one that does so is there, whatever a listing says."""
+
+
 def sort_into_pools(
     snapshot: GroupSnapshot, workers: Iterable[WorkerFacts]
 ) -> tuple[list[Pool], Pool]:
@@ -134,6 +138,8 @@ def sort_into_pools(
         part = _PART_OF_STATE[worker.state]
         if part == "ready" and not worker.has_address:
             part = "unreachable"
+        if worker.is_missing and worker.state not in _TELLS_OF_ITSELF:
+            part = "leaving"  # it counts against the caps, and for nothing else
         getattr(pool, part).append(worker)
     _excuse([*pools.values(), orphans])
     for rental in sorted(snapshot.rentals, key=lambda item: (item.begun_at, item.machine_id)):

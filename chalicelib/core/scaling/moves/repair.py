@@ -27,6 +27,8 @@ REBOOT_MEMORY_S = 3600.0  # a worker in error again within this is returned, not
 MAX_START_FAILURES = 3.0  # scaling.md 6
 REBOOT_TIMEOUT_S = 600.0
 NO_ADDRESS = "no_address"
+FAILING_AGAIN = "failing_again"
+FAILING_DRAIN_S = 120.0  # most of what it still has would fail too
 PROGRESS_S = 300.0  # a load whose status text changed so recently is given more time
 
 
@@ -88,6 +90,8 @@ def repair_broken(pool: Pool, ctx: Round) -> list[Action]:
     is_parked = ctx.snapshot.group.state is not GroupState.ACTIVE or not pool.is_active
     for worker in pool.broken if not is_parked else ():
         actions += _repair_error(worker, ctx)
+    for worker in pool.ready + pool.silent + pool.draining if not is_parked else ():
+        actions += _repair_failing(worker, ctx)
     for worker in pool.lost if ctx.may_destroy() else ():
         waited = ctx.now - worker.state_since
         if waited > SILENT_LIMIT_S:
@@ -112,6 +116,27 @@ def _repair_error(worker: WorkerFacts, ctx: Round) -> list[Action]:
         return []
     reason = Reason(code="error_again", facts=facts)
     return [DestroyWorker(instance_id=worker.instance_id, reason=reason)]
+
+
+def _repair_failing(worker: WorkerFacts, ctx: Round) -> list[Action]:
+    """Drain and reboot who fails its requests; if it fails again within the hour, return it."""
+    if not worker.failing or not ctx.may_destroy():
+        return []
+    if worker.after_drain in (AfterDrain.DESTROY, AfterDrain.REBOOT):
+        return []  # on its way already
+    facts: dict[str, float | int | str] = {"failing": worker.failing}
+    rebooted_at = ctx.beliefs.memory.rebooted.get(str(worker.instance_id))
+    is_first = rebooted_at is None or ctx.now - rebooted_at > REBOOT_MEMORY_S
+    if not is_first and not ctx.snapshot.may_return_failing:
+        return []
+    return [
+        DrainWorker(
+            instance_id=worker.instance_id,
+            then=AfterDrain.REBOOT if is_first else AfterDrain.DESTROY,
+            deadline_s=FAILING_DRAIN_S,
+            reason=Reason(code="failing_reboot" if is_first else FAILING_AGAIN, facts=facts),
+        )
+    ]
 
 
 def dismiss(pool: Pool, ctx: Round, *, code: str) -> list[Action]:

@@ -15,7 +15,16 @@ from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle
 from chalicelib.core.scaling.snapshot import WorkerFacts
 
-_LEAVES_AT_ONCE = ("broken", "lost", "unreachable", "refused", "booting", "stopped", "starting")
+_LEAVES_AT_ONCE = (
+    "broken",
+    "lost",
+    "unreachable",
+    "refused",
+    "paused",
+    "booting",
+    "stopped",
+    "starting",
+)
 """Parts of a pool that are of no use now, in the order in which they go."""
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.fleet.breakers import TEMPLATE_FAILURES
+from chalicelib.core.fleet.failing import all_fail, find_failing
 from chalicelib.core.fleet.intents import IntentState
 from chalicelib.core.fleet.set_aside import autogroup_key
 from chalicelib.core.fleet.troubles import (
@@ -40,6 +41,10 @@ COMING_STATES = frozenset(
         WorkerState.STARTING,
         WorkerState.REBOOTING,
     }
+)
+LONG_DOUBT_WORDS = (
+    "; as this lasts, renting goes on with every machine counted at its worst, and each is looked "
+    "at itself before it is stopped, rebooted or returned"
 )
 REFUSAL_COUNTS_S = 600.0  # without another try a refusal is no trouble any more
 
@@ -83,13 +88,20 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
         (
             TroubleKind.INVENTORY_UNKNOWN,
             not view.inventory.is_known,
-            f"Vast's list of instances cannot be trusted: {view.inventory.problem}",
+            f"Vast's list of instances cannot be trusted: {view.inventory.problem}"
+            + (LONG_DOUBT_WORDS if view.may_plan else ""),
         ),
         (
             TroubleKind.STRAY_MACHINES,
             unclaimed,
             f"{len(unclaimed)} instances carry a label of ours but are in no book of ours, and are "
             f"left alone: {strays}",
+        ),
+        (
+            TroubleKind.KEY_LACKS_RIGHT,
+            plan.memory.denied,
+            "Vast's key may not do what is needed: "
+            + "; ".join(f"{verb}: {said}" for verb, said in sorted(plan.memory.denied.items())),
         ),
         (
             TroubleKind.NO_CREDIT,
@@ -133,6 +145,8 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     endpoint_id = group.snapshot.group.endpoint_id
     own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
     yield from _of_machines(own, scope)
+    yield from _unsettled(plan, own, scope)
+    yield from _of_requests(plan, group, own)
 
 
 def _frozen_above(plan: RoundPlan, group: GroupPlan) -> Trouble:
@@ -287,6 +301,42 @@ def _of_machines(workers: Sequence[Worker], scope: str) -> Iterator[Trouble]:
                 message=text,
                 facts={"instance_id": worker.instance_id, "usd_per_hour": worker.usd_per_hour},
             )
+
+
+def _unsettled(plan: RoundPlan, own: Sequence[Worker], scope: str) -> Iterator[Trouble]:
+    """Machines that are not listed, and of which no look can say whether they are gone."""
+    for worker in own:
+        if worker.instance_id in plan.view.unsettled:
+            text = (
+                f"nobody can say whether instance {worker.instance_id} is gone: Vast does not list "
+                f"it, and does not answer when asked about it; it may bill up to "
+                f"${worker.usd_per_hour:.2f} an hour, and is counted so"
+            )
+            subject = str(worker.instance_id)
+            kind = TroubleKind.MACHINE_UNSETTLED
+            yield Trouble(kind=kind, scope=scope, subject=subject, message=text)
+
+
+def _of_requests(plan: RoundPlan, group: GroupPlan, own: Sequence[Worker]) -> Iterator[Trouble]:
+    """Workers that fail what they are given; or requests that fail everywhere."""
+    scope, outcomes = _scope(group), plan.memory.outcomes
+    failing = find_failing(outcomes, own, plan.view.now)
+    for instance_id, why in failing.items():
+        text = (
+            f"instance {instance_id}: {why}; it is set aside and rebooted, and returned if that "
+            "does not help"
+        )
+        facts = {"instance_id": instance_id, "why": why}
+        subject = str(instance_id)
+        kind = TroubleKind.WORKER_FAILING
+        yield Trouble(kind=kind, scope=scope, subject=subject, message=text, facts=facts)
+    everywhere = all_fail(outcomes, own)
+    if everywhere is not None:
+        text = (
+            f"{everywhere.n_bad:.0f} of the last {everywhere.n:.0f} requests failed, whichever "
+            "worker served them: look at the requests, the model and its template"
+        )
+        yield Trouble(kind=TroubleKind.REQUESTS_FAIL, scope=scope, message=text)
 
 
 def _scope(group: GroupPlan) -> str:

@@ -1,0 +1,173 @@
+"""Days on which Vast cannot say what is there: a doubt is one machine's, and it ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.market import InstanceListing
+from chalicelib.core.model.worker import WorkerState
+from chalicelib.ports.marketplace import MarketplaceUnavailableError, RefusedError
+from fakes.worlds.marketplace import FakeMarketplace
+from fakes.worlds.world import World
+from tests.faults.stories import (
+    all_events,
+    count_calls,
+    in_state,
+    params_of,
+    run_rounds,
+    serving_world,
+    set_group,
+)
+
+SILENT = MarketplaceUnavailableError("410 deprecated_endpoint")
+
+
+class HidingMarketplace(FakeMarketplace):
+    """Hides machines from its list; all of it, if told so, cannot be believed."""
+
+    hidden: frozenset[int] = frozenset()
+    problem: str = ""
+
+    def list_instances(self) -> InstanceListing:
+        listing = super().list_instances()
+        shown = tuple(one for one in listing.instances if one.instance_id not in self.hidden)
+        is_complete = listing.is_complete and not self.problem
+        return replace(listing, instances=shown, is_complete=is_complete, problem=self.problem)
+
+
+def hiding(world: World) -> HidingMarketplace:
+    market = HidingMarketplace(world.market, world.clock)
+    world.ports = replace(world.ports, marketplace=market)
+    return market
+
+
+def told(world: World, kind: str) -> list[str]:
+    return [event.kind for event in all_events(world) if event.kind.startswith(kind)]
+
+
+def raise_floor(world: World, endpoint_id: int, min_load: float) -> None:
+    set_group(world, endpoint_id, params=replace(params_of(world, endpoint_id), min_load=min_load))
+
+
+@pytest.mark.parametrize("error", [SILENT, RefusedError("http_404", "<html>")])
+def test_one_machine_that_nobody_can_look_at_stops_nothing_and_is_settled_in_ten_minutes(
+    error: Exception,
+) -> None:
+    world, endpoint_id = serving_world(2)
+    lost = min(in_state(world, WorkerState.READY))
+    market = hiding(world)
+    world.market.destroy([lost], world.now)
+    market.fail_next(Verb.SHOW, error, times=10_000)
+    before = count_calls(world, Verb.CREATE)
+    run_rounds(world, 16)
+    assert count_calls(world, Verb.CREATE) > before, "it is substituted at once"
+    assert (endpoint_id, lost) in world.workers.rows, "and counts on against the caps"
+    run_rounds(world, 40)
+    assert (endpoint_id, lost) not in world.workers.rows
+    assert told(world, "machine_unsettled") == ["machine_unsettled", "machine_unsettled_over"]
+    assert told(world, "inventory_unknown") == []
+
+
+def test_a_lost_machine_that_is_alone_in_the_account_is_told_and_replaced() -> None:
+    world = World(seed=4)
+    group = world.add_group(min_load=50.0, cold_workers=0, max_workers=2)
+    run_rounds(world, 10)
+    (lost,) = in_state(world, WorkerState.READY)
+    market = hiding(world)
+    world.market.destroy([lost], world.now)
+    market.fail_next(Verb.SHOW, SILENT, times=10_000)
+    world.ask(group.endpoint_id, 1)
+    run_rounds(world, 24)
+    assert world.n_waiting == 0
+    assert "machine_unsettled" in told(world, "machine_unsettled")
+
+
+def test_a_machine_that_only_the_list_hides_goes_on_serving_and_stops_nobody() -> None:
+    world, endpoint_id = serving_world(3)
+    market = hiding(world)
+    hidden = min(in_state(world, WorkerState.READY))
+    market.hidden = frozenset({hidden})
+    run_rounds(world, 80)
+    assert world.workers.rows[endpoint_id, hidden].state is WorkerState.READY
+    assert told(world, "inventory_unknown") == []
+    before = count_calls(world, Verb.CREATE)
+    raise_floor(world, endpoint_id, 400.0)
+    run_rounds(world, 12)
+    assert count_calls(world, Verb.CREATE) > before
+
+
+def test_a_listing_that_hides_several_is_doubted_and_after_ten_minutes_renting_goes_on() -> None:
+    world, endpoint_id = serving_world(3)
+    set_group(world, endpoint_id, params=replace(params_of(world, endpoint_id), max_workers=9))
+    market = hiding(world)
+    market.hidden = frozenset(world.market.instances)
+    run_rounds(world, 30)
+    before = count_calls(world, Verb.CREATE)
+    raise_floor(world, endpoint_id, 500.0)
+    run_rounds(world, 8)
+    assert count_calls(world, Verb.CREATE) == before, "nothing is rented on a fresh doubt"
+    run_rounds(world, 20)
+    assert count_calls(world, Verb.CREATE) > before
+    assert len(world.market.instances) <= 9
+    assert told(world, "inventory_unknown") == ["inventory_unknown"]
+
+
+def test_in_a_long_doubt_the_caps_hold_with_every_machine_at_its_worst() -> None:
+    world, endpoint_id = serving_world(3)
+    stopped = replace(params_of(world, endpoint_id), min_load=50.0, cold_workers=2)
+    set_group(world, endpoint_id, params=replace(stopped, max_workers=9))
+    run_rounds(world, 140)
+    assert len(in_state(world, WorkerState.STOPPED)) == 2
+    running = sum(row.usd_per_hour for row in world.workers.rows.values())
+    world.ledger.set_caps({"caps_microusd_per_hour": int(running * 1.2e6)})
+    market = hiding(world)
+    market.problem = "totals_disagree"
+    run_rounds(world, 60)
+    before = count_calls(world, Verb.CREATE)
+    raise_floor(world, endpoint_id, 900.0)
+    run_rounds(world, 20)
+    assert count_calls(world, Verb.CREATE) == before, "the stopped ones might run, unseen"
+
+
+def test_in_a_long_doubt_a_machine_is_returned_once_a_look_finds_it() -> None:
+    world, endpoint_id = serving_world(3)
+    market = hiding(world)
+    market.problem = "totals_disagree"
+    run_rounds(world, 50)
+    set_group(world, endpoint_id, state=GroupState.DELETING)
+    market.fail_next(Verb.SHOW, SILENT, times=20)
+    run_rounds(world, 6)
+    assert count_calls(world, Verb.DESTROY) == 0, "nobody could look"
+    run_rounds(world, 60)
+    assert not world.market.instances
+    assert not world.workers.rows
+    market.problem = ""
+    run_rounds(world, 4)
+    assert world.owner_ports.groups.list_groups() == []
+
+
+def test_a_key_that_lacks_a_right_is_told_until_it_has_it() -> None:
+    world = World(seed=4)
+    world.marketplace.fail_next(
+        Verb.CREATE, RefusedError("not_allowed", "instance_write is needed"), times=12
+    )
+    group = world.add_group(cold_workers=0)
+    world.ask(group.endpoint_id, 1)
+    run_rounds(world, 60, every_s=10.0)
+    assert told(world, "key_lacks_right") == ["key_lacks_right", "key_lacks_right_over"]
+    assert world.n_waiting == 0
+
+
+def test_a_refused_listing_names_the_key() -> None:
+    world, _ = serving_world(1)
+    market = hiding(world)
+    market.problem = "RefusedError: auth_error: Invalid user key"
+    run_rounds(world, 2)
+    assert "auth_error" in next(e.message for e in all_events(world) if e.kind == "key_lacks_right")
+    market.problem = ""
+    run_rounds(world, 2)
+    assert told(world, "key_lacks_right")[-1] == "key_lacks_right_over"
