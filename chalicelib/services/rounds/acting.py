@@ -121,10 +121,12 @@ class Acting:
         if code in NO_CREDIT_CODES:
             self.has_credit = False
 
-    def failed_offer(self, autogroup_id: int, offer: Offer, problem: str) -> None:
-        """An offer could not be rented: it and its machine are set aside."""
+    def failed_offer(
+        self, autogroup_id: int, offer: Offer, problem: str, *, blames_machine: bool = True
+    ) -> None:
+        """An offer could not be rented: it, and its machine unless told otherwise, is set aside."""
         keys = [offer_key(offer.offer_id), autogroup_key(autogroup_id)]
-        keys += [machine_key(offer.machine_id)] if offer.machine_id else []
+        keys += [machine_key(offer.machine_id)] if offer.machine_id and blames_machine else []
         self.failures = add_failure(self.failures, keys, problem, self.ports.clock.now())
 
     def rented_offer(self, autogroup_id: int, offer: Offer) -> None:

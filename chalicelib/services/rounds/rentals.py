@@ -58,13 +58,15 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
             acting.ports.ledger.reserve(acting.fence, intent, group_caps(group), intent.planned_at)
             request = create_request(acting.ports, group, intent, launch, url)
             _create(acting, intent, request, action.reason)
-        except OfferGoneError:
-            continue  # a normal race; the host is not to blame
-        except RefusedError as error:
-            if error.code in NO_CREDIT_CODES:
+        except (OfferGoneError, RefusedError) as error:
+            if isinstance(error, RefusedError) and error.code in NO_CREDIT_CODES:
                 raise
-            # Vast's reason may be this offer's own: it is set aside, and the next one is tried.
-            acting.failed_offer(autogroup.autogroup_id, offer, str(error))
+            # Vast's reason may be this offer's own: it is set aside, and the next one is tried. One
+            # that was just taken may stay listed for hours; its machine is not to blame for that.
+            is_gone = isinstance(error, OfferGoneError)
+            acting.failed_offer(
+                autogroup.autogroup_id, offer, str(error), blames_machine=not is_gone
+            )
             problem = str(error)
             if not acting.market.has_time_for(Verb.CREATE):
                 break
