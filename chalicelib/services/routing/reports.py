@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from chalicelib.core.fleet.report import ReportOutcome, apply_report
 from chalicelib.core.model.lifecycle import WorkerEvent
@@ -135,7 +136,23 @@ def _follow_up(
         rebuild_view(ports, after.endpoint_id, now)
         ports.poke.poke(after.endpoint_id, f"worker_{after.state}")
     else:
-        rebuild_if_due(ports, memory.rebuilds, after.endpoint_id, now)
+        is_quiet = not changed and _SHOWN(before) == _SHOWN(after)
+        rebuild_if_due(ports, memory.rebuilds, after.endpoint_id, now, is_quiet=is_quiet)
+
+
+_SHOWN = attrgetter(
+    "n_working",
+    "working_load",
+    "n_received",
+    "finished_load",
+    "unseen_load",
+    "perf",
+    "slots",
+    "ticket",
+    "certificate_sha256",
+    "error",
+)
+"""What routing sees of a report: one that tells nothing else is a sign of life."""
 
 
 def _state_event(before: Worker, after: Worker, outcome: ReportOutcome, now: float) -> Event:

@@ -19,6 +19,8 @@ from chalicelib.ports.bundles import ApiPorts, HotPorts
 from chalicelib.ports.routing_view import WAITING_ENDS_S, StoredView, WaitingRequest
 
 MAX_WEIGHED_KEYS = 50
+QUIET_REBUILD_S = 10.0
+"""An idle worker reports as often (protocol.md C.3): its silence is seen by it."""
 
 
 @dataclass(slots=True)
@@ -27,6 +29,7 @@ class RebuildMemory:
 
     next_try_at: dict[int, float] = field(default_factory=dict)
     n_workers: dict[int, int] = field(default_factory=dict)
+    unshown: set[int] = field(default_factory=set)  # groups with news since their last rebuild
 
 
 def publish_directory(ports: ApiPorts) -> None:
@@ -44,11 +47,27 @@ def find_group(ports: HotPorts, endpoint_id: int) -> GroupFacts | None:
     return unpack_directory(ports.views.read_directory()).find(endpoint_id=endpoint_id)
 
 
-def rebuild_if_due(ports: HotPorts, memory: RebuildMemory, endpoint_id: int, now: float) -> bool:
-    """Rebuild the view if nobody did within the interval; whether it was done here."""
-    if now < memory.next_try_at.get(endpoint_id, 0.0):
-        return False
+def rebuild_if_due(
+    ports: HotPorts,
+    memory: RebuildMemory,
+    endpoint_id: int,
+    now: float,
+    *,
+    is_quiet: bool = False,
+) -> bool:
+    """Rebuild the view if nobody did within the interval; whether it was done here.
+
+    `is_quiet`: nothing that routing looks at has changed, so that the view is only to be kept
+    alive. A fleet without requests then costs a tenth of the reads and writes.
+    """
     interval_s = rebuild_interval_s(memory.n_workers.get(endpoint_id, 0))
+    if not is_quiet:
+        memory.unshown.add(endpoint_id)
+    is_patient = endpoint_id not in memory.unshown
+    patience_s = max(QUIET_REBUILD_S - interval_s, 0.0) if is_patient else 0.0
+    if now < memory.next_try_at.get(endpoint_id, -patience_s) + patience_s:
+        return False
+    memory.unshown.discard(endpoint_id)
     memory.next_try_at[endpoint_id] = now + interval_s
     if not ports.views.try_lease(endpoint_id, now, interval_s):
         return False
