@@ -23,14 +23,14 @@ def a_fleet() -> tuple[HotWorld, list[Reporter]]:
     return world, reporters
 
 
-def play(world: HotWorld, reporters: list[Reporter], seconds: int, **fields: object) -> int:
+def play(world: HotWorld, reporters: list[Reporter], seconds: int) -> int:
     """Each reports every ten seconds, in turn; how many views were written."""
     before = world.views.calls["write"]
     for second in range(seconds):
         world.clock.advance(1.0)
         for i, reporter in enumerate(reporters):
             if i % 10 == second % 10:
-                reporter.send(num_requests_recieved=0, **fields)
+                reporter.send(num_requests_recieved=0)
     return world.views.calls["write"] - before
 
 
