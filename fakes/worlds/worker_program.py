@@ -26,13 +26,14 @@ class WorkerProgram:
     is_deaf: bool = False  # reports, and cannot be reached
     n_served: int = 0
     n_errored: int = 0
+    unused: float = 0.0  # load granted to it whose tickets never came
     lie: Mapping[str, object] = field(default_factory=dict)  # what root on its host reports instead
 
     def report(
         self, instance_id: int, token: str, *, max_perf: float, row: Worker | None
     ) -> WorkerReport:
-        """Its report; it has received what `row` says was granted to it."""
-        received = row.granted_load if row else 0.0
+        """Its report; it has received what `row` says was granted to it, but for `unused`."""
+        received = max(row.granted_load - self.unused, 0.0) if row else 0.0
         body = {
             "id": instance_id,
             "mtoken": token,

@@ -7,14 +7,20 @@ seconds, clients ask again, and the scaler runs its rounds when it is told to.
 
 from __future__ import annotations
 
+import json
 import random
 
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.money.account import Account
-from chalicelib.services.routing.reports import ReportsMemory, receive_report
+from chalicelib.services.routing.reports import (
+    ReportsMemory,
+    receive_finished,
+    receive_report,
+)
 from chalicelib.services.routing.views import publish_directory
+from chalicelib.wire.reports import FinishedReport
 from fakes.bundles.scaler_ports import fake_scaler_ports
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, MarketConfig
@@ -165,6 +171,18 @@ class World:
         process = self.processes.get(instance_id)
         if process is not None:
             process.n_working, process.working_load = n_working, working_load
+
+    def finish(self, instance_id: int, request_idx: int, used: float) -> None:
+        """The worker on this machine tells that it served a request, and what that used."""
+        instance = self.market.instances[instance_id]
+        told = {"request_idx": request_idx, "status": "Success", "used": used}
+        body = {
+            "worker_id": instance_id,
+            "mtoken": instance.order.env.get("MASTER_TOKEN", ""),
+            "requests": [told],
+        }
+        report = FinishedReport.from_json(json.dumps(body))
+        receive_finished(self.owner_ports, self._memory, report, "")
 
     @property
     def n_waiting(self) -> int:

@@ -10,6 +10,7 @@ import pytest
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository, from_item, to_item
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
+from chalicelib.core.routing.usage import MAX_ENTRIES
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.worker_repository import (
     Grant,
@@ -59,6 +60,8 @@ def full_worker() -> Worker:
         n_start_refusals=2,
         reqnum=1_234_567,
         granted_load=123_456_789.25,
+        expired_load=1_234_567.25,
+        uses=tuple((key, 200, 123.5, 456.25) for key in range(MAX_ENTRIES)),
         retry_load=1_000.5,
         n_late=17,
         n_refused=1_234,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -193,8 +193,19 @@ _DEFAULTS = {f.name: f.default for f in fields(Worker) if f.default is not MISSI
 _INTEGERS = frozenset(f.name for f in fields(Worker) if f.type == "int")
 _TEXTS = frozenset(f.name for f in fields(Worker) if f.type == "str")
 _FLAGS = frozenset(f.name for f in fields(Worker) if f.type == "bool")
-_MARKS = "granted_marks"
-_CERTIFICATE = "certificate_sha256"
+_MARK, _USE = struct.Struct("<dd"), struct.Struct("<HHff")
+_BINARY: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], object]]] = {
+    "granted_marks": (
+        lambda marks: b"".join(_MARK.pack(*mark) for mark in marks),
+        lambda raw: tuple(_MARK.iter_unpack(raw)),
+    ),
+    "uses": (
+        lambda uses: b"".join(_USE.pack(*use) for use in uses),
+        lambda raw: tuple(_USE.iter_unpack(raw)),
+    ),
+    "certificate_sha256": (bytes.fromhex, bytes.hex),
+}
+"""How fields of many numbers are packed and unpacked."""
 
 
 def is_default(name: str, value: object) -> bool:
@@ -204,10 +215,8 @@ def is_default(name: str, value: object) -> bool:
 
 def to_attribute(name: str, value: Any) -> AttributeValueTypeDef:
     """A field's value in DynamoDB's form."""
-    if name == _MARKS:
-        return {"B": b"".join(struct.pack("<dd", *mark) for mark in value)}
-    if name == _CERTIFICATE:
-        return {"B": bytes.fromhex(value)}
+    if name in _BINARY:
+        return {"B": _BINARY[name][0](value)}
     if isinstance(value, str):
         return {"S": str(value)}
     if isinstance(value, bool):
@@ -246,10 +255,8 @@ _FIELD_NAMES = frozenset(f.name for f in fields(Worker))
 
 
 def _from_attribute(name: str, attribute: Mapping[str, Any]) -> Any:
-    if name == _MARKS:
-        return tuple(struct.iter_unpack("<dd", bytes(attribute["B"])))
-    if name == _CERTIFICATE:
-        return bytes(attribute["B"]).hex()
+    if name in _BINARY:
+        return _BINARY[name][1](bytes(attribute["B"]))
     if name in _ENUMS:
         return _ENUMS[name](attribute["S"])
     if name in _TEXTS:

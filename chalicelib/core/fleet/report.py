@@ -193,10 +193,10 @@ def _counters(
         base = 0.0 if is_new_process else worker.received_load
         received = report.received_total
         seen = max(0.0, received - base)
-    unseen = min(
-        max(0.0, worker.unseen_load + granted - seen),
-        granted_within(worker, UNSEEN_EXPIRES_S, now),
-    )
+    left = max(0.0, worker.unseen_load + granted - seen)
+    unseen = min(left, granted_within(worker, UNSEEN_EXPIRES_S, now))
+    # Only exact books tell what never came; the others' differences are mostly rounding.
+    expired = left - unseen if report.received_total is not None else 0.0
     served = _served(worker, report, is_new_process=is_new_process)
     working = _working_load(worker, report, mean_cost, now)
     return {
@@ -210,6 +210,7 @@ def _counters(
         "finished_load": _finished(worker, report, served),
         "rejected_load": _rejected(worker, report),
         "unseen_load": round(unseen, 6),
+        "expired_load": round(worker.expired_load + expired, 6),
         "working_load": round(working, 6),
         "load_rate": _smoothed_rate(worker, _arrival_rate(report, seen, elapsed_s), elapsed_s),
         **_observed(worker, working, served, elapsed_s),

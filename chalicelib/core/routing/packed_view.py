@@ -136,6 +136,7 @@ def _header(view: RoutingView) -> dict[str, object]:
         "n_by_state": dict(view.n_by_state),
         "grants_per_s": view.grants_per_s,
         "usual_cost": view.usual_cost,
+        "uses": [[key, n, _short(mean), _short(high)] for key, n, mean, high in view.uses],
         "n_waiting": dict(view.n_waiting),
         "cutoffs": {
             key: [
@@ -166,6 +167,7 @@ def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> Rou
         grants_per_s=header["grants_per_s"],
         usual_cost=header.get("usual_cost", 0.0),  # an older version wrote none
         n_waiting=header.get("n_waiting", {}),
+        uses=tuple((key, n, mean, high) for key, n, mean, high in header.get("uses", ())),
         cutoffs=Cutoffs(
             by_key={
                 key: Cutoff(
@@ -187,6 +189,11 @@ def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> Rou
         ),
         workers=workers,
     )
+
+
+def _short(value: float) -> float:
+    """Four digits are enough for a mean."""
+    return float(f"{value:.4g}")
 
 
 def _bound(cutoff: float) -> float | None:

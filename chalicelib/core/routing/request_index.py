@@ -2,9 +2,9 @@
 
 So a repeat needs no look-up. From the top: kind 2 bits, attempts 2, payload 23, first seen 14
 (quarter seconds modulo 4,096 s), check 12. The payload of a waiting request is a nonce (23); of a
-granted one the worker's slot (13) and the low bits of reqnum (10); of one that waits again after a
-failed grant the slot to avoid (13) and a nonce (10). The check is keyed, so a client cannot make
-itself old. Never 0, below 2**53 (JavaScript).
+granted one the worker's slot (13) and the key of its use (10, core/routing/usage.py); of one that
+waits again after a failed grant the slot to avoid (13) and a nonce (10). The check is keyed, so a
+client cannot make itself old. Never 0, below 2**53 (JavaScript).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RequestIndex:
     n_grants: int  # 0 to MAX_ATTEMPTS, then it stays there
     first_seen_at: float
     slot: int | None
-    low_bits: int  # of the nonce or reqnum
+    low_bits: int  # of the nonce, or the key of its use
 
     def encode(self, key: bytes) -> int:
         """The idx as a number."""
@@ -55,6 +55,14 @@ class RequestIndex:
 def worker_slot(instance_id: int) -> int:
     """The short name of a worker inside an idx; two workers share one now and then."""
     return instance_id % N_SLOTS
+
+
+def use_key_of_index(idx: int) -> int | None:
+    """The key of the use of a granted request, by whoever was given its ticket; None: not one."""
+    body = idx >> 12
+    if not 0 < idx < 1 << 53 or body >> 39 & 3 != IndexKind.GRANTED:
+        return None
+    return body >> 14 & 0x3FF
 
 
 def decode_index(idx: int, key: bytes, now: float) -> RequestIndex | None:

@@ -36,6 +36,7 @@ from chalicelib.core.routing.admission import (
 from chalicelib.core.routing.choice import RoutableWorker
 from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.queue_place import QueueProfile, profile_queue
+from chalicelib.core.routing.usage import Use, combine_uses, usual_use
 
 SHARD_SIZE = 250
 ROOM_HORIZON_S = 3.0
@@ -67,6 +68,7 @@ class RoutingView:
     workers: tuple[RoutableWorker, ...] = ()
     grants_per_s: float = 0.0  # to this shard's workers by all routers together, lately
     usual_cost: float = 0.0  # of a request granted by any of them, ever
+    uses: tuple[Use, ...] = ()  # what requests used, see core/routing/usage.py
     n_waiting: Mapping[str, int] = field(default_factory=dict)  # requests in the queue, by key
 
 
@@ -95,7 +97,8 @@ def build_view(
     """The shards of a group's view; `shares` weighs callers' keys."""
     rows = vouch(rows, now)
     ready = routable_rows(group, rows, now)
-    usual_cost = mean_cost(rows)
+    uses = combine_uses(row.uses for row in rows)
+    usual_cost = usual_use(uses) or mean_cost(rows)
     loads = [
         WorkerLoad(
             perf=believed_perf(w),
@@ -132,6 +135,7 @@ def build_view(
             workers=tuple(workers[shard::n_shards]),
             grants_per_s=grant_rate(rows, now) / n_shards,
             usual_cost=usual_cost,
+            uses=uses,
             n_waiting=n_waiting,
         )
         for shard in range(n_shards)

@@ -9,6 +9,7 @@ from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.load import (
     believed_perf,
+    granted_until,
     pending_load,
     pending_requests,
     queue_time_s,
@@ -23,6 +24,7 @@ from chalicelib.core.money.budget import (
     must_wind_down,
     to_micro,
 )
+from chalicelib.core.routing.usage import combine_uses, usual_use
 from chalicelib.core.scaling.snapshot import (
     Caps,
     PendingRental,
@@ -151,10 +153,11 @@ def pending_rental(intent: RentIntent) -> PendingRental:
 
 # Traffic of a group since the previous round, from counters that only grow.
 
-Counters = tuple[float, float, float, float, float]
-"""reqnum, granted load, load of repeats, late grants, refused reservations of one worker."""
+Counters = tuple[float, float, float, float, float, float]
+"""reqnum, granted load, load of repeats, late grants, refused reservations of one worker; and the
+load that came to it of what was granted until its last report."""
 
-_NOTHING: Counters = (0.0, 0.0, 0.0, 0.0, 0.0)
+_NOTHING: Counters = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,13 +213,17 @@ def measure_traffic(
     known = mark.get("workers")
     known = known if isinstance(known, Mapping) else {}
     deltas = [_delta(worker, known.get(str(worker.instance_id)), at) for worker in workers]
-    n_granted, granted, repeated, late, refused = map(sum, zip(_NOTHING, *deltas, strict=True))
+    n_granted, granted, repeated, late, refused, came = map(
+        sum, zip(_NOTHING, *deltas, strict=True)
+    )
     # A worker's marks tell when it reported, not when it was asked: what was granted since the
     # mark was asked for by now at the latest.
     asked_at = [request.last_polled_at for request in requests] + [now] * (n_granted > 0)
     return Traffic(
         elapsed_s=max(0.0, now - at) if at else 0.0,
         arrived_load=max(0.0, granted - repeated + waiting.load - waited),
+        vouched_load=max(0.0, came - repeated),
+        usual_load=usual_use(combine_uses(worker.uses for worker in workers)),
         n_arrived=max(0, round(n_granted + waiting.n - n_waited)),
         n_started=round(n_granted),
         n_late=round(late),
@@ -238,13 +245,15 @@ def _delta(worker: Worker, earlier: object, marked_at: float) -> Counters:
         before += now[len(before) :]  # a version before this one counted less
     else:
         before = [0.0] * len(now) if worker.created_at > marked_at > 0 else list(now)
-    a, b, c, d, e = (max(0.0, new - old) for new, old in zip(now, before, strict=True))
-    return a, b, c, d, e
+    a, b, c, d, e, f = (max(0.0, new - old) for new, old in zip(now, before, strict=True))
+    return a, b, c, d, e, f
 
 
 def _counters(worker: Worker) -> Counters:
     n_late, n_refused = float(worker.n_late), float(worker.n_refused)
-    return float(worker.reqnum), worker.granted_load, worker.retry_load, n_late, n_refused
+    until_report = granted_until(worker.granted_marks, worker.reported_at)
+    came = max(0.0, until_report - worker.unseen_load - worker.expired_load)
+    return float(worker.reqnum), worker.granted_load, worker.retry_load, n_late, n_refused, came
 
 
 def _as_number(value: object) -> float:

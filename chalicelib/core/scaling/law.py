@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from chalicelib.core.model.schedules import scheduled_min_load
 from chalicelib.core.scaling.memory import ScalingMemory
@@ -77,17 +77,33 @@ def set_targets(
     if params.target_util is not None:
         load = max(demand.load_rate, min(demand.occupancy, 2.0 * demand.load_rate))
         floors["target_util"] = load / params.target_util
+    lasting = _lasting(demand, floors, knob.headroom * rise, knob)
     for name in ("occupancy", "target_util"):
         floors[name] = floors[name] if floors[name] >= least else 0.0
     hot = max(floors.values())
     binding = next(name for name, value in floors.items() if value == hot)
     return Targets(
         hot=hot,
-        total=_total_target(snapshot, memory, hot, floors, knob, now),
+        total=_total_target(snapshot, memory, hot, lasting, knob, now),
         binding=binding if hot > 0 else "idle",
         min_ready=_min_ready(snapshot, memory, demand, now),
         keep_loaded=params.cold_workers,
     )
+
+
+def _lasting(
+    demand: Demand, floors: Mapping[str, float], headroom: float, knob: Knob
+) -> tuple[float, float]:
+    """(occupancy's term, arriving load) as the pool remembers them for hours.
+
+    A grant that no worker has seen may stay unused: it counts at once, and is remembered once it
+    came to a worker.
+    """
+    occupancy = floors["occupancy"]
+    if demand.lasting_occupancy is not None:
+        occupancy = demand.lasting_occupancy / knob.utilisation + headroom
+    rate = demand.load_rate if demand.lasting_rate is None else demand.lasting_rate
+    return occupancy, max(rate, min(demand.occupancy, 2.0 * rate))
 
 
 def _come_to_rest(
@@ -113,10 +129,16 @@ def _come_to_rest(
         return demand
     memory.mean_raw, memory.peaks = 0.0, []
     memory.mean_occupancy = 0.0
-    memory.load_rate = memory.burst_rate = 0.0
+    memory.load_rate = memory.burst_rate = memory.vouched_rate = 0.0
     if now - memory.worked_at > RISE_WINDOW_S:
         memory.square_rise = 0.0
-    return replace(demand, occupancy=0.0, serving=0.0, load_rate=0.0)
+    return Demand(
+        occupancy=0.0,
+        serving=0.0,
+        load_rate=0.0,
+        has_work=False,
+        knows_slots=demand.knows_slots,
+    )
 
 
 def _floor_load(snapshot: GroupSnapshot, now: float) -> float:
@@ -180,14 +202,16 @@ def _total_target(
     snapshot: GroupSnapshot,
     memory: ScalingMemory,
     hot: float,
-    floors: Mapping[str, float],
+    lasting: tuple[float, float],
     knob: Knob,
     now: float,
 ) -> float:
     """The pool remembers what demand asked for, never a floor: a withdrawn floor is gone."""
     params = snapshot.group.params
-    memory.hour_peaks, peak = _pool_peak(memory.hour_peaks, floors["occupancy"], knob, now)
-    load = floors["target_util"] * (params.target_util or 0.0)
+    least = rest_load(memory)
+    occupancy, load = (value if value >= least else 0.0 for value in lasting)
+    memory.hour_peaks, peak = _pool_peak(memory.hour_peaks, occupancy, knob, now)
+    load = load if params.target_util is not None else 0.0
     memory.load_peaks, load_peak = _pool_peak(memory.load_peaks, load, knob, now)
     if params.target_util is not None:
         peak = max(peak, load_peak / params.target_util)

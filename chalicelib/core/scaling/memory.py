@@ -21,6 +21,7 @@ class ScalingMemory:
 
     at: float = 0.0  # time of the previous round
     load_rate: float = 0.0  # arriving load per second, smoothed over a minute
+    vouched_rate: float = 0.0  # the same of what came to a worker: for what is remembered long
     burst_rate: float = 0.0  # the same, smoothed over seconds
     mean_load: float = 0.0  # load of a request, smoothed
     n_loads: float = 0.0  # requests that it averages

@@ -22,6 +22,7 @@ BURST_WINDOW_S = 10.0  # of the arriving load that counts while requests wait
 WAITING_SHARE = 0.7  # of a slot for a request that waits: some find one that comes free
 OVERDUE_WITHIN_S = 120.0  # in which requests that are late already are to be worked off
 MEAN_LOAD_WINDOW_N = 200.0  # requests over which a request's load is averaged
+MAX_RATE = 1e150  # of loads that counters add up to: its square is finite
 REST_SHARE = 0.05  # of one slot of a typical worker: what is left of demand below this is none
 REST_WITHIN_S = 1800.0  # the longest hold: while no worker is measured, less than a request in it
 REST_REQUESTS_S = 86_400.0  # less than a request in this is a rate of zero
@@ -38,6 +39,9 @@ class Demand:
     load_rate: float
     has_work: bool  # a request is served or waits now
     knows_slots: bool = True  # occupancy is counted in slots, not guessed from rates
+    # Without grants that nobody has used yet, for what is remembered long; None: there are none.
+    lasting_occupancy: float | None = None
+    lasting_rate: float | None = None
 
 
 def measure_demand(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -> Demand:
@@ -47,8 +51,10 @@ def measure_demand(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -
     running = sum(_served_by(worker, memory) for worker in serving)
     occupancy = running + _waiting(snapshot, memory)
     knows_slots = memory.worker_slots > 0 and all(worker.slots > 0 for worker in serving)
+    lasting = occupancy
     if not knows_slots:
-        occupancy = max(occupancy, _rate_demand(snapshot, memory))
+        occupancy = max(occupancy, _rate_demand(snapshot, memory, _arriving(snapshot, memory)))
+        lasting = max(lasting, _rate_demand(snapshot, memory, memory.vouched_rate))
     has_work = snapshot.waiting.n > 0 or any(not is_idle(worker) for worker in serving)
     return Demand(
         occupancy=occupancy,
@@ -56,6 +62,8 @@ def measure_demand(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -
         load_rate=memory.load_rate,
         has_work=has_work,
         knows_slots=knows_slots,
+        lasting_occupancy=lasting if lasting < occupancy else None,
+        lasting_rate=memory.vouched_rate if memory.vouched_rate < memory.load_rate else None,
     )
 
 
@@ -103,7 +111,7 @@ def _waiting(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
     return (waiting.n - n_overdue) * share * WAITING_SHARE + max(overdue, 0.0)
 
 
-def _rate_demand(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
+def _rate_demand(snapshot: GroupSnapshot, memory: ScalingMemory, arriving: float) -> float:
     """Demand where slots are unknown: what arrives, and the backlog within the queue target.
 
     Of a worker's own pending load only what its perf cannot finish within the target is backlog.
@@ -118,7 +126,7 @@ def _rate_demand(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:
         for worker in snapshot.workers
         if worker.state.may_hold_requests
     ]
-    return _arriving(snapshot, memory) + sum(_at_most(rate, n, memory) for rate, n in asked)
+    return arriving + sum(_at_most(rate, n, memory) for rate, n in asked)
 
 
 def _n_at(worker: WorkerFacts) -> int:
@@ -146,6 +154,11 @@ def _smooth_arrivals(snapshot: GroupSnapshot, memory: ScalingMemory, now: float)
         arrived = max(traffic.arrived_load, 0.0)
         rate = _at_most(arrived / RATE_WINDOW_S, traffic.n_arrived, memory) * RATE_WINDOW_S
         memory.load_rate = keep * memory.load_rate + (1.0 - keep) * rate / elapsed
+        if traffic.vouched_load is None:
+            memory.vouched_rate = memory.load_rate
+        else:
+            vouched = min(max(traffic.vouched_load, 0.0) / elapsed, MAX_RATE)
+            memory.vouched_rate = keep * memory.vouched_rate + (1.0 - keep) * vouched
         keep = math.exp(-elapsed / BURST_WINDOW_S)
         rate = _at_most(arrived / BURST_WINDOW_S, traffic.n_arrived, memory) * BURST_WINDOW_S
         memory.burst_rate = keep * memory.burst_rate + (1.0 - keep) * rate / elapsed
@@ -154,7 +167,9 @@ def _smooth_arrivals(snapshot: GroupSnapshot, memory: ScalingMemory, now: float)
         memory.request_rate = keep * memory.request_rate + (1.0 - keep) * n_per_s
         if memory.request_rate < 1.0 / REST_REQUESTS_S:
             memory.request_rate = 0.0
-    if traffic.n_arrived > 0:
+    if traffic.usual_load > 0:
+        memory.mean_load = traffic.usual_load
+    elif traffic.n_arrived > 0:
         memory.n_loads = min(memory.n_loads + traffic.n_arrived, MEAN_LOAD_WINDOW_N)
         weight = min(traffic.n_arrived / memory.n_loads, 1.0)
         mean = max(traffic.arrived_load, 0.0) / traffic.n_arrived

@@ -73,6 +73,8 @@ class Traffic:
 
     elapsed_s: float = 0.0
     arrived_load: float = 0.0  # of new requests, granted or waiting
+    vouched_load: float | None = None  # of it what came to a worker; None: all of it
+    usual_load: float = 0.0  # what a request uses by what workers finished; 0 = nobody knows
     n_arrived: int = 0
     n_started: int = 0  # requests that began to be served
     n_late: int = 0  # of those, after more than target_queue_time

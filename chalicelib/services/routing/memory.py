@@ -6,6 +6,7 @@ Everything in it may be lost at any time: it saves calls, and is never the only 
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, field, replace
 
 from chalicelib.core.routing.complaints import Complaints
@@ -19,6 +20,7 @@ from chalicelib.core.routing.packed_view import PackedViewError, unpack_view
 from chalicelib.core.routing.quota import KeyBuckets
 from chalicelib.core.routing.recent_use import RecentUse
 from chalicelib.core.routing.table import RoutingTable
+from chalicelib.core.routing.usage import Uses
 from chalicelib.core.routing.view import RoutingView, rebuild_interval_s
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import StorageUnavailableError
@@ -59,6 +61,13 @@ class GroupMemory:
     complaints: Complaints = field(default_factory=Complaints)
     noted: dict[int, float] = field(default_factory=dict)  # waiting idx -> written at
     use: RecentUse = field(default_factory=RecentUse)
+    uses: Uses = field(default_factory=Uses)
+
+    def weigh(self, key_id: str, stated: float) -> float:
+        """What a request of this stated cost counts as under a caller's key."""
+        within_s = self.facts.params.max_queue_time
+        most = self.table.mean_perf * within_s if self.table.n_workers else math.inf
+        return self.uses.weigh(key_id, stated, most=most)
 
     @property
     def n_rows(self) -> int:
@@ -157,6 +166,7 @@ def group_memory(
         view=view,
         table=_table(facts, view, phase),
         read_at=now,
+        uses=Uses.of(view.uses),
         # Routers spread over the shards, each another one at each refresh.
         shard=int(ports.randomness.uniform() * n_shards) if n_shards > 1 else 0,
     )

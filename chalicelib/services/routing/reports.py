@@ -9,6 +9,8 @@ from operator import attrgetter
 from chalicelib.core.fleet.report import ReportOutcome, apply_report
 from chalicelib.core.model.lifecycle import WorkerEvent
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.routing.request_index import use_key_of_index
+from chalicelib.core.routing.usage import note_uses
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event
@@ -17,6 +19,7 @@ from chalicelib.services.routing.views import RebuildMemory, rebuild_if_due, reb
 from chalicelib.wire.reports import FinishedReport, WorkerReport
 
 MAX_CONFLICTS = 3
+MAX_KEPT, MAX_KEPT_WORKERS = 200, 2_000
 FLAPPING_S = 1.0
 """A state that lasted less than this is news that can wait."""
 
@@ -26,6 +29,7 @@ class ReportsMemory:
     """What one function remembers between reports."""
 
     rebuilds: RebuildMemory = field(default_factory=RebuildMemory)
+    finished: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ def receive_report(
             after = ports.workers.update(
                 worker.endpoint_id,
                 worker.instance_id,
-                outcome.changes,
+                {**outcome.changes, **_used(memory, worker)},
                 if_state=worker.state,
                 if_report=(worker.boot_id, worker.report_seq, worker.report_hash),
             )
@@ -72,6 +76,7 @@ def receive_report(
                 return None
             worker = found
             continue
+        memory.finished.pop((worker.endpoint_id, worker.instance_id), None)
         _follow_up(ports, memory, worker, after, outcome, now)
         break
     return ReportReply(now, worker.key_id)
@@ -83,8 +88,9 @@ def receive_finished(
     """Note what a worker finished; whether the worker is ours.
 
     Requests release nothing by name: the worker's counters already say what is in flight, and an
-    idx in this message is whatever a caller wrote into a ticket (protocol.md C.4). It is a sign of
-    life of the view, so a rebuild that is due is done.
+    idx in this message is whatever a caller wrote into a ticket (protocol.md C.4). What they used
+    is written with the worker's next report. It is a sign of life of the view, so a rebuild that is
+    due is done.
 
     Raises:
         StorageUnavailableError: the row cannot be read.
@@ -94,8 +100,27 @@ def receive_finished(
     worker = find_reporter(ports, report.worker_id, (report.token, basic_token))
     if worker is None:
         return False
+    _keep_uses(memory, worker, report)
     rebuild_if_due(ports, memory.rebuilds, worker.endpoint_id, now)
     return True
+
+
+def _keep_uses(memory: ReportsMemory, worker: Worker, report: FinishedReport) -> None:
+    """What the requests used that were served; lost with this container, as a sample may be."""
+    if len(memory.finished) >= MAX_KEPT_WORKERS:
+        memory.finished.clear()
+    kept = memory.finished.setdefault((worker.endpoint_id, worker.instance_id), [])
+    for request in report.requests:
+        key = use_key_of_index(request.request_idx)
+        used = request.workload if request.used is None else request.used
+        if request.status == "Success" and used is not None and key is not None:
+            kept.append((key, used))
+    del kept[:-MAX_KEPT]
+
+
+def _used(memory: ReportsMemory, worker: Worker) -> dict[str, object]:
+    kept = memory.finished.get((worker.endpoint_id, worker.instance_id))
+    return {"uses": note_uses(worker.uses, kept)} if kept else {}
 
 
 def find_reporter(ports: HotPorts, worker_id: int, tokens: tuple[str, ...]) -> Worker | None:

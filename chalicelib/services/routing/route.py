@@ -23,6 +23,7 @@ from chalicelib.core.routing.affinity import preferences_of
 from chalicelib.core.routing.choice import Choice, OnDemand, Wish
 from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.request_index import IndexKind, RequestIndex, decode_index, worker_slot
+from chalicelib.core.routing.usage import use_key
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
@@ -46,6 +47,7 @@ from chalicelib.services.routing.waiting import (
     stop_waiting,
 )
 from chalicelib.wire.routing import NOT_FOUND, RouteRequest, grant_reply
+from chalicelib.wire.ticket import wire_number
 
 logger = logging.getLogger("ballast")
 
@@ -81,7 +83,7 @@ def route(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> dict[
     waiter = _make_waiter(asker, caller, group, key)
     asker.quotas.check_size(caller.row, asker.cost)
     group.use.asked(caller.key_id, caller.row.share if caller.row else 1.0, now)
-    refusal = _closed(facts) or asker.quotas.foreseen_refusal(caller.row, asker.cost)
+    refusal = _closed(facts) or asker.quotas.foreseen_refusal(caller.row, waiter.cost)
     if refusal is not None:
         return answer_waiting(waiter, refusal, is_demand=False)
     return _serve(waiter)
@@ -124,6 +126,7 @@ def _make_waiter(asker: Asker, caller: Caller, group: GroupMemory, key: bytes) -
         history=history,
         known_idx=idx if known else None,
         index_key=key,
+        cost=group.weigh(caller.key_id, asker.cost),
     )
 
 
@@ -201,7 +204,7 @@ def _take(waiter: Waiter, choice: Choice) -> Receipt | None:
     """From the key's buckets; what claims to be small is in flight as long as a usual one."""
     usual_s = waiter.group.table.service_s(waiter.group.view.usual_cost)
     held_s = max(choice.finish_s, choice.wait_s + usual_s)
-    return waiter.asker.quotas.take_grant(waiter.caller.row, waiter.asker.cost, held_s)
+    return waiter.asker.quotas.take_grant(waiter.caller.row, waiter.cost, held_s)
 
 
 def _bound(waiter: Waiter) -> Bound:
@@ -221,7 +224,7 @@ def _wish(waiter: Waiter, bound: Bound) -> Wish:
     before = table.find_slot(slot) if slot is not None else None
     if slot is not None and table.n_workers == 1 and not failed_lately(waiter, slot):
         slot = None  # the only worker there is: it may serve again by now
-    request, cost = waiter.asker.request, waiter.asker.cost
+    request, cost = waiter.asker.request, waiter.cost
     return Wish(
         cost=cost,
         bound_s=bound.within_s,
@@ -250,7 +253,7 @@ def _try(waiter: Waiter, choice: Choice, n_refused: int) -> Reservation | Refusa
     now = waiter.asker.now
     starts_at = now + choice.wait_s
     grant = Grant(
-        cost=waiter.asker.cost,
+        cost=waiter.cost,
         bound=choice.bound if n_refused < MAX_TRIES else float("inf"),
         n_refused=n_refused,
         is_retry=waiter.history.n_grants > 0,
@@ -265,13 +268,13 @@ def _reply(
     waiter: Waiter, choice: Choice, reservation: Reservation, receipt: Receipt | None
 ) -> dict[str, object]:
     asker, worker = waiter.asker, choice.worker
-    waiter.group.use.granted(waiter.caller.key_id, asker.cost)
+    waiter.group.use.granted(waiter.caller.key_id, waiter.cost)
     idx = RequestIndex(
         kind=IndexKind.GRANTED,
         n_grants=waiter.history.n_grants + 1,
         first_seen_at=waiter.history.first_seen_at,
         slot=worker_slot(worker.instance_id),
-        low_bits=reservation.reqnum,
+        low_bits=use_key(waiter.caller.key_id, asker.cost),
     ).encode(waiter.index_key)
     ticket, signature = sign_ticket(
         asker.ports,
@@ -279,10 +282,10 @@ def _reply(
         waiter.group.facts,
         worker,
         GrantNumbers(
-            cost=asker.request.cost,
+            cost=wire_number(waiter.cost),
             reqnum=reservation.reqnum,
             request_idx=idx,
-            allowance=allowance_of(waiter.caller.row, asker.cost, receipt, asker.now),
+            allowance=allowance_of(waiter.caller.row, waiter.cost, receipt, asker.now),
         ),
         asker.now,
     )

@@ -87,6 +87,7 @@ class Waiter:
     history: RequestIndex
     known_idx: int | None
     index_key: bytes
+    cost: float  # what it counts as, whatever its caller states (core/routing/usage.py)
 
     @property
     def is_queued(self) -> bool:
@@ -99,7 +100,7 @@ class Waiter:
 
 def queued_as(waiter: Waiter) -> Queued:
     """The request as admission sees it."""
-    cost = waiter.asker.cost
+    cost = waiter.cost
     return Queued(waiter.history.first_seen_at, cost, waiter.caller.key_id)
 
 
@@ -232,7 +233,7 @@ def _no_place(waiter: Waiter) -> str | None:
     if limit is not None and n_of_key >= limit:
         return f"over the quota of this key: {limit} requests at once"
     try:
-        waiter.asker.quotas.take_place(row, waiter.asker.cost)
+        waiter.asker.quotas.take_place(row, waiter.cost)
     except OverQuotaError as error:
         return str(error)
     except StorageUnavailableError as error:
@@ -270,7 +271,7 @@ def _remember(waiter: Waiter, idx: int) -> None:
     request = WaitingRequest(
         endpoint_id=waiter.group.facts.endpoint_id,
         request_idx=idx,
-        cost=waiter.asker.cost,
+        cost=waiter.cost,
         first_seen_at=waiter.history.first_seen_at,
         last_polled_at=now,
         key_id=waiter.caller.key_id,

@@ -1,0 +1,164 @@
+"""What requests use against what their callers say they cost. Pure.
+
+A caller's cost is a claim: clients send caps (65,535 tokens) far above what is generated, and
+anybody may send 1e9. Workers tell of each finished request what it used, and its `request_idx` says
+under which key and which stated cost it came. From that a request is weighed: what such requests of
+its key used; else at most what 99 % of those of its stated cost used; and before anything is known
+at most `UNLEARNED_TIMES` the default cost, and what a worker serves within `max_queue_time`.
+
+Each worker's row keeps what that worker told, so that one worker's lies stand alone: the middle of
+the workers counts, weighed by the requests they served.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+ENOUGH = 20
+"""Finished requests from which a use is known."""
+
+UNLEARNED_TIMES = 10.0
+UNLEARNED_COST = 100.0
+"""Of a request that says nothing (wire/routing.py DEFAULT_COST)."""
+
+MAX_N = 200
+"""Requests that a mean averages: what callers do changes."""
+
+MAX_ENTRIES = 10
+"""Of a row, the most used: 12 bytes each, so that a row stays below 1 kB."""
+
+MAX_IN_VIEW = 64
+TRUTHFUL = 1.5
+"""A mean within the stated costs' bucket, or this far beside, confirms them as they are."""
+
+MAX_USED = 1e9
+RISE, TAIL = 0.25, 0.01
+"""How fast the 99th percentile follows: up by 28 % for what is above it, down by as much in sum for
+the 99 below it (stochastic approximation of a quantile, Robbins and Monro)."""
+
+N_TAGS, N_BUCKETS = 32, 32
+POOLED, ALL = N_TAGS * N_BUCKETS, (N_TAGS + 1) * N_BUCKETS
+"""Keys of what all callers' keys used: by the bucket of the stated cost, and altogether."""
+
+Use = tuple[int, int, float, float]
+"""(key, requests, mean used, 99th percentile of used); a key is a tag and a bucket in one."""
+
+
+def use_key(key_id: str, stated: float) -> int:
+    """10 bits for a caller's key and a stated cost: a request's idx carries them to the worker."""
+    return tag_of(key_id) * N_BUCKETS + bucket_of(stated)
+
+
+def tag_of(key_id: str) -> int:
+    """The short name of a caller's key; two keys share one now and then, and then their use."""
+    return zlib.crc32(key_id.encode()) % N_TAGS
+
+
+def bucket_of(stated: float) -> int:
+    """Costs within a factor of two are one; below 1 they are all alike."""
+    return min(max(math.frexp(stated)[1], 0), N_BUCKETS - 1) if stated > 0 else 0
+
+
+def note_uses(uses: Sequence[Use], finished: Iterable[tuple[int, float]]) -> tuple[Use, ...]:
+    """A row's uses with the (key, used) of requests that finished."""
+    by_key = {use[0]: use for use in uses}
+    for key, used in finished:
+        if 0 <= key < POOLED and 0 <= used <= MAX_USED:
+            by_key[key] = _with_one(by_key.get(key), key, used)
+    most = sorted(by_key.values(), key=lambda use: (-use[1], use[0]))[:MAX_ENTRIES]
+    return tuple(sorted(most))
+
+
+def _with_one(use: Use | None, key: int, used: float) -> Use:
+    if use is None:
+        return key, 1, used, used
+    _, n, mean, high = use
+    n = min(n + 1, MAX_N)
+    mean += (used - mean) / n
+    if n <= ENOUGH:
+        high = max(high, used)
+    elif used > high:
+        high *= math.exp(RISE * (1.0 - TAIL))
+    else:
+        high *= math.exp(-RISE * TAIL)
+    return key, n, mean, max(high, mean)
+
+
+def combine_uses(rows: Iterable[Sequence[Use]]) -> tuple[Use, ...]:
+    """What the workers of a group say together: by key, by stated cost, and altogether."""
+    told: dict[int, list[Use]] = {}
+    for uses in rows:
+        for use in uses:
+            key, n, mean, high = use
+            for under in (key, POOLED + key % N_BUCKETS, ALL):
+                told.setdefault(under, []).append((under, min(n, MAX_N), mean, high))
+    combined = [
+        (
+            key,
+            sum(use[1] for use in uses),
+            _middle([(use[2], use[1]) for use in uses]),
+            _middle([(use[3], use[1]) for use in uses]),
+        )
+        for key, uses in told.items()
+    ]
+    known = [use for use in combined if use[1] >= ENOUGH]
+    most = sorted(known, key=lambda use: (use[0] < POOLED, -use[1], use[0]))[:MAX_IN_VIEW]
+    return tuple(sorted(most))
+
+
+def usual_use(uses: Iterable[Use]) -> float:
+    """What a request of the group uses in the mean; 0 while nobody knows."""
+    return next((mean for key, _, mean, _ in uses if key == ALL), 0.0)
+
+
+def _middle(weighed: Sequence[tuple[float, int]]) -> float:
+    """The lower weighted median."""
+    ordered = sorted(weighed)
+    half, seen = sum(weight for _, weight in ordered) / 2, 0.0
+    for value, weight in ordered:
+        seen += weight
+        if seen >= half:
+            return value
+    return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What a router knows of use."""
+
+    by_key: Mapping[int, Use] = field(default_factory=dict)
+
+    @staticmethod
+    def of(uses: Iterable[Use]) -> Uses:
+        """From a view's list."""
+        return Uses({use[0]: use for use in uses})
+
+    def weigh(self, key_id: str, stated: float, *, most: float) -> float:
+        """What a request counts as.
+
+        `most`: what one worker serves within `max_queue_time`; more counts only once that much was
+        used.
+        """
+        key = use_key(key_id, stated)
+        pooled = self.by_key.get(POOLED + key % N_BUCKETS)
+        own = self.by_key.get(key)
+        if own is not None:
+            if _confirms(own, stated):
+                return min(stated, pooled[3] if pooled else own[3])
+            return min(own[2], max(stated, most))
+        if pooled is not None:
+            return min(stated, pooled[3])
+        everything = self.by_key.get(ALL)
+        if everything is not None:
+            return min(stated, everything[3], most)
+        return min(stated, UNLEARNED_TIMES * UNLEARNED_COST, most)
+
+
+def _confirms(use: Use, stated: float) -> bool:
+    """Whether what such requests used is about what they said."""
+    high = math.ldexp(1.0, bucket_of(stated))
+    low = high / 2 if bucket_of(stated) > 0 else 0.0
+    return low / TRUTHFUL <= use[2] <= high * TRUTHFUL
