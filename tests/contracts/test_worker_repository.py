@@ -35,6 +35,9 @@ def workers(request: pytest.FixtureRequest) -> WorkerRepository:
     return DynamoWorkerRepository(client, "ballast-test")
 
 
+MAX_MARKS = 10  # tests/core/test_reports.py: more are never kept
+
+
 def full_worker() -> Worker:
     """A row with every field set, as large as rows get."""
     return make_worker(
@@ -61,7 +64,7 @@ def full_worker() -> Worker:
         reqnum=1_234_567,
         granted_load=123_456_789.25,
         expired_load=1_234_567.25,
-        uses=tuple((key, 200, 123.5, 456.25) for key in range(MAX_ENTRIES)),
+        uses=tuple((key, 200, 128.0, 512.0) for key in range(MAX_ENTRIES)),
         retry_load=1_000.5,
         n_late=17,
         n_refused=1_234,
@@ -80,7 +83,7 @@ def full_worker() -> Worker:
         rejected_load=11.5,
         unseen_load=88.5,
         load_rate=3_999.123456,
-        granted_marks=tuple((NOW - 4 * i, 1e8 - i) for i in range(11, 0, -1)),
+        granted_marks=tuple((NOW - 4 * i, 1e8 - i) for i in range(MAX_MARKS, 0, -1)),
         disk_usage_gb=25.741,
         certificate_sha256="ab" * 32,
     )

@@ -265,7 +265,7 @@ def test_whatever_is_reported_load_is_finite_and_never_negative(
         worker = after(worker, made[kind], at=now)
         assert 0 <= pending_load(worker, now) < 1e12
         assert worker.load_rate >= 0
-    assert len(worker.granted_marks) <= 14
+    assert len(worker.granted_marks) <= 10
 
 
 def test_the_event_says_why() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
@@ -193,16 +194,52 @@ _DEFAULTS = {f.name: f.default for f in fields(Worker) if f.default is not MISSI
 _INTEGERS = frozenset(f.name for f in fields(Worker) if f.type == "int")
 _TEXTS = frozenset(f.name for f in fields(Worker) if f.type == "str")
 _FLAGS = frozenset(f.name for f in fields(Worker) if f.type == "bool")
-_MARK, _USE = struct.Struct("<dd"), struct.Struct("<HHff")
+_FIRST_MARK, _MARK, _USE = struct.Struct("<dd"), struct.Struct("<fd"), struct.Struct("<HBHH")
+_TICKS_PER_S = 1024.0
+
+
+def _pack_marks(marks: Sequence[tuple[float, float]]) -> bytes:
+    """(time, load) of the first, then seconds since it, never rounded up, and the load."""
+    if not marks:
+        return b""
+    (first, _), *later = marks
+    since = [(math.floor((at - first) * _TICKS_PER_S) / _TICKS_PER_S, load) for at, load in later]
+    return _FIRST_MARK.pack(*marks[0]) + b"".join(_MARK.pack(*mark) for mark in since)
+
+
+def _unpack_marks(raw: bytes) -> tuple[tuple[float, float], ...]:
+    if not raw:
+        return ()
+    first, load = _FIRST_MARK.unpack_from(raw)
+    later = _MARK.iter_unpack(raw[_FIRST_MARK.size :])
+    return ((first, load), *((first + since, granted) for since, granted in later))
+
+
+def _pack_uses(uses: Sequence[tuple[int, int, float, float]]) -> bytes:
+    """Key, number, mean and percentile, these as logarithms: 0.03 % exact."""
+    return b"".join(_USE.pack(key, n, _log(mean), _log(high)) for key, n, mean, high in uses)
+
+
+def _unpack_uses(raw: bytes) -> tuple[tuple[int, int, float, float], ...]:
+    return tuple((key, n, _exp(mean), _exp(high)) for key, n, mean, high in _USE.iter_unpack(raw))
+
+
+_LOG_STEPS, _LEAST_LOG = 1300, -20.0  # steps of a doubling; below 2**-20 all is nothing
+
+
+def _log(value: float) -> int:
+    if value <= 0:
+        return 0
+    return min(max(round((math.log2(value) - _LEAST_LOG) * _LOG_STEPS), 0), 0xFFFF)
+
+
+def _exp(code: int) -> float:
+    return 2.0 ** (code / _LOG_STEPS + _LEAST_LOG) if code else 0.0
+
+
 _BINARY: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], object]]] = {
-    "granted_marks": (
-        lambda marks: b"".join(_MARK.pack(*mark) for mark in marks),
-        lambda raw: tuple(_MARK.iter_unpack(raw)),
-    ),
-    "uses": (
-        lambda uses: b"".join(_USE.pack(*use) for use in uses),
-        lambda raw: tuple(_USE.iter_unpack(raw)),
-    ),
+    "granted_marks": (_pack_marks, _unpack_marks),
+    "uses": (_pack_uses, _unpack_uses),
     "certificate_sha256": (bytes.fromhex, bytes.hex),
 }
 """How fields of many numbers are packed and unpacked."""

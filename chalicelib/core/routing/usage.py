@@ -27,8 +27,8 @@ UNLEARNED_COST = 100.0
 MAX_N = 200
 """Requests that a mean averages: what callers do changes."""
 
-MAX_ENTRIES = 10
-"""Of a row, the most used: 12 bytes each, so that a row stays below 1 kB."""
+MAX_ENTRIES = 4
+"""Of a row, the most used: a row stays below 1 kB, and the rows of a group know more together."""
 
 MAX_IN_VIEW = 64
 TRUTHFUL = 1.5
