@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.model.usage import ENOUGH
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.core.routing.usage import ENOUGH
 from chalicelib.services.keys import endpoint_key
 from chalicelib.services.routing.memory import RouterMemory
 from chalicelib.services.routing.route import route

@@ -9,8 +9,8 @@ import pytest
 
 from chalicelib.adapters.aws.workers import DynamoWorkerRepository, from_item, to_item
 from chalicelib.core.model.autogroup import TicketGeneration
+from chalicelib.core.model.usage import MAX_ENTRIES
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
-from chalicelib.core.routing.usage import MAX_ENTRIES
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.worker_repository import (
     Grant,

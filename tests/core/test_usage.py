@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.routing.usage import (
+from chalicelib.core.model.usage import (
     ENOUGH,
     MAX_ENTRIES,
     POOLED,

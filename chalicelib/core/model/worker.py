@@ -169,7 +169,7 @@ class Worker:
     load_rate: float = 0.0  # arriving load per second, smoothed
     granted_marks: tuple[tuple[float, float], ...] = ()  # (time, granted_load), newest last
     expired_load: float = 0.0  # cumulative; granted, and never seen by the worker
-    uses: tuple[tuple[int, int, float, float], ...] = ()  # core/routing/usage.py
+    uses: tuple[tuple[int, int, float, float], ...] = ()  # core/model/usage.py
     disk_usage_gb: float = 0.0
     certificate_sha256: str = ""  # of the worker's TLS certificate, 64 hex digits; "" = none
 

@@ -2,7 +2,7 @@
 
 So a repeat needs no look-up. From the top: kind 2 bits, attempts 2, payload 23, first seen 14
 (quarter seconds modulo 4,096 s), check 12. The payload of a waiting request is a nonce (23); of a
-granted one the worker's slot (13) and the key of its use (10, core/routing/usage.py); of one that
+granted one the worker's slot (13) and the key of its use (10, core/model/usage.py); of one that
 waits again after a failed grant the slot to avoid (13) and a nonce (10). The check is keyed, so a
 client cannot make itself old. Never 0, below 2**53 (JavaScript).
 """

@@ -20,6 +20,7 @@ from chalicelib.core.model.load import (
     queued_load,
 )
 from chalicelib.core.model.usable import usable_workers
+from chalicelib.core.model.usage import Use, combine_uses, usual_use
 from chalicelib.core.model.vouching import vouch
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.admission import (
@@ -36,7 +37,6 @@ from chalicelib.core.routing.admission import (
 from chalicelib.core.routing.choice import RoutableWorker
 from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.queue_place import QueueProfile, profile_queue
-from chalicelib.core.routing.usage import Use, combine_uses, usual_use
 
 SHARD_SIZE = 250
 ROOM_HORIZON_S = 3.0
@@ -68,7 +68,7 @@ class RoutingView:
     workers: tuple[RoutableWorker, ...] = ()
     grants_per_s: float = 0.0  # to this shard's workers by all routers together, lately
     usual_cost: float = 0.0  # of a request granted by any of them, ever
-    uses: tuple[Use, ...] = ()  # what requests used, see core/routing/usage.py
+    uses: tuple[Use, ...] = ()  # what requests used, see core/model/usage.py
     n_waiting: Mapping[str, int] = field(default_factory=dict)  # requests in the queue, by key
 
 

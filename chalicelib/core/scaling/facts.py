@@ -15,6 +15,7 @@ from chalicelib.core.model.load import (
     queue_time_s,
 )
 from chalicelib.core.model.usable import usable_workers
+from chalicelib.core.model.usage import combine_uses, usual_use
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account
 from chalicelib.core.money.budget import (
@@ -24,7 +25,6 @@ from chalicelib.core.money.budget import (
     must_wind_down,
     to_micro,
 )
-from chalicelib.core.routing.usage import combine_uses, usual_use
 from chalicelib.core.scaling.snapshot import (
     Caps,
     PendingRental,

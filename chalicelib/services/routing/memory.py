@@ -9,6 +9,7 @@ import logging
 import math
 from dataclasses import dataclass, field, replace
 
+from chalicelib.core.model.usage import Uses
 from chalicelib.core.routing.complaints import Complaints
 from chalicelib.core.routing.directory import (
     Directory,
@@ -20,7 +21,6 @@ from chalicelib.core.routing.packed_view import PackedViewError, unpack_view
 from chalicelib.core.routing.quota import KeyBuckets
 from chalicelib.core.routing.recent_use import RecentUse
 from chalicelib.core.routing.table import RoutingTable
-from chalicelib.core.routing.usage import Uses
 from chalicelib.core.routing.view import RoutingView, rebuild_interval_s
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import StorageUnavailableError

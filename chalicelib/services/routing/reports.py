@@ -8,9 +8,9 @@ from operator import attrgetter
 
 from chalicelib.core.fleet.report import ReportOutcome, apply_report
 from chalicelib.core.model.lifecycle import WorkerEvent
+from chalicelib.core.model.usage import note_uses
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.request_index import use_key_of_index
-from chalicelib.core.routing.usage import note_uses
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event

@@ -10,6 +10,7 @@ import logging
 
 from chalicelib.core.model.caller_key import ROUTE, CallerKeyError
 from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.usage import use_key
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.routing.admission import (
     Bound,
@@ -23,7 +24,6 @@ from chalicelib.core.routing.affinity import preferences_of
 from chalicelib.core.routing.choice import Choice, OnDemand, Wish
 from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.request_index import IndexKind, RequestIndex, decode_index, worker_slot
-from chalicelib.core.routing.usage import use_key
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation

@@ -87,7 +87,7 @@ class Waiter:
     history: RequestIndex
     known_idx: int | None
     index_key: bytes
-    cost: float  # what it counts as, whatever its caller states (core/routing/usage.py)
+    cost: float  # what it counts as, whatever its caller states (core/model/usage.py)
 
     @property
     def is_queued(self) -> bool:
