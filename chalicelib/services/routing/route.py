@@ -245,7 +245,7 @@ def _on_demand(waiter: Waiter) -> OnDemand:
     request = waiter.asker.request
     if not request.takes_interruptible:
         return OnDemand.ONLY
-    is_long = waiter.group.table.service_s(waiter.asker.cost) > LONG_STREAM_S
+    is_long = waiter.group.table.service_s(waiter.cost) > LONG_STREAM_S
     return OnDemand.PREFER if request.is_stream and is_long else OnDemand.ANY
 
 
