@@ -2,32 +2,44 @@
 
 import { ApiError, get, hasKey, send, useKey } from './api.js';
 import { Bill } from './bill.js';
-import { bar, button, clean, el, fill } from './dom.js';
+import { ask, bar, button, clean, el, fill, tell } from './dom.js';
 import { actAndReason, ago, duration, number, usd } from './format.js';
-import { editGroup } from './forms.js';
+import { editCaps, editGroup } from './forms.js';
 import { GroupView } from './group.js';
 
 const STATUS_EVERY_MS = 2000;
 const STALE_AFTER_S = 15;
-const WORDS = { ok: 'Healthy', warn: 'Attention', bad: 'Trouble' };
+const WORDS = { ok: 'Healthy', warn: 'Attention', bad: 'Trouble', empty: 'Nothing yet' };
 const ORDER = ['ok', 'warn', 'bad'];
+const SHOWN_REASONS = 4;
+const SEARCHED_FROM = 9; // groups: fewer are seen at a glance
+const PANIC_WORDS = 'destroy everything';
+const KEPT_KEY = 'ballast.key'; // in this tab's session storage, by choice
+const KEPT_THEME = 'ballast.theme';
+const ACCOUNT_ACTIONS = ['leave', 'freeze', 'caps', 'panic'];
 
 const part = (id) => document.getElementById(id);
 const state = { status: null, selected: null, heardAt: 0, problem: '', timer: 0, view: null, bill: null };
 
 part('sign-in').addEventListener('submit', async (event) => {
   event.preventDefault();
-  useKey(part('key').value.trim());
+  const key = part('key').value.trim();
+  useKey(key);
+  if (part('remember').checked) sessionStorage.setItem(KEPT_KEY, key);
   part('key').value = '';
   part('sign-in-error').textContent = '';
   await look();
 });
 part('leave').addEventListener('click', () => leave(''));
+part('find-text').addEventListener('input', () => showGroups(state.status));
+part('caps').addEventListener('click', () => editCaps(state.status.account.caps, look));
+part('panic').addEventListener('click', panic);
 part('theme').addEventListener('click', () => {
   const root = document.documentElement;
   const isDark = getComputedStyle(root).colorScheme === 'dark'
     || (!root.dataset.theme && matchMedia('(prefers-color-scheme: dark)').matches);
   root.dataset.theme = isDark ? 'light' : 'dark';
+  localStorage.setItem(KEPT_THEME, root.dataset.theme);
   state.view?.repaint();
 });
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => state.view?.repaint());
@@ -35,6 +47,11 @@ document.addEventListener('visibilitychange', () => {
   if (!document.hidden && hasKey()) look();
 });
 setInterval(showFreshness, 1000);
+if (localStorage.getItem(KEPT_THEME)) document.documentElement.dataset.theme = localStorage.getItem(KEPT_THEME);
+if (sessionStorage.getItem(KEPT_KEY)) {
+  useKey(sessionStorage.getItem(KEPT_KEY));
+  look();
+}
 
 /** One look at the fleet; the next one follows by itself while the page is visible. */
 async function look() {
@@ -59,10 +76,13 @@ async function look() {
 function leave(message) {
   clearTimeout(state.timer);
   useKey('');
+  sessionStorage.removeItem(KEPT_KEY);
+  document.body.classList.remove('stale');
   Object.assign(state, { status: null, view: null, bill: null, selected: null });
   part('group').replaceChildren();
   part('bill').replaceChildren();
-  part('fleet').hidden = part('leave').hidden = part('freeze').hidden = true;
+  part('fleet').hidden = true;
+  for (const name of ACCOUNT_ACTIONS) part(name).hidden = true;
   part('sign-in').hidden = false;
   part('badges').replaceChildren();
   part('sign-in-error').textContent = message;
@@ -73,7 +93,8 @@ function show() {
   const { status } = state;
   const opening = part('fleet').hidden;
   part('sign-in').hidden = true;
-  part('fleet').hidden = part('leave').hidden = part('freeze').hidden = false;
+  part('fleet').hidden = false;
+  for (const name of ACCOUNT_ACTIONS) part(name).hidden = false;
   const shown = status.groups.find((one) => one.id === state.selected) ?? worstFirst(status.groups)[0];
   state.selected = shown?.id ?? null;
   showBadges(status);
@@ -81,11 +102,15 @@ function show() {
   showGroups(status);
   showGroup(shown);
   if (!state.bill) part('bill').replaceChildren((state.bill = new Bill()).node);
-  if (opening) scrollTo(0, 0);
+  if (opening) {
+    scrollTo(0, 0);
+    part('freeze').focus({ preventScroll: true });
+  }
 }
 
 function showBadges(status) {
   const { account } = status;
+  part('panic').textContent = account.is_panicking ? 'End the panic' : 'Destroy everything';
   fill(part('badges'),
     el('span', { class: 'badge' }, status.stage),
     status.is_simulated && el('span', { class: 'badge simulated' }, 'simulated market, no real money'),
@@ -100,12 +125,31 @@ function showBadges(status) {
       await send('POST', 'api/v0/freeze', { frozen: !account.is_frozen });
       await look();
     } catch (error) {
-      state.problem = error.message;
-      showFreshness();
+      tell(`${freeze.textContent}: ${error.message}`);
     } finally {
       freeze.disabled = false;
     }
   };
+}
+
+/** The last resort: every machine of every group. */
+async function panic() {
+  const { account, groups, stage } = state.status;
+  const n = groups.reduce((all, one) => all + one.n_workers, 0);
+  const usdNow = groups.reduce((all, one) => all + one.money.usd_per_hour, 0);
+  try {
+    if (account.is_panicking) {
+      if (!await ask('End the panic?', ['Groups rent and scale again.'], { yes: 'End it' })) return;
+      await send('POST', 'api/v0/panic', { clear: true });
+    } else {
+      const lines = [`Deployment ${stage}: ${number(n)} machines at ${usd(usdNow)} an hour. Requests fail until the panic is ended.`];
+      if (!await ask('Destroy every machine of every group?', lines, { yes: 'Destroy everything', words: PANIC_WORDS })) return;
+      await send('POST', 'api/v0/panic', { confirm: PANIC_WORDS });
+    }
+    await look();
+  } catch (error) {
+    tell(`Destroy everything: ${error.message}`);
+  }
 }
 
 /** The three answers a stranger wants within ten seconds. */
@@ -118,14 +162,22 @@ function showAnswers(status) {
   const { caps } = account;
   const sum = (read) => groups.reduce((all, one) => all + read(one), 0);
   fill(part('answers'),
-    answer('Is it healthy?', WORDS[health.level], el('ul', {}, health.reasons.map((text) => el('li', {}, text))), `judged ${health.level}`,
+    answer('Is it healthy?', WORDS[health.level], reasons(health.reasons), `judged ${health.level}`,
       `${number(sum((one) => one.workers_by_state.ready ?? 0))} of ${number(sum((one) => one.n_workers))} workers ready, ${number(sum((one) => one.queue.n_waiting))} requests waiting. The scaler looked ${ago(account.scaler.last_round_at, now)}.`),
     answer('What does it cost?', `${usd(sum((one) => one.money.usd_per_hour))} an hour`,
       `About ${usd(account.spent_today_usd)} so far today. Limits: ${usd(caps.usd_per_hour)} an hour, ${usd(caps.usd_per_day)} a day, ${usd(caps.usd_per_month)} a month.`, costLevel(account),
-      `Counted against them at worst: ${usd(account.committed_usd_per_hour)} an hour, ${usd(account.counted_today_usd)} today, ${usd(account.counted_month_usd)} this month.`,
+      `Cap use (worst case): ${usd(account.committed_usd_per_hour)} of ${usd(caps.usd_per_hour)} an hour, ${usd(account.counted_today_usd)} of ${usd(caps.usd_per_day)} today, ${usd(account.counted_month_usd)} of ${usd(caps.usd_per_month)} this month.`,
       bar(account.committed_usd_per_hour, caps.usd_per_hour, 'of the hourly limit is used')),
     latest ? answer('Why did it last act?', what, why, 'plain', `${latest.group.endpoint_name}, ${ago(latest.event.at, now)}`)
       : answer('Why did it last act?', 'It has not acted yet', 'Each decision appears here with its reason.', 'plain'));
+}
+
+/** What is wrong, worst first; what does not fit is a click away, never left out. */
+function reasons(found) {
+  const items = (some) => some.map((text) => el('li', {}, text));
+  const [first, rest] = [found.slice(0, SHOWN_REASONS), found.slice(SHOWN_REASONS)];
+  return el('div', { class: 'reasons' }, el('ul', {}, items(first)),
+    rest.length > 0 && el('details', { 'data-focus': 'more reasons' }, el('summary', {}, `and ${rest.length} more`), el('ul', {}, items(rest))));
 }
 
 function answer(question, short, sentence, level, foot, extra) {
@@ -151,19 +203,25 @@ function accountHealth({ account, groups, now }) {
   if (account.inventory.state === 'unknown') found.push(['warn', `Vast's list of instances is not trusted (${account.inventory.problem || 'no answer'}); nothing is rented or destroyed on doubt.`]);
   if (account.inventory.n_strays) found.push(['warn', `${account.inventory.n_strays} instances carry our label but are not in our books.`]);
   found.sort((a, b) => ORDER.indexOf(b[0]) - ORDER.indexOf(a[0]));
-  const fine = groups.length ? 'Requests start in time, and enough workers are ready.' : 'There is no endpoint group yet.';
-  return { level: found[0]?.[0] ?? 'ok', reasons: found.length ? found.slice(0, 4).map(([, text]) => text) : [fine] };
+  if (!groups.length && !found.length) return { level: 'empty', reasons: ['There is no endpoint group yet: nothing is rented, and nothing can be served.'] };
+  const texts = [...new Set(found.map(([, text]) => text))];
+  return { level: found[0]?.[0] ?? 'ok', reasons: texts.length ? texts : ['Requests start in time, and enough workers are ready.'] };
 }
 
 function worstFirst(groups) {
-  return [...groups].sort((a, b) => ORDER.indexOf(b.health) - ORDER.indexOf(a.health));
+  const cost = (one) => one.money.usd_per_hour;
+  return [...groups].sort((a, b) => ORDER.indexOf(b.health) - ORDER.indexOf(a.health) || cost(b) - cost(a));
 }
 
 function showGroups(status) {
-  fill(part('groups'), status.groups.map((group) => el('button', {
+  const wanted = part('find-text').value.trim().toLowerCase();
+  part('find').hidden = status.groups.length < SEARCHED_FROM;
+  const found = worstFirst(status.groups).filter((one) => one.endpoint_name.toLowerCase().includes(wanted));
+  fill(part('groups'), found.map((group) => el('button', {
     type: 'button', class: 'tab', 'data-focus': `group ${group.id}`, 'aria-pressed': String(group.id === state.selected),
     onclick: () => { state.selected = group.id; show(); look(); },
-  }, el('span', { class: `dot ${group.health}`, title: WORDS[group.health] }), clean(group.endpoint_name),
+    title: clean(group.endpoint_name),
+  }, el('span', { class: `dot ${group.health}`, title: WORDS[group.health] }), el('span', { class: 'name' }, group.endpoint_name),
   el('small', {}, ` ${usd(group.money.usd_per_hour)}/h`))),
   button('New endpoint group', () => editGroup(null, look), { class: 'tab new' }));
 }
@@ -182,6 +240,11 @@ function showGroup(group) {
 function showFreshness() {
   const quiet = state.heardAt ? (Date.now() - state.heardAt) / 1000 : 0;
   const stale = hasKey() && state.status && quiet > STALE_AFTER_S;
-  part('freshness').textContent = state.problem || (stale ? `No news for ${duration(quiet)}.` : '');
-  part('freshness').className = state.problem || stale ? 'error' : '';
+  const isOld = Boolean(state.status) && hasKey() && (stale || Boolean(state.problem));
+  const seen = state.heardAt ? `Shown: ${new Date(state.heardAt).toLocaleTimeString('en-GB')}, ${duration(quiet)} ago.` : '';
+  part('freshness').textContent = isOld ? `${state.problem || 'No news.'} ${seen}` : '';
+  part('freshness').className = isOld ? 'error' : '';
+  document.body.classList.toggle('stale', isOld);
+  const judged = part('answers').querySelector('.answer .short');
+  if (isOld && judged) judged.textContent = `Not known for ${duration(quiet)}`;
 }

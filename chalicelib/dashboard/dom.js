@@ -65,7 +65,40 @@ export function bar(value, bound, label, high = 0.9 * bound) {
   return el('meter', { min: 0, max: bound, value, high, 'aria-label': `${share} % ${label}` });
 }
 
-/** A button whose failure is told beside it instead of being lost. */
+/** Tell of something that went wrong, until somebody has read it and puts it away. */
+export function tell(message) {
+  const list = document.getElementById('problems');
+  if ([...list.children].some((one) => one.dataset.text === message)) return;
+  const item = el('li', { 'data-text': message }, message, ' ',
+    el('button', { type: 'button', 'aria-label': `Dismiss: ${clean(message)}`, onclick: () => item.remove() }, 'Dismiss'));
+  list.append(item);
+}
+
+/**
+ * Ask before something that costs or stops; gives whether the answer was yes. `lines` are shown
+ * below the question; with `words` these must be typed.
+ */
+export function ask(question, lines = [], { yes = 'Do it', words = '' } = {}) {
+  const dialog = document.getElementById('question');
+  return new Promise((resolve) => {
+    const typed = words && el('input', { 'aria-label': `Type ${words}`, autocomplete: 'off', placeholder: words });
+    const done = (answer) => { dialog.onclose = null; dialog.close(); resolve(answer); };
+    dialog.onclose = () => resolve(false);
+    dialog.replaceChildren(el('form', {
+      method: 'dialog',
+      onsubmit: (event) => {
+        event.preventDefault();
+        if (!words || typed.value.trim() === words) done(true);
+        else typed.focus();
+      },
+    }, el('h2', { id: 'question-title' }, question), lines.map((text) => el('p', {}, text)),
+    words && el('p', {}, `Type “${words}” to go on.`), typed,
+    el('p', { class: 'tools' }, el('button', { type: 'submit' }, yes), el('button', { type: 'button', onclick: () => done(false) }, 'Cancel'))));
+    dialog.showModal();
+  });
+}
+
+/** A button whose failure is told at the top of the page, where it stays. */
 export function button(text, act, attributes = {}) {
   const made = el('button', { type: 'button', 'data-focus': text, ...attributes }, text);
   made.addEventListener('click', async () => {
@@ -74,7 +107,7 @@ export function button(text, act, attributes = {}) {
     try {
       await act();
     } catch (error) {
-      made.after(el('span', { class: 'error', role: 'alert' }, ` ${error.message}`));
+      tell(`${text}: ${error.message}`);
     } finally {
       made.ariaBusy = 'false';
     }

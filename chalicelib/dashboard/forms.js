@@ -1,7 +1,7 @@
 // Making and changing groups and autogroups. The server checks; the page shows what it would cost.
 
 import { get, send } from './api.js';
-import { el } from './dom.js';
+import { ask, el } from './dom.js';
 import { Floors } from './floors.js';
 import { number, usd } from './format.js';
 
@@ -51,7 +51,7 @@ export async function editGroup(group, done) {
     more: MORE_GROUP_FIELDS,
     row,
     floors: new Floors(row.schedules ?? []),
-    previewBody: (values) => ({ endpoint: { ...params(row), ...values }, autogroup: autogroup && search(autogroup) }),
+    previewBody: (values) => (group ? { endpoint_id: group.id, endpoint: values, ...(autogroup && { autogroup_id: autogroup.id, autogroup: {} }) } : { endpoint: values, autogroup: null }),
     save: (values) => (group ? send('PUT', `api/v0/endptjobs/${group.id}/`, values) : send('POST', 'api/v0/endptjobs/', values)),
     done,
   });
@@ -60,28 +60,16 @@ export async function editGroup(group, done) {
 /** Make an autogroup of a group, or change one. */
 export async function editAutogroup(group, autogroup, done) {
   const row = autogroup ? (await get(`api/v0/autojobs/${autogroup.id}/`)).result : {};
-  const endpoint = params((await get(`api/v0/endptjobs/${group.id}/`)).result);
   openForm({
     title: autogroup ? `Change autogroup ${autogroup.id}` : `New autogroup of ${group.endpoint_name}`,
     fields: AUTOGROUP_FIELDS,
     more: MORE_AUTOGROUP_FIELDS,
     row,
-    previewBody: (values) => ({ endpoint, autogroup: { ...search(row), ...values } }),
+    previewBody: (values) => (autogroup ? { autogroup_id: autogroup.id, autogroup: values } : { endpoint_id: group.id, autogroup: values }),
     save: (values) => (autogroup ? send('PUT', `api/v0/autojobs/${autogroup.id}/`, values)
       : send('POST', 'api/v0/autojobs/', { endpoint_id: group.id, endpoint_name: group.endpoint_name, ...values })),
     done,
   });
-}
-
-/** The parameters of a group that a preview reckons with. */
-function params(row) {
-  const names = [...GROUP_FIELDS, ...MORE_GROUP_FIELDS].map(([name]) => name).filter((name) => name !== 'endpoint_name' && row[name] != null);
-  return Object.fromEntries(names.map((name) => [name, row[name]]));
-}
-
-/** What an autogroup rents, for a preview. */
-function search(row) {
-  return { template_hash: row.template_hash, search_params: row.search_params, test_workers: row.test_workers };
 }
 
 function openForm({ title, fields, more, row, floors, previewBody, save, done }) {
@@ -96,15 +84,19 @@ function openForm({ title, fields, more, row, floors, previewBody, save, done })
   });
   const changes = () => ({ ...changedValues(inputs, row, fields === GROUP_FIELDS), ...floors?.changes() });
   let timer = 0;
-  const ask = () => showPreview(preview, error, () => previewBody(changes()));
+  const priced = () => previewBody && showPreview(preview, error, () => previewBody(changes()));
   const form = el('form', {
     method: 'dialog', novalidate: true,
-    oninput: () => { clearTimeout(timer); timer = setTimeout(ask, PREVIEW_AFTER_MS); },
+    oninput: () => { clearTimeout(timer); timer = setTimeout(priced, PREVIEW_AFTER_MS); },
     onsubmit: async (event) => {
       event.preventDefault();
       try {
         const values = changes();
-        if (Object.keys(values).length) await save(values);
+        if (Object.keys(values).length) {
+          const body = previewBody && previewBody(values);
+          if (body && !await askCost(`${row.id ? 'Save this change' : 'Create it'}?`, body, row.id ? 'Save' : 'Create', [], true)) return;
+          await save(values);
+        }
         dialog.close();
         await done();
       } catch (problem) {
@@ -117,7 +109,7 @@ function openForm({ title, fields, more, row, floors, previewBody, save, done })
     el('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel')));
   dialog.replaceChildren(form);
   dialog.showModal();
-  if (row.id) ask();
+  if (row.id) priced();
 }
 
 /** What differs from the row; a group's number that was emptied becomes automatic again. */
@@ -138,6 +130,49 @@ function changedValues(inputs, row, mayUnset) {
   return unset.length ? { ...values, unset } : values;
 }
 
+/** The account's caps. */
+export function editCaps(caps, done) {
+  const row = Object.fromEntries(Object.entries(caps).map(([name, value]) => [`max_${name}`, value]));
+  const fields = [['max_usd_per_hour', 'Cap, $ per hour', 'All groups'], ['max_usd_per_day', 'Cap, $ per day', 'UTC'],
+    ['max_usd_per_month', 'Cap, $ per month', 'UTC'], ['max_idle_usd_per_day', 'Idle cap, $ per day', 'For machines that serve nobody']];
+  openForm({
+    title: 'Caps of the account', fields, more: [], row: { ...row, id: 'account' }, done,
+    save: async (values) => {
+      const raised = Object.entries(values).filter(([name, value]) => value > row[name]);
+      const lines = raised.map(([name, value]) => `${name}: ${usd(row[name])} → ${usd(value)}`);
+      if (raised.length && !await ask('Raise what may be spent?', lines, { yes: 'Raise' })) return;
+      await send('PUT', 'api/v0/account', values);
+    },
+  });
+}
+
+/** Show what a change would rent or start and cost, and ask; nothing is asked where it is nothing and `onlyIfSpending`. */
+export async function askCost(question, body, yes, lines = [], onlyIfSpending = false) {
+  let shown;
+  try {
+    const answer = await send('POST', 'api/v0/preview', body);
+    const plan = answer.plan ?? { actions: [], refused: [] };
+    const spends = plan.actions.some((one) => one.action === 'rent' || one.action === 'start') || plan.refused.length > 0;
+    if (onlyIfSpending && !spends) return true;
+    shown = [...(answer.plan ? planLines(plan) : []), ...(answer.warnings ?? [])];
+  } catch (problem) {
+    if (problem.status >= 400 && problem.status < 500) throw problem;
+    shown = [`What it would cost cannot be told now: ${problem.message}`];
+  }
+  return ask(question, [...lines, ...shown], { yes });
+}
+
+/** A plan in sentences: deeds with prices, what caps refuse, the first hour. */
+export function planLines(plan) {
+  const what = (one) => (one.offer ? `${one.offer.gpu_type} at ${usd(one.offer.usd_per_hour, 3)} an hour` : `instance ${one.instance_id}`);
+  const done = plan.actions.map((one) => `${one.action} ${what(one)}: ${one.sentence}`);
+  const refused = plan.refused.map((one) => `refused by ${one.cap}: ${one.action} ${what(one)}`);
+  const notes = (plan.notes ?? []).map((one) => one.sentence);
+  const money = done.length ? [`${usd(plan.usd_per_hour_now)} an hour now, ${usd(plan.usd_per_hour_after)} after; first hour at most ${usd(plan.worst_first_hour_usd)}, ${usd(plan.once_usd)} of it for downloads.`]
+    : ['Nothing would be rented, started or stopped in the next round.'];
+  return [...(plan.is_shadow ? ['In shadow mode: told, not done.'] : []), ...done, ...refused, ...notes, ...money];
+}
+
 async function showPreview(preview, error, body) {
   try {
     const answer = await send('POST', 'api/v0/preview', body());
@@ -148,7 +183,9 @@ async function showPreview(preview, error, body) {
     }
     const [low, high] = answer.usd_per_hour_idle;
     const offers = ` ${number(answer.offers.n)} offers, ${usd(answer.offers.cheapest_usd_per_hour, 3)} to ${usd(answer.offers.dearest_usd_per_hour, 3)} an hour each.`;
-    preview.textContent = `Idle it would cost ${usd(low)} to ${usd(high)} an hour, at most ${usd(answer.usd_per_hour_max)}.${offers} ${(answer.warnings ?? []).join(' ')}`;
+    const { plan } = answer;
+    const start = plan?.actions?.length ? `At once: ${plan.actions.length} machines, first hour at most ${usd(plan.worst_first_hour_usd)}. ` : '';
+    preview.textContent = `${start}Idle it would cost ${usd(low)} to ${usd(high)} an hour, at most ${usd(answer.usd_per_hour_max)}.${offers} ${(answer.warnings ?? []).join(' ')}`;
   } catch (problem) {
     error.textContent = problem.message;
   }

@@ -2,9 +2,9 @@
 
 import { get, send } from './api.js';
 import { Charts } from './charts.js';
-import { bar, button, clean, el, fill, table } from './dom.js';
+import { ask, bar, button, clean, el, fill, table } from './dom.js';
 import { actAndReason, ago, clock, duration, number, share, usd } from './format.js';
-import { editAutogroup, editGroup } from './forms.js';
+import { askCost, editAutogroup, editGroup, planLines } from './forms.js';
 import { LivePoints } from './live.js';
 import { WorkerTable, failuresByHost } from './workers.js';
 
@@ -91,7 +91,6 @@ export class GroupView {
   }
 
   showHead(group) {
-    const change = (path, body) => async () => { await send('PUT', path, body); await this.look(); };
     const isActive = group.endpoint_state === 'active';
     fill(this.head, el('h2', {}, group.endpoint_name),
       el('span', { class: 'badge' }, group.endpoint_state),
@@ -99,11 +98,29 @@ export class GroupView {
       group.is_shadow && el('span', { class: 'badge' }, 'shadow: decides, does nothing'),
       el('span', { class: 'tools' },
         button('Edit', () => editGroup(group, this.look)),
-        button(isActive ? 'Pause' : 'Resume', change(`api/v0/endptjobs/${group.id}/`, { endpoint_state: isActive ? 'suspended' : 'active' })),
+        button('Plan', () => showPlan(group)),
+        button(isActive ? 'Pause' : 'Resume', () => this.setState(group, isActive)),
         button(group.is_frozen ? 'Unfreeze' : 'Freeze', async () => {
           await send('POST', 'api/v0/freeze', { endpoint_id: group.id, frozen: !group.is_frozen });
           await this.look();
+        }),
+        button('Delete', async () => {
+          const lines = [`${states(group.workers_by_state)}: ${usd(group.money.usd_per_hour)} an hour. ${number(group.queue.n_waiting)} requests wait.`];
+          if (!await ask(`Delete ${clean(group.endpoint_name)} and destroy all its machines?`, lines, { yes: 'Delete', words: clean(group.endpoint_name) })) return;
+          await send('DELETE', `api/v0/endptjobs/${group.id}/`, {});
+          await this.look();
         })));
+  }
+
+  /** Pause (asks what stops) or resume (asks what that would start and cost). */
+  async setState(group, isActive) {
+    const body = { endpoint_state: isActive ? 'suspended' : 'active' };
+    const yes = isActive
+      ? await ask(`Pause ${clean(group.endpoint_name)}?`, [`It serves nobody until it is resumed: ${group.workers_by_state.ready ?? 0} ready workers drain and stop, ${number(group.queue.n_waiting)} requests wait.`], { yes: 'Pause' })
+      : await askCost(`Resume ${clean(group.endpoint_name)}?`, { endpoint_id: group.id, endpoint: body }, 'Resume');
+    if (!yes) return;
+    await send('PUT', `api/v0/endptjobs/${group.id}/`, body);
+    await this.look();
   }
 
   showFigures(group, now) {
@@ -158,6 +175,19 @@ export class GroupView {
       button('New autogroup', () => editAutogroup(group, null, this.look)));
   }
 
+  /** To the template and search before the last change, as the log of changes has them. */
+  async rollBack(one) {
+    const { events } = await get('api/v0/events', { endpoint_id: this.id, kinds: 'changed_autogroup', limit: 200 });
+    const last = events.find((event) => event.message.startsWith(`autogroup ${one.id} `)
+      && LAUNCHED.some((name) => name in (event.facts?.before ?? {}) && name in (event.facts?.after ?? {})));
+    if (!last) throw new Error(`no earlier template or search of autogroup ${one.id} is kept`);
+    const names = LAUNCHED.filter((name) => name in last.facts.before);
+    const before = Object.fromEntries(names.map((name) => [name, last.facts.before[name]]));
+    if (!await askCost(`Roll autogroup ${one.id} back to before ${clock(last.at)}?`, { autogroup_id: one.id, autogroup: before }, 'Roll back', [changed(last.facts)])) return;
+    await send('PUT', `api/v0/autojobs/${one.id}/`, before);
+    await this.look();
+  }
+
   autogroupTools(one) {
     const percent = el('input', {
       type: 'number', min: 0, max: 100, step: 1, value: Math.round(100 * (one.share ?? 0)), 'aria-label': `Percent of the requests for autogroup ${one.id}`,
@@ -168,10 +198,34 @@ export class GroupView {
       button('Set %', async () => {
         await act('api/v0/rollout', { autogroup_id: one.id, percent: percent.valueAsNumber })();
       }, { 'data-focus': `set ${one.id}` }),
-      button('Promote', act('api/v0/promote', { autogroup_id: one.id }), { 'data-focus': `promote ${one.id}`, title: 'Give it all requests' }),
-      button(paused ? 'Resume' : 'Pause', act(`api/v0/autojobs/${one.id}/`, { state: paused ? 'active' : 'paused' }, 'PUT'), { 'data-focus': `pause ${one.id}` }),
+      button('Promote', async () => {
+        const others = this.group.autogroups.filter((other) => other.id !== one.id && other.n_workers);
+        const lines = [`It gets all requests; ${others.reduce((sum, other) => sum + other.n_workers, 0)} workers of the others drain and go.`];
+        if (await ask(`Promote autogroup ${one.id}?`, lines, { yes: 'Promote' })) await act('api/v0/promote', { autogroup_id: one.id })();
+      }, { 'data-focus': `promote ${one.id}`, title: 'Give it all requests' }),
+      button('Update', async () => {
+        const body = { autogroup_id: one.id, update_workers: true };
+        if (await askCost(`Replace the ${one.n_workers} workers of autogroup ${one.id} by ones of its present template?`, body, 'Replace')) {
+          await act('update_workers/', { workergroup_id: one.id })();
+        }
+      }, { 'data-focus': `update ${one.id}`, title: 'Replace its workers by ones of its present template' }),
+      button('Roll back', () => this.rollBack(one), { 'data-focus': `back ${one.id}`, title: 'To the template and search before the last change' }),
+      button(paused ? 'Resume' : 'Pause', async () => {
+        const body = { state: paused ? 'active' : 'paused' };
+        const yes = paused ? await askCost(`Resume autogroup ${one.id}?`, { autogroup_id: one.id, autogroup: body }, 'Resume')
+          : await ask(`Pause autogroup ${one.id}?`, ['It gets no new requests, and nothing is rented for it.'], { yes: 'Pause' });
+        if (yes) await act(`api/v0/autojobs/${one.id}/`, body, 'PUT')();
+      }, { 'data-focus': `pause ${one.id}` }),
       button('Edit', () => editAutogroup(this.group, one, this.look), { 'data-focus': `edit ${one.id}` }));
   }
+}
+
+const LAUNCHED = ['template_hash', 'template_id', 'search_params', 'launch_args'];
+
+/** What the next round would do. */
+async function showPlan(group) {
+  const plan = await send('POST', 'api/v0/plan', { endpoint_id: group.id });
+  await ask(`The next round of ${clean(group.endpoint_name)}`, planLines(plan), { yes: 'Close' });
 }
 
 /** What an owner changed: 'min_load 100 → 200'. */

@@ -11,12 +11,21 @@ OURS = [path for path in FILES.iterdir() if path.suffix in (".js", ".css", ".htm
 
 def test_no_file_of_ours_makes_markup_from_text_or_names_another_host() -> None:
     forbidden = re.compile(
-        r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|new Function|https?://|//cdn|localStorage|sessionStorage|document\.cookie"
+        r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(|new Function|https?://|//cdn|document\.cookie"
     )
     found = [
         (path.name, match[0]) for path in OURS for match in forbidden.finditer(path.read_text())
     ]
     assert found == []
+
+
+def test_only_the_theme_and_by_choice_the_key_are_kept_and_the_key_in_the_tab_alone() -> None:
+    uses = re.compile(r"(localStorage|sessionStorage)\.\w+\((\w+)")
+    found = {(path.name, *match) for path in OURS for match in uses.findall(path.read_text())}
+    assert found == {
+        ("app.js", "localStorage", "KEPT_THEME"),
+        ("app.js", "sessionStorage", "KEPT_KEY"),
+    }
 
 
 def test_the_page_has_no_inline_script_style_or_handler() -> None:

@@ -29,7 +29,7 @@ def test_a_group_is_made_with_a_preview_of_its_cost(open_page: Open) -> None:
         expect(page.locator(".preview")).to_contain_text("at most $1.83")
         expect(page.locator(".preview")).to_contain_text("12 offers, $0.340 to $0.610")
         page.get_by_role("button", name="Create", exact=True).click()
-        expect(page.locator("dialog")).to_be_hidden()
+        expect(page.locator("#dialog")).to_be_hidden()
     assert console.sent("POST", "/api/v0/endptjobs/") == [
         {"endpoint_name": "shop", "min_load": 100}
     ]
@@ -41,7 +41,7 @@ def test_floors_by_time_of_day_are_added_changed_and_removed(open_page: Open) ->
     console.endpoints[7]["schedules"] = [night, night]
     console.answers["/api/v0/preview"] = {"offers": None}
     with open_page(console) as page:
-        form = page.locator("dialog")
+        form = page.locator("#dialog")
         page.locator(".head").get_by_role("button", name="Edit").click()
         expect(form.get_by_label("Hours").first).to_have_value("1.5")
         form.get_by_label("Minimum load").nth(1).fill("20")
@@ -53,7 +53,7 @@ def test_floors_by_time_of_day_are_added_changed_and_removed(open_page: Open) ->
         form.get_by_label("Minimum load").nth(2).fill("200")
         until(page, lambda: _floors(console) == [night | {"min_load": 20}, DAY])
         page.get_by_role("button", name="Save").click()
-        expect(page.locator("dialog")).to_be_hidden()
+        expect(page.locator("#dialog")).to_be_hidden()
     (sent,) = console.sent("PUT", "/api/v0/endptjobs/7/")
     assert sent == {"schedules": [night | {"min_load": 20}, DAY]}
 
@@ -71,17 +71,17 @@ def test_a_bad_floor_is_told_and_keeps_the_form_and_untouched_ones_are_not_sent(
     console.endpoints[7]["schedules"] = [DAY]
     console.answers["/api/v0/preview"] = {"offers": None}
     with open_page(console) as page:
-        form = page.locator("dialog")
+        form = page.locator("#dialog")
         page.locator(".head").get_by_role("button", name="Edit").click()
         form.get_by_label("Most workers").fill("8")
         page.get_by_role("button", name="Save").click()
-        expect(page.locator("dialog")).to_be_hidden()
+        expect(page.locator("#dialog")).to_be_hidden()
         refusal = "cron hour: '25' is not allowed; allowed: 0 to 23"
         console.refusals["/api/v0/preview"] = (400, refusal)
         page.locator(".head").get_by_role("button", name="Edit").click()
         form.get_by_label("Begins").fill("0 25 * * *")
         expect(page.locator("dialog .error")).to_have_text(refusal)
-        expect(page.locator("dialog")).to_be_visible()
+        expect(page.locator("#dialog")).to_be_visible()
     assert console.sent("PUT", "/api/v0/endptjobs/7/") == [{"max_workers": 8}]
 
 
@@ -96,7 +96,7 @@ def test_what_few_need_is_folded_away_and_sent_like_the_rest(open_page: Open) ->
         share.fill("0.95")
         page.get_by_label("Queue order").fill("fifo")
         page.get_by_role("button", name="Save").click()
-        expect(page.locator("dialog")).to_be_hidden()
+        expect(page.locator("#dialog")).to_be_hidden()
     assert console.sent("PUT", "/api/v0/endptjobs/7/") == [
         {"slo_target": 0.95, "queue_order": "fifo"}
     ]
@@ -107,13 +107,13 @@ def test_an_autogroups_search_can_be_emptied_and_its_numbers_cannot(open_page: O
     console.answers["/api/v0/preview"] = {"offers": None}
     with open_page(console) as page:
         page.locator("td .tools").get_by_role("button", name="Edit").last.click()
-        page.locator("dialog").get_by_label("Weight").fill("")
+        page.locator("#dialog").get_by_label("Weight").fill("")
         expect(page.locator("dialog .error")).to_have_text("weight: a number is needed")
-        page.locator("dialog").get_by_label("Weight").fill("0.5")
-        page.locator("dialog").get_by_label("Machines").fill("")
+        page.locator("#dialog").get_by_label("Weight").fill("0.5")
+        page.locator("#dialog").get_by_label("Machines").fill("")
         expect(page.locator("dialog .error")).to_be_empty()
         page.get_by_role("button", name="Save").click()
-        expect(page.locator("dialog")).to_be_hidden()
+        expect(page.locator("#dialog")).to_be_hidden()
     assert console.sent("PUT", "/api/v0/autojobs/12/") == [{"search_params": "", "weight": 0.5}]
 
 
@@ -127,9 +127,9 @@ def test_the_servers_validation_is_shown_while_typing_and_keeps_the_form(open_pa
         page.locator(".head").get_by_role("button", name="Edit").click()
         page.get_by_label("Target utilisation").fill("7")
         expect(page.locator("dialog .error")).to_contain_text("allowed: above 0 to 1")
-        expect(page.locator("dialog")).to_be_visible()
+        expect(page.locator("#dialog")).to_be_visible()
         page.keyboard.press("Escape")
-        expect(page.locator("dialog")).to_be_hidden()
+        expect(page.locator("#dialog")).to_be_hidden()
     assert console.sent("PUT", "/api/v0/endptjobs/7/") == []
 
 
@@ -141,7 +141,7 @@ def test_only_what_differs_is_sent_and_an_emptied_field_becomes_automatic(open_p
         page.get_by_label("Most workers").fill("8")
         page.get_by_label("Target utilisation").fill("")
         page.get_by_role("button", name="Save").click()
-        expect(page.locator("dialog")).to_be_hidden()
+        expect(page.locator("#dialog")).to_be_hidden()
     assert console.sent("PUT", "/api/v0/endptjobs/7/") == [
         {"max_workers": 8, "unset": ["target_util"]}
     ]
