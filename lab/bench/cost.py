@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
+from chalicelib.core.routing.view import rebuild_interval_s
+from chalicelib.services.routing.views import rebuild_view
+from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld, make_group
+
+ROOT = Path(__file__).parent.parent.parent
+_ALARM = "Type: AWS::CloudWatch::Alarm"
 PRICES = Path(__file__).parent / "prices.toml"
 MINUTES_PER_MONTH = 30 * 24 * 60
 MILLION = 1_000_000.0
+
+FLEETS = (5, 20, 100, 250)
 
 Prices = Mapping[str, Mapping[str, float]]
 
@@ -24,8 +34,13 @@ Prices = Mapping[str, Mapping[str, float]]
 class Assumptions:
     """Durations and sizes behind the figures; change one by its flag."""
 
-    route_ms_wrapped: float = 7.0
+    route_ms_wrapped: float = 7.0  # 1.7 ms of CPU (bench route at 0.58 vCPU), and DynamoDB's answer
     route_ms_kms: float = 20.0
+    attempts_per_grant: float = 1.24  # bench quality: 20 routers, 10 workers, load 0.8
+    requests_per_s: float = 50.0  # at which views are read and containers counted
+    cold_start_share: float = 0.0005  # of requests; initialisation is billed
+    cold_start_ms: float = 900.0
+    access_log_bytes: float = 125.0  # infra/edge.yaml's line, and 26 that CloudWatch adds
     report_ms: float = 6.0
     memory_gb_hot: float = 1.0
     memory_gb_reports: float = 0.5
@@ -37,6 +52,8 @@ class Assumptions:
     active_round_calls: int = 12
     rounds_per_minute: int = 11
     log_bytes_per_round: int = 600
+    worker_row_kb: float = 1.0  # the tables' rule: a row stays under it
+    report_containers: int = 2  # each asks for the view's lease when it holds news
     reports_per_worker_s: float = 0.4  # busy workers report each second, idle ones every 10 s
 
 
@@ -55,29 +72,83 @@ def lambda_usd(prices: Prices, n: float, seconds: float, memory_gb: float) -> fl
     )
 
 
-def per_million_requests(prices: Prices, a: Assumptions) -> dict[str, dict[str, float]]:
-    """Dollars per million routed requests: {signer: {entry: dollars}}.
+def marginal(prices: Prices, a: Assumptions, signer: str = "wrapped") -> dict[str, float]:
+    """Dollars per million routed requests by item, without the gateway.
 
-    One conditional write each; the view's read (at most one a second and container) vanishes in it.
+    A grant is one conditional write an attempt (tests/api/test_cost_of_a_route.py). A container
+    reads a view once a second at most, and only as many run as requests overlap.
     """
-    write = prices["dynamodb"]["per_million_writes"]
-    sign = 100 * prices["kms"]["per_10000_rsa_2048_sign"]
-    compute = {
-        "wrapped": lambda_usd(prices, MILLION, a.route_ms_wrapped / 1e3, a.memory_gb_hot),
-        "kms": lambda_usd(prices, MILLION, a.route_ms_kms / 1e3, a.memory_gb_hot) + sign,
+    dynamodb, ms = prices["dynamodb"], a.route_ms_wrapped if signer == "wrapped" else a.route_ms_kms
+    containers = max(1.0, a.requests_per_s * ms / 1e3 * 2)  # bursts: twice the mean
+    read_units = math.ceil(view_kb(20) / 4) / 2  # eventually consistent
+    items = {
+        "invocation and compute": lambda_usd(prices, MILLION, ms / 1e3, a.memory_gb_hot),
+        "cold starts": a.cold_start_share
+        * lambda_usd(prices, MILLION, a.cold_start_ms / 1e3, a.memory_gb_hot),
+        "conditional writes": a.attempts_per_grant * dynamodb["per_million_writes"],
+        "view reads": containers / a.requests_per_s * read_units * dynamodb["per_million_reads"],
+        "access log": a.access_log_bytes * MILLION / 1e9 * prices["cloudwatch"]["logs_per_gb"],
     }
+    if signer == "kms":
+        items["signatures"] = 100 * prices["kms"]["per_10000_rsa_2048_sign"]
+    return items
+
+
+def per_million_requests(prices: Prices, a: Assumptions) -> dict[str, dict[str, float]]:
+    """Dollars per million routed requests: {signer: {entry: dollars}}."""
     entries = {
         "Function URL": prices["gateway"]["function_url_per_million"],
         "HTTP API": prices["gateway"]["http_per_million"],
         "REST API": prices["gateway"]["rest_per_million"],
     }
     return {
-        signer: {entry: usd + write + gateway for entry, gateway in entries.items()}
-        for signer, usd in compute.items()
+        signer: {
+            entry: sum(marginal(prices, a, signer).values()) + gateway
+            for entry, gateway in entries.items()
+        }
+        for signer in ("wrapped", "kms")
     }
 
 
-def idle_month(prices: Prices, a: Assumptions, *, n_alarms: int = 12) -> dict[str, float]:
+@cache
+def view_kb(n_workers: int) -> float:
+    """Kilobytes of a routing view of so many ready workers, really packed; of all its shards."""
+    world = HotWorld()
+    world.publish(make_group())
+    for i in range(1, n_workers + 1):
+        world.add_worker(i, boot_id=f"{i:016x}", key_id="0")
+    rebuild_view(world.ports(), ENDPOINT_ID, world.clock.now())
+    return sum(len(view.blob) for view in world.views.views.values()) / 1e3
+
+
+def fixed_month(prices: Prices, a: Assumptions, n_workers: int) -> dict[str, float]:
+    """Dollars a month, beside the idle ones, while a group of so many workers is busy all the time.
+
+    A busy group's view is rebuilt each second (a quiet one's every ten): a lease, the rows, the
+    view. A lease that is refused is billed like one that is given.
+    """
+    dynamodb, seconds = prices["dynamodb"], MINUTES_PER_MONTH * 60
+    rebuilds = seconds / rebuild_interval_s(n_workers)
+    row_units = math.ceil(n_workers * a.worker_row_kb / 4)
+    rounds = MINUTES_PER_MONTH * a.rounds_per_minute
+    return {
+        "scaler's loop": active_month(prices, a),
+        "scaler reads rows": rounds * row_units / MILLION * dynamodb["per_million_reads"],
+        "workers' reports": n_workers * worker_month(prices, a),
+        "view's leases": rebuilds * a.report_containers / MILLION * dynamodb["per_million_writes"],
+        "rows read for the view": rebuilds
+        * row_units
+        / 2
+        / MILLION
+        * dynamodb["per_million_reads"],
+        "view's writes": rebuilds
+        * math.ceil(view_kb(n_workers))
+        / MILLION
+        * dynamodb["per_million_writes"],
+    }
+
+
+def idle_month(prices: Prices, a: Assumptions) -> dict[str, float]:
     """Dollars a month while every group idles; the number of groups hardly matters.
 
     One round a minute reads and writes account-wide items; idle groups write no series.
@@ -93,9 +164,14 @@ def idle_month(prices: Prices, a: Assumptions, *, n_alarms: int = 12) -> dict[st
         "kms": prices["kms"]["per_key_month"],
         "secret": prices["secrets"]["per_secret_month"],
         "logs": logs_gb * prices["cloudwatch"]["logs_per_gb"],
-        "alarms": n_alarms * prices["cloudwatch"]["alarm_month"],
+        "alarms": n_alarms() * prices["cloudwatch"]["alarm_month"],
         "metrics": prices["cloudwatch"]["custom_metric_month"],  # the heartbeat alone
     }
+
+
+def n_alarms() -> int:
+    """The alarms of the stacks."""
+    return sum(text.read_text().count(_ALARM) for text in (ROOT / "infra").glob("*.yaml"))
 
 
 def active_month(prices: Prices, a: Assumptions) -> float:
@@ -128,6 +204,8 @@ def summary(prices: Prices, a: Assumptions) -> dict[str, object]:
         "idle_month_usd": {**idle, "total": sum(idle.values())},
         "active_month_usd": active_month(prices, a),
         "worker_month_usd": worker_month(prices, a),
+        "marginal_usd": marginal(prices, a),
+        "fixed_month_usd": {n: fixed_month(prices, a, n) for n in FLEETS},
         "assumptions": asdict(a),
     }
 
@@ -139,15 +217,19 @@ def render(prices: Prices, a: Assumptions) -> str:
     for signer, row in per_million_requests(prices, a).items():
         cells = " | ".join(f"${usd:.2f}" for usd in row.values())
         lines.append(f"| signer `{signer}` | {cells} |")
+    lines += ["", "| of it, signer `wrapped` | $ |", "|---|---|"]
+    lines += [f"| {name} | {usd:.2f} |" for name, usd in marginal(prices, a).items()]
+    lines += ["", "| busy month | " + " | ".join(f"{n} workers" for n in FLEETS) + " |"]
+    lines += ["|---" * (1 + len(FLEETS)) + "|"]
+    months = [fixed_month(prices, a, n) for n in FLEETS]
+    for name in months[0]:
+        lines.append(f"| {name} | " + " | ".join(f"{month[name]:.2f}" for month in months) + " |")
+    totals = " | ".join(f"**{sum(month.values()):.2f}**" for month in months)
+    lines.append(f"| **total** | {totals} |")
     idle = idle_month(prices, a)
     lines += ["", "| idle month | $ |", "|---|---|"]
     lines += [f"| {name} | {usd:.2f} |" for name, usd in idle.items()]
     lines.append(f"| **total** | **{sum(idle.values()):.2f}** |")
-    lines += [
-        "",
-        f"A month with some group active all the time adds ${active_month(prices, a):.2f}.",
-        f"A worker's reports cost ${worker_month(prices, a):.2f} a month while it runs.",
-    ]
     return "\n".join(lines)
 
 
