@@ -64,11 +64,17 @@ lock: setup ## write requirements.txt from requirements.in, pinned and hashed
 	.venv/bin/pip-compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --allow-unsafe --strip-extras --no-header --no-annotate --output-file requirements.txt requirements.in
 	sed -i '1i \# Locked from requirements.in by `make lock`: every package pinned and hash-checked.' requirements.txt
 
-deploy: setup ## deploy to AWS: make deploy STAGE=prod [ARGS=--split]
-	$(PY) -m infra.deploy --ask --stage $(STAGE) $(ARGS)
+# What deploys holds AWS credentials: its environment has the locked, hash-checked packages alone.
+.venv/deploy/.installed: requirements.txt Makefile
+	rm -rf .venv/deploy && $(PYTHON) -m venv .venv/deploy
+	.venv/deploy/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements.txt
+	touch $@
 
-undeploy: setup ## remove from AWS; refuses while instances may bill
-	$(PY) -m infra.undeploy --stage $(STAGE) $(ARGS)
+deploy: .venv/deploy/.installed ## deploy to AWS: make deploy STAGE=prod [ARGS=--split]
+	.venv/deploy/bin/python -m infra.deploy --ask --stage $(STAGE) $(ARGS)
+
+undeploy: .venv/deploy/.installed ## remove from AWS; refuses while instances may bill
+	.venv/deploy/bin/python -m infra.undeploy --stage $(STAGE) $(ARGS)
 
 rehearse: ministack ## the CI path of docs/aws.md on an emulator of AWS, end to end (five minutes)
 	test -x .venv/awscli/bin/aws || ($(PYTHON) -m venv .venv/awscli && .venv/awscli/bin/pip install --quiet awscli==1.46.3)

@@ -7,6 +7,7 @@ template's onstart, and the worker bundle is pinned by its digest.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -107,6 +108,21 @@ class WorkerTemplate:
             "extra_filters": dict(self.extra_filters),
             **(login or RegistryLogin()).members(),
         }
+
+
+def exact_tag(tag: str) -> str:
+    """The tag, if it names one build of an image: what it stands for today is there tomorrow.
+
+    Raises:
+        TemplateError: it moves, such as `latest` or `3.12-slim`.
+    """
+    is_moving = re.match(r"(latest|main|master|nightly|edge|stable|dev)\b", tag)
+    if is_moving or not re.search(r"\d+\.\d+\.\d+", tag):
+        raise TemplateError(
+            f"image tag {tag!r} may be another image tomorrow, with your HF_TOKEN and prompts in "
+            "it; give an exact version such as 3.3.6"
+        )
+    return tag
 
 
 def onstart(setup: str = "") -> str:

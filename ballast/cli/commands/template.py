@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import click
 
@@ -21,7 +22,14 @@ from ballast.cli.remote.vast import (
 )
 from ballast.cli.terminal.asking import secret_of
 from ballast.cli.terminal.display import clean, table
-from ballast.templates import RegistryLogin, TemplateError, load_template, template_names
+from ballast.templates import (
+    RegistryLogin,
+    TemplateError,
+    WorkerTemplate,
+    exact_tag,
+    load_template,
+    template_names,
+)
 
 
 @click.group("template")
@@ -37,6 +45,7 @@ def template() -> None:
 @click.argument("source")
 @click.option("--model", help="The model, e.g. meta-llama/Meta-Llama-3-8B-Instruct.")
 @click.option("--no-token", is_flag=True, help="The model is open: set no HF_TOKEN.")
+@click.option("--image-tag", help="Another exact version of our back end's image, e.g. 3.3.6.")
 @click.option("--registry", help="Private image registry, e.g. ghcr.io; its password is asked.")
 @click.option("--registry-user", help="Who logs in there.")
 @connection_options
@@ -46,6 +55,7 @@ def publish(
     source: str,
     model: str | None,
     no_token: bool,
+    image_tag: str | None,
     registry: str | None,
     registry_user: str | None,
 ) -> None:
@@ -58,6 +68,7 @@ def publish(
 
     \b
     ballast template publish tgi --model meta-llama/Meta-Llama-3-8B-Instruct
+    ballast template publish tgi --model org/model --image-tag 3.3.7
     ballast template publish dcd0920ffd9d026b7bb2d42f0d7479ba --model org/model
     """
     vast = connect_vast()
@@ -66,7 +77,7 @@ def publish(
     )
     login = _registry_login(registry, registry_user)
     body, warnings = (
-        _of_ours(session, source, model, token, login)
+        _of_ours(session, _template_of(source, image_tag), model, token, login)
         if source in template_names()
         else _copy_of(vast, source, model, token, login)
     )
@@ -141,10 +152,21 @@ def _registry_login(registry: str | None, user: str | None) -> RegistryLogin | N
     return RegistryLogin(registry=registry, user=user, password=password)
 
 
-def _of_ours(
-    session: Session, back_end: str, model: str | None, token: str, login: RegistryLogin | None
-) -> tuple[Mapping[str, object], Sequence[str]]:
+def _template_of(back_end: str, image_tag: str | None) -> WorkerTemplate:
     ours = load_template(back_end)
+    try:
+        return ours if image_tag is None else replace(ours, tag=exact_tag(image_tag))
+    except TemplateError as error:
+        raise CliError(str(error), code=ExitCode.USAGE, fix="--image-tag 1.2.3") from error
+
+
+def _of_ours(
+    session: Session,
+    ours: WorkerTemplate,
+    model: str | None,
+    token: str,
+    login: RegistryLogin | None,
+) -> tuple[Mapping[str, object], Sequence[str]]:
     env = {"HF_TOKEN": token} if token else {}
     if model and ours.model_variable:
         env[ours.model_variable] = model

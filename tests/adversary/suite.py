@@ -1,0 +1,8 @@
+"""Every game there is."""
+
+from __future__ import annotations
+
+from tests.adversary import hosts, money, strangers, tenants
+from tests.adversary.game import Game
+
+GAMES: tuple[Game, ...] = (*strangers.GAMES, *tenants.GAMES, *hosts.GAMES, *money.GAMES)

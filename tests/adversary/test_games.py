@@ -1,0 +1,42 @@
+"""Programs that hold what their role holds, and try to win: a few games here, 200 when long."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.adversary.game import Action, Game, Script, search
+from tests.adversary.suite import GAMES
+
+SEED = 1
+
+
+@pytest.mark.parametrize("game", GAMES, ids=lambda game: game.name)
+def test_no_game_is_won(game: Game) -> None:
+    best = search(game, 8, SEED)
+    assert not best.is_won, best.told()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("game", GAMES, ids=lambda game: game.name)
+def test_no_game_of_two_hundred_is_won(game: Game) -> None:
+    best = search(game, 200, SEED + 1)
+    assert not best.is_won, best.told()
+
+
+def test_the_search_finds_what_can_be_won_and_tells_the_script() -> None:
+    """A control: three right actions among ten in a row, which no draw of eight hits at once."""
+
+    def draw(dice: random.Random) -> Action:
+        return ("press", dice.randrange(10))
+
+    def play(script: Script) -> float:
+        return float(len({key for _, key in script if key in (2, 3, 5, 7)}))
+
+    game = Game(role="r", goal="g", measure="m", bound=3.0, draw=draw, play=play, length=3)
+    best = search(game, 200, SEED)
+    assert best.is_won
+    assert "('press', 7)" in best.told()
+    assert search(game, 200, SEED) == best
+    assert not search(game, 1, SEED).is_won
