@@ -141,6 +141,10 @@ def _account_line(answer: Json) -> Text:
     )
     if inventory.get("at"):
         line.append(f" {age(inventory['at'], float(answer['now']))} ago")
+    if searches := account.get("searches"):
+        used = f"; searched {searches['today']} times today, {searches['rows_today']} rows"
+        is_used_up = searches["rows_today"] >= searches["rows_per_day"]
+        line.append(f"{used} of {searches['rows_per_day']}", style="red" if is_used_up else "")
     if inventory.get("n_strays"):
         line.append(f", {inventory['n_strays']} strays", style="red")
     return line

@@ -15,6 +15,7 @@ from chalicelib.core.fleet.pacing import SECONDS_PER_DAY
 
 FIRST_PAUSE_S = 6.0  # the least interval that Vast allows; doubled while nothing changes
 LONGEST_PAUSE_S = 300.0  # so that 24 h of one stuck group are fewer than 300 searches
+MOST_ROWS = 64  # that one search returns (tests/evidence/vast/README.md)
 DAILY_ROWS = 138_000  # half of what was seen to fit: the owner searches with the same account
 
 
@@ -78,7 +79,16 @@ class SearchBook:
         pace = self.paces.get(autogroup_id, SearchPace())
         if self.day.is_used_up(now) and 0 <= now - pace.searched_at < LONGEST_PAUSE_S:
             return False
+        if pace.situation == situation and pace.pause_s() >= LONGEST_PAUSE_S:
+            return not 0 <= now - pace.searched_at < self.shared_pause_s(now)
         return pace.is_due(situation, now)
+
+    def shared_pause_s(self, now: float) -> float:
+        """How long those that nothing changes for wait, so that all of them fit into the day."""
+        n_stuck = sum(pace.pause_s() >= LONGEST_PAUSE_S for pace in self.paces.values())
+        today = self.day.on(now)
+        rows = today.n_rows / today.n_searches if today.n_searches else MOST_ROWS
+        return max(LONGEST_PAUSE_S, n_stuck * rows * SECONDS_PER_DAY / DAILY_ROWS)
 
     def note(self, autogroup_id: int, situation: int, n_rows: int, now: float) -> None:
         """A search was made."""
