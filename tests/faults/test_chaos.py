@@ -12,6 +12,7 @@ from collections import deque
 
 import pytest
 
+from chalicelib.core.model.endpoint_group import Interruptible
 from chalicelib.core.money.account import day_of
 from chalicelib.services.rounds.loop import LEASE_S, scaling_loop
 from fakes.bundles.faulty_ports import Break, Killed, Meanwhile, Mode, OutgoingCalls
@@ -65,7 +66,8 @@ TAKES_NO_ORDERS = {"market-down", "429-storm"}  # what runs meanwhile bills on, 
 class Chaos:
     """A world, dice, and what the market billed per day."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, bids: bool = False) -> None:
+        self.faults = (*FAULTS, "outbid", "outbid", "outbid") if bids else FAULTS
         self.dice = random.Random(seed)
         self.n_rounds = 0
         self.diary: deque[str] = deque(maxlen=DIARY_ROUNDS)
@@ -77,7 +79,12 @@ class Chaos:
                 "caps_idle_microusd_per_day": 20_000_000,
             }
         )
-        self.group = self.world.add_group(max_workers=MAX_WORKERS, cold_workers=1)
+        self.group = self.world.add_group(
+            max_workers=MAX_WORKERS,
+            cold_workers=1,
+            min_load=100.0 if bids else 0.0,
+            interruptible=Interruptible.MIXED if bids else Interruptible.NEVER,
+        )
         self.on: set[str] = set()
         self.hidden: set[int] = set()  # machines that a falsely empty listing hides
         self.day = day_of(self.world.now)
@@ -141,7 +148,7 @@ class Chaos:
     def _toggle_a_fault(self) -> None:
         if self.dice.random() > 0.1:
             return
-        fault = self.dice.choice(FAULTS)
+        fault = self.dice.choice(self.faults)
         if fault in self.on:
             self.world.market.switch_off(fault, self.world.now)
             self.on.discard(fault)
@@ -192,8 +199,8 @@ class Chaos:
         scaling_loop(self.world.owner_ports, deadline_at=self.world.now + 1)
 
 
-def assert_survives(seed: int, n_rounds: int) -> None:
-    chaos = Chaos(seed)
+def assert_survives(seed: int, n_rounds: int, *, bids: bool = False) -> None:
+    chaos = Chaos(seed, bids=bids)
     try:
         for _ in range(n_rounds):
             chaos.step()
@@ -218,6 +225,17 @@ def assert_survives(seed: int, n_rounds: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_short_chaos(seed: int) -> None:
     assert_survives(seed, 250)
+
+
+@pytest.mark.parametrize("seed", range(1))
+def test_short_chaos_with_interruptible_machines(seed: int) -> None:
+    assert_survives(seed, 250, bids=True)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(5))
+def test_ten_thousand_rounds_of_chaos_with_interruptible_machines(seed: int) -> None:
+    assert_survives(seed, int(os.environ.get("BALLAST_CHAOS_ROUNDS", "10000")), bids=True)
 
 
 @pytest.mark.long

@@ -16,6 +16,9 @@ from chalicelib.core.model.worker import Worker, WorkerState
 SUSPECT_AFTER_S = 20.0
 UNREACHABLE_AFTER_S = 60.0
 DOUBT_LASTS_S = 60.0  # clients' failures set a worker aside so long, if the scaler does no more
+LAST_REPORTS_S = 60.0
+"""An outbid machine may report so long: its program runs some 10 to 30 s beyond the loss, and the
+report may be on its way (tests/evidence/vast/bid.json)."""
 
 
 class WorkerEvent(StrEnum):
@@ -116,6 +119,8 @@ def transition(
     """The changes to a worker's row that an event brings, for `WorkerRepository.update`."""
     if worker.is_bid and event in (_E.START_REFUSED, _E.HOST_OFFLINE):
         event = _E.OUTBID  # somebody else has its GPU, as bid for: no fault of the host
+    if worker.state is _S.PAUSED and now - worker.state_since < LAST_REPORTS_S:
+        event = event if event not in _REPORTS else _E.HEARD  # a machine's last words
     after = next_state(worker.state, event, was_loaded=worker.loaded_at > 0)
     is_held = worker.state is _S.SUSPECT and now - worker.doubted_at < DOUBT_LASTS_S
     if is_held and event in (_E.HEARD, _E.LOADED):
