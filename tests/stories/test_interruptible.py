@@ -40,8 +40,8 @@ def ready(world: World, *, is_bid: bool | None = None) -> list[Worker]:
 def bidding_world(**params: object) -> tuple[World, int]:
     """A group that has found its interruptible machines: three of them serve."""
     world = World(seed=3)
-    values: dict[str, object] = {"max_workers": 12, "interruptible": Interruptible.MIXED, **params}
-    group = world.add_group(cold_workers=1, min_load=HOT, **values)
+    values = {"max_workers": 12, "interruptible": Interruptible.MIXED, **params}
+    group = world.add_group("llm", cold_workers=1, min_load=HOT, **values)
     run_rounds(world, 12, every_s=5.0)
     run_minutes(world, 40)
     return world, group.endpoint_id
@@ -108,7 +108,7 @@ def test_all_machines_of_a_type_at_once_then_they_come_back_by_themselves() -> N
     world, _ = bidding_world()
     n_creates = count_calls(world, Verb.CREATE)
     take_all(world)
-    run_minutes(world, 3)
+    run_rounds(world, 24, every_s=5.0)
     assert sum(row.perf for row in ready(world, is_bid=False)) >= HOT * 0.9
     give_back(world)
     run_minutes(world, 10)
@@ -147,7 +147,7 @@ def test_what_stays_outbid_is_returned_and_costs_its_disk_meanwhile() -> None:
     assert not set(paused) & set(world.market.instances)
     after = world.market.bill(world.now).by_instance
     assert {key: after[key].gpu_usd for key in paused} == before
-    assert any(e.facts.get("reason", {}).get("code") == "outbid_long" for e in all_events(world))
+    assert any("outbid_long" in str(event.facts) for event in all_events(world))
     assert sum(row.perf for row in ready(world, is_bid=False)) >= HOT * 0.9
 
 
