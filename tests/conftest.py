@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ settings.register_profile(
     "ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci")
+
+os.environ["BALLAST_AFFINITY_KEY"] = "of the tests: no user's file is made or read"
 
 TABLE_PREFIX = "ballast-test"
 KMS_ALIAS = "alias/ballast-test"

@@ -69,6 +69,7 @@ class AsyncClient:
         timeout_s: float = 600.0,
         traceparent: str = "",
         interruptible: bool = True,
+        conversation: str = "",
     ) -> AsyncAnswer:
         """The answer, open for reading; see `Client.request`.
 
@@ -85,6 +86,7 @@ class AsyncClient:
                 timeout_s=timeout_s,
                 traceparent=traceparent,
                 interruptible=interruptible,
+                conversation=conversation,
             ),
         )
         return AsyncAnswer(answer, self._pool)
@@ -100,6 +102,7 @@ class AsyncClient:
         traceparent: str = "",
         interruptible: bool = True,
         resume: Resume = False,
+        conversation: str = "",
     ) -> AsyncAnswer:
         """An answer that comes bit by bit; see `Client.stream`.
 
@@ -116,6 +119,7 @@ class AsyncClient:
                 timeout_s=timeout_s,
                 traceparent=traceparent,
                 interruptible=interruptible,
+                conversation=conversation,
                 resume=resume,
             ),
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from ballast.client.affinity import NO_AFFINITY, Affinity
 from ballast.client.errors import RouteRefusedError
 
 
@@ -38,11 +39,13 @@ class Manner:
     """What a request minds.
 
     `interruptible` False wants no worker that the market may take away; `is_stream`: its answer
-    comes bit by bit, so that a lost worker would break it.
+    comes bit by bit, so that a lost worker would break it; `affinity`: where its prompt may lie in
+    a cache.
     """
 
     interruptible: bool = True
     is_stream: bool = False
+    affinity: Affinity = NO_AFFINITY
 
 
 def route_body(
@@ -59,6 +62,8 @@ def route_body(
         body["interruptible"] = False
     if manner is not None and manner.is_stream:
         body["stream"] = True
+    if manner is not None:
+        body.update(manner.affinity.fields())
     return body
 
 

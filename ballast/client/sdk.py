@@ -25,6 +25,8 @@ from typing import Self
 
 import requests
 
+from ballast.client.affinity import affinity_of
+from ballast.client.affinity_secret import affinity_secret
 from ballast.client.call_progress import CallProgress, CallTrace
 from ballast.client.errors import NO_KEY, RouteRefusedError, StreamBrokenError, WorkerRefusedError
 from ballast.client.pacing import is_worth_retrying
@@ -116,6 +118,7 @@ class Client(_Closing):
         if not api_key.isascii():
             raise ValueError(NO_KEY)
         self._transport = Transport(address, api_key, worker_ca)
+        self._secret = affinity_secret()
         self._pause = pause
         self._rng = rng or random.Random()
 
@@ -140,15 +143,19 @@ class Client(_Closing):
         timeout_s: float = 600.0,
         traceparent: str = "",
         interruptible: bool = True,
+        conversation: str = "",
     ) -> Answer:
         """The answer, open for reading. `traceparent`: of a trace to go on with (W3C).
 
-        `interruptible` False wants a worker that the market does not take away.
+        `interruptible` False wants a worker that the market does not take away. Requests that begin
+        alike go to the same worker while that is worth a wait, by keyed hashes of how the payload
+        begins, or of `conversation`, any text that names one.
 
         Raises:
             CallError: see `ballast.client.errors`.
         """
-        manner = Manner(interruptible=interruptible)
+        affinity = affinity_of(self._secret, endpoint, payload, conversation)
+        manner = Manner(interruptible=interruptible, affinity=affinity)
         call = _Call(self, endpoint, route, cost, manner, self._progress(timeout_s, traceparent))
         return Answer(call.answer(payload), call.progress.trace)
 
@@ -163,6 +170,7 @@ class Client(_Closing):
         traceparent: str = "",
         interruptible: bool = True,
         resume: Resume = False,
+        conversation: str = "",
     ) -> Answer:
         """As `request`, for answers that come bit by bit: long ones prefer workers on demand.
 
@@ -175,7 +183,8 @@ class Client(_Closing):
             CannotResumeError: this call could not be continued, so `resume` is refused at once.
         """
         continuation = Continuation(route, payload, resume) if resume else None
-        manner = Manner(interruptible=interruptible, is_stream=True)
+        affinity = affinity_of(self._secret, endpoint, payload, conversation)
+        manner = Manner(interruptible=interruptible, is_stream=True, affinity=affinity)
         call = _Call(self, endpoint, route, cost, manner, self._progress(timeout_s, traceparent))
         response = call.answer(payload)
         if continuation is None:

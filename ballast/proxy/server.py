@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
+from ballast.client.affinity import affinity_of
+from ballast.client.affinity_secret import affinity_secret
 from ballast.client.errors import CallError, RouteRefusedError, WaitTimeoutError, WorkerRefusedError
 from ballast.proxy.cost import estimate_cost
 from ballast.proxy.upstream import Call, Upstream
@@ -18,6 +21,9 @@ from chalicelib.wire.trace import HEADER
 logger = logging.getLogger(__name__)
 
 ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+CONVERSATION_HEADER = "Ballast-Conversation"
+"""Any text that names the conversation; it is hashed like everything else."""
+
 MAX_BODY = 64 * 2**20
 
 
@@ -36,6 +42,7 @@ class Proxy:
 
     def __init__(self, settings: ProxySettings, upstream: Upstream) -> None:
         self._settings = settings
+        self._secret = affinity_secret()
         self._upstream = upstream
 
     async def call(self, request: web.Request) -> web.StreamResponse:
@@ -81,7 +88,19 @@ class Proxy:
             cost=estimate_cost(route, payload),
             timeout_s=self._settings.timeout_s,
             traceparent=request.headers.get(HEADER, ""),
+            affinity=affinity_of(
+                self._secret_of(api_key),
+                endpoint,
+                payload,
+                request.headers.get(CONVERSATION_HEADER, ""),
+            ),
         )
+
+    def _secret_of(self, callers_key: str) -> bytes:
+        """Callers with own keys may be strangers: nobody is to see that two ask the same."""
+        if self._settings.api_key:
+            return self._secret
+        return hmac.digest(self._secret, callers_key.encode(), "sha256")
 
 
 class _BadRequestError(Exception):

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from ballast.client.affinity import NO_AFFINITY, Affinity
 from ballast.client.call_progress import CallProgress
 from ballast.client.errors import RouteRefusedError, WorkerRefusedError
 from ballast.client.pacing import is_worth_retrying
-from ballast.client.route_reply import Grant, Waiting, parse_route_reply, route_body
+from ballast.client.route_reply import Grant, Manner, Waiting, parse_route_reply, route_body
 from chalicelib.wire.trace import HEADER
 
 ROUTE_TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -28,6 +29,7 @@ class Call:
     cost: float
     timeout_s: float
     traceparent: str = ""
+    affinity: Affinity = NO_AFFINITY
 
 
 class Upstream:
@@ -81,7 +83,9 @@ class Upstream:
     async def _route(self, call: Call, progress: CallProgress) -> Grant | Waiting:
         async with self._http.post(
             f"{self._url}/route/",
-            json=route_body(call.endpoint, call.cost, progress.request_idx),
+            json=route_body(
+                call.endpoint, call.cost, progress.request_idx, Manner(affinity=call.affinity)
+            ),
             headers={"Authorization": f"Bearer {call.api_key}", HEADER: progress.traceparent},
             timeout=ROUTE_TIMEOUT,
         ) as answer:

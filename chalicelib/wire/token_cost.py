@@ -35,7 +35,7 @@ def completion_cost(payload: Mapping[str, object]) -> float:
     tokens = _number(payload, "max_tokens", "n_predict")
     # vLLM's and the older OpenAI servers' best_of: so many are made, n of them are sent.
     n_choices = max(_times(payload, "n"), _times(payload, "best_of"))
-    return _bounded(tokens * n_choices * max(n_prompts, 1.0) + read_cost(_prompt_tokens(prompt)))
+    return _bounded(tokens * n_choices * max(n_prompts, 1.0) + read_cost(prompt_tokens(prompt)))
 
 
 def responses_cost(payload: Mapping[str, object]) -> float:
@@ -47,7 +47,7 @@ def responses_cost(payload: Mapping[str, object]) -> float:
 
 def embedding_cost(payload: Mapping[str, object]) -> float:
     """Tokens given: a quarter of the characters of `input`, one for a token id; at least 1."""
-    return _bounded(max(_prompt_tokens(payload.get("input")), 1.0))
+    return _bounded(max(prompt_tokens(payload.get("input")), 1.0))
 
 
 def rerank_cost(payload: Mapping[str, object]) -> float:
@@ -55,7 +55,7 @@ def rerank_cost(payload: Mapping[str, object]) -> float:
     documents = payload.get("documents", payload.get("texts", payload.get("text_2")))
     n_documents = len(documents) if isinstance(documents, list) else 1
     query = payload.get("query", payload.get("text_1"))
-    tokens = _prompt_tokens(documents) + n_documents * _prompt_tokens(query)
+    tokens = prompt_tokens(documents) + n_documents * prompt_tokens(query)
     return _bounded(max(tokens, 1.0))
 
 
@@ -65,7 +65,7 @@ def generate_cost(payload: Mapping[str, object], default: float = 100.0) -> floa
     values = parameters if isinstance(parameters, dict) else {}
     tokens = _number(values, "max_new_tokens", default=default)
     return _bounded(
-        tokens * _times(values, "best_of") + read_cost(_prompt_tokens(payload.get("inputs")))
+        tokens * _times(values, "best_of") + read_cost(prompt_tokens(payload.get("inputs")))
     )
 
 
@@ -112,12 +112,12 @@ def _bounded(cost: float) -> float:
     return min(cost, MAX_COST)
 
 
-def _prompt_tokens(value: object) -> float:
+def prompt_tokens(value: object) -> float:
     """Tokens of a text, of token ids, or of a list of either."""
     if isinstance(value, str):
         return len(value) / CHARACTERS_PER_TOKEN
     if isinstance(value, list):
-        return sum(_prompt_tokens(part) for part in value)
+        return sum(prompt_tokens(part) for part in value)
     if isinstance(value, dict):
         return _n_characters(value) / CHARACTERS_PER_TOKEN
     return 1.0 if isinstance(value, int) and not isinstance(value, bool) else 0.0

@@ -51,6 +51,11 @@ others may have added.
 The values are from `python -m lab.bench quality`: see docs/internals/performance.md.
 """
 
+CROWD = 0.005
+"""Of the work at a worker, what counts as a wait although a slot is free: requests share a worker's
+speed, and its prefill. So much evens out which workers new conversations begin at; ten times as
+much sends later turns away from what is cached."""
+
 LOWER_HOME = 0.5
 """A worker's place in a key's order tells how likely it has the prefix: each next one half as much,
 for requests come there only while those before it are taken.
@@ -224,12 +229,15 @@ def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
     Where a key needs more than one worker its first home is the fullest, and the next ones serve:
     so it spreads over as many as it takes, and no further.
     """
-    cold_s = cold.wait_s + wish.cost / cold.worker.perf
+    least_busy = pool.workers[0]
+    cold_s = min(
+        _felt_wait_s(worker, now) + wish.cost / worker.perf for worker in (cold.worker, least_busy)
+    )
     for preference in wish.preferences:
         saved = preference.saved_load
         for worker in pool.homes_of(preference):
             wait_s = worker.wait_s(now)
-            margin_s = cold_s - wait_s - (wish.cost - saved) / worker.perf
+            margin_s = cold_s - _felt_wait_s(worker, now) - (wish.cost - saved) / worker.perf
             saved *= LOWER_HOME
             if margin_s < 0 or wait_s > wish.bound_s or _is_barred(worker, wish):
                 continue
@@ -248,6 +256,10 @@ def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
 def _is_barred(worker: RoutableWorker, wish: Wish) -> bool:
     """Whether the request must not go there: it failed there, or wants it on demand."""
     return wish.avoids(worker) or (worker.is_bid and wish.on_demand is not OnDemand.ANY)
+
+
+def _felt_wait_s(worker: RoutableWorker, now: float) -> float:
+    return worker.wait_s(now) + CROWD * max(0.0, worker.free_at - now)
 
 
 def _room(worker: RoutableWorker, now: float) -> float:
