@@ -9,6 +9,9 @@ from http import HTTPStatus
 
 from ballast.client.affinity import NO_AFFINITY, Affinity
 from ballast.client.errors import RouteRefusedError
+from chalicelib.wire.ticket import TICKET_HEADER
+
+MAX_TICKET_HEADER = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +22,15 @@ class Grant:
     request_idx: int
     auth_data: Mapping[str, object]
     certificate_sha256: str = ""  # hex; when given, the worker must show this very certificate
+
+    @property
+    def ticket_header(self) -> dict[str, str]:
+        """The ticket for the worker's eyes before the body; none where it fits into no header."""
+        signature = self.auth_data.get("signature")
+        is_plain = isinstance(signature, str) and signature.isascii() and signature.isprintable()
+        if not is_plain or len(str(signature)) > MAX_TICKET_HEADER:
+            return {}
+        return {TICKET_HEADER: str(signature)}
 
     def __repr__(self) -> str:
         return f"Grant(url={self.url!r}, request_idx={self.request_idx})"

@@ -89,7 +89,11 @@ class Transport:
             return session.post(
                 grant.url + route,
                 data=json.dumps({"auth_data": grant.auth_data, "payload": payload}),
-                headers={"Content-Type": "application/json", **_trace(traceparent)},
+                headers={
+                    "Content-Type": "application/json",
+                    **grant.ticket_header,
+                    **_trace(traceparent),
+                },
                 timeout=(CONNECT_TIMEOUT_S, timeout_s),
                 stream=True,
                 allow_redirects=False,

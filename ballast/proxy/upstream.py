@@ -100,7 +100,7 @@ class Upstream:
         return await self._http.post(
             grant.url + call.route,
             json={"auth_data": grant.auth_data, "payload": call.payload},
-            headers={HEADER: progress.traceparent},
+            headers={HEADER: progress.traceparent, **grant.ticket_header},
             ssl=aiohttp.Fingerprint(bytes.fromhex(pinned)) if pinned else True,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=left_s),
             allow_redirects=False,

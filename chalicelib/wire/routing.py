@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chalicelib.wire.json_body import WireError, number_of_text, parse_json_object
-from chalicelib.wire.ticket import MAX_EXACT_INT, Number, Ticket, wire_number
+from chalicelib.wire.ticket import MAX_COST, MAX_EXACT_INT, Number, Ticket, wire_number
 
 DEFAULT_COST = 100.0
-MAX_COST = 1e9
 MAX_NAME_CHARS = 128
 MAX_KEYS = 4
 MAX_KEY_CHARS = 128

@@ -20,6 +20,9 @@ from dataclasses import dataclass
 Number = int | float
 
 MAX_EXACT_INT = 2**53  # beyond it JavaScript clients change integers
+MAX_COST = 1e9  # of one request
+TICKET_HEADER = "X-Ballast-Ticket"
+"""The signature once more, so that a worker knows a caller before it reads a large body."""
 
 
 class TicketError(ValueError):

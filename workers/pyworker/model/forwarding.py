@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from workers.pyworker.model.jobs import JobFailedError
 from workers.pyworker.model.life import Life
 from workers.pyworker.reporting.load_ledger import Outcome
 from workers.pyworker.reporting.problem import ProblemError
+from workers.pyworker.serving.envelope import HeavyPayload, Payload
 
 TRACE_HEADERS = (HEADER, STATE_HEADER)
 MODEL_SILENCE_S = 1800.0
@@ -110,7 +112,7 @@ class Forwarder:
         self,
         request: web.Request,
         route: Route,
-        payload: JsonObject,
+        payload: Payload,
         on_reader: Callable[[AnswerReader], None],
     ) -> tuple[web.StreamResponse, Ended]:
         """Serve `payload`; leaving early (cancellation) closes the model's connection too.
@@ -124,7 +126,7 @@ class Forwarder:
         now = asyncio.get_running_loop().time
         try:
             with self.life.call(now()):
-                if route.job:
+                if route.job and not isinstance(payload, HeavyPayload):
                     response, ended = await self._run_job(request, route, payload)
                 else:
                     response, ended = await self._pass_on(request, route, payload, on_reader)
@@ -138,16 +140,20 @@ class Forwarder:
         self,
         request: web.Request,
         route: Route,
-        payload: JsonObject,
+        payload: Payload,
         on_reader: Callable[[AnswerReader], None],
     ) -> tuple[web.StreamResponse, Ended]:
-        body = route.convert(payload) if route.convert else payload
-        async with self._http.post(
-            self.url + route.model_path,
-            json=None if route.is_form else body,
-            data=form_of(body) if route.is_form else None,
-            headers=_trace_headers(request),
-        ) as answer:
+        headers = _trace_headers(request)
+        data: bytes | io.BytesIO | aiohttp.FormData
+        if isinstance(payload, HeavyPayload):
+            data = io.BytesIO(payload.data)  # sent piece by piece
+        else:
+            body = route.convert(payload) if route.convert else payload
+            data = form_of(body) if route.is_form else json.dumps(body).encode()
+        if not isinstance(data, aiohttp.FormData):
+            headers["Content-Type"] = "application/json"
+        url = self.url + route.model_path
+        async with self._http.post(url, data=data, headers=headers) as answer:
             if route.respond and answer.status == 200:
                 return await _whole(answer, route), Ended(Outcome.SERVED)
             reader = _reader_of(answer, route)

@@ -19,11 +19,22 @@ class EnvelopeError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class HeavyPayload:
+    """A payload that was parsed elsewhere: the JSON for the model server, and its cost."""
+
+    data: bytes
+    workload: float
+
+
+Payload = JsonObject | HeavyPayload
+
+
+@dataclass(frozen=True, slots=True)
 class Envelope:
     """A request as it came; `payload` is the equal JSON value that the model server will get."""
 
     auth_data: JsonObject
-    payload: JsonObject
+    payload: Payload
     session_id: str | None = None
 
 

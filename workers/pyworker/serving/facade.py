@@ -19,7 +19,9 @@ from workers.pyworker.reporting.control_plane import ControlPlaneError
 from workers.pyworker.reporting.load_ledger import Entry, LoadLedger, Outcome, RequestFacts
 from workers.pyworker.reporting.problem import ProblemError
 from workers.pyworker.reporting.report_loop import ReportLoop
-from workers.pyworker.serving.envelope import Envelope, parse_envelope
+from workers.pyworker.serving.connections import ConnectionGuard
+from workers.pyworker.serving.envelope import Envelope, HeavyPayload, Payload
+from workers.pyworker.serving.reading import BodyReader
 from workers.pyworker.serving.sessions import Session, SessionTable
 from workers.pyworker.tickets.admission import Admission, Grant, Refusal
 from workers.pyworker.tickets.legacy_tickets import LegacyAdmission
@@ -29,6 +31,7 @@ from workers.pyworker.tickets.signing_keys import PublicKeyError, SigningKeys
 logger = logging.getLogger(__name__)
 
 ROUNDING = 1e-6
+REFUSALS_TOLD_EVERY_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,26 @@ class FacadeParts:
     forwarder: Forwarder
     engine: Engine
     sessions: SessionTable
+    bodies: BodyReader
+    guard: ConnectionGuard
     max_queue_time_s: float
+
+
+class _RefusalLog:
+    """Refused tickets in the log: a line a while, with their number; anyone can send one."""
+
+    def __init__(self) -> None:
+        self._n = 0
+        self._next_at = 0.0
+
+    def note(self, refusal: Refusal, now: float) -> None:
+        """One more."""
+        self._n += 1
+        if now < self._next_at:
+            return
+        told = {"status": refusal.status, "reason": refusal.reason, "n_since": self._n}
+        logger.info("ticket refused", extra=told)
+        self._n, self._next_at = 0, now + REFUSALS_TOLD_EVERY_S
 
 
 class Facade:
@@ -54,6 +76,7 @@ class Facade:
 
     def __init__(self, parts: FacadeParts) -> None:
         self.parts = parts
+        self._refusals = _RefusalLog()
         # asyncio's locks are first come, first served, also when waiters are cancelled.
         self._turn: AbstractAsyncContextManager[object] = (
             asyncio.Lock() if parts.back_end.is_serial else nullcontext()
@@ -66,15 +89,26 @@ class Facade:
             ProblemError: it is refused or cannot be served.
             EnvelopeError: it is malformed.
         """
-        envelope = parse_envelope(await request.read())
+        envelope = await self.parts.bodies.envelope(request, route, self.is_good)
         if envelope.session_id is not None:
             return await self._serve_in_session(request, route, envelope, envelope.session_id)
-        grant = await self.admit(envelope.auth_data)
+        grant = await self.admit(request, envelope.auth_data)
         facts = self._assess(route, envelope.payload, grant)
         self._check_load(facts, grant.allowance.max_load)
         return await self._serve_booked(request, route, envelope.payload, facts)
 
-    async def admit(self, auth_data: JsonObject) -> Grant:
+    def is_good(self, auth_data: JsonObject) -> bool:
+        """Whether a ticket would be accepted, or opened a session that is open; it stays unused."""
+        parts, now = self.parts, self.parts.clock.now()
+        if parts.sessions.is_opener(auth_data):
+            return True
+        return any(
+            parts.admission.peek(auth_data, verifier, now, parts.clock.leeway_s) is None
+            or (parts.legacy is not None and parts.legacy.is_authentic(auth_data, verifier))
+            for verifier in parts.keys.verifiers(now)
+        )
+
+    async def admit(self, request: web.Request, auth_data: JsonObject) -> Grant:
         """Use up the ticket.
 
         Raises:
@@ -87,9 +121,10 @@ class Facade:
         if isinstance(result, Refusal) and result.status == 401 and await self._has_new_key():
             result = self._try_keys(auth_data)
         if isinstance(result, Grant):
+            parts.guard.trust(request.protocol)
             return result
         parts.ledger.reject_unauthentic()
-        logger.info("ticket refused", extra={"status": result.status, "reason": result.reason})
+        self._refusals.note(result, parts.clock.now())
         raise ProblemError.of(result.status, result.reason)
 
     def _try_keys(self, auth_data: JsonObject) -> Grant | Refusal:
@@ -114,7 +149,7 @@ class Facade:
     def _assess(
         self,
         route: Route,
-        payload: JsonObject,
+        payload: Payload,
         grant: Grant | RequestFacts,
         *,
         is_in_session: bool = False,
@@ -134,7 +169,11 @@ class Facade:
             is_in_session=is_in_session,
         )
         try:
-            facts = replace(facts, workload=route.workload(payload))
+            if isinstance(payload, HeavyPayload):
+                workload = payload.workload
+            else:
+                workload = route.workload(payload)
+            facts = replace(facts, workload=workload)
         except PayloadError as error:
             self._reject(facts)
             raise ProblemError(422, {"payload": error.fields}) from error
@@ -162,7 +201,7 @@ class Facade:
         self,
         request: web.Request,
         route: Route,
-        payload: JsonObject,
+        payload: Payload,
         facts: RequestFacts,
         also_book: Callable[[float], None] = lambda _load: None,
     ) -> web.StreamResponse:
@@ -189,7 +228,7 @@ class Facade:
         return response
 
     async def _in_turn(
-        self, request: web.Request, route: Route, payload: JsonObject, entry: Entry
+        self, request: web.Request, route: Route, payload: Payload, entry: Entry
     ) -> tuple[web.StreamResponse, Ended]:
         def follow(reader: AnswerReader) -> None:
             entry.reader = reader
@@ -208,6 +247,7 @@ class Facade:
         if not session.is_opened_by(envelope.auth_data):
             self.parts.ledger.reject_unauthentic()
             raise ProblemError.of(401, "the ticket is not the one that opened this session")
+        self.parts.guard.trust(request.protocol)
         if session.is_used_up:
             raise ProblemError.of(
                 410, "the session has used up what its cost was for; open one with a larger cost"
@@ -227,7 +267,7 @@ class Facade:
         self,
         request: web.Request,
         route: Route,
-        payload: JsonObject,
+        payload: Payload,
         session: Session,
         facts: RequestFacts,
     ) -> web.StreamResponse:

@@ -30,8 +30,10 @@ from workers.pyworker.reporting.log_format import trace_of_task
 from workers.pyworker.reporting.messages import Reporter
 from workers.pyworker.reporting.problem import ProblemError
 from workers.pyworker.reporting.report_loop import ReportLoop
+from workers.pyworker.serving.connections import ConnectionGuard
 from workers.pyworker.serving.envelope import EnvelopeError
 from workers.pyworker.serving.facade import Facade, FacadeParts
+from workers.pyworker.serving.reading import MAX_BODY, BodyReader
 from workers.pyworker.serving.session_routes import SessionRoutes
 from workers.pyworker.serving.sessions import SessionTable
 from workers.pyworker.settings import WorkerSettings
@@ -42,7 +44,10 @@ from workers.pyworker.tickets.signing_keys import PublicKeyError, SigningKeys
 
 logger = logging.getLogger(__name__)
 
-MAX_BODY = 64 * 2**20
+READ_BUFFER = 2**14
+"""Of each connection, so that a thousand that only drip take little."""
+BACKLOG = 512
+TLS_HANDSHAKE_S = 10.0
 KEY_RETRY_S = 5.0
 SHUTDOWN_GRACE_S = 5.0
 """For answers under way when we are told to stop; the control plane drains a worker before that."""
@@ -69,17 +74,29 @@ class Worker:
                 model_http, ControlPlane(self.settings.control_plane, control_http)
             )
             sessions = SessionRoutes(facade)
+            stack.callback(facade.parts.bodies.close)
             runner = web.AppRunner(
                 self._application(facade, sessions),
                 access_log=None,
                 handler_cancellation=True,
                 shutdown_timeout=SHUTDOWN_GRACE_S,
+                auto_decompress=False,  # nothing is inflated for anybody
+                read_bufsize=READ_BUFFER,
             )
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(
-                runner, self.settings.host, self.settings.port, ssl_context=self._tls()
-            ).start()
+            facade.parts.guard.make = partial(_protocol_of, runner)
+            tls = self._tls()
+            listener = await asyncio.get_running_loop().create_server(
+                facade.parts.guard.protocol,
+                self.settings.host,
+                self.settings.port,
+                ssl=tls,
+                ssl_handshake_timeout=TLS_HANDSHAKE_S if tls else None,
+                reuse_address=True,
+                backlog=BACKLOG,
+            )
+            stack.callback(listener.close)
             logger.info("serving", extra={"url": self.settings.url, "boot_id": self.boot_id})
             async with asyncio.TaskGroup() as tasks:
                 for task in self._background(facade, sessions):
@@ -121,6 +138,8 @@ class Worker:
                 forwarder=Forwarder(model_http, model_url),
                 engine=Engine(LearnedSlots(stated=settings.slots)),
                 sessions=SessionTable(settings.max_sessions),
+                bodies=BodyReader(self.back_end),
+                guard=ConnectionGuard(),
                 max_queue_time_s=settings.max_queue_time_s or self.back_end.max_queue_time_s,
             )
         )
@@ -179,6 +198,14 @@ def certificate_sha256(settings: WorkerSettings) -> str:
 def _first_certificate(pem: str) -> str:
     end = "-----END CERTIFICATE-----"
     return pem[pem.index("-----BEGIN CERTIFICATE-----") : pem.index(end) + len(end)]
+
+
+def _protocol_of(runner: web.AppRunner) -> asyncio.Protocol:
+    """The server's own protocol for a new connection."""
+    server = runner.server
+    if server is None:
+        raise RuntimeError("the server is not set up")
+    return server()
 
 
 def _tell_supervisor(pid: int, number: signal.Signals) -> None:

@@ -11,7 +11,12 @@ from workers.pyworker.back_end import PayloadError
 from workers.pyworker.model.forwarding import ModelLostError
 from workers.pyworker.reporting.load_ledger import Outcome, RequestFacts
 from workers.pyworker.reporting.problem import ProblemError
-from workers.pyworker.serving.envelope import EnvelopeError, parse_envelope, parse_json
+from workers.pyworker.serving.envelope import (
+    EnvelopeError,
+    HeavyPayload,
+    parse_envelope,
+    parse_json,
+)
 from workers.pyworker.serving.facade import Facade
 from workers.pyworker.serving.sessions import Session, SessionTerms
 
@@ -19,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 SWEEP_S = 5.0
 ON_CLOSE_TIMEOUT_S = 10.0
+MAX_TERMS = 64 * 2**10
 
 
 class SessionRoutes:
@@ -30,13 +36,15 @@ class SessionRoutes:
 
     async def create(self, request: web.Request) -> web.StreamResponse:
         """201 with `session_id` and `expiration`; 429 when there are too many."""
-        envelope = parse_envelope(await request.read())
+        envelope = parse_envelope(await self._body(request))
+        if isinstance(envelope.payload, HeavyPayload):
+            raise TypeError("only large bodies are parsed elsewhere")
         terms = SessionTerms.from_payload(envelope.payload)
         path = terms.on_close_route
         if path is not None and not self._parts.back_end.may_close_with(path):
             wrong = "must be one of this worker's own routes"
             raise EnvelopeError({"payload": {"on_close_route": wrong}})
-        grant = await self._facade.admit(envelope.auth_data)
+        grant = await self._facade.admit(request, envelope.auth_data)
         facts = RequestFacts(
             request_idx=grant.request_idx,
             reqnum=grant.reqnum,
@@ -93,8 +101,15 @@ class SessionRoutes:
             for session in self._parts.sessions.expired(self._parts.clock.now()):
                 await self._close(session)
 
+    async def _body(self, request: web.Request) -> bytes:
+        """A small body: terms and tickets are short."""
+        body = await self._parts.bodies.body(request, self._facade.is_good)
+        if len(body) > MAX_TERMS:
+            raise ProblemError.of(413, f"the body is larger than {MAX_TERMS >> 10} KiB")
+        return body
+
     async def _session(self, request: web.Request, *, if_absent: int | None) -> Session | None:
-        body = parse_json(await request.read())
+        body = parse_json(await self._body(request))
         session_id = body.get("session_id")
         if not isinstance(session_id, str) or not session_id:
             raise EnvelopeError({"session_id": "missing parameter"})

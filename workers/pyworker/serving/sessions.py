@@ -169,6 +169,10 @@ class SessionTable:
         """The open session with this id."""
         return self._sessions.get(session_id)
 
+    def is_opener(self, auth_data: object) -> bool:
+        """Whether this ticket opened one of the open sessions."""
+        return any(session.is_opened_by(auth_data) for session in self._sessions.values())
+
     def close(self, session: Session) -> bool:
         """Take it out; False when somebody else did."""
         return self._sessions.pop(session.session_id, None) is not None

@@ -81,6 +81,28 @@ class Admission:
         self, auth_data: Mapping[str, object], verifier: Verifier, now: float, leeway_s: float
     ) -> Grant | Refusal:
         """Accept and use up the ticket in `auth_data`, or say why not."""
+        found = self._checked(auth_data, verifier, now, leeway_s)
+        if isinstance(found, Refusal):
+            return found
+        claims_blob, claims = found
+        self._use(claims_blob, claims, now)
+        return Grant(
+            cost=claims.cost,
+            reqnum=claims.reqnum,
+            request_idx=claims.request_idx,
+            allowance=claims.allowance or UNLIMITED,
+        )
+
+    def peek(
+        self, auth_data: Mapping[str, object], verifier: Verifier, now: float, leeway_s: float
+    ) -> Refusal | None:
+        """Why the ticket would not be accepted; None if it would. It stays unused."""
+        found = self._checked(auth_data, verifier, now, leeway_s)
+        return found if isinstance(found, Refusal) else None
+
+    def _checked(
+        self, auth_data: Mapping[str, object], verifier: Verifier, now: float, leeway_s: float
+    ) -> tuple[bytes, Claims] | Refusal:
         claims_blob = authentic_blob(auth_data, verifier)
         if claims_blob is None:
             return _INVALID
@@ -94,13 +116,7 @@ class Admission:
             return refusal
         if claims_blob in self._used:
             return Refusal(401, "the ticket was used before")
-        self._use(claims_blob, claims, now)
-        return Grant(
-            cost=claims.cost,
-            reqnum=claims.reqnum,
-            request_idx=claims.request_idx,
-            allowance=claims.allowance or UNLIMITED,
-        )
+        return claims_blob, claims
 
     def _use(self, blob: bytes, claims: Claims, now: float) -> None:
         # Twice the widest leeway: a correction of the clock never revives a used ticket.

@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 
-from chalicelib.wire.ticket import Ticket
+from chalicelib.wire.ticket import MAX_COST, MAX_EXACT_INT, Ticket
 from workers.pyworker.tickets.admission import Grant, Refusal, Verifier
 
 WINDOW = 4096
@@ -28,8 +28,7 @@ class LegacyAdmission:
 
     def admit(self, auth_data: Mapping[str, object], verifier: Verifier) -> Grant | Refusal:
         """Accept the ticket, or say why not."""
-        ticket = _ticket(auth_data)
-        generation = self._generation(ticket, auth_data.get("signature"), verifier)
+        ticket, generation = self._checked(auth_data, verifier)
         if ticket is None or generation is None:
             return Refusal(401, "the signature is not valid")
         if ticket.url != self._url:
@@ -39,6 +38,17 @@ class LegacyAdmission:
                 return Refusal(401, "the ticket was used before")
             self._use(ticket.reqnum)
         return Grant(cost=float(ticket.cost), reqnum=ticket.reqnum, request_idx=ticket.request_idx)
+
+    def is_authentic(self, auth_data: Mapping[str, object], verifier: Verifier) -> bool:
+        """Whether the ticket is the control plane's and for this address; it stays unused."""
+        ticket, generation = self._checked(auth_data, verifier)
+        return ticket is not None and generation is not None and ticket.url == self._url
+
+    def _checked(
+        self, auth_data: Mapping[str, object], verifier: Verifier
+    ) -> tuple[Ticket | None, str | None]:
+        ticket = _ticket(auth_data)
+        return ticket, self._generation(ticket, auth_data.get("signature"), verifier)
 
     def _generation(
         self, ticket: Ticket | None, signature: object, verifier: Verifier
@@ -73,6 +83,8 @@ def _ticket(auth_data: Mapping[str, object]) -> Ticket | None:
     endpoint, url = auth_data.get("endpoint"), auth_data.get("url")
     if not (isinstance(cost, int | float) and isinstance(reqnum, int) and isinstance(idx, int)):
         return None
+    if not (0 <= cost <= MAX_COST and 0 <= reqnum < MAX_EXACT_INT and 0 <= idx < MAX_EXACT_INT):
+        return None  # C signs none of these: what a report could not carry is no ticket
     if not (isinstance(endpoint, str) and isinstance(url, str)):
         return None
     return Ticket(cost=cost, endpoint=endpoint, reqnum=reqnum, request_idx=idx, url=url)

@@ -1,0 +1,192 @@
+"""Reading a request's body so that nobody without a ticket makes the worker work.
+
+Nothing is inflated. A body of up to SCANNED bytes is read and parsed as it is. Of a larger one the
+ticket must hold first: from the header TICKET_HEADER, or from `auth_data` in the first or last
+SCANNED bytes. Large bodies are parsed outside the serving process, two at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import multiprocessing
+import re
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
+
+from aiohttp import web
+
+from chalicelib.wire.ticket import TICKET_HEADER
+from workers.pyworker.back_end import BackEnd, JsonObject, PayloadError, Route
+from workers.pyworker.reporting.problem import ProblemError
+from workers.pyworker.serving.envelope import Envelope, EnvelopeError, HeavyPayload, parse_envelope
+
+MAX_BODY = 64 * 2**20
+SCANNED = 16 * 2**10
+LIGHT_BYTES = 2**20
+LIGHT_ELEMENTS = 20_000
+"""Up to these a body is parsed on the event loop, in a few milliseconds."""
+MAX_ELEMENTS = 2_000_000
+MAX_UNPROVEN = 16 * 2**20
+"""Bytes of bodies without a ticket so far, of all connections together."""
+UNPROVEN_S = 20.0
+"""A body without a ticket must have come within this time, or its first SCANNED bytes."""
+N_PARSERS = 2
+PARSER_MEMORY = 4 * 2**30
+_AUTH_DATA = re.compile(r'"auth_data"\s*:\s*(?=\{)')
+_TICKET_FIRST = (
+    f"a large body needs its ticket first: in the header {TICKET_HEADER}, "
+    f"or as auth_data within the first {SCANNED >> 10} KiB"
+)
+
+IsGood = Callable[[JsonObject], bool]
+
+
+class BodyReader:
+    """Reads and parses bodies for one PyWorker; `close` ends its helpers."""
+
+    def __init__(self, back_end: BackEnd) -> None:
+        self._back_end = back_end
+        self._unproven = 0
+        self._pool: ProcessPoolExecutor | None = None
+        self._parsing = asyncio.Semaphore(N_PARSERS)
+
+    async def envelope(self, request: web.Request, route: Route, is_good: IsGood) -> Envelope:
+        """The request.
+
+        `is_good` tells whether a ticket would be accepted, without using it up.
+
+        Raises:
+            ProblemError: 401, 413 or 415.
+            EnvelopeError: it is malformed.
+        """
+        body = await self.body(request, is_good)
+        n_elements = _n_elements(body)
+        if len(body) <= LIGHT_BYTES and n_elements <= LIGHT_ELEMENTS:
+            return parse_envelope(body)
+        if n_elements > MAX_ELEMENTS:
+            raise ProblemError.of(413, f"the body has more than {MAX_ELEMENTS:,} elements")
+        if route.job or route.convert or route.is_form:
+            return await asyncio.to_thread(parse_envelope, body)
+        return await self._parsed_outside(body, route)
+
+    async def body(self, request: web.Request, is_good: IsGood) -> bytes:
+        """The whole body, once its ticket holds or it is small."""
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            raise ProblemError.of(415, "bodies are not inflated: send it without Content-Encoding")
+        if (request.content_length or 0) > MAX_BODY:
+            raise ProblemError.of(413, f"the body is larger than {MAX_BODY >> 20} MB")
+        ticket = request.headers.get(TICKET_HEADER, "")
+        if ticket and is_good({"signature": ticket}):
+            return await _read(request, bytearray(), MAX_BODY)
+        body = bytearray()
+        try:
+            async with asyncio.timeout(UNPROVEN_S):
+                while len(body) <= SCANNED:
+                    chunk = await request.content.readany()
+                    if not chunk:
+                        return bytes(body)
+                    body += chunk
+        except TimeoutError as error:
+            raise ProblemError.of(408, "the request took too long") from error
+        if _has_good_ticket(body[:SCANNED], is_good):
+            return await _read(request, body, MAX_BODY)
+        return await self._unproven_body(request, body, is_good)
+
+    async def _unproven_body(self, request: web.Request, body: bytearray, is_good: IsGood) -> bytes:
+        """A body whose ticket may stand at its end."""
+        room = MAX_UNPROVEN - self._unproven
+        if (request.content_length or len(body)) > room:
+            raise ProblemError.of(413, _TICKET_FIRST)
+        self._unproven += (reserved := request.content_length or room)
+        try:
+            async with asyncio.timeout(UNPROVEN_S):
+                whole = await _read(request, body, reserved)
+        except TimeoutError as error:
+            raise ProblemError.of(408, "the request took too long") from error
+        finally:
+            self._unproven -= reserved
+        if not _has_good_ticket(whole[-SCANNED:], is_good):
+            raise ProblemError.of(401, f"no valid ticket; {_TICKET_FIRST}")
+        return whole
+
+    async def _parsed_outside(self, body: bytes, route: Route) -> Envelope:
+        module = self._back_end.module or f"workers.{self._back_end.name}.server"
+        async with self._parsing:
+            self._pool = self._pool or ProcessPoolExecutor(
+                N_PARSERS,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_prepare_parser,
+            )
+            loop = asyncio.get_running_loop()
+            try:
+                found = await loop.run_in_executor(self._pool, digest, body, module, route.path)
+            except BrokenProcessPool as error:
+                self.close()
+                raise ProblemError.of(413, "the body is too large to be parsed") from error
+        if isinstance(found, dict):
+            raise EnvelopeError(found)
+        return found
+
+    def close(self) -> None:
+        """End the helpers."""
+        if self._pool:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+def digest(body: bytes, module: str, path: str) -> Envelope | dict[str, object]:
+    """In a helper process: the request with its payload as bytes and its cost, or what is wrong."""
+    try:
+        envelope = parse_envelope(body)
+        if isinstance(envelope.payload, HeavyPayload):
+            return envelope
+        workload = import_module(module).BACK_END.route(path).workload(envelope.payload)
+    except EnvelopeError as error:
+        return dict(error.fields)
+    except PayloadError as error:
+        return {"payload": error.fields}
+    except MemoryError:
+        return {"error": "the body is too large to be parsed"}
+    data = json.dumps(envelope.payload, separators=(",", ":")).encode()
+    return Envelope(envelope.auth_data, HeavyPayload(data, workload), envelope.session_id)
+
+
+def _prepare_parser() -> None:
+    """A helper has bounded memory and ends with the worker."""
+    resource.setrlimit(resource.RLIMIT_AS, (PARSER_MEMORY, PARSER_MEMORY))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+async def _read(request: web.Request, body: bytearray, limit: int) -> bytes:
+    while chunk := await request.content.readany():
+        body += chunk
+        if len(body) > limit:
+            raise ProblemError.of(413, f"the body is larger than {limit >> 20} MB")
+    return bytes(body)
+
+
+def _n_elements(body: bytes) -> int:
+    """At least as many values as the JSON in it has: a bound, at the speed of memory."""
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
+
+
+def _has_good_ticket(part: bytes | bytearray, is_good: IsGood) -> bool:
+    """Whether a good ticket stands in this part of a body."""
+    text = bytes(part).decode(errors="replace")
+    for found in _AUTH_DATA.finditer(text):
+        try:
+            auth_data, _ = json.JSONDecoder().raw_decode(text, found.end())
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(auth_data, dict):
+            return is_good(auth_data)  # one is enough: a second try would be a guess
+    return False
