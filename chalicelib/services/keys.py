@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
+from chalicelib.core.model.bounded import Bounded
 from chalicelib.core.model.caller_key import (
     ADMIN,
     READ,
@@ -55,8 +56,10 @@ class Caller:
 class KeyMemory:
     """Rows of keys, remembered for `ROW_CACHE_S`, and the keys whose proof was found right."""
 
-    verified: dict[str, KeyText] = field(default_factory=dict)
-    rows: dict[str, tuple[float, CallerKey | None]] = field(default_factory=dict)
+    verified: Bounded[str, KeyText] = field(default_factory=lambda: Bounded(MAX_CACHED))
+    rows: Bounded[str, tuple[float, CallerKey | None]] = field(
+        default_factory=lambda: Bounded(MAX_CACHED)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,8 +132,6 @@ def _verify(ports: HotPorts, memory: KeyMemory, text: str) -> KeyText:
         return key
     if not ports.secrets.is_proof(key.signed, key.proof):
         raise CallerKeyError("invalid api_key")
-    if len(memory.verified) >= MAX_CACHED:
-        memory.verified.clear()
     memory.verified[text] = key
     return key
 
@@ -156,8 +157,6 @@ def _row(ports: HotPorts, memory: KeyMemory, key_id: str, now: float) -> CallerK
         if cached is None:
             raise
         return cached[1]
-    if len(memory.rows) >= MAX_CACHED:
-        memory.rows.clear()
     memory.rows[key_id] = (now, row)
     return row
 

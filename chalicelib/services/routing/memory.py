@@ -9,6 +9,7 @@ import logging
 import math
 from dataclasses import dataclass, field, replace
 
+from chalicelib.core.model.bounded import Bounded
 from chalicelib.core.model.usage import Uses
 from chalicelib.core.routing.complaints import Complaints
 from chalicelib.core.routing.directory import (
@@ -41,6 +42,7 @@ MISSED_REBUILDS = 3.0
 
 MAX_SIGNATURES = 20_000
 MAX_QUOTA_KEYS = 10_000
+MAX_NOTED = 20_000
 
 
 @dataclass(slots=True)
@@ -59,7 +61,9 @@ class GroupMemory:
     shard: int = 0
     poked_at: float = 0.0
     complaints: Complaints = field(default_factory=Complaints)
-    noted: dict[int, float] = field(default_factory=dict)  # waiting idx -> written at
+    noted: Bounded[int, float] = field(
+        default_factory=lambda: Bounded(MAX_NOTED)
+    )  # waiting idx -> written at
     use: RecentUse = field(default_factory=RecentUse)
     uses: Uses = field(default_factory=Uses)
 
@@ -85,8 +89,10 @@ class RouterMemory:
     directory_at: float = 0.0
     directory_blob: bytes | None = None  # as it was read: what has not changed is not parsed again
     groups: dict[int, GroupMemory] = field(default_factory=dict)
-    signatures: dict[tuple[str, str], str] = field(default_factory=dict)
-    quotas: dict[str, KeyBuckets] = field(default_factory=dict)
+    signatures: Bounded[tuple[str, str], str] = field(
+        default_factory=lambda: Bounded(MAX_SIGNATURES)
+    )
+    quotas: Bounded[str, KeyBuckets] = field(default_factory=lambda: Bounded(MAX_QUOTA_KEYS))
     index_keys: dict[int, bytes] = field(default_factory=dict)
     newest_key: str = ""
     instance_keys: dict[int, dict[str, str]] = field(default_factory=dict)  # by group, intent token

@@ -15,7 +15,7 @@ from chalicelib.core.routing.quota import QUEUE_HOLD_S, KeyBuckets, Quota, Taken
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.keys import CallerKey
-from chalicelib.services.routing.memory import MAX_QUOTA_KEYS, RouterMemory, check_time
+from chalicelib.services.routing.memory import RouterMemory, check_time
 from chalicelib.wire.ticket import Allowance
 
 logger = logging.getLogger("ballast")
@@ -137,10 +137,7 @@ class Quotas:
         check_time(self.ports, self.now)
         kept_until = self.now + after.empty_in_s(row.quota)
         stored = self.ports.quotas.put(after, kept_until=kept_until)
-        quotas = self.memory.quotas
-        if row.key_id not in quotas and len(quotas) >= MAX_QUOTA_KEYS:
-            quotas.clear()
-        quotas[row.key_id] = stored or after
+        self.memory.quotas[row.key_id] = stored or after
         return stored
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from chalicelib.core.fleet.report import ReportOutcome, apply_report
+from chalicelib.core.model.bounded import Bounded
 from chalicelib.core.model.lifecycle import WorkerEvent
 from chalicelib.core.model.usage import note_uses
 from chalicelib.core.model.worker import Worker, WorkerState
@@ -29,7 +30,9 @@ class ReportsMemory:
     """What one function remembers between reports."""
 
     rebuilds: RebuildMemory = field(default_factory=RebuildMemory)
-    finished: dict[tuple[int, int], list[tuple[int, float]]] = field(default_factory=dict)
+    finished: Bounded[tuple[int, int], list[tuple[int, float]]] = field(
+        default_factory=lambda: Bounded(MAX_KEPT_WORKERS)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,6 @@ def receive_finished(
 
 def _keep_uses(memory: ReportsMemory, worker: Worker, report: FinishedReport) -> None:
     """What the requests used that were served; lost with this container, as a sample may be."""
-    if len(memory.finished) >= MAX_KEPT_WORKERS:
-        memory.finished.clear()
     kept = memory.finished.setdefault((worker.endpoint_id, worker.instance_id), [])
     for request in report.requests:
         key = use_key_of_index(request.request_idx)

@@ -11,7 +11,7 @@ from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.keys import check_worker_token
-from chalicelib.services.routing.memory import MAX_SIGNATURES, RouterMemory
+from chalicelib.services.routing.memory import RouterMemory
 from chalicelib.wire.ticket import Allowance, Claims, Number, Ticket, join_signature
 
 TICKET_VALID_S = 120.0
@@ -95,8 +95,6 @@ def _once_per_worker(ports: HotPorts, memory: RouterMemory, key_id: str, ticket:
     """Generation C signs the url alone, so one signature serves a worker for good."""
     known = memory.signatures.get((key_id, ticket.url))
     if known is None:
-        if len(memory.signatures) >= MAX_SIGNATURES:
-            memory.signatures.clear()
         known = _plain(ports.signer.sign(key_id, ticket.signed_bytes_c()))
         memory.signatures[key_id, ticket.url] = known
     return known

@@ -39,7 +39,6 @@ FRESH_REPORT_S = 20.0
 SAME_AGAIN_S = 3.0
 """Where there is no other worker, a client may come back to the one that failed it after this."""
 
-MAX_NOTED = 20_000
 MAX_ROWS_OF_KEY, MAX_ROWS_OF_GROUP = 4_000, 10_000
 """Waiting rows are read at each rebuild of the view, some 150 bytes each. What waits beyond them is
 served all the same, and comes to no place in the queue until there is room."""
@@ -266,8 +265,6 @@ def _remember(waiter: Waiter, idx: int) -> None:
     is_known = idx == waiter.known_idx and not is_note_due(idx, now)
     if is_known or now - noted.get(idx, 0.0) < NOTE_EVERY_S:
         return
-    if len(noted) >= MAX_NOTED:
-        noted.clear()
     request = WaitingRequest(
         endpoint_id=waiter.group.facts.endpoint_id,
         request_idx=idx,
