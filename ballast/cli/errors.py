@@ -31,6 +31,12 @@ class CliError(click.ClickException):
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print to standard error."""
-        click.echo(f"ballast: {self.message}", err=True, file=file)
+        click.echo(f"ballast: {_harmless(self.message)}", err=True, file=file)
         if self.fix:
-            click.echo(f"  fix: {self.fix}", err=True, file=file)
+            click.echo(f"  fix: {_harmless(self.fix)}", err=True, file=file)
+
+
+def _harmless(text: str) -> str:
+    """A message may quote a server, which may quote a worker: nothing in it steers the terminal."""
+    replaced = (c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(replaced)

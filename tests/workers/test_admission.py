@@ -72,6 +72,18 @@ def test_a_ticket_is_accepted_once() -> None:
         assert result == Refusal(401, "the ticket was used before")
 
 
+@pytest.mark.parametrize("ahead_s", [400.0, 3_600.0, 86_400.0, 1e9])
+def test_a_clock_that_was_ahead_revives_no_used_ticket(ahead_s: float) -> None:
+    """A reply that was an hour ahead, another ticket, and right again: the first was taken anew."""
+    admission = Admission(IDENTITY)
+    assert isinstance(admit(admission, good_ticket()), Grant)
+    later = {"issued_at": NOW + ahead_s, "expires_at": NOW + ahead_s + 60}
+    assert isinstance(admit(admission, good_ticket(reqnum=13, **later), NOW + ahead_s), Grant)
+    assert isinstance(admit(admission, good_ticket(), NOW), Refusal)
+    fresh = good_ticket(reqnum=14, issued_at=NOW + 61, expires_at=NOW + 121)
+    assert isinstance(admit(admission, fresh, NOW + 61), Grant)
+
+
 def test_a_used_ticket_stays_used_after_thousands_of_others() -> None:
     """A window of 100 messages, as older workers keep, would take it again."""
     admission = Admission(IDENTITY)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from rich.console import Console, RenderableType
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.configuration import LOGIN_FIX, configuration_path, read_configuration
 from ballast.cli.remote.server import Server
+from ballast.cli.terminal.display import json_text
 
 PIPE_WIDTH = 250
 
@@ -56,7 +56,7 @@ class Session:
     def show(self, data: object, *parts: RenderableType) -> None:
         """Print `data` as JSON if asked for, the parts otherwise."""
         if self.wants_json:
-            click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+            click.echo(json_text(data))
         else:
             self.console.print(*parts, sep="\n")
 

@@ -29,6 +29,12 @@ _TRANSLATED = (  # networks whose addresses stand for others, which we would the
     ipaddress.ip_network("2001::/32"),
     ipaddress.ip_network("::/96"),
 )
+_NOT_GLOBAL = (  # which Python 3.11 takes for global
+    ipaddress.ip_network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
+    ipaddress.ip_network("fec0::/10"),  # site-local, RFC 3879
+    ipaddress.ip_network("3fff::/20"),  # documentation, RFC 9637
+    ipaddress.ip_network("5f00::/16"),  # segment routing, RFC 9602
+)
 
 
 class UnsafeUrlError(ValueError):
@@ -85,6 +91,7 @@ def check_address(text: str) -> str:
         address.scope_id or address.ipv4_mapped or any(address in net for net in _TRANSLATED)
     ):
         raise UnsafeUrlError(f"address {text} stands for another address")
-    if not address.is_global or address.is_multicast or address.is_reserved:
+    is_ours_to_refuse = any(address in net for net in _NOT_GLOBAL)
+    if not address.is_global or address.is_multicast or address.is_reserved or is_ours_to_refuse:
         raise UnsafeUrlError(f"address {text} is not a public address")
     return str(address)

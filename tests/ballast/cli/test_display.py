@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from ballast.cli.terminal.display import table
+from ballast.cli.errors import CliError
+from ballast.cli.terminal.display import json_text, table
 
 COLUMNS = (">id", "state", "?>observed", "error")
 ROWS = [("20000001", "model_loading", "1,234", "HF_TOKEN must be set: the model is gated")]
@@ -32,3 +36,19 @@ def test_a_narrow_one_drops_the_optional_columns_and_cuts_no_id_and_no_word(widt
     assert "20000001" in text
     assert "…" not in text
     assert "gated" in text
+
+
+@given(st.text())
+def test_json_holds_nothing_that_a_terminal_obeys(text: str) -> None:
+    """A worker's error with U+009B (CSI) or U+202E came through `--json` raw."""
+    shown = json_text({"error": text, "also": "\u009b31m\u202e \x7f é 漢"})
+    assert json.loads(shown)["error"] == text
+    assert all(c.isprintable() or c == "\n" for c in shown)
+    assert "é 漢" in shown
+
+
+def test_an_errors_message_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    CliError("no worker \x1b]0;x\x07 \u009b31m\u202e", fix="ask \x1b[2J").show()
+    told = capsys.readouterr().err
+    assert all(c.isprintable() or c == "\n" for c in told)
+    assert "no worker" in told

@@ -71,6 +71,7 @@ class Admission:
         self._identity = identity
         self._used: set[bytes] = set()
         self._forget_at: list[tuple[float, bytes]] = []
+        self._forgotten_until = float("-inf")  # the latest expiry of a ticket that was forgotten
 
     @property
     def n_remembered(self) -> int:
@@ -114,14 +115,17 @@ class Admission:
         )
         if refusal:
             return refusal
+        if claims.expires_at <= self._forgotten_until:
+            return Refusal(503, "the ticket may have been used before; route again")
         if claims_blob in self._used:
             return Refusal(401, "the ticket was used before")
         return claims_blob, claims
 
     def _use(self, blob: bytes, claims: Claims, now: float) -> None:
-        # Twice the widest leeway: a correction of the clock never revives a used ticket.
+        # What is forgotten stays used: the server's time as we know it may go back by any amount.
         while self._forget_at and self._forget_at[0][0] < now - 2 * UNSURE_CLOCK_LEEWAY_S:
-            self._used.discard(heapq.heappop(self._forget_at)[1])
+            self._forgotten_until, blob_used = heapq.heappop(self._forget_at)
+            self._used.discard(blob_used)
         self._used.add(blob)
         heapq.heappush(self._forget_at, (claims.expires_at, blob))
 
