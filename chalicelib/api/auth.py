@@ -188,7 +188,10 @@ def require(caller: Caller, access: Access) -> None:
         ForbiddenError: it lacks the verb, or is bound to one group where the account is asked for.
     """
     if access.verb not in caller.verbs:
-        raise ForbiddenError(f"this key may not {access.verb}; use one with the verb {access.verb}")
+        raise ForbiddenError(
+            f"this key may {' and '.join(sorted(caller.verbs)) or 'do nothing'} only; use one with "
+            f"the verb {access.verb}"
+        )
     if access.account_only and caller.endpoint_id is not None:
         raise ForbiddenError("this key is bound to one endpoint group; use a key of the account")
 

@@ -54,7 +54,8 @@ def error_response(error: Exception) -> Response:
         if isinstance(error, kind):
             message = str(error) or code
             if code == "auth_error":
-                message = f"Invalid user key: {message}"  # the vendor's words first
+                # The vendor's words first; then what its owner can do.
+                message = f"Invalid user key: {message}; it starts with blk. and must be whole"
             return json_response(error_body(code, message), status)
     logger.error("request_failed", exc_info=error)
     return json_response(error_body("internal_error", "Ballast failed; see the log"), 500)

@@ -298,4 +298,4 @@ def test_unreachable_workers_are_a_warning(fleet: Api) -> None:
     key = (100, 7)
     fleet.workers.rows[key] = replace(fleet.workers.rows[key], state=WorkerState.UNREACHABLE)
     (group,) = fleet.call("GET", "/api/v0/status").json["groups"]
-    assert (group["health"], group["health_reasons"]) == ("warn", ["1 workers are silent"])
+    assert (group["health"], group["health_reasons"]) == ("warn", ["1 worker silent"])

@@ -100,7 +100,7 @@ def test_status_says_when_clients_suffer_and_why_nothing_is_done(fleet: Api) -> 
     fleet.ledger.set_flags(is_frozen=True)
     (group,) = fleet.call("GET", "/api/v0/status?endpoint_id=100").json["groups"]
     assert group["health"] == "bad"
-    assert group["health_reasons"][0] == "requests wait and no worker is ready"
+    assert group["health_reasons"][0] == "1 request waiting, no worker is ready; none coming"
     assert "frozen" in group["health_reasons"][1]
     assert (group["queue"]["n_waiting"], group["queue"]["oldest_wait_s"]) == (1, 9.0)
 

@@ -26,6 +26,8 @@ def test_a_calm_group_is_well_and_says_nothing() -> None:
     ("facts", "health"),
     [
         ({"n_waiting": 1, "n_ready": 0, "ready_capacity": 0.0}, Health.BAD),
+        ({"n_ready": 0, "ready_capacity": 0.0}, Health.BAD),  # 0 ready of wanted
+        ({"n_ready": 0, "ready_capacity": 0.0, "hot_target": 0.0}, Health.OK),  # at rest
         ({"cap_used": 1.0}, Health.BAD),
         ({"queue_time_s": 21.0}, Health.BAD),
         ({"n_waiting": 1}, Health.OK),
@@ -43,4 +45,4 @@ def test_the_worst_fact_decides(facts: dict[str, object], health: Health) -> Non
 
 def test_reasons_come_worst_first() -> None:
     _, reasons = judged(n_in_error=2, cap_used=1.2)
-    assert reasons == ("a spending cap is reached", "2 workers report errors")
+    assert reasons == ("a spending cap is reached", "2 workers in error")

@@ -17,6 +17,7 @@ from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import (
     age,
     clean,
+    count,
     counts,
     duration,
     number,
@@ -100,8 +101,8 @@ def render(answer: Json) -> Sequence[RenderableType]:
         for group in groups
     ]
     columns = (
-        "endpoint", "health", "?state", "?>load/s", ">ready", "?>cold", ">queue", ">waiting",
-        "workers", ">$/h", ">today",
+        "endpoint", "health", "?state", "?>load/s", ">ready", "?>stopped reserve", ">queue",
+        ">waiting", "workers", ">$/h", "?>today",
     )  # fmt: skip
     parts: list[RenderableType] = [_account_line(answer), table("", columns, rows)]
     parts += [line for group in groups for line in _sentences(group, float(answer["now"]))]
@@ -132,12 +133,13 @@ def _account_line(answer: Json) -> Text:
         )
     caps = account["caps"]
     line.append(
+        f"{clean(answer.get('stage', ''))}: "
         f"{usd(sum(group['money']['usd_per_hour'] for group in answer['groups']))}/h, "
-        f"today {usd(account['spent_today_usd'])}; counted against the caps at worst: "
-        f"{usd(account['committed_usd_per_hour'])}/h of {usd(caps['usd_per_hour'])}, "
-        f"today {usd(account['counted_today_usd'])} of {usd(caps['usd_per_day'])}, "
-        f"month {usd(account['counted_month_usd'])} of {usd(caps['usd_per_month'])}; "
-        f"inventory {inventory['state']}"
+        f"{usd(account['spent_today_usd'])} today; cap use (worst case): "
+        f"{usd(account['committed_usd_per_hour'])} of {usd(caps['usd_per_hour'])}/h · "
+        f"{usd(account['counted_today_usd'])} of {usd(caps['usd_per_day'])} today · "
+        f"{usd(account['counted_month_usd'])} of {usd(caps['usd_per_month'])} this month; "
+        f"Vast's list {inventory['state']}"
     )
     if inventory.get("at"):
         line.append(f" {age(inventory['at'], float(answer['now']))} ago")
@@ -161,8 +163,8 @@ def _sentences(group: Json, now: float) -> Sequence[Text]:
         lines.append(Text(f"{name}: {share(late)} of requests started late"))
     lines += [
         Text(
-            f"{name}: autogroup {autogroup['id']} is exploring machine types: "
-            f"{exploration['n_loaded']} of {exploration['n_needed']} needed have loaded"
+            f"{name}: testing GPUs for autogroup {autogroup['id']}: {exploration['n_loaded']} of "
+            f"{count(exploration['n_needed'], 'test worker')} ready"
         )
         for autogroup in group["autogroups"]
         if (exploration := autogroup["exploration"])["phase"] == "exploring"

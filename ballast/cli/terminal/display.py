@@ -12,6 +12,7 @@ from rich.text import Text
 
 NOTHING = "-"
 UNBOUNDED = 10_000  # columns; wider than any table
+SENTENCE_WIDTH = 24  # columns in which a wrapped sentence is still read
 
 STATE_STYLES: Mapping[str, str] = {
     "ready": "green",
@@ -52,7 +53,10 @@ def state_cell(state: object) -> Text:
 
 
 class FittingTable:
-    """A table that leaves out its optional columns where the terminal is narrow."""
+    """A table that leaves out optional columns, the last first, where the terminal is narrow.
+
+    Where even the others do not fit, each row becomes some lines: what names a row always stays.
+    """
 
     def __init__(
         self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
@@ -63,12 +67,42 @@ class FittingTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Rich's protocol: what to print within `options.max_width`."""
-        whole = self._table(range(len(self._columns)))
-        needs = console.measure(whole, options=options.update_width(UNBOUNDED)).maximum
-        if needs <= options.max_width:
-            yield whole
-            return
-        yield self._table([i for i, name in enumerate(self._columns) if not name.startswith("?")])
+        chosen = list(range(len(self._columns)))
+        while True:
+            made = self._table(chosen)
+            needs = console.measure(made, options=options.update_width(UNBOUNDED)).maximum
+            optional = [i for i in chosen if self._columns[i].startswith("?")]
+            if needs <= options.max_width:
+                yield made
+                return
+            if not optional:
+                break
+            chosen.remove(optional[-1])
+        if self._last_is_a_sentence(console, options, chosen):
+            yield made
+        else:
+            yield from self._stacked(chosen)
+
+    def _last_is_a_sentence(
+        self, console: Console, options: ConsoleOptions, chosen: Sequence[int]
+    ) -> bool:
+        """Whether all but the last column fit, and that one can be wrapped to a readable width."""
+        if len(chosen) < 2 or self._columns[chosen[-1]].startswith(">"):
+            return False
+        others = self._table(chosen[:-1])
+        needs = console.measure(others, options=options.update_width(UNBOUNDED)).maximum
+        return needs + SENTENCE_WIDTH <= options.max_width
+
+    def _stacked(self, chosen: Sequence[int]) -> RenderResult:
+        """A row as its first cell, then the others beneath, each with its column's name."""
+        if self._title:
+            yield Text(clean(self._title))
+        for row in self._rows:
+            cells = [v if isinstance(v, Text) else cell(v) for v in row]
+            yield Text.assemble(cells[0], style="bold")
+            for i in chosen[1:]:
+                if cells[i].plain not in ("", NOTHING):
+                    yield Text.assemble(f"  {self._columns[i].lstrip('?>')}: ", cells[i])
 
     def _table(self, chosen: Iterable[int]) -> Table:
         made = Table(

@@ -184,4 +184,5 @@ def _seconds(value: object) -> float:
 
 
 def _shorten(text: str) -> str:
-    return redact(" ".join(text.split()))[:_MAX_MESSAGE_CHARS]
+    words = re.sub(r"<[^<>]*>", " ", text)  # a proxy's error page: its markup says nothing
+    return redact(" ".join(words.split()))[:_MAX_MESSAGE_CHARS]

@@ -32,6 +32,7 @@ class TroubleKind(StrEnum):
     FROZEN_ABOVE_CAP = "frozen_above_cap"
     MACHINE_UNSETTLED = "machine_unsettled"
     WILL_NOT_GO = "will_not_go"
+    MACHINES_LOST = "machines_lost"
     NOT_USABLE = "not_usable"
     WORKER_FAILING = "worker_failing"
     REQUESTS_FAIL = "requests_fail"
@@ -96,6 +97,7 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
     _K.WILL_NOT_GO: TroubleMeaning(
         title="An instance was told to go, and stays", matters_after_s=300.0
     ),
+    _K.MACHINES_LOST: TroubleMeaning(title="Machines were lost while they served requests"),
     _K.NOT_USABLE: TroubleMeaning(
         title="A worker says that it is ready, and cannot be reached",
         severity=_W,

@@ -12,7 +12,7 @@ SENTENCES: Mapping[str, str] = {
     "cheaper_cover": "It serves what is needed for ${usd_per_hour} an hour instead of "
     "${now_usd_per_hour}; the dearer workers can then stop.",
     "idle_surplus": "The others that are ready can serve {left} load/s, and only {wanted} is "
-    "needed; it is the dearest for what it serves.",
+    "needed; it costs most per unit of capacity.",
     "cold_short": "The reserve of stopped workers is {missing} load/s short of its goal; this "
     "machine should serve {expected_perf}.",
     "cold_surplus": "The reserve of stopped workers holds {left} load/s without it, and {wanted} "
@@ -59,7 +59,7 @@ SENTENCES: Mapping[str, str] = {
     # why something is not done
     "frozen": "Frozen by the owner: nothing is rented, started, stopped or destroyed.",
     "panicking": "Nothing is rented: panic is on, every instance is being destroyed.",
-    "inventory_unknown": "Nothing is rented or destroyed: Vast's listing is not known for sure.",
+    "inventory_unknown": "Nothing is rented or destroyed: Vast's list is not trusted yet.",
     "no_credit": "Nothing is rented: the Vast account has no credit.",
     "no_offers": "{wanted} load/s is wanted, but no offer fits the search.",
     "breaker_open": "Nothing is rented: this template has only failed lately; a retry will come.",
@@ -103,10 +103,10 @@ DOING: Mapping[str, str] = {
     "rent": "Renting",
     "start": "Starting",
     "drain": "Draining",
-    "recall": "Recalling",
+    "recall": "Keeping (drain cancelled)",
     "stop": "Stopping",
     "reboot": "Rebooting",
-    "destroy": "Returning",
+    "destroy": "Destroying",
     "bid": "Bidding more for",
 }
 """What is done, by the action's verb; a decision is told before it is known how it went."""

@@ -55,10 +55,10 @@ def test_status_shows_trouble(ballast: Ballast, console: Console) -> None:
 
 
 def test_status_tells_an_autogroup_that_still_explores(ballast: Ballast, console: Console) -> None:
-    assert "exploring" not in ballast("status").out
+    assert "testing GPUs" not in ballast("status").out
     autogroup = console.status["groups"][0]["autogroups"][0]
     autogroup["exploration"] |= {"phase": "exploring", "n_loaded": 1, "n_needed": 2}
-    assert "is exploring machine types: 1 of 2 needed have loaded" in ballast("status").out
+    assert "testing GPUs for autogroup 11: 1 of 2 test workers ready" in ballast("status").out
 
 
 def test_watch_is_refused_to_programs(ballast: Ballast) -> None:

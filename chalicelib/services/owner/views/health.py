@@ -53,7 +53,7 @@ def judge_health(facts: HealthFacts) -> Verdict:
     bad = [
         text
         for holds, text in (
-            (facts.n_waiting > 0 and facts.n_ready == 0, "requests wait and no worker is ready"),
+            (facts.n_ready == 0 and max(facts.n_waiting, facts.hot_target) > 0, _nobody(facts)),
             (facts.cap_used >= 1.0, "a spending cap is reached"),
             (
                 facts.queue_time_s > 2 * facts.target_queue_time_s,
@@ -68,9 +68,9 @@ def judge_health(facts: HealthFacts) -> Verdict:
         for holds, text in (
             (bool(facts.is_held), facts.is_held),
             (
-                facts.ready_capacity < facts.hot_target,
+                facts.n_ready > 0 and facts.ready_capacity < facts.hot_target,
                 f"ready capacity is {facts.ready_capacity:.0f} of {facts.hot_target:.0f} wanted; "
-                f"{facts.n_loading} workers are loading",
+                f"{_count(facts.n_loading, 'worker')} loading",
             ),
             (
                 facts.late_share > facts.allowed_late_share,
@@ -78,11 +78,23 @@ def judge_health(facts: HealthFacts) -> Verdict:
                 "are allowed",
             ),
             (NEAR_CAP <= facts.cap_used < 1.0, f"{facts.cap_used:.0%} of a spending cap is used"),
-            (facts.n_in_error > 0, f"{facts.n_in_error} workers report errors"),
-            (facts.n_unreachable > 0, f"{facts.n_unreachable} workers are silent"),
+            (facts.n_in_error > 0, f"{_count(facts.n_in_error, 'worker')} in error"),
+            (facts.n_unreachable > 0, f"{_count(facts.n_unreachable, 'worker')} silent"),
         )
         if holds
     ]
     warn += [one.message for one in facts.troubles if one.severity is not Severity.BAD]
     health = Health.BAD if bad else Health.WARN if warn else Health.OK
-    return Verdict(health, tuple(bad + warn))
+    return Verdict(health, tuple(dict.fromkeys(bad + warn)))
+
+
+def _nobody(facts: HealthFacts) -> str:
+    """That nothing can be served now, and whether anything is on its way."""
+    who = f"{_count(facts.n_waiting, 'request')} waiting, " if facts.n_waiting else ""
+    coming = f"{_count(facts.n_loading, 'worker')} on the way" if facts.n_loading else "none coming"
+    wanted = f" ({facts.hot_target:.0f} load/s wanted)" if facts.hot_target else ""
+    return f"{who}no worker is ready{wanted}; {coming}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" + ("" if n == 1 else "s")

@@ -244,7 +244,10 @@ def _held(facts: _Facts) -> str:
         return "frozen: nothing is rented, started, stopped or destroyed"
     inventory = facts.memory.inventory
     if facts.memory.at and not inventory.is_known:
-        return f"what Vast rents to us is not known for sure: {inventory.problem}"
+        return (
+            f"Vast's list of instances is not trusted ({inventory.problem}); nothing is rented or "
+            "destroyed until a second one agrees"
+        )
     return ""
 
 

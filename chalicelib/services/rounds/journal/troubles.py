@@ -46,6 +46,7 @@ LONG_DOUBT_WORDS = (
     "; as this lasts, renting goes on with every machine counted at its worst, and each is looked "
     "at itself before it is stopped, rebooted or returned"
 )
+LOST_COUNTS_S = 600.0  # long enough to be read, short enough to be news
 REFUSAL_COUNTS_S = 600.0  # without another try a refusal is no trouble any more
 
 
@@ -144,6 +145,7 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
         yield Trouble(kind=TroubleKind.RENTALS_BRAKED, scope=scope, message=text)
     endpoint_id = group.snapshot.group.endpoint_id
     own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
+    yield from _lost(own, scope, plan.view.now)
     yield from _of_machines(own, scope)
     yield from _unsettled(plan, own, scope)
     yield from _of_requests(plan, group, own)
@@ -274,6 +276,28 @@ def _unlaunchable(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> Itera
                 text = before.message
             if text:
                 yield Trouble(kind=kind, scope=scope, message=text)
+
+
+def _lost(workers: Sequence[Worker], scope: str, now: float) -> Iterator[Trouble]:
+    """Machines that went away or silent lately with requests under way: those were cut off."""
+    lost = [
+        worker
+        for worker in workers
+        if worker.state in (WorkerState.UNREACHABLE, WorkerState.UNAVAILABLE)
+        and worker.n_working
+        and now - worker.state_since < LOST_COUNTS_S
+    ]
+    if lost:
+        n_requests = sum(worker.n_working for worker in lost)
+        ids = ", ".join(str(worker.instance_id) for worker in lost[:10])
+        text = (
+            f"machines lost in the last {LOST_COUNTS_S / 60:.0f} minutes: {len(lost)} ({ids}); "
+            f"requests that were under way there: {n_requests}. Substitutes are rented within the "
+            "caps; clients whose stream broke must ask again"
+        )
+        facts = {"n_machines": len(lost), "n_requests": n_requests}
+        kind = TroubleKind.MACHINES_LOST
+        yield Trouble(kind=kind, scope=scope, message=text, facts=facts)
 
 
 def _of_machines(workers: Sequence[Worker], scope: str) -> Iterator[Trouble]:
