@@ -21,13 +21,17 @@ from chalicelib.core.fleet.troubles import (
 )
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.budget import MICRO
 from chalicelib.core.scaling.explain import CAP_NAMES
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR
 from chalicelib.services.rounds.group_planning import rentals_per_hour
+from chalicelib.services.rounds.journal.machines import (
+    lost_machines,
+    machine_troubles,
+    unsettled_machines,
+)
 from chalicelib.services.rounds.journal.notifications import REPEAT_AFTER_S
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
@@ -46,7 +50,6 @@ LONG_DOUBT_WORDS = (
     "; as this lasts, renting goes on with every machine counted at its worst, and each is looked "
     "at itself before it is stopped, rebooted or returned"
 )
-LOST_COUNTS_S = 600.0  # long enough to be read, short enough to be news
 REFUSAL_COUNTS_S = 600.0  # without another try a refusal is no trouble any more
 
 
@@ -145,9 +148,9 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
         yield Trouble(kind=TroubleKind.RENTALS_BRAKED, scope=scope, message=text)
     endpoint_id = group.snapshot.group.endpoint_id
     own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
-    yield from _lost(own, scope, plan.view.now)
-    yield from _of_machines(own, scope)
-    yield from _unsettled(plan, own, scope)
+    yield from lost_machines(own, scope, plan.view.now)
+    yield from machine_troubles(own, scope)
+    yield from unsettled_machines(plan, own, scope)
     yield from _of_requests(plan, group, own)
 
 
@@ -276,69 +279,6 @@ def _unlaunchable(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> Itera
                 text = before.message
             if text:
                 yield Trouble(kind=kind, scope=scope, message=text)
-
-
-def _lost(workers: Sequence[Worker], scope: str, now: float) -> Iterator[Trouble]:
-    """Machines that went away or silent lately with requests under way: those were cut off."""
-    lost = [
-        worker
-        for worker in workers
-        if worker.state in (WorkerState.UNREACHABLE, WorkerState.UNAVAILABLE)
-        and worker.n_working
-        and now - worker.state_since < LOST_COUNTS_S
-    ]
-    if lost:
-        n_requests = sum(worker.n_working for worker in lost)
-        ids = ", ".join(str(worker.instance_id) for worker in lost[:10])
-        text = (
-            f"machines lost in the last {LOST_COUNTS_S / 60:.0f} minutes: {len(lost)} ({ids}); "
-            f"requests that were under way there: {n_requests}. Substitutes are rented within the "
-            "caps; clients whose stream broke must ask again"
-        )
-        facts = {"n_machines": len(lost), "n_requests": n_requests}
-        kind = TroubleKind.MACHINES_LOST
-        yield Trouble(kind=kind, scope=scope, message=text, facts=facts)
-
-
-def _of_machines(workers: Sequence[Worker], scope: str) -> Iterator[Trouble]:
-    """Machines that do not do as they were told."""
-    for worker in workers:
-        if why_unusable(worker) is Unusable.NO_ADDRESS:
-            yield Trouble(
-                kind=TroubleKind.NOT_USABLE,
-                scope=scope,
-                subject=str(worker.instance_id),
-                message=f"instance {worker.instance_id} says that it is ready, but has no public "
-                "address and port: it serves nobody, and will be replaced",
-                facts={"instance_id": worker.instance_id, "machine_id": worker.machine_id},
-            )
-        if worker.state is WorkerState.DESTROYING:
-            # From the first order on, not from this round: the order may be hours old already.
-            text = (
-                f"instance {worker.instance_id} was told to go and is still there; it may bill up "
-                f"to ${worker.usd_per_hour:.2f} an hour"
-            )
-            yield Trouble(
-                kind=TroubleKind.WILL_NOT_GO,
-                scope=scope,
-                subject=str(worker.instance_id),
-                message=text,
-                facts={"instance_id": worker.instance_id, "usd_per_hour": worker.usd_per_hour},
-            )
-
-
-def _unsettled(plan: RoundPlan, own: Sequence[Worker], scope: str) -> Iterator[Trouble]:
-    """Machines that are not listed, and of which no look can say whether they are gone."""
-    for worker in own:
-        if worker.instance_id in plan.view.unsettled:
-            text = (
-                f"nobody can say whether instance {worker.instance_id} is gone: Vast does not list "
-                f"it, and does not answer when asked about it; it may bill up to "
-                f"${worker.usd_per_hour:.2f} an hour, and is counted so"
-            )
-            subject = str(worker.instance_id)
-            kind = TroubleKind.MACHINE_UNSETTLED
-            yield Trouble(kind=kind, scope=scope, subject=subject, message=text)
 
 
 def _of_requests(plan: RoundPlan, group: GroupPlan, own: Sequence[Worker]) -> Iterator[Trouble]:
