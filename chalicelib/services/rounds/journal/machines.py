@@ -1,4 +1,4 @@
-"""Troubles of machines: those that were lost, that do not do as they were told, that are in doubt."""
+"""Troubles of machines: those that were lost, that do not do as they were told, or are in doubt."""
 
 from __future__ import annotations
 
