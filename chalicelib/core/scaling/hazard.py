@@ -19,7 +19,7 @@ from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.scaling.snapshot import WorkerFacts
 
 UP_PRIOR_S = 4 * 3600.0  # until a machine is taken: between the mean stays (0.7 to 6.8 h) of five
-DOWN_PRIOR_S = 3600.0  # zones of a public trace (benchmark.md 9), and until it comes back (0.8-3.6)
+DOWN_PRIOR_S = 3600.0  # zones of a public trace (benchmark.md 8), and until it comes back (0.8-3.6)
 PRIOR_EVENTS = 1.0  # that the prior of a place is worth
 OWN_EVENTS = 3.0  # that the place's record is worth to a single machine
 MARGIN_EVENTS = 2.0  # that the prior of a margin is worth
@@ -27,7 +27,7 @@ FADES_S = 2 * 86_400.0
 MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing about what happened in it
 MAX_KEYS = 120  # the least known are forgotten beyond; a record is some 60 bytes
 STREAM_WORTH = 100.0  # times the price of its slot that a broken stream is worth: 1 in 1,000 breaks
-# at a tenth of the price, so that a fleet that breaks more pays for it (benchmark.md 9)
+# at a tenth of the price, so that a fleet that breaks more pays for it (benchmark.md 8)
 
 MARGINS = (1.0, 1.25, 1.6)  # times the least bid that wins: what may be bid
 MARGIN_PRIOR = (1.0, 0.8, 0.65)  # of the rate at the least bid: most losses are to renters on

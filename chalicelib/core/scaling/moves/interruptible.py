@@ -2,7 +2,7 @@
 
 The on-demand pool stays whole: a stopped machine costs a hundredth of a running one, and stands in
 within a start when bids are lost. Interruptible machines come on top, and serve first where their
-price with the cost of their losses is lower (docs/internals/scaling.md 10).
+price with the cost of their losses is lower (docs/internals/scaling.md 12).
 """
 
 from __future__ import annotations
