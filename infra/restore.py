@@ -22,11 +22,11 @@ from chalicelib.adapters.aws.secret_box import FORMER_ITEM, INTENT
 from chalicelib.adapters.aws.tables import CONFIG, KEYS, LEDGER, TABLES, WORKERS, create_tables
 from chalicelib.core.fleet.intents import split_label, token_is_ours
 from chalicelib.core.model.market import InstanceRecord
+from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.ledger import Lease
 from chalicelib.services.keys import hold_key
-from chalicelib.services.owner.audit import endpoint_scope
 from chalicelib.services.owner.keys import MAX_TRAIL, unattested_keys
 from chalicelib.services.rounds.round import run_round
 from chalicelib.services.routing.views import publish_directory

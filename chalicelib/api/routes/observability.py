@@ -9,10 +9,10 @@ from chalice import Blueprint
 
 from chalicelib.api.auth import PUBLIC, Call, Routes
 from chalicelib.api.errors import OK, text_response
+from chalicelib.core.model.scopes import ACCOUNT_SCOPE
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.owner import autogroups, groups, rollouts
-from chalicelib.services.owner.audit import ACCOUNT_SCOPE
 from chalicelib.services.owner.views import observability, status
 from chalicelib.services.owner.views.observability import Subject
 from chalicelib.wire.json_body import WireError

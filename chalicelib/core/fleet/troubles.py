@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-ACCOUNT_SCOPE = "account"
+from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope, endpoint_scope
 
 
 class TroubleKind(StrEnum):
@@ -206,7 +206,11 @@ def standing(
 
     Without `endpoint_id` all of them. Worst first, then oldest.
     """
-    scopes = {ACCOUNT_SCOPE, f"endpoint:{endpoint_id}", *(f"autogroup:{i}" for i in autogroup_ids)}
+    scopes = {
+        ACCOUNT_SCOPE,
+        endpoint_scope(endpoint_id or 0),
+        *(autogroup_scope(i) for i in autogroup_ids),
+    }
     matter = [
         trouble
         for trouble in troubles.values()

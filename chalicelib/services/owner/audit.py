@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from chalicelib.ports.event_log import Event, EventLog
 
-ACCOUNT_SCOPE = "account"
 AUDIT_KINDS = frozenset({"changed_endpoint", "changed_autogroup", "changed_key", "changed_account"})
 
 
@@ -21,16 +20,6 @@ class Change:
     before: Mapping[str, object]
     after: Mapping[str, object]
     facts: Mapping[str, object] = field(default_factory=dict)  # of the thing itself
-
-
-def endpoint_scope(endpoint_id: int) -> str:
-    """The scope of a group's events."""
-    return f"endpoint:{endpoint_id}"
-
-
-def autogroup_scope(autogroup_id: int) -> str:
-    """The scope of an autogroup's events."""
-    return f"autogroup:{autogroup_id}"
 
 
 def record_change(events: EventLog, change: Change, *, actor: str, at: float) -> None:

@@ -7,15 +7,13 @@ from dataclasses import replace
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState, TicketGeneration
 from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
+from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.keys import Caller, shown_key
 from chalicelib.services.owner.audit import (
-    ACCOUNT_SCOPE,
     Change,
-    autogroup_scope,
-    endpoint_scope,
     record_change,
 )
 from chalicelib.services.owner.exploration import exploration_row

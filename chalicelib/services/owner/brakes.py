@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chalicelib.core.model.endpoint_group import ParameterError, check_number
+from chalicelib.core.model.scopes import ACCOUNT_SCOPE
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
-from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, record_change
+from chalicelib.services.owner.audit import Change, record_change
 
 Row = dict[str, object]
 

@@ -15,10 +15,11 @@ from chalicelib.core.model.endpoint_group import (
     ScalingParams,
 )
 from chalicelib.core.model.schedules import check_schedule
+from chalicelib.core.model.scopes import ACCOUNT_SCOPE, endpoint_scope
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.services.keys import Caller, shown_key
-from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, endpoint_scope, record_change
+from chalicelib.services.owner.audit import Change, record_change
 from chalicelib.services.routing.views import publish_directory
 from chalicelib.wire.management import AUTO, EndpointChanges, WrittenSchedule
 

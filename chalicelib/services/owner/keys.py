@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from chalicelib.core.model.endpoint_group import ParameterError
+from chalicelib.core.model.scopes import ACCOUNT_SCOPE, endpoint_scope
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.event_log import Event
@@ -20,7 +21,7 @@ from chalicelib.services.keys import (
 from chalicelib.services.keys import confirm_key as confirm
 from chalicelib.services.keys import revoke_key as revoke
 from chalicelib.services.keys import rotate_key as rotate
-from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, endpoint_scope, record_change
+from chalicelib.services.owner.audit import Change, record_change
 from chalicelib.services.owner.groups import group_by_name, visible_group
 from chalicelib.wire.keys import KeyRequest, LimitChanges
 

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from chalicelib.core.fleet.safe_url import UnsafeUrlError, check_webhook_url
+from chalicelib.core.model.scopes import ACCOUNT_SCOPE
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event, EventLog
 from chalicelib.ports.notifier import CHANNELS, Notice, NotifierError, Receiver, Receivers
 from chalicelib.services.keys import Caller
-from chalicelib.services.owner.audit import ACCOUNT_SCOPE, Change, record_change
+from chalicelib.services.owner.audit import Change, record_change
 from chalicelib.wire.json_body import WireError
 
 MAX_RECEIVERS: Final = 20

@@ -15,6 +15,7 @@ from chalicelib.core.fleet.set_aside import (
     offer_key,
 )
 from chalicelib.core.model.market import Offer
+from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.scaling.actions import Action, Reason, RentOffer
 from chalicelib.ports.bundles import ScalerPorts
@@ -107,7 +108,7 @@ class Acting:
         subject = action.offer.offer_id if isinstance(action, RentOffer) else action.instance_id
         row = self.rows.get(0 if isinstance(action, RentOffer) else action.instance_id)
         self.n_failed_creates += isinstance(action, RentOffer)
-        scope = f"autogroup:{action.autogroup_id}" if isinstance(action, RentOffer) else ""
+        scope = autogroup_scope(action.autogroup_id) if isinstance(action, RentOffer) else ""
         self.log(
             row.endpoint_id if row else 0,
             "action_failed",
@@ -147,7 +148,7 @@ class Acting:
         self.events.append(
             Event(
                 at=self.ports.clock.now(),
-                scope=scope or (f"endpoint:{endpoint_id}" if endpoint_id else "account"),
+                scope=scope or (endpoint_scope(endpoint_id) if endpoint_id else "account"),
                 level="info1",
                 kind=kind,
                 message=message,

@@ -9,6 +9,7 @@ from operator import attrgetter
 from chalicelib.core.fleet.report import ReportOutcome, apply_report
 from chalicelib.core.model.bounded import Bounded
 from chalicelib.core.model.lifecycle import WorkerEvent
+from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.core.model.usage import note_uses
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.request_index import use_key_of_index
@@ -195,7 +196,7 @@ def _state_event(before: Worker, after: Worker, outcome: ReportOutcome, now: flo
         facts["perf"] = after.perf
     return Event(
         at=now,
-        scope=f"endpoint:{after.endpoint_id}",
+        scope=endpoint_scope(after.endpoint_id),
         level="info0" if after.error else "info1",
         kind="worker_state",
         message=f"worker {after.instance_id}: {before.state.value} -> {after.state.value}",

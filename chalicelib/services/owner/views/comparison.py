@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.scopes import autogroup_scope
 from chalicelib.core.scaling.comparison import Row, compare_hardware
 from chalicelib.ports.bundles import ApiPorts
-from chalicelib.services.owner.audit import autogroup_scope
 
 
 def compare_autogroups(ports: ApiPorts, group: EndpointGroup, hours: float) -> list[Row]:

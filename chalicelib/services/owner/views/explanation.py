@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.scaling.explain import DOING, explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.event_log import Event
 from chalicelib.services.keys import Caller
-from chalicelib.services.owner.audit import endpoint_scope
 from chalicelib.services.owner.groups import list_groups
 from chalicelib.services.owner.views.observability import event_row, has_cause
 

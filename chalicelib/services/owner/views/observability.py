@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.core.model.load import believed_perf, reliability
+from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
 from chalicelib.core.model.vouching import vouch
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.explain import FOLLOWING, explain
@@ -15,7 +16,6 @@ from chalicelib.core.scaling.minute_series import newest
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.event_log import Event
-from chalicelib.services.owner.audit import autogroup_scope, endpoint_scope
 from chalicelib.services.owner.facts import read_memory, usd_per_hour_now
 from chalicelib.wire.observability import log_texts
 

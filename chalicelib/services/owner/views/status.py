@@ -11,6 +11,7 @@ from chalicelib.core.fleet.troubles import LastingTrouble, standing
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.load import believed_perf
+from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.core.model.usable import usable_workers
 from chalicelib.core.model.vouching import vouch
 from chalicelib.core.model.worker import Worker, WorkerState
@@ -21,7 +22,6 @@ from chalicelib.ports.event_log import Event
 from chalicelib.ports.ledger import Account
 from chalicelib.ports.routing_view import WAITING_ENDS_S, WaitingRequest
 from chalicelib.services.keys import Caller
-from chalicelib.services.owner.audit import endpoint_scope
 from chalicelib.services.owner.exploration import exploration_row
 from chalicelib.services.owner.facts import read_memory, usd_per_hour_now
 from chalicelib.services.owner.groups import list_groups

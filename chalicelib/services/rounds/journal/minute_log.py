@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from chalicelib.core.fleet.troubles import LastingTrouble
 from chalicelib.core.model.load import reliability
+from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.scaling.facts import measure_traffic
 from chalicelib.core.scaling.minute_series import finished, gather, is_worth_writing
@@ -25,7 +26,7 @@ def gather_minutes(
     running: Minutes = {}
     over: list[tuple[str, int, Mapping[str, float]]] = []
     for group in plan.groups:
-        is_worth = is_worth_writing(before.get(f"endpoint:{_id(group)}", {}))
+        is_worth = is_worth_writing(before.get(endpoint_scope(_id(group)), {}))
         for scope, snapshot, more in _subjects(plan, group):
             sums = before.get(scope, {})
             if sums and int(sums.get("minute", minute)) < minute:
@@ -44,11 +45,11 @@ def _subjects(
     """(scope, what is gathered from it, gauges beside) of a group and of its autogroups."""
     rows = [row for row in plan.workers if row.endpoint_id == _id(group)]
     more = {"hot_target": group.decision.hot_target, "reliable": reliability(rows)}
-    yield f"endpoint:{_id(group)}", group.snapshot, more
+    yield endpoint_scope(_id(group)), group.snapshot, more
     for autogroup in group.snapshot.autogroups:
         own = [row for row in rows if row.autogroup_id == autogroup.autogroup_id]
         part = _part(plan, group, autogroup.autogroup_id, own)
-        yield f"autogroup:{autogroup.autogroup_id}", part, {"reliable": reliability(own)}
+        yield autogroup_scope(autogroup.autogroup_id), part, {"reliable": reliability(own)}
 
 
 def _part(

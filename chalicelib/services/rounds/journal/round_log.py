@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
+from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.money.account import Account
 from chalicelib.core.money.budget import MICRO
@@ -84,9 +85,9 @@ def _decisions(
                 problem = problems.get(id(action), "no time was left; the next round decides anew")
                 facts["not_done"] = problem
                 message = f"Not done ({problem}): {message}"
-            scopes = [f"endpoint:{endpoint_id}"]
+            scopes = [endpoint_scope(endpoint_id)]
             if isinstance(action, RentOffer):
-                scopes.append(f"autogroup:{action.autogroup_id}")
+                scopes.append(autogroup_scope(action.autogroup_id))
             events += [_event(now, scope, "decision", message, facts) for scope in scopes]
     return events
 
@@ -103,7 +104,7 @@ def _explored(
             own = [w for w in group.snapshot.workers if w.autogroup_id == autogroup_id]
             loaded = {worker.gpu_type for worker in own if worker.loaded_at}
             text = f"Autogroup {autogroup_id} is explored; loaded on {', '.join(sorted(loaded))}"
-            scopes = (f"endpoint:{endpoint_id}", f"autogroup:{autogroup_id}")
+            scopes = (endpoint_scope(endpoint_id), autogroup_scope(autogroup_id))
             events += [_event(now, scope, "explored", text, {}) for scope in scopes]
     return events
 

@@ -11,7 +11,6 @@ from chalicelib.core.fleet.failing import all_fail, find_failing
 from chalicelib.core.fleet.intents import IntentState
 from chalicelib.core.fleet.set_aside import autogroup_key
 from chalicelib.core.fleet.troubles import (
-    ACCOUNT_SCOPE,
     LastingTrouble,
     Trouble,
     TroubleKind,
@@ -21,6 +20,7 @@ from chalicelib.core.fleet.troubles import (
 )
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.budget import MICRO
 from chalicelib.core.scaling.explain import CAP_NAMES
@@ -69,7 +69,7 @@ def find_troubles(plan: RoundPlan) -> list[Trouble]:
                 f"without a success; last error: {record.last_error}"
             )
             facts = {"autogroup_id": int(key), "last_error": record.last_error}
-            scope = f"autogroup:{key}"
+            scope = autogroup_scope(key)
             kind = TroubleKind.BREAKER_OPEN
             troubles.append(Trouble(kind=kind, scope=scope, message=text, facts=facts))
     return troubles
@@ -178,7 +178,7 @@ def _refused(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
             f"autogroup {autogroup.autogroup_id}: {failure.n} rentals in a row came to nothing, "
             f"the next offer is tried each time; Vast said: {failure.problem}"
         )
-        scope = f"autogroup:{autogroup.autogroup_id}"
+        scope = autogroup_scope(autogroup.autogroup_id)
         yield Trouble(kind=TroubleKind.OFFERS_REFUSED, scope=scope, message=text)
 
 
@@ -251,7 +251,7 @@ def _unlaunchable(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> Itera
     """
     offers = group.snapshot.offers
     for autogroup_id in group.decision.wants_offers:
-        name, scope = f"autogroup {autogroup_id}", f"autogroup:{autogroup_id}"
+        name, scope = f"autogroup {autogroup_id}", autogroup_scope(autogroup_id)
         for kind, text in (
             (
                 TroubleKind.CANNOT_LAUNCH,
@@ -304,7 +304,7 @@ def _of_requests(plan: RoundPlan, group: GroupPlan, own: Sequence[Worker]) -> It
 
 
 def _scope(group: GroupPlan) -> str:
-    return f"endpoint:{group.snapshot.group.endpoint_id}"
+    return endpoint_scope(group.snapshot.group.endpoint_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
