@@ -7,7 +7,6 @@ import hmac
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from chalicelib.core.model.bounded import Bounded
 from chalicelib.core.model.caller_key import (
     ADMIN,
     READ,
@@ -24,6 +23,7 @@ from chalicelib.core.model.caller_key import (
     parse_worker_token,
 )
 from chalicelib.core.model.endpoint_group import ParameterError, check_number
+from chalicelib.core.routing.bounded import Bounded
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError, StorageUnavailableError
 from chalicelib.ports.keys import CallerKey

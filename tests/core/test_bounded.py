@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.model.bounded import Bounded
+from chalicelib.core.routing.bounded import Bounded
 
 
 @given(st.lists(st.integers(0, 9)), st.integers(1, 5))

@@ -9,8 +9,8 @@ import logging
 import math
 from dataclasses import dataclass, field, replace
 
-from chalicelib.core.model.bounded import Bounded
 from chalicelib.core.model.usage import Uses
+from chalicelib.core.routing.bounded import Bounded
 from chalicelib.core.routing.complaints import Complaints
 from chalicelib.core.routing.directory import (
     Directory,

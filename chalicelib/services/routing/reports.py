@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from chalicelib.core.fleet.report import ReportOutcome, apply_report
-from chalicelib.core.model.bounded import Bounded
 from chalicelib.core.model.lifecycle import WorkerEvent
 from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.core.model.usage import note_uses
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.routing.bounded import Bounded
 from chalicelib.core.routing.request_index import use_key_of_index
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
