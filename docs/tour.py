@@ -288,6 +288,7 @@ def leave(tour: Tour) -> None:
     tour.environment = {**tour.system.environment, **tour.environment}
     tour.run("ballast panic --direct --stage dev --yes")
     tour.run("ballast panic --clear")
+    tour.run("ballast adopt")
     tour.run("ballast status")
 
 

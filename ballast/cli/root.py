@@ -8,6 +8,7 @@ import click
 
 from ballast.cli.commands import (
     account,
+    adopt,
     apply,
     autogroup,
     brakes,
@@ -94,7 +95,9 @@ for verb, text in VERBS.items():
 update = root.commands["update"]
 if isinstance(update, click.Group):
     update.add_command(autogroup.update_workers)
-for module in (status, workers, logs, plan, spend, rollout, brakes, apply, simulate, doctor):
+for module in (
+    status, workers, logs, plan, spend, rollout, brakes, adopt, apply, simulate, doctor,
+):  # fmt: skip
     for command in module.COMMANDS:
         root.add_command(command)
 for module in (chaos, template, secret, notify, login, probe, up, history):

@@ -95,6 +95,10 @@ def _register_brakes(routes: Routes) -> None:
     routes.route("POST", "/api/v0/panic", "admin", account_only=True, fields=("confirm", "clear"))(
         panic
     )
+    routes.route("GET", "/api/v0/adopt", "admin", account_only=True)(show_adopted)
+    routes.route("POST", "/api/v0/adopt", "admin", account_only=True, fields=("instance_ids",))(
+        adopt
+    )
     for path in ("/api/v0/account", "/api/v0/caps"):
         routes.route("PUT", path, "admin", account_only=True, fields=tuple(brakes.CAPS))(set_caps)
 
@@ -122,6 +126,19 @@ def panic(call: Call) -> object:
         raise WireError(f'confirm: missing; send {{"confirm": "{PANIC_WORDS}"}}')
     n_instances = brakes.panic(call.ports, call.caller)
     return {**OK, "panicking": True, "n_instances": n_instances}
+
+
+def show_adopted(call: Call) -> object:
+    """The machines that wait to be confirmed."""
+    return {**OK, "instances": brakes.unconfirmed(call.ports)}
+
+
+def adopt(call: Call) -> object:
+    """Confirm machines that were adopted by their labels."""
+    ids = call.argument("instance_ids")
+    if not isinstance(ids, list) or not all(type(one) is int for one in ids) or not ids:
+        raise WireError("instance_ids: give the ids that GET /api/v0/adopt shows, as a list")
+    return {**OK, "n_confirmed": brakes.confirm_adopted(call.ports, call.caller, ids)}
 
 
 def set_caps(call: Call) -> object:

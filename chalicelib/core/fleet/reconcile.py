@@ -206,7 +206,8 @@ def _strays(
     Table and label must both say so: a label alone may have been copied by the owner.
 
     Without an intent our tables were lost: the machine is adopted again by its group's name, and
-    left alone, with an alarm, if there is no such group.
+    left alone, with an alarm, if there is no such group. An adopted one serves and is billed; what
+    would destroy it waits until the owner has confirmed it.
     """
     intents = {intent.token: intent for intent in books.intents}
     groups = {label_name(group.name): group for group in books.groups}
@@ -263,5 +264,6 @@ def _restored(
         template_revision=autogroup.template_revision,
         state=WorkerState.CREATING,
         state_since=now,
+        is_unconfirmed=True,
     )
     return NewRow(worker=worker, why="restored")

@@ -22,6 +22,7 @@ class TroubleKind(StrEnum):
     PANIC = "panic"
     INVENTORY_UNKNOWN = "inventory_unknown"
     STRAY_MACHINES = "stray_machines"
+    ADOPTED_UNCONFIRMED = "adopted_unconfirmed"
     NO_CREDIT = "no_credit"
     KEY_LACKS_RIGHT = "key_lacks_right"
     FOREIGN_VERSION = "foreign_version"
@@ -77,6 +78,9 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
         title="Instances carry our label but are not in our books",
         severity=_W,
         matters_after_s=300.0,
+    ),
+    _K.ADOPTED_UNCONFIRMED: TroubleMeaning(
+        title="Machines were adopted by their labels and wait to be confirmed", severity=_W
     ),
     _K.NO_CREDIT: TroubleMeaning(title="The Vast account has no credit left"),
     _K.KEY_LACKS_RIGHT: TroubleMeaning(title="The Vast key may not do what is needed"),

@@ -120,6 +120,7 @@ class Worker:
     uses_ssl: bool = True  # the template's USE_SSL: whether `url` is https
     worker_port: int = 3000  # of the PyWorker inside the container
     contract_ends_at: float | None = None
+    is_unconfirmed: bool = False  # found by its label alone: not destroyed before the owner says so
     is_bid: bool = False  # rented at a bid, and taken away without notice when that is beaten
     bid_usd_per_hour: float = 0.0  # the standing bid for the GPUs
     bid_margin: float = 1.0  # over the least that won when it was made

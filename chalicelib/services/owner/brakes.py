@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from chalicelib.core.model.endpoint_group import ParameterError, check_number
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE
@@ -44,6 +44,41 @@ def clear_panic(ports: ApiPorts, caller: Caller) -> None:
     """End the panic: rounds rent again."""
     ports.ledger.set_flags(is_panicking=False)
     _record(ports, caller, "panic cleared", {"panic": True}, {"panic": False})
+
+
+def unconfirmed(ports: ApiPorts) -> list[Row]:
+    """The machines that were adopted by their labels alone, and wait to be confirmed."""
+    return [
+        {
+            "instance_id": worker.instance_id,
+            "endpoint_id": group.endpoint_id,
+            "endpoint_name": group.name,
+            "state": worker.state.value,
+            "gpu": f"{worker.num_gpus}x {worker.gpu_name}",
+            "usd_per_hour": worker.usd_per_hour,
+        }
+        for group in ports.groups.list_groups()
+        for worker in ports.workers.list(group.endpoint_id)
+        if worker.is_unconfirmed
+    ]
+
+
+def confirm_adopted(ports: ApiPorts, caller: Caller, instance_ids: Collection[int]) -> int:
+    """The owner says that these are ours; gives how many were waiting for it.
+
+    Raises:
+        ParameterError: one of them does not wait to be confirmed.
+    """
+    waiting = {int(str(row["instance_id"])): row for row in unconfirmed(ports)}
+    unknown = sorted(set(instance_ids) - set(waiting))
+    if unknown:
+        raise ParameterError(f"instance_ids: {unknown[0]} does not wait to be confirmed")
+    for instance_id in sorted(set(instance_ids)):
+        endpoint_id = int(str(waiting[instance_id]["endpoint_id"]))
+        ports.workers.update(endpoint_id, instance_id, {"is_unconfirmed": False})
+    ids = sorted(set(instance_ids))
+    _record(ports, caller, f"{len(ids)} adopted instances confirmed", {}, {"ids": ids})
+    return len(ids)
 
 
 def set_caps(ports: ApiPorts, caller: Caller, caps: Mapping[str, object]) -> None:

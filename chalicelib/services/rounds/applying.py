@@ -80,7 +80,10 @@ def return_machines(acting: Acting, plan: RoundPlan) -> None:
         for worker in acting.rows.values()
         if worker.state is WorkerState.DESTROYING
         and _is_free(plan, worker)
-        and is_proven_ours(worker, plan.view.records.get(worker.instance_id))
+        and (
+            plan.view.account.is_panicking
+            or is_proven_ours(worker, plan.view.records.get(worker.instance_id))
+        )
     )
     view = plan.view
     if view.inventory.is_long_doubted(view.now) and not view.account.is_panicking:
@@ -90,10 +93,13 @@ def return_machines(acting: Acting, plan: RoundPlan) -> None:
 
 
 def is_proven_ours(worker: Worker, record: InstanceRecord | None) -> bool:
-    """Whether more than our table says that a machine is ours: its label, or its own reports.
+    """Whether table and label both say that a machine is ours, or its own reports do.
 
-    Under another's label it may be another's machine that an answer named by mistake.
+    Under another's label it may be another's machine that an answer named by mistake. A row that
+    was made from a label, when the tables were lost, is no second witness: there the owner is.
     """
+    if worker.is_unconfirmed:
+        return False
     if record is None or not record.label or worker.reported_at > 0:
         return True
     return not worker.token or worker.token in record.label

@@ -324,12 +324,15 @@ def allowed_actions(
 ) -> list[Action]:
     """The actions that doubt and brakes leave: nothing is rented or destroyed on a mere belief."""
     own = {worker.instance_id for worker in workers}
+    unconfirmed = {worker.instance_id for worker in workers if worker.is_unconfirmed}
     kept: list[Action] = []
     for action in actions:
         if not view.may_plan and isinstance(action, _NOT_ON_BELIEF):
             continue
         if isinstance(action, ChangeBid) and not view.inventory.is_known:
             continue  # in a long doubt, too: nobody looked at that machine
+        if isinstance(action, DestroyWorker) and action.instance_id in unconfirmed:
+            continue  # it serves on until the owner has said that it is ours
         if isinstance(action, RentOffer) or action.instance_id in own:
             kept.append(action)
     if group.frozen or view.account.is_frozen:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,6 @@ from chalicelib.core.fleet.troubles import (
     TroubleKind,
     begun_and_ended,
     lasting,
-    matters_after_s,
 )
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
@@ -33,19 +31,10 @@ from chalicelib.services.rounds.journal.machines import (
     unsettled_machines,
 )
 from chalicelib.services.rounds.journal.notifications import REPEAT_AFTER_S
+from chalicelib.services.rounds.journal.waits import unexplained_wait
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
 RETRY_NOTICE_S = 300.0
-COMING_S = 900.0  # a machine that has been on its way for longer explains no wait any more
-COMING_STATES = frozenset(
-    {
-        WorkerState.CREATING,
-        WorkerState.LOADING,
-        WorkerState.MODEL_LOADING,
-        WorkerState.STARTING,
-        WorkerState.REBOOTING,
-    }
-)
 LONG_DOUBT_WORDS = (
     "; as this lasts, renting goes on with every machine counted at its worst, and each is looked "
     "at itself before it is stopped, rebooted or returned"
@@ -59,8 +48,7 @@ def find_troubles(plan: RoundPlan) -> list[Trouble]:
     for group in plan.groups:
         of_group = list(_of_group(plan, group))
         explaining = [*of_group, *(one for one in troubles if one.scope == ACCOUNT_SCOPE)]
-        if not any(_matters(plan, one) for one in explaining):
-            troubles += _unexplained(plan, group)
+        troubles += unexplained_wait(plan, group, explaining)
         troubles += of_group
     for key, record in plan.memory.reputation.templates.items():
         if record.n_openings:
@@ -83,6 +71,7 @@ def is_capped(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> bool:
 def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
     view, unclaimed = plan.view, plan.reconciliation.unclaimed
     strays = ", ".join(str(one) for one in unclaimed[:20])
+    adopted = sorted(worker.instance_id for worker in plan.workers if worker.is_unconfirmed)
     for kind, holds, text in (
         (
             TroubleKind.PANIC,
@@ -106,6 +95,13 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
             plan.memory.denied,
             "Vast's key may not do what is needed: "
             + "; ".join(f"{verb}: {said}" for verb, said in sorted(plan.memory.denied.items())),
+        ),
+        (
+            TroubleKind.ADOPTED_UNCONFIRMED,
+            adopted,
+            f"{len(adopted)} instances were found by their labels alone, as their rows were lost; "
+            "they serve and bill, and none is destroyed before `ballast adopt`: "
+            f"{', '.join(map(str, adopted[:20]))}",
         ),
         (
             TroubleKind.NO_CREDIT,
@@ -180,38 +176,6 @@ def _refused(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
         )
         scope = autogroup_scope(autogroup.autogroup_id)
         yield Trouble(kind=TroubleKind.OFFERS_REFUSED, scope=scope, message=text)
-
-
-def _matters(plan: RoundPlan, trouble: Trouble) -> bool:
-    """Whether the owner hears of it now; one that comes and goes each round is never heard of."""
-    before = plan.view.memory.troubles.get(trouble.key)
-    since = before.since if before else plan.view.now
-    return since + matters_after_s(trouble.kind) <= plan.view.now
-
-
-def _unexplained(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
-    """Clients wait, nothing is on its way, and no other trouble says why: whatever the cause."""
-    snapshot = group.snapshot
-    endpoint_id = snapshot.group.endpoint_id
-    own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
-    is_coming = any(
-        worker.state in COMING_STATES and plan.view.now - worker.state_since < COMING_S
-        for worker in own
-    )
-    if not snapshot.waiting.n_overdue or is_coming or snapshot.rentals:
-        return
-    states = Counter(worker.state.value for worker in own)
-    words = sorted(
-        {str(record.actual_status) for w in own if (record := plan.view.records.get(w.instance_id))}
-    )
-    notes = sorted({note.code for note in group.decision.notes})
-    text = (
-        f"{snapshot.waiting.n} requests wait and no machine is on its way; workers: "
-        f"{', '.join(f'{n} {state}' for state, n in sorted(states.items())) or 'none'}; "
-        f"Vast says of them: {', '.join(words) or 'nothing'}; the last decision noted: "
-        f"{', '.join(notes) or 'nothing'}"
-    )
-    yield Trouble(kind=TroubleKind.REQUESTS_WAIT, scope=_scope(group), message=text)
 
 
 def _held_back(group: GroupPlan) -> Iterator[Trouble]:

@@ -1,0 +1,58 @@
+"""Waiting clients whom no other trouble explains: somebody is told, whatever the cause."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from chalicelib.core.fleet.troubles import Trouble, TroubleKind, matters_after_s
+from chalicelib.core.model.worker import WorkerState
+from chalicelib.services.rounds.values import GroupPlan, RoundPlan
+
+COMING_S = 900.0  # a machine that has been on its way for longer explains no wait any more
+COMING_STATES = frozenset(
+    {
+        WorkerState.CREATING,
+        WorkerState.LOADING,
+        WorkerState.MODEL_LOADING,
+        WorkerState.STARTING,
+        WorkerState.REBOOTING,
+    }
+)
+
+
+def unexplained_wait(
+    plan: RoundPlan, group: GroupPlan, explaining: Iterable[Trouble]
+) -> Iterator[Trouble]:
+    """Clients wait, nothing is on its way, and no other trouble says why: whatever the cause."""
+    if any(_matters(plan, one) for one in explaining):
+        return
+    snapshot = group.snapshot
+    endpoint_id = snapshot.group.endpoint_id
+    own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
+    is_coming = any(
+        worker.state in COMING_STATES and plan.view.now - worker.state_since < COMING_S
+        for worker in own
+    )
+    if not snapshot.waiting.n_overdue or is_coming or snapshot.rentals:
+        return
+    states = Counter(worker.state.value for worker in own)
+    words = sorted(
+        {str(record.actual_status) for w in own if (record := plan.view.records.get(w.instance_id))}
+    )
+    notes = sorted({note.code for note in group.decision.notes})
+    text = (
+        f"{snapshot.waiting.n} requests wait and no machine is on its way; workers: "
+        f"{', '.join(f'{n} {state}' for state, n in sorted(states.items())) or 'none'}; "
+        f"Vast says of them: {', '.join(words) or 'nothing'}; the last decision noted: "
+        f"{', '.join(notes) or 'nothing'}"
+    )
+    scope = f"endpoint:{endpoint_id}"
+    yield Trouble(kind=TroubleKind.REQUESTS_WAIT, scope=scope, message=text)
+
+
+def _matters(plan: RoundPlan, trouble: Trouble) -> bool:
+    """Whether the owner hears of it now; one that comes and goes each round is never heard of."""
+    before = plan.view.memory.troubles.get(trouble.key)
+    since = before.since if before else plan.view.now
+    return since + matters_after_s(trouble.kind) <= plan.view.now
