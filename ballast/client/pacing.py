@@ -31,6 +31,8 @@ def pause_after_failure(n_failures: int, rng: random.Random) -> float:
 
 def is_worth_retrying(http_status: int) -> bool:
     """Whether another worker may do better."""
+    if http_status == HTTPStatus.NOT_IMPLEMENTED:
+        return False  # what is served there cannot do it, on any machine
     return http_status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or (
         http_status >= HTTPStatus.INTERNAL_SERVER_ERROR
     )

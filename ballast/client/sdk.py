@@ -28,8 +28,7 @@ import requests
 from ballast.client.affinity import affinity_of
 from ballast.client.affinity_secret import affinity_secret
 from ballast.client.call_progress import CallProgress, CallTrace
-from ballast.client.errors import NO_KEY, RouteRefusedError, StreamBrokenError, WorkerRefusedError
-from ballast.client.pacing import is_worth_retrying
+from ballast.client.errors import NO_KEY, RouteRefusedError, StreamBrokenError
 from ballast.client.resume import Continuation, Resume
 from ballast.client.route_reply import Grant, Manner, Waiting
 from ballast.client.transport import Transport, WorkerUnreachableError
@@ -230,10 +229,13 @@ class _Call:
             progress.take_answer(time.monotonic())
             if response.status_code < 400:
                 return response
-            body = response.content
-            if not is_worth_retrying(response.status_code):
-                raise WorkerRefusedError(response.status_code, body)
-            self.fail()
+            try:
+                body = response.content
+            except requests.RequestException:  # an error that breaks off is a lost worker
+                self.fail()
+                continue
+            status, headers = response.status_code, response.headers
+            self.client._pause(progress.take_error(status, headers, body, time.monotonic()))
 
     def fail(self) -> None:
         """The worker failed: wait a moment before the next is asked for.

@@ -10,6 +10,7 @@ import sys
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from ballast.proxy.guard import Guard
 from ballast.proxy.server import ProxySettings, make_application
 
 SHUTDOWN_GRACE_S = 5.0
@@ -30,6 +31,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090)
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds per request")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a name it is reached by"
+    )
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a web page that may use it, such as https://chat.example",
+    )
     arguments = parser.parse_args(argv)
     if not arguments.url:
         parser.error("no control plane: give -u URL or set BALLAST_URL")
@@ -38,6 +49,10 @@ def main(argv: list[str] | None = None) -> int:
         url=arguments.url,
         endpoint=arguments.endpoint,
         api_key=arguments.api_key,
+        guard=Guard(
+            hosts=frozenset(name.lower() for name in arguments.allow_host),
+            origins=frozenset(url.rstrip("/") for url in arguments.allow_origin),
+        ),
         timeout_s=arguments.timeout,
     )
     web.run_app(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -15,16 +16,26 @@ from ballast.client.affinity import affinity_of
 from ballast.client.affinity_secret import affinity_secret
 from ballast.client.errors import CallError, RouteRefusedError, WaitTimeoutError, WorkerRefusedError
 from ballast.proxy.cost import estimate_cost
+from ballast.proxy.guard import FORM, ForeignRequestError, Guard
 from ballast.proxy.upstream import Call, Upstream
 from chalicelib.wire.trace import HEADER
+from chalicelib.wire.worker_headers import SERVED_MODELS, passed_headers
 
 logger = logging.getLogger(__name__)
 
-ROUTES = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+ROUTES = (
+    *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"),
+    *("/v1/rerank", "/v1/score", "/v1/audio/speech"),
+    *("/generate", "/generate_stream"),  # TGI's own
+)
+FORM_ROUTES = ("/v1/audio/transcriptions", "/v1/audio/translations")
+ANY_MODEL = ("", "any", "default")
+"""Names that mean "what is served there"; the group's own name does as well."""
 CONVERSATION_HEADER = "Ballast-Conversation"
 """Any text that names the conversation; it is hashed like everything else."""
 
 MAX_BODY = 64 * 2**20
+DEFAULT_GUARD = Guard()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,52 +45,84 @@ class ProxySettings:
     url: str
     endpoint: str
     api_key: str = ""
+    guard: Guard = DEFAULT_GUARD  # without a key there is nothing that a page could spend
     timeout_s: float = 600.0
 
 
 class Proxy:
-    """Handlers; the only thing kept is open connections."""
+    """Handlers; kept are open connections, and names of models that answers told."""
 
     def __init__(self, settings: ProxySettings, upstream: Upstream) -> None:
         self._settings = settings
         self._secret = affinity_secret()
         self._upstream = upstream
+        self._served: dict[str, tuple[str, ...]] = {}
 
     async def call(self, request: web.Request) -> web.StreamResponse:
         """Route, wait, pass on, and stream the answer back."""
         try:
-            call = self._parse(request, await request.read())
+            call = self._parse(request, await self._payload(request))
             answer = await self._upstream.open(call)
         except _BadRequestError as error:
-            return _error(error.status, str(error), "invalid_request_error")
+            return error_response(error.status, str(error), "invalid_request_error")
         except CallError as error:
             return _call_error(error)
         async with answer:
+            if names := answer.headers.get(SERVED_MODELS):
+                self._served[call.endpoint] = tuple(names.split(","))
             return await _relay(request, answer)
 
     async def models(self, request: web.Request) -> web.StreamResponse:
-        """The endpoint group as the one model there is."""
-        name = request.match_info.get("endpoint", self._settings.endpoint)
-        model = {"id": name, "object": "model", "created": 0, "owned_by": "ballast"}
-        return web.json_response({"object": "list", "data": [model]})
+        """The endpoint group as a model, and what its workers were seen to serve."""
+        names = self._names(request)
+        return web.json_response({"object": "list", "data": [_model(name) for name in names]})
 
-    def _parse(self, request: web.Request, body: bytes) -> Call:
+    async def model(self, request: web.Request) -> web.StreamResponse:
+        """One of them."""
+        wanted = request.match_info["model"]
+        if wanted not in self._names(request):
+            words = f"the model {wanted[:100]!r} is not served here"
+            return error_response(404, words, "invalid_request_error")
+        return web.json_response(_model(wanted))
+
+    def _names(self, request: web.Request) -> list[str]:
+        endpoint = request.match_info.get("endpoint", self._settings.endpoint)
+        return list(dict.fromkeys([endpoint, *self._served.get(endpoint, ())]))
+
+    async def _payload(self, request: web.Request) -> dict[str, object]:
+        route = _route_of(request)
+        takes_form = route in FORM_ROUTES
+        if self._settings.api_key:
+            try:
+                self._settings.guard.check_body(request.content_type, takes_form=takes_form)
+            except ForeignRequestError as error:
+                raise _BadRequestError(error.status, str(error)) from error
+        if request.content_type == FORM:
+            return await _form(request)
+        try:
+            payload = json.loads(await request.read())
+        except (ValueError, RecursionError) as error:
+            raise _BadRequestError(400, "the body is not JSON") from error
+        if not isinstance(payload, dict):
+            raise _BadRequestError(400, "the body must be a JSON object")
+        return payload
+
+    def _parse(self, request: web.Request, payload: dict[str, object]) -> Call:
         endpoint = request.match_info.get("endpoint", self._settings.endpoint)
         scheme, _, callers_key = request.headers.get("Authorization", "").partition(" ")
-        api_key = self._settings.api_key or (callers_key if scheme == "Bearer" else "")
+        api_key = self._settings.api_key or (
+            callers_key.strip() if scheme.lower() == "bearer" else ""
+        )
         if not api_key:
             raise _BadRequestError(401, "no key: send Authorization: Bearer KEY")
         if not endpoint:
             raise _BadRequestError(
                 404, "no endpoint group: use /NAME/v1/… or start with --endpoint"
             )
-        try:
-            payload = json.loads(body)
-        except ValueError as error:
-            raise _BadRequestError(400, "the body is not JSON") from error
-        if not isinstance(payload, dict):
-            raise _BadRequestError(400, "the body must be a JSON object")
-        route = request.path[request.path.index("/v1/") :]
+        route = _route_of(request)
+        if payload.get("model") in (*ANY_MODEL, endpoint):
+            # vLLM serves its own model where none is named, and refuses every other name.
+            payload = {name: value for name, value in payload.items() if name != "model"}
         return Call(
             api_key=api_key,
             endpoint=endpoint,
@@ -110,10 +153,8 @@ class _BadRequestError(Exception):
 
 
 async def _relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-    response = web.StreamResponse(status=answer.status)
-    for name in ("Content-Type", "Content-Length"):
-        if name in answer.headers:
-            response.headers[name] = answer.headers[name]
+    response = web.StreamResponse(status=answer.status, headers=passed_headers(answer.headers))
+    response.headers.update(request.get(CORS, {}))
     await response.prepare(request)
     try:
         async for chunk in answer.content.iter_any():
@@ -132,9 +173,9 @@ def _call_error(error: CallError) -> web.Response:
         return _worker_error(error)
     if isinstance(error, RouteRefusedError):
         status = error.http_status if error.http_status >= 400 else 502
-        return _error(status, str(error), "invalid_request_error")
+        return error_response(status, str(error), "invalid_request_error")
     status = 503 if isinstance(error, WaitTimeoutError) else 502
-    return _error(status, str(error), "server_error")
+    return error_response(status, str(error), "server_error")
 
 
 def _worker_error(error: WorkerRefusedError) -> web.Response:
@@ -147,15 +188,20 @@ def _worker_error(error: WorkerRefusedError) -> web.Response:
         return web.json_response(body, status=error.http_status)
     told = body["error"] if isinstance(body, dict) and set(body) == {"error"} else body
     message = told if isinstance(told, str) else json.dumps(told)
-    return _error(error.http_status, message, "invalid_request_error")
+    return error_response(error.http_status, message, "invalid_request_error")
 
 
-def _error(status: int, message: str, kind: str) -> web.Response:
+def error_response(status: int, message: str, kind: str) -> web.Response:
+    """An error in OpenAI's form."""
     body = {"error": {"message": message, "type": kind, "param": None, "code": None}}
     return web.json_response(body, status=status)
 
 
 PROXY = web.AppKey("proxy", Proxy)
+GUARD: web.AppKey[Guard | None] = web.AppKey("guard")
+_single_slashes = web.normalize_path_middleware(append_slash=False, remove_slash=True)
+CORS: web.RequestKey[dict[str, str]] = web.RequestKey("cors", dict)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 async def _call(request: web.Request) -> web.StreamResponse:
@@ -166,13 +212,73 @@ async def _models(request: web.Request) -> web.StreamResponse:
     return await request.app[PROXY].models(request)
 
 
+async def _model_of(request: web.Request) -> web.StreamResponse:
+    return await request.app[PROXY].model(request)
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "ballast"}
+
+
+def _route_of(request: web.Request) -> str:
+    """The worker's route, without the group's name in front."""
+    endpoint = request.match_info.get("endpoint")
+    return request.path.removeprefix(f"/{endpoint}") if endpoint else request.path
+
+
+async def _form(request: web.Request) -> dict[str, object]:
+    """A multipart form as the worker takes it: files as data URLs, repeated fields as lists."""
+    payload: dict[str, object] = {}
+    for name, value in (await request.post()).items():
+        told: object = value
+        if isinstance(value, web.FileField):
+            data = base64.b64encode(value.file.read()).decode()
+            told = f"data:{value.content_type};base64,{data}"
+        before = payload.get(name)
+        if before is None:
+            payload[name] = told
+        else:
+            payload[name] = [*(before if isinstance(before, list) else [before]), told]
+    return payload
+
+
+@web.middleware
+async def _in_openais_form(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Foreign requests are refused, pages that may are told so, and every error has one form."""
+    guard = request.app[GUARD]
+    cors: dict[str, str] = {}
+    try:
+        if guard:
+            guard.check(request.headers)
+        if origin := request.headers.get("Origin"):
+            cors = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+        if request.method == "OPTIONS":
+            allowed = {"Access-Control-Allow-Methods": "GET, POST", "Access-Control-Max-Age": "600"}
+            asked = request.headers.get("Access-Control-Request-Headers", "")
+            named = {"Access-Control-Allow-Headers": asked} if asked else {}
+            return web.Response(status=204, headers={**cors, **allowed, **named})
+        request[CORS] = cors
+        response = await handler(request)
+    except ForeignRequestError as error:
+        response = error_response(error.status, str(error), "invalid_request_error")
+    except web.HTTPRedirection:
+        raise  # to the same path with single slashes
+    except web.HTTPException as error:
+        words = f"{error.reason}: {request.method} {request.path[:200]}"
+        response = error_response(error.status, words, "invalid_request_error")
+    if not response.prepared:
+        response.headers.update(cors)
+    return response
+
+
 async def _health(_request: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
 def make_application(settings: ProxySettings) -> web.Application:
     """The proxy as an aiohttp application; run it with handler cancellation on."""
-    app = web.Application(client_max_size=MAX_BODY)
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[_in_openais_form, _single_slashes])
+    app[GUARD] = settings.guard if settings.api_key else None
 
     async def connections(app: web.Application) -> AsyncIterator[None]:
         async with aiohttp.ClientSession(
@@ -185,8 +291,9 @@ def make_application(settings: ProxySettings) -> web.Application:
 
     app.cleanup_ctx.append(connections)
     for prefix in ("", "/{endpoint}"):
-        for route in ROUTES:
+        for route in (*ROUTES, *FORM_ROUTES):
             app.router.add_post(prefix + route, _call)
         app.router.add_get(prefix + "/v1/models", _models)
+        app.router.add_get(prefix + "/v1/models/{model:.+}", _model_of)
     app.router.add_get("/health", _health)
     return app

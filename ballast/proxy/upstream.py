@@ -10,8 +10,7 @@ import aiohttp
 
 from ballast.client.affinity import NO_AFFINITY, Affinity
 from ballast.client.call_progress import CallProgress
-from ballast.client.errors import RouteRefusedError, WorkerRefusedError
-from ballast.client.pacing import is_worth_retrying
+from ballast.client.errors import RouteRefusedError
 from ballast.client.route_reply import Grant, Manner, Waiting, parse_route_reply, route_body
 from chalicelib.wire.trace import HEADER
 
@@ -57,10 +56,12 @@ class Upstream:
                 continue
             if answer.status < 400:
                 return answer
-            body = await answer.read()
-            if not is_worth_retrying(answer.status):
-                raise WorkerRefusedError(answer.status, body)
-            await asyncio.sleep(progress.take_worker_failure(now()))
+            try:
+                body = await answer.read()
+            except (aiohttp.ClientError, TimeoutError):  # an error that breaks off: a lost worker
+                await asyncio.sleep(progress.take_worker_failure(now()))
+                continue
+            await asyncio.sleep(progress.take_error(answer.status, answer.headers, body, now()))
 
     async def _granted(self, progress: CallProgress, call: Call) -> Grant:
         now = asyncio.get_running_loop().time

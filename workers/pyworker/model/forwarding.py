@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from chalicelib.wire.trace import HEADER, STATE_HEADER
+from chalicelib.wire.worker_headers import MODEL_ANSWER, SERVED_MODELS, passed_headers
 from workers.pyworker.back_end import JsonObject, ModelAnswerError, Route
 from workers.pyworker.model.answers import AnswerReader, words_in
 from workers.pyworker.model.jobs import JobFailedError
@@ -28,22 +29,9 @@ CLIENT_STALL_S = 60.0
 """A client that takes nothing for so long is cut: it holds a place in the GPU's batch."""
 IDLE_CONNECTION_S = 2.0
 """Shorter than any model server's own, so that a kept connection is never closed under us."""
-CONNECTION_HEADERS = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "transfer-encoding",
-        "upgrade",
-        "trailer",
-        "te",
-        "proxy-connection",
-    }
-)
-"""About one connection, not about the answer (RFC 9110, 7.6.1)."""
-SERVERS_OWN = "X-Model-Answer"
-"""Our header on an error that the model server gave: its words, and no other worker's doing."""
 WORDS_KEPT = 4096
 MAX_NAMES = 100
+MAX_NAMES_TOLD = 20
 
 
 class ModelLostError(Exception):
@@ -84,7 +72,8 @@ class WholeAnswer:
         """The ids of OpenAI's list of models."""
         try:
             rows = json.loads(self.body)["data"]
-            return tuple(str(row["id"]) for row in rows)[:MAX_NAMES]
+            names = [str(row["id"]) for row in rows][:MAX_NAMES]
+            return tuple(n for n in names if n.isascii() and n.isprintable() and "," not in n)
         except (ValueError, KeyError, TypeError, RecursionError):
             return ()
 
@@ -107,6 +96,7 @@ class Forwarder:
         self._http = http
         self.url = model_server_url
         self.life = Life()
+        self.served_models: tuple[str, ...] = ()
 
     async def forward(
         self,
@@ -176,7 +166,7 @@ class Forwarder:
                 await events.end({"error": error.body})
                 return events.response, Ended(outcome, 0.0)
             answer = web.json_response(error.body, status=error.status)
-            answer.headers[SERVERS_OWN] = "1"
+            answer.headers[MODEL_ANSWER] = "1"
             return answer, Ended(outcome, 0.0)
         if events.response:
             await events.end(result.answer)
@@ -193,9 +183,11 @@ class Forwarder:
         reader: AnswerReader | None,
     ) -> tuple[web.StreamResponse, Ended]:
         response = web.StreamResponse(status=answer.status, headers=passed_headers(answer.headers))
+        if self.served_models:
+            response.headers[SERVED_MODELS] = ",".join(self.served_models[:MAX_NAMES_TOLD])
         is_error = answer.status >= 400
         if is_error:
-            response.headers[SERVERS_OWN] = "1"
+            response.headers[MODEL_ANSWER] = "1"
         words = bytearray()
         await _to_client(response.prepare(request))
         try:
@@ -315,16 +307,6 @@ def _judge(status: int, reader: AnswerReader | None, words: bytes, route: Route)
     if status < 500 or status == 501 or route.is_clients_fault(words):
         return Ended(Outcome.REFUSED, 0.0)
     return Ended(Outcome.ERRORED, 0.0)
-
-
-def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """An answer's headers without those about the connection itself."""
-    named = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
-    return {
-        name: value
-        for name, value in headers.items()
-        if name.lower() not in CONNECTION_HEADERS | named
-    }
 
 
 def form_of(body: JsonObject) -> aiohttp.FormData:

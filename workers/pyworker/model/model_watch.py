@@ -118,6 +118,7 @@ class ModelWatch:
                 continue
             self._life.forget()
             self._readiness.models = await self._served_names()
+            self._forwarder.served_models = self._readiness.models
             self._readiness.benchmarked(perf, time.time())
             logger.info("ready", extra={"perf": perf})
             reason = await self._until_lost()

@@ -1,0 +1,196 @@
+"""The proxy spends its key for its own callers: no foreign page, in OpenAI's form, real names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from ballast.proxy.guard import ForeignRequestError, Guard
+from ballast.proxy.server import ProxySettings, make_application
+from chalicelib.wire.worker_headers import MODEL_ANSWER, SERVED_MODELS
+from fakes.control_plane_server import ControlPlaneServer
+from tests.workers.world import serve
+
+CHAT = "/v1/chat/completions"
+BODY = {"model": "any", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+@dataclass
+class WorkerScript:
+    """Answers whatever it is told to; counts."""
+
+    status: int = 200
+    words: str = "ok"
+    is_models: bool = True
+    payloads: list[dict[str, object]] = field(default_factory=list)
+
+    def application(self) -> web.Application:
+        """Every path."""
+        app = web.Application()
+        app.router.add_post("/{path:.*}", self.answer)
+        return app
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """As told."""
+        self.payloads.append((await request.json())["payload"])
+        headers = {SERVED_MODELS: "tiny,my-lora", "X-Request-Id": "r1", "Retry-After": "7"}
+        if self.status >= 400 and self.is_models:
+            headers[MODEL_ANSWER] = "1"
+        words = f"{self.words} {len(self.payloads)}"
+        body = {"error": {"message": words} if self.is_models else words}
+        return web.json_response(body, status=self.status, headers=headers)
+
+
+@dataclass
+class Proxied:
+    url: str
+    http: aiohttp.ClientSession
+    worker: WorkerScript
+
+    async def post(
+        self, path: str = CHAT, body: object = BODY, **headers: str
+    ) -> tuple[int, dict[str, object]]:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json", **headers}
+        async with self.http.post(self.url + path, data=data, headers=sent) as answer:
+            return answer.status, await answer.json(content_type=None)
+
+
+@asynccontextmanager
+async def proxied(
+    worker: WorkerScript, api_key: str = "k", timeout_s: float = 20.0
+) -> AsyncIterator[Proxied]:
+    control_plane = ControlPlaneServer()
+    async with (
+        serve(worker.application()) as worker_url,
+        serve(control_plane.application()) as url,
+        aiohttp.ClientSession() as http,
+    ):
+        control_plane.next_grant = lambda body: {
+            "url": worker_url, "request_idx": 5, "signature": "s", "cost": body["cost"],
+        }  # fmt: skip
+        settings = ProxySettings(url=url, endpoint="Chat", api_key=api_key, timeout_s=timeout_s)
+        async with serve(make_application(settings)) as proxy_url:
+            yield Proxied(proxy_url, http, worker)
+
+
+FOREIGN = {
+    "a form or fetch without preflight": {"Content-Type": "text/plain"},
+    "a page elsewhere": {"Origin": "https://evil.example"},
+    "a sandboxed page": {"Origin": "null"},
+    "a name that points here": {"Host": "evil.example"},
+    "both": {"Host": "evil.example:8090", "Origin": "http://evil.example:8090"},
+    "no type": {"Content-Type": "application/x-www-form-urlencoded"},
+}
+
+
+@pytest.mark.parametrize("how", FOREIGN)
+async def test_a_foreign_page_spends_nothing(how: str) -> None:
+    async with proxied(WorkerScript()) as it:
+        status, body = await it.post(**FOREIGN[how])
+        assert status in (403, 415)
+        assert isinstance(body["error"], dict)
+        assert it.worker.payloads == []
+
+
+async def test_pages_of_this_machine_and_named_ones_may() -> None:
+    guard = Guard(frozenset({"gpu.lan"}), frozenset({"https://chat.example"}))
+    for headers in (
+        {"Host": "127.0.0.1:8090"},
+        {"Host": "localhost:8090", "Origin": "http://localhost:3000"},
+        {"Host": "192.168.1.5:8090"},
+        {"Host": "[::1]:8090"},
+        {"Host": "gpu.lan", "Origin": "https://chat.example"},
+    ):
+        guard.check(headers)
+    for headers in (
+        {},
+        {"Host": "x@localhost.evil.example"},
+        {"Host": "gpu.lan", "Origin": "https://chat.example.evil"},
+        {"Host": "[::1"},
+    ):
+        with pytest.raises(ForeignRequestError):
+            guard.check(headers)
+
+
+async def test_a_browsers_question_is_answered() -> None:
+    async with proxied(WorkerScript()) as it:
+        asked = {
+            "Origin": "http://localhost:3000",
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type",
+        }
+        async with it.http.options(it.url + CHAT, headers=asked) as answer:
+            assert answer.status == 204
+            assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
+            assert answer.headers["Access-Control-Allow-Headers"] == "authorization,content-type"
+        headers = {"Origin": "http://localhost:3000"}
+        async with it.http.post(it.url + CHAT, json=BODY, headers=headers) as answer:
+            assert answer.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
+            assert answer.headers["X-Request-Id"] == "r1"  # headers pass as they are
+
+
+async def test_names_that_no_server_knows_are_left_out_and_real_ones_are_listed() -> None:
+    async with proxied(WorkerScript()) as it:
+        for name in ("any", "Chat", "", "tiny"):
+            assert (await it.post(body={**BODY, "model": name}))[0] == 200
+        assert [payload.get("model") for payload in it.worker.payloads] == [
+            None,
+            None,
+            None,
+            "tiny",
+        ]
+        async with it.http.get(it.url + "/v1/models") as answer:
+            listed = [row["id"] for row in (await answer.json())["data"]]
+        assert listed == ["Chat", "tiny", "my-lora"]
+        for name, status in (("Chat", 200), ("my-lora", 200), ("gpt-4o", 404)):
+            async with it.http.get(f"{it.url}/v1/models/{name}") as answer:
+                assert answer.status == status
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/completions/x", "/nowhere"])
+async def test_every_error_has_openais_form(path: str) -> None:
+    async with proxied(WorkerScript()) as it:
+        status, body = await it.post(path)
+        assert (status, "message" in dict(body["error"])) == (404, True)  # type: ignore[call-overload]
+        status, body = await it.post(body=b"[" * 200_000)
+        assert (status, "error" in body) == (400, True)
+        assert (await it.post("/v1//chat/completions/"))[0] == 200
+
+
+async def test_a_key_may_come_under_any_spelling_of_bearer() -> None:
+    async with proxied(WorkerScript(), api_key="") as it:
+        assert (await it.post(Authorization="bearer blk.x"))[0] == 200
+        assert (await it.post())[0] == 401
+
+
+@pytest.mark.parametrize(("status", "n_asked"), [(501, 1), (500, 2), (400, 1)])
+async def test_a_model_servers_no_is_passed_on_in_seconds(status: int, n_asked: int) -> None:
+    """llama.cpp: 501 to embeddings, 500 to an image; they were repeated for ten minutes."""
+    worker = WorkerScript(status=status, words="image input is not supported")
+    async with proxied(worker, timeout_s=600.0) as it:
+        answered, body = await it.post()
+        assert (answered, len(worker.payloads)) == (status, n_asked)
+        assert "image input is not supported" in str(body["error"])
+
+
+async def test_a_full_model_server_is_asked_again_and_its_words_are_the_last() -> None:
+    worker = WorkerScript(status=503, words="the engine is busy")
+    async with proxied(worker, timeout_s=2.0) as it:
+        status, body = await it.post()
+        assert (status, "busy" in str(body["error"])) == (503, True)
+        assert len(worker.payloads) > 2
+
+
+async def test_a_workers_own_troubles_go_on_to_others() -> None:
+    """Its words are no model server's: nobody may conclude that others would say the same."""
+    worker = WorkerScript(status=502, is_models=False)
+    async with proxied(worker, timeout_s=3.0) as it:
+        await it.post()
+        assert len(worker.payloads) > 2
