@@ -14,7 +14,7 @@ from pathlib import Path
 import requests
 
 ROOT = Path(__file__).parents[2]
-START_LIMIT_S = 240.0
+START_LIMIT_S = 400.0
 
 
 class ServerError(Exception):

@@ -28,7 +28,9 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
     """A ready one."""
     folder = tmp_path_factory.mktemp("vllm")
     python = Path(PYTHON).absolute()
-    server = VllmServer(python, make_tiny_llama(python, folder / "tiny"), folder, free_port())
+    model = make_tiny_llama(python, folder / "tiny")
+    # Compiling takes minutes where the cores are busy, and changes none of the answers.
+    server = VllmServer(python, model, folder, free_port(), ("--enforce-eager",))
     with server.running():
         yield server
 
