@@ -22,7 +22,7 @@ from chalicelib.wire.json_body import WireError, error_body
 logger = logging.getLogger("ballast")
 
 OK: Mapping[str, object] = {"success": True}
-"""In every object that answers a request well: peers look for it (protocol.md G 38)."""
+"""Part of every successful answer: peers look for it (protocol.md G 38)."""
 
 
 class ForbiddenError(Exception):

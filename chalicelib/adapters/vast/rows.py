@@ -105,7 +105,7 @@ def parse_template(row: Row) -> Template:
     """A template; Vast gives `extra_filters` as an object or as its JSON text, `env` likewise.
 
     Raises:
-        RowError: no id or hash, or filters that are none.
+        RowError: the id or hash is missing, or the filters cannot be parsed.
     """
     image, tag = _text(row, "image"), _text(row, "tag")
     return Template(

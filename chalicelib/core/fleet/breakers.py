@@ -99,7 +99,7 @@ def judge(before: Reputation, boots: Iterable[Boot], now: float) -> Reputation:
             if is_news:
                 templates[key] = TemplateRecord(revision=template.revision, served_at=boot.at)
         elif str(boot.instance_id) not in template.failed:
-            hosts[machine] = _blamed(hosts.get(machine), boot, now)
+            hosts[machine] = _with_failure(hosts.get(machine), boot, now)
             if is_news:
                 templates[key] = template = _failed_once_more(template, boot, now)
             if template.paused_until > now:
@@ -143,7 +143,7 @@ def _record_for(boot: Boot, templates: Mapping[str, TemplateRecord]) -> Template
     return known
 
 
-def _blamed(record: HostRecord | None, boot: Boot, now: float) -> HostRecord:
+def _with_failure(record: HostRecord | None, boot: Boot, now: float) -> HostRecord:
     if record is not None and record.instance_id == boot.instance_id:
         return record
     n_failures = 1 if record is None else record.n_failures + 1

@@ -154,7 +154,7 @@ def _settle(
     alive = {group.endpoint_id for group in books.groups}
     # A listing that shows nothing while we have rows says nothing about a rental without an id; nor
     # does it soon after one like it was believed: a false one would cost a machine each minute.
-    is_telling = not inventory.n_empty or not (rows or _was_voided_lately(intents, now))
+    is_conclusive = not inventory.n_empty or not (rows or _was_voided_lately(intents, now))
     for intent in intents:
         if intent.state is not IntentState.MAYBE_RENTED:
             continue
@@ -169,7 +169,7 @@ def _settle(
             settled.append(confirmed)
             if record.instance_id not in rows:
                 new_rows.append(_adopted(confirmed, record, alive, now))
-        elif intent.token in absent and is_telling:
+        elif intent.token in absent and is_conclusive:
             settled.append(replace(intent, state=IntentState.VOID, settled_at=now))
     return settled, new_rows
 

@@ -35,7 +35,7 @@ OWN_NAME = "own"
 
 
 class CallerKeyError(Exception):
-    """The key is none, is not for this, or is not valid any more. Its text is safe to show."""
+    """The key is malformed, expired, revoked, or lacks a right. The message is safe to show."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

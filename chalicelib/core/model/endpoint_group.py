@@ -171,7 +171,7 @@ class EndpointGroup:
         """Check the name.
 
         Raises:
-            ParameterError: for a name that is none.
+            ParameterError: the name is empty, too long, or has characters that are not allowed.
         """
         check_name("endpoint_name", self.name)
 

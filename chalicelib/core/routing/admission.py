@@ -73,7 +73,7 @@ class Queued:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cutoff:
-    """Until when a request must have been first seen to start now.
+    """Requests first seen before this may start now.
 
     `hold_share`: of the requests still on time, the share held back so that the overdue get theirs.
     `typical_cost`: of a request that waits, for `turn_at`; 0 where size does not count.
@@ -100,7 +100,7 @@ class Cutoffs:
         """The cut-off for requests under a key."""
         return self.by_key.get(key_id, _OPEN)
 
-    def lets_pass(self, key_id: str) -> bool:
+    def admits(self, key_id: str) -> bool:
         """Whether requests under this key need not wait for those of others, who are held back."""
         return self.for_key(key_id).is_open and any(not c.is_open for c in self.by_key.values())
 

@@ -36,7 +36,7 @@ class RecentUse:
     faded_at: float = 0.0
 
     def asked(self, key_id: str, weight: float, now: float) -> None:
-        """A request came under this key; to be told before anything else of it."""
+        """A request arrived under this key; call it before the others for that request."""
         if now - self.faded_at >= _FADE_EVERY_S:
             self._fade(now)
         use = self.by_key.get(key_id)

@@ -27,7 +27,7 @@ class RoundMemory:
 
     at: float = 0.0  # of the last round
     inventory: Inventory = field(default_factory=Inventory)
-    groups: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # the brain's own
+    groups: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # of the law
     traffic: Mapping[str, Mapping[str, object]] = field(
         default_factory=dict
     )  # see core/scaling/facts.py

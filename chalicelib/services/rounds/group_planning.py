@@ -126,8 +126,8 @@ def plan_group(
     here = present(snapshot, leaving)
     seen, decision = _decide(market, here, fleet, view.now, searched)
     snapshot = replace(snapshot, offers=seen.offers)
-    farewells = send_off(snapshot, decision, leaving, updating, view.now)
-    wanted = [*farewells, *(a for a in decision.actions if action_id(a) not in leaving)]
+    departures = send_off(snapshot, decision, leaving, updating, view.now)
+    wanted = [*departures, *(a for a in decision.actions if action_id(a) not in leaving)]
     own = [w for w in fleet.workers if w.endpoint_id == group.endpoint_id]
     capped_by = must_wind_down(fleet.account, group.endpoint_id, group_caps(group), view.now)
     actions = allowed_actions(wanted, own, view, group)

@@ -140,7 +140,7 @@ def _place(waiter: Waiter) -> Place:
     group, now = waiter.group, waiter.asker.now
     place = estimate_place(queued_as(waiter), now, group.view.queue, group.facts.params)
     free_s = group.table.next_free_s(now)
-    if free_s is None or not group.view.cutoffs.lets_pass(waiter.caller.key_id):
+    if free_s is None or not group.view.cutoffs.admits(waiter.caller.key_id):
         return place
     return Place(n_ahead=0, eta_s=free_s)
 

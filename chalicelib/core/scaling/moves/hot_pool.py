@@ -29,7 +29,7 @@ class HotWish:
     binding: str = ""
 
     def met_by(self, capacity: float, n_workers: int) -> bool:
-        """Whether so much is enough; a billionth of slack absorbs rounding."""
+        """Whether this capacity meets the goal, up to rounding (one part in a billion)."""
         return n_workers >= self.n_workers and capacity >= self.capacity * (1 - 1e-9)
 
 
@@ -255,9 +255,9 @@ def _surplus(pool: Pool, wish: HotWish, ctx: Round) -> list[WorkerFacts]:
     surplus = [worker for worker in idle if worker.instance_id not in kept_ids]
     surplus.sort(key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
     capacity, n_workers = sum(map(ctx.capacity, busy + kept)), len(busy) + len(kept)
-    amply = replace(wish, capacity=BUSY_MARGIN * wish.capacity)
+    with_margin = replace(wish, capacity=BUSY_MARGIN * wish.capacity)
     for worker in sorted(busy, key=lambda w: (-ctx.usd_per_load(w), w.instance_id)):
-        if amply.met_by(capacity - ctx.capacity(worker), n_workers - 1):
+        if with_margin.met_by(capacity - ctx.capacity(worker), n_workers - 1):
             surplus.append(worker)
             capacity, n_workers = capacity - ctx.capacity(worker), n_workers - 1
     return surplus

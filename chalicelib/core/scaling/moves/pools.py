@@ -141,13 +141,13 @@ def sort_into_pools(
         if worker.is_missing and worker.state not in _TELLS_OF_ITSELF:
             part = "leaving"  # it counts against the caps, and for nothing else
         getattr(pool, part).append(worker)
-    _excuse([*pools.values(), orphans])
+    _pardon_common_silence([*pools.values(), orphans])
     for rental in sorted(snapshot.rentals, key=lambda item: (item.begun_at, item.machine_id)):
         pools.get(rental.autogroup_id, orphans).rentals.append(rental)
     return list(pools.values()), orphans
 
 
-def _excuse(pools: Sequence[Pool]) -> None:
+def _pardon_common_silence(pools: Sequence[Pool]) -> None:
     """Who went silent at once with more than half of those that were up is not lost.
 
     Then the fault must be on our side. Workers that go silent one after another are lost one by

@@ -106,7 +106,8 @@ def _told(ports: ApiPorts) -> str:
 def _balance(ports: ApiPorts) -> str:
     answer = ports.poke.ask({"ask": "balance"})
     credit = answer.get("credit_usd")
-    return f"${credit:.2f} of credit" if isinstance(credit, int | float) else "no credit is told"
+    known = isinstance(credit, int | float)
+    return f"${credit:.2f} of credit" if known else "credit unknown: Vast did not say"
 
 
 def _key_scope(ports: ApiPorts) -> str:
