@@ -200,7 +200,8 @@ function accountHealth({ account, groups, now }) {
   const { last_round_at: roundAt } = account.scaler;
   if (roundAt && now - roundAt > 180) found.unshift(['bad', `The scaler has been silent for ${duration(now - roundAt)}.`]);
   if (account.is_panicking) found.unshift(['bad', 'Panic: everything is being destroyed.']);
-  if (account.inventory.state === 'unknown') found.push(['warn', `Vast's list of instances is not trusted (${account.inventory.problem || 'no answer'}); nothing is rented or destroyed on doubt.`]);
+  const isTold = found.some(([, text]) => text.includes("list of instances"));
+  if (account.inventory.state === 'unknown' && !isTold) found.push(['warn', `Vast's list of instances is not trusted (${account.inventory.problem || 'no answer'}); nothing is rented or destroyed on doubt.`]);
   if (account.inventory.n_strays) found.push(['warn', `${account.inventory.n_strays} instances carry our label but are not in our books.`]);
   found.sort((a, b) => ORDER.indexOf(b[0]) - ORDER.indexOf(a[0]));
   if (!groups.length && !found.length) return { level: 'empty', reasons: ['There is no endpoint group yet: nothing is rented, and nothing can be served.'] };
@@ -246,5 +247,10 @@ function showFreshness() {
   part('freshness').className = isOld ? 'error' : '';
   document.body.classList.toggle('stale', isOld);
   const judged = part('answers').querySelector('.answer .short');
-  if (isOld && judged) judged.textContent = `Not known for ${duration(quiet)}`;
+  if (isOld && judged) {
+    judged.textContent = `Not known for ${duration(quiet)}`;
+    judged.closest('.answer').className = 'answer judged warn';
+    part('answers').querySelector('.reasons').replaceChildren(el('p', {}, 'What is below is old. Is the deployment up? ', el('code', {}, 'ballast doctor'),
+      ' looks closer; ', el('code', {}, 'ballast panic --direct'), ' ends all spending without it.'));
+  }
 }

@@ -6,6 +6,7 @@ or destroyed; gone is what complete listings agree on and a direct look confirms
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -152,3 +153,8 @@ def _shown(instances: Collection[InstanceRecord]) -> set[str]:
 
 def _since(before: Inventory, now: float) -> float:
     return now if before.unknown_since is None else before.unknown_since
+
+
+def in_words(problem: str) -> str:
+    """A listing's problem as an owner reads it: without the name of our error class."""
+    return re.sub(r"^\w+Error: ", "", problem)

@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from chalicelib.core.fleet.inventory import in_words
 from chalicelib.core.fleet.searching import DAILY_ROWS
-from chalicelib.core.fleet.troubles import LastingTrouble, standing
+from chalicelib.core.fleet.troubles import LastingTrouble, TroubleKind, standing
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.load import believed_perf
@@ -243,10 +244,11 @@ def _held(facts: _Facts) -> str:
     if facts.account.is_frozen or facts.group.frozen:
         return "frozen: nothing is rented, started, stopped or destroyed"
     inventory = facts.memory.inventory
-    if facts.memory.at and not inventory.is_known:
+    is_told = any(one.kind == TroubleKind.INVENTORY_UNKNOWN for one in _troubles(facts))
+    if facts.memory.at and not inventory.is_known and not is_told:
         return (
-            f"Vast's list of instances is not trusted ({inventory.problem}); nothing is rented or "
-            "destroyed until a second one agrees"
+            f"Vast's list of instances is not trusted ({in_words(inventory.problem)}); nothing is "
+            "rented or destroyed until a second one agrees"
         )
     return ""
 
@@ -314,7 +316,7 @@ def _account_row(account: Account, memory: RoundMemory, now: float) -> Row:
             "at": inventory.listed_at or None,
             "n_instances": inventory.n_instances,
             "n_strays": memory.n_strays,
-            "problem": inventory.problem if memory.at else "",
+            "problem": in_words(inventory.problem) if memory.at else "",
         },
         "scaler": {"last_round_at": memory.at or None},
         "searches": {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from chalicelib.core.fleet.breakers import TEMPLATE_FAILURES
 from chalicelib.core.fleet.failing import all_fail, find_failing
 from chalicelib.core.fleet.intents import IntentState
+from chalicelib.core.fleet.inventory import in_words
 from chalicelib.core.fleet.set_aside import autogroup_key
 from chalicelib.core.fleet.troubles import (
     LastingTrouble,
@@ -20,8 +21,9 @@ from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.money.budget import MICRO
+from chalicelib.core.money.budget import MICRO, limits_of
 from chalicelib.core.scaling.explain import CAP_NAMES
+from chalicelib.core.scaling.facts import group_caps
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR
 from chalicelib.services.rounds.group_planning import rentals_per_hour
@@ -81,7 +83,7 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
         (
             TroubleKind.INVENTORY_UNKNOWN,
             not view.inventory.is_known,
-            f"Vast's list of instances cannot be trusted: {view.inventory.problem}"
+            f"Vast's list of instances cannot be trusted: {in_words(view.inventory.problem)}"
             + (LONG_DOUBT_WORDS if view.may_plan else ""),
         ),
         (
@@ -132,9 +134,7 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     if group.capped_by and group.snapshot.group.frozen:
         yield _frozen_above(plan, group)
     elif cap := _reached_cap(group, told):
-        name = CAP_NAMES.get(cap, cap)
-        text = f"a spending cap is reached ({name}): nothing more is rented or started"
-        yield Trouble(kind=TroubleKind.CAP_REACHED, scope=scope, message=text, facts={"cap": cap})
+        yield _capped(plan, group, cap)
     yield from _held_back(group)
     yield from _unlaunchable(group, told)
     yield from _refused(plan, group)
@@ -148,6 +148,28 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     yield from machine_troubles(own, scope)
     yield from unsettled_machines(plan, own, scope)
     yield from _of_requests(plan, group, own)
+
+
+def _capped(plan: RoundPlan, group: GroupPlan, cap: str) -> Trouble:
+    """Which cap binds, how far it is used, what the cheapest offer of late needs, what to do."""
+    owner, scope = group.snapshot.group, _scope(group)
+    limits = limits_of(plan.account, owner.endpoint_id, group_caps(owner), plan.view.now)
+    limit = next((one for one in limits if one.name == cap), None)
+    prices = [one.usd_per_hour for offers in group.snapshot.offers.values() for one in offers]
+    before = plan.view.memory.troubles.get(f"{TroubleKind.CAP_REACHED}|{scope}")
+    cheapest = min(prices, default=None) or (before and before.facts.get("cheapest_usd_per_hour"))
+    text = (
+        f"a spending cap is reached ({CAP_NAMES.get(cap, cap)}): nothing more is rented or started"
+    )
+    facts: dict[str, object] = {"cap": cap}
+    if limit is not None:
+        used = limit.committed if cap.endswith("hour") else limit.spent
+        text += f"; ${used / MICRO:.2f} of ${limit.cap / MICRO:.2f} is in use"
+    if isinstance(cheapest, int | float):
+        facts["cheapest_usd_per_hour"] = cheapest
+        text += f", and the cheapest offer needs ${cheapest:.2f} an hour"
+    kind = TroubleKind.CAP_REACHED
+    return Trouble(kind=kind, scope=scope, message=f"{text}; raise the cap, or wait", facts=facts)
 
 
 def _frozen_above(plan: RoundPlan, group: GroupPlan) -> Trouble:
