@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from chalicelib.adapters.vast.rows import Row, RowError, is_verified, parse_offer
+from chalicelib.core.model.market import out_of_bounds
 from chalicelib.ports.marketplace import FoundOffers
 
 _CONTROL = frozenset({"order", "type", "limit", "allocated_storage"})
@@ -29,8 +30,8 @@ def usable_offers(
         except RowError as error:
             left_out[str(error).partition(":")[0]] += 1
             continue
-        if unmet := unmet_condition(row, body):
-            left_out[unmet] += 1
+        if wrong := unmet_condition(row, body) or out_of_bounds(offer, now):
+            left_out[wrong] += 1
         else:
             offers.append(offer)
     return FoundOffers(offers, left_out)

@@ -21,6 +21,9 @@ MARGIN_S = 0.1
 """Added to every interval: a call may arrive earlier after the last one than it was sent."""
 
 SECONDS_PER_DAY = 86_400.0
+LONGEST_WAIT_S = 2 * SECONDS_PER_DAY
+"""Vast makes nobody wait longer than until midnight (the daily search quota), twice that: a stored
+moment beyond it was written by a clock that was wrong, and means nothing."""
 
 
 class Verb(StrEnum):
@@ -74,7 +77,8 @@ class Pacing:
 
     def wait_s(self, verb: Verb, now: float) -> float:
         """Seconds until the verb may be called; 0 = now."""
-        return max(0.0, self.next_call_at.get(pacing_key(verb), now) - now)
+        wait_s = self.next_call_at.get(pacing_key(verb), now) - now
+        return wait_s if 0.0 < wait_s <= LONGEST_WAIT_S else 0.0
 
     def called(self, verb: Verb, now: float) -> Pacing:
         """After a call that was sent now."""
@@ -92,7 +96,8 @@ class Pacing:
 
     def _not_before(self, verb: Verb, at: float) -> Pacing:
         key = pacing_key(verb)
-        later = max(at, self.next_call_at.get(key, at))
+        known = self.next_call_at.get(key, at)
+        later = max(at, known) if known - at <= LONGEST_WAIT_S else at
         return replace(self, next_call_at={**self.next_call_at, key: later})
 
 

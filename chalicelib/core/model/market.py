@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,3 +81,53 @@ class InstanceListing:
     is_complete: bool
     instances: tuple[InstanceRecord, ...] = ()
     problem: str = ""  # why it is not complete
+
+
+# What may be true of a marketplace's row: whatever is outside is no price, no size and no moment.
+
+MAX_YEARS = 30 * 365 * 86_400.0
+"""The longest contract recorded lasts 8.7 years (tests/evidence/vast)."""
+
+OFFER_BOUNDS: Mapping[str, tuple[float, float]] = {
+    "usd_per_hour": (1e-4, 1e3),  # recorded: 0.02 to 2
+    "storage_usd_per_hour": (0.0, 100.0),
+    "bid_usd_per_hour": (0.0, 1e3),
+    "inet_down_usd_per_gb": (0.0, 10.0),  # recorded: 0.0012 to 0.011
+    "inet_up_usd_per_gb": (0.0, 10.0),
+    "num_gpus": (1.0, 1024.0),
+    "gpu_ram_gb": (0.0, 1e5),
+    "dlperf": (0.0, 1e6),  # recorded: 21 to 222
+    "reliability": (0.0, 1.0),
+    "inet_down_mbps": (0.0, 1e7),
+    "disk_space_gb": (0.0, 1e7),
+}
+"""Least and most: a few hundred times what was recorded, so that no real row is refused."""
+
+
+def out_of_bounds(offer: Offer, now: float) -> str:
+    """The first field of an offer that cannot be true; empty if all may be."""
+    for name, (least, most) in OFFER_BOUNDS.items():
+        if not least <= getattr(offer, name) <= most:
+            return name
+    if offer.ends_at is not None and not 0 < offer.ends_at < now + MAX_YEARS:
+        return "ends_at"
+    return ""
+
+
+def plausible_record(record: InstanceRecord, now: float) -> InstanceRecord:
+    """An instance without what cannot be true; it stays in the list, or it would be lost.
+
+    An unknown price counts as the one that was agreed on (core/money/bookkeeping.py).
+    """
+    zeroed = {
+        name: 0.0
+        for name, (least, most) in OFFER_BOUNDS.items()
+        if name != "num_gpus"
+        and hasattr(record, name)
+        and not min(least, 0.0) <= getattr(record, name) <= most
+    }
+    if record.started_at and not 0 < record.started_at < now + 86_400.0:
+        zeroed["started_at"] = 0.0
+    if record.ends_at is not None and not 0 < record.ends_at < now + MAX_YEARS:
+        return replace(record, **zeroed, ends_at=None)
+    return replace(record, **zeroed) if zeroed else record

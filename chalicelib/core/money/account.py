@@ -120,14 +120,24 @@ def with_turns(account: Account, next_call_at: Mapping[str, float]) -> Account:
     return replace(account, next_call_at={**known, **later})
 
 
+CLOCK_SLIP_S = 300.0
+"""Moments that are stored may be ahead of this clock by so much: beyond, that clock was wrong."""
+
+
+def booked_since(account: Account, now: float) -> float:
+    """Until when spend is booked; now, if never or if the stored moment cannot be true."""
+    is_true = 0.0 < account.booked_at <= now + CLOCK_SLIP_S
+    return account.booked_at if is_true else now
+
+
 def with_booking(account: Account, booking: RoundBooking) -> Account:
     """The account after a round's books; days and months roll over in UTC.
 
     Spend since before midnight is shared out by time between the days (and the months) it fell on.
     """
-    now, since = booking.booked_until, account.booked_at or booking.booked_until
+    now, since = booking.booked_until, booked_since(account, booking.booked_until)
     account = roll_over(account, now)
-    if now > since or not account.booked_at:
+    if now > since or since != account.booked_at:
         elapsed_s = max(now - since, 1e-9)
         today = min(1.0, (86_400 - seconds_left_today(now)) / elapsed_s)
         this_month = min(1.0, _seconds_into_month(now) / elapsed_s)

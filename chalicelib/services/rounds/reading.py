@@ -16,7 +16,7 @@ from chalicelib.core.fleet.inventory import (
 )
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.reconcile import Books, expected_since
-from chalicelib.core.model.market import InstanceListing
+from chalicelib.core.model.market import InstanceListing, plausible_record
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account
 from chalicelib.core.scaling.facts import WaitingFacts
@@ -74,7 +74,9 @@ def by_endpoint(workers: Sequence[Worker]) -> Mapping[int, list[Worker]]:
 
 def _list_instances(market: PacedMarket, now: float) -> InstanceListing:
     try:
-        return market.call(Verb.LIST, lambda vast: vast.list_instances())
+        listing = market.call(Verb.LIST, lambda vast: vast.list_instances())
+        told = tuple(plausible_record(record, now) for record in listing.instances)
+        return replace(listing, instances=told)
     except MarketplaceError as error:
         return InstanceListing(started_at=now, ended_at=now, is_complete=False, problem=str(error))
 

@@ -24,7 +24,7 @@ from chalicelib.core.model.lifecycle import (
 )
 from chalicelib.core.model.market import InstanceListing
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.money.account import Account, RoundBooking, with_booking
+from chalicelib.core.money.account import Account, RoundBooking, booked_since, with_booking
 from chalicelib.core.money.bookkeeping import book
 from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker
 from chalicelib.core.scaling.facts import mark_traffic
@@ -101,7 +101,7 @@ def plan_round(
         [*workers, *gone],  # billed until this very round
         intents,
         view.records,
-        booked_at=account.booked_at or now,
+        booked_at=booked_since(account, now),
         now=now,
         is_known=view.inventory.is_known,
     )
@@ -189,7 +189,7 @@ def _denied(
 
 def _credit_retry_at(market: PacedMarket, retry_at: float, now: float) -> float:
     """When renting may be tried again after Vast said that there is no credit; 0 = now."""
-    if not retry_at or retry_at > now:
+    if not retry_at or now < retry_at <= now + CREDIT_RETRY_S:  # later ones a wrong clock wrote
         return retry_at
     try:
         credit_usd = market.call(Verb.CREDIT, lambda vast: vast.account_credit_usd())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.fleet.set_aside import machine_key, offer_key
 from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.model.market import Offer
+from chalicelib.core.model.market import Offer, out_of_bounds
 from chalicelib.core.scaling.moves.pools import Round
 
 EXPECTED_LIFE_H = 24.0  # over which a rental's one-time cost is spread
@@ -61,6 +61,8 @@ def on_demand(rated: Sequence[RatedOffer]) -> list[RatedOffer]:
 
 
 def _lasts(offer: Offer, ctx: Round) -> bool:
+    if out_of_bounds(offer, ctx.now):
+        return False
     return offer.ends_at is None or offer.ends_at - ctx.now > MIN_CONTRACT_S
 
 

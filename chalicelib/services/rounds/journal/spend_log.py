@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.worker import Worker
+from chalicelib.core.money.account import booked_since
 from chalicelib.core.money.spend import (
     DELETED_SCOPE,
     Tally,
@@ -73,7 +74,7 @@ def _continued(
 ) -> tuple[Tally, list[Tally]]:
     """(a group's tally up to now, those that ended on the way)."""
     view, over = plan.view, []
-    for span in spans_by_day(view.account.booked_at or view.now, view.now):
+    for span in spans_by_day(booked_since(view.account, view.now), view.now):
         if tally and begins_anew(tally, span[0]):
             over.append(tally)
             tally = {}
