@@ -78,10 +78,8 @@ def test_booked_money_never_falls_and_stays_within_bounds_whatever_vast_says(
     told = record(usd_per_hour=price, storage_usd_per_hour=storage, inet_down_usd_per_gb=down)
     seen = plausible_record(told, NOW)
     changes = observe(worker, seen, listed_at=NOW, now=NOW).changes
-    after = replace(
-        worker,
-        **{name: value for name, value in changes.items() if name.endswith("usd_per_hour")},
-    )
+    prices = {name: value for name, value in changes.items() if name.endswith("usd_per_hour")}
+    after = replace(worker, **prices)  # type: ignore[arg-type]  # of a row's own fields
     assert after.usd_per_hour >= worker.usd_per_hour
     assert after.storage_usd_per_hour >= worker.storage_usd_per_hour
     before, cost = cost_of(worker, None), cost_of(after, seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +120,7 @@ def plausible_record(record: InstanceRecord, now: float) -> InstanceRecord:
 
     An unknown price counts as the one that was agreed on (core/money/bookkeeping.py).
     """
-    zeroed = {
+    changes: dict[str, Any] = {
         name: 0.0
         for name, (least, most) in OFFER_BOUNDS.items()
         if name != "num_gpus"
@@ -127,7 +128,7 @@ def plausible_record(record: InstanceRecord, now: float) -> InstanceRecord:
         and not min(least, 0.0) <= getattr(record, name) <= most
     }
     if record.started_at and not 0 < record.started_at < now + 86_400.0:
-        zeroed["started_at"] = 0.0
+        changes["started_at"] = 0.0
     if record.ends_at is not None and not 0 < record.ends_at < now + MAX_YEARS:
-        return replace(record, **zeroed, ends_at=None)
-    return replace(record, **zeroed) if zeroed else record
+        changes["ends_at"] = None
+    return replace(record, **changes) if changes else record
