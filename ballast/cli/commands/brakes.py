@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ballast.cli.lookup import find_endpoint
+from ballast.cli.remote.by_label import panic_with_vast_key
 from ballast.cli.remote.direct import panic_directly
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
@@ -45,6 +46,9 @@ def unfreeze(session: Session, name: str | None) -> None:
     "--direct", is_flag=True, help="Without the deployment: with your own AWS and Vast keys."
 )
 @click.option("--stage", default="dev", show_default=True, help="Deployment, for --direct.")
+@click.option(
+    "--vast-key-only", is_flag=True, help="Without AWS too: by labels, each asked for by itself."
+)
 @click.option("--clear", is_flag=True, help="The danger is over: groups may scale again.")
 @click.option("--wait/--no-wait", default=True, help="Wait until no instance is left.")
 @click.option(
@@ -54,16 +58,27 @@ def unfreeze(session: Session, name: str | None) -> None:
 @connection_options
 @pass_session
 def panic(
-    session: Session, direct: bool, stage: str, clear: bool, wait: bool, timeout_s: float, yes: bool
+    session: Session,
+    direct: bool,
+    stage: str,
+    vast_key_only: bool,
+    clear: bool,
+    wait: bool,
+    timeout_s: float,
+    yes: bool,
 ) -> None:
     """Destroy every instance that is ours, stop renting, and verify with Vast.
 
     \b
     ballast panic
     ballast panic --direct --stage prod      when the deployment itself does not answer
+    ballast panic --vast-key-only            when AWS does not answer either
     """
     if clear:
         session.show(session.server.post("/api/v0/panic", {"clear": True}), "Panic is over")
+        return
+    if vast_key_only:
+        session.show(*panic_with_vast_key(session, is_sure=yes))
         return
     session.confirm("Destroy ALL workers of ALL groups? Requests will fail.", is_sure=yes)
     if direct:

@@ -30,8 +30,8 @@ def panic_directly(stage: str, notes: Console) -> tuple[Json, str]:
         raise CliError(
             f"cannot act directly: {error}",
             code=ExitCode.UNREACHABLE,
-            fix="set AWS credentials and region of the deployment; as a last resort destroy the "
-            "instances labelled 'NAME - TOKEN' on Vast's own page",
+            fix="set AWS credentials and region of the deployment; without AWS: "
+            "ballast panic --vast-key-only",
         ) from error
     for problem in report.problems:
         notes.print(f"ballast: {clean(problem)}")

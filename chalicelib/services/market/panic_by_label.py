@@ -1,0 +1,84 @@
+"""Panic with the Vast key alone: no tables, no deployment, no proof of whose a label is.
+
+What carries a label of our form is shown, and what its owner names is returned and seen gone. The
+proof inside a token needs a key that lies with the tables, so nothing is judged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from chalicelib.core.fleet.intents import LISTING_LAG_S, split_label
+from chalicelib.core.fleet.pacing import Pacing, Verb
+from chalicelib.core.model.market import InstanceRecord
+from chalicelib.ports.clock import Clock
+from chalicelib.ports.marketplace import Marketplace, MarketplaceError
+from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.market.panic import GIVE_UP_S, RETRY_S, PanicReport
+
+Choose = Callable[[Sequence[InstanceRecord]], Sequence[int]]
+"""The owner: shown what carries such labels, gives the ids that are to go."""
+
+
+def panic_by_label(
+    marketplace: Marketplace, clock: Clock, choose: Choose, *, gives_up_s: float = GIVE_UP_S
+) -> PanicReport:
+    """Return what the owner chooses, until two complete listings a minute apart show none of it.
+
+    Whatever appears under such a label meanwhile is named in `unjudged`: a deployment that still
+    lives may have rented it.
+    """
+    started_at = clock.now()
+    ends_at = started_at + gives_up_s
+    market = PacedMarket(marketplace, clock, Pacing(), waits_until=ends_at)
+    problems: list[str] = []
+    chosen: frozenset[int] | None = None
+    left: frozenset[int] = frozenset()
+    others: frozenset[int] = frozenset()
+    empty_since: float | None = None
+    while clock.now() < ends_at:
+        labelled = _labelled(market, problems)
+        if labelled is not None:
+            if chosen is None:
+                chosen = frozenset(choose(labelled))
+                ends_at = clock.now() + gives_up_s  # the owner took their time
+                market = PacedMarket(marketplace, clock, market.pacing, waits_until=ends_at)
+            ids = frozenset(record.instance_id for record in labelled)
+            left, others = ids & chosen, ids - chosen
+            empty_since = None if left else (empty_since or clock.now())
+            if left:
+                _destroy(market, left, problems)
+            elif not chosen or clock.now() - (empty_since or 0.0) >= LISTING_LAG_S:
+                break
+        clock.sleep(RETRY_S)
+    is_verified = chosen is not None and not left and empty_since is not None
+    return PanicReport(
+        is_verified=is_verified,
+        n_returned=len((chosen or frozenset()) - left),
+        left=tuple(sorted(left)),
+        verified_at=clock.now() if is_verified else None,
+        unjudged=tuple(sorted(others)),
+        problems=tuple(dict.fromkeys(problems)),
+    )
+
+
+def _labelled(market: PacedMarket, problems: list[str]) -> list[InstanceRecord] | None:
+    """What a complete listing shows under labels of our form; None if none is to be had."""
+    try:
+        listing = market.call(Verb.LIST, lambda vast: vast.list_instances())
+    except MarketplaceError as error:
+        problems.append(f"list: {error}")
+        return None
+    if not listing.is_complete:
+        problems.append(f"list: {listing.problem}")
+        return None
+    return [record for record in listing.instances if split_label(record.label) is not None]
+
+
+def _destroy(market: PacedMarket, ids: frozenset[int], problems: list[str]) -> None:
+    try:
+        outcomes = market.call(Verb.DESTROY, lambda vast: vast.destroy_instances(sorted(ids)))
+    except MarketplaceError as error:
+        problems.append(f"destroy: {error}")
+        return
+    problems += [f"destroy {key}: {problem}" for key, problem in outcomes.items() if problem]
