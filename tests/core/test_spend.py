@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -135,3 +136,25 @@ def test_yesterdays_tally_is_not_todays_spend() -> None:
     tally = add_span({}, (NOON, NOON + 3600), [worker()], {})
     assert spent_today_usd(tally, NOON + 3600) == pytest.approx(0.50)
     assert spent_today_usd(tally, NOON + DAY_S) == 0.0
+
+
+def test_what_interruptible_machines_saved_and_broke_is_told_apart() -> None:
+    bid: dict[str, Any] = {"is_bid": True, "on_demand_usd_per_hour": 1.0, "usd_per_hour": 0.52}
+    rows = [
+        worker(7, **bid),
+        worker(8, WorkerState.PAUSED, **bid, state_since=NOON + 1800, n_cut=3),
+        worker(9),
+    ]
+    tally = add_span({}, (NOON, NOON + 3600), rows, {})
+    assert tally["bid_usd"] == pytest.approx(0.75)
+    assert tally["bid_saved_usd"] == pytest.approx(0.72)
+    assert (tally["bid_n_taken"], tally["bid_n_cut"]) == (1.0, 3.0)
+    later = add_span(tally, (NOON + 3600, NOON + 7200), rows, {})
+    assert (later["bid_n_taken"], later["bid_n_cut"]) == (1.0, 3.0)
+    assert len(list(workers_of(later))) == 3
+
+
+def test_without_them_a_tally_has_nothing_of_them() -> None:
+    assert not any(
+        name.startswith("bid") for name in add_span({}, (NOON, NOON + 60), [worker()], {})
+    )

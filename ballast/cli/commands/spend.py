@@ -137,6 +137,15 @@ def _summary(answer: Json) -> list[RenderableType]:
         lines.append(
             Text(f"Not in it: what {n_unknown} workers downloaded that do not tell their disk")
         )
+    bids = answer.get("interruptible")
+    if bids:
+        lines.append(
+            Text(
+                f"Interruptible machines: {usd(bids['gpu_usd'])} for their GPUs, "
+                f"{usd(bids['saved_usd'])} less than on demand; taken away {bids['n_taken']} "
+                f"times, which cut {bids['n_cut']} requests"
+            )
+        )
     fixed = answer.get("fixed_fleet")
     if fixed:
         lines.append(

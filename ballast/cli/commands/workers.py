@@ -55,7 +55,7 @@ def version(worker: Json, autogroups: Mapping[int, Json]) -> str:
 
 
 def _line(worker: Json, autogroups: Mapping[int, Json], now: float) -> tuple[object, ...]:
-    is_stopped = (worker.get("state") or worker.get("status")) in ("stopped", "unavail")
+    is_stopped = (worker.get("state") or worker.get("status")) in ("stopped", "paused", "unavail")
     price = usd(worker.get("usd_per_hour"), 3)
     if is_stopped:  # only its disk costs now
         price = f"{usd(worker.get('storage_usd_per_hour'), 3)} ({price} running)"

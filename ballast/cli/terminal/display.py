@@ -19,6 +19,7 @@ STATE_STYLES: Mapping[str, str] = {
     "idle": "green",
     "stopped": "cyan",
     "draining": "yellow",
+    "paused": "yellow",
     "suspect": "yellow",
     "unreachable": "red",
     "error": "bold red",

@@ -56,6 +56,7 @@ class RentIntent:
     is_bid: bool = False  # interruptible: what stands below was bid
     bid_usd_per_hour: float = 0.0
     bid_margin: float = 1.0
+    on_demand_usd_per_hour: float = 0.0
     place: str = ""
     key_id: str = ""  # signing key of the instance, fixed for its life
     template_revision: int = 1

@@ -106,6 +106,7 @@ def row_for(intent: RentIntent, instance_id: int, now: float) -> Worker:
         is_bid=intent.is_bid,
         bid_usd_per_hour=intent.bid_usd_per_hour,
         bid_margin=intent.bid_margin,
+        on_demand_usd_per_hour=intent.on_demand_usd_per_hour,
         place=intent.place,
         template_revision=intent.template_revision,
         uses_ssl=intent.uses_ssl,

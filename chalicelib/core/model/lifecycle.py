@@ -166,6 +166,8 @@ def _changes_on_entry(worker: Worker, after: WorkerState, now: float) -> dict[st
             changes["loaded_at"] = now
     if worker.state is _S.DRAINING:
         changes.update(after_drain=None, drain_by=None)
+    if after is _S.PAUSED:
+        changes["n_cut"] = max(worker.n_working, 0)
     if after in (_S.STOPPED, _S.STARTING, _S.REBOOTING, _S.PAUSED):
         changes.update(working_load=0.0, n_working=0, unseen_load=0.0)
     return changes

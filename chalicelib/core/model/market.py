@@ -32,6 +32,7 @@ class Offer:
     is_bid: bool = False  # interruptible: `usd_per_hour` is the bid and the storage
     bid_usd_per_hour: float = 0.0  # for the whole machine; in a search the least that wins now
     bid_margin: float = 1.0  # what is bid over the least that wins
+    on_demand_usd_per_hour: float = 0.0  # of an interruptible one: what the machine costs otherwise
 
     @property
     def gpu_type(self) -> str:

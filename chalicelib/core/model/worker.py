@@ -124,6 +124,8 @@ class Worker:
     is_bid: bool = False  # rented at a bid, and taken away without notice when that is beaten
     bid_usd_per_hour: float = 0.0  # the standing bid for the GPUs
     bid_margin: float = 1.0  # over the least that won when it was made
+    on_demand_usd_per_hour: float = 0.0  # what the machine would have cost, when it was rented
+    n_cut: int = 0  # requests that it was serving when it was last taken away
     place: str = ""  # where Vast says the machine is: what is lost together
     # state
     state: WorkerState = WorkerState.CREATING

@@ -96,6 +96,8 @@ def add_span(
             sums[f"{name}:{key}"] = 1.0 if download_usd is None else download_usd
         n_ready += worker.state is WorkerState.READY
         billed_s += running_s
+        if worker.is_bid:
+            _add_bid(sums, worker, running_s, span)
     counted = {
         "worker_s": billed_s,
         "active_s": until - since if billed_s else 0.0,
@@ -103,6 +105,27 @@ def add_span(
     }
     added = {name: sums.get(name, 0.0) + value for name, value in counted.items()}
     return {**sums, **added, "max_ready": max(sums.get("max_ready", 0.0), float(n_ready))}
+
+
+BIDS = ("bid_usd", "bid_saved_usd", "bid_n_taken", "bid_n_cut")
+"""Of interruptible machines: GPU dollars, what they would have cost more on demand, how often they
+were taken away, and how many requests that cut as far as their last reports say."""
+
+
+def _add_bid(
+    sums: dict[str, float], worker: Worker, running_s: float, span: tuple[float, float]
+) -> None:
+    gpu_usd = max(0.0, worker.usd_per_hour - worker.storage_usd_per_hour)
+    saved = max(0.0, worker.on_demand_usd_per_hour - worker.usd_per_hour)
+    is_taken = worker.state is WorkerState.PAUSED and span[0] < worker.state_since <= span[1]
+    added = (
+        gpu_usd * running_s / 3600,
+        saved * running_s / 3600,
+        float(is_taken),
+        float(worker.n_cut * is_taken),
+    )
+    for name, amount in zip(BIDS, added, strict=True):
+        sums[name] = sums.get(name, 0.0) + amount
 
 
 def is_due(tally: Tally, now: float, *, is_over: bool) -> bool:

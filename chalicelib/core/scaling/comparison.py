@@ -32,6 +32,7 @@ def compare_hardware(
         "template_hash": autogroup.template_hash,
         "gpu_types": sorted({w.gpu_type for w in workers}),
         "n_workers": len(workers),
+        "n_interruptible": sum(worker.is_bid for worker in workers),
         "n_requests": n_requests,
         "perf_mean": perf,
         "perf_error": _standard_error(perfs),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.draft import draft_of
-from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
+from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible, ParameterError
 from chalicelib.core.scaling.explain import explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
@@ -37,6 +37,7 @@ MICRO = 1_000_000
 EXAMPLES = 5
 
 
+ROOM_FOR_BIDS = 4  # workers; fewer hold hardly a pool on demand and bids beside it
 PLAN_EVERY_S, PREVIEW_EVERY_S = 10.0, 3.0
 
 
@@ -249,6 +250,16 @@ def _warnings(ports: ApiPorts, caller: Caller, group: EndpointGroup) -> list[str
     own = group.params.max_usd_per_hour
     if own is not None and own > cap:
         warnings.append(f"max_usd_per_hour: the account's cap of ${cap:g} an hour is lower")
+    if group.params.interruptible is not Interruptible.NEVER:
+        warnings.append(
+            "interruptible: prices here are those on demand, the worst case; bids often cost half, "
+            "and are taken away without notice"
+        )
+        if group.params.max_workers < ROOM_FOR_BIDS:
+            warnings.append(
+                f"max_workers: {group.params.max_workers} leaves interruptible machines little "
+                "room beside those on demand that stand in for them"
+            )
     return warnings
 
 

@@ -101,6 +101,7 @@ def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFa
         is_bid=offer.is_bid,
         bid_usd_per_hour=offer.bid_usd_per_hour if offer.is_bid else 0.0,
         bid_margin=offer.bid_margin,
+        on_demand_usd_per_hour=offer.on_demand_usd_per_hour,
         place=offer.geolocation,
         key_id=ports.signer.newest(now).key_id,
         template_revision=autogroup.template_revision,

@@ -14,7 +14,7 @@ from lab.local.demo.demo_trace import percentile
 
 STATUS_ORDER = (
     *("creating", "loading", "model_loading", "starting", "idle", "draining"),
-    *("stopping", "stopped", "unavail", "error", "destroying"),
+    *("stopping", "stopped", "paused", "unavail", "error", "destroying"),
 )
 
 

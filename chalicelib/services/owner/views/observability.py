@@ -227,6 +227,8 @@ def _own_keys(worker: Worker) -> Row:
         "n_rejected": worker.n_rejected,
         "usd_per_hour": worker.usd_per_hour,
         "storage_usd_per_hour": worker.storage_usd_per_hour,
+        "is_interruptible": worker.is_bid,
+        "bid_usd_per_hour": worker.bid_usd_per_hour,
         "reported_at": worker.reported_at,
         "after_drain": worker.after_drain.value if worker.after_drain else "",
         "drain_by": worker.drain_by or 0.0,

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.core.money.account import seconds_left_this_month
 from chalicelib.core.money.spend import (
+    BIDS,
     DAY_S,
     DELETED_SCOPE,
     PARTS,
@@ -100,6 +101,7 @@ def read_spend(
         "aws_estimate_usd": aws_estimate([t for one in asked for t in one.tallies], now - first_at),
         "month": _month(ports, histories, now),
         "fixed_fleet": _fixed_fleet(asked, now),
+        "interruptible": _interruptible(asked),
     }
 
 
@@ -112,6 +114,15 @@ def _groups_since(ports: ApiPorts, caller: Caller, since: float) -> dict[int, Ro
         for key, (name, is_deleted) in sorted(names.items())
         if may_see(caller, key)
     }
+
+
+def _interruptible(histories: Sequence[_History]) -> Row | None:
+    """What machines at bids cost, saved and broke; None without any."""
+    tallies = [tally for one in histories for tally in one.tallies]
+    usd, saved, n_taken, n_cut = (sum(tally.get(name, 0.0) for tally in tallies) for name in BIDS)
+    if not usd:
+        return None
+    return {"gpu_usd": usd, "saved_usd": saved, "n_taken": int(n_taken), "n_cut": int(n_cut)}
 
 
 def _fixed_fleet(histories: Sequence[_History], now: float) -> Row | None:
