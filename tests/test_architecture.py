@@ -113,3 +113,39 @@ def test_app_py_only_declares() -> None:
         )
     }
     assert imported <= {"chalice", "chalicelib", "typing", "__future__"}
+
+
+def test_every_number_of_the_core_says_where_it_comes_from() -> None:
+    """A source, a measurement, or that it was chosen and why: on its line, above it or below it."""
+    silent = []
+    for path in (path for path in sources() if path.is_relative_to("chalicelib/core")):
+        text = (ROOT / path).read_text()
+        lines, body = text.split("\n"), ast.parse(text).body
+        for node, after in zip(body, [*body[1:], None], strict=True):
+            if not is_number_constant(node):
+                continue
+            own = "\n".join(lines[node.lineno - 1 : node.end_lineno])
+            above = lines[node.lineno - 2].lstrip()
+            is_told = "#" in own or above.startswith("#") or is_docstring(after)
+            if not is_told:
+                silent.append(f"{path}:{node.lineno}: {own}")
+    assert silent == []
+
+
+def is_number_constant(node: ast.stmt) -> bool:
+    """`NAME = 3.0` at the top of a module."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+        return False
+    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+    names = [part.id for part in ast.walk(target) if isinstance(part, ast.Name)]
+    numbers = [
+        part
+        for part in ast.walk(node.value)
+        if isinstance(part, ast.Constant) and type(part.value) in (int, float)
+    ]
+    return bool(names and names[0].lstrip("_").isupper() and numbers)
+
+
+def is_docstring(node: ast.stmt | None) -> bool:
+    """A text alone on its line."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from chalicelib.core.model.worker import Worker, WorkerState
 
 HOST_COOL_DOWN_S = 86_400.0  # after the first failed boot; doubles with each further one
+# Chosen: a host that failed again and again is worth one try a month.
 MAX_HOST_COOL_DOWN_S = 30 * 86_400.0
 TEMPLATE_FAILURES = 3  # on different machines, with no success: the template is at fault
 FIRST_PAUSE_S = 600.0  # of an open breaker; doubles each time the trial fails too
-MAX_PAUSE_S = 86_400.0
+MAX_PAUSE_S = 86_400.0  # chosen: a template that only fails costs at most one boot a day
 MAX_PAUSE_AFTER_SERVICE_S = 3_600.0  # what has served before fails for a while, not for good
-MAX_REMEMBERED = 2_000
-_MAX_ERROR_CHARS = 300
+MAX_REMEMBERED = 2_000  # chosen: far more hosts than a fleet meets in a month; bounds the memory
+_MAX_ERROR_CHARS = 300  # chosen: a line of a notice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.worker import Worker
 
-LIMIT = math.log(115.0)
-FLOOR = -8.0
+LIMIT = math.log(115.0)  # Wald: less than 1 wrong rollback in 115 tests (scaling.md 7)
+FLOOR = -8.0  # scaling.md 7: good hours count for no more than this later
 WATCHED_S = 7 * 86_400.0  # after this an autogroup is no news any more
 PRIOR_N = 250.0  # requests that the prior of the others' rate is worth
 LEAST_RATE = 0.002  # of errors, and of late requests, that is nobody's fault
@@ -34,7 +34,9 @@ class Symptom:
     weight: float = 1.0  # below 1 where outcomes come in bursts and are no independent evidence
 
 
+# scaling.md 7: three points more than the others.
 ERRORS = Symptom(name="errors", counter=0, added_share=0.03)
+# scaling.md 7: lateness comes in bursts, so a tenth of the weight.
 LATENESS = Symptom(name="lateness", counter=2, added_share=0.25, weight=0.1)
 SYMPTOMS = (ERRORS, LATENESS)
 

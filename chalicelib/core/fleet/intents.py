@@ -19,7 +19,7 @@ LISTING_LAG_S = 60.0  # a listing that starts earlier than this after an attempt
 ABSENT_LISTINGS = 2  # complete listings that must agree before absence is believed
 KEPT_AFTER_SETTLED_S = 86_400.0  # a settled intent still tells whose a late machine is
 _TOKEN = re.compile(r"(?<![A-Za-z0-9_])[0-9a-f]{16}[A-Za-z0-9_-]{8}(?![A-Za-z0-9_-])")
-_N_RANDOM = 16
+_N_RANDOM = 16  # hex digits: 64 bits, so that no two tokens agree
 
 
 class IntentState(StrEnum):

@@ -20,7 +20,7 @@ CREATE_PENALTY_S = 12.0
 MARGIN_S = 0.1
 """Added to every interval: a call may arrive earlier after the last one than it was sent."""
 
-SECONDS_PER_DAY = 86_400.0
+SECONDS_PER_DAY = 86_400.0  # a UTC day
 LONGEST_WAIT_S = 2 * SECONDS_PER_DAY
 """Vast makes nobody wait longer than until midnight (the daily search quota), twice that: a stored
 moment beyond it was written by a clock that was wrong, and means nothing."""

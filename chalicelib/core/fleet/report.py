@@ -23,7 +23,7 @@ OLD_REPORTS_END_S = 30.0
 LEAK_REACH_S = 120.0
 """Generation A never forgets some requests; what is older than this is not counted in flight."""
 
-RATE_SMOOTHING_S = 15.0
+RATE_SMOOTHING_S = 15.0  # chosen: one and a half reports of an idle worker (protocol.md C.3)
 TELL_EVERY_S, TOLD_AT_ONCE = 60.0, 8
 """A worker's life from the order to ready has about eight states; a flood of 359 reports in 12 s
 left 358 events (tests/services/test_report_flood.py)."""

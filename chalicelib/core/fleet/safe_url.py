@@ -21,6 +21,7 @@ _PRIVATE_TOPS = frozenset(
     {"localhost", "local", "internal", "intranet", "lan", "home", "corp", "private", "arpa"}
     | {"test", "invalid", "example", "onion", "localdomain"}
 )
+# Https, and its usual second port; nothing inside a network answers there unasked.
 _ALLOWED_PORTS = frozenset({443, 8443})
 _TRANSLATED = (  # networks whose addresses stand for others, which we would then reach
     ipaddress.ip_network("64:ff9b::/96"),

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 FIRST_S = 120.0  # after the first failure; doubles with each further one
-LONGEST_S = 6 * 3600.0
+LONGEST_S = 6 * 3600.0  # reliability.md: an offer or host is tried four times a day at least
 FIRST_RETURN_S = 600.0  # between two returns of a group's failing workers: longer than most loads
 FORGOTTEN_AFTER_S = 86_400.0  # without another failure
-MAX_REMEMBERED = 1_000
+MAX_REMEMBERED = 1_000  # chosen: more than the offers of a day; bounds the memory
 FREE_TRIES = 3  # refusals in a row of one autogroup that cost no pause
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 60.0  # between its tries after that
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 PREFIX = "blk"
 WORKER_MAC_PURPOSE = "worker"
-WORKER_MAC_CHARS = 22
-FORMER_PROOF_CHARS = 43
+WORKER_MAC_CHARS = 22  # 132 bits in base64url
+FORMER_PROOF_CHARS = 43  # 256 bits in base64url
 
 ROUTE, READ, ADMIN = "route", "read", "admin"
 _LETTERS = {"r": ROUTE, "o": READ, "a": ADMIN}

@@ -16,7 +16,8 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_. -]{0,126}[A-Za-z0-9_])?")
 """Names may hold spaces (the vendor's `run benchmarks` makes such names), never quotes or shell
 characters."""
 
-MAX_LOAD = 1e12
+MAX_LOAD = 1e12  # keeps sums of loads exact in a float (2^53)
+# The largest fleet that rounds and views are measured with (performance.md).
 MAX_WORKERS_LIMIT = 10_000
 
 
@@ -139,6 +140,7 @@ class ScalingParams:
             )
 
 
+# Chosen: wide enough for every sensible value, and finite.
 _OPTIONAL_BOUNDS = (
     ("target_util", 0.0, 1.0, True),
     ("cold_mult", 0.0, 100.0, False),

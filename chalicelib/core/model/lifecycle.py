@@ -13,8 +13,8 @@ from enum import StrEnum
 
 from chalicelib.core.model.worker import Worker, WorkerState
 
-SUSPECT_AFTER_S = 20.0
-UNREACHABLE_AFTER_S = 60.0
+SUSPECT_AFTER_S = 20.0  # two reports missed (protocol.md C.3)
+UNREACHABLE_AFTER_S = 60.0  # five reports missed (protocol.md C.3)
 DOUBT_LASTS_S = 60.0  # clients' failures set a worker aside so long, if the scaler does no more
 LAST_REPORTS_S = 60.0
 """An outbid machine may report so long: its program runs some 10 to 30 s beyond the loss, and the

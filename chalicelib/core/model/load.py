@@ -12,11 +12,13 @@ from collections.abc import Iterable
 
 from chalicelib.core.model.worker import Worker
 
+# Two reports: a worker that got the request has shown it by then (protocol.md C.3).
 UNSEEN_EXPIRES_S = 20.0
 OBSERVED_MARGIN = 1.25
 """How far a benchmark may exceed the throughput observed under saturation and still be believed."""
 
-_MARKS_REACH_S = 150.0
+_MARKS_REACH_S = 150.0  # chosen: longer than any grant stays unseen
+# Chosen: fine where a report may still tell, coarse before; bounds the row.
 _FINE_REACH_S, _FINE_S, _COARSE_S = 25.0, 5.0, 32.0
 
 Marks = tuple[tuple[float, float], ...]

@@ -26,10 +26,11 @@ from chalicelib.core.model.endpoint_group import (
     check_number,
 )
 
-MAX_DURATION_S = 7 * 86_400.0
+MAX_DURATION_S = 7 * 86_400.0  # chosen: a floor that lasts longer than a week is no schedule
 
 _MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abbr) if name}
 _WEEKDAYS = {name: n for n, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"))}
+# 2024 has a February of 29 days.
 _LONGEST_MONTH = {month: calendar.monthrange(2024, month)[1] for month in range(1, 13)}
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 ENOUGH = 20
 """Finished requests from which a use is known."""
 
+# With fewer answers than this teaches, a request weighs at most so many of the route's usual.
 UNLEARNED_TIMES = 10.0
 UNLEARNED_COST = 100.0
 """Of a request that says nothing (wire/routing.py DEFAULT_COST)."""
@@ -30,16 +31,16 @@ MAX_N = 200
 MAX_ENTRIES = 4
 """Of a row, the most used: a row stays below 1 kB, and the rows of a group know more together."""
 
-MAX_IN_VIEW = 64
+MAX_IN_VIEW = 64  # chosen: bounds the view; the keys that are used most
 TRUTHFUL = 1.5
 """A mean within the stated costs' bucket, or this far beside, confirms them as they are."""
 
-MAX_USED = 1e9
+MAX_USED = 1e9  # keeps sums exact in a float
 RISE, TAIL = 0.25, 0.01
 """How fast the 99th percentile follows: up by 28 % for what is above it, down by as much in sum for
 the 99 below it (stochastic approximation of a quantile, Robbins and Monro)."""
 
-N_TAGS, N_BUCKETS = 32, 32
+N_TAGS, N_BUCKETS = 32, 32  # chosen: bounds the memory; collisions only make an estimate coarser
 POOLED, ALL = N_TAGS * N_BUCKETS, (N_TAGS + 1) * N_BUCKETS
 """Keys of what all callers' keys used: by the bucket of the stated cost, and altogether."""
 

@@ -23,7 +23,7 @@ RENTAL_HORIZON_S = 3600.0
 BANDWIDTH_GB_PER_HOUR = 1.0
 """Pessimistic traffic of a running worker; what exceeds it is not bounded: reliability.md."""
 
-MICRO = 1_000_000
+MICRO = 1_000_000  # micro-dollars in a dollar
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

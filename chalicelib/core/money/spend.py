@@ -22,8 +22,8 @@ Tally = Mapping[str, float]
 
 _HOURLY = ("gpu_usd", "disk_usd", "bandwidth_usd")
 PARTS = (*_HOURLY, "download_usd")
-DAY_S = 86_400
-WRITE_EVERY_S = 3_600.0
+DAY_S = 86_400  # a UTC day
+WRITE_EVERY_S = 3_600.0  # chosen: at most 24 writes a day
 MAX_WORKERS = 1_000
 """In one tally; an item may hold 400 KB, and a worker takes up to 250 bytes of it."""
 

@@ -21,15 +21,15 @@ from chalicelib.core.model.endpoint_group import QueueOrder
 NEVER = float("-inf")
 ALWAYS = float("inf")
 
-PACED_BIND_S, QUICK_BIND_S = 1.0, 2.0
+PACED_BIND_S, QUICK_BIND_S = 1.0, 2.0  # scaling.md 8
 QUICK_SERVICE_S = 2.0
 """Paced clients are bound late, so that the queue's order counts; but that something came free is
 known a second or two later, and where requests are quicker the next one must be there already."""
 
-RANDOM_BIND_S = 5.0
+RANDOM_BIND_S = 5.0  # scaling.md 8: their longest pause (protocol.md A.5)
 RANDOM_BIND_SHARE = 0.7  # of target_queue_time: just inside the objective
 
-AHEAD = 1.25
+AHEAD = 1.25  # chosen: some who are told to come find their turn taken by an older one
 AHEAD_BIND_S = 1.0
 """A key that had so many times its share lately is bound no earlier: what it queues at the workers
 makes the others wait."""
@@ -38,10 +38,11 @@ HELD_BIND_SHARE = 0.3
 """Of the mean service time: so little work may be before a request of a key that had more than its
 share and is held back. A flood fills the workers to this bound, and others come behind that."""
 
-BASE_OVERDUE_SHARE = 0.05
-MAX_OVERDUE_SHARE = 0.5
+BASE_OVERDUE_SHARE = 0.05  # scaling.md 8
+MAX_OVERDUE_SHARE = 0.5  # scaling.md 8
+# The golden ratio: the least regular fractions, so no pattern of arrivals meets them.
 GOLDEN = 0.6180339887498949
-ROUNDING = 1e-6
+ROUNDING = 1e-6  # of sums of shares
 
 
 class ClientKind(Enum):

@@ -28,7 +28,7 @@ MAX_SCANNED = 48
 MAX_IDLE_SCANNED = 8
 """Idle workers come fastest and cheapest first: a few more than are needed are enough."""
 
-NEAR_S = 0.05
+NEAR_S = 0.05  # chosen: nobody notices a wait of 50 ms, and a cheaper worker is worth it
 NEAR_SHARE = 0.02
 """Finishes within this of the best count as equal; among equals the better price decides."""
 
@@ -41,8 +41,8 @@ SPREAD = 1.4
 SPREAD_S = 3.0
 """None of those finishes later than this after the best."""
 
-SLACK_S = 0.4
-SLACK_RANKS = 4
+SLACK_S = 0.4  # performance.md: routers that share a stale view
+SLACK_RANKS = 4  # performance.md: routers that share a stale view
 PATIENCE_S = 4.0
 """A reservation stands while the worker is not worse than the `SLACK_RANKS`-th beyond the equals
 by more than `SLACK_S`, and its wait is not above `PATIENCE_S`: the longer the queues, the less

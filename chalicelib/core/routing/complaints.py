@@ -16,10 +16,10 @@ BAD_SHARE = 0.5  # of a key's grants at a worker: from there on it turns away
 FIRST_AVOIDED_S, LONGEST_AVOIDED_S = 5.0, 60.0  # doubles with each complaint
 LEAST_EACH = 0.7  # of each of two keys that agree: one complaint within two or three minutes
 LEAST_ALONE, ALONE_SHARE = 3.5, 0.8  # of the one key that makes nearly all the traffic: four
-NEARLY_ALL = 0.9
+NEARLY_ALL = 0.9  # chosen: below it the callers may be to blame
 PEERS_AT_MOST = 0.25  # of that key's grants elsewhere may fail as well
 MOST_SUSPECTS = 3  # one in so many
-MAX_PAIRS = 20_000
+MAX_PAIRS = 20_000  # chosen: bounds the memory of a router
 
 
 @dataclass(slots=True)

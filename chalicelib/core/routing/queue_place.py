@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from chalicelib.core.routing.admission import AdmissionParams, Queued, is_overdue, turn_at
 
-MAX_PROFILE_POINTS = 16
+MAX_PROFILE_POINTS = 16  # chosen: bounds the view
 
-SHORTEST_PAUSE_S = 0.5
+SHORTEST_PAUSE_S = 0.5  # chosen: two calls a second at most from one who waits
 LAST_LOOK_S = 0.4
 """Who is about to become overdue asks once more so long before: a later look would find it late."""
 
+# A row that is polled so rarely is still alive (ports/routing_view.py: 20 s).
 LONGEST_PAUSE_S = 6.7
 NOTE_PERIOD_S = 12.0
 """A row that waits counts for 20 s, which is more than both together."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-USE_SPAN_S = 20.0
+USE_SPAN_S = 20.0  # as long as a waiting row counts (ports/routing_view.py)
 FORGOTTEN_S = 60.0
 """What was granted fades within the one; a key that did not ask for the other is forgotten."""
 
-MAX_KEYS = 10_000
-_FADE_EVERY_S = 1.0
+MAX_KEYS = 10_000  # chosen: bounds the memory of a router
+_FADE_EVERY_S = 1.0  # a view is no older
 
 
 @dataclass(slots=True)

@@ -13,10 +13,10 @@ import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
 
-N_SLOTS = 8_191
-MAX_ATTEMPTS = 3
-_TICKS_PER_S = 4
-_PERIOD = 1 << 14
+N_SLOTS = 8_191  # a prime below 2^13: instance ids spread evenly
+MAX_ATTEMPTS = 3  # two bits
+_TICKS_PER_S = 4  # quarter seconds: 14 bits reach 68 minutes
+_PERIOD = 1 << 14  # 14 bits
 _SKEW_TICKS = 8
 """Another function's clock may be 2 s ahead of ours."""
 

@@ -38,12 +38,12 @@ from chalicelib.core.routing.choice import RoutableWorker
 from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.queue_place import QueueProfile, profile_queue
 
-SHARD_SIZE = 250
+SHARD_SIZE = 250  # 80 bytes a worker: a shard is one small read (performance.md)
 ROOM_HORIZON_S = 3.0
 """Waiting requests ask about this often, so a view's cut-offs must offer work until then."""
 
-RATE_SPAN_S = 20.0
-LOADING_S = 300.0
+RATE_SPAN_S = 20.0  # as long as what a worker has not shown counts (core/model/load.py)
+LOADING_S = 300.0  # scaling.md 11: the prior of a first load
 STARTING_S = 45.0
 """How long first loads and restarts take, where the group has no experience of its own."""
 

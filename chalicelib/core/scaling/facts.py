@@ -157,7 +157,7 @@ Counters = tuple[float, float, float, float, float, float]
 """reqnum, granted load, load of repeats, late grants, refused reservations of one worker; and the
 load that came to it of what was granted until its last report."""
 
-_NOTHING: Counters = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+_NOTHING: Counters = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # before the first count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,7 @@ DOWN_PRIOR_S = 3600.0  # zones of a public trace (benchmark.md 8), and until it 
 PRIOR_EVENTS = 1.0  # that the prior of a place is worth
 OWN_EVENTS = 3.0  # that the place's record is worth to a single machine
 MARGIN_EVENTS = 2.0  # that the prior of a margin is worth
-FADES_S = 2 * 86_400.0
+FADES_S = 2 * 86_400.0  # chosen: what a market did days ago says little
 MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing about what happened in it
 MAX_KEYS = 120  # the least known are forgotten beyond; a record is some 60 bytes
 STREAM_WORTH = 100.0  # times the price of its slot that a broken stream is worth: 1 in 1,000 breaks
@@ -42,7 +42,7 @@ UP_STATES = frozenset(
         WorkerState.STARTING,
     }
 )
-_UP_S, _EVENTS, _SHARE, _DOWN_S, _BACK = range(5)
+_UP_S, _EVENTS, _SHARE, _DOWN_S, _BACK = range(5)  # places in a row
 _EVERYWHERE = "*"
 
 
@@ -154,7 +154,7 @@ def loss_usd(usd_per_hour: float, start_s: float, service_s: float) -> float:
     return usd_per_hour / 3600.0 * (start_s + STREAM_WORTH * service_s)
 
 
-_NONE = (0.0, 0.0, 0.0, 0.0, 0.0)
+_NONE = (0.0, 0.0, 0.0, 0.0, 0.0)  # before the first event
 
 
 def _keys(bid: Bid) -> tuple[str, ...]:

@@ -24,14 +24,15 @@ from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.scaling.occupancy import Demand, rest_load
 from chalicelib.core.scaling.snapshot import GroupSnapshot, Traffic
 
-PEAK_BUCKET_S = 5.0
-HOUR_BUCKET_S = 600.0
+PEAK_BUCKET_S = 5.0  # one round of a busy group
+HOUR_BUCKET_S = 600.0  # chosen: 24 values for the four hours of section 3
 # Longer: more storage and dearer machines; shorter: more rentals.
 POOL_WINDOW_S, MAX_POOL_WINDOW_S = 4 * 3600.0, 5 * 3600.0
 RISE_WINDOW_S = 2400.0  # over which the squares of rises are averaged
 MAX_RISE = 1e150  # its square is finite
+# scaling.md 3; decisions/0034 says what else was played.
 POOL_OVER_PEAK, POOL_OVER_HOT = 1.15, 1.25
-MAX_HOLD_S = 1800.0
+MAX_HOLD_S = 1800.0  # scaling.md 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -261,17 +262,17 @@ def _min_ready(snapshot: GroupSnapshot, memory: ScalingMemory, demand: Demand, n
 # targets need what else can be had.
 
 WAIT_SHARE = 0.65  # of the queue target that requests may wait on average at caution -1
-CAUTION_LOW, CAUTION_HIGH = -2.0, 12.0
+CAUTION_LOW, CAUTION_HIGH = -2.0, 12.0  # scaling.md 2
 UNSCALED_CAUTION = 4.0  # up to here steps do not depend on the caution
 PRIOR_AT_95, PRIOR_PER_NINE = -1.0, 0.62  # where the targets of 95, 99, 99.9 % settle in tests
-GAIN, GAIN_WINDOW_S = 0.5, 6 * 3600.0
+GAIN, GAIN_WINDOW_S = 0.5, 6 * 3600.0  # scaling.md 2
 LEAST_REQUEST_RATE = 1.0 / GAIN_WINDOW_S  # a rarer request is still one in that time
-MAX_STEP = 0.2
+MAX_STEP = 0.2  # scaling.md 2
 STARVED_WEIGHT = 0.25  # of late requests while more capacity could not be had (anti-windup)
 BUDGET_SHARE = 0.85  # of the allowed late share that is aimed at: falling short costs trust
 HOLD_STARTS, SMOOTH_STARTS = 9.0, 3.0  # hold and mean, in medians of a start
 RISE_STARTS = 0.5  # mean above which occupancy is a rise
-MIN_HOLD_S = 30.0
+MIN_HOLD_S = 30.0  # scaling.md 2
 
 
 def prior_caution(slo_target: float) -> float:

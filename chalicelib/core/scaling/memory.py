@@ -105,7 +105,7 @@ def _sorted(value: object) -> object:
 # with the fleet's.
 
 LEVELS = (0.0, *(0.5 * 1.25**k for k in range(44)))  # typical workers; the last is about 7,500
-USAGE_WINDOW_S = 86_400.0
+USAGE_WINDOW_S = 86_400.0  # scaling.md 5: smoothed over a day
 LEAST_USAGE = 1e-5  # a second a day: less is never
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
 
+# Chosen: an hour, so that a quiet minute does not change the caution.
 REQUEST_RATE_WINDOW_S = 3600.0
 MIN_ELAPSED_S = 0.1  # rounds closer than this would make rates out of noise
 RATE_WINDOW_S = 60.0  # of the smoothed arriving load

@@ -14,7 +14,7 @@ from chalicelib.core.scaling.moves.pools import Round
 EXPECTED_LIFE_H = 24.0  # over which a rental's one-time cost is spread
 DOWNLOAD_GB = 20.0  # image and model, when the autogroup says nothing better
 MIN_CONTRACT_S = 3600.0  # a machine whose contracts end sooner is not worth its load
-MAX_ALTERNATIVES = 3
+MAX_ALTERNATIVES = 3  # chosen: a refused offer has substitutes in the same round
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -143,7 +143,7 @@ def _why_not(autogroup_id: int, ctx: Round) -> str:
 HORIZON_H = 48.0  # over which a better machine is expected to serve
 MIN_GAIN = 4.0  # expected saving over cost of looking
 MIN_KNOWN_S = 1800.0  # of usage before the first look
-MAX_LOOKS_PER_WORKER_HOUR = 0.4
+MAX_LOOKS_PER_WORKER_HOUR = 0.4  # scaling.md 5
 LOOK_INTERVAL_S = 60.0  # between two comparisons of the offers with the fleet
 N_CANDIDATES = 4  # offers whose improvement is worked out
 SPREAD = ((-1.22, 0.3), (0.0, 0.4), (1.22, 0.3))  # three points of a normal, with weights
