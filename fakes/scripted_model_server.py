@@ -21,6 +21,7 @@ class ScriptedModelServer:
     bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     is_healthy: bool = True
+    is_zombie: bool = False  # its health route is fine, its answers fail
     n_at_work: int = 0
     max_at_work: int = 0
     n_cancelled: int = 0
@@ -40,6 +41,8 @@ class ScriptedModelServer:
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body, script = await self._enter(request)
         try:
+            if self.is_zombie:
+                return web.json_response({"error": "CUDA error"}, status=500)
             if not _is_tgis(json.loads(body)):
                 return web.json_response({"error": "Input validation error"}, status=422)
             await asyncio.sleep(float(script.get("delay_s", 0.0)))

@@ -77,6 +77,7 @@ class _Run:
         self._client_id = uuid.uuid4().hex
         self._folder = f"{FOLDER}/{self._client_id}"
         self._prompt_id = ""
+        self._left_out: object = None
         self._is_over = False
 
     async def result(self) -> JobResult:
@@ -103,6 +104,8 @@ class _Run:
             raise JobFailedError(422, {"error": str(error)}, is_clients=True) from error
         if texts := texts_of(row):
             answer["text"] = texts
+        if self._left_out:
+            answer["node_errors"] = self._left_out
         if not answer:
             words = "the workflow did not produce any images, videos, audio or text"
             raise JobFailedError(422, {"error": words}, is_clients=True)
@@ -131,6 +134,7 @@ class _Run:
                 is_clients=not self._order.is_ours,
             )
         self._prompt_id = str(told["prompt_id"])
+        self._left_out = told.get("node_errors")  # it runs what is right in a graph
 
     async def _followed(self) -> JsonObject:
         """The history's row once it is there; lost when the queue does not know it either."""

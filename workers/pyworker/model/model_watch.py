@@ -52,7 +52,7 @@ MAX_LINES_KEPT = 400
 
 
 class ModelWatch:
-    """Watches one model server; `on_dead` is called when one is declared dead."""
+    """Watches one model server; `tell` gets True when it is ready, False when it is dead."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ModelWatch:
         forwarder: Forwarder,
         readiness: Readiness,
         engine: Engine,
-        on_dead: Callable[[], None] = lambda: None,
+        tell: Callable[[bool], None] = lambda _is_well: None,
     ) -> None:
         self._back_end = back_end
         self._forwarder = forwarder
@@ -71,7 +71,7 @@ class ModelWatch:
         self._log_says_loaded = asyncio.Event()
         self._rng = random.Random()
         self._model_id = model_id
-        self._on_dead = on_dead
+        self._tell = tell
 
     async def follow_log(self, path: Path) -> None:
         """Act on the log's signs while the model server loads, for ever.
@@ -121,12 +121,13 @@ class ModelWatch:
             self._forwarder.served_models = self._readiness.models
             self._readiness.benchmarked(perf, time.time())
             logger.info("ready", extra={"perf": perf})
+            self._tell(True)
             reason = await self._until_lost()
             self._log_says_loaded.clear()
             self._readiness.model_gone(reason, time.time())
             n_broken = self._life.break_all()
             logger.warning("model server lost", extra={"reason": reason, "n_broken": n_broken})
-            self._on_dead()
+            self._tell(False)
 
     async def _until_loaded(self) -> None:
         """The health route decides where there is one: an old log may tell of an earlier start."""

@@ -166,7 +166,7 @@ class Worker:
             parts.forwarder,
             parts.readiness,
             parts.engine,
-            on_dead=partial(_tell_supervisor, settings.supervisor_pid, signal.SIGUSR1),
+            partial(_tell_supervisor, settings.supervisor_pid),
         )
         store = settings.state_dir / "benchmark.json"
         tasks: list[Coroutine[object, object, None]] = [
@@ -208,10 +208,10 @@ def _protocol_of(runner: web.AppRunner) -> asyncio.Protocol:
     return server()
 
 
-def _tell_supervisor(pid: int, number: signal.Signals) -> None:
-    """SIGUSR1: the model server is dead, end what is left of it."""
+def _tell_supervisor(pid: int, is_well: bool) -> None:
+    """SIGUSR1: the model server is dead, end what is left of it. SIGUSR2: it is ready."""
     if pid and pid == os.getppid():
-        os.kill(pid, number)
+        os.kill(pid, signal.SIGUSR2 if is_well else signal.SIGUSR1)
 
 
 async def _know_key_then(keys: SigningKeys, then: Coroutine[object, object, None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -68,14 +69,18 @@ def has_good_certificate(cert: Path, key: Path, public_ip: str, now: float) -> b
     """Whether the files of an earlier boot still serve."""
     try:
         check_certificate(cert.read_bytes(), public_ip, now)
-    except (OSError, CertificateError):
+        # The key is another file, and may be another certificate's after a broken write.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
+    except (OSError, CertificateError):  # ssl.SSLError is an OSError
         return False
-    return key.is_file()
+    return True
 
 
 def store(cert_path: Path, key_path: Path, certificate: bytes, key: bytes) -> None:
-    """Write both; the key is readable by its owner alone."""
-    key_path.touch(mode=0o600)
-    key_path.chmod(0o600)
-    key_path.write_bytes(key)
-    cert_path.write_bytes(certificate)
+    """Write both, each whole or not at all; the key is readable by its owner alone."""
+    for path, data, mode in ((key_path, key, 0o600), (cert_path, certificate, 0o644)):
+        draft = path.with_name(path.name + ".new")
+        draft.touch(mode=mode)
+        draft.chmod(mode)
+        draft.write_bytes(data)
+        draft.replace(path)

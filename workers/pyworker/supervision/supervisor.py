@@ -30,7 +30,12 @@ import aiohttp
 from workers.pyworker.back_end import BackEnd
 from workers.pyworker.reporting.error_reports import ErrorReports
 from workers.pyworker.reporting.log_format import set_up_logging
-from workers.pyworker.settings import ReporterIdentity, SettingsError, WorkerSettings
+from workers.pyworker.settings import (
+    SUPERVISOR_PID,
+    ReporterIdentity,
+    SettingsError,
+    WorkerSettings,
+)
 from workers.pyworker.supervision.certificate import (
     CertificateError,
     check_certificate,
@@ -45,6 +50,7 @@ from workers.pyworker.supervision.preflight import (
     check_environment,
     check_model_access,
 )
+from workers.pyworker.supervision.restarts import RestartPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +102,7 @@ class Supervisor:
         pyworker = ChildProcess(
             name="PyWorker",
             command=(sys.executable, "-m", "workers.pyworker"),
-            env=_without(self._env, NOT_FOR_THE_PYWORKER),
+            env={**_without(self._env, NOT_FOR_THE_PYWORKER), SUPERVISOR_PID: str(os.getpid())},
             report=self._reports.tell,
         )
         command = model_command(back_end, self._env)
@@ -108,7 +114,11 @@ class Supervisor:
             env=_without(self._env, NOT_FOR_THE_MODEL),
             report=self._reports.tell,
             log=Path(self._env["MODEL_LOG"]),
+            policy=RestartPolicy(must_be_ready=True),
         )
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, model_server.kill)
+        loop.add_signal_handler(signal.SIGUSR2, model_server.policy.note_ready)
         return [model_server, pyworker]
 
     async def _replace_lost_launcher(self, launcher: int) -> None:
