@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from ballast.cli.errors import CliError
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.remote.by_label import panic_with_vast_key
 from ballast.cli.remote.direct import panic_directly
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.display import count, usd
 from ballast.cli.terminal.waiting import wait_until_empty
 
 CONFIRMATION = "destroy everything"
@@ -80,7 +82,9 @@ def panic(
     if vast_key_only:
         session.show(*panic_with_vast_key(session, is_sure=yes))
         return
-    session.confirm("Destroy ALL workers of ALL groups? Requests will fail.", is_sure=yes)
+    where = f"of stage {stage}" if direct else _what_there_is(session)
+    question = f"Destroy ALL workers of ALL groups {where}? Requests will fail."
+    session.confirm(question, is_sure=yes)
     if direct:
         session.show(*panic_directly(stage, session.notes))
         return
@@ -88,6 +92,19 @@ def panic(
     if wait:
         answer = wait_until_empty(session, None, timeout_s)
     session.show(answer, "No instance is left" if wait else "Everything is being destroyed")
+
+
+def _what_there_is(session: Session, endpoint_id: int | None = None) -> str:
+    """The deployment, and what is to go: '(prod, https://…: 5 workers at $2.21/h)'."""
+    try:
+        answer = session.server.get("/api/v0/status", endpoint_id=endpoint_id)
+    except CliError:
+        return f"({session.server.url}; its status does not answer)"
+    groups = answer["groups"]
+    n = sum(int(group["n_workers"]) for group in groups)
+    hourly = sum(float(group["money"]["usd_per_hour"]) for group in groups)
+    stage = answer.get("stage", "")
+    return f"({stage}, {session.server.url}: {count(n, 'worker')} at {usd(hourly)}/h)"
 
 
 def _set_frozen(session: Session, name: str | None, *, is_frozen: bool) -> None:
@@ -115,7 +132,8 @@ def destroy(session: Session, name: str, wait: bool, timeout_s: float, yes: bool
     ballast destroy TGI-Llama3 --wait
     """
     row = find_endpoint(session.server, name)
-    session.confirm(f"Destroy {row['endpoint_name']} and all its workers?", is_sure=yes)
+    there = _what_there_is(session, int(row["id"]))
+    session.confirm(f"Destroy {row['endpoint_name']} and all its workers {there}?", is_sure=yes)
     answer = session.server.delete(f"/api/v0/endptjobs/{row['id']}/")
     if wait:
         answer = wait_until_empty(session, int(row["id"]), timeout_s)

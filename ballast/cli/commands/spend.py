@@ -125,7 +125,7 @@ def _summary(answer: Json) -> list[RenderableType]:
     lines: list[RenderableType] = [
         Text(
             f"This month: {usd(month['so_far_usd'])}, forecast {usd(month['forecast_usd'])}; "
-            f"besides, AWS charged about {usd(answer['aws_estimate_usd'])} in these days"
+            f"besides, AWS itself: about {usd(answer['aws_estimate_usd'])} in these days (estimate)"
         ),
         Text(
             f"Counted against the cap of {usd(month['cap_usd'])}: {usd(month['counted_usd'])} "

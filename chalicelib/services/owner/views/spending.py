@@ -52,10 +52,10 @@ BY: Mapping[str, Callable[[WorkerSpend], Row]] = {
 }
 """What each row is about besides its day and group."""
 
-AWS_USD_PER_REQUEST = 1.92e-6
+AWS_USD_PER_REQUEST = 2.14e-6
 AWS_USD_PER_WORKER_S = 2.06 / (30 * DAY_S)
 AWS_USD_PER_ACTIVE_S = 16.56 / (30 * DAY_S)
-AWS_USD_PER_IDLE_S = 3.50 / (30 * DAY_S)
+AWS_USD_PER_IDLE_S = 4.00 / (30 * DAY_S)
 """Estimates of docs/cost.md: requests; workers' reports; the busy scaler; all that idles."""
 
 
@@ -98,7 +98,10 @@ def read_spend(
     asked = [_History(one.group, one.since(first_at)) for one in histories]
     return {
         "rows": _bounded([row for one in asked for row in _rows(one, by)]),
-        "aws_estimate_usd": aws_estimate([t for one in asked for t in one.tallies], now - first_at),
+        "aws_estimate_usd": aws_estimate(
+            [t for one in asked for t in one.tallies],
+            now - max(first_at, _begun_at(histories, now)),
+        ),
         "month": _month(ports, histories, now),
         "fixed_fleet": _fixed_fleet(asked, now),
         "interruptible": _interruptible(asked),
@@ -155,6 +158,11 @@ def aws_estimate(tallies: Sequence[Tally], elapsed_s: float) -> float:
     }
     used = sum(rate * tally.get(name, 0.0) for tally in tallies for name, rate in rates.items())
     return used + AWS_USD_PER_IDLE_S * elapsed_s
+
+
+def _begun_at(histories: Sequence[_History], now: float) -> float:
+    """When the first group that is known began: a deployment costs nothing before it is there."""
+    return min((one.tallies[0]["begun_at"] for one in histories if one.tallies), default=now)
 
 
 def _rows(history: _History, by: str) -> list[_Line]:
