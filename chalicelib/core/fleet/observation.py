@@ -37,9 +37,8 @@ def observe(
     """Compare a row with the record of its instance in a listing that began at `listed_at`."""
     changes = _identity_changes(worker, record)
     # What is booked never falls by what Vast's rows say: an agreed price only rises. What a bid
-    # pays is our own word.
-    is_new = record.usd_per_hour != worker.usd_per_hour and record.usd_per_hour > 0
-    if is_new and (worker.is_bid or record.usd_per_hour > worker.usd_per_hour):
+    # pays is our own word, and an outbid machine, whose row may tell its disk alone, comes back.
+    if record.usd_per_hour > worker.usd_per_hour:
         changes["usd_per_hour"] = record.usd_per_hour
     # A price that the row does not tell is not 0: what was known counts on, as for the GPU's.
     if record.storage_usd_per_hour > worker.storage_usd_per_hour:
