@@ -184,7 +184,10 @@ class Market:
         machine = instance.machine
         floor = self.offers.bids.floor(machine.country, now)
         usual = machine.gpu_usd_per_hour * self.config.bid_ratio
-        needed = max(0.0 if floor <= 1.0 else usual * floor, self.offers.bids.rival(machine))
+        # Below the usual floor a bid loses without a rival (record bid-outbid-1-s); a bid that was
+        # the least when it was made keeps its machine while that floor moves by its rounding.
+        least = usual * floor * (1.0 if floor > 1.0 else 0.98)
+        needed = max(least, self.offers.bids.rival(machine))
         is_let = self.lives.let_until.get(machine.machine_id, 0.0) > now
         return not is_let and instance.gpu_usd_per_hour >= needed * (1 - 1e-9)
 

@@ -44,18 +44,22 @@ def probe(session: Session, rent: bool, max_usd: float, interruptible: bool, rec
     prober = Prober(
         url=url, api_key=key, send=send_over_http, clock=SystemClock(), recorder=recorder
     )
-    stopped = ""
+    stopped, is_interrupted = "", False
     try:
         prober.look()
         if rent or interruptible:
             prober.rent_one(max_usd, interruptible=interruptible)
     except ProbeStoppedError as error:
         stopped = str(error)
+    except KeyboardInterrupt:
+        is_interrupted = True
     finally:
         record.write_text(recorder.to_json())
         _show(session, prober)
         for machine in prober.left:
             click.echo(f"ballast: not seen gone: {machine}", err=True)
+    if is_interrupted and not prober.left:
+        raise CliError("interrupted; nothing is left rented", code=ExitCode.INTERRUPTED)
     if stopped or prober.left or prober.findings.wrong():
         names = ", ".join(line.name for line in prober.findings.wrong())
         raise CliError(

@@ -25,6 +25,7 @@ EXPECTED: dict[str, tuple[str, str]] = {
     "show:absent": ("404 or null for an unknown id", "the machine stays in doubt"),
     "create:contract": ("new_contract, a number", "the rental is looked for by its label"),
     "create:listed": ("listed within a minute", "it is looked for longer before it is given up"),
+    "create:settles": ("listed within 30 s", "what a lost answer rented is found later"),
     "label:kept": ("the label comes back as sent", "a lost rental may not be found again"),
     "env:kept": ("extra_env has what was sent", "the worker does not start"),
     "price:kept": ("not dearer than the offer", "caps count what is billed"),
@@ -34,6 +35,8 @@ EXPECTED: dict[str, tuple[str, str]] = {
     "logs:read": ("the log holds what was printed", "`ballast logs --worker` shows nothing"),
     "stop:kept": ("a stopped machine stays listed", "no cold worker can be kept"),
     "start:answered": ("started, or queued in words", "the cold worker is given up"),
+    "bid:change": ("a changed bid is accepted", "bids stay as they were first made"),
+    "bid:lost-words": ("intended stopped, then exited", "a beaten bid is seen by its silence"),
     "destroy:accepted": ("accepted", "it is tried again each round"),
     "destroy:gone": ("gone from listing and look", "it is named until it is gone"),
 }

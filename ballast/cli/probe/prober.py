@@ -7,15 +7,16 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ballast.cli.probe.bids import lose_bid
 from ballast.cli.probe.findings import Findings
 from ballast.cli.probe.records import Recorder, call_of
+from ballast.cli.probe.returning import return_machine
 from ballast.cli.probe.values import (
     DISK_GB,
     PORT,
     Json,
     host_port,
     is_cost,
-    is_id,
     is_number,
     is_routed,
     shape_of,
@@ -25,6 +26,7 @@ from chalicelib.adapters.vast.errors import refusal
 from chalicelib.adapters.vast.http import NoAnswerError, Send, VastAnswer, VastRequest
 from chalicelib.adapters.vast.row_check import unmet_condition
 from chalicelib.core.fleet.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
+from chalicelib.core.scaling.moves.cold_pool import SETTLES_S
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import RateLimitedError, RefusedError
 from chalicelib.wire import vast as wire
@@ -33,7 +35,7 @@ IMAGE = "alpine:3.20"
 MARKER = "ballast-probe-was-here"
 BOOT_S = 600.0
 LISTED_S = 60.0
-GONE_S = 300.0
+STOPPED_S = 300.0
 POLL_S = 10.0
 KNOWN_STATES = frozenset(
     {None, "created", "loading", "running", "stopped", "exited", "frozen", "rebooting", "unknown",
@@ -46,7 +48,7 @@ RIGHT_OF = {
 _VERB_OF = {
     "list": Verb.LIST, "search": Verb.SEARCH, "template": Verb.TEMPLATE, "credit": Verb.CREDIT,
     "create": Verb.CREATE, "show": Verb.SHOW, "state": Verb.START, "destroy": Verb.DESTROY,
-    "logs": Verb.LOGS,
+    "logs": Verb.LOGS, "bid": Verb.START,
 }  # fmt: skip
 
 
@@ -72,20 +74,22 @@ class Prober:
         """Everything that is free and changes nothing."""
         self._look_at_listing()
         self._look_at_offers()
-        status, body = self._ask("GET", "/api/v0/users/current/")
+        status, body = self.ask("GET", "/api/v0/users/current/")
         credit = body.get("credit")
         self.findings.add("credit:number", is_number(credit) if status == 200 else None,
                           f"{type(credit).__name__}")  # fmt: skip
         params = wire.template_params("0" * 32)
-        status, body = self._ask("GET", "/api/v0/template/", params=params)
+        status, body = self.ask("GET", "/api/v0/template/", params=params)
         found = body.get("templates")
         self.findings.add("template:list", found == [] if status == 200 else None, shape_of(found))
-        status, body = self._ask("GET", "/api/v0/instances/1/", params={"owner": "me"})
+        status, body = self.ask("GET", "/api/v0/instances/1/", params={"owner": "me"})
         is_absent = status == 404 or (status == 200 and body.get("instances", "") is None)
         self.findings.add("show:absent", is_absent, f"HTTP {status}")
 
     def rent_one(self, max_usd: float, *, interruptible: bool = False) -> None:
         """Rent one cheap machine, try it, destroy it, and see that it is gone.
+
+        Whatever happens on the way, an interruption too, the machine is destroyed or named.
 
         Raises:
             ProbeStoppedError: no offer fits under the cap; nothing was rented.
@@ -95,15 +99,17 @@ class Prober:
         contract: int | None = None
         try:
             contract = self._create(offer, label, price if interruptible else None)
-            self._try_machine(contract, label, price)
+            instance_id = self._try_machine(contract, label, price)
+            if interruptible and instance_id is not None:
+                lose_bid(self, instance_id, label)
         finally:
-            self._return(contract, label)
+            return_machine(self, contract, label)
 
     def _look_at_listing(self) -> None:
         ids: list[object] = []
         token, total, n_pages = None, None, 0
         while n_pages < 40:
-            status, body = self._ask("GET", "/api/v1/instances/", params=wire.listing_params(token))
+            status, body = self.ask("GET", "/api/v1/instances/", params=wire.listing_params(token))
             rows = body.get("instances")
             if status != 200 or not isinstance(rows, list):
                 self.findings.add("list:members", False if status == 200 else None, shape_of(body))
@@ -128,7 +134,7 @@ class Prober:
             "disk_space": {"gte": DISK_GB},
         }  # fmt: skip
         body = wire.search_body(query, disk_gb=DISK_GB, limit=16)
-        status, answer = self._ask("POST", "/api/v0/bundles/", body=body)
+        status, answer = self.ask("POST", "/api/v0/bundles/", body=body)
         rows = answer.get("offers")
         is_list = isinstance(rows, list) and bool(rows)
         self.findings.add("search:rows", is_list if status == 200 else None, shape_of(rows))
@@ -164,7 +170,7 @@ class Prober:
         }
         body = wire.search_body(query, disk_gb=DISK_GB, limit=16)
         body |= {"type": "bid"} if interruptible else {}
-        _, answer = self._ask("POST", "/api/v0/bundles/", body=body)
+        _, answer = self.ask("POST", "/api/v0/bundles/", body=body)
         rows = answer.get("offers")
         fitting = []
         for row in rows if isinstance(rows, list) else []:
@@ -193,18 +199,22 @@ class Prober:
         )
         if bid is not None:
             body["price"] = bid
-        status, answer = self._ask("PUT", f"/api/v0/asks/{offer['id']}/", body=body)
+        status, answer = self.ask("PUT", f"/api/v0/asks/{offer['id']}/", body=body)
         contract = answer.get("new_contract")
         is_named = isinstance(contract, int) and not isinstance(contract, bool)
         self.findings.add("create:contract", is_named, f"HTTP {status}: {shape_of(contract)}")
         return contract if isinstance(contract, int) and is_named else None
 
-    def _try_machine(self, contract: int | None, label: str, price: float) -> None:
+    def _try_machine(self, contract: int | None, label: str, price: float) -> int | None:
+        """Everything that a machine must do; gives its id once it ran."""
         began_at = self.clock.now()
-        row = self._await_row(contract, label, LISTED_S, lambda row: True)
+        row = self.await_row(contract, label, LISTED_S, lambda row: True)
         self.findings.add("create:listed", row is not None, "listed" if row else "not listed")
+        took_s = self.clock.now() - began_at
+        self.findings.add("create:settles", row is not None and took_s <= SETTLES_S,
+                          f"listed after {took_s:.0f} s")  # fmt: skip
         if row is None:
-            return
+            return None
         self.findings.add("label:kept", row.get("label") == label,
                           "as sent" if row.get("label") == label else "otherwise")  # fmt: skip
         told = json.dumps(row.get("extra_env"))
@@ -212,30 +222,32 @@ class Prober:
         total = row.get("dph_total")
         is_kept = isinstance(total, int | float) and total <= price * 1.05 + 1e-6
         self.findings.add("price:kept", is_kept, f"{total} for an offer of {price:.4f}")
-        row = self._await_row(
-            contract, label, BOOT_S, lambda r: r.get("actual_status") == "running"
-        )
+        row = self.await_row(contract, label, BOOT_S, lambda r: r.get("actual_status") == "running")
         took_s = self.clock.now() - began_at
         self.findings.add("boot:running", row is not None, f"{took_s:.0f} s, {sorted(self.times)}")
         if row is None:
-            return
+            return None
         address = str(row.get("public_ipaddr") or "").strip()
         self.findings.add("address:public", is_routed(address), "routed" if is_routed(address)
                           else "missing or not routed")  # fmt: skip
-        row = self._await_row(contract, label, LISTED_S, lambda r: host_port(r) is not None)
+        row = self.await_row(contract, label, LISTED_S, lambda r: host_port(r) is not None)
         self.findings.add("ports:mapped", row is not None, "mapped" if row else "not mapped")
-        self._try_calls(int(str(contract or (row or {}).get("id") or 0)), label)
+        instance_id = int(str(contract or (row or {}).get("id") or 0))
+        self._try_calls(instance_id, label)
+        return instance_id
 
     def _try_calls(self, instance_id: int, label: str) -> None:
         path = f"/api/v0/instances/request_logs/{instance_id}/"
-        _, answer = self._ask("PUT", path, body={"tail": "100"})
+        _, answer = self.ask("PUT", path, body={"tail": "100"})
         text = self._fetch_log(answer.get("result_url"))
         self.findings.add("logs:read", MARKER in text, f"{len(text)} characters")
         path = f"/api/v0/instances/{instance_id}/"
-        self._ask("PUT", path, body={"state": "stopped"})
-        row = self._await_row(instance_id, label, GONE_S, lambda r: r.get("cur_state") == "stopped")
+        self.ask("PUT", path, body={"state": "stopped"})
+        row = self.await_row(
+            instance_id, label, STOPPED_S, lambda r: r.get("cur_state") == "stopped"
+        )
         self.findings.add("stop:kept", row is not None, "stopped, listed" if row else "not seen")
-        status, answer = self._ask("PUT", path, body={"state": "running"})
+        status, answer = self.ask("PUT", path, body={"state": "running"})
         error = refusal(Verb.START, status, json.dumps(answer), self.clock.now())
         is_queued = isinstance(error, RefusedError) and error.code == "resources_unavailable"
         said = "queued" if is_queued else "started" if error is None else str(error)
@@ -254,47 +266,13 @@ class Prober:
                 return answer.text
         return ""
 
-    def _return(self, contract: int | None, label: str) -> None:
-        """Destroy whatever carries the label or the id, until two looks agree that it is gone."""
-        ends_at = self.clock.now() + GONE_S
-        ids: set[int] = {contract} if contract else set()
-        n_clean = 0
-        while n_clean < 2 and self.clock.now() < ends_at:
-            rows = self._rows()
-            if rows is None:
-                self.clock.sleep(POLL_S)
-                continue
-            ids |= {
-                i for row in rows if label in str(row.get("label")) if is_id(i := row.get("id"))
-            }
-            there = {i for i in ids if i in {row.get("id") for row in rows} or self._is_shown(i)}
-            n_clean = 0 if there else n_clean + 1
-            for instance_id in sorted(there):
-                status, answer = self._ask("DELETE", f"/api/v0/instances/{instance_id}/", body={})
-                error = refusal(Verb.DESTROY, status, json.dumps(answer), self.clock.now())
-                is_gone = isinstance(error, RefusedError) and error.code == "no_such_instance"
-                self.findings.add("destroy:accepted", error is None or is_gone, f"HTTP {status}")
-            self.clock.sleep(POLL_S)
-        self.findings.add("destroy:gone", n_clean >= 2, "gone" if n_clean >= 2 else "not seen gone")
-        if n_clean < 2:
-            name = f"instance {', '.join(map(str, sorted(ids)))}" if ids else "a machine"
-            self.left.append(
-                f"{name} (label {label}): destroy it at https://cloud.vast.ai/instances/"
-            )
-
-    def _is_shown(self, instance_id: int) -> bool:
-        status, body = self._ask("GET", f"/api/v0/instances/{instance_id}/", params={"owner": "me"})
-        row = body.get("instances")
-        if status == 404 or (status == 200 and row is None and "instances" in body):
-            return False
-        return not (isinstance(row, dict) and row.get("actual_status") == "destroyed")
-
-    def _await_row(
+    def await_row(
         self, contract: int | None, label: str, wait_s: float, is_it: Callable[[Json], bool]
     ) -> Json | None:
+        """The listed row of the machine once it is so; None if that did not come in time."""
         ends_at = self.clock.now() + wait_s
         while True:
-            for row in self._rows() or ():
+            for row in self.rows() or ():
                 is_ours = row.get("id") == contract or label in str(row.get("label"))
                 if is_ours and is_it(row):
                     return row
@@ -302,12 +280,12 @@ class Prober:
                 return None
             self.clock.sleep(POLL_S)
 
-    def _rows(self) -> list[dict[str, object]] | None:
+    def rows(self) -> list[dict[str, object]] | None:
         """All rows of the listing; None if it could not be read to its end."""
         found: list[dict[str, object]] = []
         token: str | None = None
         for _ in range(40):
-            status, body = self._ask("GET", "/api/v1/instances/", params=wire.listing_params(token))
+            status, body = self.ask("GET", "/api/v1/instances/", params=wire.listing_params(token))
             rows = body.get("instances")
             if status != 200 or not isinstance(rows, list):
                 return None
@@ -326,7 +304,7 @@ class Prober:
         unknown = sorted(str(w) for w in words if w not in KNOWN_STATES)
         self.findings.add("state:words", not unknown, ", ".join(unknown) or "all known")
 
-    def _ask(
+    def ask(
         self,
         method: str,
         path: str,
@@ -377,7 +355,3 @@ class Prober:
             r["call"] == call and r["status"] == 200 for r in self.recorder.records
         ):
             self.recorder.keep(call, answer.status, answer.headers, answer.text, "seen")
-
-
-def _is_running(row: Json) -> bool:
-    return row.get("actual_status") == "running"

@@ -114,7 +114,8 @@ def call_of(method: str, url: str) -> str:
     path = urlsplit(url).path
     for part, call in (
         ("/bundles", "search"), ("/asks/", "create"), ("/template", "template"),
-        ("/users/current", "credit"), ("/request_logs", "logs"), ("/api/v1/instances", "list"),
+        ("/bid_price", "bid"), ("/users/current", "credit"), ("/request_logs", "logs"),
+        ("/api/v1/instances", "list"),
     ):  # fmt: skip
         if part in path:
             return call

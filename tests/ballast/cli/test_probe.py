@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -39,7 +40,21 @@ def test_a_market_as_expected_has_no_finding_and_nothing_is_left() -> None:
     assert prober.left == []
     assert not [i for i in market.market.instances.values() if not i.is_destroyed]
     tried = {line.name for line in prober.findings.lines.values() if line.ok}
-    assert set(EXPECTED) - tried <= {"offer:storage"}
+    assert set(EXPECTED) - tried <= {"offer:storage", "bid:change", "bid:lost-words"}
+
+
+def test_a_beaten_bid_is_recorded_in_the_markets_own_words() -> None:
+    """It bids the minimum, runs, lowers its own bid, and sees how the machine is taken away."""
+    market = ProbeMarket()
+    prober = market.prober()
+    prober.rent_one(1.0, interruptible=True)
+    lines = prober.findings.lines
+    assert lines["bid:change"].ok
+    assert lines["bid:lost-words"].ok, lines["bid:lost-words"]
+    assert "exited/stopped" in lines["bid:lost-words"].seen
+    assert prober.left == []
+    assert not [i for i in market.market.instances.values() if not i.is_destroyed]
+    assert any(record["call"] == "bid" for record in prober.recorder.records)
 
 
 def set_all(name: str, value: Any) -> Any:
@@ -114,19 +129,60 @@ def test_nothing_is_rented_above_the_cap() -> None:
     assert not market.market.instances
 
 
-def test_an_interrupted_probe_still_destroys() -> None:
+def interrupted(at: Sequence[int], *, before: bool) -> tuple[ProbeMarket, Any]:
+    """A probe during whose nth calls somebody presses Ctrl-C, before or after they are answered."""
     market = ProbeMarket()
     prober = market.prober()
-    n_calls = 0
+    n_calls, send = 0, prober.send
 
-    def interrupt(request: Any, answer: Any) -> Any:
+    def interrupt(request: Any) -> Any:
         nonlocal n_calls
         n_calls += 1
-        if n_calls == 6:
+        if n_calls in at and before:
+            raise KeyboardInterrupt
+        answer = send(request)
+        if n_calls in at:
             raise KeyboardInterrupt
         return answer
 
-    market.changes.append(interrupt)
+    prober.send = interrupt
+    with contextlib.suppress(KeyboardInterrupt):
+        prober.rent_one(1.0)
+    return market, prober
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("n", range(1, 19))
+def test_ctrl_c_at_any_call_leaves_nothing_rented(n: int, before: bool) -> None:
+    market, prober = interrupted([n], before=before)
+    alive = [i.instance_id for i in market.market.instances.values() if not i.is_destroyed]
+    assert not alive or all(str(one) in "".join(prober.left) for one in alive)
+    assert not alive or n > 12  # only who interrupts the returning itself has to be told
+
+
+@pytest.mark.parametrize("n", range(1, 16))
+def test_ctrl_c_twice_leaves_nothing_unnamed(n: int) -> None:
+    """The second comes while the machine is being returned: its label is all that is known."""
+    market, prober = interrupted([n, n + 1, n + 2], before=False)
+    alive = [i for i in market.market.instances.values() if not i.is_destroyed]
+    assert not alive or prober.left
+    assert all(alive[0].label in line for line in prober.left) if alive else True
+
+
+def test_a_machine_that_is_listed_late_after_a_lost_create_is_still_found() -> None:
+    """The answer is lost, and the listing lags 45 s."""
+    market = ProbeMarket()
+    prober = market.prober()
+    send = prober.send
+
+    def lose(request: Any) -> Any:
+        answer = send(request)
+        if "/asks/" in request.url:
+            market.market.switch_on("listing-lags", market.clock.now(), lag_s=45.0)
+            raise KeyboardInterrupt
+        return answer
+
+    prober.send = lose
     with pytest.raises(KeyboardInterrupt):
         prober.rent_one(1.0)
     assert not [i for i in market.market.instances.values() if not i.is_destroyed]

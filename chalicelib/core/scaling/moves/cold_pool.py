@@ -27,7 +27,9 @@ MIN_ON_ORDER = 10  # machines on order at once, or as many as are loaded if thos
 DEAREST_OVER_BEST, DEAREST_IN_NEED = 1.03, 1.2
 RENT_INTERVAL_S = 4.0  # between two batches of an autogroup's rentals
 REFUSED_WORTH = 0.3  # of a worker whose GPU is let to somebody else
-SETTLES_S = 30.0  # a lost answer to a create is made up for by then, if it rented: it is listed
+SETTLES_S = (
+    30.0  # assumed: what a lost answer rented is listed by then (`ballast probe` measures it)
+)
 HOPE_S = 120.0  # an unreachable worker counts so long: half of all reports may be lost for a while
 HEDGE_LOAD_Z = 1.3  # a load later than its 90th percentile is hedged, if nothing else could serve
 
