@@ -59,10 +59,14 @@ class Town:
     def run(self) -> None:
         """Until the end."""
         while self.world.clock.now() < self.began_at + ENDS_AT_S:
-            self.crowd.run(1.0)
-            self._n_reports += 1
-            for i in range(1, N_WORKERS + 1):
-                self._report(i)
+            self.step()
+
+    def step(self) -> None:
+        """One second."""
+        self.crowd.run(1.0)
+        self._n_reports += 1
+        for i in range(1, N_WORKERS + 1):
+            self._report(i)
 
     def _report(self, i: int) -> None:
         url, now = self.world.workers.rows[ENDPOINT_ID, i].url, self.world.clock.now()
