@@ -84,7 +84,7 @@ def test_another_template_revision_is_another_model() -> None:
     assert [row.perf for row in vouch([*old, *new], NOW)] == [100.0] * 3 + [400.0] * 3
 
 
-@pytest.mark.parametrize(("claimed", "vouched"), [(10**6, 6), (0, 4), (3, 3)])
+@pytest.mark.parametrize(("claimed", "vouched"), [(10**6, 6), (0, 4), (3, 3), (1, 2)])
 def test_slots_are_vouched_for_by_peers(claimed: int, vouched: int) -> None:
     liar, *_ = vouch([machine(1, slots=claimed), machine(2), machine(3)], NOW)
     assert liar.slots == vouched

@@ -160,7 +160,9 @@ class _Peers:
         if same and row.slots <= 0:
             return int(lower_median(same))
         if len(same) > 1:
-            return min(row.slots, math.ceil(lower_median(same) * SLOTS_WITHIN_TYPE))
+            middle = lower_median(same)
+            least = math.floor(middle / SLOTS_WITHIN_TYPE) if len(same) >= N_SAME_TYPE else 1
+            return min(max(row.slots, least), math.ceil(middle * SLOTS_WITHIN_TYPE))
         per_perf = [
             peer.slots / believed_perf(peer)
             for peer in self._of_autogroup.get(row.autogroup_id, ())

@@ -49,7 +49,7 @@ def measure_demand(snapshot: GroupSnapshot, memory: ScalingMemory, now: float) -
     """Demand now; updates the smoothed figures in `memory`."""
     _smooth_arrivals(snapshot, memory, now)
     serving = [worker for worker in snapshot.workers if worker.state.may_hold_requests]
-    running = sum(_served_by(worker, memory) for worker in serving)
+    running = sum(_served_by(worker) for worker in serving)
     occupancy = running + _waiting(snapshot, memory)
     knows_slots = memory.worker_slots > 0 and all(worker.slots > 0 for worker in serving)
     lasting = occupancy
@@ -91,13 +91,8 @@ def service_s(memory: ScalingMemory) -> float:
     return memory.mean_load / perf if perf > 0 else 0.0
 
 
-def _served_by(worker: WorkerFacts, memory: ScalingMemory) -> float:
-    """What a worker's requests take: its slots' share of it, beyond them a typical slot each."""
-    if worker.slots <= 0:
-        return 0.0
-    n = max(worker.n_working, 0)
-    beyond = max(n - worker.slots, 0) * min(worker.perf / worker.slots, slot_perf(memory))
-    return min(n, worker.slots) / worker.slots * worker.perf + beyond
+def _served_by(worker: WorkerFacts) -> float:
+    return max(worker.n_working, 0) / worker.slots * worker.perf if worker.slots > 0 else 0.0
 
 
 def _waiting(snapshot: GroupSnapshot, memory: ScalingMemory) -> float:

@@ -13,6 +13,8 @@ from chalicelib.core.scaling.moves.pools import Round
 
 EXPECTED_LIFE_H = 24.0  # over which a rental's one-time cost is spread
 DOWNLOAD_GB = 20.0  # image and model, when the autogroup says nothing better
+TYPICAL_MBPS = 1_000.0  # on which the learned median was had; recorded offers: 850 to 9,900
+LEAST_LOAD_SHARE = 0.3  # of the median is not download: the boot, and the model's way to the GPU
 MIN_CONTRACT_S = 3600.0  # a machine whose contracts end sooner is not worth its load
 MAX_ALTERNATIVES = 3  # chosen: a refused offer has substitutes in the same round
 
@@ -77,6 +79,15 @@ def _machine_until(offer: Offer, ctx: Round) -> float:
     return ctx.snapshot.set_aside.get(machine_key(offer.machine_id), 0.0)
 
 
+def predicted_load_s(offer: Offer, median_s: float) -> float:
+    """Seconds from create to ready: the autogroup's median, more or less for the offer's line."""
+    if offer.inet_down_mbps <= 0:
+        return median_s
+    megabits = DOWNLOAD_GB * 8_000.0
+    differs_s = megabits / offer.inet_down_mbps - megabits / TYPICAL_MBPS
+    return max(median_s + differs_s, LEAST_LOAD_SHARE * median_s)
+
+
 def _rate(autogroup: Autogroup, offer: Offer, ctx: Round, optimism: float) -> RatedOffer:
     beliefs = ctx.beliefs
     autogroup_id = autogroup.autogroup_id
@@ -86,7 +97,9 @@ def _rate(autogroup: Autogroup, offer: Offer, ctx: Round, optimism: float) -> Ra
         _, spread = beliefs.log_perf(autogroup_id, offer.gpu_type, offer.dlperf) or (0.0, 0.0)
         hopeful = perf * (1.0 + optimism * spread)
     boot_odds = beliefs.boot_odds(autogroup_id, offer.gpu_type)
-    load_h = beliefs.load_time(autogroup_id).median / 3600.0
+    median_s = beliefs.load_time(autogroup_id).median
+    load_s = predicted_load_s(offer, median_s)
+    load_h = load_s / 3600.0
     create_usd = offer.usd_per_hour * load_h + offer.inet_down_usd_per_gb * DOWNLOAD_GB
     life_h = EXPECTED_LIFE_H
     if offer.ends_at is not None:  # a contract that ends sooner must earn its start sooner
@@ -95,4 +108,6 @@ def _rate(autogroup: Autogroup, offer: Offer, ctx: Round, optimism: float) -> Ra
     speed = hopeful if hopeful > 0 else offer.dlperf  # unmeasured group: the market's benchmark
     odds = boot_odds * max(min(offer.reliability, 1.0), 0.01)
     score = usd_per_hour / (speed * odds) if speed > 0 else usd_per_hour * 1e6
+    if ctx.snapshot.waiting.n > 0 and beliefs.memory.starved > 0:
+        score *= load_s / median_s  # clients wait for this very load: it counts like price
     return RatedOffer(offer=offer, perf=perf, score=score)
