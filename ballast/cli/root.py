@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import click
+from click.shell_completion import CompletionItem
 
 from ballast.cli.commands import (
     account,
@@ -31,6 +32,8 @@ from ballast.cli.commands import (
     up,
     workers,
 )
+from ballast.cli.errors import CliError
+from ballast.cli.lookup import list_autogroups, list_endpoints
 from ballast.cli.remote.session import Session, connection_options
 
 NOUNS: Mapping[str, Mapping[str, click.Command]] = {
@@ -103,3 +106,36 @@ for module in (
 for module in (chaos, template, secret, notify, login, probe, up, history):
     for command in module.COMMANDS:
         root.add_command(command)
+
+
+class GroupName(click.ParamType[str]):
+    """An endpoint group's name or an autogroup's id, which the shell completes."""
+
+    name = "text"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The names and ids of the deployment that is signed in to; none where it is silent."""
+        try:
+            server = Session().server
+            names = [str(row["endpoint_name"]) for row in list_endpoints(server)]
+            ids = [
+                CompletionItem(str(row["id"]), help=f"autogroup of {row.get('endpoint_name')}")
+                for row in list_autogroups(server)
+            ]
+        except CliError:
+            return []
+        found = [*(CompletionItem(name) for name in names), *ids]
+        return [one for one in found if str(one.value).startswith(incomplete)]
+
+
+def _complete_names(command: click.Command) -> None:
+    for child in command.commands.values() if isinstance(command, click.Group) else ():
+        _complete_names(child)
+    for one in command.params:
+        if isinstance(one, click.Argument) and one.name == "name":
+            one.type = GroupName()
+
+
+_complete_names(root)

@@ -118,7 +118,7 @@ function showLegend({ plan, legend, plot }, index) {
 }
 
 function swatch(line) {
-  const mark = el('i', { class: line.stacked ? 'swatch' : 'swatch line' });
+  const mark = el('i', { class: line.stacked ? 'swatch' : `swatch line ${line.dash ? 'dashed' : ''}` });
   mark.style.setProperty('--swatch', line.stacked ? line.fill : line.stroke);
   return mark;
 }

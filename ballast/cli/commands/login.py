@@ -36,9 +36,10 @@ def login(session: Session) -> None:
 
 @click.command("completion")
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@connection_options
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print the completion script of your shell.
+    """Print the completion script of your shell: commands, options, names of your groups.
 
     \b
     ballast completion bash >> ~/.bashrc
@@ -46,7 +47,8 @@ def completion(context: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise click.UsageError(f"no completion for {shell}")
-    click.echo(kind(context.find_root().command, {}, "ballast", "_BALLAST_COMPLETE").source())
+    script = kind(context.find_root().command, {}, "ballast", "_BALLAST_COMPLETE").source()
+    context.ensure_object(Session).show({"script": script}, script)
 
 
 COMMANDS = (login, completion)
