@@ -105,3 +105,38 @@ def test_a_queued_start_is_a_refusal() -> None:
     with pytest.raises(RefusedError) as caught:
         adapter(transport).start_instance(7)
     assert caught.value.code == "resources_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("headers", "waits_s"),
+    [
+        ({"Retry-After": "45"}, 45.0),
+        ({"retry-after": "Fri, 15 Jan 2027 08:00:45 GMT"}, 45.0),
+        ({"Retry-After": "Fri, 15 Jan 2027 07:00:00 GMT"}, 1.0),  # past: the verb's own interval
+        ({"Retry-After": "soon"}, 1.0),
+        ({"Retry-After": "-5"}, 1.0),
+        ({"Retry-After": "999999"}, 600.0),
+        ({}, 1.0),
+    ],
+)
+def test_a_wait_is_read_in_either_form_of_the_standard(
+    headers: dict[str, str], waits_s: float
+) -> None:
+    error = refusal(Verb.LIST, 429, "", 1_800_000_000.0, headers)
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after_s == waits_s
+
+
+@pytest.mark.parametrize("reset", ["1800003600", "1800003600000", "3600"])
+def test_the_end_of_a_quota_is_read_as_epoch_milliseconds_or_wait(reset: str) -> None:
+    for body in (
+        '{"error": "search_quota_exceeded"}',
+        '{"error": "invalid_args", "msg": "error 429/12: search_quota_exceeded rows used up"}',
+    ):
+        _is_awaited_for_an_hour(body, reset)
+
+
+def _is_awaited_for_an_hour(body: str, reset: str) -> None:
+    error = refusal(Verb.SEARCH, 429, body, 1_800_000_000.0, {"X-RateLimit-Reset": reset})
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after_s == 3_600.0

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 
 from chalicelib.adapters.vast.redaction import redact
 from chalicelib.core.fleet.pacing import (
@@ -35,6 +36,7 @@ KEY_REFUSED = "auth_error"
 NO_CREDIT = "insufficient_credit"
 QUEUED = "resources_unavailable"
 QUOTA = "search_quota_exceeded"
+MILLISECONDS_SINCE = 1e11  # an epoch that is larger counts milliseconds
 MAX_RETRY_AFTER_S = 600.0  # a longer wait is not believed: it would be an outage by one header
 
 _OF_ONE_ID = frozenset({Verb.SHOW, Verb.START, Verb.STOP, Verb.DESTROY, Verb.REBOOT, Verb.LOGS})
@@ -167,19 +169,38 @@ def _retry_after_s(
 ) -> float:
     """How long to wait: what the server says, and never less than the verb's own interval."""
     sent = {name.lower(): value for name, value in headers.items()}
-    if body is not None and body.get("error") == QUOTA:
-        reset_s = _seconds(sent.get("x-ratelimit-reset")) - now
+    if QUOTA in text:  # in `error`, or only in `msg` as other codes
+        reset_s = _until(_seconds(sent.get("x-ratelimit-reset")), now)
         return reset_s if 0 < reset_s <= SECONDS_PER_DAY else seconds_to_utc_midnight(now)
     named = _THRESHOLD.search(text)
     interval_s = float(named[1]) * float(named[2] or 1.0) if named else MIN_INTERVAL_S[verb]
-    told_s = max(_seconds(sent.get("retry-after")), _seconds((body or {}).get("retry_after")))
+    told_s = max(
+        _seconds(sent.get("retry-after")),
+        _date_s(sent.get("retry-after"), now),
+        _seconds((body or {}).get("retry_after")),
+    )
     wait_s = min(told_s, MAX_RETRY_AFTER_S) or interval_s
     return max(wait_s, CREATE_PENALTY_S) if verb is Verb.CREATE else wait_s
 
 
+def _until(moment: float, now: float) -> float:
+    """Seconds until a reset, which servers give as an epoch, in milliseconds, or as a wait."""
+    if moment <= SECONDS_PER_DAY:
+        return moment
+    return (moment / 1000.0 if moment > MILLISECONDS_SINCE else moment) - now
+
+
+def _date_s(value: str | None, now: float) -> float:
+    """Seconds until an HTTP date (RFC 9110, 10.2.3); 0 for anything else, and for what is past."""
+    try:
+        return max(0.0, parsedate_to_datetime(value or "").timestamp() - now)
+    except ValueError:
+        return 0.0
+
+
 def _seconds(value: object) -> float:
     """A number of seconds as a header or body gives it; 0 for anything else."""
-    found = re.fullmatch(r"[0-9]{1,12}(?:\.[0-9]{1,6})?", str(value).strip())
+    found = re.fullmatch(r"[0-9]{1,13}(?:\.[0-9]{1,6})?", str(value).strip())
     return float(found[0]) if found else 0.0
 
 
