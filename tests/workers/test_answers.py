@@ -39,6 +39,7 @@ def read(exchange: dict[str, Any], piece: int) -> Done:
         ("completion_echo_zero", 1),  # so vLLM says
         ("responses", 8),
         ("chat_stream_usage", 4),
+        ("chat_stream", 4),  # four events with a token, the last one empty, after the role's
         ("completion_stream", 3),  # no usage in it: its events are counted
     ],
 )

@@ -72,7 +72,10 @@ def is_clients_fault(body: bytes) -> bool:
 
 
 def _is_token(line: bytes) -> bool:
-    return b'"choices"' in line or b'.delta"' in line
+    """An event of a stream with a token, also an empty one; the first only names the role."""
+    if b'"choices"' in line:
+        return b'"role"' not in line and b'"choices":[]' not in line
+    return b'.delta"' in line  # /v1/responses
 
 
 READING = Reading(work_of=work_of, error_of=error_of, is_token=_is_token)
