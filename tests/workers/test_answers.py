@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from workers.openai.answers import READING, is_busy, is_clients_fault
+from workers.openai.flags import vllm_words
 from workers.pyworker.model.answers import Done
 from workers.pyworker.model.engine_metrics import LearnedSlots, read_engine_metrics
 from workers.pyworker.model.model_log import Sign, cause_in, sign_of
@@ -141,3 +142,25 @@ def test_work_done_for_a_client_that_left_is_known() -> None:
         entry.reader.feed(b'data: {"choices":[{"text":"a"}]}\n\n')
     ledger.leave(entry, Outcome.CANCELLED, 1.0)
     assert [finished.used for finished in ledger.undelivered(9)] == [7.0]
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        (
+            {"MODEL_NAME": "meta-llama/Llama-3.1-8B-Instruct"},
+            "--max-model-len auto --tool-call-parser llama3_json --enable-auto-tool-choice",
+        ),
+        ({"MODEL_NAME": "acme/new"}, "--max-model-len auto"),
+        (
+            {"MODEL_NAME": "acme/new", "MODEL_FLAGS": "--max-model-len=4096 --dtype 'float16'"},
+            "--max-model-len=4096 --dtype float16",
+        ),
+        (
+            {"MODEL_NAME": "Qwen/Qwen3-8B", "MODEL_FLAGS": "--tool-call-parser mine"},
+            "--max-model-len auto --enable-auto-tool-choice --tool-call-parser mine",
+        ),
+    ],
+)
+def test_vllm_gets_a_context_that_fits_and_tools_that_work(env: dict[str, str], words: str) -> None:
+    assert " ".join(vllm_words(env)) == words

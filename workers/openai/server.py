@@ -17,6 +17,7 @@ from workers.openai.cost import (
     responses_cost,
     transcription_cost,
 )
+from workers.openai.flags import vllm_words
 from workers.pyworker.__main__ import main
 from workers.pyworker.back_end import BackEnd, Benchmark, JsonObject, LogMarkers, Route
 from workers.pyworker.model.engine_metrics import read_engine_metrics
@@ -112,6 +113,7 @@ BACK_END = BackEnd(
     ),
     required_env=("MODEL_NAME",),
     model_command=("vllm", "serve", "$MODEL_NAME", "--host", "127.0.0.1", "--port", "18000"),
+    more_words=vllm_words,
     max_queue_time_s=60.0,
 )
 

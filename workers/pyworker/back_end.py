@@ -6,7 +6,7 @@ A back end package `workers/NAME` puts one `BackEnd` value called `BACK_END` int
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from workers.pyworker.model.answers import MakeReader
@@ -123,6 +123,7 @@ class BackEnd:
     model_command: tuple[
         str, ...
     ] = ()  # words, $NAME from the environment; (): the image starts it
+    more_words: Callable[[Mapping[str, str]], tuple[str, ...]] | None = None  # by the environment
     max_queue_time_s: float = 30.0
     default_workload: float = 256.0  # of a request that says nothing
     module: str = ""  # where BACK_END is; empty: workers.NAME.server

@@ -147,7 +147,7 @@ def test_up_shows_why_and_how_much_and_makes_nothing_without_a_yes(
     assert {call.path for call in console.calls if call.method != "GET"} == {"/api/v0/preview"}
     [asked] = console.sent("POST", "/api/v0/preview")
     assert asked["endpoint"]["max_usd_per_hour"] == 1
-    assert asked["autogroup"]["launch_args"] == "--image vllm/vllm-openai:v0.11.0 --disk 44"
+    assert asked["autogroup"]["launch_args"] == "--image vllm/vllm-openai:v0.32.0 --disk 44"
     assert asked["autogroup"]["search_params"] == "gpu_ram>=21 num_gpus=1"
     assert ballast(*words, "--dry-run").code == 0
 

@@ -189,7 +189,11 @@ def model_command(back_end: BackEnd, env: Mapping[str, str]) -> list[str]:
     `$NAME` in a word becomes the variable's value; a value never becomes several words.
     `$BALLAST_PYTHON` is the Python that runs the supervisor, with the bundle's code.
     """
-    words = shlex.split(env["MODEL_COMMAND"]) if "MODEL_COMMAND" in env else back_end.model_command
+    if "MODEL_COMMAND" in env:
+        words = shlex.split(env["MODEL_COMMAND"])
+    else:
+        more = back_end.more_words(env) if back_end.more_words else ()
+        words = [*back_end.model_command, *more]
     values = {"BALLAST_PYTHON": sys.executable, **env}
     return [Template(word).safe_substitute(values) for word in words]
 
