@@ -5,10 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from functools import lru_cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chalicelib.ports.errors import PortError
+
+
+@lru_cache(maxsize=8)
+def _private_key(pepper: bytes) -> Ed25519PrivateKey:
+    """Made when it is needed: a world is pickled, and a key cannot be."""
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(pepper).digest())
 
 
 class FakeSecretBox:
@@ -16,8 +23,6 @@ class FakeSecretBox:
 
     def __init__(self, pepper: bytes = b"pepper of the tests") -> None:
         self._pepper = pepper
-        seed = hashlib.sha256(pepper).digest()
-        self._private = Ed25519PrivateKey.from_private_bytes(seed)
         self.failure: PortError | None = None
         self.has_former_keys = False
 
@@ -25,7 +30,11 @@ class FakeSecretBox:
         """An Ed25519 signature, base64url without padding."""
         if self.failure is not None:
             raise self.failure
-        return base64.urlsafe_b64encode(self._private.sign(message.encode())).rstrip(b"=").decode()
+        return (
+            base64.urlsafe_b64encode(_private_key(self._pepper).sign(message.encode()))
+            .rstrip(b"=")
+            .decode()
+        )
 
     def is_proof(self, message: str, proof: str) -> bool:
         """Whether `prove` made it."""
