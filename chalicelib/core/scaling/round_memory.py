@@ -51,6 +51,9 @@ class RoundMemory:
     canaries: Mapping[str, Watch] = field(
         default_factory=dict
     )  # by group, see core/fleet/canary.py
+    guarded: Mapping[str, tuple[str, float]] = field(
+        default_factory=dict
+    )  # which cap refused a group's last rental or start, and when; by group
     denied: Mapping[str, str] = field(default_factory=dict)  # what Vast's key may not do, by verb
     credit_retry_at: float = 0.0  # no rental before: the account has no credit
     minutes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by scope
@@ -139,6 +142,7 @@ _READERS: Mapping[str, Callable[[Any], object]] = {
     },
     "outcomes": lambda raw: {key: Outcomes(**_only(Outcomes, v)) for key, v in raw.items()},
     "failures": lambda raw: {key: Failure(**_only(Failure, v)) for key, v in raw.items()},
+    "guarded": lambda raw: {key: (str(cap), float(at)) for key, (cap, at) in raw.items()},
     "progress": lambda raw: {key: (str(seen), float(at)) for key, (seen, at) in raw.items()},
     "search_paces": lambda raw: {
         key: SearchPace(**_only(SearchPace, value)) for key, value in raw.items()

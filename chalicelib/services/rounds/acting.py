@@ -56,6 +56,7 @@ class Acting:
         self.n_failed_creates = 0
         self.has_credit = True
         self.failures: Failures = {}
+        self.guarded: dict[int, str] = {}  # the cap that refused a group's rental or start
 
     def change(self, worker: Worker, changes: Mapping[str, object]) -> bool:
         """Change a row if it is still in the state we know; whether that is so.
@@ -121,6 +122,10 @@ class Acting:
         """Vast refused a rental for a stated reason."""
         if code in NO_CREDIT_CODES:
             self.has_credit = False
+
+    def refused_by_guard(self, endpoint_id: int, cap: str) -> None:
+        """The money guard refused what was planned: a trouble of the group, until it does not."""
+        self.guarded[endpoint_id] = cap
 
     def failed_offer(
         self, autogroup_id: int, offer: Offer, problem: str, *, blames_machine: bool = True

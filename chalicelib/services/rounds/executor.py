@@ -186,7 +186,7 @@ def _start(acting: Acting, plan: RoundPlan, group: GroupPlan, action: StartWorke
             _now(acting),
         )
     except GuardRefusedError as refused:
-        acting.log(worker.endpoint_id, "cap_reached", str(refused), {"cap": refused.cap})
+        acting.refused_by_guard(worker.endpoint_id, refused.cap)
         acting.problems[id(action)] = str(refused)
         return
     changes = transition(worker, WorkerEvent.START, _now(acting))
@@ -213,7 +213,7 @@ def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: Chang
             _now(acting),
         )
     except GuardRefusedError as refused:
-        acting.log(worker.endpoint_id, "cap_reached", str(refused), {"cap": refused.cap})
+        acting.refused_by_guard(worker.endpoint_id, refused.cap)
         acting.problems[id(action)] = str(refused)
         return
     usd = action.bid_usd_per_hour
@@ -253,7 +253,7 @@ def _rent(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RentOffer) 
     try:
         rent(acting, owner, autogroup, action)
     except GuardRefusedError as refused:
-        acting.log(owner.endpoint_id, "cap_reached", str(refused), {"cap": refused.cap})
+        acting.refused_by_guard(owner.endpoint_id, refused.cap)
         acting.problems[id(action)] = str(refused)
     except (LaunchError, LaunchArgsError, RateLimitedError) as error:
         acting.note_failure(action, str(error))

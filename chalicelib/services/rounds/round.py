@@ -26,7 +26,7 @@ from chalicelib.core.model.market import InstanceListing
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account, RoundBooking, booked_since, with_booking
 from chalicelib.core.money.bookkeeping import book
-from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker
+from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker, RentOffer, StartWorker
 from chalicelib.core.scaling.facts import mark_traffic
 from chalicelib.core.scaling.moves.deeds import remember_deeds
 from chalicelib.core.scaling.moves.repair import FAILING_AGAIN, NO_ADDRESS
@@ -57,6 +57,7 @@ from chalicelib.services.rounds.values import Asked, GroupPlan, RoundPlan, Round
 from chalicelib.services.routing.views import publish_directory, rebuild_view
 
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
+GUARDED_S = 600.0  # without another try a cap's refusal is no trouble any more
 CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left
 BLAMED_CODES = frozenset({"stuck_loading", NO_ADDRESS, FAILING_AGAIN})
 
@@ -324,7 +325,23 @@ def _with_deeds(acting: Acting, plan: RoundPlan) -> RoundMemory:
         if any(action.reason.code == FAILING_AGAIN for action in done):
             key = failing_key(group.snapshot.group.endpoint_id)
             acting.failures = add_failure(acting.failures, [key], "failing", plan.view.now)
-    return replace(plan.memory, groups=groups, failures=acting.failures)
+    return replace(
+        plan.memory, groups=groups, failures=acting.failures, guarded=_guarded(acting, plan)
+    )
+
+
+def _guarded(acting: Acting, plan: RoundPlan) -> dict[str, tuple[str, float]]:
+    """Which caps refuse what groups want, until something of theirs is rented or started."""
+    spent = {
+        _key(group)
+        for group in plan.groups
+        for action in group.actions
+        if isinstance(action, RentOffer | StartWorker) and id(action) in acting.done
+    }
+    now = plan.view.now
+    kept = {key: value for key, value in plan.memory.guarded.items() if key not in spent}
+    new = {str(endpoint_id): (cap, now) for endpoint_id, cap in acting.guarded.items()}
+    return {key: value for key, value in {**kept, **new}.items() if now - value[1] < GUARDED_S}
 
 
 def _is_busy(plan: RoundPlan, acting: Acting) -> bool:

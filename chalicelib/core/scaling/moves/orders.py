@@ -48,13 +48,14 @@ def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round)
     """Rentals for every active autogroup that is short of tests or capacity."""
     orders = Orders()
     budget = open_budget(pools, ctx)
+    is_stranded = ctx.snapshot.waiting.n > 0 and not any(_may_serve(pool, ctx) for pool in pools)
     for pool, share in zip(pools, shares, strict=True):
         if pool.autogroup is None or not pool.is_active:
             continue
         n_tests = tests_missing(pool, ctx)
-        missing = missing_capacity(pool, share.total, ctx)
+        missing = missing_capacity(pool, share.total, ctx, is_stranded=is_stranded)
         if n_tests > 0 or missing > 0:
-            _order_for(pool, share, ctx, budget, orders)
+            _order_for(pool, share, ctx, budget, orders, is_stranded=is_stranded)
         elif share.total > 0 and not _why_not(pool.autogroup.autogroup_id, ctx):
             orders.rentals += plan_scouting(pool, ctx, budget)
         if n_tests < 1 and not _why_not(pool.autogroup.autogroup_id, ctx):
@@ -77,10 +78,28 @@ def _order_bids(pool: Pool, missing: float, ctx: Round, budget: Budget, orders: 
             orders.rentals.append(rental)
 
 
-def missing_capacity(pool: Pool, total: float, ctx: Round) -> float:
-    """Load per second still to be rented; until a worker is measured, one machine at a time."""
+def _may_serve(pool: Pool, ctx: Round) -> bool:
+    """Whether anything of a pool serves, or comes to serve soon."""
+    up = pool.ready + pool.draining + pool.starting + pool.stopping + pool.stopped
+    return bool(
+        up
+        or pool.silent
+        or addressable_soon(pool, ctx)
+        or awaited_loads(pool, ctx)
+        or settling(pool, ctx)
+    )
+
+
+def missing_capacity(pool: Pool, total: float, ctx: Round, *, is_stranded: bool = False) -> float:
+    """Load per second still to be rented; until a worker is measured, one machine at a time.
+
+    `is_stranded`: clients wait, and nobody of the group serves or comes: what is let to others, or
+    outbid, is worth nothing to them.
+    """
     if total <= 0:
         return 0.0
+    if is_stranded:
+        return total
     if ctx.beliefs.memory.worker_perf <= 0:
         is_awaited = (
             pool.loaded
@@ -93,7 +112,15 @@ def missing_capacity(pool: Pool, total: float, ctx: Round) -> float:
     return missing if missing > rest_load(ctx.beliefs.memory) else 0.0
 
 
-def _order_for(pool: Pool, share: PoolShare, ctx: Round, budget: Budget, orders: Orders) -> None:
+def _order_for(
+    pool: Pool,
+    share: PoolShare,
+    ctx: Round,
+    budget: Budget,
+    orders: Orders,
+    *,
+    is_stranded: bool,
+) -> None:
     if pool.autogroup is None:
         return
     autogroup_id = pool.autogroup.autogroup_id
@@ -111,7 +138,7 @@ def _order_for(pool: Pool, share: PoolShare, ctx: Round, budget: Budget, orders:
     if ctx.now - rented_at < RENT_INTERVAL_S:
         return
     tests = plan_tests(pool, ctx, budget)
-    missing = missing_capacity(pool, share.total, ctx)
+    missing = missing_capacity(pool, share.total, ctx, is_stranded=is_stranded)
     orders.rentals += [*tests, *plan_rentals(pool, missing, tests, ctx, budget)]
     if budget.refused:
         orders.notes.append(Reason(code=budget.refused, facts=facts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from chalicelib.core.fleet.failing import all_fail, find_failing
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind
 from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
@@ -73,3 +74,25 @@ def unsettled_machines(plan: RoundPlan, own: Sequence[Worker], scope: str) -> It
             subject = str(worker.instance_id)
             kind = TroubleKind.MACHINE_UNSETTLED
             yield Trouble(kind=kind, scope=scope, subject=subject, message=text)
+
+
+def failing_requests(plan: RoundPlan, own: Sequence[Worker], scope: str) -> Iterator[Trouble]:
+    """Workers that fail what they are given; or requests that fail everywhere."""
+    outcomes = plan.memory.outcomes
+    failing = find_failing(outcomes, own, plan.view.now)
+    for instance_id, why in failing.items():
+        text = (
+            f"instance {instance_id}: {why}; it is set aside and rebooted, and returned if that "
+            "does not help"
+        )
+        facts = {"instance_id": instance_id, "why": why}
+        subject = str(instance_id)
+        kind = TroubleKind.WORKER_FAILING
+        yield Trouble(kind=kind, scope=scope, subject=subject, message=text, facts=facts)
+    everywhere = all_fail(outcomes, own)
+    if everywhere is not None:
+        text = (
+            f"{everywhere.n_bad:.0f} of the last {everywhere.n:.0f} requests failed, whichever "
+            "worker served them: look at the requests, the model and its template"
+        )
+        yield Trouble(kind=TroubleKind.REQUESTS_FAIL, scope=scope, message=text)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.fleet.breakers import TEMPLATE_FAILURES
-from chalicelib.core.fleet.failing import all_fail, find_failing
 from chalicelib.core.fleet.intents import IntentState
 from chalicelib.core.fleet.inventory import in_words
 from chalicelib.core.fleet.set_aside import autogroup_key
@@ -20,7 +19,7 @@ from chalicelib.core.fleet.troubles import (
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope, endpoint_scope
-from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.money.budget import MICRO, limits_of
 from chalicelib.core.scaling.explain import CAP_NAMES
 from chalicelib.core.scaling.facts import group_caps
@@ -28,6 +27,7 @@ from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR
 from chalicelib.services.rounds.group_planning import rentals_per_hour
 from chalicelib.services.rounds.journal.machines import (
+    failing_requests,
     lost_machines,
     machine_troubles,
     unsettled_machines,
@@ -133,7 +133,7 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     told, scope = plan.view.memory.troubles, _scope(group)
     if group.capped_by and group.snapshot.group.frozen:
         yield _frozen_above(plan, group)
-    elif cap := _reached_cap(group, told):
+    elif cap := _reached_cap(group, told) or _guarded_by(plan, group):
         yield _capped(plan, group, cap)
     yield from _held_back(group)
     yield from _unlaunchable(group, told)
@@ -147,7 +147,7 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     yield from lost_machines(own, scope, plan.view.now)
     yield from machine_troubles(own, scope)
     yield from unsettled_machines(plan, own, scope)
-    yield from _of_requests(plan, group, own)
+    yield from failing_requests(plan, own, scope)
 
 
 def _capped(plan: RoundPlan, group: GroupPlan, cap: str) -> Trouble:
@@ -216,6 +216,13 @@ def _held_back(group: GroupPlan) -> Iterator[Trouble]:
         yield Trouble(kind=TroubleKind.WORKERS_CAPPED, scope=scope, message=text)
 
 
+def _guarded_by(plan: RoundPlan, group: GroupPlan) -> str:
+    """The cap that refused the group's last rental or start, though the plan had room for it."""
+    endpoint_id = group.snapshot.group.endpoint_id
+    cap, _ = plan.view.memory.guarded.get(str(endpoint_id), ("", 0.0))
+    return cap if "cap" in cap.split("_") else ""
+
+
 def _reached_cap(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> str:
     """The spending cap that holds a group back, or "".
 
@@ -265,28 +272,6 @@ def _unlaunchable(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> Itera
                 text = before.message
             if text:
                 yield Trouble(kind=kind, scope=scope, message=text)
-
-
-def _of_requests(plan: RoundPlan, group: GroupPlan, own: Sequence[Worker]) -> Iterator[Trouble]:
-    """Workers that fail what they are given; or requests that fail everywhere."""
-    scope, outcomes = _scope(group), plan.memory.outcomes
-    failing = find_failing(outcomes, own, plan.view.now)
-    for instance_id, why in failing.items():
-        text = (
-            f"instance {instance_id}: {why}; it is set aside and rebooted, and returned if that "
-            "does not help"
-        )
-        facts = {"instance_id": instance_id, "why": why}
-        subject = str(instance_id)
-        kind = TroubleKind.WORKER_FAILING
-        yield Trouble(kind=kind, scope=scope, subject=subject, message=text, facts=facts)
-    everywhere = all_fail(outcomes, own)
-    if everywhere is not None:
-        text = (
-            f"{everywhere.n_bad:.0f} of the last {everywhere.n:.0f} requests failed, whichever "
-            "worker served them: look at the requests, the model and its template"
-        )
-        yield Trouble(kind=TroubleKind.REQUESTS_FAIL, scope=scope, message=text)
 
 
 def _scope(group: GroupPlan) -> str:
