@@ -98,7 +98,7 @@ def missing_capacity(pool: Pool, total: float, ctx: Round, *, is_stranded: bool 
     """
     if total <= 0:
         return 0.0
-    if is_stranded:
+    if is_stranded and (pool.refused or pool.paused):
         return total
     if ctx.beliefs.memory.worker_perf <= 0:
         is_awaited = (
