@@ -93,7 +93,8 @@ class Candidate:
 
     item: RatedOffer  # the offer carries the bid
     place: str
-    usd_per_hour: float  # the bid, the disk, and what losses cost on the average
+    usd_per_hour: float  # the bid while it is there, the disk always, and what losses cost
+    risk_usd_per_hour: float  # the last part of it
     capacity: float  # expected, times the share of the time in which it is there
     lost_per_hour: float
 
@@ -167,16 +168,24 @@ def _at_each_bid(item: RatedOffer, ctx: Round) -> list[Candidate]:
             usd_per_hour=offer.usd_per_hour + extra,
         )
         lost_per_hour = loss_rate(memory, bid) * 3600.0
+        there = availability(memory, bid)
+        risk = lost_per_hour * per_loss * there
         found.append(
             Candidate(
                 item=replace(item, offer=at_bid),
                 place=place,
-                usd_per_hour=at_bid.usd_per_hour + lost_per_hour * per_loss,
-                capacity=item.perf * availability(memory, bid),
+                usd_per_hour=_paid(at_bid.usd_per_hour, offer.storage_usd_per_hour, there) + risk,
+                risk_usd_per_hour=risk,
+                capacity=item.perf * there,
                 lost_per_hour=lost_per_hour,
             )
         )
     return found
+
+
+def _paid(usd_per_hour: float, storage_usd_per_hour: float, there: float) -> float:
+    """What a machine costs an hour that is there for a part of the time; its disk stays."""
+    return usd_per_hour * there + storage_usd_per_hour * (1.0 - there)
 
 
 def _per_capacity(candidate: Candidate) -> float:
@@ -198,11 +207,12 @@ def _fleet(pool: Pool, ctx: Round) -> list[tuple[float, float]]:
     memory = ctx.beliefs.memory
     fleet = []
     for worker in pool.loaded + pool.booting + pool.paused:
-        capacity = ctx.capacity(worker)
+        capacity, usd = ctx.capacity(worker), ctx.usd_per_hour(worker)
         if worker.is_bid:
-            capacity *= availability(memory, Bid.of_worker(worker))
-            capacity *= PAUSED_WORTH if worker.state is WorkerState.PAUSED else 1.0
-        fleet.append((ctx.usd_per_hour(worker), capacity))
+            there = availability(memory, Bid.of_worker(worker))
+            there *= PAUSED_WORTH if worker.state is WorkerState.PAUSED else 1.0
+            capacity, usd = capacity * there, _paid(usd, worker.storage_usd_per_hour, there)
+        fleet.append((usd, capacity))
     return fleet
 
 
@@ -228,9 +238,7 @@ def _held(pool: Pool, ctx: Round) -> float:
 def _crowded(candidate: Candidate, places: dict[str, float], ctx: Round) -> float:
     """A candidate's price where many are lost at once: the more, the more is late."""
     share = min(places.get(candidate.place, 0.0), 1.0)
-    offer = candidate.item.offer
-    risk = candidate.usd_per_hour - offer.usd_per_hour
-    return candidate.usd_per_hour + CROWD * share * risk
+    return candidate.usd_per_hour + CROWD * share * candidate.risk_usd_per_hour
 
 
 def _net_usd(
