@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.terminal import run_at_terminal
 from lab.local.system.local_system import LocalSystem
 from lab.local.system.owner import Owner, wait_until
 from lab.local.system.templates import register_templates
@@ -26,20 +27,24 @@ CREATE_AUTOGROUP = (
 )
 
 
+def environment_of(system: LocalSystem) -> dict[str, str]:
+    """What a user's shell holds."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(system.state_directory),
+        "PYTHONPATH": str(Path(__file__).parent.parent.parent),
+        "BALLAST_URL": system.url,
+        "BALLAST_API_KEY": system.account_key,
+    }
+
+
 def run(
     arguments: list[str], system: LocalSystem, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """A Python program as a user would run it."""
     return subprocess.run(
         [sys.executable, *arguments],
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(system.state_directory),
-            "PYTHONPATH": str(Path(__file__).parent.parent.parent),
-            "BALLAST_URL": system.url,
-            "BALLAST_API_KEY": system.account_key,
-            **environment,
-        },
+        env={**environment_of(system), **environment},
         capture_output=True,
         text=True,
         timeout=240,
@@ -53,11 +58,15 @@ def template_hash(system: LocalSystem) -> str:
 
 
 def test_the_seeds_commands(system: LocalSystem, fleets: Fleets, template_hash: str) -> None:
-    """Both lines, through our own CLI; the values come back and workers are rented."""
+    """Both lines, through our own CLI at a terminal; the second shows its price, and asks."""
     owner = Owner(system.url, system.account_key)
-    for line in (CREATE_ENDPOINT, CREATE_AUTOGROUP.replace("$TEMPLATE_HASH", template_hash)):
-        done = run(["-m", "ballast.cli", *shlex.split(line)], system)
-        assert done.returncode == 0, done.stderr + done.stdout
+    for line, answers in (
+        (CREATE_ENDPOINT, ()),
+        (CREATE_AUTOGROUP.replace("$TEMPLATE_HASH", template_hash), ("y",)),
+    ):
+        program = [sys.executable, "-m", "ballast.cli", *shlex.split(line)]
+        code, output = run_at_terminal(program, environment_of(system), answers)
+        assert code == 0, output
 
     row = next(row for row in owner.groups() if row["endpoint_name"] == "TGI-Llama3")
     fleets.adopt("TGI-Llama3", int(row["id"]))
