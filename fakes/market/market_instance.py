@@ -22,6 +22,7 @@ class RentalOrder:
     env: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
     onstart: str = ""
+    args: tuple[str, ...] = ()  # of a launch of kind "args": what the image's entry point is given
     template_hash: str = ""
     template_id: int = 0
 

@@ -91,7 +91,9 @@ def build_order(body: Mapping[str, object], shelf: TemplateShelf) -> RentalOrder
     env, disk = body.get("env"), body.get("disk")
     own = parse_docker_flags(env) if isinstance(env, str) else env
     own_items = own.items() if isinstance(own, dict) else ()
+    args = body.get("args") if body.get("runtype") == "args" else None
     return RentalOrder(
+        args=tuple(str(word) for word in args) if isinstance(args, list) else (),
         label=str(body.get("label") or ""),
         disk_gb=float(disk) if isinstance(disk, int | float) else DEFAULT_DISK_GB,
         env={

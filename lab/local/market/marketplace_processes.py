@@ -52,15 +52,20 @@ class ProcessDriver:
         return place_ports(instance.order.env, first)
 
     def started(self, instance: MarketInstance, now: float) -> None:
-        """Run `onstart` with bash; its output goes to the instance's log."""
+        """Run `onstart` with bash, or the launch's `args`; what they print is the instance's log.
+
+        An image without an entry point, as the probe's, runs its `args` as they are.
+        """
         self._kill(instance.instance_id)
         disk = self.disk(instance.instance_id)
         disk.mkdir(parents=True, exist_ok=True)
-        if not instance.order.onstart:
+        order = instance.order
+        command = list(order.args) or (["bash", "-c", order.onstart] if order.onstart else [])
+        if not command:
             return
         with self.log_path(instance.instance_id).open("ab") as log:
             process = subprocess.Popen(
-                ["bash", "-c", instance.order.onstart],
+                command,
                 cwd=disk,
                 env=container_environment(instance, disk),
                 stdin=subprocess.DEVNULL,

@@ -63,6 +63,17 @@ def test_a_container_sees_what_vast_would_tell_it_and_nothing_of_ours(
     destroy(market, instance_id)
 
 
+def test_a_launch_by_arguments_runs_them(market: RunningMarketplace) -> None:
+    """The probe rents a bare image and gives it a command; the log shows what that printed."""
+    offer = call(market, "POST", "/api/v0/bundles/", {"limit": 1}).json()["offers"][0]
+    body = {"client_id": "me", "image": "alpine:3.20", "disk": 8, "label": "x",
+            "runtype": "args", "args": ["sh", "-c", "echo by-arguments; sleep 60"]}  # fmt: skip
+    rented = call(market, "PUT", f"/api/v0/asks/{offer['id']}/", body).json()
+    instance_id = rented["new_contract"]
+    eventually(lambda: "by-arguments" in log_of(market, instance_id))
+    destroy(market, instance_id)
+
+
 def test_a_template_may_name_another_worker_port(market: RunningMarketplace) -> None:
     instance_id = rent(market, "env; echo done", {"WORKER_PORT": "8080"})
     eventually(lambda: "done" in log_of(market, instance_id))
