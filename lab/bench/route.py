@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from typing import Any
 
 from chalicelib.adapters.aws.clients import client_config
@@ -28,6 +29,10 @@ from lab.local.gateway.lambda_context import LambdaContext
 
 BUDGET = 1.25
 FLATNESS_BUDGET = 1.2
+AFFINITY_BUDGET = 1.05
+"""A grant with keys of affinity against one without, both at the same time."""
+
+N_CONVERSATIONS = 1_000
 SIZES = (10, 1_000, 10_000)
 VIEW_READS_PER_S = 100.0
 """Requests per second that one container is assumed to serve: each second's first one pays for the
@@ -37,7 +42,9 @@ new view."""
 class HotFunction:
     """The hot function over a world with `n_workers`, on a canned DynamoDB."""
 
-    def __init__(self, n_workers: int, generation: TicketGeneration) -> None:
+    def __init__(
+        self, n_workers: int, generation: TicketGeneration, *, n_conversations: int = 0
+    ) -> None:
         self.world = HotWorld()
         self.world.publish(make_group())
         for i in range(1, n_workers + 1):
@@ -54,14 +61,16 @@ class HotFunction:
         key = endpoint_key(self.world.secrets, ENDPOINT_ID, 1)
         body = {"endpoint": ENDPOINT_NAME, "api_key": key, "cost": 100.0, "request_idx": 0}
         self.context = LambdaContext("hot", 29.0)
-        self.event = post_event("/route", json.dumps(body))
+        keys = [f"{i:032x}" for i in range(n_conversations)]
+        bodies = [{**body, "affinity": ["f" * 32, key], "prefix_cost": [10, 80]} for key in keys]
+        self.events = cycle([post_event("/route", json.dumps(b)) for b in bodies or [body]])
 
     def grant(self) -> None:
         """One request, granted."""
         self.world.clock.advance(1 / VIEW_READS_PER_S)
         if self.world.clock.now() - self._built_at() > 1:
             self._renew()
-        answer = self.app(dict(self.event), self.context)
+        answer = self.app(dict(next(self.events)), self.context)
         if '"url"' not in answer["body"]:
             raise RuntimeError(f"not granted: {answer}")
 
@@ -126,6 +135,19 @@ def measure(
     }
 
 
+def measure_affinity(n_workers: int, blocks: int, calls: int) -> dict[str, Any]:
+    """Grants with two keys each, of many conversations, against grants without."""
+    plain = HotFunction(n_workers, TicketGeneration.D)
+    keyed = HotFunction(n_workers, TicketGeneration.D, n_conversations=N_CONVERSATIONS)
+    result = compare(plain.grant, keyed.grant, n_blocks=blocks, n_calls=calls)
+    return {
+        "workers": n_workers,
+        "without_us": round(result.limit_s * 1e6, 1),
+        "affinity_us": round(result.ours_s * 1e6, 1),
+        "affinity_ratio": round(result.ratio, 3),
+    }
+
+
 def main(argv: list[str]) -> int:
     """Measure and print; the exit code is 1 over budget."""
     parser = argparse.ArgumentParser(prog="python -m lab.bench route", description=__doc__)
@@ -139,12 +161,22 @@ def main(argv: list[str]) -> int:
     # The limit is the same at every size, so the ratios compare sizes without the machine's noise.
     flatness = max(r["ratio"] for r in rows[:3]) / min(r["ratio"] for r in rows[:3])
     worst = max(r["ratio"] for r in rows[:3])
-    summary = {"rows": rows, "worst_ratio": worst, "flatness": round(flatness, 3)}
+    keyed = [measure_affinity(n, options.blocks, options.calls) for n in SIZES]
+    dearest = max(r["affinity_ratio"] for r in keyed)
+    summary = {
+        "rows": rows,
+        "affinity": keyed,
+        "worst_ratio": worst,
+        "flatness": round(flatness, 3),
+        "affinity_ratio": dearest,
+    }
     if options.json:
         print(json.dumps(summary))
     else:
-        for row in rows:
+        for row in [*rows, *keyed]:
             print("  ".join(f"{name}={value}" for name, value in row.items()))
         print(f"worst ratio {worst:.2f} (budget {BUDGET})")
         print(f"flatness {flatness:.2f} (budget {FLATNESS_BUDGET})")
-    return int(worst > BUDGET or flatness > FLATNESS_BUDGET)
+        print(f"with affinity {dearest:.3f} (budget {AFFINITY_BUDGET})")
+    is_over = worst > BUDGET or flatness > FLATNESS_BUDGET or dearest > AFFINITY_BUDGET
+    return int(is_over)

@@ -60,10 +60,12 @@ def test_a_hot_key_makes_nobody_wait_longer_than_it_saves(world: HotWorld) -> No
 def test_an_affinity_costs_no_call_and_leaves_nothing_behind(world: HotWorld) -> None:
     router, other = Router(world), Router(world)
     ask(world, router, "warm-up")
-    other.ask(cost=100.0)
+    ask(world, other)
+    rest(world)
     before = Counter(world.workers.calls), Counter(world.views.calls)
     router.ask(cost=100.0, affinity=("a", "b"))
     with_key = Counter(world.workers.calls) - before[0], Counter(world.views.calls) - before[1]
+    rest(world)
     before = Counter(world.workers.calls), Counter(world.views.calls)
     other.ask(cost=100.0)
     without = Counter(world.workers.calls) - before[0], Counter(world.views.calls) - before[1]

@@ -12,11 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 N_BUCKETS = 8_192
 """About 30 for each worker of a full shard, so that their shares differ by less than keys' own."""
+
+WINDOW = 32
+"""Workers that a key draws among: 32 gaps of a ring differ by 18 % in sum, single ones by 100."""
 
 N_HOMES = 16
 """A key that needs more workers than this at once is so hot that every worker is warm for it."""
@@ -26,9 +31,8 @@ UNSTATED_SHARE = 0.2
 the prompt blocks of a chat trace, whose prompts are 63 % of its load (docs/internals/affinity.md).
 """
 
-_MASK = (1 << 64) - 1  # 64 bits
-_MIX = 0x9E3779B97F4A7C15  # 2**64 / golden ratio, odd: multiplying by it scatters (Knuth 6.4)
 _CLASSES_PER_DOUBLING = 2  # chosen: workers within a factor of 1.4 are of one class
+MIN_USD_PER_HOUR = 0.001  # chosen: below every price, so that a free worker has a class, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +61,22 @@ def bucket_of(key: str) -> int:
 
 
 class Homes:
-    """The orders of one set of workers, each made when it is first asked for."""
+    """The orders of one set of workers, each made when it is first asked for.
 
-    __slots__ = ("_even", "_ids", "_inverse_weights", "_orders", "_seeds", "members")
+    Workers lie on a ring by their seeds, and a bucket draws among the `WINDOW` that follow it: all
+    of a small fleet, as rendezvous hashing does, and in a large one no more, so that a grant costs
+    the same. There 2/n of the keys move, not 1/n: the window's new end may win, too.
+    """
+
+    __slots__ = ("_is_even", "_orders", "_ring", "_starts", "members")
 
     def __init__(self, members: tuple[tuple[int, int], ...]) -> None:
-        """`members`: (instance id, weight class) of each worker, by instance id."""
+        """`members`: (instance id, weight class) of each worker."""
         self.members = members
-        self._ids = [instance_id for instance_id, _ in members]
-        self._seeds = [_hash(str(instance_id)) for instance_id in self._ids]
-        self._even = len({weight_class for _, weight_class in members}) == 1
-        self._inverse_weights = [2.0 ** (-c / _CLASSES_PER_DOUBLING) for _, c in members]
+        ring = sorted((_seed_of(instance_id), instance_id, c) for instance_id, c in members)
+        self._is_even = len({c for _, c in members}) == 1
+        self._starts = [seed for seed, _, _ in ring]
+        self._ring = ring + ring[:WINDOW] if len(ring) > WINDOW else ring
         self._orders: dict[int, tuple[int, ...]] = {}
 
     def order_of(self, bucket: int) -> tuple[int, ...]:
@@ -78,30 +87,45 @@ class Homes:
         return order
 
     def _make_order(self, bucket: int) -> tuple[int, ...]:
-        key = ((bucket + 1) * _MIX) & _MASK
-        key ^= key >> 29
-        drawn = [((key ^ seed) * _MIX) & _MASK for seed in self._seeds]
-        if self._even:
-            first = sorted(range(len(drawn)), key=drawn.__getitem__, reverse=True)
+        """The parts after the point of a random number times random fractions are as good as drawn.
+
+        -log(u) / weight is an exponential draw of rate `weight`: the least wins in proportion.
+        """
+        start = 0
+        if len(self._ring) > WINDOW:
+            start = bisect_left(self._starts, bucket / N_BUCKETS)
+        key, log = _key_of_bucket(bucket), math.log
+        window = self._ring[start : start + WINDOW]
+        if self._is_even:
+            draws = [(key * seed % 1.0, instance_id) for seed, instance_id, _ in window]
         else:
-            # -log(u) / weight is an exponential draw of rate `weight`: the least wins in proportion
-            log = math.log
-            late = [
-                -log((number + 1) / 2.0**64) * inverse
-                for number, inverse in zip(drawn, self._inverse_weights, strict=True)
+            draws = [
+                (-log(1.0 - key * seed % 1.0) * 2.0 ** (-c / _CLASSES_PER_DOUBLING), instance_id)
+                for seed, instance_id, c in window
             ]
-            first = sorted(range(len(late)), key=late.__getitem__)
-        return tuple(self._ids[i] for i in first[:N_HOMES])
+        draws.sort()
+        return tuple([instance_id for _, instance_id in draws[:N_HOMES]])
 
 
-def weight_class(perf: float, usd_per_load: float) -> int:
+@lru_cache(maxsize=16_384)
+def _seed_of(instance_id: int) -> float:
+    """A fraction of 53 bits, always the same for a worker."""
+    return (_hash(f"worker {instance_id}") >> 11) / 2.0**53
+
+
+def _key_of_bucket(bucket: int) -> float:
+    """An odd number of 26 bits, so that 27 bits of its product with a seed are left."""
+    return float(_hash(f"bucket {bucket}") >> 38 | 1)
+
+
+def weight_class(perf: float, usd_per_hour: float) -> int:
     """A worker's weight in half doublings, so that no key moves for a small change of speed.
 
     By perf, since fast workers serve more; and by the square root of what is cheap, since the dear
-    ones are the first to be stopped, and what only they remember is lost.
+    ones are the first to be stopped, and what only they remember is lost: perf / sqrt(usd per load)
+    is sqrt(perf ** 3 / usd).
     """
-    price = max(usd_per_load, 1e-12)
-    return round(_CLASSES_PER_DOUBLING * (math.log2(perf) - math.log2(price) / 2))
+    return round(math.log2(perf**3 / max(usd_per_hour, MIN_USD_PER_HOUR)))
 
 
 def _hash(text: str) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -167,29 +168,32 @@ class Pool:
         """One more worker; `sort` once all are in."""
         worker.sort_key = _sort_key(worker)
         self.workers.append(worker)
+        self.by_id[worker.instance_id] = worker
         self.max_perf = max(self.max_perf, worker.perf)
 
     def sort(self) -> None:
         """Bring the workers into order."""
         self.workers.sort(key=_key_of)
         self.by_price = sorted((w for w in self.workers if w.headroom_s > 0), key=_price_of)
-        self.by_id = {w.instance_id: w for w in self.workers}
 
-    def homes_of(self, preference: Preference) -> list[RoutableWorker]:
+    def homes_of(self, preference: Preference) -> Iterator[RoutableWorker]:
         """The workers that a key prefers and that are still there, the first choice first."""
         if self._homes is None:
             self._homes = Homes(self._members())
-        order = self._homes.order_of(preference.bucket)
-        return [self.by_id[i] for i in order if i in self.by_id]
+        for instance_id in self._homes.order_of(preference.bucket):
+            if instance_id in self.by_id:
+                yield self.by_id[instance_id]
 
     def adopt_homes(self, older: Pool) -> None:
         """Go on with an older table's orders, if they are of the same workers."""
-        if older._homes is not None and older._homes.members == self._members():
-            self._homes = older._homes
+        if older._homes is not None:
+            members = self._members()
+            is_same = older._homes.members == members
+            self._homes = older._homes if is_same else Homes(members)
 
     def _members(self) -> tuple[tuple[int, int], ...]:
         workers = self.by_id.values()
-        return tuple(sorted((w.instance_id, weight_class(w.perf, w.usd_per_load)) for w in workers))
+        return tuple([(w.instance_id, weight_class(w.perf, w.usd_per_hour)) for w in workers])
 
     def resort(self, worker: RoutableWorker) -> None:
         """Put a worker where its `free_at` belongs now."""
