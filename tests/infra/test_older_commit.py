@@ -20,7 +20,7 @@ import requests
 
 from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
 from lab.local.processes.children import Children, listen, url_of
-from lab.local.system.environment import DUMMY_VAST_KEY, base_environment
+from lab.local.system.environment import DUMMY_VAST_KEY, STAGE, base_environment
 from lab.local.system.owner import MarketView, Owner, wait_until
 from lab.local.system.templates import TGI_SIMULATED, register_templates
 
@@ -127,6 +127,12 @@ def bootstrap_by(code: Path, environment: Mapping[str, str]) -> str:
     return str(json.loads(done.stdout)["account_key"])
 
 
+def make_secrets_of(stage: str, environment: Mapping[str, str]) -> None:
+    """What this code needs of secrets, and the keys of before taken over."""
+    code = f"from infra.bootstrap import make_secrets; make_secrets({stage!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=dict(environment), check=True)
+
+
 def is_served(owner: Owner) -> bool:
     """Whether a route is granted and the worker takes the ticket."""
     ticket = owner.call("POST", "/route/", {"endpoint": "llm", "cost": 8})
@@ -160,6 +166,7 @@ def test_upgrade_and_rollback_keep_machines_keys_and_groups(
         assert group["endpoint_name"] == "llm"
         assert owner.call("GET", "/api/v0/status/")["account"]["caps"]["usd_per_hour"] == 7
 
+    make_secrets_of(STAGE, deployment.environment())  # `make deploy` does so before the functions
     deployment.start(ROOT)
     for _ in range(10):
         still_so("both serve side by side")

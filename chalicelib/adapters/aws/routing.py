@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 VIEW_TTL_S = 30 * 86_400
 DIRECTORY_KEY = (0, "directory")
+_ONE_CHUNK: Mapping[str, str] = {"N": "1"}  # as versions before the chunks wrote it
 CHUNK_BYTES = 350_000  # an item takes 400 KB at most
 MAX_CHUNKS = 11  # a transaction takes 4 MB at most
 
@@ -90,9 +91,12 @@ class DynamoRoutingViewRepository:
             first = self._get(*DIRECTORY_KEY, is_consistent=is_consistent)
             if first is None:
                 return None
-            keys = [f"directory#{index}" for index in range(1, int(first["n_chunks"]["N"]))]
+            n_chunks = int(first.get("n_chunks", _ONE_CHUNK)["N"])
+            keys = [f"directory#{index}" for index in range(1, n_chunks)]
             rest = [self._get(0, key, is_consistent=is_consistent) for key in keys]
-            chunks = [item for item in (first, *rest) if item and item["seal"] == first["seal"]]
+            chunks = [
+                item for item in (first, *rest) if item and item.get("seal") == first.get("seal")
+            ]
             if len(chunks) == 1 + len(keys):
                 return b"".join(bytes(item["blob"]["B"]) for item in chunks)
         raise StorageUnavailableError("the directory changes too fast to be read")
