@@ -34,7 +34,11 @@ def unexplained_wait(
         worker.state in COMING_STATES and plan.view.now - worker.state_since < COMING_S
         for worker in own
     )
-    if not snapshot.waiting.n_overdue or is_coming or snapshot.rentals:
+    scope = f"endpoint:{endpoint_id}"
+    # Once begun it lasts until nobody waits: machines that come and never serve explain nothing.
+    has_begun = f"{TroubleKind.REQUESTS_WAIT}|{scope}" in plan.view.memory.troubles
+    is_hopeful = is_coming or bool(snapshot.rentals)
+    if not snapshot.waiting.n_overdue or (is_hopeful and not has_begun):
         return
     states = Counter(worker.state.value for worker in own)
     words = sorted(
@@ -47,7 +51,6 @@ def unexplained_wait(
         f"Vast says of them: {', '.join(words) or 'nothing'}; the last decision noted: "
         f"{', '.join(notes) or 'nothing'}"
     )
-    scope = f"endpoint:{endpoint_id}"
     yield Trouble(kind=TroubleKind.REQUESTS_WAIT, scope=scope, message=text)
 
 
