@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tomllib
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -165,7 +166,9 @@ CONNECTION = {"-k", "--api-key", "-e", "--endpoint", "-u", "--url", "--worker-ca
 
 def test_the_proxy_starts_as_the_clients_page_says_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     install, serve, _ = blocks(GUIDE, "sh")[1].split("\n")
-    assert install.removeprefix("pip install ") in (ROOT / "pyproject.toml").read_text()
+    assert install == 'pip install ".[proxy]"'
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "proxy" in project["optional-dependencies"]
     command, _, told = serve.partition("# ")
     assert told.strip() == "http://127.0.0.1:8090/v1"
     port = free_port()
