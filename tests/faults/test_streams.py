@@ -27,7 +27,11 @@ class Streams:
     def begin(self, n: int, longest_s: float = LONGEST_S) -> None:
         ready = [r for r in self.world.workers.rows.values() if r.state is WorkerState.READY]
         for _ in range(n if ready else 0):
-            row = self.dice.choice(ready)
+            # Where the fewest are, as a router fills free slots: more than a worker's slots at
+            # work for minutes is no worker that could be (core/model/vouching.py).
+            row = min(
+                ready, key=lambda r: (len(self.ends_at.get(r.instance_id, ())), self.dice.random())
+            )
             self.world.workers.reserve(row.endpoint_id, row.instance_id, Grant(cost=REQUEST_COST))
             end = self.world.now + self.dice.uniform(5.0, longest_s)
             self.ends_at.setdefault(row.instance_id, []).append(end)

@@ -59,7 +59,7 @@ from chalicelib.services.routing.views import publish_directory, rebuild_view
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 GUARDED_S = 600.0  # without another try a cap's refusal is no trouble any more
 CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left
-BLAMED_CODES = frozenset({"stuck_loading", NO_ADDRESS, FAILING_AGAIN})
+BLAMED_CODES = frozenset({"stuck_loading", "error_again", NO_ADDRESS, FAILING_AGAIN})
 
 
 def run_round(
