@@ -9,11 +9,23 @@ import re
 import sys
 from pathlib import Path
 
-from ballast.simulator.policies import KNOBS, PolicyError, make_policy
-from ballast.simulator.report import HEADER, Task, compare_rows, format_row, row_to_json, run_all
-from ballast.simulator.run import POLLED, QUEUES
-from ballast.simulator.world.market import DEFAULT_MARKET, MarketError, read_market
-from ballast.simulator.world.traces import TraceError, read_trace
+try:
+    from ballast.simulator.policies import KNOBS, PolicyError, make_policy
+    from ballast.simulator.report import (
+        HEADER,
+        Task,
+        compare_rows,
+        format_row,
+        row_to_json,
+        run_all,
+    )
+    from ballast.simulator.run import POLLED, QUEUES
+    from ballast.simulator.world.market import DEFAULT_MARKET, MarketError, read_market
+    from ballast.simulator.world.traces import TraceError, read_trace
+except ModuleNotFoundError as missing:
+    if (missing.name or "").partition(".")[0] != "dateutil":
+        raise
+    sys.exit("simulator: dateutil is not installed: pip install 'ballast[simulator]'")
 
 
 def main(arguments: list[str] | None = None) -> int:

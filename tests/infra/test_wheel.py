@@ -103,10 +103,9 @@ def test_a_client_needs_requests_and_nothing_else(python: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module",
-    ["workers.tgi.client", "workers.comfyui.client", "workers.tgi.test_load", "ballast.simulator"],
+    "module", ["workers.tgi.client", "workers.comfyui.client", "workers.tgi.test_load"]
 )
-def test_clients_load_tests_and_simulator_run_on_it(python: Path, module: str) -> None:
+def test_clients_and_load_tests_run_on_it(python: Path, module: str) -> None:
     told = run(python, "-m", module, "--help")
     assert (told.returncode, told.stderr) == (0, "")
     assert "usage" in told.stdout.lower()
@@ -119,13 +118,10 @@ def test_the_command_says_what_to_install(python: Path) -> None:
         assert re.fullmatch(r"ballast: \w+ is not .*: pip install 'ballast\[cli\]'\n", told.stderr)
 
 
-def test_the_whole_service_says_that_it_plays_in_a_checkout(python: Path) -> None:
-    code = (
-        "from ballast.simulator.policies import make_policy, PolicyError\n"
-        "try: make_policy('ballast-whole')\n"
-        "except PolicyError as error: print(error)"
-    )
-    assert "run it in a checkout" in run(python, "-c", code).stdout
+def test_the_simulator_says_what_to_install(python: Path) -> None:
+    told = run(python, "-m", "ballast.simulator", "--help")
+    assert told.returncode == 1
+    assert "pip install 'ballast[simulator]'" in told.stderr
 
 
 def test_every_command_helps_with_the_extra_alone(python: Path, wheel: Path) -> None:
@@ -135,6 +131,14 @@ def test_every_command_helps_with_the_extra_alone(python: Path, wheel: Path) -> 
     lines = walked.stdout.splitlines()
     assert len(lines) > 40, walked.stderr
     assert [line for line in lines if not line.startswith("0")] == []
+    told = run(python, "-m", "ballast.simulator", "--help")
+    assert (told.returncode, told.stderr) == (0, "")
+    code = (
+        "from ballast.simulator.policies import make_policy, PolicyError\n"
+        "try: make_policy('ballast-whole')\n"
+        "except PolicyError as error: print(error)"
+    )
+    assert "run it in a checkout" in run(python, "-c", code).stdout
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert version in run(python.parent / "ballast", "--version").stdout
 
