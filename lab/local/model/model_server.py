@@ -141,13 +141,24 @@ def _wanted_tokens(body: Any) -> int:
     """`parameters.max_new_tokens` of a TGI request.
 
     Raises:
-        web.HTTPUnprocessableEntity: it is no whole number from 1 to 100,000.
+        web.HTTPUnprocessableEntity: what TGI does not take either: `inputs` that are no text,
+            `parameters` that are no object, a number of tokens beyond 1 to 100,000.
     """
-    parameters = body.get("parameters") if isinstance(body, dict) else None
+    if not isinstance(body, dict) or not isinstance(body.get("inputs"), str):
+        raise _refused("inputs: expected a string")
+    parameters = body.get("parameters")
+    if parameters is not None and not isinstance(parameters, dict):
+        raise _refused("parameters: expected an object")
     wanted = (parameters or {}).get("max_new_tokens") or DEFAULT_MAX_NEW_TOKENS
     if not isinstance(wanted, int) or not 1 <= wanted <= 100_000:
-        raise web.HTTPUnprocessableEntity(text=json.dumps({"error": "max_new_tokens"}))
+        raise _refused("max_new_tokens: expected a whole number from 1 to 100000")
     return wanted
+
+
+def _refused(why: str) -> web.HTTPUnprocessableEntity:
+    """TGI's error object."""
+    body = json.dumps({"error": f"Input validation error: {why}", "error_type": "validation"})
+    return web.HTTPUnprocessableEntity(text=body, content_type="application/json")
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
