@@ -128,6 +128,7 @@ class BallastPolicy:
             loaded_at=machine.loaded_at,
             is_bid=machine.is_bid,
             bid_margin=machine.bid_margin,
+            on_demand_usd_per_hour=offer.usd_per_hour if machine.is_bid else 0.0,
             bid_usd_per_hour=machine.bid_usd_per_hour,
             place=offer.geolocation,
             drain_by=machine.drain_by if machine.life is Life.DRAINING else None,

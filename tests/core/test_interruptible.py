@@ -222,6 +222,25 @@ def test_bids_that_cost_as_much_as_on_demand_are_not_taken() -> None:
     assert plan_bids(pool, ctx, 10) == []
 
 
+@pytest.mark.parametrize(("usd", "is_taken"), [(0.30, False), (0.33, False), (0.60, True)])
+def test_no_more_is_bid_than_the_same_machine_costs_on_demand(usd: float, is_taken: bool) -> None:
+    fleet = [on_demand(n, usd_per_hour=0.9) for n in range(1, 7)]
+    offer = replace(bid_offer(1), on_demand_usd_per_hour=usd)  # 0.31 with its disk
+    pool, ctx = scene(fleet, [offer], known_memory())
+    assert bool(plan_bids(pool, ctx, 10)) is is_taken
+    for candidate in candidates_of(pool, ctx):
+        assert candidate.item.offer.usd_per_hour < usd
+
+
+@pytest.mark.parametrize(("usd", "is_raised"), [(0.38, False), (0.60, True)])
+def test_no_bid_is_raised_to_what_the_same_machine_costs_on_demand(
+    usd: float, is_raised: bool
+) -> None:
+    fleet = busy([on_demand(n) for n in range(1, 4)])
+    outbid = facts(8, DOWN, state_since=NOW - 400, on_demand_usd_per_hour=usd)
+    assert any(isinstance(a, ChangeBid) for a in plan([*fleet, outbid])) is is_raised
+
+
 def test_a_machine_that_we_hold_is_not_bid_for_again() -> None:
     held = facts(1, machine_id=501)
     pool, ctx = scene([held, on_demand(2)], [bid_offer(1), bid_offer(2)], known_memory())

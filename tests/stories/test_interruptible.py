@@ -127,9 +127,11 @@ def test_bids_that_rise_through_a_day_are_followed_while_worth_it_and_no_further
             world.market.offers.bids.floors[country] = [(0.0, 1.0 + 0.15 * hour)]
         run_minutes(world, 30)
         assert sum(row.perf for row in ready(world)) >= HOT * 0.9
-    on_demand = min(r.usd_per_hour for r in world.workers.rows.values() if not r.is_bid)
-    bids = [row.bid_usd_per_hour for row in world.workers.rows.values() if row.is_bid]
-    assert max(bids, default=0.0) < on_demand
+        rows = world.workers.rows.values()
+        at_bids = [row for row in rows if row.is_bid]
+        assert all(row.usd_per_hour < row.on_demand_usd_per_hour for row in at_bids)
+        replaced = sorted(row.usd_per_hour / row.perf for row in rows if not row.is_bid)[2]
+        assert all(row.usd_per_hour / row.perf < replaced for row in at_bids)
     assert world.market.bill(world.now).usd_per_hour < 1.7  # three on demand and all the disks
     assert rows_are_machines(world)
 

@@ -168,8 +168,17 @@ class Market:
             floor = losses.floor(place.zone, now)
             if floor < math.inf:
                 offer = self._look(place, now).offer
-                bid = offer.usd_per_hour * self.config.bid_ratio * floor
-                found.append(replace(offer, is_bid=True, usd_per_hour=bid, bid_usd_per_hour=bid))
+                usd = offer.usd_per_hour
+                bid = usd * self.config.bid_ratio * floor
+                found.append(
+                    replace(
+                        offer,
+                        is_bid=True,
+                        usd_per_hour=bid,
+                        bid_usd_per_hour=bid,
+                        on_demand_usd_per_hour=usd,
+                    )
+                )
         return found
 
     def take(self, offer_id: int, now: float) -> Rented | None:

@@ -68,7 +68,13 @@ class SimulatedMarketplace:
         offer = next((offer for offer in shown if offer.offer_id == request.offer_id), None)
         if offer is not None and request.bid_usd_per_hour is not None:
             bid = request.bid_usd_per_hour
-            offer = replace(offer, is_bid=True, usd_per_hour=bid, bid_usd_per_hour=bid)
+            offer = replace(
+                offer,
+                is_bid=True,
+                usd_per_hour=bid,
+                bid_usd_per_hour=bid,
+                on_demand_usd_per_hour=offer.usd_per_hour,
+            )
         machine = self.world.rent(offer) if offer else None
         if machine is None:
             raise OfferGoneError("no_such_ask")

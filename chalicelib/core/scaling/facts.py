@@ -128,6 +128,7 @@ def worker_facts(
         is_bid=worker.is_bid,
         bid_usd_per_hour=worker.bid_usd_per_hour,
         bid_margin=worker.bid_margin,
+        on_demand_usd_per_hour=worker.on_demand_usd_per_hour,
         place=worker.place,
         has_address=worker.state is not WorkerState.READY or bool(worker.url),
         failing=doubts.failing.get(worker.instance_id, ""),

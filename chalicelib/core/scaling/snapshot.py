@@ -51,6 +51,7 @@ class WorkerFacts:
     is_bid: bool = False  # interruptible
     bid_margin: float = 1.0  # the bid over the least that won when it was made
     bid_usd_per_hour: float = 0.0
+    on_demand_usd_per_hour: float = 0.0  # of the same machine, when it was rented; 0 = unknown
     place: str = ""  # machines of one place are lost together
     progress_at: float = 0.0  # when the host's account of a first load last changed; 0 = unknown
 

@@ -135,7 +135,10 @@ def plan_bids(pool: Pool, ctx: Round, n_free: int) -> list[RentOffer]:
 
 
 def candidates_of(pool: Pool, ctx: Round) -> list[Candidate]:
-    """Each interruptible offer at the bid that costs least for what it serves."""
+    """Each interruptible offer at the bid that costs least for what it serves.
+
+    None whose machine costs no more on demand: `min_bid` may rise above that price.
+    """
     if pool.autogroup is None:
         return []
     held = {worker.machine_id for worker in ctx.snapshot.workers}
@@ -144,7 +147,8 @@ def candidates_of(pool: Pool, ctx: Round) -> list[Candidate]:
         for item in rate_offers(pool.autogroup, ctx)
         if item.offer.is_bid and item.perf > 0 and item.offer.machine_id not in held
     ]
-    found = [min(_at_each_bid(item, ctx), key=_per_capacity) for item in rated]
+    bids = [[c for c in _at_each_bid(item, ctx) if _is_below_on_demand(c)] for item in rated]
+    found = [min(worth, key=_per_capacity) for worth in bids if worth]
     return sorted(found, key=lambda c: (_per_capacity(c), c.item.offer.offer_id))
 
 
@@ -186,6 +190,12 @@ def _at_each_bid(item: RatedOffer, ctx: Round) -> list[Candidate]:
 def _paid(usd_per_hour: float, storage_usd_per_hour: float, there: float) -> float:
     """What a machine costs an hour that is there for a part of the time; its disk stays."""
     return usd_per_hour * there + storage_usd_per_hour * (1.0 - there)
+
+
+def _is_below_on_demand(candidate: Candidate) -> bool:
+    """Whether the same machine on demand would be dearer for what is there; unknown = no bound."""
+    on_demand = candidate.item.offer.on_demand_usd_per_hour
+    return on_demand <= 0 or _per_capacity(candidate) * candidate.item.perf < on_demand
 
 
 def _per_capacity(candidate: Candidate) -> float:
@@ -338,6 +348,8 @@ def plan_raises(pool: Pool, ctx: Round) -> list[Action]:
         usd += ctx.loss_usd_per_hour(replace(worker, bid_margin=higher[0]))
         if usd / capacity > BELOW_ON_DEMAND * min(prices):
             continue
+        if 0 < worker.on_demand_usd_per_hour <= usd:
+            continue  # the same machine costs no more on demand
         facts = {"bid_usd_per_hour": bid_usd, "before_usd_per_hour": worker.bid_usd_per_hour}
         reason = Reason(code="bid_raised", facts=facts)
         return [ChangeBid(instance_id=worker.instance_id, bid_usd_per_hour=bid_usd, reason=reason)]
