@@ -36,24 +36,39 @@ NOBODY = Caller(key_id="", verbs=frozenset(), endpoint_id=-1, generation=0)
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a route asks of a key: a verb, and whether it must be a key of the whole account."""
+    """What a route asks of a key: a verb, and whether it must be a key of the whole account.
+
+    `fields`: all that a body may hold besides the key; None: the handler looks itself.
+    """
 
     verb: str
     account_only: bool = False
+    fields: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One authorised request. `body` is the JSON object, `query` the first value of each name."""
+    """One authorised request. `body` is the JSON object, `query` the first value of each name.
+
+    `fields` are those that its route declares; None where it declares none.
+    """
 
     ports: ApiPorts
     caller: Caller
     body: Mapping[str, object]
     query: Mapping[str, str]
     now: float
+    fields: tuple[str, ...] | None = None
 
     def argument(self, name: str) -> object:
-        """A value from the body, else from the query, else None."""
+        """A value from the body, else from the query, else None.
+
+        Raises:
+            LookupError: the route does not declare it. A body that holds it is refused before, so
+                the handler asks for what can never come: every call shows the slip, not just one.
+        """
+        if self.fields is not None and name not in self.fields:
+            raise LookupError(f"{name}: the handler reads a field that its route does not declare")
         return self.body.get(name, self.query.get(name))
 
     def whole(self, name: str, *, low: int = 0, high: int = 2**53) -> int | None:
@@ -138,16 +153,11 @@ class Routes:
 
         `fields`: all that its body may hold besides the key; None: the handler looks itself.
         """
-        access = Access(verb, account_only)
+        access = Access(verb, account_only, None if fields is None else tuple(fields))
 
         def register(handler: Handler) -> Handler:
-            def checked(call: Call, **values: str) -> object:
-                if fields is not None:
-                    check_names("", call.body, fields, ("api_key", "client_id"))
-                return handler(call, **values)
-
             def view(**values: str) -> Response:
-                return self._answer(checked, access, values)
+                return self._answer(handler, access, values)
 
             name = f"{handler.__name__}_{path.strip('/').replace('/', '_')}".translate(_BRACES)
             view.__name__ = name
@@ -175,7 +185,11 @@ class Routes:
         if access.verb != PUBLIC:
             caller = check_key(ports, self._memory, key_text(request, query, body), now)
             require(caller, access)
-        return Call(ports=ports, caller=caller, body=body, query=query, now=now)
+        if access.fields is not None:
+            check_names("", body, access.fields, ("api_key", "client_id"))
+        return Call(
+            ports=ports, caller=caller, body=body, query=query, now=now, fields=access.fields
+        )
 
 
 _BRACES = str.maketrans({"{": None, "}": None, ".": "_"})

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from chalicelib.api.auth import NOBODY, Call
+from chalicelib.services.keys import hold_key
 from tests.api.over_fakes import Api
+
+Reader = Callable[[Call, str], object]
 
 
 @pytest.fixture
@@ -86,3 +92,23 @@ def test_a_bad_change_of_limits_is_refused(fleet: Api, body: dict[str, object]) 
     before = fleet.state()
     assert fleet.call("PUT", f"/api/v0/keys/{row['key_id']}/", body).status == 400
     assert fleet.state() == before
+
+
+def test_a_key_that_is_held_since_a_restore_is_freed_by_a_word_of_the_owner(fleet: Api) -> None:
+    created = fleet.call("POST", "/api/v0/keys/", {"name": "ci", "verbs": ["read"]}).json
+    path = f"/api/v0/keys/{created['result']['key_id']}/"
+    hold_key(fleet.ports, created["result"]["key_id"])
+    assert fleet.call("GET", "/api/v0/endptjobs/", key=created["key"]).status == 401
+    assert fleet.call("PUT", path, {"confirm": True}).json["result"]["is_held"] is False
+    fleet.clock.advance(31)
+    assert fleet.call("GET", "/api/v0/endptjobs/", key=created["key"]).status == 200
+
+
+@pytest.mark.parametrize("read", [Call.argument, Call.flag, Call.whole, Call.number, Call.text])
+def test_a_handler_cannot_read_a_field_that_its_route_refuses(fleet: Api, read: Reader) -> None:
+    call = Call(
+        ports=fleet.ports, caller=NOBODY, body={}, query={}, now=0.0, fields=("rotate", "unset")
+    )
+    assert not read(call, "rotate")
+    with pytest.raises(LookupError, match="confirm"):
+        read(call, "confirm")

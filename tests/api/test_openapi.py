@@ -51,6 +51,15 @@ def test_every_parameter_of_groups_and_autogroups_is_documented() -> None:
         assert schema["description"], name
 
 
+def test_the_fields_that_a_route_takes_are_those_of_its_document() -> None:
+    declared = {(m, path): a.fields for m, path, a in guarded_routes() if a.fields is not None}
+    assert declared
+    for (method, path), fields in declared.items():
+        content = SPEC["paths"][path][method.lower()]["requestBody"]["content"]
+        schema = resolved(content["application/json"]["schema"])
+        assert set(schema["properties"]) == set(fields), (method, path)
+
+
 @pytest.mark.parametrize("name", sorted(SCHEMAS["EndpointChanges"]["properties"]))
 def test_a_documented_parameter_of_a_group_is_read(name: str) -> None:
     with pytest.raises(WireError, match=name):

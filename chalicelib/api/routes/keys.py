@@ -33,7 +33,7 @@ def keys_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
     def show_key(call: Call, key_id: str) -> object:
         return {**OK, "result": keys.key_row(call.ports, key_id)}
 
-    changes = ("rotate", "revoke_older", "unset", *LIMITS)
+    changes = ("rotate", "revoke_older", "confirm", "unset", *LIMITS)
     routes.route("PUT", "/api/v0/keys/{key_id}", "admin", account_only=True, fields=changes)(
         change_key
     )
