@@ -45,5 +45,5 @@ def test_the_expected_start_is_about_when_it_starts() -> None:
     told = [(c.starts_at - at, eta_s) for c in crowd.callers for at, eta_s in c.told]
     errors = [eta_s - took_s for took_s, eta_s in told]
     assert abs(median(errors)) < 0.2 * median(took_s for took_s, _ in told)
-    # 81 % while one free worker was filled before the next; 79.8 % since free workers share.
+    # 79.8 % since free workers of one price share requests; it was above 80 % before.
     assert sum(abs(error) < 7 for error in errors) > 0.79 * len(errors)
