@@ -130,8 +130,14 @@ class Story:
             await asyncio.sleep(min(float(reply["poll_after_s"]), 1.0))
         url = str(reply["url"])
         instance_id = self.instances[url].instance_id
+        # What the ticket says is what the request counts as: learned, whatever was stated.
         line = Line(
-            instance_id, self.boot_of(url), int(reply["reqnum"]), idx, cost, is_repeat=is_repeat
+            instance_id,
+            self.boot_of(url),
+            int(reply["reqnum"]),
+            idx,
+            float(reply["cost"]),
+            is_repeat=is_repeat,
         )
         self.ledger.lines.append(line)
         return line, reply, url
