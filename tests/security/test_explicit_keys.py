@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
@@ -9,12 +10,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
 from ballast.cli.errors import CliError
 from ballast.cli.remote.server import Server
 from ballast.client.errors import CallError
 from ballast.client.transport import Transport
 from ballast.client.trust import RootUnavailableError, fetch_root
+from ballast.proxy.server import ProxySettings, make_application
 from chalicelib.adapters.system import SystemClock
 from chalicelib.adapters.vast.client import VastMarketplace
 from chalicelib.adapters.vast.http import VastRequest, send_over_http
@@ -74,12 +77,27 @@ def marketplace(url: str) -> VastMarketplace:
     return VastMarketplace(url=url, api_key=lambda: KEY, clock=SystemClock())
 
 
+def through_the_proxy(url: str) -> None:
+    """A caller's chat; the proxy asks `/route/` again and again, so we leave after a moment."""
+
+    async def chat() -> None:
+        app = make_application(ProxySettings(url=url, endpoint="llm", api_key=KEY))
+        async with TestClient(TestServer(app)) as caller:
+            body = {"model": "llm", "messages": [{"role": "user", "content": "hello"}]}
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await caller.post("/v1/chat/completions", json=body)
+
+    asyncio.run(chat())
+
+
 WITH_A_KEY: dict[str, Call] = {
     "adapter, listing": lambda url: marketplace(url).list_instances(),
     "adapter, destroy": lambda url: marketplace(url).destroy_instances([7]),
     "adapter, search": lambda url: marketplace(url).search_offers({}, disk_gb=8, limit=1),
     "command line": lambda url: Server(url, KEY).get("/api/v0/endptjobs/"),
     "command line, change": lambda url: Server(url, KEY).put("/api/v0/endptjobs/1/", {}),
+    "proxy": through_the_proxy,
     "client": lambda url: Transport(url, KEY).route("llm", 1.0, 0),
 }
 WITHOUT_A_KEY: dict[str, Call] = {
