@@ -16,6 +16,7 @@ import pytest
 from ballast.cli.commands.logs import news
 from fakes.console.console_scenes import NOW
 from fakes.console.server import Console
+from tests.ballast.client.world import DEFAULT_CTRL_C
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 
@@ -285,7 +286,7 @@ def test_chaos_is_for_this_machine_only(ballast: Ballast, url: str) -> None:
 
 
 def test_ctrl_c_ends_quietly_with_130(ballast: Ballast) -> None:
-    words = [sys.executable, "-m", "ballast.cli", "watch", "--interval", "0.5"]
+    words = [*DEFAULT_CTRL_C, sys.executable, "-m", "ballast.cli", "watch", "--interval", "0.5"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
