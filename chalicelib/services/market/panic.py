@@ -7,11 +7,12 @@ no lease and no round.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core.fleet.intents import LISTING_LAG_S, split_label, token_is_ours
 from chalicelib.core.fleet.pacing import Pacing, Verb
+from chalicelib.core.model.market import InstanceRecord
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.ports.ledger import Ledger
@@ -63,7 +64,7 @@ def panic(
             say(f"{len(ours)} machines of ours are left")
             empty_since = None if ours or unjudged else (empty_since or ports.clock.now())
         if ours:
-            _destroy(market, ours, problems)
+            destroy_all(market, ours, problems)
         elif empty_since and ports.clock.now() - empty_since >= LISTING_LAG_S:
             return PanicReport(
                 is_verified=True,
@@ -95,17 +96,12 @@ def _find_ours(
     ports: ScalerPorts, market: PacedMarket, problems: list[str]
 ) -> tuple[frozenset[int], frozenset[int]] | None:
     """(ours, labelled but not to be judged) of a complete listing; None if none is to be had."""
-    try:
-        listing = market.call(Verb.LIST, lambda vast: vast.list_instances())
-    except MarketplaceError as error:
-        problems.append(f"list: {error}")
-        return None
-    if not listing.is_complete:
-        problems.append(f"list: {listing.problem}")
+    records = list_all(market, problems)
+    if records is None:
         return None
     rows = _rows(ports, problems)
     found, unjudged = set(), set()
-    for record in listing.instances:
+    for record in records:
         label = split_label(record.label)
         if rows is not None and record.instance_id in rows:
             found.add(record.instance_id)
@@ -116,6 +112,19 @@ def _find_ours(
         elif is_ours is None or rows is None:
             unjudged.add(record.instance_id)
     return frozenset(found), frozenset(unjudged)
+
+
+def list_all(market: PacedMarket, problems: list[str]) -> Sequence[InstanceRecord] | None:
+    """What a complete listing shows; None if none is to be had, and why in `problems`."""
+    try:
+        listing = market.call(Verb.LIST, lambda vast: vast.list_instances())
+    except MarketplaceError as error:
+        problems.append(f"list: {error}")
+        return None
+    if not listing.is_complete:
+        problems.append(f"list: {listing.problem}")
+        return None
+    return listing.instances
 
 
 def _rows(ports: ScalerPorts, problems: list[str]) -> set[int] | None:
@@ -138,9 +147,10 @@ def _is_ours(ports: ScalerPorts, token: str, problems: list[str]) -> bool | None
         return None
 
 
-def _destroy(market: PacedMarket, ours: frozenset[int], problems: list[str]) -> None:
+def destroy_all(market: PacedMarket, ids: frozenset[int], problems: list[str]) -> None:
+    """Destroy these machines; what went wrong is added to `problems`."""
     try:
-        outcomes = market.call(Verb.DESTROY, lambda vast: vast.destroy_instances(sorted(ours)))
+        outcomes = market.call(Verb.DESTROY, lambda vast: vast.destroy_instances(sorted(ids)))
     except MarketplaceError as error:
         problems.append(f"destroy: {error}")
         return

@@ -9,12 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from chalicelib.core.fleet.intents import LISTING_LAG_S, split_label
-from chalicelib.core.fleet.pacing import Pacing, Verb
+from chalicelib.core.fleet.pacing import Pacing
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.ports.clock import Clock
-from chalicelib.ports.marketplace import Marketplace, MarketplaceError
+from chalicelib.ports.marketplace import Marketplace
 from chalicelib.services.market.paced_market import PacedMarket
-from chalicelib.services.market.panic import GIVE_UP_S, RETRY_S, PanicReport
+from chalicelib.services.market.panic import (
+    GIVE_UP_S,
+    RETRY_S,
+    PanicReport,
+    destroy_all,
+    list_all,
+)
 
 Choose = Callable[[Sequence[InstanceRecord]], Sequence[int]]
 """The owner: shown what carries such labels, gives the ids that are to go."""
@@ -47,7 +53,7 @@ def panic_by_label(
             left, others = ids & chosen, ids - chosen
             empty_since = None if left else (empty_since or clock.now())
             if left:
-                _destroy(market, left, problems)
+                destroy_all(market, left, problems)
             elif not chosen or clock.now() - (empty_since or 0.0) >= LISTING_LAG_S:
                 break
         clock.sleep(RETRY_S)
@@ -64,21 +70,7 @@ def panic_by_label(
 
 def _labelled(market: PacedMarket, problems: list[str]) -> list[InstanceRecord] | None:
     """What a complete listing shows under labels of our form; None if none is to be had."""
-    try:
-        listing = market.call(Verb.LIST, lambda vast: vast.list_instances())
-    except MarketplaceError as error:
-        problems.append(f"list: {error}")
+    records = list_all(market, problems)
+    if records is None:
         return None
-    if not listing.is_complete:
-        problems.append(f"list: {listing.problem}")
-        return None
-    return [record for record in listing.instances if split_label(record.label) is not None]
-
-
-def _destroy(market: PacedMarket, ids: frozenset[int], problems: list[str]) -> None:
-    try:
-        outcomes = market.call(Verb.DESTROY, lambda vast: vast.destroy_instances(sorted(ids)))
-    except MarketplaceError as error:
-        problems.append(f"destroy: {error}")
-        return
-    problems += [f"destroy {key}: {problem}" for key, problem in outcomes.items() if problem]
+    return [record for record in records if split_label(record.label) is not None]
