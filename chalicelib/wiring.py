@@ -98,7 +98,7 @@ def _hot_adapters() -> dict[str, Any]:
     from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
     from chalicelib.adapters.aws.secret_box import KmsSecretBox
     from chalicelib.adapters.aws.waiting import DynamoQuotaRepository, DynamoWaitingRepository
-    from chalicelib.adapters.aws.workers import DynamoWorkerRepository
+    from chalicelib.adapters.aws.workers.repository import DynamoWorkerRepository
     from chalicelib.adapters.system import SystemClock, SystemRandomness
 
     client, prefix = dynamodb_client(), settings().table_prefix

@@ -12,7 +12,7 @@ from collections import Counter
 from itertools import count
 from typing import Any
 
-from chalicelib.adapters.aws.workers import DynamoWorkerRepository
+from chalicelib.adapters.aws.workers.repository import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.routes.reports import reports_blueprint
 from chalicelib.ports.worker_repository import Grant

@@ -15,7 +15,7 @@ from itertools import cycle
 from typing import Any
 
 from chalicelib.adapters.aws.clients import client_config
-from chalicelib.adapters.aws.workers import DynamoWorkerRepository
+from chalicelib.adapters.aws.workers.repository import DynamoWorkerRepository
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.routes.routing import routing_blueprint
 from chalicelib.core.model.autogroup import TicketGeneration

@@ -15,7 +15,7 @@ from chalicelib.adapters.aws.clients import (
     READ_TIMEOUT_S,
     client_config,
 )
-from chalicelib.adapters.aws.workers import DynamoWorkerRepository
+from chalicelib.adapters.aws.workers.repository import DynamoWorkerRepository
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.worker_repository import Grant
 from lab.bench.canned_aws import CannedDynamoDb

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chalicelib import wiring
-from chalicelib.adapters.aws.workers import to_item
+from chalicelib.adapters.aws.workers.items import to_item
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.services.routing.views import rebuild_view

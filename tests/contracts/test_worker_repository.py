@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chalicelib.adapters.aws.workers import DynamoWorkerRepository, from_item, to_item
+from chalicelib.adapters.aws.workers.items import from_item, to_item
+from chalicelib.adapters.aws.workers.repository import DynamoWorkerRepository
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.model.usage import MAX_ENTRIES
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState

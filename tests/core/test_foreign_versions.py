@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.adapters.aws.groups import _autogroup, _body, _group
 from chalicelib.adapters.aws.ledger_store import intent_from_item
-from chalicelib.adapters.aws.workers import from_item, to_item
+from chalicelib.adapters.aws.workers.items import from_item, to_item
 from chalicelib.core.fleet.intents import IntentState
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from chalicelib.adapters.aws.clients import client_config
-from chalicelib.adapters.aws.workers import DynamoWorkerRepository
+from chalicelib.adapters.aws.workers.repository import DynamoWorkerRepository
 from chalicelib.adapters.system import SystemClock
 from chalicelib.api.entry import BallastApp
 from chalicelib.api.routes.routing import routing_blueprint

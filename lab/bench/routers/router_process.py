@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.adapters.aws.clients import aws_session, client_config
 from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
 from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
-from chalicelib.adapters.aws.workers import DynamoWorkerRepository
+from chalicelib.adapters.aws.workers.repository import DynamoWorkerRepository
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.services.keys import endpoint_key
 from chalicelib.services.routing.memory import RouterMemory

@@ -36,7 +36,7 @@ from ballast.simulator.routed.routing import (
 )
 from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
 from chalicelib.adapters.aws.tables import create_tables
-from chalicelib.adapters.aws.workers import DynamoWorkerRepository
+from chalicelib.adapters.aws.workers.repository import DynamoWorkerRepository
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.routing.admission import AdmissionParams
 from chalicelib.core.routing.directory import pack_directory

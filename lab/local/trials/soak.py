@@ -25,7 +25,7 @@ import psutil
 import requests
 
 from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
-from chalicelib.adapters.aws.workers import DynamoWorkerRepository
+from chalicelib.adapters.aws.workers.repository import DynamoWorkerRepository
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.ports.routing_view import WAITING_ENDS_S
 from lab.local.system.local_system import LocalSystem, Options, local_system

@@ -1,0 +1,1 @@
+"""Worker rows in DynamoDB."""
