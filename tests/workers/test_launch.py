@@ -16,7 +16,7 @@ import pytest
 
 from ballast.templates import onstart
 from fakes.control_plane_server import ControlPlaneServer
-from tests.workers.launching import make_environment
+from lab.local.market.images import make_environment
 from tests.workers.world import environment, free_port, serve, until
 from workers.bundle import build_bundle
 

@@ -219,8 +219,10 @@ def calls(url: str, name: str, back_end: str, model: str) -> Sequence[str]:
         "",
         "# Python",
         "from ballast import Client",
-        f'client = Client("blk.…", url="{url}")',
-        f'client.request("{name}", "{asked.path}", {dict(asked.payload)}, cost={ASKED_TOKENS})',
+        f'with Client("blk.…", url="{url}").request(',
+        f'    "{name}", "{asked.whole_path}", {asked.whole_payload}, cost={ASKED_TOKENS}',
+        ") as answer:",
+        "    print(answer.json())",
     ]
     if not asked.path.startswith("/v1/"):
         return lines

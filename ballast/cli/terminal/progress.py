@@ -24,8 +24,8 @@ ASKED_TOKENS = 32
 
 WORDS: Mapping[str, str] = {
     "creating": "rented; the host pulls the image",
-    "loading": "the container starts, the worker is installed",
-    "model_loading": "the model is downloaded and loaded, then benchmarked",
+    "loading": "container starts, worker is installed",
+    "model_loading": "loads the model, then benchmarks it",
     "starting": "starts again",
     "ready": "ready",
     "stopped": "loaded, and stopped until it is needed",
@@ -41,6 +41,16 @@ class Question:
     path: str
     payload: Mapping[str, object]
     text_of: Callable[[Json], str]
+
+    @property
+    def whole_path(self) -> str:
+        """Where the same is answered in one piece."""
+        return self.path.removesuffix("_stream")
+
+    @property
+    def whole_payload(self) -> Json:
+        """What to send there."""
+        return {name: value for name, value in self.payload.items() if name != "stream"}
 
 
 def question_for(back_end: str, model: str) -> Question | None:
@@ -88,7 +98,7 @@ def follow(session: Session, endpoint: Json, question: Question | None, timeout_
         )
     waited_s = time.monotonic() - began
     if question is not None:
-        session.notes.print(f"{duration(waited_s):>8}  first answer: {clean(asked.text)}")
+        session.notes.print(f"{duration(waited_s):>8}  first answer: {_one_line(asked.text)}")
     return {"seconds": round(waited_s, 1), "answer": asked.text}
 
 
@@ -167,6 +177,11 @@ def _too_late(name: str, timeout_s: float) -> CliError:
         code=ExitCode.CHECK_FAILED,
         fix=f"`ballast status {name}` says why; `ballast down {name}` ends it",
     )
+
+
+def _one_line(text: str) -> str:
+    """A model's answer among our lines: breaks become spaces, what a terminal obeys is shown."""
+    return clean(" ".join(text.split()))
 
 
 def _text(data: str, question: Question) -> str:

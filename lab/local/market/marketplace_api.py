@@ -11,6 +11,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request
 
 from chalicelib.core.fleet.pacing import Verb
+from fakes.certificate_authority import CertificateAuthority
 from fakes.market.market_offers import matches
 from fakes.market.market_pages import PageQuery, listing_page
 from fakes.market.market_refusal import MarketRefusal
@@ -33,6 +34,7 @@ class MarketplaceApi:
     def __init__(self, world: MarketWorld) -> None:
         self._world = world
         self._market = world.market
+        self._authority = CertificateAuthority()
 
     def search_offers(self, request: Request) -> Body:
         """Search offers: the body is the query, or holds it under `q`."""
@@ -205,6 +207,16 @@ class MarketplaceApi:
             "host_agreement_accepted": False,
         }
 
+    def sign_cert(self, request: Request) -> str:
+        """A certificate for a worker's request, by the market's own authority."""
+        instance_id = request.args.get("instance_id", "")
+        with self._world.at_now():
+            self._market.instance(int(instance_id) if instance_id.isdecimal() else -1)
+        try:
+            return self._authority.sign(request.get_data()).decode()
+        except ValueError as error:
+            raise MarketRefusal.stating(400, "invalid_args", f"request: {error}") from error
+
     def benchmarks(self, request: Request) -> Body:
         """Nobody has published a benchmark here."""
         return {"success": True, "benchmarks": [], "next_token": None}
@@ -247,8 +259,9 @@ RULES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/api/v0/gpu_types", "gpu_types"),
     ("GET", "/api/v0/users/current", "current_user"),
     ("GET", "/api/v0/benchmarks", "benchmarks"),
+    ("POST", "/api/v0/sign_cert", "sign_cert"),
 )
-PUBLIC_HANDLERS = frozenset({"logs", "gpu_types"})
+PUBLIC_HANDLERS = frozenset({"logs", "gpu_types", "sign_cert"})
 """What Vast answers without a key."""
 
 URL_MAP = Map(

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fakes.market.market_instance import MarketInstance, Placement, container_ports
+from lab.local.market import images
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
 LOOPBACK = "127.0.0.1"
@@ -38,14 +39,23 @@ def place_ports(env: Mapping[str, str], first_port: int) -> Placement:
     return Placement(LOOPBACK, {worker: first_port, **ports})
 
 
-def container_environment(instance: MarketInstance, disk: Path) -> dict[str, str]:
-    """What a process of this instance sees; nothing of our own environment but the search path."""
+def container_environment(
+    instance: MarketInstance, disk: Path, market_url: str = ""
+) -> dict[str, str]:
+    """What a process of this instance sees; nothing of our own environment but the search path.
+
+    `market_url`: where the market signs certificates, for images that are known here.
+    """
     env = {name: value for name, value in instance.order.env.items() if not name.startswith("-")}
     ports = instance.placement.ports
     first = ports[f"{worker_port(instance.order.env)}/tcp"]
     mapped = {f"VAST_TCP_PORT_{name.partition('/')[0]}": str(port) for name, port in ports.items()}
+    path = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    if images.is_known(instance.order.image):
+        env = images.environment(env, disk, market_url, first + MODEL_OFFSET)
+        path = [str(disk / "bin"), *path]
     return {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PATH": os.pathsep.join(path),
         "PYTHONPATH": str(PROJECT_ROOT),
         "PYTHONUNBUFFERED": "1",
         "LANG": "C.UTF-8",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fakes.market.market_instance import MarketInstance, Placement
+from lab.local.market import images
 from lab.local.market.marketplace_environment import (
     LOOPBACK,
     PORTS_PER_INSTANCE,
@@ -40,6 +41,7 @@ class ProcessDriver:
         self._watchdog = watchdog
         self._containers: dict[int, _Container] = {}
         self._first_ports: dict[int, int] = {}  # instance → first port of its block
+        self.market_url = ""  # once the market is served
 
     def place(self, instance: MarketInstance) -> Placement:
         """A free block of ports.
@@ -60,6 +62,8 @@ class ProcessDriver:
         disk = self.disk(instance.instance_id)
         disk.mkdir(parents=True, exist_ok=True)
         order = instance.order
+        if images.is_known(order.image):
+            images.install(order.image, disk)
         command = list(order.args) or (["bash", "-c", order.onstart] if order.onstart else [])
         if not command:
             return
@@ -67,7 +71,7 @@ class ProcessDriver:
             process = subprocess.Popen(
                 command,
                 cwd=disk,
-                env=container_environment(instance, disk),
+                env=container_environment(instance, disk, self.market_url),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

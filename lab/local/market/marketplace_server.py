@@ -142,8 +142,10 @@ def serve_world(
         target=server.serve_forever, args=(SHUTDOWN_POLL_S,), name="market-http", daemon=True
     )
     thread.start()
+    url = f"http://{host}:{bound_port}"
+    world.driver.market_url = url
     try:
-        yield f"http://{host}:{bound_port}"
+        yield url
     finally:
         server.shutdown()
         thread.join()

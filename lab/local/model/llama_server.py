@@ -41,6 +41,7 @@ def main() -> None:
     # llama.cpp's threads wait for each other by spinning: two would fight over a busy machine.
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--alias", default=MODEL_ALIAS, help="the name it answers to (%(default)s)")
     parser.add_argument("--log", type=Path, help="file that gets a line once the model is loaded")
     arguments = parser.parse_args()
 
@@ -48,7 +49,7 @@ def main() -> None:
 
     params = xllamacpp.CommonParams()
     params.model.path = str(model_path())
-    params.model_alias = [MODEL_ALIAS]
+    params.model_alias = [arguments.alias]
     params.hostnames = ["127.0.0.1"]
     params.port = arguments.port
     params.n_ctx = 2048 * arguments.slots
@@ -56,9 +57,12 @@ def main() -> None:
     params.cpuparams.n_threads = arguments.threads
     params.warmup = False
     server = xllamacpp.Server(params)
+    told = f"{READY_LINE} at {server.listening_address}\n"
     if arguments.log:
         with arguments.log.open("a") as log:
-            log.write(f"{READY_LINE} at {server.listening_address}\n")
+            log.write(told)
+    else:
+        print(told, end="", flush=True)
     threading.Event().wait()
 
 

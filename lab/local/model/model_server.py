@@ -172,6 +172,8 @@ async def _serve(arguments: argparse.Namespace) -> None:
     if arguments.log:
         with arguments.log.open("a") as log:
             log.write(READY_LINE + "\n")
+    else:
+        print(READY_LINE, flush=True)
     await asyncio.Event().wait()
 
 

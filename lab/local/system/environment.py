@@ -34,7 +34,11 @@ def refuse_real_credentials(environment: Mapping[str, str]) -> None:
         RealCredentialsError: naming what was found, never its value.
     """
     found = [n for n in _AWS_CREDENTIALS if environment.get(n, DUMMY_CREDENTIAL) != "testing"]
-    found += [n for n in (*_AWS_OTHER_SOURCES, *_VAST_CREDENTIALS) if environment.get(n)]
+    found += [
+        n
+        for n in (*_AWS_OTHER_SOURCES, *_VAST_CREDENTIALS)
+        if environment.get(n, DUMMY_VAST_KEY) not in ("", DUMMY_VAST_KEY)
+    ]
     if found:
         unset = " ".join(f"-u {name}" for name in found)
         raise RealCredentialsError(

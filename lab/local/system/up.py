@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lab.local.processes.children import ChildError
-from lab.local.system.environment import RealCredentialsError
+from lab.local.system.environment import DUMMY_VAST_KEY, RealCredentialsError
 from lab.local.system.local_system import LocalSystem, Options, local_system
 from lab.local.system.templates import TGI_SIMULATED, register_templates
 
@@ -79,9 +79,14 @@ its market is        {system.market_url}      no real money can be spent here
 logs and disks       {system.state_directory}
 
   export BALLAST_URL={system.url} BALLAST_API_KEY={system.account_key} \\
-         TEMPLATE_HASH={hashes[TGI_SIMULATED.name]}
+         BALLAST_VAST_URL={system.market_url} VAST_API_KEY={DUMMY_VAST_KEY} \\
+         BALLAST_MARKET_URL={system.market_url} TEMPLATE_HASH={hashes[TGI_SIMULATED.name]}
 
-templates of the market, for --template_hash:
+from a model's name to an answer (whatever text model is named, SmolLM2-135M answers in its place):
+
+  .venv/bin/ballast up Qwen/Qwen2.5-7B-Instruct --memory-gb 20 --max-usd-per-hour 1
+
+templates of the market, for --template_hash and `ballast up`:
 {templates}
 
 Ctrl-C ends everything.""",

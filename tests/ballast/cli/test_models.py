@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +11,10 @@ from ballast.cli.errors import CliError
 from ballast.cli.models.choice import choose
 from ballast.cli.models.hub import ModelFacts, parse_facts
 from fakes.console.server import Console
+from tests.ballast.cli.hub import MODELS, serve_hub
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 
-MODELS = json.loads((Path(__file__).parents[2] / "evidence/huggingface/models.json").read_text())
 QWEN, LLAMA, GGUF = MODELS
 
 
@@ -103,37 +99,11 @@ def test_memory_given_by_hand_asks_nobody() -> None:
     assert (choice.search, choice.memory_gb) == ("gpu_ram>=30 num_gpus=1", 30.0)
 
 
-class _Hub(BaseHTTPRequestHandler):
-    """Hugging Face's two addresses, as recorded; 401 for a gated configuration, 404 for others."""
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        found: object = None
-        for name, row in MODELS.items():
-            if path == f"/api/models/{name}":
-                found = row["model"]
-            elif path == f"/{name}/resolve/main/config.json":
-                found = row["config"]
-        body = json.dumps(found).encode()
-        self.send_response(200 if found else 401)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
-
-
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
-    yield
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serve_hub() as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        yield
 
 
 def test_up_shows_why_and_how_much_and_makes_nothing_without_a_yes(

@@ -17,10 +17,10 @@ from ballast.client.sdk import Client
 from ballast.templates import load_template
 from chalicelib.api.routes.bundle import FOLDER, read_bundle
 from fakes.certificate_authority import CertificateAuthority
+from lab.local.market.images import make_environment
 from lab.local.system.environment import DUMMY_VAST_KEY
 from lab.local.system.local_system import LocalSystem
 from lab.local.system.owner import MarketView, Owner, wait_until
-from tests.workers.launching import make_environment
 from tests.workers.world import free_port, serve
 
 PROMPT = {"inputs": "hello", "parameters": {"max_new_tokens": 8}}

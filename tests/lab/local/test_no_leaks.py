@@ -21,11 +21,11 @@ import requests
 from ballast.client.errors import WorkerRefusedError
 from ballast.client.sdk import Client
 from chalicelib.settings import Settings
+from lab.local.market.images import make_environment
 from lab.local.system.local_system import LocalSystem
 from lab.local.system.owner import MarketView, Owner, wait_until
 from tests.lab.local.test_launch import local_values, publish, served_bundle, supervisor_of
 from tests.security.canaries import Canary, Evidence, dump_tables
-from tests.workers.launching import make_environment
 
 PROMPT = "CANARY prompt: my heart rate is 61"
 HF_TOKEN = "hf_CANARYmodelHubTokenZx92"

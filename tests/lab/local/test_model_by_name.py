@@ -1,0 +1,102 @@
+"""`ballast up ORG/MODEL` on the local system: from a name to a served answer, and back to nothing.
+
+Template, launch script, worker bundle, TLS, supervisor and llama.cpp are real; which small model
+answers under the name: lab/local/market/images.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from lab.local.model.image_programs import ProgramError, module_and_words
+from lab.local.system.environment import DUMMY_VAST_KEY
+from lab.local.system.local_system import LocalSystem
+from lab.local.system.owner import MarketView
+from tests.ballast.cli.hub import serve_hub
+
+VLLM, LLAMA_CPP = "Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct-GGUF"
+TIMEOUT_S = 400.0
+
+
+def ballast(environment: Mapping[str, str], *words: str) -> tuple[str, str]:
+    """What the command printed, and what it told beside; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ballast", *words],
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("model", [VLLM, pytest.param(LLAMA_CPP, marks=pytest.mark.long)])
+def test_a_models_name_becomes_a_url_that_answers_and_down_leaves_nothing(
+    system: LocalSystem, tmp_path: Path, model: str
+) -> None:
+    with serve_hub() as hub:
+        environment = {
+            **os.environ,
+            "BALLAST_URL": system.url,
+            "BALLAST_API_KEY": system.account_key,
+            "BALLAST_CONFIG": str(tmp_path / "config.json"),
+            "BALLAST_VAST_URL": system.market_url,
+            "VAST_API_KEY": DUMMY_VAST_KEY,
+            "HF_ENDPOINT": hub,
+            "COLUMNS": "200",
+        }
+        shown, told = ballast(environment, "up", model, "--max-usd-per-hour", "2", "--yes")
+    name = model.rpartition("/")[2]
+    for words in ("of GPU memory", "first hour at most $", "Caps leave", "loads the model"):
+        assert words in told
+    assert re.search(r"instance \d+: ready", told)
+    assert re.search(r"first answer: \w+", told)
+
+    python = re.search(r"^from ballast.*?^    print\(.*?$", shown, re.M | re.S)
+    assert python, shown
+    line = python[0].replace("blk.…", system.account_key)  # as printed, with the caller's own key
+    answered = subprocess.run(
+        [sys.executable, "-c", line],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert answered.returncode == 0, answered.stderr
+    assert "'content'" in answered.stdout
+    assert f"'model': {model!r}" in answered.stdout
+
+    ballast(environment, "down", name, "--yes")
+    assert not MarketView(system.market_url).instances(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "own"),
+    [
+        (("vllm", "serve", "org/name", "--port", "18000"), ["--port", "7", "--alias", "org/name"]),
+        (
+            ("llama-server", "--hf-repo", "org/g", "--port", "1"),
+            ["--port", "7", "--alias", "org/g"],
+        ),
+        (("text-generation-launcher", "--model-id", "org/t"), ["--port", "7"]),
+    ],
+)
+def test_a_stand_in_answers_under_the_models_name(words: tuple[str, ...], own: list[str]) -> None:
+    assert module_and_words(words[0], words[1:], "7")[1] == own
+
+
+@pytest.mark.parametrize("words", [("vllm",), ("vllm", "run", "x"), ("llama-server",), ("ollama",)])
+def test_a_stand_in_refuses_words_that_name_no_model(words: tuple[str, ...]) -> None:
+    with pytest.raises(ProgramError):
+        module_and_words(words[0], words[1:], "7")
