@@ -30,7 +30,7 @@ class AsyncAnswer:
         """The body as it comes.
 
         Raises:
-            StreamBrokenError: it broke off.
+            CallError: as `Answer.chunks`.
         """
         chunks = self._answer.chunks()
         while (chunk := await _in_thread(self._pool, lambda: next(chunks, None))) is not None:
@@ -40,7 +40,7 @@ class AsyncAnswer:
         """The whole body as JSON.
 
         Raises:
-            StreamBrokenError: it broke off.
+            CallError: as `Answer.chunks`.
             ValueError: it is not JSON.
         """
         return await _in_thread(self._pool, self._answer.json)

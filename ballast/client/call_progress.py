@@ -19,8 +19,8 @@ from ballast.client.errors import (
 )
 from ballast.client.pacing import is_worth_retrying, pause_after_failure, pause_while_waiting
 from ballast.client.route_reply import Grant, Waiting
+from chalicelib.wire.model_answers import MODEL_ANSWER
 from chalicelib.wire.trace import next_step
-from chalicelib.wire.worker_headers import MODEL_ANSWER
 
 MAX_HEARD = 4096
 _FULL = (429, 503)

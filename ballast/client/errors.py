@@ -58,6 +58,14 @@ class StreamBrokenError(CallError):
     """The connection to the worker broke in the middle of the answer."""
 
 
+class ModelFailedError(CallError):
+    """The answer had a status of 200, and says that the model server failed."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"the model server failed: {words}")
+        self.words = words
+
+
 class CannotResumeError(CallError):
     """`resume` was asked for a call whose answer could not be continued elsewhere."""
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from ballast.client.errors import CannotResumeError
+from ballast.client.in_band import error_in_event
 
 Resume = bool | Literal["continue_final_message"]
 
@@ -42,13 +43,23 @@ class Continuation:
         self._n_events = 0
         self._half = b""
         self.is_over = False
+        self.error = ""  # what the model server said when it failed in the middle
 
     def take(self, chunk: bytes) -> bytes:
-        """The whole events in what came; half an event is kept until it is whole."""
+        """The whole events in what came; half an event is kept until it is whole.
+
+        An error and what follows it are not passed on: the text goes on elsewhere. vLLM ends such a
+        stream with `[DONE]`, as if all were said.
+        """
         *events, self._half = (self._half + chunk).replace(b"\r\n", b"\n").split(b"\n\n")
+        passed = []
         for event in events:
+            self.error = self.error or error_in_event(event)
+            if self.error:
+                break
             self._read(event)
-        return b"".join(event + b"\n\n" for event in events)
+            passed.append(event + b"\n\n")
+        return b"".join(passed)
 
     def rest(self) -> bytes:
         """What is left at the end."""
@@ -57,7 +68,7 @@ class Continuation:
 
     def began_again(self) -> bytes:
         """A comment for the reader, where another worker goes on; half an event is forgotten."""
-        self._half = b""
+        self._half, self.error = b"", ""
         return f": resumed by another worker after {len(self._text)} characters\n\n".encode()
 
     def payload(self) -> dict[str, object]:

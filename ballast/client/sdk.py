@@ -28,7 +28,13 @@ import requests
 from ballast.client.affinity import affinity_of
 from ballast.client.affinity_secret import affinity_secret
 from ballast.client.call_progress import CallProgress, CallTrace
-from ballast.client.errors import NO_KEY, RouteRefusedError, StreamBrokenError
+from ballast.client.errors import (
+    NO_KEY,
+    ModelFailedError,
+    RouteRefusedError,
+    StreamBrokenError,
+)
+from ballast.client.in_band import ErrorWatch
 from ballast.client.resume import Continuation, Resume
 from ballast.client.route_reply import Grant, Manner, Waiting
 from ballast.client.transport import Transport, WorkerUnreachableError
@@ -67,7 +73,16 @@ class Answer(_Closing):
 
         Raises:
             StreamBrokenError: it broke off.
+            ModelFailedError: after the last byte, if it says that the model server failed.
         """
+        watch = ErrorWatch(self._response.headers.get("Content-Type", ""))
+        for chunk in self._received():
+            watch.take(chunk)
+            yield chunk
+        if words := watch.end():
+            raise ModelFailedError(words)
+
+    def _received(self) -> Iterator[bytes]:
         try:
             yield from self._response.iter_content(chunk_size=None)
         except requests.RequestException as error:
@@ -77,7 +92,7 @@ class Answer(_Closing):
         """The whole body.
 
         Raises:
-            StreamBrokenError: it broke off.
+            CallError: as `chunks`.
         """
         return b"".join(self.chunks())
 
@@ -85,7 +100,7 @@ class Answer(_Closing):
         """The whole body as JSON.
 
         Raises:
-            StreamBrokenError: it broke off.
+            CallError: as `chunks`.
             ValueError: it is not JSON.
         """
         parsed: object = json.loads(self.content())
@@ -284,11 +299,13 @@ class ResumedAnswer(Answer):
         """The events as they come, whole ones only; a comment where another worker went on.
 
         Raises:
-            CallError: it broke off, and nobody could go on in the caller's time.
+            CallError: it broke off, and nobody could go on in the caller's time; or two workers'
+                model servers failed with the same words.
         """
+        heard = ""
         while True:
             try:
-                for chunk in super().chunks():
+                for chunk in self._received():
                     yield self._continuation.take(chunk)
             except StreamBrokenError:
                 pass
@@ -296,6 +313,9 @@ class ResumedAnswer(Answer):
                 yield self._continuation.rest()
                 return
             self._response.close()
+            if (failure := self._continuation.error) and failure == heard:
+                raise ModelFailedError(failure)  # a third model server would say it again
+            heard = failure
             self._call.fail()
             self._response = self._call.answer(self._continuation.payload())
             self.trace.n_resumed += 1

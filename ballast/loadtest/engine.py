@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ballast.client.errors import CallError, StoppedError
+from ballast.client.errors import CallError, ModelFailedError, StoppedError
 from ballast.client.sdk import Client
 from ballast.loadtest.arrivals import Arrival
 from ballast.loadtest.results import Outcome, State
@@ -116,6 +116,8 @@ class LoadRun:
                 outcome.first_token_s = outcome.first_token_s or time.monotonic() - began
                 outcome.n_bytes += len(chunk)
                 self._pause(0.0)
+        if not outcome.n_bytes:
+            raise ModelFailedError("an empty answer")
 
     def _pause(self, pause_s: float) -> None:
         if self._stop.wait(pause_s):

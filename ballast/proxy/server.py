@@ -18,8 +18,8 @@ from ballast.client.errors import CallError, RouteRefusedError, WaitTimeoutError
 from ballast.proxy.cost import estimate_cost
 from ballast.proxy.guard import FORM, ForeignRequestError, Guard
 from ballast.proxy.upstream import Call, Upstream
+from chalicelib.wire.model_answers import SERVED_MODELS, passed_headers
 from chalicelib.wire.trace import HEADER
-from chalicelib.wire.worker_headers import SERVED_MODELS, passed_headers
 
 logger = logging.getLogger(__name__)
 

@@ -47,14 +47,6 @@ def _count(values: JsonObject, *names: str) -> float | None:
     return None
 
 
-def error_of(answer: JsonObject) -> str:
-    """The words of an error that came under a status of 200."""
-    error = answer.get("error")
-    if isinstance(error, dict):
-        return str(error.get("message") or error.get("type") or "the model server failed")
-    return str(error) if isinstance(error, str) else ""
-
-
 def is_busy(body: bytes) -> bool:
     """Whether a 503 says that the server's queue is full (vLLM's and SGLang's words)."""
     try:
@@ -78,4 +70,4 @@ def _is_token(line: bytes) -> bool:
     return b'.delta"' in line  # /v1/responses
 
 
-READING = Reading(work_of=work_of, error_of=error_of, is_token=_is_token)
+READING = Reading(work_of=work_of, is_token=_is_token)

@@ -1,4 +1,4 @@
-"""What TGI's answers tell: generated tokens, and errors inside a stream.
+"""What TGI's answers tell: generated tokens.
 
 Shapes: tests/evidence/models/published.json.
 """
@@ -15,16 +15,8 @@ def work_of(answer: JsonObject) -> float | None:
     return float(n_tokens) if isinstance(n_tokens, int) else None
 
 
-def error_of(answer: JsonObject) -> str:
-    """`{"error": "…", "error_type": "…"}` under a status of 200."""
-    error = answer.get("error")
-    return str(error) if error else ""
-
-
 def _is_token(line: bytes) -> bool:
     return b'"token"' in line
 
 
-READING = Reading(
-    work_of=work_of, error_of=error_of, is_token=_is_token, work_header="x-generated-tokens"
-)
+READING = Reading(work_of=work_of, is_token=_is_token, work_header="x-generated-tokens")

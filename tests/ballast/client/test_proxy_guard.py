@@ -13,7 +13,7 @@ from aiohttp import web
 
 from ballast.proxy.guard import ForeignRequestError, Guard
 from ballast.proxy.server import ProxySettings, make_application
-from chalicelib.wire.worker_headers import MODEL_ANSWER, SERVED_MODELS
+from chalicelib.wire.model_answers import MODEL_ANSWER, SERVED_MODELS
 from fakes.control_plane_server import ControlPlaneServer
 from tests.workers.world import serve
 

@@ -8,7 +8,12 @@ from collections.abc import Iterator
 import pytest
 from aiohttp import web
 
-from ballast.client.errors import CannotResumeError, StreamBrokenError, WaitTimeoutError
+from ballast.client.errors import (
+    CannotResumeError,
+    ModelFailedError,
+    StreamBrokenError,
+    WaitTimeoutError,
+)
 from ballast.client.resume import Continuation
 from ballast.client.sdk import Client
 from ballast.client.sse import event_data
@@ -89,6 +94,53 @@ def test_without_resume_a_broken_text_is_told(it: Servers) -> None:
         broken = client.stream("e", "/v1/completions", PROMPT)
         with broken, pytest.raises(StreamBrokenError):
             broken.content()
+
+
+ENGINE_DIED = b"""data: {"error": {"message": "EngineCore encountered an issue.", "code": 500}}
+
+data: [DONE]
+
+"""
+"""vLLM 0.32.0, `stream_engine_killed` in tests/evidence/models: its end looks as if all is well."""
+
+
+class DyingWorker(TextWorker):
+    """Its engine dies under the stream after `breaks` words, and it tells so under a 200."""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if not self.breaks:
+            return await super().answer(request)
+        payload = (await request.json())["payload"]
+        self.payloads.append(payload)
+        said = payload["prompt"].removeprefix("Count: ").split()
+        words = ANSWER[len(said) :][: self.breaks.pop(0)]
+        body = b"".join(completion(f"{word} ") for word in words) + ENGINE_DIED
+        return web.Response(body=body, content_type="text/event-stream")
+
+
+def test_an_engine_that_dies_under_a_stream_is_a_break_and_no_end(it: Servers) -> None:
+    worker = DyingWorker([3])
+    app = web.Application()
+    app.router.add_post("/v1/completions", worker.answer)
+    with served(app) as url, Client(KEY, it.control_plane_url, pause=lambda _: None) as client:
+        it.control_plane.next_grant = lambda body: {**it.grant(body), "url": url}
+        with client.stream("e", "/v1/completions", PROMPT, resume=True) as answer:
+            raw = list(answer.chunks())
+    assert texts(iter(raw)) == "one two three four five six seven eight nine "
+    assert b"error" not in b"".join(raw)
+    assert answer.trace.n_resumed == 1
+
+
+def test_two_model_servers_that_fail_alike_are_the_answer(it: Servers) -> None:
+    worker = DyingWorker([1, 1, 1])
+    app = web.Application()
+    app.router.add_post("/v1/completions", worker.answer)
+    with served(app) as url, Client(KEY, it.control_plane_url, pause=lambda _: None) as client:
+        it.control_plane.next_grant = lambda body: {**it.grant(body), "url": url}
+        failing = client.stream("e", "/v1/completions", PROMPT, resume=True)
+        with failing, pytest.raises(ModelFailedError, match="EngineCore"):
+            failing.content()
+    assert len(worker.payloads) == 2
 
 
 def test_nobody_goes_on_for_ever(it: Servers) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from chalicelib.wire.model_answers import MAX_WORDS, error_of
+
 JsonObject = dict[str, object]
 
 WHOLE_UP_TO = 1 << 18
@@ -18,7 +20,6 @@ WHOLE_UP_TO = 1 << 18
 KEPT_TAIL = 1 << 13
 MAX_LINE = 1 << 16
 """Of a longer event (audio, images) nothing is read but that it came."""
-MAX_WORDS = 500
 _USAGE = re.compile(rb'(?<!\\)"usage"\s*:\s*(\{)')
 
 
@@ -52,14 +53,13 @@ MakeReader = Callable[[Mapping[str, str]], AnswerReader]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """How a kind of API tells work and errors.
+    """How a kind of API tells work.
 
     `work_of` gets a parsed answer or event; `token_of` says whether a streamed line brings a token,
     for streams that never tell their usage.
     """
 
     work_of: Callable[[JsonObject], float | None]
-    error_of: Callable[[JsonObject], str]
     is_token: Callable[[bytes], bool]
     work_header: str = ""
 
@@ -79,6 +79,7 @@ class EventReader:
         self._n_tokens = 0
         self._work: float | None = None
         self._error = ""
+        self._is_error = False  # the event that is being read is named "error"
 
     def feed(self, chunk: bytes) -> None:
         """The next bytes."""
@@ -89,7 +90,10 @@ class EventReader:
 
     def _take(self, line: bytes) -> None:
         if not line.startswith(b"data:"):
+            self._is_error = line.startswith(b"event:") and line[6:].strip() == b"error"
             return
+        if self._is_error:
+            self._error = self._error or words_in(line[5:]) or "error"
         if self._reading.is_token(line):
             self._n_tokens += 1
         if len(line) > MAX_LINE or not _is_telling(line):
@@ -97,7 +101,7 @@ class EventReader:
         event = _object(line[5:])
         if event is None:
             return
-        self._error = self._error or self._reading.error_of(event)[:MAX_WORDS]
+        self._error = self._error or error_of(event)
         work = self._reading.work_of(event)
         self._work = self._work if work is None else work
 
@@ -131,7 +135,7 @@ class WholeReader:
         if answer is None:
             return Done(work)
         told = self._reading.work_of(answer)
-        return Done(work if told is None else told, self._reading.error_of(answer)[:MAX_WORDS])
+        return Done(work if told is None else told, error_of(answer))
 
     def _answer(self) -> JsonObject | None:
         data = bytes(self._kept)
@@ -151,7 +155,6 @@ class WholeReader:
 def _is_telling(line: bytes) -> bool:
     return (
         b'"error"' in line
-        or b'"error_type"' in line
         or b'"details"' in line
         or (b'"usage"' in line and b'"usage":null' not in line and b'"usage": null' not in line)
     )

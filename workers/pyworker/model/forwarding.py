@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
+from chalicelib.wire.model_answers import MODEL_ANSWER, SERVED_MODELS, passed_headers
 from chalicelib.wire.trace import HEADER, STATE_HEADER
-from chalicelib.wire.worker_headers import MODEL_ANSWER, SERVED_MODELS, passed_headers
 from workers.pyworker.back_end import JsonObject, ModelAnswerError, Route
 from workers.pyworker.model.answers import AnswerReader, words_in
 from workers.pyworker.model.jobs import JobFailedError

@@ -1,0 +1,48 @@
+"""A model server's answer on its way through worker and proxy to the client. Pure.
+
+Which headers pass, our own, and whether the answer is an error though its status says otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+MODEL_ANSWER = "X-Model-Answer"
+"""On an error that the model server gave: its own words, which another worker's may repeat."""
+SERVED_MODELS = "X-Served-Models"
+"""On answers: what the model server calls what it serves, separated by commas."""
+CONNECTION_HEADERS = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
+    | {"upgrade"}
+)
+"""About one connection, not about the answer (RFC 9110, 7.6.1)."""
+MAX_WORDS = 500
+
+
+def error_of(answer: object) -> str:
+    """The words of an answer or event that is an error under a status of 200; "" of any other.
+
+    `{"error": "…" or {"message"}}` is OpenAI's, TGI's and Ballast's own; `{"object": "error"}` an
+    older vLLM's, `{"type": "error"}` and `{"response": {"error"}}` those of `/v1/responses`.
+    Shapes: tests/evidence/models.
+    """
+    if not isinstance(answer, dict):
+        return ""
+    response = answer.get("response")
+    error = answer.get("error") or (response.get("error") if isinstance(response, dict) else None)
+    if not error and "error" in (answer.get("object"), answer.get("type")):
+        error = answer
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("type") or json.dumps(error)
+    return str(error)[:MAX_WORDS] if error else ""
+
+
+def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """An answer's headers without those about the connection itself."""
+    named = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
+    return {
+        name: value
+        for name, value in headers.items()
+        if name.lower() not in CONNECTION_HEADERS | named
+    }
