@@ -71,6 +71,10 @@ class HotWorld:
         return worker
 
 
+OWN_SOFTWARE: dict[str, object] = {"ticket": TicketGeneration.D, "boot_id": "b" * 16}
+"""Of a worker that runs Ballast's own PyWorker, which keeps a ticket to its key's limits."""
+
+
 def make_group(**values: object) -> GroupFacts:
     """An active group with one autogroup."""
     group = GroupFacts(

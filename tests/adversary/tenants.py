@@ -14,7 +14,7 @@ from chalicelib.ports.routing_view import WAITING_ENDS_S
 from chalicelib.services.keys import KeyLimits, KeyMemory, check_key, endpoint_key, issue_key
 from chalicelib.services.keys import worker_token as token_of
 from chalicelib.services.routing.quotas import OversizeError
-from fakes.bundles.hot_ports import ENDPOINT_ID
+from fakes.bundles.hot_ports import ENDPOINT_ID, OWN_SOFTWARE
 from tests.adversary.game import Action, Game, Script
 from tests.api.over_fakes import Api
 from tests.api.test_auth import guarded_routes
@@ -42,7 +42,7 @@ class Tenant:
     def __post_init__(self) -> None:
         self.world = make_world()
         for i in range(1, self.n_workers + 1):
-            self.world.add_worker(i, perf=1e6)
+            self.world.add_worker(i, **OWN_SOFTWARE, perf=1e6)
         see(self.world)
         text, _ = issue_key(self.world.ports(), name="tenant", verbs=("route",), limits=self.limits)
         self.key, self.began_at = text, self.world.clock.now()

@@ -6,13 +6,12 @@ import base64
 
 import pytest
 
-from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.services.keys import KeyLimits, issue_key
 from chalicelib.services.routing.quotas import LIMITED_SESSION_S, OversizeError
 from chalicelib.services.routing.waiting import MAX_ROWS_OF_KEY
 from chalicelib.wire.ticket import Allowance, Claims
-from fakes.bundles.hot_ports import HotWorld, make_group
+from fakes.bundles.hot_ports import OWN_SOFTWARE, HotWorld, make_group
 from tests.services.router import Router, make_world, see
 
 
@@ -45,7 +44,7 @@ def test_all_routers_together_grant_what_the_quota_allows(
     world: HotWorld, n_routers: int, limits: dict[str, float], cost: float, most: float
 ) -> None:
     """Twenty seconds of a flood, each router asked in turn: a factor of 1, from the first on."""
-    world.add_worker(1, perf=1.0 if "max_concurrent" in limits else 1e6)
+    world.add_worker(1, **OWN_SOFTWARE, perf=1.0 if "max_concurrent" in limits else 1e6)
     see(world)
     key = new_key(world, **limits)
     routers = [Router(world) for _ in range(n_routers)]
@@ -108,7 +107,7 @@ def test_a_waiting_request_that_is_used_again_is_granted_once(world: HotWorld) -
     key = new_key(world, max_requests_per_s=0.01)
     router = Router(world)
     idx = router.idx(router.ask(0, key=key))
-    world.add_worker(1, perf=1e6)
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6)
     see(world)
     world.clock.advance(1.5)
     assert sum("url" in router.ask(idx, 1.0, key=key) for _ in range(20)) == 1
@@ -118,7 +117,7 @@ def test_a_waiting_request_that_is_used_again_is_granted_once(world: HotWorld) -
 def test_a_request_larger_than_its_bucket_is_refused_with_its_name(
     world: HotWorld, cost: float
 ) -> None:
-    world.add_worker(1, perf=1e6)
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6)
     see(world)
     key = new_key(world, max_load_per_s=1.0)
     with pytest.raises(OversizeError, match="max_load_per_s 1 holds 10 at once"):
@@ -129,21 +128,21 @@ def test_a_request_larger_than_its_bucket_is_refused_with_its_name(
 
 def test_what_no_worker_takes_is_given_back(world: HotWorld) -> None:
     """The only worker stops being ready between the choice and the reservation."""
-    world.add_worker(1, perf=1e6)
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6)
     see(world)
     key = new_key(world, max_requests_per_s=0.001)
     router = Router(world)
     del world.workers.rows[7, 1]
     assert "url" not in router.ask(None, 1.0, key=key)
     world.clock.advance(1.5)
-    world.add_worker(1, perf=1e6)
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6)
     see(world)
     assert "url" in router.ask(None, 1.0, key=key)
     assert "url" not in router.ask(None, 1.0, key=key)
 
 
 def test_buckets_that_cannot_be_asked_grant_nothing(world: HotWorld) -> None:
-    world.add_worker(1, perf=1e6)
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6)
     see(world)
     key = new_key(world, max_requests_per_s=5.0)
     world.quotas.failure = StorageUnavailableError("throttled")
@@ -154,7 +153,7 @@ def test_buckets_that_cannot_be_asked_grant_nothing(world: HotWorld) -> None:
 
 
 def test_a_key_without_limits_asks_no_bucket(world: HotWorld) -> None:
-    world.add_worker(1, perf=1e6)
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6)
     see(world)
     router = Router(world)
     assert "url" in router.ask(0, 1.0)
@@ -163,7 +162,7 @@ def test_a_key_without_limits_asks_no_bucket(world: HotWorld) -> None:
 
 
 def test_refusals_cost_no_write(world: HotWorld) -> None:
-    world.add_worker(1, perf=1e6)
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6)
     see(world)
     key = new_key(world, max_requests_per_s=0.01)
     router = Router(world)
@@ -190,7 +189,7 @@ def test_one_keys_rows_leave_room_for_others(world: HotWorld) -> None:
 
 def test_the_ticket_says_what_was_taken_for_it(world: HotWorld) -> None:
     """For workers of generation D, which hold a session to it; keys without limits: nothing."""
-    world.add_worker(1, perf=100.0, ticket=TicketGeneration.D, boot_id="b" * 16)
+    world.add_worker(1, **OWN_SOFTWARE, perf=100.0)
     see(world)
     now = world.clock.now()
     claims = {

@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.services.keys import KeyLimits, endpoint_key, issue_key
 from chalicelib.services.routing.route import RouteRefusedError
-from fakes.bundles.hot_ports import ENDPOINT_NAME, HotWorld, make_group
+from fakes.bundles.hot_ports import ENDPOINT_NAME, OWN_SOFTWARE, HotWorld, make_group
 from tests.services.router import Router, make_world, see
 
 
@@ -55,7 +55,7 @@ def test_an_old_generation_of_the_endpoints_own_key_is_refused(world: HotWorld) 
 
 
 def test_a_key_over_its_quota_waits_without_making_demand(world: HotWorld) -> None:
-    world.add_worker(1, perf=1e6)
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6)
     see(world)
     key, _ = issue_key(
         world.ports(), name="q", verbs=("route",), limits=KeyLimits(max_requests_per_s=5)

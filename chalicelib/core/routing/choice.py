@@ -99,6 +99,10 @@ class RoutableWorker:
         return self.usd_per_hour / self.perf
 
 
+BINDING_GENERATION = "D"
+"""The only tickets that bind load, requests and time; the others let their holder go on."""
+
+
 class OnDemand(StrEnum):
     """Whether a request minds a worker that the market may take away."""
 
@@ -134,6 +138,8 @@ class Wish:
     decides among equals; `autogroup_index`: where it was before, a repeat is not drawn anew;
     `is_strict`: what others granted unseen must not put the start beyond `bound_s` either.
     `preferences`: the keys under which workers may be warm for it, the special one first.
+    `is_limited`: its ticket is good for so much and no more, so only a worker that holds it to that
+    may get it.
     """
 
     cost: float
@@ -145,11 +151,18 @@ class Wish:
     is_strict: bool = False
     preferences: tuple[Preference, ...] = ()
     on_demand: OnDemand = OnDemand.ANY
+    is_limited: bool = False
 
     def avoids(self, worker: RoutableWorker) -> bool:
         """Whether it should not go to this worker."""
         slot = slot_of(worker)
         return slot == self.avoid_slot or slot in self.turned_from
+
+    def bars(self, worker: RoutableWorker) -> bool:
+        """Whether it may not go there: the market takes it away, or it holds no ticket to limits."""
+        return (worker.is_bid and self.on_demand is not OnDemand.ANY) or (
+            self.is_limited and worker.generation != BINDING_GENERATION
+        )
 
 
 @dataclass(slots=True)
@@ -258,8 +271,8 @@ def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
 
 
 def _is_barred(worker: RoutableWorker, wish: Wish) -> bool:
-    """Whether the request must not go there: it failed there, or wants it on demand."""
-    return wish.avoids(worker) or (worker.is_bid and wish.on_demand is not OnDemand.ANY)
+    """Whether the request must not go there: it failed there, or its wish bars the worker."""
+    return wish.avoids(worker) or wish.bars(worker)
 
 
 def _felt_wait_s(worker: RoutableWorker, now: float) -> float:
@@ -323,8 +336,8 @@ def _candidates(
     cost, bound_s = wish.cost, wish.bound_s
     avoids_any = wish.avoid_slot is not None or bool(wish.turned_from)
     workers = pool.workers
-    if wish.on_demand is not OnDemand.ANY:
-        workers = [worker for worker in workers if not worker.is_bid]
+    if wish.is_limited or wish.on_demand is not OnDemand.ANY:
+        workers = [worker for worker in workers if not wish.bars(worker)]
     least_s = cost / pool.max_perf
     near = float("inf")
     seen: list[tuple[float, RoutableWorker]] = []

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from chalicelib.core.model.tiers import pools_of
 from chalicelib.core.routing.admission import GOLDEN
 from chalicelib.core.routing.choice import (
+    BINDING_GENERATION,
     Choice,
     OnDemand,
     Pool,
@@ -73,6 +74,16 @@ class RoutingTable:
             self._by_slot[slot_of(worker)] = worker
         for pool in self._pool_of.values():
             pool.sort()
+        self.may_hold_limits = not autogroups or any(
+            a.is_active and a.generation in ("", BINDING_GENERATION) and self._may_hold(i)
+            for i, a in enumerate(autogroups)
+        )
+        """Whether some ready worker, or one that may come, keeps a ticket to its limits."""
+
+    def _may_hold(self, index: int) -> bool:
+        pool = self._pool_of.get(index)
+        ready = [w for w in pool.workers if w.autogroup_index == index] if pool else []
+        return not ready or any(w.generation == BINDING_GENERATION for w in ready)
 
     @property
     def n_workers(self) -> int:

@@ -141,11 +141,16 @@ class Quotas:
         return stored
 
 
+def is_limited(row: CallerKey | None) -> bool:
+    """Whether a key's tickets buy so much and no more, so that their worker must hold them to it."""
+    return row is not None and not (row.quota.is_unlimited and row.expires_at is None)
+
+
 def allowance_of(
     row: CallerKey | None, cost: float, receipt: Receipt | None, now: float
 ) -> Allowance | None:
     """What a ticket of this key may be used for: what was taken for it; None for any use."""
-    if row is None or (row.quota.is_unlimited and row.expires_at is None):
+    if row is None or not is_limited(row):
         return None
     quota = row.quota
     ends = [now + LIMITED_SESSION_S]

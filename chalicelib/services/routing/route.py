@@ -21,7 +21,7 @@ from chalicelib.core.routing.admission import (
     may_start,
 )
 from chalicelib.core.routing.affinity import preferences_of
-from chalicelib.core.routing.choice import Choice, OnDemand, Wish
+from chalicelib.core.routing.choice import BINDING_GENERATION, Choice, OnDemand, Wish
 from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.request_index import IndexKind, RequestIndex, decode_index, worker_slot
 from chalicelib.ports.bundles import HotPorts
@@ -35,7 +35,7 @@ from chalicelib.services.routing.memory import (
     find_facts,
     group_memory,
 )
-from chalicelib.services.routing.quotas import OverQuotaError, Receipt, allowance_of
+from chalicelib.services.routing.quotas import OverQuotaError, Receipt, allowance_of, is_limited
 from chalicelib.services.routing.tickets import GrantNumbers, index_key, sign_ticket
 from chalicelib.services.routing.waiting import (
     Asker,
@@ -83,7 +83,11 @@ def route(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> dict[
     waiter = _make_waiter(asker, caller, group, key)
     asker.quotas.check_size(caller.row, asker.cost)
     group.use.asked(caller.key_id, caller.row.share if caller.row else 1.0, now)
-    refusal = _closed(facts) or asker.quotas.foreseen_refusal(caller.row, waiter.cost)
+    refusal = (
+        _closed(facts)
+        or _unbound(waiter)
+        or asker.quotas.foreseen_refusal(caller.row, waiter.cost)
+    )
     if refusal is not None:
         return answer_waiting(waiter, refusal, is_demand=False)
     return _serve(waiter)
@@ -134,6 +138,16 @@ def _closed(facts: GroupFacts) -> str | None:
     if facts.state is GroupState.ACTIVE:
         return None
     return f"endpoint {facts.state.value}"
+
+
+def _unbound(waiter: Waiter) -> str | None:
+    """Who could hold nobody to a key's limits gets none of its requests, nor is rented for them."""
+    if waiter.group.table.may_hold_limits or not is_limited(waiter.caller.row):
+        return None
+    return (
+        "this key has limits, and this group's workers cannot keep them: "
+        f"only workers of ticket generation {BINDING_GENERATION} do"
+    )
 
 
 def _serve(waiter: Waiter) -> dict[str, object]:
@@ -237,6 +251,7 @@ def _wish(waiter: Waiter, bound: Bound) -> Wish:
         autogroup_index=before.autogroup_index if before else None,
         preferences=preferences_of(request.affinity, request.prefix_cost, cost),
         on_demand=_on_demand(waiter),
+        is_limited=is_limited(waiter.caller.row),
     )
 
 
