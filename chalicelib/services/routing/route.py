@@ -84,9 +84,7 @@ def route(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> dict[
     asker.quotas.check_size(caller.row, asker.cost)
     group.use.asked(caller.key_id, caller.row.share if caller.row else 1.0, now)
     refusal = (
-        _closed(facts)
-        or _unbound(waiter)
-        or asker.quotas.foreseen_refusal(caller.row, waiter.cost)
+        _closed(facts) or _unbound(waiter) or asker.quotas.foreseen_refusal(caller.row, waiter.cost)
     )
     if refusal is not None:
         return answer_waiting(waiter, refusal, is_demand=False)
