@@ -142,7 +142,7 @@ class Quotas:
 
 
 def is_limited(row: CallerKey | None) -> bool:
-    """Whether a key's tickets buy so much and no more, so that their worker must hold them to it."""
+    """Whether a key's tickets buy so much and no more: their worker must hold them to it."""
     return row is not None and not (row.quota.is_unlimited and row.expires_at is None)
 
 
