@@ -159,7 +159,7 @@ class Wish:
         return slot == self.avoid_slot or slot in self.turned_from
 
     def bars(self, worker: RoutableWorker) -> bool:
-        """Whether it may not go there: the market takes it away, or it keeps no ticket to limits."""
+        """Whether it may not go there: the market takes it away, or it keeps no limits."""
         return (worker.is_bid and self.on_demand is not OnDemand.ANY) or (
             self.is_limited and worker.generation != BINDING_GENERATION
         )
