@@ -9,7 +9,7 @@ begins to matter, and its end is told once.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope, endpoint_scope
@@ -66,6 +66,11 @@ class TroubleMeaning:
     severity: Severity = Severity.BAD
     matters_after_s: float = 0.0
 
+
+REMEMBERED_S = 600.0
+"""What is absent for less adds up when it comes back (or for twice what makes its kind matter)."""
+CALM_S = 300.0
+"""What came back after its end was told is over only once it is absent for so long."""
 
 _K, _W = TroubleKind, Severity.WARN
 
@@ -150,7 +155,13 @@ class Trouble:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LastingTrouble:
-    """A trouble as it is remembered: since when (epoch seconds), and its newest words."""
+    """A trouble as it is remembered: since when (epoch seconds), and its newest words.
+
+    `absent_since`: the first round that did not find it any more; 0 = the last round found it. One
+    that comes and goes adds up: `since` moves on by the pauses, never to the newest coming.
+    `is_told`: a round found that it matters, and told it, and has not told its end. `has_returned`:
+    its end was told, and it came back soon: it is told once more, and its next end must last.
+    """
 
     kind: str
     scope: str
@@ -158,6 +169,15 @@ class LastingTrouble:
     message: str
     subject: str = ""
     facts: Mapping[str, object] = field(default_factory=dict)
+    absent_since: float = 0.0
+    is_told: bool = False
+    was_over: bool = False  # its end was told
+    has_returned: bool = False
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the last round found it."""
+        return self.absent_since <= 0.0
 
     @property
     def matters_at(self) -> float:
@@ -185,18 +205,48 @@ def matters_after_s(kind: str) -> float:
 def lasting(
     before: Mapping[str, LastingTrouble], found: Iterable[Trouble], now: float
 ) -> dict[str, LastingTrouble]:
-    """What lasts after a round that found these troubles, by key."""
-    return {
-        trouble.key: LastingTrouble(
-            kind=trouble.kind.value,
-            scope=trouble.scope,
-            subject=trouble.subject,
-            since=min(before[trouble.key].since, now) if trouble.key in before else now,
-            message=trouble.message,
-            facts=trouble.facts,
-        )
-        for trouble in found
-    }
+    """What lasts after a round that found these troubles, by key: also what may only pause."""
+    after = {trouble.key: _lasts(before.get(trouble.key), trouble, now) for trouble in found}
+    for key, trouble in before.items():
+        if key not in after and (pausing := _pauses(trouble, now)) is not None:
+            after[key] = pausing
+    return after
+
+
+def present(troubles: Mapping[str, LastingTrouble], key: str) -> LastingTrouble | None:
+    """The trouble of this key, if the last round found it."""
+    trouble = troubles.get(key)
+    return trouble if trouble is not None and trouble.is_present else None
+
+
+def _lasts(before: LastingTrouble | None, found: Trouble, now: float) -> LastingTrouble:
+    """A trouble that is found now; the pause that it made does not count as time that it lasted."""
+    since, is_told, has_returned = now, False, False
+    if before is not None:
+        pause = 0.0 if before.is_present else max(now - before.absent_since, 0.0)
+        since, is_told = min(before.since + pause, now), before.is_told
+        has_returned = before.has_returned or before.was_over
+    return LastingTrouble(
+        kind=found.kind.value,
+        scope=found.scope,
+        subject=found.subject,
+        since=since,
+        message=found.message,
+        facts=found.facts,
+        is_told=is_told or since + matters_after_s(found.kind) <= now,
+        has_returned=has_returned,
+    )
+
+
+def _pauses(before: LastingTrouble, now: float) -> LastingTrouble | None:
+    """A trouble that is not found now, for as long as it is remembered."""
+    absent_since = now if before.is_present else min(before.absent_since, now)
+    absent_s = now - absent_since
+    if absent_s >= max(REMEMBERED_S, 2.0 * matters_after_s(before.kind)):
+        return None
+    if before.is_told and (not before.has_returned or absent_s >= CALM_S):
+        return replace(before, absent_since=absent_since, is_told=False, was_over=True)
+    return replace(before, absent_since=absent_since)
 
 
 def standing(
@@ -218,25 +268,23 @@ def standing(
     matter = [
         trouble
         for trouble in troubles.values()
-        if trouble.matters_at <= now and (endpoint_id is None or trouble.scope in scopes)
+        if trouble.is_present
+        and trouble.matters_at <= now
+        and (endpoint_id is None or trouble.scope in scopes)
     ]
     return sorted(matter, key=lambda t: (t.severity is not Severity.BAD, t.since, t.scope, t.kind))
 
 
 def begun_and_ended(
-    before: Mapping[str, LastingTrouble],
-    after: Mapping[str, LastingTrouble],
-    last_at: float,
-    now: float,
+    before: Mapping[str, LastingTrouble], after: Mapping[str, LastingTrouble]
 ) -> Iterator[tuple[LastingTrouble, bool]]:
-    """(trouble, whether it begins) of those that began to matter, or ended, since `last_at`.
+    """(trouble, whether it begins) of those that began to matter, or ended, from round to round.
 
-    What ended before it mattered is told neither way.
+    What ended before it mattered is told neither way; what comes and goes is told twice at most.
     """
     for key, trouble in after.items():
-        was_told = key in before and trouble.matters_at <= last_at
-        if trouble.matters_at <= now and not was_told:
+        if trouble.is_told and not (key in before and before[key].is_told):
             yield trouble, True
     for key, trouble in before.items():
-        if key not in after and trouble.matters_at <= last_at:
+        if trouble.is_told and not (key in after and after[key].is_told):
             yield trouble, False

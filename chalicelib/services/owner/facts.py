@@ -1,7 +1,12 @@
-"""What several answers to a person begin with: the scaler's memory, a worker's price now."""
+"""What several answers to a person begin with: the scaler's memory, its troubles, a price."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from chalicelib.core.fleet.troubles import LastingTrouble, standing
+from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.bundles import ApiPorts
@@ -16,3 +21,23 @@ def usd_per_hour_now(worker: Worker) -> float:
 def read_memory(ports: ApiPorts) -> RoundMemory:
     """What the scaler remembered after its last round."""
     return RoundMemory.from_bytes(ports.ledger.read_blob(BLOB_NAME))
+
+
+def standing_troubles(
+    memory: RoundMemory, group: EndpointGroup, autogroups: Iterable[Autogroup], now: float
+) -> Sequence[LastingTrouble]:
+    """What stands against a group now: its own, its autogroups' and the account's troubles."""
+    ids = [autogroup.autogroup_id for autogroup in autogroups]
+    return standing(memory.troubles, now, endpoint_id=group.endpoint_id, autogroup_ids=ids)
+
+
+def trouble_row(trouble: LastingTrouble) -> dict[str, object]:
+    """A trouble as status and explain answer with it."""
+    return {
+        "kind": trouble.kind,
+        "scope": trouble.scope,
+        "severity": trouble.severity.value,
+        "since": trouble.since,
+        "message": trouble.message,
+        "runbook": trouble.runbook,
+    }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from chalicelib.core.fleet.troubles import LastingTrouble
+from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.scaling.explain import DOING, explain
@@ -11,6 +13,7 @@ from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.event_log import Event
 from chalicelib.services.keys import Caller
+from chalicelib.services.owner.facts import read_memory, standing_troubles, trouble_row
 from chalicelib.services.owner.groups import list_groups
 from chalicelib.services.owner.views.observability import event_row, has_cause
 
@@ -43,34 +46,48 @@ def explain_worker(ports: ApiPorts, caller: Caller, instance_id: int) -> Row:
         sentences = [_state_sentence(worker, now)] if worker else ["It is gone."]
         decisions = [e for e in events if e.kind == DECISION or "reason" in e.facts]
         sentences += [_decision_sentence(event) for event in reversed(decisions)]
-        return _answer(f"worker {instance_id} of {group.name}", sentences, decisions, events)
+        about = [one for one in _troubles(ports, group, now) if one.subject == str(instance_id)]
+        subject = f"worker {instance_id} of {group.name}"
+        return _answer(subject, sentences, decisions, events, about)
     raise NotFoundError(f"no worker {instance_id}")
 
 
 def explain_round(ports: ApiPorts, caller: Caller, round_id: str, endpoint_id: int | None) -> Row:
     """What a round decided, and why; `round_id` is "last", a round's id, or an event's id.
 
-    The last one is the newest with a cause of its own, not one that just ended what another began.
+    The last one is the newest with a cause of its own, not one that just ended what another began;
+    with it comes what stands in the way now, also where nothing could be decided.
 
     Raises:
         NotFoundError: no decision of that round is kept within the key's scope.
     """
     kinds = frozenset({DECISION})
     decisions: list[Event] = []
+    troubles: dict[str, LastingTrouble] = {}  # by what tells them apart: the account's come twice
     for group in list_groups(ports, caller):
         if endpoint_id in (None, group.endpoint_id):
             scope = endpoint_scope(group.endpoint_id)
             decisions += ports.events.tail(scope, limit=MAX_EVENTS, kinds=kinds)
+            if round_id == LAST:
+                for one in _troubles(ports, group, ports.clock.now()):
+                    troubles[f"{one.kind}|{one.scope}|{one.subject}"] = one
     decisions.sort(key=lambda event: event.at)
+    if not decisions and troubles:
+        return _answer("no round yet", [], [], [], list(troubles.values()))
     if not decisions:
-        raise NotFoundError("no decision is kept yet")
+        raise NotFoundError("no decision is kept yet, and nothing stands in the way of one")
     caused = [one for one in decisions if has_cause(one)] or decisions
     wanted = _round_of(caused[-1]) if round_id == LAST else round_id
     chosen = [e for e in decisions if wanted in (_round_of(e), e.event_id)]
     if not chosen:
         raise NotFoundError(f"no decision of round {round_id[:80]!r} is kept")
     sentences = [_decision_sentence(event) for event in chosen]
-    return _answer(f"round {wanted}", sentences, chosen, chosen)
+    return _answer(f"round {wanted}", sentences, chosen, chosen, list(troubles.values()))
+
+
+def _troubles(ports: ApiPorts, group: EndpointGroup, now: float) -> Sequence[LastingTrouble]:
+    autogroups = ports.groups.list_autogroups(group.endpoint_id)
+    return standing_troubles(read_memory(ports), group, autogroups, now)
 
 
 def _is_rental_of(event: Event, worker: Worker | None) -> bool:
@@ -83,12 +100,17 @@ def _is_rental_of(event: Event, worker: Worker | None) -> bool:
 
 
 def _answer(
-    subject: str, sentences: list[str], decisions: Sequence[Event], events: Sequence[Event]
+    subject: str,
+    sentences: list[str],
+    decisions: Sequence[Event],
+    events: Sequence[Event],
+    troubles: Sequence[LastingTrouble],
 ) -> Row:
     last = decisions[-1] if decisions else None
     return {
         "subject": subject,
-        "sentences": sentences,
+        "sentences": [*sentences, *(f"In the way now: {one.message}." for one in troubles)],
+        "troubles": [trouble_row(one) for one in troubles],
         "decision": event_row(last) if last else None,
         "candidates": _beaten(last) if last else [],
         "events": [event_row(event) for event in reversed(events[-SHOWN_EVENTS:])],

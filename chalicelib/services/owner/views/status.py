@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.fleet.inventory import in_words
 from chalicelib.core.fleet.searching import DAILY_ROWS
-from chalicelib.core.fleet.troubles import LastingTrouble, TroubleKind, standing
+from chalicelib.core.fleet.troubles import LastingTrouble, TroubleKind
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.load import believed_perf
@@ -24,7 +24,12 @@ from chalicelib.ports.ledger import Account
 from chalicelib.ports.routing_view import WAITING_ENDS_S, WaitingRequest
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.exploration import exploration_row
-from chalicelib.services.owner.facts import read_memory, usd_per_hour_now
+from chalicelib.services.owner.facts import (
+    read_memory,
+    standing_troubles,
+    trouble_row,
+    usd_per_hour_now,
+)
 from chalicelib.services.owner.groups import list_groups
 from chalicelib.services.owner.views.health import HealthFacts, judge_health
 from chalicelib.services.owner.views.observability import (
@@ -125,7 +130,7 @@ def _group_row(ports: ApiPorts, facts: _Facts) -> Row:
         "is_shadow": group.shadow,
         "health": verdict.health.value,
         "health_reasons": list(verdict.reasons),
-        "troubles": [_trouble_row(trouble) for trouble in _troubles(facts)],
+        "troubles": [trouble_row(trouble) for trouble in _troubles(facts)],
         "load": _load(facts),
         "n_usable": len(usable_workers(facts.workers, facts.now)),
         "ready_by_gpu": _by_gpu(usable_workers(facts.workers, facts.now), WorkerState.READY),
@@ -219,23 +224,7 @@ def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
 
 def _troubles(facts: _Facts) -> Sequence[LastingTrouble]:
     """What stands against the group now: its own, its autogroups' and the account's troubles."""
-    return standing(
-        facts.memory.troubles,
-        facts.now,
-        endpoint_id=facts.group.endpoint_id,
-        autogroup_ids=[autogroup.autogroup_id for autogroup in facts.autogroups],
-    )
-
-
-def _trouble_row(trouble: LastingTrouble) -> Row:
-    return {
-        "kind": trouble.kind,
-        "scope": trouble.scope,
-        "severity": trouble.severity.value,
-        "since": trouble.since,
-        "message": trouble.message,
-        "runbook": trouble.runbook,
-    }
+    return standing_troubles(facts.memory, facts.group, facts.autogroups, facts.now)
 
 
 def _held(facts: _Facts) -> str:

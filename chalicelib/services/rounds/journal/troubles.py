@@ -15,6 +15,7 @@ from chalicelib.core.fleet.troubles import (
     TroubleKind,
     begun_and_ended,
     lasting,
+    present,
 )
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
@@ -67,7 +68,7 @@ def find_troubles(plan: RoundPlan) -> list[Trouble]:
 
 def is_capped(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> bool:
     """Whether a spending cap holds the group back, as far as the owner was told."""
-    return f"{TroubleKind.CAP_REACHED}|{_scope(group)}" in told
+    return present(told, f"{TroubleKind.CAP_REACHED}|{_scope(group)}") is not None
 
 
 def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
@@ -267,7 +268,7 @@ def _unlaunchable(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> Itera
                 else "",
             ),
         ):
-            before = told.get(f"{kind}|{scope}")
+            before = present(told, f"{kind}|{scope}")
             if not text and autogroup_id not in offers and before is not None:
                 text = before.message
             if text:
@@ -297,17 +298,20 @@ def tell_troubles(
     """
     after = lasting(before, troubles, now)
     events, begun = [], set()
-    for trouble, begins in begun_and_ended(before, after, last_at, now):
+    for trouble, begins in begun_and_ended(before, after):
         if begins:
             begun.add(id(trouble))
             events.append(_event(now, trouble, trouble.kind, trouble.message, trouble.facts))
         else:
-            text = f"{trouble.kind}: over after {now - trouble.since:.0f} s"
+            lasted_s = (now if trouble.is_present else trouble.absent_since) - trouble.since
+            text = f"{trouble.kind}: over after {lasted_s:.0f} s"
             events.append(_event(now, trouble, f"{trouble.kind}_over", text, {}))
     reminders = [
         _event(now, trouble, trouble.kind, trouble.message, trouble.facts)
         for trouble in after.values()
-        if id(trouble) not in begun and _is_due_again(trouble.matters_at, last_at, now)
+        if trouble.is_present
+        and id(trouble) not in begun
+        and _is_due_again(trouble.matters_at, last_at, now)
     ]
     return Telling(lasting=after, events=events, reminders=reminders)
 

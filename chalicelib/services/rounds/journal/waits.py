@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from chalicelib.core.fleet.troubles import Trouble, TroubleKind, matters_after_s
+from chalicelib.core.fleet.troubles import Trouble, TroubleKind, lasting, present
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
@@ -36,7 +36,8 @@ def unexplained_wait(
     )
     scope = f"endpoint:{endpoint_id}"
     # Once begun it lasts until nobody waits: machines that come and never serve explain nothing.
-    has_begun = f"{TroubleKind.REQUESTS_WAIT}|{scope}" in plan.view.memory.troubles
+    told = plan.view.memory.troubles
+    has_begun = present(told, f"{TroubleKind.REQUESTS_WAIT}|{scope}") is not None
     is_hopeful = is_coming or bool(snapshot.rentals)
     if not snapshot.waiting.n_overdue or (is_hopeful and not has_begun):
         return
@@ -55,7 +56,7 @@ def unexplained_wait(
 
 
 def _matters(plan: RoundPlan, trouble: Trouble) -> bool:
-    """Whether the owner hears of it now; one that comes and goes each round is never heard of."""
-    before = plan.view.memory.troubles.get(trouble.key)
-    since = before.since if before else plan.view.now
-    return since + matters_after_s(trouble.kind) <= plan.view.now
+    """Whether the owner hears of it now."""
+    now = plan.view.now
+    after = lasting(plan.view.memory.troubles, [trouble], now)
+    return after[trouble.key].matters_at <= now
