@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 _NO_BOUND = "1E+120"
 _CHECK_FAILED = "ConditionalCheckFailedException"
-_MARK_ID = 0  # "instance id" of the item that tells over how many shards a group has spread
+_MARK_ID = -1  # "instance id" of the item that tells over how many shards a group has spread
 _MAX_STRAYS = 4_000  # rows that a process remembers to lie elsewhere than new ones
 _READERS = 8  # queries at once
 
