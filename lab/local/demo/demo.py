@@ -1,4 +1,4 @@
-"""`python -m lab.local demo`: the main job in three minutes, with a picture at the end."""
+"""`python -m lab.local demo`: the main job in three minutes, with a picture and a day's bill."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from rich.console import Console
 
 from ballast.client.sdk import Client
 from ballast.client.sse import event_data
+from lab.local.demo.demo_day import simulate_day
 from lab.local.demo.demo_picture import draw
 from lab.local.demo.demo_replay import Replay
 from lab.local.demo.demo_samples import Recorder, Sample
 from lab.local.demo.demo_screen import Screen
-from lab.local.demo.demo_summary import outcome_of, summary_table
+from lab.local.demo.demo_summary import day_table, outcome_of, summary_table
 from lab.local.demo.demo_tickets import forged_and_replayed
 from lab.local.demo.demo_trace import SLICE_S, read_trace
 from lab.local.processes.children import ChildError
@@ -193,8 +194,10 @@ class Demo:
         """The summary and the picture."""
         tally = replay.tally()
         during = [sample for sample in recorder.samples if sample.at_s >= since_s]
-        outcome = outcome_of(tally, during, recorder.rented.values(), replay.requests, TIME_SCALE)
+        outcome = outcome_of(tally, during, replay.requests, TIME_SCALE)
         self._screen.console.print(summary_table(outcome, tally.failures))
         picture = self._out / "demo.png"
         draw(recorder.samples, picture, f"{SEED_GROUP}: a real trace on the local system")
         self._screen.say(f"picture: [bold]{picture.resolve()}[/]")
+        self._screen.say("▶ simulating a whole day, with the same scaling law, in seconds")
+        self._screen.console.print(day_table(simulate_day()))

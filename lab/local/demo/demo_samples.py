@@ -30,15 +30,6 @@ class Sample:
     total_usd: float  # so far, by the market's own bill
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rented:
-    """A machine that was ready once: what it serves, in tokens per second, and its price."""
-
-    gpu_type: str
-    perf: float
-    usd_per_hour: float
-
-
 class Recorder:
     """Takes samples of one group."""
 
@@ -52,7 +43,6 @@ class Recorder:
             [(0.0, 0.0)], maxlen=LOAD_WINDOW
         )
         self.samples: list[Sample] = []
-        self.rented: dict[int, Rented] = {}
 
     def sample(self, replay: Replay | None = None) -> Sample:
         """Look now, and remember."""
@@ -61,7 +51,6 @@ class Recorder:
         at_s = time.monotonic() - self._started_at
         tally = replay.tally() if replay else Tally()
         ready = [row for row in rows if row["status"] == "idle"]
-        self.rented.update((int(row["id"]), _rented(row)) for row in ready)
         cold = [row for row in rows if row["status"] in COLD_STATUSES]
         running = [row for row in rows if row not in cold]
         sample = Sample(
@@ -90,14 +79,6 @@ class Recorder:
         contracts: dict[str, dict[str, float]] = self._market.bill()["by_instance"]
         ours = [contracts[key] for key in self._instance_ids if key in contracts]
         return sum(contract["gpu_usd"] + contract["storage_usd"] for contract in ours)
-
-
-def _rented(row: dict[str, Any]) -> Rented:
-    return Rented(
-        gpu_type=f"{row['num_gpus']}x {row['gpu_name']}",
-        perf=float(row["measured_perf"]),
-        usd_per_hour=float(row["usd_per_hour"]),
-    )
 
 
 def _sum(rows: list[dict[str, Any]], key: str) -> float:
