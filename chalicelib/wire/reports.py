@@ -19,6 +19,8 @@ from chalicelib.wire.ticket import MAX_EXACT_INT
 MAX_REPORT_BYTES = 262_144
 MAX_NUMBER = 1e15
 MAX_ERROR_CHARS = 500
+CONTENT_HASH_CHARS = 10
+"""Only told apart from the report before it, and a worker's row is to stay below 1 kB."""
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]*")
 
@@ -55,6 +57,9 @@ class WorkerReport:
     finished_total: float | None = None
     rejected_total: float | None = None
     used_total: float | None = None  # load really done since boot, in the unit of perf (D)
+    prompt_tokens: float | None = None  # of prompts lately (D); None: it does not tell of caches
+    hit_share: float | None = None  # of those, found in the model server's cache
+    spared_share: float | None = None  # of the load lately, what reading those again would cost
     boot_id: str = ""
     seq: int = 0
     url: str = ""
@@ -76,7 +81,7 @@ class WorkerReport:
         return WorkerReport(
             worker_id=_worker_id(fields, "id"),
             token=_text(fields, "mtoken", 200),
-            content_hash=hashlib.sha256(raw).hexdigest()[:16],
+            content_hash=hashlib.sha256(raw).hexdigest()[:CONTENT_HASH_CHARS],
             generation=generation,
             version=_text(fields, "version", 32),
             error=_error(fields),
@@ -99,6 +104,9 @@ class WorkerReport:
             finished_total=_number(fields, "finished_load"),
             rejected_total=_number(fields, "rejected_load"),
             used_total=_number(fields, "served_workload"),
+            prompt_tokens=_number(fields, "prompt_tokens"),
+            hit_share=_number(fields, "cache_hit_share"),
+            spared_share=_number(fields, "cache_spared_share"),
             boot_id=_hex(fields, "boot_id", 16),
             seq=_count(fields, "seq") or 0,
             url=_text(fields, "url", 300),

@@ -11,6 +11,7 @@ from chalicelib.adapters.aws.workers.items import from_item, to_item
 from chalicelib.adapters.aws.workers.repository import DynamoWorkerRepository
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.model.usage import MAX_ENTRIES
+from chalicelib.core.model.warmth import CacheUse
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.worker_repository import (
@@ -19,6 +20,7 @@ from chalicelib.ports.worker_repository import (
     Reservation,
     WorkerRepository,
 )
+from chalicelib.wire.reports import CONTENT_HASH_CHARS
 from fakes.bundles.hot_ports import ENDPOINT_ID, make_worker
 from fakes.ports.worker_repository import FakeWorkerRepository
 
@@ -69,7 +71,8 @@ def full_worker() -> Worker:
         retry_load=1_000.5,
         n_late=17,
         n_refused=1_234,
-        report_hash="0" * 16,
+        cache=CacheUse(2.0**20, 51 / 255, 17 / 255),
+        report_hash="0" * CONTENT_HASH_CHARS,
         boot_id="0123456789abcdef",
         report_seq=1_800_000_000_123,
         ticket=TicketGeneration.D,

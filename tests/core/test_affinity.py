@@ -194,7 +194,7 @@ def test_an_order_is_bounded_however_many_workers_and_keys_there_are() -> None:
 
 
 def test_what_is_saved_is_at_most_the_cost_and_a_fifth_where_nobody_says() -> None:
-    assert preferences_of(("a",), [500.0], 100.0) == (Preference(bucket_of("a"), 100.0),)
+    assert preferences_of(("a",), [500.0], 100.0) == (Preference(bucket_of("a"), 100.0, 100.0),)
     assert preferences_of(("a", "b"), None, 50.0) == (
         Preference(bucket_of("b"), 10.0),
         Preference(bucket_of("a"), 10.0),

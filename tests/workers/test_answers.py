@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chalicelib.wire.reports import WorkerReport
+from chalicelib.wire.token_cost import PROMPT_SHARE
 from workers.openai.answers import READING, is_busy, is_clients_fault
 from workers.openai.flags import vllm_words
-from workers.pyworker.model.answers import Done
-from workers.pyworker.model.engine_metrics import LearnedSlots, read_engine_metrics
+from workers.pyworker.model.answers import Done, PromptRead
+from workers.pyworker.model.engine import Engine
+from workers.pyworker.model.engine_metrics import EngineMetrics, LearnedSlots, read_engine_metrics
 from workers.pyworker.model.model_log import Sign, cause_in, sign_of
+from workers.pyworker.readiness import Readiness
+from workers.pyworker.reporting.cache_window import CacheWindow
 from workers.pyworker.reporting.load_ledger import LoadLedger, Outcome, RequestFacts
+from workers.pyworker.reporting.messages import DiskUsage, Reporter, status_report
 from workers.tgi.answers import READING as TGI_READING
 
 EVIDENCE = Path(__file__).parents[1] / "evidence" / "models"
@@ -45,7 +52,8 @@ def read(exchange: dict[str, Any], piece: int) -> Done:
     ],
 )
 def test_what_vllm_generated_is_read_from_its_answer(name: str, work: float, piece: int) -> None:
-    assert read(VLLM["exchanges"][name], piece) == Done(work)
+    done = read(VLLM["exchanges"][name], piece)
+    assert (done.work, done.error) == (work, "")
 
 
 @pytest.mark.parametrize("piece", [1, 4096])
@@ -164,3 +172,104 @@ def test_work_done_for_a_client_that_left_is_known() -> None:
 )
 def test_vllm_gets_a_context_that_fits_and_tools_that_work(env: dict[str, str], words: str) -> None:
     assert " ".join(vllm_words(env)) == words
+
+
+LLAMA: dict[str, Any] = json.loads((EVIDENCE / "llama.cpp-2026.10.json").read_text())["exchanges"]
+
+
+@pytest.mark.parametrize("piece", [7, 4096])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("chat_cold", PromptRead(84, 0)),
+        ("chat_warm", PromptRead(84, 83)),
+        ("chat_stream", PromptRead(84, 83)),  # no usage in it: `timings` of its last event
+        ("completion", PromptRead(21, 0)),
+        ("native", PromptRead(21, 20)),
+        ("responses", PromptRead(51, 4)),
+    ],
+)
+def test_what_llama_cpp_had_cached_is_read_from_its_answer(
+    name: str, told: PromptRead, piece: int
+) -> None:
+    is_stream = LLAMA[name]["answer"].startswith("data:")
+    kind = "text/event-stream" if is_stream else "application/json"
+    assert read({**LLAMA[name], "headers": {"content-type": kind}}, piece).prompt == told
+
+
+def test_a_server_that_tells_nothing_of_its_cache_is_not_taken_to_have_found_nothing() -> None:
+    assert read(VLLM["exchanges"]["chat"], 4096).prompt is None  # without its flag
+    tgi = (
+        "tgi_batch_current_size 1\ntgi_queue_size 0\ntgi_request_generated_tokens_sum 9\n"
+        "tgi_request_input_length_sum 40\n"
+    )
+    engine = Engine()
+    engine.take(read_engine_metrics(tgi), 0.0)
+    engine.take(read_engine_metrics(tgi), 2.0)
+    assert engine.prompts is None
+
+
+@pytest.mark.parametrize(
+    ("page", "asked", "hit"),
+    [
+        (VLLM["exchanges"]["metrics_rest"]["answer"], 987, 384),
+        (LLAMA["metrics_after_two_chats"]["answer"], 168, 83),
+        (
+            'sglang:prompt_tokens_total{model_name="m"} 4096\n'
+            'sglang:cached_tokens_total{model_name="m",cache_source="device"} 3000\n'
+            'sglang:cached_tokens_total{model_name="m",cache_source="host"} 168\n',
+            4096,
+            3168,
+        ),
+    ],
+)
+def test_an_engines_own_counters_tell_what_it_found(page: str, asked: float, hit: float) -> None:
+    metrics = read_engine_metrics(page)
+    assert (metrics.prefix_asked, metrics.prefix_hit) == (asked, hit)
+
+
+def test_an_engines_counters_count_from_the_first_look_and_through_its_restart() -> None:
+    def page(asked: float, hit: float) -> EngineMetrics:
+        return EngineMetrics(prefix_asked=asked, prefix_hit=hit)
+
+    engine = Engine()
+    engine.take(page(1000, 900), 0.0)  # the benchmark's, or an older PyWorker's
+    assert engine.prompts == PromptRead(0, 0)
+    engine.take(page(1500, 1000), 2.0)
+    engine.take(EngineMetrics(), 4.0)  # a page that says nothing
+    engine.take(page(200, 50), 6.0)  # restarted
+    assert engine.prompts == PromptRead(700, 150)
+
+
+def test_what_answers_told_is_counted() -> None:
+    ledger = LoadLedger()
+    ledger.prompts_read(None)
+    assert ledger.counters.prompts is None
+    ledger.prompts_read(PromptRead(84, 83))
+    ledger.prompts_read(PromptRead(16, 0))
+    assert ledger.counters.prompts == PromptRead(100, 83)
+
+
+def test_a_report_tells_what_was_cached_of_lately_and_what_that_spared() -> None:
+    cache = CacheWindow()
+
+    def told() -> tuple[object, ...]:
+        reporter = Reporter(
+            instance_id=1, boot_id="b", url="", master_token="t", certificate_sha256="", slots=0
+        )
+        ledger, disk = LoadLedger(), DiskUsage(0.0, 0.0)
+        acknowledged = ledger.counters.copy()
+        body = status_report(reporter, Readiness(0.0), ledger, acknowledged, 1, disk, cache, 0.0)
+        report = WorkerReport.from_json(json.dumps(body))
+        return report.prompt_tokens, report.hit_share, report.spared_share
+
+    cache.take(None, 500.0, 0.0)
+    assert told() == (None, None, None)
+    cache.take(PromptRead(0, 0), 500.0, 0.0)
+    assert told() == (0, 0, 0)
+    cache.take(PromptRead(4_000, 3_000), 1_000.0, 0.0)
+    assert told() == (4_000, 0.75, 3_000 * PROMPT_SHARE / 1_000)
+    cache.take(PromptRead(4_000, 3_000), 1_000.0, 600.0)
+    assert told() == (pytest.approx(4_000 / math.e, rel=1e-3), 0.75, 0.15)  # it fades alike
+    cache.take(PromptRead(104_000, 3_000), 9_000.0, 6_000.0)
+    assert told() == (pytest.approx(100_000, rel=1e-3), 0.0, 0.0)

@@ -9,7 +9,7 @@ import json
 import re
 
 from chalicelib.wire.token_cost import read_cost
-from workers.pyworker.model.answers import JsonObject, Reading, words_in
+from workers.pyworker.model.answers import JsonObject, PromptRead, Reading, words_in
 
 _MADE = ("completion_tokens", "output_tokens")
 """Of chat and completions, and of `/v1/responses`."""
@@ -24,19 +24,44 @@ def work_of(answer: JsonObject) -> float | None:
 
     Of embeddings and reranking, tokens that were read.
     """
-    usage = answer.get("usage")
-    response = answer.get("response")
-    if usage is None and isinstance(response, dict):  # /v1/responses tells it in its last event
-        usage = response.get("usage")
-    if not isinstance(usage, dict):
+    usage = _usage_of(answer)
+    if usage is None:
         return None
     made = _count(usage, *_MADE)
     read = _count(usage, *_READ, "input_tokens")
     if made is None:
         return read
+    return made + read_cost((read or 0.0) - (_cached(usage) or 0.0))
+
+
+def prompt_of(answer: JsonObject) -> PromptRead | None:
+    """The prompt's tokens, and how many the server had cached: in `usage`, else in `timings`.
+
+    `timings` is llama.cpp's, in a stream's last event, too; vLLM and SGLang tell in `usage` only if
+    they are told to, and count in `/metrics` (tests/evidence/models).
+    """
+    usage = _usage_of(answer)
+    if usage is not None and (cached := _cached(usage)) is not None:
+        read = _count(usage, "prompt_tokens", "input_tokens")
+        return PromptRead(max(read or 0.0, cached), cached)
+    timings = answer.get("timings")
+    if not isinstance(timings, dict):
+        return None
+    hit, computed = _count(timings, "cache_n"), _count(timings, "prompt_n")
+    return None if hit is None or computed is None else PromptRead(hit + computed, hit)
+
+
+def _usage_of(answer: JsonObject) -> JsonObject | None:
+    usage = answer.get("usage")
+    response = answer.get("response")
+    if usage is None and isinstance(response, dict):  # /v1/responses tells it in its last event
+        usage = response.get("usage")
+    return usage if isinstance(usage, dict) else None
+
+
+def _cached(usage: JsonObject) -> float | None:
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
-    cached = _count(details, "cached_tokens") if isinstance(details, dict) else None
-    return made + read_cost((read or 0.0) - (cached or 0.0))
+    return _count(details, "cached_tokens") if isinstance(details, dict) else None
 
 
 def _count(values: JsonObject, *names: str) -> float | None:
@@ -70,4 +95,4 @@ def _is_token(line: bytes) -> bool:
     return b'.delta"' in line  # /v1/responses
 
 
-READING = Reading(work_of=work_of, is_token=_is_token)
+READING = Reading(work_of=work_of, is_token=_is_token, prompt_of=prompt_of)

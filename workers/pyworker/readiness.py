@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
+from workers.pyworker.model.answers import PromptRead
 from workers.pyworker.model.load_phases import LoadPhases
 
 
@@ -30,6 +31,7 @@ class Readiness:
         self.phases = LoadPhases(started_at)
         self.models: tuple[str, ...] = ()  # names of what is served
         self.slots = 0  # requests worked on at once, learned; 0: not known
+        self.prompts: PromptRead | None = None  # by the engine's own counters; None: none there
         self._started_at = started_at
         self.on_change = on_change
 

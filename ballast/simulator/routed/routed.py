@@ -17,6 +17,7 @@ from ballast.simulator.world.dispatch import SDK_FIRST_POLL_S, SDK_POLL_S, total
 from ballast.simulator.world.traces import Trace
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.load import add_mark
+from chalicelib.core.model.warmth import CacheUse
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.admission import (
     AdmissionParams,
@@ -25,7 +26,7 @@ from chalicelib.core.routing.admission import (
     bind_within_s,
     may_start,
 )
-from chalicelib.core.routing.affinity import Preference
+from chalicelib.core.routing.affinity import CacheBelief, Preference, Promises
 from chalicelib.core.routing.choice import Wish
 from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.queue_place import estimate_place, next_poll_s
@@ -50,6 +51,11 @@ class RoutedMachine(Protocol):
     usd_per_hour: float
     created_at: float
     in_flight: Mapping[int, object]
+
+    @property
+    def cache_use(self) -> CacheUse | None:
+        """What it tells of its cache; None: nothing."""
+        ...
 
 
 class RoutedWorld(Protocol):
@@ -79,7 +85,7 @@ class RoutedWorld(Protocol):
         ...
 
 
-def _no_preferences(_request: int) -> tuple[Preference, ...]:
+def _no_preferences(_request: int, _belief: CacheBelief) -> tuple[Preference, ...]:
     return ()
 
 
@@ -90,6 +96,7 @@ class Router:
     read_at: float = float("-inf")
     view: RoutingView | None = None
     table: RoutingTable | None = None
+    promises: Promises = field(default_factory=Promises)
 
 
 @dataclass(slots=True)
@@ -100,7 +107,7 @@ class RoutedPolling:
     kind: ClientKind
     params: AdmissionParams
     rng: random.Random
-    preferences_of: Callable[[int], tuple[Preference, ...]] = _no_preferences
+    preferences_of: Callable[[int, CacheBelief], tuple[Preference, ...]] = _no_preferences
     queued: dict[int, Queued] = field(default_factory=dict)
     rows: dict[int, Worker] = field(default_factory=dict)
     n_polls: int = 0
@@ -179,7 +186,7 @@ class RoutedPolling:
         is_in_turn = self.kind is ClientKind.ONE_SHOT or may_start(
             queued, now, cutoff, self.params, dice=self.rng.random()
         )
-        if is_in_turn and self._reserve(request, now, queued, router.table):
+        if is_in_turn and self._reserve(request, now, queued, router):
             return None
         if now - router.view.built_at >= STALE_VIEW_S:
             self._build(now)
@@ -194,8 +201,12 @@ class RoutedPolling:
             eta_s = estimate_place(queued, now, view.queue, self.params).eta_s
         return next_poll_s(queued.first_seen_at, eta_s, self.params, now, self.rng.random())
 
-    def _reserve(self, request: int, now: float, queued: Queued, table: RoutingTable) -> bool:
+    def _reserve(self, request: int, now: float, queued: Queued, router: Router) -> bool:
         """As services/routing/route.py does: choose, reserve on the row, learn from a refusal."""
+        table, view = router.table, router.view
+        if table is None or view is None:
+            return False
+        belief = router.promises.belief(view.spared_share)
         service_s = table.service_s(self.world.mean_load)
         bound_s = bind_within_s(self.kind, self.params, service_s)
         for n_refused in range(MAX_TRIES + 1):
@@ -203,7 +214,7 @@ class RoutedPolling:
                 cost=queued.cost,
                 bound_s=bound_s,
                 dice=self.rng.random(),
-                preferences=self.preferences_of(request),
+                preferences=self.preferences_of(request, belief),
             )
             choice = table.choose(wish, now)
             if choice is None:
@@ -219,6 +230,7 @@ class RoutedPolling:
             else:
                 self._grant(request, now, machine, row)
                 table.granted(worker, queued.cost, self.rows[machine.number].granted_load, now)
+                router.promises.note(choice.promised_load, queued.cost, now)
                 return True
         return False
 
@@ -277,6 +289,7 @@ class RoutedPolling:
             working_load=sum(loads[request] for request in machine.in_flight),
             n_working=len(machine.in_flight),
             unseen_load=0.0,
+            cache=machine.cache_use,
         )
 
     def _build(self, now: float) -> None:

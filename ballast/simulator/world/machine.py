@@ -55,6 +55,10 @@ class Machine:
         self.free_at = [0.0] * self.n_slots
 
     @property
+    def cache_use(self) -> None:
+        """Nothing: its requests have no prompts."""
+
+    @property
     def bid(self) -> float:
         """The standing bid over the base price."""
         return self.bid_usd_per_hour / self.base_usd_per_hour if self.base_usd_per_hour else 0.0

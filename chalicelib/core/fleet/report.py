@@ -15,6 +15,7 @@ from typing import Protocol
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.model.lifecycle import WorkerEvent, next_state, transition
 from chalicelib.core.model.load import UNSEEN_EXPIRES_S, add_mark, granted_until, granted_within
+from chalicelib.core.model.warmth import CacheUse
 from chalicelib.core.model.worker import Worker
 
 OLD_REPORTS_END_S = 30.0
@@ -78,6 +79,12 @@ class Report(Protocol):
     def finished_total(self) -> float | None: ...
     @property
     def rejected_total(self) -> float | None: ...
+    @property
+    def prompt_tokens(self) -> float | None: ...
+    @property
+    def hit_share(self) -> float | None: ...
+    @property
+    def spared_share(self) -> float | None: ...
     @property
     def boot_id(self) -> str: ...
     @property
@@ -173,6 +180,9 @@ def _identity(report: Report) -> dict[str, object]:
         changes["perf"] = report.perf
     if report.disk_usage_gb is not None:
         changes["disk_usage_gb"] = round(report.disk_usage_gb, 3)
+    if report.prompt_tokens is not None:
+        shares = (min(share or 0.0, 1.0) for share in (report.hit_share, report.spared_share))
+        changes["cache"] = CacheUse(report.prompt_tokens, *shares)
     return changes
 
 

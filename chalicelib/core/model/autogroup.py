@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -63,3 +63,14 @@ class Autogroup:
         check_count("test_workers", self.test_workers, 0, 100)
         check_number("weight", self.weight, 0, 1e6)
         check_count("tier", self.tier, 0, 100)
+
+
+def pools_of(weights: Sequence[tuple[int, float]]) -> list[tuple[tuple[int, ...], float]]:
+    """(indexes, weight) of each pool of a tier, from (index, weight) of those that may serve.
+
+    Where all weights are equal the owner asked for no split, and the tier is one pool; otherwise
+    each is a pool of its own and gets its weight's exact part.
+    """
+    if len({weight for _, weight in weights}) == 1:
+        return [(tuple(i for i, _ in weights), weights[0][1])]
+    return [((i,), weight) for i, weight in weights]

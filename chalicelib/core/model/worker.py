@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from chalicelib.core.model.autogroup import TicketGeneration
+from chalicelib.core.model.warmth import CacheUse
 
 
 class WorkerState(StrEnum):
@@ -173,6 +174,7 @@ class Worker:
     granted_marks: tuple[tuple[float, float], ...] = ()  # (time, granted_load), newest last
     expired_load: float = 0.0  # cumulative; granted, and never seen by the worker
     uses: tuple[tuple[int, int, float, float], ...] = ()  # core/model/usage.py
+    cache: CacheUse | None = None  # core/model/warmth.py; None: it does not tell
     disk_usage_gb: float = 0.0
     certificate_sha256: str = ""  # of the worker's TLS certificate, 64 hex digits; "" = none
 

@@ -27,9 +27,14 @@ N_HOMES = 16
 """A key that needs more workers than this at once is so hot that every worker is warm for it."""
 
 UNSTATED_SHARE = 0.2
-"""Of a request's cost, what a warm worker is taken to save if the client does not state it: 30 % of
-the prompt blocks of a chat trace, whose prompts are 63 % of its load (docs/internals/affinity.md).
-"""
+"""Of a request's cost, what a warm worker is taken to save while neither the client states it nor
+a worker tells: 30 % of the prompt blocks of a chat trace, whose prompts are 63 % of its load
+(docs/internals/affinity.md)."""
+
+LATELY_S = 600.0
+"""As long as workers count what they found (workers/pyworker/reporting/cache_window.py)."""
+
+ENOUGH_LOAD = 2_000.0  # chosen: twenty requests of the default cost
 
 _CLASSES_PER_DOUBLING = 2  # chosen: workers within a factor of 1.4 are of one class
 MIN_USD_PER_HOUR = 0.001  # chosen: below every price, so that a free worker has a class, too
@@ -37,22 +42,81 @@ MIN_USD_PER_HOUR = 0.001  # chosen: below every price, so that a free worker has
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A key's bucket, and the load that a worker which has its prefix need not do again."""
+    """A key's bucket, and the load that a worker which has its prefix need not do again.
+
+    `stated_load`: as far as the client said so, and not what workers told.
+    """
 
     bucket: int
     saved_load: float
+    stated_load: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class CacheBelief:
+    """What workers' own counters say of their caches.
+
+    `kept`: the part of what clients state that caches really spare. `spared`: of all load, what
+    caches spare; None while no worker tells.
+    """
+
+    kept: float = 1.0
+    spared: float | None = None
+
+
+UNTOLD = CacheBelief()
+
+
+@dataclass(slots=True)
+class Promises:
+    """What keys promised of the load that one router granted lately, to be held against hits.
+
+    A key's requests come to all routers alike, so that one router's grants show the proportion.
+    """
+
+    promised: float = 0.0
+    granted: float = 0.0
+    _at: float = 0.0
+
+    def note(self, promised: float, cost: float, now: float) -> None:
+        """A grant, and what its key promised of its cost: nothing if another reason decided."""
+        keep = math.exp(-max(0.0, now - self._at) / LATELY_S)
+        self.promised, self.granted = keep * self.promised + promised, keep * self.granted + cost
+        self._at = now
+
+    def belief(self, spared_share: float | None) -> CacheBelief:
+        """With what workers tell of the group's load, if they do.
+
+        Hits that no key promised count as kept, too: `kept` says what certainly is not so.
+        """
+        if spared_share is None:
+            return UNTOLD
+        if self.granted < ENOUGH_LOAD or self.promised <= 0:
+            return CacheBelief(1.0, spared_share)
+        return CacheBelief(min(1.0, spared_share * self.granted / self.promised), spared_share)
 
 
 def preferences_of(
-    keys: Sequence[str], saved_loads: Sequence[float] | None, cost: float
+    keys: Sequence[str],
+    saved_loads: Sequence[float] | None,
+    cost: float,
+    belief: CacheBelief = UNTOLD,
 ) -> tuple[Preference, ...]:
     """What keys from general to special ask for, the special one first.
 
-    `saved_loads`: as the client states them, one for each key; no more than `cost`.
+    `saved_loads`: as the client states them, one for each key; no more than `cost`. Without them
+    the keys save what caches spare of the group's load.
     """
-    stated = saved_loads if saved_loads is not None else [cost * UNSTATED_SHARE] * len(keys)
-    pairs = zip(keys, stated, strict=True)
-    return tuple(Preference(bucket_of(key), min(load, cost)) for key, load in pairs)[::-1]
+    if saved_loads is None:
+        share = UNSTATED_SHARE if belief.spared is None else belief.spared
+        saved = cost * share
+        return tuple([Preference(bucket_of(key), saved) for key in reversed(keys)])
+    return tuple(
+        [
+            Preference(bucket_of(key), min(load, cost) * belief.kept, min(load, cost))
+            for key, load in zip(reversed(keys), reversed(saved_loads), strict=True)
+        ]
+    )
 
 
 def bucket_of(key: str) -> int:

@@ -128,6 +128,9 @@ class Choice:
     finish_s: float
     bound: float  # the reservation stands only if granted_load is not above it
     why: Why
+    promised_load: float = (
+        0.0  # of the cost, what the client stated that this worker's cache spares
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,11 +254,11 @@ def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
         _felt_wait_s(worker, now) + wish.cost / worker.perf for worker in (cold.worker, least_busy)
     )
     for preference in wish.preferences:
-        saved = preference.saved_load
+        saved, stated = preference.saved_load, preference.stated_load
         for worker in pool.homes_of(preference):
             wait_s = worker.wait_s(now)
             margin_s = cold_s - _felt_wait_s(worker, now) - (wish.cost - saved) / worker.perf
-            saved *= LOWER_HOME
+            promised, saved, stated = stated, saved * LOWER_HOME, stated * LOWER_HOME
             if margin_s < 0 or wait_s > wish.bound_s or _is_barred(worker, wish):
                 continue
             most_s = wish.bound_s if wish.is_strict else PATIENCE_S
@@ -266,6 +269,7 @@ def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
                 finish_s=max(0.0, worker.free_at - now) + wish.cost / worker.perf,
                 bound=worker.granted_load + slack_s * worker.perf + _room(worker, now),
                 why=Why.WARM,
+                promised_load=promised,
             )
     return None
 

@@ -138,6 +138,7 @@ def _header(view: RoutingView) -> dict[str, object]:
         "usual_cost": view.usual_cost,
         "uses": [[key, n, _short(mean), _short(high)] for key, n, mean, high in view.uses],
         "n_waiting": dict(view.n_waiting),
+        "spared": None if view.spared_share is None else _short(view.spared_share),
         "cutoffs": {
             key: [
                 _bound(c.admit_before),
@@ -167,6 +168,7 @@ def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> Rou
         grants_per_s=header["grants_per_s"],
         usual_cost=header.get("usual_cost", 0.0),  # an older version wrote none
         n_waiting=header.get("n_waiting", {}),
+        spared_share=header.get("spared"),
         uses=tuple((key, n, mean, high) for key, n, mean, high in header.get("uses", ())),
         cutoffs=Cutoffs(
             by_key={

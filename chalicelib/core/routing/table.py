@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from chalicelib.core.model.tiers import pools_of
+from chalicelib.core.model.autogroup import pools_of
 from chalicelib.core.routing.admission import GOLDEN
 from chalicelib.core.routing.choice import (
     BINDING_GENERATION,

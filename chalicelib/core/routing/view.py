@@ -22,6 +22,7 @@ from chalicelib.core.model.load import (
 from chalicelib.core.model.usable import usable_workers
 from chalicelib.core.model.usage import Use, combine_uses, usual_use
 from chalicelib.core.model.vouching import vouch
+from chalicelib.core.model.warmth import spared_share
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.admission import (
     AdmissionParams,
@@ -42,6 +43,7 @@ SHARD_SIZE = 250  # 80 bytes a worker: a shard is one small read (performance.md
 ROOM_HORIZON_S = 3.0
 """Waiting requests ask about this often, so a view's cut-offs must offer work until then."""
 
+SPARED_SPAN_S = 120.0  # chosen: within what marks of grants reach back (core/model/load.py)
 RATE_SPAN_S = 20.0  # as long as what a worker has not shown counts (core/model/load.py)
 LOADING_S = 300.0  # scaling.md 11: the prior of a first load
 STARTING_S = 45.0
@@ -70,6 +72,7 @@ class RoutingView:
     usual_cost: float = 0.0  # of a request granted by any of them, ever
     uses: tuple[Use, ...] = ()  # what requests used, see core/model/usage.py
     n_waiting: Mapping[str, int] = field(default_factory=dict)  # requests in the queue, by key
+    spared_share: float | None = None  # of the load lately, what caches spared; None: untold
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,6 +128,7 @@ def build_view(
     )
     n_by_state = dict(sorted(Counter(w.state.value for w in rows).items()))
     n_waiting = dict(Counter(request.key_id for request in waiting))
+    spared = spared_share((w.cache, granted_within(w, SPARED_SPAN_S, now)) for w in rows)
     return [
         RoutingView(
             group=group,
@@ -137,6 +141,7 @@ def build_view(
             usual_cost=usual_cost,
             uses=uses,
             n_waiting=n_waiting,
+            spared_share=spared,
         )
         for shard in range(n_shards)
     ]

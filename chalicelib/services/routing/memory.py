@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 from chalicelib.core.model.usage import Uses
+from chalicelib.core.routing.affinity import Promises
 from chalicelib.core.routing.bounded import Bounded
 from chalicelib.core.routing.complaints import Complaints
 from chalicelib.core.routing.directory import (
@@ -65,6 +66,7 @@ class GroupMemory:
         default_factory=lambda: Bounded(MAX_NOTED)
     )  # waiting idx -> written at
     use: RecentUse = field(default_factory=RecentUse)
+    promises: Promises = field(default_factory=Promises)
     uses: Uses = field(default_factory=Uses)
 
     def weigh(self, key_id: str, stated: float) -> float:
@@ -180,7 +182,7 @@ def group_memory(
         fresh.table.carry_over(known.table, now)
         fresh.poked_at, fresh.noted = known.poked_at, known.noted
         fresh.complaints = known.complaints
-        fresh.use = known.use
+        fresh.use, fresh.promises = known.use, known.promises
     memory.groups[facts.endpoint_id] = fresh
     return fresh
 

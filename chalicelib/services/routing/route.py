@@ -20,7 +20,7 @@ from chalicelib.core.routing.admission import (
     is_overdue,
     may_start,
 )
-from chalicelib.core.routing.affinity import preferences_of
+from chalicelib.core.routing.affinity import Preference, preferences_of
 from chalicelib.core.routing.choice import BINDING_GENERATION, Choice, OnDemand, Wish
 from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.request_index import IndexKind, RequestIndex, decode_index, worker_slot
@@ -203,6 +203,7 @@ def _reserve(waiter: Waiter) -> tuple[Choice, Reservation, Receipt | None] | Non
             table.granted(choice.worker, wish.cost, result.granted_load, now)
             slot = worker_slot(choice.worker.instance_id)
             waiter.group.complaints.granted(slot, waiter.caller.key_id, now)
+            waiter.group.promises.note(choice.promised_load, wish.cost, now)
             return choice, result, receipt
         if result.worker is None or result.worker.state is not WorkerState.READY:
             table.drop(choice.worker)
@@ -247,10 +248,17 @@ def _wish(waiter: Waiter, bound: Bound) -> Wish:
             waiter.caller.key_id, table.n_workers, waiter.asker.now
         ),
         autogroup_index=before.autogroup_index if before else None,
-        preferences=preferences_of(request.affinity, request.prefix_cost, cost),
+        preferences=_preferences(waiter) if request.affinity else (),
         on_demand=_on_demand(waiter),
         is_limited=is_limited(waiter.caller.row),
     )
+
+
+def _preferences(waiter: Waiter) -> tuple[Preference, ...]:
+    """Where the prompt may have been read, and what that saves: as hits tell, else as stated."""
+    request, group = waiter.asker.request, waiter.group
+    belief = group.promises.belief(group.view.spared_share)
+    return preferences_of(request.affinity, request.prefix_cost, waiter.cost, belief)
 
 
 def _on_demand(waiter: Waiter) -> OnDemand:

@@ -24,15 +24,25 @@ _USAGE = re.compile(rb'(?<!\\)"usage"\s*:\s*(\{)')
 
 
 @dataclass(frozen=True, slots=True)
+class PromptRead:
+    """Tokens of a prompt, or of many, and how many of them were found in a cache."""
+
+    tokens: float
+    cached: float
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """What an answer tells about itself.
 
     `work`: load really done, in the unit of perf; None when it does not tell. `error`: the model
-    server's words when the answer is an error, though its status said otherwise.
+    server's words when the answer is an error, though its status said otherwise. `prompt`: what of
+    the prompt was cached; None when it does not tell.
     """
 
     work: float | None = None
     error: str = ""
+    prompt: PromptRead | None = None
 
 
 class AnswerReader(Protocol):
@@ -47,6 +57,10 @@ class AnswerReader(Protocol):
         ...
 
 
+def _tells_no_prompt(_answer: JsonObject) -> PromptRead | None:
+    return None
+
+
 MakeReader = Callable[[Mapping[str, str]], AnswerReader]
 """A reader for an answer with these headers (as `aiohttp` gives them: any case)."""
 
@@ -55,13 +69,14 @@ MakeReader = Callable[[Mapping[str, str]], AnswerReader]
 class Reading:
     """How a kind of API tells work.
 
-    `work_of` gets a parsed answer or event; `token_of` says whether a streamed line brings a token,
-    for streams that never tell their usage.
+    `work_of` gets a parsed answer or event, as `prompt_of` does, which tells of caches; `is_token`
+    says whether a streamed line brings a token, for streams that never tell their usage.
     """
 
     work_of: Callable[[JsonObject], float | None]
     is_token: Callable[[bytes], bool]
     work_header: str = ""
+    prompt_of: Callable[[JsonObject], PromptRead | None] = _tells_no_prompt
 
     def reader(self, headers: Mapping[str, str]) -> AnswerReader:
         """The reader for an answer with these headers."""
@@ -78,6 +93,7 @@ class EventReader:
         self._rest = b""
         self._n_tokens = 0
         self._work: float | None = None
+        self._prompt: PromptRead | None = None
         self._error = ""
         self._is_error = False  # the event that is being read is named "error"
 
@@ -104,12 +120,14 @@ class EventReader:
         self._error = self._error or error_of(event)
         work = self._reading.work_of(event)
         self._work = self._work if work is None else work
+        self._prompt = self._reading.prompt_of(event) or self._prompt
 
     def done(self) -> Done:
         """What is known."""
         self._take(self._rest)
         self._rest = b""
-        return Done(float(self._n_tokens) if self._work is None else self._work, self._error)
+        work = float(self._n_tokens) if self._work is None else self._work
+        return Done(work, self._error, self._prompt)
 
 
 class WholeReader:
@@ -135,7 +153,9 @@ class WholeReader:
         if answer is None:
             return Done(work)
         told = self._reading.work_of(answer)
-        return Done(work if told is None else told, error_of(answer))
+        return Done(
+            work if told is None else told, error_of(answer), self._reading.prompt_of(answer)
+        )
 
     def _answer(self) -> JsonObject | None:
         data = bytes(self._kept)
@@ -156,6 +176,7 @@ def _is_telling(line: bytes) -> bool:
     return (
         b'"error"' in line
         or b'"details"' in line
+        or b'"timings"' in line
         or (b'"usage"' in line and b'"usage":null' not in line and b'"usage": null' not in line)
     )
 

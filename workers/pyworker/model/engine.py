@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from workers.pyworker.model.answers import PromptRead
 from workers.pyworker.model.engine_metrics import EngineMetrics, LearnedSlots
 
 FRESH_S = 5.0
@@ -16,14 +17,32 @@ class Engine:
     learned: LearnedSlots = field(default_factory=LearnedSlots)
     metrics: EngineMetrics | None = None
     moved_at: float = 0.0  # when its counters last showed that it works, or that it has no work
+    prompts: PromptRead | None = None  # since this process started; None: it does not tell
 
     def take(self, metrics: EngineMetrics, now: float) -> None:
         """A new reading."""
         before, self.metrics = self.metrics, metrics
+        self._count_prompts(before)
         self.learned.take(metrics)
         has_moved = before is None or metrics.tokens_made != before.tokens_made
         if has_moved or not metrics.running or metrics.tokens_made is None:
             self.moved_at = now
+
+    def _count_prompts(self, before: EngineMetrics | None) -> None:
+        """What was read and found since the last reading; a restarted engine counts from zero."""
+        now = _prompts_of(self.metrics)
+        if now is None:
+            return
+        if self.prompts is None:  # what came before is another's: of an older PyWorker, or ours
+            self.prompts = PromptRead(0.0, 0.0)
+            return
+        base = _prompts_of(before)
+        if base is None or now.tokens < base.tokens or now.cached < base.cached:
+            base = PromptRead(0.0, 0.0)
+        self.prompts = PromptRead(
+            self.prompts.tokens + now.tokens - base.tokens,
+            self.prompts.cached + now.cached - base.cached,
+        )
 
     @property
     def has_room(self) -> bool:
@@ -40,3 +59,9 @@ class Engine:
         if self.metrics is None or self.metrics.tokens_made is None:
             return None
         return now - self.moved_at if self.metrics.running else 0.0
+
+
+def _prompts_of(metrics: EngineMetrics | None) -> PromptRead | None:
+    if metrics is None or metrics.prefix_asked is None or metrics.prefix_hit is None:
+        return None
+    return PromptRead(metrics.prefix_asked, metrics.prefix_hit)

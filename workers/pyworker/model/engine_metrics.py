@@ -1,7 +1,7 @@
 """A model server's own counters: what runs, what waits, tokens made, how full its cache is. Pure.
 
 Names as the servers print them: tests/evidence/models (vLLM and llama.cpp run here; SGLang and TGI
-from their documentation).
+from their documentation, which names nothing of TGI's that counts what was cached).
 """
 
 from __future__ import annotations
@@ -62,10 +62,20 @@ NAMES: dict[str, tuple[str, ...]] = {
         "llamacpp:kv_cache_usage_ratio",
         "sglang:token_usage",
     ),
-    "prefix_asked": ("vllm:prefix_cache_queries_total", "sglang:prompt_tokens_total"),
-    "prefix_hit": ("vllm:prefix_cache_hits_total", "sglang:cached_tokens_total"),
+    "prefix_asked": (
+        "vllm:prefix_cache_queries_total",
+        "llamacpp:prompt_tokens_total",
+        "sglang:prompt_tokens_total",
+    ),
+    "prefix_hit": (
+        "vllm:prefix_cache_hits_total",
+        "llamacpp:prompt_tokens_cached_total",
+        "sglang:cached_tokens_total",
+    ),
 }
 _SHARES = frozenset({"cache_used"})
+_WITHOUT_HITS = "llamacpp:prompt_tokens_total"
+"""llama.cpp counts the tokens that it computed, and the cached ones beside them."""
 
 
 def read_engine_metrics(text: str) -> EngineMetrics:
@@ -78,6 +88,8 @@ def read_engine_metrics(text: str) -> EngineMetrics:
                 total = math.fsum(numbers)
                 found[field] = total / len(numbers) if field in _SHARES else total
                 break
+    if _WITHOUT_HITS in values and "prefix_hit" in found:
+        found["prefix_asked"] += found["prefix_hit"]
     return EngineMetrics(**found)
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from chalicelib.wire.model_answers import MODEL_ANSWER, SERVED_MODELS, passed_headers
 from chalicelib.wire.trace import HEADER, STATE_HEADER
 from workers.pyworker.back_end import JsonObject, ModelAnswerError, Route
-from workers.pyworker.model.answers import AnswerReader, words_in
+from workers.pyworker.model.answers import AnswerReader, PromptRead, words_in
 from workers.pyworker.model.jobs import JobFailedError
 from workers.pyworker.model.life import Life
 from workers.pyworker.reporting.load_ledger import Outcome
@@ -48,10 +48,14 @@ class ClientGoneError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a request ended, and the load really done (None: the answer does not tell)."""
+    """How a request ended, the load really done, and what of its prompt was cached.
+
+    None: the answer does not tell.
+    """
 
     outcome: Outcome
     work: float | None = None
+    prompt: PromptRead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +305,7 @@ def _judge(status: int, reader: AnswerReader | None, words: bytes, route: Route)
         if reader is None:
             return Ended(Outcome.SERVED)
         done = reader.done()
-        return Ended(Outcome.ERRORED if done.error else Outcome.SERVED, done.work)
+        return Ended(Outcome.ERRORED if done.error else Outcome.SERVED, done.work, done.prompt)
     if status == 429 or (status == 503 and route.is_busy(words)):
         return Ended(Outcome.REJECTED, 0.0)
     if status < 500 or status == 501 or route.is_clients_fault(words):

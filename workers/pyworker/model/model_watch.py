@@ -248,6 +248,7 @@ class ModelWatch:
                         text = answer.body.decode(errors="replace")
                         self._engine.take(read(text), loop.time())
                         self._readiness.slots = self._engine.slots
+                        self._readiness.prompts = self._engine.prompts
                     else:
                         pause_s = METRICS_ABSENT_S
             await asyncio.sleep(pause_s)

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from workers.pyworker.model.answers import AnswerReader
+from workers.pyworker.model.answers import AnswerReader, PromptRead
 
 MAX_UNDELIVERED = 50_000
 """Finished requests kept while the control plane is away; beyond it only the counters know."""
@@ -64,6 +64,15 @@ class Counters:
     n_full: int = 0  # turned away by a full model server, after they were received here
     max_reqnum: int = 0
     busy_s: float = 0.0
+    prompt_tokens: float = 0.0  # of the answers that told what of their prompt was cached
+    cached_tokens: float = 0.0
+
+    @property
+    def prompts(self) -> PromptRead | None:
+        """What answers told of their prompts; None: none told."""
+        if not self.prompt_tokens:
+            return None
+        return PromptRead(self.prompt_tokens, self.cached_tokens)
 
     def copy(self) -> Counters:
         """A snapshot that later changes do not touch."""
@@ -199,6 +208,12 @@ class LoadLedger:
                 )
             )
         return facts.workload if used is None else used
+
+    def prompts_read(self, prompt: PromptRead | None) -> None:
+        """What an answer told of its prompt, if it did."""
+        if prompt is not None:
+            self.counters.prompt_tokens += min(prompt.tokens, MAX_USED)
+            self.counters.cached_tokens += min(prompt.cached, MAX_USED)
 
     def reject(self, facts: RequestFacts, now: float) -> None:
         """An authentic request that was turned away (queue too long, too many sessions)."""

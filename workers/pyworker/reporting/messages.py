@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from workers.pyworker.readiness import Readiness
+from workers.pyworker.reporting.cache_window import CacheWindow
 from workers.pyworker.reporting.load_ledger import Counters, FinishedRequest, LoadLedger, Outcome
 
 REPORT_VERSION = "2.0.0"
@@ -46,6 +47,7 @@ def status_report(  # noqa: PLR0913  a report has as many sources
     acknowledged: Counters,
     seq: int,
     disk: DiskUsage,
+    cache: CacheWindow,
     now_s: float,
 ) -> dict[str, object]:
     """The body for `/worker_status/`; rates of change are against `acknowledged`.
@@ -95,6 +97,7 @@ def status_report(  # noqa: PLR0913  a report has as many sources
         "n_refused": now.n_refused,
         "max_reqnum": now.max_reqnum,
         "busy_s": now.busy_s,
+        **cache.fields(),
     }
 
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from workers.pyworker.readiness import Readiness
+from workers.pyworker.reporting.cache_window import CacheWindow
 from workers.pyworker.reporting.control_plane import ControlPlane, ControlPlaneError
 from workers.pyworker.reporting.load_ledger import LoadLedger
 from workers.pyworker.reporting.messages import (
@@ -68,6 +69,7 @@ class ReportLoop:
         self._clock = clock
         self._acknowledged = ledger.counters.copy()
         self._disk_gb = _disk_used_gb()
+        self._cache = CacheWindow()
         # Numbers of a later boot are higher, so that the newest report is known across restarts.
         self._seq = int(clock.local_now() * 1000)
         self._key_id: object = None
@@ -120,6 +122,8 @@ class ReportLoop:
         disk = DiskUsage(_disk_used_gb(), self._disk_gb)
         counters = self._ledger.counters.copy()
         sent_at = self._clock.local_now()
+        told = self._readiness.prompts or counters.prompts
+        self._cache.take(told, counters.received_load, sent_at)
         body = status_report(
             self._reporter,
             self._readiness,
@@ -127,6 +131,7 @@ class ReportLoop:
             self._acknowledged,
             self._seq,
             disk,
+            self._cache,
             sent_at,
         )
         reply = await self._control_plane.send_report(body)

@@ -212,6 +212,7 @@ class Facade:
         try:
             response, ended = await self._in_turn(request, route, payload, entry)
             outcome, used = ended.outcome, ended.work
+            self.parts.ledger.prompts_read(ended.prompt)
         except ProblemError:
             outcome = Outcome.ERRORED
             raise

@@ -18,9 +18,11 @@ from ballast.simulator.routed.caches.worker import N_SLOTS, PERF
 from ballast.simulator.routed.caches.world import CacheWorld, Discipline
 from ballast.simulator.routed.routed import RoutedPolling
 from chalicelib.core.routing.admission import AdmissionParams, ClientKind
-from chalicelib.core.routing.affinity import Preference, preferences_of
+from chalicelib.core.routing.affinity import CacheBelief, Preference, preferences_of
 
 POLICIES = ("none", "ours", "sticky", "bounded-hash", "omniscient")
+UNSTATED = "ours-unstated"
+"""Clients that send keys and no lengths: what a warm worker saves is learned from hits alone."""
 HOT_SHARE = 0.2
 LATE_S = 10.0
 SCALE_EVERY = 24
@@ -76,27 +78,32 @@ def play(scene: Scene, prompts: Sequence[Prompt], policy: str) -> Score:
 
 def make_discipline(world: CacheWorld, policy: str, seed: int) -> Discipline:
     """A policy by its name."""
-    if policy in ("none", "ours"):
+    if policy in ("none", "ours", UNSTATED):
+
+        def preferences(request: int, belief: CacheBelief) -> tuple[Preference, ...]:
+            if policy == "none":
+                return ()
+            return asked(world.prompts[request], belief, is_stated=policy == "ours")
+
         return RoutedPolling(
             world,
             ClientKind.PACED,
             AdmissionParams(),
             random.Random(f"{policy}:{seed}"),
-            preferences_of=(lambda i: stated(world.prompts[i]))
-            if policy == "ours"
-            else lambda _: (),
+            preferences_of=preferences,
         )
     rivals = {"sticky": Sticky, "bounded-hash": BoundedHashing, "omniscient": Omniscient}
     discipline: Discipline = rivals[policy](world)
     return discipline
 
 
-def stated(prompt: Prompt) -> tuple[Preference, ...]:
+def asked(prompt: Prompt, belief: CacheBelief, *, is_stated: bool) -> tuple[Preference, ...]:
     """What a client says of a prompt: the system prompt's key, then the conversation's."""
     keys = (f"system {prompt.blocks[0]}", f"conversation {prompt.conversation}")
     system = min(BLOCK_TOKENS, prompt.prompt_tokens)
     kept = max(system, prompt.kept_tokens)
-    return preferences_of(keys, (system * PROMPT_LOAD, kept * PROMPT_LOAD), prompt.load)
+    lengths = (system * PROMPT_LOAD, kept * PROMPT_LOAD) if is_stated else None
+    return preferences_of(keys, lengths, prompt.load, belief)
 
 
 def score(world: CacheWorld, policy: str) -> Score:

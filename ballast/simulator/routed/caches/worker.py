@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ballast.simulator.routed.caches.prompts import BLOCK_TOKENS, PROMPT_LOAD, Prompt
+from chalicelib.core.model.warmth import CacheUse
 
 PREFILL_TOKENS_PER_S = 8_000.0
 PERF = PREFILL_TOKENS_PER_S * PROMPT_LOAD
@@ -81,6 +82,15 @@ class CachingWorker:
     _writing: list[tuple[float, int, Job]] = field(default_factory=list)  # heap by end, in tokens
     _written: float = 0.0  # tokens of each answer since ever
     _settled_at: float = 0.0
+    _read: tuple[float, float, float] = (0.0, 0.0, 0.0)  # tokens of prompts, those cached, load
+
+    @property
+    def cache_use(self) -> CacheUse:
+        """What a worker's report tells of its cache."""
+        tokens, cached, load = self._read
+        if not load:
+            return CacheUse(0.0, 0.0, 0.0)
+        return CacheUse(tokens, cached / tokens, min(1.0, cached * PROMPT_LOAD / load))
 
     def take(self, job: Job, now: float) -> None:
         """One more request."""
@@ -157,6 +167,13 @@ class CachingWorker:
             job.started_at = now
             job.n_hits = self.cache.use(job.prompt.blocks)
             job.first_token_at = now + self._read_s(job.prompt, job.n_hits)
+            tokens, cached, load = self._read
+            found = min(job.n_hits * BLOCK_TOKENS, job.prompt.prompt_tokens)
+            self._read = (
+                tokens + job.prompt.prompt_tokens,
+                cached + found,
+                load + job.prompt.load,
+            )
 
     def _settle(self, now: float) -> None:
         spent_s = now - self._settled_at

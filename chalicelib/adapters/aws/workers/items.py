@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from chalicelib.adapters.aws.clients import number_text
 from chalicelib.adapters.aws.workers.placing import group_and_shard
 from chalicelib.core.model.autogroup import TicketGeneration
+from chalicelib.core.model.warmth import CacheUse
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _INTEGERS = frozenset(f.name for f in fields(Worker) if f.type == "int")
 _TEXTS = frozenset(f.name for f in fields(Worker) if f.type == "str")
 _FLAGS = frozenset(f.name for f in fields(Worker) if f.type == "bool")
 _FIRST_MARK, _MARK, _USE = struct.Struct("<dd"), struct.Struct("<fd"), struct.Struct("<HBHH")
+_CACHE = struct.Struct("<HBB")
 _TICKS_PER_S = 1024.0
 
 
@@ -54,6 +56,18 @@ def _unpack_uses(raw: bytes) -> tuple[tuple[int, int, float, float], ...]:
     return tuple((key, n, _exp(mean), _exp(high)) for key, n, mean, high in _USE.iter_unpack(raw))
 
 
+def _pack_cache(use: CacheUse) -> bytes:
+    """Tokens as a logarithm, shares to half a percent."""
+    return _CACHE.pack(
+        _log(use.prompt_tokens), round(use.hit_share * 255), round(use.spared_share * 255)
+    )
+
+
+def _unpack_cache(raw: bytes) -> CacheUse:
+    tokens, hit, spared = _CACHE.unpack(raw)
+    return CacheUse(_exp(tokens), hit / 255, spared / 255)
+
+
 _LOG_STEPS, _LEAST_LOG = 1300, -20.0  # steps of a doubling; below 2**-20 all is nothing
 
 
@@ -70,6 +84,7 @@ def _exp(code: int) -> float:
 _BINARY: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], object]]] = {
     "granted_marks": (_pack_marks, _unpack_marks),
     "uses": (_pack_uses, _unpack_uses),
+    "cache": (_pack_cache, _unpack_cache),
     "certificate_sha256": (bytes.fromhex, bytes.hex),
 }
 """How fields of many numbers are packed and unpacked."""

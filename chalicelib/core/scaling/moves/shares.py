@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.model.tiers import pools_of
+from chalicelib.core.model.autogroup import pools_of
 from chalicelib.core.scaling.law import Targets
 from chalicelib.core.scaling.moves.hot_pool import HotWish, startable
 from chalicelib.core.scaling.moves.pools import Pool, Round
