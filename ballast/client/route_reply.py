@@ -52,12 +52,13 @@ class Manner:
 
     `interruptible` False wants no worker that the market may take away; `is_stream`: its answer
     comes bit by bit, so that a lost worker would break it; `affinity`: where its prompt may lie in
-    a cache.
+    a cache; `route`: the path at the worker, for what is usually used there.
     """
 
     interruptible: bool = True
     is_stream: bool = False
     affinity: Affinity = NO_AFFINITY
+    route: str = ""
 
 
 def route_body(
@@ -74,6 +75,8 @@ def route_body(
         body["interruptible"] = False
     if manner is not None and manner.is_stream:
         body["stream"] = True
+    if manner is not None and manner.route:
+        body["route"] = manner.route.partition("?")[0]
     if manner is not None:
         body.update(manner.affinity.fields())
     return body

@@ -169,7 +169,7 @@ class Client(_Closing):
             CallError: see `ballast.client.errors`.
         """
         affinity = affinity_of(self._secret, endpoint, payload, conversation)
-        manner = Manner(interruptible=interruptible, affinity=affinity)
+        manner = Manner(interruptible=interruptible, affinity=affinity, route=route)
         call = _Call(self, endpoint, route, cost, manner, self._progress(timeout_s, traceparent))
         return Answer(call.answer(payload), call.progress.trace)
 
@@ -198,7 +198,7 @@ class Client(_Closing):
         """
         continuation = Continuation(route, payload, resume) if resume else None
         affinity = affinity_of(self._secret, endpoint, payload, conversation)
-        manner = Manner(interruptible=interruptible, is_stream=True, affinity=affinity)
+        manner = Manner(interruptible=interruptible, is_stream=True, affinity=affinity, route=route)
         call = _Call(self, endpoint, route, cost, manner, self._progress(timeout_s, traceparent))
         response = call.answer(payload)
         if continuation is None:

@@ -85,7 +85,10 @@ class Upstream:
         async with self._http.post(
             f"{self._url}/route/",
             json=route_body(
-                call.endpoint, call.cost, progress.request_idx, Manner(affinity=call.affinity)
+                call.endpoint,
+                call.cost,
+                progress.request_idx,
+                Manner(affinity=call.affinity, route=call.route),
             ),
             headers={"Authorization": f"Bearer {call.api_key}", HEADER: progress.traceparent},
             timeout=ROUTE_TIMEOUT,

@@ -27,7 +27,8 @@ class RouteRequest:
     when the reply says so. `affinity`: opaque keys of what the prompt begins with, from general to
     special. `prefix_cost`: for each, the part of `cost` that a worker with that prefix is spared.
     `takes_interruptible`: False asks for workers that are not taken away by the market.
-    `is_stream`: the answer comes bit by bit, so that a lost worker breaks it.
+    `is_stream`: the answer comes bit by bit, so that a lost worker breaks it. `route`: the path at
+    the worker, so that it is weighed as what was used there; "": its caller does not say.
     """
 
     endpoint: str | None
@@ -40,6 +41,7 @@ class RouteRequest:
     prefix_cost: tuple[float, ...] | None = None
     takes_interruptible: bool = True
     is_stream: bool = False
+    route: str = ""
 
     @staticmethod
     def from_json(
@@ -61,6 +63,7 @@ class RouteRequest:
             is_paced=fields.get("paced") is True,
             takes_interruptible=_flag(fields, "interruptible") is not False,
             is_stream=_flag(fields, "stream") is True,
+            route=_route(fields),
             affinity=affinity,
             prefix_cost=_prefix_cost(fields.get("prefix_cost"), len(affinity)),
         )
@@ -145,6 +148,18 @@ def _flag(fields: Mapping[str, object], name: str) -> bool | None:
     if value is not None and not isinstance(value, bool):
         raise WireError(f"{name}: {str(value)[:50]!r} is neither true nor false")
     return value
+
+
+def _route(fields: Mapping[str, object]) -> str:
+    value = fields.get("route")
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > MAX_NAME_CHARS:
+        raise WireError(
+            f"route: {str(value)[:50]!r} is not the path of a request at the worker, "
+            "such as /v1/chat/completions"
+        )
+    return value.partition("?")[0]
 
 
 def _affinity(value: object) -> tuple[str, ...]:

@@ -172,10 +172,12 @@ class World:
         if process is not None:
             process.n_working, process.working_load = n_working, working_load
 
-    def finish(self, instance_id: int, request_idx: int, used: float) -> None:
+    def finish(
+        self, instance_id: int, request_idx: int, used: float, at_route: str = "/generate"
+    ) -> None:
         """The worker on this machine tells that it served a request, and what that used."""
         instance = self.market.instances[instance_id]
-        told = {"request_idx": request_idx, "status": "Success", "used": used}
+        told = {"request_idx": request_idx, "status": "Success", "used": used, "route": at_route}
         body = {
             "worker_id": instance_id,
             "mtoken": instance.order.env.get("MASTER_TOKEN", ""),

@@ -60,11 +60,16 @@ class Attack:
         """Machines started or rented so far."""
         return count_calls(self.world, Verb.CREATE) + count_calls(self.world, Verb.START)
 
-    def ask(self, cost: float, *, is_used: bool) -> dict[str, object]:
+    def ask(self, cost: float, *, is_used: bool, at_route: str = "") -> dict[str, object]:
         rebuild_view(self.world.ports, self.group.endpoint_id, self.world.now)
         key = endpoint_key(self.world.ports.secrets, self.group.endpoint_id, 1)
         request = RouteRequest(
-            endpoint="llm", endpoint_id=None, api_key=key, cost=cost, request_idx=0
+            endpoint="llm",
+            endpoint_id=None,
+            api_key=key,
+            cost=cost,
+            request_idx=0,
+            route=at_route,
         )
         reply = route(self.world.ports, self.memory, request)
         worker = self.world.workers.rows.get((self.group.endpoint_id, self._worker(reply)))
@@ -74,10 +79,10 @@ class Attack:
             self.world.processes[worker.instance_id].unused += cost_counted
         return reply
 
-    def finish(self, reply: dict[str, object], used: float) -> None:
+    def finish(self, reply: dict[str, object], used: float, at_route: str = "/generate") -> None:
         idx = reply["request_idx"]
         assert isinstance(idx, int)
-        self.world.finish(self._worker(reply), idx, used)
+        self.world.finish(self._worker(reply), idx, used, at_route)
         self.n_finished += 1
 
     def _worker(self, reply: dict[str, object]) -> int:
@@ -147,3 +152,20 @@ def test_an_ordinary_clients_cap_counts_as_what_it_used_from_then_on() -> None:
             break
     run_rounds(attack.world, 1)
     assert attack.ask(65_535.0, is_used=True)["cost"] == pytest.approx(40.0, rel=0.01)
+
+
+def test_one_stated_cost_is_corrected_at_each_route_that_the_worker_tells_of() -> None:
+    """A chat with a cap of 65,535 that generates 40, and an embedding of 900 tokens beside it."""
+    attack, used = Attack(), {"/v1/chat/completions": 40.0, "/v1/embeddings": 900.0}
+    for _ in range(100):
+        for at_route, load in used.items():
+            reply = attack.ask(65_535.0, is_used=True, at_route=at_route)
+            if "url" in reply:
+                attack.finish(reply, load, at_route)
+        run_rounds(attack.world, 1)
+        if attack.n_finished > 3 * ENOUGH:
+            break
+    run_rounds(attack.world, 1)
+    for at_route, load in used.items():
+        cost = attack.ask(65_535.0, is_used=True, at_route=at_route)["cost"]
+        assert cost == pytest.approx(load, rel=0.01)

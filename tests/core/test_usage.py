@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.model.usage import (
+    AT_A_ROUTE,
     ENOUGH,
     MAX_ENTRIES,
+    N_ROUTES,
     POOLED,
     UNLEARNED_COST,
     UNLEARNED_TIMES,
@@ -20,6 +22,7 @@ from chalicelib.core.model.usage import (
     bucket_of,
     combine_uses,
     note_uses,
+    route_key,
     tag_of,
     use_key,
     usual_use,
@@ -97,10 +100,53 @@ def test_one_worker_of_three_that_lies_moves_nothing() -> None:
 def test_a_row_keeps_few_uses_and_only_sound_ones(finished: list[tuple[int, float]]) -> None:
     uses = note_uses((), finished)
     assert len(uses) <= MAX_ENTRIES
-    assert all(0 <= key < POOLED and 0 <= mean <= high <= 1e9 for key, _, mean, high in uses)
+    assert all(0 <= key % AT_A_ROUTE < POOLED and key < N_ROUTES * AT_A_ROUTE for key, *_ in uses)
+    assert all(0 <= mean <= high <= 1e9 for _, _, mean, high in uses)
 
 
 @given(st.floats(0.0, 1e9), st.text(max_size=20))
 def test_a_use_key_fits_into_ten_bits(stated: float, key_id: str) -> None:
     assert 0 <= use_key(key_id, stated) < 1 << 10
     assert bucket_of(stated) <= bucket_of(stated * 2)
+
+
+CHAT, EMBED = "/v1/chat/completions", "/v1/embeddings"
+
+
+def at_routes(**used: float) -> tuple[Use, ...]:
+    key = use_key(MINE, CAP)
+    routes = {"chat": CHAT, "embed": EMBED}
+    finished = [(route_key(key, routes[name]), load) for name, load in used.items()]
+    return combine_uses([note_uses((), finished * ENOUGH)])
+
+
+def weigh_at(uses: tuple[Use, ...], route: str, key: str = MINE) -> float:
+    return Uses.of(uses).weigh(key, CAP, most=math.inf, route=route)
+
+
+def test_a_key_that_uses_two_routes_is_corrected_at_each() -> None:
+    """One stated cost for both: a chat that generates 40, an embedding of 3,000 tokens."""
+    uses = at_routes(chat=40.0, embed=3_000.0)
+    assert weigh_at(uses, CHAT) == pytest.approx(40.0)
+    assert weigh_at(uses, EMBED) == pytest.approx(3_000.0)
+
+
+def test_who_names_no_route_or_one_that_nobody_used_counts_as_the_keys_others() -> None:
+    uses = at_routes(chat=40.0)
+    assert weigh_at(uses, "") == weigh_at(uses, "/made/up") == pytest.approx(40.0)
+    mixed = at_routes(chat=40.0, embed=3_000.0)
+    assert 40.0 <= weigh_at(mixed, "/made/up") <= 3_000.0
+    assert weigh_at(mixed, EMBED, OTHER) == pytest.approx(3_000.0), "another key: the most of all"
+
+
+def test_all_routes_together_are_what_the_group_uses() -> None:
+    assert 40.0 <= usual_use(at_routes(chat=40.0, embed=3_000.0)) <= 3_000.0
+
+
+def test_what_one_request_in_a_thousand_used_is_no_tail_of_all() -> None:
+    """Of one worker: its tail is what 1 % use, of whichever keys."""
+    usual, rare = use_key(MINE, CAP), use_key(OTHER, CAP)
+    uses = combine_uses([((usual, 200, 40.0, 60.0), (rare, 1, 60_000.0, 60_000.0))])
+    assert Uses.of(uses).weigh("third", CAP, most=math.inf) == 60.0
+    uses = combine_uses([((usual, 200, 40.0, 60.0), (rare, 10, 60_000.0, 60_000.0))])
+    assert Uses.of(uses).weigh("third", CAP, most=math.inf) == 60_000.0

@@ -6,6 +6,7 @@ import base64
 
 import pytest
 
+from chalicelib.core.model.usage import note_uses, use_key
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.services.keys import KeyLimits, issue_key
 from chalicelib.services.routing.quotas import LIMITED_SESSION_S, OversizeError
@@ -210,6 +211,36 @@ def test_the_ticket_says_what_was_taken_for_it(world: HotWorld) -> None:
     assert slots is not None
     assert slots.max_at_once == 1
     assert slots.ends_at < now + 2  # with its place among the requests at once
+
+
+@pytest.mark.parametrize("is_learned", [False, True])
+def test_a_quota_of_load_pays_for_what_a_request_may_use(world: HotWorld, is_learned: bool) -> None:
+    """A cap of 65,535 that uses 40 counts as 40, but its worker lets it ask for all that was paid.
+
+    A ticket for 40, or for ten defaults, would be refused there.
+    """
+    key = new_key(world, max_load_per_s=7_000.0)
+    own = use_key(key.split(".")[1], 65_535.0)
+    uses = note_uses((), [(own, 40.0)] * 20) if is_learned else ()
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6, uses=uses)
+    see(world)
+    router = Router(world)
+    reply = router.ask(None, 65_535.0, key=key)
+    assert reply["cost"] == (pytest.approx(40.0, rel=0.01) if is_learned else 1_000)
+    allowance = claims_of(reply)
+    assert allowance is not None
+    assert allowance.max_load == 65_535.0
+    assert "url" not in router.ask(None, 65_535.0, key=key), "the bucket holds 70,000"
+
+
+def test_who_understates_pays_for_what_such_requests_used(world: HotWorld) -> None:
+    key = new_key(world, max_load_per_s=100.0)
+    own = use_key(key.split(".")[1], 0.0001)
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6, uses=note_uses((), [(own, 400.0)] * 20))
+    see(world)
+    router = Router(world)
+    granted = ["url" in router.ask(None, 0.0001, key=key) for _ in range(5)]
+    assert granted == [True, True, False, False, False]
 
 
 def claims_of(reply: dict[str, object]) -> Allowance | None:

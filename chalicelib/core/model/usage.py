@@ -1,10 +1,11 @@
 """What requests use against what their callers say they cost. Pure.
 
 A caller's cost is a claim: clients send caps (65,535 tokens) far above what is generated, and
-anybody may send 1e9. Workers tell of each finished request what it used, and its `request_idx` says
-under which key and which stated cost it came. From that a request is weighed: what such requests of
-its key used; else at most what 99 % of those of its stated cost used; and before anything is known
-at most `UNLEARNED_TIMES` the default cost, and what a worker serves within `max_queue_time`.
+anybody may send 1e9. Workers tell of each finished request what it used and at which route, and its
+`request_idx` says under which key and which stated cost it came. From that a request is weighed:
+what such requests of its key used at the route that it names, or at all of them; else at most what
+99 % of those of its stated cost used; and before anything is known at most `UNLEARNED_TIMES` the
+default cost, and what a worker serves within `max_queue_time`.
 
 Each worker's row keeps what that worker told, so that one worker's lies stand alone: the middle of
 the workers counts, weighed by the requests they served.
@@ -40,12 +41,19 @@ RISE, TAIL = 0.25, 0.01
 """How fast the 99th percentile follows: up by 28 % for what is above it, down by as much in sum for
 the 99 below it (stochastic approximation of a quantile, Robbins and Monro)."""
 
-N_TAGS, N_BUCKETS = 32, 32  # chosen: bounds the memory; collisions only make an estimate coarser
+N_TAGS, N_BUCKETS, N_ROUTES = (
+    32,
+    32,
+    16,
+)  # chosen: bounds the memory; collisions only make an estimate coarser
 POOLED, ALL = N_TAGS * N_BUCKETS, (N_TAGS + 1) * N_BUCKETS
 """Keys of what all callers' keys used: by the bucket of the stated cost, and altogether."""
 
+AT_A_ROUTE = 1 << 11
+"""A key plus this times a route's tag: what was used at that route alone; tag 0 is no route."""
+
 Use = tuple[int, int, float, float]
-"""(key, requests, mean used, 99th percentile of used); a key is a tag and a bucket in one."""
+"""(key, requests, mean used, 99th percentile of used); a key is tags and a bucket in one."""
 
 
 def use_key(key_id: str, stated: float) -> int:
@@ -58,6 +66,12 @@ def tag_of(key_id: str) -> int:
     return zlib.crc32(key_id.encode()) % N_TAGS
 
 
+def route_key(key: int, route: str) -> int:
+    """The key of what was used at a worker's route, such as `/v1/chat/completions`."""
+    tag = 1 + zlib.crc32(route.encode()) % (N_ROUTES - 1) if route else 0
+    return key + tag * AT_A_ROUTE
+
+
 def bucket_of(stated: float) -> int:
     """Costs within a factor of two are one; below 1 they are all alike."""
     return min(max(math.frexp(stated)[1], 0), N_BUCKETS - 1) if stated > 0 else 0
@@ -67,7 +81,7 @@ def note_uses(uses: Sequence[Use], finished: Iterable[tuple[int, float]]) -> tup
     """A row's uses with the (key, used) of requests that finished."""
     by_key = {use[0]: use for use in uses}
     for key, used in finished:
-        if 0 <= key < POOLED and 0 <= used <= MAX_USED:
+        if 0 <= key < N_ROUTES * AT_A_ROUTE and _is_own(key) and 0 <= used <= MAX_USED:
             by_key[key] = _with_one(by_key.get(key), key, used)
     most = sorted(by_key.values(), key=lambda use: (-use[1], use[0]))[:MAX_ENTRIES]
     return tuple(sorted(most))
@@ -92,10 +106,13 @@ def combine_uses(rows: Iterable[Sequence[Use]]) -> tuple[Use, ...]:
     """What the workers of a group say together: by key, by stated cost, and altogether."""
     told: dict[int, list[Use]] = {}
     for uses in rows:
+        of_row: dict[int, list[Use]] = {}
         for use in uses:
-            key, n, mean, high = use
-            for under in (key, POOLED + key % N_BUCKETS, ALL):
-                told.setdefault(under, []).append((under, min(n, MAX_N), mean, high))
+            key = use[0]
+            for under in {key, key % AT_A_ROUTE, POOLED + key % N_BUCKETS, ALL}:
+                of_row.setdefault(under, []).append(use)
+        for under, parts in of_row.items():
+            told.setdefault(under, []).append(_mixed(under, parts))
     combined = [
         (
             key,
@@ -106,8 +123,25 @@ def combine_uses(rows: Iterable[Sequence[Use]]) -> tuple[Use, ...]:
         for key, uses in told.items()
     ]
     known = [use for use in combined if use[1] >= ENOUGH]
-    most = sorted(known, key=lambda use: (use[0] < POOLED, -use[1], use[0]))[:MAX_IN_VIEW]
+    most = sorted(known, key=lambda use: (_is_own(use[0]), -use[1], use[0]))[:MAX_IN_VIEW]
     return tuple(sorted(most))
+
+
+def _mixed(key: int, parts: Sequence[Use]) -> Use:
+    """One worker's uses of several kinds as one; what fewer than 1 % use is in nobody's tail."""
+    weighed = [(min(n, MAX_N), mean, high) for _, n, mean, high in parts]
+    total = sum(n for n, _, _ in weighed)
+    seen, tail = 0, 0.0
+    for n, _, high in sorted(weighed, key=lambda part: -part[2]):
+        seen, tail = seen + n, high
+        if seen > total * TAIL:
+            break
+    return key, total, sum(n * mean for n, mean, _ in weighed) / total, tail
+
+
+def _is_own(key: int) -> bool:
+    """Whether it is of one caller's key, not of all of them."""
+    return key % AT_A_ROUTE < POOLED
 
 
 def usual_use(uses: Iterable[Use]) -> float:
@@ -137,15 +171,15 @@ class Uses:
         """From a view's list."""
         return Uses({use[0]: use for use in uses})
 
-    def weigh(self, key_id: str, stated: float, *, most: float) -> float:
-        """What a request counts as.
+    def weigh(self, key_id: str, stated: float, *, most: float, route: str = "") -> float:
+        """What a request counts as. `route`: where it goes at the worker, if its caller says so.
 
         `most`: what one worker serves within `max_queue_time`; more counts only once that much was
         used.
         """
         key = use_key(key_id, stated)
         pooled = self.by_key.get(POOLED + key % N_BUCKETS)
-        own = self.by_key.get(key)
+        own = self.by_key.get(route_key(key, route)) or self.by_key.get(key)
         if own is not None:
             if _confirms(own, stated):
                 return min(stated, pooled[3] if pooled else own[3])

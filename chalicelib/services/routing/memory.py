@@ -69,11 +69,11 @@ class GroupMemory:
     promises: Promises = field(default_factory=Promises)
     uses: Uses = field(default_factory=Uses)
 
-    def weigh(self, key_id: str, stated: float) -> float:
+    def weigh(self, key_id: str, stated: float, route: str = "") -> float:
         """What a request of this stated cost counts as under a caller's key."""
         within_s = self.facts.params.max_queue_time
         most = self.table.mean_perf * within_s if self.table.n_workers else math.inf
-        return self.uses.weigh(key_id, stated, most=most)
+        return self.uses.weigh(key_id, stated, most=most, route=route)
 
     @property
     def n_rows(self) -> int:

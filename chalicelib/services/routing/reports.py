@@ -9,7 +9,7 @@ from operator import attrgetter
 from chalicelib.core.fleet.report import ReportOutcome, apply_report
 from chalicelib.core.model.lifecycle import WorkerEvent
 from chalicelib.core.model.scopes import endpoint_scope
-from chalicelib.core.model.usage import note_uses
+from chalicelib.core.model.usage import note_uses, route_key
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.bounded import Bounded
 from chalicelib.core.routing.request_index import use_key_of_index
@@ -116,7 +116,7 @@ def _keep_uses(memory: ReportsMemory, worker: Worker, report: FinishedReport) ->
         key = use_key_of_index(request.request_idx)
         used = request.workload if request.used is None else request.used
         if request.status == "Success" and used is not None and key is not None:
-            kept.append((key, used))
+            kept.append((route_key(key, request.route), used))
     del kept[:-MAX_KEPT]
 
 

@@ -81,10 +81,10 @@ def route(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> dict[
         logger.warning("route_degraded", extra={"problem": str(error)})
         return asker.blind_reply("the control plane is catching its breath")
     waiter = _make_waiter(asker, caller, group, key)
-    asker.quotas.check_size(caller.row, asker.cost)
+    asker.quotas.check_size(caller.row, waiter.paid)
     group.use.asked(caller.key_id, caller.row.share if caller.row else 1.0, now)
     refusal = (
-        _closed(facts) or _unbound(waiter) or asker.quotas.foreseen_refusal(caller.row, waiter.cost)
+        _closed(facts) or _unbound(waiter) or asker.quotas.foreseen_refusal(caller.row, waiter.paid)
     )
     if refusal is not None:
         return answer_waiting(waiter, refusal, is_demand=False)
@@ -128,7 +128,7 @@ def _make_waiter(asker: Asker, caller: Caller, group: GroupMemory, key: bytes) -
         history=history,
         known_idx=idx if known else None,
         index_key=key,
-        cost=group.weigh(caller.key_id, asker.cost),
+        cost=group.weigh(caller.key_id, asker.cost, asker.request.route),
     )
 
 
@@ -217,7 +217,7 @@ def _take(waiter: Waiter, choice: Choice) -> Receipt | None:
     """From the key's buckets; what claims to be small is in flight as long as a usual one."""
     usual_s = waiter.group.table.service_s(waiter.group.view.usual_cost)
     held_s = max(choice.finish_s, choice.wait_s + usual_s)
-    return waiter.asker.quotas.take_grant(waiter.caller.row, waiter.cost, held_s)
+    return waiter.asker.quotas.take_grant(waiter.caller.row, waiter.paid, held_s)
 
 
 def _bound(waiter: Waiter) -> Bound:
@@ -306,7 +306,7 @@ def _reply(
             cost=wire_number(waiter.cost),
             reqnum=reservation.reqnum,
             request_idx=idx,
-            allowance=allowance_of(waiter.caller.row, waiter.cost, receipt, asker.now),
+            allowance=allowance_of(waiter.caller.row, waiter.paid, receipt, asker.now),
         ),
         asker.now,
     )

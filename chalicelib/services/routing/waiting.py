@@ -89,6 +89,14 @@ class Waiter:
     cost: float  # what it counts as, whatever its caller states (core/model/usage.py)
 
     @property
+    def paid(self) -> float:
+        """What a quota of load pays for it: what it may use, and what such requests used.
+
+        Its worker lets it ask for as much, and for no more.
+        """
+        return max(self.asker.cost, self.cost)
+
+    @property
     def is_queued(self) -> bool:
         """Whether it is in the queue already, with a row of its own."""
         return self.known_idx is not None and self.history.kind in (
@@ -232,7 +240,7 @@ def _no_place(waiter: Waiter) -> str | None:
     if limit is not None and n_of_key >= limit:
         return f"over the quota of this key: {limit} requests at once"
     try:
-        waiter.asker.quotas.take_place(row, waiter.cost)
+        waiter.asker.quotas.take_place(row, waiter.paid)
     except OverQuotaError as error:
         return str(error)
     except StorageUnavailableError as error:

@@ -64,7 +64,8 @@ def test_embeddings_and_any_endpoint_group_by_its_path(proxy: Running) -> None:
         model="m", input="hello", encoding_format="float"
     )
     assert answer.data[0].embedding == [0.5, 0.25]
-    assert proxy.world.control_plane.routes[-1]["endpoint"] == "Embedder"
+    asked = proxy.world.control_plane.routes[-1]
+    assert (asked["endpoint"], asked["route"]) == ("Embedder", "/v1/embeddings")
     assert [m.id for m in proxy.client("/Embedder/v1").models.list()] == ["Embedder"]
 
 

@@ -43,9 +43,14 @@ def client(it: Servers, pauses: list[float]) -> Iterator[Client]:
 def test_a_request_is_routed_and_answered(it: Servers, client: Client) -> None:
     with client.request("TGI-Llama3", "/generate", {"inputs": "hi"}, cost=256) as answer:
         assert answer.json() == {"inputs": "hi"}
-    assert it.control_plane.routes == [
-        {"endpoint": "TGI-Llama3", "cost": 256, "request_idx": 0, "paced": True}
-    ]
+    (asked,) = it.control_plane.routes
+    assert asked == {
+        "endpoint": "TGI-Llama3",
+        "cost": 256,
+        "request_idx": 0,
+        "paced": True,
+        "route": "/generate",
+    }
     assert it.worker.bodies[0].keys() == {"auth_data", "payload"}
 
 
