@@ -137,6 +137,11 @@ export class GroupView {
       ['Cost', `${usd(money.usd_per_hour)}/h`, bar(money.usd_per_hour, money.cap_usd_per_hour, 'of the hourly limit'),
         `Limit ${usd(money.cap_usd_per_hour)} an hour. About ${usd(money.spent_today_usd)} today, limit ${usd(money.cap_usd_per_day)}.`],
     ];
+    const { hit_share: hits, spared_share: spared } = group.cache ?? {};
+    if (hits != null) {
+      figures.push(['Cache', share(hits), bar(hits, 1, 'of prompt tokens were cached'),
+        `So much of the prompts was found in workers' caches in ten minutes${spared ? `, which spares ${share(spared)} of the work` : ''}.`]);
+    }
     fill(this.figures, figures.map(([name, value, gauge, note]) => el('div', {},
       el('dt', {}, name), el('dd', { class: 'value' }, value), gauge && el('dd', {}, gauge), el('dd', {}, note))));
     this.figures.dataset.at = String(now);
@@ -160,13 +165,13 @@ export class GroupView {
 
   showAutogroups(group) {
     const found = new Map(this.comparison.map((row) => [row.autogroup_id, row]));
-    const columns = ['id', 'template', 'GPUs', 'workers', 'share', 'load/s each', '$ per 1M load', 'wait p95', 'errors', 'verdict', ''];
-    const isRight = new Set(['id', 'load/s each', '$ per 1M load', 'wait p95', 'errors']);
+    const columns = ['id', 'template', 'GPUs', 'workers', 'share', 'load/s each', '$ per 1M load', 'wait p95', 'errors', 'cache hits', 'verdict', ''];
+    const isRight = new Set(['id', 'load/s each', '$ per 1M load', 'wait p95', 'errors', 'cache hits']);
     const rows = group.autogroups.map((one) => {
       const measured = found.get(one.id) ?? {};
       return [String(one.id), el('span', { title: clean(one.template_hash) }, (one.template_hash ?? '–').slice(0, 8)), (measured.gpu_types ?? []).join(', ') || '–',
         states(one.workers_by_state), shareOf(one), number(measured.perf_mean),
-        usd(measured.usd_per_1k_load == null ? null : 1000 * measured.usd_per_1k_load, 3), duration(measured.queue_p95_s), share(measured.error_share),
+        usd(measured.usd_per_1k_load == null ? null : 1000 * measured.usd_per_1k_load, 3), duration(measured.queue_p95_s), share(measured.error_share), share(measured.cache_hit_share),
         measured.verdict ?? 'no data yet', this.autogroupTools(one)];
     });
     fill(this.autogroups,

@@ -196,6 +196,7 @@ def _group(name: str, workers: list[Json], console: Console) -> Json:
         "ready_by_gpu": _by_gpu(workers, "ready"),
         "cold_by_gpu": _by_gpu(workers, "stopped"),
         "queue": QUEUE if workers else QUEUE | {"n_waiting": 0},
+        "cache": {"hit_share": 0.31, "spared_share": 0.12} if workers else {"hit_share": None},
         "money": {
             "usd_per_hour": cost,
             "cap_usd_per_hour": 4.0 if cost < 4 else math.ceil(1.3 * cost),
@@ -283,6 +284,7 @@ def _comparison(n_workers: int) -> list[Json]:
             "n_requests": 8_120,
             "perf_mean": 331.0, "usd_per_1k_load": 0.00031, "queue_p50_s": 0.4,
             "queue_p95_s": 2.9, "error_share": 0.002, "load_time_s": 241.0,
+            "cache_hit_share": 0.31,
             "verdict": "enough data",
         },
         {

@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.fleet.inventory import Inventory
+from chalicelib.core.model.warmth import CacheUse
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.routing_view import WaitingRequest
+from chalicelib.ports.worker_repository import Grant
 from tests.api.over_fakes import Api
 from tests.api.test_observability import make_worker
 
@@ -33,6 +35,25 @@ def test_status_tells_groups_workers_money_and_doubts(fleet: Api) -> None:
     assert group["ready_by_gpu"] == {"1x RTX 4090": 40.0}
     assert group["money"]["usd_per_hour"] == 0.5
     assert group["autogroups"][0]["share"] == 1.0
+
+
+def test_what_caches_held_is_told_of_those_that_tell(fleet: Api) -> None:
+    def told() -> object:
+        (group,) = fleet.call("GET", "/api/v0/status").json["groups"]
+        return group["cache"]
+
+    assert told() == {"hit_share": None, "spared_share": None}
+    assert "cache_hit_share" not in fleet.call("POST", "/get_endpoint_stats/", {"id": 100}).json
+    fleet.workers.reserve(100, 7, Grant(cost=50.0))
+    marks = ((fleet.clock.now() - 60, 0.0),)
+    cache = CacheUse(4_000, 0.25, 0.1)
+    fleet.workers.update(100, 7, {"cache": cache, "granted_marks": marks})
+    assert told() == {"hit_share": 0.25, "spared_share": pytest.approx(0.1)}
+    stats = fleet.call("POST", "/get_endpoint_stats/", {"id": 100}).json
+    assert stats["cache_hit_share"] == 0.25
+    assert b"ballast_cache_hit_share" in fleet.call("GET", "/metrics").text.encode()
+    (row,) = fleet.call("GET", "/api/v0/compare?endpoint_id=100").json["rows"]
+    assert row["cache_hit_share"] == 0.25
 
 
 def test_the_last_decision_is_the_one_with_a_cause_and_not_the_end_of_a_drain(fleet: Api) -> None:

@@ -88,7 +88,7 @@ def compare(session: Session, name: str, hours: int) -> None:
     answer = session.server.get("/api/v0/compare", endpoint_id=row["id"], hours=hours)
     columns = (
         ">autogroup", "GPU", "?>workers", "?>requests", ">perf", ">$ per 1M load",
-        ">wait p50", ">wait p95", ">errors", "?>load time", "verdict",
+        ">wait p50", ">wait p95", ">errors", "?>cache hits", "?>load time", "verdict",
     )  # fmt: skip
     rows = [
         (
@@ -101,6 +101,7 @@ def compare(session: Session, name: str, hours: int) -> None:
             duration(one.get("queue_p50_s")),
             duration(one.get("queue_p95_s")),
             share(one.get("error_share")),
+            share(one.get("cache_hit_share")),
             duration(one.get("load_time_s")),
             cell(one.get("verdict")),
         )

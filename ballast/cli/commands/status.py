@@ -169,6 +169,12 @@ def _sentences(group: Json, now: float) -> Sequence[Text]:
         for autogroup in group["autogroups"]
         if (exploration := autogroup["exploration"])["phase"] == "exploring"
     ]
+    if (cache := group.get("cache") or {}).get("hit_share") is not None:
+        spared = cache.get("spared_share")
+        work = f", which spares {share(spared)} of the work" if spared else ""
+        lines.append(
+            Text(f"{name}: {share(cache['hit_share'])} of prompt tokens came from caches{work}")
+        )
     decision = group.get("last_decision")
     if decision:
         lines.append(Text(f"{name}: {age(decision['at'], now)} ago: {clean(decision['message'])}"))

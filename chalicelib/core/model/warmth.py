@@ -26,6 +26,15 @@ class CacheUse(NamedTuple):
         """What would be lost with this cache, as far as lately tells."""
         return self.prompt_tokens * self.hit_share
 
+    @property
+    def warmth(self) -> float:
+        """How much would be lost, from 0 (nothing) towards 1: to compare workers by."""
+        return self.cached_tokens / (self.cached_tokens + HALF_WARM_TOKENS)
+
+
+SPARED_SPAN_S = 120.0  # chosen: as far as marks of grants reach back (core/model/load.py)
+HALF_WARM_TOKENS = 100_000.0  # chosen: some seconds of reading prompts, found again in ten minutes
+
 
 def hit_share(uses: Iterable[CacheUse | None]) -> float | None:
     """Of the prompts' tokens lately, the share that was found cached; None: nobody tells."""

@@ -22,7 +22,7 @@ from chalicelib.core.model.load import (
 from chalicelib.core.model.usable import usable_workers
 from chalicelib.core.model.usage import Use, combine_uses, usual_use
 from chalicelib.core.model.vouching import vouch
-from chalicelib.core.model.warmth import spared_share
+from chalicelib.core.model.warmth import SPARED_SPAN_S, spared_share
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.admission import (
     AdmissionParams,
@@ -43,7 +43,6 @@ SHARD_SIZE = 250  # 80 bytes a worker: a shard is one small read (performance.md
 ROOM_HORIZON_S = 3.0
 """Waiting requests ask about this often, so a view's cut-offs must offer work until then."""
 
-SPARED_SPAN_S = 120.0  # chosen: within what marks of grants reach back (core/model/load.py)
 RATE_SPAN_S = 20.0  # as long as what a worker has not shown counts (core/model/load.py)
 LOADING_S = 300.0  # scaling.md 11: the prior of a first load
 STARTING_S = 45.0

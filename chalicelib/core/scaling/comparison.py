@@ -8,6 +8,7 @@ from statistics import fmean, median, stdev
 
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.load import believed_perf
+from chalicelib.core.model.warmth import hit_share
 from chalicelib.core.model.worker import Worker
 
 Row = dict[str, object]
@@ -40,6 +41,7 @@ def compare_hardware(
         "queue_p50_s": _quantile(waits, 0.5),
         "queue_p95_s": _quantile(waits, 0.95),
         "error_share": error_share(workers),
+        "cache_hit_share": hit_share(w.cache for w in workers if w.state.is_answering),
         "load_time_s": median(loads) if loads else None,
         "verdict": _verdict(len(measured), n_requests),
     }

@@ -134,6 +134,7 @@ def worker_facts(
         failing=doubts.failing.get(worker.instance_id, ""),
         is_missing=worker.instance_id in doubts.unsettled,
         is_at_rest=worker.at_rest_since is not None,
+        cache=worker.cache,
         progress_at=doubts.progress_at.get(worker.instance_id, 0.0),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from chalicelib.core.model.warmth import hit_share
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
 
@@ -46,6 +47,9 @@ def gather(sums: Sums, snapshot: GroupSnapshot, *, is_capped: bool) -> Sums:
 def fleet_figures(workers: Iterable[WorkerFacts]) -> dict[str, float]:
     """Counts, capacities (load per second, also by GPU type) and prices of some workers."""
     figures = dict.fromkeys(_GAUGES, 0.0)
+    workers = list(workers)
+    if (hits := hit_share(w.cache for w in workers if w.state.is_answering)) is not None:
+        figures["cache_hit_share"] = hits
     for worker in workers:
         figures["nworkers"] += 1
         figures["curload"] += worker.pending_load

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import Offer
+from chalicelib.core.model.warmth import CacheUse
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import Action, Reason
 
@@ -53,6 +54,7 @@ class WorkerFacts:
     bid_usd_per_hour: float = 0.0
     on_demand_usd_per_hour: float = 0.0  # of the same machine, when it was rented; 0 = unknown
     place: str = ""  # machines of one place are lost together
+    cache: CacheUse | None = None  # what it found in its cache lately; None: it does not tell
     progress_at: float = 0.0  # when the host's account of a first load last changed; 0 = unknown
 
 

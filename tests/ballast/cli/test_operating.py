@@ -62,6 +62,16 @@ def test_status_tells_an_autogroup_that_still_explores(ballast: Ballast, console
     assert "testing GPUs for autogroup 11: 1 of 2 test workers ready" in ballast("status").out
 
 
+def test_status_tells_what_caches_held_where_workers_tell(
+    ballast: Ballast, console: Console
+) -> None:
+    console.status["groups"][0]["cache"] = {"hit_share": 0.297, "spared_share": 0.125}
+    out = " ".join(ballast("status").out.split())
+    assert "29.7 % of prompt tokens came from caches, which spares 12.5 % of the work" in out
+    console.status["groups"][0]["cache"] = {"hit_share": None, "spared_share": None}
+    assert "caches" not in ballast("status").out
+
+
 def test_watch_is_refused_to_programs(ballast: Ballast) -> None:
     assert ballast("watch", "--json").code == 2
 

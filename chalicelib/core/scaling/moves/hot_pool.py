@@ -177,7 +177,7 @@ def _recallable(
 ) -> list[WorkerFacts]:
     """Draining workers worth keeping after all, cheapest first, until the wish is met."""
     recalled: list[WorkerFacts] = []
-    for worker in sorted(pool.draining, key=lambda w: (ctx.usd_per_load(w), w.instance_id)):
+    for worker in sorted(pool.draining, key=lambda w: (ctx.usd_per_load_kept(w), w.instance_id)):
         if wish.met_by(capacity, n_workers):
             break
         if worker.after_drain == AfterDrain.STOP and not worker.is_outdated:
@@ -236,16 +236,17 @@ def _surplus(pool: Pool, wish: HotWish, ctx: Round) -> list[WorkerFacts]:
     """Ready workers that may go, in order.
 
     Beside the busy ones the idle ones that cover the wish for the fewest dollars an hour stay: for
-    a small need a small worker, though a large one may be cheaper per load. Busy ones go only if
-    there is ample capacity without them: while one drains, its free slots are paid and not used,
-    and requests go to cheap workers first, so that dear ones come to be idle by themselves.
+    a small need a small worker, though a large one may be cheaper per load; of equals, those whose
+    caches hold most. Busy ones go only if there is ample capacity without them: while one drains,
+    its free slots are paid and not used, and requests go to cheap workers first, so that dear ones
+    come to be idle by themselves.
     """
     busy = [worker for worker in pool.ready if not is_idle(worker)]
     idle = [worker for worker in pool.ready if is_idle(worker)]
     need = HotWish(
         capacity=wish.capacity - sum(map(ctx.capacity, busy)), n_workers=wish.n_workers - len(busy)
     )
-    kept = choose_cover(idle, need, ctx.capacity, ctx.usd_per_hour)
+    kept = choose_cover(idle, need, ctx.capacity, ctx.usd_per_hour_kept)
     cover = choose_cover(pool.ready, wish, ctx.capacity, ctx.usd_per_hour)
     usd_staying = _usd_per_hour(busy + kept, ctx)
     if _usd_per_hour(cover, ctx) <= SWAP_BELOW * usd_staying:  # a swap's second half
@@ -253,10 +254,10 @@ def _surplus(pool: Pool, wish: HotWish, ctx: Round) -> list[WorkerFacts]:
         return [worker for worker in pool.ready if worker.instance_id not in cover_ids]
     kept_ids = {worker.instance_id for worker in kept}
     surplus = [worker for worker in idle if worker.instance_id not in kept_ids]
-    surplus.sort(key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
+    surplus.sort(key=lambda w: (-ctx.usd_per_load_kept(w), w.instance_id))
     capacity, n_workers = sum(map(ctx.capacity, busy + kept)), len(busy) + len(kept)
     with_margin = replace(wish, capacity=BUSY_MARGIN * wish.capacity)
-    for worker in sorted(busy, key=lambda w: (-ctx.usd_per_load(w), w.instance_id)):
+    for worker in sorted(busy, key=lambda w: (-ctx.usd_per_load_kept(w), w.instance_id)):
         if with_margin.met_by(capacity - ctx.capacity(worker), n_workers - 1):
             surplus.append(worker)
             capacity, n_workers = capacity - ctx.capacity(worker), n_workers - 1

@@ -14,6 +14,7 @@ from chalicelib.core.scaling.occupancy import service_s
 from chalicelib.core.scaling.snapshot import GroupSnapshot, PendingRental, WorkerFacts
 
 SILENT_SHARE = 0.5  # more silent at once than this is our own trouble (decisions/0032)
+WARM_SHARE = 0.02  # as near as finishes are to count as equal (core/routing/choice.py)
 AT_ONCE_S = 60.0  # silences that begin within this of each other may have one cause
 
 
@@ -46,6 +47,20 @@ class Round:
             known = worker.usd_per_hour + self.loss_usd_per_hour(worker)
             self._bid_prices[worker.instance_id] = known
         return known
+
+    def usd_per_hour_kept(self, worker: WorkerFacts) -> float:
+        """What it costs an hour to keep it: of workers that cost the same, the warmest costs least.
+
+        What a cache holds is worth up to `WARM_SHARE` of a worker's price; so prices within that of
+        each other are equal, and of equals the one with the coldest cache leaves first.
+        """
+        warmth = worker.cache.warmth if worker.cache is not None else 0.0
+        return self.usd_per_hour(worker) * (1.0 - WARM_SHARE * warmth)
+
+    def usd_per_load_kept(self, worker: WorkerFacts) -> float:
+        """As `usd_per_load`, of what it costs to keep it."""
+        usd = self.usd_per_hour(worker)
+        return self.usd_per_load(worker) * (self.usd_per_hour_kept(worker) / usd if usd else 1.0)
 
     def loss_usd_per_hour(self, machine: WorkerFacts) -> float:
         """What the losses of an interruptible machine cost an hour, on the average."""

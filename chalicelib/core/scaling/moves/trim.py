@@ -77,4 +77,4 @@ def _goes_anyway(worker: WorkerFacts) -> bool:
 
 
 def _dearest_first(workers: Sequence[WorkerFacts], ctx: Round) -> list[WorkerFacts]:
-    return sorted(workers, key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
+    return sorted(workers, key=lambda w: (-ctx.usd_per_load_kept(w), w.instance_id))

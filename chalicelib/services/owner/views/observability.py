@@ -10,6 +10,7 @@ from chalicelib.core.model.endpoint_group import EndpointGroup, ParameterError
 from chalicelib.core.model.load import believed_perf, reliability
 from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
 from chalicelib.core.model.vouching import vouch
+from chalicelib.core.model.warmth import hit_share
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.explain import FOLLOWING, explain
 from chalicelib.core.scaling.minute_series import newest
@@ -92,6 +93,7 @@ def current_stats(ports: ApiPorts, subject: Subject, now: float) -> Row:
     ready = [worker for worker in workers if worker.state is WorkerState.READY]
     cold = [worker for worker in workers if worker.state is WorkerState.STOPPED]
     minute = newest_minute(ports, read_memory(ports), subject.scope, now)
+    hits = hit_share(worker.cache for worker in workers if worker.state.is_answering)
     return {
         "id": subject.subject_id,
         "endpoint": subject.group.name,
@@ -108,6 +110,7 @@ def current_stats(ports: ApiPorts, subject: Subject, now: float) -> Row:
         "late_share": minute.get("late_share", 0.0),
         "waiting": int(minute.get("waiting", 0)),
         "usd_per_hour": sum(usd_per_hour_now(worker) for worker in workers),
+        **({} if hits is None else {"cache_hit_share": hits}),
     }
 
 

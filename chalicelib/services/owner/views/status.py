@@ -11,10 +11,11 @@ from chalicelib.core.fleet.searching import DAILY_ROWS
 from chalicelib.core.fleet.troubles import LastingTrouble, TroubleKind
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.model.load import believed_perf
+from chalicelib.core.model.load import believed_perf, granted_within
 from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.core.model.usable import usable_workers
 from chalicelib.core.model.vouching import vouch
+from chalicelib.core.model.warmth import SPARED_SPAN_S, hit_share, spared_share
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.spend import spent_today_usd
 from chalicelib.core.scaling.round_memory import RoundMemory
@@ -136,6 +137,7 @@ def _group_row(ports: ApiPorts, facts: _Facts) -> Row:
         "ready_by_gpu": _by_gpu(usable_workers(facts.workers, facts.now), WorkerState.READY),
         "cold_by_gpu": _by_gpu(facts.workers, WorkerState.STOPPED),
         "queue": _queue(facts),
+        "cache": _cache(facts),
         "money": money,
         "workers_by_state": _by_state(facts.workers),
         "n_workers": len(facts.workers),
@@ -175,6 +177,17 @@ def _queue(facts: _Facts) -> Row:
         "oldest_wait_s": facts.now - oldest,
         "eta_s": load / ready if ready > 0 else None,
         "late_share": facts.minute.get("late_share", 0.0),
+    }
+
+
+def _cache(facts: _Facts) -> Row:
+    """What caches of prompts held in the last ten minutes; null where no worker tells."""
+    telling = [worker for worker in facts.workers if worker.state.is_answering]
+    return {
+        "hit_share": hit_share(worker.cache for worker in telling),
+        "spared_share": spared_share(
+            (worker.cache, granted_within(worker, SPARED_SPAN_S, facts.now)) for worker in telling
+        ),
     }
 
 
