@@ -87,6 +87,7 @@ class Console:
             "/api/v0/events": {"events": self.events[:limit]},
             "/api/v0/series": self.series,
             "/api/v0/preview": {"offers": None, "warnings": []},
+            "/api/v0/adopt": {"instances": [], "n_confirmed": 0, "n_disowned": 0},
         }
         known |= self.answers
         if call.path in known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ballast.cli.commands.adopt import confirm_mislabelled
 from ballast.cli.errors import CliError
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.remote.by_label import panic_with_vast_key
@@ -86,9 +87,10 @@ def panic(
     question = f"Destroy ALL workers of ALL groups {where}? Requests will fail."
     session.confirm(question, is_sure=yes)
     if direct:
-        session.show(*panic_directly(stage, session.notes))
+        session.show(*panic_directly(stage, session, is_sure=yes))
         return
     answer = session.server.post("/api/v0/panic", {"confirm": CONFIRMATION})
+    confirm_mislabelled(session, is_sure=yes)
     if wait:
         answer = wait_until_empty(session, None, timeout_s)
     session.show(answer, "No instance is left" if wait else "Everything is being destroyed")

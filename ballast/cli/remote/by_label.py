@@ -36,7 +36,7 @@ def panic_with_vast_key(session: Session, *, is_sure: bool) -> tuple[Json, str]:
             "ballast: with the Vast key alone nobody can check that a label was made by your "
             "deployment; a copied label looks the same"
         )
-        return [r.instance_id for r in labelled if _is_chosen(r, is_sure=is_sure)]
+        return [r.instance_id for r in labelled if is_chosen(r, is_sure=is_sure)]
 
     report = panic_by_label(vast, clock, choose)
     for problem in report.problems:
@@ -59,7 +59,8 @@ def panic_with_vast_key(session: Session, *, is_sure: bool) -> tuple[Json, str]:
     return answer, f"{said}{f'; others with such labels: {kept}' if kept else ''}{warning}"
 
 
-def _is_chosen(record: InstanceRecord, *, is_sure: bool) -> bool:
+def is_chosen(record: InstanceRecord, *, is_sure: bool) -> bool:
+    """Ask the owner whether a machine is to go."""
     if is_sure:
         return True
     what = f"{record.num_gpus}x {clean(record.gpu_name)}, ${record.usd_per_hour:.2f}/h"

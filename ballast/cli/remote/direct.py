@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.by_label import is_chosen
 from ballast.cli.remote.server import Json
+from ballast.cli.remote.session import Session
 from ballast.cli.terminal.display import clean
 from chalicelib import wiring
+from chalicelib.core.model.market import InstanceRecord
 from chalicelib.ports.errors import PortError
 from chalicelib.services.market.panic import panic
 
 
-def panic_directly(stage: str, notes: Console) -> tuple[Json, str]:
+def panic_directly(stage: str, session: Session, *, is_sure: bool) -> tuple[Json, str]:
     """Destroy everything that is the deployment's, and verify; gives what to print.
+
+    A machine that has a row of ours and another label is asked for by itself.
 
     Raises:
         CliError: AWS cannot be reached with these credentials, or instances are left.
     """
     os.environ["BALLAST_STAGE"] = stage
     os.environ["BALLAST_ROLE"] = "scaler"
+    notes = session.notes
+
+    def choose(records: Sequence[InstanceRecord]) -> Sequence[int]:
+        progress.stop()
+        notes.print("ballast: in our books, but under a label that is not ours (any more):")
+        chosen = [r.instance_id for r in records if is_chosen(r, is_sure=is_sure)]
+        progress.start()
+        return chosen
+
     try:
         with notes.status("reading what is ours …") as progress:
-            report = panic(wiring.scaler_ports(), tell=lambda text: progress.update(clean(text)))
+            report = panic(
+                wiring.scaler_ports(),
+                tell=lambda text: progress.update(clean(text)),
+                choose=choose,
+            )
     except (PortError, ClientError, BotoCoreError) as error:
         raise CliError(
             f"cannot act directly: {error}",

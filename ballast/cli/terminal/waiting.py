@@ -27,6 +27,13 @@ def wait_until_empty(session: Session, endpoint_id: int | None, timeout_s: float
             is_gone = not groups if endpoint_id is not None else n_left == 0
             if is_gone and is_known:
                 return {"n_instances": 0, "verified_at": answer["account"]["inventory"].get("at")}
+            if is_known and n_left and _n_unconfirmed(session, endpoint_id) == n_left:
+                raise CliError(
+                    f"{n_left} instances are left, and are not destroyed before you confirm them: "
+                    "their label is not ours (any more)",
+                    code=ExitCode.CHECK_FAILED,
+                    fix="`ballast adopt` shows them and asks; or destroy them on Vast's own page",
+                )
             if time.monotonic() > deadline:
                 raise CliError(
                     f"{n_left} instances are still there after {timeout_s:g} s",
@@ -35,3 +42,8 @@ def wait_until_empty(session: Session, endpoint_id: int | None, timeout_s: float
                 )
             progress.update(f"waiting for the last instance to go: {n_left} left")
             time.sleep(LOOK_EVERY_S)
+
+
+def _n_unconfirmed(session: Session, endpoint_id: int | None) -> int:
+    rows = session.server.get("/api/v0/adopt")["instances"]
+    return sum(row["why"] == "label" for row in rows if endpoint_id in (None, row["endpoint_id"]))

@@ -95,10 +95,9 @@ def _register_brakes(routes: Routes) -> None:
     routes.route("POST", "/api/v0/panic", "admin", account_only=True, fields=("confirm", "clear"))(
         panic
     )
-    routes.route("GET", "/api/v0/adopt", "admin", account_only=True)(show_adopted)
-    routes.route("POST", "/api/v0/adopt", "admin", account_only=True, fields=("instance_ids",))(
-        adopt
-    )
+    routes.route("GET", "/api/v0/adopt", "admin")(show_adopted)
+    fields = ("instance_ids", "ours")
+    routes.route("POST", "/api/v0/adopt", "admin", account_only=True, fields=fields)(adopt)
     for path in ("/api/v0/account", "/api/v0/caps"):
         routes.route("PUT", path, "admin", account_only=True, fields=tuple(brakes.CAPS))(set_caps)
 
@@ -129,16 +128,22 @@ def panic(call: Call) -> object:
 
 
 def show_adopted(call: Call) -> object:
-    """The machines that wait to be confirmed."""
-    return {**OK, "instances": brakes.unconfirmed(call.ports)}
+    """The machines that wait to be confirmed, of the caller's group or of all."""
+    own = call.caller.endpoint_id
+    rows = brakes.unconfirmed(call.ports)
+    return {**OK, "instances": [row for row in rows if own in (None, row["endpoint_id"])]}
 
 
 def adopt(call: Call) -> object:
-    """Confirm machines that were adopted by their labels."""
+    """Confirm machines of which table and label do not both say that they are ours, or disown."""
     ids = call.argument("instance_ids")
     if not isinstance(ids, list) or not all(type(one) is int for one in ids) or not ids:
         raise WireError("instance_ids: give the ids that GET /api/v0/adopt shows, as a list")
-    return {**OK, "n_confirmed": brakes.confirm_adopted(call.ports, call.caller, ids)}
+    ours = call.argument("ours")
+    if ours is not None and not isinstance(ours, bool):
+        raise WireError(f"ours: {ours!r}; give true (the usual) or false")
+    n = brakes.settle_unconfirmed(call.ports, call.caller, ids, are_ours=ours is not False)
+    return {**OK, "n_disowned" if ours is False else "n_confirmed": n}
 
 
 def set_caps(call: Call) -> object:

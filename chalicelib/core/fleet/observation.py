@@ -45,6 +45,8 @@ def observe(
         changes["storage_usd_per_hour"] = record.storage_usd_per_hour
     if worker.is_bid and record.bid_usd_per_hour not in (0.0, worker.bid_usd_per_hour):
         changes["bid_usd_per_hour"] = record.bid_usd_per_hour
+    if lacks_token(worker, record) != worker.is_mislabelled:
+        changes["is_mislabelled"] = not worker.is_mislabelled
     if record.ends_at != worker.contract_ends_at:
         changes["contract_ends_at"] = record.ends_at
     url = compose_url(worker, record, allows_loopback=allows_loopback)
@@ -61,6 +63,14 @@ def observe(
         # The price of a bid is our own word.
         price_rise=0.0 if worker.is_bid else max(0.0, record.usd_per_hour - worker.usd_per_hour),
     )
+
+
+def lacks_token(worker: Worker, record: InstanceRecord) -> bool:
+    """Whether the label that Vast shows does not say that the row's machine is ours.
+
+    It may be another's machine that an answer named by mistake, or its owner took it over.
+    """
+    return bool(worker.token) and worker.token not in record.label
 
 
 def compose_url(worker: Worker, record: InstanceRecord, *, allows_loopback: bool) -> str:

@@ -23,6 +23,7 @@ class TroubleKind(StrEnum):
     INVENTORY_UNKNOWN = "inventory_unknown"
     STRAY_MACHINES = "stray_machines"
     ADOPTED_UNCONFIRMED = "adopted_unconfirmed"
+    LABEL_CHANGED = "label_changed"
     NO_CREDIT = "no_credit"
     KEY_LACKS_RIGHT = "key_lacks_right"
     FOREIGN_VERSION = "foreign_version"
@@ -86,6 +87,11 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
     ),
     _K.ADOPTED_UNCONFIRMED: TroubleMeaning(
         title="Machines were adopted by their labels and wait to be confirmed", severity=_W
+    ),
+    _K.LABEL_CHANGED: TroubleMeaning(
+        title="Machines lost their label, and wait to be confirmed",
+        severity=_W,
+        matters_after_s=120.0,
     ),
     _K.NO_CREDIT: TroubleMeaning(title="The Vast account has no credit left"),
     _K.KEY_LACKS_RIGHT: TroubleMeaning(title="The Vast key may not do what is needed"),

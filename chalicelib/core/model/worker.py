@@ -121,7 +121,9 @@ class Worker:
     uses_ssl: bool = True  # the template's USE_SSL: whether `url` is https
     worker_port: int = 3000  # of the PyWorker inside the container
     contract_ends_at: float | None = None
-    is_unconfirmed: bool = False  # found by its label alone: not destroyed before the owner says so
+    is_unconfirmed: bool = False  # found by its label alone, when tables were lost
+    is_mislabelled: bool = False  # its row says that it is ours, its label does not
+    is_confirmed: bool = False  # the owner has said that it is ours (`ballast adopt`)
     is_bid: bool = False  # rented at a bid, and taken away without notice when that is beaten
     bid_usd_per_hour: float = 0.0  # the standing bid for the GPUs
     bid_margin: float = 1.0  # over the least that won when it was made
@@ -194,6 +196,14 @@ class Worker:
             return self.stopped_at
         is_at_rest = self.state in (WorkerState.STOPPED, WorkerState.PAUSED)
         return self.state_since if is_at_rest else None
+
+    @property
+    def awaits_owner(self) -> bool:
+        """Whether table and label do not both say that it is ours, nor has its owner said so.
+
+        Nothing destroys such a machine unasked (security.md T21).
+        """
+        return (self.is_unconfirmed or self.is_mislabelled) and not self.is_confirmed
 
     @property
     def is_measured(self) -> bool:

@@ -7,17 +7,22 @@ no lease and no round.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core.fleet.intents import LISTING_LAG_S, split_label, token_is_ours
+from chalicelib.core.fleet.observation import lacks_token
 from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.core.model.market import InstanceRecord
+from chalicelib.core.model.worker import Worker
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.ports.ledger import Ledger
 from chalicelib.ports.marketplace import MarketplaceError
 from chalicelib.services.market.paced_market import PacedMarket
+
+Choose = Callable[[Sequence[InstanceRecord]], Collection[int]]
+"""The owner: shown machines of which nobody else can say whose they are, gives the ids to go."""
 
 RETRY_S = 5.0
 GIVE_UP_S = 900.0
@@ -37,29 +42,43 @@ class PanicReport:
 
 
 def panic(
-    ports: ScalerPorts, *, gives_up_s: float = GIVE_UP_S, tell: Callable[[str], None] | None = None
+    ports: ScalerPorts,
+    *,
+    gives_up_s: float = GIVE_UP_S,
+    tell: Callable[[str], None] | None = None,
+    choose: Choose = lambda _records: (),
 ) -> PanicReport:
     """Stop all rentals, destroy all machines of ours, verify; blocks until it is done.
 
-    Ours is what has a row, or a label with a token that only this deployment can have made. If the
-    tables or the keys are down, what of both can be read still counts.
+    Ours is what has a row and its label, or a label with a token that only this deployment can
+    have made. If the tables or the keys are down, what of both can be read still counts. For a
+    machine that has a row and another label, the owner is asked, once.
     """
-    started_at = ports.clock.now()
+    ends_at = ports.clock.now() + gives_up_s
     say = tell or (lambda _text: None)
     problems: list[str] = []
     _brake(ports.ledger, problems)
-    market = PacedMarket(
-        ports.marketplace, ports.clock, Pacing(), waits_until=started_at + gives_up_s
-    )
+    market = PacedMarket(ports.marketplace, ports.clock, Pacing(), waits_until=ends_at)
     seen: set[int] = set()
     empty_since: float | None = None
     ours: frozenset[int] = frozenset()
     unjudged: frozenset[int] = frozenset()
+    asked: dict[int, bool] = {}
     tries = 0
-    while ports.clock.now() < started_at + gives_up_s:
+    while ports.clock.now() < ends_at:
         found = _find_ours(ports, market, problems)
         if found is not None:
-            ours, unjudged = found
+            ours, unjudged, mislabelled = found
+            new = [record for record in mislabelled if record.instance_id not in asked]
+            if new and not ours:  # first what is surely ours: no answer is waited for
+                chosen = frozenset(choose(new))
+                asked |= {r.instance_id: r.instance_id in chosen for r in new}
+                ends_at = ports.clock.now() + gives_up_s  # the owner took their time
+                market = PacedMarket(
+                    ports.marketplace, ports.clock, market.pacing, waits_until=ends_at
+                )
+            ours |= {r.instance_id for r in mislabelled if asked.get(r.instance_id)}
+            unjudged |= {r.instance_id for r in mislabelled if not asked.get(r.instance_id)}
             seen |= ours
             say(f"{len(ours)} machines of ours are left")
             empty_since = None if ours or unjudged else (empty_since or ports.clock.now())
@@ -94,24 +113,28 @@ def _brake(ledger: Ledger, problems: list[str]) -> None:
 
 def _find_ours(
     ports: ScalerPorts, market: PacedMarket, problems: list[str]
-) -> tuple[frozenset[int], frozenset[int]] | None:
-    """(ours, labelled but not to be judged) of a complete listing; None if none is to be had."""
+) -> tuple[frozenset[int], frozenset[int], list[InstanceRecord]] | None:
+    """(ours, not to be judged, ours by their row alone) of a complete listing; None without one."""
     records = list_all(market, problems)
     if records is None:
         return None
     rows = _rows(ports, problems)
-    found, unjudged = set(), set()
+    found, unjudged, mislabelled = set(), set(), []
     for record in records:
         label = split_label(record.label)
-        if rows is not None and record.instance_id in rows:
-            found.add(record.instance_id)
+        row = rows.get(record.instance_id) if rows is not None else None
+        if row is not None:
+            if lacks_token(row, record) and not row.is_confirmed:
+                mislabelled.append(record)
+            else:
+                found.add(record.instance_id)
             continue
         is_ours = _is_ours(ports, label[1], problems) if label else False
         if is_ours:
             found.add(record.instance_id)
         elif is_ours is None or rows is None:
             unjudged.add(record.instance_id)
-    return frozenset(found), frozenset(unjudged)
+    return frozenset(found), frozenset(unjudged), mislabelled
 
 
 def list_all(market: PacedMarket, problems: list[str]) -> Sequence[InstanceRecord] | None:
@@ -127,12 +150,12 @@ def list_all(market: PacedMarket, problems: list[str]) -> Sequence[InstanceRecor
     return listing.instances
 
 
-def _rows(ports: ScalerPorts, problems: list[str]) -> set[int] | None:
-    """The instances in our books; None if the books cannot be read."""
+def _rows(ports: ScalerPorts, problems: list[str]) -> Mapping[int, Worker] | None:
+    """Our rows, by instance; None if they cannot be read."""
     try:
         groups = {group.endpoint_id for group in ports.groups.list_groups()}
         groups |= {intent.endpoint_id for intent in ports.ledger.intents()}
-        return {w.instance_id for group in groups for w in ports.workers.list(group)}
+        return {w.instance_id: w for group in groups for w in ports.workers.list(group)}
     except StorageUnavailableError as error:
         problems.append(f"tables: {error}")
         return None

@@ -6,8 +6,6 @@ proof inside a token needs a key that lies with the tables, so nothing is judged
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from chalicelib.core.fleet.intents import LISTING_LAG_S, split_label
 from chalicelib.core.fleet.pacing import Pacing
 from chalicelib.core.model.market import InstanceRecord
@@ -17,13 +15,11 @@ from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.market.panic import (
     GIVE_UP_S,
     RETRY_S,
+    Choose,
     PanicReport,
     destroy_all,
     list_all,
 )
-
-Choose = Callable[[Sequence[InstanceRecord]], Sequence[int]]
-"""The owner: shown what carries such labels, gives the ids that are to go."""
 
 
 def panic_by_label(

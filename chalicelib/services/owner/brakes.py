@@ -47,7 +47,7 @@ def clear_panic(ports: ApiPorts, caller: Caller) -> None:
 
 
 def unconfirmed(ports: ApiPorts) -> list[Row]:
-    """The machines that were adopted by their labels alone, and wait to be confirmed."""
+    """The machines of which table and label do not both say that they are ours."""
     return [
         {
             "instance_id": worker.instance_id,
@@ -56,28 +56,43 @@ def unconfirmed(ports: ApiPorts) -> list[Row]:
             "state": worker.state.value,
             "gpu": f"{worker.num_gpus}x {worker.gpu_name}",
             "usd_per_hour": worker.usd_per_hour,
+            "why": "label" if worker.is_mislabelled else "table",
         }
         for group in ports.groups.list_groups()
         for worker in ports.workers.list(group.endpoint_id)
-        if worker.is_unconfirmed
+        if worker.awaits_owner
     ]
 
 
-def confirm_adopted(ports: ApiPorts, caller: Caller, instance_ids: Collection[int]) -> int:
-    """The owner says that these are ours; gives how many were waiting for it.
+def settle_unconfirmed(
+    ports: ApiPorts, caller: Caller, instance_ids: Collection[int], *, are_ours: bool
+) -> int:
+    """The owner says whose these are; gives how many were waiting for it.
+
+    What is not ours leaves the books, untouched.
 
     Raises:
-        ParameterError: one of them does not wait to be confirmed.
+        ParameterError: one of them does not wait to be confirmed, or would be adopted again.
     """
     waiting = {int(str(row["instance_id"])): row for row in unconfirmed(ports)}
-    unknown = sorted(set(instance_ids) - set(waiting))
+    ids = sorted(set(instance_ids))
+    unknown = [one for one in ids if one not in waiting]
     if unknown:
         raise ParameterError(f"instance_ids: {unknown[0]} does not wait to be confirmed")
-    for instance_id in sorted(set(instance_ids)):
-        endpoint_id = int(str(waiting[instance_id]["endpoint_id"]))
-        ports.workers.update(endpoint_id, instance_id, {"is_unconfirmed": False})
-    ids = sorted(set(instance_ids))
-    _record(ports, caller, f"{len(ids)} adopted instances confirmed", {}, {"ids": ids})
+    labelled = [one for one in ids if waiting[one]["why"] != "label"]
+    if labelled and not are_ours:
+        raise ParameterError(
+            f"instance_ids: the label of {labelled[0]} carries a token of this deployment, which "
+            "adopts it; change the label on Vast's page first"
+        )
+    for one in ids:
+        endpoint_id = int(str(waiting[one]["endpoint_id"]))
+        if are_ours:
+            ports.workers.update(endpoint_id, one, {"is_confirmed": True})
+        else:
+            ports.workers.remove(endpoint_id, one)
+    said = "confirmed" if are_ours else "not ours: out of the books"
+    _record(ports, caller, f"{len(ids)} instances {said}", {}, {"ids": ids})
     return len(ids)
 
 

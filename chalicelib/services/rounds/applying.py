@@ -8,7 +8,6 @@ from dataclasses import replace
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.actions import Reason, StartWorker, StopWorker
 from chalicelib.ports.errors import ConflictError
@@ -80,10 +79,7 @@ def return_machines(acting: Acting, plan: RoundPlan) -> None:
         for worker in acting.rows.values()
         if worker.state is WorkerState.DESTROYING
         and _is_free(plan, worker)
-        and (
-            plan.view.account.is_panicking
-            or is_proven_ours(worker, plan.view.records.get(worker.instance_id))
-        )
+        and may_go(worker, is_panicking=plan.view.account.is_panicking)
     )
     view = plan.view
     if view.inventory.is_long_doubted(view.now) and not view.account.is_panicking:
@@ -92,17 +88,13 @@ def return_machines(acting: Acting, plan: RoundPlan) -> None:
         destroy(acting, doomed)
 
 
-def is_proven_ours(worker: Worker, record: InstanceRecord | None) -> bool:
-    """Whether table and label both say that a machine is ours, or its own reports do.
+def may_go(worker: Worker, *, is_panicking: bool) -> bool:
+    """Whether table and label both say that a machine is ours, or its owner has said so.
 
-    Under another's label it may be another's machine that an answer named by mistake. A row that
-    was made from a label, when the tables were lost, is no second witness: there the owner is.
+    A panic is the owner's word for every label that only we can have made; a machine under another
+    label waits for its owner in a panic, too.
     """
-    if worker.is_unconfirmed:
-        return False
-    if record is None or not record.label or worker.reported_at > 0:
-        return True
-    return not worker.token or worker.token in record.label
+    return not worker.awaits_owner or (is_panicking and not worker.is_mislabelled)
 
 
 def may_destroy(plan: RoundPlan) -> bool:

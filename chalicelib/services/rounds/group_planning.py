@@ -324,15 +324,19 @@ def allowed_actions(
 ) -> list[Action]:
     """The actions that doubt and brakes leave: nothing is rented or destroyed on a mere belief."""
     own = {worker.instance_id for worker in workers}
-    unconfirmed = {worker.instance_id for worker in workers if worker.is_unconfirmed}
+    waiting = {worker.instance_id for worker in workers if worker.awaits_owner}
+    strange = {w.instance_id for w in workers if w.awaits_owner and w.is_mislabelled}
+    strange -= {worker.instance_id for worker in workers if worker.reported_at > 0}
     kept: list[Action] = []
     for action in actions:
         if not view.may_plan and isinstance(action, _NOT_ON_BELIEF):
             continue
         if isinstance(action, ChangeBid) and not view.inventory.is_known:
             continue  # in a long doubt, too: nobody looked at that machine
-        if isinstance(action, DestroyWorker) and action.instance_id in unconfirmed:
+        if isinstance(action, DestroyWorker) and action.instance_id in waiting:
             continue  # it serves on until the owner has said that it is ours
+        if action_id(action) in strange:
+            continue  # it may be another's machine: nothing of it was ever heard
         if isinstance(action, RentOffer) or action.instance_id in own:
             kept.append(action)
     if group.frozen or view.account.is_frozen:

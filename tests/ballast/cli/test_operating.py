@@ -305,3 +305,41 @@ def test_ctrl_c_ends_quietly_with_130(ballast: Ballast) -> None:
         error = process.stderr.read()
         assert process.wait(10) == 130
     assert b"Traceback" not in error
+
+
+ADOPT = [
+    {"instance_id": 41, "endpoint_id": 7, "endpoint_name": "llm", "state": "ready",
+     "gpu": "1x RTX 4090", "usd_per_hour": 0.4, "why": "table"},
+    {"instance_id": 42, "endpoint_id": 7, "endpoint_name": "llm", "state": "ready",
+     "gpu": "1x RTX 4090", "usd_per_hour": 0.5, "why": "label"},
+]  # fmt: skip
+
+
+def test_adopt_shows_why_asks_and_settles(ballast: Ballast, console: Console) -> None:
+    console.answers["/api/v0/adopt"] = {"instances": ADOPT, "n_confirmed": 2, "n_disowned": 1}
+    shown = ballast("adopt")
+    assert shown.code == 6  # nobody is there to answer
+    assert "its row was lost" in shown.err
+    assert "its label is not ours" in shown.err
+    assert "2 instances confirmed" in ballast("adopt", "--yes").out
+    assert "1 instances taken out" in ballast("adopt", "42", "--not-ours", "--yes").out
+    assert console.sent("POST", "/api/v0/adopt") == [
+        {"instance_ids": [41, 42], "ours": True}, {"instance_ids": [42], "ours": False},
+    ]  # fmt: skip
+    assert "43 does not wait" in ballast("adopt", "43", "--yes").err
+    assert "which instances" in ballast("adopt", "--not-ours").err
+
+
+def test_a_panic_ends_by_naming_what_the_owner_has_not_confirmed(
+    ballast: Ballast, console: Console
+) -> None:
+    console.answers["/api/v0/panic"] = {"n_instances": 1}
+    console.answers["/api/v0/adopt"] = {"instances": ADOPT}
+    for group in console.status["groups"]:
+        group["n_workers"] = 0
+    console.status["groups"][0]["n_workers"] = 1
+    result = ballast("panic", "--yes")
+    assert result.code == 5
+    assert "1 instances are left" in result.err
+    assert "ballast adopt" in result.err
+    assert console.sent("POST", "/api/v0/adopt") == [{"instance_ids": [42], "ours": True}]

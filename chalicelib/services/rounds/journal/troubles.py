@@ -74,7 +74,9 @@ def is_capped(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> bool:
 def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
     view, unclaimed = plan.view, plan.reconciliation.unclaimed
     strays = ", ".join(str(one) for one in unclaimed[:20])
-    adopted = sorted(worker.instance_id for worker in plan.workers if worker.is_unconfirmed)
+    waiting = [worker for worker in plan.workers if worker.awaits_owner]
+    adopted = sorted(worker.instance_id for worker in waiting if worker.is_unconfirmed)
+    mislabelled = sorted(worker.instance_id for worker in waiting if worker.is_mislabelled)
     for kind, holds, text in (
         (
             TroubleKind.PANIC,
@@ -105,6 +107,13 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
             f"{len(adopted)} instances were found by their labels alone, as their rows were lost; "
             "they serve and bill, and none is destroyed before `ballast adopt`: "
             f"{', '.join(map(str, adopted[:20]))}",
+        ),
+        (
+            TroubleKind.LABEL_CHANGED,
+            mislabelled,
+            f"{len(mislabelled)} instances of our books run under a label that is not ours (any "
+            "more); they bill, and none is destroyed before `ballast adopt`, or before its label "
+            f"is back: {', '.join(map(str, mislabelled[:20]))}",
         ),
         (
             TroubleKind.NO_CREDIT,
