@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from chalicelib.core.model.market import NO_PAGES, Offer
 from chalicelib.core.model.market import InstanceListing as InstanceListing
 from chalicelib.core.model.market import InstanceRecord as InstanceRecord
-from chalicelib.core.model.market import Offer
 from chalicelib.ports.errors import PortError
 
 
@@ -122,8 +122,11 @@ class Marketplace(Protocol):
         """
         ...
 
-    def list_instances(self) -> InstanceListing:
-        """All instances of the account. Doubt is told by `is_complete`, not raised."""
+    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
+        """All instances of the account. Doubt is told by `is_complete`, not raised.
+
+        `so_far`: of the listing before, if it was cut short; nothing by default.
+        """
         ...
 
     def find_instance(self, instance_id: int) -> InstanceRecord | None:

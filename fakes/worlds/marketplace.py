@@ -22,7 +22,7 @@ from chalicelib.adapters.vast.requests import (
 from chalicelib.adapters.vast.row_check import usable_offers
 from chalicelib.adapters.vast.rows import parse_instance, parse_template
 from chalicelib.core.fleet.pacing import Verb
-from chalicelib.core.model.market import InstanceListing, InstanceRecord
+from chalicelib.core.model.market import NO_PAGES, InstanceListing, InstanceRecord
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     CreateRequest,
@@ -82,7 +82,7 @@ class FakeMarketplace:
             lambda now: self.market.create(request.offer_id, body, now).instance_id,
         )
 
-    def list_instances(self) -> InstanceListing:
+    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
         """All instances, from the same pages that Vast's API would give."""
         listing = ListingBuilder(self._clock.now())
         try:

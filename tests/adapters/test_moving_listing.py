@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -101,6 +101,12 @@ def test_a_listing_is_believed_while_machines_come_and_go(
     assert len(problems) <= 4, problems
 
 
+def as_kept(so_far: Mapping[str, object]) -> dict[str, object]:
+    """As the round's memory keeps it: through JSON."""
+    kept: dict[str, object] = json.loads(json.dumps(so_far))
+    return kept
+
+
 def test_a_listing_too_long_for_one_call_goes_on_with_the_next() -> None:
     """A thousand machines at 0.6 s a page take more than a function's life allows at once."""
     account = MovingAccount(1_000, moves_each_s=30, latency_s=0.6)
@@ -111,7 +117,7 @@ def test_a_listing_too_long_for_one_call_goes_on_with_the_next() -> None:
     assert "the next call goes on" in first.problem
     assert account.clock.now() - began_at <= MAX_LISTING_S + 2.0
     account.clock.advance(15.0)
-    second = marketplace.list_instances()
+    second = account.marketplace().list_instances(as_kept(first.so_far))  # another process
     assert second.is_complete, second.problem
     assert second.started_at == began_at
     assert len(second.instances) >= 995
@@ -121,27 +127,37 @@ def test_a_listing_too_long_for_one_call_goes_on_with_the_next() -> None:
 def test_a_page_that_does_not_come_is_asked_again_and_not_the_others() -> None:
     account = MovingAccount(200, fails_on_page=6)
     marketplace = account.marketplace()
-    assert "ReadTimeout" in marketplace.list_instances().problem
-    assert marketplace.list_instances().is_complete
+    cut = marketplace.list_instances()
+    assert "ReadTimeout" in cut.problem
+    assert marketplace.list_instances(as_kept(cut.so_far)).is_complete
     assert account.n_pages == 9
 
 
 def test_what_was_cut_short_long_ago_begins_anew() -> None:
     account = MovingAccount(200, fails_on_page=6)
     marketplace = account.marketplace()
-    marketplace.list_instances()
+    cut = marketplace.list_instances()
     account.clock.advance(600.0)
     now = account.clock.now()
-    assert marketplace.list_instances().started_at == now
+    assert marketplace.list_instances(cut.so_far).started_at == now
     assert account.n_pages == 6 + 8
 
 
 def test_a_first_page_that_does_not_come_leaves_nothing_to_go_on_with() -> None:
     account = MovingAccount(30, fails_on_page=1)
     marketplace = account.marketplace()
-    marketplace.list_instances()
+    assert not marketplace.list_instances().so_far
     now = account.clock.now()
-    assert marketplace.list_instances().started_at == now
+    assert marketplace.list_instances({}).started_at == now
+
+
+@pytest.mark.parametrize(
+    "so_far",
+    [{"started_at": "x"}, {"rows": 3}, {"started_at": 1.0, "next_token": "t", "n_pages": 2}],
+)
+def test_what_cannot_be_gone_on_from_begins_anew(so_far: dict[str, object]) -> None:
+    account = MovingAccount(30)
+    assert account.marketplace().list_instances(so_far).is_complete
 
 
 @pytest.mark.parametrize("totals", [(30, 30), (30, 300), (0, 30), (60, 30)])

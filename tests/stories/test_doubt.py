@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.model.market import InstanceListing
+from chalicelib.core.model.market import NO_PAGES, InstanceListing
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.marketplace import MarketplaceUnavailableError, RefusedError
 from fakes.worlds.marketplace import FakeMarketplace
@@ -32,8 +33,8 @@ class HidingMarketplace(FakeMarketplace):
     hidden: frozenset[int] = frozenset()
     problem: str = ""
 
-    def list_instances(self) -> InstanceListing:
-        listing = super().list_instances()
+    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
+        listing = super().list_instances(so_far)
         shown = tuple(one for one in listing.instances if one.instance_id not in self.hidden)
         is_complete = listing.is_complete and not self.problem
         return replace(listing, instances=shown, is_complete=is_complete, problem=self.problem)
@@ -171,3 +172,25 @@ def test_a_refused_listing_names_the_key() -> None:
     market.problem = ""
     run_rounds(world, 2)
     assert told(world, "key_lacks_right")[-1] == "key_lacks_right_over"
+
+
+class CutMarketplace(FakeMarketplace):
+    """Its list takes three calls, whichever process makes them."""
+
+    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
+        n_calls = int(str(so_far.get("n_calls", 0))) + 1
+        listing = super().list_instances()
+        if n_calls == 3:
+            return listing
+        return replace(listing, is_complete=False, problem="deadline", so_far={"n_calls": n_calls})
+
+
+def test_a_list_that_takes_three_rounds_goes_on_in_processes_that_know_nothing() -> None:
+    world, endpoint_id = serving_world(2)
+    raise_floor(world, endpoint_id, 400.0)
+    before = count_calls(world, Verb.CREATE)
+    for _ in range(6):
+        world.ports = replace(world.ports, marketplace=CutMarketplace(world.market, world.clock))
+        run_rounds(world, 1)
+    assert count_calls(world, Verb.CREATE) > before
+    assert told(world, "inventory_unknown") == []

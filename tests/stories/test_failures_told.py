@@ -9,7 +9,7 @@ import pytest
 
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.troubles import standing
-from chalicelib.core.model.market import InstanceListing, InstanceRecord
+from chalicelib.core.model.market import NO_PAGES, InstanceListing, InstanceRecord
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.marketplace import CreateRequest, RefusedError
@@ -65,8 +65,8 @@ class OddListing(FakeMarketplace):
 
     odd: Callable[[InstanceRecord], InstanceRecord]
 
-    def list_instances(self) -> InstanceListing:
-        listing = super().list_instances()
+    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
+        listing = super().list_instances(so_far)
         return replace(listing, instances=tuple(self.odd(one) for one in listing.instances))
 
 

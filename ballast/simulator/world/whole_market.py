@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ballast.simulator.world.machine import Life, Machine
 from ballast.simulator.world.world import World
-from chalicelib.core.model.market import InstanceListing, InstanceRecord
+from chalicelib.core.model.market import NO_PAGES, InstanceListing, InstanceRecord
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     CreateRequest,
@@ -81,7 +81,7 @@ class SimulatedMarketplace:
         self._orders[machine.number] = request
         return machine.number
 
-    def list_instances(self) -> InstanceListing:
+    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
         """Every machine."""
         now = self._clock.now()
         records = tuple(self._record(machine) for machine in self.world.machines.values())

@@ -24,7 +24,7 @@ from chalicelib.adapters.vast.rows import (
     parse_template,
 )
 from chalicelib.core.fleet.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
-from chalicelib.core.model.market import InstanceListing, InstanceRecord
+from chalicelib.core.model.market import NO_PAGES, InstanceListing, InstanceRecord
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,
@@ -73,7 +73,6 @@ class VastMarketplace:
         self._clock = clock
         self._send = send
         self._page_interval_s = page_interval_s
-        self._cut_short: ListingBuilder | None = None
 
     def search_offers(
         self, query: wire.SearchQuery, *, disk_gb: float, limit: int, is_bid: bool = False
@@ -95,23 +94,22 @@ class VastMarketplace:
             raise AmbiguousCreateError(f"create: new_contract is {contract!r}")
         return contract
 
-    def list_instances(self) -> InstanceListing:
+    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
         """All instances of the account, page by page. Doubt is told by `is_complete`.
 
-        A listing that was cut short, by its deadline or an answer that did not come, goes on with
-        its next page at the next call.
+        A listing that was cut short, by its deadline or an answer that did not come, says how to
+        go on with its next page: the next call takes it as `so_far`, in whichever process.
         """
         called_at = self._clock.now()
-        listing, self._cut_short = self._cut_short, None
-        if listing is None or called_at - listing.started_at > MAX_LISTING_AGE_S:
+        listing = ListingBuilder.going_on(so_far)
+        if listing is None or not 0 <= called_at - listing.started_at <= MAX_LISTING_AGE_S:
             listing = ListingBuilder(called_at)
         try:
             while True:
                 now = self._clock.now()
                 if now - called_at > MAX_LISTING_S:
-                    self._cut_short = listing
                     problem = f"deadline: {listing.n_pages} pages after {MAX_LISTING_S:g} s"
-                    return listing.incomplete(now, f"{problem}, the next call goes on")
+                    return listing.cut_short(now, f"{problem}, the next call goes on")
                 params = wire.listing_params(listing.next_token)
                 page = self._call(Verb.LIST, "GET", "/api/v1/instances/", params=params)
                 listing.add_page(page)
@@ -121,8 +119,7 @@ class VastMarketplace:
         except DoubtError as doubt:
             return listing.incomplete(self._clock.now(), str(doubt))
         except (RateLimitedError, MarketplaceUnavailableError) as error:
-            self._cut_short = listing if listing.n_pages else None
-            return listing.incomplete(self._clock.now(), f"{type(error).__name__}: {error}")
+            return listing.cut_short(self._clock.now(), f"{type(error).__name__}: {error}")
         except MarketplaceError as error:
             return listing.incomplete(self._clock.now(), f"{type(error).__name__}: {error}")
 

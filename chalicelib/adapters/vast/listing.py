@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from chalicelib.adapters.vast.rows import RowError, dict_rows, parse_instance
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
@@ -36,6 +37,35 @@ class ListingBuilder:
     _rows: dict[int, InstanceRecord] = field(default_factory=dict)
     _tokens: set[str] = field(default_factory=set)
     _totals: list[int] = field(default_factory=list)
+
+    @classmethod
+    def going_on(cls, so_far: Mapping[str, Any]) -> ListingBuilder | None:
+        """The listing that was cut short, None if this is not what `so_far` gave."""
+        try:
+            return cls(
+                started_at=float(so_far["started_at"]),
+                next_token=str(so_far["next_token"]),
+                n_pages=int(so_far["n_pages"]),
+                _rows={row["instance_id"]: InstanceRecord(**row) for row in so_far["rows"]},
+                _tokens=set(so_far["tokens"]),
+                _totals=list(so_far["totals"]),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None  # another version's, or none: it begins anew
+
+    @property
+    def so_far(self) -> Mapping[str, object]:
+        """What `going_on` takes, as plain values; empty before the first page."""
+        if not self.n_pages:
+            return {}
+        return {
+            "started_at": self.started_at,
+            "next_token": self.next_token,
+            "n_pages": self.n_pages,
+            "rows": [asdict(row) for row in self._rows.values()],
+            "tokens": sorted(self._tokens),
+            "totals": list(self._totals),
+        }
 
     def add_page(self, body: Mapping[str, object]) -> None:
         """Add the next page.
@@ -80,6 +110,10 @@ class ListingBuilder:
     def incomplete(self, ended_at: float, problem: str) -> InstanceListing:
         """What came, marked as doubtful."""
         return self._listing(ended_at, problem)
+
+    def cut_short(self, ended_at: float, problem: str) -> InstanceListing:
+        """What came of a listing whose other pages are only late: the next call goes on."""
+        return replace(self._listing(ended_at, problem), so_far=self.so_far)
 
     def _take_total(self, total: object) -> None:
         if not isinstance(total, int) or isinstance(total, bool) or total < 0:

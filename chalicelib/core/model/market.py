@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 
@@ -74,6 +75,10 @@ class InstanceRecord:
     geolocation: str = ""
 
 
+NO_PAGES: Mapping[str, object] = MappingProxyType({})
+"""What a listing goes on from that begins with its first page."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceListing:
     """What one listing showed. `is_complete`: every page came, totals agree, no id twice."""
@@ -83,6 +88,8 @@ class InstanceListing:
     is_complete: bool
     instances: tuple[InstanceRecord, ...] = ()
     problem: str = ""  # why it is not complete
+    so_far: Mapping[str, object] = field(default_factory=dict)
+    """What the next call goes on from, if pages are only late; plain values, for JSON."""
 
 
 # What may be true of a marketplace's row: whatever is outside is no price, no size and no moment.

@@ -27,6 +27,9 @@ class RoundMemory:
 
     at: float = 0.0  # of the last round
     inventory: Inventory = field(default_factory=Inventory)
+    listing_so_far: Mapping[str, object] = field(
+        default_factory=dict
+    )  # of one that was cut short: the next round goes on, in whichever process
     groups: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # of the law
     traffic: Mapping[str, Mapping[str, object]] = field(
         default_factory=dict

@@ -64,9 +64,10 @@ def panic(
     ours: frozenset[int] = frozenset()
     unjudged: frozenset[int] = frozenset()
     asked: dict[int, bool] = {}
+    so_far: dict[str, object] = {}
     tries = 0
     while ports.clock.now() < ends_at:
-        found = _find_ours(ports, market, problems)
+        found = _find_ours(ports, market, so_far, problems)
         if found is not None:
             ours, unjudged, mislabelled = found
             new = [record for record in mislabelled if record.instance_id not in asked]
@@ -112,10 +113,10 @@ def _brake(ledger: Ledger, problems: list[str]) -> None:
 
 
 def _find_ours(
-    ports: ScalerPorts, market: PacedMarket, problems: list[str]
+    ports: ScalerPorts, market: PacedMarket, so_far: dict[str, object], problems: list[str]
 ) -> tuple[frozenset[int], frozenset[int], list[InstanceRecord]] | None:
     """(ours, not to be judged, ours by their row alone) of a complete listing; None without one."""
-    records = list_all(market, problems)
+    records = list_all(market, so_far, problems)
     if records is None:
         return None
     rows = _rows(ports, problems)
@@ -137,13 +138,20 @@ def _find_ours(
     return frozenset(found), frozenset(unjudged), mislabelled
 
 
-def list_all(market: PacedMarket, problems: list[str]) -> Sequence[InstanceRecord] | None:
-    """What a complete listing shows; None if none is to be had, and why in `problems`."""
+def list_all(
+    market: PacedMarket, so_far: dict[str, object], problems: list[str]
+) -> Sequence[InstanceRecord] | None:
+    """What a complete listing shows; None if none is to be had (now), and why in `problems`.
+
+    `so_far` is what the next call goes on from; it is filled and emptied here.
+    """
     try:
-        listing = market.call(Verb.LIST, lambda vast: vast.list_instances())
+        listing = market.call(Verb.LIST, lambda vast: vast.list_instances(dict(so_far)))
     except MarketplaceError as error:
         problems.append(f"list: {error}")
         return None
+    so_far.clear()
+    so_far.update(listing.so_far)
     if not listing.is_complete:
         problems.append(f"list: {listing.problem}")
         return None

@@ -34,12 +34,13 @@ def panic_by_label(
     ends_at = started_at + gives_up_s
     market = PacedMarket(marketplace, clock, Pacing(), waits_until=ends_at)
     problems: list[str] = []
+    so_far: dict[str, object] = {}
     chosen: frozenset[int] | None = None
     left: frozenset[int] = frozenset()
     others: frozenset[int] = frozenset()
     empty_since: float | None = None
     while clock.now() < ends_at:
-        labelled = _labelled(market, problems)
+        labelled = _labelled(market, so_far, problems)
         if labelled is not None:
             if chosen is None:
                 chosen = frozenset(choose(labelled))
@@ -64,9 +65,11 @@ def panic_by_label(
     )
 
 
-def _labelled(market: PacedMarket, problems: list[str]) -> list[InstanceRecord] | None:
+def _labelled(
+    market: PacedMarket, so_far: dict[str, object], problems: list[str]
+) -> list[InstanceRecord] | None:
     """What a complete listing shows under labels of our form; None if none is to be had."""
-    records = list_all(market, problems)
+    records = list_all(market, so_far, problems)
     if records is None:
         return None
     return [record for record in records if split_label(record.label) is not None]

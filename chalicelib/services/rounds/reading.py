@@ -35,7 +35,7 @@ MAX_HIDDEN = 1  # machines that a listing may hide before it is doubted as a who
 def read_view(ports: ScalerPorts, market: PacedMarket, account: Account, now: float) -> RoundView:
     """Read everything. The listing comes before rows and intents: what it shows was written."""
     memory = RoundMemory.from_bytes(ports.ledger.read_blob(BLOB_NAME))
-    listing = _list_instances(market, now)
+    listing = _list_instances(market, memory.listing_so_far, now)
     groups = tuple(ports.groups.list_groups())
     intents = tuple(i for i in ports.ledger.intents() if not _is_old(i, now))
     view = RoundView(
@@ -72,9 +72,11 @@ def by_endpoint(workers: Sequence[Worker]) -> Mapping[int, list[Worker]]:
     return found
 
 
-def _list_instances(market: PacedMarket, now: float) -> InstanceListing:
+def _list_instances(
+    market: PacedMarket, so_far: Mapping[str, object], now: float
+) -> InstanceListing:
     try:
-        listing = market.call(Verb.LIST, lambda vast: vast.list_instances())
+        listing = market.call(Verb.LIST, lambda vast: vast.list_instances(so_far))
         told = tuple(plausible_record(record, now) for record in listing.instances)
         return replace(listing, instances=told)
     except MarketplaceError as error:

@@ -110,6 +110,7 @@ def plan_round(
         view.memory,
         at=now,
         inventory=view.inventory,
+        listing_so_far=view.listing.so_far,
         reputation=judge(view.memory.reputation, boots_of(workers, {}), now),
         canaries=watch_canaries(view, workers),
         outcomes=follow_outcomes(view.memory.outcomes, workers, now),
