@@ -14,6 +14,7 @@ from chalicelib.core.model.caller_key import VERBS
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services import keys
 from chalicelib.services.owner.keys import record_deployers_key
+from chalicelib.services.routing.views import publish_directory
 from infra.peppers import make_peppers, take_over_former_keys
 from infra.policies import signer_of
 
@@ -88,6 +89,11 @@ def bootstrap(
     if public_url:
         ports.ledger.set_public_url(public_url)
     return keys.first_admin_key(ports, now, note=partial(record_deployers_key, ports))
+
+
+def renew_directory(stage: str) -> None:
+    """Tell the routers of all groups in this version's form: an older one may have written it."""
+    publish_directory(ports_of(stage))
 
 
 def remember_topic(stage: str, arn: str) -> None:

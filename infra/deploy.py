@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.ports.errors import PortError
 from infra import policies
 from infra.account import Aws, DeployError
-from infra.bootstrap import Caps, bootstrap, make_secrets, remember_topic
+from infra.bootstrap import Caps, bootstrap, make_secrets, remember_topic, renew_directory
 from infra.core_stack import deploy_core, ensure_vast_key
 from infra.functions import (
     concurrency_quota,
@@ -69,6 +69,7 @@ def deploy(
     if has_functions:
         settle_functions(aws, options.stage)
         throttle_rest_api(aws, options.stage, options.root, throttles.rest)
+        renew_directory(options.stage)
     admin_key = bootstrap(options.stage, options.caps, complete=options.complete_caps)
     if admin_key:  # told at once: a run that is interrupted later could not tell it again
         say(f"first admin key of stage {options.stage}, shown once: {admin_key}")

@@ -17,6 +17,7 @@ from chalicelib.ports.routing_view import (
     WaitingRepository,
     WaitingRequest,
 )
+from fakes.aws.dynamodb import timed_dynamodb
 from fakes.ports.quotas import FakeQuotaRepository
 from fakes.ports.routing_view import FakeRoutingViewRepository
 from fakes.ports.waiting import FakeWaitingRepository
@@ -27,26 +28,34 @@ if TYPE_CHECKING:
 NOW = 1_800_000_000.25
 
 
-@pytest.fixture(params=["memory", "dynamo"])
+@pytest.fixture(params=["memory", "dynamo", "dynamo in virtual time"])
 def views(request: pytest.FixtureRequest) -> RoutingViewRepository:
     if request.param == "memory":
         return FakeRoutingViewRepository()
+    if request.param == "dynamo in virtual time":
+        return DynamoRoutingViewRepository(
+            timed_dynamodb(stale_share=0, burst_s=300), "ballast-test"
+        )
     client: DynamoDBClient = request.getfixturevalue("dynamodb")
     return DynamoRoutingViewRepository(client, "ballast-test")
 
 
-@pytest.fixture(params=["memory", "dynamo"])
+@pytest.fixture(params=["memory", "dynamo", "dynamo in virtual time"])
 def waiting(request: pytest.FixtureRequest) -> WaitingRepository:
     if request.param == "memory":
         return FakeWaitingRepository()
+    if request.param == "dynamo in virtual time":
+        return DynamoWaitingRepository(timed_dynamodb(stale_share=0, burst_s=300), "ballast-test")
     client: DynamoDBClient = request.getfixturevalue("dynamodb")
     return DynamoWaitingRepository(client, "ballast-test")
 
 
-@pytest.fixture(params=["memory", "dynamo"])
+@pytest.fixture(params=["memory", "dynamo", "dynamo in virtual time"])
 def quotas(request: pytest.FixtureRequest) -> QuotaRepository:
     if request.param == "memory":
         return FakeQuotaRepository()
+    if request.param == "dynamo in virtual time":
+        return DynamoQuotaRepository(timed_dynamodb(stale_share=0, burst_s=300), "ballast-test")
     client: DynamoDBClient = request.getfixturevalue("dynamodb")
     return DynamoQuotaRepository(client, "ballast-test")
 

@@ -21,6 +21,7 @@ from chalicelib.ports.worker_repository import (
     WorkerRepository,
 )
 from chalicelib.wire.reports import CONTENT_HASH_CHARS
+from fakes.aws.dynamodb import timed_dynamodb
 from fakes.bundles.hot_ports import ENDPOINT_ID, make_worker
 from fakes.ports.worker_repository import FakeWorkerRepository
 
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
 NOW = 1_800_000_000.5
 
 
-@pytest.fixture(params=["memory", "dynamo"])
+@pytest.fixture(params=["memory", "dynamo", "dynamo in virtual time"])
 def workers(request: pytest.FixtureRequest) -> WorkerRepository:
     if request.param == "memory":
         return FakeWorkerRepository()
+    if request.param == "dynamo in virtual time":
+        return DynamoWorkerRepository(timed_dynamodb(stale_share=0, burst_s=300), "ballast-test")
     client: DynamoDBClient = request.getfixturevalue("dynamodb")
     return DynamoWorkerRepository(client, "ballast-test")
 

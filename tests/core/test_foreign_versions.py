@@ -15,9 +15,15 @@ from chalicelib.core.fleet.intents import IntentState
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.routing.directory import ForeignDirectoryError, unpack_directory
+from chalicelib.core.routing.directory import (
+    PLAIN_BYTES,
+    ForeignDirectoryError,
+    pack_directory,
+    unpack_directory,
+)
 from chalicelib.core.routing.packed_view import PackedViewError, unpack_view
 from chalicelib.core.scaling.round_memory import RoundMemory
+from fakes.bundles.hot_ports import make_group
 
 ROW = Worker(endpoint_id=1, instance_id=2, autogroup_id=3, created_at=4.0, url="https://x:1")
 
@@ -115,6 +121,15 @@ def test_a_directory_hides_no_group_for_one_that_it_cannot_read() -> None:
     for name, endpoint_id in (("odd", None), (None, 9)):
         with pytest.raises(ForeignDirectoryError):
             directory.find(name, endpoint_id)
+
+
+def test_a_short_directory_is_as_versions_before_the_compression_write_and_read_it() -> None:
+    few = [make_group(endpoint_id=n, name=f"group {n}") for n in range(1, 4)]
+    many = [make_group(endpoint_id=n, name=f"group {n}") for n in range(1, 200)]
+    assert json.loads(pack_directory(few))["groups"][2]["name"] == "group 3"
+    assert len(pack_directory(many)) < PLAIN_BYTES
+    for groups in (few, many):
+        assert unpack_directory(pack_directory(groups)).find("group 2") == groups[1]
 
 
 @pytest.mark.parametrize("blob", [b"{}", zlib.compress(b'{"entries": []}'), zlib.compress(b"[1]")])

@@ -88,10 +88,18 @@ def group_facts(group: EndpointGroup, autogroups: Iterable[Autogroup]) -> GroupF
     )
 
 
+PLAIN_BYTES = 4_096  # a read of DynamoDB gives as much for the same price
+
+
 def pack_directory(groups: Iterable[GroupFacts]) -> bytes:
-    """The directory as stored: JSON, compressed (10,000 groups of two: about 250 kB)."""
+    """The directory as stored: JSON, compressed when it is long (10,000 groups of two: 250 kB).
+
+    A short one is as versions before the compression wrote and read it, so that a deployment can be
+    taken back to one of them.
+    """
     document = {"version": 1, "groups": [facts_to_json(g) for g in groups]}
-    return zlib.compress(json.dumps(document, separators=(",", ":")).encode())
+    text = json.dumps(document, separators=(",", ":")).encode()
+    return text if len(text) <= PLAIN_BYTES else zlib.compress(text)
 
 
 def unpack_directory(blob: bytes | None) -> Directory:
@@ -101,7 +109,8 @@ def unpack_directory(blob: bytes | None) -> Directory:
         ForeignDirectoryError: nothing of it can be understood.
     """
     try:
-        rows = json.loads(zlib.decompress(blob))["groups"] if blob else []
+        text = blob if not blob or blob.startswith(b"{") else zlib.decompress(blob)
+        rows = json.loads(text)["groups"] if text else []
         by_id = {row.get("id"): row for row in rows}
         return Directory({row.get("name"): row for row in rows}, by_id)
     except (zlib.error, KeyError, TypeError, ValueError, AttributeError) as error:
