@@ -2,53 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import click
 
 from ballast.cli.commands.adopt import confirm_mislabelled
-from ballast.cli.errors import CliError
+from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.remote.by_label import panic_with_vast_key
-from ballast.cli.remote.direct import panic_directly
+from ballast.cli.remote.direct import clear_panic_directly, freeze_directly, panic_directly
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import count, usd
 from ballast.cli.terminal.waiting import wait_until_empty
 
 CONFIRMATION = "destroy everything"
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def _direct_options(function: F) -> F:
+    """Add --direct and --stage to a brake."""
+    stage = click.option(
+        "--stage", default="dev", show_default=True, help="Deployment, for --direct."
+    )
+    direct = click.option(
+        "--direct",
+        is_flag=True,
+        help="Without the deployment: with your own AWS credentials (and Vast key, for panic).",
+    )
+    return direct(stage(function))
 
 
 @click.command("freeze")
 @click.argument("name", required=False)
+@_direct_options
 @connection_options
 @pass_session
-def freeze(session: Session, name: str | None) -> None:
+def freeze(session: Session, name: str | None, direct: bool, stage: str) -> None:
     """Nothing is rented, started, stopped or destroyed; what runs serves on, and costs.
 
     \b
     ballast freeze
     ballast freeze TGI-Llama3
+    ballast freeze --direct --stage prod     when the deployment itself does not answer
     """
-    _set_frozen(session, name, is_frozen=True)
+    _set_frozen(session, name, stage if direct else None, is_frozen=True)
 
 
 @click.command("unfreeze")
 @click.argument("name", required=False)
+@_direct_options
 @connection_options
 @pass_session
-def unfreeze(session: Session, name: str | None) -> None:
+def unfreeze(session: Session, name: str | None, direct: bool, stage: str) -> None:
     """Let Ballast act again.
 
     \b
     ballast unfreeze
     """
-    _set_frozen(session, name, is_frozen=False)
+    _set_frozen(session, name, stage if direct else None, is_frozen=False)
 
 
 @click.command("panic")
-@click.option(
-    "--direct", is_flag=True, help="Without the deployment: with your own AWS and Vast keys."
-)
-@click.option("--stage", default="dev", show_default=True, help="Deployment, for --direct.")
+@_direct_options
 @click.option(
     "--vast-key-only", is_flag=True, help="Without AWS too: by labels, each asked for by itself."
 )
@@ -78,7 +95,10 @@ def panic(
     ballast panic --vast-key-only            when AWS does not answer either
     """
     if clear:
-        session.show(session.server.post("/api/v0/panic", {"clear": True}), "Panic is over")
+        if direct:
+            session.show(*clear_panic_directly(stage))
+        else:
+            session.show(_brake(session, "panic", {"clear": True}), "Panic is over")
         return
     if vast_key_only:
         session.show(*panic_with_vast_key(session, is_sure=yes))
@@ -89,7 +109,7 @@ def panic(
     if direct:
         session.show(*panic_directly(stage, session, is_sure=yes))
         return
-    answer = session.server.post("/api/v0/panic", {"confirm": CONFIRMATION})
+    answer = _brake(session, "panic", {"confirm": CONFIRMATION})
     confirm_mislabelled(session, is_sure=yes)
     if wait:
         answer = wait_until_empty(session, None, timeout_s)
@@ -109,11 +129,27 @@ def _what_there_is(session: Session, endpoint_id: int | None = None) -> str:
     return f"({stage}, {session.server.url}: {count(n, 'worker')} at {usd(hourly)}/h)"
 
 
-def _set_frozen(session: Session, name: str | None, *, is_frozen: bool) -> None:
+def _brake(session: Session, what: str, body: Json) -> Json:
+    """Ask for a brake; where no answer comes, the way without the server's door is told."""
+    try:
+        return session.server.post(f"/api/v0/{what}", body)
+    except CliError as error:
+        if error.code is ExitCode.UNREACHABLE:
+            command = click.get_current_context().info_name
+            error.fix = f"`ballast {command} --direct --stage …` acts with your AWS credentials"
+        raise
+
+
+def _set_frozen(
+    session: Session, name: str | None, direct_stage: str | None, *, is_frozen: bool
+) -> None:
+    if direct_stage is not None:
+        session.show(*freeze_directly(direct_stage, name, is_frozen=is_frozen))
+        return
     body: Json = {"frozen": is_frozen}
     if name is not None:
         body["endpoint_id"] = find_endpoint(session.server, name)["id"]
-    answer = session.server.post("/api/v0/freeze", body)
+    answer = _brake(session, "freeze", body)
     what = name or "The account"
     session.show(answer, f"{what} is frozen" if is_frozen else f"{what} may act again")
 

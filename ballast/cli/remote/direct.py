@@ -1,21 +1,81 @@
-"""Panic without the deployment: the scaler's own service, run here with the owner's credentials."""
+"""The brakes without the deployment: its own services, run here with the owner's credentials.
+
+They need the tables, and panic needs Vast; no door that strangers could keep shut.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.by_label import is_chosen
-from ballast.cli.remote.server import Json
+from ballast.cli.remote.server import WHAT_THERE_IS, Json
 from ballast.cli.remote.session import Session
 from ballast.cli.terminal.display import clean
 from chalicelib import wiring
+from chalicelib.core.model.caller_key import VERBS
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.ports.errors import PortError
+from chalicelib.services.keys import Caller
 from chalicelib.services.market.panic import panic
+from chalicelib.services.owner import brakes, groups
+
+OWNER = Caller(key_id="aws-credentials", verbs=VERBS, endpoint_id=None, generation=0)
+"""Whoever holds the account's AWS credentials; the audit trail says so."""
+
+
+@contextmanager
+def _deployment(stage: str) -> Iterator[None]:
+    """Act as this stage's functions do.
+
+    Raises:
+        CliError: AWS cannot be reached with these credentials.
+    """
+    os.environ["BALLAST_STAGE"] = stage
+    os.environ["BALLAST_ROLE"] = "scaler"
+    try:
+        yield
+    except (PortError, ClientError, BotoCoreError) as error:
+        raise CliError(
+            f"cannot act directly: {error}",
+            code=ExitCode.UNREACHABLE,
+            fix="set AWS credentials and region of the deployment; without AWS: "
+            "ballast panic --vast-key-only",
+        ) from error
+
+
+def freeze_directly(stage: str, name: str | None, *, is_frozen: bool) -> tuple[Json, str]:
+    """Freeze or unfreeze the account, or the group of this name; gives what to print.
+
+    Raises:
+        CliError: AWS cannot be reached with these credentials, or there is no such group.
+    """
+    with _deployment(stage):
+        ports = wiring.api_ports()
+        if name is None:
+            brakes.freeze_account(ports, OWNER, frozen=is_frozen)
+        else:
+            group = groups.group_by_name(ports, OWNER, name)
+            if group is None:
+                raise CliError(f"stage {stage} has no endpoint group {name!r}", fix=WHAT_THERE_IS)
+            groups.freeze_group(ports, OWNER, group.endpoint_id, frozen=is_frozen)
+    what = f"{name or 'The account'} of stage {stage}"
+    return {"frozen": is_frozen}, f"{what} {'is frozen' if is_frozen else 'may act again'}"
+
+
+def clear_panic_directly(stage: str) -> tuple[Json, str]:
+    """End the panic; gives what to print.
+
+    Raises:
+        CliError: AWS cannot be reached with these credentials.
+    """
+    with _deployment(stage):
+        brakes.clear_panic(wiring.api_ports(), OWNER)
+    return {"panicking": False}, f"Panic of stage {stage} is over"
 
 
 def panic_directly(stage: str, session: Session, *, is_sure: bool) -> tuple[Json, str]:
@@ -26,8 +86,6 @@ def panic_directly(stage: str, session: Session, *, is_sure: bool) -> tuple[Json
     Raises:
         CliError: AWS cannot be reached with these credentials, or instances are left.
     """
-    os.environ["BALLAST_STAGE"] = stage
-    os.environ["BALLAST_ROLE"] = "scaler"
     notes = session.notes
 
     def choose(records: Sequence[InstanceRecord]) -> Sequence[int]:
@@ -37,20 +95,12 @@ def panic_directly(stage: str, session: Session, *, is_sure: bool) -> tuple[Json
         progress.start()
         return chosen
 
-    try:
-        with notes.status("reading what is ours …") as progress:
-            report = panic(
-                wiring.scaler_ports(),
-                tell=lambda text: progress.update(clean(text)),
-                choose=choose,
-            )
-    except (PortError, ClientError, BotoCoreError) as error:
-        raise CliError(
-            f"cannot act directly: {error}",
-            code=ExitCode.UNREACHABLE,
-            fix="set AWS credentials and region of the deployment; without AWS: "
-            "ballast panic --vast-key-only",
-        ) from error
+    with _deployment(stage), notes.status("reading what is ours …") as progress:
+        report = panic(
+            wiring.scaler_ports(),
+            tell=lambda text: progress.update(clean(text)),
+            choose=choose,
+        )
     for problem in report.problems:
         notes.print(f"ballast: {clean(problem)}")
     if not report.is_verified:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -119,6 +120,12 @@ def _read_answer(answer: requests.Response, url: str) -> object:
     if answer.status_code in (401, 403):
         fix = LOGIN_FIX if answer.status_code == 401 else ""  # what a key may is told by the server
         raise CliError(_message(content, answer), code=ExitCode.UNAUTHORISED, fix=fix)
+    if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        raise CliError(
+            f"{url} turns requests away, this one too: more come than it lets through (HTTP 429)",
+            code=ExitCode.UNREACHABLE,
+            fix="try again; see `flood` in docs/runbook.md",
+        )
     if answer.status_code >= 500 or content is None:
         raise CliError(
             f"{url} answered HTTP {answer.status_code}: {_message(content, answer)}",
