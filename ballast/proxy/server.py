@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hmac
 import json
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
@@ -14,9 +16,13 @@ from aiohttp import web
 
 from ballast.client.affinity import affinity_of
 from ballast.client.affinity_secret import affinity_secret
-from ballast.client.errors import CallError, RouteRefusedError, WaitTimeoutError, WorkerRefusedError
+from ballast.client.errors import CallError
+from ballast.proxy.callers import Caller, OverLimitError
 from ballast.proxy.cost import estimate_cost
+from ballast.proxy.errors import call_error, error_response
 from ballast.proxy.guard import FORM, ForeignRequestError, Guard
+from ballast.proxy.metrics import UNKNOWN
+from ballast.proxy.service import CallersFile, Service
 from ballast.proxy.upstream import Call, Upstream
 from chalicelib.wire.model_answers import SERVED_MODELS, passed_headers
 from chalicelib.wire.trace import HEADER
@@ -47,30 +53,81 @@ class ProxySettings:
     api_key: str = ""
     guard: Guard = DEFAULT_GUARD  # without a key there is nothing that a page could spend
     timeout_s: float = 600.0
+    callers: CallersFile | None = None  # who may call, instead of everybody
+
+    @property
+    def spends_own_key(self) -> bool:
+        """Whether requests are routed with keys that are this proxy's."""
+        return bool(self.api_key or self.callers)
 
 
 class Proxy:
     """Handlers; kept are open connections, and names of models that answers told."""
 
-    def __init__(self, settings: ProxySettings, upstream: Upstream) -> None:
+    def __init__(self, settings: ProxySettings, upstream: Upstream, service: Service) -> None:
         self._settings = settings
+        self._service = service
         self._secret = affinity_secret()
         self._upstream = upstream
         self._served: dict[str, tuple[str, ...]] = {}
 
     async def call(self, request: web.Request) -> web.StreamResponse:
-        """Route, wait, pass on, and stream the answer back."""
+        """Route, wait, pass on, and stream the answer back; counted whatever comes of it."""
+        seen, limits, metrics = _Seen(), self._service.limits, self._service.metrics
+        now = asyncio.get_running_loop().time
+        began = now()
+        metrics.begin()
         try:
-            call = self._parse(request, await self._payload(request))
-            answer = await self._upstream.open(call)
+            caller = self._caller(request, began)
+            if caller is None:
+                return await self._pass_on(request, None, seen, began)
+            seen.caller = caller.name
+            limits.begin(caller, began)
+            try:
+                return await self._pass_on(request, caller, seen, began)
+            finally:
+                limits.end(caller)
+        except OverLimitError as error:
+            seen.status = 429
+            refused = error_response(429, str(error), "rate_limit_exceeded")
+            refused.headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+            return refused
         except _BadRequestError as error:
+            seen.status = error.status
             return error_response(error.status, str(error), "invalid_request_error")
+        finally:
+            metrics.end(seen.caller, seen.endpoint, seen.status)
+
+    async def _pass_on(
+        self, request: web.Request, caller: Caller | None, seen: _Seen, began: float
+    ) -> web.StreamResponse:
+        call = self._parse(request, await self._payload(request), caller)
+        try:
+            answer = await self._upstream.open(call)
         except CallError as error:
-            return _call_error(error)
+            refused = call_error(error)
+            seen.status = refused.status
+            return refused
+        metrics = self._service.metrics
+        metrics.first_byte(asyncio.get_running_loop().time() - began)
+        seen.endpoint = call.endpoint  # a worker answered: the group is there
         async with answer:
             if names := answer.headers.get(SERVED_MODELS):
                 self._served[call.endpoint] = tuple(names.split(","))
-            return await _relay(request, answer)
+            is_whole, response = await _relay(request, answer)
+        seen.status = answer.status
+        if not is_whole:
+            metrics.broke()
+        return response
+
+    def _caller(self, request: web.Request, now: float) -> Caller | None:
+        """Who calls, by the file of callers; None where there is none."""
+        if self._settings.callers is None:
+            return None
+        found = self._settings.callers.find(_key_of(request), now)
+        if found is None:
+            raise _BadRequestError(401, "this proxy does not know the key")
+        return found
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         """The endpoint group as a model, and what its workers were seen to serve."""
@@ -92,7 +149,7 @@ class Proxy:
     async def _payload(self, request: web.Request) -> dict[str, object]:
         route = _route_of(request)
         takes_form = route in FORM_ROUTES
-        if self._settings.api_key:
+        if self._settings.spends_own_key:
             try:
                 self._settings.guard.check_body(request.content_type, takes_form=takes_form)
             except ForeignRequestError as error:
@@ -107,12 +164,18 @@ class Proxy:
             raise _BadRequestError(400, "the body must be a JSON object")
         return payload
 
-    def _parse(self, request: web.Request, payload: dict[str, object]) -> Call:
+    def _parse(
+        self, request: web.Request, payload: dict[str, object], caller: Caller | None
+    ) -> Call:
         endpoint = request.match_info.get("endpoint", self._settings.endpoint)
-        scheme, _, callers_key = request.headers.get("Authorization", "").partition(" ")
-        api_key = self._settings.api_key or (
-            callers_key.strip() if scheme.lower() == "bearer" else ""
-        )
+        own_key = (caller.ballast_key if caller else "") or self._settings.api_key
+        api_key = own_key or ("" if caller else _key_of(request))
+        if caller and endpoint and not caller.may_use(endpoint):
+            raise _BadRequestError(
+                403, f"{caller.name} may use {', '.join(sorted(caller.endpoints))}; not this group"
+            )
+        if caller and not api_key:
+            raise _BadRequestError(500, f"{caller.name} has no ballast_key, and the proxy no -k")
         if not api_key:
             raise _BadRequestError(401, "no key: send Authorization: Bearer KEY")
         if not endpoint:
@@ -132,7 +195,7 @@ class Proxy:
             timeout_s=self._settings.timeout_s,
             traceparent=request.headers.get(HEADER, ""),
             affinity=affinity_of(
-                self._secret_of(api_key),
+                self._secret_of(_key_of(request)),
                 endpoint,
                 payload,
                 request.headers.get(CONVERSATION_HEADER, ""),
@@ -141,9 +204,24 @@ class Proxy:
 
     def _secret_of(self, callers_key: str) -> bytes:
         """Callers with own keys may be strangers: nobody is to see that two ask the same."""
-        if self._settings.api_key:
+        if self._settings.api_key and not self._settings.callers:
             return self._secret
         return hmac.digest(self._secret, callers_key.encode(), "sha256")
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a request for the metrics; 499: its caller left."""
+
+    caller: str = UNKNOWN
+    endpoint: str = UNKNOWN
+    status: int = 499
+
+
+def _key_of(request: web.Request) -> str:
+    """What the caller sent as its key."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 class _BadRequestError(Exception):
@@ -152,7 +230,10 @@ class _BadRequestError(Exception):
         self.status = status
 
 
-async def _relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+async def _relay(
+    request: web.Request, answer: aiohttp.ClientResponse
+) -> tuple[bool, web.StreamResponse]:
+    """Stream the answer; gives whether all of it came."""
     response = web.StreamResponse(status=answer.status, headers=passed_headers(answer.headers))
     response.headers.update(request.get(CORS, {}))
     await response.prepare(request)
@@ -163,41 +244,14 @@ async def _relay(request: web.Request, answer: aiohttp.ClientResponse) -> web.St
         logger.warning("answer broke off", extra={"reason": type(error).__name__})
         if request.transport:
             request.transport.abort()  # half an answer is out: only this tells the client
-        return response
+        return False, response
     await response.write_eof()
-    return response
-
-
-def _call_error(error: CallError) -> web.Response:
-    if isinstance(error, WorkerRefusedError):
-        return _worker_error(error)
-    if isinstance(error, RouteRefusedError):
-        status = error.http_status if error.http_status >= 400 else 502
-        return error_response(status, str(error), "invalid_request_error")
-    status = 503 if isinstance(error, WaitTimeoutError) else 502
-    return error_response(status, str(error), "server_error")
-
-
-def _worker_error(error: WorkerRefusedError) -> web.Response:
-    """The model server's own error as it is; the PyWorker's put into OpenAI's form."""
-    try:
-        body = json.loads(error.body)
-    except ValueError:
-        body = error.body[:500].decode(errors="replace")
-    if isinstance(body, dict) and isinstance(body.get("error"), dict):
-        return web.json_response(body, status=error.http_status)
-    told = body["error"] if isinstance(body, dict) and set(body) == {"error"} else body
-    message = told if isinstance(told, str) else json.dumps(told)
-    return error_response(error.http_status, message, "invalid_request_error")
-
-
-def error_response(status: int, message: str, kind: str) -> web.Response:
-    """An error in OpenAI's form."""
-    body = {"error": {"message": message, "type": kind, "param": None, "code": None}}
-    return web.json_response(body, status=status)
+    return True, response
 
 
 PROXY = web.AppKey("proxy", Proxy)
+SERVICE = web.AppKey("service", Service)
+HTTP = web.AppKey("http", aiohttp.ClientSession)
 GUARD: web.AppKey[Guard | None] = web.AppKey("guard")
 _single_slashes = web.normalize_path_middleware(append_slash=False, remove_slash=True)
 CORS: web.RequestKey[dict[str, str]] = web.RequestKey("cors", dict)
@@ -272,13 +326,27 @@ async def _in_openais_form(request: web.Request, handler: Handler) -> web.Stream
 
 
 async def _health(_request: web.Request) -> web.Response:
+    """It lives."""
     return web.json_response({"status": "ok"})
 
 
-def make_application(settings: ProxySettings) -> web.Application:
+async def _ready(request: web.Request) -> web.Response:
+    """Whether a balancer should send requests here."""
+    problem = await request.app[SERVICE].problem(request.app[HTTP])
+    if problem:
+        return web.json_response({"status": "not ready", "reason": problem}, status=503)
+    return web.json_response({"status": "ready"})
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    return request.app[SERVICE].metrics_page()
+
+
+def make_application(settings: ProxySettings, service: Service | None = None) -> web.Application:
     """The proxy as an aiohttp application; run it with handler cancellation on."""
     app = web.Application(client_max_size=MAX_BODY, middlewares=[_in_openais_form, _single_slashes])
-    app[GUARD] = settings.guard if settings.api_key else None
+    app[GUARD] = settings.guard if settings.spends_own_key else None
+    app[SERVICE] = service or Service(settings.url)
 
     async def connections(app: web.Application) -> AsyncIterator[None]:
         async with aiohttp.ClientSession(
@@ -286,7 +354,8 @@ def make_application(settings: ProxySettings) -> web.Application:
             headers={"Accept-Encoding": "identity"},
             auto_decompress=False,
         ) as http:
-            app[PROXY] = Proxy(settings, Upstream(settings.url, http))
+            app[HTTP] = http
+            app[PROXY] = Proxy(settings, Upstream(settings.url, http), app[SERVICE])
             yield
 
     app.cleanup_ctx.append(connections)
@@ -296,4 +365,6 @@ def make_application(settings: ProxySettings) -> web.Application:
         app.router.add_get(prefix + "/v1/models", _models)
         app.router.add_get(prefix + "/v1/models/{model:.+}", _model_of)
     app.router.add_get("/health", _health)
+    app.router.add_get("/ready", _ready)
+    app.router.add_get("/metrics", _metrics)
     return app

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import requests
 from rich.console import Console
 
 from ballast.client.sdk import Client
@@ -24,7 +25,7 @@ from lab.local.demo.demo_trace import SLICE_S, read_trace
 from lab.local.processes.children import ChildError
 from lab.local.system.environment import RealCredentialsError
 from lab.local.system.local_system import LocalSystem, Options, local_system
-from lab.local.system.owner import MarketView, NotYetError, Owner
+from lab.local.system.owner import MarketView, NotYetError, Owner, RefusedError, patiently
 from lab.local.system.templates import OPENAI_SMOLLM2, TGI_SIMULATED_8B, register_templates
 from lab.local.system.up import end_by_signals
 
@@ -75,6 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         console.print("stopped; nothing is left running")
         return 130
+    except (RefusedError, requests.RequestException) as error:
+        console.print(f"[red]error:[/] {error}\nIs this machine very busy? Run it again later.")
+        return 1
     except (RealCredentialsError, ChildError, NotYetError) as error:
         console.print(f"[red]error:[/] {error}")
         return 1
@@ -104,7 +108,9 @@ class Demo:
             self._show_tickets()
             self._watch(
                 recorder,
-                lambda _: bool(self._owner.ready_workers(real_id)),
+                lambda _: bool(
+                    patiently(lambda: self._owner.ready_workers(real_id), LOADING_TIMEOUT_S)
+                ),
                 "a worker with the real model is ready",
             )
         self._show_real_model()
@@ -115,18 +121,31 @@ class Demo:
     def _create_groups(self) -> tuple[int, int]:
         """The seed's group, and one for the real model; gives their ids."""
         hashes = register_templates(self._system.market_url)
-        endpoint_id = self._owner.create_group(SEED_GROUP, **SEED_PARAMS)
-        self._owner.create_autogroup(
-            SEED_GROUP, hashes[TGI_SIMULATED_8B.name], test_workers=SEED_TEST_WORKERS
-        )
+        endpoint_id = self._create_group(SEED_GROUP, **SEED_PARAMS)
+        self._create_autogroup(SEED_GROUP, hashes[TGI_SIMULATED_8B.name], SEED_TEST_WORKERS)
         given = " ".join(f"--{name} {value}" for name, value in SEED_PARAMS.items())
         self._screen.say(f"✔ created endpoint group {SEED_GROUP}: {given}")
         self._screen.say(f"✔ created its autogroup: --test_workers {SEED_TEST_WORKERS}")
-        real_id = self._owner.create_group(
-            REAL_MODEL_GROUP, min_load=1.0, max_workers=1, cold_workers=0
-        )
-        self._owner.create_autogroup(REAL_MODEL_GROUP, hashes[OPENAI_SMOLLM2.name], test_workers=1)
+        real_id = self._create_group(REAL_MODEL_GROUP, min_load=1.0, max_workers=1, cold_workers=0)
+        self._create_autogroup(REAL_MODEL_GROUP, hashes[OPENAI_SMOLLM2.name], 1)
         return endpoint_id, real_id
+
+    def _create_group(self, name: str, **params: float) -> int:
+        """The group, also if the answer to its creation was lost on a busy machine."""
+
+        def create() -> int:
+            known = {row["endpoint_name"]: int(row["id"]) for row in self._owner.groups()}
+            return known.get(name) or self._owner.create_group(name, **params)
+
+        return patiently(create, LOADING_TIMEOUT_S)
+
+    def _create_autogroup(self, name: str, template_hash: str, n_test_workers: int) -> None:
+        def create() -> None:
+            rows = self._owner.call("GET", "/api/v0/autojobs/")["results"]
+            if all(row["endpoint_name"] != name for row in rows):
+                self._owner.create_autogroup(name, template_hash, test_workers=n_test_workers)
+
+        patiently(create, LOADING_TIMEOUT_S)
 
     def _watch(self, recorder: Recorder, is_done: Callable[[Sample], bool], what: str) -> None:
         """Show workers being found, loading and ready until something holds.

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.local.demo.demo_replay import Replay, Tally
-from lab.local.system.owner import MarketView, Owner
+from lab.local.system.owner import MarketView, Owner, patiently
 
 LOAD_WINDOW = 5  # samples over which arriving load is averaged
+PATIENCE_S = 120.0  # with a machine that is too busy to answer
 COLD_STATUSES = frozenset({"stopped", "stopping"})
 
 
@@ -46,7 +47,7 @@ class Recorder:
 
     def sample(self, replay: Replay | None = None) -> Sample:
         """Look now, and remember."""
-        rows = self._owner.workers(self._endpoint_id)
+        rows = patiently(lambda: self._owner.workers(self._endpoint_id), PATIENCE_S)
         self._instance_ids.update(str(row["id"]) for row in rows)
         at_s = time.monotonic() - self._started_at
         tally = replay.tally() if replay else Tally()
@@ -76,7 +77,8 @@ class Recorder:
 
     def _billed(self) -> float:
         """What the market charged for the group's instances, returned ones included."""
-        contracts: dict[str, dict[str, float]] = self._market.bill()["by_instance"]
+        bill = patiently(self._market.bill, PATIENCE_S)
+        contracts: dict[str, dict[str, float]] = bill["by_instance"]
         ours = [contracts[key] for key in self._instance_ids if key in contracts]
         return sum(contract["gpu_usd"] + contract["storage_usd"] for contract in ours)
 

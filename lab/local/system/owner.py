@@ -17,7 +17,11 @@ Value = TypeVar("Value")
 
 
 class RefusedError(Exception):
-    """Ballast answered with an error; the message is its own."""
+    """Ballast answered with an error; the message is its own. `status`: HTTP's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ class Owner:
             timeout=TIMEOUT_S,
         )
         if not answer.ok:
-            raise RefusedError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
+            told = f"{method} {path}: {answer.status_code} {answer.text[:500]}"
+            raise RefusedError(told, answer.status_code)
         return answer.json()
 
     def create_group(self, name: str, **params: Any) -> int:
@@ -123,6 +128,22 @@ class MarketView:
 
 class NotYetError(AssertionError):
     """Something did not happen in time; the message says what and how things stand."""
+
+
+def patiently(call: Callable[[], Value], timeout_s: float) -> Value:
+    """What a call gives, tried again while a busy machine lets it time out; the last error else.
+
+    Only for calls that may be made twice.
+    """
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            return call()
+        except (RefusedError, requests.RequestException) as error:
+            is_refused = isinstance(error, RefusedError) and error.status < 500
+            if is_refused or time.monotonic() > end:
+                raise
+        time.sleep(POLL_INTERVAL_S)
 
 
 def wait_until(

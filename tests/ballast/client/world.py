@@ -24,25 +24,36 @@ DEFAULT_CTRL_C = ("env", "--default-signal=INT")
 
 @dataclass
 class FakeWorker:
-    """Answers `statuses` one by one, then echoes the payload; remembers what it was sent."""
+    """Answers `statuses` one by one, then echoes the payload; remembers what it was sent.
+
+    `stall_s`: seconds in the middle of an answer.
+    """
 
     statuses: list[int] = field(default_factory=list)
     bodies: list[dict[str, object]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
+    stall_s: float = 0.0
 
     def application(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/{path:.*}", self._answer)
         return app
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self.bodies.append(body)
         self.headers.append(dict(request.headers))
         self.queries.append(request.query_string)
         if self.statuses:
             return web.json_response({"error": "scripted"}, status=self.statuses.pop(0))
+        if self.stall_s:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await response.write(b"{")
+            await asyncio.sleep(self.stall_s)
+            await response.write(b"}")
+            return response
         return web.json_response(body["payload"])
 
 
