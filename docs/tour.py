@@ -106,7 +106,7 @@ class Tour:
             ("~", self.environment["HOME"]),
         ):
             text = text.replace(hidden, shown)
-        return text
+        return re.sub(r"https?://127\.0\.0\.1:\d+", "WORKER_URL", text)
 
 
 def main() -> None:
@@ -203,6 +203,7 @@ def serve(tour: Tour) -> None:
     key = next(word for word in made.split() if word.startswith("blk."))
     tour.environment = {**tour.environment, "SHOP_KEY": key, "SHOP_KEY_ID": key.split(".")[1]}
     tour.run(f"python -m workers.tgi.test_load -n 120 -rps 6 -k $SHOP_KEY -e {GROUP}", n_last=9)
+    tour.run(f'ballast call {GROUP} "What is the best movie of all time?" --max-tokens 24')
     tour.run("ballast show keys")
     tour.run("ballast update key $SHOP_KEY_ID --max_requests_per_s 80 --max_concurrent 200")
     tour.run("ballast status")

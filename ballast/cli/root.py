@@ -13,6 +13,7 @@ from ballast.cli.commands import (
     apply,
     autogroup,
     brakes,
+    call,
     chaos,
     doctor,
     endpoint,
@@ -103,7 +104,7 @@ for module in (
 ):  # fmt: skip
     for command in module.COMMANDS:
         root.add_command(command)
-for module in (chaos, template, secret, notify, login, probe, up, history):
+for module in (call, chaos, template, secret, notify, login, probe, up, history):
     for command in module.COMMANDS:
         root.add_command(command)
 

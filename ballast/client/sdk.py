@@ -68,6 +68,11 @@ class Answer(_Closing):
         """The worker that answers."""
         return self.trace.worker_urls[-1]
 
+    @property
+    def content_type(self) -> str:
+        """What the body is, as the worker says; "" if it does not."""
+        return self._response.headers.get("Content-Type", "")
+
     def chunks(self) -> Iterator[bytes]:
         """The body as it comes.
 
@@ -75,7 +80,7 @@ class Answer(_Closing):
             StreamBrokenError: it broke off.
             ModelFailedError: after the last byte, if it says that the model server failed.
         """
-        watch = ErrorWatch(self._response.headers.get("Content-Type", ""))
+        watch = ErrorWatch(self.content_type)
         for chunk in self._received():
             watch.take(chunk)
             yield chunk

@@ -37,6 +37,13 @@ def clean(value: object) -> str:
     )
 
 
+def clean_text(text: str) -> str:
+    """As `clean`, of a text that may have lines."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
 def json_text(data: object) -> str:
     """JSON for people and programs; what a terminal would obey is written as its escape."""
     text = json.dumps(data, indent=2, ensure_ascii=False)

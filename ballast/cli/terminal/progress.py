@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import requests
 
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.models.questions import Question, chat, generate, text_of
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session
 from ballast.cli.terminal.display import clean, duration, usd
@@ -34,39 +35,12 @@ WORDS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
-    """A first request of a back end, and how to read its stream. No path: it answers no text."""
-
-    path: str
-    payload: Mapping[str, object]
-    text_of: Callable[[Json], str]
-
-    @property
-    def whole_path(self) -> str:
-        """Where the same is answered in one piece."""
-        return self.path.removesuffix("_stream")
-
-    @property
-    def whole_payload(self) -> Json:
-        """What to send there."""
-        return {name: value for name, value in self.payload.items() if name != "stream"}
-
-
 def question_for(back_end: str, model: str) -> Question | None:
     """What to ask a back end first; None for one that makes images."""
     if back_end == "tgi":
-        payload: Json = {"inputs": PROMPT, "parameters": {"max_new_tokens": ASKED_TOKENS}}
-        return Question(path="/generate_stream", payload=payload, text_of=_tgi_text)
+        return generate(PROMPT, ASKED_TOKENS)
     if back_end in ("openai", "vllm", "llamacpp"):
-        messages = [{"role": "user", "content": PROMPT}]
-        payload = {
-            "model": model,
-            "messages": messages,
-            "max_tokens": ASKED_TOKENS,
-            "stream": True,
-        }
-        return Question(path="/v1/chat/completions", payload=payload, text_of=_openai_text)
+        return chat(PROMPT, ASKED_TOKENS, model)
     return None
 
 
@@ -144,12 +118,12 @@ class _Asked:
                     str(self.endpoint["endpoint_name"]),
                     question.path,
                     question.payload,
-                    cost=float(ASKED_TOKENS),
+                    cost=question.cost,
                     timeout_s=self.timeout_s,
                 ) as answer,
             ):
                 for data in event_data(answer.chunks()):
-                    self.text += _text(data, question)
+                    self.text += _text(data)
                     if self._stopped.is_set():
                         return
         except (CallError, requests.RequestException, ValueError) as error:
@@ -184,18 +158,6 @@ def _one_line(text: str) -> str:
     return clean(" ".join(text.split()))
 
 
-def _text(data: str, question: Question) -> str:
-    if data == "[DONE]":
-        return ""
-    event = json.loads(data)
-    return question.text_of(event) if isinstance(event, dict) else ""
-
-
-def _tgi_text(event: Json) -> str:
-    token = event.get("token") or {}
-    return "" if token.get("special") else str(token.get("text", ""))
-
-
-def _openai_text(event: Json) -> str:
-    choices = event.get("choices") or [{}]
-    return str((choices[0].get("delta") or {}).get("content") or "")
+def _text(data: str) -> str:
+    event = json.loads(data) if data != "[DONE]" else None
+    return text_of(event) if isinstance(event, dict) else ""

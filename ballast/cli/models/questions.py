@@ -1,0 +1,128 @@
+"""What to ask a back end, and how to read what it answers. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ballast.cli.remote.server import Json
+
+IMAGE_SIDE = 1024
+IMAGE_STEPS = 28
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """One request, in the shape of one kind of back end."""
+
+    path: str
+    payload: Mapping[str, object]
+    cost: float
+
+    @property
+    def whole_path(self) -> str:
+        """Where the same is answered in one piece."""
+        return self.path.removesuffix("_stream")
+
+    @property
+    def whole_payload(self) -> Json:
+        """What to send there."""
+        return {name: value for name, value in self.payload.items() if name != "stream"}
+
+
+def chat(prompt: str, n_tokens: int, model: str = "", system: str = "") -> Question:
+    """OpenAI's: vLLM, SGLang, llama.cpp, TGI. Without a name the server takes what it serves."""
+    messages = [{"role": "system", "content": system}] if system else []
+    return Question(
+        path="/v1/chat/completions",
+        payload={
+            **({"model": model} if model else {}),
+            "messages": [*messages, {"role": "user", "content": prompt}],
+            "max_tokens": n_tokens,
+            "stream": True,
+        },
+        cost=float(n_tokens),
+    )
+
+
+def generate(prompt: str, n_tokens: int) -> Question:
+    """TGI's own."""
+    return Question(
+        path="/generate_stream",
+        payload={"inputs": prompt, "parameters": {"max_new_tokens": n_tokens}},
+        cost=float(n_tokens),
+    )
+
+
+def hello_world(prompt: str, n_tokens: int) -> Question:
+    """The smallest back end's, which docs/internals/extension-guide.md begins with."""
+    return Question(
+        path="/generate",
+        payload={"prompt": prompt, "max_response_tokens": n_tokens},
+        cost=float(n_tokens),
+    )
+
+
+def image(prompt: str, seed: int) -> Question:
+    """A picture of the template's own model, by ComfyUI."""
+    size = {"width": IMAGE_SIDE, "height": IMAGE_SIDE, "steps": IMAGE_STEPS}
+    return Question(
+        path="/prompt",
+        payload={"prompt": prompt, "seed": seed, "stream": True, **size},
+        cost=100.0,
+    )
+
+
+def questions(prompt: str, n_tokens: int, *, model: str, system: str, seed: int) -> list[Question]:
+    """One for each kind of back end, the likeliest first: whose path a worker has, is asked."""
+    return [
+        chat(prompt, n_tokens, model, system),
+        generate(prompt, n_tokens),
+        image(prompt, seed),
+        hello_world(prompt, n_tokens),
+    ]
+
+
+def has_no_such_path(status: int, body: bytes) -> bool:
+    """Whether a worker's refusal says that its back end is another: no such path, or such fields.
+
+    A model server's own 404 is JSON, a PyWorker's is aiohttp's text; its 422 names the field.
+    """
+    return (status == 404 and body.startswith(b"404:")) or (
+        status == 422 and body.startswith(b'{"payload"')
+    )
+
+
+def text_of(answer: Json) -> str:
+    """The text in a whole answer, or in one event of a stream: OpenAI's, TGI's; "" in others.
+
+    A model that thinks first shows that, too; `</s>` and such are left out.
+    """
+    token = answer.get("token")
+    if isinstance(token, dict):
+        return "" if token.get("special") else str(token.get("text") or "")
+    if answer.get("type") == "response.output_text.delta":
+        return str(answer.get("delta") or "")
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        return str(answer.get("generated_text") or "")
+    choice = choices[0]
+    part = choice.get("delta") or choice.get("message") or {}
+    thought = part.get("reasoning_content") or part.get("reasoning") or ""
+    return f"{thought}{part.get('content') or choice.get('text') or ''}"
+
+
+def files_of(answer: Json) -> Iterator[tuple[str, bytes]]:
+    """(ending, bytes) of each image, video and audio in an answer; they come as data URLs."""
+    for kind in ("images", "videos", "audio"):
+        found = answer.get(kind)
+        for one in found if isinstance(found, list) else []:
+            head, _, data = str(one).partition(";base64,")
+            try:
+                content = base64.b64decode(data, validate=True)
+            except binascii.Error:
+                continue
+            if content and head.startswith("data:"):
+                yield head.rpartition("/")[2].removeprefix("x-"), content
