@@ -29,6 +29,7 @@ class RouteRequest:
     `takes_interruptible`: False asks for workers that are not taken away by the market.
     `is_stream`: the answer comes bit by bit, so that a lost worker breaks it. `route`: the path at
     the worker, so that it is weighed as what was used there; "": its caller does not say.
+    `model_log_of`: no request, but a ticket for reading the model server's log of this worker.
     """
 
     endpoint: str | None
@@ -42,6 +43,7 @@ class RouteRequest:
     takes_interruptible: bool = True
     is_stream: bool = False
     route: str = ""
+    model_log_of: int | None = None
 
     @staticmethod
     def from_json(
@@ -64,6 +66,7 @@ class RouteRequest:
             takes_interruptible=_flag(fields, "interruptible") is not False,
             is_stream=_flag(fields, "stream") is True,
             route=_route(fields),
+            model_log_of=_whole(fields, "model_log_of"),
             affinity=affinity,
             prefix_cost=_prefix_cost(fields.get("prefix_cost"), len(affinity)),
         )

@@ -23,6 +23,8 @@ MAX_EXACT_INT = 2**53  # beyond it JavaScript clients change integers
 MAX_COST = 1e9  # of one request
 TICKET_HEADER = "X-Ballast-Ticket"
 """The signature once more, so that a worker knows a caller before it reads a large body."""
+LOG_PATH = "/model_log"
+"""At a worker: its model server's log, for a ticket that opens nothing else."""
 
 
 class TicketError(ValueError):
@@ -88,8 +90,8 @@ def _indented(fields: dict[str, object]) -> bytes:
 
 # ------------------------------------------------------------------------------------ generation D
 
-_MAGIC, _LIMITED_MAGIC = b"BD1", b"BD2"
-"""The second one: an allowance follows the texts."""
+_MAGIC, _LIMITED_MAGIC, _LOG_MAGIC = b"BD1", b"BD2", b"BDL"
+"""The second one: an allowance follows the texts. The third opens the model's log, and no route."""
 _FIXED = struct.Struct(">3sdqq8sqqddHH")
 """magic, cost, reqnum, request_idx, boot id, instance id, endpoint id, issued, expires, lengths."""
 
@@ -125,18 +127,22 @@ class Claims:
     issued_at: float
     expires_at: float
     allowance: Allowance | None = None
+    reads_log: bool = False  # for the owner: the model server's log instead of a request
 
     def to_bytes(self) -> bytes:
         """The blob that is signed.
 
         Raises:
-            TicketError: `boot_id` is not 16 hex digits, or a text is too long.
+            TicketError: `boot_id` is not 16 hex digits, a text is too long, or reading the log
+                has an allowance.
         """
+        if self.reads_log and self.allowance:
+            raise TicketError("a ticket for the log has no allowance")
         endpoint, url = self.endpoint.encode(), self.url.encode()
         try:
             boot = bytes.fromhex(self.boot_id)
             fixed = _FIXED.pack(
-                _LIMITED_MAGIC if self.allowance else _MAGIC,
+                _LOG_MAGIC if self.reads_log else _LIMITED_MAGIC if self.allowance else _MAGIC,
                 self.cost,
                 self.reqnum,
                 self.request_idx,
@@ -162,7 +168,7 @@ class Claims:
             TicketError: not exactly one claims blob.
         """
         is_limited = blob.startswith(_LIMITED_MAGIC)
-        if len(blob) < _FIXED.size or not (is_limited or blob.startswith(_MAGIC)):
+        if len(blob) < _FIXED.size or not blob.startswith((_MAGIC, _LIMITED_MAGIC, _LOG_MAGIC)):
             raise TicketError("no generation-D claims")
         (_, cost, reqnum, idx, boot, instance, endpoint_id, issued, expires, n_endpoint, n_url) = (
             _FIXED.unpack_from(blob)
@@ -192,6 +198,7 @@ class Claims:
             issued_at=issued,
             expires_at=expires,
             allowance=allowance,
+            reads_log=blob.startswith(_LOG_MAGIC),
         )
 
 

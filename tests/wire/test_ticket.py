@@ -151,6 +151,16 @@ def test_a_signature_that_holds_no_claims_is_refused(text: str) -> None:
         split_signature(text, 256)
 
 
+def test_a_ticket_for_the_log_is_of_another_kind_and_has_no_allowance() -> None:
+    good = Claims(**D["vectors"][0]["claims"])
+    log = replace(good, reads_log=True)
+    assert Claims.from_bytes(log.to_bytes()) == log
+    assert log.to_bytes()[3:] == good.to_bytes()[3:]
+    assert not Claims.from_bytes(good.to_bytes()).reads_log
+    with pytest.raises(TicketError):
+        replace(log, allowance=Allowance(max_load=1.0)).to_bytes()
+
+
 def test_an_allowance_is_signed_with_the_rest_and_changes_nothing_for_others() -> None:
     good = Claims(**D["vectors"][0]["claims"])
     allowance = Allowance(max_load=1.5, max_requests=1, max_at_once=2, ends_at=1_800_000_060.5)

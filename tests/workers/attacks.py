@@ -132,6 +132,7 @@ ATTACKS = [
     Attack("signature is a list", raw_signature(["a"]), 401),
     Attack("not base64", raw_signature("%%%not base64%%%"), 401),
     Attack("not ASCII", raw_signature("sïgnature"), 401),
+    Attack("a ticket for the log", claimed(reads_log=True), 401),
     Attack("only zeros", raw_signature(base64.b64encode(bytes(400)).decode()), 401),
     Attack("generation A text", other_generation("cost", "endpoint", "reqnum", "url"), 401),
     Attack("generation C text", other_generation("url"), 401),

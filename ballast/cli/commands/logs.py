@@ -9,15 +9,17 @@ import click
 
 from ballast.cli.lookup import find_autogroup, find_endpoint
 from ballast.cli.parameters import DURATION
+from ballast.cli.remote.model_log import chosen, model_log
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import NOTHING, clean, moment, number, table
+from ballast.cli.terminal.display import NOTHING, clean, clean_text, moment, number, table
 
 LEVELS = ("info0", "info1", "trace", "debug")
 FOLLOW_EVERY_S = 2.0
 MAX_LINES = 30
 LINE_BYTES = 400  # about; the server counts bytes, as the vendor's does
 FOLLOWED_BYTES = 8_000
+MOST_MODEL_LINES = 100_000
 
 
 @click.command("logs")
@@ -34,7 +36,14 @@ FOLLOWED_BYTES = 8_000
 @click.option(
     "--tail", type=int, default=100, show_default=True, help="Lines from the end; -1: all."
 )
-@click.option("--follow", "-f", is_flag=True, help="Stay, and print what comes.")
+@click.option(
+    "--follow/--no-follow",
+    "-f",
+    default=None,
+    help="Stay, and print what comes; a model's log is live unless --no-follow.",
+)
+@click.option("--model", is_flag=True, help="The model server's own log, of a worker.")
+@click.option("--worker", type=int, help="With --model: of this one, not the one in most trouble.")
 @connection_options
 @pass_session
 def logs(
@@ -44,14 +53,22 @@ def logs(
     account: bool,
     level: str,
     tail: int,
-    follow: bool,
+    follow: bool | None,
+    model: bool,
+    worker: int | None,
 ) -> None:
-    """Print the log of an endpoint group, an autogroup, or the account.
+    """Print the log of an endpoint group, an autogroup, the account, or a worker's model server.
 
     \b
     ballast logs TGI-Llama3 --level info0
     ballast logs --autogroup 12 --follow
+    ballast logs --model TGI-Llama3
     """
+    if model or worker is not None:
+        if not name or not model or autogroup is not None or account:
+            raise click.UsageError("a model server's log: ballast logs --model NAME [--worker ID]")
+        _print_model_log(session, name, worker, tail, follows=follow is not False)
+        return
     if (name is not None) + (autogroup is not None) + account != 1:
         raise click.UsageError("give one of NAME, --autogroup or --account")
     if follow and (account or session.wants_json):
@@ -74,6 +91,27 @@ def logs(
         answer = session.server.post(path, body)
         _print_text(news(shown, str(answer[level])))
         shown = str(answer[level])
+
+
+def _print_model_log(
+    session: Session, name: str, worker: int | None, tail: int, *, follows: bool
+) -> None:
+    row = find_endpoint(session.server, name)
+    group = str(row["endpoint_name"])
+    found = chosen(session.server.workers(endpoint_id=row["id"]), worker, group)
+    lines = model_log(
+        session.server,
+        row,
+        int(found["id"]),
+        n_lines=MOST_MODEL_LINES if tail < 0 else min(tail, MOST_MODEL_LINES),
+        follows=follows and not session.wants_json,
+    )
+    if session.wants_json:
+        session.show({"worker": found["id"], "lines": list(lines)})
+        return
+    session.notes.print(f"worker {found['id']} of {group}, {clean(found.get('gpu_name'))}:")
+    for line in lines:
+        click.echo(clean_text(line))
 
 
 @click.command("stats")

@@ -12,6 +12,7 @@ from chalicelib.api.errors import error_response, json_response
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.services.routing.memory import RouterMemory
+from chalicelib.services.routing.model_log import log_ticket
 from chalicelib.services.routing.quotas import OversizeError
 from chalicelib.services.routing.route import RouteRefusedError, route
 from chalicelib.services.routing.tickets import public_key_for
@@ -32,7 +33,8 @@ def routing_blueprint(get_ports: Callable[[], HotPorts]) -> Blueprint:
                 header_key=bearer_key(call.headers),
                 query_key=call.query_params.get("api_key") or "" if call.query_params else "",
             )
-            return json_response(route(get_ports(), memory, request))
+            answer = log_ticket if request.model_log_of is not None else route
+            return json_response(answer(get_ports(), memory, request))
         except RouteRefusedError as error:
             body = {"success": False, "error": "auth_error", "msg": str(error)}
             return json_response({**body, "error_msg": str(error)}, 401)

@@ -193,7 +193,7 @@ class Forwarder:
         if is_error:
             response.headers[MODEL_ANSWER] = "1"
         words = bytearray()
-        await _to_client(response.prepare(request))
+        await to_client(response.prepare(request))
         try:
             async for chunk in _chunks(answer):
                 self.life.byte(asyncio.get_running_loop().time())
@@ -201,8 +201,8 @@ class Forwarder:
                     reader.feed(chunk)
                 elif is_error and len(words) < WORDS_KEPT:
                     words += chunk[:WORDS_KEPT]
-                await _to_client(response.write(chunk))
-            await _to_client(response.write_eof())
+                await to_client(response.write(chunk))
+            await to_client(response.write_eof())
         except ModelLostError:
             # Half an answer is out: only a broken connection tells the client so.
             if request.transport:
@@ -278,15 +278,15 @@ class _Events:
             self.response = web.StreamResponse(
                 headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
             )
-            await _to_client(self.response.prepare(self._request))
-        await _to_client(self.response.write(f"data: {json.dumps(event)}\n\n".encode()))
+            await to_client(self.response.prepare(self._request))
+        await to_client(self.response.write(f"data: {json.dumps(event)}\n\n".encode()))
 
     async def end(self, event: JsonObject) -> None:
         """The last event."""
         await self.tell(event)
         if self.response:
-            await _to_client(self.response.write(b"data: [DONE]\n\n"))
-            await _to_client(self.response.write_eof())
+            await to_client(self.response.write(b"data: [DONE]\n\n"))
+            await to_client(self.response.write_eof())
 
 
 async def _tell_nobody(_event: JsonObject) -> None:
@@ -352,7 +352,12 @@ async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         raise ModelLostError(type(error).__name__) from error
 
 
-async def _to_client(write: Awaitable[object]) -> None:
+async def to_client(write: Awaitable[object]) -> None:
+    """Write to a client, for as long as it goes on reading.
+
+    Raises:
+        ClientGoneError: it left, or took nothing for CLIENT_STALL_S.
+    """
     try:
         async with asyncio.timeout(CLIENT_STALL_S):
             await write

@@ -82,19 +82,30 @@ class LogTail:
     """Reads what was added since the last read; a shorter or replaced file is read anew."""
 
     path: Path
+    offset: int = 0  # up to where it was read
+    n_starts: int = 0  # how often a new file was begun
     _inode: int = 0
-    _offset: int = 0
     _rest: bytes = b""
     _problem: str = ""
+
+    def skip_to_end(self) -> None:
+        """Read what is added from now on; it is begun anew where it is replaced."""
+        try:
+            with self.path.open("rb") as file:
+                self.offset = max(file.seek(0, 2), 0)
+                self._inode = self.path.stat().st_ino
+        except OSError:
+            return
 
     def read_lines(self) -> list[str]:
         """The complete lines added since the last call; none while it cannot be read."""
         try:
             with self.path.open("rb") as file:
                 stat = self.path.stat()
-                if stat.st_ino != self._inode or stat.st_size < self._offset:
-                    self._inode, self._offset, self._rest = stat.st_ino, 0, b""
-                file.seek(self._offset)
+                if stat.st_ino != self._inode or stat.st_size < self.offset:
+                    self._inode, self.offset, self._rest = stat.st_ino, 0, b""
+                    self.n_starts += 1
+                file.seek(self.offset)
                 data = file.read(MAX_READ)
         except FileNotFoundError:
             return []
@@ -103,7 +114,7 @@ class LogTail:
                 self._problem = str(error.strerror)
                 logger.warning("the model's log cannot be read", extra={"reason": self._problem})
             return []
-        self._offset += len(data)
+        self.offset += len(data)
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._rest = self._rest[-MAX_READ:]
         return [line.decode(errors="replace") for line in lines]

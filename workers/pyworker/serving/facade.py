@@ -127,6 +127,31 @@ class Facade:
         self._refusals.note(result, parts.clock.now())
         raise ProblemError.of(result.status, result.reason)
 
+    async def admit_reader(self, request: web.Request, auth_data: JsonObject) -> None:
+        """Use up a ticket for the model's log, which the owner reads in whatever state we are.
+
+        Raises:
+            ProblemError: 401 or 503 with the reason.
+        """
+        refusal = self._read_refusal(auth_data)
+        if refusal and refusal.status == 401 and await self._has_new_key():
+            refusal = self._read_refusal(auth_data)
+        if refusal:
+            self._refusals.note(refusal, self.parts.clock.now())
+            raise ProblemError.of(refusal.status, refusal.reason)
+        self.parts.guard.trust(request.protocol)
+
+    def _read_refusal(self, auth_data: JsonObject) -> Refusal | None:
+        now = self.parts.clock.now()
+        refusal: Refusal | None = Refusal(503, "the public key is not known yet")
+        for verifier in self.parts.keys.verifiers(now):
+            refusal = self.parts.admission.admit_reader(
+                auth_data, verifier, now, self.parts.clock.leeway_s
+            )
+            if refusal is None:
+                return None
+        return refusal
+
     def _try_keys(self, auth_data: JsonObject) -> Grant | Refusal:
         now = self.parts.clock.now()
         result: Grant | Refusal = Refusal(503, "the public key is not known yet")

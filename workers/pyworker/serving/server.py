@@ -17,6 +17,7 @@ from functools import partial
 import aiohttp
 from aiohttp import web
 
+from chalicelib.wire.ticket import LOG_PATH
 from chalicelib.wire.trace import HEADER, parse_traceparent
 from workers.pyworker.back_end import BackEnd, Route
 from workers.pyworker.model.engine import Engine
@@ -33,6 +34,7 @@ from workers.pyworker.reporting.report_loop import ReportLoop
 from workers.pyworker.serving.connections import ConnectionGuard
 from workers.pyworker.serving.envelope import EnvelopeError
 from workers.pyworker.serving.facade import Facade, FacadeParts
+from workers.pyworker.serving.log_route import LogRoute
 from workers.pyworker.serving.reading import MAX_BODY, BodyReader
 from workers.pyworker.serving.session_routes import SessionRoutes
 from workers.pyworker.serving.sessions import SessionTable
@@ -153,6 +155,7 @@ class Worker:
         app.router.add_post("/session/end", sessions.end)
         app.router.add_post("/session/get", sessions.get)
         app.router.add_post("/session/health", sessions.health)
+        app.router.add_post(LOG_PATH, LogRoute(facade, self.settings.model_log).serve)
         app.router.add_get("/ping", _ping)
         return app
 

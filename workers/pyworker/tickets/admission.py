@@ -86,6 +86,8 @@ class Admission:
         if isinstance(found, Refusal):
             return found
         claims_blob, claims = found
+        if claims.reads_log:
+            return Refusal(401, "the ticket is for the model's log only")
         self._use(claims_blob, claims, now)
         return Grant(
             cost=claims.cost,
@@ -93,6 +95,19 @@ class Admission:
             request_idx=claims.request_idx,
             allowance=claims.allowance or UNLIMITED,
         )
+
+    def admit_reader(
+        self, auth_data: Mapping[str, object], verifier: Verifier, now: float, leeway_s: float
+    ) -> Refusal | None:
+        """Why this is no ticket for the model's log; None if it is. It is used up."""
+        found = self._checked(auth_data, verifier, now, leeway_s)
+        if isinstance(found, Refusal):
+            return found
+        claims_blob, claims = found
+        if not claims.reads_log:
+            return Refusal(401, "the ticket is not for the model's log")
+        self._use(claims_blob, claims, now)
+        return None
 
     def peek(
         self, auth_data: Mapping[str, object], verifier: Verifier, now: float, leeway_s: float
