@@ -1,5 +1,7 @@
 """Callers' keys: their rows hold nothing usable (the secret part is derived, ARCHITECTURE.md)."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -27,6 +29,8 @@ class CallerKey:
     is_held: bool = False  # refused after a restore, until its owner confirms it
     former_hashes: Mapping[str, str] = field(default_factory=dict)
     """SHA-256, in hex, of the proofs of the former kind that still count, by generation."""
+    unknown: Mapping[str, object] = field(default_factory=dict, compare=False)  # another version's
+    is_foreign: bool = False  # never stored: this version cannot read its row, and refuses it
 
     @property
     def has_limits(self) -> bool:

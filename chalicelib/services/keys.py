@@ -34,6 +34,7 @@ ABSENT_CACHE_S = 1.0
 MAX_CHANGE_TRIES = 5
 MAX_CACHED = 10_000
 NAME_BYTES = 8
+_FOREIGN = "another version of Ballast wrote this api_key, and this one cannot read it"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +138,8 @@ def _verify(ports: HotPorts, memory: KeyMemory, text: str) -> KeyText:
 
 
 def _check_row(row: CallerKey, generation: int, now: float) -> None:
+    if row.is_foreign:
+        raise CallerKeyError(_FOREIGN)
     if row.is_held:
         raise CallerKeyError(
             "this api_key waits for its owner since a restore: `ballast update key KEYID --confirm`"
@@ -291,7 +294,9 @@ def first_admin_key(
 ) -> str | None:
     """The first key with all verbs for the whole account; None if a usable one exists."""
     for row in ports.keys.list():
-        is_valid = row.revoked_generations_below <= row.generation and not row.is_held
+        is_valid = row.revoked_generations_below <= row.generation and not (
+            row.is_held or row.is_foreign
+        )
         is_usable = is_valid and (row.expires_at is None or row.expires_at > now)
         if is_usable and row.endpoint_id is None and ADMIN in row.verbs:
             return None
@@ -329,6 +334,8 @@ def _change(ports: HotPorts, key_id: str, change: Callable[[CallerKey], CallerKe
     """
     for n_tries in range(1, MAX_CHANGE_TRIES + 1):
         before = _existing(ports, key_id)
+        if before.is_foreign:
+            raise ConflictError(f"{key_id}: {_FOREIGN}")
         after = replace(change(before), revision=before.revision + 1)
         try:
             ports.keys.put(after)

@@ -103,17 +103,23 @@ def _to_item(event: Event) -> dict[str, Any]:
 
 
 def _from_item(item: dict[str, Any]) -> Event:
+    """The event in an item; of another version's what can be read."""
     at_id = item["at_id"]["S"]
+    texts = {name: str(item.get(name, {}).get("S", "")) for name in _TEXTS}
+    try:
+        facts = json.loads(item["facts"]["S"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        facts = {}
     return Event(
         at=float(at_id.partition("#")[0]),
         scope=item["scope"]["S"],
-        level=item["level"]["S"],
-        kind=item["kind"]["S"],
-        message=item["message"]["S"],
-        facts=json.loads(item["facts"]["S"]),
-        actor=item["actor"]["S"],
+        facts=facts if isinstance(facts, dict) else {},
         event_id=at_id,
+        **texts,
     )
+
+
+_TEXTS = ("level", "kind", "message", "actor")
 
 
 # Stats in DynamoDB: one item holds all values of a scope's minute; items expire.
@@ -156,5 +162,6 @@ class DynamoSeriesLog:
 
 
 def _minute(item: Mapping[str, Any]) -> tuple[int, Mapping[str, float]]:
-    values = {name: float(value["N"]) for name, value in item["values"]["M"].items()}
+    raw = item.get("values", {}).get("M", {})  # another version's may be of another form
+    values = {name: float(value["N"]) for name, value in raw.items() if "N" in value}
     return int(item["at_id"]["S"]), values

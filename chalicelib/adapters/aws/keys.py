@@ -49,7 +49,7 @@ class DynamoKeyRepository:
 
     def put(self, key: CallerKey) -> None:
         """Add a key, or replace the revision before."""
-        value = {**asdict(key), "verbs": sorted(key.verbs)}
+        value = {**key.unknown, **_plain(key)}
         # Rows without the attribute were written before there were revisions: they count as 0.
         before = key.revision - 1
         is_first = "attribute_not_exists(revision) AND :before = :zero"
@@ -71,7 +71,53 @@ class DynamoKeyRepository:
             self._client.delete_item(TableName=self._table, Key={"key_id": {"S": _PREFIX + key_id}})
 
 
+def _plain(key: CallerKey) -> dict[str, object]:
+    plain = {**asdict(key), "verbs": sorted(key.verbs)}
+    return {name: content for name, content in plain.items() if name not in _NOT_STORED}
+
+
 def _from_item(item: Mapping[str, Any]) -> CallerKey:
-    value = json.loads(item["value"]["S"])
-    known = {name: v for name, v in value.items() if name in _FIELDS}
-    return CallerKey(**{**known, "verbs": frozenset(known["verbs"])})
+    """The key in an item; one that this version cannot read whole is foreign, and refused."""
+    key_id = str(item["key_id"]["S"]).removeprefix(_PREFIX)
+    try:
+        value = json.loads(item["value"]["S"])
+        unknown = {name: v for name, v in value.items() if name not in _FIELDS}
+        known = {name: v for name, v in value.items() if name in _FIELDS - _NOT_STORED}
+        key = CallerKey(**{**known, "verbs": frozenset(known["verbs"]), "unknown": unknown})
+        if key.key_id == key_id and _has_its_types(key):
+            return key
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    return CallerKey(
+        key_id=key_id,
+        name="(written by another version)",
+        verbs=frozenset(),
+        endpoint_id=None,
+        generation=0,
+        created_at=0.0,
+        is_foreign=True,
+    )
+
+
+_NOT_STORED = frozenset({"unknown", "is_foreign"})
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "frozenset[str]": (frozenset,),
+    "Mapping[str, str]": (dict,),
+    "Mapping[str, object]": (dict,),
+}
+
+
+def _has_its_types(key: CallerKey) -> bool:
+    """Whether every field is of the type that this version stores."""
+    for field in fields(CallerKey):
+        kind, _, optional = str(field.type).partition(" | ")
+        value = getattr(key, field.name)
+        if optional and value is None:
+            continue
+        if not isinstance(value, _TYPES[kind]) or (kind != "bool" and isinstance(value, bool)):
+            return False
+    return True

@@ -210,6 +210,8 @@ class DynamoLedger:
         """Compare-and-set of the account, together with an intent if one is given."""
         account = self._seen if self._seen.fence == fence else self.account()
         for _ in range(_MAX_ATTEMPTS):
+            if account.why_not_ours:
+                raise StorageUnavailableError(f"{account.why_not_ours}; nothing was changed")
             if fence is not None and account.fence != fence:
                 raise FencedError(f"fence {fence} is behind {account.fence}")
             wanted = next_account(account)

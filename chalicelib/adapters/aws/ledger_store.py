@@ -1,7 +1,7 @@
 """How the account and the intents look as DynamoDB items: one attribute per field, by its type.
 
-An attribute that this code does not know is ignored and a missing one takes its default, so that
-older and newer code can read each other's items.
+An attribute that this code does not know is kept as it is. What cannot be read whole is foreign:
+nothing is guessed where money hangs on it.
 """
 
 from __future__ import annotations
@@ -27,40 +27,72 @@ from chalicelib.core.fleet.intents import (
 from chalicelib.core.money.account import Account
 
 Item = dict[str, Any]
+_NOT_STORED = frozenset({"unknown", "is_foreign"})
+_KEYS = frozenset({"account", "item", "expires_at"})
+_ADDED_LATER: frozenset[str] = frozenset()
+"""Fields of the account that 0.2.0 did not write: where they are missing, the default is right."""
+_UNREADABLE_MICROUSD = 10_000_000
+"""What a rental whose price cannot be read counts as, per hour: five times the dearest offer of the
+recorded search in tests/evidence/vast."""
 
 
 def account_to_item(account: Account) -> Item:
-    """All fields; sums by group as maps of numbers."""
-    return _to_item(account)
+    """All fields, sums by group as maps of numbers; and what another version wrote beside."""
+    return {**account.unknown, **_to_item(account)}
 
 
 def account_from_item(item: Mapping[str, Any]) -> Account:
-    """The inverse of `account_to_item`."""
-    values = _from_item(item, {field.name: field.type for field in fields(Account)})
-    return Account(**values)
+    """The inverse of `account_to_item`.
+
+    One that lacks what this version needs, or holds it in another type, is foreign: a default
+    instead would be a cap, a spend or a brake that nobody set.
+    """
+    values, unreadable = _from_item(item, {field.name: field.type for field in fields(Account)})
+    missing = {field.name for field in fields(Account)} - values.keys() - _NOT_STORED - _ADDED_LATER
+    unknown = _unknown(item, Account)
+    return Account(**values, unknown=unknown, is_foreign=bool(unreadable or missing))
 
 
 def intent_to_item(intent: RentIntent) -> Item:
     """All fields that are set; a settled intent expires by the table's TTL."""
-    item = _to_item(intent)
+    item = {**intent.unknown, **_to_item(intent)}
     if intent.settled_at is not None:
         item["expires_at"] = {"N": str(int(intent.settled_at + KEPT_AFTER_SETTLED_S))}
     return item
 
 
 def intent_from_item(item: Mapping[str, Any]) -> RentIntent:
-    """The inverse of `intent_to_item`."""
-    values = _from_item(item, {field.name: field.type for field in fields(RentIntent)})
+    """The inverse of `intent_to_item`; what cannot be read whole is FOREIGN: it counts, no more."""
+    values, unreadable = _from_item(item, {field.name: field.type for field in fields(RentIntent)})
+    missing = _INTENT_NEEDS.keys() - values.keys()
     known = {state.value for state in IntentState}
-    state = IntentState(values["state"]) if values.get("state") in known else IntentState.FOREIGN
-    return RentIntent(**{**values, "state": state})
+    is_ours = not unreadable and not missing and values["state"] in known
+    state = IntentState(values["state"]) if is_ours else IntentState.FOREIGN
+    token = str(item["item"]["S"]).partition("#")[2] if "item" in item else ""
+    needed = {**_INTENT_NEEDS, "token": token}
+    return RentIntent(**{**needed, **values, "state": state, "unknown": _unknown(item, RentIntent)})
+
+
+_INTENT_NEEDS: Mapping[str, object] = {
+    "token": "",
+    "endpoint_id": 0,
+    "autogroup_id": 0,
+    "state": "",
+    "planned_at": 0.0,
+    "offer_id": 0,
+    "machine_id": 0,
+    "gpu_type": "",
+    "usd_per_hour": _UNREADABLE_MICROUSD / 1e6,
+    "reserved_microusd_per_hour": _UNREADABLE_MICROUSD,
+}
+"""What every rental has, and what it counts as where another version's cannot be read."""
 
 
 def _to_item(value: Account | RentIntent) -> Item:
     item = {}
     for field in fields(value):
         content = getattr(value, field.name)
-        if content is not None:
+        if content is not None and field.name not in _NOT_STORED:
             item[field.name] = _attribute(content)
     return item
 
@@ -75,20 +107,40 @@ def _attribute(content: object) -> Item:
     return {"S": str(content)}
 
 
-def _from_item(item: Mapping[str, Any], types: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _content(attribute, str(types[name]))
-        for name, attribute in item.items()
-        if name in types
-    }
+def _unknown(item: Mapping[str, Any], kind: type[Account] | type[RentIntent]) -> Item:
+    """Attributes of another version: they survive a write by this one."""
+    names = {field.name for field in fields(kind)} | _KEYS
+    return {name: attribute for name, attribute in item.items() if name not in names}
+
+
+def _from_item(
+    item: Mapping[str, Any], types: Mapping[str, Any]
+) -> tuple[dict[str, Any], frozenset[str]]:
+    """(the fields that can be read, the names of those that another version wrote otherwise)."""
+    values: dict[str, Any] = {}
+    unreadable = set()
+    for name, attribute in item.items():
+        if name in types and name not in _NOT_STORED:
+            try:
+                values[name] = _content(attribute, str(types[name]))
+            except (KeyError, TypeError, ValueError, AttributeError):
+                unreadable.add(name)
+    return values, frozenset(unreadable)
 
 
 def _content(attribute: Mapping[str, Any], type_name: str) -> object:
-    if "BOOL" in attribute:
+    """An attribute as a field's type has it.
+
+    Raises:
+        KeyError: it is of another type. ValueError: its text is no number.
+    """
+    if type_name == "bool":
         return bool(attribute["BOOL"])
-    if "N" in attribute:
-        return int(attribute["N"]) if type_name.startswith("int") else float(attribute["N"])
-    if "M" in attribute:
+    if type_name.startswith("int"):
+        return int(attribute["N"])
+    if type_name.startswith("float"):
+        return float(attribute["N"])
+    if type_name.startswith("Mapping["):
         inner = type_name.removeprefix("Mapping[").removesuffix("]").split(", ")
         key_type = int if inner[0] == "int" else str
         return {key_type(key): _content(value, inner[1]) for key, value in attribute["M"].items()}

@@ -14,6 +14,7 @@ from chalicelib.adapters.aws.clients import error_code, number_text, storage_err
 from chalicelib.adapters.aws.routing import Item, routing_key
 from chalicelib.adapters.aws.tables import ROUTING
 from chalicelib.core.routing.quota import KeyBuckets, Taken
+from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.routing_view import WaitingRequest
 
 if TYPE_CHECKING:
@@ -66,21 +67,26 @@ class DynamoWaitingRepository:
                     ":since": {"N": number_text(polled_since)},
                 },
             )
-            found = [_waiting(endpoint_id, item) for page in pages for item in page["Items"]]
+            read = [_waiting(endpoint_id, item) for page in pages for item in page["Items"]]
+        found = [one for one in read if one is not None]
         return sorted(found, key=lambda r: (r.first_seen_at, r.request_idx))
 
 
-def _waiting(endpoint_id: int, item: Item) -> WaitingRequest:
-    return WaitingRequest(
-        endpoint_id=endpoint_id,
-        request_idx=int(item["item"]["S"].removeprefix("waiting#")),
-        cost=float(item["cost"]["N"]),
-        first_seen_at=float(item["first_seen_at"]["N"]),
-        last_polled_at=float(item["last_polled_at"]["N"]),
-        key_id=item["key_id"]["S"],
-        is_paced=item.get("is_paced", {}).get("BOOL", False),  # older routers wrote none
-        needs_on_demand=item.get("needs_on_demand", {}).get("BOOL", False),
-    )
+def _waiting(endpoint_id: int, item: Item) -> WaitingRequest | None:
+    """The request in an item; None if another version's router waits for it in its own form."""
+    try:
+        return WaitingRequest(
+            endpoint_id=endpoint_id,
+            request_idx=int(item["item"]["S"].removeprefix("waiting#")),
+            cost=float(item["cost"]["N"]),
+            first_seen_at=float(item["first_seen_at"]["N"]),
+            last_polled_at=float(item["last_polled_at"]["N"]),
+            key_id=item["key_id"]["S"],
+            is_paced=item.get("is_paced", {}).get("BOOL", False),  # older routers wrote none
+            needs_on_demand=item.get("needs_on_demand", {}).get("BOOL", False),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 class DynamoQuotaRepository:
@@ -144,9 +150,13 @@ def _taken(text: str) -> Taken:
 def _buckets(key_id: str, item: Item) -> KeyBuckets:
     if not item:  # it has expired meanwhile
         return KeyBuckets(key_id=key_id)
-    return KeyBuckets(
-        key_id=key_id,
-        revision=int(item["revision"]["N"]),
-        granted=_taken(item["granted"]["S"]),
-        queued=_taken(item["queued"]["S"]),
-    )
+    try:
+        return KeyBuckets(
+            key_id=key_id,
+            revision=int(item["revision"]["N"]),
+            granted=_taken(item["granted"]["S"]),
+            queued=_taken(item["queued"]["S"]),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        text = "another version of Ballast counts this key's quota in a form not known here"
+        raise StorageUnavailableError(text) from error

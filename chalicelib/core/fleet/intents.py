@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
@@ -66,6 +66,7 @@ class RentIntent:
     settled_at: float | None = None
     instance_id: int | None = None
     problem: str = ""
+    unknown: Mapping[str, object] = field(default_factory=dict, compare=False)  # another version's
 
     @property
     def is_open(self) -> bool:

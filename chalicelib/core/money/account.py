@@ -42,6 +42,17 @@ class Account:
     public_url: str = ""  # of this deployment: what workers report to
     schema_version: int = SCHEMA_VERSION
     version: int = 0  # +1 at every write; guards concurrent ones
+    unknown: Mapping[str, object] = field(default_factory=dict, compare=False)  # another version's
+    is_foreign: bool = False  # never stored: what guards the money cannot be read by this version
+
+    @property
+    def why_not_ours(self) -> str:
+        """Why this version may not write it; empty if it may."""
+        if self.is_foreign:
+            return "another version of Ballast wrote the account item, and this one cannot read it"
+        if self.schema_version > SCHEMA_VERSION:
+            return "newer code than this wrote the account item"
+        return ""
 
     @property
     def committed_microusd_per_hour(self) -> int:
@@ -79,7 +90,7 @@ def with_lease(account: Account, owner: str, now: float, duration_s: float) -> A
 
     Code older than what wrote the account stands down; newer code raises the version.
     """
-    if account.lease_until > now or account.schema_version > SCHEMA_VERSION:
+    if account.lease_until > now or account.why_not_ours:
         return None
     return replace(
         account,

@@ -117,6 +117,17 @@ def unpack_directory(blob: bytes | None) -> Directory:
         raise ForeignDirectoryError(f"unreadable directory: {error}") from error
 
 
+def is_readable(blob: bytes | None) -> bool:
+    """Whether this version can read every group of a stored directory."""
+    try:
+        directory = unpack_directory(blob)
+        for row in directory.by_id.values():
+            facts_from_json(row)
+    except (KeyError, TypeError, ValueError):  # a foreign one is a ValueError
+        return False
+    return True
+
+
 def facts_to_json(group: GroupFacts) -> dict[str, object]:
     """A group's facts as plain JSON values."""
     return {

@@ -19,6 +19,8 @@ from chalicelib.core.fleet.set_aside import Failure
 from chalicelib.core.fleet.troubles import LastingTrouble
 
 BLOB_NAME = "round"
+WRITTEN_BY = "0.2.0"
+"""The newest change of a stored form; tests/golden records each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +28,7 @@ class RoundMemory:
     """Keys of mappings are texts, since JSON has no others."""
 
     at: float = 0.0  # of the last round
+    written_by: str = ""  # whose forms the last round wrote
     inventory: Inventory = field(default_factory=Inventory)
     listing_so_far: Mapping[str, object] = field(
         default_factory=dict

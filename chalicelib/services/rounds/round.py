@@ -30,7 +30,7 @@ from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker, RentOffe
 from chalicelib.core.scaling.facts import mark_traffic
 from chalicelib.core.scaling.moves.deeds import remember_deeds
 from chalicelib.core.scaling.moves.repair import FAILING_AGAIN, NO_ADDRESS
-from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
+from chalicelib.core.scaling.round_memory import BLOB_NAME, WRITTEN_BY, RoundMemory
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
@@ -54,7 +54,7 @@ from chalicelib.services.rounds.journal.spend_log import tally_spend
 from chalicelib.services.rounds.journal.troubles import find_troubles, tell_troubles
 from chalicelib.services.rounds.reading import books_of, by_endpoint, read_view
 from chalicelib.services.rounds.values import Asked, GroupPlan, RoundPlan, RoundView, RowChange
-from chalicelib.services.routing.views import publish_directory, rebuild_view
+from chalicelib.services.routing.views import keep_directory, publish_directory, rebuild_view
 
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 GUARDED_S = 600.0  # without another try a cap's refusal is no trouble any more
@@ -109,6 +109,7 @@ def plan_round(
     memory = replace(
         view.memory,
         at=now,
+        written_by=WRITTEN_BY,
         inventory=view.inventory,
         listing_so_far=view.listing.so_far,
         reputation=judge(view.memory.reputation, boots_of(workers, {}), now),
@@ -165,6 +166,8 @@ def apply_plan(
     if has_deletions(plan):
         finish_deletions(acting, plan)
         publish_directory(ports)
+    elif plan.view.memory.written_by != WRITTEN_BY:
+        keep_directory(ports)
     for endpoint_id in sorted(acting.stale_views):
         rebuild_view(ports, endpoint_id, ports.clock.now())
     _remember(acting, plan, account)

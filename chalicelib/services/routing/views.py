@@ -10,6 +10,7 @@ from chalicelib.core.routing.admission import Queued
 from chalicelib.core.routing.directory import (
     GroupFacts,
     group_facts,
+    is_readable,
     pack_directory,
     unpack_directory,
 )
@@ -40,6 +41,15 @@ def publish_directory(ports: ApiPorts) -> None:
     groups = ports.groups.list_groups()
     facts = [group_facts(group, autogroups.get(group.endpoint_id, ())) for group in groups]
     ports.views.write_directory(pack_directory(facts))
+
+
+def keep_directory(ports: ApiPorts) -> None:
+    """Publish the directory anew if another version left it in a form that this one cannot read.
+
+    After a rollback nobody may change a group for weeks, and routers start all the time.
+    """
+    if not is_readable(ports.views.read_directory()):
+        publish_directory(ports)
 
 
 def find_group(ports: HotPorts, endpoint_id: int) -> GroupFacts | None:

@@ -241,6 +241,8 @@ def _troubles(facts: _Facts) -> Sequence[LastingTrouble]:
 
 
 def _held(facts: _Facts) -> str:
+    if facts.account.why_not_ours:
+        return f"{facts.account.why_not_ours}: its scaler stands down; deploy the newer version"
     if facts.account.is_panicking:
         return "panic: every instance is being destroyed"
     if facts.account.is_frozen or facts.group.frozen:

@@ -1,0 +1,212 @@
+"""Every stored form, with a field added, lost, renamed or retyped: read, kept, or refused. No 500.
+
+From 0.2.0 on another version may run beside this one. What it wrote is `tests/golden/formats_0_2_0`
+with one change each; nothing that this version reads of it may raise, and nothing may be guessed
+where money or a right hangs on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from chalicelib.adapters.aws.events import _from_item as event_from_item
+from chalicelib.adapters.aws.events import _to_item as event_to_item
+from chalicelib.adapters.aws.keys import _from_item as key_from_item
+from chalicelib.adapters.aws.keys import _plain as plain_key
+from chalicelib.adapters.aws.ledger_store import (
+    account_from_item,
+    account_to_item,
+    intent_from_item,
+    intent_to_item,
+)
+from chalicelib.adapters.aws.waiting import _buckets, _taken_text, _waiting
+from chalicelib.adapters.aws.workers.items import from_item, to_item
+from chalicelib.core.fleet.intents import IntentState, RentIntent
+from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.money.account import Account, with_lease
+from chalicelib.core.routing.quota import Taken
+from chalicelib.ports.errors import StorageUnavailableError
+from chalicelib.ports.event_log import Event
+from chalicelib.ports.keys import CallerKey
+
+OTHER: Mapping[str, Any] = {"L": [{"S": "?"}]}
+
+
+def changed(item: Any) -> Iterator[tuple[str, str, Any]]:
+    """(what was done, to which attribute, the item) for every change that a version may make."""
+    yield "added", "mood", {**item, "mood": {"S": "good"}}
+    for name, attribute in item.items():
+        lost = {key: value for key, value in item.items() if key != name}
+        yield "lost", name, lost
+        yield "renamed", name, {**lost, f"new_{name}": attribute}
+        for other in (OTHER, {"S": "text"}, {"N": "7.5"}, {"M": {"a": {"S": "b"}}}, {"NULL": True}):
+            if other.keys() != attribute.keys():
+                yield "retyped", name, {**item, name: other}
+
+
+ACCOUNT = Account(committed_by_group={7: 5}, day="2026-11-21", month="2026-11", version=3)
+INTENT = RentIntent(
+    token="t",
+    endpoint_id=7,
+    autogroup_id=8,
+    state=IntentState.MAYBE_RENTED,
+    planned_at=1.0,
+    offer_id=2,
+    machine_id=3,
+    gpu_type="1x A",
+    usd_per_hour=0.5,
+    reserved_microusd_per_hour=600_000,
+)
+KEY = CallerKey(
+    key_id="a-r-x",
+    name="laptop",
+    verbs=frozenset({"route"}),
+    endpoint_id=None,
+    generation=2,
+    created_at=1.0,
+    max_concurrent=3,
+    revoked_generations_below=2,
+)
+
+
+@pytest.mark.parametrize("kind", ["added", "lost", "renamed", "retyped"])
+def test_an_account_is_read_whole_or_stood_down_from(kind: str) -> None:
+    whole = account_to_item(ACCOUNT)
+    for how, name, item in changed(whole):
+        if how != kind:
+            continue
+        account = account_from_item(item)
+        if how == "added":
+            assert account == ACCOUNT
+            assert account_to_item(account)["mood"] == {"S": "good"}, "it survives a write"
+            continue
+        assert account.is_foreign, f"{name} {how}: no cap, spend or brake is guessed"
+        assert with_lease(account, "me", 1e9, 60.0) is None
+        assert account.why_not_ours
+
+
+def test_an_account_of_this_version_is_its_own() -> None:
+    account = account_from_item({**account_to_item(ACCOUNT), "account": {"S": "main"}})
+    assert account == ACCOUNT
+    assert not account.unknown
+    assert with_lease(account, "me", 1e9, 60.0) is not None
+
+
+def test_a_rental_is_read_or_counts_as_open_at_its_worst() -> None:
+    whole = {**intent_to_item(INTENT), "item": {"S": "intent#t"}}
+    defaults = {f.name for f in fields(RentIntent)} - {
+        *("token", "endpoint_id", "autogroup_id", "state", "planned_at", "offer_id"),
+        *("machine_id", "gpu_type", "usd_per_hour", "reserved_microusd_per_hour"),
+    }
+    for how, name, item in changed(whole):
+        if name == "item":
+            continue  # the key: there is no row without it
+        intent = intent_from_item(item)
+        assert intent.is_open
+        assert intent.token in ("t", item.get("token", {}).get("S"))
+        assert intent.reserved_microusd_per_hour >= INTENT.reserved_microusd_per_hour
+        if how == "added" or (how in ("lost", "renamed") and name in defaults):
+            assert intent.state is IntentState.MAYBE_RENTED
+            kept = intent_to_item(intent)
+            added = "mood" if how == "added" else f"new_{name}"
+            assert kept.get(added) == item.get(added)
+        else:
+            assert intent.state is IntentState.FOREIGN, f"{name} {how}"
+
+
+def test_a_worker_is_read_or_left_alone() -> None:
+    row = Worker(endpoint_id=1, instance_id=2, autogroup_id=3, created_at=4.0, url="https://x:1")
+    whole = to_item(replace(row, state=WorkerState.READY, perf=3.0, uses_ssl=False, error="no"))
+    for how, name, item in changed(whole):
+        if name in ("endpoint_id", "instance_id"):
+            continue  # the key
+        worker = from_item(item)
+        assert (worker.endpoint_id, worker.instance_id) == (1, 2)
+        if how == "retyped":
+            assert worker.state is WorkerState.FOREIGN, f"{name} {how}"
+        assert worker.state.is_gpu_billed
+
+
+def key_item(value: Mapping[str, object], key_id: str = KEY.key_id) -> dict[str, Any]:
+    return {"key_id": {"S": f"caller#{key_id}"}, "value": {"S": json.dumps(value)}}
+
+
+def test_a_key_is_read_whole_or_refused() -> None:
+    whole = plain_key(KEY)
+    assert key_from_item(key_item(whole)) == KEY
+    kept = key_from_item(key_item({**whole, "mood": "good"}))
+    assert kept == KEY
+    assert {**kept.unknown, **plain_key(kept)}["mood"] == "good"
+    for name in whole:
+        lost = {key: value for key, value in whole.items() if key != name}
+        for odd in (lost, {**whole, name: [1]}, {**whole, name: {"a": 1}}):
+            key = key_from_item(key_item(odd))
+            is_needed = name in ("key_id", "name", "verbs", "endpoint_id", "generation")
+            if odd is not lost and name not in ("former_hashes", "verbs"):
+                assert key.is_foreign, f"{name} retyped"
+            if odd is lost and is_needed:
+                assert key.is_foreign, f"{name} lost"
+            if key.is_foreign:
+                assert not key.verbs
+    for text in ("", "[]", "7", "{"):
+        assert key_from_item({**key_item({}), "value": {"S": text}}).is_foreign
+    assert key_from_item({"key_id": {"S": "caller#a"}}).is_foreign
+
+
+def test_a_waiting_request_of_another_form_is_left_to_its_own_router() -> None:
+    item: Any = {
+        "item": {"S": "waiting#5"},
+        "cost": {"N": "1"},
+        "first_seen_at": {"N": "2"},
+        "last_polled_at": {"N": "3"},
+        "key_id": {"S": "k"},
+        "is_paced": {"BOOL": True},
+    }
+    assert _waiting(1, item) is not None
+    for how, name, other in changed(item):
+        request = _waiting(1, other)
+        if how == "added":
+            assert request is not None
+        elif name in ("item", "cost", "first_seen_at", "last_polled_at", "key_id"):
+            assert request is None or how == "retyped"
+
+
+def test_a_quota_of_another_form_is_not_begun_anew() -> None:
+    item: Any = {
+        "revision": {"N": "3"},
+        "granted": {"S": _taken_text(Taken())},
+        "queued": {"S": _taken_text(Taken())},
+    }
+    assert _buckets("k", item).revision == 3
+    for how, name, other in changed(item):
+        if how != "added":
+            with pytest.raises(StorageUnavailableError, match="another version"):
+                _buckets("k", other)
+            assert name
+
+
+def test_an_event_of_another_form_is_told_as_far_as_it_can_be_read() -> None:
+    whole = event_to_item(
+        Event(at=5.0, scope="account", level="info0", kind="k", message="m", facts={"a": 1})
+    )
+    for _, name, item in changed(whole):
+        if name not in ("scope", "at_id"):  # the key
+            event = event_from_item(item)
+            assert (event.at, event.scope) == (5.0, "account")
+
+
+READERS: Mapping[str, Callable[[Any], object]] = {
+    "account": account_from_item,
+    "intent": intent_from_item,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_an_item_of_nothing_is_foreign(name: str) -> None:
+    read = READERS[name]({"account": {"S": "main"}, "item": {"S": f"{name}#t"}})
+    assert getattr(read, "is_foreign", True)
