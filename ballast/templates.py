@@ -7,11 +7,12 @@ template's onstart, and the worker bundle is pinned by its digest.
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from chalicelib.core.model.market import Pin, pin_of
 
 _FOLDER = Path(__file__).parents[1] / "workers"
 LAUNCH_SCRIPT = _FOLDER / "launch" / "start.sh"
@@ -113,14 +114,15 @@ class WorkerTemplate:
 def exact_tag(tag: str) -> str:
     """The tag, if it names one build of an image: what it stands for today is there tomorrow.
 
+    A version is that by its owner's habit alone, `3.3.6@sha256:…` by what it is.
+
     Raises:
         TemplateError: it moves, such as `latest` or `3.12-slim`.
     """
-    is_moving = re.match(r"(latest|main|master|nightly|edge|stable|dev)\b", tag)
-    if is_moving or not re.search(r"\d+\.\d+\.\d+", tag):
+    if pin_of(f"image:{tag}") is Pin.NONE:
         raise TemplateError(
             f"image tag {tag!r} may be another image tomorrow, with your HF_TOKEN and prompts in "
-            "it; give an exact version such as 3.3.6"
+            "it; give an exact version such as 3.3.6, or 3.3.6@sha256:…"
         )
     return tag
 

@@ -50,6 +50,8 @@ def account(api: Api) -> Account:
         ({"env_names": ["MODEL_ID"]}, "no HF_TOKEN"),
         ({"env_names": ["MODEL_ID", "HF_TOKEN"]}, None),
         ({"env_names": []}, None),
+        ({"image": "vllm/vllm-openai:latest"}, "may be another one tomorrow"),
+        ({"image": "vllm/vllm-openai:v0.32.0"}, None),
     ],
 )
 def test_a_create_warns_of_its_template_before_anything_is_rented(

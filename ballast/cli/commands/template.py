@@ -9,6 +9,7 @@ import click
 
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import list_autogroups
+from ballast.cli.remote.registry import digest_of
 from ballast.cli.remote.server import Json, Server
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.remote.vast import (
@@ -30,6 +31,7 @@ from ballast.templates import (
     load_template,
     template_names,
 )
+from chalicelib.core.model.market import Pin, pin_of
 
 
 @click.group("template")
@@ -46,6 +48,9 @@ def template() -> None:
 @click.option("--model", help="The model, e.g. meta-llama/Meta-Llama-3-8B-Instruct.")
 @click.option("--no-token", is_flag=True, help="The model is open: set no HF_TOKEN.")
 @click.option("--image-tag", help="Another exact version of our back end's image, e.g. 3.3.6.")
+@click.option(
+    "--pin", is_flag=True, help="Ask the registry what the tag is now, and name it by its digest."
+)
 @click.option("--registry", help="Private image registry, e.g. ghcr.io; its password is asked.")
 @click.option("--registry-user", help="Who logs in there.")
 @connection_options
@@ -56,6 +61,7 @@ def publish(
     model: str | None,
     no_token: bool,
     image_tag: str | None,
+    pin: bool,
     registry: str | None,
     registry_user: str | None,
 ) -> None:
@@ -68,7 +74,7 @@ def publish(
 
     \b
     ballast template publish tgi --model meta-llama/Meta-Llama-3-8B-Instruct
-    ballast template publish tgi --model org/model --image-tag 3.3.7
+    ballast template publish tgi --model org/model --image-tag 3.3.7 --pin
     ballast template publish dcd0920ffd9d026b7bb2d42f0d7479ba --model org/model
     """
     vast = connect_vast()
@@ -81,7 +87,8 @@ def publish(
         if source in template_names()
         else _copy_of(vast, source, model, token, login)
     )
-    for warning in warnings:
+    body, pinned = _pinned(body, login, is_asked=pin)
+    for warning in (*warnings, *pinned):
         session.notes.print(f"ballast: warning: {clean(warning)}")
     answer = vast.post(TEMPLATE_PATH, body)
     created = answer.get("template") or answer
@@ -158,6 +165,34 @@ def _template_of(back_end: str, image_tag: str | None) -> WorkerTemplate:
         return ours if image_tag is None else replace(ours, tag=exact_tag(image_tag))
     except TemplateError as error:
         raise CliError(str(error), code=ExitCode.USAGE, fix="--image-tag 1.2.3") from error
+
+
+def _pinned(
+    body: Mapping[str, object], login: RegistryLogin | None, *, is_asked: bool
+) -> tuple[Mapping[str, object], Sequence[str]]:
+    """The template with its image by digest, if that is asked for, and what is to be known of it.
+
+    Raises:
+        CliError: the registry does not tell.
+    """
+    image, tag = str(body.get("image") or ""), str(body.get("tag") or "")
+    name = f"{image}:{tag}" if tag else image
+    if is_asked and pin_of(name) is not Pin.DIGEST:
+        repository = image if tag else image.rpartition(":")[0] or image
+        wanted = tag or image[len(repository) + 1 :] or "latest"
+        digest = digest_of(repository, wanted, login)
+        note = f"the image is {name}@{digest} from now on; nobody has tried a digest at Vast yet"
+        return {**body, "image": repository, "tag": f"{wanted}@{digest}"}, [note]
+    match pin_of(name):
+        case Pin.DIGEST:
+            return body, ()
+        case Pin.VERSION:
+            return body, [f"whoever owns the image's tag may move {name}: --pin names its digest"]
+        case _:
+            return body, [
+                f"image {name} may be another one tomorrow, with your HF_TOKEN and prompts in it: "
+                "--pin names today's by its digest"
+            ]
 
 
 def _of_ours(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -140,3 +142,23 @@ def plausible_record(record: InstanceRecord, now: float) -> InstanceRecord:
     if record.ends_at is not None and not 0 < record.ends_at < now + MAX_YEARS:
         changes["ends_at"] = None
     return replace(record, **changes) if changes else record
+
+
+class Pin(StrEnum):
+    """How surely an image's name stands for the same image tomorrow."""
+
+    DIGEST = "digest"  # it can stand for no other
+    VERSION = "version"  # by its owner's habit
+    NONE = "none"
+
+
+_MOVING = re.compile(r"(latest|main|master|nightly|edge|stable|dev)\b")
+
+
+def pin_of(image: str) -> Pin:
+    """How an image is named: `repository`, `repository:tag`, each with or without `@sha256:…`."""
+    if re.search(r"@sha256:[0-9a-f]{64}$", image):
+        return Pin.DIGEST
+    tag = image.rpartition("/")[2].partition(":")[2]
+    is_exact = re.search(r"\d+\.\d+\.\d+", tag) and not _MOVING.match(tag)
+    return Pin.VERSION if is_exact else Pin.NONE

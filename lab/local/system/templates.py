@@ -41,7 +41,7 @@ class LocalTemplate:
         return {
             "name": self.name,
             "image": "ballast/local",
-            "tag": "latest",
+            "tag": "0.2.0",
             "env": f"-p 3000:3000 {flags}",
             "onstart": self.onstart,
             "runtype": "args",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from chalicelib.core.model.market import Pin, pin_of
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.groups import list_groups
 
 Row = dict[str, object]
+
+MOVES = "may be another one tomorrow: name an exact version, or a digest"
 
 
 def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
@@ -53,13 +56,16 @@ def template_warnings(ports: ApiPorts, template_hash: str) -> list[str]:
             f"template_hash: Vast knows no template {template_hash[:80]!r}, so nothing can be "
             "rented; give the hash of one that exists"
         ]
+    warnings, image = [], template.get("image")
+    if isinstance(image, str) and image and pin_of(image) is Pin.NONE:
+        warnings.append(f"template_hash: image {image[:100]!r} {MOVES}")
     names = template.get("env_names")
     if isinstance(names, list) and "MODEL_ID" in names and "HF_TOKEN" not in names:
-        return [
+        warnings.append(
             "template_hash: this template has no HF_TOKEN, so a gated model will not load; "
             "make a private copy with it and use the copy's hash"
-        ]
-    return []
+        )
+    return warnings
 
 
 def _template_checks(ports: ApiPorts, group_name: str, template_hash: str) -> list[Row]:
@@ -73,10 +79,17 @@ def _template_checks(ports: ApiPorts, group_name: str, template_hash: str) -> li
     template = answer.get("template")
     if not isinstance(template, Mapping):
         return [{"name": name, "ok": False, "detail": f"{template_hash} is unknown", "fix": fix}]
-    names = template.get("env_names")
+    names, image = template.get("env_names"), str(template.get("image") or "")
+    is_pinned = pin_of(image) is not Pin.NONE
     has_token = isinstance(names, list) and "HF_TOKEN" in names
     return [
         {"name": name, "ok": True, "detail": str(template.get("name", "")), "fix": ""},
+        {
+            "name": f"image of {name}",
+            "ok": is_pinned or not image,
+            "detail": image[:100] if is_pinned or not image else f"{image[:100]} {MOVES}",
+            "fix": "" if is_pinned or not image else "ballast template publish HASH --pin",
+        },
         {
             "name": f"HF_TOKEN in {name}",
             "ok": has_token,
