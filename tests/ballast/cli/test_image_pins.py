@@ -49,16 +49,17 @@ class Registry:
 
 @contextmanager
 def running(registry: Registry) -> Iterator[str]:
+    ports: list[int] = []
+
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             given = self.headers.get("Authorization", "")
             registry.asked.append((self.path, given))
             if given != "Bearer of-the-registry":
-                port = self.server.server_address[1]
                 self.send_response(401)
                 self.send_header(
                     "WWW-Authenticate",
-                    f'Bearer realm="http://127.0.0.1:{port}/token",service="r",scope="pull"',
+                    f'Bearer realm="http://127.0.0.1:{ports[0]}/token",service="r",scope="pull"',
                 )
                 self.end_headers()
                 return
@@ -80,6 +81,7 @@ def running(registry: Registry) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    ports.append(server.server_port)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
