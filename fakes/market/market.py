@@ -164,7 +164,9 @@ class Market:
         Raises:
             MarketRefusal: 404.
         """
-        self.lives.stop(self.instance(instance_id), now)
+        instance = self.instance(instance_id)
+        if not self.faults.strikes(Fault.STOP_IGNORED):
+            self.lives.stop(instance, now)
 
     def change_bid(self, instance_id: int, price: object, now: float) -> None:
         """Bid anew. A higher bid alone brings nothing back (record bid-raised-not-started).
@@ -218,7 +220,10 @@ class Market:
         Raises:
             MarketRefusal: 404, or it is not up.
         """
-        if not self.lives.reboot(self.instance(instance_id), now):
+        instance = self.instance(instance_id)
+        if self.faults.strikes(Fault.REBOOT_IGNORED):
+            return
+        if not self.lives.reboot(instance, now):
             raise MarketRefusal.stating(400, "invalid_state", "the instance is not running")
 
     def destroy(self, instance_ids: Sequence[int], now: float) -> dict[int, str]:
@@ -231,6 +236,8 @@ class Market:
             raise MarketRefusal(500, "Internal Server Error")
         if self.faults.strikes(Fault.DESTROY_404):
             raise MarketRefusal.stating(404, "no_such_instance", "no such instance")
+        if self.faults.strikes(Fault.DESTROY_IGNORED):
+            return dict.fromkeys(instance_ids, "")
         is_partial = len(instance_ids) > 1 and self.faults.strikes(Fault.PARTIAL_BULK)
         outcomes: dict[int, str] = {}
         for place, instance_id in enumerate(instance_ids):

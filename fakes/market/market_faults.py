@@ -18,6 +18,9 @@
 | start-refused | a start finds its GPU let to somebody else | |
 | start-stuck | a start is accepted and never happens | |
 | partial-bulk | a bulk call does every second id only | |
+| stop-ignored | a stop is accepted and never happens | |
+| reboot-ignored | a reboot is accepted and never happens | |
+| destroy-ignored | a destroy is accepted and never happens | |
 | destroy-fails | a destroy answers 500 and does nothing | |
 | destroy-404 | a destroy answers 404 and does nothing | |
 | 429-storm | every call is refused as too frequent | |
@@ -57,6 +60,9 @@ class Fault(StrEnum):
     START_REFUSED = "start-refused"
     START_STUCK = "start-stuck"
     PARTIAL_BULK = "partial-bulk"
+    STOP_IGNORED = "stop-ignored"
+    REBOOT_IGNORED = "reboot-ignored"
+    DESTROY_IGNORED = "destroy-ignored"
     DESTROY_FAILS = "destroy-fails"
     DESTROY_404 = "destroy-404"
     STORM_429 = "429-storm"

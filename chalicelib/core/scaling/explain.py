@@ -19,6 +19,8 @@ SENTENCES: Mapping[str, str] = {
     "is wanted; its disk would cost money for nothing.",
     "explore": "A test of this hardware: {missing} of {test_workers} test workers are missing.",
     "stuck_loading": "It has been loading for {waited_s} s; the limit is {limit_s} s.",
+    "will_not_stop": "It was told to stop {waited_s} s ago, and still runs: a machine that stops "
+    "takes its place.",
     "stuck_starting": "It has been starting for {waited_s} s; the limit is {limit_s} s.",
     "no_address": "It has said for {waited_s} s that it is ready, and has no address to reach it.",
     "unreachable": "It has been silent for {silent_s} s.",

@@ -29,7 +29,7 @@ from chalicelib.core.money.bookkeeping import book
 from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker, RentOffer, StartWorker
 from chalicelib.core.scaling.facts import mark_traffic
 from chalicelib.core.scaling.moves.deeds import remember_deeds
-from chalicelib.core.scaling.moves.repair import FAILING_AGAIN, NO_ADDRESS
+from chalicelib.core.scaling.moves.repair import FAILING_AGAIN, NO_ADDRESS, WILL_NOT_STOP
 from chalicelib.core.scaling.round_memory import BLOB_NAME, WRITTEN_BY, RoundMemory
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
@@ -59,7 +59,7 @@ from chalicelib.services.routing.views import keep_directory, publish_directory,
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 GUARDED_S = 600.0  # without another try a cap's refusal is no trouble any more
 CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left
-BLAMED_CODES = frozenset({"stuck_loading", "error_again", NO_ADDRESS, FAILING_AGAIN})
+BLAMED_CODES = frozenset({"stuck_loading", "error_again", NO_ADDRESS, FAILING_AGAIN, WILL_NOT_STOP})
 
 
 def run_round(

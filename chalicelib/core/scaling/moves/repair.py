@@ -26,7 +26,11 @@ SILENT_LIMIT_S = 600.0  # an unreachable worker is returned after this
 REBOOT_MEMORY_S = 3600.0  # a worker in error again within this is returned, not rebooted
 MAX_START_FAILURES = 3.0  # scaling.md 6
 REBOOT_TIMEOUT_S = 600.0  # as long as the longest start (scaling.md 6)
+STOP_TIMEOUT_S = 300.0
+"""A stop is repeated each round until it shows. After this (chosen: what makes `will_not_go` matter)
+it is taken for one that never happens."""
 NO_ADDRESS = "no_address"
+WILL_NOT_STOP = "will_not_stop"
 FAILING_AGAIN = "failing_again"
 FAILING_DRAIN_S = 120.0  # most of what it still has would fail too
 PROGRESS_S = 300.0  # a load whose status text changed so recently is given more time
@@ -54,7 +58,7 @@ def finish_drains(pool: Pool, ctx: Round) -> list[Action]:
 
 
 def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
-    """Give up starts and first loads that take longer than the learned limits."""
+    """Give up starts, stops and first loads that take longer than their limits."""
     actions: list[Action] = []
     start_limit = ctx.beliefs.start_timeout()
     for worker in pool.starting:
@@ -63,6 +67,11 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
         if waited > limit:
             reason = Reason(code="stuck_starting", facts={"waited_s": waited, "limit_s": limit})
             actions.append(StopWorker(instance_id=worker.instance_id, reason=reason))
+    for worker in pool.stopping if ctx.may_destroy() else ():
+        waited = ctx.now - worker.state_since
+        if waited > STOP_TIMEOUT_S:  # it bills its GPU, and cannot be started again
+            reason = Reason(code=WILL_NOT_STOP, facts={"waited_s": waited})
+            actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     for worker in pool.booting if ctx.may_destroy() else ():
         waited = ctx.now - worker.created_at
         limit = ctx.beliefs.load_timeout(worker.autogroup_id)
@@ -149,6 +158,7 @@ def dismiss(pool: Pool, ctx: Round, *, code: str) -> list[Action]:
         pool.starting
         + pool.booting
         + pool.unreachable
+        + pool.stopping
         + pool.stopped
         + pool.paused
         + pool.refused

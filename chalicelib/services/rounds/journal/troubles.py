@@ -155,7 +155,7 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     endpoint_id = group.snapshot.group.endpoint_id
     own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
     yield from lost_machines(own, scope, plan.view.now)
-    yield from machine_troubles(own, scope)
+    yield from machine_troubles(own, scope, plan.view.now)
     yield from unsettled_machines(plan, own, scope)
     yield from failing_requests(plan, own, scope)
 

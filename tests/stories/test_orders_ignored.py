@@ -1,0 +1,72 @@
+"""Orders that Vast accepts and never carries out: told, and another machine takes the place."""
+
+from __future__ import annotations
+
+from chalicelib.core.model.worker import WorkerState
+from tests.stories.day import Day
+
+READY = WorkerState.READY
+
+
+def test_a_machine_that_does_not_stop_is_destroyed_and_replaced() -> None:
+    day = Day()
+    group = day.group(cold_workers=1, max_workers=1)
+    day.minutes(6, 2, of=group, rounds=6)
+    (stubborn,) = day.world.market.instances
+    day.world.market.switch_on("stop-ignored", day.world.now)
+    day.minutes(40)
+    assert stubborn not in day.world.market.instances, "it was to stop, and ran on"
+    day.world.ask(group.endpoint_id, 2)
+    day.minutes(8, rounds=6)
+    assert day.world.n_waiting == 0, "its substitute serves"
+    day.world.market.switch_off("stop-ignored", day.world.now)
+    day.minutes(45)
+    assert day.running() == 0
+    assert "will_not_go" not in day.troubles()
+    day.ends()
+
+
+def test_a_group_deleted_while_its_machine_does_not_stop_leaves_nothing() -> None:
+    day = Day()
+    group = day.group(min_load=50.0, cold_workers=1, max_workers=1)
+    day.minutes(6, 2, of=group, rounds=6)
+    assert day.n(READY) == 1
+    day.world.market.switch_on("stop-ignored", day.world.now)
+    day.set_state(group, "suspended")
+    day.minutes(2, rounds=4)
+    assert day.n(WorkerState.STOPPING) == 1
+    day.delete(group)
+    day.minutes(3, rounds=4)
+    assert not day.world.market.instances
+    assert not day.world.owner_ports.groups.list_groups()
+    day.ends()
+
+
+def test_a_destroy_that_is_accepted_and_never_happens_is_told_with_its_price() -> None:
+    day = Day()
+    group = day.group(min_load=50.0, cold_workers=0, max_workers=2)
+    day.minutes(5, 1, of=group, rounds=6)
+    day.world.market.switch_on("destroy-ignored", day.world.now)
+    day.delete(group)
+    day.minutes(10)
+    assert "$" in day.troubles()["will_not_go"]
+    day.world.market.switch_off("destroy-ignored", day.world.now)
+    day.minutes(5, rounds=4)
+    assert not day.world.market.instances
+    assert day.troubles() == {}
+    day.ends()
+
+
+def test_a_reboot_that_never_happens_ends_with_another_machine() -> None:
+    day = Day()
+    group = day.group(min_load=150.0, cold_workers=0, max_workers=4)
+    day.minutes(8, 2, of=group, rounds=6)
+    sick = min(row.instance_id for row in day.world.workers.rows.values() if row.state is READY)
+    day.world.processes[sick].fails = True
+    day.world.market.switch_on("reboot-ignored", day.world.now)
+    day.minutes(30, 6, of=group, rounds=6)
+    assert day.world.n_waiting == 0
+    assert sick not in day.world.market.instances, "it was rebooted in vain, and returned"
+    assert day.n(READY) >= 2
+    assert day.told("worker_failing")[0] == "worker_failing"
+    day.ends()
