@@ -27,7 +27,7 @@ REBOOT_MEMORY_S = 3600.0  # a worker in error again within this is returned, not
 MAX_START_FAILURES = 3.0  # scaling.md 6
 REBOOT_TIMEOUT_S = 600.0  # as long as the longest start (scaling.md 6)
 STOP_TIMEOUT_S = 300.0
-"""A stop is repeated each round until it shows. After this (chosen: what makes `will_not_go` matter)
+"""A stop is repeated each round until it shows. After this (chosen: as long as `will_not_go` waits)
 it is taken for one that never happens."""
 NO_ADDRESS = "no_address"
 WILL_NOT_STOP = "will_not_stop"
