@@ -22,6 +22,7 @@ class Grant:
     request_idx: int
     auth_data: Mapping[str, object]
     certificate_sha256: str = ""  # hex; when given, the worker must show this very certificate
+    why: str = ""  # it was chosen: "warm" if its cache should hold the prompt's beginning
 
     @property
     def ticket_header(self) -> dict[str, str]:
@@ -114,6 +115,7 @@ def parse_route_reply(http_status: int, text: str) -> Grant | Waiting:
         request_idx=request_idx,
         auth_data=body,
         certificate_sha256=fingerprint if isinstance(fingerprint, str) else "",
+        why=str(body.get("why") or ""),
     )
 
 

@@ -54,7 +54,17 @@ class RouteRequest:
         Raises:
             WireError: not a JSON object, or a value that is no name, cost, idx or key.
         """
-        fields = parse_json_object(body)
+        return RouteRequest.of(parse_json_object(body), header_key=header_key, query_key=query_key)
+
+    @staticmethod
+    def of(
+        fields: Mapping[str, object], *, header_key: str = "", query_key: str = ""
+    ) -> RouteRequest:
+        """The request in a body's fields.
+
+        Raises:
+            WireError: a value that is no name, cost, idx or key.
+        """
         affinity = _affinity(fields.get("affinity"))
         return RouteRequest(
             endpoint=_name(fields),
@@ -73,9 +83,9 @@ class RouteRequest:
 
 
 def grant_reply(
-    ticket: Ticket, signature: str, *, request_id: str, certificate_sha256: str = ""
+    ticket: Ticket, signature: str, *, request_id: str, certificate_sha256: str = "", why: str = ""
 ) -> dict[str, object]:
-    """The reply that names a worker."""
+    """The reply that names a worker; `why` it was chosen, for those who sent `affinity`."""
     reply: dict[str, object] = {
         "endpoint": ticket.endpoint,
         "url": ticket.url,
@@ -87,6 +97,8 @@ def grant_reply(
     }
     if certificate_sha256:
         reply["certificate_sha256"] = certificate_sha256
+    if why:
+        reply["why"] = why
     return reply
 
 

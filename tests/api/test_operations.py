@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.marketplace import MarketplaceUnavailableError, RefusedError
+from chalicelib.ports.worker_repository import Grant
 from tests.api.over_fakes import Api
 from tests.api.test_observability import make_worker
 
@@ -163,6 +165,50 @@ def test_a_workers_story_begins_with_its_rental(fleet: Api) -> None:
         "Renting a 1x RTX 4090 at $0.400 an hour (offer 3): Ready"
     )
     assert story["decision"]["facts"]["round"] == 990.0
+
+
+def test_why_a_request_goes_where_it_goes(fleet: Api) -> None:
+    """As the router says it: without a key, with one, and when waiting for a cache is no good."""
+    for instance_id in (8, 9, 10):
+        make_worker(fleet, instance_id)
+
+    def asked(**fields: object) -> Any:
+        answer = fleet.call("POST", "/api/v0/explain", {"endpoint_id": 100, **fields})
+        assert answer.status == 200, answer.text
+        return answer.json
+
+    without = asked()
+    assert without["sentences"][0] == "It has no keys of affinity, so no cache counts."
+    assert str(without["instance_id"]) in without["sentences"][1]
+    homes = {asked(affinity=f"key {i}", cost=400.0)["instance_id"] for i in range(20)}
+    assert len(homes) > 1
+    warm = asked(affinity=["general", "special"], prefix_cost=[40, 80], cost=400.0)
+    assert warm["why"] == "warm"
+    assert f"Worker {warm['instance_id']} is the one that its key prefers" in warm["sentences"][0]
+    assert "which saves 2 s" in warm["sentences"][0]  # 80 of load at 40 a second
+    fleet.workers.reserve(100, warm["instance_id"], Grant(cost=4_000.0))
+    busy = asked(affinity=["special"], prefix_cost=[1], cost=400.0)
+    assert busy["instance_id"] != warm["instance_id"]
+    assert not any(
+        fleet.workers.rows[100, i].reqnum for i in (8, 9, 10) if i != warm["instance_id"]
+    )
+
+
+def test_where_a_request_would_go_is_refused_as_route_refuses_it(fleet: Api) -> None:
+    for fields, word in (
+        ({"affinity": ["x" * 129]}, "affinity"),
+        ({"affinity": ["a"], "prefix_cost": [1, 2]}, "prefix_cost"),
+        ({"cost": -1}, "cost"),
+        ({"prompt": "read this"}, "prompt"),
+    ):
+        answer = fleet.call("POST", "/api/v0/explain", {"endpoint_id": 100, **fields})
+        assert answer.status == 400
+        assert word in answer.text
+        assert "xxxx" not in answer.text
+    assert fleet.call("POST", "/api/v0/explain", {"endpoint_id": 999}).status == 404
+    fleet.workers.rows.clear()
+    (sentence,) = fleet.call("POST", "/api/v0/explain", {"endpoint_id": 100}).json["sentences"]
+    assert sentence == "No worker would start it within 30 s: it waits for its turn."
 
 
 def test_freezing_a_group_and_the_account(fleet: Api) -> None:

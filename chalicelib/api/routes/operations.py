@@ -11,12 +11,14 @@ from chalicelib.api.errors import OK
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.owner import brakes, groups, preview, rollouts
-from chalicelib.services.owner.views import comparison, explanation, spending, status
+from chalicelib.services.owner.views import choosing, comparison, explanation, spending, status
 from chalicelib.services.owner.views.doctor import run_checks
 from chalicelib.wire.json_body import WireError
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
+from chalicelib.wire.routing import RouteRequest
 
 PANIC_WORDS = "destroy everything"
+CHOICE_FIELDS = ("endpoint_id", "cost", "affinity", "prefix_cost")
 PREVIEW_FIELDS = ("endpoint", "autogroup", "endpoint_id", "autogroup_id", "update_workers")
 
 
@@ -49,6 +51,13 @@ def _register_views(routes: Routes, deployment: Mapping[str, object]) -> None:
             endpoint_id = call.whole("endpoint_id")
             answer = explanation.explain_round(call.ports, call.caller, round_id, endpoint_id)
         return {**OK, **answer}
+
+    @routes.route("POST", "/api/v0/explain", "read", fields=CHOICE_FIELDS)
+    def explain_choice(call: Call) -> object:
+        """In the body, as keys of affinity belong into no address."""
+        group = groups.visible_group(call.ports, call.caller, _endpoint_id(call))
+        request = RouteRequest.of(call.body)
+        return {**OK, **choosing.explain_choice(call.ports, group, request, call.now)}
 
     @routes.route("GET", "/api/v0/spend", "read")
     def get_spend(call: Call) -> object:

@@ -58,6 +58,18 @@ SENTENCES: Mapping[str, str] = {
     "(interruptible_share).",
     "insisted": "Requests wait that take no interruptible worker, and only such serve.",
     "interruptible_off": "The owner wants no interruptible machines any more.",
+    # why a request goes where it goes
+    "warm": "Worker {worker} is the one that its key prefers: its cache should hold the prompt's "
+    "beginning, which saves {saved_s} s. A request starts there in {wait_s} s, and in "
+    "{other_wait_s} s at worker {other}, which would read all of it.",
+    "warm_too_busy": "Workers that its key prefers are too busy: waiting there costs more than "
+    "what their caches would save.",
+    "no_keys": "It has no keys of affinity, so no cache counts.",
+    "free_slot": "Worker {worker} is the cheapest of those that have a slot free "
+    "(${usd_per_hour} an hour).",
+    "least_finish": "No slot is free, and worker {worker} will be done with it first: it starts in "
+    "{wait_s} s and ends in {finish_s} s.",
+    "nobody": "No worker would start it within {within_s} s: it waits for its turn.",
     # why something is not done
     "frozen": "Frozen by the owner: nothing is rented, started, stopped or destroyed.",
     "panicking": "Nothing is rented: panic is on, every instance is being destroyed.",

@@ -316,4 +316,5 @@ def _reply(
         signature,
         request_id=asker.ports.randomness.token(16),
         certificate_sha256=worker.certificate_sha256,
+        why=choice.why if asker.request.affinity else "",
     )

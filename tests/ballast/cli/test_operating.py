@@ -159,6 +159,26 @@ def test_explain_asks_for_a_worker_or_a_round(
     assert console.calls[-1].query == query
 
 
+def test_explain_request_sends_the_payloads_keys_and_nothing_of_its_text(
+    ballast: Ballast, console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BALLAST_AFFINITY_KEY", "of this test, and no other's")
+    console.answers["/api/v0/explain"] = {
+        "subject": "a request",
+        "sentences": ["Worker 4 is warm."],
+    }
+    payload = tmp_path / "chat.json"
+    payload.write_text('{"messages": [{"role": "user", "content": "my secret diary"}]}')
+    result = ballast("explain", "request", "--endpoint", "TGI-Llama3", "--payload", str(payload))
+    assert "Worker 4 is warm." in result.out
+    (call,) = [call for call in console.calls if call.path == "/api/v0/explain"]
+    assert (call.method, call.body["endpoint_id"], call.body["cost"]) == ("POST", 7, 256.0)
+    assert len(call.body["affinity"]) == len(call.body["prefix_cost"]) == 1
+    assert "diary" not in str(call.body)
+    assert ballast("explain", "request").code == 2
+    assert ballast("explain", "last", "--cost", "3").code == 2
+
+
 @pytest.mark.parametrize("words", [("--account",), ("TGI-Llama3", "--json")])
 def test_follow_is_refused_where_nothing_could_be_followed(
     words: tuple[str, ...], ballast: Ballast

@@ -128,6 +128,10 @@ def _state_sentence(worker: Worker, now: float) -> str:
         f"It is a {kind} at ${worker.usd_per_hour:.3f} an hour, {worker.state.value} for "
         f"{max(0.0, now - worker.state_since):.0f} s."
     )
+    if worker.cache is not None and worker.state.is_answering:
+        text += (
+            f" It found {worker.cache.hit_share:.0%} of its prompts' tokens in its cache lately."
+        )
     return f"{text} It reports: {worker.error[:200]}" if worker.error else text
 
 
