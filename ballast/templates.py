@@ -160,4 +160,5 @@ def load_template(back_end: str) -> WorkerTemplate:
         model_variable=fields["model_variable"],
         models=tuple(fields.get("models", ())),
         may_be_gated=fields["may_be_gated"],
+        setup=fields.get("setup", ""),
     )

@@ -46,3 +46,28 @@ def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
         for name, value in headers.items()
         if name.lower() not in CONNECTION_HEADERS | named
     }
+
+
+_TGI_STATUSES = {
+    "overloaded": 429,
+    "validation": 422,
+    "template_error": 422,
+    "missing_template_variable": 422,
+    "tool_error": 422,
+}
+
+
+def status_of_error(answer: object) -> int:
+    """The status that an error under 200 would have had: the server's own code, else 500.
+
+    `error.code` is of OpenAI's kind of servers, `error_type` TGI's; what TGI writes into a streamed
+    chat (`http_status_code`) is 422 whatever happened, and says nothing.
+    """
+    if not isinstance(answer, dict):
+        return 500
+    kind, error = answer.get("error_type"), answer.get("error")
+    if isinstance(kind, str):
+        return _TGI_STATUSES.get(kind, 500)
+    code = error.get("code") if isinstance(error, dict) else None
+    is_status = isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600
+    return int(str(code)) if is_status else 500

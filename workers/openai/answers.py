@@ -77,7 +77,7 @@ def is_busy(body: bytes) -> bool:
     try:
         error = json.loads(body)
     except (ValueError, RecursionError):
-        return False
+        error = None  # words alone, of an error inside a stream
     inner = error.get("error", error) if isinstance(error, dict) else None
     kind = inner.get("type") if isinstance(inner, dict) else None
     return kind == "Service Unavailable" or _FULL.search(words_in(body)) is not None

@@ -101,14 +101,21 @@ BACK_END = BackEnd(
             "server is listening on",
             "llama server listening",
         ),
-        error=("RuntimeError: Engine", "error loading model", "CUDA out of memory"),
+        error=(
+            *("RuntimeError: Engine", "error loading model", "CUDA out of memory"),
+            "Scheduler hit an exception",  # SGLang's: its HTTP server goes on
+        ),
         info=('{"timestamp":', "Downloading"),
         # vLLM 0.32's own lines: tests/evidence/models/vllm-0.32.0.json
         phases=(
             PhaseMark(r"non-default args|Using max model len", "configuration"),
+            PhaseMark(r"Time spent downloading weights for", "download", is_end=True),
             PhaseMark(r"Starting to load model", "weights"),
             PhaseMark(r"Warming up model|torch\.compile|Dynamo bytecode", "compile"),
-            PhaseMark(r"init engine|Capturing CUDA graph", "warm-up"),
+            PhaseMark(r"init engine|Capturing CUDA graph|Capture cuda graph begin", "warm-up"),
+            PhaseMark(r"Load weight begin", "weights"),  # SGLang
+            PhaseMark(r"loading model|load_tensors:", "weights"),  # llama.cpp
+            PhaseMark(r"warming up the model", "warm-up"),
         ),
     ),
     required_env=("MODEL_NAME",),

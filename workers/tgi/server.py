@@ -10,6 +10,7 @@ from workers.openai.server import CHAT
 from workers.pyworker.__main__ import main
 from workers.pyworker.back_end import BackEnd, Benchmark, JsonObject, LogMarkers, Route
 from workers.pyworker.model.engine_metrics import read_engine_metrics
+from workers.pyworker.model.load_phases import PhaseMark
 from workers.pyworker.model.prompts import random_prompt
 from workers.tgi.answers import READING
 from workers.tgi.cost import generate_cost
@@ -50,8 +51,17 @@ BACK_END = BackEnd(
             '"message":"Connected","target":"text_generation_router"',
             '"message":"Connected","target":"text_generation_router::server"',
         ),
-        error=("Error: WebserverFailed", "Error: DownloadError", "Error: ShardCannotStart"),
+        error=(
+            *("Error: DownloadError", "Error: ShardCannotStart", "Error: ShardFailed"),
+            *("Error: ShardDisconnected", "Error: WebserverFailed", "Error: WebserverCannotStart"),
+        ),
         info=('"message":"Download',),
+        # the launcher's and the router's own words: tests/evidence/models/published.json
+        phases=(
+            PhaseMark(r"Starting check and download process", "download"),
+            PhaseMark(r"Starting shard", "weights"),
+            PhaseMark(r"Warming up model", "warm-up"),
+        ),
     ),
     required_env=("MODEL_ID",),
     model_command=(

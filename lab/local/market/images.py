@@ -24,11 +24,11 @@ MODULE = "lab.local.model.image_programs"
 PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "vllm/vllm-openai": ("vllm",),
     "ghcr.io/ggml-org/llama.cpp": ("app/llama-server",),
-    "ghcr.io/huggingface/text-generation-inference": ("text-generation-launcher",),
+    "ghcr.io/huggingface/text-generation-inference": ("./tgi-entrypoint.sh",),
 }
 """By image: its model server, below the container's root or in its search path."""
 
-_INSIDE = re.compile(r"(?<![\w./])/(?=(?:workspace|app)/)")
+_INSIDE = re.compile(r"(?<![\w./])/(?=(?:workspace|app)/|tgi-entrypoint\.sh)")
 
 
 def is_known(image: str) -> bool:

@@ -30,7 +30,7 @@ def module_and_words(program: str, words: Sequence[str], port: str) -> tuple[str
         return llama_server.__name__, ["--port", port, "--alias", words[1]]
     if program == "llama-server":
         return llama_server.__name__, ["--port", port, "--alias", _value(words, "--hf-repo")]
-    if program == "text-generation-launcher":
+    if program == "tgi-entrypoint.sh":
         _value(words, "--model-id")
         return model_server.__name__, ["--port", port]
     raise ProgramError(f"no image here has a program {program!r}")

@@ -89,7 +89,7 @@ def test_a_models_name_becomes_a_url_that_answers_and_down_leaves_nothing(
             ("llama-server", "--hf-repo", "org/g", "--port", "1"),
             ["--port", "7", "--alias", "org/g"],
         ),
-        (("text-generation-launcher", "--model-id", "org/t"), ["--port", "7"]),
+        (("tgi-entrypoint.sh", "--model-id", "org/t"), ["--port", "7"]),
     ],
 )
 def test_a_stand_in_answers_under_the_models_name(words: tuple[str, ...], own: list[str]) -> None:

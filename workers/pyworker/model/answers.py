@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from chalicelib.wire.model_answers import MAX_WORDS, error_of
+from chalicelib.wire.model_answers import MAX_WORDS, error_of, status_of_error
 
 JsonObject = dict[str, object]
 
@@ -36,13 +36,15 @@ class Done:
     """What an answer tells about itself.
 
     `work`: load really done, in the unit of perf; None when it does not tell. `error`: the model
-    server's words when the answer is an error, though its status said otherwise. `prompt`: what of
-    the prompt was cached; None when it does not tell.
+    server's words when the answer is an error, though its status said otherwise; `error_status`:
+    what its status should have been. `prompt`: what of the prompt was cached; None when it does not
+    tell.
     """
 
     work: float | None = None
     error: str = ""
     prompt: PromptRead | None = None
+    error_status: int = 0
 
 
 class AnswerReader(Protocol):
@@ -94,7 +96,7 @@ class EventReader:
         self._n_tokens = 0
         self._work: float | None = None
         self._prompt: PromptRead | None = None
-        self._error = ""
+        self._error, self._error_status = "", 0
         self._is_error = False  # the event that is being read is named "error"
 
     def feed(self, chunk: bytes) -> None:
@@ -108,8 +110,9 @@ class EventReader:
         if not line.startswith(b"data:"):
             self._is_error = line.startswith(b"event:") and line[6:].strip() == b"error"
             return
-        if self._is_error:
-            self._error = self._error or words_in(line[5:]) or "error"
+        if self._is_error and not self._error:
+            self._error = words_in(line[5:]) or "error"
+            self._error_status = status_of_error(_object(line[5:]))
         if self._reading.is_token(line):
             self._n_tokens += 1
         if len(line) > MAX_LINE or not _is_telling(line):
@@ -117,7 +120,8 @@ class EventReader:
         event = _object(line[5:])
         if event is None:
             return
-        self._error = self._error or error_of(event)
+        if not self._error and (error := error_of(event)):
+            self._error, self._error_status = error, status_of_error(event)
         work = self._reading.work_of(event)
         self._work = self._work if work is None else work
         self._prompt = self._reading.prompt_of(event) or self._prompt
@@ -127,7 +131,7 @@ class EventReader:
         self._take(self._rest)
         self._rest = b""
         work = float(self._n_tokens) if self._work is None else self._work
-        return Done(work, self._error, self._prompt)
+        return Done(work, self._error, self._prompt, self._error_status)
 
 
 class WholeReader:
@@ -153,8 +157,12 @@ class WholeReader:
         if answer is None:
             return Done(work)
         told = self._reading.work_of(answer)
+        error = error_of(answer)
         return Done(
-            work if told is None else told, error_of(answer), self._reading.prompt_of(answer)
+            work if told is None else told,
+            error,
+            self._reading.prompt_of(answer),
+            status_of_error(answer) if error else 0,
         )
 
     def _answer(self) -> JsonObject | None:

@@ -305,12 +305,20 @@ def _judge(status: int, reader: AnswerReader | None, words: bytes, route: Route)
         if reader is None:
             return Ended(Outcome.SERVED)
         done = reader.done()
-        return Ended(Outcome.ERRORED if done.error else Outcome.SERVED, done.work, done.prompt)
+        if not done.error:
+            return Ended(Outcome.SERVED, done.work, done.prompt)
+        outcome = _outcome_of_error(done.error_status, done.error.encode(), route)
+        return Ended(outcome, done.work, done.prompt)
+    return Ended(_outcome_of_error(status, words, route), 0.0)
+
+
+def _outcome_of_error(status: int, words: bytes, route: Route) -> Outcome:
+    """Whose error it is: a full server's, the client's, or the server's own."""
     if status == 429 or (status == 503 and route.is_busy(words)):
-        return Ended(Outcome.REJECTED, 0.0)
+        return Outcome.REJECTED
     if status < 500 or status == 501 or route.is_clients_fault(words):
-        return Ended(Outcome.REFUSED, 0.0)
-    return Ended(Outcome.ERRORED, 0.0)
+        return Outcome.REFUSED
+    return Outcome.ERRORED
 
 
 def form_of(body: JsonObject) -> aiohttp.FormData:

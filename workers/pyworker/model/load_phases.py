@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class PhaseMark:
-    """A line of the log with this pattern in it begins this phase of the start."""
+    """A line of the log with this pattern in it begins this phase of the start.
+
+    With `is_end` it ends it: what went on until then was this phase, and the one before goes on.
+    """
 
     pattern: str
     phase: str
+    is_end: bool = False
 
     def is_in(self, line: str) -> bool:
         """Whether the line says so."""
@@ -37,8 +41,18 @@ class LoadPhases:
         """A line of the log, which may begin a phase."""
         for mark in marks:
             if mark.is_in(line):
-                self.begin(mark.phase, now)
+                if mark.is_end:
+                    self._end(mark.phase, now)
+                else:
+                    self.begin(mark.phase, now)
                 return
+
+    def _end(self, phase: str, now: float) -> None:
+        """What went on since the last mark was this phase."""
+        if self._ended_at is not None or not self._order:
+            return
+        before, since = self._order[-1]
+        self._order[-1:] = [(phase, since), (before, now)]
 
     def end(self, now: float) -> None:
         """The worker is ready; what comes later is no part of the start."""

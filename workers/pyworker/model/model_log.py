@@ -19,6 +19,7 @@ MAX_READ = 1 << 20
 MAX_TOLD = 300
 _PREFIX = re.compile(
     r"(?:\x1b\[[0-9;]*m)*"
+    r"(?:\[\d\d\d\d-\d\d-\d\d[ T][\d:.,]+(?: [A-Z]+\d+)*\]\s*)?"  # SGLang's time and rank
     r"(?:\([\w:. ]*pid=\d+\)\s*)?"  # vLLM's processes
     r"(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL):?\s+)?"
     r"(?:\d\d(?:\d\d)?-\d\d(?:-\d\d)?[ T][\d:.,]+Z?\s+)?"

@@ -36,6 +36,7 @@ from workers.pyworker.settings import (
     SettingsError,
     WorkerSettings,
 )
+from workers.pyworker.supervision.caches import with_caches
 from workers.pyworker.supervision.certificate import (
     CertificateError,
     check_certificate,
@@ -111,7 +112,7 @@ class Supervisor:
         model_server = ChildProcess(
             name="the model server",
             command=command,
-            env=_without(self._env, NOT_FOR_THE_MODEL),
+            env=with_caches(_without(self._env, NOT_FOR_THE_MODEL), self._settings.state_dir),
             report=self._reports.tell,
             log=Path(self._env["MODEL_LOG"]),
             policy=RestartPolicy(must_be_ready=True),
