@@ -16,7 +16,7 @@ from ballast.templates import load_template, onstart, template_names
 from chalicelib.wire.model_answers import error_of, status_of_error
 from workers.openai.answers import READING as OPENAI
 from workers.openai.answers import is_busy
-from workers.pyworker.model.answers import Done
+from workers.pyworker.model.answers import Done, Reading
 from workers.pyworker.model.engine_metrics import read_engine_metrics
 from workers.pyworker.model.load_phases import LoadPhases
 from workers.pyworker.model.model_log import Sign, sign_of
@@ -30,7 +30,7 @@ IMAGES: dict[str, Any] = json.loads((EVIDENCE / "images.json").read_text())
 EVENTS = {"Content-Type": "text/event-stream"}
 
 
-def streamed(body: str, reading: Any = OPENAI) -> Done:
+def streamed(body: str, reading: Reading = OPENAI) -> Done:
     reader = reading.reader(EVENTS)
     reader.feed(body.encode())
     return reader.done()
