@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chalicelib.wire.reports import MAX_NUMBER
 from workers.pyworker.readiness import Readiness
 from workers.pyworker.reporting.cache_window import CacheWindow
 from workers.pyworker.reporting.load_ledger import Counters, FinishedRequest, LoadLedger, Outcome
@@ -57,7 +58,7 @@ def status_report(  # noqa: PLR0913  a report has as many sources
     now = ledger.counters
     arrived = now.received_workload - now.cancelled_workload
     arrived_before = acknowledged.received_workload - acknowledged.cancelled_workload
-    return {
+    report: dict[str, object] = {
         "id": reporter.instance_id,
         "mtoken": reporter.master_token,
         "version": REPORT_VERSION,
@@ -99,6 +100,15 @@ def status_report(  # noqa: PLR0913  a report has as many sources
         "busy_s": now.busy_s,
         **cache.fields(),
     }
+    return {name: _bounded(value) for name, value in report.items()}
+
+
+def _bounded(value: object) -> object:
+    """What the receiver takes: one number beyond its bounds would have the whole report refused.
+
+    A ticket of generation C says whatever cost its holder writes, as often as he likes.
+    """
+    return min(max(value, 0.0), MAX_NUMBER) if isinstance(value, float) else value
 
 
 def finished_requests(reporter: Reporter, batch: Sequence[FinishedRequest]) -> dict[str, object]:
