@@ -8,6 +8,8 @@ import io
 import json
 import logging
 import time
+import timeit
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -17,7 +19,8 @@ from chalicelib.wire.ticket import TICKET_HEADER
 from fakes.control_plane_server import TicketSigner
 from tests.workers.world import World, prompt, world
 from workers.pyworker.serving.connections import MAX_UNPROVEN, ConnectionGuard
-from workers.pyworker.serving.reading import MAX_BODY, digest
+from workers.pyworker.serving.envelope import MAX_DIGITS, EnvelopeError, parse_json
+from workers.pyworker.serving.reading import MAX_BODY, MAX_PLACES, SCANNED, _good_ticket, digest
 
 MB = 2**20
 
@@ -153,3 +156,78 @@ async def test_a_flood_of_bad_tickets_is_one_line_of_the_log(
         for _ in range(50):
             assert (await it.post(auth_data={"signature": "x"}))[0] == 401
     assert 1 <= sum(record.message == "ticket refused" for record in caplog.records) <= 2
+
+
+DECOYS = {
+    "nested": b'{"auth_data":' * 2_000,
+    "side by side": b'"auth_data":{"a":' * 1_500,
+    "texts": b'"auth_data":{"a":"' * 900,
+    "lists": (b'"auth_data":{"a":[' + b"1," * 15) * 300,
+}
+
+
+@pytest.mark.parametrize("from_end", [False, True])
+@pytest.mark.parametrize("name", DECOYS)
+def test_looking_for_a_ticket_is_bounded_work(name: str, from_end: bool) -> None:
+    """17 KB of nested `auth_data` took 0.7 s of the loop: two a second stopped a worker."""
+    part = DECOYS[name][:SCANNED]
+    honest = json.dumps({"a": ["some words"] * (SCANNED // 14)})
+    parsed = _seconds(lambda: json.loads(honest))
+    assert not _good_ticket(part, lambda _: False, from_end=from_end)
+    scanned = _seconds(lambda: _good_ticket(part, lambda _: False, from_end=from_end))
+    assert scanned < 100 * parsed, "the square of its size took 10,000 times as long"
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Of this process's time, the least of some tries."""
+    return min(timeit.repeat(work, time.process_time, repeat=5, number=20))
+
+
+def test_a_ticket_is_found_beside_decoys() -> None:
+    """A payload may speak of `auth_data` itself: the outermost is looked for first."""
+    ticket = b'"auth_data": {"signature": "good"}'
+    decoys = b'"auth_data":{"a":' * (MAX_PLACES + 1)
+
+    def is_good(auth_data: dict[str, object]) -> bool:
+        return auth_data.get("signature") == "good"
+
+    assert _good_ticket(b"{" + ticket + b", " + decoys, is_good) == "good"
+    assert _good_ticket(decoys + b", " + ticket + b"}", is_good, from_end=True) == "good"
+    assert not _good_ticket(decoys + b", " + ticket + b"}", is_good)
+
+
+async def test_one_ticket_proves_one_large_body_at_a_time(tmp_path: Path) -> None:
+    """It is used up when its body is parsed: until then its holder could send a hundred."""
+    async with world(tmp_path) as it:
+        ticket = it.ticket()
+        n_bytes = MAX_BODY - MB
+
+        async def drip(seconds: float) -> object:
+            yield b" " * MB
+            await asyncio.sleep(seconds)
+
+        headers = {TICKET_HEADER: str(ticket["signature"]), "Content-Length": str(n_bytes)}
+        url = it.worker.settings.url + "/generate"
+        slow = asyncio.create_task(_status(it, url, drip(3.0), headers))
+        await asyncio.sleep(0.5)
+        second = {**headers, "Content-Length": str(2 * MB)}
+        assert await _status(it, url, io.BytesIO(b" " * (2 * MB)), second) == 429
+        other = it.ticket()
+        body = json.dumps({"auth_data": other, "payload": prompt()}).encode() + b" " * (2 * MB)
+        assert (await send(it, body, **{TICKET_HEADER: str(other["signature"])}))[0] == 200
+        slow.cancel()
+        await asyncio.gather(slow, return_exceptions=True)
+        await asyncio.sleep(0.5)
+        body = json.dumps({"auth_data": ticket, "payload": prompt()}).encode() + b" " * (2 * MB)
+        assert (await send(it, body, **{TICKET_HEADER: str(ticket["signature"])}))[0] == 200
+
+
+async def _status(it: World, url: str, body: object, headers: dict[str, str]) -> int:
+    async with it.http.post(url, data=body, headers=headers) as answer:
+        return answer.status
+
+
+def test_a_number_longer_than_any_is_refused_before_it_is_computed() -> None:
+    with pytest.raises(EnvelopeError, match="too large"):
+        parse_json(b'{"a":' + b"9" * (MAX_DIGITS + 1) + b"}")
+    assert parse_json(b'{"a":' + b"9" * MAX_DIGITS + b"}")["a"] == int("9" * MAX_DIGITS)

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from workers.pyworker.back_end import JsonObject
 
+MAX_DIGITS = 309
+"""Of a whole number: a double has no more."""
+
 
 class EnvelopeError(ValueError):
     """The body is not a request; `fields` maps each bad field to what is wrong with it."""
@@ -45,7 +48,7 @@ def parse_json(body: bytes) -> JsonObject:
         EnvelopeError: not JSON, not an object, or a number that JSON cannot carry on.
     """
     try:
-        value = json.loads(body, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(body, parse_constant=_no_constant, parse_float=_finite, parse_int=_short)
     except (ValueError, RecursionError) as error:
         raise EnvelopeError({"error": f"the body is not JSON: {error}"[:200]}) from error
     if not isinstance(value, dict):
@@ -80,6 +83,13 @@ def parse_envelope(body: bytes) -> Envelope:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _short(text: str) -> int:
+    """Long ones take the square of their digits: 1 MB of them took 0.2 s of the loop."""
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"number {text[:20]}… is too large")
+    return int(text)
 
 
 def _finite(text: str) -> float:
