@@ -44,6 +44,7 @@ class _Stored:
     item: Item | None
     before: Item | None
     changed_at: float
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ class TimedDynamoDb:
         """One item; without ConsistentRead perhaps as it was before."""
         table, row = self._row("GetItem", TableName, Key)
         item = self._seen(row, is_consistent=ConsistentRead)
-        units = max(1, math.ceil(_size(item or {}) / 4096)) * (1.0 if ConsistentRead else 0.5)
+        units = max(1, math.ceil(row.size / 4096)) * (1.0 if ConsistentRead else 0.5)
         with self._spending("GetItem", TableName):
             table.partitions.read(self._place(table, Key), units, self._clock.now())
         return {"Item": dict(item)} if item is not None else {}
@@ -125,8 +126,9 @@ class TimedDynamoDb:
             for entry in TransactItems:
                 put = entry["Put"]
                 table = self.tables[put["TableName"]]
-                _check(put["Item"])
-                units = math.ceil(_size(put["Item"]) / 1024)
+                _check_numbers(put["Item"])
+                _check_size(size := _size(put["Item"]))
+                units = math.ceil(size / 1024)
                 with self._spending("TransactWriteItems", put["TableName"]):
                     place = self._place(table, put["Item"])
                     table.partitions.write(place, units, self._clock.now())
@@ -134,7 +136,7 @@ class TimedDynamoDb:
             name, item = entry["Put"]["TableName"], entry["Put"]["Item"]
             table, row = self._row("TransactWriteItems", name, item)
             hash_, sort = self._key(table, item)
-            table.rows[hash_][sort] = _Stored(dict(item), row.item, self._clock.now())
+            table.rows[hash_][sort] = _Stored(dict(item), row.item, self._clock.now(), _size(item))
         return {}
 
     def get_paginator(self, operation: str) -> Any:
@@ -163,7 +165,7 @@ class TimedDynamoDb:
             if item is None or not wanted(item, values):
                 continue
             found.append(item)
-            size += _size(item)
+            size += row.size
             if size >= PAGE_BYTES:
                 self._pay(TableName, hash_key, size, is_consistent)
                 yield {"Items": [dict(item) for item in found if filter_(item, values)]}
@@ -223,15 +225,17 @@ class TimedDynamoDb:
         before = row.item
         text, values = options.get("ConditionExpression"), options.get("ExpressionAttributeValues")
         holds = not text or condition(text, _names(options))(before or {}, values or {})
+        _check_numbers(options.get("ExpressionAttributeValues") or key)
         after = change(before) if holds else before
-        _check(after)
-        units = max(1, math.ceil(max(_size(before or {}), _size(after or {})) / 1024))
+        size = _size(after or {}) if holds else row.size
+        _check_size(size)
+        units = max(1, math.ceil(max(row.size, size) / 1024))
         with self._spending(operation, name):
             table.partitions.write(self._place(table, key), units, self._clock.now())
         if not holds:
             raise _error("ConditionalCheckFailedException", operation, options, before)
         hash_, sort = self._key(table, key)
-        table.rows[hash_][sort] = _Stored(after, before, self._clock.now())
+        table.rows[hash_][sort] = _Stored(after, before, self._clock.now(), size)
         return _answer(options, before or {}, after or {})
 
     @contextmanager
@@ -300,27 +304,29 @@ def _text(attribute: Mapping[str, str]) -> str:
 
 def _size(item: Item) -> int:
     """Bytes as DynamoDB counts them; numbers, which it packs, count by their digits here."""
-    total = 0
-    for name, attribute in item.items():
-        ((_, value),) = attribute.items()
-        total += len(name) + (len(value) if isinstance(value, str | bytes) else 1)
-    return total
+    return sum(
+        len(name) + (len(value) if kind in "SNB" else 1)
+        for name, attribute in item.items()
+        for kind, value in attribute.items()
+    )
 
 
 _PLAIN_NUMBER = re.compile(r"-?\d{1,20}(\.\d{1,17})?")
 
 
-def _check(item: Item | None) -> None:
-    """Refuse what DynamoDB refuses of an item."""
-    for attribute in (item or {}).values():
-        number = attribute.get("N")
-        if number is None or _PLAIN_NUMBER.fullmatch(number):
-            continue
-        check_number(number)
-    if item and _size(item) > MAX_ITEM_BYTES:
+def _check_size(size: int) -> None:
+    if size > MAX_ITEM_BYTES:
         raise _error(
             "ValidationException", "", message="Item size has exceeded the maximum allowed size"
         )
+
+
+def _check_numbers(attributes: Item) -> None:
+    """Refuse what DynamoDB refuses of the numbers that a request holds."""
+    for attribute in attributes.values():
+        number = attribute.get("N")
+        if number is not None and not _PLAIN_NUMBER.fullmatch(number):
+            check_number(number)
 
 
 def check_number(text: str) -> None:
