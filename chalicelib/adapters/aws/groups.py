@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,15 +22,9 @@ from pynamodb.transactions import TransactWrite
 
 from chalicelib.adapters.aws.clients import told_of_storage
 from chalicelib.adapters.aws.tables import CONFIG
-from chalicelib.core.model.autogroup import Autogroup, AutogroupState, TicketGeneration
-from chalicelib.core.model.endpoint_group import (
-    EndpointGroup,
-    FloorSchedule,
-    GroupState,
-    Interruptible,
-    QueueOrder,
-    ScalingParams,
-)
+from chalicelib.core.codec import CodecError, from_plain, names_of, to_json, to_plain
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ScalingParams
 from chalicelib.ports.errors import ConflictError, StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -180,7 +174,7 @@ class DynamoGroupRepository:
         return TransactWrite(connection=self._connection)
 
     def _group_item(self, group: EndpointGroup) -> ConfigItem:
-        body = json.dumps(_body(group))
+        body = _body(group)
         return self._items("group", str(group.endpoint_id), revision=group.revision, body=body)
 
     def _name_item(self, group: EndpointGroup) -> ConfigItem:
@@ -191,7 +185,7 @@ class DynamoGroupRepository:
             "autogroup",
             str(autogroup.autogroup_id),
             revision=autogroup.revision,
-            body=json.dumps(_body(autogroup)),
+            body=_body(autogroup),
         )
 
 
@@ -207,32 +201,25 @@ def _storage_errors(conflict: str = "changed meanwhile") -> Iterator[None]:
         raise (ConflictError(conflict) if isinstance(told, ConflictError) else told) from error
 
 
-def _known(kind: type[Any], body: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that this version of the code knows."""
-    names = {field.name for field in fields(kind)}
-    return {name: value for name, value in body.items() if name in names}
+def _body(item: EndpointGroup | Autogroup) -> str:
+    """The item as JSON, with what another version wrote beside."""
+    plain = to_plain(item)
+    if isinstance(item, EndpointGroup):
+        plain["params"] = {**_params_beside(item.unknown), **to_plain(item.params)}
+    return to_json(plain)
 
 
-def _body(item: EndpointGroup | Autogroup) -> dict[str, Any]:
-    """The item as plain JSON, with what another version wrote beside."""
-    plain = asdict(item)
-    beside = dict(plain.pop("unknown"))
-    if "params" in plain:
-        plain["params"] = {**beside.pop("params", {}), **plain["params"]}
-    return {**beside, **plain}
-
-
-def _unknown(kind: type[Any], body: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of another version: they survive an update by this one."""
-    names = {field.name for field in fields(kind)}
-    return {name: value for name, value in body.items() if name not in names}
+def _params_beside(unknown: Mapping[str, object]) -> Mapping[str, object]:
+    """Parameters of another version: they survive an update by this one."""
+    beside = unknown.get("params", {})
+    return beside if isinstance(beside, Mapping) else {}
 
 
 def _group(body: Mapping[str, Any]) -> EndpointGroup:
     """The group; one that this version cannot read whole is FOREIGN, and nobody changes it."""
     try:
-        return _readable_group(body)
-    except (AttributeError, KeyError, TypeError, ValueError):
+        group = from_plain(EndpointGroup, body)
+    except CodecError:
         created_at = body.get("created_at")
         return EndpointGroup(
             endpoint_id=int(body["endpoint_id"]),
@@ -240,51 +227,19 @@ def _group(body: Mapping[str, Any]) -> EndpointGroup:
             created_at=created_at if isinstance(created_at, float) else 0.0,
             state=GroupState.FOREIGN,
         )
-
-
-def _readable_group(body: Mapping[str, Any]) -> EndpointGroup:
-    known = _known(EndpointGroup, body)
-    unknown = _unknown(EndpointGroup, body)
-    if beside := _unknown(ScalingParams, body["params"]):
-        unknown["params"] = beside
-    params = _known(ScalingParams, known.pop("params"))
-    params["queue_order"] = QueueOrder(params["queue_order"])
-    params["interruptible"] = Interruptible(params.get("interruptible", Interruptible.NEVER))
-    schedules = tuple(FloorSchedule(**_known(FloorSchedule, s)) for s in known.pop("schedules", ()))
-    return EndpointGroup(
-        **{
-            **known,
-            "params": ScalingParams(**params),
-            "state": GroupState(known["state"]),
-            "given": tuple(known.get("given", ())),
-            "schedules": schedules,
-            "unknown": unknown,
-        }
-    )
+    known = names_of(ScalingParams)
+    beside = {name: value for name, value in body["params"].items() if name not in known}
+    return replace(group, unknown={**group.unknown, "params": beside}) if beside else group
 
 
 def _autogroup(body: Mapping[str, Any]) -> Autogroup:
     """The autogroup; one that this version cannot read whole is FOREIGN, and nobody changes it."""
     try:
-        return _readable_autogroup(body)
-    except (AttributeError, KeyError, TypeError, ValueError):
+        return from_plain(Autogroup, body)
+    except CodecError:
         return Autogroup(
             autogroup_id=int(body["autogroup_id"]),
             endpoint_id=int(body.get("endpoint_id") or 0),
             created_at=0.0,
             state=AutogroupState.FOREIGN,
         )
-
-
-def _readable_autogroup(body: Mapping[str, Any]) -> Autogroup:
-    known = _known(Autogroup, body)
-    override, mode = known.get("ticket_override"), known.get("interruptible")
-    return Autogroup(
-        **{
-            **known,
-            "state": AutogroupState(known["state"]),
-            "ticket_override": TicketGeneration(override) if override else None,
-            "interruptible": Interruptible(mode) if mode else None,
-            "unknown": _unknown(Autogroup, body),
-        }
-    )

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.aws.clients import storage_errors
 from chalicelib.adapters.aws.tables import KEYS
+from chalicelib.core.codec import from_plain, to_json
 from chalicelib.ports.keys import CallerKey
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 _PREFIX = "caller#"
-_FIELDS = frozenset(f.name for f in fields(CallerKey))
 
 
 class DynamoKeyRepository:
@@ -49,7 +48,6 @@ class DynamoKeyRepository:
 
     def put(self, key: CallerKey) -> None:
         """Add a key, or replace the revision before."""
-        value = {**key.unknown, **_plain(key)}
         # Rows without the attribute were written before there were revisions: they count as 0.
         before = key.revision - 1
         is_first = "attribute_not_exists(revision) AND :before = :zero"
@@ -58,7 +56,7 @@ class DynamoKeyRepository:
                 TableName=self._table,
                 Item={
                     "key_id": {"S": _PREFIX + key.key_id},
-                    "value": {"S": json.dumps(value, separators=(",", ":"))},
+                    "value": {"S": to_json(key)},
                     "revision": {"N": str(key.revision)},
                 },
                 ConditionExpression=f"revision = :before OR ({is_first})",
@@ -71,22 +69,14 @@ class DynamoKeyRepository:
             self._client.delete_item(TableName=self._table, Key={"key_id": {"S": _PREFIX + key_id}})
 
 
-def _plain(key: CallerKey) -> dict[str, object]:
-    plain = {**asdict(key), "verbs": sorted(key.verbs)}
-    return {name: content for name, content in plain.items() if name not in _NOT_STORED}
-
-
 def _from_item(item: Mapping[str, Any]) -> CallerKey:
     """The key in an item; one that this version cannot read whole is foreign, and refused."""
     key_id = str(item["key_id"]["S"]).removeprefix(_PREFIX)
     try:
-        value = json.loads(item["value"]["S"])
-        unknown = {name: v for name, v in value.items() if name not in _FIELDS}
-        known = {name: v for name, v in value.items() if name in _FIELDS - _NOT_STORED}
-        key = CallerKey(**{**known, "verbs": frozenset(known["verbs"]), "unknown": unknown})
-        if key.key_id == key_id and _has_its_types(key):
+        key = from_plain(CallerKey, json.loads(item["value"]["S"]))
+        if key.key_id == key_id:
             return key
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         pass
     return CallerKey(
         key_id=key_id,
@@ -97,27 +87,3 @@ def _from_item(item: Mapping[str, Any]) -> CallerKey:
         created_at=0.0,
         is_foreign=True,
     )
-
-
-_NOT_STORED = frozenset({"unknown", "is_foreign"})
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "str": (str,),
-    "bool": (bool,),
-    "int": (int,),
-    "float": (int, float),
-    "frozenset[str]": (frozenset,),
-    "Mapping[str, str]": (dict,),
-    "Mapping[str, object]": (dict,),
-}
-
-
-def _has_its_types(key: CallerKey) -> bool:
-    """Whether every field is of the type that this version stores."""
-    for field in fields(CallerKey):
-        kind, _, optional = str(field.type).partition(" | ")
-        value = getattr(key, field.name)
-        if optional and value is None:
-            continue
-        if not isinstance(value, _TYPES[kind]) or (kind != "bool" and isinstance(value, bool)):
-            return False
-    return True

@@ -7,27 +7,25 @@ nothing is guessed where money hangs on it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.aws.clients import storage_errors
-from chalicelib.ports.errors import ConflictError, StorageUnavailableError
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
-from collections.abc import Mapping
-from dataclasses import fields
-
+from chalicelib.core.codec import names_of, readable, to_plain
 from chalicelib.core.fleet.intents import (
     KEPT_AFTER_SETTLED_S,
     IntentState,
     RentIntent,
 )
 from chalicelib.core.money.account import Account
+from chalicelib.ports.errors import ConflictError, StorageUnavailableError
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
 
 Item = dict[str, Any]
-_NOT_STORED = frozenset({"unknown", "is_foreign"})
 _KEYS = frozenset({"account", "item", "expires_at"})
 _ADDED_LATER: frozenset[str] = frozenset()
 """Fields of the account that 0.2.0 did not write: where they are missing, the default is right."""
@@ -38,7 +36,7 @@ recorded search in tests/evidence/vast."""
 
 def account_to_item(account: Account) -> Item:
     """All fields, sums by group as maps of numbers; and what another version wrote beside."""
-    return {**account.unknown, **_to_item(account)}
+    return _to_item(account)
 
 
 def account_from_item(item: Mapping[str, Any]) -> Account:
@@ -47,15 +45,15 @@ def account_from_item(item: Mapping[str, Any]) -> Account:
     One that lacks what this version needs, or holds it in another type, is foreign: a default
     instead would be a cap, a spend or a brake that nobody set.
     """
-    values, unreadable = _from_item(item, {field.name: field.type for field in fields(Account)})
-    missing = {field.name for field in fields(Account)} - values.keys() - _NOT_STORED - _ADDED_LATER
+    values, unreadable = readable(Account, _plain(item))
+    missing = names_of(Account) - values.keys() - _ADDED_LATER
     unknown = _unknown(item, Account)
     return Account(**values, unknown=unknown, is_foreign=bool(unreadable or missing))
 
 
 def intent_to_item(intent: RentIntent) -> Item:
     """All fields that are set; a settled intent expires by the table's TTL."""
-    item = {**intent.unknown, **_to_item(intent)}
+    item = _to_item(intent)
     if intent.settled_at is not None:
         item["expires_at"] = {"N": str(int(intent.settled_at + KEPT_AFTER_SETTLED_S))}
     return item
@@ -63,11 +61,9 @@ def intent_to_item(intent: RentIntent) -> Item:
 
 def intent_from_item(item: Mapping[str, Any]) -> RentIntent:
     """The inverse of `intent_to_item`; what cannot be read whole is FOREIGN: it counts, no more."""
-    values, unreadable = _from_item(item, {field.name: field.type for field in fields(RentIntent)})
+    values, unreadable = readable(RentIntent, _plain(item))
     missing = _INTENT_NEEDS.keys() - values.keys()
-    known = {state.value for state in IntentState}
-    is_ours = not unreadable and not missing and values["state"] in known
-    state = IntentState(values["state"]) if is_ours else IntentState.FOREIGN
+    state = IntentState.FOREIGN if unreadable or missing else values["state"]
     token = str(item["item"]["S"]).partition("#")[2] if "item" in item else ""
     needed = {**_INTENT_NEEDS, "token": token}
     return RentIntent(**{**needed, **values, "state": state, "unknown": _unknown(item, RentIntent)})
@@ -89,12 +85,9 @@ _INTENT_NEEDS: Mapping[str, object] = {
 
 
 def _to_item(value: Account | RentIntent) -> Item:
-    item = {}
-    for field in fields(value):
-        content = getattr(value, field.name)
-        if content is not None and field.name not in _NOT_STORED:
-            item[field.name] = _attribute(content)
-    return item
+    plain = to_plain(replace(value, unknown={}))
+    own = {name: _attribute(one) for name, one in plain.items() if one is not None}
+    return {**value.unknown, **own}  # another version's, as it wrote them
 
 
 def _attribute(content: object) -> Item:
@@ -109,42 +102,27 @@ def _attribute(content: object) -> Item:
 
 def _unknown(item: Mapping[str, Any], kind: type[Account] | type[RentIntent]) -> Item:
     """Attributes of another version: they survive a write by this one."""
-    names = {field.name for field in fields(kind)} | _KEYS
+    names = names_of(kind) | _KEYS
     return {name: attribute for name, attribute in item.items() if name not in names}
 
 
-def _from_item(
-    item: Mapping[str, Any], types: Mapping[str, Any]
-) -> tuple[dict[str, Any], frozenset[str]]:
-    """(the fields that can be read, the names of those that another version wrote otherwise)."""
-    values: dict[str, Any] = {}
-    unreadable = set()
-    for name, attribute in item.items():
-        if name in types and name not in _NOT_STORED:
-            try:
-                values[name] = _content(attribute, str(types[name]))
-            except (KeyError, TypeError, ValueError, AttributeError):
-                unreadable.add(name)
-    return values, frozenset(unreadable)
+def _plain(item: Mapping[str, Any]) -> dict[str, object]:
+    return {name: _content(attribute) for name, attribute in item.items()}
 
 
-def _content(attribute: Mapping[str, Any], type_name: str) -> object:
-    """An attribute as a field's type has it.
-
-    Raises:
-        KeyError: it is of another type. ValueError: its text is no number.
-    """
-    if type_name == "bool":
-        return bool(attribute["BOOL"])
-    if type_name.startswith("int"):
-        return int(attribute["N"])
-    if type_name.startswith("float"):
-        return float(attribute["N"])
-    if type_name.startswith("Mapping["):
-        inner = type_name.removeprefix("Mapping[").removesuffix("]").split(", ")
-        key_type = int if inner[0] == "int" else str
-        return {key_type(key): _content(value, inner[1]) for key, value in attribute["M"].items()}
-    return str(attribute["S"])
+def _content(attribute: Mapping[str, Any]) -> object:
+    """A value without its DynamoDB type; one of a type that we never write stays as it is."""
+    match attribute:
+        case {"BOOL": flag}:
+            return bool(flag)
+        case {"N": text}:
+            return int(text) if text.lstrip("-").isdigit() else float(text)
+        case {"M": items}:
+            return {key: _content(value) for key, value in items.items()}
+        case {"S": text}:
+            return str(text)
+        case _:
+            return attribute
 
 
 # Raw access to the ledger's table: every error of DynamoDB becomes the port's own.

@@ -6,11 +6,12 @@ Every kind of doubt ends in `is_complete=False` with its name, never in a shorte
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from chalicelib.adapters.vast.rows import RowError, dict_rows, parse_instance
+from chalicelib.core.codec import CodecError, from_plain, to_json
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
 
 MAX_PAGES = 1_000
@@ -20,6 +21,18 @@ MAX_MOVED_SHARE = 0.2  # and in a big one; beyond that the totals are noise, not
 
 class DoubtError(Exception):
     """The listing cannot be believed; the message names why."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _SoFar:
+    """A listing that was cut short, as it is kept."""
+
+    started_at: float
+    next_token: str
+    n_pages: int
+    rows: Sequence[InstanceRecord]
+    tokens: Sequence[str]
+    totals: Sequence[int]
 
 
 @dataclass(slots=True)
@@ -39,33 +52,36 @@ class ListingBuilder:
     _totals: list[int] = field(default_factory=list)
 
     @classmethod
-    def going_on(cls, so_far: Mapping[str, Any]) -> ListingBuilder | None:
-        """The listing that was cut short, None if this is not what `so_far` gave."""
+    def going_on(cls, so_far: Mapping[str, object]) -> ListingBuilder | None:
+        """The listing that was cut short; None if this is another version's, or nothing."""
         try:
-            return cls(
-                started_at=float(so_far["started_at"]),
-                next_token=str(so_far["next_token"]),
-                n_pages=int(so_far["n_pages"]),
-                _rows={row["instance_id"]: InstanceRecord(**row) for row in so_far["rows"]},
-                _tokens=set(so_far["tokens"]),
-                _totals=list(so_far["totals"]),
-            )
-        except (KeyError, TypeError, ValueError):
-            return None  # another version's, or none: it begins anew
+            kept = from_plain(_SoFar, so_far)
+        except CodecError:
+            return None
+        return cls(
+            started_at=kept.started_at,
+            next_token=kept.next_token,
+            n_pages=kept.n_pages,
+            _rows={row.instance_id: row for row in kept.rows},
+            _tokens=set(kept.tokens),
+            _totals=list(kept.totals),
+        )
 
     @property
     def so_far(self) -> Mapping[str, object]:
         """What `going_on` takes, as plain values; empty before the first page."""
-        if not self.n_pages:
+        if not self.n_pages or self.next_token is None:
             return {}
-        return {
-            "started_at": self.started_at,
-            "next_token": self.next_token,
-            "n_pages": self.n_pages,
-            "rows": [asdict(row) for row in self._rows.values()],
-            "tokens": sorted(self._tokens),
-            "totals": list(self._totals),
-        }
+        kept = _SoFar(
+            started_at=self.started_at,
+            next_token=self.next_token,
+            n_pages=self.n_pages,
+            rows=list(self._rows.values()),
+            tokens=sorted(self._tokens),
+            totals=self._totals,
+        )
+        plain: Mapping[str, object] = json.loads(to_json(kept))
+        return plain
 
     def add_page(self, body: Mapping[str, object]) -> None:
         """Add the next page.

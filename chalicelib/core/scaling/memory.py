@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
+
+from chalicelib.core.codec import salvage, to_plain
 
 Moments = list[float]
 """[n, mean, sum of squared deviations] of a sample, updated by Welford's method."""
@@ -64,38 +66,12 @@ class ScalingMemory:
     @staticmethod
     def from_json(raw: Mapping[str, object]) -> ScalingMemory:
         """The memory in `raw`; whatever is missing or of another shape starts anew."""
-        memory = ScalingMemory()
-        for spec in fields(ScalingMemory):
-            value = _copied(raw.get(spec.name))
-            default = getattr(memory, spec.name)
-            if value is not None and isinstance(value, type(default)):
-                setattr(memory, spec.name, value)
-        return memory
+        return salvage(ScalingMemory, raw)
 
     def to_json(self) -> dict[str, object]:
-        """Plain values, keys sorted, so that equal memories have equal bytes."""
-        return {
-            spec.name: _sorted(getattr(self, spec.name))
-            for spec in sorted(fields(self), key=lambda spec: spec.name)
-        }
-
-
-def _copied(value: object) -> object:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, list):
-        return [item if isinstance(item, float) else _copied(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): _copied(item) for key, item in value.items()}
-    return value
-
-
-def _sorted(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: value[key] for key in sorted(value)}
-    return value
+        """Plain values."""
+        plain: dict[str, object] = to_plain(self)
+        return plain
 
 
 # How often each rank of capacity is needed: what a cheaper machine at that rank would save.

@@ -6,11 +6,11 @@ Losing it loses no machine and no money: rounds then learn anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from chalicelib.core.fleet.breakers import HostRecord, Reputation, TemplateRecord
+from chalicelib.core.codec import salvage, to_json
+from chalicelib.core.fleet.breakers import Reputation
 from chalicelib.core.fleet.canary import Watch
 from chalicelib.core.fleet.failing import Outcomes
 from chalicelib.core.fleet.inventory import Inventory
@@ -70,11 +70,8 @@ class RoundMemory:
     unknown: Mapping[str, object] = field(default_factory=dict)  # another version's fields, kept
 
     def to_bytes(self) -> bytes:
-        """JSON with sorted keys: equal memories are equal bytes."""
-        own = {spec.name: getattr(self, spec.name) for spec in fields(self)}
-        plain = {**own.pop("unknown"), **own}
-        text = json.dumps(plain, default=_by_name, sort_keys=True, separators=(",", ":"))
-        return text.encode()
+        """Equal memories are equal bytes."""
+        return to_json(self).encode()
 
     @staticmethod
     def from_bytes(blob: bytes | None) -> RoundMemory:
@@ -87,73 +84,4 @@ class RoundMemory:
             raw = json.loads(blob) if blob is not None else {}
         except ValueError:
             return RoundMemory()
-        if not isinstance(raw, dict):
-            return RoundMemory()
-        names = {spec.name for spec in fields(RoundMemory)}
-        known: dict[str, Any] = {}
-        for name, value in raw.items():
-            if name in names:
-                try:
-                    known[name] = _READERS.get(name, _same_shape)(value)
-                except (KeyError, TypeError, ValueError, AttributeError):
-                    continue
-        memory = RoundMemory(**known)
-        default = RoundMemory()
-        wrong = {
-            name: getattr(default, name)
-            for name in known
-            if not _fits(getattr(default, name), getattr(memory, name))
-        }
-        unknown = {name: value for name, value in raw.items() if name not in names}
-        return replace(memory, **wrong, unknown=unknown)
-
-
-def _same_shape(value: object) -> object:
-    return value
-
-
-def _fits(default: object, value: object) -> bool:
-    """Whether a value is of the kind that the field is for."""
-    if isinstance(default, Mapping):
-        return isinstance(value, Mapping)
-    if isinstance(default, int | float):
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, type(default))
-
-
-def _by_name(value: Any) -> dict[str, object]:
-    """A dataclass by the names of its fields; JSON knows everything else in a memory."""
-    return {spec.name: getattr(value, spec.name) for spec in fields(value)}
-
-
-def _reputation(raw: Mapping[str, Any]) -> Reputation:
-    hosts, templates = raw.get("hosts", {}), raw.get("templates", {})
-    return Reputation(
-        hosts={key: HostRecord(**_only(HostRecord, value)) for key, value in hosts.items()},
-        templates={
-            key: TemplateRecord(**_only(TemplateRecord, value)) for key, value in templates.items()
-        },
-    )
-
-
-def _only(kind: type, raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {spec.name: raw[spec.name] for spec in fields(kind) if spec.name in raw}
-
-
-_READERS: Mapping[str, Callable[[Any], object]] = {
-    "inventory": lambda raw: Inventory(**_only(Inventory, raw)),
-    "reputation": _reputation,
-    "troubles": lambda raw: {
-        key: LastingTrouble(**_only(LastingTrouble, value)) for key, value in raw.items()
-    },
-    "outcomes": lambda raw: {key: Outcomes(**_only(Outcomes, v)) for key, v in raw.items()},
-    "failures": lambda raw: {key: Failure(**_only(Failure, v)) for key, v in raw.items()},
-    "guarded": lambda raw: {key: (str(cap), float(at)) for key, (cap, at) in raw.items()},
-    "progress": lambda raw: {key: (str(seen), float(at)) for key, (seen, at) in raw.items()},
-    "search_paces": lambda raw: {
-        key: SearchPace(**_only(SearchPace, value)) for key, value in raw.items()
-    },
-    "search_day": lambda raw: SearchDay(**_only(SearchDay, raw)),
-    "canaries": lambda raw: {key: Watch(**_only(Watch, value)) for key, value in raw.items()},
-}
-"""How the fields that are not plain JSON are read."""
+        return salvage(RoundMemory, raw)
