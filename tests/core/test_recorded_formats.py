@@ -20,7 +20,6 @@ from chalicelib.adapters.aws.events import _from_item as event_from_item
 from chalicelib.adapters.aws.events import _to_item as event_to_item
 from chalicelib.adapters.aws.groups import _autogroup, _body, _group
 from chalicelib.adapters.aws.keys import _from_item as key_from_item
-from chalicelib.adapters.aws.keys import _plain as plain_key
 from chalicelib.adapters.aws.ledger_store import (
     account_from_item,
     account_to_item,
@@ -29,6 +28,7 @@ from chalicelib.adapters.aws.ledger_store import (
 )
 from chalicelib.adapters.aws.waiting import _buckets, _taken_text
 from chalicelib.adapters.aws.workers.items import from_item, to_item
+from chalicelib.core.codec import to_json
 from chalicelib.core.fleet.breakers import HostRecord, Reputation, TemplateRecord
 from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.core.fleet.inventory import Inventory
@@ -137,12 +137,12 @@ def written() -> dict[str, Any]:
         "account": account_to_item(ACCOUNT),
         "intent": intent_to_item(INTENT),
         "worker": {name: _plain(attribute) for name, attribute in to_item(WORKER).items()},
-        "group": _body(GROUP),
-        "autogroup": _body(AUTOGROUP),
-        "key": plain_key(KEY),
+        "group": json.loads(_body(GROUP)),
+        "autogroup": json.loads(_body(AUTOGROUP)),
+        "key": json.loads(to_json(KEY)),
         "quota": json.loads(_taken_text(TAKEN)),
         "event": {k: v for k, v in event_to_item(EVENT).items() if k != "at_id"},
-        "directory": json.loads(zlib.decompress(pack_directory([FACTS]))),
+        "directory": json.loads(pack_directory([FACTS])),  # a short one is not compressed
         "view": base64.b64encode(pack_view(VIEW)).decode(),
         "memory": json.loads(MEMORY.to_bytes()),
     }
