@@ -189,7 +189,17 @@ def test_what_0_2_0_wrote_is_read_as_it_was_meant() -> None:
 def test_what_0_2_0_reads_is_still_written() -> None:
     """A field may come; none that 0.2.0 knows goes, or becomes another type."""
     new = json.loads(json.dumps(written(), default=str))
-    _is_within(recorded(), new, "")
+    old = recorded()
+    for form in (old, new):
+        form["view"] = _taken_apart(base64.b64decode(form["view"]))
+    _is_within(old, new, "")
+
+
+def _taken_apart(view: bytes) -> dict[str, Any]:
+    """A packed view: three bytes of magic, the header's length in four, the header, the rest."""
+    end = 7 + int.from_bytes(view[3:7], "little")
+    header = json.loads(view[7:end])
+    return {"magic": view[:3].decode(), "header": header, "workers": view[end:].hex()}
 
 
 def _is_within(old: Any, new: Any, path: str) -> None:
