@@ -23,6 +23,9 @@ CONTENT_HASH_CHARS = 10
 """Only told apart from the report before it, and a worker's row is to stay below 1 kB."""
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})\.(\d{1,4})", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]*")
+_PHASE = re.compile(r"[a-z][a-z -]{0,19}", re.ASCII)
+MAX_PHASES = 8
+MAX_PHASE_S = 1e6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +68,7 @@ class WorkerReport:
     url: str = ""
     disk_usage_gb: float | None = None
     certificate_sha256: str = ""
+    load_phases: tuple[tuple[str, float], ...] = ()  # seconds of each part of the newest start (D)
 
     @staticmethod
     def from_json(body: bytes | str) -> WorkerReport:
@@ -112,6 +116,7 @@ class WorkerReport:
             url=_text(fields, "url", 300),
             disk_usage_gb=_number(fields, "disk_usage"),
             certificate_sha256=_hex(fields, "certificate_sha256", 64),
+            load_phases=_phases(fields.get("load_phases")),
         )
 
 
@@ -181,6 +186,22 @@ def _finished(entry: Mapping[str, object]) -> FinishedRequest:
         work_started_at=_number(entry, "work_started_at") or 0.0,
         work_completed_at=_number(entry, "work_completed_at") or 0.0,
     )
+
+
+def _phases(value: object) -> tuple[tuple[str, float], ...]:
+    """Parts of a start, as far as they make sense: they are told, and nothing hangs on them."""
+    if not isinstance(value, dict):
+        return ()
+    found = [
+        (name, float(seconds))
+        for name, seconds in value.items()
+        if isinstance(name, str)
+        and _PHASE.fullmatch(name)
+        and isinstance(seconds, int | float)
+        and not isinstance(seconds, bool)
+        and 0 <= seconds <= MAX_PHASE_S
+    ]
+    return tuple(found[:MAX_PHASES])
 
 
 def _generation(fields: Mapping[str, object]) -> str | None:

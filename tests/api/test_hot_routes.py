@@ -164,3 +164,27 @@ def test_no_answer_holds_a_key_or_token(api: Api, endpoint_id: int) -> None:
     text = json.dumps([answer.text for answer in answers])
     assert token not in text
     assert api.key not in text
+
+
+def test_a_load_is_told_by_its_parts_and_its_slowest(api: Api, endpoint_id: int) -> None:
+    api.workers.update(
+        endpoint_id, 31, {"state": WorkerState.MODEL_LOADING, "created_at": api.clock.now() - 90}
+    )
+    body = {
+        "id": 31,
+        "mtoken": worker_token(api.secrets, endpoint_id, "t31"),
+        "ticket": "D",
+        "boot_id": "00" * 8,
+        "seq": 1,
+        "max_perf": 50.0,
+        "load_phases": {"download": 40.0, "weights": 10.0},
+    }
+    assert api.call("POST", "/worker_status/", body, key=None).status == 200
+    log = api.call("POST", "/get_endpoint_logs/", {"id": endpoint_id, "tail": -1}).json["info1"]
+    told = "90 s: pull 40 s, download 40 s, weights 10 s; the slowest: "
+    assert f"worker 31: model_loading -> ready after {told}" in log
+    explained = api.call("GET", "/api/v0/explain?instance_id=31").json["sentences"][0]
+    assert f"Its first load took {told}" in explained
+    row = api.call("GET", f"/api/v0/compare?endpoint_id={endpoint_id}").json["rows"][0]
+    assert row["load_parts_s"] == {"pull": 40.0, "download": 40.0, "weights": 10.0}
+    assert row["start_parts_s"] == {}

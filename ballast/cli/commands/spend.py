@@ -15,7 +15,7 @@ from ballast.cli.errors import CliError
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import cell, duration, number, share, table, usd
+from ballast.cli.terminal.display import NOTHING, cell, clean, duration, number, share, table, usd
 
 MONEY = ("gpu_usd", "disk_usd", "bandwidth_usd", "download_usd", "total_usd")
 WHAT: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -88,7 +88,8 @@ def compare(session: Session, name: str, hours: int) -> None:
     answer = session.server.get("/api/v0/compare", endpoint_id=row["id"], hours=hours)
     columns = (
         ">autogroup", "GPU", "?>workers", "?>requests", ">perf", ">$ per 1M load",
-        ">wait p50", ">wait p95", ">errors", "?>cache hits", "?>load time", "verdict",
+        ">wait p50", ">wait p95", ">errors", "?>cache hits", "?>load time",
+        "?slowest part: load, start", "verdict",
     )  # fmt: skip
     rows = [
         (
@@ -103,6 +104,7 @@ def compare(session: Session, name: str, hours: int) -> None:
             share(one.get("error_share")),
             share(one.get("cache_hit_share")),
             duration(one.get("load_time_s")),
+            ", ".join(_slowest(one.get(name)) for name in ("load_parts_s", "start_parts_s")),
             cell(one.get("verdict")),
         )
         for one in answer["rows"]
@@ -189,6 +191,14 @@ def _write_csv(path: str, rows: list[Json], by: str) -> None:
 def _safe(value: object) -> object:
     """A spreadsheet must not take a name for a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@\t\r" else value
+
+
+def _slowest(parts: Json | None) -> str:
+    """Of the parts of a load, that which takes longest: `weights 40s`."""
+    if not parts:
+        return NOTHING
+    name = max(parts, key=lambda part: float(parts[part]))
+    return f"{clean(name)} {duration(parts[name])}"
 
 
 COMMANDS = (spend, compare)

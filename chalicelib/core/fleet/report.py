@@ -12,11 +12,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from chalicelib.core.fleet import loading
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.model.lifecycle import WorkerEvent, next_state, transition
 from chalicelib.core.model.load import UNSEEN_EXPIRES_S, add_mark, granted_until, granted_within
 from chalicelib.core.model.warmth import CacheUse
-from chalicelib.core.model.worker import Worker
+from chalicelib.core.model.worker import Worker, WorkerState
 
 OLD_REPORTS_END_S = 30.0
 """No report is delivered later than this: after it, counters that went back are a new process."""
@@ -93,6 +94,8 @@ class Report(Protocol):
     def disk_usage_gb(self) -> float | None: ...
     @property
     def certificate_sha256(self) -> str: ...
+    @property
+    def load_phases(self) -> tuple[tuple[str, float], ...]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,10 +125,22 @@ def apply_report(worker: Worker, report: Report, now: float) -> ReportOutcome:
     if report.generation is not None:
         changes.update(_counters(worker, report, now, is_new_process=is_new_process))
     changes.update(transition(worker, event, now, error=report.error or ""))
+    if changes.get("state") is WorkerState.READY:
+        changes.update(_parts_of_load(worker, report, now))
     is_told = changes.get("state", worker.state) is not worker.state and may_tell(worker, now)
     if is_told:
         changes["told_until"] = max(now, worker.told_until) + TELL_EVERY_S
     return ReportOutcome(is_news=True, event=event, changes=changes, is_told=is_told)
+
+
+def _parts_of_load(worker: Worker, report: Report, now: float) -> dict[str, object]:
+    """What its load or start was made of; a server that only came back is neither."""
+    is_first = worker.state.is_first_load
+    if not report.load_phases or not (is_first or worker.state is WorkerState.STARTING):
+        return {}
+    ordered_at = worker.created_at if is_first else worker.state_since
+    parts = loading.parts_of(report.load_phases, ordered_at=ordered_at, now=now)
+    return {"first_load" if is_first else "last_start": loading.pack(parts)}
 
 
 def may_tell(worker: Worker, now: float) -> bool:

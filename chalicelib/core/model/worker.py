@@ -179,6 +179,8 @@ class Worker:
     cache: CacheUse | None = None  # core/model/warmth.py; None: it does not tell
     disk_usage_gb: float = 0.0
     certificate_sha256: str = ""  # of the worker's TLS certificate, 64 hex digits; "" = none
+    first_load: str = ""  # the parts of its first load, and of its last start, in seconds:
+    last_start: str = ""  # core/fleet/loading.py
 
     @property
     def gpu_type(self) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median, stdev
 
+from chalicelib.core.fleet import loading
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.load import believed_perf
 from chalicelib.core.model.warmth import hit_share
@@ -43,6 +44,8 @@ def compare_hardware(
         "error_share": error_share(workers),
         "cache_hit_share": hit_share(w.cache for w in workers if w.state.is_answering),
         "load_time_s": median(loads) if loads else None,
+        "load_parts_s": loading.usual(worker.first_load for worker in workers),
+        "start_parts_s": loading.usual(worker.last_start for worker in workers),
         "verdict": _verdict(len(measured), n_requests),
     }
 

@@ -6,6 +6,7 @@ import hmac
 from dataclasses import dataclass, field
 from operator import attrgetter
 
+from chalicelib.core.fleet import loading
 from chalicelib.core.fleet.report import ReportOutcome, apply_report
 from chalicelib.core.model.lifecycle import WorkerEvent
 from chalicelib.core.model.scopes import endpoint_scope
@@ -192,14 +193,19 @@ def _state_event(before: Worker, after: Worker, outcome: ReportOutcome, now: flo
     }
     if outcome.event is WorkerEvent.FAILED:
         facts["error"] = after.error
+    took = ""
     if after.state is WorkerState.READY:
         facts["perf"] = after.perf
+        packed = str(outcome.changes.get("first_load") or outcome.changes.get("last_start") or "")
+        if parts := loading.unpack(packed):
+            facts["load_s"], facts["slowest_part"] = parts, loading.slowest(parts)
+            took = f" after {loading.sentence(parts)}"
     return Event(
         at=now,
         scope=endpoint_scope(after.endpoint_id),
         level="info0" if after.error else "info1",
         kind="worker_state",
-        message=f"worker {after.instance_id}: {before.state.value} -> {after.state.value}",
+        message=f"worker {after.instance_id}: {before.state.value} -> {after.state.value}{took}",
         facts=facts,
         actor=f"worker:{after.instance_id}",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from chalicelib.core.fleet import loading
 from chalicelib.core.fleet.troubles import LastingTrouble
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.scopes import endpoint_scope
@@ -132,6 +133,9 @@ def _state_sentence(worker: Worker, now: float) -> str:
         text += (
             f" It found {worker.cache.hit_share:.0%} of its prompts' tokens in its cache lately."
         )
+    for what, packed in (("first load", worker.first_load), ("last start", worker.last_start)):
+        if parts := loading.unpack(packed):
+            text += f" Its {what} took {loading.sentence(parts)}."
     return f"{text} It reports: {worker.error[:200]}" if worker.error else text
 
 
