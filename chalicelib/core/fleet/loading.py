@@ -12,9 +12,9 @@ from statistics import median
 Parts = Mapping[str, float]
 
 HOST = "pull"
-MAX_PARTS = 8
+MAX_PARTS = 8  # chosen: one more than any back end has marks; a row stays below 1 kB
 LEAST_S = 0.5
-"""A part below is not worth a word."""
+"""Chosen: a part below is not worth a word."""
 
 
 def parts_of(reported: Iterable[tuple[str, float]], *, ordered_at: float, now: float) -> Parts:
