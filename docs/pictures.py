@@ -48,7 +48,7 @@ def dashboard(system: LocalSystem) -> Iterator[Page]:
         page = browser.new_page(locale="en-GB", timezone_id="UTC")
         page.goto(f"{system.url}/dashboard")
         page.get_by_label("Key").fill(system.account_key)
-        page.get_by_role("button", name="Show the fleet").click()
+        page.get_by_role("button", name="Sign in").click()
         page.locator("#fleet").wait_for()
         yield page
         browser.close()

@@ -3,7 +3,7 @@
 import { ApiError, get, hasKey, send, useKey } from './api.js';
 import { Bill } from './bill.js';
 import { ask, bar, button, clean, el, fill, tell } from './dom.js';
-import { actAndReason, ago, duration, number, usd } from './format.js';
+import { actAndReason, ago, count, duration, number, usd } from './format.js';
 import { editCaps, editGroup } from './forms.js';
 import { GroupView } from './group.js';
 
@@ -142,7 +142,7 @@ async function panic() {
       if (!await ask('End the panic?', ['Groups rent and scale again.'], { yes: 'End it' })) return;
       await send('POST', 'api/v0/panic', { clear: true });
     } else {
-      const lines = [`Deployment ${stage}: ${number(n)} machines at ${usd(usdNow)} an hour. Requests fail until the panic is ended.`];
+      const lines = [`Deployment ${stage}: ${count(n, 'machine')} at ${usd(usdNow)} an hour. Requests fail until the panic is ended.`];
       if (!await ask('Destroy every machine of every group?', lines, { yes: 'Destroy everything', words: PANIC_WORDS })) return;
       await send('POST', 'api/v0/panic', { confirm: PANIC_WORDS });
     }
@@ -163,7 +163,7 @@ function showAnswers(status) {
   const sum = (read) => groups.reduce((all, one) => all + read(one), 0);
   fill(part('answers'),
     answer('Is it healthy?', WORDS[health.level], reasons(health.reasons), `judged ${health.level}`,
-      `${number(sum((one) => one.workers_by_state.ready ?? 0))} of ${number(sum((one) => one.n_workers))} workers ready, ${number(sum((one) => one.queue.n_waiting))} requests waiting. The scaler looked ${ago(account.scaler.last_round_at, now)}.`),
+      `${number(sum((one) => one.workers_by_state.ready ?? 0))} of ${count(sum((one) => one.n_workers), 'worker')} ready, ${count(sum((one) => one.queue.n_waiting), 'request')} waiting. The scaler looked ${ago(account.scaler.last_round_at, now)}.`),
     answer('What does it cost?', `${usd(sum((one) => one.money.usd_per_hour))} an hour`,
       `About ${usd(account.spent_today_usd)} so far today. Limits: ${usd(caps.usd_per_hour)} an hour, ${usd(caps.usd_per_day)} a day, ${usd(caps.usd_per_month)} a month.`, costLevel(account),
       `Cap use (worst case): ${usd(account.committed_usd_per_hour)} of ${usd(caps.usd_per_hour)} an hour, ${usd(account.counted_today_usd)} of ${usd(caps.usd_per_day)} today, ${usd(account.counted_month_usd)} of ${usd(caps.usd_per_month)} this month.`,

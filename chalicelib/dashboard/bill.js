@@ -2,7 +2,7 @@
 
 import { get } from './api.js';
 import { el, fill, table } from './dom.js';
-import { number, share, usd } from './format.js';
+import { count, share, usd } from './format.js';
 
 const DAYS = 7;
 const ASK_EVERY_MS = 60000;
@@ -31,7 +31,12 @@ export class Bill {
 }
 
 function month({ month: { so_far_usd: soFar, forecast_usd: forecast, cap_usd: cap }, aws_estimate_usd: aws, fixed_fleet: fixed }) {
-  const saved = fixed && fixed.saved_share > 0
-    ? ` A fixed fleet of ${number(fixed.n_workers)} workers would have cost ${usd(fixed.usd)}: ${share(fixed.saved_share)} saved.` : '';
-  return `This month ${usd(soFar)} so far, about ${usd(forecast)} by its end at this rate; the limit is ${usd(cap)}. AWS besides: about ${usd(aws)} in ${DAYS} days.${saved}`;
+  const saved = fixed
+    ? ` A fixed fleet of ${count(fixed.n_workers, 'worker')} (the most that were ever ready at once, running all the time) would have cost ${usd(fixed.usd)}: ${compared(fixed)}.` : '';
+  return `This month ${usd(soFar)} so far, about ${usd(forecast)} by its end at this rate; the limit is ${usd(cap)}. AWS itself: about ${usd(aws)} in these days (an estimate).${saved}`;
+}
+
+/** What was saved, of the fixed fleet's price; or how much less that fleet costs, of ours. */
+function compared({ usd: fixedUsd, saved_share: saved }) {
+  return saved >= 0 ? `${share(saved)} saved` : `${share(1 - fixedUsd / (fixedUsd * (1 - saved)))} less than was spent`;
 }

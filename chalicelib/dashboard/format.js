@@ -12,6 +12,11 @@ export function number(value) {
   return String(Number(value.toPrecision(3)));
 }
 
+/** A number with its noun: '1 worker', '2 workers'. */
+export function count(n, noun) {
+  return `${number(n)} ${noun}${n === 1 ? '' : 's'}`;
+}
+
 export function share(value) {
   return typeof value === 'number' ? `${Number((100 * value).toPrecision(3))} %` : DASH;
 }

@@ -3,7 +3,7 @@
 import { get, send } from './api.js';
 import { ask, el } from './dom.js';
 import { Floors } from './floors.js';
-import { number, usd } from './format.js';
+import { count, number, usd } from './format.js';
 
 const PREVIEW_AFTER_MS = 500;
 const GROUP_FIELDS = [
@@ -184,7 +184,7 @@ async function showPreview(preview, error, body) {
     const [low, high] = answer.usd_per_hour_idle;
     const offers = ` ${number(answer.offers.n)} offers, ${usd(answer.offers.cheapest_usd_per_hour, 3)} to ${usd(answer.offers.dearest_usd_per_hour, 3)} an hour each.`;
     const { plan } = answer;
-    const start = plan?.actions?.length ? `At once: ${plan.actions.length} machines, first hour at most ${usd(plan.worst_first_hour_usd)}. ` : '';
+    const start = plan?.actions?.length ? `At once: ${count(plan.actions.length, 'machine')}, first hour at most ${usd(plan.worst_first_hour_usd)}. ` : '';
     preview.textContent = `${start}Idle it would cost ${usd(low)} to ${usd(high)} an hour, at most ${usd(answer.usd_per_hour_max)}.${offers} ${(answer.warnings ?? []).join(' ')}`;
   } catch (problem) {
     error.textContent = problem.message;

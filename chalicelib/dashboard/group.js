@@ -3,7 +3,7 @@
 import { get, send } from './api.js';
 import { Charts } from './charts.js';
 import { ask, bar, button, clean, el, fill, table } from './dom.js';
-import { actAndReason, ago, clock, duration, number, share, usd } from './format.js';
+import { actAndReason, ago, clock, count, duration, number, share, usd } from './format.js';
 import { askCost, editAutogroup, editGroup, planLines } from './forms.js';
 import { LivePoints } from './live.js';
 import { WorkerTable, failuresByHost } from './workers.js';
@@ -105,7 +105,7 @@ export class GroupView {
           await this.look();
         }),
         button('Delete', async () => {
-          const lines = [`${states(group.workers_by_state)}: ${usd(group.money.usd_per_hour)} an hour. ${number(group.queue.n_waiting)} requests wait.`];
+          const lines = [`${states(group.workers_by_state)}: ${usd(group.money.usd_per_hour)} an hour. ${count(group.queue.n_waiting, 'request')} waiting.`];
           if (!await ask(`Delete ${clean(group.endpoint_name)} and destroy all its machines?`, lines, { yes: 'Delete', words: clean(group.endpoint_name) })) return;
           await send('DELETE', `api/v0/endptjobs/${group.id}/`, {});
           await this.look();
@@ -116,7 +116,7 @@ export class GroupView {
   async setState(group, isActive) {
     const body = { endpoint_state: isActive ? 'suspended' : 'active' };
     const yes = isActive
-      ? await ask(`Pause ${clean(group.endpoint_name)}?`, [`It serves nobody until it is resumed: ${group.workers_by_state.ready ?? 0} ready workers drain and stop, ${number(group.queue.n_waiting)} requests wait.`], { yes: 'Pause' })
+      ? await ask(`Pause ${clean(group.endpoint_name)}?`, [`It serves nobody until it is resumed: ${count(group.workers_by_state.ready ?? 0, 'ready worker')} will drain and stop, ${count(group.queue.n_waiting, 'request')} waiting.`], { yes: 'Pause' })
       : await askCost(`Resume ${clean(group.endpoint_name)}?`, { endpoint_id: group.id, endpoint: body }, 'Resume');
     if (!yes) return;
     await send('PUT', `api/v0/endptjobs/${group.id}/`, body);
@@ -205,12 +205,12 @@ export class GroupView {
       }, { 'data-focus': `set ${one.id}` }),
       button('Promote', async () => {
         const others = this.group.autogroups.filter((other) => other.id !== one.id && other.n_workers);
-        const lines = [`It gets all requests; ${others.reduce((sum, other) => sum + other.n_workers, 0)} workers of the others drain and go.`];
+        const lines = [`It gets all requests; ${count(others.reduce((sum, other) => sum + other.n_workers, 0), 'worker')} of the others will drain and go.`];
         if (await ask(`Promote autogroup ${one.id}?`, lines, { yes: 'Promote' })) await act('api/v0/promote', { autogroup_id: one.id })();
       }, { 'data-focus': `promote ${one.id}`, title: 'Give it all requests' }),
       button('Update', async () => {
         const body = { autogroup_id: one.id, update_workers: true };
-        if (await askCost(`Replace the ${one.n_workers} workers of autogroup ${one.id} by ones of its present template?`, body, 'Replace')) {
+        if (await askCost(`Replace ${count(one.n_workers, 'worker')} of autogroup ${one.id} by ones of its present template?`, body, 'Replace')) {
           await act('update_workers/', { workergroup_id: one.id })();
         }
       }, { 'data-focus': `update ${one.id}`, title: 'Replace its workers by ones of its present template' }),

@@ -285,7 +285,7 @@ def _comparison(n_workers: int) -> list[Json]:
             "perf_mean": 331.0, "usd_per_1k_load": 0.00031, "queue_p50_s": 0.4,
             "queue_p95_s": 2.9, "error_share": 0.002, "load_time_s": 241.0,
             "cache_hit_share": 0.31,
-            "verdict": "enough data",
+            "verdict": "nothing to compare it with",
         },
         {
             "autogroup_id": 12,
@@ -295,6 +295,6 @@ def _comparison(n_workers: int) -> list[Json]:
             "n_requests": 60,
             "perf_mean": 1_290.0, "usd_per_1k_load": 0.00035, "queue_p50_s": 0.3,
             "queue_p95_s": 1.2, "error_share": 0.0, "load_time_s": 402.0,
-            "verdict": "not enough data (n=60)",
+            "verdict": "needs 1 more measured worker and 40 more requests",
         },
     ]  # fmt: skip

@@ -62,7 +62,7 @@ def open_page(browser: Browser) -> Open:
             page.goto(f"{url}/dashboard")
             if signs_in:
                 page.get_by_label("Key").fill(KEY)
-                page.get_by_role("button", name="Show the fleet").click()
+                page.get_by_role("button", name="Sign in").click()
                 page.locator("#fleet").wait_for()
             yield page
             page.close()

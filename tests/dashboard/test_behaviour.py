@@ -31,7 +31,7 @@ HOSTILE = [
 def test_a_bad_key_is_told_and_shows_nothing(open_page: Open) -> None:
     with open_page(fleet(1), signs_in=False) as page:
         page.get_by_label("Key").fill("blk.wrong")
-        page.get_by_role("button", name="Show the fleet").click()
+        page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("alert")).to_have_text("Invalid user key")
         expect(page.locator("#fleet")).to_be_hidden()
 
@@ -226,9 +226,9 @@ def test_typing_is_not_disturbed_by_updates(open_page: Open) -> None:
 def test_the_theme_can_be_changed(open_page: Open) -> None:
     with open_page(fleet(1)) as page:
         before = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        page.get_by_role("button", name="Dark or light").click()
+        page.get_by_role("button", name="Theme: dark or light").click()
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != before
-        page.get_by_role("button", name="Dark or light").click()
+        page.get_by_role("button", name="Theme: dark or light").click()
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == before
 
 

@@ -82,7 +82,7 @@ def test_pause_asks_what_stops(open_page: Open) -> None:
     with open_page(console) as page:
         page.locator(".head").get_by_role("button", name="Pause").click()
         question = page.locator("#question")
-        expect(question).to_contain_text("ready workers drain and stop")
+        expect(question).to_contain_text("ready workers will drain and stop")
         question.get_by_role("button", name="Pause").click()
         until(page, lambda: console.sent("PUT", "/api/v0/endptjobs/7/"))
     assert console.sent("PUT", "/api/v0/endptjobs/7/") == [{"endpoint_state": "suspended"}]
@@ -131,7 +131,7 @@ def test_the_key_stays_in_the_tab_by_choice_only(open_page: Open) -> None:
     with open_page(fleet(1), signs_in=False) as page:
         page.get_by_label("Key").fill(KEY)
         page.get_by_label("Remember it in this tab").check()
-        page.get_by_role("button", name="Show the fleet").click()
+        page.get_by_role("button", name="Sign in").click()
         expect(page.locator("#fleet")).to_be_visible()
         page.reload()
         expect(page.locator("#fleet")).to_be_visible()

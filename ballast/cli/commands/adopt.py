@@ -9,7 +9,7 @@ import click
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import clean, table, usd
+from ballast.cli.terminal.display import clean, count, table, usd
 
 _WHY = {"table": "its row was lost", "label": "its label is not ours"}
 
@@ -56,7 +56,7 @@ def adopt(session: Session, instance_ids: tuple[int, ...], not_ours: bool, yes: 
     session.confirm(f"Are these {len(rows)} {whose}?", is_sure=yes)
     done = _settle(session, [int(row["instance_id"]) for row in rows], are_ours=not not_ours)
     said = "taken out of the books" if not_ours else "confirmed"
-    session.show(done, f"{len(rows)} instances {said}")
+    session.show(done, f"{count(len(rows), 'instance')} {said}")
 
 
 def confirm_mislabelled(session: Session, *, is_sure: bool) -> None:

@@ -97,7 +97,7 @@ def show_autogroup(session: Session, name: str | None) -> None:
         )
         for row in rows
     ]
-    session.show(rows, table(f"{len(rows)} autogroups", columns, lines))
+    session.show(rows, table(count(len(rows), "autogroup"), columns, lines))
 
 
 @click.command("autogroup")

@@ -7,7 +7,7 @@ import click
 from ballast.cli.parameters import DURATION, KEY_FIELDS, field_options, given
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import FittingTable, moment, number, table
+from ballast.cli.terminal.display import FittingTable, count, moment, number, table
 
 VERBS = ("route", "read", "admin")
 expires_in = click.option(
@@ -62,7 +62,7 @@ def show_key(session: Session, key_id: str | None) -> None:
         if key_id is None
         else [session.server.get(f"/api/v0/keys/{key_id}/")["result"]]
     )
-    session.show(rows, key_table(f"{len(rows)} keys", rows))
+    session.show(rows, key_table(count(len(rows), "key"), rows))
 
 
 @click.command("key")

@@ -11,6 +11,7 @@ from ballast.cli.remote.configuration import Configuration, configuration_path, 
 from ballast.cli.remote.server import Server
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.asking import secret_of
+from ballast.cli.terminal.display import count
 
 
 @click.command("login")
@@ -30,7 +31,8 @@ def login(session: Session) -> None:
     path = configuration_path()
     write_configuration(path, Configuration(url=server.url, api_key=api_key))
     session.show(
-        {"url": server.url, "path": str(path)}, f"Stored in {path}; {n_groups} endpoints there"
+        {"url": server.url, "path": str(path)},
+        f"Stored in {path}; {count(n_groups, 'endpoint')} there",
     )
 
 

@@ -12,7 +12,15 @@ from ballast.cli.parameters import DURATION
 from ballast.cli.remote.model_log import chosen, model_log
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import NOTHING, clean, clean_text, moment, number, table
+from ballast.cli.terminal.display import (
+    NOTHING,
+    clean,
+    clean_text,
+    count,
+    moment,
+    number,
+    table,
+)
 
 LEVELS = ("info0", "info1", "trace", "debug")
 FOLLOW_EVERY_S = 2.0
@@ -160,7 +168,9 @@ def stats(
         for index, at in enumerate(answer["t"])
     ]
     columns = ("time (UTC)", *(f">{metric}" for metric in metrics))
-    session.show(answer, table(f"{row['endpoint_name']}, {len(lines)} points", columns, lines))
+    session.show(
+        answer, table(f"{row['endpoint_name']}, {count(len(lines), 'point')}", columns, lines)
+    )
 
 
 def _last_lines(text: str, n: int) -> str:
@@ -213,7 +223,8 @@ def _print_events(session: Session) -> None:
     events = session.server.get("/api/v0/events", account=1, limit=100)["events"]
     rows = event_lines(list(reversed(events)))
     session.show(
-        events, table(f"{len(events)} events of the account", ("time (UTC)", "who", "what"), rows)
+        events,
+        table(f"{count(len(events), 'event')} of the account", ("time (UTC)", "who", "what"), rows),
     )
 
 

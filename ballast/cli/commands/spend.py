@@ -15,7 +15,17 @@ from ballast.cli.errors import CliError
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import NOTHING, cell, clean, duration, number, share, table, usd
+from ballast.cli.terminal.display import (
+    NOTHING,
+    cell,
+    clean,
+    count,
+    duration,
+    number,
+    share,
+    table,
+    usd,
+)
 
 MONEY = ("gpu_usd", "disk_usd", "bandwidth_usd", "download_usd", "total_usd")
 WHAT: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -68,7 +78,7 @@ def spend(session: Session, name: str | None, days: int, by: str, csv_path: str 
     estimates = (">traffic (est.)", ">downloads (est.)")
     columns = ("day", "endpoint", *what, ">GPU", ">disk", *estimates, ">total")
     rows = [_line(row, by) for row in answer["rows"]]
-    session.show(answer, table(f"Spend, {days} days", columns, rows), *_summary(answer))
+    session.show(answer, table(f"Spend, {count(days, 'day')}", columns, rows), *_summary(answer))
 
 
 @click.command("compare")
@@ -128,7 +138,7 @@ def _summary(answer: Json) -> list[RenderableType]:
     lines: list[RenderableType] = [
         Text(
             f"This month: {usd(month['so_far_usd'])}, forecast {usd(month['forecast_usd'])}; "
-            f"besides, AWS itself: about {usd(answer['aws_estimate_usd'])} in these days (estimate)"
+            f"AWS itself: about {usd(answer['aws_estimate_usd'])} in these days (estimate)"
         ),
         Text(
             f"Counted against the cap of {usd(month['cap_usd'])}: {usd(month['counted_usd'])} "
@@ -138,22 +148,22 @@ def _summary(answer: Json) -> list[RenderableType]:
     n_unknown = sum(int(row.get("n_unknown_downloads", 0)) for row in answer["rows"])
     if n_unknown:
         lines.append(
-            Text(f"Not in it: what {n_unknown} workers downloaded that do not tell their disk")
+            Text(f"Not in it: what {count(n_unknown, 'worker')} downloaded that told no disk")
         )
     bids = answer.get("interruptible")
     if bids:
         lines.append(
             Text(
                 f"Interruptible machines: {usd(bids['gpu_usd'])} for their GPUs, "
-                f"{usd(bids['saved_usd'])} less than on demand; taken away {bids['n_taken']} "
-                f"times, which cut {bids['n_cut']} requests"
+                f"{usd(bids['saved_usd'])} less than on demand; taken away "
+                f"{count(bids['n_taken'], 'time')}, which cut {count(bids['n_cut'], 'request')}"
             )
         )
     fixed = answer.get("fixed_fleet")
     if fixed:
         lines.append(
             Text(
-                f"A fixed fleet of {fixed['n_workers']} workers would have cost "
+                f"A fixed fleet of {count(fixed['n_workers'], 'worker')} would have cost "
                 f"{usd(fixed['usd'])}: {_compared(fixed['usd'], fixed['saved_share'])}"
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, median, stdev
+from statistics import fmean, median, stdev, variance
 
 from chalicelib.core.fleet import loading
 from chalicelib.core.model.autogroup import Autogroup
@@ -16,6 +16,9 @@ Row = dict[str, object]
 
 ENOUGH_WORKERS = 2  # one machine may be an odd one
 ENOUGH_REQUESTS = 100  # chosen: shares are known to 10 points
+ENOUGH = "enough data"
+SURELY = 0.05  # the usual level of a test
+SIMPSON_STEPS = 400  # p is right to four digits
 
 
 def compare_hardware(
@@ -69,10 +72,75 @@ def _standard_error(perfs: Sequence[float]) -> float | None:
     return stdev(perfs) / math.sqrt(len(perfs)) if len(perfs) > 1 else None
 
 
+def name_cheapest(rows: Sequence[Row], workers: Mapping[object, Sequence[Worker]]) -> list[Row]:
+    """The rows with verdicts that compare: which autogroup is cheapest for its load, how surely.
+
+    `workers`: of each row, by its autogroup's id. Rows that need more data keep saying so.
+    Two prices differ where Welch's test of dollars per load of each machine says p < 0.05.
+    """
+    prices = {
+        row["autogroup_id"]: [
+            worker.usd_per_hour / believed_perf(worker)
+            for worker in workers[row["autogroup_id"]]
+            if worker.is_measured
+        ]
+        for row in rows
+        if row["verdict"] == ENOUGH
+    }
+    if not prices:
+        return list(rows)
+    best = min(prices, key=lambda key: fmean(prices[key]))
+    chances = {key: welch_p(prices[key], prices[best]) for key in prices if key != best}
+    told: dict[object, str] = {
+        key: f"dearer than {best} (p={p:.2f})"
+        if p < SURELY
+        else f"no difference from {best} (p={p:.2f})"
+        for key, p in chances.items()
+    }
+    if not chances:
+        told[best] = "nothing to compare it with"
+    elif max(chances.values()) < SURELY:
+        told[best] = "cheapest for its load"
+    else:
+        told[best] = "no dearer than the others"
+    return [row | {"verdict": told.get(row["autogroup_id"], row["verdict"])} for row in rows]
+
+
+def welch_p(ones: Sequence[float], others: Sequence[float]) -> float:
+    """How probable so large a difference of means is by chance (two-sided); each has two or more.
+
+    Welch's t-test, its degrees of freedom after Satterthwaite; Student's distribution by Simpson's
+    rule.
+    """
+    parts = [variance(values) / len(values) for values in (ones, others)]
+    gap = abs(fmean(ones) - fmean(others))
+    if not sum(parts):
+        return 1.0 if not gap else 0.0
+    weights = zip(parts, (len(ones), len(others)), strict=True)
+    freedom = sum(parts) ** 2 / sum(part**2 / (n - 1) for part, n in weights)
+    t = gap / math.sqrt(sum(parts))
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
+    scale /= math.sqrt(freedom * math.pi)
+    step = t / SIMPSON_STEPS
+    inside: float = sum(
+        (1 if i in (0, SIMPSON_STEPS) else 4 if i % 2 else 2)
+        * (1 + (i * step) ** 2 / freedom) ** (-(freedom + 1) / 2)
+        for i in range(SIMPSON_STEPS + 1)
+    )
+    return max(0.0, 1.0 - 2.0 * scale * inside * step / 3.0)
+
+
 def _verdict(n_measured: int, n_requests: int) -> str:
-    if n_measured >= ENOUGH_WORKERS and n_requests >= ENOUGH_REQUESTS:
-        return "enough data"
-    return f"not enough data ({n_measured} measured workers, {n_requests} requests)"
+    """ENOUGH, or what is still missing."""
+    missing = [
+        f"{n_more} more {noun}" + ("" if n_more == 1 else "s")
+        for n_more, noun in (
+            (ENOUGH_WORKERS - n_measured, "measured worker"),
+            (ENOUGH_REQUESTS - n_requests, "request"),
+        )
+        if n_more > 0
+    ]
+    return f"needs {' and '.join(missing)}" if missing else ENOUGH
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float | None:

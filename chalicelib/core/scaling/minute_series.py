@@ -52,7 +52,7 @@ def fleet_figures(workers: Iterable[WorkerFacts]) -> dict[str, float]:
         figures["cache_hit_share"] = hits
     for worker in workers:
         figures["nworkers"] += 1
-        figures["curload"] += worker.pending_load
+        figures["curload"] += worker.pending_load if worker.state.may_hold_requests else 0.0
         figures["storage_usd_per_hour"] += worker.storage_usd_per_hour
         if worker.state.is_gpu_billed and not worker.is_at_rest:
             figures["usd_per_hour"] += worker.usd_per_hour

@@ -227,7 +227,9 @@ def test_spend_by_worker_names_each_machine(ballast: Ballast, console: Console) 
 
 
 def test_compare_says_when_there_is_not_enough_data(ballast: Ballast) -> None:
-    assert "not enough data (n=60)" in ballast("compare", "TGI-Llama3").out
+    assert (
+        "needs 1 more measured worker and 40 more requests" in ballast("compare", "TGI-Llama3").out
+    )
 
 
 def test_rollout_by_endpoint_name_means_its_newest_autogroup(
@@ -342,7 +344,7 @@ def test_adopt_shows_why_asks_and_settles(ballast: Ballast, console: Console) ->
     assert "its row was lost" in shown.err
     assert "its label is not ours" in shown.err
     assert "2 instances confirmed" in ballast("adopt", "--yes").out
-    assert "1 instances taken out" in ballast("adopt", "42", "--not-ours", "--yes").out
+    assert "1 instance taken out of the books" in ballast("adopt", "42", "--not-ours", "--yes").out
     assert console.sent("POST", "/api/v0/adopt") == [
         {"instance_ids": [41, 42], "ours": True}, {"instance_ids": [42], "ours": False},
     ]  # fmt: skip

@@ -60,23 +60,31 @@ def list_workers(ports: ApiPorts, subject: Subject) -> Sequence[Worker]:
     return [w for w in workers if chosen is None or w.autogroup_id == chosen.autogroup_id]
 
 
+def current_load(worker: Worker) -> float:
+    """The load per second that comes to it: none comes to one that does not answer."""
+    return worker.load_rate if worker.state.is_answering else 0.0
+
+
 def worker_row(worker: Worker) -> Row:
     """A worker as peers read it, with our own keys beside; no value is null."""
     measured = worker.perf if worker.is_measured else worker.dlperf
     not_rejected = reliability([worker])
+    load = current_load(worker)
     first_mark = worker.granted_marks[0][1] if worker.granted_marks else worker.granted_load
     return {
         "id": worker.instance_id,
         "status": READY_ON_THE_WIRE if worker.state is WorkerState.READY else worker.state.value,
-        "cur_load": worker.load_rate,
-        "new_load": max(0.0, worker.granted_load - first_mark),
-        "cur_load_rolling_avg": worker.load_rate,
+        "cur_load": load,
+        "new_load": max(0.0, worker.granted_load - first_mark)
+        if worker.state.is_answering
+        else 0.0,
+        "cur_load_rolling_avg": load,
         "cur_perf": worker.observed_perf or worker.perf,
         "measured_perf": measured,
         "perf": measured * not_rejected,
         "dlperf": worker.dlperf,
         "reliability": not_rejected,
-        "reqs_working": worker.n_working,
+        "reqs_working": worker.n_working if worker.state.is_answering else 0,
         "disk_usage": worker.disk_usage_gb,
         "loaded_at": worker.loaded_at,
         "started_at": worker.started_at,
@@ -99,7 +107,7 @@ def current_stats(ports: ApiPorts, subject: Subject, now: float) -> Row:
         "endpoint": subject.group.name,
         "nworkers": len(workers),
         "totreqs": sum(worker.reqnum for worker in workers),
-        "curload": sum(worker.load_rate for worker in workers),
+        "curload": sum(current_load(worker) for worker in workers),
         "capacity": sum(believed_perf(worker) for worker in ready),
         "reliable": reliability(workers),
         "reqrate": minute.get("reqrate", 0.0),

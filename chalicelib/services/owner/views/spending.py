@@ -37,7 +37,7 @@ _Line = tuple[Row, Mapping[str, float]]
 MICRO = 1e6
 HOUR_S = 3_600.0
 TREND_S = 7 * DAY_S
-"""The forecast goes on as these last days went."""
+"""The forecast is the average of these last days."""
 
 SUMS = (*PARTS, "n_unknown_downloads")
 MAX_ROWS = 5_000
