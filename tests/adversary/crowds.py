@@ -1,7 +1,7 @@
 """A hostile holder of a shared key: tickets that it never uses, against who waits honestly.
 
-A grant that no worker shows holds its place for 20 s (`core.model.load.UNSEEN_EXPIRES_S`), and no
-router knows which holder of the key will use his. A key with limits bounds it; this one has none.
+No router knows which holder of the key will use his ticket, and a key with limits bounds what he
+takes; this one has none. What keeps the others served is in `core.model.load.coming_load`.
 """
 
 from __future__ import annotations
@@ -55,5 +55,5 @@ def points_lost(script: Script) -> float:
 
 GAMES = (
     Game(role="route key", goal="starve", measure="points of honest on-time share lost", bound=2.0,
-         draw=_grab, play=points_lost, length=10, is_kept=False),
+         draw=_grab, play=points_lost, length=10),
 )  # fmt: skip

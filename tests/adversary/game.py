@@ -29,7 +29,6 @@ class Game:
     play: Callable[[Script], float]
     length: int = 12
     where: str = "fakes"  # what it runs over
-    is_kept: bool = True  # False: it is known to be won, and the page of threats says so
 
     @property
     def name(self) -> str:

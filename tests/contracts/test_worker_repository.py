@@ -41,7 +41,7 @@ def workers(request: pytest.FixtureRequest) -> WorkerRepository:
     return DynamoWorkerRepository(client, "ballast-test")
 
 
-MAX_MARKS = 10  # tests/core/test_reports.py: more are never kept
+MAX_MARKS = 9  # tests/core/test_reports.py: more are never kept
 
 
 def full_worker() -> Worker:
@@ -70,6 +70,7 @@ def full_worker() -> Worker:
         reqnum=1_234_567,
         granted_load=123_456_789.25,
         expired_load=1_234_567.25,
+        unused=(1_234.5, 88.5),
         uses=tuple((key, 200, 128.0, 512.0) for key in range(MAX_ENTRIES)),
         retry_load=1_000.5,
         n_late=17,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chalicelib.core.fleet.report import apply_report
 from chalicelib.core.model.lifecycle import WorkerEvent
-from chalicelib.core.model.load import is_empty, pending_load
+from chalicelib.core.model.load import MAX_MARKS, is_empty, pending_load
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.wire.reports import WorkerReport
 from fakes.bundles.hot_ports import make_worker
@@ -265,7 +265,7 @@ def test_whatever_is_reported_load_is_finite_and_never_negative(
         worker = after(worker, made[kind], at=now)
         assert 0 <= pending_load(worker, now) < 1e12
         assert worker.load_rate >= 0
-    assert len(worker.granted_marks) <= 10
+    assert len(worker.granted_marks) <= MAX_MARKS
 
 
 def test_the_event_says_why() -> None:

@@ -82,6 +82,7 @@ class Town:
             "max_perf": SPEED,
             "cur_load": left,
             "num_requests_working": int(left > 0),
+            "num_requests_recieved": len(self.crowd.served.get(url, ())),
             "received_load": received,
             "finished_load": received - left,
         }

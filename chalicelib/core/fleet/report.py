@@ -15,7 +15,14 @@ from typing import Protocol
 from chalicelib.core.fleet import loading
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.core.model.lifecycle import WorkerEvent, next_state, transition
-from chalicelib.core.model.load import UNSEEN_EXPIRES_S, add_mark, granted_until, granted_within
+from chalicelib.core.model.load import (
+    SEEN_WITHIN_S,
+    UNSEEN_EXPIRES_S,
+    UNUSED_FADES_S,
+    add_mark,
+    granted_until,
+    granted_within,
+)
 from chalicelib.core.model.warmth import CacheUse
 from chalicelib.core.model.worker import Worker, WorkerState
 
@@ -212,6 +219,7 @@ def _counters(
     granted = max(
         0.0, worker.granted_load - granted_until(worker.granted_marks, worker.reported_at)
     )
+    is_exact = report.received_total is not None
     if report.received_total is None:
         seen, received = n_news * mean_cost, worker.received_load + (report.arrived_load or 0.0)
     else:
@@ -219,9 +227,12 @@ def _counters(
         received = report.received_total
         seen = max(0.0, received - base)
     left = max(0.0, worker.unseen_load + granted - seen)
+    left_before = left
+    if is_exact:
+        left = max(0.0, left - _never_came(worker, now))
     unseen = min(left, granted_within(worker, UNSEEN_EXPIRES_S, now))
     # Only exact books tell what never came; the others' differences are mostly rounding.
-    expired = left - unseen if report.received_total is not None else 0.0
+    expired = left_before - unseen if is_exact else 0.0
     served = _served(worker, report, is_new_process=is_new_process)
     working = _working_load(worker, report, mean_cost, now)
     return {
@@ -235,11 +246,38 @@ def _counters(
         "finished_load": _finished(worker, report, served),
         "rejected_load": _rejected(worker, report),
         "unseen_load": round(unseen, 6),
+        "unused": _unused(worker, unseen, seen, now) if is_exact else (0.0, 0.0),
         "expired_load": round(worker.expired_load + expired, 6),
         "working_load": round(working, 6),
         "load_rate": _smoothed_rate(worker, _arrival_rate(report, seen, elapsed_s), elapsed_s),
         **_observed(worker, working, served, elapsed_s),
     }
+
+
+def _unused(worker: Worker, unseen: float, seen: float, now: float) -> tuple[float, float]:
+    """(load that should have come while other did, fading; the least unseen of this window).
+
+    Where nothing comes, the worker may be out of its clients' reach: that is not their doing.
+    """
+    unused, least = worker.unused
+    unused *= math.exp(-max(0.0, now - worker.reported_at) / UNUSED_FADES_S)
+    if seen > 0:
+        unused = max(unused, unseen - granted_within(worker, SEEN_WITHIN_S, now))
+    least = unseen if _is_new_window(worker, now) else min(least, unseen)
+    return round(unused, 3), round(least, 3)
+
+
+def _never_came(worker: Worker, now: float) -> float:
+    """Load that stood unseen through a whole window, at its end; 0 within one.
+
+    What comes is nearly always what was granted last. By age alone old tickets would be taken for
+    those that came, and as many new ones for unseen, as long as there is traffic.
+    """
+    return worker.unused[1] if _is_new_window(worker, now) else 0.0
+
+
+def _is_new_window(worker: Worker, now: float) -> bool:
+    return now // UNSEEN_EXPIRES_S != worker.reported_at // UNSEEN_EXPIRES_S
 
 
 def _working_load(worker: Worker, report: Report, mean_cost: float, now: float) -> float:

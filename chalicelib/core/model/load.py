@@ -2,7 +2,8 @@
 
 `granted_load` of a row only grows, so what was granted in a span is a difference of two of its
 values; `granted_marks` keeps a few (time, granted_load) pairs. A grant that the worker never shows
-(its client died, or went elsewhere) expires after `UNSEEN_EXPIRES_S`.
+(its client died, or went elsewhere) expires after `UNSEEN_EXPIRES_S`; before that it may come, so
+the worker is not empty, but it makes others wait only while it is likely to (`coming_load`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,26 @@ from chalicelib.core.model.worker import Worker
 
 # Two reports: a worker that got the request has shown it by then (protocol.md C.3).
 UNSEEN_EXPIRES_S = 20.0
+
+SEEN_WITHIN_S = 2.5
+"""A client uses its ticket at once (a lookup and a TLS handshake: below a second), and our workers
+report each second when busy: a report so long after a grant shows it, or it holds no place."""
+
+REPORTS_S = 2.0  # what came since the last report that a view knows: two of them
+UNUSED_FADES_S = 60.0
+UNUSED_SHARE = 0.15
+"""Of what came in `UNUSED_FADES_S`, nine seconds of it: with more unused, callers take more tickets
+than they use. Chosen: clients that die on the way are rarer by far, and those that upload for ten
+seconds before their ticket is read leave 7.5 s of it. From `python -m tests.adversary`: a holder of
+a shared key who used none cost the others up to 90 points of their on-time share."""
+
 OBSERVED_MARGIN = 1.25
 """How far a benchmark may exceed the throughput observed under saturation and still be believed."""
 
 _MARKS_REACH_S = 150.0  # chosen: longer than any grant stays unseen
-# Chosen: fine where a report may still tell, coarse before; bounds the row.
-_FINE_REACH_S, _FINE_S, _COARSE_S = 25.0, 5.0, 32.0
+# Chosen: (younger than, seconds apart), fine where a report may still tell, coarse before.
+_SPACINGS = ((SEEN_WITHIN_S + 1.0, 1.0), (25.0, 10.0), (_MARKS_REACH_S, 40.0))
+MAX_MARKS = 9  # chosen: bounds the row
 
 Marks = tuple[tuple[float, float], ...]
 
@@ -29,6 +44,58 @@ def pending_load(worker: Worker, now: float) -> float:
     since_report = worker.granted_load - granted_until(worker.granted_marks, worker.reported_at)
     unseen = worker.unseen_load + max(0.0, since_report)
     return worker.working_load + min(unseen, granted_within(worker, UNSEEN_EXPIRES_S, now))
+
+
+def coming_load(worker: Worker, now: float, *, is_wasted: bool) -> float:
+    """Load on its way to the worker, as far as it holds places there before others.
+
+    Where books are exact, a grant that a report `SEEN_WITHIN_S` later does not show holds none.
+    `is_wasted` (`goes_unused`): then at most what usually comes between reports, and a request.
+    What has come counts in full, so that nobody who uses his tickets asks for less by this.
+    """
+    since_report = worker.granted_load - granted_until(worker.granted_marks, worker.reported_at)
+    reach_s = UNSEEN_EXPIRES_S
+    if worker.boot_id:
+        reach_s = min(reach_s, max(0.0, now - worker.reported_at) + SEEN_WITHIN_S)
+    unseen = worker.unseen_load + max(0.0, since_report)
+    coming = min(unseen, granted_within(worker, reach_s, now))
+    if not is_wasted:
+        return coming
+    a_request = worker.received_load / worker.n_received if worker.n_received else 0.0
+    return min(coming, REPORTS_S * worker.load_rate + a_request)
+
+
+def goes_unused(workers: Iterable[Worker], now: float) -> bool:
+    """Whether a notable share of what these were granted lately never came to them.
+
+    At one machine alone that is the machine's doing, unless others came there meanwhile
+    (`unused_load`); at most of them it is the callers'.
+    """
+    workers = list(workers)
+    stale = [stale_load(worker, now) for worker in workers]
+    unused = sum(worker.unused_load for worker in workers)
+    if 2 * sum(load > 0 for load in stale) > len(workers):
+        unused = max(unused, sum(stale))
+    came = sum(worker.load_rate for worker in workers) * UNUSED_FADES_S
+    return unused > UNUSED_SHARE * came
+
+
+def stale_load(worker: Worker, now: float) -> float:
+    """Load granted so long before the last report that it should have shown it, and did not."""
+    if not worker.boot_id:
+        return 0.0  # books are not exact
+    reach_s = max(0.0, now - worker.reported_at) + SEEN_WITHIN_S
+    return max(0.0, worker.unseen_load - granted_within(worker, reach_s, now))
+
+
+def came_share(workers: Iterable[Worker], now: float) -> float:
+    """Of the load granted to these lately, the part that comes; 1 unless some goes unused."""
+    workers = list(workers)
+    if not goes_unused(workers, now):
+        return 1.0
+    granted = sum(granted_within(worker, UNSEEN_EXPIRES_S, now) for worker in workers)
+    came = sum(worker.load_rate for worker in workers) * UNSEEN_EXPIRES_S
+    return min(1.0, came / granted) if granted > 0 else 1.0
 
 
 def pending_requests(worker: Worker, now: float) -> int:
@@ -57,10 +124,12 @@ def add_mark(marks: Marks, now: float, granted_load: float) -> Marks:
         return marks
     kept: list[tuple[float, float]] = []
     for at, granted in marks:
-        spacing_s = _FINE_S if now - at < _FINE_REACH_S else _COARSE_S
-        is_first_of_span = not kept or at // spacing_s != kept[-1][0] // spacing_s
-        if is_first_of_span and now - at < _MARKS_REACH_S:
+        spacing_s = next((s for reach_s, s in _SPACINGS if now - at < reach_s), None)
+        if spacing_s is None:
+            continue
+        if not kept or at // spacing_s != kept[-1][0] // spacing_s:
             kept.append((at, granted))
+    del kept[1 : 1 + max(0, len(kept) + 1 - MAX_MARKS)]  # the oldest says how far they reach
     return (*kept, (now, granted_load))
 
 
@@ -79,12 +148,20 @@ def mean_cost(workers: Iterable[Worker]) -> float:
     return load / n if n else 0.0
 
 
+def mean_seen_cost(workers: Iterable[Worker]) -> float:
+    """Of a request that came to these workers, or else was granted to them; 0 before the first."""
+    workers = list(workers)
+    n = sum(worker.n_received for worker in workers if worker.boot_id)
+    load = sum(worker.received_load for worker in workers if worker.boot_id)
+    return load / n if n and load > 0 else mean_cost(workers)
+
+
 def headroom_load(worker: Worker, typical_cost: float) -> float:
     """Load at a worker that makes nobody wait: one with n slots starts the n-th request at once."""
     return max(worker.slots - 1, 0) * typical_cost
 
 
-def queued_load(worker: Worker, now: float, typical_cost: float) -> float:
+def queued_load(worker: Worker, now: float, typical_cost: float, *, is_wasted: bool) -> float:
     """What a request given to the worker now waits behind, with `headroom_load` in it.
 
     A slot takes one request, small or large, and a full worker frees its slots at the rate at
@@ -92,11 +169,10 @@ def queued_load(worker: Worker, now: float, typical_cost: float) -> float:
     Their own costs would not do: large ones stay longer, so those met at a worker are larger than
     those that arrive, and a worker whose slots are half free would look full.
     """
-    pending = pending_load(worker, now)
+    coming = coming_load(worker, now, is_wasted=is_wasted)
     if worker.slots <= 1 or typical_cost <= 0:
-        return pending
-    unseen = max(0.0, pending - worker.working_load)
-    return worker.n_working * typical_cost + unseen
+        return worker.working_load + coming
+    return worker.n_working * typical_cost + coming
 
 
 def queue_time_s(worker: Worker, now: float) -> float:
@@ -105,7 +181,8 @@ def queue_time_s(worker: Worker, now: float) -> float:
     if perf <= 0:
         return float("inf")
     typical = mean_cost([worker])
-    return max(0.0, queued_load(worker, now, typical) - headroom_load(worker, typical)) / perf
+    queued = queued_load(worker, now, typical, is_wasted=goes_unused([worker], now))
+    return max(0.0, queued - headroom_load(worker, typical)) / perf
 
 
 def is_empty(worker: Worker, now: float) -> bool:

@@ -175,6 +175,7 @@ class Worker:
     load_rate: float = 0.0  # arriving load per second, smoothed
     granted_marks: tuple[tuple[float, float], ...] = ()  # (time, granted_load), newest last
     expired_load: float = 0.0  # cumulative; granted, and never seen by the worker
+    unused: tuple[float, float] = (0.0, 0.0)  # load that callers leave unused: core/fleet/report.py
     uses: tuple[tuple[int, int, float, float], ...] = ()  # core/model/usage.py
     cache: CacheUse | None = None  # core/model/warmth.py; None: it does not tell
     disk_usage_gb: float = 0.0
@@ -206,6 +207,11 @@ class Worker:
         Nothing destroys such a machine unasked (security.md T21).
         """
         return (self.is_unconfirmed or self.is_mislabelled) and not self.is_confirmed
+
+    @property
+    def unused_load(self) -> float:
+        """Load that was granted and did not come although other did: the most lately, fading."""
+        return self.unused[0]
 
     @property
     def is_measured(self) -> bool:

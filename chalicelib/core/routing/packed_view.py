@@ -136,6 +136,7 @@ def _header(view: RoutingView) -> dict[str, object]:
         "n_by_state": dict(view.n_by_state),
         "grants_per_s": view.grants_per_s,
         "usual_cost": view.usual_cost,
+        "came_share": view.came_share,
         "uses": [[key, n, _short(mean), _short(high)] for key, n, mean, high in view.uses],
         "n_waiting": dict(view.n_waiting),
         "spared": None if view.spared_share is None else _short(view.spared_share),
@@ -167,6 +168,7 @@ def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> Rou
         n_by_state=header["n_by_state"],
         grants_per_s=header["grants_per_s"],
         usual_cost=header.get("usual_cost", 0.0),  # an older version wrote none
+        came_share=header.get("came_share", 1.0),
         n_waiting=header.get("n_waiting", {}),
         spared_share=header.get("spared"),
         uses=tuple((key, n, mean, high) for key, n, mean, high in header.get("uses", ())),

@@ -19,6 +19,10 @@ NOTE_PERIOD_S = 12.0
 """A row that waits counts for 20 s, which is more than both together."""
 
 
+CONFIRMED_FROM_S, CONFIRMED_BY_S = 2.0, 7.0
+"""Seconds after its first sight in which a request that waits asks again, whatever it was told:
+polls are `LONGEST_PAUSE_S` apart at most, other clients' 5 s (protocol.md A.5). Its row says so."""
+
 OVERDUE_TURN_S = 1e6
 """Added to the turn of those who are overdue: they come after all who are not."""
 
@@ -129,11 +133,23 @@ def poll_after_s(
     return round(pause_s, 2)
 
 
-def is_note_due(idx: int, now: float) -> bool:
+def is_waiting(first_seen_at: float, last_polled_at: float, now: float) -> bool:
+    """Whether a waiting row has a place in the queue: who asks once and never again loses it.
+
+    It would stand before those who do, and room that is kept for it stays unused.
+    """
+    is_back = last_polled_at >= first_seen_at + CONFIRMED_FROM_S
+    return is_back or now - first_seen_at <= CONFIRMED_BY_S
+
+
+def is_note_due(idx: int, now: float, first_seen_at: float) -> bool:
     """Whether this poll of a waiting request, at any router, is to refresh its row.
 
-    Each idx has a moment in every `NOTE_PERIOD_S`; the polls within the longest pause after it
+    The first ones do, so that it is known to wait (`is_waiting`). Later on
+    each idx has a moment in every `NOTE_PERIOD_S`; the polls within the longest pause after it
     refresh the row. So one does, and routers need not know of each other.
     """
+    if CONFIRMED_FROM_S <= now - first_seen_at <= CONFIRMED_BY_S:
+        return True
     phase_s = idx % 4_096 / 4_096 * NOTE_PERIOD_S  # its check, as good as drawn
     return (now - phase_s) % NOTE_PERIOD_S <= LONGEST_PAUSE_S

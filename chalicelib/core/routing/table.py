@@ -57,6 +57,7 @@ class RoutingTable:
         `usual_cost`: of a grant; what one slot counts for, whatever takes it.
         """
         self._usual_cost = usual_cost
+        self.came_share = 1.0  # of what is granted, how much comes and holds a place at a worker
         self._position = phase
         self._built_at = built_at
         self._grants_per_s = grants_per_s
@@ -130,7 +131,7 @@ class RoutingTable:
         """Our reservation stood: `granted_load` is the row's, this grant included."""
         self._learn(worker, granted_load - cost, now)
         counted = self._usual_cost if worker.headroom_s > 0 and self._usual_cost > 0 else cost
-        worker.free_at = max(worker.free_at, now) + counted / worker.perf
+        worker.free_at = max(worker.free_at, now) + counted * self.came_share / worker.perf
         worker.granted_load = granted_load
         self._pool_of[worker.autogroup_index].resort(worker)
         self._n_own += 1
@@ -168,7 +169,7 @@ class RoutingTable:
         others = granted_load - worker.granted_load
         if others > 0:
             began_at = max(worker.free_at, (worker.known_at + now) / 2)
-            worker.free_at = began_at + others / worker.perf
+            worker.free_at = began_at + others * self.came_share / worker.perf
             worker.granted_load = granted_load
         worker.known_at = max(worker.known_at, now)
 

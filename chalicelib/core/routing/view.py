@@ -14,9 +14,11 @@ from statistics import fmean
 
 from chalicelib.core.model.load import (
     believed_perf,
+    came_share,
+    goes_unused,
     granted_within,
     headroom_load,
-    mean_cost,
+    mean_seen_cost,
     queued_load,
 )
 from chalicelib.core.model.usable import usable_workers
@@ -69,6 +71,7 @@ class RoutingView:
     workers: tuple[RoutableWorker, ...] = ()
     grants_per_s: float = 0.0  # to this shard's workers by all routers together, lately
     usual_cost: float = 0.0  # of a request granted by any of them, ever
+    came_share: float = 1.0  # of what is granted, how much comes to the workers
     uses: tuple[Use, ...] = ()  # what requests used, see core/model/usage.py
     n_waiting: Mapping[str, int] = field(default_factory=dict)  # requests in the queue, by key
     spared_share: float | None = None  # of the load lately, what caches spared; None: untold
@@ -100,11 +103,12 @@ def build_view(
     rows = vouch(rows, now)
     ready = routable_rows(group, rows, now)
     uses = combine_uses(row.uses for row in rows)
-    usual_cost = usual_use(uses) or mean_cost(rows)
+    usual_cost = usual_use(uses) or mean_seen_cost(rows)
+    is_wasted = goes_unused(ready, now)
     loads = [
         WorkerLoad(
             perf=believed_perf(w),
-            queued=queued_load(w, now, usual_cost),
+            queued=queued_load(w, now, usual_cost, is_wasted=is_wasted),
             headroom=headroom_load(w, usual_cost),
         )
         for w in ready
@@ -138,6 +142,7 @@ def build_view(
             workers=tuple(workers[shard::n_shards]),
             grants_per_s=grant_rate(rows, now) / n_shards,
             usual_cost=usual_cost,
+            came_share=came_share(ready, now),
             uses=uses,
             n_waiting=n_waiting,
             spared_share=spared,

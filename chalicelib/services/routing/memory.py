@@ -212,7 +212,7 @@ def _understood(
 def _table(facts: GroupFacts, view: RoutingView, phase: float) -> RoutingTable:
     """The view's workers under the directory's weights, tiers and states."""
     by_id = {autogroup.autogroup_id: autogroup for autogroup in facts.autogroups}
-    return RoutingTable(
+    table = RoutingTable(
         [by_id.get(a.autogroup_id, replace(a, is_active=False)) for a in view.group.autogroups],
         view.workers,
         phase=phase,
@@ -220,6 +220,8 @@ def _table(facts: GroupFacts, view: RoutingView, phase: float) -> RoutingTable:
         grants_per_s=view.grants_per_s,
         usual_cost=view.usual_cost,
     )
+    table.came_share = view.came_share
+    return table
 
 
 def _adopt_facts(known: GroupMemory, facts: GroupFacts, now: float) -> None:

@@ -15,6 +15,7 @@ from chalicelib.core.routing.directory import (
     unpack_directory,
 )
 from chalicelib.core.routing.packed_view import pack_view
+from chalicelib.core.routing.queue_place import is_waiting
 from chalicelib.core.routing.view import RoutingView, build_view, rebuild_interval_s
 from chalicelib.ports.bundles import ApiPorts, HotPorts
 from chalicelib.ports.routing_view import WAITING_ENDS_S, StoredView, WaitingRequest
@@ -106,7 +107,11 @@ def build_shards(ports: HotPorts, group: GroupFacts, now: float) -> list[Routing
     return build_view(
         group,
         ports.workers.list(endpoint_id),
-        [Queued(r.first_seen_at, r.cost, r.key_id, r.is_paced) for r in waiting],
+        [
+            Queued(r.first_seen_at, r.cost, r.key_id, r.is_paced)
+            for r in waiting
+            if is_waiting(r.first_seen_at, r.last_polled_at, now)
+        ],
         now,
         shares=_shares(ports, waiting),
     )

@@ -270,7 +270,7 @@ def _waiting_index(waiter: Waiter, *, is_queued: bool) -> int:
 
 def _remember(waiter: Waiter, idx: int) -> None:
     noted, now = waiter.group.noted, waiter.asker.now
-    is_known = idx == waiter.known_idx and not is_note_due(idx, now)
+    is_known = idx == waiter.known_idx and not is_note_due(idx, now, waiter.history.first_seen_at)
     if is_known or now - noted.get(idx, 0.0) < NOTE_EVERY_S:
         return
     request = WaitingRequest(

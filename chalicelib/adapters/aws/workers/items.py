@@ -26,7 +26,7 @@ _INTEGERS = frozenset(f.name for f in fields(Worker) if f.type == "int")
 _TEXTS = frozenset(f.name for f in fields(Worker) if f.type == "str")
 _FLAGS = frozenset(f.name for f in fields(Worker) if f.type == "bool")
 _FIRST_MARK, _MARK, _USE = struct.Struct("<dd"), struct.Struct("<fd"), struct.Struct("<HBHH")
-_CACHE = struct.Struct("<HBB")
+_CACHE, _PAIR = struct.Struct("<HBB"), struct.Struct("<ff")
 _TICKS_PER_S = 1024.0
 
 
@@ -85,6 +85,7 @@ _BINARY: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], object]]] = {
     "granted_marks": (_pack_marks, _unpack_marks),
     "uses": (_pack_uses, _unpack_uses),
     "cache": (_pack_cache, _unpack_cache),
+    "unused": (lambda pair: _PAIR.pack(*pair), _PAIR.unpack),
     "certificate_sha256": (bytes.fromhex, bytes.hex),
 }
 """How fields of many numbers are packed and unpacked."""
