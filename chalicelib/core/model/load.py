@@ -21,7 +21,7 @@ SEEN_WITHIN_S = 2.5
 report each second when busy: a report so long after a grant shows it, or it holds no place."""
 
 REPORTS_S = 2.0  # what came since the last report that a view knows: two of them
-UNUSED_FADES_S = 60.0
+UNUSED_FADES_S = 60.0  # chosen: a minute's traffic tells who uses what he takes
 UNUSED_SHARE = 0.15
 """Of what came in `UNUSED_FADES_S`, nine seconds of it: with more unused, callers take more tickets
 than they use. Chosen: clients that die on the way are rarer by far, and those that upload for ten
