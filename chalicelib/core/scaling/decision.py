@@ -136,7 +136,7 @@ def _serve(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round) -> li
             actions += plan_hot(pool, share.hot, ctx)
             actions += plan_returns(pool, share.total, share.keep_loaded, ctx)
             is_full = ctx.snapshot.caps.free_workers < 1 or _is_at_most(ctx)
-            is_short = is_full and held_capacity(pool, ctx) < share.total
+            is_short = is_full and held_capacity(pool, ctx, share.total) < share.total
             actions += plan_bid_returns(pool, ctx, is_room_needed=is_short)
             actions += plan_raises(pool, ctx)
     return actions

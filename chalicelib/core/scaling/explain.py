@@ -48,6 +48,8 @@ SENTENCES: Mapping[str, str] = {
     "bid": "An interruptible machine at a bid of ${bid_usd_per_hour} an hour: expected to save "
     "${expected_gain_usd} for ${cost_usd} of loading and disk; such are taken away "
     "{lost_per_hour} times an hour.",
+    "bid_standby": "An interruptible machine for the pool, at a bid of ${bid_usd_per_hour} an "
+    "hour: {missing} load/s are missing, and it adds {adds} to what the likeliest loss leaves.",
     "bid_raised": "It was outbid; ${bid_usd_per_hour} an hour instead of ${before_usd_per_hour} "
     "is still worth it.",
     "outbid_long": "It has been outbid for {paused_s} s; after {limit_s} s its disk costs more "

@@ -60,7 +60,7 @@ from chalicelib.services.rounds.values import GroupPlan, RoundView
 from chalicelib.wire.launch_args import LaunchArgsError
 
 OFFERS_LIMIT = 64
-BIDS_SITUATION = 0  # of searches for bids: all are of one kind, so that they come ever more rarely
+BIDS_SITUATION, SHORT_SITUATION = 0, 1  # of searches for bids: ever more rarely, at once if short
 HOUR_S = 3600.0
 
 
@@ -169,10 +169,12 @@ def _decide(
     offers: dict[int, tuple[Offer, ...]] = {}
     for autogroup in wanting:
         searching = _Searching(market, fleet, snapshot, autogroup, now, searched)
-        if autogroup.autogroup_id in decision.wants_offers:
+        is_short = autogroup.autogroup_id in decision.wants_offers
+        found = None
+        if autogroup.autogroup_id in decision.wants_bids:
+            found = searching.search(is_bid=True, is_short=is_short)
+        if is_short and not found:  # what no bid is to be had for is rented on demand
             found = searching.search(is_bid=False)
-        else:
-            found = searching.search(is_bid=True)
         if found is not None:
             offers[autogroup.autogroup_id] = found
     snapshot = replace(snapshot, offers=offers)
@@ -183,7 +185,7 @@ def _decide(
 
 @dataclass(frozen=True, slots=True)
 class _Searching:
-    """A round's search for one autogroup; machines on demand, when short, go before bids."""
+    """A round's search for one autogroup; bids, where the law may use them, go first."""
 
     market: PacedMarket
     fleet: Fleet
@@ -192,13 +194,13 @@ class _Searching:
     now: float
     searched: Searched
 
-    def search(self, *, is_bid: bool) -> tuple[Offer, ...] | None:
+    def search(self, *, is_bid: bool, is_short: bool = False) -> tuple[Offer, ...] | None:
         """The offers; None if it is not the turn. What stands against it is told in `searched`."""
         autogroup_id, now, fleet = self.autogroup.autogroup_id, self.now, self.fleet
         key = -autogroup_id if is_bid else autogroup_id  # the pace of bids is their own
         situation = _situation(self.snapshot, self.autogroup, fleet.account)
         if is_bid:
-            situation = BIDS_SITUATION  # a look at bids, whatever else changes: see LOOK_INTERVAL_S
+            situation = SHORT_SITUATION if is_short else BIDS_SITUATION  # whatever else changes
         is_hurried = self.snapshot.group.endpoint_id in fleet.hurried and not is_bid
         if not is_hurried and not fleet.searches.is_due(key, situation, now):
             return None  # nothing has changed since the last search: its pause is not over

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.endpoint_group import Interruptible
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.usable import USABLE_GRACE_S
 from chalicelib.core.scaling.actions import Action, DestroyWorker, Reason, RentOffer
+from chalicelib.core.scaling.moves.interruptible import mode_of, room_for_bids
 from chalicelib.core.scaling.moves.offers import (
     MAX_ALTERNATIVES,
     RatedOffer,
@@ -18,9 +21,11 @@ from chalicelib.core.scaling.moves.offers import (
 )
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.repair import is_moving
+from chalicelib.core.scaling.moves.standby import bid_standby
 from chalicelib.core.scaling.snapshot import PendingRental, WorkerFacts
 
 SURPLUS = 1.2  # more than this times the total target is too much
+BID_UNUSED_S = 4 * 3600.0  # an interruptible one: its disk costs a new load by then (scaling.md 3)
 UNUSED_S = 3600.0  # a stopped worker is returned only after so long without use
 MIN_ON_ORDER = 10  # machines on order at once, or as many as are loaded if those are more
 # Dearer offers wait a round, since the market shows others soon; less so in need.
@@ -73,17 +78,25 @@ def open_budget(pools: Sequence[Pool], ctx: Round) -> Budget:
     )
 
 
-def held_capacity(pool: Pool, ctx: Round) -> float:
-    """Capacity on demand that is there or on order, each machine by its odds of serving.
+def held_capacity(
+    pool: Pool, ctx: Round, total: float = math.inf, gone: Collection[int] = ()
+) -> float:
+    """Capacity that is there or on order, each machine by its odds of serving; without `gone`.
 
-    Interruptible machines come on top: they may all be gone at once.
+    Interruptible machines count as far as they are left after the losses that are insured, and at
+    most for their share of `total`, the capacity wanted in all.
     """
     sure = pool.ready + pool.draining + pool.starting + pool.stopping + pool.stopped
     sure += pool.silent + [w for w in pool.lost if ctx.now - w.state_since <= HOPE_S]
     sure += addressable_soon(pool, ctx)
-    capacity = sum(ctx.capacity(worker) for worker in sure if not worker.is_bid)
+    capacity = sum(
+        ctx.capacity(worker)
+        for worker in sure
+        if not worker.is_bid and worker.instance_id not in gone
+    )
     capacity += REFUSED_WORTH * sum(map(ctx.capacity, pool.refused))
-    return capacity + on_order_capacity(pool, ctx)
+    standby = min(bid_standby(pool, ctx, gone), room_for_bids(pool, total, ctx))
+    return capacity + on_order_capacity(pool, ctx) + standby
 
 
 def on_order_capacity(pool: Pool, ctx: Round) -> float:
@@ -190,23 +203,30 @@ def plan_returns(pool: Pool, total_target: float, keep_loaded: int, ctx: Round) 
     """Destroy stopped workers that are unused, surplus and above the retention floor."""
     if not ctx.may_destroy():
         return []
-    capacity = held_capacity(pool, ctx)
     n_loaded = sum(not worker.is_bid for worker in pool.loaded)
+    if mode_of(pool, ctx) is not Interruptible.NEVER and total_target > 0:
+        keep_loaded = max(keep_loaded, 1)
+    gone: list[int] = []
     actions: list[Action] = []
-    stopped = [worker for worker in pool.stopped if not worker.is_bid]
-    order = sorted(stopped, key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
+    order = sorted(pool.stopped, key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
     for index, worker in enumerate(order):
-        rest = capacity - ctx.capacity(worker)
-        if n_loaded <= keep_loaded or rest < SURPLUS * total_target:
-            break
-        if ctx.now - worker.state_since < UNUSED_S:
+        unused_s = ctx.now - worker.state_since
+        if unused_s < (BID_UNUSED_S if worker.is_bid else UNUSED_S):
             continue
-        facts = {"wanted": total_target, "left": rest}
+        if not worker.is_bid and n_loaded <= keep_loaded:
+            continue
+        rest = held_capacity(pool, ctx, total_target, (*gone, worker.instance_id))
+        if rest < SURPLUS * total_target:
+            continue
+        facts = {"wanted": total_target, "left": rest, "unused_s": unused_s}
         reason = Reason(
-            code="cold_surplus", facts=facts, beaten=_described(order[index + 1 : index + 4], ctx)
+            code="bid_unused" if worker.is_bid else "cold_surplus",
+            facts=facts,
+            beaten=_described(order[index + 1 : index + 4], ctx),
         )
         actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
-        capacity, n_loaded = rest, n_loaded - 1
+        gone.append(worker.instance_id)
+        n_loaded -= not worker.is_bid
     return actions
 
 

@@ -1,8 +1,7 @@
 """Interruptible machines: which to rent at which bid, how many may serve, which to return. Pure.
 
-The on-demand pool stays whole: a stopped machine costs a hundredth of a running one, and stands in
-within a start when bids are lost. Interruptible machines come on top, and serve first where their
-price with the cost of their losses is lower (docs/internals/scaling.md 12).
+They serve first where their price with the cost of their losses is lower than that of a machine on
+demand. How far they also stand in the pool for those: standby.py (docs/internals/scaling.md 12).
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from chalicelib.core.scaling.hazard import (
     place_of,
     return_rate,
 )
+from chalicelib.core.scaling.learning import PERF_NOISE_SD
 from chalicelib.core.scaling.memory import LEVELS, ScalingMemory, fleet_usd_per_hour
 from chalicelib.core.scaling.moves.offers import MAX_ALTERNATIVES, RatedOffer, rate_offers
 from chalicelib.core.scaling.moves.pools import Pool, Round
@@ -35,11 +35,11 @@ MAX_LOADING = 4  # interruptible machines on order at once
 MAX_LOOKED_AT = 12  # offers whose saving is worked out, the best of each place first
 HORIZON_H = 48.0  # over which a machine is expected to serve, at most
 LIVES = 6.0  # and at most for so many of its stays: it comes back, or is returned
-MIN_GAIN = 2.0  # expected saving over the cost of the load and the disk
+SPREAD = ((-1.22, 0.3), (0.0, 0.4), (1.22, 0.3))  # three points of a normal, with weights
+MIN_GAIN = 1.0  # expected saving over the cost of the load and the disk
 PAUSED_WORTH = 0.5  # of an outbid machine's availability: it is known to be away now
 CROWD = 1.0  # the cost of a loss grows by so much times the share of the fleet at one place
 ON_DEMAND_RATIO = 2.0  # price on demand over the bid: half and less is common (Vast's documents)
-UNUSED_S = 4 * 3600.0  # a stopped machine's disk costs a new load by then (scaling.md 3)
 RAISE_AFTER_S = 300.0  # outbid so long before more is bid
 BELOW_ON_DEMAND = 0.9  # a bid is raised to at most this share of the fleet's price on demand
 
@@ -53,7 +53,7 @@ def mode_of(pool: Pool, ctx: Round) -> Interruptible:
 def room_for_bids(pool: Pool, hot: float, ctx: Round) -> float:
     """Capacity of `hot` that interruptible machines may serve: what may vanish at once."""
     mode, share = mode_of(pool, ctx), ctx.snapshot.group.params.interruptible_share
-    if mode is Interruptible.NEVER:
+    if mode is Interruptible.NEVER or share <= 0:
         return 0.0
     if mode is Interruptible.OVERFLOW:
         return min(share * hot, max(hot - base_load(ctx.beliefs.memory), 0.0))
@@ -105,8 +105,12 @@ def is_look_due(pool: Pool, ctx: Round) -> bool:
     if pool.autogroup is None or mode_of(pool, ctx) is Interruptible.NEVER:
         return False
     is_known = memory.usage_s >= MIN_KNOWN_S and memory.worker_perf > 0
-    is_rested = not 0 <= ctx.now - memory.bids_compared_at < LOOK_INTERVAL_S
-    return is_known and is_rested and _n_loading(pool) < MAX_LOADING
+    return is_known and is_look_rested(ctx) and _n_loading(pool) < MAX_LOADING
+
+
+def is_look_rested(ctx: Round) -> bool:
+    """Whether the last comparison of interruptible offers was long enough ago."""
+    return not 0 <= ctx.now - ctx.beliefs.memory.bids_compared_at < LOOK_INTERVAL_S
 
 
 def plan_bids(pool: Pool, ctx: Round, n_free: int) -> list[RentOffer]:
@@ -117,7 +121,7 @@ def plan_bids(pool: Pool, ctx: Round, n_free: int) -> list[RentOffer]:
     memory.bids_compared_at = ctx.now
     candidates = _shortlist(candidates_of(pool, ctx))
     fleet = _fleet(pool, ctx)
-    places = _shares_by_place(pool, ctx)
+    places = shares_by_place(pool, ctx)
     rentals: list[RentOffer] = []
     n_left = min(MAX_LOADING - _n_loading(pool), n_free)
     while candidates and len(rentals) < n_left:
@@ -127,8 +131,10 @@ def plan_bids(pool: Pool, ctx: Round, n_free: int) -> list[RentOffer]:
         if net <= 0:
             break
         rest = [c for c in candidates if c.item.offer.machine_id != best.item.offer.machine_id]
-        rentals.append(_rental(autogroup.autogroup_id, best, gain, cost, rest))
-        fleet.append((_crowded(best, places, ctx), best.capacity))
+        rentals.append(
+            bid_rental(autogroup.autogroup_id, best, rest, expected_gain_usd=gain, cost_usd=cost)
+        )
+        fleet.append((crowded_usd_per_hour(best, places), best.capacity))
         places[best.place] = places.get(best.place, 0.0) + _share(best, ctx, pool)
         candidates = rest
     return rentals
@@ -226,7 +232,7 @@ def _fleet(pool: Pool, ctx: Round) -> list[tuple[float, float]]:
     return fleet
 
 
-def _shares_by_place(pool: Pool, ctx: Round) -> dict[str, float]:
+def shares_by_place(pool: Pool, ctx: Round) -> dict[str, float]:
     """Each place's interruptible part of all capacity that is held."""
     total = _held(pool, ctx)
     found: dict[str, float] = {}
@@ -245,7 +251,7 @@ def _held(pool: Pool, ctx: Round) -> float:
     return max(sum(map(ctx.capacity, pool.loaded + pool.booting)), 1e-9)
 
 
-def _crowded(candidate: Candidate, places: dict[str, float], ctx: Round) -> float:
+def crowded_usd_per_hour(candidate: Candidate, places: dict[str, float]) -> float:
     """A candidate's price where many are lost at once: the more, the more is late."""
     share = min(places.get(candidate.place, 0.0), 1.0)
     return candidate.usd_per_hour + CROWD * share * candidate.risk_usd_per_hour
@@ -260,30 +266,37 @@ def _net_usd(
 ) -> tuple[float, float, float]:
     """(net, gain, cost) in dollars over the machine's expected stay; net per capacity."""
     offer = candidate.item.offer
-    price = _crowded(candidate, places, ctx)
+    price = crowded_usd_per_hour(candidate, places)
     life_h = min(HORIZON_H, LIVES / max(candidate.lost_per_hour, 1e-9))
-    after = fleet_usd_per_hour(ctx.beliefs.memory, [*fleet, (price, candidate.capacity)])
-    gain = (before - after) * life_h
+    gain = 0.0
+    for z, weight in SPREAD:
+        capacity = candidate.capacity * math.exp(z * PERF_NOISE_SD)
+        after = fleet_usd_per_hour(ctx.beliefs.memory, [*fleet, (price, capacity)])
+        gain += weight * max(before - after, 0.0) * life_h
     autogroup_id = next(a.autogroup_id for a in ctx.snapshot.autogroups)
     load_h = ctx.beliefs.load_time(autogroup_id).median / 3600.0
     cost = offer.usd_per_hour * load_h + offer.storage_usd_per_hour * life_h
     return (gain - MIN_GAIN * cost) / candidate.capacity, gain, cost
 
 
-def _rental(
-    autogroup_id: int, best: Candidate, gain: float, cost: float, rest: Sequence[Candidate]
+def bid_rental(
+    autogroup_id: int, best: Candidate, rest: Sequence[Candidate], **why: float
 ) -> RentOffer:
+    """Its order, with those of `rest` at its place as alternatives; `why`: the reason's facts."""
     others = [c for c in rest if c.place == best.place][:MAX_ALTERNATIVES]
     facts: dict[str, float | int | str] = {
         "bid_usd_per_hour": best.item.offer.bid_usd_per_hour,
-        "expected_gain_usd": gain,
-        "cost_usd": cost,
         "lost_per_hour": best.lost_per_hour,
+        **why,
     }
     return RentOffer(
         autogroup_id=autogroup_id,
         offer=best.item.offer,
-        reason=Reason(code="bid", facts=facts, beaten=tuple(str(c.item) for c in others)),
+        reason=Reason(
+            code="bid_standby" if "missing" in why else "bid",
+            facts=facts,
+            beaten=tuple(str(c.item) for c in others),
+        ),
         alternatives=tuple(c.item.offer for c in others),
     )
 
@@ -306,11 +319,6 @@ def plan_bid_returns(pool: Pool, ctx: Round, *, is_room_needed: bool) -> list[Ac
         if paused_s > limit_s:
             facts = {"paused_s": paused_s, "limit_s": limit_s}
             actions.append(_return(worker, "outbid_long", facts))
-    for worker in pool.stopped:
-        if worker.is_bid and ctx.now - worker.state_since > UNUSED_S:
-            actions.append(
-                _return(worker, "bid_unused", {"unused_s": ctx.now - worker.state_since})
-            )
     if is_room_needed and not actions:
         idle = [w for w in pool.stopped if w.is_bid]
         spare = pool.paused or sorted(idle, key=lambda w: (-ctx.usd_per_load(w), w.instance_id))

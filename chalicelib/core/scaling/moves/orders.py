@@ -31,6 +31,7 @@ from chalicelib.core.scaling.moves.offers import (
 )
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.shares import PoolShare
+from chalicelib.core.scaling.moves.standby import has_on_demand, may_stand_in, plan_standby
 from chalicelib.core.scaling.occupancy import rest_load
 
 
@@ -54,6 +55,8 @@ def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round)
             continue
         n_tests = tests_missing(pool, ctx)
         missing = missing_capacity(pool, share.total, ctx, is_stranded=is_stranded)
+        if n_tests < 1 and missing > 0 and not is_stranded:
+            missing -= _order_standby(pool, missing, share.total, ctx, budget, orders)
         if n_tests > 0 or missing > 0:
             _order_for(pool, share, ctx, budget, orders, is_stranded=is_stranded)
         elif share.total > 0 and not _why_not(pool.autogroup.autogroup_id, ctx):
@@ -76,6 +79,27 @@ def _order_bids(pool: Pool, missing: float, ctx: Round, budget: Budget, orders: 
     for rental in plan_bids(pool, ctx, max(budget.n_workers - kept, 0)):
         if budget.take(rental.offer.usd_per_hour):
             orders.rentals.append(rental)
+
+
+def _order_standby(
+    pool: Pool, missing: float, total: float, ctx: Round, budget: Budget, orders: Orders
+) -> float:
+    """Interruptible machines for what the pool lacks; how much of it they are expected to cover."""
+    if pool.autogroup is None or not may_stand_in(pool, ctx):
+        return 0.0
+    autogroup_id = pool.autogroup.autogroup_id
+    if _why_not(autogroup_id, ctx):
+        return 0.0
+    offers = ctx.snapshot.offers.get(autogroup_id, ())
+    if not any(offer.is_bid for offer in offers):
+        orders.wants_bids.add(autogroup_id)
+        return 0.0
+    covered = 0.0
+    for rental in plan_standby(pool, missing, total, ctx, budget.n_workers):
+        if budget.take(rental.offer.usd_per_hour):
+            orders.rentals.append(rental)
+            covered += float(rental.reason.facts["adds"])
+    return covered
 
 
 def _may_serve(pool: Pool, ctx: Round) -> bool:
@@ -108,7 +132,9 @@ def missing_capacity(pool: Pool, total: float, ctx: Round, *, is_stranded: bool 
             or awaited_loads(pool, ctx)
         )
         return 0.0 if is_awaited else total
-    missing = total - held_capacity(pool, ctx)
+    missing = total - held_capacity(pool, ctx, total)
+    if any(worker.is_bid for worker in pool.loaded) and not has_on_demand(pool):
+        missing = max(missing, ctx.beliefs.memory.worker_perf)
     return missing if missing > rest_load(ctx.beliefs.memory) else 0.0
 
 
