@@ -170,9 +170,8 @@ def _decide(
     for autogroup in wanting:
         searching = _Searching(market, fleet, snapshot, autogroup, now, searched)
         is_short = autogroup.autogroup_id in decision.wants_offers
-        found = None
-        if autogroup.autogroup_id in decision.wants_bids:
-            found = searching.search(is_bid=True, is_short=is_short)
+        is_bid = autogroup.autogroup_id in decision.wants_bids
+        found = searching.search(is_bid=True, is_short=is_short) if is_bid else None
         if is_short and not found:  # what no bid is to be had for is rented on demand
             found = searching.search(is_bid=False)
         if found is not None:
