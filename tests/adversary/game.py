@@ -29,6 +29,7 @@ class Game:
     play: Callable[[Script], float]
     length: int = 12
     where: str = "fakes"  # what it runs over
+    most_games: int = 1_000_000  # fewer where one takes seconds
 
     @property
     def name(self) -> str:
@@ -59,6 +60,7 @@ class Best:
 
 def search(game: Game, n_games: int, seed: int) -> Best:
     """The best script of so many games."""
+    n_games = min(n_games, game.most_games)
     dice = random.Random(f"{seed} {game.name}")
     score, script = float("-inf"), list[Action]()
     for i in range(n_games):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Protocol
 
 from chalicelib.api.auth import PUBLIC
 from chalicelib.core.model.caller_key import CallerKeyError
@@ -148,11 +150,50 @@ def _call(dice: random.Random) -> Action:
             dice.choice(["header", "query", "body", "basic", "cut", "none"]))  # fmt: skip
 
 
-def stolen_as(role: str) -> Callable[[Script], float]:
+class Told(Protocol):
+    """An answer."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+
+
+class AnyApi(Protocol):
+    """A management API, in this process or another."""
+
+    def call(
+        self, method: str, path: str, body: object = None, *, key: str | None = None
+    ) -> Told: ...
+    def state(self) -> object: ...
+
+
+class AnyCompany(Protocol):
+    """Two groups, and what each role holds of the first."""
+
+    @property
+    def api(self) -> AnyApi: ...
+    @property
+    def held(self) -> Mapping[str, str]: ...
+    @property
+    def secrets(self) -> AbstractSet[str]: ...
+    @property
+    def mine(self) -> int: ...
+    @property
+    def theirs(self) -> int: ...
+    @property
+    def my_autogroup(self) -> int: ...
+    @property
+    def their_autogroup(self) -> int: ...
+
+
+def stolen_as(
+    role: str, find_company: Callable[[], AnyCompany] = _company
+) -> Callable[[Script], float]:
     """Secrets in answers, and changes of anything, that calls with what the role holds bring."""
 
     def play(script: Script) -> float:
-        company = _company()
+        company = find_company()
         api, held = company.api, company.held[role]
         before, n_stolen = api.state(), 0
         for _, method, path, whose, body_kind, how in script:
