@@ -87,6 +87,14 @@ test-models: setup ## real vLLM (3 GB) and, with COMFYUI=/checkout, real ComfyUI
 test-long: ministack ## soaks, wide sweeps, big benchmarks
 	$(PY) -m pytest -q -m long
 
+.venv/mutants/.installed:
+	$(PYTHON) -m venv .venv/mutants
+	.venv/mutants/bin/python -m pip install --quiet cosmic-ray==8.7.0
+	touch $@
+
+mutants: setup .venv/mutants/.installed ## would the tests notice? 300 mutants of the rules (45 min; ARGS='--n 60 --seed 7')
+	$(PY) -m tests.mutants $(ARGS)
+
 format: setup ## rewrite the code in the house style
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
@@ -117,4 +125,4 @@ audit: setup ## secrets, licences, and known weaknesses of the locked packages
 	$(PY) -m infra.audit
 
 .PHONY: lock deploy undeploy rehearse audit
-.PHONY: help setup demo dev evidence ministack soak check test test-browser test-models test-long format
+.PHONY: help setup demo dev evidence ministack soak check test test-browser test-models test-long mutants format

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from chalicelib.core.fleet.pacing import turn_at
 from chalicelib.core.money.account import (
     Account,
     RoundBooking,
@@ -102,10 +103,10 @@ class FakeLedger:
 
     def claim_turn(self, key: str, now: float, until: float) -> float:
         """Take a verb's turn until then, if it is free."""
-        turn_at = max(now, self.account_now.next_call_at.get(key, now))
-        if turn_at <= now:
+        free_at = turn_at(self.account_now.next_call_at, key, now)
+        if free_at <= now:
             self.book_turn(key, until)
-        return turn_at
+        return free_at
 
     def book_turn(self, key: str, until: float) -> None:
         """No call of a verb before then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from chalicelib.core.model.moments import CLOCK_SLIP_S
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.routing_view import StoredView
 
@@ -32,14 +33,15 @@ class FakeRoutingViewRepository:
         self._called("write")
         for view in sorted(views, key=lambda v: -v.shard):
             known = self.views.get((endpoint_id, view.shard))
-            if known is not None and known.built_at > view.built_at:
+            age_s = 0.0 if known is None else known.built_at - view.built_at
+            if 0.0 < age_s <= CLOCK_SLIP_S:
                 return
             self.views[endpoint_id, view.shard] = view
 
     def try_lease(self, endpoint_id: int, now: float, duration_s: float) -> bool:
         """Whether the caller may rebuild the view now."""
         self._called("try_lease")
-        if self.leases.get(endpoint_id, 0.0) > now:
+        if now < self.leases.get(endpoint_id, 0.0) <= now + duration_s + CLOCK_SLIP_S:
             return False
         self.leases[endpoint_id] = now + duration_s
         return True

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from chalicelib.core.model.moments import is_ahead
 from chalicelib.ports.errors import PortError
-from chalicelib.ports.routing_view import WaitingRequest
+from chalicelib.ports.routing_view import WAITING_ENDS_S, WaitingRequest
 
 
 class FakeWaitingRepository:
@@ -36,7 +37,9 @@ class FakeWaitingRepository:
         found = [
             row
             for (endpoint, _), row in self.rows.items()
-            if endpoint == endpoint_id and row.last_polled_at >= polled_since
+            if endpoint == endpoint_id
+            and row.last_polled_at >= polled_since
+            and not is_ahead(row.last_polled_at, polled_since + WAITING_ENDS_S)
         ]
         return sorted(found, key=lambda r: (r.first_seen_at, r.request_idx))
 

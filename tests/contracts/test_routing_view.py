@@ -152,3 +152,20 @@ def test_buckets_change_under_a_condition_which_tells_what_stands(quotas: QuotaR
     assert quotas.put(KeyBuckets(key_id="a-r-1", revision=2), kept_until=NOW) == second
     lost = KeyBuckets(key_id="a-r-2", revision=5)
     assert quotas.put(lost, kept_until=NOW) == KeyBuckets(key_id="a-r-2")
+
+
+def test_what_a_clock_wrote_that_was_days_ahead_stands_in_nobodys_way(
+    views: RoutingViewRepository, waiting: WaitingRepository
+) -> None:
+    ahead = NOW + 86_400.0
+    views.write(7, [make_view(built_at=ahead, blob=b"ahead")])
+    views.write(7, [make_view(built_at=NOW, blob=b"now")])
+    stored = views.read(7, 0)
+    assert stored is not None
+    assert stored.blob == b"now"
+    assert views.try_lease(7, ahead, 1.0)
+    assert views.try_lease(7, NOW, 1.0)
+    assert not views.try_lease(7, NOW, 1.0)
+    waiting.put(make_request(1, last_polled_at=ahead))
+    waiting.put(make_request(2))
+    assert [one.request_idx for one in waiting.list(7, polled_since=NOW - 20.0)] == [2]

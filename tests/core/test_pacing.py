@@ -14,6 +14,7 @@ from chalicelib.core.fleet.pacing import (
     Pacing,
     Verb,
     in_saving_order,
+    longest_wait_s,
     pacing_key,
     seconds_to_utc_midnight,
 )
@@ -52,7 +53,8 @@ def test_a_limit_delays_its_key_at_least_as_long_as_told_and_no_other(
     verb: Verb, retry_after_s: float, other: Verb
 ) -> None:
     pacing = Pacing().limited(verb, 1e9, retry_after_s)
-    assert pacing.wait_s(verb, 1e9) >= retry_after_s
+    believed_s = min(retry_after_s, longest_wait_s(pacing_key(verb), 1e9))
+    assert pacing.wait_s(verb, 1e9) >= believed_s
     if pacing_key(other) != pacing_key(verb):
         assert pacing.wait_s(other, 1e9) == 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.troubles import standing
@@ -21,6 +22,7 @@ from chalicelib.services.owner import autogroups, brakes, groups
 from chalicelib.services.rounds.loop import scaling_loop
 from chalicelib.wire.management import AutogroupChanges, EndpointChanges
 from fakes.market.market_config import MarketConfig
+from fakes.ports.clock import ManualClock
 from fakes.worlds.world import PROMPT_MARKET, World
 from tests.faults.stories import all_events
 
@@ -120,6 +122,11 @@ class Day:
             scaling_loop(self.world.ports, deadline_at=self.world.now + 1)
             self._pass(5.0)
         self._write()
+
+    def slip(self, ahead_s: float) -> None:
+        """One loop of the scaler under a clock that is so much ahead, or behind."""
+        clock = ManualClock(self.world.now + ahead_s)
+        scaling_loop(replace(self.world.ports, clock=clock), deadline_at=clock.now() + 1)
 
     # ------------------------------------------------------------------------ what can be seen
 

@@ -21,6 +21,7 @@ from chalicelib.adapters.aws.ledger_store import (
     key_of,
 )
 from chalicelib.adapters.aws.tables import LEDGER
+from chalicelib.core.fleet.pacing import turn_at
 from chalicelib.core.money.account import (
     Account,
     RoundBooking,
@@ -145,17 +146,17 @@ class DynamoLedger:
 
     def claim_turn(self, key: str, now: float, until: float) -> float:
         """Take a verb's turn until then, if it is free."""
-        turn_at = self.account().next_call_at.get(key, now)
-        if turn_at > now:
-            return turn_at
+        free_at = turn_at(self.account().next_call_at, key, now)
+        if free_at > now:
+            return free_at
 
         def claimed(old: Account) -> Account:
-            nonlocal turn_at
-            turn_at = max(now, old.next_call_at.get(key, now))
-            return with_turns(old, {key: until}) if turn_at <= now else old
+            nonlocal free_at
+            free_at = turn_at(old.next_call_at, key, now)
+            return with_turns(old, {key: until}) if free_at <= now else old
 
         self._change(None, claimed)
-        return turn_at
+        return free_at
 
     def book_turn(self, key: str, until: float) -> None:
         """No call of a verb before then."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.adapters.aws.clients import number_text, storage_errors
 from chalicelib.adapters.aws.tables import ROUTING
+from chalicelib.core.model.moments import CLOCK_SLIP_S
 from chalicelib.ports.errors import ConflictError, StorageUnavailableError
 from chalicelib.ports.routing_view import StoredView
 
@@ -59,8 +60,12 @@ class DynamoRoutingViewRepository:
                     self._client.put_item(
                         TableName=self._table,
                         Item=item,
-                        ConditionExpression="attribute_not_exists(built_at) OR built_at <= :built",
-                        ExpressionAttributeValues={":built": {"N": built_at}},
+                        ConditionExpression="attribute_not_exists(built_at)"
+                        " OR built_at <= :built OR built_at > :ahead",
+                        ExpressionAttributeValues={
+                            ":built": {"N": built_at},
+                            ":ahead": {"N": number_text(view.built_at + CLOCK_SLIP_S)},
+                        },
                     )
             except ConflictError:
                 return  # a newer view is there already
@@ -73,11 +78,13 @@ class DynamoRoutingViewRepository:
                     TableName=self._table,
                     Key=routing_key(endpoint_id, "lease"),
                     UpdateExpression="SET #until = :until, expires_at = :expires",
-                    ConditionExpression="attribute_not_exists(#until) OR #until <= :now",
+                    ConditionExpression="attribute_not_exists(#until) OR #until <= :now"
+                    " OR #until > :ahead",
                     ExpressionAttributeNames={"#until": "until"},
                     ExpressionAttributeValues={
                         ":until": {"N": number_text(now + duration_s)},
                         ":now": {"N": number_text(now)},
+                        ":ahead": {"N": number_text(now + duration_s + CLOCK_SLIP_S)},
                         ":expires": {"N": str(int(now) + VIEW_TTL_S)},
                     },
                 )

@@ -13,9 +13,10 @@ from botocore.exceptions import ClientError
 from chalicelib.adapters.aws.clients import error_code, number_text, storage_errors
 from chalicelib.adapters.aws.routing import Item, routing_key
 from chalicelib.adapters.aws.tables import ROUTING
+from chalicelib.core.model.moments import is_ahead
 from chalicelib.core.routing.quota import KeyBuckets, Taken
 from chalicelib.ports.errors import StorageUnavailableError
-from chalicelib.ports.routing_view import WaitingRequest
+from chalicelib.ports.routing_view import WAITING_ENDS_S, WaitingRequest
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -68,7 +69,11 @@ class DynamoWaitingRepository:
                 },
             )
             read = [_waiting(endpoint_id, item) for page in pages for item in page["Items"]]
-        found = [one for one in read if one is not None]
+        found = [
+            one
+            for one in read
+            if one is not None and not is_ahead(one.last_polled_at, polled_since + WAITING_ENDS_S)
+        ]
         return sorted(found, key=lambda r: (r.first_seen_at, r.request_idx))
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
+from chalicelib.core.model.moments import is_ahead, passed
 
 LABEL_SEPARATOR = " - "  # plain ASCII: nothing on the way may mangle it
 MAX_LABEL_NAME = 60  # of a group's name in a label
@@ -67,6 +68,18 @@ class RentIntent:
     instance_id: int | None = None
     problem: str = ""
     unknown: Mapping[str, object] = field(default_factory=dict, compare=False)  # another version's
+
+    def as_of(self, now: float) -> RentIntent:
+        """The intent as if the clock that wrote it had been right."""
+        ended, settled = self.attempt_ended_at, self.settled_at
+        if not any(is_ahead(at, now) for at in (self.planned_at, ended or 0.0, settled or 0.0)):
+            return self
+        return replace(
+            self,
+            planned_at=passed(self.planned_at, now),
+            attempt_ended_at=None if ended is None else passed(ended, now),
+            settled_at=None if settled is None else passed(settled, now),
+        )
 
     @property
     def is_open(self) -> bool:

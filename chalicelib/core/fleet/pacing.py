@@ -21,9 +21,10 @@ MARGIN_S = 0.1
 """Added to every interval: a call may arrive earlier after the last one than it was sent."""
 
 SECONDS_PER_DAY = 86_400.0  # a UTC day
-LONGEST_WAIT_S = 2 * SECONDS_PER_DAY
-"""Vast makes nobody wait longer than until midnight (the daily search quota), twice that: a stored
-moment beyond it was written by a clock that was wrong, and means nothing."""
+LONGEST_WAIT_S = 900.0
+"""No verb waits longer (chosen: the longest `Retry-After` that is obeyed), but for a search, which
+may wait for midnight and its daily quota. A stored moment beyond it was written by a clock that was
+wrong, and means nothing."""
 
 
 class Verb(StrEnum):
@@ -77,8 +78,7 @@ class Pacing:
 
     def wait_s(self, verb: Verb, now: float) -> float:
         """Seconds until the verb may be called; 0 = now."""
-        wait_s = self.next_call_at.get(pacing_key(verb), now) - now
-        return wait_s if 0.0 < wait_s <= LONGEST_WAIT_S else 0.0
+        return turn_at(self.next_call_at, pacing_key(verb), now) - now
 
     def called(self, verb: Verb, now: float) -> Pacing:
         """After a call that was sent now."""
@@ -87,7 +87,8 @@ class Pacing:
     def limited(self, verb: Verb, now: float, retry_after_s: float) -> Pacing:
         """After a 429: not again before `retry_after_s` and the verb's penalty have passed."""
         penalty_s = CREATE_PENALTY_S if verb is Verb.CREATE else MIN_INTERVAL_S[verb]
-        return self._not_before(verb, now + max(retry_after_s, penalty_s) + MARGIN_S)
+        wait_s = min(max(retry_after_s, penalty_s), longest_wait_s(pacing_key(verb), now))
+        return self._not_before(verb, now + wait_s + MARGIN_S)
 
     def pruned(self, now: float) -> Pacing:
         """Without the moments that have passed, so that what is stored stays small."""
@@ -96,9 +97,21 @@ class Pacing:
 
     def _not_before(self, verb: Verb, at: float) -> Pacing:
         key = pacing_key(verb)
-        known = self.next_call_at.get(key, at)
-        later = max(at, known) if known - at <= LONGEST_WAIT_S else at
+        later = turn_at(self.next_call_at, key, at)
         return replace(self, next_call_at={**self.next_call_at, key: later})
+
+
+def longest_wait_s(key: str, now: float) -> float:
+    """How long a verb may have to wait, by its pacing key."""
+    if key == Verb.SEARCH:
+        return seconds_to_utc_midnight(now) + LONGEST_WAIT_S
+    return LONGEST_WAIT_S
+
+
+def turn_at(next_call_at: Mapping[str, float], key: str, now: float) -> float:
+    """When a key may be called next: now, or the stored moment if it can be true."""
+    at = next_call_at.get(key, now)
+    return at if now < at <= now + longest_wait_s(key, now) + MARGIN_S else now
 
 
 def in_saving_order(items: Iterable[Item], verb_of: Callable[[Item], Verb]) -> list[Item]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
+from chalicelib.core.model.moments import is_ahead
 from chalicelib.core.model.worker import Worker, WorkerState
 
 SUSPECT_AFTER_S = 20.0  # two reports missed (protocol.md C.3)
@@ -170,6 +171,25 @@ def _changes_on_entry(worker: Worker, after: WorkerState, now: float) -> dict[st
         changes["n_cut"] = max(worker.n_working, 0)
     if after in (_S.STOPPED, _S.STARTING, _S.REBOOTING, _S.PAUSED):
         changes.update(working_load=0.0, n_working=0, unseen_load=0.0)
+    return changes
+
+
+_MOMENTS = (
+    *("created_at", "state_since", "stopped_at", "loaded_at", "started_at", "doubted_at"),
+    *("reported_at", "told_until"),
+)
+
+
+def moments_corrected(worker: Worker, now: float) -> dict[str, object]:
+    """The changes to a row that a wrong clock wrote: what lies ahead there has passed now."""
+    changes: dict[str, object] = {
+        name: now for name in _MOMENTS if is_ahead(getattr(worker, name), now)
+    }
+    if changes and worker.drain_by is not None:
+        changes["drain_by"] = now + max(worker.drain_by - worker.state_since, 0.0)
+    marks = tuple(mark for mark in worker.granted_marks if not is_ahead(mark[0], now))
+    if marks != worker.granted_marks:
+        changes["granted_marks"] = marks
     return changes
 
 

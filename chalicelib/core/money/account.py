@@ -12,6 +12,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from chalicelib.core.fleet.pacing import turn_at
+from chalicelib.core.model.moments import CLOCK_SLIP_S, passed
+
 SCHEMA_VERSION = 1
 """Of everything the scaler writes; code that is older than the account item stands down."""
 
@@ -90,7 +93,8 @@ def with_lease(account: Account, owner: str, now: float, duration_s: float) -> A
 
     Code older than what wrote the account stands down; newer code raises the version.
     """
-    if account.lease_until > now or account.why_not_ours:
+    is_held = now < account.lease_until <= now + duration_s + CLOCK_SLIP_S
+    if is_held or account.why_not_ours:
         return None
     return replace(
         account,
@@ -127,18 +131,13 @@ _CAP_NAMES = (
 def with_turns(account: Account, next_call_at: Mapping[str, float]) -> Account:
     """The account with verbs' next turns; one that is known to be later stays."""
     known = account.next_call_at
-    later = {key: max(at, known.get(key, at)) for key, at in next_call_at.items()}
+    later = {key: turn_at(known, key, at) for key, at in next_call_at.items()}
     return replace(account, next_call_at={**known, **later})
-
-
-CLOCK_SLIP_S = 300.0
-"""Moments that are stored may be ahead of this clock by so much: beyond, that clock was wrong."""
 
 
 def booked_since(account: Account, now: float) -> float:
     """Until when spend is booked; now, if never or if the stored moment cannot be true."""
-    is_true = 0.0 < account.booked_at <= now + CLOCK_SLIP_S
-    return account.booked_at if is_true else now
+    return passed(account.booked_at, now) if account.booked_at > 0 else now
 
 
 def with_booking(account: Account, booking: RoundBooking) -> Account:
@@ -175,8 +174,13 @@ def with_booking(account: Account, booking: RoundBooking) -> Account:
 
 
 def roll_over(account: Account, now: float) -> Account:
-    """A new UTC day or month starts at zero. Time never goes back."""
+    """A new UTC day or month starts at zero. Time never goes back, but from a day yet to come.
+
+    Back from there, what is counted stays: no clock that was wrong makes room under a cap.
+    """
     day = day_of(now)
+    if account.day > day_of(now + CLOCK_SLIP_S):
+        return replace(account, day=day, month=day[:7])
     if day <= account.day:
         return account
     rolled = replace(account, day=day, spent_today_by_group={}, idle_today_microusd=0)

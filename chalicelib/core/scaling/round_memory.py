@@ -17,6 +17,7 @@ from chalicelib.core.fleet.inventory import Inventory
 from chalicelib.core.fleet.searching import SearchDay, SearchPace
 from chalicelib.core.fleet.set_aside import Failure
 from chalicelib.core.fleet.troubles import LastingTrouble
+from chalicelib.core.model.moments import is_ahead, rebased
 
 BLOB_NAME = "round"
 WRITTEN_BY = "0.2.0"
@@ -72,6 +73,13 @@ class RoundMemory:
     def to_bytes(self) -> bytes:
         """Equal memories are equal bytes."""
         return to_json(self).encode()
+
+    def as_of(self, now: float) -> RoundMemory:
+        """The memory as if the clock that wrote it had been right."""
+        if not is_ahead(self.at, now):
+            return self
+        plain = rebased(json.loads(self.to_bytes()), self.at, now)
+        return RoundMemory.from_bytes(json.dumps(plain).encode())
 
     @staticmethod
     def from_bytes(blob: bytes | None) -> RoundMemory:

@@ -20,7 +20,7 @@ def usd_per_hour_now(worker: Worker) -> float:
 
 def read_memory(ports: ApiPorts) -> RoundMemory:
     """What the scaler remembered after its last round."""
-    return RoundMemory.from_bytes(ports.ledger.read_blob(BLOB_NAME))
+    return RoundMemory.from_bytes(ports.ledger.read_blob(BLOB_NAME)).as_of(ports.clock.now())
 
 
 def standing_troubles(

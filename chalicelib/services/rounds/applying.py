@@ -42,6 +42,9 @@ def apply_facts(acting: Acting, plan: RoundPlan) -> Account:
             f"instance {worker.instance_id}: {new.why}",
             {"instance_id": worker.instance_id, "why": new.why},
         )
+    for intent in plan.view.intents:
+        if intent.token in plan.view.redated:
+            acting.ports.ledger.put_intent(acting.fence, intent)
     for intent in plan.reconciliation.settled:
         ports.ledger.put_intent(acting.fence, intent)
     for change in plan.row_changes:

@@ -34,10 +34,11 @@ MAX_HIDDEN = 1  # machines that a listing may hide before it is doubted as a who
 
 def read_view(ports: ScalerPorts, market: PacedMarket, account: Account, now: float) -> RoundView:
     """Read everything. The listing comes before rows and intents: what it shows was written."""
-    memory = RoundMemory.from_bytes(ports.ledger.read_blob(BLOB_NAME))
+    memory = RoundMemory.from_bytes(ports.ledger.read_blob(BLOB_NAME)).as_of(now)
     listing = _list_instances(market, memory.listing_so_far, now)
     groups = tuple(ports.groups.list_groups())
-    intents = tuple(i for i in ports.ledger.intents() if not _is_old(i, now))
+    stored = [intent for intent in ports.ledger.intents() if not _is_old(intent, now)]
+    intents = tuple(intent.as_of(now) for intent in stored)
     view = RoundView(
         now=now,
         account=account,
@@ -46,6 +47,7 @@ def read_view(ports: ScalerPorts, market: PacedMarket, account: Account, now: fl
         autogroups=tuple(ports.groups.list_autogroups()),
         workers=_read_workers(ports, [g.endpoint_id for g in groups], intents),
         intents=intents,
+        redated=frozenset(a.token for a, b in zip(intents, stored, strict=True) if a != b),
         listing=listing,
         inventory=memory.inventory,
         waiting={g.endpoint_id: _read_waiting(ports, g.endpoint_id, now) for g in groups},

@@ -18,6 +18,7 @@ from chalicelib.core.fleet.searching import SearchBook, paces_from
 from chalicelib.core.fleet.set_aside import add_failure, failing_key
 from chalicelib.core.model.lifecycle import (
     WorkerEvent,
+    moments_corrected,
     silence_event,
     silent_workers,
     transition,
@@ -225,7 +226,7 @@ def _row_changes(view: RoundView, observations: Mapping[int, Observation]) -> li
         silent = silent_workers(workers, view.now)
         for worker in workers:
             seen = observations.get(worker.instance_id)
-            facts = dict(seen.changes) if seen else {}
+            facts = {**moments_corrected(worker, view.now), **(seen.changes if seen else {})}
             if worker.instance_id in silent and "state" not in facts:
                 event = silence_event(worker, view.now)
                 facts |= transition(worker, event, view.now) if event else {}

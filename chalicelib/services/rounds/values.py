@@ -36,6 +36,7 @@ class RoundView:
     waiting: Mapping[int, Sequence[WaitingFacts]]
     gone: frozenset[int] = frozenset()  # rows whose machine is believed gone, looked at directly
     unsettled: frozenset[int] = frozenset()  # rows whose machine nobody can find, nor rule out
+    redated: frozenset[str] = frozenset()  # tokens of intents that a wrong clock had written
 
     @property
     def may_plan(self) -> bool:

@@ -9,6 +9,7 @@ import logging
 import math
 from dataclasses import dataclass, field, replace
 
+from chalicelib.core.model.moments import is_ahead
 from chalicelib.core.model.usage import Uses
 from chalicelib.core.routing.affinity import Promises
 from chalicelib.core.routing.bounded import Bounded
@@ -161,7 +162,13 @@ def group_memory(
             raise
         known.read_at = ports.clock.now() + RETRY_AFTER_S
         return known
-    if known is not None and stored is not None and stored.built_at <= known.view.built_at:
+    is_seen = (
+        known is not None
+        and stored is not None
+        and stored.built_at <= known.view.built_at
+        and not is_ahead(known.view.built_at, now)
+    )
+    if known is not None and is_seen:
         # What we know is this view and our own grants on top of it.
         known.read_at = now
         if now - known.view.built_at > MISSED_REBUILDS * rebuild_interval_s(known.n_rows):

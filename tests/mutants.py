@@ -1,0 +1,294 @@
+"""Whether the tests would notice: a seeded sample of mutants of the rules, each against its tests.
+
+`make mutants` (ARGS='--n 60 --seed 7'). Cosmic Ray makes the mutants, in an environment of its own;
+coverage says which tests run each line; the quickest of them run on a copy of the tree, one process
+a mutant. What no test kills is listed, a line each, and fails the run below 95 %, but for those of
+`mutants_equivalent.txt`, which change nothing that anybody can see.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from coverage.numbits import numbits_to_nums
+
+ROOT = Path(__file__).parent.parent
+MAKER = ROOT / ".venv" / "mutants" / "bin" / "python"
+EQUIVALENT = Path(__file__).with_name("mutants_equivalent.txt")
+PARTS = ("chalicelib", "fakes", "lab", "workers", "ballast", "infra", "tests")
+MODULES = (
+    "chalicelib/core/money/account.py",
+    "chalicelib/core/money/budget.py",
+    "chalicelib/core/money/bookkeeping.py",
+    "chalicelib/core/fleet/reconcile.py",
+    "chalicelib/core/fleet/inventory.py",
+    "chalicelib/core/fleet/intents.py",
+    "chalicelib/core/fleet/troubles.py",
+    "chalicelib/core/model/usable.py",
+    "chalicelib/core/routing/admission.py",
+    "chalicelib/core/scaling/law.py",
+    "chalicelib/core/scaling/moves/repair.py",
+    "chalicelib/services/rounds/journal/troubles.py",
+    "chalicelib/services/rounds/journal/machines.py",
+    "chalicelib/services/rounds/journal/waits.py",
+)
+SUITES = (
+    "tests/core",
+    "tests/stories",
+    "tests/contracts/test_ledger.py",
+    "tests/faults/test_doubt.py",
+    "tests/faults/test_money.py",
+    "tests/faults/test_named_failures.py",
+    "tests/faults/test_owner_controls.py",
+    "tests/services/test_barriers.py",
+    "tests/services/test_books.py",
+    "tests/services/test_notifications.py",
+    "tests/services/test_waiting.py",
+)
+ASKED = 0.95
+MAX_TEST_S = 25.0  # tests that take longer together than this are not asked about one mutant
+TIMEOUT_S = 90.0  # a mutant that hangs its tests is killed
+PRELOADED = ("boto3", "moto", "hypothesis", "cryptography.hazmat.primitives.asymmetric.rsa")
+
+_LIST = """
+import json, sys
+from cosmic_ray.ast import get_ast
+from cosmic_ray.mutating import MutationVisitor
+from cosmic_ray.plugins import get_operator
+names = '''Lt_LtE Lt_GtE LtE_Lt LtE_Gt Gt_GtE Gt_LtE GtE_Gt GtE_Lt Eq_NotEq NotEq_Eq Is_IsNot
+IsNot_Is'''.split()
+operators = ['core/ReplaceComparisonOperator_' + name for name in names]
+names = 'Add_Sub Sub_Add Mul_Div Div_Mul'.split()
+operators += ['core/ReplaceBinaryOperator_' + name for name in names]
+operators += ['core/' + name for name in ('AddNot', 'ReplaceTrueWithFalse', 'ReplaceFalseWithTrue',
+    'ReplaceAndWithOr', 'ReplaceOrWithAnd', 'ReplaceBreakWithContinue', 'ReplaceContinueWithBreak',
+    'NumberReplacer', 'ReplaceUnaryOperator_Delete_Not', 'ZeroIterationForLoop')]
+class Places(MutationVisitor):
+    def __init__(self, operator):
+        super().__init__(-1, operator)
+        self.found = []
+    def visit(self, node):
+        for _ in self.operator.mutation_positions(node):
+            self.found.append(node.start_pos[0])
+        return node
+wanted = json.load(sys.stdin)
+for path, name, occurrence, line in wanted["make"]:
+    source = open(path).read()
+    code = MutationVisitor.mutate_code(source, get_operator('core/' + name)(), occurrence)
+    print(json.dumps([path, name, occurrence, line, code]))
+for path in wanted["list"]:
+    tree = get_ast(open(path).read())
+    for name in operators:
+        places = Places(get_operator(name)())
+        places.walk(tree)
+        for occurrence, line in enumerate(places.found):
+            print(json.dumps([path, name.removeprefix('core/'), occurrence, line, ""]))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One change: its file, operator and line, and the whole mutated source."""
+
+    path: str
+    operator: str
+    occurrence: int
+    line: int
+    code: str
+
+    def in_words(self) -> str:
+        """A line for people: where, what was, what is."""
+        before = (ROOT / self.path).read_text().splitlines()
+        after = self.code.splitlines()
+        odd = next(
+            (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b),
+            self.line - 1,
+        )
+        return (
+            f"{self.path}:{odd + 1} {self.operator}: {before[odd].strip()} -> {after[odd].strip()}"
+        )
+
+
+def all_mutants() -> list[Mutant]:
+    """Every mutant of the modules, without its code yet, in an order of the sources alone."""
+    return _maker({"list": MODULES, "make": []})
+
+
+def made(sample: Sequence[Mutant]) -> list[Mutant]:
+    """The sample with its code."""
+    places = [(m.path, m.operator, m.occurrence, m.line) for m in sample]
+    return _maker({"list": [], "make": places})
+
+
+def _maker(wanted: Mapping[str, object]) -> list[Mutant]:
+    done = subprocess.run(
+        [str(MAKER), "-c", _LIST],
+        cwd=ROOT,
+        input=json.dumps(wanted),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [Mutant(*json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def measure(tree: Path) -> Path:
+    """Run the suites once, unchanged, with the lines that each test runs; gives the data file."""
+    data = tree / ".coverage"
+    arguments = [
+        *("-m", "pytest", "-q", "-m", "not long and not browser", "-p", "no:cacheprovider"),
+        *("--cov=chalicelib", "--cov-context=test", "--cov-report=", "--durations=0"),
+        *("--junitxml", str(tree / "times.xml")),
+    ]
+    done = subprocess.run(
+        [sys.executable, *arguments, *SUITES], cwd=tree, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"the tests fail without any mutant:\n{done.stdout[-3000:]}")
+    return data
+
+
+class Covering:
+    """Which tests run a line, and how long each takes."""
+
+    def __init__(self, tree: Path, data: Path) -> None:
+        self.tests: dict[str, dict[int, set[str]]] = {}
+        with sqlite3.connect(data) as db:
+            rows = db.execute(
+                "select f.path, c.context, b.numbits from line_bits b"
+                " join file f on f.id = b.file_id join context c on c.id = b.context_id"
+            )
+            for path, context, bits in rows:
+                lines = self.tests.setdefault(os.path.relpath(path, tree), {})
+                test = context.rpartition("|")[0]
+                for line in numbits_to_nums(bits) if test else ():
+                    lines.setdefault(line, set()).add(test)
+        self.seconds = dict(_seconds(tree / "times.xml"))
+
+    def of(self, mutant: Mutant) -> list[str]:
+        """The quickest tests that run a mutant's line; of a constant those that run its module."""
+        lines = self.tests.get(mutant.path, {})
+        tests = lines.get(mutant.line) or set().union(*lines.values(), set())
+        chosen: list[str] = []
+        spent = 0.0
+        for test in sorted(tests, key=lambda one: (self.seconds.get(one, 1.0), one)):
+            spent += self.seconds.get(test, 1.0)
+            if spent > MAX_TEST_S and chosen:
+                break
+            chosen.append(test)
+        return chosen
+
+
+def _seconds(times: Path) -> Iterator[tuple[str, float]]:
+    from xml.etree import ElementTree
+
+    for case in ElementTree.parse(times).iter("testcase"):  # noqa: S314
+        file = case.get("classname", "").replace(".", "/") + ".py"
+        yield f"{file}::{case.get('name')}", float(case.get("time", 0))
+
+
+def is_killed(tree: Path, mutant: Mutant, tests: Sequence[str]) -> bool:
+    """Whether a test fails, or hangs, with the mutant in place of its file."""
+    target = tree / mutant.path
+    original = target.read_text()
+    target.write_text(mutant.code)
+    try:
+        child = os.fork()
+        if child == 0:
+            _run_in_child(tree, tests)
+        end = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < end:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status) != 0
+            time.sleep(0.02)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return True
+    finally:
+        target.write_text(original)
+
+
+def _run_in_child(tree: Path, tests: Sequence[str]) -> None:
+    """Never returns: pytest on the copy, in a process that holds nothing of ours yet."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    os.chdir(tree)
+    sys.path.insert(0, str(tree))
+    sys.dont_write_bytecode = True
+    code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--rootdir", str(tree), *tests])
+    os._exit(int(code))
+
+
+def copy_tree(into: Path) -> None:
+    """What the tests need of the sources."""
+    for part in PARTS:
+        shutil.copytree(ROOT / part, into / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "app.py", "requirements.txt", "requirements.in"):
+        shutil.copy(ROOT / name, into / name)
+
+
+def main() -> int:
+    """Sample, try, tell; 1 if too many survive."""
+    parser = argparse.ArgumentParser(description="Mutants of the rules, against their tests.")
+    parser.add_argument("--n", type=int, default=300, help="mutants in the sample")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=45.0, help="no mutant is begun later")
+    args = parser.parse_args()
+    known = _equivalent()
+    began = time.monotonic()
+    everything = all_mutants()
+    sample = made(random.Random(args.seed).sample(everything, min(args.n, len(everything))))
+    with tempfile.TemporaryDirectory(prefix="ballast-mutants-") as name:
+        tree = Path(name)
+        copy_tree(tree)
+        covering = Covering(tree, measure(tree))
+        for module in PRELOADED:
+            importlib.import_module(module)
+        survivors, n_tried, n_equivalent = [], 0, 0
+        for mutant in sample:
+            if time.monotonic() - began > args.minutes * 60:
+                break
+            if mutant.in_words() in known:
+                n_equivalent += 1
+                continue
+            tests = covering.of(mutant)
+            n_tried += 1
+            if not tests or not is_killed(tree, mutant, tests):
+                survivors.append(mutant)
+                print(f"survives {len(tests)} tests: {mutant.in_words()}", flush=True)  # noqa: T201
+    share = 1.0 - len(survivors) / max(n_tried, 1)
+    print(  # noqa: T201
+        f"seed {args.seed}: {n_tried} of {len(everything)} mutants tried, {n_equivalent} "
+        f"equivalent, {share:.1%} killed, {len(survivors)} survive; "
+        f"{(time.monotonic() - began) / 60:.0f} min"
+    )
+    return 0 if share >= ASKED else 1
+
+
+def _equivalent() -> Mapping[str, str]:
+    """Mutants that nobody could tell from the original, each with why, by their words."""
+    if not EQUIVALENT.exists():
+        return {}
+    rows = (line.partition("  # ") for line in EQUIVALENT.read_text().splitlines() if line)
+    return {words.strip(): why for words, _, why in rows}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
