@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from chalicelib.core.model.moments import CLOCK_SLIP_S
+from chalicelib.core.moments import CLOCK_SLIP_S
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.routing_view import StoredView
 

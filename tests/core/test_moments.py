@@ -7,8 +7,8 @@ from dataclasses import replace
 from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.core.fleet.pacing import Verb, turn_at
 from chalicelib.core.model.lifecycle import moments_corrected
-from chalicelib.core.model.moments import CLOCK_SLIP_S, rebased
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.moments import CLOCK_SLIP_S, rebased
 from chalicelib.core.money.account import Account, roll_over, with_lease, with_turns
 from chalicelib.core.scaling.round_memory import RoundMemory
 

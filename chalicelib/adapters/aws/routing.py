@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from chalicelib.adapters.aws.clients import number_text, storage_errors
 from chalicelib.adapters.aws.tables import ROUTING
-from chalicelib.core.model.moments import CLOCK_SLIP_S
+from chalicelib.core.moments import CLOCK_SLIP_S
 from chalicelib.ports.errors import ConflictError, StorageUnavailableError
 from chalicelib.ports.routing_view import StoredView
 

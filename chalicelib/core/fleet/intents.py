@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.model.moments import is_ahead, passed
+from chalicelib.core.moments import is_ahead, passed
 
 LABEL_SEPARATOR = " - "  # plain ASCII: nothing on the way may mangle it
 MAX_LABEL_NAME = 60  # of a group's name in a label

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from chalicelib.core.model.moments import is_ahead
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.moments import is_ahead
 
 SUSPECT_AFTER_S = 20.0  # two reports missed (protocol.md C.3)
 UNREACHABLE_AFTER_S = 60.0  # five reports missed (protocol.md C.3)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chalicelib.core.fleet.pacing import turn_at
-from chalicelib.core.model.moments import CLOCK_SLIP_S, passed
+from chalicelib.core.moments import CLOCK_SLIP_S, passed
 
 SCHEMA_VERSION = 1
 """Of everything the scaler writes; code that is older than the account item stands down."""

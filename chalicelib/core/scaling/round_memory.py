@@ -17,7 +17,7 @@ from chalicelib.core.fleet.inventory import Inventory
 from chalicelib.core.fleet.searching import SearchDay, SearchPace
 from chalicelib.core.fleet.set_aside import Failure
 from chalicelib.core.fleet.troubles import LastingTrouble
-from chalicelib.core.model.moments import is_ahead, rebased
+from chalicelib.core.moments import is_ahead, rebased
 
 BLOB_NAME = "round"
 WRITTEN_BY = "0.2.0"

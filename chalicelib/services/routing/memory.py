@@ -9,8 +9,8 @@ import logging
 import math
 from dataclasses import dataclass, field, replace
 
-from chalicelib.core.model.moments import is_ahead
 from chalicelib.core.model.usage import Uses
+from chalicelib.core.moments import is_ahead
 from chalicelib.core.routing.affinity import Promises
 from chalicelib.core.routing.bounded import Bounded
 from chalicelib.core.routing.complaints import Complaints
