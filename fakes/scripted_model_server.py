@@ -22,6 +22,9 @@ class ScriptedModelServer:
     headers: list[dict[str, str]] = field(default_factory=list)
     is_healthy: bool = True
     is_zombie: bool = False  # its health route is fine, its answers fail
+    is_frozen: bool = False  # its health route is fine, and nothing else ever comes
+    health_delay_s: float = 0.0
+    has_counters: bool = False  # `/metrics`, as TGI's
     n_at_work: int = 0
     max_at_work: int = 0
     n_cancelled: int = 0
@@ -31,12 +34,28 @@ class ScriptedModelServer:
         """The routes; any other POST echoes like `/generate`."""
         app = web.Application(client_max_size=1 << 26)
         app.router.add_get("/health", self._health)
+        app.router.add_get("/metrics", self._metrics)
         app.router.add_post("/generate_stream", self._stream)
         app.router.add_post("/{path:.*}", self._generate)
         return app
 
     async def _health(self, _request: web.Request) -> web.Response:
+        await asyncio.sleep(self.health_delay_s)
         return web.Response(status=200 if self.is_healthy else 503)
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        if not self.has_counters:
+            return web.Response(status=404)
+        counters = {
+            "tgi_batch_current_size": self.n_at_work,
+            "tgi_queue_size": 0,
+            "tgi_request_generated_tokens_sum": self.n_chunks_sent + len(self.bodies),
+        }
+        return web.Response(text="".join(f"{name} {value}\n" for name, value in counters.items()))
+
+    async def _until_thawed(self) -> None:
+        while self.is_frozen:  # noqa: ASYNC110  a test sets it
+            await asyncio.sleep(0.01)
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body, script = await self._enter(request)
@@ -45,6 +64,7 @@ class ScriptedModelServer:
                 return web.json_response({"error": "CUDA error"}, status=500)
             if not _is_tgis(json.loads(body)):
                 return web.json_response({"error": "Input validation error"}, status=422)
+            await self._until_thawed()
             await asyncio.sleep(float(script.get("delay_s", 0.0)))
         except asyncio.CancelledError:
             self.n_cancelled += 1
@@ -70,6 +90,7 @@ class ScriptedModelServer:
                 if number == script.get("break_after") and request.transport:
                     request.transport.abort()
                     return response
+                await self._until_thawed()
                 await response.write(f"data: {number}\n\n".encode())
                 self.n_chunks_sent += 1
                 await asyncio.sleep(float(script.get("chunk_s", 0.0)))

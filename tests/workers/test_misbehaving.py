@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.workers.world import World, prompt, world
+from tests.workers.world import World, loading, prompt, world
+from workers.pyworker.model.life import Patience
+
+QUICK = Patience(
+    ready_poll_s=0.25,
+    doubt_poll_s=0.05,
+    health_timeout_s=0.25,
+    sign_of_life_s=0.75,
+    still_s=1.0,
+    silent_s=3.0,
+    probe_timeout_s=0.5,
+    slow_probe_timeout_s=2.0,
+    metrics_poll_s=0.1,
+)
+"""A twentieth of what a model server is given."""
 
 
 async def stream(it: World, **parameters: object) -> tuple[int, bool]:
@@ -71,3 +88,89 @@ async def test_refusals_and_full_queues_are_no_signs_of_death(tmp_path: Path, st
             answered, body = await it.post(payload=prompt(status=status))
             assert (answered, json.loads(body)["inputs"]) == (status, "hello")
         assert (await it.post())[0] == 200
+
+
+@asynccontextmanager
+async def counting(
+    folder: Path, patience: Patience, *, has_counters: bool = True
+) -> AsyncIterator[World]:
+    """A ready worker of a model server that counts what it makes."""
+    async with loading(folder, patience=patience) as it:
+        it.model.has_counters, it.model.is_healthy = has_counters, True
+        await it.until(it.is_ready, "it is ready")
+        await asyncio.sleep(3 * patience.metrics_poll_s)
+        yield it
+
+
+def all_errors(it: World) -> str:
+    return " ".join(str(report["error_msg"]) for report in it.control_plane.reports)
+
+
+def no_error(it: World) -> bool:
+    return not any(report["error_msg"] for report in it.control_plane.reports)
+
+
+async def test_a_slow_health_route_under_load_is_no_death(tmp_path: Path) -> None:
+    """/health took 6 s, all answers came at once: 503 for everybody, and a reboot."""
+    async with world(tmp_path, patience=QUICK) as it:
+        it.model.health_delay_s = 3 * QUICK.health_timeout_s
+        held = asyncio.create_task(stream(it, n_chunks=60, chunk_s=0.05))
+        for _ in range(10):
+            assert (await it.post())[0] == 200
+            await asyncio.sleep(0.3)
+        assert await held == (200, True)
+        assert no_error(it)
+
+
+async def test_a_slow_health_route_of_an_idle_server_is_asked_about(tmp_path: Path) -> None:
+    async with world(tmp_path, patience=QUICK) as it:
+        it.model.health_delay_s = 3 * QUICK.health_timeout_s
+        await it.until(lambda: len(it.model.bodies) >= 2, "requests of our own", 30)
+        assert no_error(it)
+        assert (await it.post())[0] == 200
+        it.model.is_frozen = True  # now it really is dead
+        await it.until(lambda: it.counters()["max_perf"] == 0, "it is not ready", 30)
+        assert "health check fails" in all_errors(it)
+        it.model.is_frozen, it.model.health_delay_s = False, 0.0
+        await it.until(lambda: it.counters()["max_perf"], "it serves again", 30)
+
+
+@pytest.mark.parametrize("has_counters", [True, False])
+async def test_a_frozen_engine_behind_a_good_health_route_is_found(
+    tmp_path: Path, has_counters: bool
+) -> None:
+    """SIGSTOP of vLLM's engine: /health 200, `running` stands, not a token for anybody."""
+    async with counting(tmp_path, QUICK, has_counters=has_counters) as it:
+        held = [
+            asyncio.create_task(stream(it, n_chunks=100_000, chunk_s=0.02)),
+            asyncio.create_task(stream(it, n_chunks=100_000, chunk_s=0.02)),
+        ]
+        await it.until(lambda: it.model.n_chunks_sent > 50, "they stream")
+        it.model.is_frozen = True
+        await it.until(lambda: it.counters()["max_perf"] == 0, "it is not ready", 30)
+        why = "holds requests and makes nothing"
+        await it.until(lambda: why in all_errors(it), "why it is not")
+        async with asyncio.timeout(30):
+            assert await asyncio.gather(*held) == [(200, False)] * 2  # broken at once
+        await it.until(lambda: it.counters()["n_errored"] == 2, "errors of the worker's")
+        assert it.counters()["n_cancelled"] == 0
+        assert (await it.post())[0] == 503
+        it.model.is_frozen = False
+        await it.until(lambda: it.counters()["max_perf"], "it serves again", 30)
+        assert (await it.post())[0] == 200
+
+
+async def test_who_leaves_a_dead_engine_was_lost_by_it_and_others_only_left(tmp_path: Path) -> None:
+    still = replace(QUICK, still_s=0.5, ready_poll_s=60.0, doubt_poll_s=60.0)
+    async with counting(tmp_path, still) as it:
+        left = asyncio.create_task(stream(it, n_chunks=100_000, chunk_s=0.02))
+        await it.until(lambda: it.model.n_chunks_sent > 50, "it streams")
+        left.cancel()
+        await it.until(lambda: it.counters()["n_cancelled"] == 1, "its client's wish")
+        lost = asyncio.create_task(stream(it, n_chunks=100_000, chunk_s=0.02))
+        await it.until(lambda: it.model.n_at_work == 1, "it is held")
+        it.model.is_frozen = True
+        await asyncio.sleep(2.0)
+        lost.cancel()
+        await it.until(lambda: it.counters()["n_errored"] == 1, "the engine's fault")
+        assert it.counters()["n_cancelled"] == 1

@@ -59,6 +59,10 @@ class Instance:
         return [report["error_msg"] for report in self.control_plane.reports]
 
 
+def told_by_pyworker(it: Instance) -> bool:
+    return any(r["error_msg"] and "max_perf" in r for r in it.control_plane.reports)
+
+
 def is_alive(pid: int) -> bool:
     """Whether it runs; one that nobody has collected yet does not."""
     with suppress(psutil.NoSuchProcess):
@@ -126,6 +130,11 @@ async def test_a_model_server_that_keeps_dying_is_reported(tmp_path: Path) -> No
     async with supervised(tmp_path, MODEL_COMMAND="/bin/false") as it:
         await until(lambda: any(it.errors()), "told")
         assert "the model server ended 3 times" in str(next(filter(None, it.errors())))
+        # The PyWorker beside it says the same: its next report would have ended the error.
+        await until(lambda: told_by_pyworker(it), "both say so")
+        n_before = len(it.errors())
+        await until(lambda: len(it.errors()) >= n_before + 3, "they go on")
+        assert all("the model server ended" in str(error) for error in it.errors()[n_before:])
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from chalicelib.wire.ticket import Claims
 from fakes.control_plane_server import ControlPlaneServer
 from fakes.scripted_model_server import ScriptedModelServer
 from workers.pyworker.back_end import BackEnd
+from workers.pyworker.model.life import DEFAULT_PATIENCE, Patience
 from workers.pyworker.serving.server import Worker
 from workers.pyworker.settings import WorkerSettings
 from workers.tgi.server import BACK_END as TGI
@@ -160,6 +161,7 @@ async def loading(
     state_dir: Path,
     back_end: BackEnd = QUICK_TGI,
     control_plane: ControlPlaneServer | None = None,
+    patience: Patience = DEFAULT_PATIENCE,
     **env: str,
 ) -> AsyncIterator[World]:
     """A worker whose model server is not healthy yet; `env` overrides its environment."""
@@ -173,7 +175,7 @@ async def loading(
         settings = WorkerSettings.from_env(
             environment(control_plane_url, model_url, state_dir) | env
         )
-        worker = Worker(settings, back_end)
+        worker = Worker(settings, back_end, patience)
         it = World(control_plane, model, worker, http)
         task = asyncio.create_task(worker.run())
         task.add_done_callback(lambda _task: it.ended.set())
@@ -192,10 +194,11 @@ async def world(
     back_end: BackEnd = QUICK_TGI,
     control_plane: ControlPlaneServer | None = None,
     ready_within_s: float = 60.0,
+    patience: Patience = DEFAULT_PATIENCE,
     **env: str,
 ) -> AsyncIterator[World]:
     """A ready worker; `env` overrides its environment."""
-    async with loading(state_dir, back_end, control_plane, **env) as it:
+    async with loading(state_dir, back_end, control_plane, patience, **env) as it:
         it.model.is_healthy = True
         await it.until(
             lambda: it.ended.is_set() or it.is_ready(), "the worker is ready", ready_within_s

@@ -20,7 +20,8 @@ class Phase(StrEnum):
 class Readiness:
     """The phase and the current error; `on_change` is called at once on each change.
 
-    An error is a level: it ends when the model server is well again.
+    An error is a level: it ends when the model server is well again, or begins anew; then it stays
+    until it was told once, so that the shortest one is known.
     """
 
     def __init__(self, started_at: float, on_change: Callable[[], None] = lambda: None) -> None:
@@ -33,6 +34,8 @@ class Readiness:
         self.slots = 0  # requests worked on at once, learned; 0: not known
         self.prompts: PromptRead | None = None  # by the engine's own counters; None: none there
         self._started_at = started_at
+        self._is_told = True
+        self._ends_when_told = False
         self.on_change = on_change
 
     @property
@@ -43,7 +46,7 @@ class Readiness:
     def model_loaded(self) -> None:
         """The model server answers; its speed is measured next."""
         self.phase = Phase.BENCHMARKING
-        self._set_error("")
+        self.recovered()
 
     def benchmarked(self, perf: float, now: float) -> None:
         """The worker is ready at this speed (load per second)."""
@@ -51,7 +54,7 @@ class Readiness:
         self.phases.end(now)
         self.perf = perf
         self.load_time_s = self.load_time_s or max(now - self._started_at, 1e-3)
-        self.error = ""
+        self.error, self._is_told, self._ends_when_told = "", True, False
         self.on_change()
 
     def model_gone(self, error: str, now: float) -> None:
@@ -66,9 +69,20 @@ class Readiness:
 
     def recovered(self) -> None:
         """What was wrong is over."""
-        self._set_error("")
+        if self._is_told:
+            self._set_error("")
+        else:
+            self._ends_when_told = True
+
+    def told(self, error: str) -> None:
+        """The control plane has been told this."""
+        if error == self.error:
+            self._is_told = True
+            if self._ends_when_told:
+                self._set_error("")
 
     def _set_error(self, error: str) -> None:
+        self._ends_when_told = False
         if error != self.error:
-            self.error = error
+            self.error, self._is_told = error, not error
             self.on_change()

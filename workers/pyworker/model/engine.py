@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from workers.pyworker.model.answers import PromptRead
 from workers.pyworker.model.engine_metrics import EngineMetrics, LearnedSlots
+from workers.pyworker.model.life import DEFAULT_PATIENCE
 
 FRESH_S = 5.0
 
@@ -15,6 +16,7 @@ class Engine:
     """The last reading; times are of the event loop."""
 
     learned: LearnedSlots = field(default_factory=LearnedSlots)
+    still_s: float = DEFAULT_PATIENCE.still_s
     metrics: EngineMetrics | None = None
     moved_at: float = 0.0  # when its counters last showed that it works, or that it has no work
     prompts: PromptRead | None = None  # since this process started; None: it does not tell
@@ -53,6 +55,10 @@ class Engine:
     def slots(self) -> int:
         """Requests that it works on at once, as far as known; 0: not known."""
         return self.learned.slots
+
+    def is_dead(self, now: float) -> bool:
+        """Whether it has counted no token for so long that what it held was lost by it."""
+        return (self.stands_still_s(now) or 0.0) > self.still_s
 
     def stands_still_s(self, now: float) -> float | None:
         """For how long it has held requests without making a token; None: it does not tell."""

@@ -17,7 +17,7 @@ from chalicelib.wire.trace import HEADER, STATE_HEADER
 from workers.pyworker.back_end import JsonObject, ModelAnswerError, Route
 from workers.pyworker.model.answers import AnswerReader, PromptRead, words_in
 from workers.pyworker.model.jobs import JobFailedError
-from workers.pyworker.model.life import Life
+from workers.pyworker.model.life import DEFAULT_PATIENCE, Life, Patience
 from workers.pyworker.reporting.load_ledger import Outcome
 from workers.pyworker.reporting.problem import ProblemError
 from workers.pyworker.serving.envelope import HeavyPayload, Payload
@@ -96,10 +96,15 @@ def open_model_session() -> aiohttp.ClientSession:
 class Forwarder:
     """The way to one model server."""
 
-    def __init__(self, http: aiohttp.ClientSession, model_server_url: str) -> None:
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        model_server_url: str,
+        patience: Patience = DEFAULT_PATIENCE,
+    ) -> None:
         self._http = http
         self.url = model_server_url
-        self.life = Life()
+        self.life = Life(patience)
         self.served_models: tuple[str, ...] = ()
 
     async def forward(

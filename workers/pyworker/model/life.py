@@ -5,6 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Patience:
+    """How long a model server is given, in seconds; what dies is noticed within thirty.
+
+    Chosen: a health route that hangs costs three checks and a request of our own, 29 s in all.
+    """
+
+    ready_poll_s: float = 5.0
+    doubt_poll_s: float = 0.5  # while something is wrong
+    health_timeout_s: float = 5.0
+    sign_of_life_s: float = 15.0
+    """While the newest good answer, or part of one, is younger, no health route means death."""
+    still_s: float = 20.0
+    """Requests run and the engine's own counter of tokens stands: asked then, dead 8 s later."""
+    silent_s: float = 60.0
+    """The same for servers that count nothing; a whole answer may rightly take as long."""
+    probe_timeout_s: float = 8.0
+    slow_probe_timeout_s: float = 120.0
+    metrics_poll_s: float = 2.0
+
+
+DEFAULT_PATIENCE = Patience()
 
 
 class Life:
@@ -14,7 +39,8 @@ class Life:
     failed or broke off; a refusal of a client's mistake is neither.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: Patience = DEFAULT_PATIENCE) -> None:
+        self.patience = patience
         self.sign_at = 0.0
         self.n_failed = 0
         self.changed = asyncio.Event()

@@ -29,24 +29,14 @@ from workers.pyworker.model.engine import Engine
 from workers.pyworker.model.forwarding import Forwarder, ModelLostError
 from workers.pyworker.model.model_log import Sign, cause_in, follow_lines, sign_of
 from workers.pyworker.readiness import Phase, Readiness
+from workers.pyworker.supervision import trouble
 
 logger = logging.getLogger(__name__)
 
 LOADING_POLL_S = 0.5
-READY_POLL_S = 5.0
-HEALTH_TIMEOUT_S = 5.0
 MAX_FAILURES = 3
 """Health checks, and answers, that fail in a row before they are a reason to doubt."""
-SIGN_OF_LIFE_S = 15.0
-"""While the newest good answer, or part of one, is younger, a failing health route is no death."""
-STILL_S = 20.0
-"""Requests run and the engine's own counter of tokens stands: asked then, dead 10 s later."""
-SILENT_S = 60.0
-"""The same for servers that count nothing; a whole answer may rightly take as long."""
-PROBE_TIMEOUT_S = 10.0
-SLOW_PROBE_TIMEOUT_S = 120.0
 BENCHMARK_RETRY_S = 10.0
-METRICS_POLL_S = 2.0
 METRICS_ABSENT_S = 60.0
 MAX_LINES_KEPT = 400
 
@@ -66,6 +56,7 @@ class ModelWatch:
         self._back_end = back_end
         self._forwarder = forwarder
         self._life = forwarder.life
+        self._patience = forwarder.life.patience
         self._readiness = readiness
         self._engine = engine
         self._log_says_loaded = asyncio.Event()
@@ -99,7 +90,7 @@ class ModelWatch:
     async def _doubt(self, marker: str, cause: str) -> None:
         """A marker is confirmed by asking: a server that answers is not failing."""
         path = self._back_end.health_path
-        if path and await self._forwarder.health(path, HEALTH_TIMEOUT_S):
+        if path and await self._forwarder.health(path, self._patience.health_timeout_s):
             return
         self._readiness.failed(f"the model server's log says: {cause or marker}")
 
@@ -107,7 +98,7 @@ class ModelWatch:
         """Loading → benchmark → ready, and again whenever the model server was lost; for ever."""
         its_fingerprint = fingerprint(self._back_end, instance_id, self._model_id)
         while True:
-            await self._until_loaded()
+            await self._until_loaded(store.parent)
             self._readiness.model_loaded()
             self._readiness.phases.begin("benchmark", time.time())
             try:
@@ -129,14 +120,19 @@ class ModelWatch:
             logger.warning("model server lost", extra={"reason": reason, "n_broken": n_broken})
             self._tell(False)
 
-    async def _until_loaded(self) -> None:
-        """The health route decides where there is one: an old log may tell of an earlier start."""
-        if self._back_end.health_path is None:
-            await self._log_says_loaded.wait()
-            return
+    async def _until_loaded(self, state_dir: Path) -> None:
+        """The health route decides where there is one: an old log may tell of an earlier start.
+
+        Meanwhile what the supervisor says of its starts is this worker's error too.
+        """
+        path = self._back_end.health_path
         while True:
-            if await self._forwarder.health(self._back_end.health_path):
+            if path is None and self._log_says_loaded.is_set():
                 return
+            if path is not None and await self._forwarder.health(path):
+                return
+            if words := await asyncio.to_thread(trouble.noted, state_dir):
+                self._readiness.failed(words)
             await asyncio.sleep(LOADING_POLL_S)
 
     async def _perf(self, store: Path, its_fingerprint: str) -> float:
@@ -158,35 +154,47 @@ class ModelWatch:
         if self._back_end.models_path is None:
             return ()
         with suppress(ModelLostError):
-            answer = await self._forwarder.ask(self._back_end.models_path, None, HEALTH_TIMEOUT_S)
+            answer = await self._forwarder.ask(
+                self._back_end.models_path, None, self._patience.health_timeout_s
+            )
             if answer.status == 200:
                 return answer.model_names
         return ()
 
     async def _until_lost(self) -> str:
         """Returns with the reason once the model server is dead."""
-        n_failures = 0
+        n_failures, patience, loop = 0, self._patience, asyncio.get_running_loop()
         while True:
+            is_doubtful = n_failures > 0 or self._still_s() > patience.still_s / 2
             with suppress(TimeoutError):
-                async with asyncio.timeout(READY_POLL_S if n_failures == 0 else 1.0):
+                async with asyncio.timeout(
+                    patience.doubt_poll_s if is_doubtful else patience.ready_poll_s
+                ):
                     await self._life.changed.wait()
             self._life.changed.clear()
-            now = asyncio.get_running_loop().time()
             state = await self._look()
             if state == "refused":
                 return "the model server refuses connections"
             n_failures = n_failures + 1 if state == "failing" else 0
-            if n_failures >= MAX_FAILURES and now - self._life.sign_at > SIGN_OF_LIFE_S:
-                return "the model server's health check fails"
+            is_silent = loop.time() - self._life.sign_at > patience.sign_of_life_s
+            if n_failures >= MAX_FAILURES and is_silent:
+                if await self._probe(patience.probe_timeout_s):
+                    return "the model server's health check fails"
+                n_failures = 0  # slow, or wrong about itself: it serves
+                self._life.byte(loop.time())
             if problem := await self._problem_of_answers():
                 return problem
+
+    def _still_s(self) -> float:
+        """For how long it has held requests and counted no token; 0 where it does not count."""
+        return self._engine.stands_still_s(asyncio.get_running_loop().time()) or 0.0
 
     async def _look(self) -> str:
         """`well`, `failing` or `refused`; without a health route only a refusal can be seen."""
         path = self._back_end.health_path or "/"
         for _ in range(2):
             try:
-                answer = await self._forwarder.ask(path, None, HEALTH_TIMEOUT_S)
+                answer = await self._forwarder.ask(path, None, self._patience.health_timeout_s)
             except ModelLostError as error:
                 if not error.is_refusal:
                     return "failing" if self._back_end.health_path else "well"
@@ -198,17 +206,18 @@ class ModelWatch:
 
     async def _problem_of_answers(self) -> str:
         """Why the answers prove it dead; "" while they do not. Settled by a request of our own."""
-        now = asyncio.get_running_loop().time()
+        now, patience = asyncio.get_running_loop().time(), self._patience
         still_s = self._engine.stands_still_s(now)
         if self._life.n_failed >= MAX_FAILURES:
-            problem = await self._probe(SLOW_PROBE_TIMEOUT_S)
+            problem = await self._probe(self._patience.slow_probe_timeout_s)
             if not problem:
                 self._life.forget()
             return problem and f"the model server's answers fail: {problem}"
         if still_s is not None:
-            is_silent, timeout_s = still_s > STILL_S, PROBE_TIMEOUT_S
+            is_silent, timeout_s = still_s > patience.still_s, patience.probe_timeout_s
         else:
-            is_silent, timeout_s = self._life.oldest_wait_s(now) > SILENT_S, SLOW_PROBE_TIMEOUT_S
+            is_silent = self._life.oldest_wait_s(now) > patience.silent_s
+            timeout_s = patience.slow_probe_timeout_s
         if not is_silent or await self._is_at_work():
             return ""
         problem = await self._probe(timeout_s)
@@ -221,7 +230,9 @@ class ModelWatch:
         """Whether the model server itself shows a job under way (ComfyUI's `/queue`)."""
         if self._back_end.queue_path is None:
             return False
-        return await self._forwarder.health(self._back_end.queue_path, HEALTH_TIMEOUT_S)
+        return await self._forwarder.health(
+            self._back_end.queue_path, self._patience.health_timeout_s
+        )
 
     async def _probe(self, timeout_s: float) -> str:
         """A short request; why it failed, "" when it did not."""
@@ -237,10 +248,10 @@ class ModelWatch:
             return
         loop = asyncio.get_running_loop()
         while True:
-            pause_s = METRICS_POLL_S
+            pause_s = self._patience.metrics_poll_s
             if self._readiness.phase is Phase.READY:
                 try:
-                    answer = await self._forwarder.ask(path, None, HEALTH_TIMEOUT_S)
+                    answer = await self._forwarder.ask(path, None, self._patience.health_timeout_s)
                 except ModelLostError:
                     pass
                 else:

@@ -71,7 +71,7 @@ def status_report(  # noqa: PLR0913  a report has as many sources
         "loadtime": readiness.load_time_s,
         "load_phases": readiness.phases.durations_s(now_s),
         "models": list(readiness.models),
-        "max_perf": readiness.perf if not readiness.error else 0.0,
+        "max_perf": readiness.perf if readiness.is_ready else 0.0,
         "error_msg": readiness.error,
         "cur_load": ledger.working_workload,
         "new_load": max(arrived - arrived_before, 0.0),

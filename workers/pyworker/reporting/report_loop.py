@@ -120,7 +120,7 @@ class ReportLoop:
         """
         self._seq += 1
         disk = DiskUsage(_disk_used_gb(), self._disk_gb)
-        counters = self._ledger.counters.copy()
+        counters, error = self._ledger.counters.copy(), self._readiness.error
         sent_at = self._clock.local_now()
         told = self._readiness.prompts or counters.prompts
         self._cache.take(told, counters.received_load, sent_at)
@@ -136,6 +136,7 @@ class ReportLoop:
         )
         reply = await self._control_plane.send_report(body)
         self._acknowledged, self._disk_gb = counters, disk.now_gb
+        self._readiness.told(error)
         await self._take_reply(reply, sent_at)
         while batch := self._ledger.undelivered(BATCH_SIZE):
             await self._control_plane.send_finished(finished_requests(self._reporter, batch))

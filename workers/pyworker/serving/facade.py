@@ -242,8 +242,10 @@ class Facade:
             outcome = Outcome.ERRORED
             raise
         except ClientGoneError as error:
+            outcome = self._outcome_of_leaving()
             raise ProblemError.of(499, "the client closed the connection") from error
         except asyncio.CancelledError:
+            outcome = self._outcome_of_leaving()
             raise
         except BaseException:
             outcome = Outcome.ERRORED
@@ -252,6 +254,11 @@ class Facade:
             also_book(self.parts.ledger.leave(entry, outcome, self.parts.clock.now(), used))
             self.parts.reports.note_request()
         return response
+
+    def _outcome_of_leaving(self) -> Outcome:
+        """Who leaves an engine that makes nothing any more was lost by it."""
+        is_dead = self.parts.engine.is_dead(asyncio.get_running_loop().time())
+        return Outcome.ERRORED if is_dead else Outcome.CANCELLED
 
     async def _in_turn(
         self, request: web.Request, route: Route, payload: Payload, entry: Entry

@@ -23,6 +23,7 @@ from workers.pyworker.back_end import BackEnd, Route
 from workers.pyworker.model.engine import Engine
 from workers.pyworker.model.engine_metrics import LearnedSlots
 from workers.pyworker.model.forwarding import Forwarder, open_model_session
+from workers.pyworker.model.life import DEFAULT_PATIENCE, Patience
 from workers.pyworker.model.model_watch import ModelWatch
 from workers.pyworker.readiness import Readiness
 from workers.pyworker.reporting.control_plane import ControlPlane, ControlPlaneError
@@ -60,8 +61,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Worker:
     """One PyWorker: `run` serves until cancelled."""
 
-    def __init__(self, settings: WorkerSettings, back_end: BackEnd) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        back_end: BackEnd,
+        patience: Patience = DEFAULT_PATIENCE,
+    ) -> None:
         self.settings = settings
+        self.patience = patience
         self.back_end = back_end.with_benchmark(
             settings.benchmark_route, settings.benchmark_rounds, settings.benchmark_concurrency
         )
@@ -137,8 +144,8 @@ class Worker:
                 ledger=ledger,
                 readiness=readiness,
                 reports=reports,
-                forwarder=Forwarder(model_http, model_url),
-                engine=Engine(LearnedSlots(stated=settings.slots)),
+                forwarder=Forwarder(model_http, model_url, self.patience),
+                engine=Engine(LearnedSlots(stated=settings.slots), still_s=self.patience.still_s),
                 sessions=SessionTable(settings.max_sessions),
                 bodies=BodyReader(self.back_end),
                 guard=ConnectionGuard(),

@@ -36,6 +36,7 @@ from workers.pyworker.settings import (
     SettingsError,
     WorkerSettings,
 )
+from workers.pyworker.supervision import trouble
 from workers.pyworker.supervision.caches import with_caches
 from workers.pyworker.supervision.certificate import (
     CertificateError,
@@ -113,14 +114,24 @@ class Supervisor:
             name="the model server",
             command=command,
             env=with_caches(_without(self._env, NOT_FOR_THE_MODEL), self._settings.state_dir),
-            report=self._reports.tell,
+            report=self._tell_of_model,
             log=Path(self._env["MODEL_LOG"]),
             policy=RestartPolicy(must_be_ready=True),
         )
+
+        def note_ready() -> None:
+            model_server.policy.note_ready()
+            trouble.forget(self._settings.state_dir)
+
+        trouble.forget(self._settings.state_dir)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, model_server.kill)
-        loop.add_signal_handler(signal.SIGUSR2, model_server.policy.note_ready)
+        loop.add_signal_handler(signal.SIGUSR2, note_ready)
         return [model_server, pyworker]
+
+    async def _tell_of_model(self, words: str) -> None:
+        trouble.note(self._settings.state_dir, words)
+        await self._reports.tell(words)
 
     async def _replace_lost_launcher(self, launcher: int) -> None:
         """Once the process that started us is gone, keep one that launches anew when we are."""
