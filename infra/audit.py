@@ -13,7 +13,11 @@ from pathlib import Path
 
 from infra.options import ROOT
 
-LOCKS = ("requirements.txt", "workers/launch/requirements.lock")
+LOCKS = (
+    "requirements.txt",
+    "workers/launch/requirements.lock",
+    "workers/launch/tracing.lock",
+)
 PIP_AUDIT = ROOT / ".venv" / "audit" / "bin" / "pip-audit"
 PIP_AUDIT_OPTIONS = ("--disable-pip", "--progress-spinner=off", "--format=json", "-r")
 PIP_AUDIT_TIMEOUT_S = 300

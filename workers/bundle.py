@@ -51,7 +51,7 @@ def _members(root: Path) -> Iterator[Path]:
     yield root / "chalicelib" / "__init__.py"
     yield from (root / "chalicelib" / "wire").glob("*.py")
     yield root / "workers" / "__init__.py"
-    for name in ("requirements.lock", "start.sh"):
+    for name in ("requirements.lock", "start.sh", "tracing.lock"):
         yield root / "workers" / "launch" / name
     for path in (root / "workers").glob("*/**/*.py"):
         if path.name not in _CALLERS_ONLY:

@@ -20,7 +20,7 @@ from ballast.client.errors import (
 from ballast.client.pacing import is_worth_retrying, pause_after_failure, pause_while_waiting
 from ballast.client.route_reply import Grant, Waiting
 from chalicelib.wire.model_answers import MODEL_ANSWER
-from chalicelib.wire.trace import next_step
+from chalicelib.wire.trace import next_step, parse_traceparent
 
 MAX_HEARD = 4096
 _FULL = (429, 503)
@@ -48,9 +48,16 @@ class CallProgress:
     """Counts polls and failures, carries `request_idx` on, and ends the call in time."""
 
     def __init__(
-        self, timeout_s: float, now: float, rng: random.Random, traceparent: str = ""
+        self,
+        timeout_s: float,
+        now: float,
+        rng: random.Random,
+        traceparent: str = "",
+        span: str = "",
     ) -> None:
-        step = next_step(traceparent, f"{rng.getrandbits(128) | 1:032x}")
+        """`traceparent`: the caller's; `span`: this call's own step, where somebody records it."""
+        digits = f"{rng.getrandbits(128) | 1:032x}"
+        step = parse_traceparent(span) or next_step(traceparent, digits)
         self.traceparent = step.header
         self.trace = CallTrace(trace_id=step.trace_id)
         self.request_idx = 0

@@ -30,6 +30,7 @@ from ballast.client.affinity_secret import affinity_secret
 from ballast.client.call_progress import CallProgress, CallTrace
 from ballast.client.errors import (
     NO_KEY,
+    CallError,
     ModelFailedError,
     RouteRefusedError,
     StreamBrokenError,
@@ -38,6 +39,7 @@ from ballast.client.in_band import ErrorWatch
 from ballast.client.resume import Continuation, Resume
 from ballast.client.route_reply import Grant, Manner, Waiting
 from ballast.client.transport import Transport, WorkerUnreachableError
+from ballast.tracing import CallSpan
 
 DEFAULT_COST = 100.0
 
@@ -59,8 +61,9 @@ class _Closing(ABC):
 class Answer(_Closing):
     """A worker's answer; a context manager, because its body may still be on the way."""
 
-    def __init__(self, response: requests.Response, trace: CallTrace) -> None:
+    def __init__(self, response: requests.Response, trace: CallTrace, span: CallSpan) -> None:
         self._response = response
+        self._span = span
         self.trace = trace
 
     @property
@@ -81,11 +84,16 @@ class Answer(_Closing):
             ModelFailedError: after the last byte, if it says that the model server failed.
         """
         watch = ErrorWatch(self.content_type)
-        for chunk in self._received():
-            watch.take(chunk)
-            yield chunk
-        if words := watch.end():
-            raise ModelFailedError(words)
+        try:
+            for chunk in self._received():
+                watch.take(chunk)
+                yield chunk
+            if words := watch.end():
+                raise ModelFailedError(words)
+        except CallError as error:
+            self._span.end(error)
+            raise
+        self._span.end()
 
     def _received(self) -> Iterator[bytes]:
         try:
@@ -114,6 +122,7 @@ class Answer(_Closing):
     def close(self) -> None:
         """Let go; an unfinished answer is cancelled at the worker."""
         self._response.close()
+        self._span.end()
 
 
 class Client(_Closing):
@@ -175,8 +184,8 @@ class Client(_Closing):
         """
         affinity = affinity_of(self._secret, endpoint, payload, conversation)
         manner = Manner(interruptible=interruptible, affinity=affinity, route=route)
-        call = _Call(self, endpoint, route, cost, manner, self._progress(timeout_s, traceparent))
-        return Answer(call.answer(payload), call.progress.trace)
+        call = self._call(endpoint, route, cost, manner, timeout_s, traceparent)
+        return Answer(call.first_answer(payload), call.progress.trace, call.span)
 
     def stream(  # noqa: PLR0913  each is an option that callers name
         self,
@@ -204,18 +213,30 @@ class Client(_Closing):
         continuation = Continuation(route, payload, resume) if resume else None
         affinity = affinity_of(self._secret, endpoint, payload, conversation)
         manner = Manner(interruptible=interruptible, is_stream=True, affinity=affinity, route=route)
-        call = _Call(self, endpoint, route, cost, manner, self._progress(timeout_s, traceparent))
-        response = call.answer(payload)
+        call = self._call(endpoint, route, cost, manner, timeout_s, traceparent)
+        response = call.first_answer(payload)
         if continuation is None:
-            return Answer(response, call.progress.trace)
+            return Answer(response, call.progress.trace, call.span)
         return ResumedAnswer(response, call, continuation)
 
     def close(self) -> None:
         """Close all connections."""
         self._transport.close()
 
-    def _progress(self, timeout_s: float, traceparent: str) -> CallProgress:
-        return CallProgress(timeout_s, time.monotonic(), self._rng, traceparent)
+    def _call(
+        self,
+        endpoint: str,
+        route: str,
+        cost: float,
+        manner: Manner,
+        timeout_s: float,
+        traceparent: str,
+    ) -> _Call:
+        span = CallSpan(endpoint, route, cost, traceparent)
+        progress = CallProgress(
+            timeout_s, time.monotonic(), self._rng, traceparent, span.traceparent
+        )
+        return _Call(self, endpoint, route, cost, manner, progress, span)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +249,18 @@ class _Call:
     cost: float
     manner: Manner
     progress: CallProgress
+    span: CallSpan
+
+    def first_answer(self, payload: Mapping[str, object]) -> requests.Response:
+        """As `answer`; a call that comes to nothing ends its span."""
+        try:
+            response = self.answer(payload)
+        except BaseException as error:
+            self.span.end(error)
+            raise
+        trace = self.progress.trace
+        self.span.answered(response.status_code, trace.worker_urls[-1], trace.n_routes)
+        return response
 
     def answer(self, payload: Mapping[str, object]) -> requests.Response:
         """A worker's answer, its body still to be read.
@@ -296,7 +329,7 @@ class ResumedAnswer(Answer):
     def __init__(
         self, response: requests.Response, call: _Call, continuation: Continuation
     ) -> None:
-        super().__init__(response, call.progress.trace)
+        super().__init__(response, call.progress.trace, call.span)
         self._call = call
         self._continuation = continuation
 

@@ -47,6 +47,7 @@ def test_the_bundle_has_what_a_worker_needs_and_nothing_of_the_control_plane() -
     assert {
         "requirements.lock",
         "start.sh",
+        "tracing.lock",
         "workers/tgi/server.py",
         "chalicelib/wire/ticket.py",
     } <= set(names)
@@ -70,6 +71,15 @@ def test_a_worker_runs_from_the_bundle_alone(tmp_path: Path) -> None:
             text=True,
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_spans_need_nothing_but_what_their_own_lock_holds() -> None:
+    lock = (ROOT / "workers" / "launch" / "tracing.lock").read_text()
+    entries = [line for line in lock.splitlines() if line and not line.startswith((" ", "#"))]
+    assert all("==" in entry and entry.endswith("\\") for entry in entries)
+    assert "opentelemetry-sdk==1.45.2" in lock
+    assert "opentelemetry" not in (ROOT / "workers" / "launch" / "requirements.lock").read_text()
+    assert "opentelemetry" not in (ROOT / "requirements.txt").read_text()  # nor in Lambda
 
 
 def test_every_locked_dependency_has_a_hash() -> None:

@@ -20,6 +20,7 @@ from workers.pyworker.model.jobs import JobFailedError
 from workers.pyworker.model.life import DEFAULT_PATIENCE, Life, Patience
 from workers.pyworker.reporting.load_ledger import Outcome
 from workers.pyworker.reporting.problem import ProblemError
+from workers.pyworker.reporting.tracing import SPAN
 from workers.pyworker.serving.envelope import HeavyPayload, Payload
 
 TRACE_HEADERS = (HEADER, STATE_HEADER)
@@ -343,7 +344,9 @@ def form_of(body: JsonObject) -> aiohttp.FormData:
 
 def _trace_headers(request: web.Request) -> dict[str, str]:
     """Whose request this is: model servers that speak OpenTelemetry go on with it."""
-    return {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
+    headers = {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
+    span = request.get(SPAN)
+    return headers | ({HEADER: span.traceparent} if span and span.traceparent else {})
 
 
 async def _whole(answer: aiohttp.ClientResponse, route: Route) -> web.Response:

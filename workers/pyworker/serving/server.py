@@ -32,6 +32,7 @@ from workers.pyworker.reporting.log_format import trace_of_task
 from workers.pyworker.reporting.messages import Reporter
 from workers.pyworker.reporting.problem import ProblemError
 from workers.pyworker.reporting.report_loop import ReportLoop
+from workers.pyworker.reporting.tracing import SPAN, request_span
 from workers.pyworker.serving.connections import ConnectionGuard
 from workers.pyworker.serving.envelope import EnvelopeError
 from workers.pyworker.serving.facade import Facade, FacadeParts
@@ -257,7 +258,17 @@ async def _ping(_request: web.Request) -> web.Response:
 
 @web.middleware
 async def _problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    trace_of_task.set(parse_traceparent(request.headers.get(HEADER, "")))
+    resource = request.match_info.route.resource
+    path = resource.canonical if resource else "unknown"
+    with request_span(path, request.headers.get(HEADER, "")) as span:
+        trace_of_task.set(parse_traceparent(span.traceparent))
+        request[SPAN] = span
+        response = await _answered(request, handler)
+        span.status = response.status
+        return response
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except EnvelopeError as error:

@@ -53,6 +53,7 @@ from workers.pyworker.supervision.preflight import (
     check_model_access,
 )
 from workers.pyworker.supervision.restarts import RestartPolicy
+from workers.pyworker.supervision.tracing_packages import install_tracing
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +98,7 @@ class Supervisor:
             except (PreflightError, CertificateError) as error:
                 await self._reports.repeat(str(error))
                 return
+            await install_tracing(self._env)
             for child in self._children(back_end):
                 tasks.create_task(child.keep_running())
 
