@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.minute_series import fleet_figures
 from chalicelib.services.owner.views.observability import current_load, worker_row
 
-LAST_REPORT = {
+LAST_REPORT: dict[str, Any] = {
     "load_rate": 24_087.4, "n_working": 3, "granted_load": 1e6, "granted_marks": ((1.0, 0.0),)
 }  # fmt: skip
 
