@@ -36,7 +36,8 @@ def an_intent(token: str = "a" * 24, usd: float = 0.5, **changes: Any) -> RentIn
         planned_at=NOW,
         offer_id=7,
         machine_id=70,
-        gpu_type="1x RTX 4090",
+        gpu_name="RTX 4090",
+        num_gpus=1,
         usd_per_hour=usd,
         reserved_microusd_per_hour=int(usd * 1e6),
     )

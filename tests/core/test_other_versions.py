@@ -58,7 +58,8 @@ INTENT = RentIntent(
     planned_at=1.0,
     offer_id=2,
     machine_id=3,
-    gpu_type="1x A",
+    gpu_name="A",
+    num_gpus=1,
     usd_per_hour=0.5,
     reserved_microusd_per_hour=600_000,
 )

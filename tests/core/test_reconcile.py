@@ -36,7 +36,8 @@ INTENT = RentIntent(
     attempt_ended_at=NOW,
     offer_id=5,
     machine_id=6,
-    gpu_type="1x RTX 4090",
+    gpu_name="RTX 4090",
+    num_gpus=1,
     usd_per_hour=0.5,
     reserved_microusd_per_hour=500_000,
 )

@@ -252,7 +252,8 @@ def test_undeploy_refuses_while_a_rental_is_not_settled(cutter: Cutter, checkout
         planned_at=1.0,
         offer_id=3,
         machine_id=4,
-        gpu_type="1x RTX 4090",
+        gpu_name="RTX 4090",
+        num_gpus=1,
         usd_per_hour=0.3,
         reserved_microusd_per_hour=300_000,
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 Item = dict[str, Any]
-_KEYS = frozenset({"account", "item", "expires_at"})
+_KEYS = frozenset({"account", "item", "expires_at", "gpu_type"})
 _ADDED_LATER: frozenset[str] = frozenset()
 """Fields of the account that 0.2.0 did not write: where they are missing, the default is right."""
 _UNREADABLE_MICROUSD = 10_000_000
@@ -54,6 +54,7 @@ def account_from_item(item: Mapping[str, Any]) -> Account:
 def intent_to_item(intent: RentIntent) -> Item:
     """All fields that are set; a settled intent expires by the table's TTL."""
     item = _to_item(intent)
+    item["gpu_type"] = {"S": intent.gpu_type}  # 0.2.0 of before reads no other
     if intent.settled_at is not None:
         item["expires_at"] = {"N": str(int(intent.settled_at + KEPT_AFTER_SETTLED_S))}
     return item
@@ -61,12 +62,18 @@ def intent_to_item(intent: RentIntent) -> Item:
 
 def intent_from_item(item: Mapping[str, Any]) -> RentIntent:
     """The inverse of `intent_to_item`; what cannot be read whole is FOREIGN: it counts, no more."""
-    values, unreadable = readable(RentIntent, _plain(item))
+    values, unreadable = readable(RentIntent, {**_gpus(item), **_plain(item)})
     missing = _INTENT_NEEDS.keys() - values.keys()
     state = IntentState.FOREIGN if unreadable or missing else values["state"]
     token = str(item["item"]["S"]).partition("#")[2] if "item" in item else ""
     needed = {**_INTENT_NEEDS, "token": token}
     return RentIntent(**{**needed, **values, "state": state, "unknown": _unknown(item, RentIntent)})
+
+
+def _gpus(item: Mapping[str, Any]) -> dict[str, object]:
+    """Name and number of GPUs where a version before wrote them as one text, '2x RTX 4090'."""
+    n_gpus, _, name = str(item.get("gpu_type", {}).get("S", "")).partition("x ")
+    return {"gpu_name": name, "num_gpus": int(n_gpus)} if name and n_gpus.isdigit() else {}
 
 
 _INTENT_NEEDS: Mapping[str, object] = {
@@ -77,7 +84,8 @@ _INTENT_NEEDS: Mapping[str, object] = {
     "planned_at": 0.0,
     "offer_id": 0,
     "machine_id": 0,
-    "gpu_type": "",
+    "gpu_name": "",
+    "num_gpus": 1,
     "usd_per_hour": _UNREADABLE_MICROUSD / 1e6,
     "reserved_microusd_per_hour": _UNREADABLE_MICROUSD,
 }

@@ -47,7 +47,8 @@ class RentIntent:
     planned_at: float
     offer_id: int
     machine_id: int
-    gpu_type: str
+    gpu_name: str
+    num_gpus: int
     usd_per_hour: float
     reserved_microusd_per_hour: int
     reserved_once_microusd: int = 0  # pessimistic download of image and model
@@ -80,6 +81,11 @@ class RentIntent:
             attempt_ended_at=None if ended is None else passed(ended, now),
             settled_at=None if settled is None else passed(settled, now),
         )
+
+    @property
+    def gpu_type(self) -> str:
+        """'2x RTX 4090'."""
+        return f"{self.num_gpus}x {self.gpu_name}"
 
     @property
     def is_open(self) -> bool:

@@ -88,7 +88,6 @@ def reconcile(
 
 def row_for(intent: RentIntent, instance_id: int, now: float) -> Worker:
     """The worker row of a rental."""
-    n_gpus, _, gpu_name = intent.gpu_type.partition("x ")
     return Worker(
         endpoint_id=intent.endpoint_id,
         instance_id=instance_id,
@@ -98,8 +97,8 @@ def row_for(intent: RentIntent, instance_id: int, now: float) -> Worker:
         key_id=intent.key_id,
         machine_id=intent.machine_id,
         host_id=intent.host_id,
-        gpu_name=gpu_name,
-        num_gpus=int(n_gpus) if n_gpus.isdigit() else 1,
+        gpu_name=intent.gpu_name,
+        num_gpus=intent.num_gpus,
         dlperf=intent.dlperf,
         usd_per_hour=intent.usd_per_hour,
         storage_usd_per_hour=intent.storage_usd_per_hour,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from chalicelib.core.fleet.intents import RentIntent
 from chalicelib.core.money.account import (
@@ -24,6 +25,34 @@ BANDWIDTH_GB_PER_HOUR = 1.0
 """Pessimistic traffic of a running worker; what exceeds it is not bounded: reliability.md."""
 
 MICRO = 1_000_000  # micro-dollars in a dollar
+
+
+class Cap(StrEnum):
+    """What the guard refuses by. The values are stored, logged and shown."""
+
+    PANICKING = "panicking"
+    FROZEN = "frozen"
+    MAX_WORKERS = "max_workers"
+    # money
+    IDLE_DAY = "cap_idle_day"
+    HOUR = "cap_hour"
+    DAY = "cap_day"
+    MONTH = "cap_month"
+    OWN_HOUR = "group_cap_hour"  # the group's own
+    OWN_DAY = "group_cap_day"
+    OWN_MONTH = "group_cap_month"
+
+
+MONEY_CAPS = frozenset(Cap) - {Cap.PANICKING, Cap.FROZEN, Cap.MAX_WORKERS}
+"""Caps on dollars: what an owner raises, or waits out."""
+
+
+class Period(StrEnum):
+    """What a cap on dollars is for."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,10 +112,10 @@ def refusal(account: Account, ask: Ask, caps: GroupCaps, now: float) -> str:
     workers = account.workers_by_group.get(ask.endpoint_id, 0)
     is_idle_spent = account.idle_today_microusd >= account.caps_idle_microusd_per_day
     blocks = (
-        (account.is_panicking, "panicking"),
-        (ask.n_workers and account.is_frozen, "frozen"),
-        (ask.n_workers and workers + ask.n_workers > caps.max_workers, "max_workers"),
-        (ask.n_workers and is_idle_spent, "cap_idle_day"),
+        (account.is_panicking, Cap.PANICKING),
+        (ask.n_workers and account.is_frozen, Cap.FROZEN),
+        (ask.n_workers and workers + ask.n_workers > caps.max_workers, Cap.MAX_WORKERS),
+        (ask.n_workers and is_idle_spent, Cap.IDLE_DAY),
     )
     for holds, name in blocks:
         if holds:
@@ -121,11 +150,18 @@ class Limit:
     `horizon_s`: for how long commitments must be affordable beyond what is `spent`.
     """
 
-    name: str
+    name: Cap
+    period: Period
+    is_own: bool  # the group's, not the account's
     cap: int
     spent: int
     committed: int
     horizon_s: float
+
+    @property
+    def used(self) -> int:
+        """What the cap is compared with: commitments by the hour, spend of the day or month."""
+        return self.committed if self.period is Period.HOUR else self.spent
 
 
 def limits_of(account: Account, endpoint_id: int, caps: GroupCaps, now: float) -> list[Limit]:
@@ -137,17 +173,21 @@ def limits_of(account: Account, endpoint_id: int, caps: GroupCaps, now: float) -
     own_today = account.spent_today_by_group.get(endpoint_id, 0)
     own_month = account.spent_month_by_group.get(endpoint_id, 0)
     today, month = account.spent_today_microusd, account.spent_month_microusd
-    rows = (
-        ("cap_hour", account.caps_microusd_per_hour, 0, total, 3600.0),
-        ("cap_day", account.caps_microusd_per_day, today, total, day_s),
-        ("cap_month", account.caps_microusd_per_month, month, total, month_s),
-        ("group_cap_hour", caps.microusd_per_hour, 0, own, 3600.0),
-        ("group_cap_day", caps.microusd_per_day, own_today, own, day_s),
-        ("group_cap_month", caps.microusd_per_month, own_month, own, month_s),
+    hour_s = 3600.0
+    account_rows = (
+        (Cap.HOUR, Period.HOUR, account.caps_microusd_per_hour, 0, hour_s),
+        (Cap.DAY, Period.DAY, account.caps_microusd_per_day, today, day_s),
+        (Cap.MONTH, Period.MONTH, account.caps_microusd_per_month, month, month_s),
+    )
+    own_rows = (
+        (Cap.OWN_HOUR, Period.HOUR, caps.microusd_per_hour, 0, hour_s),
+        (Cap.OWN_DAY, Period.DAY, caps.microusd_per_day, own_today, day_s),
+        (Cap.OWN_MONTH, Period.MONTH, caps.microusd_per_month, own_month, month_s),
     )
     return [
-        Limit(name, cap, spent, committed, max(1.0, horizon_s))
-        for name, cap, spent, committed, horizon_s in rows
+        Limit(name, period, is_own, cap, spent, committed, max(1.0, horizon_s))
+        for is_own, committed, rows in ((False, total, account_rows), (True, own, own_rows))
+        for name, period, cap, spent, horizon_s in rows
         if cap is not None
     ]
 
@@ -161,13 +201,13 @@ def must_wind_down(account: Account, endpoint_id: int, caps: GroupCaps, now: flo
     account = roll_over(account, now)
     storage_total = sum(account.storage_by_group.values())
     storage_own = account.storage_by_group.get(endpoint_id, 0)
-    left = {"day": seconds_left_today(now), "month": seconds_left_this_month(now)}
+    left = {Period.DAY: seconds_left_today(now), Period.MONTH: seconds_left_this_month(now)}
     for limit in limits_of(account, endpoint_id, caps, now):
-        period_s = left.get(limit.name.rsplit("_", 1)[1])
+        period_s = left.get(limit.period)
         if period_s is None:
             exposure = float(limit.committed)
         else:
-            storage = storage_own if limit.name.startswith("group") else storage_total
+            storage = storage_own if limit.is_own else storage_total
             runway_s = min(RUNWAY_S, period_s)
             exposure = (
                 limit.spent

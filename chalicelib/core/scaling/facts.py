@@ -20,6 +20,7 @@ from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account
 from chalicelib.core.money.budget import (
     MICRO,
+    Cap,
     GroupCaps,
     free_microusd_per_hour,
     must_wind_down,
@@ -83,11 +84,11 @@ def find_caps(
 
 def _why_not(group: EndpointGroup, account: Account, doubts: Doubts, now: float) -> str:
     blocks = (
-        (account.is_panicking, "panicking"),
-        (account.is_frozen or group.frozen, "frozen"),
+        (account.is_panicking, Cap.PANICKING),
+        (account.is_frozen or group.frozen, Cap.FROZEN),
         (not doubts.inventory_is_known, "inventory_unknown"),
         (not doubts.has_credit, "no_credit"),
-        (account.idle_today_microusd >= account.caps_idle_microusd_per_day, "cap_idle_day"),
+        (account.idle_today_microusd >= account.caps_idle_microusd_per_day, Cap.IDLE_DAY),
     )
     for holds, why in blocks:
         if holds:

@@ -16,7 +16,7 @@ from chalicelib.core.model.market import Offer
 from chalicelib.core.model.vouching import vouch_capacity
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.money.account import Account
-from chalicelib.core.money.budget import must_wind_down
+from chalicelib.core.money.budget import Period, limits_of, must_wind_down
 from chalicelib.core.scaling.actions import (
     Action,
     ChangeBid,
@@ -132,7 +132,7 @@ def plan_group(
     capped_by = must_wind_down(fleet.account, group.endpoint_id, group_caps(group), view.now)
     actions = allowed_actions(wanted, own, view, group)
     if capped_by and not snapshot.group.frozen:
-        over = _over_microusd_per_hour(fleet.account, group, capped_by)
+        over = _over_microusd_per_hour(fleet.account, group, capped_by, view.now)
         ends = wind_down(own, capped_by, over)
         ended = {action_id(action) for action in ends}
         actions = [*ends, *(a for a in without_spending(actions) if action_id(a) not in ended)]
@@ -390,11 +390,11 @@ def _at_worst_more(workers: Iterable[Worker]) -> float:
     return sum(max(0.0, w.usd_per_hour - w.storage_usd_per_hour) for w in at_rest)
 
 
-def _over_microusd_per_hour(account: Account, group: EndpointGroup, cap: str) -> int | None:
+def _over_microusd_per_hour(
+    account: Account, group: EndpointGroup, cap: str, now: float
+) -> int | None:
     """How much too much is committed under an hourly cap; None for the other caps."""
-    if cap == "cap_hour":
-        return account.committed_microusd_per_hour - account.caps_microusd_per_hour
-    own_cap = group_caps(group).microusd_per_hour
-    if cap == "group_cap_hour" and own_cap is not None:
-        return account.committed_by_group.get(group.endpoint_id, 0) - own_cap
+    for limit in limits_of(account, group.endpoint_id, group_caps(group), now):
+        if limit.name == cap and limit.period is Period.HOUR:
+            return limit.committed - limit.cap
     return None

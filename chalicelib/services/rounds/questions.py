@@ -149,7 +149,7 @@ def _caps(plan: RoundPlan, group: EndpointGroup) -> list[Answer]:
         {
             "cap": one.name,
             "usd": one.cap / MICRO,
-            "used_usd": (one.committed if one.name.endswith("hour") else one.spent) / MICRO,
+            "used_usd": one.used / MICRO,
         }
         for one in found
     ]

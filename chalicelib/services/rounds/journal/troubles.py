@@ -21,7 +21,7 @@ from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.core.money.budget import MICRO, limits_of
+from chalicelib.core.money.budget import MICRO, MONEY_CAPS, limits_of
 from chalicelib.core.scaling.explain import CAP_NAMES
 from chalicelib.core.scaling.facts import group_caps
 from chalicelib.ports.event_log import Event
@@ -173,8 +173,7 @@ def _capped(plan: RoundPlan, group: GroupPlan, cap: str) -> Trouble:
     )
     facts: dict[str, object] = {"cap": cap}
     if limit is not None:
-        used = limit.committed if cap.endswith("hour") else limit.spent
-        text += f"; ${used / MICRO:.2f} of ${limit.cap / MICRO:.2f} is in use"
+        text += f"; ${limit.used / MICRO:.2f} of ${limit.cap / MICRO:.2f} is in use"
     if isinstance(cheapest, int | float):
         facts["cheapest_usd_per_hour"] = cheapest
         text += f", and the cheapest offer needs ${cheapest:.2f} an hour"
@@ -230,7 +229,7 @@ def _guarded_by(plan: RoundPlan, group: GroupPlan) -> str:
     """The cap that refused the group's last rental or start, though the plan had room for it."""
     endpoint_id = group.snapshot.group.endpoint_id
     cap, _ = plan.view.memory.guarded.get(str(endpoint_id), ("", 0.0))
-    return cap if "cap" in cap.split("_") else ""
+    return cap if cap in MONEY_CAPS else ""
 
 
 def _reached_cap(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> str:
@@ -240,7 +239,7 @@ def _reached_cap(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> str:
     """
     caps = group.snapshot.caps
     why_not = group.capped_by or caps.why_not
-    if "cap" in why_not.split("_"):
+    if why_not in MONEY_CAPS:
         return why_not
     codes = {note.code for note in group.decision.notes}
     is_refused = "cap_usd" in codes or ("no_offers" in codes and is_capped(group, told))
