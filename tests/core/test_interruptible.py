@@ -30,7 +30,7 @@ from chalicelib.core.scaling.moves.interruptible import (
 from chalicelib.core.scaling.moves.leaving import choose_leaving, wind_down
 from chalicelib.core.scaling.moves.pools import Pool, Round, sort_into_pools
 from chalicelib.core.scaling.snapshot import GroupSnapshot, Waiting, WorkerFacts
-from tests.core.bid_scenes import DOWN, GPU, HERE, NOW, UP, facts, on_demand
+from tests.core.bid_scenes import DOWN, HERE, NOW, UP, facts, on_demand
 
 # Lives.
 
@@ -126,7 +126,8 @@ def test_an_outbid_rental_that_is_found_is_adopted_and_not_returned() -> None:
     token = "0123456789abcdefABCDEFGH"
     intent = RentIntent(
         token=token, endpoint_id=1, autogroup_id=1, state=IntentState.MAYBE_RENTED,
-        planned_at=NOW - 500, attempt_ended_at=NOW - 400, offer_id=1, machine_id=1, gpu_name="RTX 4090", num_gpus=1,
+        planned_at=NOW - 500, attempt_ended_at=NOW - 400, offer_id=1, machine_id=1,
+        gpu_name="RTX 4090", num_gpus=1,
         usd_per_hour=0.31, reserved_microusd_per_hour=310_000, is_bid=True, bid_usd_per_hour=0.3,
     )  # fmt: skip
     group = EndpointGroup(endpoint_id=1, name="g", created_at=0.0)
