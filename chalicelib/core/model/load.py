@@ -20,6 +20,7 @@ SEEN_WITHIN_S = 2.5
 """A client uses its ticket at once (a lookup and a TLS handshake: below a second), and our workers
 report each second when busy: a report so long after a grant shows it, or it holds no place."""
 
+CHANCE = 0.75  # chosen: one in four is luckier, and then it waits for a report or two
 REPORTS_S = 2.0  # what came since the last report that a view knows: two of them
 UNUSED_FADES_S = 60.0  # chosen: a minute's traffic tells who uses what he takes
 UNUSED_SHARE = 0.15
@@ -173,6 +174,34 @@ def queued_load(worker: Worker, now: float, typical_cost: float, *, is_wasted: b
     if worker.slots <= 1 or typical_cost <= 0:
         return worker.working_load + coming
     return worker.n_working * typical_cost + coming
+
+
+def granted_beyond(worker: Worker, rate: float, typical_cost: float, now: float) -> float:
+    """The load that a worker cannot have finished if it serves `rate` a second, whatever it says.
+
+    The most over the spans that its marks tell: what was granted in one, less what it serves in it,
+    and less `CHANCE` standard deviations of what n requests use (each as its mean, as exponential
+    sizes do).
+    """
+    left = 0.0
+    for at, granted in worker.granted_marks:
+        lot = worker.granted_load - granted
+        chance = CHANCE * math.sqrt(max(lot, 0.0) * typical_cost)
+        left = max(left, lot - chance - rate * (now - at))
+    return left
+
+
+def grant_pace(worker: Worker, span_s: float, now: float) -> float:
+    """Load granted per second since the newest mark that is `span_s` old; 0 without one."""
+    for at, granted in reversed(worker.granted_marks):
+        if now - at >= span_s:
+            return max(0.0, worker.granted_load - granted) / (now - at)
+    return 0.0
+
+
+def is_busy(worker: Worker) -> bool:
+    """Whether its own report says that half of its slots are taken, or that it works at all."""
+    return worker.n_working > 0 and 2 * worker.n_working >= worker.slots
 
 
 def queue_time_s(worker: Worker, now: float) -> float:

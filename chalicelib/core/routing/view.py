@@ -16,14 +16,17 @@ from chalicelib.core.model.load import (
     believed_perf,
     came_share,
     goes_unused,
+    grant_pace,
+    granted_beyond,
     granted_within,
     headroom_load,
+    is_busy,
     mean_seen_cost,
     queued_load,
 )
 from chalicelib.core.model.usable import usable_workers
 from chalicelib.core.model.usage import Use, combine_uses, usual_use
-from chalicelib.core.model.vouching import vouch
+from chalicelib.core.model.vouching import lower_median, vouch
 from chalicelib.core.model.warmth import SPARED_SPAN_S, spared_share
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.admission import (
@@ -46,6 +49,7 @@ ROOM_HORIZON_S = 3.0
 """Waiting requests ask about this often, so a view's cut-offs must offer work until then."""
 
 RATE_SPAN_S = 20.0  # as long as what a worker has not shown counts (core/model/load.py)
+MORE_THAN_BUSY = 1.1  # chosen: so much beside one to five honest ones stays within 10 points
 LOADING_S = 300.0  # scaling.md 11: the prior of a first load
 STARTING_S = 45.0
 """How long first loads and restarts take, where the group has no experience of its own."""
@@ -105,13 +109,14 @@ def build_view(
     uses = combine_uses(row.uses for row in rows)
     usual_cost = usual_use(uses) or mean_seen_cost(rows)
     is_wasted = goes_unused(ready, now)
+    least = least_queued(ready, usual_cost, now)
     loads = [
         WorkerLoad(
             perf=believed_perf(w),
-            queued=queued_load(w, now, usual_cost, is_wasted=is_wasted),
+            queued=max(queued_load(w, now, usual_cost, is_wasted=is_wasted), least_w),
             headroom=headroom_load(w, usual_cost),
         )
-        for w in ready
+        for w, least_w in zip(ready, least, strict=True)
     ]
     capacity_at, coming = _coming_capacity(rows)
     typical_cost = typical_cost_of(waiting, group.params)
@@ -149,6 +154,26 @@ def build_view(
         )
         for shard in range(n_shards)
     ]
+
+
+def least_queued(ready: Sequence[Worker], usual_cost: float, now: float) -> list[float]:
+    """What must still be queued at each worker by what we granted it, whatever it reports.
+
+    Only where most say that they are busy: one that then always claims to be idle would take all
+    that is beyond the others' part. The busy ones tell how much of what is granted a second can be
+    served, since stated costs may be above what is used; `MORE_THAN_BUSY` times that is believed.
+    """
+    busy = [worker for worker in ready if is_busy(worker)]
+    if not busy or 2 * len(busy) < len(ready):
+        return [0.0] * len(ready)
+    times = max(1.0, lower_median(_times_perf(worker, now) for worker in busy)) * MORE_THAN_BUSY
+    return [
+        granted_beyond(worker, believed_perf(worker) * times, usual_cost, now) for worker in ready
+    ]
+
+
+def _times_perf(worker: Worker, now: float) -> float:
+    return grant_pace(worker, RATE_SPAN_S, now) / believed_perf(worker)
 
 
 def _room(

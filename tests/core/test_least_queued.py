@@ -1,0 +1,53 @@
+"""What must still be queued at a worker by what it was granted, whatever it reports."""
+
+from __future__ import annotations
+
+import pytest
+
+from chalicelib.core.model.load import granted_beyond
+from chalicelib.core.model.worker import Worker
+from chalicelib.core.routing.view import MORE_THAN_BUSY, least_queued
+from fakes.bundles.hot_ports import make_worker
+from tests.core.test_reports import NOW
+
+PERF, COST, SLOTS = 100.0, 50.0, 4
+
+
+def machine(rate: float, n_working: int) -> Worker:
+    """A worker that was granted `rate` load a second for a minute."""
+    marks = tuple((NOW - s, 10_000.0 - rate * s) for s in (60, 30, 10, 5, 2, 1))
+    return make_worker(
+        1, NOW, perf=PERF, slots=SLOTS, n_working=n_working, granted_load=10_000.0,
+        reqnum=200, granted_marks=marks,
+    )  # fmt: skip
+
+
+def test_one_that_claims_to_be_idle_is_queued_by_what_it_got_beyond_its_part() -> None:
+    busy, idle = machine(PERF, SLOTS), machine(2 * PERF, 0)
+    of_busy, of_idle = least_queued([busy, idle], COST, NOW)
+    assert of_busy == 0
+    assert of_idle == pytest.approx((2 - MORE_THAN_BUSY) * 60 * PERF, rel=0.15)
+
+
+def test_where_most_are_not_busy_reports_are_believed() -> None:
+    fleet = [machine(PERF, SLOTS), machine(2 * PERF, 0), machine(PERF, 0)]
+    assert least_queued(fleet, COST, NOW) == [0, 0, 0]
+    assert least_queued([], COST, NOW) == []
+
+
+def test_where_requests_use_less_than_they_state_the_busy_ones_say_how_much_less() -> None:
+    """All serve three times what their benchmark says, in stated costs: nobody is held back."""
+    busy, luckier = machine(3 * PERF, SLOTS), machine(3.2 * PERF, 0)
+    assert least_queued([busy, luckier], COST, NOW) == [0, 0]
+
+
+def test_one_busy_with_a_long_request_does_not_slow_the_others() -> None:
+    """It is granted next to nothing, and the others no more than they serve."""
+    long, quick = machine(0.01, SLOTS), machine(PERF, 0)
+    assert least_queued([long, quick], COST, NOW) == [0, 0]
+
+
+def test_a_burst_that_was_served_sooner_by_luck_holds_nobody_back() -> None:
+    marks = ((NOW - 10, 9_700.0), (NOW - 2, 9_700.0))
+    quick = make_worker(1, NOW, perf=PERF, granted_load=10_000.0, granted_marks=marks)
+    assert granted_beyond(quick, PERF, COST, NOW) == pytest.approx(300 - 0.75 * 122.5 - 200, abs=1)
