@@ -124,9 +124,9 @@ class Mutant:
         )
 
 
-def all_mutants() -> list[Mutant]:
+def all_mutants(modules: Sequence[str] = MODULES) -> list[Mutant]:
     """Every mutant of the modules, without its code yet, in an order of the sources alone."""
-    return _maker({"list": MODULES, "make": []})
+    return _maker({"list": modules, "make": []})
 
 
 def made(sample: Sequence[Mutant]) -> list[Mutant]:
@@ -147,7 +147,7 @@ def _maker(wanted: Mapping[str, object]) -> list[Mutant]:
     return [Mutant(*json.loads(line)) for line in done.stdout.splitlines()]
 
 
-def measure(tree: Path) -> Path:
+def measure(tree: Path, suites: Sequence[str]) -> Path:
     """Run the suites once, unchanged, with the lines that each test runs; gives the data file."""
     data = tree / ".coverage"
     arguments = [
@@ -156,7 +156,7 @@ def measure(tree: Path) -> Path:
         *("--junitxml", str(tree / "times.xml")),
     ]
     done = subprocess.run(
-        [sys.executable, *arguments, *SUITES], cwd=tree, capture_output=True, text=True, check=False
+        [sys.executable, *arguments, *suites], cwd=tree, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise SystemExit(f"the tests fail without any mutant:\n{done.stdout[-3000:]}")
@@ -250,15 +250,17 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=300, help="mutants in the sample")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=45.0, help="no mutant is begun later")
+    parser.add_argument("--modules", nargs="*", default=MODULES, help="files to mutate")
+    parser.add_argument("--suites", nargs="*", default=SUITES, help="tests to ask")
     args = parser.parse_args()
     known = _equivalent()
     began = time.monotonic()
-    everything = all_mutants()
+    everything = all_mutants(args.modules)
     sample = made(random.Random(args.seed).sample(everything, min(args.n, len(everything))))
     with tempfile.TemporaryDirectory(prefix="ballast-mutants-") as name:
         tree = Path(name)
         copy_tree(tree)
-        covering = Covering(tree, measure(tree))
+        covering = Covering(tree, measure(tree, args.suites))
         for module in PRELOADED:
             importlib.import_module(module)
         survivors, n_tried, n_equivalent = [], 0, 0
