@@ -17,6 +17,14 @@ F = TypeVar("F", bound=Callable[..., object])
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
+class Word(click.Choice[str]):
+    """One of some words, shown as the API spells them; dashes and underscores are the same."""
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
+        """With underscores."""
+        return str(choice).replace("-", "_")
+
+
 class DurationType(click.ParamType[float]):
     """Seconds, or a number with s, m, h or d."""
 
@@ -113,7 +121,7 @@ def field_options(fields: Sequence[Field]) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         for one in reversed(fields):
-            kind = click.Choice(one.choices) if one.choices else one.type
+            kind = Word(one.choices) if one.choices else one.type
             option = click.option(
                 f"--{one.name.replace('_', '-')}", one.name, type=kind, help=one.help
             )

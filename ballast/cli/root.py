@@ -135,7 +135,9 @@ def _complete_names(command: click.Command) -> None:
     for child in command.commands.values() if isinstance(command, click.Group) else ():
         _complete_names(child)
     for one in command.params:
-        if isinstance(one, click.Argument) and one.name == "name":
+        # A type of its own checks its values, which completion must not take away.
+        is_text = isinstance(one, click.Argument) and one.type is click.STRING
+        if is_text and one.name == "name" and command.name != "remove":  # of a notifier
             one.type = GroupName()
 
 

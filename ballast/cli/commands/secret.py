@@ -9,6 +9,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.parameters import Word
 from ballast.cli.remote.aws import secrets_client
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import clean
@@ -33,7 +34,7 @@ def secret() -> None:
 
 
 @secret.command("set")
-@click.argument("name", type=click.Choice(NAMES))
+@click.argument("name", type=Word(NAMES))
 @click.option("--stage", default="dev", show_default=True, help="Deployment.")
 @click.option("--unchecked", is_flag=True, help="Store it without asking Vast what it may do.")
 @connection_options

@@ -294,3 +294,20 @@ def test_no_output_holds_the_callers_or_the_endpoints_key(
 
 def test_the_planted_key_is_really_there_to_be_found(console: Console) -> None:
     assert "blk.e7-r-own.1.secret" in str(console.endpoints) + str(console.autogroups)
+
+
+def test_a_secret_of_another_name_is_refused_before_it_is_asked_for(ballast: Ballast) -> None:
+    """Completion had taken the argument's own type away: any name was stored as Vast's key."""
+    refused = ballast("secret", "set", "FOO")
+    assert refused.code == 2
+    assert "'FOO' is not 'VAST_API_KEY'" in refused.err
+    assert "{VAST_API_KEY}" in ballast("secret", "set", "--help").out
+
+
+def test_words_are_shown_as_the_api_spells_them_and_taken_with_dashes(
+    ballast: Ballast, console: Console
+) -> None:
+    assert "on_time_first" in ballast("update", "endpoint", "--help").out
+    changed = ballast("update", "endpoint", "TGI-Llama3", "--queue-order", "on-time-first", "--yes")
+    assert changed.code == 0
+    assert console.sent("PUT", "/api/v0/endptjobs/7/")[-1]["queue_order"] == "on_time_first"
