@@ -162,9 +162,14 @@ export async function askCost(question, body, yes, lines = [], onlyIfSpending = 
   return ask(question, [...lines, ...shown], { yes });
 }
 
+function bidOf(offer) {
+  if (!offer.is_bid) return '';
+  return ` (bid ${usd(offer.bid_usd_per_hour, 3)}${offer.on_demand_usd_per_hour ? ` of ${usd(offer.on_demand_usd_per_hour, 3)} on demand` : ''})`;
+}
+
 /** A plan in sentences: deeds with prices, what caps refuse, the first hour. */
 export function planLines(plan) {
-  const what = (one) => (one.offer ? `${one.offer.gpu_type} at ${usd(one.offer.usd_per_hour, 3)} an hour` : `instance ${one.instance_id}`);
+  const what = (one) => (one.offer ? `${one.offer.gpu_type} at ${usd(one.offer.usd_per_hour, 3)} an hour${bidOf(one.offer)}` : `instance ${one.instance_id}`);
   const done = plan.actions.map((one) => `${one.action} ${what(one)}: ${one.sentence}`);
   const refused = plan.refused.map((one) => `refused by ${one.cap}: ${one.action} ${what(one)}`);
   const notes = (plan.notes ?? []).map((one) => one.sentence);
@@ -182,7 +187,7 @@ async function showPreview(preview, error, body) {
       return;
     }
     const [low, high] = answer.usd_per_hour_idle;
-    const offers = ` ${number(answer.offers.n)} offers, ${usd(answer.offers.cheapest_usd_per_hour, 3)} to ${usd(answer.offers.dearest_usd_per_hour, 3)} an hour each.`;
+    const offers = ` ${number(answer.offers.n)} offers, ${usd(answer.offers.cheapest_usd_per_hour, 3)} to ${usd(answer.offers.dearest_usd_per_hour, 3)} an hour each.${answer.bids?.n ? ` Interruptible: least bids ${usd(answer.bids.cheapest_usd_per_hour, 3)} to ${usd(answer.bids.dearest_usd_per_hour, 3)}.` : ''}`;
     const { plan } = answer;
     const start = plan?.actions?.length ? `At once: ${count(plan.actions.length, 'machine')}, first hour at most ${usd(plan.worst_first_hour_usd)}. ` : '';
     preview.textContent = `${start}Idle it would cost ${usd(low)} to ${usd(high)} an hour, at most ${usd(answer.usd_per_hour_max)}.${offers} ${(answer.warnings ?? []).join(' ')}`;

@@ -137,6 +137,12 @@ export class GroupView {
       ['Cost', `${usd(money.usd_per_hour)}/h`, bar(money.usd_per_hour, money.cap_usd_per_hour, 'of the hourly limit'),
         `Limit ${usd(money.cap_usd_per_hour)} an hour. About ${usd(money.spent_today_usd)} today, limit ${usd(money.cap_usd_per_day)}.`],
     ];
+    const bids = group.interruptible;
+    if (bids) {
+      const price = bids.mean_on_demand_usd_per_hour ? ` instead of ${usd(bids.mean_on_demand_usd_per_hour, 3)} on demand` : '';
+      figures.push(['Interruptible', `${number(bids.n_held - bids.n_outbid)} of ${number(bids.n_held)}`, false,
+        `${bids.n_outbid ? `${count(bids.n_outbid, 'machine')} outbid now. ` : ''}Mean bid ${usd(bids.mean_bid_usd_per_hour, 3)} an hour${price}.`]);
+    }
     const { hit_share: hits, spared_share: spared } = group.cache ?? {};
     if (hits != null) {
       figures.push(['Cache', share(hits), bar(hits, 1, 'of prompt tokens were cached'),

@@ -7,13 +7,14 @@ const FEW = 50;
 const FAILURES = new Set(['worker_failed', 'worker_error', 'load_failed', 'stuck_loading', 'host_failed', 'start_refused']);
 const COLUMNS = [
   { title: 'id', key: (w) => w.id, text: (w) => String(w.id), right: true },
-  { title: 'state', key: (w) => w.state ?? w.status, text: (w) => chip(w.state ?? w.status) },
+  { title: 'state', key: (w) => stateOf(w), text: (w) => chip(stateOf(w)) },
   { title: 'GPU', key: (w) => gpu(w), text: (w) => gpu(w) },
   { title: 'measured', key: (w) => w.measured_perf, text: (w) => number(w.measured_perf), right: true },
   { title: 'observed', key: (w) => w.observed_perf, text: (w) => number(w.observed_perf), right: true },
   { title: 'load', key: (w) => w.cur_load, text: (w) => (isUp(w) ? number(w.cur_load) : '–'), right: true },
   { title: 'requests', key: (w) => w.reqs_working, text: (w) => (isUp(w) ? number(w.reqs_working) : '–'), right: true },
   { title: '$/h', key: (w) => w.usd_per_hour, text: (w) => usd(w.usd_per_hour, 3), right: true },
+  { title: 'bid of price', key: (w) => (w.is_interruptible ? w.bid_usd_per_hour : 0), text: (w) => bid(w), right: true },
   { title: 'age', key: (w, now) => now - w.created_at, text: (w, now) => age(w.created_at, now), right: true },
   { title: 'last report', key: (w, now) => now - w.reported_at, text: (w, now) => age(w.reported_at, now), right: true },
   { title: 'host', key: (w) => w.host_id, text: (w) => String(w.host_id ?? '–'), right: true },
@@ -79,7 +80,19 @@ export function failuresByHost(workers, events, now) {
 
 /** Whether it can have requests: what a stopped one last told is over. */
 function isUp(worker) {
-  return worker.state !== 'stopped';
+  return worker.state !== 'stopped' && !worker.is_outbid;
+}
+
+/** What an interruptible machine is called by: `outbid` where others bid more. */
+function stateOf(worker) {
+  return worker.is_outbid ? 'outbid' : worker.state ?? worker.status;
+}
+
+/** An interruptible machine's bid, and what the same machine costs on demand. */
+function bid(worker) {
+  if (!worker.is_interruptible) return '–';
+  const price = worker.on_demand_usd_per_hour ? ` of ${usd(worker.on_demand_usd_per_hour, 3)}` : '';
+  return `${usd(worker.bid_usd_per_hour, 3)}${price}`;
 }
 
 function gpu(worker) {

@@ -8,6 +8,7 @@ import pytest
 
 from chalicelib.core.fleet.inventory import Inventory
 from chalicelib.core.model.warmth import CacheUse
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.routing_view import WaitingRequest
@@ -35,6 +36,25 @@ def test_status_tells_groups_workers_money_and_doubts(fleet: Api) -> None:
     assert group["ready_by_gpu"] == {"1x RTX 4090": 40.0}
     assert group["money"]["usd_per_hour"] == 0.5
     assert group["autogroups"][0]["share"] == 1.0
+    assert group["interruptible"] is None
+
+
+def test_machines_at_bids_are_told_with_their_bids_and_what_they_stand_in_for(fleet: Api) -> None:
+    bid: dict[str, object] = {"is_bid": True, "bid_usd_per_hour": 0.3}
+    make_worker(fleet, 8, **bid, on_demand_usd_per_hour=0.6)
+    make_worker(fleet, 9, state=WorkerState.PAUSED, **{**bid, "bid_usd_per_hour": 0.2})
+    (group,) = fleet.call("GET", "/api/v0/status").json["groups"]
+    assert group["interruptible"] == {
+        "n_held": 2,
+        "n_outbid": 1,
+        "mean_bid_usd_per_hour": pytest.approx(0.25),
+        "mean_on_demand_usd_per_hour": pytest.approx(0.6),
+    }
+    rows = {
+        row["id"]: row for row in fleet.call("POST", "/get_endpoint_workers/", {"id": 100}).json
+    }
+    assert [rows[n]["is_outbid"] for n in (7, 8, 9)] == [False, False, True]
+    assert rows[8]["on_demand_usd_per_hour"] == 0.6
 
 
 def test_what_caches_held_is_told_of_those_that_tell(fleet: Api) -> None:

@@ -98,3 +98,20 @@ def test_a_bound_key_has_one_plan_in_ten_seconds(market: Market) -> None:
     owner = Caller(key_id="a-o-1", verbs=frozenset({"read"}), endpoint_id=None, generation=1)
     for _ in range(3):
         plan(ports, owner, group)
+
+
+@pytest.mark.parametrize("with_bids", [False, True])
+def test_a_preview_of_interruptible_machines_asks_for_their_bids_too(
+    ports: ScalerPorts, market: Market, *, with_bids: bool
+) -> None:
+    ports.groups.add_group(EndpointGroup(endpoint_id=1, name="g", created_at=0.0))
+    search = {"search": {}, "limit": 64, "with_bids": with_bids}
+    found = answer(ports, {"ask": "plan", "endpoint_id": 1, "offers_for": search})["found"]
+    assert isinstance(found, Mapping)
+    assert len(searches(market)) == 1 + with_bids
+    if not with_bids:
+        assert "bids" not in found
+        return
+    prices = [offer["usd_per_hour"] for offer in found["offers"]]
+    assert 0 < found["bids"]["cheapest_usd_per_hour"] < min(prices)
+    assert found["bids"]["n"] > 0

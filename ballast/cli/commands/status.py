@@ -175,10 +175,22 @@ def _sentences(group: Json, now: float) -> Sequence[Text]:
         lines.append(
             Text(f"{name}: {share(cache['hit_share'])} of prompt tokens came from caches{work}")
         )
+    if bids := group.get("interruptible"):
+        lines.append(Text(f"{name}: {_bids_sentence(bids)}"))
     decision = group.get("last_decision")
     if decision:
         lines.append(Text(f"{name}: {age(decision['at'], now)} ago: {clean(decision['message'])}"))
     return lines
+
+
+def _bids_sentence(bids: Json) -> str:
+    outbid = f", {bids['n_outbid']} outbid now" if bids["n_outbid"] else ""
+    price = bids.get("mean_on_demand_usd_per_hour")
+    instead = f", {usd(price, 3)} on demand" if price else ""
+    return (
+        f"{count(bids['n_held'], 'interruptible machine')}{outbid}; mean bid "
+        f"{usd(bids['mean_bid_usd_per_hour'], 3)} an hour{instead}"
+    )
 
 
 COMMANDS = (status, watch)

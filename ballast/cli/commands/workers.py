@@ -59,10 +59,16 @@ def _line(worker: Json, autogroups: Mapping[int, Json], now: float) -> tuple[obj
     price = usd(worker.get("usd_per_hour"), 3)
     if is_stopped:  # only its disk costs now
         price = f"{usd(worker.get('storage_usd_per_hour'), 3)} ({price} running)"
+    if worker.get("is_interruptible"):
+        on_demand = worker.get("on_demand_usd_per_hour")
+        instead = f" of {usd(on_demand, 3)}" if on_demand else ""
+        price = f"{price}, bid {usd(worker.get('bid_usd_per_hour'), 3)}{instead}"
     error = str(worker.get("error") or "")[:60]
     return (
         worker["id"],
-        state_cell(worker.get("state") or worker.get("status")),
+        cell("outbid", "yellow")
+        if worker.get("is_outbid")
+        else state_cell(worker.get("state") or worker.get("status")),
         f"{worker.get('num_gpus', 1)}x {worker.get('gpu_name', '')}",
         version(worker, autogroups),
         number(worker.get("measured_perf")),

@@ -157,7 +157,12 @@ def what(action: Json) -> str:
     """What an action is about: an offer, or an instance."""
     offer = action.get("offer")
     if offer:
-        return f"{clean(offer.get('gpu_type'))}, machine {offer.get('machine_id')}"
+        machine = f"{clean(offer.get('gpu_type'))}, machine {offer.get('machine_id')}"
+        if not offer.get("is_bid"):
+            return machine
+        on_demand = offer.get("on_demand_usd_per_hour")
+        instead = f" ({usd(on_demand, 3)} on demand)" if on_demand else ""
+        return f"{machine}, bid {usd(offer.get('bid_usd_per_hour'), 3)}{instead}"
     return f"instance {action.get('instance_id')}"
 
 
@@ -172,6 +177,13 @@ def _offers(answer: Json) -> Iterator[RenderableType]:
         f"{usd(low, 3)} to {usd(high, 3)} an hour; never more than "
         f"{usd(answer['usd_per_hour_max'])} an hour."
     )
+    bids = answer.get("bids")
+    if bids and bids.get("n"):
+        yield Text(
+            f"Interruptible: {count(bids['n'], 'offer')}, least bids with disk "
+            f"{usd(bids['cheapest_usd_per_hour'], 3)} to {usd(bids['dearest_usd_per_hour'], 3)} "
+            "an hour."
+        )
 
 
 def _ask_server(session: Session, body: Json) -> Json:

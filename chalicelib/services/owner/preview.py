@@ -96,7 +96,10 @@ def preview(
         "draft": draft_of(group, autogroups),
     }
     if wanted is not None:
-        question["offers_for"] = _offers_question(wanted)
+        question["offers_for"] = {
+            **_offers_question(wanted),
+            "with_bids": _takes_bids(group, wanted),
+        }
     planned = _told(ports, group.endpoint_id, ports.poke.ask(question))
     found = planned.pop("found", None)
     warnings += [str(one) for one in _list(planned.get("problems"))]
@@ -108,7 +111,13 @@ def preview(
     if not offers and not planned.get("problems"):
         warnings.append(str(found.get("hint") or "no offer fits the search now"))
     n_tested = wanted.test_workers if wanted else 0
-    return {**answer, **_priced(group, n_tested, offers, cap)}
+    return {**answer, **_priced(group, n_tested, offers, cap), "bids": found.get("bids")}
+
+
+def _takes_bids(group: EndpointGroup, wanted: Autogroup) -> bool:
+    """Whether the autogroup would rent interruptible machines: its own word, else the group's."""
+    mode = wanted.interruptible or group.params.interruptible
+    return mode is not Interruptible.NEVER
 
 
 def _take_turn(ports: ApiPorts, caller: Caller, name: str, every_s: float) -> None:

@@ -158,7 +158,8 @@ def _caps(plan: RoundPlan, group: EndpointGroup) -> list[Answer]:
 def _offers(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
     """Offers for an autogroup, or for a search with an optional template.
 
-    `hints`: where there is none, say what of the search stands in the way.
+    `hints`: where there is none, say what of the search stands in the way. `with_bids`: also the
+    range of the least bids that win now, of those that Vast has time to tell.
     """
     limit = min(MAX_OFFERS, int(_number(question, "limit", 64)))
     autogroup_id = question.get("autogroup_id")
@@ -182,6 +183,9 @@ def _offers(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answ
     if not offers and question.get("hints"):
         wide = market.search_once({}, disk_gb=disk_gb, limit=MAX_OFFERS)
         answer["hint"] = what_stands_in_the_way(query, wide)
+    if question.get("with_bids") and market.has_time_for(Verb.SEARCH):
+        bids = market.search_once(query, disk_gb=disk_gb, limit=limit, is_bid=True)
+        answer["bids"] = _prices(tuple(bids))
     return answer
 
 

@@ -57,6 +57,24 @@ def test_a_create_shows_offers_first_hour_idle_cost_caps_and_warnings_and_asks(
     assert len(console.sent("POST", "/api/v0/autojobs/")) == 1
 
 
+def test_bids_are_shown_beside_what_the_machine_costs_on_demand(
+    ballast: Ballast, console: Console
+) -> None:
+    offer = {**RENT["offer"], "is_bid": True, "bid_usd_per_hour": 0.2}  # type: ignore[dict-item]
+    rent = {**RENT, "offer": {**offer, "on_demand_usd_per_hour": 0.4}}
+    console.answers["/api/v0/preview"] = {
+        **PREVIEW,
+        "plan": {**PREVIEW["plan"], "actions": [rent]},  # type: ignore[dict-item]
+        "bids": {"n": 3, "cheapest_usd_per_hour": 0.17, "dearest_usd_per_hour": 0.3},
+    }
+    shown = ballast(*CREATE, "--dry-run").err
+    for words in (
+        "1x RTX 4090, machine 55, bid $0.200 ($0.400 on demand)",
+        "Interruptible: 3 offers, least bids with disk $0.170 to $0.300 an hour",
+    ):
+        assert words in " ".join(shown.split()), words
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -139,6 +139,7 @@ def _group_row(ports: ApiPorts, facts: _Facts) -> Row:
         "queue": _queue(facts),
         "cache": _cache(facts),
         "money": money,
+        "interruptible": _interruptible(facts.workers),
         "workers_by_state": _by_state(facts.workers),
         "n_workers": len(facts.workers),
         "max_workers": group.params.max_workers,
@@ -207,6 +208,24 @@ def _money(facts: _Facts) -> dict[str, float]:
             name: min(of_account / MICRO, float("inf") if own is None else own)
             for name, own, of_account in caps
         },
+    }
+
+
+def _interruptible(workers: Sequence[Worker]) -> Row | None:
+    """The machines at bids: how many are there and how many outbid, at which mean bid and price.
+
+    Null without any; `on_demand_usd_per_hour` is null where no machine's price is known.
+    """
+    bids = [worker for worker in workers if worker.is_bid]
+    if not bids:
+        return None
+    prices = [w.on_demand_usd_per_hour for w in bids if w.on_demand_usd_per_hour > 0]
+    n_outbid = sum(worker.state is WorkerState.PAUSED for worker in bids)
+    return {
+        "n_held": len(bids),
+        "n_outbid": n_outbid,
+        "mean_bid_usd_per_hour": sum(w.bid_usd_per_hour for w in bids) / len(bids),
+        "mean_on_demand_usd_per_hour": sum(prices) / len(prices) if prices else None,
     }
 
 
