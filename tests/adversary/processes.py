@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -62,7 +63,7 @@ class Town:
             "route key": self.new_key(verbs=["route"]),
             "limited key": self.new_key(verbs=["route", "read"], max_requests_per_s=0.1),
             "read key": self.new_key(verbs=["read"]),
-            "worker's token": self.token(),
+            "worker's token": self.rooted()[1],
         }
         own = {str(row["api_key"]) for row in self.owner.groups()}
         self.secrets = {*own, self.system.account_key}
@@ -85,14 +86,22 @@ class Town:
         body = {"verbs": ["route"], "name": name, "endpoint_id": self.mine, **limits}
         return str(self.owner.call("POST", "/api/v0/keys", body)["key"])
 
-    def token(self) -> str:
-        """MASTER_TOKEN of a machine of the adversary's group, as root there reads it."""
-        rows = self.market.instances("mine")
-        return psutil.Process(int(rows[0]["pid"])).environ()["MASTER_TOKEN"]
+    def rooted(self) -> tuple[int, str]:
+        """A machine of the adversary's group, and its MASTER_TOKEN, as root there reads it."""
+        found: tuple[int, str] | None = None
 
-    def liar(self) -> int:
-        """The machine of that token."""
-        return int(self.market.instances("mine")[0]["id"])
+        def is_there() -> bool:
+            nonlocal found
+            for row in sorted(self.market.instances("mine"), key=lambda row: int(row["id"])):
+                with suppress(psutil.Error, TypeError, KeyError):  # stopped, or gone meanwhile
+                    environment = psutil.Process(int(row["pid"])).environ()
+                    found = int(row["id"]), environment["MASTER_TOKEN"]
+                    return True
+            return False
+
+        wait_until("a machine that runs", is_there, 120.0)
+        assert found is not None
+        return found
 
     def call(self, method: str, path: str, body: object = None, *, key: str | None = None) -> Told:
         """One request of an adversary."""
@@ -250,9 +259,10 @@ def _draw_lie(dice: random.Random) -> Action:
 
 
 def _lie(town: Town, script: Script) -> None:
-    """One report as a PyWorker's, with these fields; later honest ones of it count as old."""
+    """One report as a PyWorker's, with these fields; its own ones count as old for a while."""
+    instance_id, token = town.rooted()
     told: dict[str, object] = {
-        "id": town.liar(), "mtoken": town.held["worker's token"], "version": "2.0.0",
+        "id": instance_id, "mtoken": token, "version": "2.0.0",
         "ticket": "D", "boot_id": "f" * 16, "seq": int(time.time() * 1000) + 10**9,
         "max_perf": 400.0, "cur_load": 0.0, "num_requests_working": 0, "slots": 4,
     }  # fmt: skip
@@ -264,16 +274,16 @@ def _lie(town: Town, script: Script) -> None:
 
 
 def rented(act: Callable[[Town], None]) -> float:
-    """Machines that come within a few rounds of it."""
+    """Machines more than before, a few rounds after it, beyond the one that it may."""
     town = _town()
-    before = {row["id"] for row in town.market.instances()}
+    before = len(town.market.instances())
     act(town)
     time.sleep(SETTLES_S)
-    return float(len({row["id"] for row in town.market.instances()} - before))
+    return float(max(0, len(town.market.instances()) - before - 1))
 
 
 def rented_by_lies(script: Script) -> float:
-    """By one report, again each second."""
+    """By the reports of the only machine of its group: one may come for it, if it is broken."""
 
     def act(town: Town) -> None:
         for _ in range(3):
@@ -288,7 +298,7 @@ def _draw_ask(dice: random.Random) -> Action:
 
 
 def rented_by_one(script: Script) -> float:
-    """By a single request of any stated cost, beyond the one machine that it may."""
+    """By a single request of any stated cost."""
 
     def act(town: Town) -> None:
         _, cost, idx = script[0]
@@ -296,7 +306,7 @@ def rented_by_one(script: Script) -> float:
         body |= {} if idx is None else {"request_idx": idx}
         town.call("POST", "/route/", body, key=town.held["route key"])
 
-    return max(0.0, rented(act) - 1)
+    return rented(act)
 
 
 WHERE = "real processes"
@@ -311,6 +321,6 @@ GAMES = (
          bound=0.0, draw=_draw_ticket, play=used_twice, length=8, where=WHERE),
     Game(role="route key", goal="spend", measure="machines for one request beyond one",
          bound=0.0, draw=_draw_ask, play=rented_by_one, length=1, where=WHERE, most_games=12),
-    Game(role="worker's token", goal="spend", measure="machines that its reports rent",
+    Game(role="worker's token", goal="spend", measure="machines beyond one that its reports rent",
          bound=0.0, draw=_draw_lie, play=rented_by_lies, length=4, where=WHERE, most_games=20),
 )  # fmt: skip
