@@ -101,6 +101,8 @@ class Proxy:
     async def _pass_on(
         self, request: web.Request, caller: Caller | None, seen: _Seen, began: float
     ) -> web.StreamResponse:
+        if caller is None and not self._settings.api_key and not _key_of(request):
+            raise _BadRequestError(401, "no key: send Authorization: Bearer KEY")  # nor a body read
         call = self._parse(request, await self._payload(request), caller)
         try:
             answer = await self._upstream.open(call)
@@ -131,19 +133,28 @@ class Proxy:
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         """The endpoint group as a model, and what its workers were seen to serve."""
-        names = self._names(request)
+        try:
+            names = self._names(request)
+        except _BadRequestError as error:
+            return error_response(error.status, str(error), "invalid_request_error")
         return web.json_response({"object": "list", "data": [_model(name) for name in names]})
 
     async def model(self, request: web.Request) -> web.StreamResponse:
         """One of them."""
         wanted = request.match_info["model"]
-        if wanted not in self._names(request):
+        try:
+            names = self._names(request)
+        except _BadRequestError as error:
+            return error_response(error.status, str(error), "invalid_request_error")
+        if wanted not in names:
             words = f"the model {wanted[:100]!r} is not served here"
             return error_response(404, words, "invalid_request_error")
         return web.json_response(_model(wanted))
 
     def _names(self, request: web.Request) -> list[str]:
         endpoint = request.match_info.get("endpoint", self._settings.endpoint)
+        caller = self._caller(request, asyncio.get_running_loop().time())
+        _check_group(caller, endpoint)
         return list(dict.fromkeys([endpoint, *self._served.get(endpoint, ())]))
 
     async def _payload(self, request: web.Request) -> dict[str, object]:
@@ -170,14 +181,9 @@ class Proxy:
         endpoint = request.match_info.get("endpoint", self._settings.endpoint)
         own_key = (caller.ballast_key if caller else "") or self._settings.api_key
         api_key = own_key or ("" if caller else _key_of(request))
-        if caller and endpoint and not caller.may_use(endpoint):
-            raise _BadRequestError(
-                403, f"{caller.name} may use {', '.join(sorted(caller.endpoints))}; not this group"
-            )
+        _check_group(caller, endpoint)
         if caller and not api_key:
             raise _BadRequestError(500, f"{caller.name} has no ballast_key, and the proxy no -k")
-        if not api_key:
-            raise _BadRequestError(401, "no key: send Authorization: Bearer KEY")
         if not endpoint:
             raise _BadRequestError(
                 404, "no endpoint group: use /NAME/v1/… or start with --endpoint"
@@ -209,6 +215,13 @@ class Proxy:
         return hmac.digest(self._secret, callers_key.encode(), "sha256")
 
 
+def _check_group(caller: Caller | None, endpoint: str) -> None:
+    if caller and endpoint and not caller.may_use(endpoint):
+        raise _BadRequestError(
+            403, f"{caller.name} may use {', '.join(sorted(caller.endpoints))}; not this group"
+        )
+
+
 @dataclass(slots=True)
 class _Seen:
     """What is known of a request for the metrics; 499: its caller left."""
@@ -219,9 +232,9 @@ class _Seen:
 
 
 def _key_of(request: web.Request) -> str:
-    """What the caller sent as its key."""
+    """What the caller sent as its key; "" if that can be none: bytes beyond ASCII are no text."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+    return key.strip() if scheme.lower() == "bearer" and key.isascii() else ""
 
 
 class _BadRequestError(Exception):

@@ -98,6 +98,44 @@ def test_each_caller_has_its_own_key_groups_and_counts(tmp_path: Path) -> None:
     assert not any("planted" in name for name in counted)
 
 
+def test_what_a_group_serves_is_shown_to_its_callers_alone(tmp_path: Path) -> None:
+    with servers() as it, proxy(it, tmp_path) as url:
+        for path in ("/other/v1/models", "/other/v1/models/other", "/v1/models"):
+            statuses = [
+                requests.get(url + path, headers=headers, timeout=30).status_code
+                for headers in (
+                    {},
+                    {"Authorization": "Bearer sk-nobody-0123456789abcdef"},
+                    {"Authorization": f"Bearer {SHOP}"},
+                    {"Authorization": f"Bearer {LAB}"},
+                )
+            ]
+            assert statuses == [401, 401, 403 if "other" in path else 200, 200], path
+
+
+@pytest.mark.parametrize("key", [b"\xff" * 24, "sk-\u00e9".encode() * 8, b""])
+def test_a_key_that_is_no_text_is_none(tmp_path: Path, key: bytes) -> None:
+    with servers() as it, proxy(it, tmp_path) as url:
+        answer = requests.post(
+            f"{url}/chat/v1/chat/completions",
+            json=BODY,
+            headers={"Authorization": b"Bearer " + key},
+            timeout=30,
+        )
+        assert answer.status_code == 401
+        assert it.control_plane.routes == []
+
+
+def test_without_a_key_no_body_is_read(tmp_path: Path) -> None:
+    """A proxy of everybody's own keys: a stranger's megabytes are not parsed."""
+    with servers() as it:
+        settings = ProxySettings(url=it.control_plane_url, endpoint="chat", timeout_s=5)
+        with served(make_application(settings, Service(it.control_plane_url))) as url:
+            for data in (b"[" * 2**20, b"not JSON"):
+                answer = requests.post(f"{url}/v1/chat/completions", data=data, timeout=30)
+                assert answer.status_code == 401, "not 400: it was not looked at"
+
+
 def test_a_caller_over_its_limit_is_told_when_to_come_again(tmp_path: Path) -> None:
     rated = CALLERS.replace("max_concurrent = 1", "max_requests_per_s = 0.2")
     with servers() as it, proxy(it, tmp_path, rated) as url:
