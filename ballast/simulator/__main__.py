@@ -18,6 +18,7 @@ try:
         format_row,
         row_to_json,
         run_all,
+        start_lines,
     )
     from ballast.simulator.run import POLLED, QUEUES
     from ballast.simulator.world.market import DEFAULT_MARKET, MarketError, read_market
@@ -68,7 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json:
         print(json.dumps([row_to_json(row) for row in rows]))
     else:
-        print("\n".join([HEADER, *map(format_row, rows), *compare_rows(rows)]))
+        start = start_lines(rows) if options.from_start else []
+        print("\n".join([HEADER, *map(format_row, rows), *compare_rows(rows), *start]))
     return 0
 
 
@@ -92,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", type=int, default=os.cpu_count() or 1, help="runs at once")
     add("--whole", action="store_true",
         help="ours as the whole scaling service on fakes: rows, intents, caps, pacing")  # fmt: skip
+    add("--from-start", action="store_true",
+        help="no warm-up: from second 0, and from the first ready worker on")  # fmt: skip
     add("--json", action="store_true")
     add("--sweep", action="store_true", help="every policy at each of its knob's points")
     add("--picture", default="frontier.png", help="where --sweep draws")
@@ -114,6 +118,7 @@ def _task(options: argparse.Namespace) -> Task:
         slo_wait_s=options.slo_wait,
         slo_target=options.slo_target,
         round_s=options.round,
+        is_from_start=options.from_start,
     )
 
 

@@ -39,12 +39,13 @@ class Setting:
     seed: int = 0
     slo_wait_s: float = 10.0
     round_s: float = 5.0
+    is_from_start: bool = False  # no warm-up: every request from second 0 counts
     losses: str = ""  # "" = none interruptible; "model", or a trace's path, then its zones
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Score:
-    """What a run scored after its warm-up."""
+    """What a run scored after its warm-up, if it had one."""
 
     within_2s: float
     within_slo: float
@@ -62,6 +63,8 @@ class Score:
     taken: float = 0.0  # interruptible machines that were outbid while up
     broken: float = 0.0  # share of the requests that this cut
     bid_share: float = 0.0  # of the GPU dollars that went to interruptible machines
+    first_ready_s: float = 0.0  # when the first worker was ready
+    within_slo_ready: float = 0.0  # on time, of the requests that came after that
 
 
 def warmup_of(trace: Trace) -> float:
@@ -76,7 +79,7 @@ def run_policy(
     progress: Callable[[float], None] | None = None,
 ) -> Score:
     """Play a trace under a policy."""
-    warmup_s = warmup_of(trace)
+    warmup_s = 0.0 if setting.is_from_start else warmup_of(trace)
     kind: type[World] = getattr(policy, "world_kind", World)  # the whole service needs more
     losses = make_losses(setting, trace.duration_s)
     market = setting.market
@@ -126,17 +129,11 @@ def make_dispatcher(queue: str, world: World) -> Dispatcher:
 
 def _score(world: World) -> Score:
     counted = [at >= world.warmup_s for at in world.trace.times]
-    waits = list(compress(world.waits, counted))
     load = sum(compress(world.trace.loads, counted))
-    end = world.trace.duration_s
-    times = list(compress(world.trace.times, counted))
-    limit = world.slo_wait_s
-    # A request without a start at the end is late if its time is up, else it is not counted.
-    judged = [
-        wait if wait >= 0 else float("inf")
-        for wait, at in zip(waits, times, strict=True)
-        if wait >= 0 or end - at > limit
-    ]
+    end, limit = world.trace.duration_s, world.slo_wait_s
+    judged = [wait for wait, at in _judged(world) if at >= world.warmup_s]
+    ready_at = world.first_ready_at
+    since_ready = sorted(wait for wait, at in _judged(world) if at >= ready_at)
     judged.sort()
     usd, gpu_s = world.bill()
     usd, gpu_s = usd - world.warmup[0], gpu_s - world.warmup[1]
@@ -158,7 +155,22 @@ def _score(world: World) -> Score:
         taken=world.counters.n_taken,
         broken=world.counters.n_broken / max(len(judged), 1),
         bid_share=_bid_share(world),
+        first_ready_s=min(ready_at, end),
+        within_slo_ready=_share(since_ready, limit),
     )
+
+
+def _judged(world: World) -> list[tuple[float, float]]:
+    """(wait, arrival) of each request in seconds.
+
+    One without a start at the end is late if its time is up, else it is not counted.
+    """
+    end, limit = world.trace.duration_s, world.slo_wait_s
+    return [
+        (wait if wait >= 0 else float("inf"), at)
+        for wait, at in zip(world.waits, world.trace.times, strict=True)
+        if wait >= 0 or end - at > limit
+    ]
 
 
 def _bid_share(world: World) -> float:

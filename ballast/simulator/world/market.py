@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ballast.simulator.world.losses import Losses
 from chalicelib.core.model.market import Offer
+from chalicelib.core.model.vouching import lower_median
 
 DEFAULT_MARKET = Path(__file__).parents[1] / "markets" / "default.toml"
 DLPERF_OF_REFERENCE = 100.0  # the market's own benchmark for a worker of perf 1.0
@@ -50,6 +51,8 @@ class MarketConfig:
     load_median_s: float = 300.0
     load_sigma: float = 0.6
     load_free_s: float = 60.0
+    download_gb: float = 0.0  # of the load; 0 = loads do not follow the offer's line
+    line_mbps: tuple[float, ...] = ()  # of hosts, one drawn for each offer
     start_median_s: float = 20.0
     start_sigma: float = 0.5
     boot_failure: float = 0.08
@@ -64,6 +67,15 @@ class MarketConfig:
     def best_type(self) -> MachineType:
         """The cheapest list price per perf."""
         return min(self.types, key=lambda kind: (kind.usd_per_perf, kind.name))
+
+    def load_s(self, offer: Offer, chances: random.Random) -> float:
+        """From create to ready: the median, more or less for the offer's line, and by chance."""
+        median_s = self.load_median_s
+        if self.download_gb > 0 and offer.inet_down_mbps > 0:
+            megabits = self.download_gb * 8_000.0
+            typical = megabits / lower_median(self.line_mbps)
+            median_s += megabits / offer.inet_down_mbps - typical
+        return median_s * math.exp(self.load_sigma * chances.gauss(0, 1))
 
     def price_pause_s(self, chances: random.Random) -> float:
         """Until the price of a rented machine moves again."""
@@ -102,6 +114,8 @@ def read_market(path: Path = DEFAULT_MARKET, **changes: object) -> MarketConfig:
     if "boot_death_s" in values:
         low, high = raw["failures"]["boot_death_s"]
         values["boot_death_s"] = (float(low), float(high))
+    if "line_mbps" in values:
+        values["line_mbps"] = tuple(map(float, raw["times"]["line_mbps"]))
     types = tuple(MachineType(**item) for item in raw["types"])
     config = MarketConfig(types=types, **values)  # type: ignore[arg-type]
     return replace(config, **changes) if changes else config  # type: ignore[arg-type]
@@ -207,6 +221,7 @@ class Market:
         self._next_id += 1
         price = kind.usd_per_hour * math.exp(config.price_sigma * rng.gauss(0, 1))
         perf = kind.perf * math.exp(config.perf_sigma * rng.gauss(0, 1))
+        line = random.Random(f"line:{place.name}:{place.period}:{place.n_rented}")
         offer = Offer(
             offer_id=number,
             machine_id=number,
@@ -217,6 +232,7 @@ class Market:
             usd_per_hour=price,
             storage_usd_per_hour=config.storage_usd_per_hour,
             dlperf=kind.perf * DLPERF_OF_REFERENCE,
+            inet_down_mbps=line.choice(config.line_mbps) if config.line_mbps else 0.0,
             geolocation=place.zone,
         )
         return Rented(offer, perf, rng)

@@ -90,6 +90,7 @@ class World:
     policy: Policy = field(init=False)
     mean_load: float = 0.0
     warmup: tuple[float, float, int, int] = (0.0, 0.0, 0, 0)
+    first_ready_at: float = math.inf
 
     def __post_init__(self) -> None:
         """Open the market; nothing was served yet."""
@@ -213,7 +214,7 @@ class World:
         self.machines[machine.number] = machine
         self.counters.creates += 1
         life_s = rng.expovariate(1.0 / (config.mean_life_h * 3600.0))
-        load_s = config.load_median_s * math.exp(config.load_sigma * rng.gauss(0, 1))
+        load_s = config.load_s(taken.offer, rng)
         fate = rng.random()
         if fate < config.boot_failure / 2:
             life_s = min(life_s, rng.uniform(*config.boot_death_s))
@@ -281,6 +282,7 @@ class World:
         if machine.epoch != epoch or machine.number not in self.machines:
             return
         machine.loaded_at = machine.loaded_at or self.now
+        self.first_ready_at = min(self.first_ready_at, self.now)
         machine.change(Life.READY, self.now, billed=True)
         machine.free_at = [self.now] * machine.n_slots
         self.routable.append(machine)
@@ -340,8 +342,7 @@ class World:
         if machine.loaded_at:
             self.start(machine)
             return
-        config = self.config
-        load_s = config.load_median_s * math.exp(config.load_sigma * machine.chances.gauss(0, 1))
+        load_s = self.config.load_s(machine.offer, machine.chances)
         machine.change(Life.LOADING, self.now, billed=True)
         self.at(self.now + load_s, self._come_up, (machine, machine.epoch))
 

@@ -118,6 +118,7 @@ def worker_facts(
         pending_load=pending_load(worker, now),
         n_working=worker.n_working,
         n_pending=pending_requests(worker, now),
+        disk_usage_gb=worker.disk_usage_gb,
         slots=worker.slots,
         loaded_at=worker.loaded_at,
         drain_by=worker.drain_by,

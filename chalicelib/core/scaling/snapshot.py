@@ -36,6 +36,7 @@ class WorkerFacts:
     dlperf: float = 0.0
     pending_load: float = 0.0  # in flight at the worker, or granted and on the way
     n_working: int = 0
+    disk_usage_gb: float = 0.0  # image and model, as the worker reports it; 0 = unknown
     n_pending: int = 0  # requests that `pending_load` is of, about
     slots: int = 1  # requests served at once, as far as known
     loaded_at: float = 0.0  # 0 = never loaded

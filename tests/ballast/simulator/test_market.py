@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
+import pytest
+
 from ballast.simulator.policies import make_policy
 from ballast.simulator.run import Setting, run_policy
-from ballast.simulator.world.market import Market, MarketConfig, read_market
+from ballast.simulator.world.market import DEFAULT_MARKET, Market, MarketConfig, read_market
 from ballast.simulator.world.traces import synthesise
 
 HOUR_S = 3600.0
@@ -54,3 +59,40 @@ def test_prices_of_rented_machines_move_where_the_market_says_so() -> None:
         for market in (still, moving)
     ]
     assert usd[0] != usd[1]
+
+
+LINES = DEFAULT_MARKET.with_name("lines.toml")
+
+
+def test_loads_follow_the_line_of_an_offers_host_for_whoever_rents_it() -> None:
+    config = replace(read_market(LINES), load_sigma=0.0)
+    seen = {offer.inet_down_mbps for offer in Market(config, seed=1).offers(0.0)}
+    assert seen <= set(config.line_mbps)
+    offer = Market(config, seed=1).offers(0.0)[0]
+    slow, typical, fast = (
+        config.load_s(replace(offer, inet_down_mbps=mbps), random.Random(1))
+        for mbps in (846.3, 1780.2, 9876.5)
+    )
+    assert typical == config.load_median_s
+    assert slow - typical == pytest.approx(160_000 / 846.3 - 160_000 / 1780.2)
+    assert fast < typical
+    assert read_market().load_s(offer, random.Random(1)) == read_market().load_s(
+        replace(offer, inet_down_mbps=1.0), random.Random(1)
+    )
+
+
+def test_from_the_start_every_request_counts_and_from_the_first_ready_worker_again() -> None:
+    trace = synthesise("chat", days=1 / 48, seed=0).scaled(2.0)
+    scores = [
+        run_policy(
+            trace,
+            make_policy("window:1,120"),
+            Setting(market=read_market(), is_from_start=is_from_start),
+        )
+        for is_from_start in (True, False)
+    ]
+    started, warm = scores
+    assert started.requests > warm.requests
+    assert 60 < started.first_ready_s < 900
+    assert started.within_slo < started.within_slo_ready
+    assert started.first_ready_s == warm.first_ready_s

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from chalicelib.core.fleet.set_aside import machine_key, offer_key
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.market import Offer, out_of_bounds
+from chalicelib.core.model.vouching import lower_median
 from chalicelib.core.scaling.moves.pools import Round
 
 EXPECTED_LIFE_H = 24.0  # over which a rental's one-time cost is spread
-DOWNLOAD_GB = 20.0  # image and model, when the autogroup says nothing better
+DOWNLOAD_GB = 20.0  # image and model, until a worker of the autogroup tells what its disk holds
+MOST_DOWNLOAD_GB = 1_000.0  # chosen: the largest open models are about so large
 TYPICAL_MBPS = 1_000.0  # on which the learned median was had; recorded offers: 850 to 9,900
 LEAST_LOAD_SHARE = 0.3  # of the median is not download: the boot, and the model's way to the GPU
 MIN_CONTRACT_S = 3600.0  # a machine whose contracts end sooner is not worth its load
@@ -79,11 +81,24 @@ def _machine_until(offer: Offer, ctx: Round) -> float:
     return ctx.snapshot.set_aside.get(machine_key(offer.machine_id), 0.0)
 
 
-def predicted_load_s(offer: Offer, median_s: float) -> float:
+def download_gb(autogroup_id: int, ctx: Round) -> float:
+    """What a load of the autogroup fetches: the middle of what its workers have on their disks.
+
+    Workers say it of themselves, so the lower middle counts, within what a disk may hold.
+    """
+    told = [
+        worker.disk_usage_gb
+        for worker in ctx.snapshot.workers
+        if worker.autogroup_id == autogroup_id and worker.disk_usage_gb > 0
+    ]
+    return min(lower_median(told), MOST_DOWNLOAD_GB) if told else DOWNLOAD_GB
+
+
+def predicted_load_s(offer: Offer, median_s: float, size_gb: float = DOWNLOAD_GB) -> float:
     """Seconds from create to ready: the autogroup's median, more or less for the offer's line."""
     if offer.inet_down_mbps <= 0:
         return median_s
-    megabits = DOWNLOAD_GB * 8_000.0
+    megabits = size_gb * 8_000.0
     differs_s = megabits / offer.inet_down_mbps - megabits / TYPICAL_MBPS
     return max(median_s + differs_s, LEAST_LOAD_SHARE * median_s)
 
@@ -98,9 +113,10 @@ def _rate(autogroup: Autogroup, offer: Offer, ctx: Round, optimism: float) -> Ra
         hopeful = perf * (1.0 + optimism * spread)
     boot_odds = beliefs.boot_odds(autogroup_id, offer.gpu_type)
     median_s = beliefs.load_time(autogroup_id).median
-    load_s = predicted_load_s(offer, median_s)
+    size_gb = download_gb(autogroup_id, ctx)
+    load_s = predicted_load_s(offer, median_s, size_gb)
     load_h = load_s / 3600.0
-    create_usd = offer.usd_per_hour * load_h + offer.inet_down_usd_per_gb * DOWNLOAD_GB
+    create_usd = offer.usd_per_hour * load_h + offer.inet_down_usd_per_gb * size_gb
     life_h = EXPECTED_LIFE_H
     if offer.ends_at is not None:  # a contract that ends sooner must earn its start sooner
         life_h = min(life_h, max((offer.ends_at - ctx.now) / 3600.0 - load_h, 0.1))
