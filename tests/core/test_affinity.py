@@ -91,11 +91,30 @@ def test_of_many_workers_each_has_its_part_and_few_keys_move() -> None:
     workers = fleet(n)
     before, after = RoutingTable(ONE_GROUP, workers), RoutingTable(ONE_GROUP, fleet(n)[1:])
     moved = [key for key in KEYS if home(before, key) != home(after, key)]
-    assert len(moved) <= (2 / n + 0.01) * len(KEYS)
+    gone = workers[0].instance_id
+    assert moved == [key for key in KEYS if home(before, key) == gone]
+    assert 0 < len(moved) <= (1 / n + 0.005) * len(KEYS)
     homes = Homes(tuple((w.instance_id, 0) for w in workers))
     counts = Counter(homes.order_of(bucket)[0] for bucket in range(N_BUCKETS))
     assert len(counts) == n
     assert max(counts.values()) < 2 * N_BUCKETS / n
+
+
+@pytest.mark.parametrize("n", [33, 49, 250])
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_only_a_workers_own_keys_move_in_fleets_of_any_size_and_mix(n: int, is_mixed: bool) -> None:
+    """1/n of all, weighed by class; also for the second and third choice of a hot key."""
+    members = tuple((20_000_000 + 13 * i, 40 + i % 3 * is_mixed) for i in range(n))
+    before, after = Homes(members), Homes(members[1:])
+    gone, weight = members[0][0], 2.0 ** (members[0][1] / 2)
+    share = weight / sum(2.0 ** (c / 2) for _, c in members)
+    moved, buckets = 0, range(0, N_BUCKETS, 4)
+    for bucket in buckets:
+        order = before.order_of(bucket)
+        left = tuple(i for i in order if i != gone)[: N_HOMES - 1]
+        assert after.order_of(bucket)[: N_HOMES - 1] == left
+        moved += order[0] == gone
+    assert moved / len(buckets) == pytest.approx(share, rel=0.6)
 
 
 def test_fast_and_cheap_workers_are_home_to_more_keys() -> None:
@@ -168,6 +187,21 @@ def test_a_worker_with_a_free_slot_is_warm_without_a_wait() -> None:
     table = RoutingTable(ONE_GROUP, workers)
     homes = {home(table, key) for key in KEYS[:200]}
     assert len(homes) == 8  # without keys all would be packed onto the first
+
+
+def test_orders_of_a_large_fleets_parts_are_made_once() -> None:
+    """Each refresh of a router's view may show another part of the fleet."""
+    parts = [[worker(100 * part + i) for i in range(1, 6)] for part in range(3)]
+    table = RoutingTable(ONE_GROUP, parts[0])
+    homes = []
+    for part in (0, 1, 2, 0, 1, 2):
+        newer = RoutingTable(ONE_GROUP, parts[part])
+        newer.carry_over(table, NOW)
+        home(newer, "a")
+        homes.append(newer._pool_of[0]._homes)
+        table = newer
+    assert homes[:3] == homes[3:]
+    assert len({id(one) for one in homes}) == 3
 
 
 def test_a_worker_that_left_is_skipped_and_the_orders_outlive_the_view() -> None:

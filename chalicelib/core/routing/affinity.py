@@ -12,19 +12,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
+from operator import mod, mul
+from typing import NamedTuple
 
 N_BUCKETS = 8_192
 """About 30 for each worker of a full shard, so that their shares differ by less than keys' own."""
 
-WINDOW = 32
-"""Workers that a key draws among: 32 gaps of a ring differ by 18 % in sum, single ones by 100."""
-
 N_HOMES = 16
 """A key that needs more workers than this at once is so hot that every worker is warm for it."""
+
+N_DRAWN = 48
+"""Of many draws about so many are sorted, the least: three times `N_HOMES`, so that one order in a
+million is shorter than that (and none is empty)."""
 
 UNSTATED_SHARE = 0.2
 """Of a request's cost, what a warm worker is taken to save while neither the client states it nor
@@ -40,8 +43,7 @@ _CLASSES_PER_DOUBLING = 2  # chosen: workers within a factor of 1.4 are of one c
 MIN_USD_PER_HOUR = 0.001  # chosen: below every price, so that a free worker has a class, too
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
+class Preference(NamedTuple):
     """A key's bucket, and the load that a worker which has its prefix need not do again.
 
     `stated_load`: as far as the client said so, and not what workers told.
@@ -127,20 +129,21 @@ def bucket_of(key: str) -> int:
 class Homes:
     """The orders of one set of workers, each made when it is first asked for.
 
-    Workers lie on a ring by their seeds, and a bucket draws among the `WINDOW` that follow it: all
-    of a small fleet, as rendezvous hashing does, and in a large one no more, so that a grant costs
-    the same. There 2/n of the keys move, not 1/n: the window's new end may win, too.
+    Every worker draws for every bucket, so that when one of n comes or goes 1/n of the keys move.
+    Where many draw, only those are sorted that can be among the first: the others are passed by.
     """
 
-    __slots__ = ("_is_even", "_orders", "_ring", "_starts", "members")
+    __slots__ = ("_ids", "_inverses", "_mosts", "_orders", "_seeds", "members")
 
     def __init__(self, members: tuple[tuple[int, int], ...]) -> None:
         """`members`: (instance id, weight class) of each worker."""
         self.members = members
-        ring = sorted((_seed_of(instance_id), instance_id, c) for instance_id, c in members)
-        self._is_even = len({c for _, c in members}) == 1
-        self._starts = [seed for seed, _, _ in ring]
-        self._ring = ring + ring[:WINDOW] if len(ring) > WINDOW else ring
+        weights = [2.0 ** (c / _CLASSES_PER_DOUBLING) for _, c in members]
+        reach = N_DRAWN / sum(weights) if len(members) > N_DRAWN else math.inf
+        self._ids = [instance_id for instance_id, _ in members]
+        self._seeds = [_seed_of(instance_id) for instance_id in self._ids]
+        self._inverses = [1.0 / weight for weight in weights]
+        self._mosts = [-math.expm1(-reach * weight) for weight in weights]
         self._orders: dict[int, tuple[int, ...]] = {}
 
     def order_of(self, bucket: int) -> tuple[int, ...]:
@@ -153,20 +156,17 @@ class Homes:
     def _make_order(self, bucket: int) -> tuple[int, ...]:
         """The parts after the point of a random number times random fractions are as good as drawn.
 
-        -log(u) / weight is an exponential draw of rate `weight`: the least wins in proportion.
+        -log(1 - u) / weight is an exponential draw of rate `weight`: the least wins in proportion.
         """
-        start = 0
-        if len(self._ring) > WINDOW:
-            start = bisect_left(self._starts, bucket / N_BUCKETS)
         key, log = _key_of_bucket(bucket), math.log
-        window = self._ring[start : start + WINDOW]
-        if self._is_even:
-            draws = [(key * seed % 1.0, instance_id) for seed, instance_id, _ in window]
-        else:
-            draws = [
-                (-log(1.0 - key * seed % 1.0) * 2.0 ** (-c / _CLASSES_PER_DOUBLING), instance_id)
-                for seed, instance_id, c in window
-            ]
+        numbers = map(mod, map(mul, repeat(key), self._seeds), repeat(1.0))  # in C: all draw
+        draws = [
+            (-log(1.0 - u) * inverse, instance_id)
+            for u, most, inverse, instance_id in zip(
+                numbers, self._mosts, self._inverses, self._ids, strict=True
+            )
+            if u <= most
+        ]
         draws.sort()
         return tuple([instance_id for _, instance_id in draws[:N_HOMES]])
 

@@ -57,6 +57,8 @@ CROWD = 0.005
 speed, and its prefill. So much evens out which workers new conversations begin at; ten times as
 much sends later turns away from what is cached."""
 
+MAX_OLDER_HOMES = 7  # chosen: the parts of a fleet of 2,000 workers, at 2 MB each when full
+
 LOWER_HOME = 0.5
 """A worker's place in a key's order tells how likely it has the prefix: each next one half as much,
 for requests come there only while those before it are taken.
@@ -179,6 +181,7 @@ class Pool:
     by_price: list[RoutableWorker] = field(default_factory=list)  # those with several slots
     by_id: dict[int, RoutableWorker] = field(default_factory=dict)
     _homes: Homes | None = None
+    _older_homes: tuple[Homes, ...] = ()
 
     def add(self, worker: RoutableWorker) -> None:
         """One more worker; `sort` once all are in."""
@@ -201,11 +204,17 @@ class Pool:
                 yield self.by_id[instance_id]
 
     def adopt_homes(self, older: Pool) -> None:
-        """Go on with an older table's orders, if they are of the same workers."""
-        if older._homes is not None:
+        """Go on with an older table's orders, if they are of the same workers.
+
+        Of a large fleet each refresh shows another part: those seen lately are kept, too.
+        """
+        known = older._older_homes if older._homes is None else (older._homes, *older._older_homes)
+        if known:
             members = self._members()
-            is_same = older._homes.members == members
-            self._homes = older._homes if is_same else Homes(members)
+            same = next((homes for homes in known if homes.members == members), None)
+            self._homes = Homes(members) if same is None else same
+            others = [homes for homes in known if homes is not same]
+            self._older_homes = tuple(others[:MAX_OLDER_HOMES])
 
     def _members(self) -> tuple[tuple[int, int], ...]:
         workers = self.by_id.values()
