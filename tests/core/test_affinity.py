@@ -198,7 +198,7 @@ def test_orders_of_a_large_fleets_parts_are_made_once() -> None:
         newer = RoutingTable(ONE_GROUP, parts[part])
         newer.carry_over(table, NOW)
         home(newer, "a")
-        homes.append(newer._pool_of[0]._homes)
+        homes.append(newer._pool_of[0]._homes[0])
         table = newer
     assert homes[:3] == homes[3:]
     assert len({id(one) for one in homes}) == 3

@@ -171,6 +171,18 @@ class Homes:
         return tuple([instance_id for _, instance_id in draws[:N_HOMES]])
 
 
+MAX_KNOWN_HOMES = 8  # chosen: the parts of a fleet of 2,000 workers, at 2 MB each when full
+
+
+def same_or_new(known: Sequence[Homes], members: tuple[tuple[int, int], ...]) -> tuple[Homes, ...]:
+    """The homes of these members, then the others that are known.
+
+    Each refresh of a router's view shows another part of a large fleet: parts seen lately are kept.
+    """
+    same = next((homes for homes in known if homes.members == members), None) or Homes(members)
+    return (same, *[homes for homes in known if homes is not same][: MAX_KNOWN_HOMES - 1])
+
+
 @lru_cache(maxsize=16_384)
 def _seed_of(instance_id: int) -> float:
     """A fraction of 53 bits, always the same for a worker."""
@@ -182,6 +194,7 @@ def _key_of_bucket(bucket: int) -> float:
     return float(_hash(f"bucket {bucket}") >> 38 | 1)
 
 
+@lru_cache(maxsize=16_384)
 def weight_class(perf: float, usd_per_hour: float) -> int:
     """A worker's weight in half doublings, so that no key moves for a small change of speed.
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from chalicelib.core.routing.affinity import Homes, Preference, weight_class
+from chalicelib.core.routing.affinity import Homes, Preference, same_or_new, weight_class
 from chalicelib.core.routing.request_index import worker_slot
 
 MAX_SCANNED = 48
@@ -56,8 +56,6 @@ CROWD = 0.005
 """Of the work at a worker, what counts as a wait although a slot is free: requests share a worker's
 speed, and its prefill. So much evens out which workers new conversations begin at; ten times as
 much sends later turns away from what is cached."""
-
-MAX_OLDER_HOMES = 7  # chosen: the parts of a fleet of 2,000 workers, at 2 MB each when full
 
 LOWER_HOME = 0.5
 """A worker's place in a key's order tells how likely it has the prefix: each next one half as much,
@@ -180,8 +178,7 @@ class Pool:
     max_perf: float = 0.0
     by_price: list[RoutableWorker] = field(default_factory=list)  # those with several slots
     by_id: dict[int, RoutableWorker] = field(default_factory=dict)
-    _homes: Homes | None = None
-    _older_homes: tuple[Homes, ...] = ()
+    _homes: tuple[Homes, ...] = ()  # of these workers, then of those of older tables
 
     def add(self, worker: RoutableWorker) -> None:
         """One more worker; `sort` once all are in."""
@@ -197,24 +194,16 @@ class Pool:
 
     def homes_of(self, preference: Preference) -> Iterator[RoutableWorker]:
         """The workers that a key prefers and that are still there, the first choice first."""
-        if self._homes is None:
-            self._homes = Homes(self._members())
-        for instance_id in self._homes.order_of(preference.bucket):
+        if not self._homes:
+            self._homes = (Homes(self._members()),)
+        for instance_id in self._homes[0].order_of(preference.bucket):
             if instance_id in self.by_id:
                 yield self.by_id[instance_id]
 
     def adopt_homes(self, older: Pool) -> None:
-        """Go on with an older table's orders, if they are of the same workers.
-
-        Of a large fleet each refresh shows another part: those seen lately are kept, too.
-        """
-        known = older._older_homes if older._homes is None else (older._homes, *older._older_homes)
-        if known:
-            members = self._members()
-            same = next((homes for homes in known if homes.members == members), None)
-            self._homes = Homes(members) if same is None else same
-            others = [homes for homes in known if homes is not same]
-            self._older_homes = tuple(others[:MAX_OLDER_HOMES])
+        """Go on with an older table's orders, if they are of the same workers."""
+        if older._homes:
+            self._homes = same_or_new(older._homes, self._members())
 
     def _members(self) -> tuple[tuple[int, int], ...]:
         workers = self.by_id.values()
