@@ -3,7 +3,7 @@
 import { ApiError, get, hasKey, send, useKey } from './api.js';
 import { Bill } from './bill.js';
 import { ask, bar, button, clean, el, fill, tell } from './dom.js';
-import { actAndReason, ago, count, duration, number, usd } from './format.js';
+import { actAndReason, ago, brief, count, duration, number, usd } from './format.js';
 import { editCaps, editGroup } from './forms.js';
 import { GroupView } from './group.js';
 
@@ -168,7 +168,7 @@ function showAnswers(status) {
       `About ${usd(account.spent_today_usd)} so far today. Limits: ${usd(caps.usd_per_hour)} an hour, ${usd(caps.usd_per_day)} a day, ${usd(caps.usd_per_month)} a month.`, costLevel(account),
       `Cap use (worst case): ${usd(account.committed_usd_per_hour)} of ${usd(caps.usd_per_hour)} an hour, ${usd(account.counted_today_usd)} of ${usd(caps.usd_per_day)} today, ${usd(account.counted_month_usd)} of ${usd(caps.usd_per_month)} this month.`,
       bar(account.committed_usd_per_hour, caps.usd_per_hour, 'of the hourly limit is used')),
-    latest ? answer('Why did it last act?', what, why, 'plain', `${latest.group.endpoint_name}, ${ago(latest.event.at, now)}`)
+    latest ? answer('Why did it last act?', what, why, 'plain', `${brief(latest.group.endpoint_name)}, ${ago(latest.event.at, now)}`)
       : answer('Why did it last act?', 'It has not acted yet', 'Each decision appears here with its reason.', 'plain'));
 }
 
@@ -196,7 +196,7 @@ function costLevel(account) {
 
 /** The worst level, and what is wrong, worst first. */
 function accountHealth({ account, groups, now }) {
-  const found = groups.flatMap((one) => one.health_reasons.map((text) => [one.health, `${one.endpoint_name}: ${text}`]));
+  const found = groups.flatMap((one) => one.health_reasons.map((text) => [one.health, `${brief(one.endpoint_name)}: ${text}`]));
   const { last_round_at: roundAt } = account.scaler;
   if (roundAt && now - roundAt > 180) found.unshift(['bad', `The scaler has been silent for ${duration(now - roundAt)}.`]);
   if (account.is_panicking) found.unshift(['bad', 'Panic: everything is being destroyed.']);

@@ -17,6 +17,11 @@ export function count(n, noun) {
   return `${number(n)} ${noun}${n === 1 ? '' : 's'}`;
 }
 
+/** A long name among others: its beginning and its end, which tell most names apart. */
+export function brief(name) {
+  return name.length > 40 ? `${name.slice(0, 24)}…${name.slice(-12)}` : name;
+}
+
 export function share(value) {
   return typeof value === 'number' ? `${Number((100 * value).toPrecision(3))} %` : DASH;
 }

@@ -92,7 +92,7 @@ export class GroupView {
 
   showHead(group) {
     const isActive = group.endpoint_state === 'active';
-    fill(this.head, el('h2', {}, group.endpoint_name),
+    fill(this.head, el('h2', { title: clean(group.endpoint_name) }, group.endpoint_name),
       el('span', { class: 'badge' }, group.endpoint_state),
       group.is_frozen && el('span', { class: 'badge warn' }, 'frozen'),
       group.is_shadow && el('span', { class: 'badge' }, 'shadow: decides, does nothing'),
