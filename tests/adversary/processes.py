@@ -160,11 +160,14 @@ def generate(ticket: dict[str, object], n_tokens: int, **fields: object) -> bool
 
 
 def _draw_use(dice: random.Random) -> Action:
-    n_tokens = dice.choice([1, 10, 40, 120, 200])
+    n_tokens = dice.choice([1, 1, 10, 40, 120, 200])
+    which = dice.choice(["last", "first"])
     return dice.choice([
-        ("ticket", dice.choice([0.0, 0.0001, 1.0, 10.0, 40.0, 200.0])),
-        ("use", n_tokens, dice.choice(["last", "first"])),
-        ("session", dice.choice(["last", "first"])),
+        ("ticket", dice.choice([0.0, 0.0001, 1.0, 40.0, 40.0, 200.0])),
+        ("ticket", 40.0),
+        ("use", n_tokens, which),
+        ("use", n_tokens, which),
+        ("session", which),
         ("in", n_tokens),
         ("in", n_tokens),
     ])  # fmt: skip
@@ -316,7 +319,7 @@ GAMES = (
            draw=tenants._call, play=tenants.stolen_as(role, _town), length=30, where=WHERE)
       for role in tenants.ROLES),
     Game(role="limited key", goal="spend", measure="times its quota served, in sessions too",
-         bound=1.0, draw=_draw_use, play=over_quota, length=8, where=WHERE),
+         bound=1.0, draw=_draw_use, play=over_quota, length=12, where=WHERE),
     Game(role="route key", goal="replay", measure="requests by one ticket beyond the first",
          bound=0.0, draw=_draw_ticket, play=used_twice, length=8, where=WHERE),
     Game(role="route key", goal="spend", measure="machines for one request beyond one",
