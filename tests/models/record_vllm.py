@@ -18,7 +18,8 @@ import psutil
 import requests
 
 from tests.models.recording import Recording
-from tests.models.servers import VllmServer, free_port, make_tiny_llama
+from tests.models.servers import ServerError, VllmServer, free_port, make_tiny_llama
+from workers.pyworker.model.engine_metrics import read_engine_metrics
 
 CHAT = "/v1/chat/completions"
 TEXT = "/v1/completions"
@@ -107,7 +108,9 @@ def record_metrics(it: Recording, url: str) -> None:
     body = {"model": "tiny", "prompt": "x", "max_tokens": 400, "ignore_eos": True}
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         calls = [pool.submit(requests.post, url + TEXT, json=body, timeout=120) for _ in range(20)]
-        time.sleep(0.5)
+        while not is_busy(url):  # the page is made from the engine's last step
+            if all(call.done() for call in calls):
+                raise ServerError("the counters never showed that it was busy")
         keep_metrics(it, "metrics_busy", url)
         concurrent.futures.wait(calls)
     prompt = "word " * 200
@@ -115,6 +118,11 @@ def record_metrics(it: Recording, url: str) -> None:
         requests.post(url + TEXT, json={**body, "prompt": prompt, "max_tokens": 2}, timeout=60)
     time.sleep(1.0)
     keep_metrics(it, "metrics_rest", url)
+
+
+def is_busy(url: str) -> bool:
+    """Whether some requests run and others wait, by vLLM's own word."""
+    return read_engine_metrics(requests.get(url + "/metrics", timeout=30).text).is_full
 
 
 def keep_metrics(it: Recording, name: str, url: str) -> None:
@@ -160,7 +168,12 @@ def main() -> None:
     """Record everything."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", type=Path, required=True)
-    python: Path = parser.parse_args().python.absolute()
+    parser.add_argument("--metrics-only", action="store_true", help="the rest stays as it is")
+    arguments = parser.parse_args()
+    python: Path = arguments.python.absolute()
+    if arguments.metrics_only:
+        print(record_metrics_anew(python))
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = make_tiny_llama(python, folder / "tiny")
@@ -189,6 +202,20 @@ def main() -> None:
             "--hf-overrides", huge, "--max-model-len", "1048576",
         )  # fmt: skip
         print(it.write())
+
+
+def record_metrics_anew(python: Path) -> Path:
+    """The counters alone, of a server that did not compile, into the record that there is."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = make_tiny_llama(python, folder / "tiny")
+        flags = ("--enforce-eager",)
+        server = VllmServer(python, model, folder / "cache", free_port(), flags)
+        with server.running():
+            version = requests.get(server.url + "/version", timeout=10).json()["version"]
+            it = Recording.of("vllm", version.partition("+")[0], (folder, python.parents[1]))
+            record_metrics(it, server.url)
+    return it.write()
 
 
 def record_queue_full(it: Recording, python: Path, model: Path, cache: Path) -> None:

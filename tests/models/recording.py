@@ -26,6 +26,14 @@ class Recording:
     exchanges: dict[str, object] = field(default_factory=dict)
     log: dict[str, list[str]] = field(default_factory=dict)
 
+    @staticmethod
+    def of(server: str, version: str, folders: tuple[Path, ...]) -> Recording:
+        """The record that there is."""
+        record = json.loads((EVIDENCE / f"{server}-{version}.json").read_text())
+        return Recording(
+            server, version, record["command"], folders, record["exchanges"], record["log"]
+        )
+
     def ask(
         self,
         name: str,

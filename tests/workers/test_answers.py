@@ -96,10 +96,7 @@ def test_vllms_counters_are_read_and_slots_are_learned_when_others_wait() -> Non
     assert rest.running == rest.waiting == 0
     assert rest.tokens_made
     assert rest.prefix_hit
-    busy = (
-        'vllm:num_requests_running{engine="0"} 8.0\nvllm:num_requests_waiting{engine="0"} 9.0\n'
-        'vllm:num_requests_waiting_by_reason{engine="0",reason="capacity"} 9.0\n'
-    )
+    busy = VLLM["exchanges"]["metrics_busy"]["answer"]  # twenty requests on eight places
     slots = LearnedSlots(stated=4)
     slots.take(rest)
     assert slots.slots == 4

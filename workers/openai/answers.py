@@ -22,16 +22,23 @@ _NOT_SERVED = re.compile(r"\b(not supported|does not support|doesn't support|uns
 def work_of(answer: JsonObject) -> float | None:
     """Tokens that were generated, and the cost of a long prompt that was not cached.
 
-    Of embeddings and reranking, tokens that were read.
+    Of embeddings and reranking, tokens that were read. llama.cpp's streams tell it in `timings`.
     """
     usage = _usage_of(answer)
     if usage is None:
-        return None
+        return _work_of_timings(answer.get("timings"))
     made = _count(usage, *_MADE)
     read = _count(usage, *_READ, "input_tokens")
     if made is None:
         return read
     return made + read_cost((read or 0.0) - (_cached(usage) or 0.0))
+
+
+def _work_of_timings(timings: object) -> float | None:
+    if not isinstance(timings, dict):
+        return None
+    made, computed = _count(timings, "predicted_n"), _count(timings, "prompt_n")
+    return None if made is None else made + read_cost(computed or 0.0)
 
 
 def prompt_of(answer: JsonObject) -> PromptRead | None:

@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--alias", default=MODEL_ALIAS, help="the name it answers to (%(default)s)")
     parser.add_argument("--log", type=Path, help="file that gets a line once the model is loaded")
+    parser.add_argument("--metrics", action="store_true", help="serve its counters on /metrics")
     arguments = parser.parse_args()
 
     import xllamacpp  # loads 100 MB of native code, which `--help` and `model_path` do not need
@@ -56,6 +57,7 @@ def main() -> None:
     params.n_parallel = arguments.slots
     params.cpuparams.n_threads = arguments.threads
     params.warmup = False
+    params.endpoint_metrics = arguments.metrics
     server = xllamacpp.Server(params)
     told = f"{READY_LINE} at {server.listening_address}\n"
     if arguments.log:

@@ -313,12 +313,12 @@ def _judge(status: int, reader: AnswerReader | None, words: bytes, route: Route)
         done = reader.done()
         if not done.error:
             return Ended(Outcome.SERVED, done.work, done.prompt)
-        outcome = _outcome_of_error(done.error_status, done.error.encode(), route)
+        outcome = outcome_of_error(done.error_status, done.error.encode(), route)
         return Ended(outcome, done.work, done.prompt)
-    return Ended(_outcome_of_error(status, words, route), 0.0)
+    return Ended(outcome_of_error(status, words, route), 0.0)
 
 
-def _outcome_of_error(status: int, words: bytes, route: Route) -> Outcome:
+def outcome_of_error(status: int, words: bytes, route: Route) -> Outcome:
     """Whose error it is: a full server's, the client's, or the server's own."""
     if status == 429 or (status == 503 and route.is_busy(words)):
         return Outcome.REJECTED
