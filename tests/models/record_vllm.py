@@ -104,7 +104,17 @@ def record_answers(it: Recording, url: str) -> None:
 
 
 def record_metrics(it: Recording, url: str) -> None:
-    """`/metrics` at rest, with twenty requests on eight places, and after a repeated prompt."""
+    """`/metrics` with twenty requests on eight places, and at rest after a repeated prompt."""
+    record_busy(it, url)
+    body = {"model": "tiny", "ignore_eos": True, "prompt": "word " * 200, "max_tokens": 2}
+    for _ in range(2):
+        requests.post(url + TEXT, json=body, timeout=60)
+    time.sleep(1.0)
+    keep_metrics(it, "metrics_rest", url)
+
+
+def record_busy(it: Recording, url: str) -> None:
+    """The counters while some run and others wait."""
     body = {"model": "tiny", "prompt": "x", "max_tokens": 400, "ignore_eos": True}
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         calls = [pool.submit(requests.post, url + TEXT, json=body, timeout=120) for _ in range(20)]
@@ -113,11 +123,6 @@ def record_metrics(it: Recording, url: str) -> None:
                 raise ServerError("the counters never showed that it was busy")
         keep_metrics(it, "metrics_busy", url)
         concurrent.futures.wait(calls)
-    prompt = "word " * 200
-    for _ in range(2):
-        requests.post(url + TEXT, json={**body, "prompt": prompt, "max_tokens": 2}, timeout=60)
-    time.sleep(1.0)
-    keep_metrics(it, "metrics_rest", url)
 
 
 def is_busy(url: str) -> bool:
@@ -168,11 +173,11 @@ def main() -> None:
     """Record everything."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", type=Path, required=True)
-    parser.add_argument("--metrics-only", action="store_true", help="the rest stays as it is")
+    parser.add_argument("--busy-only", action="store_true", help="the rest stays as it is")
     arguments = parser.parse_args()
     python: Path = arguments.python.absolute()
-    if arguments.metrics_only:
-        print(record_metrics_anew(python))
+    if arguments.busy_only:
+        print(record_busy_anew(python))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -204,8 +209,8 @@ def main() -> None:
         print(it.write())
 
 
-def record_metrics_anew(python: Path) -> Path:
-    """The counters alone, of a server that did not compile, into the record that there is."""
+def record_busy_anew(python: Path) -> Path:
+    """The busy counters alone, of a server that did not compile, into the record that there is."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = make_tiny_llama(python, folder / "tiny")
@@ -214,7 +219,7 @@ def record_metrics_anew(python: Path) -> Path:
         with server.running():
             version = requests.get(server.url + "/version", timeout=10).json()["version"]
             it = Recording.of("vllm", version.partition("+")[0], (folder, python.parents[1]))
-            record_metrics(it, server.url)
+            record_busy(it, server.url)
     return it.write()
 
 
