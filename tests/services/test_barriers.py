@@ -17,12 +17,13 @@ from chalicelib.core.scaling.actions import (
     RentOffer,
     StopWorker,
 )
+from chalicelib.core.scaling.reasons import ReasonCode
 from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds.group_planning import allowed_actions
 from chalicelib.services.rounds.round import plan_round
 from tests.faults.stories import serving_world, take_lease
 
-WHY = Reason(code="hot_short")
+WHY = Reason(code=ReasonCode.HOT_SHORT)
 OFFER = Offer(
     offer_id=1,
     machine_id=1,

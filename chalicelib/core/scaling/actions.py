@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.worker import AfterDrain
+from chalicelib.core.scaling.reasons import ReasonCode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,7 +17,7 @@ class Reason:
     `core/scaling/explain.py` turns it into an English sentence.
     """
 
-    code: str  # e.g. "hot_short", "cold_short", "idle_surplus", "explore", "stuck_loading"
+    code: ReasonCode
     facts: Mapping[str, float | int | str] = field(default_factory=dict)
     beaten: tuple[str, ...] = ()  # the best rejected candidates, each with the reason
 

@@ -39,6 +39,7 @@ from chalicelib.core.scaling.moves.repair import (
 from chalicelib.core.scaling.moves.shares import PoolShare, servable, share_out
 from chalicelib.core.scaling.moves.trim import plan_trim
 from chalicelib.core.scaling.occupancy import Demand, measure_demand, rest_load, service_s
+from chalicelib.core.scaling.reasons import ReasonCode
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
 
 MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing about what was wanted in it
@@ -108,13 +109,15 @@ def _targets(ctx: Round, demand: Demand) -> Targets:
 def _return_unwanted(pools: Sequence[Pool], orphans: Pool, ctx: Round) -> list[Action]:
     """Drained, stuck, silent and broken workers, and those whose group or autogroup goes."""
     is_deleting = ctx.snapshot.group.state is GroupState.DELETING
-    actions = [*finish_drains(orphans, ctx), *dismiss(orphans, ctx, code="autogroup_gone")]
+    actions = [*finish_drains(orphans, ctx), *dismiss(orphans, ctx, code=ReasonCode.AUTOGROUP_GONE)]
     for pool in pools:
         if pool.is_foreign:
             continue
         actions += finish_drains(pool, ctx)
         if is_deleting or _is_deleting(pool):
-            actions += dismiss(pool, ctx, code="group_deleted" if is_deleting else "deleted")
+            actions += dismiss(
+                pool, ctx, code=ReasonCode.GROUP_DELETED if is_deleting else ReasonCode.DELETED
+            )
         else:
             actions += end_stuck(pool, ctx)
             actions += repair_broken(pool, ctx)
@@ -129,9 +132,9 @@ def _serve(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round) -> li
         if pool.is_foreign or _is_deleting(pool) or group_state is GroupState.DELETING:
             continue
         if group_state is not GroupState.ACTIVE:
-            actions += park_all(pool, code=f"group_{group_state}")
+            actions += park_all(pool, code=ReasonCode.of(f"group_{group_state}"))
         elif not pool.is_active:
-            actions += park_all(pool, code="paused")
+            actions += park_all(pool, code=ReasonCode.PAUSED)
         else:
             actions += plan_hot(pool, share.hot, ctx)
             actions += plan_returns(pool, share.total, share.keep_loaded, ctx)

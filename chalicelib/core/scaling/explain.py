@@ -5,96 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chalicelib.core.scaling.actions import Reason
-
-SENTENCES: Mapping[str, str] = {
-    # why something is done
-    "hot_short": "Ready workers can serve {had} load/s, and {wanted} is needed ({term}).",
-    "cheaper_cover": "It serves what is needed for ${usd_per_hour} an hour instead of "
-    "${now_usd_per_hour}; the dearer workers can then stop.",
-    "idle_surplus": "The others that are ready can serve {left} load/s, and only {wanted} is "
-    "needed; it costs most per unit of capacity.",
-    "cold_short": "The reserve of stopped workers is {missing} load/s short of its goal; this "
-    "machine should serve {expected_perf}.",
-    "cold_surplus": "The reserve of stopped workers holds {left} load/s without it, and {wanted} "
-    "is wanted; its disk would cost money for nothing.",
-    "explore": "A test of this hardware: {missing} of {test_workers} test workers are missing.",
-    "stuck_loading": "It has been loading for {waited_s} s; the limit is {limit_s} s.",
-    "will_not_stop": "It was told to stop {waited_s} s ago, and still runs: a machine that stops "
-    "takes its place.",
-    "stuck_starting": "It has been starting for {waited_s} s; the limit is {limit_s} s.",
-    "no_address": "It has said for {waited_s} s that it is ready, and has no address to reach it.",
-    "unreachable": "It has been silent for {silent_s} s.",
-    "unavailable": "Its machine has been out of reach or let to others for {unavailable_s} s.",
-    "will_not_start": "Starting it failed {failures} times in a row; its machine is let to others.",
-    "error_reboot": "It reported an error ({error}); a reboot may cure it.",
-    "error_again": "It reported an error again after a reboot ({error}).",
-    "failing_reboot": "It fails its requests ({failing}); a reboot may cure it.",
-    "failing_again": "It fails its requests again after a reboot ({failing}).",
-    "scout": "A look at a better machine: expected to save ${expected_gain_usd}, and the "
-    "look costs ${cost_usd}.",
-    "outdated": "It runs an older template than its autogroup asks for.",
-    "contract_ends": "Its contract ends soon.",
-    "drained": "It has finished its requests, as planned.",
-    "drain_deadline": "Its drain has reached the deadline; {n_cut} requests are cut off.",
-    "recall": "Load is back; it need not go.",
-    "group_deleted": "Its endpoint group is being deleted.",
-    "autogroup_gone": "Its autogroup is gone.",
-    "deleted": "Its autogroup is being deleted.",
-    "group_suspended": "Its endpoint group is suspended: nothing runs, loaded workers are kept.",
-    "group_stopped": "Its endpoint group is stopped: nothing runs, loaded workers are kept.",
-    "paused": "Its autogroup is paused.",
-    "cap_reached": "A spending cap is reached ({cap}), so running workers are returned.",
-    "over_max_workers": "{held} workers are held, and max_workers is {max_workers}.",
-    "bid": "An interruptible machine at a bid of ${bid_usd_per_hour} an hour: expected to save "
-    "${expected_gain_usd} for ${cost_usd} of loading and disk; such are taken away "
-    "{lost_per_hour} times an hour.",
-    "bid_standby": "An interruptible machine for the pool, at a bid of ${bid_usd_per_hour} an "
-    "hour: {missing} load/s are missing, and it adds {adds} to what the likeliest loss leaves.",
-    "bid_raised": "It was outbid; ${bid_usd_per_hour} an hour instead of ${before_usd_per_hour} "
-    "is still worth it.",
-    "outbid_long": "It has been outbid for {paused_s} s; after {limit_s} s its disk costs more "
-    "than loading another.",
-    "bid_unused": "An interruptible machine, not used for {unused_s} s.",
-    "bid_makes_room": "max_workers is reached, and a machine on demand is needed more.",
-    "interruptible_share": "More interruptible machines serve than may vanish at once "
-    "(interruptible_share).",
-    "insisted": "Requests wait that take no interruptible worker, and only such serve.",
-    "interruptible_off": "The owner wants no interruptible machines any more.",
-    # why a request goes where it goes
-    "warm": "Worker {worker} is the one that its key prefers: its cache should hold the prompt's "
-    "beginning, which saves {saved_s} s. A request starts there in {wait_s} s, and in "
-    "{other_wait_s} s at worker {other}, which would read all of it.",
-    "warm_too_busy": "Workers that its key prefers are too busy: waiting there costs more than "
-    "what their caches would save.",
-    "no_keys": "It has no keys of affinity, so no cache counts.",
-    "free_slot": "Worker {worker} is the cheapest of those that have a slot free "
-    "(${usd_per_hour} an hour).",
-    "least_finish": "No slot is free, and worker {worker} will be done with it first: it starts in "
-    "{wait_s} s and ends in {finish_s} s.",
-    "nobody": "No worker would start it within {within_s} s: it waits for its turn.",
-    # why something is not done
-    "frozen": "Frozen by the owner: nothing is rented, started, stopped or destroyed.",
-    "panicking": "Nothing is rented: panic is on, every instance is being destroyed.",
-    "inventory_unknown": "Nothing is rented or destroyed: Vast's list is not trusted yet.",
-    "no_credit": "Nothing is rented: the Vast account has no credit.",
-    "no_offers": "{wanted} load/s is wanted, but no offer fits the search.",
-    "breaker_open": "Nothing is rented: this template has only failed lately; a retry will come.",
-    "cap": "Nothing is rented: a spending cap leaves no room.",
-    "cap_hour": "Nothing is rented: the cap on dollars an hour leaves no room.",
-    "cap_day": "Nothing is rented: the cap on today's dollars leaves no room.",
-    "cap_month": "Nothing is rented: the cap on this month's dollars leaves no room.",
-    "group_cap_hour": "Nothing is rented: the group's cap on dollars an hour leaves no room.",
-    "group_cap_day": "Nothing is rented: the group's cap on today's dollars leaves no room.",
-    "group_cap_month": "Nothing is rented: the group's cap on this month's dollars leaves no room.",
-    "cap_idle_day": "Nothing is rented: today's spend on machines that served nobody is used up.",
-    "cap_workers": "No more is rented: max_workers is reached.",
-    "cap_usd": "No more is rented: what may still be committed an hour does not pay for it.",
-    "enough_on_order": "No more is rented: enough workers are on their way.",
-    "offers_refused": "Nothing is rented for a minute: Vast refused several offers in a row.",
-    "rentals_braked": "No more is rented for now: too many were rented in the last hour.",
-    "max_workers": "No more is rented: max_workers is reached.",
-}
-
+from chalicelib.core.scaling.reasons import ReasonCode
 
 CAP_NAMES: Mapping[str, str] = {
     "cap_hour": "the account's dollars per hour",
@@ -128,7 +39,7 @@ DOING: Mapping[str, str] = {
 """What is done, by the action's verb; a decision is told before it is known how it went."""
 
 
-FOLLOWING = frozenset({"drained", "repeated_call"})
+FOLLOWING = frozenset({ReasonCode.DRAINED, ReasonCode.REPEATED_CALL})
 """Codes of what only follows from an earlier decision, which says why."""
 
 
@@ -149,11 +60,13 @@ def explain(code: str, facts: Mapping[str, object]) -> str:
     shown = {name: _shown(value) for name, value in facts.items()}
     if "term" in shown:
         shown["term"] = TERMS.get(shown["term"], shown["term"])
-    template = SENTENCES.get(code)
-    if template is not None:
-        return template.format_map(_Facts(shown))
+    if code in _CODES:
+        return ReasonCode.of(code).sentence.format_map(_Facts(shown))
     listed = ", ".join(f"{name} {value}" for name, value in sorted(shown.items()))
     return f"{code.replace('_', ' ').capitalize()}{': ' if listed else ''}{listed}."
+
+
+_CODES = frozenset(ReasonCode)
 
 
 def _shown(value: object) -> str:

@@ -10,6 +10,7 @@ from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.actions import Reason, StartWorker, StopWorker
+from chalicelib.core.scaling.reasons import ReasonCode
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import Account
 from chalicelib.ports.marketplace import MarketplaceError
@@ -23,7 +24,7 @@ from chalicelib.services.rounds.rentals import add_row
 from chalicelib.services.rounds.values import RoundPlan
 from chalicelib.wire.launch_args import LaunchArgsError
 
-_REPEATED = Reason(code="repeated_call")
+_REPEATED = Reason(code=ReasonCode.REPEATED_CALL)
 
 
 def apply_facts(acting: Acting, plan: RoundPlan) -> Account:

@@ -13,6 +13,7 @@ from chalicelib.core.model.market import Offer
 from chalicelib.core.money.budget import MICRO, limits_of
 from chalicelib.core.scaling.actions import Action, Reason, RentOffer
 from chalicelib.core.scaling.facts import group_caps
+from chalicelib.core.scaling.reasons import ReasonCode
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import NotFoundError, PortError
 from chalicelib.ports.marketplace import RefusedError, Template
@@ -117,7 +118,7 @@ def _plan_row(plan: RoundPlan, group: GroupPlan, refused: Mapping[int, str]) -> 
 
 def _panic_row(plan: RoundPlan, group: EndpointGroup) -> Answer:
     own = [w for w in plan.workers if w.endpoint_id == group.endpoint_id]
-    reason = Reason(code="panicking")
+    reason = Reason(code=ReasonCode.PANICKING)
     return {
         "endpoint_id": group.endpoint_id,
         "now": plan.view.now,

@@ -22,6 +22,7 @@ from chalicelib.core.scaling.moves.offers import (
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.repair import is_moving
 from chalicelib.core.scaling.moves.standby import bid_standby
+from chalicelib.core.scaling.reasons import ReasonCode
 from chalicelib.core.scaling.snapshot import PendingRental, WorkerFacts
 
 SURPLUS = 1.2  # more than this times the total target is too much
@@ -46,16 +47,16 @@ class Budget:
     n_workers: int
     usd_per_hour: float
     n_orders: int  # machines that may still be put on order
-    refused: str = ""  # the cap that last refused a rental
+    refused: ReasonCode | None = None  # the cap that last refused a rental
 
     def take(self, usd_per_hour: float) -> bool:
         """Reserve one rental; False if it does not fit."""
         if self.n_workers < 1:
-            self.refused = "cap_workers"
+            self.refused = ReasonCode.CAP_WORKERS
         elif usd_per_hour > self.usd_per_hour:
-            self.refused = "cap_usd"
+            self.refused = ReasonCode.CAP_USD
         elif self.n_orders < 1:
-            self.refused = "enough_on_order"
+            self.refused = ReasonCode.ENOUGH_ON_ORDER
         else:
             self.n_workers -= 1
             self.n_orders -= 1
@@ -171,7 +172,7 @@ def plan_rentals(
             break
         if budget.take(item.offer.usd_per_hour):
             facts = {"missing": missing, "expected_perf": item.perf}
-            reason = Reason(code="cold_short", facts=facts)
+            reason = Reason(code=ReasonCode.COLD_SHORT, facts=facts)
             rentals.append(rent(pool.autogroup, item, rated[index + 1 :], reason))
             missing -= _expected(item.offer, pool.autogroup, ctx, missing)
     return rentals
@@ -220,7 +221,7 @@ def plan_returns(pool: Pool, total_target: float, keep_loaded: int, ctx: Round) 
             continue
         facts = {"wanted": total_target, "left": rest, "unused_s": unused_s}
         reason = Reason(
-            code="bid_unused" if worker.is_bid else "cold_surplus",
+            code=ReasonCode.BID_UNUSED if worker.is_bid else ReasonCode.COLD_SURPLUS,
             facts=facts,
             beaten=_described(order[index + 1 : index + 4], ctx),
         )

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 
 from chalicelib.core.scaling.actions import Action, RebootWorker, RentOffer
 from chalicelib.core.scaling.memory import ScalingMemory
+from chalicelib.core.scaling.reasons import ReasonCode
 
-SCOUT = "scout"
+SCOUT = ReasonCode.SCOUT
 """The reason's code of a rental that looks for a better machine."""
 
 

@@ -18,6 +18,7 @@ from chalicelib.core.scaling.actions import (
     RecallWorker,
     StopWorker,
 )
+from chalicelib.core.scaling.reasons import ReasonCode
 
 
 def frozen_actions(
@@ -31,7 +32,7 @@ def frozen_actions(
         and action.instance_id in deleted
     ]
     kept += [
-        RecallWorker(instance_id=worker.instance_id, reason=Reason(code="frozen"))
+        RecallWorker(instance_id=worker.instance_id, reason=Reason(code=ReasonCode.FROZEN))
         for worker in workers
         if worker.state is WorkerState.DRAINING and worker.instance_id not in deleted
     ]

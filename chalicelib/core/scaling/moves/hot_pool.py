@@ -12,6 +12,7 @@ from chalicelib.core.scaling.actions import Action, DrainWorker, Reason, RecallW
 from chalicelib.core.scaling.moves.interruptible import room_for_bids, within_room
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle
+from chalicelib.core.scaling.reasons import ReasonCode
 from chalicelib.core.scaling.snapshot import WorkerFacts
 
 DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted
@@ -54,7 +55,7 @@ def plan_hot(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
         lambda worker: ctx.usd_per_hour(worker) / max(ctx.beliefs.start_odds(worker), 1e-3),
     )
     beaten = _beaten_starts(startable(pool), chosen, ctx)
-    reason = Reason(code="hot_short", facts=facts, beaten=beaten)
+    reason = Reason(code=ReasonCode.HOT_SHORT, facts=facts, beaten=beaten)
     insisted = _start_insisted(pool, [*up, *recalled, *chosen], ctx)
     return [
         *(RecallWorker(instance_id=worker.instance_id, reason=reason) for worker in recalled),
@@ -70,7 +71,7 @@ def _start_insisted(pool: Pool, up: Sequence[WorkerFacts], ctx: Round) -> list[A
     cold = [worker for worker in startable(pool) if not worker.is_bid]
     cheapest = sorted(cold, key=lambda w: (ctx.usd_per_load(w), w.instance_id))[:1]
     return [
-        StartWorker(instance_id=worker.instance_id, reason=Reason(code="insisted"))
+        StartWorker(instance_id=worker.instance_id, reason=Reason(code=ReasonCode.INSISTED))
         for worker in cheapest
     ]
 
@@ -83,7 +84,7 @@ def _plan_excess(pool: Pool, counted: Sequence[WorkerFacts], ctx: Round) -> list
             instance_id=worker.instance_id,
             then=AfterDrain.STOP,
             deadline_s=DRAIN_DEADLINE_S,
-            reason=Reason(code="interruptible_share"),
+            reason=Reason(code=ReasonCode.INTERRUPTIBLE_SHARE),
         )
         for worker in pool.ready
         if worker.is_bid and worker.instance_id not in kept
@@ -199,7 +200,7 @@ def _plan_drains(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
                 instance_id=worker.instance_id,
                 then=AfterDrain.STOP,
                 deadline_s=DRAIN_DEADLINE_S,
-                reason=Reason(code="idle_surplus", facts=facts),
+                reason=Reason(code=ReasonCode.IDLE_SURPLUS, facts=facts),
             )
         )
     return actions
@@ -220,7 +221,9 @@ def _plan_swap(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     usd, usd_now = _usd_per_hour(cover, ctx), _usd_per_hour(pool.ready, ctx)
     if usd > SWAP_BELOW * usd_now:
         return []
-    reason = Reason(code="cheaper_cover", facts={"usd_per_hour": usd, "now_usd_per_hour": usd_now})
+    reason = Reason(
+        code=ReasonCode.CHEAPER_COVER, facts={"usd_per_hour": usd, "now_usd_per_hour": usd_now}
+    )
     return [
         StartWorker(instance_id=worker.instance_id, reason=reason)
         for worker in cover

@@ -27,6 +27,7 @@ from chalicelib.core.scaling.memory import LEVELS, ScalingMemory, fleet_usd_per_
 from chalicelib.core.scaling.moves.offers import MAX_ALTERNATIVES, RatedOffer, rate_offers
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import service_s
+from chalicelib.core.scaling.reasons import ReasonCode
 from chalicelib.core.scaling.snapshot import WorkerFacts
 
 MIN_KNOWN_S = 900.0  # of usage before the first bid: what a rank of the fleet saves is unknown
@@ -293,7 +294,7 @@ def bid_rental(
         autogroup_id=autogroup_id,
         offer=best.item.offer,
         reason=Reason(
-            code="bid_standby" if "missing" in why else "bid",
+            code=ReasonCode.BID_STANDBY if "missing" in why else ReasonCode.BID,
             facts=facts,
             beaten=tuple(str(c.item) for c in others),
         ),
@@ -318,11 +319,11 @@ def plan_bid_returns(pool: Pool, ctx: Round, *, is_room_needed: bool) -> list[Ac
         limit_s = paused_limit_s(worker, ctx)
         if paused_s > limit_s:
             facts = {"paused_s": paused_s, "limit_s": limit_s}
-            actions.append(_return(worker, "outbid_long", facts))
+            actions.append(_return(worker, ReasonCode.OUTBID_LONG, facts))
     if is_room_needed and not actions:
         idle = [w for w in pool.stopped if w.is_bid]
         spare = pool.paused or sorted(idle, key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
-        actions += [_return(worker, "bid_makes_room", {}) for worker in spare[:1]]
+        actions += [_return(worker, ReasonCode.BID_MAKES_ROOM, {}) for worker in spare[:1]]
     return actions
 
 
@@ -359,12 +360,12 @@ def plan_raises(pool: Pool, ctx: Round) -> list[Action]:
         if 0 < worker.on_demand_usd_per_hour <= usd:
             continue  # the same machine costs no more on demand
         facts = {"bid_usd_per_hour": bid_usd, "before_usd_per_hour": worker.bid_usd_per_hour}
-        reason = Reason(code="bid_raised", facts=facts)
+        reason = Reason(code=ReasonCode.BID_RAISED, facts=facts)
         return [ChangeBid(instance_id=worker.instance_id, bid_usd_per_hour=bid_usd, reason=reason)]
     return []
 
 
-def _return(worker: WorkerFacts, code: str, facts: dict[str, float]) -> DestroyWorker:
+def _return(worker: WorkerFacts, code: ReasonCode, facts: dict[str, float]) -> DestroyWorker:
     return DestroyWorker(
         instance_id=worker.instance_id, reason=Reason(code=code, facts=dict(facts))
     )

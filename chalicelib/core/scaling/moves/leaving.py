@@ -24,6 +24,7 @@ from chalicelib.core.scaling.actions import (
     StartWorker,
     StopWorker,
 )
+from chalicelib.core.scaling.reasons import ReasonCode
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
 
 CONTRACT_LEAD_S = 3600.0  # a substitute is looked for so long before a contract ends
@@ -50,15 +51,15 @@ def choose_leaving(
         ends_at = worker.contract_ends_at
         if ends_at is not None and ends_at - now < _lead_s(worker, ends_at):
             facts = {"ends_in_s": round(ends_at - now)}
-            leaving[worker.instance_id] = Reason(code="contract_ends", facts=facts)
+            leaving[worker.instance_id] = Reason(code=ReasonCode.CONTRACT_ENDS, facts=facts)
         elif _is_lost(worker, now):
             facts = {"unavailable_s": round(now - worker.state_since)}
-            leaving[worker.instance_id] = Reason(code="unavailable", facts=facts)
+            leaving[worker.instance_id] = Reason(code=ReasonCode.UNAVAILABLE, facts=facts)
         elif worker.is_bid and not _takes_bids(snapshot, worker):
-            leaving[worker.instance_id] = Reason(code="interruptible_off")
+            leaving[worker.instance_id] = Reason(code=ReasonCode.INTERRUPTIBLE_OFF)
         elif worker.is_outdated and worker.autogroup_id in rollout_by and not is_updating:
             is_updating = True
-            leaving[worker.instance_id] = Reason(code="outdated")
+            leaving[worker.instance_id] = Reason(code=ReasonCode.OUTDATED)
     return leaving
 
 
@@ -170,7 +171,7 @@ def wind_down(
         if over_microusd_per_hour is not None and saved * MICRO >= over_microusd_per_hour:
             break
         saved += worker.usd_per_hour - worker.storage_usd_per_hour
-        action = _end(worker, Reason(code="cap_reached", facts={"cap": cap}))
+        action = _end(worker, Reason(code=ReasonCode.CAP_REACHED, facts={"cap": cap}))
         if action is not None:
             actions.append(action)
     return actions

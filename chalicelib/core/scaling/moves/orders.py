@@ -33,6 +33,7 @@ from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.shares import PoolShare
 from chalicelib.core.scaling.moves.standby import has_on_demand, may_stand_in, plan_standby
 from chalicelib.core.scaling.occupancy import rest_load
+from chalicelib.core.scaling.reasons import ReasonCode
 
 
 @dataclass(slots=True)
@@ -158,7 +159,7 @@ def _order_for(
     offers = ctx.snapshot.offers.get(autogroup_id, ())
     if not any(not offer.is_bid for offer in offers):
         orders.wants_offers.add(autogroup_id)
-        orders.notes.append(Reason(code="no_offers", facts=facts))
+        orders.notes.append(Reason(code=ReasonCode.NO_OFFERS, facts=facts))
         return
     rented_at = ctx.beliefs.memory.rented_at.get(str(autogroup_id), -RENT_INTERVAL_S)
     if ctx.now - rented_at < RENT_INTERVAL_S:
@@ -170,19 +171,19 @@ def _order_for(
         orders.notes.append(Reason(code=budget.refused, facts=facts))
 
 
-def _why_not(autogroup_id: int, ctx: Round) -> str:
-    """Why this autogroup may rent nothing now; empty if it may."""
+def _why_not(autogroup_id: int, ctx: Round) -> ReasonCode | None:
+    """Why this autogroup may rent nothing now; None if it may."""
     snapshot = ctx.snapshot
     is_refused = snapshot.set_aside.get(autogroup_key(autogroup_id), 0.0) > ctx.now
     blocks = (
-        (not snapshot.inventory_is_known, "inventory_unknown"),
-        (snapshot.group.frozen, "frozen"),
-        (not snapshot.may_rent_anew, "rentals_braked"),
-        (is_refused, "offers_refused"),
-        (not snapshot.caps.may_rent, snapshot.caps.why_not or "cap"),
-        (autogroup_id in snapshot.open_breakers, "breaker_open"),
+        (not snapshot.inventory_is_known, ReasonCode.INVENTORY_UNKNOWN),
+        (snapshot.group.frozen, ReasonCode.FROZEN),
+        (not snapshot.may_rent_anew, ReasonCode.RENTALS_BRAKED),
+        (is_refused, ReasonCode.OFFERS_REFUSED),
+        (not snapshot.caps.may_rent, ReasonCode.of(snapshot.caps.why_not or ReasonCode.CAP)),
+        (autogroup_id in snapshot.open_breakers, ReasonCode.BREAKER_OPEN),
     )
-    return next((why for holds, why in blocks if holds), "")
+    return next((why for holds, why in blocks if holds), None)
 
 
 # Looking for better machines: renting one more when it should pay for its own load.
@@ -303,7 +304,9 @@ def plan_tests(pool: Pool, ctx: Round, budget: Budget) -> list[RentOffer]:
         if budget.take(item.offer.usd_per_hour):
             facts = {"test_workers": pool.autogroup.test_workers, "missing": missing}
             rest = [other for other in rated if other is not item]
-            actions.append(rent(pool.autogroup, item, rest, Reason(code="explore", facts=facts)))
+            actions.append(
+                rent(pool.autogroup, item, rest, Reason(code=ReasonCode.EXPLORE, facts=facts))
+            )
     return actions
 
 

@@ -19,6 +19,7 @@ from chalicelib.core.scaling.learning import LOAD_TIMEOUT_CAP_S
 from chalicelib.core.scaling.moves.hot_pool import DRAIN_DEADLINE_S
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle
+from chalicelib.core.scaling.reasons import ReasonCode
 from chalicelib.core.scaling.snapshot import WorkerFacts
 
 DRAIN_GRACE_S = 4.0  # a ticket given just before the drain may still be on its way
@@ -29,9 +30,9 @@ REBOOT_TIMEOUT_S = 600.0  # as long as the longest start (scaling.md 6)
 STOP_TIMEOUT_S = 300.0
 """A stop is repeated each round until it shows. After this (chosen: as long as `will_not_go` waits)
 it is taken for one that never happens."""
-NO_ADDRESS = "no_address"
-WILL_NOT_STOP = "will_not_stop"
-FAILING_AGAIN = "failing_again"
+NO_ADDRESS = ReasonCode.NO_ADDRESS
+WILL_NOT_STOP = ReasonCode.WILL_NOT_STOP
+FAILING_AGAIN = ReasonCode.FAILING_AGAIN
 FAILING_DRAIN_S = 120.0  # most of what it still has would fail too
 PROGRESS_S = 300.0  # a load whose status text changed so recently is given more time
 
@@ -44,7 +45,7 @@ def finish_drains(pool: Pool, ctx: Round) -> list[Action]:
         is_empty = is_idle(worker) and ctx.now - worker.state_since >= DRAIN_GRACE_S
         if not (is_empty or is_over):
             continue
-        code = "drained" if is_idle(worker) else "drain_deadline"
+        code = ReasonCode.DRAINED if is_idle(worker) else ReasonCode.DRAIN_DEADLINE
         reason = Reason(code=code, facts={"n_cut": max(worker.n_working, 0)})
         if worker.after_drain == AfterDrain.DESTROY and not ctx.snapshot.inventory_is_known:
             actions.append(StopWorker(instance_id=worker.instance_id, reason=reason))
@@ -65,7 +66,9 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
         waited = ctx.now - worker.state_since
         limit = start_limit if worker.state is WorkerState.STARTING else REBOOT_TIMEOUT_S
         if waited > limit:
-            reason = Reason(code="stuck_starting", facts={"waited_s": waited, "limit_s": limit})
+            reason = Reason(
+                code=ReasonCode.STUCK_STARTING, facts={"waited_s": waited, "limit_s": limit}
+            )
             actions.append(StopWorker(instance_id=worker.instance_id, reason=reason))
     for worker in pool.stopping if ctx.may_destroy() else ():
         waited = ctx.now - worker.state_since
@@ -77,7 +80,9 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
         limit = ctx.beliefs.load_timeout(worker.autogroup_id)
         has_patience = is_moving(worker, ctx.now) and waited < LOAD_TIMEOUT_CAP_S
         if waited > limit and not has_patience:
-            reason = Reason(code="stuck_loading", facts={"waited_s": waited, "limit_s": limit})
+            reason = Reason(
+                code=ReasonCode.STUCK_LOADING, facts={"waited_s": waited, "limit_s": limit}
+            )
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     for worker in pool.unreachable if ctx.may_destroy() else ():
         waited = ctx.now - worker.state_since
@@ -104,12 +109,12 @@ def repair_broken(pool: Pool, ctx: Round) -> list[Action]:
     for worker in pool.lost if ctx.may_destroy() else ():
         waited = ctx.now - worker.state_since
         if waited > SILENT_LIMIT_S:
-            reason = Reason(code="unreachable", facts={"silent_s": waited})
+            reason = Reason(code=ReasonCode.UNREACHABLE, facts={"silent_s": waited})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     for worker in pool.stopped + pool.refused if ctx.may_destroy() else ():
         failures = memory.failed_starts.get(str(worker.instance_id), 0.0) + worker.n_start_refusals
         if failures >= MAX_START_FAILURES:
-            reason = Reason(code="will_not_start", facts={"failures": failures})
+            reason = Reason(code=ReasonCode.WILL_NOT_START, facts={"failures": failures})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     return actions
 
@@ -119,11 +124,11 @@ def _repair_error(worker: WorkerFacts, ctx: Round) -> list[Action]:
     facts: dict[str, float | int | str] = {"error": worker.error[:200]}
     rebooted_at = memory.rebooted.get(key)
     if rebooted_at is None or ctx.now - rebooted_at > REBOOT_MEMORY_S:
-        reason = Reason(code="error_reboot", facts=facts)
+        reason = Reason(code=ReasonCode.ERROR_REBOOT, facts=facts)
         return [RebootWorker(instance_id=worker.instance_id, reason=reason)]
     if not ctx.may_destroy():
         return []
-    reason = Reason(code="error_again", facts=facts)
+    reason = Reason(code=ReasonCode.ERROR_AGAIN, facts=facts)
     return [DestroyWorker(instance_id=worker.instance_id, reason=reason)]
 
 
@@ -143,12 +148,14 @@ def _repair_failing(worker: WorkerFacts, ctx: Round) -> list[Action]:
             instance_id=worker.instance_id,
             then=AfterDrain.REBOOT if is_first else AfterDrain.DESTROY,
             deadline_s=FAILING_DRAIN_S,
-            reason=Reason(code="failing_reboot" if is_first else FAILING_AGAIN, facts=facts),
+            reason=Reason(
+                code=ReasonCode.FAILING_REBOOT if is_first else FAILING_AGAIN, facts=facts
+            ),
         )
     ]
 
 
-def dismiss(pool: Pool, ctx: Round, *, code: str) -> list[Action]:
+def dismiss(pool: Pool, ctx: Round, *, code: ReasonCode) -> list[Action]:
     """Return every worker of a pool: empty ones at once, serving ones after a drain."""
     if not ctx.snapshot.inventory_is_known:  # a freeze does not hold what the owner deletes
         return []
@@ -176,7 +183,7 @@ def dismiss(pool: Pool, ctx: Round, *, code: str) -> list[Action]:
     ]
 
 
-def park_all(pool: Pool, *, code: str) -> list[Action]:
+def park_all(pool: Pool, *, code: ReasonCode) -> list[Action]:
     """Drain and stop whatever serves, is coming up or is broken; the model stays on disk."""
     reason = Reason(code=code)
     others = pool.starting + pool.broken + pool.unreachable + pool.paused

@@ -13,6 +13,7 @@ from chalicelib.core.scaling.actions import Action, DestroyWorker, DrainWorker, 
 from chalicelib.core.scaling.moves.hot_pool import DRAIN_DEADLINE_S
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle
+from chalicelib.core.scaling.reasons import ReasonCode
 from chalicelib.core.scaling.snapshot import WorkerFacts
 
 _LEAVES_AT_ONCE = (
@@ -41,7 +42,9 @@ def plan_trim(pools: Sequence[Pool], ctx: Round) -> list[Action]:
     pools = [pool for pool in pools if not pool.is_foreign]
     if n_over <= 0:
         return []
-    reason = Reason(code="over_max_workers", facts={"held": len(held), "max_workers": most})
+    reason = Reason(
+        code=ReasonCode.OVER_MAX_WORKERS, facts={"held": len(held), "max_workers": most}
+    )
     actions: list[Action] = []
     for part in _LEAVES_AT_ONCE:
         for worker in _dearest_first([w for pool in pools for w in getattr(pool, part)], ctx):

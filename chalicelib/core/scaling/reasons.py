@@ -1,0 +1,225 @@
+"""Why something is decided, or is not: each reason's code with its sentence."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ReasonCode(StrEnum):
+    """A code, as events carry it, and the sentence that an owner reads, with facts to fill in."""
+
+    sentence: str
+
+    def __new__(cls, code: str, sentence: str) -> ReasonCode:
+        """A member, by its code."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.sentence = sentence
+        return member
+
+    @classmethod
+    def of(cls, code: str) -> ReasonCode:
+        """The member of a code, as events carry it.
+
+        Raises:
+            ValueError: there is none.
+        """
+        return cls(code)  # type: ignore[call-arg]  # mypy takes it for a new member
+
+    # why something is done
+    HOT_SHORT = (
+        "hot_short",
+        "Ready workers can serve {had} load/s, and {wanted} is needed ({term}).",
+    )
+    CHEAPER_COVER = (
+        "cheaper_cover",
+        "It serves what is needed for ${usd_per_hour} an hour instead of ${now_usd_per_hour}; "
+        "the dearer workers can then stop.",
+    )
+    IDLE_SURPLUS = (
+        "idle_surplus",
+        "The others that are ready can serve {left} load/s, and only {wanted} is needed; it "
+        "costs most per unit of capacity.",
+    )
+    COLD_SHORT = (
+        "cold_short",
+        "The reserve of stopped workers is {missing} load/s short of its goal; this machine "
+        "should serve {expected_perf}.",
+    )
+    COLD_SURPLUS = (
+        "cold_surplus",
+        "The reserve of stopped workers holds {left} load/s without it, and {wanted} is wanted;"
+        " its disk would cost money for nothing.",
+    )
+    EXPLORE = (
+        "explore",
+        "A test of this hardware: {missing} of {test_workers} test workers are missing.",
+    )
+    STUCK_LOADING = (
+        "stuck_loading",
+        "It has been loading for {waited_s} s; the limit is {limit_s} s.",
+    )
+    WILL_NOT_STOP = (
+        "will_not_stop",
+        "It was told to stop {waited_s} s ago, and still runs: a machine that stops takes its "
+        "place.",
+    )
+    STUCK_STARTING = (
+        "stuck_starting",
+        "It has been starting for {waited_s} s; the limit is {limit_s} s.",
+    )
+    NO_ADDRESS = (
+        "no_address",
+        "It has said for {waited_s} s that it is ready, and has no address to reach it.",
+    )
+    UNREACHABLE = "unreachable", "It has been silent for {silent_s} s."
+    UNAVAILABLE = (
+        "unavailable",
+        "Its machine has been out of reach or let to others for {unavailable_s} s.",
+    )
+    WILL_NOT_START = (
+        "will_not_start",
+        "Starting it failed {failures} times in a row; its machine is let to others.",
+    )
+    ERROR_REBOOT = "error_reboot", "It reported an error ({error}); a reboot may cure it."
+    ERROR_AGAIN = "error_again", "It reported an error again after a reboot ({error})."
+    FAILING_REBOOT = "failing_reboot", "It fails its requests ({failing}); a reboot may cure it."
+    FAILING_AGAIN = "failing_again", "It fails its requests again after a reboot ({failing})."
+    SCOUT = (
+        "scout",
+        "A look at a better machine: expected to save ${expected_gain_usd}, and the look costs "
+        "${cost_usd}.",
+    )
+    OUTDATED = "outdated", "It runs an older template than its autogroup asks for."
+    CONTRACT_ENDS = "contract_ends", "Its contract ends soon."
+    DRAINED = "drained", "It has finished its requests, as planned."
+    DRAIN_DEADLINE = (
+        "drain_deadline",
+        "Its drain has reached the deadline; {n_cut} requests are cut off.",
+    )
+    RECALL = "recall", "Load is back; it need not go."
+    GROUP_DELETED = "group_deleted", "Its endpoint group is being deleted."
+    AUTOGROUP_GONE = "autogroup_gone", "Its autogroup is gone."
+    DELETED = "deleted", "Its autogroup is being deleted."
+    GROUP_SUSPENDED = (
+        "group_suspended",
+        "Its endpoint group is suspended: nothing runs, loaded workers are kept.",
+    )
+    GROUP_STOPPED = (
+        "group_stopped",
+        "Its endpoint group is stopped: nothing runs, loaded workers are kept.",
+    )
+    PAUSED = "paused", "Its autogroup is paused."
+    CAP_REACHED = (
+        "cap_reached",
+        "A spending cap is reached ({cap}), so running workers are returned.",
+    )
+    OVER_MAX_WORKERS = (
+        "over_max_workers",
+        "{held} workers are held, and max_workers is {max_workers}.",
+    )
+    BID = (
+        "bid",
+        "An interruptible machine at a bid of ${bid_usd_per_hour} an hour: expected to save "
+        "${expected_gain_usd} for ${cost_usd} of loading and disk; such are taken away "
+        "{lost_per_hour} times an hour.",
+    )
+    BID_STANDBY = (
+        "bid_standby",
+        "An interruptible machine for the pool, at a bid of ${bid_usd_per_hour} an hour: "
+        "{missing} load/s are missing, and it adds {adds} to what the likeliest loss leaves.",
+    )
+    BID_RAISED = (
+        "bid_raised",
+        "It was outbid; ${bid_usd_per_hour} an hour instead of ${before_usd_per_hour} is still "
+        "worth it.",
+    )
+    OUTBID_LONG = (
+        "outbid_long",
+        "It has been outbid for {paused_s} s; after {limit_s} s its disk costs more than "
+        "loading another.",
+    )
+    BID_UNUSED = "bid_unused", "An interruptible machine, not used for {unused_s} s."
+    BID_MAKES_ROOM = (
+        "bid_makes_room",
+        "max_workers is reached, and a machine on demand is needed more.",
+    )
+    INTERRUPTIBLE_SHARE = (
+        "interruptible_share",
+        "More interruptible machines serve than may vanish at once (interruptible_share).",
+    )
+    INSISTED = "insisted", "Requests wait that take no interruptible worker, and only such serve."
+    INTERRUPTIBLE_OFF = "interruptible_off", "The owner wants no interruptible machines any more."
+    # why a request goes where it goes
+    WARM = (
+        "warm",
+        "Worker {worker} is the one that its key prefers: its cache should hold the prompt's "
+        "beginning, which saves {saved_s} s. A request starts there in {wait_s} s, and in "
+        "{other_wait_s} s at worker {other}, which would read all of it.",
+    )
+    WARM_TOO_BUSY = (
+        "warm_too_busy",
+        "Workers that its key prefers are too busy: waiting there costs more than what their "
+        "caches would save.",
+    )
+    NO_KEYS = "no_keys", "It has no keys of affinity, so no cache counts."
+    FREE_SLOT = (
+        "free_slot",
+        "Worker {worker} is the cheapest of those that have a slot free (${usd_per_hour} an hour).",
+    )
+    LEAST_FINISH = (
+        "least_finish",
+        "No slot is free, and worker {worker} will be done with it first: it starts in {wait_s}"
+        " s and ends in {finish_s} s.",
+    )
+    NOBODY = "nobody", "No worker would start it within {within_s} s: it waits for its turn."
+    # why something is not done
+    FROZEN = "frozen", "Frozen by the owner: nothing is rented, started, stopped or destroyed."
+    PANICKING = "panicking", "Nothing is rented: panic is on, every instance is being destroyed."
+    INVENTORY_UNKNOWN = (
+        "inventory_unknown",
+        "Nothing is rented or destroyed: Vast's list is not trusted yet.",
+    )
+    NO_CREDIT = "no_credit", "Nothing is rented: the Vast account has no credit."
+    NO_OFFERS = "no_offers", "{wanted} load/s is wanted, but no offer fits the search."
+    BREAKER_OPEN = (
+        "breaker_open",
+        "Nothing is rented: this template has only failed lately; a retry will come.",
+    )
+    CAP = "cap", "Nothing is rented: a spending cap leaves no room."
+    CAP_HOUR = "cap_hour", "Nothing is rented: the cap on dollars an hour leaves no room."
+    CAP_DAY = "cap_day", "Nothing is rented: the cap on today's dollars leaves no room."
+    CAP_MONTH = "cap_month", "Nothing is rented: the cap on this month's dollars leaves no room."
+    GROUP_CAP_HOUR = (
+        "group_cap_hour",
+        "Nothing is rented: the group's cap on dollars an hour leaves no room.",
+    )
+    GROUP_CAP_DAY = (
+        "group_cap_day",
+        "Nothing is rented: the group's cap on today's dollars leaves no room.",
+    )
+    GROUP_CAP_MONTH = (
+        "group_cap_month",
+        "Nothing is rented: the group's cap on this month's dollars leaves no room.",
+    )
+    CAP_IDLE_DAY = (
+        "cap_idle_day",
+        "Nothing is rented: today's spend on machines that served nobody is used up.",
+    )
+    CAP_WORKERS = "cap_workers", "No more is rented: max_workers is reached."
+    CAP_USD = (
+        "cap_usd",
+        "No more is rented: what may still be committed an hour does not pay for it.",
+    )
+    ENOUGH_ON_ORDER = "enough_on_order", "No more is rented: enough workers are on their way."
+    OFFERS_REFUSED = (
+        "offers_refused",
+        "Nothing is rented for a minute: Vast refused several offers in a row.",
+    )
+    RENTALS_BRAKED = (
+        "rentals_braked",
+        "No more is rented for now: too many were rented in the last hour.",
+    )
+    MAX_WORKERS = "max_workers", "No more is rented: max_workers is reached."
+    # what only follows from an earlier decision
+    REPEATED_CALL = "repeated_call", "The call is made again: its effect is not seen."
