@@ -6,9 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.money.budget import Cap
-from chalicelib.core.scaling.actions import Reason
-from chalicelib.core.scaling.explain import explain, explain_reason
-from chalicelib.core.scaling.reasons import ReasonCode
+from chalicelib.core.scaling.reasons import Reason, ReasonCode, explain, explain_reason
 
 
 def test_every_reason_has_a_sentence_of_its_own() -> None:

@@ -12,12 +12,11 @@ from chalicelib.core.model.market import Offer
 from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
-    Reason,
     RebootWorker,
     RentOffer,
     StopWorker,
 )
-from chalicelib.core.scaling.reasons import ReasonCode
+from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds.group_planning import allowed_actions
 from chalicelib.services.rounds.round import plan_round

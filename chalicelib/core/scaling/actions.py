@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.worker import AfterDrain
-from chalicelib.core.scaling.reasons import ReasonCode
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reason:
-    """Why an action was chosen: a constant code, the numbers behind it, and what it beat.
-
-    `core/scaling/explain.py` turns it into an English sentence.
-    """
-
-    code: ReasonCode
-    facts: Mapping[str, float | int | str] = field(default_factory=dict)
-    beaten: tuple[str, ...] = ()  # the best rejected candidates, each with the reason
+from chalicelib.core.scaling.reasons import Reason
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.draft import draft_of
 from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible, ParameterError
-from chalicelib.core.scaling.explain import explain
+from chalicelib.core.scaling.reasons import explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.marketplace import RateLimitedError

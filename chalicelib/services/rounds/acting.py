@@ -17,7 +17,11 @@ from chalicelib.core.fleet.set_aside import (
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import Worker
-from chalicelib.core.scaling.actions import Action, Reason, RentOffer
+from chalicelib.core.scaling.actions import (
+    Action,
+    RentOffer,
+)
+from chalicelib.core.scaling.reasons import Reason
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event

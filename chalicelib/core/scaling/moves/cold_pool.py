@@ -10,7 +10,11 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import Interruptible
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.usable import USABLE_GRACE_S
-from chalicelib.core.scaling.actions import Action, DestroyWorker, Reason, RentOffer
+from chalicelib.core.scaling.actions import (
+    Action,
+    DestroyWorker,
+    RentOffer,
+)
 from chalicelib.core.scaling.moves.interruptible import mode_of, room_for_bids
 from chalicelib.core.scaling.moves.offers import (
     MAX_ALTERNATIVES,
@@ -22,7 +26,7 @@ from chalicelib.core.scaling.moves.offers import (
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.repair import is_moving
 from chalicelib.core.scaling.moves.standby import bid_standby
-from chalicelib.core.scaling.reasons import ReasonCode
+from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.core.scaling.snapshot import PendingRental, WorkerFacts
 
 SURPLUS = 1.2  # more than this times the total target is too much

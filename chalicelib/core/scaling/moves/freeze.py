@@ -14,11 +14,10 @@ from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
     DrainWorker,
-    Reason,
     RecallWorker,
     StopWorker,
 )
-from chalicelib.core.scaling.reasons import ReasonCode
+from chalicelib.core.scaling.reasons import Reason, ReasonCode
 
 
 def frozen_actions(

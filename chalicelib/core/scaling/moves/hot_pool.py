@@ -8,11 +8,16 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from chalicelib.core.model.worker import AfterDrain
-from chalicelib.core.scaling.actions import Action, DrainWorker, Reason, RecallWorker, StartWorker
+from chalicelib.core.scaling.actions import (
+    Action,
+    DrainWorker,
+    RecallWorker,
+    StartWorker,
+)
 from chalicelib.core.scaling.moves.interruptible import room_for_bids, within_room
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle
-from chalicelib.core.scaling.reasons import ReasonCode
+from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.core.scaling.snapshot import WorkerFacts
 
 DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted

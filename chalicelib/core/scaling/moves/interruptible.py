@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 
 from chalicelib.core.model.endpoint_group import Interruptible
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.core.scaling.actions import Action, ChangeBid, DestroyWorker, Reason, RentOffer
+from chalicelib.core.scaling.actions import (
+    Action,
+    ChangeBid,
+    DestroyWorker,
+    RentOffer,
+)
 from chalicelib.core.scaling.hazard import (
     MARGINS,
     Bid,
@@ -27,7 +32,7 @@ from chalicelib.core.scaling.memory import LEVELS, ScalingMemory, fleet_usd_per_
 from chalicelib.core.scaling.moves.offers import MAX_ALTERNATIVES, RatedOffer, rate_offers
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import service_s
-from chalicelib.core.scaling.reasons import ReasonCode
+from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.core.scaling.snapshot import WorkerFacts
 
 MIN_KNOWN_S = 900.0  # of usage before the first bid: what a rank of the fleet saves is unknown

@@ -18,13 +18,12 @@ from chalicelib.core.scaling.actions import (
     ChangeBid,
     DestroyWorker,
     DrainWorker,
-    Reason,
     RecallWorker,
     RentOffer,
     StartWorker,
     StopWorker,
 )
-from chalicelib.core.scaling.reasons import ReasonCode
+from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
 
 CONTRACT_LEAD_S = 3600.0  # a substitute is looked for so long before a contract ends

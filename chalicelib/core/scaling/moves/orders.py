@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core.fleet.set_aside import autogroup_key
-from chalicelib.core.scaling.actions import Reason, RentOffer
+from chalicelib.core.scaling.actions import (
+    RentOffer,
+)
 from chalicelib.core.scaling.learning import PERF_NOISE_SD
 from chalicelib.core.scaling.memory import LEVELS, ScalingMemory, fleet_usd_per_hour
 from chalicelib.core.scaling.moves.cold_pool import (
@@ -33,7 +35,7 @@ from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.shares import PoolShare
 from chalicelib.core.scaling.moves.standby import has_on_demand, may_stand_in, plan_standby
 from chalicelib.core.scaling.occupancy import rest_load
-from chalicelib.core.scaling.reasons import ReasonCode
+from chalicelib.core.scaling.reasons import Reason, ReasonCode
 
 
 @dataclass(slots=True)

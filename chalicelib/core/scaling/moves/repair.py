@@ -11,7 +11,6 @@ from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
     DrainWorker,
-    Reason,
     RebootWorker,
     StopWorker,
 )
@@ -19,7 +18,7 @@ from chalicelib.core.scaling.learning import LOAD_TIMEOUT_CAP_S
 from chalicelib.core.scaling.moves.hot_pool import DRAIN_DEADLINE_S
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle
-from chalicelib.core.scaling.reasons import ReasonCode
+from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.core.scaling.snapshot import WorkerFacts
 
 DRAIN_GRACE_S = 4.0  # a ticket given just before the drain may still be on its way

@@ -9,7 +9,7 @@ from chalicelib.core.routing.affinity import CacheBelief, preferences_of
 from chalicelib.core.routing.choice import Choice, Why, Wish
 from chalicelib.core.routing.table import RoutingTable
 from chalicelib.core.routing.view import RoutingView
-from chalicelib.core.scaling.explain import explain
+from chalicelib.core.scaling.reasons import explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.routing.views import build_shards, find_group

@@ -9,7 +9,7 @@ from chalicelib.core.fleet.troubles import LastingTrouble
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.core.model.worker import Worker
-from chalicelib.core.scaling.explain import DOING, explain
+from chalicelib.core.scaling.reasons import DOING, explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.event_log import Event

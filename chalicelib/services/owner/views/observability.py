@@ -12,8 +12,8 @@ from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
 from chalicelib.core.model.vouching import vouch
 from chalicelib.core.model.warmth import hit_share
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.scaling.explain import FOLLOWING, explain
 from chalicelib.core.scaling.minute_series import newest
+from chalicelib.core.scaling.reasons import FOLLOWING, explain
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.event_log import Event

@@ -22,8 +22,8 @@ from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.money.budget import MICRO, MONEY_CAPS, limits_of
-from chalicelib.core.scaling.explain import CAP_NAMES
 from chalicelib.core.scaling.facts import group_caps
+from chalicelib.core.scaling.reasons import CAP_NAMES
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR
 from chalicelib.services.rounds.group_planning import rentals_per_hour
