@@ -98,6 +98,10 @@ class Children:
         """Each child's process, by its name."""
         return {child.name: child.process.pid for child in self._children}
 
+    def forget(self, child: Child) -> None:
+        """A child that was ended on purpose is not missed."""
+        self._children.remove(child)
+
     def check(self) -> None:
         """Make sure that all live.
 
