@@ -61,7 +61,7 @@ LOWER_HOME = 0.5
 """A worker's place in a key's order tells how likely it has the prefix: each next one half as much,
 for requests come there only while those before it are taken.
 
-From `python -m ballast.simulator affinity`: see docs/internals/affinity.md.
+From `python -m ballast.simulator caches`: see docs/internals/affinity.md.
 """
 
 

@@ -19,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ballast.simulator.routed.caches.prompts import Prompt, read_prompts, synthetic
+from ballast.simulator.routed.caches.prompts import Prompt, read_prompts, synthetic, with_turns
 from ballast.simulator.routed.caches.scenes import LATE_S, POLICIES, Scene, Score, play
 from ballast.simulator.routed.caches.worker import N_SLOTS
 from ballast.simulator.world.traces import TraceError
@@ -104,7 +104,7 @@ def main(arguments: list[str]) -> int:
     except (OSError, TraceError) as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 2
-    prompts = prompts[: options.requests]
+    prompts = with_turns(prompts[options.skip :][: options.requests])
     cases = scenes(options)
     is_fine = True
     with ProcessPoolExecutor(options.processes) as pool:
@@ -166,7 +166,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--trace", type=Path, help="t_s,prompt_tokens,output_tokens,block_ids; absent: synthetic")
-    add("--requests", type=int, help="only the first of the trace")
+    add("--requests", type=int, help="only the first of the trace, or after those skipped")
+    add("--skip", type=int, default=0, help="the trace without its first: to judge on the rest")
     add("--workers", type=int, nargs="+", default=[8, 30])
     add(
         "--blocks", type=int, nargs="+", default=[128, 800, 4_000], help="that a cache has room for"
