@@ -132,8 +132,8 @@ FUNCTIONS: Mapping[str, tuple[Grant, ...]] = {
     ),
     "scaler": (
         table("config", *READ, "dynamodb:PutItem", "dynamodb:DeleteItem"),
-        table("workers", "dynamodb:Query", *WRITE),
-        table("routing", *READ, "dynamodb:PutItem"),
+        table("workers", *READ, "dynamodb:Scan", *WRITE),
+        table("routing", *READ, "dynamodb:Scan", "dynamodb:PutItem"),
         table("ledger", *READ, "dynamodb:PutItem", "dynamodb:ConditionCheckItem"),
         table("events", "dynamodb:Query", "dynamodb:PutItem", "dynamodb:BatchWriteItem"),
         table("keys", "dynamodb:GetItem"),

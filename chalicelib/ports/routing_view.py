@@ -72,3 +72,7 @@ class WaitingRepository(Protocol):
     def list(self, endpoint_id: int, *, polled_since: float) -> Sequence[WaitingRequest]:
         """Those polled since then, oldest first seen first."""
         ...
+
+    def list_all(self, *, polled_since: float) -> Sequence[WaitingRequest]:
+        """The same of all groups, in one pass over what there is."""
+        ...

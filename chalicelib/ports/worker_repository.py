@@ -62,6 +62,10 @@ class WorkerRepository(Protocol):
         """All rows of a group, strongly consistent, by instance id."""
         ...
 
+    def list_all(self) -> Sequence[Worker]:
+        """All rows of all groups, strongly consistent, by group and instance id."""
+        ...
+
     def add(self, worker: Worker) -> None:
         """A new row.
 

@@ -140,14 +140,19 @@ class TimedDynamoDb:
         return {}
 
     def get_paginator(self, operation: str) -> Any:
-        """Of `query` alone.
+        """Of `query` or `scan`."""
+        return _Pages({"query": self.pages, "scan": self.scanned}[operation])
 
-        Raises:
-            ValueError: for another operation.
-        """
-        if operation != "query":
-            raise ValueError(operation)
-        return _Pages(self)
+    def scanned(self, *, TableName: str, **options: Any) -> Iterator[Item]:  # noqa: N803
+        """The pages of a scan; each partition key's items are a page here, and are paid for."""
+        table, kept = self.tables[TableName], options.get("FilterExpression")
+        filter_ = condition(kept, _names(options)) if kept else lambda _i, _v: True
+        is_consistent = bool(options.get("ConsistentRead"))
+        for hash_key, rows in list(table.rows.items()):
+            self._pay(TableName, hash_key, sum(row.size for row in rows.values()), is_consistent)
+            seen = [self._seen(row, is_consistent=is_consistent) for row in rows.values()]
+            values = options.get("ExpressionAttributeValues", {})
+            yield {"Items": [dict(item) for item in seen if item and filter_(item, values)]}
 
     def pages(self, *, TableName: str, **options: Any) -> Iterator[Item]:  # noqa: N803
         """The pages of a query, each of one megabyte at most."""
@@ -266,11 +271,11 @@ def timed_dynamodb(clock: ManualClock | None = None, **options: Any) -> DynamoDB
 
 @dataclass(slots=True)
 class _Pages:
-    client: TimedDynamoDb
+    pages: Callable[..., Iterator[Item]]
 
     def paginate(self, **options: Any) -> Iterator[Item]:
         """One after the other."""
-        return self.client.pages(**options)
+        return self.pages(**options)
 
 
 _ERRORS = {

@@ -43,6 +43,12 @@ class FakeWaitingRepository:
         ]
         return sorted(found, key=lambda r: (r.first_seen_at, r.request_idx))
 
+    def list_all(self, *, polled_since: float) -> Sequence[WaitingRequest]:
+        """The same of all groups."""
+        self._called("list_all")
+        found = [row for row in self.rows.values() if row.last_polled_at >= polled_since]
+        return sorted(found, key=lambda r: (r.first_seen_at, r.request_idx))
+
     def _called(self, method: str) -> None:
         self.calls[method] += 1
         if self.failure is not None:

@@ -52,6 +52,11 @@ class FakeWorkerRepository:
         self._called("list")
         return [row for key, row in sorted(self.rows.items()) if key[0] == endpoint_id]
 
+    def list_all(self) -> Sequence[Worker]:
+        """All rows."""
+        self._called("list_all")
+        return [row for _, row in sorted(self.rows.items())]
+
     def add(self, worker: Worker) -> None:
         """A new row."""
         self._called("add")

@@ -199,6 +199,14 @@ class Life:
             self.call("hot", "GET", "/pubkey/", Authorization=f"Basic {basic}")
 
 
+def read_as_of_many_groups(life: Life) -> None:
+    """What a round reads where a question for each group would take too long."""
+    with life.recorder.as_function("scaler"):
+        assert life.scaler_ports.workers.list_all()
+        life.scaler_ports.waiting.list_all(polled_since=0.0)
+        assert life.scaler_ports.workers.find(1, 1) is None  # as for a row of a group that grew
+
+
 def doubt(life: Life, request_idx: int) -> None:
     """Two clients fail on the same worker."""
     new = {"name": "other", "verbs": ["route"]}

@@ -21,6 +21,7 @@ from tests.infra.recorded_life import (
     Recorder,
     doubt,
     observe,
+    read_as_of_many_groups,
     recorded_account,
     steer,
 )
@@ -48,6 +49,7 @@ def live(life: Life) -> None:
     )
     assert "url" in grant, grant
     doubt(life, grant["request_idx"])
+    read_as_of_many_groups(life)
     observe(life, endpoint_id, autogroup_id)
     steer(life, endpoint_id, autogroup_id)
     life.call("management", "PUT", "/api/v0/account/", {"max_usd_per_hour": 0.01})

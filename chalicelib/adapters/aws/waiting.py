@@ -76,6 +76,22 @@ class DynamoWaitingRepository:
         ]
         return sorted(found, key=lambda r: (r.first_seen_at, r.request_idx))
 
+    def list_all(self, *, polled_since: float) -> Sequence[WaitingRequest]:
+        """The same of all groups: one scan, which reads the views too."""
+        with storage_errors():
+            pages = self._client.get_paginator("scan").paginate(
+                TableName=self._table,
+                FilterExpression="begins_with(#item, :waiting) AND last_polled_at >= :since",
+                ExpressionAttributeNames={"#item": "item"},
+                ExpressionAttributeValues={
+                    ":waiting": {"S": "waiting#"},
+                    ":since": {"N": number_text(polled_since)},
+                },
+            )
+            items = [item for page in pages for item in page["Items"]]
+        read = [_waiting(int(item["endpoint_id"]["N"]), item) for item in items]
+        return sorted(filter(None, read), key=lambda r: (r.first_seen_at, r.request_idx))
+
 
 def _waiting(endpoint_id: int, item: Item) -> WaitingRequest | None:
     """The request in an item; None if another version's router waits for it in its own form."""

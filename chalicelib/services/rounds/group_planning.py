@@ -56,6 +56,7 @@ from chalicelib.services.market.launching import (
     offer_query,
 )
 from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.rounds.turns import autogroups_of, groups_in_turn, with_own
 from chalicelib.services.rounds.values import GroupPlan, RoundView
 from chalicelib.wire.launch_args import LaunchArgsError
 
@@ -93,18 +94,13 @@ def plan_groups(
     ports: ScalerPorts, market: PacedMarket, view: RoundView, fleet: Fleet
 ) -> tuple[GroupPlan, ...]:
     """Decide for all groups. Vast allows few searches, so whose last one is oldest comes first."""
-
-    def searched_at(group: EndpointGroup) -> float:
-        own = [a for a in view.autogroups if a.endpoint_id == group.endpoint_id]
-        seen = (fleet.memory.searched.get(str(a.autogroup_id), 0.0) for a in own)
-        return min(seen, default=0.0)
-
     if fleet.account.is_panicking:
         return ()
-    in_turn = sorted(
-        (group for group in view.groups if group.state is not GroupState.FOREIGN), key=searched_at
-    )
-    plans = [plan_group(ports, market, view, fleet, group) for group in in_turn]
+    own = autogroups_of(view.autogroups)
+    plans = [
+        plan_group(ports, market, with_own(view, own[group.endpoint_id]), fleet, group)
+        for group in groups_in_turn(view, fleet.memory, fleet.workers, fleet.intents, fleet.hurried)
+    ]
     return tuple(sorted(plans, key=lambda plan: plan.snapshot.group.endpoint_id))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from chalicelib.core.fleet.intents import KEPT_AFTER_SETTLED_S, token_is_ours
@@ -24,8 +24,9 @@ from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.ports.routing_view import WAITING_ENDS_S
+from chalicelib.ports.routing_view import WAITING_ENDS_S, WaitingRequest
 from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.rounds.turns import MANY_GROUPS
 from chalicelib.services.rounds.values import RoundView
 
 MAX_DIRECT_LOOKS = 3  # in one round, at machines that are not listed; each costs 2 s
@@ -50,7 +51,7 @@ def read_view(ports: ScalerPorts, market: PacedMarket, account: Account, now: fl
         redated=frozenset(a.token for a, b in zip(intents, stored, strict=True) if a != b),
         listing=listing,
         inventory=memory.inventory,
-        waiting={g.endpoint_id: _read_waiting(ports, g.endpoint_id, now) for g in groups},
+        waiting=_read_waiting(ports, [g.endpoint_id for g in groups], now),
     )
     return _with_inventory(ports, market, view)
 
@@ -95,22 +96,32 @@ def _read_workers(
 ) -> tuple[Worker, ...]:
     """The rows of all groups, and of deleted ones that rented lately: a late machine may show."""
     ids = {*endpoint_ids, *(intent.endpoint_id for intent in intents)}
+    if len(ids) > MANY_GROUPS:  # a question for each would take longer than the round has
+        return tuple(worker for worker in ports.workers.list_all() if worker.endpoint_id in ids)
     return tuple(
         worker for endpoint_id in sorted(ids) for worker in ports.workers.list(endpoint_id)
     )
 
 
-def _read_waiting(ports: ScalerPorts, endpoint_id: int, now: float) -> Sequence[WaitingFacts]:
-    requests = ports.waiting.list(endpoint_id, polled_since=now - WAITING_ENDS_S)
-    return [
-        WaitingFacts(
-            first_seen_at=r.first_seen_at,
-            last_polled_at=r.last_polled_at,
-            cost=r.cost,
-            needs_on_demand=r.needs_on_demand,
+def _read_waiting(
+    ports: ScalerPorts, endpoint_ids: Sequence[int], now: float
+) -> Mapping[int, Sequence[WaitingFacts]]:
+    since, found = now - WAITING_ENDS_S, defaultdict[int, list[WaitingFacts]](list)
+    requests: Iterable[WaitingRequest]
+    if len(endpoint_ids) > MANY_GROUPS:
+        requests = ports.waiting.list_all(polled_since=since)
+    else:
+        requests = [r for id_ in endpoint_ids for r in ports.waiting.list(id_, polled_since=since)]
+    for request in requests:
+        found[request.endpoint_id].append(
+            WaitingFacts(
+                first_seen_at=request.first_seen_at,
+                last_polled_at=request.last_polled_at,
+                cost=request.cost,
+                needs_on_demand=request.needs_on_demand,
+            )
         )
-        for r in requests
-    ]
+    return {endpoint_id: found[endpoint_id] for endpoint_id in endpoint_ids}
 
 
 def _with_inventory(ports: ScalerPorts, market: PacedMarket, view: RoundView) -> RoundView:

@@ -7,7 +7,7 @@ by a mark beside the rows of the first, so that a group that never grew pays not
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -124,13 +124,30 @@ class DynamoWorkerRepository:
             with ThreadPoolExecutor(_READERS) as readers:
                 keys = [shard_key(endpoint_id, shard) for shard in range(1, n_shards)]
                 items += [item for found in readers.map(self._query, keys) for item in found]
+        self._n_rows[endpoint_id] = 0
+        return self._take_in(items)
+
+    def list_all(self) -> Sequence[Worker]:
+        """All rows of all groups, strongly consistent, by group and instance id."""
+        with storage_errors():
+            pages = self._client.get_paginator("scan").paginate(
+                TableName=self._table, ConsistentRead=True
+            )
+            items: builtins.list[Item] = [item for page in pages for item in page["Items"]]
+        self._n_shards = {_group_of(item): _told_by(item) for item in items if _is_mark(item)}
+        self._n_rows = {}
+        return self._take_in(items)
+
+    def _take_in(self, items: Iterable[Item]) -> Sequence[Worker]:
+        """The rows among items; remembers how many a group has, and where they lie."""
         rows = []
         for item in items:
             if not _is_mark(item):
                 rows.append(worker := from_item(item))
                 self._saw(worker.endpoint_id, worker.instance_id, _shard_of(item))
-        self._n_rows[endpoint_id] = len(rows)
-        return sorted(rows, key=lambda worker: worker.instance_id)
+                n_rows = self._n_rows.get(worker.endpoint_id, 0)
+                self._n_rows[worker.endpoint_id] = n_rows + 1
+        return sorted(rows, key=lambda worker: (worker.endpoint_id, worker.instance_id))
 
     def add(self, worker: Worker) -> None:
         """A new row, unless it exists."""
@@ -277,6 +294,10 @@ def _key(endpoint_id: int, instance_id: int, shard: int) -> dict[str, AttributeV
 
 def _shard_of(item: Item) -> int:
     return group_and_shard(int(item["endpoint_id"]["N"]))[1]
+
+
+def _group_of(item: Item) -> int:
+    return group_and_shard(int(item["endpoint_id"]["N"]))[0]
 
 
 def _is_mark(item: Item) -> bool:
