@@ -85,7 +85,8 @@ def test_groups_at_rest_have_their_turn_within_half_an_hour_and_few_at_once(
 
 def test_whoever_moves_is_decided_on_at_once(resting: World) -> None:
     groups = resting.owner_ports.groups
-    at_rest = [g for g in groups.list_groups() if g.endpoint_id not in decided_on(resting)]
+    in_turn = decided_on(resting)
+    at_rest = [group for group in groups.list_groups() if group.endpoint_id not in in_turn]
     waits, wishes, goes, floors = at_rest[:4]
     request = WaitingRequest(
         endpoint_id=waits.endpoint_id,

@@ -1,16 +1,21 @@
-"""DynamoDB: updates that are not lost, transactions that are idempotent, answers that are fast."""
+"""DynamoDB: updates that are not lost, transactions that are idempotent, answers that are whole."""
 
 from __future__ import annotations
 
 import base64
 import json
 import threading
+from collections.abc import Iterator
 from typing import Any
 
+from botocore.exceptions import ClientError
 from moto.core.exceptions import JsonRESTError
 from moto.core.responses import ActionResult
 from moto.dynamodb.models import DynamoDBBackend
 from moto.dynamodb.responses import DynamoHandler
+
+from fakes.aws.dynamodb import check_number
+from fakes.aws.expressions import update
 
 _ONE_AT_A_TIME = threading.RLock()
 _ITEM_ACTIONS = frozenset(
@@ -24,6 +29,59 @@ def correct() -> None:
     _honour_client_request_tokens()
     _speed_up_answers()
     _take_time_to_unprotect()
+    _refuse_numbers()
+    _answer_all_updated()
+
+
+_WRITES = ("put_item", "update_item", "batch_write_item", "transact_write_items")
+
+
+def _refuse_numbers() -> None:
+    """Stock moto stores numbers of any size and precision, and "inf"."""
+
+    def checked(stock: Any) -> Any:
+        def write(self: Any) -> Any:
+            for number in _numbers_in(self.body):
+                try:
+                    check_number(number)
+                except ClientError as error:
+                    text = error.response["Error"]["Message"]
+                    raise JsonRESTError("ValidationException", text) from error
+            return stock(self)
+
+        return write
+
+    for name in _WRITES:
+        setattr(DynamoHandler, name, checked(getattr(DynamoHandler, name)))
+
+
+def _numbers_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if set(value) == {"N"} and isinstance(value["N"], str):
+            yield value["N"]
+            return
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from _numbers_in(one)
+
+
+def _answer_all_updated() -> None:
+    """Stock moto leaves out of UPDATED_NEW what was set to the value that it had."""
+    stock_update_item = DynamoHandler.update_item
+
+    def update_item(self: Any) -> Any:
+        answer = stock_update_item(self)
+        if self.body.get("ReturnValues") != "UPDATED_NEW":
+            return answer
+        names = tuple(sorted(self.body.get("ExpressionAttributeNames", {}).items()))
+        item = self.dynamodb_backend.get_item(self.body["TableName"], self.body["Key"])
+        has = item.to_json()["Attributes"]
+        updated = [name for _, name, _ in update(self.body["UpdateExpression"], names)]
+        answer.result["Attributes"] = {name: has[name] for name in updated if name in has}
+        return answer
+
+    DynamoHandler.update_item = update_item
 
 
 def _take_time_to_unprotect() -> None:

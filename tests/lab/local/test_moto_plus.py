@@ -40,6 +40,27 @@ def test_threads_lose_no_update(dynamodb: DynamoDBClient) -> None:
     assert item["reqnum"] == {"N": "300"}
 
 
+def test_what_was_updated_is_answered_whether_it_changed_or_not(dynamodb: DynamoDBClient) -> None:
+    """`UPDATED_NEW`: the updated attributes as they are afterwards (rules.json, updated-new)."""
+    dynamodb.put_item(TableName=TABLE, Item={**KEY, "perf": {"N": "2"}, "url": {"S": "http://x"}})
+    answer = dynamodb.update_item(
+        TableName=TABLE,
+        Key=KEY,
+        UpdateExpression="ADD perf :none SET #u = :url",
+        ExpressionAttributeNames={"#u": "url"},
+        ExpressionAttributeValues={":none": {"N": "0"}, ":url": {"S": "http://x"}},
+        ReturnValues="UPDATED_NEW",
+    )
+    assert answer["Attributes"] == {"perf": {"N": "2"}, "url": {"S": "http://x"}}
+
+
+@pytest.mark.parametrize("number", ["inf", "1e126", "1." + "1" * 38])
+def test_numbers_beyond_dynamodbs_range_are_refused(dynamodb: DynamoDBClient, number: str) -> None:
+    with pytest.raises(ClientError, match="ValidationException"):
+        dynamodb.put_item(TableName=TABLE, Item={**KEY, "perf": {"N": number}})
+    assert "Item" not in dynamodb.get_item(TableName=TABLE, Key=KEY)
+
+
 def _transaction(dynamodb: DynamoDBClient, *, amount: int, token: str) -> None:
     dynamodb.transact_write_items(
         ClientRequestToken=token,
