@@ -194,3 +194,25 @@ def test_a_list_that_takes_three_rounds_goes_on_in_processes_that_know_nothing()
         run_rounds(world, 1)
     assert count_calls(world, Verb.CREATE) > before
     assert told(world, "inventory_unknown") == []
+
+
+def test_a_stop_that_no_list_can_show_is_not_taken_for_one_that_never_happened() -> None:
+    """An hour without a list: the machines that were just stopped are still there after it."""
+    world, endpoint_id = serving_world(3)
+    group = world.ports.groups.find_group(endpoint_id)
+    assert group is not None
+    params = replace(group.params, min_load=0.0, cold_workers=3)
+    set_group(world, endpoint_id, params=params)
+    market = hiding(world)
+    for _ in range(400):
+        if in_state(world, WorkerState.STOPPING):
+            break
+        run_rounds(world, 1, every_s=15.0)
+    stopping = set(in_state(world, WorkerState.STOPPING))
+    assert stopping
+    market.problem = "totals_disagree"
+    run_rounds(world, 240, every_s=15.0)
+    assert stopping <= set(world.market.instances)
+    market.problem = ""
+    run_rounds(world, 8, every_s=15.0)
+    assert stopping & set(in_state(world, WorkerState.STOPPED))

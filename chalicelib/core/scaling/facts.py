@@ -40,6 +40,7 @@ class Doubts:
     """What stands against renting, beside the caps."""
 
     inventory_is_known: bool
+    listed_at: float
     has_credit: bool = True
     avoided_machines: frozenset[int] = frozenset()
     open_breakers: frozenset[int] = frozenset()

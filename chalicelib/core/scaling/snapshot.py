@@ -6,6 +6,7 @@ The Lambda, `plan`, shadow mode, replay and the simulator all build this value a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -128,6 +129,7 @@ class GroupSnapshot:
     offers: Mapping[int, tuple[Offer, ...]] = field(default_factory=dict)  # by autogroup_id
     caps: Caps = field(default_factory=Caps)
     inventory_is_known: bool = True
+    listed_at: float = math.inf  # when what the workers' states say was last listed
     avoided_machines: frozenset[int] = frozenset()
     set_aside: Mapping[str, float] = field(default_factory=dict)  # until when, see core/fleet
     may_return_failing: bool = True  # not after several in a row: then the template is at fault

@@ -244,6 +244,7 @@ def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupS
         rentals=tuple(pending_rental(intent) for intent in rentals),
         caps=find_caps(group, fleet.account, len(workers) + len(rentals), doubts, now),
         inventory_is_known=doubts.inventory_is_known,
+        listed_at=doubts.listed_at,
         avoided_machines=doubts.avoided_machines,
         open_breakers=doubts.open_breakers,
         set_aside=doubts.set_aside,
@@ -369,6 +370,7 @@ def _doubts(
     revisions = {a.autogroup_id: a.template_revision for a in view.autogroups}
     return Doubts(
         inventory_is_known=view.may_plan,
+        listed_at=view.inventory.listed_at,
         unsettled=view.unsettled,
         extra_usd_per_hour=0.0 if view.inventory.is_known else _at_worst_more(fleet.workers),
         has_credit=fleet.memory.credit_retry_at <= view.now,

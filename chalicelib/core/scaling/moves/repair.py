@@ -69,8 +69,11 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
                 code=ReasonCode.STUCK_STARTING, facts={"waited_s": waited, "limit_s": limit}
             )
             actions.append(StopWorker(instance_id=worker.instance_id, reason=reason))
+    # Only a listing can show that a machine runs on, or has no address: while there is none, what
+    # was not seen is no proof that it did not happen.
+    seen_until = min(ctx.now, ctx.snapshot.listed_at)
     for worker in pool.stopping if ctx.may_destroy() else ():
-        waited = ctx.now - worker.state_since
+        waited = seen_until - worker.state_since
         if waited > STOP_TIMEOUT_S:  # it bills its GPU, and cannot be started again
             reason = Reason(code=WILL_NOT_STOP, facts={"waited_s": waited})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
@@ -84,7 +87,7 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
             )
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     for worker in pool.unreachable if ctx.may_destroy() else ():
-        waited = ctx.now - worker.state_since
+        waited = seen_until - worker.state_since
         if waited > USABLE_GRACE_S:
             reason = Reason(code=NO_ADDRESS, facts={"waited_s": waited})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
