@@ -15,6 +15,8 @@ from chalicelib.core.fleet.pacing import SECONDS_PER_DAY
 
 FIRST_PAUSE_S = 6.0  # the least interval that Vast allows; doubled while nothing changes
 LONGEST_PAUSE_S = 300.0  # so that 24 h of one stuck group are fewer than 300 searches
+LOOKS_EACH_S = 1800.0
+"""Chosen: the market changes over hours, and 48 looks a day of 64 rows are 2 % of the budget."""
 MOST_ROWS = 64  # that one search returns (tests/evidence/vast/README.md)
 DAILY_ROWS = 138_000  # half of what was seen to fit: the owner searches with the same account
 
@@ -82,6 +84,11 @@ class SearchBook:
         if pace.situation == situation and pace.pause_s() >= LONGEST_PAUSE_S:
             return not 0 <= now - pace.searched_at < self.shared_pause_s(now)
         return pace.is_due(situation, now)
+
+    def is_look_due(self, autogroup_id: int, now: float) -> bool:
+        """Whether to look what the market has, though nothing is missing."""
+        pace = self.paces.get(autogroup_id, SearchPace())
+        return not self.day.is_used_up(now) and not 0 <= now - pace.searched_at < LOOKS_EACH_S
 
     def shared_pause_s(self, now: float) -> float:
         """How long those that nothing changes for wait, so that all of them fit into the day."""

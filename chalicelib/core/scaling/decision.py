@@ -83,6 +83,7 @@ def decide_scaling(
         notes=tuple(orders.notes),
         wants_offers=frozenset(orders.wants_offers),
         wants_bids=frozenset(orders.wants_bids),
+        wants_looks=frozenset(orders.wants_looks),
     )
 
 

@@ -149,4 +149,5 @@ class ScalingPlan:
     figures: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[Reason, ...] = ()  # why something was not done: caps, breakers, doubt
     wants_offers: frozenset[int] = frozenset()  # autogroups for which offers should be searched
+    wants_looks: frozenset[int] = frozenset()  # whose offers a look at better machines needs
     wants_bids: frozenset[int] = frozenset()  # autogroups for which interruptible ones should be

@@ -157,7 +157,12 @@ def _decide(
     """
     memory = fleet.memory.groups.get(str(snapshot.group.endpoint_id), {})
     decision = decide_scaling(snapshot, memory, now)
-    wanted = decision.wants_offers | decision.wants_bids
+    looks = {
+        one
+        for one in decision.wants_looks - decision.wants_bids
+        if fleet.searches.is_look_due(one, now)
+    }
+    wanted = decision.wants_offers | decision.wants_bids | looks
     if not wanted or not snapshot.caps.may_rent or not snapshot.caps.free_workers:
         return snapshot, decision
     wanting = [a for a in snapshot.autogroups if a.autogroup_id in wanted]
@@ -168,6 +173,8 @@ def _decide(
         is_short = autogroup.autogroup_id in decision.wants_offers
         is_bid = autogroup.autogroup_id in decision.wants_bids
         found = searching.search(is_bid=True, is_short=is_short) if is_bid else None
+        if autogroup.autogroup_id in looks:
+            found = searching.search(is_bid=False, is_look=True)
         if is_short and not found:  # what no bid is to be had for is rented on demand
             found = searching.search(is_bid=False)
         if found is not None:
@@ -189,7 +196,9 @@ class _Searching:
     now: float
     searched: Searched
 
-    def search(self, *, is_bid: bool, is_short: bool = False) -> tuple[Offer, ...] | None:
+    def search(
+        self, *, is_bid: bool, is_short: bool = False, is_look: bool = False
+    ) -> tuple[Offer, ...] | None:
         """The offers; None if it is not the turn. What stands against it is told in `searched`."""
         autogroup_id, now, fleet = self.autogroup.autogroup_id, self.now, self.fleet
         key = -autogroup_id if is_bid else autogroup_id  # the pace of bids is their own
@@ -197,7 +206,7 @@ class _Searching:
         if is_bid:
             situation = SHORT_SITUATION if is_short else BIDS_SITUATION  # whatever else changes
         is_hurried = self.snapshot.group.endpoint_id in fleet.hurried and not is_bid
-        if not is_hurried and not fleet.searches.is_due(key, situation, now):
+        if not (is_hurried or is_look or fleet.searches.is_due(key, situation, now)):
             return None  # nothing has changed since the last search: its pause is not over
         if not is_hurried and not self.market.is_turn(Verb.SEARCH):
             return None  # another group's turn comes first: next round

@@ -46,6 +46,7 @@ class Orders:
     notes: list[Reason] = field(default_factory=list)
     wants_offers: set[int] = field(default_factory=set)
     wants_bids: set[int] = field(default_factory=set)
+    wants_looks: set[int] = field(default_factory=set)
 
 
 def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round) -> Orders:
@@ -63,7 +64,7 @@ def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round)
         if n_tests > 0 or missing > 0:
             _order_for(pool, share, ctx, budget, orders, is_stranded=is_stranded)
         elif share.total > 0 and not _why_not(pool.autogroup.autogroup_id, ctx):
-            orders.rentals += plan_scouting(pool, ctx, budget)
+            orders.rentals += plan_scouting(pool, ctx, budget, orders)
         if n_tests < 1 and not _why_not(pool.autogroup.autogroup_id, ctx):
             _order_bids(pool, missing, ctx, budget, orders)
     return orders
@@ -201,12 +202,13 @@ MIN_GAIN = 4.0  # expected saving over cost of looking
 MIN_KNOWN_S = 1800.0  # of usage before the first look
 MAX_LOOKS_PER_WORKER_HOUR = 0.4  # scaling.md 5
 LOOK_INTERVAL_S = 60.0  # between two comparisons of the offers with the fleet
+LEAST_IN_USE = 0.25  # typical workers, on the mean: what is hardly used saves nothing (chosen)
 N_CANDIDATES = 4  # offers whose improvement is worked out
 SPREAD = ((-1.22, 0.3), (0.0, 0.4), (1.22, 0.3))  # three points of a normal, with weights
 
 
-def plan_scouting(pool: Pool, ctx: Round, budget: Budget) -> list[RentOffer]:
-    """One rental, if some offer is worth a look now."""
+def plan_scouting(pool: Pool, ctx: Round, budget: Budget, orders: Orders) -> list[RentOffer]:
+    """One rental, if some offer is worth a look now; where none is at hand, they are wanted."""
     memory, autogroup = ctx.beliefs.memory, pool.autogroup
     if autogroup is None or pool.on_order or memory.usage_s < MIN_KNOWN_S:
         return []
@@ -214,6 +216,10 @@ def plan_scouting(pool: Pool, ctx: Round, budget: Budget) -> list[RentOffer]:
     typical = max(fleet_size(memory.usage), 1.0)
     pause_s = 3600.0 / (MAX_LOOKS_PER_WORKER_HOUR * typical)
     if ctx.now - memory.scouted_at < pause_s or ctx.now - memory.compared_at < LOOK_INTERVAL_S:
+        return []
+    if autogroup.autogroup_id not in ctx.snapshot.offers:
+        if fleet_size(memory.usage) >= LEAST_IN_USE:
+            orders.wants_looks.add(autogroup.autogroup_id)
         return []
     rated = first_per_machine(on_demand(rate_offers(autogroup, ctx)))[:N_CANDIDATES]
     gains = [(gain_usd(item, fleet, ctx), item) for item in rated if item.perf > 0]
