@@ -100,6 +100,9 @@ class Service:
         return web.Response(text=text, headers={"Content-Type": CONTENT_TYPE})
 
 
+CTRL_C_GRACE_S = 3.0
+
+
 async def serve(
     app: web.Application, service: Service, address: tuple[str, int], drain_s: float, grace_s: float
 ) -> None:
@@ -107,7 +110,8 @@ async def serve(
 
     `drain_s` seconds `/ready` says no while requests are still taken, so that a balancer turns away
     first; then no connection is taken, and answers under way have `grace_s` seconds. Ctrl-C skips
-    the first, and a second signal ends at once.
+    the first and gives answers CTRL_C_GRACE_S at most, as somebody waits at the terminal; a second
+    signal ends at once.
     """
     runner = web.AppRunner(
         app, access_log=None, handler_cancellation=True, shutdown_timeout=grace_s
@@ -119,10 +123,20 @@ async def serve(
         service.is_draining = True
         logger.info("ending: %d requests under way", service.metrics.n_running)
         await _signal(drain_s)
-    service.is_draining = True
+    else:
+        service.is_draining = True
+        await _cut(runner, min(grace_s, CTRL_C_GRACE_S))
     cleaned, again = asyncio.ensure_future(runner.cleanup()), asyncio.ensure_future(_signal())
     await asyncio.wait({cleaned, again}, return_when=asyncio.FIRST_COMPLETED)
     again.cancel()
+
+
+async def _cut(runner: web.AppRunner, grace_s: float) -> None:
+    """Take no more connections; what is not answered after so many seconds is cut."""
+    for site in list(runner.sites):
+        await site.stop()
+    if runner.server is not None:
+        await runner.server.shutdown(grace_s)
 
 
 async def _signal(timeout_s: float | None = None) -> signal.Signals | None:

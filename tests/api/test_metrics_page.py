@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+from chalicelib.core.model.warmth import CacheUse
 from tests.api.over_fakes import Api
 from tests.api.test_observability import make_worker
 
@@ -16,7 +17,7 @@ NAME = re.compile(r"\bballast_[a-z_]+")
 def given(api: Api) -> set[str]:
     api.create_endpoint("llm")
     api.create_autogroup(100)
-    make_worker(api)
+    make_worker(api, cache=CacheUse(1e6, 0.5, 0.3))
     return {
         line.partition("{")[0].partition(" ")[0]
         for line in api.call("GET", "/metrics").text.splitlines()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.money.budget import Cap
 from chalicelib.core.scaling.reasons import Reason, ReasonCode, explain, explain_reason
+
+_NOT_PARKED = (GroupState.ACTIVE, GroupState.DELETING)
 
 
 def test_every_reason_has_a_sentence_of_its_own() -> None:
@@ -42,3 +46,8 @@ def test_an_unknown_code_is_told_with_its_facts() -> None:
 )
 def test_no_code_and_no_facts_make_it_fail(code: str, facts: dict[str, object]) -> None:
     assert explain(code, facts)
+
+
+@pytest.mark.parametrize("state", [s for s in GroupState if s not in _NOT_PARKED])
+def test_each_state_in_which_a_group_is_parked_is_a_reason(state: GroupState) -> None:
+    assert ReasonCode.of(f"group_{state}").sentence

@@ -111,6 +111,10 @@ class ReasonCode(StrEnum):
         "group_stopped",
         "Its endpoint group is stopped: nothing runs, loaded workers are kept.",
     )
+    GROUP_FOREIGN = (
+        "group_foreign",
+        "Another version of Ballast wrote its endpoint group: nothing runs, workers are kept.",
+    )
     PAUSED = "paused", "Its autogroup is paused."
     CAP_REACHED = (
         "cap_reached",
