@@ -54,13 +54,18 @@ def follow(session: Session, endpoint: Json, question: Question | None, timeout_
     asked = _Asked(session, endpoint, question, timeout_s)
     asked.start()
     seen: dict[int, str] = {}
+
+    def tell() -> None:
+        for line in _changes(session, int(endpoint["id"]), seen):
+            session.notes.print(f"{duration(time.monotonic() - began):>8}  {line}")
+
     try:
         while asked.is_alive() or (question is None and "ready" not in seen.values()):
-            for line in _changes(session, int(endpoint["id"]), seen):
-                session.notes.print(f"{duration(time.monotonic() - began):>8}  {line}")
+            tell()
             if time.monotonic() - began > timeout_s:
                 raise _too_late(str(endpoint["endpoint_name"]), timeout_s)
             time.sleep(LOOK_EVERY_S / 2)
+        tell()  # who was ready and answered within one look
     finally:
         asked.stop()
     if asked.problem:

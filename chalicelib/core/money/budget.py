@@ -192,6 +192,16 @@ def limits_of(account: Account, endpoint_id: int, caps: GroupCaps, now: float) -
     ]
 
 
+def over_microusd_per_hour(
+    account: Account, endpoint_id: int, caps: GroupCaps, name: str, now: float
+) -> int | None:
+    """How much too much is committed under the hourly cap of this name; None for other caps."""
+    for limit in limits_of(account, endpoint_id, caps, now):
+        if limit.name == name and limit.period is Period.HOUR:
+            return limit.committed - limit.cap
+    return None
+
+
 def must_wind_down(account: Account, endpoint_id: int, caps: GroupCaps, now: float) -> str:
     """The cap that would be passed unless this group's GPUs stop now, or "".
 

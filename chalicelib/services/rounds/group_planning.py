@@ -16,7 +16,7 @@ from chalicelib.core.model.market import Offer
 from chalicelib.core.model.vouching import vouch_capacity
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.money.account import Account
-from chalicelib.core.money.budget import Period, limits_of, must_wind_down
+from chalicelib.core.money.budget import must_wind_down, over_microusd_per_hour
 from chalicelib.core.scaling.actions import (
     Action,
     ChangeBid,
@@ -128,7 +128,9 @@ def plan_group(
     capped_by = must_wind_down(fleet.account, group.endpoint_id, group_caps(group), view.now)
     actions = allowed_actions(wanted, own, view, group)
     if capped_by and not snapshot.group.frozen:
-        over = _over_microusd_per_hour(fleet.account, group, capped_by, view.now)
+        over = over_microusd_per_hour(
+            fleet.account, group.endpoint_id, group_caps(group), capped_by, view.now
+        )
         ends = wind_down(own, capped_by, over)
         ended = {action_id(action) for action in ends}
         actions = [*ends, *(a for a in without_spending(actions) if action_id(a) not in ended)]
@@ -395,13 +397,3 @@ def _at_worst_more(workers: Iterable[Worker]) -> float:
     """Dollars an hour that the stopped machines would cost if, unseen, they ran."""
     at_rest = [w for w in workers if w.at_rest_since is not None]
     return sum(max(0.0, w.usd_per_hour - w.storage_usd_per_hour) for w in at_rest)
-
-
-def _over_microusd_per_hour(
-    account: Account, group: EndpointGroup, cap: str, now: float
-) -> int | None:
-    """How much too much is committed under an hourly cap; None for the other caps."""
-    for limit in limits_of(account, group.endpoint_id, group_caps(group), now):
-        if limit.name == cap and limit.period is Period.HOUR:
-            return limit.committed - limit.cap
-    return None
