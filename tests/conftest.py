@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
 import pytest
+from _pytest.nodeid import NodeId
 from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
@@ -28,6 +30,7 @@ os.environ["BALLAST_AFFINITY_KEY"] = "of the tests: no user's file is made or re
 
 TABLE_PREFIX = "ballast-test"
 KMS_ALIAS = "alias/ballast-test"
+PEERS = Path(__file__).parent / "peers"
 
 
 @pytest.fixture
@@ -58,12 +61,21 @@ def kms(aws: None) -> KMSClient:
     return client
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of the local system go to one process of pytest-xdist, which starts it once."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+    """Tests of one local system go to one process of pytest-xdist, which starts it once.
+
+    The vendor's programs have one, everything else has the other, so both processes have work.
+    """
     for item in items:
         if "system" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("system"))
+            is_peer = item.path.is_relative_to(PEERS)
+            item.add_marker(pytest.mark.xdist_group("peers" if is_peer else "system"))
+    yield
+    for item in items:  # pytest-xdist 3.8.0 writes the group where pytest 9.2 no longer reads it
+        meant = getattr(item, "_nodeid", None)
+        if meant is not None:
+            item._id = NodeId.parse(meant)
 
 
 @pytest.fixture(scope="session")
