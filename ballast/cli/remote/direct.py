@@ -35,8 +35,10 @@ def _deployment(stage: str) -> Iterator[None]:
     Raises:
         CliError: AWS cannot be reached with these credentials.
     """
-    os.environ["BALLAST_STAGE"] = stage
-    os.environ["BALLAST_ROLE"] = "scaler"
+    asked = {"BALLAST_STAGE": stage, "BALLAST_ROLE": "scaler"}
+    before = {name: os.environ.get(name) for name in asked}
+    os.environ.update(asked)
+    wiring.reset()
     try:
         yield
     except (PortError, ClientError, BotoCoreError) as error:
@@ -46,6 +48,12 @@ def _deployment(stage: str) -> Iterator[None]:
             fix="set AWS credentials and region of the deployment; without AWS: "
             "ballast panic --vast-key-only",
         ) from error
+    finally:  # who runs the command within a process of theirs finds it as it was
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+        wiring.reset()
 
 
 def freeze_directly(stage: str, name: str | None, *, is_frozen: bool) -> tuple[Json, str]:
