@@ -81,7 +81,17 @@ class MovingAccount:
 
 
 @pytest.mark.parametrize("by_offset", [False, True], ids=["cursor", "offset"])
-@pytest.mark.parametrize(("n", "each_s"), [(60, 10), (200, 60), (200, 20), (200, 10), (500, 20)])
+@pytest.mark.parametrize(
+    ("n", "each_s"),
+    [
+        (60, 10),
+        (200, 10),
+        *(
+            pytest.param(*case, marks=pytest.mark.long)
+            for case in [(200, 60), (200, 20), (500, 20)]
+        ),
+    ],
+)
 def test_a_listing_is_believed_while_machines_come_and_go(
     n: int, each_s: float, by_offset: bool
 ) -> None:
