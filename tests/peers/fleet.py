@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 from lab.local.system.local_system import LocalSystem, access_log_path
 from lab.local.system.owner import MarketView, Owner, wait_until
-from lab.local.system.templates import LocalTemplate, onstart, register_templates
+from lab.local.system.templates import FAST_MODEL, LocalTemplate, onstart, register_templates
 
 READY_TIMEOUT_S = 300.0
-FAST_MODEL = "lab.local.model.model_server --tokens-per-s 8000"
 
 OURS = LocalTemplate(
     name="peers: our TGI PyWorker",

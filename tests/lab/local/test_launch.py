@@ -21,6 +21,7 @@ from lab.local.market.images import make_environment
 from lab.local.system.environment import DUMMY_VAST_KEY
 from lab.local.system.local_system import LocalSystem
 from lab.local.system.owner import MarketView, Owner, wait_until
+from lab.local.system.templates import FAST_MODEL
 from tests.workers.world import free_port, serve
 
 PROMPT = {"inputs": "hello", "parameters": {"max_new_tokens": 8}}
@@ -44,11 +45,11 @@ def served_bundle(system: LocalSystem) -> str:
 
 
 def local_values(workspace: Path) -> dict[str, str]:
-    """What differs here from a rented GPU: disk, model server, a short benchmark."""
+    """What differs here from a rented GPU: disk, a fast model server, a short benchmark."""
     port = free_port()
     return {
         "MODEL_ID": "simulated",
-        "MODEL_COMMAND": f"python -m lab.local.model.model_server --port {port}",
+        "MODEL_COMMAND": f"python -m {FAST_MODEL} --port {port}",
         "MODEL_SERVER_URL": f"http://127.0.0.1:{port}",
         "MODEL_LOG": str(workspace / "model.log"),
         "WORKSPACE_DIR": str(workspace),

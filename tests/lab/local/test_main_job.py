@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,11 +15,14 @@ from lab.local.system.local_system import LocalSystem
 from lab.local.system.owner import MarketView, Owner, wait_until
 from lab.local.system.templates import (
     COMFYUI_SIMULATED,
+    FAST_MODEL,
     TGI_SIMULATED,
     LocalTemplate,
+    onstart,
     register_templates,
 )
 
+TGI_FAST = replace(TGI_SIMULATED, onstart=onstart(FAST_MODEL, "workers.tgi.server"))
 ONE_WORKER = {"min_load": 1.0, "cold_workers": 0, "max_workers": 1}
 READY_TIMEOUT_S = 240.0
 GONE_TIMEOUT_S = 240.0
@@ -41,7 +45,7 @@ def is_picture(answer: dict[str, Any]) -> bool:
 @pytest.mark.parametrize(
     ("group", "template", "route", "payload", "is_right"),
     [
-        ("texts", TGI_SIMULATED, "/generate", TEXT, is_text),
+        ("texts", TGI_FAST, "/generate", TEXT, is_text),
         ("pictures", COMFYUI_SIMULATED, "/prompt", PICTURE, is_picture),
     ],
     ids=["tgi", "comfyui"],
