@@ -188,7 +188,8 @@ TEMPLATE = {
 def test_cloudformation_makes_what_the_template_says(aws: None) -> None:
     stacks = boto3.client("cloudformation", region_name=REGION)
     stacks.create_stack(StackName="core", TemplateBody=json.dumps(TEMPLATE))
-    stacks.get_waiter("stack_create_complete").wait(StackName="core")  # it goes on by itself
+    waiter = stacks.get_waiter("stack_create_complete")
+    waiter.wait(StackName="core", WaiterConfig={"Delay": 1})  # it goes on by itself
     rows = stacks.list_stack_resources(StackName="core")["StackResourceSummaries"]
     ids = {row["LogicalResourceId"]: row["PhysicalResourceId"] for row in rows}
 
