@@ -44,6 +44,18 @@ def seems_saturated(report: Report) -> Report:
     }
 
 
+def came_in_part(report: Report, part: float) -> Report:
+    """The rest of what it was granted never came, it says: its callers' doing, not its load."""
+    came = part * float(str(report["received_load"]))
+    return {
+        **report,
+        "num_requests_working": 0,
+        "cur_load": 0.0,
+        "received_load": came,
+        "finished_load": came,
+    }
+
+
 LIES: dict[str, Lie] = {
     "perf 1e12": says(max_perf=1e12),
     "perf x 10": says(max_perf=10 * TRUE_PERF),
@@ -60,6 +72,8 @@ LIES: dict[str, Lie] = {
     "load high": says(cur_load=1e15),
     "working high": says(num_requests_working=10**9),
     "perf 1e12, slots 1e6": says(max_perf=1e12, slots=1_000_000),
+    "half never came, idle": lambda r: came_in_part(r, 0.5),
+    "a tenth came, idle": lambda r: came_in_part(r, 0.1),
     "perf 1e12, no slots": says(max_perf=1e12, slots=0, num_requests_working=0, cur_load=0.0),
 }
 

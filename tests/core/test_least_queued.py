@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chalicelib.core.model.load import granted_beyond
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.routing.view import MORE_THAN_BUSY, least_queued
 from fakes.bundles.hot_ports import make_worker
-from tests.core.test_reports import NOW
+from tests.core.test_reports import BOOT, NOW
 
 PERF, COST, SLOTS = 100.0, 50.0, 4
 
@@ -33,6 +35,26 @@ def test_where_most_are_not_busy_reports_are_believed() -> None:
     fleet = [machine(PERF, SLOTS), machine(2 * PERF, 0), machine(PERF, 0)]
     assert least_queued(fleet, COST, NOW) == [0, 0, 0]
     assert least_queued([], COST, NOW) == []
+
+
+def unused(worker: Worker, load: float) -> Worker:
+    """It says that so much of what it was granted never came, beside the rest of a minute."""
+    return replace(worker, boot_id=BOOT, load_rate=PERF, unused=(load, 0.0))
+
+
+def test_where_most_say_that_tickets_go_unused_what_never_came_is_queued_nowhere() -> None:
+    """A shared key's hostile holder took 60 s of load: counted, both would look full so long."""
+    fleet = [machine(2 * PERF, SLOTS), machine(2.5 * PERF, SLOTS)]
+    assert max(least_queued([machine(PERF, SLOTS), *fleet[1:]], COST, NOW)) > 0
+    assert least_queued([unused(w, 6_000.0) for w in fleet], COST, NOW) == [0, 0]
+
+
+@pytest.mark.parametrize("n_busy", [1, 2, 5])
+def test_and_one_that_says_so_alone_is_still_queued_by_what_it_got(n_busy: int) -> None:
+    busy, liar = [machine(PERF, SLOTS)] * n_busy, machine(2 * PERF, 0)
+    believed = least_queued([*busy, liar], COST, NOW)
+    assert believed[-1] > 0
+    assert least_queued([*busy, unused(liar, 6_000.0)], COST, NOW) == believed
 
 
 def test_where_requests_use_less_than_they_state_the_busy_ones_say_how_much_less() -> None:

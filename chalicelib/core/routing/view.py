@@ -162,9 +162,13 @@ def least_queued(ready: Sequence[Worker], usual_cost: float, now: float) -> list
     Only where most say that they are busy: one that then always claims to be idle would take all
     that is beyond the others' part. The busy ones tell how much of what is granted a second can be
     served, since stated costs may be above what is used; `MORE_THAN_BUSY` times that is believed.
+
+    Nor where most say that callers leave tickets unused (`goes_unused`, each by itself): what never
+    came is not queued anywhere, and one liar among them is not most.
     """
     busy = [worker for worker in ready if is_busy(worker)]
-    if not busy or 2 * len(busy) < len(ready):
+    n_unused = sum(goes_unused([worker], now) for worker in ready)
+    if not busy or 2 * len(busy) < len(ready) or 2 * n_unused > len(ready):
         return [0.0] * len(ready)
     times = max(1.0, lower_median(_times_perf(worker, now) for worker in busy)) * MORE_THAN_BUSY
     return [
