@@ -9,7 +9,7 @@ the worker is not empty, but it makes others wait only while it is likely to (`c
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from chalicelib.core.model.worker import Worker
 
@@ -66,14 +66,14 @@ def coming_load(worker: Worker, now: float, *, is_wasted: bool) -> float:
     return min(coming, REPORTS_S * worker.load_rate + a_request)
 
 
-def goes_unused(workers: Iterable[Worker], now: float) -> bool:
+def goes_unused(workers: Iterable[Worker]) -> bool:
     """Whether a notable share of what these were granted lately never came to them.
 
     At one machine alone that is the machine's doing, unless others came there meanwhile
     (`unused_load`); at most of them it is the callers'.
     """
     workers = list(workers)
-    stale = [stale_load(worker, now) for worker in workers]
+    stale = [stale_load(worker) for worker in workers]
     unused = sum(worker.unused_load for worker in workers)
     if 2 * sum(load > 0 for load in stale) > len(workers):
         unused = max(unused, sum(stale))
@@ -81,18 +81,30 @@ def goes_unused(workers: Iterable[Worker], now: float) -> bool:
     return unused > UNUSED_SHARE * came
 
 
-def stale_load(worker: Worker, now: float) -> float:
+def goes_unused_at_others(workers: Sequence[Worker]) -> list[bool]:
+    """For each, whether a notable share of what the others were granted never came to them."""
+    unused = [max(worker.unused_load, stale_load(worker)) for worker in workers]
+    came = [worker.load_rate * UNUSED_FADES_S for worker in workers]
+    all_unused, all_came = sum(unused), sum(came)
+    return [
+        all_unused - own > UNUSED_SHARE * (all_came - own_came)
+        for own, own_came in zip(unused, came, strict=True)
+    ]
+
+
+def stale_load(worker: Worker) -> float:
     """Load granted so long before the last report that it should have shown it, and did not."""
     if not worker.boot_id:
         return 0.0  # books are not exact
-    reach_s = max(0.0, now - worker.reported_at) + SEEN_WITHIN_S
-    return max(0.0, worker.unseen_load - granted_within(worker, reach_s, now))
+    marks, at = worker.granted_marks, worker.reported_at
+    fresh = granted_until(marks, at) - granted_until(marks, at - SEEN_WITHIN_S)
+    return max(0.0, worker.unseen_load - max(0.0, fresh))
 
 
 def came_share(workers: Iterable[Worker], now: float) -> float:
     """Of the load granted to these lately, the part that comes; 1 unless some goes unused."""
     workers = list(workers)
-    if not goes_unused(workers, now):
+    if not goes_unused(workers):
         return 1.0
     granted = sum(granted_within(worker, UNSEEN_EXPIRES_S, now) for worker in workers)
     came = sum(worker.load_rate for worker in workers) * UNSEEN_EXPIRES_S
@@ -210,7 +222,7 @@ def queue_time_s(worker: Worker, now: float) -> float:
     if perf <= 0:
         return float("inf")
     typical = mean_cost([worker])
-    queued = queued_load(worker, now, typical, is_wasted=goes_unused([worker], now))
+    queued = queued_load(worker, now, typical, is_wasted=goes_unused([worker]))
     return max(0.0, queued - headroom_load(worker, typical)) / perf
 
 

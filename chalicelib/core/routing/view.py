@@ -16,6 +16,7 @@ from chalicelib.core.model.load import (
     believed_perf,
     came_share,
     goes_unused,
+    goes_unused_at_others,
     grant_pace,
     granted_beyond,
     granted_within,
@@ -108,7 +109,7 @@ def build_view(
     ready = routable_rows(group, rows, now)
     uses = combine_uses(row.uses for row in rows)
     usual_cost = usual_use(uses) or mean_seen_cost(rows)
-    is_wasted = goes_unused(ready, now)
+    is_wasted = goes_unused(ready)
     least = least_queued(ready, usual_cost, now)
     loads = [
         WorkerLoad(
@@ -163,16 +164,16 @@ def least_queued(ready: Sequence[Worker], usual_cost: float, now: float) -> list
     that is beyond the others' part. The busy ones tell how much of what is granted a second can be
     served, since stated costs may be above what is used; `MORE_THAN_BUSY` times that is believed.
 
-    Nor where most say that callers leave tickets unused (`goes_unused`, each by itself): what never
-    came is not queued anywhere, and one liar among them is not most.
+    Nothing at one of which others say that callers leave tickets unused: what never came is queued
+    nowhere. Its own word for that does not count, or a liar would have a second way.
     """
     busy = [worker for worker in ready if is_busy(worker)]
-    n_unused = sum(goes_unused([worker], now) for worker in ready)
-    if not busy or 2 * len(busy) < len(ready) or 2 * n_unused > len(ready):
+    if not busy or 2 * len(busy) < len(ready):
         return [0.0] * len(ready)
     times = max(1.0, lower_median(_times_perf(worker, now) for worker in busy)) * MORE_THAN_BUSY
     return [
-        granted_beyond(worker, believed_perf(worker) * times, usual_cost, now) for worker in ready
+        0.0 if is_wasted else granted_beyond(worker, believed_perf(worker) * times, usual_cost, now)
+        for worker, is_wasted in zip(ready, goes_unused_at_others(ready), strict=True)
     ]
 
 

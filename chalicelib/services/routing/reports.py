@@ -164,7 +164,8 @@ def _follow_up(
         rebuild_view(ports, after.endpoint_id, now)
         ports.poke.poke(after.endpoint_id, f"worker_{after.state}")
     else:
-        is_quiet = not changed and _SHOWN(before) == _SHOWN(after)
+        # Time alone tells of a ticket that it is not used: then its place is free.
+        is_quiet = not changed and _SHOWN(before) == _SHOWN(after) and after.unseen_load <= 0
         rebuild_if_due(ports, memory.rebuilds, after.endpoint_id, now, is_quiet=is_quiet)
 
 
