@@ -251,11 +251,11 @@ def steer(life: Life, endpoint_id: int, autogroup_id: int) -> None:
 
 @contextmanager
 def serving_life(monkeypatch: pytest.MonkeyPatch, **params: object) -> Iterator[Life]:
-    """A group that has had three minutes to rent what it was given."""
+    """A group that has had time to rent what it was given, and to stop what it does not need."""
     with recorded_account(monkeypatch) as recorder:
         life = Life(recorder)
         life.create_group(**params)
-        life.rounds(180)
+        life.rounds(100)
         yield life
 
 
