@@ -30,7 +30,9 @@ def call(line: str) -> str:
     client: Any = boto3.client(service)  # type: ignore[call-overload]
     if operation == "wait":
         name, *words = words
-        client.get_waiter(name.replace("-", "_")).wait(**_arguments(client, "DescribeTable", words))
+        arguments = _arguments(client, "DescribeTable", words)
+        waiter = client.get_waiter(name.replace("-", "_"))
+        waiter.wait(**arguments, WaiterConfig={"Delay": 1})  # the command's own: 20 s
         return ""
     (api_name,) = (n for n in client.meta.service_model.operation_names if _kebab(n) == operation)
     query = words[words.index("--query") + 1] if "--query" in words else ""

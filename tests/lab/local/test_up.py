@@ -32,7 +32,9 @@ def up(
     )
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "sign", [pytest.param(signal.SIGINT, marks=pytest.mark.long), signal.SIGTERM]
+)
 def test_it_tells_where_it_is_and_leaves_no_process(sign: signal.Signals, tmp_path: Path) -> None:
     """One line of JSON on standard output; a taken port is replaced; a signal ends all."""
     with (
