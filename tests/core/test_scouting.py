@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.fleet.searching import LOOKS_EACH_S, SearchBook
+from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.memory import LEVELS, ScalingMemory
 from chalicelib.core.scaling.moves.cold_pool import Budget
 from chalicelib.core.scaling.moves.orders import Orders, plan_scouting
@@ -69,3 +70,12 @@ def test_a_day_of_looks_is_two_an_hour_and_none_once_the_budget_is_used_up() -> 
     used_up = SearchBook()
     used_up.note(2, 0, 1_000_000, midnight)
     assert not used_up.is_look_due(1, midnight + 2 * LOOKS_EACH_S)
+
+
+def test_a_group_at_rest_does_not_look() -> None:
+    fleet = [on_demand(n, WorkerState.STOPPED) for n in range(1, 7)]
+    pool, ctx = scene(fleet, [], known_memory())
+    ctx = Round(replace(ctx.snapshot, offers={}), ctx.beliefs, ctx.now)
+    orders = Orders()
+    plan_scouting(pool, ctx, Budget(n_workers=9, usd_per_hour=9.0, n_orders=9), orders)
+    assert not orders.wants_looks

@@ -218,7 +218,8 @@ def plan_scouting(pool: Pool, ctx: Round, budget: Budget, orders: Orders) -> lis
     if ctx.now - memory.scouted_at < pause_s or ctx.now - memory.compared_at < LOOK_INTERVAL_S:
         return []
     if autogroup.autogroup_id not in ctx.snapshot.offers:
-        if fleet_size(memory.usage) >= LEAST_IN_USE:
+        # A group at rest rents nothing, however cheap: its only cost is what it stores.
+        if pool.ready and fleet_size(memory.usage) >= LEAST_IN_USE:
             orders.wants_looks.add(autogroup.autogroup_id)
         return []
     rated = first_per_machine(on_demand(rate_offers(autogroup, ctx)))[:N_CANDIDATES]
