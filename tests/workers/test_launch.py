@@ -94,6 +94,19 @@ async def launched(tmp_path: Path, served: bytes | None, **env: str) -> AsyncIte
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+            # What took the killed script's place lives in a session of its own.
+            await until(lambda: not kill_all_of(workspace), "nothing of it is left", INTERVAL_S)
+
+
+def kill_all_of(workspace: Path) -> bool:
+    """Kill what was started in this workspace; whether there was anything."""
+    found = False
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("WORKSPACE_DIR") == str(workspace):
+                process.kill()
+                found = found or process.status() != psutil.STATUS_ZOMBIE
+    return found
 
 
 async def test_a_launched_worker_becomes_ready_and_survives_the_kill_of_its_supervisor(
