@@ -33,6 +33,7 @@ from chalicelib.core.routing.quota import Taken
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.keys import CallerKey
+from tests.core.test_recorded_formats import INTENT as RECORDED
 
 OTHER: Mapping[str, Any] = {"L": [{"S": "?"}]}
 
@@ -50,19 +51,7 @@ def changed(item: Any) -> Iterator[tuple[str, str, Any]]:
 
 
 ACCOUNT = Account(committed_by_group={7: 5}, day="2026-11-21", month="2026-11", version=3)
-INTENT = RentIntent(
-    token="t",
-    endpoint_id=7,
-    autogroup_id=8,
-    state=IntentState.MAYBE_RENTED,
-    planned_at=1.0,
-    offer_id=2,
-    machine_id=3,
-    gpu_name="A",
-    num_gpus=1,
-    usd_per_hour=0.5,
-    reserved_microusd_per_hour=600_000,
-)
+INTENT = replace(RECORDED, token="t", attempt_ended_at=None)
 KEY = CallerKey(
     key_id="a-r-x",
     name="laptop",

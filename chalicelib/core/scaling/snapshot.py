@@ -15,9 +15,7 @@ from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.warmth import CacheUse
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.core.scaling.actions import (
-    Action,
-)
+from chalicelib.core.scaling.actions import Action
 from chalicelib.core.scaling.reasons import Reason
 
 

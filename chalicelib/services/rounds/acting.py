@@ -17,10 +17,7 @@ from chalicelib.core.fleet.set_aside import (
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import Worker
-from chalicelib.core.scaling.actions import (
-    Action,
-    RentOffer,
-)
+from chalicelib.core.scaling.actions import Action, RentOffer
 from chalicelib.core.scaling.reasons import Reason
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError

@@ -9,10 +9,7 @@ from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.scaling.actions import (
-    StartWorker,
-    StopWorker,
-)
+from chalicelib.core.scaling.actions import StartWorker, StopWorker
 from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.ports.errors import ConflictError
 from chalicelib.ports.ledger import Account

@@ -334,8 +334,9 @@ def allowed_actions(
     """The actions that doubt and brakes leave: nothing is rented or destroyed on a mere belief."""
     own = {worker.instance_id for worker in workers}
     waiting = {worker.instance_id for worker in workers if worker.awaits_owner}
-    strange = {w.instance_id for w in workers if w.awaits_owner and w.is_mislabelled}
-    strange -= {worker.instance_id for worker in workers if worker.reported_at > 0}
+    strange = {
+        w.instance_id for w in workers if w.is_mislabelled and w.awaits_owner and not w.reported_at
+    }
     kept: list[Action] = []
     for action in actions:
         if not view.may_plan and isinstance(action, _NOT_ON_BELIEF):

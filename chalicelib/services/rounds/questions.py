@@ -11,10 +11,7 @@ from chalicelib.core.model.draft import parse_draft
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import Offer
 from chalicelib.core.money.budget import MICRO, limits_of
-from chalicelib.core.scaling.actions import (
-    Action,
-    RentOffer,
-)
+from chalicelib.core.scaling.actions import Action, RentOffer
 from chalicelib.core.scaling.facts import group_caps
 from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.ports.bundles import ScalerPorts

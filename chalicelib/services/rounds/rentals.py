@@ -14,9 +14,7 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.worker import Worker
-from chalicelib.core.scaling.actions import (
-    RentOffer,
-)
+from chalicelib.core.scaling.actions import RentOffer
 from chalicelib.core.scaling.facts import group_caps
 from chalicelib.core.scaling.reasons import Reason
 from chalicelib.ports.errors import ConflictError

@@ -10,11 +10,7 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import Interruptible
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.usable import USABLE_GRACE_S
-from chalicelib.core.scaling.actions import (
-    Action,
-    DestroyWorker,
-    RentOffer,
-)
+from chalicelib.core.scaling.actions import Action, DestroyWorker, RentOffer
 from chalicelib.core.scaling.moves.interruptible import mode_of, room_for_bids
 from chalicelib.core.scaling.moves.offers import (
     MAX_ALTERNATIVES,

@@ -8,12 +8,7 @@ from dataclasses import dataclass, replace
 from heapq import nsmallest
 
 from chalicelib.core.model.worker import AfterDrain
-from chalicelib.core.scaling.actions import (
-    Action,
-    DrainWorker,
-    RecallWorker,
-    StartWorker,
-)
+from chalicelib.core.scaling.actions import Action, DrainWorker, RecallWorker, StartWorker
 from chalicelib.core.scaling.moves.interruptible import room_for_bids, within_room
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle

@@ -12,12 +12,7 @@ from dataclasses import dataclass, replace
 
 from chalicelib.core.model.endpoint_group import Interruptible
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.core.scaling.actions import (
-    Action,
-    ChangeBid,
-    DestroyWorker,
-    RentOffer,
-)
+from chalicelib.core.scaling.actions import Action, ChangeBid, DestroyWorker, RentOffer
 from chalicelib.core.scaling.hazard import (
     MARGINS,
     Bid,

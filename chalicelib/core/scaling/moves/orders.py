@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core.fleet.set_aside import autogroup_key
-from chalicelib.core.scaling.actions import (
-    RentOffer,
-)
+from chalicelib.core.scaling.actions import RentOffer
 from chalicelib.core.scaling.learning import PERF_NOISE_SD
 from chalicelib.core.scaling.memory import LEVELS, ScalingMemory, fleet_usd_per_hour
 from chalicelib.core.scaling.moves.cold_pool import (

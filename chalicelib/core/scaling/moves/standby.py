@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection
 
 from chalicelib.core.model.endpoint_group import Interruptible
 from chalicelib.core.scaling.actions import RentOffer
@@ -25,6 +25,9 @@ from chalicelib.core.scaling.moves.interruptible import (
 )
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.snapshot import PendingRental, WorkerFacts
+
+Sums = dict[tuple[str, str], float]
+"""Capacity by (place, GPU type)."""
 
 LEAST_ADDED = 0.3  # of a machine's capacity that must remain after the losses that are insured
 
@@ -45,12 +48,7 @@ def bid_standby(pool: Pool, ctx: Round, gone: Collection[int] = ()) -> float:
     among the losses that are insured. `gone` are left out. Two places or more are insured together
     with all machines of one GPU type.
     """
-    held = [w for w in _counted(pool) if w.is_bid and w.instance_id not in gone]
-    away = places_away(pool)
-    left = [w for w in held if w.place not in away]
-    n_insured = n_places_insured(ctx.snapshot.group.params.slo_target)
-    sums = _sums(((w.place, w.gpu_type), ctx.capacity(w)) for w in left)
-    standby = _left(sums, n_insured - len(away), is_type_insured=n_insured > 1)
+    standby = _insured(pool, ctx)(_held(pool, ctx, gone))
     return standby + sum(_expected(rental, ctx) for rental in pool.rentals if rental.is_bid)
 
 
@@ -65,14 +63,24 @@ def _counted(pool: Pool) -> list[WorkerFacts]:
     return up + pool.stopping + pool.stopped + pool.booting
 
 
-def _sums(items: Iterable[tuple[tuple[str, str], float]]) -> dict[tuple[str, str], float]:
-    sums: defaultdict[tuple[str, str], float] = defaultdict(float)
-    for key, capacity in items:
-        sums[key] += capacity
+def _held(pool: Pool, ctx: Round, gone: Collection[int] = ()) -> Sums:
+    """The capacity of interruptible machines where none is away, by (place, GPU type)."""
+    away = places_away(pool)
+    sums: Sums = defaultdict(float)
+    for worker in _counted(pool):
+        if worker.is_bid and worker.place not in away and worker.instance_id not in gone:
+            sums[worker.place, worker.gpu_type] += ctx.capacity(worker)
     return sums
 
 
-def _left(sums: dict[tuple[str, str], float], n_places: int, *, is_type_insured: bool) -> float:
+def _insured(pool: Pool, ctx: Round) -> Callable[[Sums], float]:
+    """What is left of capacities after the losses that are insured, beyond what is away."""
+    n_insured = n_places_insured(ctx.snapshot.group.params.slo_target)
+    n_more = n_insured - len(places_away(pool))
+    return lambda sums: _left(sums, n_more, is_type_insured=n_insured > 1)
+
+
+def _left(sums: Sums, n_places: int, *, is_type_insured: bool) -> float:
     """The capacity by (place, type) without the largest places, or without the largest type."""
     places, types = _sums_of(sums, 0), _sums_of(sums, 1)
     lost = sum(places[: max(n_places, 0)])
@@ -81,7 +89,7 @@ def _left(sums: dict[tuple[str, str], float], n_places: int, *, is_type_insured:
     return sum(places) - lost
 
 
-def _sums_of(sums: dict[tuple[str, str], float], index: int) -> list[float]:
+def _sums_of(sums: Sums, index: int) -> list[float]:
     found: defaultdict[str, float] = defaultdict(float)
     for key, capacity in sums.items():
         found[key[index]] += capacity
@@ -127,17 +135,11 @@ def plan_standby(
     missing = min(missing, room)
     candidates = candidates_of(pool, ctx)
     places = shares_by_place(pool, ctx)
-    away = places_away(pool)
-    insured = n_places_insured(ctx.snapshot.group.params.slo_target)
-    sums = _sums(
-        ((w.place, w.gpu_type), ctx.capacity(w))
-        for w in _counted(pool)
-        if w.is_bid and w.place not in away
-    )
+    sums, left = _held(pool, ctx), _insured(pool, ctx)
     rentals: list[RentOffer] = []
     while candidates and missing > 0 and len(rentals) < n_free:
-        before = _left(sums, insured - len(away), is_type_insured=insured > 1)
-        adding = [c for c in candidates if _adds(c, sums, before, insured, len(away))]
+        before = left(sums)
+        adding = [c for c in candidates if _adds(c, sums, before, left)]
         if not adding:
             break
         best = min(adding, key=lambda c: _price(c, places, ctx))
@@ -148,7 +150,7 @@ def plan_standby(
         sums[offer.geolocation, offer.gpu_type] += best.item.perf
         held = max(sum(sums.values()), 1e-9)
         places[best.place] = places.get(best.place, 0.0) + best.item.perf / held
-        adds = _left(sums, insured - len(away), is_type_insured=insured > 1) - before
+        adds = left(sums) - before
         rentals.append(
             bid_rental(pool.autogroup.autogroup_id, best, candidates, missing=missing, adds=adds)
         )
@@ -156,18 +158,11 @@ def plan_standby(
     return rentals
 
 
-def _adds(
-    candidate: Candidate,
-    sums: dict[tuple[str, str], float],
-    before: float,
-    n_insured: int,
-    n_away: int,
-) -> bool:
+def _adds(candidate: Candidate, sums: Sums, before: float, left: Callable[[Sums], float]) -> bool:
     offer = candidate.item.offer
     key = (offer.geolocation, offer.gpu_type)
     more = {**sums, key: sums.get(key, 0.0) + candidate.item.perf}
-    after = _left(more, n_insured - n_away, is_type_insured=n_insured > 1)
-    return after - before >= LEAST_ADDED * candidate.item.perf
+    return left(more) - before >= LEAST_ADDED * candidate.item.perf
 
 
 def _price(candidate: Candidate, places: dict[str, float], ctx: Round) -> tuple[float, int]:

@@ -9,11 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chalicelib.core.model.worker import AfterDrain
-from chalicelib.core.scaling.actions import (
-    Action,
-    DestroyWorker,
-    DrainWorker,
-)
+from chalicelib.core.scaling.actions import Action, DestroyWorker, DrainWorker
 from chalicelib.core.scaling.moves.hot_pool import DRAIN_DEADLINE_S
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle

@@ -10,10 +10,7 @@ from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.money.account import Account
 from chalicelib.core.money.budget import MICRO
 from chalicelib.core.money.spend import spent_today_usd
-from chalicelib.core.scaling.actions import (
-    Action,
-    RentOffer,
-)
+from chalicelib.core.scaling.actions import Action, RentOffer
 from chalicelib.core.scaling.moves.orders import newly_explored
 from chalicelib.core.scaling.reasons import DOING, Reason, explain_reason
 from chalicelib.ports.event_log import Event
