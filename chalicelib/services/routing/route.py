@@ -29,17 +29,16 @@ from chalicelib.ports.errors import KeysUnavailableError, NotFoundError, Storage
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
 from chalicelib.services.keys import Caller, check_key
 from chalicelib.services.routing.memory import (
-    GroupMemory,
     RouterMemory,
     check_time,
     find_facts,
     group_memory,
 )
 from chalicelib.services.routing.quotas import OverQuotaError, Receipt, allowance_of, is_limited
-from chalicelib.services.routing.tickets import GrantNumbers, index_key, sign_ticket
+from chalicelib.services.routing.tickets import index_key, sign_ticket
 from chalicelib.services.routing.waiting import (
-    Asker,
-    Waiter,
+    Turn,
+    answer_blindly,
     answer_waiting,
     failed_lately,
     note_failure,
@@ -47,7 +46,6 @@ from chalicelib.services.routing.waiting import (
     stop_waiting,
 )
 from chalicelib.wire.routing import NOT_FOUND, RouteRequest, grant_reply
-from chalicelib.wire.ticket import wire_number
 
 logger = logging.getLogger("ballast")
 
@@ -72,33 +70,32 @@ def route(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> dict[
         OversizeError: it costs more than the key's quota ever allows at once.
     """
     now = ports.clock.now()
-    asker = Asker(ports=ports, memory=memory, request=request, now=now)
     try:
-        caller, facts = _authorise(asker)
-        group = group_memory(ports, memory, facts, now)
-        key = index_key(ports, memory, facts.endpoint_id)
+        caller, facts = _authorise(ports, memory, request, now)
+        turn = _make_turn(ports, memory, request, caller, facts, now)
     except (StorageUnavailableError, KeysUnavailableError) as error:
         logger.warning("route_degraded", extra={"problem": str(error)})
-        return asker.blind_reply("the control plane is catching its breath")
-    waiter = _make_waiter(asker, caller, group, key)
-    asker.quotas.check_size(caller.row, waiter.paid)
-    group.use.asked(caller.key_id, caller.row.share if caller.row else 1.0, now)
+        reason = "the control plane is catching its breath"
+        return answer_blindly(ports.randomness, request, reason)
+    turn.quotas.check_size(caller.row, turn.paid)
+    turn.group.use.asked(caller.key_id, caller.row.share if caller.row else 1.0, now)
     refusal = (
-        _closed(facts) or _unbound(waiter) or asker.quotas.foreseen_refusal(caller.row, waiter.paid)
+        _closed(facts) or _unbound(turn) or turn.quotas.foreseen_refusal(caller.row, turn.paid)
     )
     if refusal is not None:
-        return answer_waiting(waiter, refusal, is_demand=False)
-    return _serve(waiter)
+        return answer_waiting(turn, refusal, is_demand=False)
+    return _serve(turn)
 
 
-def _authorise(asker: Asker) -> tuple[Caller, GroupFacts]:
-    request = asker.request
+def _authorise(
+    ports: HotPorts, memory: RouterMemory, request: RouteRequest, now: float
+) -> tuple[Caller, GroupFacts]:
     try:
-        caller = check_key(asker.ports, asker.memory.keys, request.api_key, asker.now)
+        caller = check_key(ports, memory.keys, request.api_key, now)
     except CallerKeyError as error:
         raise RouteRefusedError(NOT_FOUND) from error
     by_id = request.endpoint_id if request.endpoint_id is not None else caller.endpoint_id
-    facts = find_facts(asker.ports, asker.memory, request.endpoint, by_id, asker.now)
+    facts = find_facts(ports, memory, request.endpoint, by_id, now)
     if (
         facts is None
         or facts.state is GroupState.DELETING
@@ -109,26 +106,38 @@ def _authorise(asker: Asker) -> tuple[Caller, GroupFacts]:
     return caller, facts
 
 
-def _make_waiter(asker: Asker, caller: Caller, group: GroupMemory, key: bytes) -> Waiter:
+def _make_turn(
+    ports: HotPorts,
+    memory: RouterMemory,
+    request: RouteRequest,
+    caller: Caller,
+    facts: GroupFacts,
+    now: float,
+) -> Turn:
     """The request with its history: what its idx says, and what that makes of it."""
-    idx, now = asker.request.request_idx, asker.now
+    group = group_memory(ports, memory, facts, now)
+    key = index_key(ports, memory, facts.endpoint_id)
+    idx = request.request_idx
     known = decode_index(idx, key, now) if idx else None
     if idx is None:
         kind = ClientKind.ONE_SHOT
     else:
-        kind = ClientKind.PACED if asker.request.is_paced else ClientKind.RANDOM
+        kind = ClientKind.PACED if request.is_paced else ClientKind.RANDOM
     history = known or RequestIndex(
         kind=IndexKind.WAITING, n_grants=0, first_seen_at=now, slot=None, low_bits=0
     )
-    return Waiter(
-        asker=asker,
+    return Turn(
+        ports=ports,
+        memory=memory,
+        request=request,
+        now=now,
         caller=caller,
         group=group,
         kind=kind,
         history=history,
         known_idx=idx if known else None,
         index_key=key,
-        cost=group.weigh(caller.key_id, asker.cost, asker.request.route),
+        cost=group.weigh(caller.key_id, float(request.cost), request.route),
     )
 
 
@@ -138,9 +147,9 @@ def _closed(facts: GroupFacts) -> str | None:
     return f"endpoint {facts.state.value}"
 
 
-def _unbound(waiter: Waiter) -> str | None:
+def _unbound(turn: Turn) -> str | None:
     """Who could hold nobody to a key's limits gets none of its requests, nor is rented for them."""
-    if waiter.group.table.may_hold_limits or not is_limited(waiter.caller.row):
+    if turn.group.table.may_hold_limits or not is_limited(turn.caller.row):
         return None
     return (
         "this key has limits, and this group's workers cannot keep them: "
@@ -148,173 +157,162 @@ def _unbound(waiter: Waiter) -> str | None:
     )
 
 
-def _serve(waiter: Waiter) -> dict[str, object]:
+def _serve(turn: Turn) -> dict[str, object]:
     """Grant if it is in turn and somebody is free soon enough; else it waits."""
-    failed_before = waiter.history.kind is IndexKind.GRANTED
+    failed_before = turn.history.kind is IndexKind.GRANTED
     if failed_before:
-        note_failure(waiter)
-        if waiter.history.n_grants > 1:
-            return answer_waiting(waiter, "the last worker failed this request")
-    if not failed_before and not _is_in_turn(waiter):
-        return answer_waiting(waiter, "others are first")
+        note_failure(turn)
+        if turn.history.n_grants > 1:
+            return answer_waiting(turn, "the last worker failed this request")
+    if not failed_before and not _is_in_turn(turn):
+        return answer_waiting(turn, "others are first")
     try:
-        granted = _reserve(waiter)
+        granted = _reserve(turn)
         if granted is None:
-            return answer_waiting(waiter, "no worker is free soon enough")
-        return _reply(waiter, *granted)
+            return answer_waiting(turn, "no worker is free soon enough")
+        return _reply(turn, *granted)
     except OverQuotaError as error:
-        return answer_waiting(waiter, str(error), is_demand=False)
+        return answer_waiting(turn, str(error), is_demand=False)
     except (StorageUnavailableError, KeysUnavailableError, NotFoundError) as error:
         logger.warning("grant_failed", extra={"problem": str(error)})
-        return answer_waiting(waiter, "the control plane is catching its breath")
+        return answer_waiting(turn, "the control plane is catching its breath")
 
 
-def _is_in_turn(waiter: Waiter) -> bool:
-    if waiter.kind is ClientKind.ONE_SHOT:
+def _is_in_turn(turn: Turn) -> bool:
+    if turn.kind is ClientKind.ONE_SHOT:
         return True  # it does not come back: bind it early or never
-    view = waiter.group.view
+    view = turn.group.view
     return may_start(
-        queued_as(waiter),
-        waiter.asker.now,
-        view.cutoffs.for_key(waiter.caller.key_id),
-        waiter.group.facts.params,
-        dice=waiter.asker.ports.randomness.uniform(),
+        queued_as(turn),
+        turn.now,
+        view.cutoffs.for_key(turn.caller.key_id),
+        turn.group.facts.params,
+        dice=turn.ports.randomness.uniform(),
     )
 
 
-def _reserve(waiter: Waiter) -> tuple[Choice, Reservation, Receipt | None] | None:
+def _reserve(turn: Turn) -> tuple[Choice, Reservation, Receipt | None] | None:
     """Choose and reserve; a refusal corrects what we know, and we draw and choose again.
 
     Raises:
         OverQuotaError: a limit of the key is reached; it is asked before anything is reserved.
     """
-    table, now = waiter.group.table, waiter.asker.now
-    bound = _bound(waiter)
+    table, now = turn.group.table, turn.now
+    bound = _bound(turn)
     receipt: Receipt | None = None
     for n_refused in range(MAX_TRIES + 1):
-        wish = _wish(waiter, bound)
+        wish = _wish(turn, bound)
         choice = table.choose(wish, now)
         if choice is None:
             break
-        receipt = receipt or _take(waiter, choice)
-        check_time(waiter.asker.ports, now)
-        result = _try(waiter, choice, n_refused)
+        receipt = receipt or _take(turn, choice)
+        check_time(turn.ports, now)
+        result = _try(turn, choice, n_refused)
         if isinstance(result, Reservation):
             table.granted(choice.worker, wish.cost, result.granted_load, now)
             slot = worker_slot(choice.worker.instance_id)
-            waiter.group.complaints.granted(slot, waiter.caller.key_id, now)
-            waiter.group.promises.note(choice.promised_load, wish.cost, now)
+            turn.group.complaints.granted(slot, turn.caller.key_id, now)
+            turn.group.promises.note(choice.promised_load, wish.cost, now)
             return choice, result, receipt
         if result.worker is None or result.worker.state is not WorkerState.READY:
             table.drop(choice.worker)
         else:
             table.correct(choice.worker, result.worker.granted_load, now)
-    waiter.asker.quotas.give_back(receipt)
+    turn.quotas.give_back(receipt)
     return None
 
 
-def _take(waiter: Waiter, choice: Choice) -> Receipt | None:
+def _take(turn: Turn, choice: Choice) -> Receipt | None:
     """From the key's buckets; what claims to be small is in flight as long as a usual one."""
-    usual_s = waiter.group.table.service_s(waiter.group.view.usual_cost)
+    usual_s = turn.group.table.service_s(turn.group.view.usual_cost)
     held_s = max(choice.finish_s, choice.wait_s + usual_s)
-    return waiter.asker.quotas.take_grant(waiter.caller.row, waiter.paid, held_s)
+    return turn.quotas.take_grant(turn.caller.row, turn.paid, held_s)
 
 
-def _bound(waiter: Waiter) -> Bound:
+def _bound(turn: Turn) -> Bound:
     """How soon it must start: sooner, if its key had more than its share lately."""
-    group, key_id = waiter.group, waiter.caller.key_id
+    group, key_id = turn.group, turn.caller.key_id
     mean_cost, table = group.use.mean_cost, group.table
     return bound_of(
-        bind_within_s(waiter.kind, group.facts.params, table.service_s(mean_cost)),
+        bind_within_s(turn.kind, group.facts.params, table.service_s(mean_cost)),
         times_its_share=group.use.times_its_share(key_id),
         is_held=not group.view.cutoffs.for_key(key_id).is_open,
         service_s=mean_cost / table.mean_perf,
     )
 
 
-def _wish(waiter: Waiter, bound: Bound) -> Wish:
-    slot, table = waiter.history.slot, waiter.group.table
+def _wish(turn: Turn, bound: Bound) -> Wish:
+    slot, table = turn.history.slot, turn.group.table
     before = table.find_slot(slot) if slot is not None else None
-    if slot is not None and table.n_workers == 1 and not failed_lately(waiter, slot):
+    if slot is not None and table.n_workers == 1 and not failed_lately(turn, slot):
         slot = None  # the only worker there is: it may serve again by now
-    request, cost = waiter.asker.request, waiter.cost
+    request, cost = turn.request, turn.cost
     return Wish(
         cost=cost,
         bound_s=bound.within_s,
         is_strict=bound.is_strict,
-        dice=waiter.asker.ports.randomness.uniform(),
+        dice=turn.ports.randomness.uniform(),
         avoid_slot=slot,
-        turned_from=waiter.group.complaints.turned_from(
-            waiter.caller.key_id, table.n_workers, waiter.asker.now
+        turned_from=turn.group.complaints.turned_from(
+            turn.caller.key_id, table.n_workers, turn.now
         ),
         autogroup_index=before.autogroup_index if before else None,
-        preferences=_preferences(waiter) if request.affinity else (),
-        on_demand=_on_demand(waiter),
-        is_limited=is_limited(waiter.caller.row),
+        preferences=_preferences(turn) if request.affinity else (),
+        on_demand=_on_demand(turn),
+        is_limited=is_limited(turn.caller.row),
     )
 
 
-def _preferences(waiter: Waiter) -> tuple[Preference, ...]:
+def _preferences(turn: Turn) -> tuple[Preference, ...]:
     """Where the prompt may have been read, and what that saves: as hits tell, else as stated."""
-    request, group = waiter.asker.request, waiter.group
+    request, group = turn.request, turn.group
     belief = group.promises.belief(group.view.spared_share)
-    return preferences_of(request.affinity, request.prefix_cost, waiter.cost, belief)
+    return preferences_of(request.affinity, request.prefix_cost, turn.cost, belief)
 
 
-def _on_demand(waiter: Waiter) -> OnDemand:
+def _on_demand(turn: Turn) -> OnDemand:
     """Whether it minds being cut: as it says, or as a stream that takes long."""
-    request = waiter.asker.request
+    request = turn.request
     if not request.takes_interruptible:
         return OnDemand.ONLY
-    is_long = waiter.group.table.service_s(waiter.cost) > LONG_STREAM_S
+    is_long = turn.group.table.service_s(turn.cost) > LONG_STREAM_S
     return OnDemand.PREFER if request.is_stream and is_long else OnDemand.ANY
 
 
-def _try(waiter: Waiter, choice: Choice, n_refused: int) -> Reservation | Refusal:
-    now = waiter.asker.now
+def _try(turn: Turn, choice: Choice, n_refused: int) -> Reservation | Refusal:
+    now = turn.now
     starts_at = now + choice.wait_s
     grant = Grant(
-        cost=waiter.cost,
+        cost=turn.cost,
         bound=choice.bound if n_refused < MAX_TRIES else float("inf"),
         n_refused=n_refused,
-        is_retry=waiter.history.n_grants > 0,
-        is_late=is_overdue(waiter.history.first_seen_at, starts_at, waiter.group.facts.params),
+        is_retry=turn.history.n_grants > 0,
+        is_late=is_overdue(turn.history.first_seen_at, starts_at, turn.group.facts.params),
     )
-    return waiter.asker.ports.workers.reserve(
-        waiter.group.facts.endpoint_id, choice.worker.instance_id, grant
+    return turn.ports.workers.reserve(
+        turn.group.facts.endpoint_id, choice.worker.instance_id, grant
     )
 
 
 def _reply(
-    waiter: Waiter, choice: Choice, reservation: Reservation, receipt: Receipt | None
+    turn: Turn, choice: Choice, reservation: Reservation, receipt: Receipt | None
 ) -> dict[str, object]:
-    asker, worker = waiter.asker, choice.worker
-    waiter.group.use.granted(waiter.caller.key_id, waiter.cost)
+    worker = choice.worker
+    turn.group.use.granted(turn.caller.key_id, turn.cost)
     idx = RequestIndex(
         kind=IndexKind.GRANTED,
-        n_grants=waiter.history.n_grants + 1,
-        first_seen_at=waiter.history.first_seen_at,
+        n_grants=turn.history.n_grants + 1,
+        first_seen_at=turn.history.first_seen_at,
         slot=worker_slot(worker.instance_id),
-        low_bits=use_key(waiter.caller.key_id, asker.cost),
-    ).encode(waiter.index_key)
-    ticket, signature = sign_ticket(
-        asker.ports,
-        asker.memory,
-        waiter.group.facts,
-        worker,
-        GrantNumbers(
-            cost=wire_number(waiter.cost),
-            reqnum=reservation.reqnum,
-            request_idx=idx,
-            allowance=allowance_of(waiter.caller.row, waiter.paid, receipt, asker.now),
-        ),
-        asker.now,
-    )
-    stop_waiting(waiter)
+        low_bits=use_key(turn.caller.key_id, turn.stated_cost),
+    ).encode(turn.index_key)
+    allowance = allowance_of(turn.caller.row, turn.paid, receipt, turn.now)
+    ticket, signature = sign_ticket(turn, worker, reservation.reqnum, idx, allowance)
+    stop_waiting(turn)
     return grant_reply(
         ticket,
         signature,
-        request_id=asker.ports.randomness.token(16),
+        request_id=turn.ports.randomness.token(16),
         certificate_sha256=worker.certificate_sha256,
-        why=choice.why if asker.request.affinity else "",
+        why=choice.why if turn.request.affinity else "",
     )

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import base64
 from contextlib import suppress
-from dataclasses import dataclass
 
 from chalicelib.core.routing.choice import RoutableWorker
-from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.keys import check_worker_token
 from chalicelib.services.routing.memory import RouterMemory
-from chalicelib.wire.ticket import Allowance, Claims, Number, Ticket, join_signature
+from chalicelib.services.routing.waiting import Turn
+from chalicelib.wire.ticket import Allowance, Claims, Ticket, join_signature, wire_number
 
 TICKET_VALID_S = 120.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GrantNumbers:
-    """The numbers of one grant."""
-
-    cost: Number
-    reqnum: int
-    request_idx: int
-    allowance: Allowance | None = None  # of a key with limits
 
 
 def index_key(ports: HotPorts, memory: RouterMemory, endpoint_id: int) -> bytes:
@@ -39,24 +28,24 @@ def index_key(ports: HotPorts, memory: RouterMemory, endpoint_id: int) -> bytes:
 
 
 def sign_ticket(
-    ports: HotPorts,
-    memory: RouterMemory,
-    group: GroupFacts,
+    turn: Turn,
     worker: RoutableWorker,
-    numbers: GrantNumbers,
-    now: float,
+    reqnum: int,
+    request_idx: int,
+    allowance: Allowance | None,
 ) -> tuple[Ticket, str]:
-    """The ticket and its signature field.
+    """The ticket and its signature field. `allowance`: of a key with limits.
 
     Raises:
         KeysUnavailableError: KMS is down, and the signing key is not in memory yet.
         NotFoundError: the worker's signing key is gone.
     """
+    ports, memory, group = turn.ports, turn.memory, turn.group.facts
     ticket = Ticket(
-        cost=numbers.cost,
+        cost=wire_number(turn.cost),
         endpoint=group.name,
-        reqnum=numbers.reqnum,
-        request_idx=numbers.request_idx,
+        reqnum=reqnum,
+        request_idx=request_idx,
         url=worker.url,
     )
     key_id = worker.key_id or _newest_key(ports, memory)
@@ -67,28 +56,21 @@ def sign_ticket(
             return ticket, _plain(ports.signer.sign(key_id, ticket.signed_bytes_b()))
         case "C":
             return ticket, _once_per_worker(ports, memory, key_id, ticket)
-        case _:
-            blob = _claims(group, worker, ticket, numbers, now).to_bytes()
+        case _:  # generation D: all fields are signed, with the worker, its boot and a time window
+            blob = Claims(
+                cost=float(ticket.cost),
+                endpoint=ticket.endpoint,
+                endpoint_id=group.endpoint_id,
+                url=ticket.url,
+                reqnum=ticket.reqnum,
+                request_idx=ticket.request_idx,
+                instance_id=worker.instance_id,
+                boot_id=worker.boot_id,
+                issued_at=turn.now,
+                expires_at=turn.now + TICKET_VALID_S,
+                allowance=allowance,
+            ).to_bytes()
             return ticket, join_signature(blob, ports.signer.sign(key_id, blob))
-
-
-def _claims(
-    group: GroupFacts, worker: RoutableWorker, ticket: Ticket, numbers: GrantNumbers, now: float
-) -> Claims:
-    """Generation D: all fields are signed, with the worker, its boot and a time window."""
-    return Claims(
-        cost=float(ticket.cost),
-        endpoint=ticket.endpoint,
-        endpoint_id=group.endpoint_id,
-        url=ticket.url,
-        reqnum=ticket.reqnum,
-        request_idx=ticket.request_idx,
-        instance_id=worker.instance_id,
-        boot_id=worker.boot_id,
-        issued_at=now,
-        expires_at=now + TICKET_VALID_S,
-        allowance=numbers.allowance,
-    )
 
 
 def _once_per_worker(ports: HotPorts, memory: RouterMemory, key_id: str, ticket: Ticket) -> str:
