@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ballast.templates import onstart
+from ballast.templates import load_template, onstart
 from fakes.control_plane_server import ControlPlaneServer
 from lab.local.market.images import make_environment
 from tests.workers.world import environment, free_port, serve, until
@@ -72,10 +72,7 @@ async def launched(tmp_path: Path, served: bytes | None, **env: str) -> AsyncIte
     make_environment(workspace)
     async with serve(control_plane.application()) as url:
         variables = environment(url, f"http://127.0.0.1:{model_port}", workspace) | {
-            "BACKEND": "tgi",
-            "MODEL_ID": "local",
             "MODEL_LOG": str(workspace / "model.log"),
-            "MODEL_COMMAND": f"{model_server} --tokens-per-s 9999",
             "BENCHMARK_ROUNDS": "1",
             "BENCHMARK_CONCURRENCY": "1",
             "BUNDLE_SHA256": BUNDLE.sha256,
@@ -85,6 +82,12 @@ async def launched(tmp_path: Path, served: bytes | None, **env: str) -> AsyncIte
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(tmp_path / "of-the-image"),
         }
+        if "BACKEND" not in env:
+            variables |= {
+                "BACKEND": "tgi",
+                "MODEL_ID": "local",
+                "MODEL_COMMAND": f"{model_server} --tokens-per-s 9999",
+            }
         process = await asyncio.create_subprocess_exec(
             *("sh", "-c", onstart()), env=variables | env, cwd=tmp_path, start_new_session=True
         )
@@ -141,6 +144,16 @@ async def test_a_killed_launch_script_is_replaced_while_the_worker_serves_on(
         os.kill(supervisor, signal.SIGKILL)
         await it.another_supervisor(supervisor)
         await it.ready_after(len(it.errors()))
+
+
+async def test_the_template_of_hello_world_starts_a_model_server_and_all(tmp_path: Path) -> None:
+    """It names no command: its back end brings a model server in the bundle."""
+    template = load_template("hello_world")
+    assert template.back_end == "hello_world"
+    assert "MODEL_COMMAND" not in template.env
+    async with launched(tmp_path, BUNDLE.data, BACKEND=template.back_end) as it:
+        await it.ready_after(0)
+        assert it.pid("workers.hello_world.model_server")
 
 
 async def test_a_tampered_bundle_is_refused_and_told(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import random
 import sys
 from functools import partial
 
+from workers.hello_world.model_server import LOADED, URL
 from workers.pyworker.__main__ import main
 from workers.pyworker.back_end import (
     BackEnd,
@@ -32,7 +33,7 @@ def make_benchmark_payload(rng: random.Random, _model: str, n_tokens: int = 256)
 
 BACK_END = BackEnd(
     name="hello_world",
-    model_server_url="http://127.0.0.1:5001",
+    model_server_url=URL,
     routes=(
         Route(path="/generate", model_path="/generate", workload=workload),
         Route(path="/generate_stream", model_path="/generate_stream", workload=workload),
@@ -43,10 +44,11 @@ BACK_END = BackEnd(
         make_short=partial(make_benchmark_payload, n_tokens=8),
     ),
     log_markers=LogMarkers(
-        loaded=("infer server has started",),
+        loaded=(LOADED,),
         error=("Exception: corrupted model file",),
         info=('"message":"Download',),
     ),
+    model_command=("$BALLAST_PYTHON", "-E", "-m", "workers.hello_world.model_server"),
 )
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "vllm/vllm-openai": ("vllm",),
     "ghcr.io/ggml-org/llama.cpp": ("app/llama-server",),
     "ghcr.io/huggingface/text-generation-inference": ("./tgi-entrypoint.sh",),
+    "python": (),  # hello_world's model server comes in the bundle
 }
 """By image: its model server, below the container's root or in its search path."""
 
