@@ -16,10 +16,10 @@ from workers.hello_world.server import BACK_END
 async def test_it_answers_through_the_worker_whole_and_streamed(tmp_path: Path) -> None:
     log = tmp_path / "model.log"
     log.write_text(f"{LOADED}\n")
-    limits = {"BENCHMARK_ROUNDS": "1", "BENCHMARK_CONCURRENCY": "8"}
+    back_end = BACK_END.with_benchmark("", 1, 8)
     async with (
         serve(ModelServer().application()) as url,
-        loading(tmp_path, BACK_END, MODEL_SERVER_URL=url, MODEL_LOG=str(log), **limits) as it,
+        loading(tmp_path, back_end, MODEL_SERVER_URL=url, MODEL_LOG=str(log)) as it,
     ):
         await it.until(it.is_ready, "ready")
         payload = {"prompt": "no model", "max_response_tokens": 5}
