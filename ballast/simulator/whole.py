@@ -16,10 +16,10 @@ from ballast.simulator.world.whole_market import EPOCH_AT, TEMPLATE_HASH, Simula
 from ballast.simulator.world.world import World
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, ScalingParams
+from chalicelib.core.model.load import WaitingRequest
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 from chalicelib.core.money.account import Account
 from chalicelib.ports.bundles import ScalerPorts
-from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.ports.worker_repository import Grant, Refusal
 from chalicelib.services.rounds.loop import LEASE_S
 from chalicelib.services.rounds.round import run_round

@@ -4,10 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-WAITING_ENDS_S = 20.0
-"""A request that was not polled for this long was given up (protocol.md A.7): the one limit for
-routers, scaler and status. Rows are refreshed every 18.7 s at least (core/routing/queue_place.py).
-"""
+from chalicelib.core.model.load import WaitingRequest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,20 +15,6 @@ class StoredView:
     n_shards: int
     built_at: float
     blob: bytes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WaitingRequest:
-    """A request that no worker could take yet. Expires when it is no longer polled."""
-
-    endpoint_id: int
-    request_idx: int
-    cost: float
-    first_seen_at: float
-    last_polled_at: float
-    key_id: str = ""
-    is_paced: bool = False  # asks again when it is told to
-    needs_on_demand: bool = False  # takes no interruptible worker
 
 
 class RoutingViewRepository(Protocol):

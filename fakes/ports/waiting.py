@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from chalicelib.core.model.load import WAITING_ENDS_S, WaitingRequest
 from chalicelib.core.moments import is_ahead
 from chalicelib.ports.errors import PortError
-from chalicelib.ports.routing_view import WAITING_ENDS_S, WaitingRequest
 
 
 class FakeWaitingRepository:

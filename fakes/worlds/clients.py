@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from chalicelib.core.model.load import WaitingRequest
 from chalicelib.ports.bundles import HotPorts
-from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.services.keys import endpoint_key
 from chalicelib.services.routing.memory import RouterMemory
 from chalicelib.services.routing.route import RouteRefusedError, route

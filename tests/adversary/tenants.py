@@ -11,8 +11,8 @@ from typing import Protocol
 
 from chalicelib.api.auth import PUBLIC
 from chalicelib.core.model.caller_key import CallerKeyError
+from chalicelib.core.model.load import WAITING_ENDS_S
 from chalicelib.core.routing.quota import LOAD_BURST_S
-from chalicelib.ports.routing_view import WAITING_ENDS_S
 from chalicelib.services.keys import KeyLimits, KeyMemory, check_key, endpoint_key, issue_key
 from chalicelib.services.keys import worker_token as token_of
 from chalicelib.services.routing.quotas import OversizeError

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.fleet.inventory import Inventory
+from chalicelib.core.model.load import WaitingRequest
 from chalicelib.core.model.warmth import CacheUse
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.event_log import Event
-from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.ports.worker_repository import Grant
 from tests.api.over_fakes import Api
 from tests.api.test_observability import make_worker

@@ -9,14 +9,10 @@ import pytest
 
 from chalicelib.adapters.aws.routing import DynamoRoutingViewRepository
 from chalicelib.adapters.aws.waiting import DynamoQuotaRepository, DynamoWaitingRepository
+from chalicelib.core.model.load import WaitingRequest
 from chalicelib.core.routing.quota import KeyBuckets, Taken
 from chalicelib.ports.keys import QuotaRepository
-from chalicelib.ports.routing_view import (
-    RoutingViewRepository,
-    StoredView,
-    WaitingRepository,
-    WaitingRequest,
-)
+from chalicelib.ports.routing_view import RoutingViewRepository, StoredView, WaitingRepository
 from fakes.aws.dynamodb import timed_dynamodb
 from fakes.ports.quotas import FakeQuotaRepository
 from fakes.ports.routing_view import FakeRoutingViewRepository

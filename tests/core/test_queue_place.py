@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.core.model.load import WAITING_ENDS_S
 from chalicelib.core.routing.admission import AdmissionParams, Queued
 from chalicelib.core.routing.queue_place import (
     LONGEST_PAUSE_S,
@@ -15,7 +16,6 @@ from chalicelib.core.routing.queue_place import (
     poll_after_s,
     profile_queue,
 )
-from chalicelib.ports.routing_view import WAITING_ENDS_S
 
 NOW = 1_001.0
 PARAMS = AdmissionParams()

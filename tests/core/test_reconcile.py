@@ -68,7 +68,7 @@ def _settle(
     inventory, found = Inventory(), Reconciliation()
     for at in (NOW + LISTING_LAG_S, NOW + LISTING_LAG_S + 5):
         listing = InstanceListing(started_at=at, ended_at=at, is_complete=True, instances=records)
-        inventory = absorb(inventory, listing, expected_since(books))
+        inventory = absorb(inventory, listing, expected_since(books.workers, books.intents))
         found = reconcile(books, listing, inventory, at)
     return found
 
@@ -121,7 +121,7 @@ def test_a_destroyed_machine_that_reported_is_missed_at_once_a_young_one_later(
     books = Books(
         groups=[], autogroups=[], workers=[row], intents=[], is_our_token=lambda _token: True
     )
-    since = expected_since(books)["77"]
+    since = expected_since(books.workers, books.intents)["77"]
     for at, counts in ((missed_at - 1, False), (missed_at, True)):
         listing = InstanceListing(started_at=at, ended_at=at, is_complete=True)
         assert listing_can_show(listing, since) is counts

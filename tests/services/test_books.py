@@ -16,9 +16,8 @@ from enum import Enum, auto
 import pytest
 
 from chalicelib.core.model.autogroup import TicketGeneration
-from chalicelib.core.model.load import is_empty
+from chalicelib.core.model.load import WAITING_ENDS_S, is_empty
 from chalicelib.core.model.worker import Worker
-from chalicelib.ports.routing_view import WAITING_ENDS_S
 from chalicelib.services.keys import worker_token
 from chalicelib.services.routing.reports import ReportsMemory, receive_report
 from chalicelib.services.routing.views import rebuild_view

@@ -10,8 +10,8 @@ import pytest
 from chalicelib.core.fleet.pacing import Pacing
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ScalingParams
+from chalicelib.core.model.load import WaitingRequest
 from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
-from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds.loop import scaling_loop
 from chalicelib.services.rounds.round import plan_round

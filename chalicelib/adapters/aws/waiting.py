@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 from chalicelib.adapters.aws.clients import error_code, number_text, storage_errors
 from chalicelib.adapters.aws.routing import Item, routing_key
 from chalicelib.adapters.aws.tables import ROUTING
+from chalicelib.core.model.load import WAITING_ENDS_S, WaitingRequest
 from chalicelib.core.moments import is_ahead
 from chalicelib.core.routing.quota import KeyBuckets, Taken
 from chalicelib.ports.errors import StorageUnavailableError
-from chalicelib.ports.routing_view import WAITING_ENDS_S, WaitingRequest
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -55,10 +55,10 @@ class Books:
     is_our_token: Callable[[str], bool] = field(repr=False)
 
 
-def expected_since(books: Books) -> Mapping[str, float]:
+def expected_since(workers: Iterable[Worker], intents: Iterable[RentIntent]) -> Mapping[str, float]:
     """From when on a listing must show each row's instance and each open intent's token."""
-    expected = {str(worker.instance_id): _attempt_ended_at(worker) for worker in books.workers}
-    for intent in books.intents:
+    expected = {str(worker.instance_id): _attempt_ended_at(worker) for worker in workers}
+    for intent in intents:
         if intent.is_open and intent.attempt_ended_at is not None:
             expected[intent.token] = intent.attempt_ended_at
     return expected

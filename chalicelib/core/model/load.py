@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from chalicelib.core.model.worker import Worker
 
@@ -37,7 +38,26 @@ _MARKS_REACH_S = 150.0  # chosen: longer than any grant stays unseen
 _SPACINGS = ((SEEN_WITHIN_S + 1.0, 1.0), (25.0, 10.0), (_MARKS_REACH_S, 40.0))
 MAX_MARKS = 9  # chosen: bounds the row
 
+WAITING_ENDS_S = 20.0
+"""A request that was not polled for this long was given up (protocol.md A.7): the one limit for
+routers, scaler and status. Rows are refreshed every 18.7 s at least (core/routing/queue_place.py).
+"""
+
 Marks = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitingRequest:
+    """A request that no worker could take yet. Expires when it is no longer polled."""
+
+    endpoint_id: int
+    request_idx: int
+    cost: float
+    first_seen_at: float
+    last_polled_at: float
+    key_id: str = ""
+    is_paced: bool = False  # asks again when it is told to
+    needs_on_demand: bool = False  # takes no interruptible worker
 
 
 def pending_load(worker: Worker, now: float) -> float:

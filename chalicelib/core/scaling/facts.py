@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.load import (
+    WaitingRequest,
     believed_perf,
     granted_until,
     pending_load,
@@ -165,18 +166,8 @@ load that came to it of what was granted until its last report."""
 _NOTHING: Counters = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # before the first count
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WaitingFacts:
-    """One waiting request, as far as the decision needs it."""
-
-    first_seen_at: float
-    last_polled_at: float
-    cost: float
-    needs_on_demand: bool = False
-
-
 def sum_waiting(
-    requests: Sequence[WaitingFacts], *, target_queue_time: float, now: float
+    requests: Sequence[WaitingRequest], *, target_queue_time: float, now: float
 ) -> Waiting:
     """The waiting requests of a group; overdue ones cannot start in time any more."""
     overdue = [r for r in requests if now - r.first_seen_at > target_queue_time]
@@ -203,7 +194,7 @@ def measure_traffic(
     mark: Mapping[str, object],
     workers: Sequence[Worker],
     waiting: Waiting,
-    requests: Sequence[WaitingFacts],
+    requests: Sequence[WaitingRequest],
     now: float,
 ) -> Traffic:
     """What happened since the mark.

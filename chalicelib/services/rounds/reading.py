@@ -16,15 +16,14 @@ from chalicelib.core.fleet.inventory import (
 )
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.reconcile import Books, expected_since
+from chalicelib.core.model.load import WAITING_ENDS_S, WaitingRequest
 from chalicelib.core.model.market import InstanceListing, plausible_record
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account
-from chalicelib.core.scaling.facts import WaitingFacts
 from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.ports.routing_view import WAITING_ENDS_S, WaitingRequest
 from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds.turns import MANY_GROUPS
 from chalicelib.services.rounds.values import RoundView
@@ -105,22 +104,15 @@ def _read_workers(
 
 def _read_waiting(
     ports: ScalerPorts, endpoint_ids: Sequence[int], now: float
-) -> Mapping[int, Sequence[WaitingFacts]]:
-    since, found = now - WAITING_ENDS_S, defaultdict[int, list[WaitingFacts]](list)
+) -> Mapping[int, Sequence[WaitingRequest]]:
+    since, found = now - WAITING_ENDS_S, defaultdict[int, list[WaitingRequest]](list)
     requests: Iterable[WaitingRequest]
     if len(endpoint_ids) > MANY_GROUPS:
         requests = ports.waiting.list_all(polled_since=since)
     else:
         requests = [r for id_ in endpoint_ids for r in ports.waiting.list(id_, polled_since=since)]
     for request in requests:
-        found[request.endpoint_id].append(
-            WaitingFacts(
-                first_seen_at=request.first_seen_at,
-                last_polled_at=request.last_polled_at,
-                cost=request.cost,
-                needs_on_demand=request.needs_on_demand,
-            )
-        )
+        found[request.endpoint_id].append(request)
     return {endpoint_id: found[endpoint_id] for endpoint_id in endpoint_ids}
 
 
@@ -131,7 +123,7 @@ def _with_inventory(ports: ScalerPorts, market: PacedMarket, view: RoundView) ->
     a look finds it gone, or enough listings say so. A look that finds one of several which are not
     listed proves that the listing is not to be believed.
     """
-    expected = expected_since(books_of(ports, view))
+    expected = expected_since(view.workers, view.intents)
     inventory = absorb(view.memory.inventory, view.listing, expected)
     absent = believed_absent(inventory)
     absent_once = believed_absent(inventory, n_listings=1)

@@ -9,11 +9,11 @@ from chalicelib.core.fleet.inventory import Inventory
 from chalicelib.core.fleet.reconcile import Reconciliation
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.load import WaitingRequest
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.money.account import Account, RoundBooking
 from chalicelib.core.scaling.actions import Action
-from chalicelib.core.scaling.facts import WaitingFacts
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan
 from chalicelib.ports.event_log import Event
@@ -33,7 +33,7 @@ class RoundView:
     intents: tuple[RentIntent, ...]
     listing: InstanceListing
     inventory: Inventory
-    waiting: Mapping[int, Sequence[WaitingFacts]]
+    waiting: Mapping[int, Sequence[WaitingRequest]]
     gone: frozenset[int] = frozenset()  # rows whose machine is believed gone, looked at directly
     unsettled: frozenset[int] = frozenset()  # rows whose machine nobody can find, nor rule out
     redated: frozenset[str] = frozenset()  # tokens of intents that a wrong clock had written

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.model.load import WAITING_ENDS_S, WaitingRequest
 from chalicelib.core.routing.admission import Queued
 from chalicelib.core.routing.directory import (
     GroupFacts,
@@ -18,7 +19,7 @@ from chalicelib.core.routing.packed_view import pack_view
 from chalicelib.core.routing.queue_place import is_waiting
 from chalicelib.core.routing.view import RoutingView, build_view, rebuild_interval_s
 from chalicelib.ports.bundles import ApiPorts, HotPorts
-from chalicelib.ports.routing_view import WAITING_ENDS_S, StoredView, WaitingRequest
+from chalicelib.ports.routing_view import StoredView
 
 MAX_WEIGHED_KEYS = 50
 QUIET_REBUILD_S = 10.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
+from chalicelib.core.model.load import WaitingRequest
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.admission import ClientKind, Queued
 from chalicelib.core.routing.complaints import may_suspect
@@ -22,7 +23,6 @@ from chalicelib.core.routing.request_index import IndexKind, RequestIndex
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.clock import Randomness
 from chalicelib.ports.errors import ConflictError, NotFoundError, StorageUnavailableError
-from chalicelib.ports.routing_view import WaitingRequest
 from chalicelib.services.keys import Caller
 from chalicelib.services.routing.memory import GroupMemory, RouterMemory, check_time, forget_view
 from chalicelib.services.routing.quotas import OverQuotaError, Quotas

@@ -26,8 +26,8 @@ import requests
 
 from chalicelib.adapters.aws.waiting import DynamoWaitingRepository
 from chalicelib.adapters.aws.workers.repository import DynamoWorkerRepository
+from chalicelib.core.model.load import WAITING_ENDS_S
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.ports.routing_view import WAITING_ENDS_S
 from lab.local.system.local_system import LocalSystem, Options, local_system
 from lab.local.system.owner import MarketView, Owner, wait_until
 from lab.local.system.templates import TGI_SIMULATED_8B, register_templates

@@ -11,7 +11,7 @@ from chalicelib.core.fleet.searching import DAILY_ROWS
 from chalicelib.core.fleet.troubles import LastingTrouble, TroubleKind
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.model.load import believed_perf, granted_within
+from chalicelib.core.model.load import WAITING_ENDS_S, WaitingRequest, believed_perf, granted_within
 from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.core.model.usable import usable_workers
 from chalicelib.core.model.vouching import vouch
@@ -22,7 +22,6 @@ from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.ledger import Account
-from chalicelib.ports.routing_view import WAITING_ENDS_S, WaitingRequest
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.exploration import exploration_row
 from chalicelib.services.owner.facts import (
