@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ballast.simulator.world.counters import Counters
 from ballast.simulator.world.machine import Life, Machine
@@ -22,7 +22,7 @@ from chalicelib.core.scaling.actions import (
     StartWorker,
     StopWorker,
 )
-from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.decision import draft_scaling
 from chalicelib.core.scaling.moves.deeds import remember_deeds
 from chalicelib.core.scaling.snapshot import (
     GroupSnapshot,
@@ -44,7 +44,7 @@ _STATES = {
 
 @dataclass(slots=True)
 class BallastPolicy:
-    """Drives `decide_scaling` each round and carries out its plan."""
+    """Drives `draft_scaling` each round and carries out its plan."""
 
     params: ScalingParams = field(
         default_factory=lambda: ScalingParams(max_workers=200, cold_workers=0)
@@ -59,10 +59,11 @@ class BallastPolicy:
     def round(self, world: World, now: float) -> None:
         """Read, decide, act."""
         snapshot = self.take_snapshot(world, now)
-        self.plan = decide_scaling(snapshot, self.memory, now)
+        draft = draft_scaling(snapshot, self.memory, now)
+        self.plan = draft.with_offers(snapshot.offers)
         if self.plan.wants_bids and world.losses is not None:
             offers = (*snapshot.offers[1], *world.market.bids(now, world.losses))
-            self.plan = decide_scaling(replace(snapshot, offers={1: offers}), self.memory, now)
+            self.plan = draft.with_offers({1: offers})
         self.memory = remember_deeds(self.plan.memory, self.plan.actions, now)
         for action in self.plan.actions:
             carry_out(action, world)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.market import Offer
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import (
     Action,
@@ -49,6 +50,43 @@ def decide_scaling(
     snapshot: GroupSnapshot, memory: Mapping[str, object], now: float
 ) -> ScalingPlan:
     """What a round wants done for one endpoint group, and the memory for the next round."""
+    return draft_scaling(snapshot, memory, now).with_offers(snapshot.offers)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """A decision but for its orders: all that no offer can change."""
+
+    ctx: Round
+    demand: Demand
+    targets: Targets
+    pools: Sequence[Pool]
+    shares: Sequence[PoolShare]
+    actions: tuple[Action, ...]
+
+    def with_offers(self, offers: Mapping[int, tuple[Offer, ...]]) -> ScalingPlan:
+        """The whole plan; `offers` by autogroup: of those that were searched for."""
+        state = replace(self.ctx.beliefs.memory)  # orders note moments, in this copy
+        snapshot = replace(self.ctx.snapshot, offers=offers)
+        ctx = Round(snapshot, Beliefs(state), self.ctx.now)
+        is_active = snapshot.group.state is GroupState.ACTIVE
+        orders = place_orders(self.pools, self.shares, ctx) if is_active else Orders()
+        return ScalingPlan(
+            actions=(*self.actions, *orders.rentals),
+            memory=state.to_json(),
+            hot_target=self.targets.hot,
+            total_target=self.targets.total,
+            binding=self.targets.binding,
+            figures=_figures(self.demand, self.pools, ctx),
+            notes=tuple(orders.notes),
+            wants_offers=frozenset(orders.wants_offers),
+            wants_bids=frozenset(orders.wants_bids),
+            wants_looks=frozenset(orders.wants_looks),
+        )
+
+
+def draft_scaling(snapshot: GroupSnapshot, memory: Mapping[str, object], now: float) -> Draft:
+    """Decide all that needs no offers."""
     workers = tuple(sorted(snapshot.workers, key=lambda worker: worker.instance_id))
     snapshot = replace(snapshot, workers=workers)
     state = ScalingMemory.from_json(memory)
@@ -68,22 +106,16 @@ def decide_scaling(
     short = targets.hot - sum(servable(pool, ctx) for pool in pools)
     state.starved = 1.0 if short > rest_load(state) else 0.0
     actions = [*repairs, *_serve(pools, shares, ctx)]
-    is_active = snapshot.group.state is GroupState.ACTIVE
-    if is_active:
+    if snapshot.group.state is GroupState.ACTIVE:
         learn_explored(pools, ctx)
-    orders = place_orders(pools, shares, ctx) if is_active else Orders()
     state.at = max(now, state.at)
-    return ScalingPlan(
-        actions=(*_one_per_worker(actions), *orders.rentals),
-        memory=state.to_json(),
-        hot_target=targets.hot,
-        total_target=targets.total,
-        binding=targets.binding,
-        figures=_figures(demand, pools, ctx),
-        notes=tuple(orders.notes),
-        wants_offers=frozenset(orders.wants_offers),
-        wants_bids=frozenset(orders.wants_bids),
-        wants_looks=frozenset(orders.wants_looks),
+    return Draft(
+        ctx=ctx,
+        demand=demand,
+        targets=targets,
+        pools=pools,
+        shares=shares,
+        actions=tuple(_one_per_worker(actions)),
     )
 
 

@@ -24,7 +24,7 @@ from chalicelib.core.scaling.actions import (
     RebootWorker,
     RentOffer,
 )
-from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.decision import draft_scaling
 from chalicelib.core.scaling.facts import (
     Doubts,
     find_caps,
@@ -152,13 +152,14 @@ def _decide(
     now: float,
     searched: Searched,
 ) -> tuple[GroupSnapshot, ScalingPlan]:
-    """Decide; if offers are wanted, search them and decide again on the same memory.
+    """Decide; if offers are wanted, search them, and place the orders anew.
 
     An autogroup that cannot be launched as it is, or that Vast could not answer for, gets no
     offers; `searched` says why.
     """
     memory = fleet.memory.groups.get(str(snapshot.group.endpoint_id), {})
-    decision = decide_scaling(snapshot, memory, now)
+    draft = draft_scaling(snapshot, memory, now)
+    decision = draft.with_offers({})
     looks = {
         one
         for one in decision.wants_looks - decision.wants_bids
@@ -183,7 +184,7 @@ def _decide(
             offers[autogroup.autogroup_id] = found
     snapshot = replace(snapshot, offers=offers)
     if any(offers.values()):
-        decision = decide_scaling(snapshot, memory, now)
+        decision = draft.with_offers(offers)
     return snapshot, decision
 
 
