@@ -10,12 +10,13 @@ from chalicelib.core.fleet.intents import RentIntent, label_for
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.ports.bundles import ScalerPorts
-from chalicelib.ports.marketplace import CreateRequest, Template
+from chalicelib.ports.marketplace import CreateRequest, FoundOffers, Template
 from chalicelib.services.keys import worker_token
 from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.wire.launch_args import LaunchArgs, parse_launch_args
 from chalicelib.wire.worker_env import reads_as_true
 
+OFFERS_LIMIT = 64
 DEFAULT_DISK_GB = 16.0
 DEFAULT_WORKER_PORT = 3000  # of the PyWorker's start script (protocol.md D.1)
 _VARIABLE = r"(?:^|[\s'\"])%s=['\"]?([^\s'\"]+)"
@@ -71,6 +72,23 @@ def offer_query(
     """The search of an autogroup over its template's filters: where both speak, the search wins."""
     filters = template.extra_filters if template else {}
     return {**filters, **autogroup.search_query}
+
+
+def search_offers(
+    market: PacedMarket, autogroup: Autogroup, *, is_bid: bool = False
+) -> tuple[FoundOffers, float]:
+    """Offers for an autogroup, on demand or interruptible, and the disk of their price (GB).
+
+    Raises:
+        LaunchError: it cannot be launched as it is configured.
+        LaunchArgsError: its launch arguments cannot be read.
+        MarketplaceError: Vast could not answer; RateLimitedError: it is not the turn.
+    """
+    launch = launch_facts(market, autogroup)
+    query = offer_query(autogroup, launch.template)
+    disk_gb = launch.disk_gb or DEFAULT_DISK_GB
+    found = market.search_once(query, disk_gb=disk_gb, limit=OFFERS_LIMIT, is_bid=is_bid)
+    return found, disk_gb
 
 
 def create_request(

@@ -49,18 +49,12 @@ from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import IntentState, RentIntent
 from chalicelib.ports.marketplace import FoundOffers, MarketplaceError, RateLimitedError
-from chalicelib.services.market.launching import (
-    DEFAULT_DISK_GB,
-    LaunchError,
-    launch_facts,
-    offer_query,
-)
+from chalicelib.services.market.launching import LaunchError, search_offers
 from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds.turns import autogroups_of, groups_in_turn, with_own
 from chalicelib.services.rounds.values import GroupPlan, RoundView
 from chalicelib.wire.launch_args import LaunchArgsError
 
-OFFERS_LIMIT = 64
 BIDS_SITUATION, SHORT_SITUATION = 0, 1  # of searches for bids: ever more rarely, at once if short
 HOUR_S = 3600.0
 
@@ -307,23 +301,6 @@ def rentals_per_hour(max_workers: int) -> int:
     A fleet that is replaced more often than that is not lost, it is churned.
     """
     return 3 * max_workers + 10
-
-
-def search_offers(
-    market: PacedMarket, autogroup: Autogroup, *, is_bid: bool = False
-) -> tuple[FoundOffers, float]:
-    """Offers for an autogroup, on demand or interruptible, and the disk of their price (GB).
-
-    Raises:
-        LaunchError: it cannot be launched as it is configured.
-        LaunchArgsError: its launch arguments cannot be read.
-        MarketplaceError: Vast could not answer; RateLimitedError: it is not the turn.
-    """
-    launch = launch_facts(market, autogroup)
-    query = offer_query(autogroup, launch.template)
-    disk_gb = launch.disk_gb or DEFAULT_DISK_GB
-    found = market.search_once(query, disk_gb=disk_gb, limit=OFFERS_LIMIT, is_bid=is_bid)
-    return found, disk_gb
 
 
 _NOT_ON_BELIEF = RentOffer | DestroyWorker | RebootWorker | ChangeBid
