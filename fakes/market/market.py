@@ -318,6 +318,8 @@ class Market:
     def _check_create(self, now: float) -> None:
         if self.credit_usd(now) <= 0:
             raise MarketRefusal.stating(400, "insufficient_credit", "no credit left")
+        if self.faults.strikes(Fault.SPEND_RATE_LIMIT):  # its name is published, its words are not
+            raise MarketRefusal.stating(400, "spend_rate_limit", "spend_rate_limit")
         if self.faults.strikes(Fault.CREATE_TIMEOUT_NOT_RENTED):
             raise MarketRefusal(504, "upstream request timeout")
 

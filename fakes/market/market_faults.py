@@ -26,6 +26,7 @@
 | 429-storm | every call is refused as too frequent | |
 | market-down | every call answers 503 and does nothing | |
 | credit-zero | no money left: everything is stopped, nothing starts | |
+| spend-rate-limit | creates are refused for the account's rate of spending, whatever its credit | |
 | host-dies | hosts go offline, until switched off | instance_id (the oldest running) |
 | interrupted | instances are stopped by the market | instance_id (all running) |
 | outbid | others bid twice as much for interruptible machines, until off | instance_id (all) |
@@ -68,6 +69,7 @@ class Fault(StrEnum):
     STORM_429 = "429-storm"
     MARKET_DOWN = "market-down"
     CREDIT_ZERO = "credit-zero"
+    SPEND_RATE_LIMIT = "spend-rate-limit"
     HOST_DIES = "host-dies"
     INTERRUPTED = "interrupted"
     OUTBID = "outbid"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +11,6 @@ from chalicelib.core.fleet.pacing import (
     MIN_INTERVAL_S,
     Pacing,
     Verb,
-    in_saving_order,
     longest_wait_s,
     pacing_key,
     seconds_to_utc_midnight,
@@ -70,23 +67,6 @@ def test_a_limited_create_waits_for_the_penalty() -> None:
 
 def test_starts_and_stops_are_counted_together() -> None:
     assert Pacing().called(Verb.START, 0.0).wait_s(Verb.STOP, 0.5) > 0
-
-
-@given(st.dictionaries(st.sampled_from(["create", "state", "x"]), st.floats(0, 100)), VERBS)
-def test_pruning_changes_no_wait(next_call_at: dict[str, float], verb: Verb) -> None:
-    pacing = Pacing(next_call_at)
-    assert pacing.pruned(50.0).wait_s(verb, 50.0) == pacing.wait_s(verb, 50.0)
-
-
-@given(st.lists(VERBS))
-def test_money_is_saved_first_and_spent_last(verbs: list[Verb]) -> None:
-    """Destroys come before everything, creates after everything that is no search; stable."""
-    ordered = in_saving_order(enumerate(verbs), lambda item: item[1])
-    assert sorted(ordered) == list(enumerate(verbs))
-    ranks = [list(Verb).index(verb) for _, verb in ordered]
-    assert ranks == sorted(ranks)
-    for (i, a), (j, b) in itertools.pairwise(ordered):
-        assert a is not b or i < j
 
 
 @pytest.mark.parametrize(

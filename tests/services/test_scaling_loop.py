@@ -15,6 +15,7 @@ from chalicelib.services.market.panic import panic
 from chalicelib.services.rounds.loop import scaling_loop
 from fakes.bundles.faulty_ports import OutgoingCalls
 from fakes.worlds.world import World
+from tests.faults.stories import run_rounds, serving_world, set_group
 
 
 def _n_listings(world: World) -> int:
@@ -49,6 +50,21 @@ def test_rounds_follow_each_other_while_somebody_waits_and_end_in_time() -> None
     scaling_loop(world.ports, deadline_at=started_at + 50)
     assert _n_listings(world) - before >= 5
     assert world.now <= started_at + 50
+
+
+def test_a_round_saves_money_before_it_spends_any() -> None:
+    world, old = serving_world(2)
+    set_group(world, old, state=GroupState.DELETING)
+    orders = []
+    for n in range(8):
+        world.ask(world.add_group(f"new-{n}").endpoint_id, 1)
+        n_before = len(world.market.calls)
+        run_rounds(world, 1)
+        verbs = [call.verb for call in list(world.market.calls)[n_before:]]
+        if Verb.DESTROY in verbs and Verb.CREATE in verbs:
+            orders.append(verbs.index(Verb.DESTROY) < verbs.index(Verb.CREATE))
+    assert orders
+    assert all(orders)
 
 
 def test_an_idle_round_makes_at_most_ten_calls_to_aws() -> None:

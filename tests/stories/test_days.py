@@ -6,6 +6,7 @@ import pytest
 
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
+from tests.faults.stories import all_events
 from tests.stories.day import DAY, HOUR, Day
 
 READY, STOPPED = WorkerState.READY, WorkerState.STOPPED
@@ -148,6 +149,24 @@ def test_credit_ends_is_told_once_and_renting_goes_on_when_it_is_back() -> None:
     assert "no_credit" in day.troubles()
     day.world.market.switch_off("credit-zero", day.world.now)
     day.minutes(10, rounds=6)
+    assert day.world.n_waiting == 0
+    assert day.told("no_credit") == ["no_credit", "no_credit_over"]
+    day.ends()
+
+
+def test_a_limit_of_the_spend_rate_is_told_as_such_and_tried_again_whatever_the_credit() -> None:
+    day = Day()
+    group = day.group(cold_workers=0)
+    day.world.market.switch_on("spend-rate-limit", day.world.now)
+    day.world.ask(group.endpoint_id, 1)
+    day.minutes(30, rounds=4)
+    assert day.told("no_credit") == ["no_credit"]
+    [told] = [e for e in all_events(day.world) if e.kind == "no_credit"]
+    assert "spend_rate_limit" in told.message
+    assert "no credit" not in told.message
+    assert 5 <= day.calls(Verb.CREATE) <= 8
+    day.world.market.switch_off("spend-rate-limit", day.world.now)
+    day.minutes(10, rounds=4)
     assert day.world.n_waiting == 0
     assert day.told("no_credit") == ["no_credit", "no_credit_over"]
     day.ends()

@@ -23,7 +23,6 @@ class Observation:
     changes: dict[str, object]
     repeats_start: bool = False
     repeats_stop: bool = False
-    price_rise: float = 0.0  # dollars per hour above what the row said
 
 
 def observe(
@@ -60,8 +59,6 @@ def observe(
         changes=changes,
         repeats_start=wants_start and is_settled,
         repeats_stop=wants_stop and is_settled,
-        # The price of a bid is our own word.
-        price_rise=0.0 if worker.is_bid else max(0.0, record.usd_per_hour - worker.usd_per_hour),
     )
 
 

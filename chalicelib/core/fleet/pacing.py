@@ -7,12 +7,9 @@ called again. Verbs that Vast counts together share one key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TypeVar
-
-Item = TypeVar("Item")
 
 CREATE_PENALTY_S = 12.0
 """How long a create that came too early blocks the next one (protocol.md F.5)."""
@@ -61,7 +58,6 @@ MIN_INTERVAL_S: Mapping[Verb, float] = {
 """Seconds between calls of a verb (the vendor's x-rate-limit); undocumented ones count as 1 s."""
 
 _SHARED_KEYS = {Verb.START: "state", Verb.STOP: "state"}
-_SAVING_ORDER = {verb: place for place, verb in enumerate(Verb)}
 
 
 def pacing_key(verb: Verb) -> str:
@@ -90,11 +86,6 @@ class Pacing:
         wait_s = min(max(retry_after_s, penalty_s), longest_wait_s(pacing_key(verb), now))
         return self._not_before(verb, now + wait_s + MARGIN_S)
 
-    def pruned(self, now: float) -> Pacing:
-        """Without the moments that have passed, so that what is stored stays small."""
-        later = {key: at for key, at in self.next_call_at.items() if at > now}
-        return replace(self, next_call_at=later)
-
     def _not_before(self, verb: Verb, at: float) -> Pacing:
         key = pacing_key(verb)
         later = turn_at(self.next_call_at, key, at)
@@ -112,11 +103,6 @@ def turn_at(next_call_at: Mapping[str, float], key: str, now: float) -> float:
     """When a key may be called next: now, or the stored moment if it can be true."""
     at = next_call_at.get(key, now)
     return at if now < at <= now + longest_wait_s(key, now) + MARGIN_S else now
-
-
-def in_saving_order(items: Iterable[Item], verb_of: Callable[[Item], Verb]) -> list[Item]:
-    """The items with money-saving verbs (destroy, stop) first; equals keep their order."""
-    return sorted(items, key=lambda item: _SAVING_ORDER[verb_of(item)])
 
 
 def seconds_to_utc_midnight(now: float) -> float:

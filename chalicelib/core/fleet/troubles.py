@@ -93,7 +93,7 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
         severity=_W,
         matters_after_s=120.0,
     ),
-    _K.NO_CREDIT: TroubleMeaning(title="The Vast account has no credit left"),
+    _K.NO_CREDIT: TroubleMeaning(title="Vast rents the account nothing"),
     _K.KEY_LACKS_RIGHT: TroubleMeaning(title="The Vast key may not do what is needed"),
     _K.FOREIGN_VERSION: TroubleMeaning(
         title="Rows or groups were written by another version", severity=_W, matters_after_s=600.0

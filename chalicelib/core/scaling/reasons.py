@@ -186,7 +186,10 @@ class ReasonCode(StrEnum):
         "inventory_unknown",
         "Nothing is rented or destroyed: Vast's list is not trusted yet.",
     )
-    NO_CREDIT = "no_credit", "Nothing is rented: the Vast account has no credit."
+    NO_CREDIT = (
+        "no_credit",
+        "Nothing is rented: Vast rents the account nothing (its credit or its spend limit).",
+    )
     NO_OFFERS = "no_offers", "{wanted} load/s is wanted, but no offer fits the search."
     BREAKER_OPEN = (
         "breaker_open",

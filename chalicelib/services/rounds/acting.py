@@ -26,7 +26,9 @@ from chalicelib.ports.marketplace import MarketplaceError
 from chalicelib.services.market.paced_market import PacedMarket
 
 ACTOR = "scaler"
-NO_CREDIT_CODES = frozenset({"insufficient_credit", "missing_billing", "spend_rate_limit"})
+SPEND_RATE_LIMIT = "spend_rate_limit"
+NO_CREDIT_CODES = frozenset({"insufficient_credit", "missing_billing", SPEND_RATE_LIMIT})
+"""Refusals that hold for every offer: the account may rent nothing."""
 
 
 class Acting:
@@ -55,7 +57,7 @@ class Acting:
         self.done: dict[int, Action] = {}  # by identity: two equal wishes are two deeds
         self.problems: dict[int, str] = {}  # why an action was not done
         self.n_failed_creates = 0
-        self.has_credit = True
+        self.credit_refusal = ""  # why Vast rents the account nothing: its code
         self.failures: Failures = {}
         self.guarded: dict[int, str] = {}  # the cap that refused a group's rental or start
 
@@ -122,7 +124,7 @@ class Acting:
     def refused_rental(self, code: str) -> None:
         """Vast refused a rental for a stated reason."""
         if code in NO_CREDIT_CODES:
-            self.has_credit = False
+            self.credit_refusal = code
 
     def refused_by_guard(self, endpoint_id: int, cap: str) -> None:
         """The money guard refused what was planned: a trouble of the group, until it does not."""

@@ -363,7 +363,7 @@ def _doubts(
         listed_at=view.inventory.listed_at,
         unsettled=view.unsettled,
         extra_usd_per_hour=0.0 if view.inventory.is_known else _at_worst_more(fleet.workers),
-        has_credit=fleet.memory.credit_retry_at <= view.now,
+        has_credit=view.memory.credit_retry_at <= view.now,  # once after each pause
         avoided_machines=avoided_machines(reputation, view.now),
         open_breakers=open_breakers(reputation, booting, revisions, view.now),
         set_aside=set_aside_until(fleet.memory.failures, view.now),

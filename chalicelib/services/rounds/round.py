@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from chalicelib.core.fleet.breakers import boots_of, judge
 from chalicelib.core.fleet.failing import follow_outcomes
@@ -36,7 +37,7 @@ from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
 from chalicelib.services.market.paced_market import KEY_CODES, PacedMarket
-from chalicelib.services.rounds.acting import Acting, changed
+from chalicelib.services.rounds.acting import SPEND_RATE_LIMIT, Acting, changed
 from chalicelib.services.rounds.applying import (
     apply_facts,
     finish_deletions,
@@ -59,7 +60,7 @@ from chalicelib.services.routing.views import keep_directory, publish_directory,
 
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 GUARDED_S = 600.0  # without another try a cap's refusal is no trouble any more
-CREDIT_RETRY_S = 300.0  # after Vast said that there is no credit left
+CREDIT_RETRY_S = 300.0  # after Vast refused a rental for the account's credit
 BLAMED_CODES = frozenset({"stuck_loading", "error_again", NO_ADDRESS, FAILING_AGAIN, WILL_NOT_STOP})
 
 
@@ -117,7 +118,7 @@ def plan_round(
         canaries=watch_canaries(view, workers),
         outcomes=follow_outcomes(view.memory.outcomes, workers, now),
         progress=follow_progress(view.memory.progress, workers, view.records, now),
-        credit_retry_at=_credit_retry_at(market, view.memory.credit_retry_at, now),
+        credit_retry_at=_credit_retry_at(market, view.memory, now),
     )
     searches = SearchBook(paces_from(memory.search_paces), memory.search_day.on(now))
     fleet = Fleet(
@@ -193,15 +194,22 @@ def _denied(
     return after
 
 
-def _credit_retry_at(market: PacedMarket, retry_at: float, now: float) -> float:
-    """When renting may be tried again after Vast said that there is no credit; 0 = now."""
+def _credit_retry_at(market: PacedMarket, memory: RoundMemory, now: float) -> float:
+    """When renting may be tried again after Vast refused the account; 0 = nothing is wrong.
+
+    After each pause one round tries, whatever the credit is: an account that pays later rents with
+    a negative one, and a limit of the spend rate is not seen in it.
+    """
+    retry_at = memory.credit_retry_at
     if not retry_at or now < retry_at <= now + CREDIT_RETRY_S:  # later ones a wrong clock wrote
         return retry_at
-    try:
-        credit_usd = market.call(Verb.CREDIT, lambda vast: vast.account_credit_usd())
-    except MarketplaceError:
-        credit_usd = 0.0
-    return 0.0 if credit_usd > 0 else now + CREDIT_RETRY_S
+    if memory.credit_refusal != SPEND_RATE_LIMIT:
+        try:
+            if market.call(Verb.CREDIT, lambda vast: vast.account_credit_usd()) > 0:
+                return 0.0
+        except MarketplaceError:
+            pass
+    return now + CREDIT_RETRY_S
 
 
 def _observe(ports: ScalerPorts, view: RoundView) -> Mapping[int, Observation]:
@@ -298,12 +306,22 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
     )
 
 
+def _credit_after(acting: Acting, plan: RoundPlan) -> dict[str, Any]:
+    """What the round's own rentals say of the account's credit."""
+    if acting.credit_refusal:
+        return {
+            "credit_retry_at": plan.view.now + CREDIT_RETRY_S,
+            "credit_refusal": acting.credit_refusal,
+        }
+    has_rented = any(isinstance(one, RentOffer) for one in acting.done.values())
+    return {"credit_retry_at": 0.0, "credit_refusal": ""} if has_rented else {}
+
+
 def _remember(acting: Acting, plan: RoundPlan, account: Account) -> None:
     """Persist memory and pacing, then tell what happened."""
     ports, memory = acting.ports, _with_deeds(acting, plan)
     memory = replace(memory, denied=_denied(acting.market, memory.denied))
-    if not acting.has_credit:
-        memory = replace(memory, credit_retry_at=plan.view.now + CREDIT_RETRY_S)
+    memory = replace(memory, **_credit_after(acting, plan))
     for scope, minute, values in plan.series:  # again after a crash: then nothing is missing
         ports.series.put(scope, minute, values)
     ports.ledger.write_blob(acting.fence, BLOB_NAME, memory.to_bytes())

@@ -25,7 +25,7 @@ from chalicelib.core.money.budget import MICRO, MONEY_CAPS, limits_of
 from chalicelib.core.scaling.facts import group_caps
 from chalicelib.core.scaling.reasons import CAP_NAMES
 from chalicelib.ports.event_log import Event
-from chalicelib.services.rounds.acting import ACTOR
+from chalicelib.services.rounds.acting import ACTOR, SPEND_RATE_LIMIT
 from chalicelib.services.rounds.group_planning import rentals_per_hour
 from chalicelib.services.rounds.journal.machines import (
     failing_requests,
@@ -118,11 +118,20 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
         (
             TroubleKind.NO_CREDIT,
             plan.memory.credit_retry_at,
-            "the Vast account has no credit left: nothing can be rented",
+            _no_credit_words(plan.memory.credit_refusal),
         ),
     ):
         if holds:
             yield Trouble(kind=kind, scope=ACCOUNT_SCOPE, message=text)
+
+
+def _no_credit_words(refusal: str) -> str:
+    if refusal == SPEND_RATE_LIMIT:
+        return (
+            "the Vast account's spending is limited by Vast (spend_rate_limit): nothing can be "
+            "rented; it is tried again every five minutes"
+        )
+    return "the Vast account has no credit left: nothing can be rented"
 
 
 def _foreign(plan: RoundPlan) -> Iterator[Trouble]:
