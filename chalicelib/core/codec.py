@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
 from functools import cache
@@ -21,6 +21,7 @@ Item = TypeVar("Item")
 Reader = Callable[[Any], Any]
 
 UNKNOWN = "unknown"
+_FLOAT = frozenset({float})
 _OF_READING = frozenset({UNKNOWN, "is_foreign"})
 
 
@@ -81,10 +82,15 @@ def names_of(kind: type) -> frozenset[str]:
 
 
 def _beside(kind: type, raw: Mapping[str, Any]) -> dict[str, Any]:
-    readers = _readers(kind)
-    if UNKNOWN not in {spec.name for spec in _specs(kind)}:
+    if not _keeps_unknown(kind):
         return {}
+    readers = _readers(kind)
     return {UNKNOWN: {name: value for name, value in raw.items() if name not in readers}}
+
+
+@cache
+def _keeps_unknown(kind: type) -> bool:
+    return UNKNOWN in {spec.name for spec in _specs(kind)}
 
 
 @cache
@@ -172,13 +178,15 @@ def _mapping_reader(read_key: Reader, read_value: Reader) -> Reader:
     def read(value: Any) -> Any:
         if not isinstance(value, Mapping):
             raise CodecError(f"{value!r} is no mapping")
+        if read_value is _float and read_key is _text and _are_floats(value.values()):
+            return {_text(key): item for key, item in value.items()}
         return {read_key(key): read_value(item) for key, item in value.items()}
 
     return read
 
 
 def _sequence_reader(origin: type, read_item: Reader) -> Reader:
-    build: Callable[[list[Any]], Any] = tuple
+    build: Callable[[Collection[Any]], Any] = tuple
     if origin is list:
         build = list
     elif issubclass(origin, Set):
@@ -187,6 +195,8 @@ def _sequence_reader(origin: type, read_item: Reader) -> Reader:
     def read(value: Any) -> Any:
         if not isinstance(value, list | tuple | Set):
             raise CodecError(f"{value!r} is no list")
+        if read_item is _float and _are_floats(value):
+            return build(value)
         return build([read_item(item) for item in value])
 
     return read
@@ -199,6 +209,11 @@ def _fixed_reader(readers: Sequence[Reader]) -> Reader:
         return tuple(one(item) for one, item in zip(readers, value, strict=True))
 
     return read
+
+
+def _are_floats(values: Collection[Any]) -> bool:
+    """Whether all are finite floats as they are: most of what is stored, and read at once."""
+    return set(map(type, values)) <= _FLOAT and all(map(isfinite, values))
 
 
 def _float(value: Any) -> float:

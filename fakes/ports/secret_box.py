@@ -18,6 +18,12 @@ def _private_key(pepper: bytes) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(pepper).digest())
 
 
+@lru_cache(maxsize=4_096)
+def _signature(pepper: bytes, message: str) -> bytes:
+    """The same each time, so it is made once."""
+    return _private_key(pepper).sign(message.encode())
+
+
 class FakeSecretBox:
     """Implements `ports.signer.SecretBox`; `failure`, if set, is raised."""
 
@@ -30,17 +36,14 @@ class FakeSecretBox:
         """An Ed25519 signature, base64url without padding."""
         if self.failure is not None:
             raise self.failure
-        return (
-            base64.urlsafe_b64encode(_private_key(self._pepper).sign(message.encode()))
-            .rstrip(b"=")
-            .decode()
-        )
+        signature = _signature(self._pepper, message)
+        return base64.urlsafe_b64encode(signature).rstrip(b"=").decode()
 
     def is_proof(self, message: str, proof: str) -> bool:
         """Whether `prove` made it."""
         if self.failure is not None:
             raise self.failure
-        return proof == self.prove(message)  # it is the same each time
+        return proof == self.prove(message)
 
     def mac(self, purpose: str, message: str) -> str:
         """HMAC-SHA-256, base64url without padding."""

@@ -6,16 +6,18 @@ ends with the market's bill and what the owner was told.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
+from chalicelib.core.codec import from_plain
 from chalicelib.core.fleet.pacing import Verb
-from chalicelib.core.fleet.troubles import standing
+from chalicelib.core.fleet.troubles import LastingTrouble, standing
 from chalicelib.core.model.caller_key import ADMIN
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
+from chalicelib.core.scaling.round_memory import BLOB_NAME
 from chalicelib.ports.event_log import Event
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner import autogroups, brakes, groups
@@ -154,8 +156,9 @@ class Day:
 
     def troubles(self) -> Mapping[str, str]:
         """What stands wrong now, by kind."""
-        memory = RoundMemory.from_bytes(self.world.ledger.read_blob(BLOB_NAME))
-        return {one.kind: one.message for one in standing(memory.troubles, self.world.now)}
+        memory = json.loads(self.world.ledger.read_blob(BLOB_NAME) or b"{}")
+        lasting = from_plain(dict[str, LastingTrouble], memory.get("troubles", {}))
+        return {one.kind: one.message for one in standing(lasting, self.world.now)}
 
     def told(self, kind: str) -> list[str]:
         """Events of this kind, and its end."""

@@ -67,8 +67,8 @@ def vouch_capacity(rows: Iterable[Worker], now: float, known: Known) -> list[Wor
     peers, typical = _Peers(rows, known), mean_cost(rows)
     vouched = [_vouched(row, peers, typical, now) for row in rows]
     return [
-        replace(row, perf=max(row.perf, peers.least_perf(row)))
-        if row.perf > 0 and row.observed_perf <= 0
+        replace(row, perf=least)
+        if row.perf > 0 and row.observed_perf <= 0 and (least := peers.least_perf(row)) > row.perf
         else row
         for row in vouched
     ]
@@ -83,6 +83,9 @@ def _vouched(row: Worker, peers: _Peers, typical: float, now: float) -> Worker:
     n_working = min(row.n_working, row.reqnum)
     if slots > 0:
         n_working = min(n_working, slots + lately)
+    vouched = (perf, rank_perf, slots, n_working)
+    if vouched == (row.perf, row.rank_perf, row.slots, row.n_working):
+        return row
     return replace(row, perf=perf, rank_perf=rank_perf, slots=slots, n_working=n_working)
 
 

@@ -20,15 +20,15 @@ def remember_deeds(
     memory: Mapping[str, object], done: Iterable[Action], now: float
 ) -> Mapping[str, object]:
     """A group's memory (plain JSON) once these actions of its plan were carried out."""
-    state, is_changed = ScalingMemory.from_json(memory), False
-    for action in done:
+    remembered = [action for action in done if isinstance(action, RebootWorker | RentOffer)]
+    if not remembered:
+        return memory
+    state = ScalingMemory.from_json(memory)
+    for action in remembered:
         if isinstance(action, RebootWorker):
             state.rebooted[str(action.instance_id)] = now
-        elif isinstance(action, RentOffer):
+        else:
             state.rented_at[str(action.autogroup_id)] = now
             if action.reason.code == SCOUT:
                 state.scouted_at = now
-        else:
-            continue
-        is_changed = True
-    return state.to_json() if is_changed else memory
+    return state.to_json()

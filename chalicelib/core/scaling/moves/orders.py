@@ -270,6 +270,8 @@ def loads_needed(test_workers: int) -> int:
 
 def newly_explored(before: Mapping[str, object], after: Mapping[str, object]) -> list[int]:
     """Autogroups whose exploration ended between two memories of their group."""
+    if before.get("explored") == after.get("explored"):
+        return []
     ended = ScalingMemory.from_json(after).explored.keys()
     return sorted(int(key) for key in ended - ScalingMemory.from_json(before).explored.keys())
 
