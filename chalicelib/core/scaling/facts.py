@@ -74,17 +74,19 @@ def find_caps(
     limits = group_caps(group)
     free, cap = free_microusd_per_hour(account, group.endpoint_id, limits, now)
     free -= min(free, to_micro(doubts.extra_usd_per_hour))
-    why_not = _why_not(group, account, doubts, now)
+    exceeded = must_wind_down(account, group.endpoint_id, limits, now)
+    why_not = _why_not(group, account, doubts) or exceeded
     return Caps(
         free_usd_per_hour=free / MICRO,
         free_workers=max(0, limits.max_workers - n_workers),
         may_rent=not why_not and free > 0,
         bound_by=cap,
         why_not=why_not or (cap if free <= 0 else ""),
+        exceeded=exceeded,
     )
 
 
-def _why_not(group: EndpointGroup, account: Account, doubts: Doubts, now: float) -> str:
+def _why_not(group: EndpointGroup, account: Account, doubts: Doubts) -> str:
     blocks = (
         (account.is_panicking, Cap.PANICKING),
         (account.is_frozen or group.frozen, Cap.FROZEN),
@@ -92,10 +94,7 @@ def _why_not(group: EndpointGroup, account: Account, doubts: Doubts, now: float)
         (not doubts.has_credit, "no_credit"),
         (account.idle_today_microusd >= account.caps_idle_microusd_per_day, Cap.IDLE_DAY),
     )
-    for holds, why in blocks:
-        if holds:
-            return why
-    return must_wind_down(account, group.endpoint_id, group_caps(group), now)
+    return next((why for holds, why in blocks if holds), "")
 
 
 def worker_facts(

@@ -112,6 +112,7 @@ class Caps:
     may_rent: bool = True
     bound_by: str = ""  # the cap that bounds `free_usd_per_hour`
     why_not: str = ""  # e.g. "cap_day", "inventory_unknown", "frozen", "breaker_open"
+    exceeded: str = ""  # the cap that is passed already, so that the group is wound down
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from chalicelib.core.model.market import Offer
 from chalicelib.core.model.vouching import vouch_capacity
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.money.account import Account
-from chalicelib.core.money.budget import must_wind_down, over_microusd_per_hour
+from chalicelib.core.money.budget import over_microusd_per_hour
 from chalicelib.core.scaling.actions import (
     Action,
     ChangeBid,
@@ -119,7 +119,7 @@ def plan_group(
     departures = send_off(snapshot, decision, leaving, updating, view.now)
     wanted = [*departures, *(a for a in decision.actions if action_id(a) not in leaving)]
     own = [w for w in fleet.workers if w.endpoint_id == group.endpoint_id]
-    capped_by = must_wind_down(fleet.account, group.endpoint_id, group_caps(group), view.now)
+    capped_by = snapshot.caps.exceeded
     actions = allowed_actions(wanted, own, view, group)
     if capped_by and not snapshot.group.frozen:
         over = over_microusd_per_hour(
@@ -133,7 +133,6 @@ def plan_group(
         decision=decision,
         would=tuple(actions),
         disk_gb=searched.disk_gb,
-        capped_by=capped_by,
         unlaunchable=searched.unlaunchable,
         unanswered=searched.unanswered,
     )

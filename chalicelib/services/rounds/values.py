@@ -102,9 +102,13 @@ class GroupPlan:
     decision: ScalingPlan
     would: tuple[Action, ...]
     disk_gb: Mapping[int, float] = field(default_factory=dict)
-    capped_by: str = ""
     unlaunchable: Mapping[int, str] = field(default_factory=dict)  # why, by autogroup
     unanswered: Mapping[int, str] = field(default_factory=dict)  # what Vast could not say
+
+    @property
+    def capped_by(self) -> str:
+        """The cap that is passed already, so that the group is wound down; empty: none."""
+        return self.snapshot.caps.exceeded
 
     @property
     def actions(self) -> tuple[Action, ...]:
