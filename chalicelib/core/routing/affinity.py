@@ -15,8 +15,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import repeat
-from operator import mod, mul
+from itertools import compress
+from struct import Struct
 from typing import NamedTuple
 
 N_BUCKETS = 8_192
@@ -126,24 +126,35 @@ def bucket_of(key: str) -> int:
     return _hash(key) % N_BUCKETS
 
 
+_LANE_BYTES = 8  # a worker's 64 bits of a number that holds all workers
+_DRAW_BITS = 32  # of a draw; with the 26 bits of a bucket's key a product stays in its lane
+_ABOVE = 1 << 63  # a lane's highest bit, which no draw reaches
+_IS_ABOVE = bytes(byte >> 7 for byte in range(256))
+
+
 class Homes:
     """The orders of one set of workers, each made when it is first asked for.
 
     Every worker draws for every bucket, so that when one of n comes or goes 1/n of the keys move.
-    Where many draw, only those are sorted that can be among the first: the others are passed by.
+    All draw in one multiplication, of a number that has each worker's seed in 64 bits of its own:
+    one draw after the other would cost a grant 5 % where a conversation is new
+    (docs/internals/affinity.md). Where many draw, only those are sorted that can be among the
+    first: the others are passed by.
     """
 
-    __slots__ = ("_ids", "_inverses", "_mosts", "_orders", "_seeds", "members")
+    __slots__ = ("_inverses", "_limits", "_orders", "_seeds", "_unpack", "_whole", "members")
 
     def __init__(self, members: tuple[tuple[int, int], ...]) -> None:
         """`members`: (instance id, weight class) of each worker."""
         self.members = members
         weights = [2.0 ** (c / _CLASSES_PER_DOUBLING) for _, c in members]
         reach = N_DRAWN / sum(weights) if len(members) > N_DRAWN else math.inf
-        self._ids = [instance_id for instance_id, _ in members]
-        self._seeds = [_seed_of(instance_id) for instance_id in self._ids]
-        self._inverses = [1.0 / weight for weight in weights]
-        self._mosts = [-math.expm1(-reach * weight) for weight in weights]
+        self._inverses = [(-1.0 / w, i) for w, (i, _) in zip(weights, members, strict=True)]
+        self._seeds = _in_lanes([_seed_of(instance_id) for instance_id, _ in members])
+        self._whole = _in_lanes([2**_DRAW_BITS - 1] * len(members))
+        most = [int(-math.expm1(-reach * weight) * 2**_DRAW_BITS) for weight in weights]
+        self._limits = _in_lanes([_ABOVE + one for one in most])
+        self._unpack = Struct(f"<{len(members)}Q").unpack
         self._orders: dict[int, tuple[int, ...]] = {}
 
     def order_of(self, bucket: int) -> tuple[int, ...]:
@@ -154,21 +165,28 @@ class Homes:
         return order
 
     def _make_order(self, bucket: int) -> tuple[int, ...]:
-        """The parts after the point of a random number times random fractions are as good as drawn.
+        """The low bits of a bucket's key times a worker's seed are as good as drawn.
 
         -log(1 - u) / weight is an exponential draw of rate `weight`: the least wins in proportion.
+        A limit less its draw keeps the highest bit where the draw is within the limit.
         """
-        key, log = _key_of_bucket(bucket), math.log
-        numbers = map(mod, map(mul, repeat(key), self._seeds), repeat(1.0))  # in C: all draw
-        draws = [
-            (-log(1.0 - u) * inverse, instance_id)
-            for u, most, inverse, instance_id in zip(
-                numbers, self._mosts, self._inverses, self._ids, strict=True
+        draws = self._seeds * _key_of_bucket(bucket) & self._whole
+        size, log1p = _LANE_BYTES * len(self.members), math.log1p
+        is_near = (self._limits - draws).to_bytes(size, "little")[_LANE_BYTES - 1 :: _LANE_BYTES]
+        near = is_near.translate(_IS_ABOVE)
+        each = self._unpack(draws.to_bytes(size, "little"))
+        first = [
+            (log1p(draw * -(2.0**-_DRAW_BITS)) * inverse, instance_id)
+            for draw, (inverse, instance_id) in zip(
+                compress(each, near), compress(self._inverses, near), strict=True
             )
-            if u <= most
         ]
-        draws.sort()
-        return tuple([instance_id for _, instance_id in draws[:N_HOMES]])
+        first.sort()
+        return tuple([instance_id for _, instance_id in first[:N_HOMES]])
+
+
+def _in_lanes(numbers: Sequence[int]) -> int:
+    return int.from_bytes(b"".join([n.to_bytes(_LANE_BYTES, "little") for n in numbers]), "little")
 
 
 MAX_KNOWN_HOMES = 8  # chosen: the parts of a fleet of 2,000 workers, at 2 MB each when full
@@ -184,14 +202,14 @@ def same_or_new(known: Sequence[Homes], members: tuple[tuple[int, int], ...]) ->
 
 
 @lru_cache(maxsize=16_384)
-def _seed_of(instance_id: int) -> float:
-    """A fraction of 53 bits, always the same for a worker."""
-    return (_hash(f"worker {instance_id}") >> 11) / 2.0**53
+def _seed_of(instance_id: int) -> int:
+    """Always the same for a worker."""
+    return _hash(f"worker {instance_id}") >> (64 - _DRAW_BITS)
 
 
-def _key_of_bucket(bucket: int) -> float:
-    """An odd number of 26 bits, so that 27 bits of its product with a seed are left."""
-    return float(_hash(f"bucket {bucket}") >> 38 | 1)
+def _key_of_bucket(bucket: int) -> int:
+    """An odd number of 26 bits, so that no two seeds draw the same."""
+    return _hash(f"bucket {bucket}") >> 38 | 1
 
 
 @lru_cache(maxsize=16_384)
