@@ -11,7 +11,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from ballast.simulator.routed.caches.worker import CachingWorker
+from ballast.simulator.routed.caches.worker import CachingWorker, soonest
 from ballast.simulator.routed.caches.world import CacheWorld
 
 LOAD_FACTOR = 1.25
@@ -23,7 +23,7 @@ nobody has more than 1.25 times the mean of requests. 1.25 is the default of brp
 
 @dataclass(slots=True)
 class Sticky:
-    """A conversation stays where it began: where fewest requests were."""
+    """A conversation stays where it began: where it would have been begun soonest."""
 
     world: CacheWorld
     home: dict[tuple[int, ...], CachingWorker] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Sticky:
         key = self.world.prompts[request].conversation
         worker = self.home.get(key)
         if worker is None or worker not in self.world.routable:
-            worker = min(self.world.routable, key=lambda w: w.first_token_s(None, now))
+            worker = soonest(self.world.routable, None, now)
             self.home[key] = worker
         self.world.bind(request, worker, now)
 
@@ -94,9 +94,7 @@ class Omniscient:
 
     def arrive(self, request: int, now: float) -> None:
         """Bind at once."""
-        prompt = self.world.prompts[request]
-
-        best = min(self.world.routable, key=lambda worker: worker.first_token_s(prompt, now))
+        best = soonest(self.world.routable, self.world.prompts[request], now)
         self.world.bind(request, best, now)
 
     def machine_ready(self, now: float) -> None:

@@ -10,6 +10,7 @@ servers without chunked prefill.
 from __future__ import annotations
 
 import heapq
+import math
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -126,10 +127,11 @@ class CachingWorker:
         self.epoch += 1
         return done
 
-    def first_token_s(self, prompt: Prompt | None, now: float) -> float:
+    def first_token_s(self, prompt: Prompt | None, now: float, most_s: float = math.inf) -> float:
         """Until the first token of a request given to it now, if nothing else came after.
 
-        Without a prompt, until it would be begun.
+        Without a prompt, until it would be begun. Beyond `most_s` it is not worked out: some later
+        time than that is told.
         """
         at = now
         reading = self._reading
@@ -144,6 +146,8 @@ class CachingWorker:
             at, writing = self._until_slot(at, writing)
             hits = self.cache.hits(job.prompt.blocks)
             at += self._read_s(job.prompt, hits)
+            if at - now > most_s:
+                return at - now
             writing = sorted([*writing, float(job.prompt.output_tokens)])
         at, _ = self._until_slot(at, writing)
         if prompt is not None:
@@ -182,3 +186,13 @@ class CachingWorker:
         if self._reading is not None or self._writing:
             self.busy_s += spent_s
         self._settled_at = now
+
+
+def soonest(workers: Sequence[CachingWorker], prompt: Prompt | None, now: float) -> CachingWorker:
+    """The worker that would give the first token soonest, the first one of equals."""
+    best, best_s = workers[0], math.inf
+    for worker in workers:
+        first_token_s = worker.first_token_s(prompt, now, best_s)
+        if first_token_s < best_s:
+            best, best_s = worker, first_token_s
+    return best
