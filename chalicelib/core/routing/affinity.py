@@ -129,7 +129,7 @@ def bucket_of(key: str) -> int:
 _LANE_BYTES = 8  # a worker's 64 bits of a number that holds all workers
 _DRAW_BITS = 32  # of a draw; with the 26 bits of a bucket's key a product stays in its lane
 _ABOVE = 1 << 63  # a lane's highest bit, which no draw reaches
-_IS_ABOVE = bytes(byte >> 7 for byte in range(256))
+_IS_ABOVE = bytes(byte >> 7 for byte in range(256))  # a byte's highest bit as 0 or 1
 
 
 class Homes:
