@@ -76,7 +76,8 @@ COMFYUI_PYTHON ?= .venv/comfyui/bin/python
 .venv/comfyui/.installed:
 	test -n "$(COMFYUI)" || (echo 'COMFYUI=/path/to/a/checkout of github.com/comfyanonymous/ComfyUI' && false)
 	$(PYTHON) -m venv .venv/comfyui
-	.venv/comfyui/bin/pip install --quiet -r $(COMFYUI)/requirements.txt
+	# ComfyUI imports requests, which its requirements do not name: once transformers brought it.
+	.venv/comfyui/bin/pip install --quiet -r $(COMFYUI)/requirements.txt requests
 	touch $@
 
 test-models: setup ## real vLLM (3 GB) and, with COMFYUI=/checkout, real ComfyUI; VLLM_PYTHON and COMFYUI_PYTHON if you have them

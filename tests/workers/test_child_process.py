@@ -38,6 +38,7 @@ class Kept:
             env=dict(os.environ),
             report=self._tell,
             log=log,
+            grace_s=0.5,
             policy=RestartPolicy(must_be_ready=True),
         )
 

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from tests.workers.world import World, loading, prompt, world
-from workers.pyworker.model.life import Patience
+from workers.pyworker.model.life import DEFAULT_PATIENCE, Patience
 
 QUICK = Patience(
     ready_poll_s=0.25,
@@ -25,6 +25,7 @@ QUICK = Patience(
     probe_timeout_s=0.5,
     slow_probe_timeout_s=2.0,
     metrics_poll_s=0.1,
+    benchmark_retry_s=0.5,
 )
 """A twentieth of what a model server is given."""
 
@@ -42,7 +43,8 @@ async def stream(it: World, **parameters: object) -> tuple[int, bool]:
 
 async def test_a_zombie_with_a_good_health_route_is_not_ready(tmp_path: Path) -> None:
     """Health 200, every generation 500: 32 of 32 requests were lost to one that stayed ready."""
-    async with world(tmp_path) as it:
+    patience = replace(DEFAULT_PATIENCE, benchmark_retry_s=0.5)
+    async with world(tmp_path, patience=patience) as it:
         it.model.is_zombie = True
         statuses = []
         for _ in range(8):

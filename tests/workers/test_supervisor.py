@@ -80,7 +80,7 @@ async def supervised(tmp_path: Path, **env: str) -> AsyncIterator[Instance]:
             "MODEL_ID": "local",
             "MODEL_LOG": str(tmp_path / "logs" / "model.log"),
             "MODEL_COMMAND": f"{sys.executable} -m lab.local.model.model_server"
-            f" --port {model_port}",
+            f" --port {model_port} --tokens-per-s 9999",
             "BENCHMARK_ROUNDS": "1",
             "BENCHMARK_CONCURRENCY": "1",
             "PATH": os.environ["PATH"],

@@ -30,7 +30,7 @@ from chalicelib.core.model.load import WAITING_ENDS_S
 from chalicelib.core.model.worker import Worker, WorkerState
 from lab.local.system.local_system import LocalSystem, Options, local_system
 from lab.local.system.owner import MarketView, Owner, wait_until
-from lab.local.system.templates import TGI_SIMULATED_8B, register_templates
+from lab.local.system.templates import TGI_SIMULATED_8B, LocalTemplate, register_templates
 from lab.local.system.up import end_by_signals
 from lab.local.trials.soak_books import Books, as_facts
 from lab.local.trials.soak_clients import Aim, Habits, send_all
@@ -56,6 +56,7 @@ class Plan:
     kill_worker_every_s: float = 90.0
     kill_router_every_s: float = 240.0
     seed: int = 1
+    template: LocalTemplate = TGI_SIMULATED_8B
 
 
 @dataclass(slots=True)
@@ -92,9 +93,10 @@ class Soak:
         Raises:
             NotYetError: no worker became ready, or the books disagree for good.
         """
-        template = register_templates(self._system.market_url, [TGI_SIMULATED_8B])
+        template = self._plan.template
+        hash_id = register_templates(self._system.market_url, [template])[template.name]
         self._endpoint_id = self._owner.create_group(GROUP, **PARAMS)
-        self._owner.create_autogroup(GROUP, template[TGI_SIMULATED_8B.name], test_workers=1)
+        self._owner.create_autogroup(GROUP, hash_id, test_workers=1)
         wait_until(
             "a ready worker",
             lambda: self._owner.ready_workers(self._endpoint_id),

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fakes.bundles.hot_ports import make_worker
 from lab.local.system.local_system import Options, local_system
+from lab.local.system.templates import FAST_MODEL, TGI_SIMULATED_8B, onstart
 from lab.local.trials.soak import MAX_GROWTH, Plan, Soak, figures_of, growth
 from lab.local.trials.soak_books import Books, Fate
 from lab.local.trials.soak_clients import Habits
 
 NOW = 1_800_000_000.0
+QUICK = replace(TGI_SIMULATED_8B, onstart=onstart(FAST_MODEL, "workers.tgi.server"))
 
 
 def test_every_request_is_accounted_once_while_routers_and_workers_are_killed() -> None:
     plan = Plan(
         seconds=10.0,
-        habits=Habits(rate=6.0, dies_waiting=0.02, dies_with_ticket=0.05, patience_s=8.0),
+        habits=Habits(rate=6.0, dies_waiting=0.02, dies_with_ticket=0.05, patience_s=5.0),
         kill_worker_every_s=6.0,
         kill_router_every_s=1.0,
+        template=QUICK,
     )
-    with local_system(Options(n_gateways=2, round_interval_s=1.0), print) as system:
+    options = Options(n_gateways=2, round_interval_s=1.0, time_scale=60.0)
+    with local_system(options, print) as system:
         soak = Soak(system, plan)
         soak.run()
         assert soak.disagreements() == []

@@ -27,6 +27,7 @@ class Patience:
     probe_timeout_s: float = 8.0
     slow_probe_timeout_s: float = 120.0
     metrics_poll_s: float = 2.0
+    benchmark_retry_s: float = 10.0
 
 
 DEFAULT_PATIENCE = Patience()

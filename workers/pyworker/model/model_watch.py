@@ -36,7 +36,6 @@ logger = logging.getLogger(__name__)
 LOADING_POLL_S = 0.5
 MAX_FAILURES = 3
 """Health checks, and answers, that fail in a row before they are a reason to doubt."""
-BENCHMARK_RETRY_S = 10.0
 METRICS_ABSENT_S = 60.0
 MAX_LINES_KEPT = 400
 
@@ -105,7 +104,7 @@ class ModelWatch:
                 perf = await self._perf(store, its_fingerprint)
             except BenchmarkError as error:
                 self._readiness.failed(f"benchmark failed: {error}")
-                await asyncio.sleep(BENCHMARK_RETRY_S)
+                await asyncio.sleep(self._patience.benchmark_retry_s)
                 continue
             self._life.forget()
             self._readiness.models = await self._served_names()

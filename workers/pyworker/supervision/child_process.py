@@ -37,6 +37,7 @@ class ChildProcess:
     report: Callable[[str], Awaitable[None]]
     log: Path | None = None
     outlives_us: bool = False
+    grace_s: float = STOP_GRACE_S  # to end by itself when told to
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     _group: int = 0  # of the process that runs now
 
@@ -68,7 +69,7 @@ class ChildProcess:
         try:
             process = await asyncio.shield(starting)
         except asyncio.CancelledError:
-            await _end(await starting)  # it has begun: nobody else knows its number
+            await self._end(await starting)  # it has begun: nobody else knows its number
             raise
         except OSError as error:
             return f"cannot be started: {error.strerror}"
@@ -80,13 +81,23 @@ class ChildProcess:
         try:
             code = await process.wait()
         except asyncio.CancelledError:
-            await _end(process)
+            await self._end(process)
             raise
         finally:
             # An engine whose server is gone holds the GPU's memory, and no restart could succeed.
             _signal_group(process.pid, signal.SIGKILL)
             self._group = 0
         return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        _signal_group(process.pid, signal.SIGTERM)
+        try:
+            async with asyncio.timeout(self.grace_s):
+                await process.wait()
+        except TimeoutError:
+            _signal_group(process.pid, signal.SIGKILL)
+            await process.wait()
+        _signal_group(process.pid, signal.SIGKILL)
 
     def kill(self) -> None:
         """It is dead though it has not ended: end it and all that it started, at once."""
@@ -106,17 +117,6 @@ class ChildProcess:
             return ""
         cause = cause_in(lines)
         return f": {cause}" if cause else ""
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    _signal_group(process.pid, signal.SIGTERM)
-    try:
-        async with asyncio.timeout(STOP_GRACE_S):
-            await process.wait()
-    except TimeoutError:
-        _signal_group(process.pid, signal.SIGKILL)
-        await process.wait()
-    _signal_group(process.pid, signal.SIGKILL)
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
