@@ -46,7 +46,15 @@ check: setup ## format, lint, types, import directions
 	$(PY) -m mypy .
 	.venv/bin/lint-imports
 
-test: setup ## pass the tests (under 10 minutes on 2 cores)
+# What Chalice asks of pip at each packaging, for this machine and for Lambda's: fetched once.
+.venv/wheels/.installed: requirements.txt .venv/.installed
+	@echo '• fetching the functions'\'' wheels, once'
+	@rm -rf .venv/wheels
+	@$(PY) -m pip download --quiet --require-hashes --no-deps --dest .venv/wheels -r requirements.txt
+	@$(PY) -m pip download --quiet --require-hashes --no-deps --dest .venv/wheels -r requirements.txt --only-binary :all: --platform manylinux2014_aarch64
+	@touch $@
+
+test: setup .venv/wheels/.installed ## pass the tests (under 10 minutes on 2 cores)
 	$(PY) -m pytest -q -m 'not long and not browser' -n 2 --dist loadgroup
 
 AXE := axe-core@4.14.1

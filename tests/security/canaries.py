@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -26,19 +26,19 @@ class Canary:
 
     def is_in(self, data: bytes) -> bool:
         """Whether the bytes hold the secret: plain, in hex, in base64 at any offset, or quoted."""
-        return any(form in data for form in self.forms())
+        return any(form in data for form in _forms(self.secret))
 
-    def forms(self) -> Iterator[bytes]:
-        """The secret as various encodings write it."""
-        yield self.secret
-        yield self.secret.hex().encode()
-        yield quote(self.secret).encode()
-        for shift in range(3):
-            text = base64.b64encode(b"\0" * shift + self.secret)
-            # Characters that also hold bits of the neighbours are left out.
-            inner = text[(shift * 8 + 5) // 6 : len(text) // 4 * 4 - 4]
-            yield inner
-            yield inner.replace(b"+", b"-").replace(b"/", b"_")
+
+@cache
+def _forms(secret: bytes) -> frozenset[bytes]:
+    """The secret as various encodings write it."""
+    forms = {secret, secret.hex().encode(), quote(secret).encode()}
+    for shift in range(3):
+        text = base64.b64encode(b"\0" * shift + secret)
+        # Characters that also hold bits of the neighbours are left out.
+        inner = text[(shift * 8 + 5) // 6 : len(text) // 4 * 4 - 4]
+        forms |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
+    return frozenset(forms)
 
 
 @dataclass(frozen=True, slots=True)
