@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from _pytest.nodeid import NodeId
+from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 from moto import mock_aws
 
@@ -21,12 +22,27 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_kms import KMSClient
 
+
+def _read_once(load: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    read: dict[str, Any] = {}
+
+    def load_file(self: Any, file_path: str) -> Any:
+        if file_path not in read:
+            read[file_path] = load(self, file_path)
+        return read[file_path]
+
+    return load_file
+
+
 settings.register_profile(
     "ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("ci")
 
 os.environ["BALLAST_AFFINITY_KEY"] = "of the tests: no user's file is made or read"
+
+# Each session of botocore reads its megabytes of service models anew, and tests make hundreds.
+JSONFileLoader.load_file = _read_once(JSONFileLoader.load_file)  # type: ignore[method-assign,assignment]
 
 TABLE_PREFIX = "ballast-test"
 KMS_ALIAS = "alias/ballast-test"
