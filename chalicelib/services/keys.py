@@ -48,6 +48,11 @@ class Caller:
     row: CallerKey | None = None
     is_own: bool = False  # an endpoint's own key, whose generation the group holds
 
+    @property
+    def share(self) -> float:
+        """Its weight among the keys that wait."""
+        return self.row.share if self.row else 1.0
+
     def may(self, verb: str, endpoint_id: int | None = None) -> bool:
         """Whether the caller may do this to this endpoint group (None: to the account)."""
         return verb in self.verbs and self.endpoint_id in (None, endpoint_id)

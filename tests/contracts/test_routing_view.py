@@ -68,6 +68,7 @@ def make_request(idx: int, **values: float) -> WaitingRequest:
         key_id="a-r-1",
         is_paced=idx % 2 == 0,
         needs_on_demand=idx % 3 == 0,
+        key_share=2.5 if idx % 5 == 0 else 1.0,
         **{**defaults, **values},
     )
 

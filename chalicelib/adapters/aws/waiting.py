@@ -44,6 +44,8 @@ class DynamoWaitingRepository:
         }
         if request.needs_on_demand:
             item["needs_on_demand"] = {"BOOL": True}
+        if request.key_share != 1.0:
+            item["key_share"] = {"N": number_text(request.key_share)}
         with storage_errors():
             self._client.put_item(TableName=self._table, Item=item)
 
@@ -105,6 +107,7 @@ def _waiting(endpoint_id: int, item: Item) -> WaitingRequest | None:
             key_id=item["key_id"]["S"],
             is_paced=item.get("is_paced", {}).get("BOOL", False),  # older routers wrote none
             needs_on_demand=item.get("needs_on_demand", {}).get("BOOL", False),
+            key_share=float(item.get("key_share", {}).get("N", 1.0)),
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return None

@@ -58,6 +58,7 @@ class WaitingRequest:
     key_id: str = ""
     is_paced: bool = False  # asks again when it is told to
     needs_on_demand: bool = False  # takes no interruptible worker
+    key_share: float = 1.0  # its key's weight among those that wait, as its router knew it
 
 
 def pending_load(worker: Worker, now: float) -> float:

@@ -78,7 +78,7 @@ def route(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> dict[
         reason = "the control plane is catching its breath"
         return answer_blindly(ports.randomness, request, reason)
     turn.quotas.check_size(caller.row, turn.paid)
-    turn.group.use.asked(caller.key_id, caller.row.share if caller.row else 1.0, now)
+    turn.group.use.asked(caller.key_id, caller.share, now)
     refusal = (
         _closed(facts) or _unbound(turn) or turn.quotas.foreseen_refusal(caller.row, turn.paid)
     )

@@ -21,7 +21,6 @@ from chalicelib.core.routing.view import RoutingView, build_view, rebuild_interv
 from chalicelib.ports.bundles import ApiPorts, HotPorts
 from chalicelib.ports.routing_view import StoredView
 
-MAX_WEIGHED_KEYS = 50
 QUIET_REBUILD_S = 10.0
 """An idle worker reports as often (protocol.md C.3): its silence is seen by it."""
 
@@ -114,14 +113,11 @@ def build_shards(ports: HotPorts, group: GroupFacts, now: float) -> list[Routing
             if is_waiting(r.first_seen_at, r.last_polled_at, now)
         ],
         now,
-        shares=_shares(ports, waiting),
+        shares=_shares(waiting),
     )
 
 
-def _shares(ports: HotPorts, waiting: Iterable[WaitingRequest]) -> dict[str, float]:
-    """The weights of the keys that compete; a single key competes with nobody."""
-    key_ids = sorted({r.key_id for r in waiting})
-    if len(key_ids) < 2:
-        return {}
-    rows = {key_id: ports.keys.find(key_id) for key_id in key_ids[:MAX_WEIGHED_KEYS]}
-    return {key_id: row.share for key_id, row in rows.items() if row is not None}
+def _shares(waiting: Iterable[WaitingRequest]) -> dict[str, float]:
+    """The weights of the keys that wait, by each one's latest word."""
+    by_age = sorted(waiting, key=lambda row: row.last_polled_at)
+    return {row.key_id: row.key_share for row in by_age}

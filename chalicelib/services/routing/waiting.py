@@ -280,6 +280,7 @@ def _remember(turn: Turn, idx: int) -> None:
         key_id=turn.caller.key_id,
         is_paced=turn.kind is ClientKind.PACED,
         needs_on_demand=not turn.request.takes_interruptible,
+        key_share=turn.caller.share,
     )
     try:
         check_time(turn.ports, now)
