@@ -156,8 +156,10 @@ def begin(tour: Tour) -> None:
     tour.run("ballast completion bash", n_first=4)
     owner = tour.environment
     tour.environment = {**tour.system.environment, **owner}
-    tour.answer("ballast secret set VAST_API_KEY", DUMMY_VAST_KEY, shown="the key, not echoed")
-    tour.run("ballast doctor")
+    tour.answer(
+        "ballast secret set VAST_API_KEY --stage dev", DUMMY_VAST_KEY, shown="the key, not echoed"
+    )
+    tour.run("ballast doctor --stage dev")
     tour.run("ballast probe --record $PROBE_RECORD")
     tour.environment = owner
     tour.run("ballast show account")

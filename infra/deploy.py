@@ -60,7 +60,7 @@ def deploy(
     n_former = make_secrets(options.stage)  # before the functions that need them
     if n_former:
         say(
-            f"{n_former} keys of the former kind go on; replace them when you can "
+            f"keys of the former kind go on, and may be replaced when you can: {n_former} "
             "(`ballast update key KEYID --rotate`)"
         )
     if options.functions:

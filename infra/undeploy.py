@@ -15,6 +15,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.adapters.aws.tables import CONFIG, LEDGER, TABLES, WORKERS
+from chalicelib.core.words import count
 from chalicelib.ports.errors import PortError
 from infra.account import Aws, DeployError, existing_tables, unprotect_table
 from infra.bootstrap import ports_of
@@ -45,12 +46,12 @@ def check_nothing_bills(aws: Aws, stage: str) -> None:
     unsettled = [i.token for i in ports.ledger.intents() if i.is_open]
     if unsettled:
         raise DeployError(
-            f"stage {stage}: {len(unsettled)} rentals are not settled yet, so a machine may stand "
-            "behind each; wait for the next rounds, or run `ballast panic` first"
+            f"stage {stage}: {count(len(unsettled), 'rental')} not settled yet, so a machine may "
+            "stand behind each; wait for the next rounds, or run `ballast panic` first"
         )
     if living:
         raise DeployError(
-            f"stage {stage}: {len(living)} instances may still bill "
+            f"stage {stage}: {count(len(living), 'instance')} may still bill "
             f"({', '.join(map(str, living[:10]))}…); "
             "run `ballast panic` or `ballast delete endpoint NAME --wait` first"
         )
@@ -134,7 +135,7 @@ def remove_data(aws: Aws, stage: str, say: Say) -> None:
 def kept(aws: Aws, stage: str) -> list[str]:
     """What is left of the stage, and what it costs: looked up, not believed."""
     tables = existing_tables(aws, f"ballast-{stage}-")
-    left = [f"{len(tables)} tables (by their size)"] if tables else []
+    left = [f"{count(len(tables), 'table')} (by size)"] if tables else []
     if find_key(aws, stage) is not None:
         left.append("the KMS key ($1.00 a month)")
     if find_secret(aws, stage):

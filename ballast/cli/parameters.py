@@ -12,9 +12,33 @@ from typing import Any, TypeVar
 
 import click
 
+from ballast.cli.errors import CliError, ExitCode
+
 F = TypeVar("F", bound=Callable[..., object])
 
+STAGE = click.option(
+    "--stage",
+    envvar="BALLAST_STAGE",
+    help="Deployment, as in `make deploy STAGE=…`; or BALLAST_STAGE.",
+)
+"""Without a default: nobody's deployment is another's."""
+
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def needed_stage(stage: str | None) -> str:
+    """The deployment that a command acts on.
+
+    Raises:
+        CliError: none was named.
+    """
+    if not stage:
+        raise CliError(
+            "which deployment? None is named",
+            code=ExitCode.USAGE,
+            fix="--stage NAME, as in `make deploy STAGE=NAME`; or set BALLAST_STAGE",
+        )
+    return stage
 
 
 class Word(click.Choice[str]):

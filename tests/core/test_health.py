@@ -11,7 +11,8 @@ def judged(**facts: object) -> tuple[Health, tuple[str, ...]]:
     """The verdict on a calm group with these facts."""
     values: dict[str, object] = {
         "n_ready": 2, "n_waiting": 0, "n_in_error": 0, "n_unreachable": 0, "n_loading": 0,
-        "ready_capacity": 100.0, "hot_target": 90.0, "late_share": 0.0, "allowed_late_share": 0.01,
+        "ready_capacity": 100.0, "hot_target": 90.0, "n_started": 100.0, "n_late": 0.0,
+        "allowed_late_share": 0.01,
         "cap_used": 0.5, "queue_time_s": 1.0, "target_queue_time_s": 10.0, **facts,
     }  # fmt: skip
     verdict = judge_health(HealthFacts(**values))  # type: ignore[arg-type]  # names are real
@@ -32,7 +33,9 @@ def test_a_calm_group_is_well_and_says_nothing() -> None:
         ({"queue_time_s": 21.0}, Health.BAD),
         ({"n_waiting": 1}, Health.OK),
         ({"cap_used": 0.95}, Health.WARN),
-        ({"late_share": 0.02}, Health.WARN),
+        ({"n_late": 5.0}, Health.WARN),
+        ({"n_late": 5.0, "n_started": 1000.0}, Health.OK),  # as many as are allowed
+        ({"n_late": 1.0, "n_started": 2.0}, Health.OK),  # a first request, of a cold start
         ({"n_in_error": 1}, Health.WARN),
         ({"n_unreachable": 1}, Health.WARN),
         ({"is_held": "frozen"}, Health.WARN),

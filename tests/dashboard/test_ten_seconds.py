@@ -93,7 +93,7 @@ STATES: dict[str, tuple[Callable[[], World], str, str, str]] = {
     "credit": (credit, "Trouble", "the Vast account has no credit left", "nothing can be rented"),
     "dead-hosts": (dead_hosts, "Trouble", "machines lost", "clients whose stream broke must ask"),
     "market-down": (market_down, "Trouble", "Vast's list of instances", "503"),
-    "frozen": (frozen, "Trouble", "frozen by the owner", "thaw it to serve them"),
+    "frozen": (frozen, "Trouble", "frozen by the owner", "unfreeze it to serve them"),
     "offline": (calm, "Not known for", "The server does not answer", "Shown: "),
 }
 

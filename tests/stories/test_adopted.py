@@ -45,7 +45,7 @@ def test_adopted_machines_serve_bill_and_stay_until_confirmed() -> None:
     lose_tables(world)
     run_rounds(world, 6)
     assert set(in_state(world, WorkerState.READY)) == machines
-    assert "2 instances were found by their labels" in told(world)["adopted_unconfirmed"]
+    assert "2 instances found by label alone" in told(world)["adopted_unconfirmed"]
     world.ask(endpoint_id, 1)
     run_rounds(world, 2)
     assert world.n_waiting == 0

@@ -9,7 +9,8 @@ import click
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import clean, count, table, usd
+from ballast.cli.terminal.display import clean, table, usd
+from chalicelib.core.words import count
 
 _WHY = {"table": "its row was lost", "label": "its label is not ours"}
 

@@ -14,7 +14,8 @@ from ballast.cli.remote.server import Json, Server
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.caution import risks
 from ballast.cli.terminal.cost import confirm_cost
-from ballast.cli.terminal.display import clean, count
+from ballast.cli.terminal.display import clean
+from chalicelib.core.words import count
 
 _SIGNS = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
 _PATHS = {"endpoint": "/api/v0/endptjobs/", "autogroup": "/api/v0/autojobs/"}

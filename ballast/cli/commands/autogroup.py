@@ -13,7 +13,8 @@ from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.caution import risks
 from ballast.cli.terminal.changes import AUTOGROUPS, change_row, delete_row
 from ballast.cli.terminal.cost import confirm_cost, update_lines
-from ballast.cli.terminal.display import cell, clean, count, number, table
+from ballast.cli.terminal.display import cell, clean, number, table
+from chalicelib.core.words import count
 
 FROM_TEMPLATE = "from the template"
 
@@ -167,7 +168,7 @@ def update_workers(session: Session, name: str, cancel: bool, dry_run: bool, yes
     elif not _is_wanted(session, row, is_sure=yes, is_dry=dry_run):
         return
     answer = session.server.post("/update_workers/", body)
-    n = answer.get("workers_to_update")
+    n = answer["workers_to_update"] if not cancel else 0
     done = "The update is cancelled" if cancel else f"{count(n, 'worker')} will be replaced"
     session.show(answer, done)
 

@@ -10,12 +10,14 @@ import click
 from ballast.cli.commands.adopt import confirm_mislabelled
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import find_endpoint
+from ballast.cli.parameters import STAGE, needed_stage
 from ballast.cli.remote.by_label import panic_with_vast_key
 from ballast.cli.remote.direct import clear_panic_directly, freeze_directly, panic_directly
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import count, usd
+from ballast.cli.terminal.display import usd
 from ballast.cli.terminal.waiting import wait_until_empty
+from chalicelib.core.words import count
 
 CONFIRMATION = "destroy everything"
 F = TypeVar("F", bound=Callable[..., object])
@@ -23,15 +25,12 @@ F = TypeVar("F", bound=Callable[..., object])
 
 def _direct_options(function: F) -> F:
     """Add --direct and --stage to a brake."""
-    stage = click.option(
-        "--stage", default="dev", show_default=True, help="Deployment, for --direct."
-    )
     direct = click.option(
         "--direct",
         is_flag=True,
         help="Without the deployment: with your own AWS credentials (and Vast key, for panic).",
     )
-    return direct(stage(function))
+    return direct(STAGE(function))
 
 
 @click.command("freeze")
@@ -39,7 +38,7 @@ def _direct_options(function: F) -> F:
 @_direct_options
 @connection_options
 @pass_session
-def freeze(session: Session, name: str | None, direct: bool, stage: str) -> None:
+def freeze(session: Session, name: str | None, direct: bool, stage: str | None) -> None:
     """Nothing is rented, started, stopped or destroyed; what runs serves on, and costs.
 
     \b
@@ -47,7 +46,7 @@ def freeze(session: Session, name: str | None, direct: bool, stage: str) -> None
     ballast freeze TGI-Llama3
     ballast freeze --direct --stage prod     when the deployment itself does not answer
     """
-    _set_frozen(session, name, stage if direct else None, is_frozen=True)
+    _set_frozen(session, name, needed_stage(stage) if direct else None, is_frozen=True)
 
 
 @click.command("unfreeze")
@@ -55,13 +54,13 @@ def freeze(session: Session, name: str | None, direct: bool, stage: str) -> None
 @_direct_options
 @connection_options
 @pass_session
-def unfreeze(session: Session, name: str | None, direct: bool, stage: str) -> None:
+def unfreeze(session: Session, name: str | None, direct: bool, stage: str | None) -> None:
     """Let Ballast act again.
 
     \b
     ballast unfreeze
     """
-    _set_frozen(session, name, stage if direct else None, is_frozen=False)
+    _set_frozen(session, name, needed_stage(stage) if direct else None, is_frozen=False)
 
 
 @click.command("panic")
@@ -80,7 +79,7 @@ def unfreeze(session: Session, name: str | None, direct: bool, stage: str) -> No
 def panic(
     session: Session,
     direct: bool,
-    stage: str,
+    stage: str | None,
     vast_key_only: bool,
     clear: bool,
     wait: bool,
@@ -96,18 +95,18 @@ def panic(
     """
     if clear:
         if direct:
-            session.show(*clear_panic_directly(stage))
+            session.show(*clear_panic_directly(needed_stage(stage)))
         else:
             session.show(_brake(session, "panic", {"clear": True}), "Panic is over")
         return
     if vast_key_only:
         session.show(*panic_with_vast_key(session, is_sure=yes))
         return
-    where = f"of stage {stage}" if direct else _what_there_is(session)
+    where = f"of stage {needed_stage(stage)}" if direct else _what_there_is(session)
     question = f"Destroy ALL workers of ALL groups {where}? Requests will fail."
     session.confirm(question, is_sure=yes)
     if direct:
-        session.show(*panic_directly(stage, session, is_sure=yes))
+        session.show(*panic_directly(needed_stage(stage), session, is_sure=yes))
         return
     answer = _brake(session, "panic", {"confirm": CONFIRMATION})
     confirm_mislabelled(session, is_sure=yes)

@@ -11,6 +11,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.parameters import STAGE
 from ballast.cli.remote.aws import (
     concurrency_quota,
     describe_key,
@@ -18,6 +19,7 @@ from ballast.cli.remote.aws import (
     describe_table,
     identity_client,
 )
+from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import cell, table
 from chalicelib.settings import Settings
@@ -39,10 +41,10 @@ class Check:
 
 @click.command("doctor")
 @click.option("--aws/--no-aws", "looks_at_aws", default=True, help="Also check your AWS account.")
-@click.option("--stage", default="dev", show_default=True, help="Deployment to look for in AWS.")
+@STAGE
 @connection_options
 @pass_session
-def doctor(session: Session, looks_at_aws: bool, stage: str) -> None:
+def doctor(session: Session, looks_at_aws: bool, stage: str | None) -> None:
     """Check AWS, KMS, tables, the scaler, the Vast key, balance, templates, HF_TOKEN and the clock.
 
     Ends with 5 if anything is wrong.
@@ -51,6 +53,9 @@ def doctor(session: Session, looks_at_aws: bool, stage: str) -> None:
     ballast doctor
     ballast doctor --no-aws     without AWS credentials at hand
     """
+    served = _served_by(session)
+    looks_at_aws &= not served.get("is_simulated") or stage is not None
+    stage = stage or str(served.get("stage", ""))
     checks = [*(_check_aws(stage) if looks_at_aws else ()), *_check_server(session)]
     rows = [
         (
@@ -69,6 +74,14 @@ def doctor(session: Session, looks_at_aws: bool, stage: str) -> None:
         raise CliError(f"not well: {', '.join(bad)}", code=ExitCode.CHECK_FAILED)
 
 
+def _served_by(session: Session) -> Json:
+    """Which deployment the server is: `stage`, `is_simulated`; {} if it does not answer."""
+    try:
+        return session.server.get("/api/v0/status")
+    except CliError:
+        return {}
+
+
 def _check_aws(stage: str) -> Sequence[Check]:
     """Who the owner is there, and whether that may look at what a deployment stands on."""
     try:
@@ -76,6 +89,12 @@ def _check_aws(stage: str) -> Sequence[Check]:
     except (ClientError, BotoCoreError) as error:
         fix = "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_DEFAULT_REGION; or --no-aws"
         return [Check("AWS identity", False, type(error).__name__, fix)]
+    if not stage:
+        found = "which deployment? The server does not answer"
+        return [
+            Check("AWS identity", True, identity["Arn"]),
+            Check("AWS deployment", False, found, "--stage NAME, as in `make deploy STAGE=NAME`"),
+        ]
     settings = Settings.from_environment({**os.environ, "BALLAST_STAGE": stage})
     return [
         Check("AWS identity", True, identity["Arn"]),

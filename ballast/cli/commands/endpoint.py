@@ -10,7 +10,8 @@ from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.caution import CAPS, risks
 from ballast.cli.terminal.changes import ENDPOINTS, change_row, delete_row
-from ballast.cli.terminal.display import cell, count, duration, moment, number, table, usd
+from ballast.cli.terminal.display import cell, duration, moment, number, table, usd
+from chalicelib.core.words import count
 
 UNSET = dict.fromkeys(CAPS, "account's") | {"inactivity_timeout": "the hold alone"}
 """What holds where nothing was given, and Ballast does not decide by itself."""

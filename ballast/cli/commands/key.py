@@ -7,7 +7,8 @@ import click
 from ballast.cli.parameters import DURATION, KEY_FIELDS, field_options, given
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import FittingTable, count, moment, number, table
+from ballast.cli.terminal.display import FittingTable, moment, number, table
+from chalicelib.core.words import count
 
 VERBS = ("route", "read", "admin")
 expires_in = click.option(

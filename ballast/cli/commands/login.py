@@ -11,7 +11,7 @@ from ballast.cli.remote.configuration import Configuration, configuration_path, 
 from ballast.cli.remote.server import Server
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.asking import secret_of
-from ballast.cli.terminal.display import count
+from chalicelib.core.words import count
 
 
 @click.command("login")

@@ -16,11 +16,11 @@ from ballast.cli.terminal.display import (
     NOTHING,
     clean,
     clean_text,
-    count,
     moment,
     number,
     table,
 )
+from chalicelib.core.words import count
 
 LEVELS = ("info0", "info1", "trace", "debug")
 FOLLOW_EVERY_S = 2.0

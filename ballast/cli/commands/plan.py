@@ -13,9 +13,10 @@ from ballast.cli.lookup import find_endpoint
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.cost import caps_left, plan_lines
-from ballast.cli.terminal.display import clean, count, moment, number, table, usd
+from ballast.cli.terminal.display import clean, moment, number, table, usd
 from ballast.client.affinity import affinity_of
 from ballast.client.affinity_secret import affinity_secret
+from chalicelib.core.words import count
 from chalicelib.wire.json_body import parse_json_object
 from chalicelib.wire.token_cost import chat_cost, completion_cost, generate_cost
 

@@ -9,7 +9,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ballast.cli.errors import CliError, ExitCode
-from ballast.cli.parameters import Word
+from ballast.cli.parameters import STAGE, Word, needed_stage
 from ballast.cli.remote.aws import secrets_client
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import clean
@@ -35,19 +35,20 @@ def secret() -> None:
 
 @secret.command("set")
 @click.argument("name", type=Word(NAMES))
-@click.option("--stage", default="dev", show_default=True, help="Deployment.")
+@STAGE
 @click.option("--unchecked", is_flag=True, help="Store it without asking Vast what it may do.")
 @connection_options
 @pass_session
-def set_secret(session: Session, name: str, stage: str, unchecked: bool) -> None:
+def set_secret(session: Session, name: str, stage: str | None, unchecked: bool) -> None:
     """Store a secret; it is asked for and not shown. In force within five minutes, no deployment.
 
     Vast is asked first what the key may do; a key that lacks a right is named and not stored.
 
     \b
     ballast secret set VAST_API_KEY --stage prod
-    ballast secret set VAST_API_KEY < file      where no terminal is
+    ballast secret set VAST_API_KEY --stage prod < file      where no terminal is
     """
+    stage = needed_stage(stage)
     if sys.stdin.isatty():
         value = click.prompt(f"{name} (not shown)", hide_input=True).strip()
     else:

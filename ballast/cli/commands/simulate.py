@@ -22,6 +22,7 @@ from ballast.simulator.run import Score, Setting, run_policy
 from ballast.simulator.world.market import read_market
 from ballast.simulator.world.traces import Trace
 from chalicelib.core.model.endpoint_group import ParameterError, ScalingParams
+from chalicelib.core.words import count
 
 _TYPES = {one.name: one.type for one in ENDPOINT_FIELDS if one.type in (int, float)}
 
@@ -69,7 +70,8 @@ def simulate(
         before = _play(trace, sides[0])
         progress.update("replaying with the changes …")
         after = _play(trace, sides[1])
-    title = f"{row['endpoint_name']}, {len(trace.times)} requests in {duration(trace.duration_s)}"
+    n_requests = count(len(trace.times), "request")
+    title = f"{row['endpoint_name']}, {n_requests} in {duration(trace.duration_s)}"
     session.show(
         {"as_it_is": _as_json(before), "changed": _as_json(after), "changes": wanted},
         table(title, ("", ">as it is", ">changed"), _lines(before, after)),
@@ -105,7 +107,7 @@ def _show_targets(
             "is_estimate": True,
         },
         table(
-            f"{name}, {len(trace.times)} requests in {duration(trace.duration_s)}",
+            f"{name}, {count(len(trace.times), 'request')} in {duration(trace.duration_s)}",
             ("target", ">on time", ">dollars", ">wait p95", ">GPU hours"),
             lines,
         ),

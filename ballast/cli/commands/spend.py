@@ -19,13 +19,13 @@ from ballast.cli.terminal.display import (
     NOTHING,
     cell,
     clean,
-    count,
     duration,
     number,
     share,
     table,
     usd,
 )
+from chalicelib.core.words import count
 
 MONEY = ("gpu_usd", "disk_usd", "bandwidth_usd", "download_usd", "total_usd")
 WHAT: Mapping[str, Sequence[tuple[str, str]]] = {
@@ -195,7 +195,7 @@ def _write_csv(path: str, rows: list[Json], by: str) -> None:
             raise CliError(
                 f"--csv: {path!r} cannot be written: {error.strerror}", fix=fix
             ) from error
-        click.echo(f"wrote {len(rows)} rows to {path}", err=True)
+        click.echo(f"wrote {count(len(rows), 'row')} to {path}", err=True)
 
 
 def _safe(value: object) -> object:

@@ -17,7 +17,6 @@ from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import (
     age,
     clean,
-    count,
     counts,
     duration,
     number,
@@ -26,6 +25,7 @@ from ballast.cli.terminal.display import (
     table,
     usd,
 )
+from chalicelib.core.words import count
 
 
 @click.command("status")
@@ -144,11 +144,13 @@ def _account_line(answer: Json) -> Text:
     if inventory.get("at"):
         line.append(f" {age(inventory['at'], float(answer['now']))} ago")
     if searches := account.get("searches"):
-        used = f"; searched {searches['today']} times today, {searches['rows_today']} rows"
+        used = (
+            f"; searched {count(searches['today'], 'time')} today, rows: {searches['rows_today']}"
+        )
         is_used_up = searches["rows_today"] >= searches["rows_per_day"]
         line.append(f"{used} of {searches['rows_per_day']}", style="red" if is_used_up else "")
     if inventory.get("n_strays"):
-        line.append(f", {inventory['n_strays']} strays", style="red")
+        line.append(f", {count(inventory['n_strays'], 'stray')}", style="red")
     return line
 
 

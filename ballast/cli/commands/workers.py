@@ -10,7 +10,8 @@ import click
 from ballast.cli.lookup import find_autogroup, find_endpoint, list_autogroups
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import age, cell, count, number, state_cell, table, usd
+from ballast.cli.terminal.display import age, cell, number, state_cell, table, usd
+from chalicelib.core.words import count
 
 _COLUMNS = (
     ">id", "state", "GPU", "version", ">measured", "?>observed", ">load", "?>requests", ">$/h",

@@ -15,6 +15,7 @@ from ballast.cli.terminal.display import clean
 from chalicelib.adapters.system import SystemClock
 from chalicelib.adapters.vast.client import VastMarketplace
 from chalicelib.core.model.market import InstanceRecord
+from chalicelib.core.words import count
 from chalicelib.services.market.panic_by_label import panic_by_label
 
 CONSOLE = "https://cloud.vast.ai/instances/"
@@ -54,7 +55,7 @@ def panic_with_vast_key(session: Session, *, is_sure: bool) -> tuple[Json, str]:
         "kept": list(report.unjudged),
         "verified_at": report.verified_at,
     }
-    said = f"{report.n_returned} instances destroyed, and seen gone"
+    said = f"{count(report.n_returned, 'instance')} destroyed, and seen gone"
     warning = "; a deployment that still lives may rent again: stop it as soon as you can"
     return answer, f"{said}{f'; others with such labels: {kept}' if kept else ''}{warning}"
 

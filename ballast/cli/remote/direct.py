@@ -19,6 +19,7 @@ from ballast.cli.terminal.display import clean
 from chalicelib import wiring
 from chalicelib.core.model.caller_key import VERBS
 from chalicelib.core.model.market import InstanceRecord
+from chalicelib.core.words import count
 from chalicelib.ports.errors import PortError
 from chalicelib.services.keys import Caller
 from chalicelib.services.market.panic import panic
@@ -114,20 +115,21 @@ def panic_directly(stage: str, session: Session, *, is_sure: bool) -> tuple[Json
     if not report.is_verified:
         if report.unjudged:
             names = ", ".join(map(str, report.unjudged))
+            run = count(len(report.unjudged), "instance runs", "instances run")
             raise CliError(
-                f"stage {stage}: {len(report.unjudged)} instances run, and nobody can say whether "
-                f"they are this deployment's: {names}; {len(report.left)} more of ours are left",
+                f"stage {stage}: {run}, and nobody can say whether for this deployment: {names}; "
+                f"of ours are left: {len(report.left)}",
                 code=ExitCode.CHECK_FAILED,
                 fix="destroy those of yours on Vast's own page, then run it again",
             )
         left = ", ".join(map(str, report.left)) or "nobody knows which"
         raise CliError(
-            f"{len(report.left)} instances are left: {left}",
+            f"{count(len(report.left), 'instance is', 'instances are')} left: {left}",
             code=ExitCode.CHECK_FAILED,
             fix="run it again, or destroy these on Vast's own page",
         )
     answer: Json = {"n_instances": report.n_returned, "verified_at": report.verified_at}
     return answer, (
-        f"{report.n_returned} instances of stage {stage} destroyed; "
+        f"{count(report.n_returned, 'instance')} of stage {stage} destroyed; "
         "none is left, verified with Vast"
     )

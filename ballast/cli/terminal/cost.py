@@ -13,7 +13,8 @@ from rich.text import Text
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session
-from ballast.cli.terminal.display import cell, clean, count, number, table, usd
+from ballast.cli.terminal.display import cell, clean, number, table, usd
+from chalicelib.core.words import count
 
 MORE_COSTS_MORE = frozenset(
     {

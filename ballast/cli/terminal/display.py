@@ -157,11 +157,6 @@ def number(value: object) -> str:
     return f"{value:.3g}"
 
 
-def count(n: object, noun: str) -> str:
-    """A number with its noun: '1 worker', '2 workers'."""
-    return f"{number(n)} {noun}" + ("" if n == 1 else "s")
-
-
 def share(value: object) -> str:
     """A share as percent: '12.5 %'."""
     return NOTHING if not isinstance(value, int | float) else f"{100 * value:.4g} %"

@@ -7,6 +7,7 @@ import time
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session
+from chalicelib.core.words import count
 
 LOOK_EVERY_S = 2.0
 
@@ -27,16 +28,17 @@ def wait_until_empty(session: Session, endpoint_id: int | None, timeout_s: float
             is_gone = not groups if endpoint_id is not None else n_left == 0
             if is_gone and is_known:
                 return {"n_instances": 0, "verified_at": answer["account"]["inventory"].get("at")}
+            left = count(n_left, "instance is", "instances are")
             if is_known and n_left and _n_unconfirmed(session, endpoint_id) == n_left:
                 raise CliError(
-                    f"{n_left} instances are left, and are not destroyed before you confirm them: "
-                    "their label is not ours (any more)",
+                    f"{left} left, and not destroyed before you confirm what is yours: under a "
+                    "label that is not ours (any more)",
                     code=ExitCode.CHECK_FAILED,
                     fix="`ballast adopt` shows them and asks; or destroy them on Vast's own page",
                 )
             if time.monotonic() > deadline:
                 raise CliError(
-                    f"{n_left} instances are still there after {timeout_s:g} s",
+                    f"{left} still there after {timeout_s:g} s",
                     code=ExitCode.CHECK_FAILED,
                     fix="`ballast status` says why; run this again to go on waiting",
                 )

@@ -25,6 +25,7 @@ from chalicelib.adapters.vast.rows import (
 )
 from chalicelib.core.fleet.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
 from chalicelib.core.model.market import NO_PAGES, InstanceListing, InstanceRecord
+from chalicelib.core.words import count
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
     AmbiguousCreateError,
@@ -108,7 +109,7 @@ class VastMarketplace:
             while True:
                 now = self._clock.now()
                 if now - called_at > MAX_LISTING_S:
-                    problem = f"deadline: {listing.n_pages} pages after {MAX_LISTING_S:g} s"
+                    problem = f"deadline: {MAX_LISTING_S:g} s for {count(listing.n_pages, 'page')}"
                     return listing.cut_short(now, f"{problem}, the next call goes on")
                 params = wire.listing_params(listing.next_token)
                 page = self._call(Verb.LIST, "GET", "/api/v1/instances/", params=params)

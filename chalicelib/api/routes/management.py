@@ -9,6 +9,7 @@ from chalice import Blueprint
 from chalicelib.api.auth import Call, Routes, whole_number
 from chalicelib.api.errors import OK
 from chalicelib.core.model.autogroup import Autogroup
+from chalicelib.core.words import count
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.owner import autogroups, groups
 from chalicelib.services.owner.autogroup_creation import create_autogroup as make_autogroup
@@ -119,5 +120,6 @@ def _deletion(instance_ids: list[int]) -> dict[str, object]:
         **OK,
         "deleted_workers": instance_ids,
         "failed_workers": [],
-        "msg": f"{len(instance_ids)} workers are being drained and destroyed",
+        "msg": count(len(instance_ids), "worker is", "workers are")
+        + " being drained and destroyed",
     }

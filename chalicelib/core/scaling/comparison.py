@@ -11,6 +11,7 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.load import believed_perf
 from chalicelib.core.model.warmth import hit_share
 from chalicelib.core.model.worker import Worker
+from chalicelib.core.words import count
 
 Row = dict[str, object]
 
@@ -133,7 +134,7 @@ def welch_p(ones: Sequence[float], others: Sequence[float]) -> float:
 def _verdict(n_measured: int, n_requests: int) -> str:
     """ENOUGH, or what is still missing."""
     missing = [
-        f"{n_more} more {noun}" + ("" if n_more == 1 else "s")
+        count(n_more, f"more {noun}")
         for n_more, noun in (
             (ENOUGH_WORKERS - n_measured, "measured worker"),
             (ENOUGH_REQUESTS - n_requests, "request"),

@@ -97,7 +97,7 @@ class ReasonCode(StrEnum):
     DRAINED = "drained", "It has finished its requests, as planned."
     DRAIN_DEADLINE = (
         "drain_deadline",
-        "Its drain has reached the deadline; {n_cut} requests are cut off.",
+        "Its drain has reached the deadline; requests that are cut off: {n_cut}.",
     )
     RECALL = "recall", "Load is back; it need not go."
     GROUP_DELETED = "group_deleted", "Its endpoint group is being deleted."

@@ -15,6 +15,7 @@ from chalicelib.core.fleet.observation import lacks_token
 from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import Worker
+from chalicelib.core.words import count
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import KeysUnavailableError, StorageUnavailableError
 from chalicelib.ports.ledger import Ledger
@@ -81,7 +82,7 @@ def panic(
             ours |= {r.instance_id for r in mislabelled if asked.get(r.instance_id)}
             unjudged |= {r.instance_id for r in mislabelled if not asked.get(r.instance_id)}
             seen |= ours
-            say(f"{len(ours)} machines of ours are left")
+            say(f"{count(len(ours), 'machine')} of ours left")
             empty_since = None if ours or unjudged else (empty_since or ports.clock.now())
         if ours:
             destroy_all(market, ours, problems)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from chalicelib.core.model.endpoint_group import ParameterError, check_number
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE
+from chalicelib.core.words import count
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.audit import Change, record_change
@@ -92,7 +93,7 @@ def settle_unconfirmed(
         else:
             ports.workers.remove(endpoint_id, one)
     said = "confirmed" if are_ours else "not ours: out of the books"
-    _record(ports, caller, f"{len(ids)} instances {said}", {}, {"ids": ids})
+    _record(ports, caller, f"{count(len(ids), 'instance')} {said}", {}, {"ids": ids})
     return len(ids)
 
 

@@ -82,7 +82,7 @@ def add_receiver(ports: ApiPorts, caller: Caller, receiver: Receiver) -> Row:
     """
     known = ports.receivers.receivers()
     if len(known) >= MAX_RECEIVERS and receiver.name not in {one.name for one in known}:
-        raise ConflictError(f"there are {len(known)} receivers already; remove one first")
+        raise ConflictError(f"there are {len(known)} already, as many as may be: remove one first")
     try:
         ports.receivers.add(receiver)
     except NotifierError as error:

@@ -311,6 +311,35 @@ def test_doctor_looks_at_aws_with_the_owners_own_rights(
     assert checks["AWS secret"]["ok"]
 
 
+def test_doctor_looks_for_the_deployment_that_the_server_is(
+    ballast: Ballast, console: Console, aws: None
+) -> None:
+    console.answers["/api/v0/doctor"] = {"checks": []}
+    console.status |= {"stage": "prod", "is_simulated": False}
+    checks = {one["name"]: one for one in ballast("doctor", "--json").json()}
+    assert "ballast-prod-config" in checks["AWS tables"]["detail"]
+    console.status |= {"stage": "dev", "is_simulated": True}
+    checks = {one["name"]: one for one in ballast("doctor", "--json").json()}
+    assert "AWS identity" not in checks  # a newcomer's machine has none
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("panic", "--direct", "--yes"),
+        ("panic", "--direct", "--clear"),
+        ("freeze", "--direct"),
+        ("secret", "set", "VAST_API_KEY"),
+    ],
+)
+def test_no_deployment_is_acted_on_that_was_not_named(
+    ballast: Ballast, words: tuple[str, ...]
+) -> None:
+    result = ballast(*words)
+    assert result.code == 2
+    assert "--stage NAME" in result.err
+
+
 @pytest.mark.parametrize("url", ["https://console.vast.ai", "http://10.0.0.1:80", ""])
 def test_chaos_is_for_this_machine_only(ballast: Ballast, url: str) -> None:
     result = ballast("chaos", "host-dies", "--market-url", url)
@@ -362,6 +391,6 @@ def test_a_panic_ends_by_naming_what_the_owner_has_not_confirmed(
     console.status["groups"][0]["n_workers"] = 1
     result = ballast("panic", "--yes")
     assert result.code == 5
-    assert "1 instances are left" in result.err
+    assert "1 instance is left" in result.err
     assert "ballast adopt" in result.err
     assert console.sent("POST", "/api/v0/adopt") == [{"instance_ids": [42], "ours": True}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from chalicelib.core.model.market import Pin, pin_of
+from chalicelib.core.words import count
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.services.keys import Caller
@@ -18,7 +19,8 @@ MOVES = "may be another one tomorrow: name an exact version, or a digest"
 def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
     """Checks of the deployment, each with its fix."""
     checks = [
-        _check("database", "DynamoDB answers", lambda: f"{len(ports.groups.list_groups())} groups",
+        _check("database", "DynamoDB answers",
+               lambda: count(len(ports.groups.list_groups()), "group"),
                "deploy infra/core.yaml; see docs/aws.md"),
         _check("kms", "KMS lets keys be made", lambda: ports.secrets.prove("doctor") and "ok",
                "allow this function kms:Decrypt on the deployment's key"),

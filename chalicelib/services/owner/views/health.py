@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from chalicelib.core.fleet.troubles import LastingTrouble, Severity
+from chalicelib.core.words import count
 
 NEAR_CAP = 0.9
+LATE_COUNTS = 5  # chosen: fewer late requests, as those of a first start, say nothing of a share
 """From this share of a cap on, the owner is warned."""
 
 
@@ -31,7 +33,8 @@ class HealthFacts:
     n_loading: int
     ready_capacity: float
     hot_target: float  # load per second; 0 = not decided yet
-    late_share: float
+    n_started: float  # in the minute
+    n_late: float  # of them, later than the target
     allowed_late_share: float
     cap_used: float
     queue_time_s: float
@@ -70,16 +73,17 @@ def judge_health(facts: HealthFacts) -> Verdict:
             (
                 facts.n_ready > 0 and facts.ready_capacity < facts.hot_target,
                 f"ready capacity is {facts.ready_capacity:.0f} of {facts.hot_target:.0f} wanted; "
-                f"{_count(facts.n_loading, 'worker')} loading",
+                f"{count(facts.n_loading, 'worker')} loading",
             ),
             (
-                facts.late_share > facts.allowed_late_share,
-                f"{facts.late_share:.1%} of requests start late; {facts.allowed_late_share:.1%} "
-                "are allowed",
+                facts.n_late >= LATE_COUNTS
+                and facts.n_late > facts.allowed_late_share * facts.n_started,
+                f"{facts.n_late:.0f} of {count(facts.n_started, 'request')} of a minute started "
+                f"late; {facts.allowed_late_share:.1%} may",
             ),
             (NEAR_CAP <= facts.cap_used < 1.0, f"{facts.cap_used:.0%} of a spending cap is used"),
-            (facts.n_in_error > 0, f"{_count(facts.n_in_error, 'worker')} in error"),
-            (facts.n_unreachable > 0, f"{_count(facts.n_unreachable, 'worker')} silent"),
+            (facts.n_in_error > 0, f"{count(facts.n_in_error, 'worker')} in error"),
+            (facts.n_unreachable > 0, f"{count(facts.n_unreachable, 'worker')} silent"),
         )
         if holds
     ]
@@ -90,11 +94,7 @@ def judge_health(facts: HealthFacts) -> Verdict:
 
 def _nobody(facts: HealthFacts) -> str:
     """That nothing can be served now, and whether anything is on its way."""
-    who = f"{_count(facts.n_waiting, 'request')} waiting, " if facts.n_waiting else ""
-    coming = f"{_count(facts.n_loading, 'worker')} on the way" if facts.n_loading else "none coming"
+    who = f"{count(facts.n_waiting, 'request')} waiting, " if facts.n_waiting else ""
+    coming = f"{count(facts.n_loading, 'worker')} on the way" if facts.n_loading else "none coming"
     wanted = f" ({facts.hot_target:.0f} load/s wanted)" if facts.hot_target else ""
     return f"{who}no worker is ready{wanted}; {coming}"
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" + ("" if n == 1 else "s")

@@ -24,6 +24,7 @@ from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.money.budget import MICRO, MONEY_CAPS, limits_of
 from chalicelib.core.scaling.facts import group_caps
 from chalicelib.core.scaling.reasons import CAP_NAMES
+from chalicelib.core.words import count
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR, SPEND_RATE_LIMIT
 from chalicelib.services.rounds.group_planning import rentals_per_hour
@@ -92,8 +93,8 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
         (
             TroubleKind.STRAY_MACHINES,
             unclaimed,
-            f"{len(unclaimed)} instances carry a label of ours but are in no book of ours, and are "
-            f"left alone: {strays}",
+            f"{count(len(unclaimed), 'instance')} with our label, but in no book of ours: left "
+            f"alone: {strays}",
         ),
         (
             TroubleKind.KEY_LACKS_RIGHT,
@@ -104,16 +105,16 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
         (
             TroubleKind.ADOPTED_UNCONFIRMED,
             adopted,
-            f"{len(adopted)} instances were found by their labels alone, as their rows were lost; "
-            "they serve and bill, and none is destroyed before `ballast adopt`: "
+            f"{count(len(adopted), 'instance')} found by label alone, as rows were lost; what was "
+            "found serves and bills, and is not destroyed before `ballast adopt`: "
             f"{', '.join(map(str, adopted[:20]))}",
         ),
         (
             TroubleKind.LABEL_CHANGED,
             mislabelled,
-            f"{len(mislabelled)} instances of our books run under a label that is not ours (any "
-            "more); they bill, and none is destroyed before `ballast adopt`, or before its label "
-            f"is back: {', '.join(map(str, mislabelled[:20]))}",
+            f"{count(len(mislabelled), 'instance')} of our books under a label that is not ours "
+            "(any more); it bills, and is not destroyed before `ballast adopt`, or before the "
+            f"label is back: {', '.join(map(str, mislabelled[:20]))}",
         ),
         (
             TroubleKind.NO_CREDIT,
@@ -211,8 +212,8 @@ def _refused(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
         if failure is None or plan.view.now - failure.at > REFUSAL_COUNTS_S:
             continue
         text = (
-            f"autogroup {autogroup.autogroup_id}: {failure.n} rentals in a row came to nothing, "
-            f"the next offer is tried each time; Vast said: {failure.problem}"
+            f"autogroup {autogroup.autogroup_id}: {count(failure.n, 'rental')} in a row came to "
+            f"nothing, the next offer is tried each time; Vast said: {failure.problem}"
         )
         scope = autogroup_scope(autogroup.autogroup_id)
         yield Trouble(kind=TroubleKind.OFFERS_REFUSED, scope=scope, message=text)
@@ -223,10 +224,10 @@ def _held_back(group: GroupPlan) -> Iterator[Trouble]:
     snapshot, scope = group.snapshot, _scope(group)
     if not snapshot.waiting.n_overdue:
         return
-    waiting = f"{snapshot.waiting.n} requests wait"
+    waiting = count(snapshot.waiting.n, "request waits", "requests wait")
     codes = {note.code for note in group.decision.notes}
     if snapshot.group.frozen:
-        text = f"{waiting}, and nothing is rented: frozen by the owner; thaw it to serve them"
+        text = f"{waiting}, and nothing is rented: frozen by the owner; unfreeze it to serve them"
         yield Trouble(kind=TroubleKind.FROZEN, scope=scope, message=text)
     elif snapshot.caps.free_workers < 1 or "cap_workers" in codes:
         most = snapshot.group.params.max_workers

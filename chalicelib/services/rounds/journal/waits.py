@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind, lasting, present
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.words import count
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
 COMING_S = 900.0  # a machine that has been on its way for longer explains no wait any more
@@ -47,7 +48,8 @@ def unexplained_wait(
     )
     notes = sorted({note.code for note in group.decision.notes})
     text = (
-        f"{snapshot.waiting.n} requests wait and no machine is on its way; workers: "
+        f"{count(snapshot.waiting.n, 'request waits', 'requests wait')} and no machine is on its "
+        "way; workers: "
         f"{', '.join(f'{n} {state}' for state, n in sorted(states.items())) or 'none'}; "
         f"Vast says of them: {', '.join(words) or 'nothing'}; the last decision noted: "
         f"{', '.join(notes) or 'nothing'}"
