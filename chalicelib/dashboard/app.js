@@ -251,6 +251,6 @@ function showFreshness() {
     judged.textContent = `Not known for ${duration(quiet)}`;
     judged.closest('.answer').className = 'answer judged warn';
     part('answers').querySelector('.reasons').replaceChildren(el('p', {}, 'What is below is old. Is the deployment up? ', el('code', {}, 'ballast doctor'),
-      ' looks closer; ', el('code', {}, 'ballast panic --direct --stage …'), ' ends all spending without it.'));
+      ' looks closer; ', el('code', {}, `ballast panic --direct --stage ${state.status.stage}`), ' ends all spending without it.'));
   }
 }

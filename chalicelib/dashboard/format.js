@@ -54,6 +54,8 @@ export function clock(at) {
 
 /** What was done, and why: "Start instance 7: Load rose." → two sentences' worth. */
 export function actAndReason(message) {
+  const refused = /^Not done \((.*?)\): ([^:]*)(?:: (.*))?$/s.exec(message);
+  if (refused) return [`Not done: ${refused[2]}`, [refused[1], refused[3]].filter(Boolean).map(capital).join('. ')];
   const at = message.indexOf(': ');
   if (at < 0) return [capital(message), ''];
   return [capital(message.slice(0, at)), capital(message.slice(at + 2))];

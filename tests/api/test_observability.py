@@ -74,7 +74,7 @@ def test_logs_have_four_levels_and_a_tail_to_the_byte(fleet: Api) -> None:
     whole = fleet.call("POST", "/get_endpoint_logs/", {"endpoint": "llm", "tail": -1}).json
     assert set(whole) == LEVELS
     assert "endpoint group llm created" in whole["info0"]
-    assert "2 of 5 test workers are missing" in whole["info1"]
+    assert "2 of 5 test workers missing" in whole["info1"]
     assert "rent offer 3" not in whole["info0"]
     for tail in (0, 1, 5, 77):
         cut = fleet.call("POST", "/get_endpoint_logs/", {"id": 100, "tail": tail}).json

@@ -1,4 +1,4 @@
-"""The ten-second test: in each broken state the first screen of a phone says what is wrong.
+"""The ten-second test: in each broken state the first screen of phone and desk says what is wrong.
 
 Real rounds over a made-up market break, the real status tells, the real page shows. With
 `BALLAST_PICTURES` set to a folder, what the page showed is kept there.
@@ -28,7 +28,7 @@ from tests.faults.stories import run_rounds, serving_world
 pytestmark = pytest.mark.browser
 
 OWNER = Caller(key_id="a-roa-1", verbs=frozenset({"read", "admin"}), endpoint_id=None, generation=1)
-PHONE = (390, 844)
+SCREENS = {"390": (390, 844), "1440": (1440, 900)}
 
 
 def cap() -> World:
@@ -90,9 +90,9 @@ def calm() -> World:
 STATES: dict[str, tuple[Callable[[], World], str, str, str]] = {
     # state: how it comes about; the judgement; what is wrong; what to do, or who does it
     "cap": (cap, "Trouble", "a spending cap is reached", "is in use, and the cheapest offer needs"),
-    "credit": (credit, "Trouble", "the Vast account has no credit left", "nothing can be rented"),
+    "credit": (credit, "Trouble", "the Vast account has no credit left", "pay in at Vast"),
     "dead-hosts": (dead_hosts, "Trouble", "machines lost", "clients whose stream broke must ask"),
-    "market-down": (market_down, "Trouble", "Vast's list of instances", "503"),
+    "market-down": (market_down, "Trouble", "503", "until a whole list comes: wait"),
     "frozen": (frozen, "Trouble", "frozen by the owner", "unfreeze it to serve them"),
     "offline": (calm, "Not known for", "The server does not answer", "Shown: "),
 }
@@ -112,10 +112,11 @@ def console_of(world: World) -> Console:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_phone_says_what_is_wrong_and_what_to_do(open_page: Open, state: str) -> None:
+def test_the_first_screen_says_what_is_wrong_and_what_to_do(open_page: Open, state: str) -> None:
     make, judged, wrong, to_do = STATES[state]
     console = console_of(make())
-    with open_page(console, width=PHONE[0], height=PHONE[1]) as page:
+    width, height = SCREENS["390"]
+    with open_page(console, width=width, height=height) as page:
         if state == "offline":
             console.refusals["/api/v0/status"] = (503, "The server does not answer.")
             expect(page.locator("#freshness")).to_contain_text(wrong)
@@ -124,18 +125,24 @@ def test_a_phone_says_what_is_wrong_and_what_to_do(open_page: Open, state: str) 
             expect(page.locator(".answer").first).to_contain_text(wrong)
             expect(page.locator(".answer").first).to_contain_text(to_do)
             assert "<html>" not in page.locator("#answers").inner_text()
-        expect(page.locator(".answer .short").first).to_contain_text(judged)
-        # All of it on the first screen, without scrolling.
-        box = page.locator(".answer .short").first.bounding_box()
-        assert box is not None
-        assert box["y"] + box["height"] < PHONE[1]
-        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-        keep_picture(page, state)
+            # The terminal's status has the same words.
+            [group] = console.status["groups"]
+            assert any(wrong in one for one in group["health_reasons"])
+            assert any(to_do in one for one in group["health_reasons"])
+        for name, (width, height) in SCREENS.items():
+            page.set_viewport_size({"width": width, "height": height})
+            expect(page.locator(".answer .short").first).to_contain_text(judged)
+            # All of it on the first screen, without scrolling.
+            box = page.locator(".answer .short").first.bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] < height
+            assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+            keep_picture(page, f"{state}-{name}")
 
 
-def keep_picture(page: Page, state: str) -> None:
+def keep_picture(page: Page, name: str) -> None:
     """A picture for docs/internals/experience.md, where one is wanted."""
     folder = os.environ.get("BALLAST_PICTURES")
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=str(Path(folder) / f"ten-seconds-{state}.png"))
+        page.screenshot(path=str(Path(folder) / f"ten-seconds-{name}.png"))

@@ -55,7 +55,7 @@ class ReasonCode(StrEnum):
     )
     EXPLORE = (
         "explore",
-        "A test of this hardware: {missing} of {test_workers} test workers are missing.",
+        "A test of this hardware: {missing} of {test_workers} test workers missing.",
     )
     STUCK_LOADING = (
         "stuck_loading",

@@ -39,6 +39,9 @@ from chalicelib.services.rounds.journal.waits import unexplained_wait
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
 RETRY_NOTICE_S = 300.0
+DOUBT_WORDS = (
+    "; what runs serves on, and nothing is rented or returned until a whole list comes: wait"
+)
 LONG_DOUBT_WORDS = (
     "; as this lasts, renting goes on with every machine counted at its worst, and each is looked "
     "at itself before it is stopped, rebooted or returned"
@@ -88,7 +91,7 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
             TroubleKind.INVENTORY_UNKNOWN,
             not view.inventory.is_known,
             f"Vast's list of instances cannot be trusted: {in_words(view.inventory.problem)}"
-            + (LONG_DOUBT_WORDS if view.may_plan else ""),
+            + (LONG_DOUBT_WORDS if view.may_plan else DOUBT_WORDS),
         ),
         (
             TroubleKind.STRAY_MACHINES,
@@ -132,7 +135,7 @@ def _no_credit_words(refusal: str) -> str:
             "the Vast account's spending is limited by Vast (spend_rate_limit): nothing can be "
             "rented; it is tried again every five minutes"
         )
-    return "the Vast account has no credit left: nothing can be rented"
+    return "the Vast account has no credit left: nothing can be rented; pay in at Vast"
 
 
 def _foreign(plan: RoundPlan) -> Iterator[Trouble]:
