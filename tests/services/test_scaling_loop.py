@@ -11,6 +11,7 @@ import pytest
 from chalicelib.adapters.aws.ledger import DynamoLedger
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.routing.directory import unpack_directory
 from chalicelib.services.market.panic import panic
 from chalicelib.services.rounds.loop import scaling_loop
 from fakes.bundles.faulty_ports import OutgoingCalls
@@ -146,3 +147,25 @@ def test_the_end_of_an_autogroups_exploration_is_told_once() -> None:
         assert [e.message for e in told] == [
             f"Autogroup {autogroup.autogroup_id} is explored; loaded on 1x RTX 4090"
         ]
+
+
+def test_a_change_whose_owner_was_cut_off_reaches_the_routers_within_a_round() -> None:
+    world = _quiet_world()
+    (stored,) = world.owner_ports.groups.list_groups()
+    suspended = replace(stored, state=GroupState.SUSPENDED, revision=stored.revision + 1)
+    world.owner_ports.groups.put_group(suspended, expected_revision=stored.revision)
+
+    scaling_loop(world.ports, deadline_at=world.now + 1)
+
+    directory = unpack_directory(world.ports.views.read_directory())
+    told = directory.find(endpoint_id=stored.endpoint_id)
+    assert told is not None
+    assert told.state is GroupState.SUSPENDED
+
+
+def test_the_routers_are_told_once() -> None:
+    world = _quiet_world()
+    calls = OutgoingCalls()
+    scaling_loop(calls.wrap(world.ports), deadline_at=world.now + 1)
+    assert "ledger.settle_round" in calls.names
+    assert "views.write_directory" not in calls.names

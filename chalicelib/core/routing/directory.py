@@ -1,6 +1,7 @@
 """The directory: one packed value from which a router learns all groups by name.
 
-Management writes it after every change; routers cache it. It holds what routing and reports need
+Management writes it after every change, and a round whatever was changed without it (management
+cut off in between); routers cache it. It holds what routing and reports need
 of groups and autogroups, so that neither reads the configuration. A group is built when it is asked
 for, since ten thousand of them would keep a router busy for a tenth of a second at each reading.
 """

@@ -30,6 +30,7 @@ class RoundMemory:
 
     at: float = 0.0  # of the last round
     written_by: str = ""  # whose forms the last round wrote
+    published: int = 0  # a digest of the groups and autogroups that routers were told of
     inventory: Inventory = field(default_factory=Inventory)
     listing_so_far: Mapping[str, object] = field(
         default_factory=dict

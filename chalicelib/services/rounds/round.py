@@ -167,6 +167,7 @@ def apply_plan(
     apply_rollback(acting, plan)
     if has_deletions(plan):
         finish_deletions(acting, plan)
+    if has_deletions(plan) or plan.view.revisions != plan.view.memory.published:
         publish_directory(ports)
     elif plan.view.memory.written_by != WRITTEN_BY:
         keep_directory(ports)
@@ -349,7 +350,11 @@ def _with_deeds(acting: Acting, plan: RoundPlan) -> RoundMemory:
             key = failing_key(group.snapshot.group.endpoint_id)
             acting.failures = add_failure(acting.failures, [key], "failing", plan.view.now)
     return replace(
-        plan.memory, groups=groups, failures=acting.failures, guarded=_guarded(acting, plan)
+        plan.memory,
+        groups=groups,
+        failures=acting.failures,
+        guarded=_guarded(acting, plan),
+        published=plan.view.revisions,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from chalicelib.core.fleet.inventory import Inventory
 from chalicelib.core.fleet.reconcile import Reconciliation
+from chalicelib.core.fleet.searching import digest
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.load import WaitingRequest
@@ -37,6 +38,17 @@ class RoundView:
     gone: frozenset[int] = frozenset()  # rows whose machine is believed gone, looked at directly
     unsettled: frozenset[int] = frozenset()  # rows whose machine nobody can find, nor rule out
     redated: frozenset[str] = frozenset()  # tokens of intents that a wrong clock had written
+
+    @property
+    def revisions(self) -> int:
+        """What routers must have been told of: a digest of all groups and autogroups.
+
+        Who changes one publishes it too. A round does so for whoever was cut off before.
+        """
+        return digest(
+            [(group.endpoint_id, group.revision) for group in self.groups],
+            [(autogroup.autogroup_id, autogroup.revision) for autogroup in self.autogroups],
+        )
 
     @property
     def may_plan(self) -> bool:
