@@ -66,11 +66,13 @@ def bootstrap(
     *,
     complete: Callable[[Caps], Caps] = with_first_caps,
     public_url: str = "",
+    n_lanes: int = 0,
 ) -> str | None:
     """Make the secrets, a signing key and, if there is none yet, the first admin key; set caps.
 
     Gives the admin key the first time, None ever after: it is stored nowhere. `complete` fills in
     the caps of a new deployment; later on, those that are not given stay as the owner set them.
+    `n_lanes`: of the edge at that address (infra/lanes.py).
 
     Raises:
         PortError: DynamoDB or KMS cannot be used with these credentials.
@@ -87,7 +89,7 @@ def bootstrap(
     if amounts:
         ports.ledger.set_caps(amounts)
     if public_url:
-        ports.ledger.set_public_url(public_url)
+        ports.ledger.set_public_url(public_url, n_lanes)
     return keys.first_admin_key(ports, now, note=partial(record_deployers_key, ports))
 
 

@@ -12,15 +12,24 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.ports.errors import PortError
+from chalicelib.services.market.lanes import N_LANES
 from infra import policies
 from infra.account import Aws, DeployError
-from infra.bootstrap import Caps, bootstrap, make_secrets, remember_topic, renew_directory
+from infra.bootstrap import (
+    Caps,
+    bootstrap,
+    make_secrets,
+    ports_of,
+    remember_topic,
+    renew_directory,
+)
 from infra.core_stack import deploy_core, ensure_vast_key
 from infra.functions import (
     concurrency_quota,
@@ -33,6 +42,7 @@ from infra.functions import (
     slim_code,
     throttle_rest_api,
 )
+from infra.lanes import lane_paths, with_lanes
 from infra.options import Options, parse
 from infra.package import stray_files
 from infra.stacks import Say, StackError, deploy_stack, find_stack, stack_parameter
@@ -83,7 +93,8 @@ def deploy(
         deploy_ops(aws, options, outputs["AlertsTopicArn"], say, has_functions=has_functions)
     url = _address(aws, options, throttles, outputs["AlertsTopicArn"], say)
     if url:
-        bootstrap(options.stage, Caps(), public_url=url)
+        n_lanes = N_LANES if options.edge else 0
+        bootstrap(options.stage, Caps(), public_url=url, n_lanes=n_lanes)
     return {"url": url, **({"admin_key": admin_key} if admin_key else {})}
 
 
@@ -173,7 +184,9 @@ def deploy_edge(aws: Aws, options: Options, throttles: Throttles, topic_arn: str
         "CertificateArn": options.certificate_arn,
         "AccessLogArn": options.access_log_arn(aws.account(), aws.session.region_name),
     }
-    deploy_stack(cloudformation, name, "edge.yaml", parameters, say, aws.pause)
+    paths = lane_paths(ports_of(options.stage).secrets)
+    fill = partial(with_lanes, paths=paths)
+    deploy_stack(cloudformation, name, "edge.yaml", parameters, say, aws.pause, fill=fill)
     outputs = find_stack(cloudformation, name) or {}
     if "Url" not in outputs:
         raise DeployError(f"stack {name} gave no Url; look at its events")

@@ -50,10 +50,13 @@ def deploy_stack(
     parameters: Mapping[str, str | None],
     say: Say,
     pause: Pause = time.sleep,
+    *,
+    fill: Callable[[str], str] = str,
 ) -> None:
     """Create the stack, or bring it to the template's state; nothing to change is fine.
 
     A parameter without a value keeps the one it has, or the template's default in a new stack.
+    `fill` writes into the template what no parameter can say.
 
     Raises:
         ClientError: CloudFormation refuses.
@@ -63,7 +66,7 @@ def deploy_stack(
     known = _parameters(cloudformation, name) if status else {}
     request = {
         "StackName": name,
-        "TemplateBody": (INFRA / template).read_text(),
+        "TemplateBody": fill((INFRA / template).read_text()),
         "Parameters": [
             {"ParameterKey": key, "ParameterValue": value}
             if value is not None

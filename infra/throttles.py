@@ -1,7 +1,7 @@
 """What the edge lets through, from one number: the peak of routed requests that the owner expects.
 
 HTTP APIs throttle by route key, so each kind of caller has a bucket of its own and a flood of one
-cannot shut out another. The worst sum that a day of anonymous floods can cost follows from the
+cannot shut out another; workers have lanes, which no stranger can name (infra/lanes.py). The worst sum that a day of anonymous floods can cost follows from the
 same figures, and is printed by the deployment.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from typing import Final
+
+from chalicelib.services.market.lanes import N_LANES
 
 DEFAULT_PEAK_PER_S: Final = 200.0
 ACCOUNT_PER_S: Final = 10_000
@@ -21,6 +23,8 @@ ROUTE_SHARE: Final = 3.0
 fails the vendor's SDK at once, so the ceiling lies well above the peak."""
 REPORTS_SHARE: Final = 2.0
 """A busy worker reports each second, and one that takes a request each second serves the peak."""
+LANE_SHARE: Final = 4.0
+"""Of an even part: workers are not spread evenly, and one lane may hold the busiest."""
 
 HTTP_API_USD_PER_MILLION: Final = 1.0
 REFUSAL_S: Final = 0.005
@@ -43,6 +47,7 @@ class Throttles:
     route: Throttle
     pubkey: Throttle
     reports: Throttle
+    lane: Throttle
     management: Throttle
     brakes: Throttle
     public: Throttle
@@ -73,10 +78,12 @@ def throttles_for(peak_per_s: float, *, concurrency: int, has_edge: bool = True)
         )
     route = round(peak_per_s * ROUTE_SHARE)
     reports = max(50, round(peak_per_s * REPORTS_SHARE))
+    lane = max(20, round(reports * LANE_SHARE / N_LANES))
     wanted = Throttles(
         route=Throttle(route, min(5_000, 2 * route)),
         pubkey=Throttle(max(20, round(peak_per_s / 4)), max(50, round(peak_per_s))),
         reports=Throttle(reports, 2 * reports),
+        lane=Throttle(lane, 2 * lane),
         management=Throttle(30, 60),
         brakes=Throttle(5, 10),
         public=Throttle(10, 40),
@@ -90,6 +97,7 @@ def throttles_for(peak_per_s: float, *, concurrency: int, has_edge: bool = True)
     return replace(
         wanted,
         reports=Throttle(min(reports, 100), 2),
+        lane=Throttle(10, 2),
         management=Throttle(5, 2),
         public=Throttle(5, 2),
         bundle=Throttle(2, 2),
@@ -100,12 +108,12 @@ def throttles_for(peak_per_s: float, *, concurrency: int, has_edge: bool = True)
 def worst_usd_per_day(throttles: Throttles) -> float:
     """What AWS bills for a day in which strangers without a key fill every bucket.
 
-    Each refused request is one call of an HTTP API and one short execution of 1 GB.
+    The lanes are not among them: nobody knows those but workers, each its own. Each refused request is one call of an HTTP API and one short execution of 1 GB.
     """
     gb_second, request = 0.0000133334, 0.20 / 1e6
     each = HTTP_API_USD_PER_MILLION / 1e6 + request + REFUSAL_S * gb_second
     kinds = asdict(throttles)
-    per_s = sum(bucket["rate"] for name, bucket in kinds.items() if name != "rest")
+    per_s = sum(v["rate"] for name, v in kinds.items() if name not in ("rest", "lane"))
     # The same paths written with a slash are route keys of their own: twice the buckets.
     return float(2 * per_s * DAY_S * each)
 

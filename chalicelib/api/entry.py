@@ -8,6 +8,7 @@ is matched here, and peers may write it with a trailing and a doubled leading sl
 from __future__ import annotations
 
 import json
+import re
 import threading
 from typing import Any
 from urllib.parse import unquote
@@ -20,6 +21,8 @@ from chalicelib.wire.json_body import error_body
 from chalicelib.wire.trace import HEADER
 
 Event = dict[str, Any]
+
+_LANE = re.compile("^/w-[A-Za-z0-9_-]{22}/")  # chalicelib/services/market/lanes.py
 
 
 class BallastApp(Chalice):
@@ -60,7 +63,7 @@ class BallastApp(Chalice):
 
     def _answer(self, event: Event, context: Any) -> Event:
         method = str(event.get("requestContext", {}).get("httpMethod") or event.get("httpMethod"))
-        path = event_path(event)
+        path = without_lane(event_path(event))
         matched = match_resource(path, self.routes) or match_resource(
             without_stage(path, event), self.routes
         )
@@ -87,6 +90,11 @@ def without_stage(path: str, event: Event) -> str:
     Our paths may begin like a stage (`/api/v0/…` in the stage `api`): look for the whole one first.
     """
     return path.removeprefix(f"/{event.get('requestContext', {}).get('stage')}") or "/"
+
+
+def without_lane(path: str) -> str:
+    """The path behind a worker's lane, which only says by which throttle the edge let it in."""
+    return _LANE.sub("/", path)
 
 
 def match_resource(path: str, routes: Any) -> tuple[str, dict[str, str]] | None:

@@ -60,8 +60,8 @@ class Ledger(Protocol):
         """
         ...
 
-    def set_public_url(self, url: str) -> None:
-        """What workers report to, once the deployment knows it."""
+    def set_public_url(self, url: str, n_lanes: int = 0) -> None:
+        """What workers report to, once the deployment knows it, and how many lanes it has."""
         ...
 
     def reserve(self, fence: int, intent: RentIntent, caps: GroupCaps, now: float) -> None:

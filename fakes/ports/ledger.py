@@ -62,9 +62,9 @@ class FakeLedger:
         """Owner's caps."""
         self._store(with_caps(self.account_now, caps))
 
-    def set_public_url(self, url: str) -> None:
+    def set_public_url(self, url: str, n_lanes: int = 0) -> None:
         """What workers report to."""
-        self._store(replace(self.account_now, public_url=url))
+        self._store(replace(self.account_now, public_url=url, n_lanes=n_lanes))
 
     def reserve(self, fence: int, intent: RentIntent, caps: GroupCaps, now: float) -> None:
         """Write the intent and commit its worst case, if all caps hold."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import boto3
 import pytest
 
+from infra.lanes import with_lanes
 from infra.stacks import delete_stack, deploy_stack, find_stack
 from infra.throttles import throttles_for
 
@@ -16,6 +17,8 @@ ARNS = {
     f"{name}FunctionArn": f"arn:aws:lambda:{REGION}:123456789012:function:ballast-t{suffix}"
     for name, suffix in (("Api", ""), ("Hot", "-hot"), ("Reports", "-reports"))
 }
+
+LANES = [f"w-{i:022d}" for i in range(3)]
 
 
 def no_pause(_seconds: float) -> None:
@@ -60,6 +63,7 @@ def test_the_edge_stack_sends_each_route_to_its_own_function(
             edge_parameters(),
             list[str]().append,
             no_pause,
+            fill=lambda template: with_lanes(template, LANES),
         )
     url = (find_stack(cloudformation, "ballast-t-edge") or {})["Url"]
     gateway = boto3.client("apigatewayv2", region_name=REGION)
@@ -81,8 +85,13 @@ def test_the_edge_stack_sends_each_route_to_its_own_function(
     assert routes["GET /pubkey"] == "ballast-t-hot"
     assert not [key for key in routes if key.endswith("/")]
     assert routes["$default"] == "ballast-t"
+    for lane in LANES:
+        assert routes[f"POST /{lane}/{{proxy+}}"] == "ballast-t-reports"
+        assert routes[f"GET /{lane}/{{proxy+}}"] == "ballast-t"
     stage = gateway.get_stages(ApiId=api_id)["Items"][0]
     assert stage["StageName"] == "$default"
+    lanes = {key for key in stage["RouteSettings"] if key.split("/")[1] in LANES}
+    assert len(lanes) == 2 * len(LANES)
 
 
 def test_the_operations_stack_makes_its_alarms_and_deleting_it_removes_them(aws: None) -> None:

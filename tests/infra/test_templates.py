@@ -13,6 +13,9 @@ from cfnlint.api import lint_file
 from cfnlint.decode.cfn_yaml import loads
 
 from chalicelib.adapters.aws.tables import TABLES
+from chalicelib.services.market.lanes import N_LANES
+from fakes.ports.secret_box import FakeSecretBox
+from infra.lanes import lane_paths, with_lanes
 from infra.restore import BACKED_UP
 from infra.stacks import deploy_stack, find_stack
 from tests.infra.test_stacks import no_pause
@@ -26,7 +29,7 @@ def template(name: str) -> dict[str, Any]:
     return parsed
 
 
-@pytest.mark.parametrize("name", ["core.yaml", "edge.yaml", "ops.yaml"])
+@pytest.mark.parametrize("name", ["core.yaml", "ops.yaml"])  # edge.yaml: with its lanes, below
 def test_templates_lint_clean(name: str) -> None:
     assert lint_file(INFRA / name) == []
 
@@ -89,6 +92,32 @@ def test_the_edge_has_a_key_without_slash_for_each_path_and_a_throttle_for_each_
         r["Properties"] for r in resources.values() if r["Type"] == "AWS::ApiGatewayV2::Integration"
     ]
     assert all(i["PayloadFormatVersion"] == "1.0" for i in integrations)
+
+
+def test_lanes_are_routes_with_a_throttle_of_their_own_that_no_stranger_can_name(
+    tmp_path: Path,
+) -> None:
+    plain, secrets = (INFRA / "edge.yaml").read_text(), FakeSecretBox()
+    paths = lane_paths(secrets)
+    filled = with_lanes(plain, paths)
+    (tmp_path / "edge.yaml").write_text(filled)
+    assert lint_file(tmp_path / "edge.yaml") == []
+    assert len(filled.encode()) < 51_200  # of a template that travels in the call
+    resources: dict[str, Any] = loads(filled)["Resources"]
+    routes = [r for r in resources.values() if r["Type"] == "AWS::ApiGatewayV2::Route"]
+    assert len(routes) <= 300
+    stage = resources["DefaultStage"]
+    assert len(stage["DependsOn"]) == len(routes)
+    settings = stage["Properties"]["RouteSettings"]
+    for path in paths:
+        for method in ("POST", "GET"):
+            rate = settings[f"{method} /{path}/{{proxy+}}"]["ThrottlingRateLimit"]
+            assert rate == {"Ref": "LaneRate"}
+    assert len(set(paths)) == N_LANES
+    other = lane_paths(FakeSecretBox(b"another deployment"))
+    assert not set(paths) & set(other)
+    with pytest.raises(ValueError, match="no place"):
+        with_lanes(filled, paths)
 
 
 def test_access_logs_of_the_edge_hold_no_query_string() -> None:

@@ -100,9 +100,9 @@ class DynamoLedger:
         """Owner's caps, by field name of Account."""
         self._change(None, lambda old: with_caps(old, caps))
 
-    def set_public_url(self, url: str) -> None:
-        """What workers report to, once the deployment knows it."""
-        self._change(None, lambda old: replace(old, public_url=url))
+    def set_public_url(self, url: str, n_lanes: int = 0) -> None:
+        """What workers report to, once the deployment knows it, and how many lanes it has."""
+        self._change(None, lambda old: replace(old, public_url=url, n_lanes=n_lanes))
 
     def reserve(self, fence: int, intent: RentIntent, caps: GroupCaps, now: float) -> None:
         """One transaction: the intent is written and its worst case committed, if all caps hold."""

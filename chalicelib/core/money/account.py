@@ -43,6 +43,7 @@ class Account:
     fence: int = 0
     next_call_at: Mapping[str, float] = field(default_factory=dict)  # pacing, by verb
     public_url: str = ""  # of this deployment: what workers report to
+    n_lanes: int = 0  # of the edge: paths that workers alone know; 0: they report to the root path
     schema_version: int = SCHEMA_VERSION
     version: int = 0  # +1 at every write; guards concurrent ones
     unknown: Mapping[str, object] = field(default_factory=dict, compare=False)  # another version's

@@ -12,6 +12,7 @@ from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.marketplace import CreateRequest, FoundOffers, Template
 from chalicelib.services.keys import worker_token
+from chalicelib.services.market.lanes import lane_of, lane_path
 from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.wire.launch_args import LaunchArgs, parse_launch_args
 from chalicelib.wire.worker_env import reads_as_true
@@ -117,16 +118,20 @@ def create_request(
     )
 
 
-def public_url(ports: ScalerPorts) -> str:
-    """Where workers report to.
+def report_url(ports: ScalerPorts, intent_token: str) -> str:
+    """Where the machine of an intent reports to: its lane, if the deployment has lanes.
 
     Raises:
         LaunchError: the deployment does not know its own address yet.
     """
-    url = ports.public_url or ports.ledger.account().public_url
+    account = ports.ledger.account()
+    url = ports.public_url or account.public_url
     if "://" not in url:
         raise LaunchError("the deployment's public URL is not known yet: set BALLAST_PUBLIC_URL")
-    return url.rstrip("/")
+    if not account.n_lanes:
+        return url.rstrip("/")
+    lane = lane_of(intent_token, account.n_lanes)
+    return f"{url.rstrip('/')}/{lane_path(ports.secrets, lane)}"
 
 
 def _variable(env: Mapping[str, str], template_env: str, name: str) -> str:

@@ -31,8 +31,9 @@ from chalicelib.services.market.launching import (
     LaunchFacts,
     create_request,
     launch_facts,
-    public_url,
+    report_url,
 )
+from chalicelib.services.market.lanes import quiet_token
 from chalicelib.services.rounds.acting import NO_CREDIT_CODES, Acting, destroy
 from chalicelib.services.rounds.foresight import rental_ask
 
@@ -51,12 +52,12 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
     if not acting.market.has_time_for(Verb.CREATE):
         raise RateLimitedError("create: its turn comes after this round", 0.0)
     launch = launch_facts(acting.market, autogroup)
-    url = public_url(acting.ports)
     problem = "every offer was just taken"
     for offer in (action.offer, *action.alternatives):
         intent = _intent(acting, autogroup, offer, launch)
         try:
             acting.ports.ledger.reserve(acting.fence, intent, group_caps(group), intent.planned_at)
+            url = report_url(acting.ports, intent.token)
             request = create_request(acting.ports, group, intent, launch, url)
             _create(acting, intent, request, action.reason)
         except (OfferGoneError, RefusedError) as error:
@@ -85,7 +86,7 @@ def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFa
     now = ports.clock.now()
     ask = rental_ask(autogroup.endpoint_id, offer, launch.disk_gb)
     return RentIntent(
-        token=token_from(ports.randomness.token(8), ports.secrets.mac),
+        token=token_from(_random_part(acting), ports.secrets.mac),
         endpoint_id=autogroup.endpoint_id,
         autogroup_id=autogroup.autogroup_id,
         state=IntentState.PLANNED,
@@ -110,6 +111,13 @@ def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFa
         uses_ssl=launch.uses_ssl,
         worker_port=launch.worker_port,
     )
+
+
+def _random_part(acting: Acting) -> str:
+    """Of a token: it says also in which lane the machine will report."""
+    others = (row.token for row in acting.rows.values())
+    n_lanes = acting.ports.ledger.account().n_lanes
+    return quiet_token(lambda: acting.ports.randomness.token(8), others, n_lanes)
 
 
 def _create(acting: Acting, intent: RentIntent, request: CreateRequest, reason: Reason) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+from chalicelib.api.entry import without_lane
 from lab.local.gateway.gateway_faults import FAULTS_PATH, GatewayFaults
 from lab.local.gateway.lambda_context import LambdaContext
 
@@ -70,7 +71,7 @@ def _answer_of(
 
 def function_name(path: str) -> str:
     """Which function of app.py serves a path, as `infra/edge.yaml` says."""
-    return FUNCTION_BY_PATH.get(path.strip("/"), API_HANDLER)
+    return FUNCTION_BY_PATH.get(without_lane(path).strip("/"), API_HANDLER)
 
 
 def event_of(environ: WSGIEnvironment, body: bytes) -> Event:

@@ -13,6 +13,7 @@ import boto3
 
 from chalicelib.adapters.aws.tables import create_tables
 from chalicelib.api.routes.bundle import FOLDER
+from chalicelib.services.market.lanes import N_LANES
 from chalicelib.settings import Settings
 from infra.bootstrap import Caps, bootstrap
 from lab.local.system.environment import DUMMY_VAST_KEY, STAGE
@@ -33,7 +34,9 @@ def main() -> None:
     boto3.client("secretsmanager").create_secret(
         Name=settings.vast_key_secret, SecretString=DUMMY_VAST_KEY
     )
-    account_key = bootstrap(STAGE, Caps())
+    account_key = bootstrap(
+        STAGE, Caps(), public_url=settings.public_url, n_lanes=N_LANES if settings.public_url else 0
+    )
     if account_key is None:
         raise RuntimeError("the local database is not empty")
     write_bundle(FOLDER)

@@ -72,6 +72,8 @@ def test_basic_authorisation_reaches_the_app() -> None:
         ("/pubkey", "hot"),
         ("/worker_status/", "reports"),
         ("//delete_requests/", "reports"),
+        (f"/w-{'x' * 22}/worker_status/", "reports"),
+        (f"/w-{'x' * 22}/pubkey/", "hot"),
         ("/api/v0/endptjobs/", "app"),
         ("/", "app"),
     ],
