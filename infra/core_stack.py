@@ -21,6 +21,7 @@ from infra.stacks import (
     deploy_stack,
     failed_events,
     find_stack,
+    read_template,
     settle_stack,
     wait_for_rest,
 )
@@ -55,7 +56,8 @@ def deploy_core(aws: Aws, stage: str, say: Say, *, protect: bool) -> dict[str, s
         adopt(aws, stage, found, say)
     for protected in ("false", "true") if is_new and protect else (str(protect).lower(),):
         parameters = {"Stage": stage, "ProtectTables": protected}
-        deploy_stack(cloudformation, name, "core.yaml", parameters, say, aws.pause)
+        template = read_template("core.yaml")
+        deploy_stack(cloudformation, name, template, parameters, say, aws.pause)
     return dict(find_stack(cloudformation, name) or {})
 
 

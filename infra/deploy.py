@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import boto3
@@ -45,7 +44,14 @@ from infra.functions import (
 from infra.lanes import lane_paths, with_lanes
 from infra.options import Options, parse
 from infra.package import stray_files
-from infra.stacks import Say, StackError, deploy_stack, find_stack, stack_parameter
+from infra.stacks import (
+    Say,
+    StackError,
+    deploy_stack,
+    find_stack,
+    read_template,
+    stack_parameter,
+)
 from infra.throttles import DEFAULT_PEAK_PER_S, Throttles, throttles_for, told
 from workers.bundle import write_bundle
 
@@ -185,8 +191,8 @@ def deploy_edge(aws: Aws, options: Options, throttles: Throttles, topic_arn: str
         "AccessLogArn": options.access_log_arn(aws.account(), aws.session.region_name),
     }
     paths = lane_paths(ports_of(options.stage).secrets)
-    fill = partial(with_lanes, paths=paths)
-    deploy_stack(cloudformation, name, "edge.yaml", parameters, say, aws.pause, fill=fill)
+    template = with_lanes(read_template("edge.yaml"), paths)
+    deploy_stack(cloudformation, name, template, parameters, say, aws.pause)
     outputs = find_stack(cloudformation, name) or {}
     if "Url" not in outputs:
         raise DeployError(f"stack {name} gave no Url; look at its events")
@@ -209,7 +215,8 @@ def deploy_ops(
         "BudgetEmail": options.budget_email,
     }
     name = f"ballast-{options.stage}-ops"
-    deploy_stack(aws.client("cloudformation"), name, "ops.yaml", parameters, say, aws.pause)
+    template = read_template("ops.yaml")
+    deploy_stack(aws.client("cloudformation"), name, template, parameters, say, aws.pause)
 
 
 def main() -> None:

@@ -50,13 +50,10 @@ def deploy_stack(
     parameters: Mapping[str, str | None],
     say: Say,
     pause: Pause = time.sleep,
-    *,
-    fill: Callable[[str], str] = str,
 ) -> None:
-    """Create the stack, or bring it to the template's state; nothing to change is fine.
+    """Create the stack, or bring it to the state of the template's text; nothing to change is fine.
 
     A parameter without a value keeps the one it has, or the template's default in a new stack.
-    `fill` writes into the template what no parameter can say.
 
     Raises:
         ClientError: CloudFormation refuses.
@@ -66,7 +63,7 @@ def deploy_stack(
     known = _parameters(cloudformation, name) if status else {}
     request = {
         "StackName": name,
-        "TemplateBody": fill((INFRA / template).read_text()),
+        "TemplateBody": template,
         "Parameters": [
             {"ParameterKey": key, "ParameterValue": value}
             if value is not None
@@ -87,6 +84,11 @@ def deploy_stack(
     reached = wait_for_rest(cloudformation, str(answer["StackId"]), pause)
     if reached not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise _failure(cloudformation, name, reached)
+
+
+def read_template(name: str) -> str:
+    """A template of this folder."""
+    return (INFRA / name).read_text()
 
 
 def settle_stack(

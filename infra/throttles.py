@@ -1,8 +1,8 @@
 """What the edge lets through, from one number: the peak of routed requests that the owner expects.
 
 HTTP APIs throttle by route key, so each kind of caller has a bucket of its own and a flood of one
-cannot shut out another; workers have lanes, which no stranger can name (infra/lanes.py). The worst sum that a day of anonymous floods can cost follows from the
-same figures, and is printed by the deployment.
+cannot shut out another; workers have lanes, which no stranger can name (infra/lanes.py). The worst sum that a
+day of anonymous floods can cost follows from the same figures, and is printed by the deployment.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def throttles_for(peak_per_s: float, *, concurrency: int, has_edge: bool = True)
 def worst_usd_per_day(throttles: Throttles) -> float:
     """What AWS bills for a day in which strangers without a key fill every bucket.
 
-    The lanes are not among them: nobody knows those but workers, each its own. Each refused request is one call of an HTTP API and one short execution of 1 GB.
+    The lanes are not among them: nobody knows those but workers, each its own. Each refused request
+    is one call of an HTTP API and one short execution of 1 GB.
     """
     gb_second, request = 0.0000133334, 0.20 / 1e6
     each = HTTP_API_USD_PER_MILLION / 1e6 + request + REFUSAL_S * gb_second

@@ -97,7 +97,7 @@ def _refused(key: str, ours: float, script: Script) -> float:
 
 
 GAMES = (
-    Game(role="no key", goal="flood", measure="reports, bundles, brakes refused (by any other path)",
+    Game(role="no key", goal="flood", measure="reports, bundles, brakes refused, by other paths",
          bound=0.0, draw=_flood, play=refused_share, length=20, where="the edge's throttles"),
     Game(role="no key", goal="starve", measure="brakes refused below the throttle of their path",
          bound=0.0, draw=_trickle, play=refused_share, length=1, where="the edge's throttles"),

@@ -13,7 +13,14 @@ from chalicelib import wiring
 from chalicelib.adapters.aws.tables import TABLES
 from infra.account import Aws
 from infra.core_stack import deploy_core
-from infra.stacks import INFRA, StackError, delete_stack, deploy_stack, stack_status
+from infra.stacks import (
+    INFRA,
+    StackError,
+    delete_stack,
+    deploy_stack,
+    read_template,
+    stack_status,
+)
 from infra.undeploy import undeploy
 from lab.local.moto_plus.stacks import failing
 from tests.infra.test_resuming import CutOffError, Cutter, checkout, cutter, run, session
@@ -85,7 +92,7 @@ def test_a_rollback_that_protection_stopped_is_finished(account: Aws) -> None:
         deploy_stack(
             cloudformation,
             CORE,
-            "core.yaml",
+            read_template("core.yaml"),
             {"Stage": "dev", "ProtectTables": "true"},
             list[str]().append,
             no_pause,

@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from infra.lanes import with_lanes
-from infra.stacks import delete_stack, deploy_stack, find_stack
+from infra.stacks import delete_stack, deploy_stack, find_stack, read_template
 from infra.throttles import throttles_for
 
 REGION = "us-east-1"
@@ -59,11 +59,10 @@ def test_the_edge_stack_sends_each_route_to_its_own_function(
         deploy_stack(
             cloudformation,
             "ballast-t-edge",
-            "edge.yaml",
+            with_lanes(read_template("edge.yaml"), LANES),
             edge_parameters(),
             list[str]().append,
             no_pause,
-            fill=lambda template: with_lanes(template, LANES),
         )
     url = (find_stack(cloudformation, "ballast-t-edge") or {})["Url"]
     gateway = boto3.client("apigatewayv2", region_name=REGION)
@@ -101,7 +100,12 @@ def test_the_operations_stack_makes_its_alarms_and_deleting_it_removes_them(aws:
         "AlertsTopicArn": f"arn:aws:sns:{REGION}:123456789012:alerts",
     }
     deploy_stack(
-        cloudformation, "ballast-t-ops", "ops.yaml", parameters, list[str]().append, no_pause
+        cloudformation,
+        "ballast-t-ops",
+        read_template("ops.yaml"),
+        parameters,
+        list[str]().append,
+        no_pause,
     )
     cloudwatch = boto3.client("cloudwatch", region_name=REGION)
     alarms = {a["AlarmName"]: a for a in cloudwatch.describe_alarms()["MetricAlarms"]}

@@ -17,7 +17,7 @@ from chalicelib.services.market.lanes import N_LANES
 from fakes.ports.secret_box import FakeSecretBox
 from infra.lanes import lane_paths, with_lanes
 from infra.restore import BACKED_UP
-from infra.stacks import deploy_stack, find_stack
+from infra.stacks import deploy_stack, find_stack, read_template
 from tests.infra.test_stacks import no_pause
 
 INFRA = Path(__file__).parent.parent.parent / "infra"
@@ -155,7 +155,12 @@ def test_the_core_stack_makes_its_resources_twice_without_change(aws: None) -> N
     said: list[str] = []
     for _ in range(2):
         deploy_stack(
-            cloudformation, "ballast-rehearsal-core", "core.yaml", parameters, said.append, no_pause
+            cloudformation,
+            "ballast-rehearsal-core",
+            read_template("core.yaml"),
+            parameters,
+            said.append,
+            no_pause,
         )
     dynamodb = boto3.client("dynamodb", region_name="us-east-1")
     assert set(dynamodb.list_tables()["TableNames"]) == {

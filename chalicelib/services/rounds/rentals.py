@@ -27,13 +27,13 @@ from chalicelib.ports.marketplace import (
     RateLimitedError,
     RefusedError,
 )
+from chalicelib.services.market.lanes import quiet_token
 from chalicelib.services.market.launching import (
     LaunchFacts,
     create_request,
     launch_facts,
     report_url,
 )
-from chalicelib.services.market.lanes import quiet_token
 from chalicelib.services.rounds.acting import NO_CREDIT_CODES, Acting, destroy
 from chalicelib.services.rounds.foresight import rental_ask
 
