@@ -1,8 +1,9 @@
 """What the edge lets through, from one number: the peak of routed requests that the owner expects.
 
 HTTP APIs throttle by route key, so each kind of caller has a bucket of its own and a flood of one
-cannot shut out another; workers have lanes, which no stranger can name (infra/lanes.py). The worst sum that a
-day of anonymous floods can cost follows from the same figures, and is printed by the deployment.
+cannot shut out another; workers have lanes, which no stranger can name (infra/lanes.py).
+The worst sum that a day of anonymous floods can cost follows from the same figures, and is
+printed by the deployment.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from chalicelib.core.model.caller_key import WORKER_MAC_PURPOSE
 from chalicelib.ports.signer import SecretBox
-from chalicelib.services.keys import WORKER_MAC_PURPOSE
 
 N_LANES: Final = 32
 """With two route keys each and the edge's own, a third of the 300 that an HTTP API may have
