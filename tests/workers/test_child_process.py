@@ -92,6 +92,19 @@ async def test_the_line_that_names_the_cause_is_told(tmp_path: Path) -> None:
     assert "16.0 GiB KV cache is needed" in kept.told[0]
 
 
+async def test_a_server_that_dies_of_a_request_is_told_without_the_request(tmp_path: Path) -> None:
+    """What killed it may be a client's words, and the control plane must not read those."""
+    script = "echo 'ValueError: cannot read \'my diary\''; sleep 0.1; exit 1"
+    kept = Kept(script, tmp_path / "model.log")
+
+    def served() -> bool:
+        kept.child.policy.note_ready()
+        return bool(kept.told)
+
+    await kept.while_running(served, "it is told")
+    assert kept.told == ["the model server ended 3 times in 2 minutes (exit code 1)"]
+
+
 @pytest.mark.parametrize("after_s", [1.0, 64.0, 240.0, 3600.0])
 def test_a_server_that_fails_slowly_is_told_after_three_times(after_s: float) -> None:
     policy = RestartPolicy(must_be_ready=True)

@@ -176,3 +176,21 @@ async def test_who_leaves_a_dead_engine_was_lost_by_it_and_others_only_left(tmp_
         lost.cancel()
         await it.until(lambda: it.counters()["n_errored"] == 1, "the engine's fault")
         assert it.counters()["n_cancelled"] == 1
+
+
+async def test_what_a_dying_server_says_of_a_request_is_told_to_nobody(tmp_path: Path) -> None:
+    """Its log may quote the prompt that it died of; of its next start, it quotes no client."""
+    log = tmp_path / "model.log"
+    log.write_text("")
+    async with world(tmp_path, patience=QUICK, MODEL_LOG=str(log)) as it:
+        it.model.is_zombie, it.model.is_healthy = True, False
+        for _ in range(4):
+            await it.post()
+        await it.until(lambda: it.counters()["max_perf"] == 0, "it is lost")
+        log.write_text("Error: ShardCannotStart: it chokes on 'my diary'\n")
+        await it.until(lambda: "Shard" in str(it.counters()["error_msg"]), "the marker is told")
+        assert not any("diary" in str(report) for report in it.control_plane.reports)
+        fresh = tmp_path / "fresh.log"
+        fresh.write_text("Error: ShardCannotStart: no such model\n")
+        fresh.replace(log)
+        await it.until(lambda: "no such model" in str(it.counters()["error_msg"]), "the cause is")

@@ -121,9 +121,8 @@ class LogTail:
         return [line.decode(errors="replace") for line in lines]
 
 
-async def follow_lines(path: Path) -> AsyncIterator[str]:
-    """The log's lines from its beginning on, for ever."""
-    tail = LogTail(path)
+async def follow_lines(tail: LogTail) -> AsyncIterator[str]:
+    """The log's lines from where it was read to, for ever."""
     while True:
         lines = await asyncio.to_thread(tail.read_lines)
         for line in lines:

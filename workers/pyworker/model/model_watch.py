@@ -27,7 +27,7 @@ from workers.pyworker.model.benchmark import (
 )
 from workers.pyworker.model.engine import Engine
 from workers.pyworker.model.forwarding import Forwarder, ModelLostError
-from workers.pyworker.model.model_log import Sign, cause_in, follow_lines, sign_of
+from workers.pyworker.model.model_log import LogTail, Sign, cause_in, follow_lines, sign_of
 from workers.pyworker.readiness import Phase, Readiness
 from workers.pyworker.supervision import trouble
 
@@ -59,6 +59,8 @@ class ModelWatch:
         self._readiness = readiness
         self._engine = engine
         self._log_says_loaded = asyncio.Event()
+        self._log: LogTail | None = None
+        self._served_in = 0  # the log's start in which the model server served clients at last
         self._rng = random.Random()
         self._model_id = model_id
         self._tell = tell
@@ -67,15 +69,20 @@ class ModelWatch:
         """Act on the log's signs while the model server loads, for ever.
 
         Later the log holds what clients wrote; after the line that tells of readiness nothing in it
-        is believed, also by a PyWorker that starts in front of an older server.
+        is believed, also by a PyWorker that starts in front of an older server; and until the file
+        is begun anew no line of it is told to anybody, for a server may die with a prompt on its
+        lips.
         """
         lines: list[str] = []
-        async for line in follow_lines(path):
+        tail = self._log = LogTail(path)
+        async for line in follow_lines(tail):
             if self._readiness.phase is Phase.READY:
+                self._served_in = tail.n_starts
                 lines.clear()
                 continue
             self._readiness.phases.see(line, self._back_end.log_markers.phases, time.time())
-            lines = [*lines[-MAX_LINES_KEPT:], line]
+            is_private = self._served_in == tail.n_starts
+            lines = [] if is_private else [*lines[-MAX_LINES_KEPT:], line]
             found = sign_of(line, self._back_end.log_markers)
             if found is None:
                 continue
@@ -83,6 +90,7 @@ class ModelWatch:
             logger.info("model log", extra={"sign": sign, "marker": marker})
             if sign is Sign.LOADED:
                 self._log_says_loaded.set()
+                self._served_in = tail.n_starts
             elif sign is Sign.ERROR and not self._log_says_loaded.is_set():
                 await self._doubt(marker, cause_in(lines))
 
@@ -109,6 +117,8 @@ class ModelWatch:
             self._life.forget()
             self._readiness.models = await self._served_names()
             self._forwarder.served_models = self._readiness.models
+            if self._log is not None:
+                self._served_in = self._log.n_starts
             self._readiness.benchmarked(perf, time.time())
             logger.info("ready", extra={"perf": perf})
             self._tell(True)

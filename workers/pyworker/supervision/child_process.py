@@ -49,7 +49,7 @@ class ChildProcess:
             self.policy.note_end(loop.time())
             logger.warning("process ended", extra={"child": self.name, "how": how})
             if self.policy.is_crash_loop:
-                cause = await asyncio.to_thread(self._cause)
+                cause = await asyncio.to_thread(self._cause) if self.policy.n_unready else ""
                 await self.report(f"{self.name} {self.policy.words} ({how}){cause}")
             await asyncio.sleep(self.policy.pause_s)
 
@@ -106,7 +106,7 @@ class ChildProcess:
             _signal_group(self._group, signal.SIGKILL)
 
     def _cause(self) -> str:
-        """What its log says of the end."""
+        """What its log says of an end before it served; after that it may quote a prompt."""
         if self.log is None:
             return ""
         try:
