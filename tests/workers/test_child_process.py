@@ -94,7 +94,7 @@ async def test_the_line_that_names_the_cause_is_told(tmp_path: Path) -> None:
 
 async def test_a_server_that_dies_of_a_request_is_told_without_the_request(tmp_path: Path) -> None:
     """What killed it may be a client's words, and the control plane must not read those."""
-    script = "echo 'ValueError: cannot read \'my diary\''; sleep 0.1; exit 1"
+    script = 'echo "ValueError: cannot read my diary"; sleep 0.1; exit 1'
     kept = Kept(script, tmp_path / "model.log")
 
     def served() -> bool:
