@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,6 +26,7 @@ from chalicelib.wire.json_body import (
     number,
     number_of_text,
     parse_json_object,
+    whole_of_text,
 )
 
 PUBLIC: Final = "public"
@@ -80,7 +80,7 @@ class Call:
         value = self.argument(name)
         if value is None or value == "":
             return None
-        return whole_number(name, value, low=low, high=high)
+        return whole_of_text(name, value, low=low, high=high)
 
     def number(self, name: str) -> float | None:
         """A finite number of at most 15 digits, also written as text; None when absent.
@@ -122,8 +122,6 @@ class Call:
             return True
         raise WireError(f"{name}: {str(value)[:80]!r} is neither true nor false")
 
-
-_WHOLE = re.compile(r"-?[0-9]{1,17}")
 
 Handler = Callable[..., object]
 Registrar = Callable[[Handler], Handler]
@@ -234,19 +232,6 @@ def _basic_key(value: str) -> str:
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
         raise CallerKeyError("the Basic header cannot be read") from error
     return password or user
-
-
-def whole_number(name: str, value: object, *, low: int = 0, high: int = 2**53) -> int:
-    """A whole number within bounds, also written as text of digits.
-
-    Raises:
-        WireError: anything else.
-    """
-    if isinstance(value, str) and _WHOLE.fullmatch(value):
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise WireError(f"{name}: {str(value)[:80]!r} is not a whole number from {low} to {high}")
-    return value
 
 
 # Credentials in headers: Bearer keys of callers, Basic passwords of instances.

@@ -124,6 +124,8 @@ def error_body(code: str, message: str) -> dict[str, object]:
 # Fields of a JSON object: of the type that they should have, or refused by name.
 
 MAX_TEXT = 8192
+MAX_WHOLE = 2**53  # JavaScript has no larger ones
+_WRITTEN_WHOLE = re.compile(r"-?[0-9]{1,17}")
 _WRITTEN_NUMBER = re.compile(
     r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?"
 )
@@ -144,14 +146,16 @@ def text(name: str, value: object, *, max_length: int = MAX_TEXT) -> str:
     return value
 
 
-def number(name: str, value: object) -> float | int:
-    """A number.
+def number(
+    name: str, value: object, *, low: float = -math.inf, high: float = math.inf
+) -> float | int:
+    """A number within bounds.
 
     Raises:
-        WireError: anything else, also true and false.
+        WireError: anything else, also true, false and NaN.
     """
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise WireError(f"{name}: {str(value)[:80]!r} is not a number")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+        raise WireError(f"{name}: {str(value)[:80]!r} is not a number{_bounds(low, high)}")
     return value
 
 
@@ -167,16 +171,33 @@ def number_of_text(name: str, written: str) -> float:
     return float(bare)
 
 
-def whole(name: str, value: object) -> int:
-    """A whole number; JavaScript peers write 5 as 5.0.
+def whole(name: str, value: object, *, low: int = -MAX_WHOLE, high: int = MAX_WHOLE) -> int:
+    """A whole number within bounds; JavaScript peers write 5 as 5.0.
 
     Raises:
         WireError: anything else.
     """
-    given = number(name, value)
-    if given != int(given):
-        raise WireError(f"{name}: {given!r} is not a whole number")
-    return int(given)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise WireError(f"{name}: {str(value)[:80]!r} is not a whole number{_bounds(low, high)}")
+    return value
+
+
+def whole_of_text(name: str, value: object, *, low: int = 0, high: int = MAX_WHOLE) -> int:
+    """A whole number within bounds, also written as text in ASCII digits.
+
+    Raises:
+        WireError: anything else.
+    """
+    is_written = isinstance(value, str) and _WRITTEN_WHOLE.fullmatch(value)
+    return whole(name, int(str(value)) if is_written else value, low=low, high=high)
+
+
+def _bounds(low: float, high: float) -> str:
+    if high >= MAX_WHOLE:
+        return f" from {low:g}" if low > -MAX_WHOLE else ""
+    return f" from {low:g} to {high:g}"
 
 
 def optional_text(body: Body, name: str) -> str | None:
@@ -185,16 +206,20 @@ def optional_text(body: Body, name: str) -> str | None:
     return None if value is None else text(name, value)
 
 
-def optional_number(body: Body, name: str) -> float | int | None:
-    """A number, or None when null or absent."""
+def optional_number(
+    body: Body, name: str, *, low: float = -math.inf, high: float = math.inf
+) -> float | int | None:
+    """A number within bounds, or None when null or absent."""
     value = body.get(name)
-    return None if value is None else number(name, value)
+    return None if value is None else number(name, value, low=low, high=high)
 
 
-def optional_whole(body: Body, name: str) -> int | None:
-    """A whole number, or None when null or absent."""
+def optional_whole(
+    body: Body, name: str, *, low: int = -MAX_WHOLE, high: int = MAX_WHOLE
+) -> int | None:
+    """A whole number within bounds, or None when null or absent."""
     value = body.get(name)
-    return None if value is None else whole(name, value)
+    return None if value is None else whole(name, value, low=low, high=high)
 
 
 def optional_flag(body: Body, name: str) -> bool | None:

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from chalicelib.wire.json_body import WireError, parse_json_object
+from chalicelib.wire.json_body import WireError, optional_number, parse_json_object, whole_of_text
 from chalicelib.wire.ticket import MAX_EXACT_INT
 
 MAX_REPORT_BYTES = 262_144
-MAX_NUMBER = 1e15
+MAX_NUMBER = 10**15
 MAX_ERROR_CHARS = 500
 CONTENT_HASH_CHARS = 10
 """Only told apart from the report before it, and a worker's row is to stay below 1 kB."""
@@ -164,7 +164,9 @@ class FinishedReport:
         if not isinstance(entries, list):
             _refuse("requests", entries, "a list of objects")
         return FinishedReport(
-            worker_id=_worker_id(fields, "worker_id"),
+            worker_id=whole_of_text(
+                "worker_id", fields.get("worker_id"), low=1, high=int(MAX_NUMBER)
+            ),
             token=_text(fields, "mtoken", 200),
             requests=tuple(
                 _finished(entry)
@@ -220,16 +222,7 @@ def _generation(fields: Mapping[str, object]) -> str | None:
 
 
 def _worker_id(fields: Mapping[str, object], name: str) -> int:
-    value = fields.get(name)
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
-        value = int(value)  # the start script quotes it
-    if not _is_whole(value) or not isinstance(value, int) or not 0 < value < MAX_NUMBER:
-        _refuse(name, value, "a positive whole number")
-    return value
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return whole_of_text(name, fields.get(name), low=1, high=MAX_NUMBER)  # the script quotes it
 
 
 def _is_idx(value: object) -> bool:
@@ -237,14 +230,8 @@ def _is_idx(value: object) -> bool:
 
 
 def _number(fields: Mapping[str, object], name: str) -> float | None:
-    value = fields.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        _refuse(name, value, "a number")
-    if not 0 <= value <= MAX_NUMBER:  # also false for NaN
-        _refuse(name, value, f"a number from 0 to {MAX_NUMBER:g}")
-    return float(value)
+    value = optional_number(fields, name, low=0.0, high=MAX_NUMBER)
+    return None if value is None else float(value)
 
 
 def _count(fields: Mapping[str, object], name: str) -> int | None:

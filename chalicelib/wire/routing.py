@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from chalicelib.wire.json_body import WireError, number_of_text, parse_json_object
+from chalicelib.wire.json_body import (
+    WireError,
+    number,
+    number_of_text,
+    optional_flag,
+    optional_whole,
+    parse_json_object,
+)
 from chalicelib.wire.ticket import MAX_COST, MAX_EXACT_INT, Number, Ticket, wire_number
 
 DEFAULT_COST = 100.0
@@ -68,15 +75,15 @@ class RouteRequest:
         affinity = _affinity(fields.get("affinity"))
         return RouteRequest(
             endpoint=_name(fields),
-            endpoint_id=_whole(fields, "endpoint_id"),
+            endpoint_id=optional_whole(fields, "endpoint_id", low=0),
             api_key=header_key or _key(fields) or query_key,
             cost=_cost(fields.get("cost")),
             request_idx=_index(fields),
             is_paced=fields.get("paced") is True,
-            takes_interruptible=_flag(fields, "interruptible") is not False,
-            is_stream=_flag(fields, "stream") is True,
+            takes_interruptible=optional_flag(fields, "interruptible") is not False,
+            is_stream=optional_flag(fields, "stream") is True,
             route=_route(fields),
-            model_log_of=_whole(fields, "model_log_of"),
+            model_log_of=optional_whole(fields, "model_log_of", low=0),
             affinity=affinity,
             prefix_cost=_prefix_cost(fields.get("prefix_cost"), len(affinity)),
         )
@@ -151,18 +158,7 @@ def _cost(value: object) -> Number:
 def _load(name: str, value: object) -> Number:
     if isinstance(value, str):
         value = number_of_text(name, value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise WireError(f"{name}: {str(value)[:50]!r} is not a number")
-    if not 0 <= value <= MAX_COST:  # also refuses NaN
-        raise WireError(f"{name}: {value!r} is out of bounds; allowed: 0 to {MAX_COST:g}")
-    return value
-
-
-def _flag(fields: Mapping[str, object], name: str) -> bool | None:
-    value = fields.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise WireError(f"{name}: {str(value)[:50]!r} is neither true nor false")
-    return value
+    return number(name, value, low=0.0, high=MAX_COST)
 
 
 def _route(fields: Mapping[str, object]) -> str:
@@ -203,18 +199,7 @@ def _prefix_cost(value: object, n_keys: int) -> tuple[float, ...] | None:
 
 
 def _index(fields: Mapping[str, object]) -> int | None:
-    value = _whole(fields, "request_idx")
+    value = optional_whole(fields, "request_idx", low=0)
     if value is not None and value >= MAX_EXACT_INT:
         raise WireError(f"request_idx: {value} is not one that a reply gave")
-    return value
-
-
-def _whole(fields: Mapping[str, object], name: str) -> int | None:
-    value = fields.get(name)
-    if value is None:
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise WireError(f"{name}: {str(value)[:50]!r} is not a whole number from 0")
     return value

@@ -9,13 +9,13 @@ from collections.abc import Callable
 
 from chalice import Blueprint
 
-from chalicelib.api.auth import PUBLIC, Call, Routes, whole_number
+from chalicelib.api.auth import PUBLIC, Call, Routes
 from chalicelib.api.errors import OK, text_response
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.owner import autogroups
 from chalicelib.services.owner.groups import USER_ID
-from chalicelib.wire.json_body import WireError, parse_json_object
+from chalicelib.wire.json_body import WireError, parse_json_object, whole_of_text
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.search_query import parse_search_query
 
@@ -47,7 +47,7 @@ def _register_account(routes: Routes, get_root_certificate: Callable[[], str]) -
 def _register_market(routes: Routes) -> None:
     @routes.route("GET", "/api/v0/instances/{id}", "read", account_only=True)
     def show_instance(call: Call, id: str) -> object:
-        question = {"ask": "instance", "instance_id": whole_number("id", id)}
+        question = {"ask": "instance", "instance_id": whole_of_text("id", id)}
         instance = call.ports.poke.ask(question).get("instance")
         if instance is None:
             raise NotFoundError(f"no instance {id[:40]}")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from chalice import Blueprint
 
-from chalicelib.api.auth import Call, Routes, whole_number
+from chalicelib.api.auth import Call, Routes
 from chalicelib.api.errors import OK
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.words import count
@@ -14,6 +14,7 @@ from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.owner import autogroups, groups
 from chalicelib.services.owner.autogroup_creation import create_autogroup as make_autogroup
 from chalicelib.services.owner.views.doctor import template_warnings
+from chalicelib.wire.json_body import whole_of_text
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
 
 
@@ -36,7 +37,7 @@ def _register_endpoints(routes: Routes) -> None:
 
     @routes.route("GET", "/api/v0/endptjobs/{id}", "read")
     def show_endpoint(call: Call, id: str) -> object:
-        group = groups.visible_group(call.ports, call.caller, whole_number("id", id))
+        group = groups.visible_group(call.ports, call.caller, whole_of_text("id", id))
         return {**OK, "result": groups.endpoint_row(call.ports, call.caller, group)}
 
     @routes.route("POST", "/api/v0/endptjobs", "admin", account_only=True)
@@ -49,13 +50,13 @@ def _register_endpoints(routes: Routes) -> None:
     @routes.route("PUT", "/api/v0/endptjobs/{id}", "admin")
     def update_endpoint(call: Call, id: str) -> object:
         changes = parse_endpoint_changes(call.body)
-        endpoint_id = whole_number("id", id)
+        endpoint_id = whole_of_text("id", id)
         group = groups.update_group(call.ports, call.caller, endpoint_id, changes)
         return {**OK, "endpoint": groups.endpoint_row(call.ports, call.caller, group)}
 
     @routes.route("DELETE", "/api/v0/endptjobs/{id}", "admin")
     def delete_endpoint(call: Call, id: str) -> object:
-        endpoint_id = whole_number("id", id)
+        endpoint_id = whole_of_text("id", id)
         groups.delete_group(call.ports, call.caller, endpoint_id)
         workers = call.ports.workers.list(endpoint_id)
         return _deletion([worker.instance_id for worker in workers])
@@ -69,7 +70,7 @@ def _register_autogroups(routes: Routes, path: str) -> None:
 
     @routes.route("GET", path + "/{id}", "read")
     def show_autogroup(call: Call, id: str) -> object:
-        autogroup_id = whole_number("id", id)
+        autogroup_id = whole_of_text("id", id)
         found = autogroups.visible_autogroup(call.ports, call.caller, autogroup_id)
         return {**OK, "result": _row(call, found)}
 
@@ -97,13 +98,13 @@ def _register_autogroups(routes: Routes, path: str) -> None:
     @routes.route("PUT", path + "/{id}", "admin")
     def update_autogroup(call: Call, id: str) -> object:
         changes = parse_autogroup_changes(call.body)
-        autogroup_id = whole_number("id", id)
+        autogroup_id = whole_of_text("id", id)
         changed = autogroups.update_autogroup(call.ports, call.caller, autogroup_id, changes)
         return {**OK, "autogroup": _row(call, changed)}
 
     @routes.route("DELETE", path + "/{id}", "admin")
     def delete_autogroup(call: Call, id: str) -> object:
-        autogroup_id = whole_number("id", id)
+        autogroup_id = whole_of_text("id", id)
         found = autogroups.visible_autogroup(call.ports, call.caller, autogroup_id)
         autogroups.delete_autogroup(call.ports, call.caller, autogroup_id)
         workers = call.ports.workers.list(found.endpoint_id)
