@@ -7,17 +7,19 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.model.endpoint_group import Interruptible
+from chalicelib.core.model.market import Offer
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import DestroyWorker, RentOffer
 from chalicelib.core.scaling.decision import decide_scaling
 from chalicelib.core.scaling.moves.cold_pool import held_capacity, plan_returns
 from chalicelib.core.scaling.moves.standby import (
     bid_standby,
+    may_stand_in,
     n_places_insured,
     places_away,
     plan_standby,
 )
-from tests.core.bid_scenes import DOWN, NOW, facts, on_demand
+from tests.core.bid_scenes import DOWN, NOW, UP, facts, on_demand
 from tests.core.test_interruptible import AUTOGROUP, bid_offer, known_memory, scene
 
 COLD = WorkerState.STOPPED
@@ -58,6 +60,41 @@ def test_a_place_that_is_away_is_the_insured_one() -> None:
     assert bid_standby(pool, ctx) == pytest.approx(200.0)
 
 
+@pytest.mark.parametrize(
+    ("away", "left"),
+    [(set(), 400.0), ({7}, 400.0), ({1, 2, 3}, 400.0), ({1, 2}, 400.0), ({1, 2, 3, 7}, 300.0)],
+)
+def test_a_small_place_that_goes_or_comes_back_moves_nothing(away: set[int], left: float) -> None:
+    """Only what is away beyond the largest place must be rented elsewhere."""
+    places = dict.fromkeys((1, 2, 3), "SE") | dict.fromkeys((4, 5, 6), "US") | {7: "JP"}
+    fleet = [facts(n, DOWN if n in away else UP, place=at) for n, at in places.items()]
+    pool, ctx = scene(fleet, [], known_memory())
+    assert bid_standby(pool, ctx) == pytest.approx(left)
+    pool, ctx = scene(fleet[:-1], [], known_memory())  # the small place's machine was returned
+    assert bid_standby(pool, ctx) == pytest.approx(300.0)
+
+
+def test_what_lacks_less_than_a_twentieth_is_not_worth_a_machine() -> None:
+    fleet = [on_demand(9), *(facts(n, place=f"P{n}") for n in range(1, 5))]
+    offers = [bid_offer(n, f"P{n}") for n in range(11, 15)]
+    assert rentals_of(fleet, offers, min_cold_load=410.0) == []
+    assert rentals_of(fleet, offers, min_cold_load=440.0) != []
+    alone = [replace(w, is_bid=False) for w in fleet]  # nothing is insured: each lack is one
+    assert rentals_of(alone, [own_offer()], min_cold_load=510.0) != []
+
+
+def test_the_first_pool_is_rented_at_bids_once_one_machine_is_known() -> None:
+    memory = replace(known_memory(), usage_s=10.0)
+    pool, ctx = scene([on_demand(9)], [bid_offer(1)], memory)
+    assert may_stand_in(pool, ctx)
+    pool, ctx = scene([on_demand(9)], [bid_offer(1)], memory, interruptible=Interruptible.OVERFLOW)
+    assert not may_stand_in(pool, ctx)  # what is wanted half of the time is not known yet
+
+
+def own_offer() -> Offer:
+    return replace(bid_offer(20), is_bid=False, bid_usd_per_hour=0.0, usd_per_hour=0.6)
+
+
 def test_a_reserve_at_bids_is_bounded_by_the_share() -> None:
     fleet = [facts(n, place=f"P{n}") for n in range(1, 7)]
     pool, ctx = scene(fleet, [], known_memory(), interruptible_share=0.4)
@@ -88,7 +125,7 @@ def rentals_of(fleet: list, offers: list, **params: object) -> list[RentOffer]: 
 def test_one_machine_on_demand_is_held_in_any_case() -> None:
     fleet = [facts(n, place=f"P{n}") for n in range(1, 5)]
     bids = [bid_offer(n, f"P{n}") for n in range(1, 9)]
-    own = replace(bid_offer(20), is_bid=False, bid_usd_per_hour=0.0, usd_per_hour=0.6)
+    own = own_offer()
     rented = rentals_of(fleet, [*bids, own], min_cold_load=100.0)
     assert [r.offer.offer_id for r in rented if not r.offer.is_bid] == [20]
     rented = rentals_of([*fleet, on_demand(9)], [*bids, own], min_cold_load=100.0)

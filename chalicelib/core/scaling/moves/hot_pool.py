@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 
@@ -11,6 +11,7 @@ from chalicelib.core.model.worker import AfterDrain
 from chalicelib.core.scaling.actions import Action, DrainWorker, RecallWorker, StartWorker
 from chalicelib.core.scaling.moves.interruptible import room_for_bids, within_room
 from chalicelib.core.scaling.moves.pools import Pool, Round
+from chalicelib.core.scaling.moves.standby import places_away
 from chalicelib.core.scaling.occupancy import is_idle
 from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.core.scaling.snapshot import WorkerFacts
@@ -18,6 +19,7 @@ from chalicelib.core.scaling.snapshot import WorkerFacts
 DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted
 SWAP_BELOW = 0.5  # of what the ready workers cost: a start is billed, too, so less is not worth it
 BUSY_MARGIN = 1.25  # times the wish must be there without a busy worker before it is drained
+AWAY_START_ODDS = 0.05  # chosen: such a start is tried only where nothing else is left
 HEDGE_Z = 1.3  # a start later than its 90th percentile no longer counts as capacity
 
 
@@ -48,11 +50,12 @@ def plan_hot(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     recalled = _recallable(pool, ctx, wish, capacity, len(counted))
     capacity += sum(map(ctx.capacity, recalled))
     n_workers = len(counted) + len(recalled)
+    away = places_away(pool)
     chosen = choose_cover(
         within_room(startable(pool), room, ctx),
         HotWish(capacity=wish.capacity - capacity, n_workers=wish.n_workers - n_workers),
         ctx.capacity,
-        lambda worker: ctx.usd_per_hour(worker) / max(ctx.beliefs.start_odds(worker), 1e-3),
+        lambda worker: ctx.usd_per_hour(worker) / max(_start_odds(worker, away, ctx), 1e-3),
     )
     beaten = _beaten_starts(startable(pool), chosen, ctx)
     reason = Reason(code=ReasonCode.HOT_SHORT, facts=facts, beaten=beaten)
@@ -62,6 +65,12 @@ def plan_hot(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
         *(StartWorker(instance_id=worker.instance_id, reason=reason) for worker in chosen),
         *insisted,
     ]
+
+
+def _start_odds(worker: WorkerFacts, away: Collection[str], ctx: Round) -> float:
+    """Odds that a start succeeds; slight where all that ran at a bid was just taken."""
+    odds = ctx.beliefs.start_odds(worker)
+    return odds * AWAY_START_ODDS if worker.is_bid and worker.place in away else odds
 
 
 def _start_insisted(pool: Pool, up: Sequence[WorkerFacts], ctx: Round) -> list[Action]:

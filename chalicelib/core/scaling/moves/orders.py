@@ -31,7 +31,12 @@ from chalicelib.core.scaling.moves.offers import (
 )
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.shares import PoolShare
-from chalicelib.core.scaling.moves.standby import has_on_demand, may_stand_in, plan_standby
+from chalicelib.core.scaling.moves.standby import (
+    has_on_demand,
+    least_lack,
+    may_stand_in,
+    plan_standby,
+)
 from chalicelib.core.scaling.occupancy import rest_load
 from chalicelib.core.scaling.reasons import Reason, ReasonCode
 
@@ -135,9 +140,12 @@ def missing_capacity(pool: Pool, total: float, ctx: Round, *, is_stranded: bool 
         )
         return 0.0 if is_awaited else total
     missing = total - held_capacity(pool, ctx, total)
-    if any(worker.is_bid for worker in pool.loaded) and not has_on_demand(pool):
-        missing = max(missing, ctx.beliefs.memory.worker_perf)
-    return missing if missing > rest_load(ctx.beliefs.memory) else 0.0
+    least = rest_load(ctx.beliefs.memory)
+    if any(worker.is_bid for worker in pool.loaded):
+        least = max(least, least_lack(total, ctx))
+        if not has_on_demand(pool):
+            missing = max(missing, ctx.beliefs.memory.worker_perf)
+    return missing if missing > least else 0.0
 
 
 def _order_for(

@@ -30,6 +30,7 @@ Sums = dict[tuple[str, str], float]
 """Capacity by (place, GPU type)."""
 
 LEAST_ADDED = 0.3  # of a machine's capacity that must remain after the losses that are insured
+LEAST_LACK = 0.05  # of the pool: what such losses leave is known no better
 
 
 def n_places_insured(slo_target: float) -> int:
@@ -42,13 +43,13 @@ def n_places_insured(slo_target: float) -> int:
 
 
 def bid_standby(pool: Pool, ctx: Round, gone: Collection[int] = ()) -> float:
-    """Capacity of interruptible machines, up or stopped, that is left after the insured losses.
+    """Capacity of interruptible machines that is left after the insured losses, or those of now.
 
-    Where an outbid machine shows that a place is away, nobody stopped there counts; such places are
-    among the losses that are insured. `gone` are left out. Two places or more are insured together
-    with all machines of one GPU type.
+    Outbid machines are held, too: the larger loss counts, so that a small place that is away, comes
+    back, or is given up changes nothing. `gone` are left out. Two places or more are insured
+    together with all machines of one GPU type.
     """
-    standby = _insured(pool, ctx)(_held(pool, ctx, gone))
+    standby = _insured(pool, ctx, gone)(_held(pool, ctx, gone))
     return standby + sum(_expected(rental, ctx) for rental in pool.rentals if rental.is_bid)
 
 
@@ -58,35 +59,32 @@ def places_away(pool: Pool) -> set[str]:
     return {w.place for w in pool.paused} - up
 
 
-def _counted(pool: Pool) -> list[WorkerFacts]:
-    up = pool.ready + pool.draining + pool.starting
-    return up + pool.stopping + pool.stopped + pool.booting
+def _bids(pool: Pool, gone: Collection[int]) -> list[WorkerFacts]:
+    held = pool.ready + pool.draining + pool.starting + pool.stopping + pool.stopped + pool.booting
+    return [w for w in held + pool.paused if w.is_bid and w.instance_id not in gone]
 
 
 def _held(pool: Pool, ctx: Round, gone: Collection[int] = ()) -> Sums:
-    """The capacity of interruptible machines where none is away, by (place, GPU type)."""
-    away = places_away(pool)
+    """The capacity of interruptible machines by (place, GPU type), outbid or not."""
     sums: Sums = defaultdict(float)
-    for worker in _counted(pool):
-        if worker.is_bid and worker.place not in away and worker.instance_id not in gone:
-            sums[worker.place, worker.gpu_type] += ctx.capacity(worker)
+    for worker in _bids(pool, gone):
+        sums[worker.place, worker.gpu_type] += ctx.capacity(worker)
     return sums
 
 
-def _insured(pool: Pool, ctx: Round) -> Callable[[Sums], float]:
-    """What is left of capacities after the losses that are insured, beyond what is away."""
-    n_insured = n_places_insured(ctx.snapshot.group.params.slo_target)
-    n_more = n_insured - len(places_away(pool))
-    return lambda sums: _left(sums, n_more, is_type_insured=n_insured > 1)
+def _insured(pool: Pool, ctx: Round, gone: Collection[int] = ()) -> Callable[[Sums], float]:
+    """What is left of capacities after the losses that are insured, or after those of now."""
+    n_places = n_places_insured(ctx.snapshot.group.params.slo_target)
+    away, outbid = places_away(pool), {w.instance_id for w in pool.paused}
+    lost = [w for w in _bids(pool, gone) if w.place in away or w.instance_id in outbid]
+    lost_now = sum(map(ctx.capacity, lost))
+    return lambda sums: sum(sums.values()) - max(_insured_loss(sums, n_places), lost_now)
 
 
-def _left(sums: Sums, n_places: int, *, is_type_insured: bool) -> float:
-    """The capacity by (place, type) without the largest places, or without the largest type."""
-    places, types = _sums_of(sums, 0), _sums_of(sums, 1)
-    lost = sum(places[: max(n_places, 0)])
-    if is_type_insured and types:
-        lost = max(lost, types[0])
-    return sum(places) - lost
+def _insured_loss(sums: Sums, n_places: int) -> float:
+    """The capacity by (place, type) of the largest places, or from two on of the largest type."""
+    lost = sum(_sums_of(sums, 0)[:n_places])
+    return max([lost, *_sums_of(sums, 1)[:1]]) if n_places > 1 else lost
 
 
 def _sums_of(sums: Sums, index: int) -> list[float]:
@@ -106,14 +104,17 @@ def _expected(rental: PendingRental, ctx: Round) -> float:
 
 
 def may_stand_in(pool: Pool, ctx: Round) -> bool:
-    """Whether what the pool lacks may be rented at bids: while others can serve what comes.
+    """Whether what the pool lacks may be rented at bids: unless requests wait for what was outbid.
 
     One machine on demand is held in any case, for those who insist on one.
     """
     memory = ctx.beliefs.memory
-    is_wanted = pool.autogroup is not None and mode_of(pool, ctx) is not Interruptible.NEVER
-    is_known = memory.usage_s >= MIN_KNOWN_S and memory.worker_perf > 0
-    return is_wanted and is_known and memory.starved <= 0 and has_on_demand(pool)
+    mode = mode_of(pool, ctx)
+    if pool.autogroup is None or mode is Interruptible.NEVER or memory.worker_perf <= 0:
+        return False
+    if mode is Interruptible.OVERFLOW and memory.usage_s < MIN_KNOWN_S:
+        return False  # what is wanted half of the time is not known yet
+    return has_on_demand(pool) and not (memory.starved > 0 and pool.paused)
 
 
 def has_on_demand(pool: Pool) -> bool:
@@ -122,12 +123,19 @@ def has_on_demand(pool: Pool) -> bool:
     return any(not w.is_bid for w in held) or any(not r.is_bid for r in pool.rentals)
 
 
+def least_lack(total: float, ctx: Round) -> float:
+    """Below this a pool of `total` with interruptible machines lacks nothing worth a rental."""
+    return min(LEAST_ADDED * ctx.beliefs.memory.worker_perf, LEAST_LACK * total)
+
+
 def plan_standby(
     pool: Pool, missing: float, total: float, ctx: Round, n_free: int
 ) -> list[RentOffer]:
     """Interruptible machines for `missing`, at most `n_free`: cheapest first, spread over places.
 
-    Each must add to what is left after the insured losses; `total` is the capacity wanted in all.
+    Each must add to what is left after the insured losses, or to less than the largest of them: in
+    an empty pool the first machines are those that may be lost. `total` is the capacity wanted in
+    all. None, if all of them together add nothing.
     """
     if pool.autogroup is None:
         return []
@@ -136,13 +144,19 @@ def plan_standby(
     candidates = candidates_of(pool, ctx)
     places = shares_by_place(pool, ctx)
     sums, left = _held(pool, ctx), _insured(pool, ctx)
+    begun = left(sums)
+    n_idle = n_places_insured(ctx.snapshot.group.params.slo_target)
     rentals: list[RentOffer] = []
     while candidates and missing > 0 and len(rentals) < n_free:
         before = left(sums)
-        adding = [c for c in candidates if _adds(c, sums, before, left)]
-        if not adding:
+        usable = [c for c in candidates if _adds(c, sums, before, left)]
+        if not usable and n_idle > 0:
+            n_idle -= 1
+            largest = max(_sums_of(sums, 0), default=math.inf)
+            usable = [c for c in candidates if _at_place(c, sums) < largest]
+        if not usable:
             break
-        best = min(adding, key=lambda c: _price(c, places, ctx))
+        best = min(usable, key=lambda c: _price(c, places, ctx))
         candidates = [
             c for c in candidates if c.item.offer.machine_id != best.item.offer.machine_id
         ]
@@ -155,7 +169,13 @@ def plan_standby(
             bid_rental(pool.autogroup.autogroup_id, best, candidates, missing=missing, adds=adds)
         )
         missing -= adds
-    return rentals
+    return rentals if left(sums) > begun else []
+
+
+def _at_place(candidate: Candidate, sums: Sums) -> float:
+    """What is held at a candidate's region."""
+    place = candidate.item.offer.geolocation
+    return sum(capacity for key, capacity in sums.items() if key[0] == place)
 
 
 def _adds(candidate: Candidate, sums: Sums, before: float, left: Callable[[Sums], float]) -> bool:

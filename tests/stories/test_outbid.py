@@ -1,0 +1,182 @@
+"""Five bad days of a group on interruptible machines: who serves, the bill, what is told.
+
+Three workers' worth of load is wanted at any time, and three machines at bids serve it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pytest
+
+from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible
+from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.services.owner.views.spending import read_spend
+from tests.stories.day import HOUR, OWNER, Day
+
+HOT = 300.0
+PAUSED, READY = WorkerState.PAUSED, WorkerState.READY
+
+
+def bidding_day() -> tuple[Day, EndpointGroup]:
+    """A day that begins with three machines at bids that serve, and the pool behind them."""
+    day = Day(seed=3)
+    group = day.group(max_workers=12, min_load=HOT, interruptible=Interruptible.MIXED)
+    day.seconds(60)
+    day.minutes(40)
+    assert len(at_bids(day, READY)) == 3
+    return day, group
+
+
+def rows(day: Day) -> list[Worker]:
+    return list(day.world.workers.rows.values())
+
+
+def at_bids(day: Day, state: WorkerState) -> list[Worker]:
+    return [row for row in rows(day) if row.is_bid and row.state is state]
+
+
+def served(day: Day) -> float:
+    return sum(row.perf for row in rows(day) if row.state is READY)
+
+
+def usd_per_hour(day: Day) -> float:
+    return day.world.market.bill(day.world.now).usd_per_hour
+
+
+def floors(day: Day, floor: float) -> None:
+    """From now on only bids of so many times the usual one win, anywhere."""
+    for country in {m.country for m in day.world.market.offers.machines.values()}:
+        day.world.market.offers.bids.floors[country] = [(day.world.now, floor)]
+
+
+def reasons(day: Day, since: float = 0.0) -> list[str]:
+    """Why something was done, in its order, as `explain` tells it."""
+    return [
+        str(event.facts["reason"]["code"])  # type: ignore[index]  # a decision's facts have it
+        for event in day.events()
+        if event.kind == "decision" and event.at >= since
+    ]
+
+
+def spent_at_bids(day: Day) -> Mapping[str, object]:
+    """`ballast spend`."""
+    spent = read_spend(day.world.owner_ports, OWNER, None, 2)["interruptible"]  # type: ignore[arg-type]
+    assert isinstance(spent, Mapping)
+    return spent
+
+
+def test_outbid_in_a_burst() -> None:
+    day, group = bidding_day()
+    calm, began = usd_per_hour(day), day.world.now
+    day.seconds(10, 20, of=group)
+    n_bound = len(at_bids(day, READY))
+    floors(day, math.inf)
+    day.seconds(60, 6, of=group)
+    assert served(day) >= HOT, "who stands in is up within a minute"
+    day.seconds(30)
+    assert day.world.n_waiting == 0, "and nobody was forgotten"
+    assert n_bound == 3
+    assert not at_bids(day, READY)
+    assert reasons(day, began).count("hot_short") >= 3
+    assert usd_per_hour(day) < 2.2 * calm, (
+        "on demand costs twice; those that were taken, their disk"
+    )
+    floors(day, 1.0)
+    day.minutes(30)
+    assert len(at_bids(day, READY)) >= 2, "what proved restless must be worth it again"
+    assert usd_per_hour(day) < 1.25 * calm
+    assert day.troubles() == {}
+    assert spent_at_bids(day)["n_taken"] == 3
+    assert day.told("notified") == [], "a burst that was served is no news"
+    day.ends()
+
+
+def test_all_hosts_of_a_type_at_once() -> None:
+    """One GPU type everywhere: nothing at a bid is left; all but one come back by themselves."""
+    day, _ = bidding_day()
+    before, n_creates = day.bill(), day.calls(Verb.CREATE)
+    held = {row.instance_id for row in rows(day) if row.is_bid}
+    floors(day, math.inf)
+    day.seconds(60)
+    assert served(day) >= HOT
+    assert {row.instance_id for row in at_bids(day, PAUSED)} <= held
+    gpu_s = {key: day.world.market.bill(day.world.now).by_instance[key].gpu_usd for key in held}
+    day.minutes(10)
+    now = day.world.market.bill(day.world.now).by_instance
+    assert {key: now[key].gpu_usd for key in held} == gpu_s, "taken is not billed but for its disk"
+    floors(day, 1.0)
+    day.minutes(15)
+    assert len(at_bids(day, READY)) == 3
+    assert day.calls(Verb.CREATE) <= n_creates + 4
+    assert day.bill() - before < 27 / 60 * 1.7, "three on demand and all the disks, all the time"
+    assert day.troubles() == {}
+    day.ends()
+
+
+@pytest.mark.parametrize("steps", [8, pytest.param(24, marks=pytest.mark.long)])
+def test_bids_that_rise_through_a_day(steps: int) -> None:
+    """Up to 2.2 times the usual bid: followed while it saves, then served on demand."""
+    day, _ = bidding_day()
+    for step in range(steps):
+        floors(day, 1.0 + 1.2 * step / (steps - 1))
+        day.minutes(30)
+        assert served(day) >= HOT * 0.9
+        running = [row for row in rows(day) if row.is_bid and row.state.is_answering]
+        assert all(row.usd_per_hour < row.on_demand_usd_per_hour for row in running)
+    assert not at_bids(day, READY)
+    assert {"bid_raised", "hot_short"} <= set(reasons(day))
+    spent = spent_at_bids(day)
+    assert float(str(spent["saved_usd"])) > 0
+    assert day.bill() < (steps / 2 + 0.7) * 1.7, "never more than three on demand"
+    assert day.troubles() == {}
+    day.ends()
+
+
+@pytest.mark.parametrize("hours", [5, pytest.param(24, marks=pytest.mark.long)])
+def test_paused_for_a_day(hours: int) -> None:
+    """Whoever is outbid goes once its disk has cost a load; the group is served on demand."""
+    day, _ = bidding_day()
+    taken = at_bids(day, READY)
+    floors(day, math.inf)
+    day.minutes(3)
+    disks = {row.instance_id: row.storage_usd_per_hour for row in at_bids(day, PAUSED)}
+    assert {row.instance_id for row in taken} <= set(disks)
+    day.minutes(hours * HOUR)
+    assert not set(disks) & set(day.world.market.instances), "none is kept for a day"
+    assert reasons(day).count("outbid_long") >= len(taken)
+    n_creates = day.calls(Verb.CREATE)
+    day.minutes(HOUR)
+    assert day.calls(Verb.CREATE) == n_creates, "and it has come to rest"
+    assert served(day) >= HOT
+    assert day.bill() < (hours + 1.8) * 1.7
+    assert day.troubles() == {}
+    day.ends()
+
+
+def test_credit_ends_while_paused() -> None:
+    day, group = bidding_day()
+    day.world.market.switch_on("outbid", day.world.now)
+    day.minutes(3)
+    assert at_bids(day, PAUSED)
+    day.world.market.switch_on("credit-zero", day.world.now)
+    day.minutes(20)
+    assert "no_credit" in day.troubles()
+    assert day.running() == 0, "Vast has stopped all of them"
+    calls = day.calls(Verb.CREATE), day.calls(Verb.BID)
+    before, disks = day.bill(), day.stored_usd
+    day.minutes(20)
+    assert (day.calls(Verb.CREATE), day.calls(Verb.BID)) == calls, "no money, no orders"
+    assert day.bill() - before == pytest.approx(day.stored_usd - disks, rel=0.1)
+    day.world.market.switch_off("credit-zero", day.world.now)
+    day.world.market.switch_off("outbid", day.world.now)
+    day.world.ask(group.endpoint_id, 3)
+    day.minutes(20)
+    assert day.world.n_waiting == 0
+    assert served(day) >= HOT * 0.9
+    assert {row.instance_id for row in rows(day)} == set(day.world.market.instances)
+    assert day.told("no_credit") == ["no_credit", "no_credit_over"]
+    assert day.troubles() == {}
+    day.ends()
