@@ -63,7 +63,7 @@ def reasons(day: Day, since: float = 0.0) -> list[str]:
 
 def spent_at_bids(day: Day) -> Mapping[str, object]:
     """`ballast spend`."""
-    spent = read_spend(day.world.owner_ports, OWNER, None, 2)["interruptible"]  # type: ignore[arg-type]
+    spent = read_spend(day.world.owner_ports, OWNER, None, 2)["interruptible"]
     assert isinstance(spent, Mapping)
     return spent
 
