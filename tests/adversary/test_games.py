@@ -42,6 +42,18 @@ def test_unused_tickets_cost_the_honest_little_in_any_town() -> None:
     assert fmean(lost) <= 2.0
 
 
+# It lost 4.8 points while a place was held a second longer, and a claimed 10,000 counted as 1,000.
+TWO_BURSTS: Script = [
+    (40.4, 20, 300.0, 0),
+    (56.6, 20, 10_000.0, 0),
+    (61.9, 20, 10_000.0, None),
+]
+
+
+def test_bursts_of_unused_tickets_in_a_row_stop_no_fleet() -> None:
+    assert on_time(()) - on_time(TWO_BURSTS) <= 2.0
+
+
 def test_the_search_finds_what_can_be_won_and_tells_the_script() -> None:
     """A control: three right actions among ten in a row, which no draw of eight hits at once."""
 

@@ -10,9 +10,13 @@ import pytest
 
 from chalicelib.core.model.autogroup import TicketGeneration
 from chalicelib.services.keys import issue_key, worker_token
-from chalicelib.services.routing.reports import ReportsMemory, receive_report
+from chalicelib.services.routing.reports import (
+    ReportsMemory,
+    receive_finished,
+    receive_report,
+)
 from chalicelib.services.routing.views import rebuild_view
-from chalicelib.wire.reports import WorkerReport
+from chalicelib.wire.reports import FinishedReport, WorkerReport
 from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, INTENT_TOKEN
 from tests.services.crowd import Caller, Crowd
 from tests.services.router import make_world
@@ -29,7 +33,7 @@ SEEDS = range(5)
 
 
 class Town:
-    """A fleet that two tenants share, and that reports each second."""
+    """A fleet that two tenants share; each second it reports its load and what it finished."""
 
     def __init__(self, seed: int) -> None:
         self.world, self.rng = make_world(), random.Random(seed)
@@ -40,6 +44,7 @@ class Town:
         self.crowd = Crowd(ports, self.world.clock, ENDPOINT_NAME, n_routers=3, speed=SPEED)
         self.began_at = self.world.clock.now()
         self._memory, self._n_reports = ReportsMemory(), 0
+        self._n_told = dict.fromkeys(range(1, N_WORKERS + 1), 0)  # of what it finished, by worker
 
     def tenant(self, name: str) -> str:
         """A key of its own."""
@@ -67,6 +72,24 @@ class Town:
         self._n_reports += 1
         for i in range(1, N_WORKERS + 1):
             self._report(i)
+        for i in range(1, N_WORKERS + 1):
+            self._tell_finished(i)
+
+    def _tell_finished(self, i: int) -> None:
+        url, now = self.world.workers.rows[ENDPOINT_ID, i].url, self.world.clock.now()
+        served = self.crowd.served.get(url, [])[self._n_told[i] :]
+        done = [c for c in served if c.starts_at + c.cost / SPEED <= now]  # in order of their starts
+        self._n_told[i] += len(done)
+        intent = INTENT_TOKEN.format(instance_id=i)
+        requests = [{"request_idx": c.idx, "status": "Success", "used": c.cost} for c in done]
+        body = {
+            "worker_id": i,
+            "mtoken": worker_token(self.world.secrets, ENDPOINT_ID, intent),
+            "requests": requests,
+        }
+        if requests:
+            report = FinishedReport.from_json(json.dumps(body))
+            assert receive_finished(self.world.ports(), self._memory, report, "")
 
     def _report(self, i: int) -> None:
         url, now = self.world.workers.rows[ENDPOINT_ID, i].url, self.world.clock.now()
