@@ -44,7 +44,12 @@ def test_unused_tickets_cost_the_honest_little_in_any_town() -> None:
 
 # It lost 4.8 points while a place was held a second longer, and a claimed 10,000 counted as 1,000.
 TWO_BURSTS: Script = [
+    (24.8, 5, 1.0, 0),
+    (33.7, 2, 30.0, 0),
     (40.4, 20, 300.0, 0),
+    (47.6, 2, 300.0, 0),
+    (51.8, 2, 10_000.0, None),
+    (56.2, 1, 300.0, 0),
     (56.6, 20, 10_000.0, 0),
     (61.9, 20, 10_000.0, None),
 ]

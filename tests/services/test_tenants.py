@@ -78,7 +78,7 @@ class Town:
     def _tell_finished(self, i: int) -> None:
         url, now = self.world.workers.rows[ENDPOINT_ID, i].url, self.world.clock.now()
         served = self.crowd.served.get(url, [])[self._n_told[i] :]
-        done = [c for c in served if c.starts_at + c.cost / SPEED <= now]  # in order of their starts
+        done = [c for c in served if c.starts_at + c.cost / SPEED <= now]
         self._n_told[i] += len(done)
         intent = INTENT_TOKEN.format(instance_id=i)
         requests = [{"request_idx": c.idx, "status": "Success", "used": c.cost} for c in done]
