@@ -107,6 +107,12 @@ def _take_time_to_unprotect() -> None:
         if name in self.tables and vars(self.tables[name]).get("looks_while_updating", -1) >= 0:
             text = f"Attempt to change a resource which is still in use: {name} is being updated"
             raise JsonRESTError("ResourceInUseException", text)
+        if name in self.tables and self.tables[name].deletion_protection_enabled:
+            raise JsonRESTError(
+                "ValidationException",
+                "Resource cannot be deleted as it is currently protected against deletion. "
+                "Disable deletion protection first.",
+            )
         return stock_delete(self, name)
 
     DynamoDBBackend.update_table = update_table

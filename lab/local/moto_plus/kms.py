@@ -1,4 +1,4 @@
-"""KMS: digests signed as digests, disabled keys that refuse, and data key pairs."""
+"""KMS: digests signed as digests, disabled keys that refuse, data key pairs, and deletion."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def correct() -> None:
     """Correct moto's KMS in this process."""
     _correct_sign()
     _name_the_key_spec()
+    _bound_the_waiting_period()
     KmsResponse.generate_data_key_pair = _data_key_pair_action(with_plaintext=True)
     KmsResponse.generate_data_key_pair_without_plaintext = _data_key_pair_action(
         with_plaintext=False
@@ -49,6 +50,19 @@ def _correct_sign() -> None:
         )
 
     KmsResponse.sign = sign
+
+
+def _bound_the_waiting_period() -> None:
+    """Stock moto answers a deletion in fewer than 7 days, and schedules none."""
+    stock_schedule = KmsResponse.schedule_key_deletion
+
+    def schedule_key_deletion(self: Any) -> Any:
+        days = self._get_param("PendingWindowInDays")
+        if days is not None and not 7 <= days <= 30:
+            raise ValidationException("PendingWindowInDays must be between 7 and 30 days")
+        return stock_schedule(self)
+
+    KmsResponse.schedule_key_deletion = schedule_key_deletion
 
 
 def _sign_digest(key: Any, digest: bytes, algorithm: str) -> bytes:
