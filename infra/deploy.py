@@ -29,6 +29,7 @@ from infra.bootstrap import (
     remember_topic,
     renew_directory,
 )
+from infra.ceilings import warming_advice
 from infra.core_stack import deploy_core, ensure_vast_key
 from infra.functions import (
     concurrency_quota,
@@ -123,12 +124,15 @@ def state_throttles(aws: Aws, options: Options, say: Say) -> Throttles:
     known = stack_parameter(aws.client("cloudformation"), edge, "PeakPerSecond")
     peak = options.peak_per_s or float(known or DEFAULT_PEAK_PER_S)
     try:
-        throttles = throttles_for(peak, concurrency=quota, has_edge=options.edge)
+        throttles = throttles_for(
+            peak, concurrency=quota, has_edge=options.edge, api_quota=options.api_quota
+        )
     except ValueError as error:
         raise DeployError(f"--peak: {error}") from error
     if options.edge:
-        for line in told(throttles, peak):
-            say(line)
+        for line in (*told(throttles, peak), warming_advice(options.stage, peak)):
+            if line:
+                say(line)
     return throttles
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from infra.bootstrap import FIRST_CAPS, Caps, with_first_caps
+from infra.throttles import ACCOUNT_PER_S
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,6 +31,7 @@ class Options:
     certificate_arn: str | None = None
     budget_email: str | None = None
     peak_per_s: float | None = None  # of routed requests
+    api_quota: float = ACCOUNT_PER_S  # requests/s that AWS lets this account's APIs take
     access_log: bool | None = None
     protect_tables: bool = True
     vast_key: Callable[[], str] | None = None  # asked only if the secret is still empty
@@ -83,6 +85,10 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument(
         "--peak", type=float, help="routed requests a second to expect; throttles follow from it"
     )
+    parser.add_argument(
+        "--api-quota", type=float, default=ACCOUNT_PER_S,
+        help="requests a second that AWS lets this account's APIs take (%(default)s if unchanged)",
+    )  # fmt: skip
     parser.add_argument("--access-log", action=argparse.BooleanOptionalAction)
     given = parser.parse_args(arguments)
     is_core = given.part == "core"
@@ -103,6 +109,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         certificate_arn=given.certificate_arn,
         budget_email=given.budget_email,
         peak_per_s=given.peak,
+        api_quota=given.api_quota,
         access_log=given.access_log,
         vast_key=(lambda: getpass.getpass("Vast API key (not shown): ")) if given.ask else None,
     )

@@ -15,7 +15,7 @@ from chalicelib.services.market.lanes import N_LANES
 
 DEFAULT_PEAK_PER_S: Final = 200.0
 ACCOUNT_PER_S: Final = 10_000
-"""All APIs of an account and region together (docs/internals/aws-rules.md, API Gateway)."""
+"""All APIs of an account and region together, unless AWS granted more (aws-rules.md)."""
 SMALL_CONCURRENCY: Final = 100
 """Below it, what is not `/route/` may hold only a few of the account's executions at once."""
 
@@ -64,18 +64,27 @@ class Throttles:
         return rates | bursts | {"FloodPer5Minutes": str(300 * self.route.rate)}
 
 
-def throttles_for(peak_per_s: float, *, concurrency: int, has_edge: bool = True) -> Throttles:
+def throttles_for(
+    peak_per_s: float,
+    *,
+    concurrency: int,
+    has_edge: bool = True,
+    api_quota: float = ACCOUNT_PER_S,
+) -> Throttles:
     """The buckets of a deployment. `concurrency`: executions that the account may have at once.
+
+    `api_quota`: requests a second that its APIs may take.
 
     With an edge, the REST API lets through a request a second, enough to see that it answers.
 
     Raises:
         ValueError: a peak that no account serves.
     """
-    if not 1 <= peak_per_s <= ACCOUNT_PER_S / ROUTE_SHARE:
+    if not 1 <= peak_per_s <= api_quota / ROUTE_SHARE:
         raise ValueError(
-            f"peak {peak_per_s:g} requests/s: give 1 to {ACCOUNT_PER_S / ROUTE_SHARE:.0f} "
-            f"(an account's APIs take {ACCOUNT_PER_S} requests/s together)"
+            f"peak {peak_per_s:g} requests/s: give 1 to {api_quota / ROUTE_SHARE:.0f} "
+            f"(an account's APIs take {api_quota:g} requests/s together; did AWS grant yours "
+            "more? `--api-quota` says so)"
         )
     route = round(peak_per_s * ROUTE_SHARE)
     reports = max(50, round(peak_per_s * REPORTS_SHARE))
