@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -52,7 +53,7 @@ def test_dynamodb_takes_the_command_as_printed() -> None:
     """Its arguments are those of the service's own model."""
     words = warm_command("prod", 2_500).split()
     model = boto3.client("dynamodb", region_name="us-east-1").meta.service_model
-    shape = model.operation_model("UpdateTable").input_shape
+    shape: Any = model.operation_model("UpdateTable").input_shape
     units = dict(part.split("=") for part in words[words.index("--warm-throughput") + 1].split(","))
     assert set(units) == set(shape.members["WarmThroughput"].members)
     assert int(units["WriteUnitsPerSecond"]) == 11_000
