@@ -13,6 +13,8 @@ import importlib
 import json
 import os
 import random
+import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -61,8 +63,11 @@ SUITES = (
 )
 ASKED = 0.95
 MAX_TEST_S = 25.0  # tests that take longer together than this are not asked about one mutant
-TIMEOUT_S = 90.0  # a mutant that hangs its tests is killed
-PRELOADED = ("boto3", "moto", "cryptography.hazmat.primitives.asymmetric.rsa")
+MOST_CPU_S = 60  # a mutant whose tests go on for ever is killed,
+_STAR = re.compile(r"(?<![\w)\]])\*,")  # of arguments that go by name
+TIMEOUT_S = 600.0  # and so is one that makes them wait for ever
+PRELOADED = ("boto3", "moto", "cryptography.hazmat.primitives.asymmetric.rsa", "requests")
+QUIET = ("-q", "-p", "no:cacheprovider", "-p", "no:schemathesis")  # that plugin is slow to import
 
 _LIST = """
 import json, sys
@@ -112,15 +117,20 @@ class Mutant:
 
     def in_words(self) -> str:
         """A line for people: where, what was, what is."""
+        line, before, after = self._change()
+        return f"{self.path}:{line} {self.operator}: {before} -> {after}"
+
+    def is_of_a_declaration(self) -> bool:
+        """Whether it only changes a decorator, or that arguments go by name: no rule, mypy's."""
+        _, before, after = self._change()
+        return before.startswith("@") or _STAR.sub("/,", before) == after
+
+    def _change(self) -> tuple[int, str, str]:
         before = (ROOT / self.path).read_text().splitlines()
         after = self.code.splitlines()
-        odd = next(
-            (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b),
-            self.line - 1,
-        )
-        return (
-            f"{self.path}:{odd + 1} {self.operator}: {before[odd].strip()} -> {after[odd].strip()}"
-        )
+        pairs = enumerate(zip(before, after, strict=False))
+        odd = next((i for i, (a, b) in pairs if a != b), self.line - 1)
+        return odd + 1, before[odd].strip(), after[odd].strip()
 
 
 def all_mutants(modules: Sequence[str] = MODULES) -> list[Mutant]:
@@ -129,9 +139,9 @@ def all_mutants(modules: Sequence[str] = MODULES) -> list[Mutant]:
 
 
 def made(sample: Sequence[Mutant]) -> list[Mutant]:
-    """The sample with its code."""
+    """The sample with its code, without those that only change how something is declared."""
     places = [(m.path, m.operator, m.occurrence, m.line) for m in sample]
-    return _maker({"list": [], "make": places})
+    return [m for m in _maker({"list": [], "make": places}) if not m.is_of_a_declaration()]
 
 
 def _maker(wanted: Mapping[str, object]) -> list[Mutant]:
@@ -150,12 +160,18 @@ def measure(tree: Path, suites: Sequence[str]) -> Path:
     """Run the suites once, unchanged, with the lines that each test runs; gives the data file."""
     data = tree / ".coverage"
     arguments = [
-        *("-m", "pytest", "-q", "-m", "not long and not browser", "-p", "no:cacheprovider"),
+        *("-m", "pytest", *QUIET, "-m", "not long and not browser"),
         *("--cov=chalicelib", "--cov-context=test", "--cov-report=", "--durations=0"),
         *("--junitxml", str(tree / "times.xml")),
     ]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
-        [sys.executable, *arguments, *suites], cwd=tree, capture_output=True, text=True, check=False
+        [sys.executable, *arguments, *suites],
+        cwd=tree,
+        env=env,  # what is compiled now is compiled for every mutant
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(f"the tests fail without any mutant:\n{done.stdout[-3000:]}")
@@ -234,7 +250,8 @@ def _run_in_child(tree: Path, tests: Sequence[str]) -> None:
         os.chdir(tree)
         sys.path.insert(0, str(tree))
         sys.dont_write_bytecode = True
-        code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--rootdir", str(tree), *tests])
+        resource.setrlimit(resource.RLIMIT_CPU, (MOST_CPU_S, MOST_CPU_S))
+        code = pytest.main([*QUIET, "-x", "--assert=plain", "--rootdir", str(tree), *tests])
     finally:
         os._exit(int(code))  # whatever happened: the parent's cleaning up is not for the child
 

@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
+from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.money.bookkeeping import billed_seconds, book, cost_of
-from fakes.bundles.hot_ports import make_worker
+from chalicelib.core.money.bookkeeping import (
+    billed_seconds,
+    book,
+    cost_of,
+    start_microusd_per_hour,
+)
+from fakes.bundles.hot_ports import ENDPOINT_ID, make_worker
 
 NOW = 1_800_000_000.0
 S, E = WorkerState, WorkerEvent
@@ -88,3 +95,113 @@ def test_the_books_of_a_stopped_machine(event: WorkerEvent | None, usd: float) -
     booking = book([worker], [], {}, booked_at=NOW - 3600, now=NOW, is_known=True)
     assert booking.committed_by_group == {worker.endpoint_id: usd * 1e6}
     assert booking.storage_by_group == {worker.endpoint_id: STORED}
+
+
+def record(**changes: object) -> InstanceRecord:
+    seen = InstanceRecord(
+        instance_id=1,
+        label="",
+        actual_status="running",
+        intended_status="running",
+        cur_state="running",
+        usd_per_hour=0.3,
+        storage_usd_per_hour=0.02,
+    )
+    return replace(seen, **changes)  # type: ignore[arg-type]
+
+
+def intent(state: IntentState, planned_at: float) -> RentIntent:
+    return RentIntent(
+        token="t",
+        endpoint_id=ENDPOINT_ID + 1,
+        autogroup_id=1,
+        state=state,
+        planned_at=planned_at,
+        offer_id=1,
+        machine_id=1,
+        gpu_name="RTX 4090",
+        num_gpus=1,
+        usd_per_hour=0.36,
+        reserved_microusd_per_hour=370_000,
+    )
+
+
+def test_the_higher_price_of_row_and_record_counts_with_the_records_traffic() -> None:
+    worker = machine(S.READY)
+    assert worst(worker) == RUNNING  # no record: no traffic is priced
+    cost = cost_of(worker, record(inet_up_usd_per_gb=0.003, inet_down_usd_per_gb=0.05))
+    assert (cost.worst_microusd_per_hour, cost.storage_microusd_per_hour) == (453_000, 20_000)
+    dearer = cost_of(worker, record(usd_per_hour=0.5, storage_usd_per_hour=0.005))
+    assert (dearer.worst_microusd_per_hour, dearer.storage_microusd_per_hour) == (500_000, STORED)
+    all_disk = machine(S.READY, usd_per_hour=0.0)
+    assert cost_of(all_disk, None).worst_microusd_per_hour == STORED
+
+
+def test_a_start_adds_what_running_costs_more_than_the_disk() -> None:
+    worker = machine(S.STOPPED, state_since=NOW - 1800)
+    assert start_microusd_per_hour(worker, None) == RUNNING - STORED
+    listed = record(usd_per_hour=0.5, inet_up_usd_per_gb=0.003, inet_down_usd_per_gb=0.05)
+    assert start_microusd_per_hour(worker, listed) == 553_000 - 20_000
+
+
+def test_an_outbid_machine_is_committed_as_running_and_billed_for_its_disk() -> None:
+    paused = machine(S.PAUSED, state_since=NOW - 1800)
+    assert worst(paused) == RUNNING
+    booking = book([paused], [], {}, booked_at=NOW - 1800, now=NOW, is_known=True)
+    assert booking.spent_by_group == {ENDPOINT_ID: STORED / 2}
+
+
+def test_the_books_of_a_round() -> None:
+    ready, stopped = machine(S.READY), machine(S.STOPPED, state_since=NOW - 900)
+    loading = machine(S.LOADING, created_at=NOW - 360)
+    intents = [
+        intent(IntentState.VOID, NOW - 500),
+        intent(IntentState.MAYBE_RENTED, NOW - 1000),
+        intent(IntentState.PLANNED, NOW - 7200),
+        intent(IntentState.PLANNED, NOW + 5),
+        intent(IntentState.VOID, NOW - 1000),
+        intent(IntentState.CONFIRMED, NOW - 1000),
+    ]
+    workers = [ready, stopped, loading]
+    booking = book(workers, intents, {}, booked_at=NOW - 1800, now=NOW, is_known=True)
+    ran_900_s, stored_900_s = 100_000, 2_500
+    by_group = {
+        ENDPOINT_ID: 200_000 + ran_900_s + stored_900_s + 40_000,
+        ENDPOINT_ID + 1: 100_000 + 180_000,  # since it was planned; since the last books
+    }
+    assert booking.spent_by_group == by_group
+    assert booking.idle_microusd == 40_000 + 280_000  # who loads, and what may have been rented
+    assert booking.committed_by_group == {
+        ENDPOINT_ID: 2 * RUNNING + STORED,
+        ENDPOINT_ID + 1: 3 * 370_000,
+    }
+    assert booking.storage_by_group == {ENDPOINT_ID: 3 * STORED}
+    assert booking.workers_by_group == {ENDPOINT_ID: 3, ENDPOINT_ID + 1: 3}
+    assert booking.booked_until == NOW
+    doubted = book(workers, intents, {}, booked_at=NOW - 1800, now=NOW, is_known=False)
+    assert doubted.committed_by_group is None
+    assert doubted.spent_by_group == by_group
+
+
+def test_who_answers_or_is_at_rest_is_not_idle() -> None:
+    for state in (S.READY, S.DRAINING, S.STOPPED):
+        worker = machine(state, state_since=NOW - 7200)
+        booking = book([worker], [], {}, booked_at=NOW - 1800, now=NOW, is_known=True)
+        assert booking.idle_microusd == 0, state
+        assert booking.spent_by_group[ENDPOINT_ID] > 0
+
+
+def test_what_cost_nothing_is_not_in_the_books() -> None:
+    booking = book([machine(S.READY)], [], {}, booked_at=NOW, now=NOW, is_known=True)
+    assert booking.spent_by_group == {}
+    late = machine(S.READY, created_at=NOW + 5)
+    assert billed_seconds(late, NOW - 60, NOW) == (0.0, 0.0)
+
+
+def test_how_long_a_machine_ran_and_stood_within_a_span() -> None:
+    worker = machine(S.STOPPED, state_since=NOW - 600, created_at=NOW - 900)
+    assert billed_seconds(worker, NOW - 1800, NOW) == (300.0, 600.0)
+    assert billed_seconds(worker, NOW - 700, NOW) == (100.0, 600.0)
+    assert billed_seconds(worker, NOW - 300, NOW) == (0.0, 300.0)
+    assert billed_seconds(worker, NOW - 1800, NOW - 700) == (200.0, 0.0)
+    assert billed_seconds(machine(S.READY), NOW - 60, NOW) == (60.0, 0.0)

@@ -18,9 +18,7 @@ from chalicelib.core.fleet.set_aside import (
     set_aside_until,
 )
 from chalicelib.core.model.usable import (
-    USABLE_GRACE_S,
     Unusable,
-    is_unreachable_boot,
     usable_workers,
     why_unusable,
 )
@@ -64,12 +62,7 @@ def test_usable_is_ready_measured_addressed_and_heard_of() -> None:
     assert why_unusable(replace(worker, url="")) is Unusable.NO_ADDRESS
     assert why_unusable(replace(worker, perf=0.0)) is Unusable.UNMEASURED
     assert why_unusable(replace(worker, state=WorkerState.LOADING)) is Unusable.NOT_READY
+    assert why_unusable(replace(worker, perf=0.5)) is None
     assert why_unusable(worker, is_silent=True) is Unusable.SILENT
     silent = replace(make_worker(2, NOW), reported_at=NOW - 30, started_at=NOW - 900)
     assert usable_workers([worker, silent], NOW) == [worker]
-
-
-def test_ready_without_an_address_is_a_failed_boot_after_the_grace() -> None:
-    worker = replace(make_worker(1, NOW), url="", state_since=NOW)
-    assert not is_unreachable_boot(worker, NOW + USABLE_GRACE_S)
-    assert is_unreachable_boot(worker, NOW + USABLE_GRACE_S + 1)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.moments import is_ahead, passed
+from chalicelib.core.moments import passed
 
 LABEL_SEPARATOR = " - "  # plain ASCII: nothing on the way may mangle it
 MAX_LABEL_NAME = 60  # of a group's name in a label
@@ -73,8 +73,6 @@ class RentIntent:
     def as_of(self, now: float) -> RentIntent:
         """The intent as if the clock that wrote it had been right."""
         ended, settled = self.attempt_ended_at, self.settled_at
-        if not any(is_ahead(at, now) for at in (self.planned_at, ended or 0.0, settled or 0.0)):
-            return self
         return replace(
             self,
             planned_at=passed(self.planned_at, now),

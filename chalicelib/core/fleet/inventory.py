@@ -134,8 +134,8 @@ def _of_ids(inventory: Inventory) -> Mapping[str, float]:
 def is_settled(inventory: Inventory, instance_id: int, now: float) -> bool:
     """Whether listings alone say that a machine is gone, as nobody answers a look at it."""
     key = str(instance_id)
-    n, since = inventory.absences.get(key, 0), inventory.absent_since.get(key, now)
-    return inventory.is_known and n >= SETTLED_LISTINGS and now - since >= SETTLED_AFTER_S
+    is_absent = key in believed_absent(inventory, n_listings=SETTLED_LISTINGS)
+    return is_absent and now - inventory.absent_since.get(key, now) >= SETTLED_AFTER_S
 
 
 def believed_absent(inventory: Inventory, *, n_listings: int = ABSENT_LISTINGS) -> frozenset[str]:

@@ -48,9 +48,3 @@ def usable_workers(rows: Iterable[Worker], now: float) -> list[Worker]:
         for worker in rows
         if why_unusable(worker, is_silent=worker.instance_id in silent) is None
     ]
-
-
-def is_unreachable_boot(worker: Worker, now: float) -> bool:
-    """Whether a worker said long ago that it is ready, and still nobody can reach it."""
-    waited_s = now - worker.state_since
-    return why_unusable(worker) is Unusable.NO_ADDRESS and waited_s > USABLE_GRACE_S

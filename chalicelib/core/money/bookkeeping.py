@@ -26,17 +26,8 @@ class Cost:
 
 
 def cost_of(worker: Worker, record: InstanceRecord | None) -> Cost:
-    """The higher of what the row and the record say; bandwidth only where the record prices it."""
-    storage = worker.storage_usd_per_hour
-    usd = worker.usd_per_hour
-    up = down = 0.0
-    if record is not None:
-        storage = max(storage, record.storage_usd_per_hour)
-        usd = max(usd, record.usd_per_hour)
-        up, down = record.inet_up_usd_per_gb, record.inet_down_usd_per_gb
-    stopped = to_micro(storage)
-    running = max(stopped, running_microusd_per_hour(usd, up, down))
-    # An outbid machine comes back by itself: committed as running, though its disk alone is spent.
+    """What a row may cost. An outbid machine comes back by itself: committed as running."""
+    running, stopped = _running_and_stopped(worker, record)
     may_run = worker.at_rest_since is None or worker.state is WorkerState.PAUSED
     return Cost(
         worst_microusd_per_hour=running if may_run else stopped,
@@ -46,11 +37,20 @@ def cost_of(worker: Worker, record: InstanceRecord | None) -> Cost:
 
 def start_microusd_per_hour(worker: Worker, record: InstanceRecord | None) -> int:
     """What starting a stopped worker adds to the commitments."""
-    cost = cost_of(worker, record)
-    up = record.inet_up_usd_per_gb if record else 0.0
-    down = record.inet_down_usd_per_gb if record else 0.0
-    running = running_microusd_per_hour(worker.usd_per_hour, up, down)
-    return max(0, running - cost.storage_microusd_per_hour)
+    running, stopped = _running_and_stopped(worker, record)
+    return running - stopped
+
+
+def _running_and_stopped(worker: Worker, record: InstanceRecord | None) -> tuple[int, int]:
+    """The higher of what the row and the record say; bandwidth only where the record prices it."""
+    usd, storage = worker.usd_per_hour, worker.storage_usd_per_hour
+    running = running_microusd_per_hour(usd)
+    if record is not None:
+        usd, storage = max(usd, record.usd_per_hour), max(storage, record.storage_usd_per_hour)
+        up, down = record.inet_up_usd_per_gb, record.inet_down_usd_per_gb
+        running = running_microusd_per_hour(usd, up, down)
+    stopped = to_micro(storage)
+    return max(stopped, running), stopped
 
 
 def book(
@@ -63,11 +63,11 @@ def book(
     is_known: bool,
 ) -> RoundBooking:
     """The books of a round: spend since `booked_at`, and the commitments if inventory is known."""
-    spent: dict[int, float] = defaultdict(float)
+    spent: dict[int, int] = defaultdict(int)
     committed: dict[int, int] = defaultdict(int)
     storage: dict[int, int] = defaultdict(int)
     n_workers: dict[int, int] = defaultdict(int)
-    idle = 0.0
+    idle = 0
     for worker in workers:
         cost = cost_of(worker, records.get(worker.instance_id))
         committed[worker.endpoint_id] += cost.worst_microusd_per_hour
@@ -83,12 +83,13 @@ def book(
         committed[intent.endpoint_id] += intent.reserved_microusd_per_hour
         n_workers[intent.endpoint_id] += 1
         hours = max(0.0, now - max(booked_at, intent.planned_at)) / 3600
-        spent[intent.endpoint_id] += to_micro(intent.usd_per_hour * hours)
-        idle += to_micro(intent.usd_per_hour * hours)
+        amount = to_micro(intent.usd_per_hour * hours)
+        spent[intent.endpoint_id] += amount
+        idle += amount
     return RoundBooking(
         booked_until=now,
-        spent_by_group={key: round(value) for key, value in spent.items() if round(value)},
-        idle_microusd=round(idle),
+        spent_by_group={key: amount for key, amount in spent.items() if amount},
+        idle_microusd=idle,
         committed_by_group=dict(committed) if is_known else None,
         storage_by_group=dict(storage),
         workers_by_group=dict(n_workers),
@@ -98,10 +99,10 @@ def book(
 def billed_seconds(worker: Worker, since: float, until: float) -> tuple[float, float]:
     """How long a machine ran, and how long it was stopped, within a span of time."""
     whole_s = max(0.0, until - max(since, worker.created_at))
-    stopped_s = 0.0
-    if worker.at_rest_since is not None:
-        stopped_s = min(whole_s, max(0.0, until - worker.at_rest_since))
-    return whole_s - stopped_s, stopped_s
+    if worker.at_rest_since is None:
+        return whole_s, 0.0
+    running_s = min(max(0.0, worker.at_rest_since - max(since, worker.created_at)), whole_s)
+    return running_s, whole_s - running_s
 
 
 def _spent_microusd(worker: Worker, booked_at: float, now: float) -> int:
