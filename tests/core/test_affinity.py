@@ -222,6 +222,7 @@ def test_an_order_is_bounded_however_many_workers_and_keys_there_are() -> None:
     for bucket in range(0, N_BUCKETS, 512):
         order = homes.order_of(bucket)
         assert len(order) == len(set(order)) == N_HOMES
+        assert tuple(homes.one_by_one(bucket)) == order
     assert {bucket_of(key) < N_BUCKETS for key in [*KEYS, "é" * 128]} == {True}
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
@@ -28,6 +28,10 @@ N_HOMES = 16
 N_DRAWN = 48
 """Of many draws about so many are sorted, the least: three times `N_HOMES`, so that one order in a
 million is shorter than that (and none is empty)."""
+
+N_NEAR = 8
+"""About so many are sorted at first, which is enough for keys that are not hot; one key in 3,000
+has none of them, and is sorted further at once."""
 
 UNSTATED_SHARE = 0.2
 """Of a request's cost, what a warm worker is taken to save while neither the client states it nor
@@ -126,8 +130,10 @@ def bucket_of(key: str) -> int:
     return _hash(key) % N_BUCKETS
 
 
+_DRAW = Struct("<I")
 _LANE_BYTES = 8  # a worker's 64 bits of a number that holds all workers
 _DRAW_BITS = 32  # of a draw; with the 26 bits of a bucket's key a product stays in its lane
+_PER_DRAW = -(2.0**-_DRAW_BITS)  # a draw as a fraction, with the sign that the logarithm takes
 _ABOVE = 1 << 63  # a lane's highest bit, which no draw reaches
 _IS_ABOVE = bytes(byte >> 7 for byte in range(256))  # a byte's highest bit as 0 or 1
 
@@ -136,60 +142,83 @@ class Homes:
     """The orders of one set of workers, each made when it is first asked for.
 
     Every worker draws for every bucket, so that when one of n comes or goes 1/n of the keys move.
-    All draw in one multiplication, of a number that has each worker's seed in 64 bits of its own:
-    one draw after the other would cost a grant 5 % where a conversation is new
-    (docs/internals/affinity.md). Where many draw, only those are sorted that can be among the
-    first: the others are passed by.
+    All draw in one multiplication, of a number that has each worker's seed in 64 bits of its own,
+    and few are sorted: one draw after the other would cost a grant 5 % where a conversation is new
+    (docs/internals/affinity.md).
     """
 
-    __slots__ = ("_inverses", "_limits", "_orders", "_seeds", "_unpack", "_whole", "members")
+    __slots__ = (
+        "_each",
+        "_far",
+        "_far_limits",
+        "_low_bits",
+        "_near",
+        "_near_limits",
+        "_seeds",
+        "members",
+    )
 
     def __init__(self, members: tuple[tuple[int, int], ...]) -> None:
         """`members`: (instance id, weight class) of each worker."""
         self.members = members
         weights = [2.0 ** (c / _CLASSES_PER_DOUBLING) for _, c in members]
-        reach = N_DRAWN / sum(weights) if len(members) > N_DRAWN else math.inf
-        self._inverses = [(-1.0 / w, i) for w, (i, _) in zip(weights, members, strict=True)]
+        self._each = [
+            (_LANE_BYTES * place, -1.0 / weight, instance_id)
+            for place, (weight, (instance_id, _)) in enumerate(zip(weights, members, strict=True))
+        ]
         self._seeds = _in_lanes([_seed_of(instance_id) for instance_id, _ in members])
-        self._whole = _in_lanes([2**_DRAW_BITS - 1] * len(members))
-        most = [int(-math.expm1(-reach * weight) * 2**_DRAW_BITS) for weight in weights]
-        self._limits = _in_lanes([_ABOVE + one for one in most])
-        self._unpack = Struct(f"<{len(members)}Q").unpack
-        self._orders: dict[int, tuple[int, ...]] = {}
+        self._low_bits = _in_lanes([2**_DRAW_BITS - 1] * len(members))
+        self._near_limits = _limits(weights, N_NEAR)
+        self._far_limits = _limits(weights, N_DRAWN)
+        self._near: dict[int, tuple[int, ...]] = {}
+        self._far: dict[int, tuple[int, ...]] = {}
+
+    def one_by_one(self, bucket: int) -> Iterator[int]:
+        """As `order_of`; what nobody asks for is not worked out."""
+        near = self._near.get(bucket)
+        if near is None:
+            near = self._near[bucket] = self._drawn(bucket, self._near_limits)
+        yield from near
+        yield from self.order_of(bucket)[len(near) :]
 
     def order_of(self, bucket: int) -> tuple[int, ...]:
         """The workers that a bucket prefers, the first choice first; at most `N_HOMES`."""
-        order = self._orders.get(bucket)
+        order = self._far.get(bucket)
         if order is None:
-            order = self._orders[bucket] = self._make_order(bucket)
+            order = self._far[bucket] = self._drawn(bucket, self._far_limits)
         return order
 
-    def _make_order(self, bucket: int) -> tuple[int, ...]:
+    def _drawn(self, bucket: int, limits: int) -> tuple[int, ...]:
         """The low bits of a bucket's key times a worker's seed are as good as drawn.
 
         -log(1 - u) / weight is an exponential draw of rate `weight`: the least wins in proportion.
         A limit less its draw keeps the highest bit where the draw is within the limit.
         """
-        draws = self._seeds * _key_of_bucket(bucket) & self._whole
-        size, log1p = _LANE_BYTES * len(self.members), math.log1p
-        is_near = (self._limits - draws).to_bytes(size, "little")[_LANE_BYTES - 1 :: _LANE_BYTES]
-        near = is_near.translate(_IS_ABOVE)
-        each = self._unpack(draws.to_bytes(size, "little"))
+        size, log1p, draw_at = _LANE_BYTES * len(self._each), math.log1p, _DRAW.unpack_from
+        draws = self._seeds * _key_of_bucket(bucket) & self._low_bits
+        drawn, left = draws.to_bytes(size, "little"), (limits - draws).to_bytes(size, "little")
+        is_within = left[_LANE_BYTES - 1 :: _LANE_BYTES].translate(_IS_ABOVE)
         first = [
-            (log1p(draw * -(2.0**-_DRAW_BITS)) * inverse, instance_id)
-            for draw, (inverse, instance_id) in zip(
-                compress(each, near), compress(self._inverses, near), strict=True
-            )
+            (log1p(draw_at(drawn, place)[0] * _PER_DRAW) * inverse, instance_id)
+            for place, inverse, instance_id in compress(self._each, is_within)
         ]
         first.sort()
         return tuple([instance_id for _, instance_id in first[:N_HOMES]])
+
+
+def _limits(weights: Sequence[float], n_drawn: int) -> int:
+    """Up to where each may draw so that about so many do; without a limit where there are fewer."""
+    reach = n_drawn / sum(weights) if len(weights) > n_drawn else math.inf
+    return _in_lanes(
+        [_ABOVE + int(-math.expm1(-reach * weight) * 2**_DRAW_BITS) for weight in weights]
+    )
 
 
 def _in_lanes(numbers: Sequence[int]) -> int:
     return int.from_bytes(b"".join([n.to_bytes(_LANE_BYTES, "little") for n in numbers]), "little")
 
 
-MAX_KNOWN_HOMES = 8  # chosen: the parts of a fleet of 2,000 workers, at 2 MB each when full
+MAX_KNOWN_HOMES = 40  # chosen: the parts of a fleet of 10,000 workers, at 1 MB each when full
 
 
 def same_or_new(known: Sequence[Homes], members: tuple[tuple[int, int], ...]) -> tuple[Homes, ...]:
@@ -207,6 +236,7 @@ def _seed_of(instance_id: int) -> int:
     return _hash(f"worker {instance_id}") >> (64 - _DRAW_BITS)
 
 
+@lru_cache(maxsize=N_BUCKETS)
 def _key_of_bucket(bucket: int) -> int:
     """An odd number of 26 bits, so that no two seeds draw the same."""
     return _hash(f"bucket {bucket}") >> 38 | 1

@@ -158,6 +158,8 @@ class Wish:
 
     def avoids(self, worker: RoutableWorker) -> bool:
         """Whether it should not go to this worker."""
+        if self.avoid_slot is None and not self.turned_from:
+            return False
         slot = slot_of(worker)
         return slot == self.avoid_slot or slot in self.turned_from
 
@@ -196,9 +198,9 @@ class Pool:
         """The workers that a key prefers and that are still there, the first choice first."""
         if not self._homes:
             self._homes = (Homes(self._members()),)
-        for instance_id in self._homes[0].order_of(preference.bucket):
-            if instance_id in self.by_id:
-                yield self.by_id[instance_id]
+        for instance_id in self._homes[0].one_by_one(preference.bucket):
+            if worker := self.by_id.get(instance_id):
+                yield worker
 
     def adopt_homes(self, older: Pool) -> None:
         """Go on with an older table's orders, if they are of the same workers."""
@@ -247,15 +249,15 @@ def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
     Where a key needs more than one worker its first home is the fullest, and the next ones serve:
     so it spreads over as many as it takes, and no further.
     """
-    least_busy = pool.workers[0]
-    cold_s = min(
-        _felt_wait_s(worker, now) + wish.cost / worker.perf for worker in (cold.worker, least_busy)
-    )
+    cost, other, least_busy = wish.cost, cold.worker, pool.workers[0]
+    cold_s = _felt_wait_s(other, now) + cost / other.perf
+    if least_busy is not other:
+        cold_s = min(cold_s, _felt_wait_s(least_busy, now) + cost / least_busy.perf)
     for preference in wish.preferences:
         saved, stated = preference.saved_load, preference.stated_load
         for worker in pool.homes_of(preference):
             wait_s = worker.wait_s(now)
-            margin_s = cold_s - _felt_wait_s(worker, now) - (wish.cost - saved) / worker.perf
+            margin_s = cold_s - _felt_wait_s(worker, now) - (cost - saved) / worker.perf
             promised, saved, stated = stated, saved * LOWER_HOME, stated * LOWER_HOME
             if margin_s < 0 or wait_s > wish.bound_s or _is_barred(worker, wish):
                 continue
@@ -264,7 +266,7 @@ def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
             return Choice(
                 worker=worker,
                 wait_s=wait_s,
-                finish_s=max(0.0, worker.free_at - now) + wish.cost / worker.perf,
+                finish_s=max(0.0, worker.free_at - now) + cost / worker.perf,
                 bound=worker.granted_load + slack_s * worker.perf + _room(worker, now),
                 why=Why.WARM,
                 promised_load=promised,
