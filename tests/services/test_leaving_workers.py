@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.services.keys import Caller
+from chalicelib.services.owner.rollouts import start_update
 from chalicelib.services.rounds.loop import scaling_loop
 from fakes.worlds.world import World
+from tests.faults.stories import params_of, set_group
+
+OWNER = Caller(key_id="a-roa-1", verbs=frozenset({"read", "admin"}), endpoint_id=None, generation=1)
 
 
 def _world() -> tuple[World, int]:
@@ -100,3 +107,35 @@ def test_the_only_worker_serves_almost_until_its_contract_ends() -> None:
         assert _rounds(world, 1) == 1
     _rounds(world, 6)
     assert not _ready(world)
+
+
+def _search(world: World, endpoint_id: int, gpu_name: str, test_workers: int) -> Autogroup:
+    groups = world.owner_ports.groups
+    [before] = groups.list_autogroups(endpoint_id)
+    query = {"gpu_name": {"eq": gpu_name}}
+    after = replace(before, search_query=query, test_workers=test_workers)
+    groups.put_autogroup(
+        replace(after, revision=before.revision + 1), expected_revision=before.revision
+    )
+    return after
+
+
+def test_an_update_for_another_search_keeps_the_machines_that_fit() -> None:
+    world = World(seed=11)
+    group = world.add_group(max_workers=6, cold_workers=4)
+    _search(world, group.endpoint_id, "RTX 4090", test_workers=2)
+    _rounds(world, 8)
+    autogroup = _search(world, group.endpoint_id, "RTX 3090", test_workers=2)
+    params = replace(params_of(world, group.endpoint_id), min_load=250.0)
+    set_group(world, group.endpoint_id, params=params)
+    _rounds(world, 40)
+    kinds = Counter(row.gpu_name for row in world.workers.rows.values())
+    assert set(kinds) == {"RTX 4090", "RTX 3090"}
+    fitting = {i for i, row in world.workers.rows.items() if row.gpu_name == "RTX 3090"}
+    n_announced = start_update(world.owner_ports, OWNER, autogroup.autogroup_id)
+    assert n_announced == kinds["RTX 4090"]
+    _rounds(world, 80)
+    rows = world.workers.rows
+    assert {row.gpu_name for row in rows.values()} == {"RTX 3090"}
+    assert fitting <= set(rows), "machines that fit are kept"
+    assert world.owner_ports.groups.list_autogroups(group.endpoint_id)[0].rollout_by is None

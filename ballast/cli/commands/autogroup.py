@@ -14,6 +14,7 @@ from ballast.cli.terminal.caution import risks
 from ballast.cli.terminal.changes import AUTOGROUPS, change_row, delete_row
 from ballast.cli.terminal.cost import confirm_cost, update_lines
 from ballast.cli.terminal.display import cell, clean, number, table
+from chalicelib.core.model.market import machine_fits
 from chalicelib.core.words import count
 
 FROM_TEMPLATE = "from the template"
@@ -123,10 +124,10 @@ def update_autogroup(
     if changed is None:
         return
     show_one(session, changed, f"Updated autogroup {row['id']}", before=row)
-    if changed.get("template_revision") != row.get("template_revision"):
+    if any(changed.get(name) != row.get(name) for name in ("template_revision", "search_query")):
         session.notes.print(
-            f"next: `ballast update workers {row['id']}` replaces the workers that run the old "
-            "template",
+            f"next: `ballast update workers {row['id']}` replaces the workers of the old template "
+            "or search; machines that fit are kept",
             style="yellow",
         )
 
@@ -177,10 +178,14 @@ def _is_wanted(session: Session, row: Json, *, is_sure: bool, is_dry: bool) -> b
     """Whether an update is to begin, once it was shown what it would do and cost."""
     workers = session.server.workers(endpoint_id=row["endpoint_id"])
     own = [one for one in workers if one.get("autogroup_id", row["id"]) == row["id"]]
-    revision = row.get("template_revision", 1)
-    n_outdated = sum(one.get("template_revision", revision) < revision for one in own)
+    revision, query = row.get("template_revision", 1), row.get("search_query") or {}
+    n_outdated = sum(
+        one.get("template_revision", revision) < revision
+        or not machine_fits(query, gpu_name=one["gpu_name"], num_gpus=one["num_gpus"])
+        for one in own
+    )
     group = session.server.get(f"/api/v0/endptjobs/{row['endpoint_id']}/")["result"]
-    told = update_lines(len(own), n_outdated, group.get("max_workers"))
+    told = update_lines(len(own), n_outdated, len(workers), group.get("max_workers"))
     body = {"autogroup_id": row["id"], "update_workers": True}
     question = "; ".join([*told, "Replace them?"])
     shown = confirm_cost(session, [body], question, is_sure=is_sure or is_dry)

@@ -197,11 +197,13 @@ def _ask_server(session: Session, body: Json) -> Json:
         raise
 
 
-def update_lines(n_workers: int, n_outdated: int, max_workers: int | None) -> list[str]:
+def update_lines(
+    n_workers: int, n_outdated: int, n_in_group: int, max_workers: int | None
+) -> list[str]:
     """What a rolling update announces: how many, and whether a substitute can come first."""
     n = n_outdated or n_workers
     lines = [f"{count(n, 'worker')} of {number(n_workers)} would be replaced, one after another"]
-    if max_workers is not None and n_workers >= max_workers:
+    if max_workers is not None and n_in_group >= max_workers:
         lines.append(
             f"max_workers ({max_workers}) is reached: each leaves before its substitute is there; "
             "raise it by one to replace without a gap"

@@ -46,7 +46,7 @@ class Autogroup:
     ticket_override: TicketGeneration | None = None
     state: AutogroupState = AutogroupState.ACTIVE
     revision: int = 1
-    template_revision: int = 1  # workers of an older one are rolled over by `update workers`
+    template_revision: int = 1  # `update workers` rolls over those of an older one
     rollout_by: float | None = None  # deadline of a rolling update in progress
     interruptible: Interruptible | None = None  # None: as the group
     # Vendor's per-autogroup scaling fields; kept and shown, the endpoint group's values rule.

@@ -162,3 +162,38 @@ def pin_of(image: str) -> Pin:
     tag = image.rpartition("/")[2].partition(":")[2]
     is_exact = re.search(r"\d+\.\d+\.\d+", tag) and not _MOVING.match(tag)
     return Pin.VERSION if is_exact else Pin.NONE
+
+
+def plain_name(name: str) -> str:
+    """A GPU's name as searches compare it: `RTX_4090` is "rtx 4090"."""
+    return name.replace("_", " ").casefold()
+
+
+def fits(had: object, operator: str, wanted: object) -> bool:
+    """Whether a value meets one operator, as Vast reads it; what cannot be compared fits."""
+    if isinstance(wanted, str):
+        wanted = plain_name(wanted)
+    elif isinstance(wanted, list | tuple):
+        wanted = [plain_name(one) if isinstance(one, str) else one for one in wanted]
+    if operator in ("eq", "neq"):
+        return (had == wanted) == (operator == "eq")
+    if operator in ("in", "notin"):
+        return not isinstance(wanted, list) or (had in wanted) == (operator == "in")
+    if not isinstance(had, int | float) or not isinstance(wanted, int | float):
+        return True
+    compared = {"gt": had > wanted, "gte": had >= wanted, "lt": had < wanted, "lte": had <= wanted}
+    return compared.get(operator, True)
+
+
+def machine_fits(
+    query: Mapping[str, Mapping[str, object]], *, gpu_name: str, num_gpus: int
+) -> bool:
+    """Whether a rented machine meets a search, as far as our books tell what it is."""
+    had: Mapping[str, object] = {"gpu_name": plain_name(gpu_name), "num_gpus": num_gpus}
+    return all(
+        fits(had[name], operator, wanted)
+        for name, conditions in query.items()
+        if name in had
+        for operator, wanted in conditions.items()
+        if isinstance(wanted, list | tuple) or isinstance(wanted, str) == (name == "gpu_name")
+    )

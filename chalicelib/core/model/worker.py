@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from chalicelib.core.model.autogroup import TicketGeneration
+from chalicelib.core.model.autogroup import Autogroup, TicketGeneration
+from chalicelib.core.model.market import machine_fits
 from chalicelib.core.model.warmth import CacheUse
 
 
@@ -217,3 +218,10 @@ class Worker:
     def is_measured(self) -> bool:
         """Whether `perf` comes from a benchmark of this worker."""
         return self.perf > 0
+
+
+def is_outdated(worker: Worker, autogroup: Autogroup) -> bool:
+    """Whether a rolling update replaces it: of an older template, or outside the search."""
+    return worker.template_revision < autogroup.template_revision or not machine_fits(
+        autogroup.search_query, gpu_name=worker.gpu_name, num_gpus=worker.num_gpus
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core.fleet.intents import IntentState, RentIntent
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.load import (
     WaitingRequest,
@@ -17,7 +18,7 @@ from chalicelib.core.model.load import (
 )
 from chalicelib.core.model.usable import usable_workers
 from chalicelib.core.model.usage import combine_uses, usual_use
-from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState, is_outdated
 from chalicelib.core.money.account import Account
 from chalicelib.core.money.budget import (
     MICRO,
@@ -98,10 +99,10 @@ def _why_not(group: EndpointGroup, account: Account, doubts: Doubts) -> str:
 
 
 def worker_facts(
-    worker: Worker, revisions: Mapping[int, int], doubts: Doubts, now: float
+    worker: Worker, rolling: Mapping[int, Autogroup], doubts: Doubts, now: float
 ) -> WorkerFacts:
-    """A worker as the decision sees it; `revisions`: each autogroup's newest template revision."""
-    newest = revisions.get(worker.autogroup_id, worker.template_revision)
+    """A worker as the decision sees it; `rolling`: the autogroups with an update in progress."""
+    autogroup = rolling.get(worker.autogroup_id)
     return WorkerFacts(
         instance_id=worker.instance_id,
         autogroup_id=worker.autogroup_id,
@@ -126,7 +127,7 @@ def worker_facts(
         after_drain=worker.after_drain,
         n_start_refusals=worker.n_start_refusals,
         contract_ends_at=worker.contract_ends_at,
-        is_outdated=worker.template_revision < newest,
+        is_outdated=autogroup is not None and is_outdated(worker, autogroup),
         error=worker.error,
         is_bid=worker.is_bid,
         bid_usd_per_hour=worker.bid_usd_per_hour,

@@ -92,7 +92,7 @@ class ReasonCode(StrEnum):
         "A look at a better machine: expected to save ${expected_gain_usd}, and the look costs "
         "${cost_usd}.",
     )
-    OUTDATED = "outdated", "It runs an older template than its autogroup asks for."
+    OUTDATED = "outdated", "Its autogroup asks for another template or other machines by now."
     CONTRACT_ENDS = "contract_ends", "Its contract ends soon."
     DRAINED = "drained", "It has finished its requests, as planned."
     DRAIN_DEADLINE = (

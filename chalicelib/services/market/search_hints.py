@@ -8,11 +8,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 
-from chalicelib.core.model.market import Offer
+from chalicelib.core.model.market import Offer, fits, plain_name
 
 MB_PER_GB = 1000.0  # Vast counts gpu_ram in MB, 1000 to the GB (protocol.md F.1)
 OFFER_FIELDS: Mapping[str, Callable[[Offer], object]] = {
-    "gpu_name": lambda offer: _plain(offer.gpu_name),
+    "gpu_name": lambda offer: plain_name(offer.gpu_name),
     "num_gpus": lambda offer: offer.num_gpus,
     "gpu_ram": lambda offer: offer.gpu_ram_gb * MB_PER_GB,
     "dph_total": lambda offer: offer.usd_per_hour,
@@ -41,7 +41,7 @@ def what_stands_in_the_way(
         for field, clause in query.items()
         for operator, value in clause.items()
         if field in OFFER_FIELDS
-        and not any(_fits(OFFER_FIELDS[field](offer), operator, value) for offer in offers)
+        and not any(fits(OFFER_FIELDS[field](offer), operator, value) for offer in offers)
     ]
     if not blocked:
         return (
@@ -53,39 +53,19 @@ def what_stands_in_the_way(
 
 def _near(query: Mapping[str, Mapping[str, object]], offers: Sequence[Offer]) -> str:
     """The GPU names of the market nearest to one that is not there."""
-    names = {_plain(offer.gpu_name): offer.gpu_name for offer in offers}
+    names = {plain_name(offer.gpu_name): offer.gpu_name for offer in offers}
     wanted = [value for value in query.get("gpu_name", {}).values() if isinstance(value, str)]
     near = [
         names[one]
         for value in wanted
-        if _plain(value) not in names
-        for one in difflib.get_close_matches(_plain(value), names, 3, 0.5)
+        if plain_name(value) not in names
+        for one in difflib.get_close_matches(plain_name(value), names, 3, 0.5)
     ]
     written = ", ".join(name.replace(" ", "_") for name in near)
     return f"; nearest: gpu_name={written}" if near else ""
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ").casefold()
 
 
 def _written(value: object) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(str(one) for one in value)}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _fits(had: object, operator: str, wanted: object) -> bool:
-    """Whether a value meets one operator, as Vast reads it; what cannot be compared fits."""
-    if isinstance(wanted, str):
-        wanted = _plain(wanted)
-    elif isinstance(wanted, list | tuple):
-        wanted = [_plain(one) if isinstance(one, str) else one for one in wanted]
-    if operator in ("eq", "neq"):
-        return (had == wanted) == (operator == "eq")
-    if operator in ("in", "notin"):
-        return not isinstance(wanted, list) or (had in wanted) == (operator == "in")
-    if not isinstance(had, int | float) or not isinstance(wanted, int | float):
-        return True
-    compared = {"gt": had > wanted, "gte": had >= wanted, "lt": had < wanted, "lte": had <= wanted}
-    return compared.get(operator, True)

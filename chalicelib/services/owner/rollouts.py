@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import ParameterError
+from chalicelib.core.model.worker import is_outdated
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.autogroups import store_autogroup, visible_autogroup
@@ -34,9 +35,9 @@ def rolled_over(ports: ApiPorts, autogroup: Autogroup, now: float) -> Autogroup:
 
 
 def n_outdated(ports: ApiPorts, autogroup: Autogroup) -> int:
-    """How many of its workers run an older template than it asks for."""
+    """How many of its workers run an older template, or on machines outside its search."""
     return sum(
-        worker.template_revision < autogroup.template_revision
+        is_outdated(worker, autogroup)
         for worker in ports.workers.list(autogroup.endpoint_id)
         if worker.autogroup_id == autogroup.autogroup_id
     )

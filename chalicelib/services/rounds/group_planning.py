@@ -236,14 +236,12 @@ def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupS
     requests = view.waiting.get(group.endpoint_id, ())
     waiting = sum_waiting(requests, target_queue_time=group.params.target_queue_time, now=now)
     autogroups = tuple(a for a in view.autogroups if a.endpoint_id == group.endpoint_id)
-    revisions = {
-        a.autogroup_id: a.template_revision for a in autogroups if a.rollout_by is not None
-    }
+    rolling = {a.autogroup_id: a for a in autogroups if a.rollout_by is not None}
     doubts = _doubts(view, fleet, workers, rentals)
     return GroupSnapshot(
         group=group,
         autogroups=autogroups,
-        workers=tuple(worker_facts(w, revisions, doubts, now) for w in workers),
+        workers=tuple(worker_facts(w, rolling, doubts, now) for w in workers),
         waiting=waiting,
         traffic=measure_traffic(view.memory.traffic.get(key, {}), workers, waiting, requests, now),
         rentals=tuple(pending_rental(intent) for intent in rentals),
