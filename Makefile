@@ -89,8 +89,8 @@ COMFYUI_PYTHON ?= .venv/comfyui/bin/python
 	touch $@
 
 test-models: setup ## real vLLM (3 GB) and, with COMFYUI=/checkout, real ComfyUI; VLLM_PYTHON and COMFYUI_PYTHON if you have them
-	test -x $(VLLM_PYTHON) || $(MAKE) .venv/vllm/.installed
-	test -z "$(COMFYUI)" || test -x $(COMFYUI_PYTHON) || $(MAKE) .venv/comfyui/.installed COMFYUI=$(COMFYUI)
+	test $(VLLM_PYTHON) != .venv/vllm/bin/python || $(MAKE) .venv/vllm/.installed
+	test -z "$(COMFYUI)" || test $(COMFYUI_PYTHON) != .venv/comfyui/bin/python || $(MAKE) .venv/comfyui/.installed COMFYUI=$(COMFYUI)
 	VLLM_PYTHON=$(VLLM_PYTHON) COMFYUI=$(COMFYUI) COMFYUI_PYTHON=$(COMFYUI_PYTHON) nice $(PY) -m pytest -q -rs tests/models tests/workers/test_openai_real_model.py
 
 test-long: ministack ## soaks, wide sweeps, big benchmarks

@@ -24,6 +24,7 @@ from ballast.proxy.guard import FORM, ForeignRequestError, Guard
 from ballast.proxy.metrics import UNKNOWN
 from ballast.proxy.service import CallersFile, Service
 from ballast.proxy.upstream import Call, Upstream
+from chalicelib.wire.json_body import PAYLOAD_DEPTH, is_deeper
 from chalicelib.wire.model_answers import SERVED_MODELS, passed_headers
 from chalicelib.wire.trace import HEADER
 
@@ -173,6 +174,8 @@ class Proxy:
             raise _BadRequestError(400, "the body is not JSON") from error
         if not isinstance(payload, dict):
             raise _BadRequestError(400, "the body must be a JSON object")
+        if is_deeper(payload, PAYLOAD_DEPTH):
+            raise _BadRequestError(400, f"the body is nested deeper than {PAYLOAD_DEPTH}")
         return payload
 
     def _parse(

@@ -11,6 +11,9 @@ from typing import NoReturn
 
 MAX_BODY_BYTES = 65_536
 MAX_DEPTH = 16
+PAYLOAD_DEPTH = 200
+"""Of what a model server is to get. Readers, rules and writers of JSON call themselves for each
+level, some twice, and Python ends that at a thousand calls."""
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _MAX_INT_DIGITS = 18  # beyond it neither DynamoDB's clients nor ours agree on the value
 
@@ -41,6 +44,21 @@ def parse_json_object(
         raise WireError(f"body: must be a JSON object, not a {type(value).__name__}")
     _check_values(value, MAX_DEPTH)
     return value
+
+
+def is_deeper(value: object, limit: int) -> bool:
+    """Whether lists and objects lie in one another more than `limit` times."""
+    level = [value]
+    for _ in range(limit):
+        held = [part for part in level if isinstance(part, list | dict)]
+        level = [
+            child
+            for part in held
+            for child in (part.values() if isinstance(part, dict) else part)
+        ]
+        if not level:
+            return False
+    return any(isinstance(part, list | dict) for part in level)
 
 
 def check_names(

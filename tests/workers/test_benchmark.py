@@ -14,8 +14,9 @@ from aiohttp import web
 
 from tests.workers.world import serve
 from workers.openai.server import BACK_END as OPENAI
+from workers.pyworker.model.asking import open_model_session
 from workers.pyworker.model.benchmark import BenchmarkError, measure_perf, warm_up
-from workers.pyworker.model.forwarding import Forwarder, open_model_session
+from workers.pyworker.model.forwarding import Forwarder
 from workers.tgi.server import BACK_END as TGI
 
 

@@ -33,6 +33,8 @@ CASES = [
     (b"{" + AUTH.encode() + b', "payload": {"x": NaN}}', "error"),
     (b"{" + AUTH.encode() + b', "payload": {"x": 1e999}}', "error"),
     (b"{" + AUTH.encode() + b', "payload": ' + b'{"x":' * 50_000 + b"1" + b"}" * 50_001, "error"),
+    # Python reads it, and ends what calls itself for each level: cost rules, copies, writers.
+    (b"{" + AUTH.encode() + b', "payload": {"prompt": ' + b"[" * 500 + b"]" * 500 + b"}}", "error"),
     (b"\xff\xfe{}", "error"),
     (b"{" + AUTH.encode() + b', "payload": {"x": ' + b"9" * 5000 + b"}}", "error"),
 ]

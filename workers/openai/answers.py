@@ -9,7 +9,13 @@ import json
 import re
 
 from chalicelib.wire.token_cost import read_cost
-from workers.pyworker.model.answers import JsonObject, PromptRead, Reading, words_in
+from workers.pyworker.model.answers import (
+    JsonObject,
+    PromptRead,
+    Reading,
+    count_of,
+    words_in,
+)
 
 _MADE = ("completion_tokens", "output_tokens")
 """Of chat and completions, and of `/v1/responses`."""
@@ -73,9 +79,8 @@ def _cached(usage: JsonObject) -> float | None:
 
 def _count(values: JsonObject, *names: str) -> float | None:
     for name in names:
-        value = values.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return float(value)
+        if (count := count_of(values.get(name))) is not None:
+            return count
     return None
 
 

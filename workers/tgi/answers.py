@@ -5,14 +5,13 @@ Shapes: tests/evidence/models/published.json.
 
 from __future__ import annotations
 
-from workers.pyworker.model.answers import JsonObject, Reading
+from workers.pyworker.model.answers import JsonObject, Reading, count_of
 
 
 def work_of(answer: JsonObject) -> float | None:
     """`details.generated_tokens`, in a whole answer and in the last event of a stream."""
     details = answer.get("details")
-    n_tokens = details.get("generated_tokens") if isinstance(details, dict) else None
-    return float(n_tokens) if isinstance(n_tokens, int) else None
+    return count_of(details.get("generated_tokens")) if isinstance(details, dict) else None
 
 
 def _is_token(line: bytes) -> bool:

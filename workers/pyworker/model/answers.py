@@ -6,7 +6,9 @@ Nothing is held up or changed, and little is kept: the bytes go on to the client
 from __future__ import annotations
 
 import json
+import math
 import re
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +22,12 @@ WHOLE_UP_TO = 1 << 18
 KEPT_TAIL = 1 << 13
 MAX_LINE = 1 << 16
 """Of a longer event (audio, images) nothing is read but that it came."""
+MAX_COUNT = 1e9
+"""Of the tokens of one answer: a made-up number stays a number."""
+MAX_PLAIN = 1 << 26
+"""Of an answer to a question of our own, unpacked."""
+INFLATED_AT_ONCE = 1 << 16
+_PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 _USAGE = re.compile(rb'(?<!\\)"usage"\s*:\s*(\{)')
 
 
@@ -82,9 +90,60 @@ class Reading:
 
     def reader(self, headers: Mapping[str, str]) -> AnswerReader:
         """The reader for an answer with these headers."""
-        if "event-stream" in headers.get("Content-Type", ""):
-            return EventReader(self)
-        return WholeReader(self, headers.get(self.work_header, "") if self.work_header else "")
+        reader: AnswerReader
+        if "event-stream" in (kind := headers.get("Content-Type", "").lower()):
+            reader = EventReader(self)
+        else:
+            told = headers.get(self.work_header, "") if self.work_header else ""
+            reader = WholeReader(self, told, kind)
+        return InflatingReader(reader) if _encoding(headers) in _PACKED else reader
+
+
+def is_readable(headers: Mapping[str, str]) -> bool:
+    """Whether an answer's bytes can be followed: plain, or packed as `gzip` or `deflate`."""
+    return _encoding(headers) in ("", "identity", *_PACKED)
+
+
+def plain(headers: Mapping[str, str], data: bytes) -> bytes:
+    """A whole answer's bytes, unpacked; as they are where they cannot be."""
+    if _encoding(headers) not in _PACKED:
+        return data
+    try:
+        return _inflater().decompress(data, MAX_PLAIN)
+    except zlib.error:
+        return data
+
+
+def _encoding(headers: Mapping[str, str]) -> str:
+    return headers.get("Content-Encoding", "").strip().lower()
+
+
+def _inflater() -> zlib._Decompress:
+    return zlib.decompressobj(zlib.MAX_WBITS | 32)  # 32: gzip's header or zlib's, whichever it is
+
+
+class InflatingReader:
+    """Follows an answer that the model server packed although it was asked not to."""
+
+    def __init__(self, reader: AnswerReader) -> None:
+        self._reader = reader
+        self._inflater = _inflater()
+        self._is_broken = False
+
+    def feed(self, chunk: bytes) -> None:
+        """The next bytes, as they came."""
+        while chunk and not self._is_broken:
+            try:
+                self._reader.feed(self._inflater.decompress(chunk, INFLATED_AT_ONCE))
+            except zlib.error:
+                self._is_broken = True
+            chunk = self._inflater.unconsumed_tail
+
+    def done(self) -> Done:
+        """What is known."""
+        if self._is_broken:
+            return Done(0.0, "an answer that cannot be unpacked")
+        return self._reader.done()
 
 
 class EventReader:
@@ -98,6 +157,7 @@ class EventReader:
         self._prompt: PromptRead | None = None
         self._error, self._error_status = "", 0
         self._is_error = False  # the event that is being read is named "error"
+        self._is_empty = True
 
     def feed(self, chunk: bytes) -> None:
         """The next bytes."""
@@ -110,6 +170,7 @@ class EventReader:
         if not line.startswith(b"data:"):
             self._is_error = line.startswith(b"event:") and line[6:].strip() == b"error"
             return
+        self._is_empty = False
         if self._is_error and not self._error:
             self._error = words_in(line[5:]) or "error"
             self._error_status = status_of_error(_object(line[5:]))
@@ -130,16 +191,19 @@ class EventReader:
         """What is known."""
         self._take(self._rest)
         self._rest = b""
+        if self._is_empty:
+            return Done(0.0, "a stream without an event")
         work = float(self._n_tokens) if self._work is None else self._work
         return Done(work, self._error, self._prompt, self._error_status)
 
 
 class WholeReader:
-    """Reads one JSON answer."""
+    """Reads one answer of a content type, of which JSON is understood."""
 
-    def __init__(self, reading: Reading, told: str) -> None:
+    def __init__(self, reading: Reading, told: str, kind: str = "") -> None:
         self._reading = reading
         self._told = told
+        self._kind = kind.partition(";")[0].strip()
         self._kept = bytearray()
         self._is_whole = True
 
@@ -152,7 +216,9 @@ class WholeReader:
 
     def done(self) -> Done:
         """What is known."""
-        work = float(self._told) if self._told.isdigit() else None
+        work = count_of(int(self._told)) if re.fullmatch(r"[0-9]{1,18}", self._told) else None
+        if problem := self._problem():
+            return Done(0.0, problem)
         answer = self._answer()
         if answer is None:
             return Done(work)
@@ -164,6 +230,16 @@ class WholeReader:
             self._reading.prompt_of(answer),
             status_of_error(answer) if error else 0,
         )
+
+    def _problem(self) -> str:
+        """Why this is no answer of any model, whatever its status says."""
+        if not self._kept:
+            return "an empty answer"
+        if self._kind == "text/html":
+            return "a page of HTML"
+        if self._kind == "application/json" and self._is_whole and not _is_json(self._kept):
+            return "an answer that is not JSON"
+        return ""
 
     def _answer(self) -> JsonObject | None:
         data = bytes(self._kept)
@@ -187,6 +263,23 @@ def _is_telling(line: bytes) -> bool:
         or b'"timings"' in line
         or (b'"usage"' in line and b'"usage":null' not in line and b'"usage": null' not in line)
     )
+
+
+def count_of(value: object) -> float | None:
+    """A number of tokens that a model server tells; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        return None
+    return None if value == math.inf else float(min(value, MAX_COUNT))
+
+
+def _is_json(data: bytes | bytearray) -> bool:
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    except RecursionError:
+        pass
+    return True
 
 
 def _object(data: bytes) -> JsonObject | None:

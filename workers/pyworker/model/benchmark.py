@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.pyworker.back_end import BackEnd, JsonObject, ModelAnswerError, Route
-from workers.pyworker.model.forwarding import Forwarder, ModelLostError, WholeAnswer
+from workers.pyworker.model.asking import ModelLostError, WholeAnswer
+from workers.pyworker.model.forwarding import Forwarder
 from workers.pyworker.model.jobs import JobFailedError
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -15,7 +15,13 @@ from aiohttp import web
 from chalicelib.wire.model_answers import MODEL_ANSWER, SERVED_MODELS, passed_headers
 from chalicelib.wire.trace import HEADER, STATE_HEADER
 from workers.pyworker.back_end import JsonObject, ModelAnswerError, Route
-from workers.pyworker.model.answers import AnswerReader, PromptRead, words_in
+from workers.pyworker.model.answers import (
+    AnswerReader,
+    PromptRead,
+    is_readable,
+    plain,
+)
+from workers.pyworker.model.asking import ModelLostError, WholeAnswer, ask
 from workers.pyworker.model.jobs import JobFailedError
 from workers.pyworker.model.life import DEFAULT_PATIENCE, Life, Patience
 from workers.pyworker.reporting.load_ledger import Outcome
@@ -24,23 +30,14 @@ from workers.pyworker.reporting.tracing import SPAN
 from workers.pyworker.serving.envelope import HeavyPayload, Payload
 
 TRACE_HEADERS = (HEADER, STATE_HEADER)
-MODEL_SILENCE_S = 1800.0
-"""A model server that sends nothing for so long has lost the request."""
 CLIENT_STALL_S = 60.0
 """A client that takes nothing for so long is cut: it holds a place in the GPU's batch."""
-IDLE_CONNECTION_S = 2.0
-"""Shorter than any model server's own, so that a kept connection is never closed under us."""
 WORDS_KEPT = 4096
-MAX_NAMES = 100
 MAX_NAMES_TOLD = 20
 
 
-class ModelLostError(Exception):
-    """The model server refused (`is_refusal`) or broke the connection, or took too long."""
-
-    def __init__(self, reason: str = "", *, is_refusal: bool = False) -> None:
-        super().__init__(reason)
-        self.is_refusal = is_refusal
+class RedirectedError(Exception):
+    """The model server answered with a redirect, which nobody may follow with a client's prompt."""
 
 
 class ClientGoneError(Exception):
@@ -59,41 +56,6 @@ class Ended:
     prompt: PromptRead | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WholeAnswer:
-    """A whole answer to a question of our own."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def words(self) -> str:
-        """What an owner reads of a refusal."""
-        return f"{self.status} {words_in(self.body)}".strip()
-
-    @property
-    def model_names(self) -> tuple[str, ...]:
-        """The ids of OpenAI's list of models."""
-        try:
-            rows = json.loads(self.body)["data"]
-            names = [str(row["id"]) for row in rows][:MAX_NAMES]
-            return tuple(n for n in names if n.isascii() and n.isprintable() and "," not in n)
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return ()
-
-
-def open_model_session() -> aiohttp.ClientSession:
-    """A connection pool to the model server; whoever opens it closes it."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_S),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=MODEL_SILENCE_S),
-        headers={"Accept-Encoding": "identity"},  # bytes pass through as they are
-        auto_decompress=False,
-        trust_env=False,
-    )
-
-
 class Forwarder:
     """The way to one model server."""
 
@@ -107,6 +69,7 @@ class Forwarder:
         self.url = model_server_url
         self.life = Life(patience)
         self.served_models: tuple[str, ...] = ()
+        self._telling: set[str] = set()  # routes whose answers tell how much was made
 
     async def forward(
         self,
@@ -130,11 +93,33 @@ class Forwarder:
                     response, ended = await self._run_job(request, route, payload)
                 else:
                     response, ended = await self._pass_on(request, route, payload, on_reader)
+        except RedirectedError as error:
+            self.life.lost(now())
+            raise ProblemError.of(502, "the model server sends the request elsewhere") from error
         except (aiohttp.ClientError, TimeoutError, ModelLostError) as error:
             self.life.lost(now())
             raise ProblemError.of(502, "the model server did not answer") from error
-        self.life.ended(now(), is_well=ended.outcome is not Outcome.ERRORED)
+        self._note(route, ended, now())
         return response, ended
+
+    def _note(self, route: Route, ended: Ended, now: float) -> None:
+        """What an answer says of the model server's life.
+
+        One that tells no work, where others of its route did, and one that says "full" although
+        nothing else of ours is there, may be a dead engine's; a request of our own settles it.
+        """
+        if ended.outcome is Outcome.REFUSED:
+            self.life.refused()
+            return
+        is_silent = ended.outcome is Outcome.SERVED and not ended.work and route.job is None
+        is_mute = is_silent and route.path in self._telling
+        if ended.work:
+            self._telling.add(route.path)
+        is_full = ended.outcome is Outcome.REJECTED
+        if is_full and self.life.n_open:
+            return
+        is_failure = ended.outcome is Outcome.ERRORED or is_mute or is_full
+        self.life.ended(now, is_well=not is_failure)
 
     async def _pass_on(
         self,
@@ -153,7 +138,11 @@ class Forwarder:
         if not isinstance(data, aiohttp.FormData):
             headers["Content-Type"] = "application/json"
         url = self.url + route.model_path
-        async with self._http.post(url, data=data, headers=headers) as answer:
+        async with self._http.post(
+            url, data=data, headers=headers, allow_redirects=False
+        ) as answer:
+            if 300 <= answer.status < 400:
+                raise RedirectedError
             if route.respond and answer.status == 200:
                 return await _whole(answer, route), Ended(Outcome.SERVED)
             reader = _reader_of(answer, route)
@@ -202,7 +191,8 @@ class Forwarder:
         await to_client(response.prepare(request))
         try:
             async for chunk in _chunks(answer):
-                self.life.byte(asyncio.get_running_loop().time())
+                if not is_error:
+                    self.life.byte(asyncio.get_running_loop().time())
                 if reader:
                     reader.feed(chunk)
                 elif is_error and len(words) < WORDS_KEPT:
@@ -234,16 +224,7 @@ class Forwarder:
         Raises:
             ModelLostError: no answer.
         """
-        timeout = aiohttp.ClientTimeout(total=timeout_s)
-        method = "GET" if body is None else "POST"
-        try:
-            async with self._http.request(
-                method, self.url + path, json=body, timeout=timeout
-            ) as answer:
-                return WholeAnswer(answer.status, answer.headers, await answer.read())
-        except (aiohttp.ClientError, TimeoutError) as error:
-            is_refusal = isinstance(error, aiohttp.ClientConnectorError)
-            raise ModelLostError(type(error).__name__, is_refusal=is_refusal) from error
+        return await ask(self._http, self.url, path, body, timeout_s)
 
     async def run_job(self, route: Route, payload: JsonObject, timeout_s: float) -> float | None:
         """Run a job of our own; the load done.
@@ -300,7 +281,7 @@ async def _tell_nobody(_event: JsonObject) -> None:
 
 
 def _reader_of(answer: aiohttp.ClientResponse, route: Route) -> AnswerReader | None:
-    if route.read is None or answer.status >= 400 or "Content-Encoding" in answer.headers:
+    if route.read is None or answer.status >= 400 or not is_readable(answer.headers):
         return None
     return route.read(answer.headers)
 
@@ -352,7 +333,7 @@ def _trace_headers(request: web.Request) -> dict[str, str]:
 async def _whole(answer: aiohttp.ClientResponse, route: Route) -> web.Response:
     if route.respond is None:
         raise TypeError("only routes that rewrite answers read them whole")
-    data = await answer.read()
+    data = plain(answer.headers, await answer.read())
     try:
         body = await asyncio.to_thread(route.respond, data)
     except ModelAnswerError as error:

@@ -31,19 +31,24 @@ class Patience:
 
 
 DEFAULT_PATIENCE = Patience()
+MAX_FAILED = 3
+MAX_REFUSED = 10
+"""Answers without a good one between them before they are a reason to doubt."""
 
 
 class Life:
     """What the answers of one model server say about it. Times are the event loop's.
 
-    `sign_at`: when it last sent anything that was no error. `n_failed`: answers in a row that
-    failed or broke off; a refusal of a client's mistake is neither.
+    `sign_at`: when it last sent anything that was no error. `n_failed`: answers that failed or
+    broke off, `n_refused`: those that refused a client's mistake, since the last good one. A
+    refusal is no failure, but a server that refuses everybody may be dead behind its own checks.
     """
 
     def __init__(self, patience: Patience = DEFAULT_PATIENCE) -> None:
         self.patience = patience
         self.sign_at = 0.0
         self.n_failed = 0
+        self.n_refused = 0
         self.changed = asyncio.Event()
         self._open: dict[asyncio.Task[object], float] = {}
         self._broken: set[asyncio.Task[object]] = set()
@@ -89,10 +94,21 @@ class Life:
         """An answer ended."""
         if is_well:
             self.sign_at = now
-            self.n_failed = 0
+            self.n_failed = self.n_refused = 0
             return
         self.n_failed += 1
         self.changed.set()
+
+    def refused(self) -> None:
+        """An answer that said no to its client."""
+        self.n_refused += 1
+        if self.n_refused >= MAX_REFUSED:
+            self.changed.set()
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether a request of our own must tell if it still works."""
+        return self.n_failed >= MAX_FAILED or self.n_refused >= MAX_REFUSED
 
     def lost(self, now: float) -> None:
         """The model server refused or broke a connection."""
@@ -100,7 +116,7 @@ class Life:
 
     def forget(self) -> None:
         """A new start: failures before it say nothing."""
-        self.n_failed = 0
+        self.n_failed = self.n_refused = 0
         self.changed.clear()
 
     def break_all(self) -> int:

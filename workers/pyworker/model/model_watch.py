@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from workers.pyworker.back_end import BackEnd
+from workers.pyworker.model.asking import ModelLostError
 from workers.pyworker.model.benchmark import (
     BenchmarkError,
     fingerprint,
@@ -26,7 +27,7 @@ from workers.pyworker.model.benchmark import (
     warm_up,
 )
 from workers.pyworker.model.engine import Engine
-from workers.pyworker.model.forwarding import Forwarder, ModelLostError
+from workers.pyworker.model.forwarding import Forwarder
 from workers.pyworker.model.model_log import LogTail, Sign, cause_in, follow_lines, sign_of
 from workers.pyworker.readiness import Phase, Readiness
 from workers.pyworker.supervision import trouble
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 LOADING_POLL_S = 0.5
 MAX_FAILURES = 3
-"""Health checks, and answers, that fail in a row before they are a reason to doubt."""
+"""Health checks that fail in a row before they are a reason to doubt."""
 METRICS_ABSENT_S = 60.0
 MAX_LINES_KEPT = 400
 
@@ -217,7 +218,7 @@ class ModelWatch:
         """Why the answers prove it dead; "" while they do not. Settled by a request of our own."""
         now, patience = asyncio.get_running_loop().time(), self._patience
         still_s = self._engine.stands_still_s(now)
-        if self._life.n_failed >= MAX_FAILURES:
+        if self._life.is_doubtful:
             problem = await self._probe(self._patience.slow_probe_timeout_s)
             if not problem:
                 self._life.forget()

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from chalicelib.wire.json_body import PAYLOAD_DEPTH, is_deeper
 from workers.pyworker.back_end import JsonObject
 
 MAX_DIGITS = 309
@@ -53,6 +54,8 @@ def parse_json(body: bytes) -> JsonObject:
         raise EnvelopeError({"error": f"the body is not JSON: {error}"[:200]}) from error
     if not isinstance(value, dict):
         raise EnvelopeError({"error": "the body must be a JSON object"})
+    if is_deeper(value, PAYLOAD_DEPTH):
+        raise EnvelopeError({"error": f"the body is nested deeper than {PAYLOAD_DEPTH}"})
     return value
 
 

@@ -20,9 +20,10 @@ from aiohttp import web
 from chalicelib.wire.ticket import LOG_PATH
 from chalicelib.wire.trace import HEADER, parse_traceparent
 from workers.pyworker.back_end import BackEnd, Route
+from workers.pyworker.model.asking import open_model_session
 from workers.pyworker.model.engine import Engine
 from workers.pyworker.model.engine_metrics import LearnedSlots
-from workers.pyworker.model.forwarding import Forwarder, open_model_session
+from workers.pyworker.model.forwarding import Forwarder
 from workers.pyworker.model.life import DEFAULT_PATIENCE, Patience
 from workers.pyworker.model.model_watch import ModelWatch
 from workers.pyworker.readiness import Readiness

@@ -8,7 +8,7 @@ import logging
 from aiohttp import web
 
 from workers.pyworker.back_end import PayloadError
-from workers.pyworker.model.forwarding import ModelLostError
+from workers.pyworker.model.asking import ModelLostError
 from workers.pyworker.reporting.load_ledger import Outcome, RequestFacts
 from workers.pyworker.reporting.problem import ProblemError
 from workers.pyworker.serving.envelope import (

@@ -1,0 +1,245 @@
+"""Model servers whose answers are none, under a status of 200 and behind a good health route."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from tests.workers.test_misbehaving import QUICK, all_errors, no_error
+from tests.workers.world import World, loading, serve
+from workers.openai.server import BACK_END
+
+CHAT = "/v1/chat/completions"
+GOOD = {"choices": [{"message": {"content": "hi"}}], "usage": {"completion_tokens": 5}}
+EVENTS = (
+    b"".join(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n' for _ in range(7))
+    + b"data: [DONE]\n\n"
+)
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def body(data: bytes, kind: str = "application/json", **headers: str) -> Answer:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.Response(body=data, headers={"Content-Type": kind, **headers})
+
+    return answer
+
+
+def status(number: int, words: str = "no", **headers: str) -> Answer:
+    async def answer(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": words}}, status=number, headers=headers)
+
+    return answer
+
+
+async def short(request: web.Request) -> web.StreamResponse:
+    """Fewer bytes than it says, then the connection ends."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    response.content_length = 500
+    await response.prepare(request)
+    await response.write(b'{"choices"')
+    if request.transport:
+        request.transport.close()
+    return response
+
+
+good = body(json.dumps(GOOD).encode())
+
+
+class OddServer:
+    """Answers every POST, and its health route, as it is told."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = good
+        self.health: Answer = status(200)
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/{path:.*}", self._post)
+        app.router.add_get("/{path:.*}", self._get)
+        return app
+
+    async def _post(self, request: web.Request) -> web.StreamResponse:
+        return await self.answer(request)
+
+    async def _get(self, request: web.Request) -> web.StreamResponse:
+        if request.path != "/health":
+            return web.Response(status=404)
+        return await self.health(request)
+
+
+@asynccontextmanager
+async def odd(folder: Path) -> AsyncIterator[tuple[World, OddServer]]:
+    """A ready worker of such a server."""
+    server = OddServer()
+    async with (
+        serve(server.application()) as url,
+        loading(
+            folder, BACK_END.with_benchmark("", 1, 1), patience=QUICK, MODEL_SERVER_URL=url
+        ) as it,
+    ):
+        await it.until(it.is_ready, "ready")
+        assert (await it.post(CHAT, payload={"messages": []}))[0] == 200
+        await it.until(lambda: it.counters()["n_served"] == 1, "told")
+        yield it, server
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        body(b"<html><h1>502 Bad Gateway</h1></html>", "text/html; charset=utf-8"),
+        body(b""),
+        body(b'{"choices": [{"mess'),
+        body(b"Internal Server Error"),
+        body(b"{}"),  # where answers told their usage
+        body(b"", "text/event-stream"),
+        body(b": keep-alive\n\n", "text/event-stream"),
+        body(b"not packed at all", **{"Content-Encoding": "gzip"}),
+        short,
+        status(307, Location="/elsewhere"),
+        status(302, Location="https://login.example/"),
+        status(404, "model not loaded"),
+        status(401, "invalid API key"),
+        status(429, "queue is full"),
+        status(503, "too many requests"),
+    ],
+)
+async def test_an_engine_that_answers_nothing_is_found_behind_a_good_health_route(
+    tmp_path: Path, answer: Answer
+) -> None:
+    async with odd(tmp_path) as (it, server):
+        server.answer = answer
+        async with asyncio.timeout(30):
+            while it.counters()["max_perf"]:
+                with suppress(aiohttp.ClientError):  # as it came, or broken off
+                    await it.post(CHAT, payload={"messages": []})
+                await asyncio.sleep(0.05)
+        assert "the model server's answers fail" in all_errors(it)
+        server.answer = good
+        await it.until(lambda: it.counters()["max_perf"], "it serves again", 30)
+
+
+@pytest.mark.parametrize("number", [400, 404, 422, 429, 503])
+async def test_a_server_that_refuses_one_client_only_serves_on(tmp_path: Path, number: int) -> None:
+    async with odd(tmp_path) as (it, server):
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            is_bad = "bad" in await request.text()
+            return await (status(number, "queue is full") if is_bad else good)(request)
+
+        server.answer = answer
+        for _ in range(25):
+            assert (await it.post(CHAT, payload={"messages": ["bad"]}))[0] == number
+        assert (await it.post(CHAT, payload={"messages": []}))[0] == 200
+        assert no_error(it)
+
+
+async def test_refusals_between_failures_do_not_hide_a_dead_engine(tmp_path: Path) -> None:
+    """The API server still checks requests; whatever reaches its engine fails."""
+    async with odd(tmp_path) as (it, server):
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            is_bad = "bad" in await request.text()
+            return await status(400 if is_bad else 500)(request)
+
+        server.answer = answer
+        async with asyncio.timeout(30):
+            while it.counters()["max_perf"]:
+                for messages in ([], ["bad"], ["bad"]):
+                    await it.post(CHAT, payload={"messages": messages})
+                await asyncio.sleep(0.05)
+        assert "answers fail: 500" in all_errors(it)
+
+
+def packed(data: bytes, encoding: str) -> Answer:
+    whole = gzip.compress(data) if encoding == "gzip" else zlib.compress(data)
+    kind = "text/event-stream" if data.startswith(b"data:") else "application/json"
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": kind, "Content-Encoding": encoding})
+        await response.prepare(request)
+        for at in range(0, len(whole), 7):
+            await response.write(whole[at : at + 7])
+        await response.write_eof()
+        return response
+
+    return answer
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize(("data", "work"), [(EVENTS, 7.0), (json.dumps(GOOD).encode(), 5.0)])
+async def test_a_server_that_packs_though_it_is_asked_not_to_is_booked_and_passed_on(
+    tmp_path: Path, encoding: str, data: bytes, work: float
+) -> None:
+    async with odd(tmp_path) as (it, server):
+        server.answer = packed(data, encoding)
+        request = {"auth_data": it.ticket(), "payload": {"messages": []}}
+        async with it.http.post(it.worker.settings.url + CHAT, json=request) as answer:
+            assert answer.headers["Content-Encoding"] == encoding
+            assert await answer.read() == data
+        await it.until(lambda: it.counters()["served_workload"] == 5 + work, "booked", 10)
+
+
+async def test_a_packing_server_is_measured(tmp_path: Path) -> None:
+    server = OddServer()
+    server.answer = packed(json.dumps(GOOD).encode(), "gzip")
+    back_end = BACK_END.with_benchmark("", 1, 1)
+    async with (
+        serve(server.application()) as url,
+        loading(tmp_path, back_end, patience=QUICK, MODEL_SERVER_URL=url) as it,
+    ):
+        await it.until(it.is_ready, "ready")
+
+
+@pytest.mark.parametrize(
+    ("health", "is_ready"),
+    [
+        (status(302, Location="/ready"), True),
+        (status(302, Location="http://127.0.0.1:9/ready"), False),
+        (status(302, Location="/health"), False),
+    ],
+)
+async def test_a_health_route_is_followed_on_the_same_server_alone(
+    tmp_path: Path, health: Answer, is_ready: bool
+) -> None:
+    async def get(request: web.Request) -> web.StreamResponse:
+        return await (status(200) if request.path == "/ready" else health)(request)
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", good)
+    app.router.add_get("/{path:.*}", get)
+    quick = replace(QUICK, health_timeout_s=1.0)
+    async with (
+        serve(app) as url,
+        loading(
+            tmp_path, BACK_END.with_benchmark("", 1, 1), patience=quick, MODEL_SERVER_URL=url
+        ) as it,
+    ):
+        if is_ready:
+            await it.until(it.is_ready, "ready")
+        else:
+            await asyncio.sleep(1.5)
+            assert not it.control_plane.reports or not it.counters().get("max_perf")
+
+
+@pytest.mark.parametrize(
+    "usage", [10**400, -5, "7", True, None, 1e308, 12.0, [5]], ids=lambda usage: str(usage)[:9]
+)
+async def test_a_made_up_usage_breaks_nothing(tmp_path: Path, usage: object) -> None:
+    async with odd(tmp_path) as (it, server):
+        answer = json.dumps({**GOOD, "usage": {"completion_tokens": usage}}).encode()
+        server.answer = body(answer)
+        code, data = await it.post(CHAT, payload={"messages": []})
+        assert (code, data) == (200, answer)
+        await it.until(lambda: it.counters()["n_served"] == 2, "it is served")
+        assert float(str(it.counters()["served_workload"])) <= 2e9
