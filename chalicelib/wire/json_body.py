@@ -52,9 +52,7 @@ def is_deeper(value: object, limit: int) -> bool:
     for _ in range(limit):
         held = [part for part in level if isinstance(part, list | dict)]
         level = [
-            child
-            for part in held
-            for child in (part.values() if isinstance(part, dict) else part)
+            child for part in held for child in (part.values() if isinstance(part, dict) else part)
         ]
         if not level:
             return False
