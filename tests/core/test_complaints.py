@@ -56,6 +56,8 @@ def test_a_key_that_fails_everywhere_is_turned_away_from_nobody() -> None:
     [
         ([(1, "a", 9, 9), (2, "b", 50, 0)], False),  # one key of several: its own affair
         ([(1, "a", 2, 1), (1, "b", 1, 1)], True),  # two keys agree
+        ([(1, "a", 1, 1), (1, "b", 1, 1), (1, "c", 1, 0), (1, "d", 9, 0)], True),  # half of all
+        ([(1, "a", 9, 9), (1, "b", 9, 9), *((1, k, 1, 0) for k in "cde")], False),  # two of five
         ([(1, "a", 50, 1), (1, "b", 50, 1)], False),  # two keys, of a hundred requests
         ([(1, "a", 4, 4), (2, "a", 30, 0)], True),  # the only key, and the other worker is well
         ([(1, "a", 4, 4), (2, "a", 8, 4)], False),  # the only key fails elsewhere, too

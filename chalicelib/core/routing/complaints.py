@@ -2,8 +2,9 @@
 
 A client that comes back with the index of a grant was failed by that worker. Callers can be wrong,
 or lie: a key's complaints turn only that key's own requests away, and at once. For everybody a
-worker is suspect only when two keys agree, or, where one key makes nearly all the traffic, when it
-fails far more than its peers do; and only a third of a fleet at once (`MOST_SUSPECTS`).
+worker is suspect only when two keys agree that are at least half of those it was lately granted to,
+or, where one key makes nearly all the traffic, when it fails far more than its peers do; and only a
+third of a fleet at once (`MOST_SUSPECTS`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ HALF_LIFE_S = 300.0  # of what is remembered
 BAD_SHARE = 0.5  # of a key's grants at a worker: from there on it turns away
 FIRST_AVOIDED_S, LONGEST_AVOIDED_S = 5.0, 60.0  # doubles with each complaint
 LEAST_EACH = 0.7  # of each of two keys that agree: one complaint within two or three minutes
+AGREEING = 0.5  # of the keys that were granted it lately: two that lie do not outvote the others
 LEAST_ALONE, ALONE_SHARE = 3.5, 0.8  # of the one key that makes nearly all the traffic: four
 NEARLY_ALL = 0.9  # chosen: below it the callers may be to blame
 PEERS_AT_MOST = 0.25  # of that key's grants elsewhere may fail as well
@@ -91,8 +93,9 @@ class Complaints:
         by_key = self.tallies.get(slot, {})
         for tally in by_key.values():
             tally.fade(now)
-        bad = [t for t in by_key.values() if t.n_bad >= BAD_SHARE * t.n]
-        if sum(1 for t in bad if t.n_bad >= LEAST_EACH) >= 2:
+        n_bad = sum(1 for t in by_key.values() if t.n_bad >= max(LEAST_EACH, BAD_SHARE * t.n))
+        n_served = sum(1 for t in by_key.values() if t.n >= LEAST_EACH)
+        if n_bad >= 2 and n_bad >= AGREEING * n_served:
             return True
         return self._fails_the_only_key(slot, now)
 
