@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import random
 from dataclasses import replace
+from functools import partial
 
 from chalicelib.core.fleet.report import TELL_EVERY_S, TOLD_AT_ONCE
 from fakes.bundles.hot_ports import ENDPOINT_ID
@@ -61,8 +62,8 @@ def _lie(dice: random.Random) -> Action:
     return (name, dice.choice(["=", "*"]), dice.choice([0, 0.5, 1, 1.27, 2, 8, 1e3, 1e6, 1e12]))
 
 
-def share_of_liar(script: Script) -> float:
-    """The liar's share of the requests, beside two honest workers of its speed."""
+def share_of_liars(script: Script, n_honest: int = N_HONEST, n_liars: int = 1) -> float:
+    """The liars' share of the requests, beside honest workers of their speed; they lie alike."""
 
     def lie(report: Report) -> Report:
         told = dict(report)
@@ -73,7 +74,7 @@ def share_of_liar(script: Script) -> float:
             told[str(name)] = int(min(number, 1e9)) if is_whole else min(number, 1e14)
         return told
 
-    fleet = Fleet(N_HONEST, 0.8, lie)
+    fleet = Fleet(n_honest, 0.8, lie, n_liars=n_liars)
     fleet.play(N_WARM + N_COUNTED)
     return fleet.share_of_liar(min(N_COUNTED, max(1, len(fleet.granted))))
 
@@ -111,7 +112,10 @@ GAMES = (
     Game(role="worker's token", goal="hide", measure="lines in the log, times its budget",
          bound=1.0, draw=_report, play=log_buried, length=20),
     Game(role="root on a worker", goal="lie", measure=f"share of requests beside {N_HONEST} honest",
-         bound=1 / (N_HONEST + 1) + MARGIN, draw=_lie, play=share_of_liar, length=4),
+         bound=1 / (N_HONEST + 1) + MARGIN, draw=_lie, play=share_of_liars, length=4),
+    Game(role="root on two workers", goal="lie", measure="share of requests beside 3 honest",
+         bound=2 / 5 + 2 * MARGIN, draw=_lie, length=4,
+         play=partial(share_of_liars, n_honest=3, n_liars=2)),
     Game(role="root on a worker", goal="spend", measure="requests by a used or changed ticket",
          bound=0.0, draw=_present, play=tickets_used_twice, length=20),
 )  # fmt: skip

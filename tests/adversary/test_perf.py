@@ -80,21 +80,24 @@ LIES: dict[str, Lie] = {
 
 @dataclass
 class Fleet:
-    """n honest workers and a liar, each serving TRUE_PERF in truth."""
+    """n honest workers and a liar, or accomplices that lie alike; each serves TRUE_PERF."""
 
     n_honest: int
     load: float  # of what they all serve
     lie: Lie
     lies_from: int = 0
     seed: int = 0
+    n_liars: int = 1
     granted: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.world = make_world()
         self.router = Router(self.world)
         self.rng = random.Random(self.seed)
-        self.every_s = COST / (self.load * TRUE_PERF * (self.n_honest + 1))
-        ids = range(1, self.n_honest + 2)
+        n_all = self.n_honest + self.n_liars
+        self.every_s = COST / (self.load * TRUE_PERF * n_all)
+        self.liars = range(LIAR, LIAR + self.n_liars)
+        ids = range(1, n_all + 1)
         self.received = dict.fromkeys(ids, 0.0)
         self.finished = dict.fromkeys(ids, 0.0)
         self.url: dict[str, int] = {}
@@ -130,7 +133,7 @@ class Fleet:
             self.waiting.append((self.router.idx(reply), asked_at))
 
     def share_of_liar(self, n: int) -> float:
-        return self.granted[-n:].count(LIAR) / n
+        return sum(worker in self.liars for worker in self.granted[-n:]) / n
 
     def _serve(self, seconds: float) -> None:
         self.world.clock.advance(seconds)
@@ -155,15 +158,15 @@ class Fleet:
                 "finished_load": self.finished[i],
                 "rejected_load": 0.0,
             }
-            if i == LIAR and self.n_asked >= self.lies_from:
+            if i in self.liars and self.n_asked >= self.lies_from:
                 report = self.lie(report)
             reporter.send(None, "", **report)
         see(self.world)
 
 
-def share(n_honest: int, load: float, name: str, lies_from: int = 0) -> float:
-    """The liar's share of the requests granted after a while."""
-    fleet = Fleet(n_honest, load, LIES[name], lies_from)
+def share(n_honest: int, load: float, name: str, lies_from: int = 0, n_liars: int = 1) -> float:
+    """The liars' share of the requests granted after a while."""
+    fleet = Fleet(n_honest, load, LIES[name], lies_from, n_liars=n_liars)
     fleet.play(N_WARM + int(N_COUNTED * max(1.0, load)))
     # One that says it is full is believed, and serves nobody: the others go on.
     assert len(fleet.granted) >= N_COUNTED / 2, f"{name}: only {len(fleet.granted)} were served"
@@ -182,6 +185,29 @@ def share(n_honest: int, load: float, name: str, lies_from: int = 0) -> float:
 def test_no_lie_gets_more_than_a_share_of_the_requests(n_honest: int, load: float) -> None:
     most = 1.0 / (n_honest + 1) + MARGIN
     shares = {name: share(n_honest, load, name) for name in LIES}
+    assert {name: got for name, got in shares.items() if got > most} == {}
+
+
+WITH_ACCOMPLICES = ["a tenth came, idle", "perf x 1.27, proven", "slots 1e6"]
+
+
+@pytest.mark.parametrize(
+    ("n_honest", "n_liars", "load", "names"),
+    [
+        (3, 2, 1.5, WITH_ACCOMPLICES),
+        *(
+            pytest.param(n, 2, load, [*LIES], marks=pytest.mark.long)
+            for n in (2, 3, 4)
+            for load in (0.8, 1.5)
+        ),
+    ],
+)
+def test_accomplices_that_are_no_majority_get_ten_points_each_above_their_part(
+    n_honest: int, n_liars: int, load: float, names: list[str]
+) -> None:
+    """Each vouches for the other. A majority of a type says what the type is: no bound there."""
+    most = n_liars / (n_honest + n_liars) + n_liars * MARGIN
+    shares = {name: share(n_honest, load, name, n_liars=n_liars) for name in names}
     assert {name: got for name, got in shares.items() if got > most} == {}
 
 

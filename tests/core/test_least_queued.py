@@ -58,6 +58,12 @@ def test_and_one_that_says_so_alone_is_still_queued_by_what_it_got(n_busy: int) 
     assert least_queued([*busy, unused(liar, 6_000.0)], COST, NOW)[-1] == believed[-1]
 
 
+@pytest.mark.parametrize("n_busy", [2, 3])
+def test_and_two_that_say_so_do_not_vouch_for_each_other(n_busy: int) -> None:
+    honest, liar = [machine(PERF, SLOTS)] * n_busy, unused(machine(2 * PERF, 0), 6_000.0)
+    assert min(least_queued([*honest, liar, liar], COST, NOW)[-2:]) > 0
+
+
 def test_where_requests_use_less_than_they_state_the_busy_ones_say_how_much_less() -> None:
     """All serve three times what their benchmark says, in stated costs: nobody is held back."""
     busy, luckier = machine(3 * PERF, SLOTS), machine(3.2 * PERF, 0)

@@ -105,14 +105,22 @@ def goes_unused(workers: Iterable[Worker]) -> bool:
 
 
 def goes_unused_at_others(workers: Sequence[Worker]) -> list[bool]:
-    """For each, whether a notable share of what the others were granted never came to them."""
-    unused = [max(worker.unused_load, stale_load(worker)) for worker in workers]
-    came = [worker.load_rate * UNUSED_FADES_S for worker in workers]
-    all_unused, all_came = sum(unused), sum(came)
-    return [
-        all_unused - own > UNUSED_SHARE * (all_came - own_came)
-        for own, own_came in zip(unused, came, strict=True)
+    """For each, whether a notable share of what the others were granted never came to them.
+
+    Of two others or more, the one that tells the most of it is not asked: it may be an accomplice.
+    """
+    books = [
+        (max(worker.unused_load, stale_load(worker)), worker.load_rate * UNUSED_FADES_S)
+        for worker in workers
     ]
+    excess = [unused - UNUSED_SHARE * came for unused, came in books]
+    loudest = sorted(range(len(workers)), key=lambda i: -excess[i])[:2]
+    told = []
+    for i, own in enumerate(excess):
+        left_out = next((j for j in loudest if j != i), i) if len(workers) > 2 else i
+        others = sum(excess) - own - (excess[left_out] if left_out != i else 0.0)
+        told.append(others > 0.0)
+    return told
 
 
 def stale_load(worker: Worker) -> float:
