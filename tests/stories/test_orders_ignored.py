@@ -57,6 +57,34 @@ def test_a_destroy_that_is_accepted_and_never_happens_is_told_with_its_price() -
     day.ends()
 
 
+def test_at_max_workers_a_machine_that_does_not_go_is_named_and_its_going_lets_others_serve() -> (
+    None
+):
+    day = Day()
+    group = day.group(cold_workers=1, max_workers=1)
+    day.minutes(6, 2, of=group, rounds=6)
+    (stubborn,) = day.world.market.instances
+    day.world.market.switch_on("destroy-ignored", day.world.now)
+    day.world.market.switch_on("stop-ignored", day.world.now)
+    day.minutes(25)  # it does not stop, so it is destroyed, and does not go either
+    assert list(day.world.market.instances) == [stubborn]
+    day.world.ask(group.endpoint_id, 2)
+    day.minutes(8, rounds=6)
+    assert day.n(READY) == 0, "another one would pass the owner's max_workers"
+    told = day.troubles()
+    assert str(stubborn) in told["will_not_go"]
+    assert "1 of these machines were told to go" in told["workers_capped"]
+    day.change(group, max_workers=2)
+    day.minutes(6, rounds=6)
+    assert day.world.n_waiting == 0, "as the owner was told, raising it serves at once"
+    for fault in ("destroy-ignored", "stop-ignored"):
+        day.world.market.switch_off(fault, day.world.now)
+    day.minutes(45)
+    assert stubborn not in day.world.market.instances
+    assert (day.running(), day.troubles()) == (0, {})
+    day.ends()
+
+
 def test_a_reboot_that_never_happens_ends_with_another_machine() -> None:
     day = Day()
     group = day.group(min_load=150.0, cold_workers=0, max_workers=4)

@@ -127,7 +127,7 @@ def _attempt_ended_at(worker: Worker) -> float:
     """
     if worker.state is not WorkerState.DESTROYING:
         return worker.created_at
-    known_at = worker.created_at - (LISTING_LAG_S if worker.reported_at > 0 else 0.0)
+    known_at = worker.created_at - (LISTING_LAG_S if worker.reported_at else 0.0)
     return max(known_at, worker.state_since - LISTING_LAG_S)
 
 
@@ -178,8 +178,9 @@ def _was_voided_lately(intents: Iterable[RentIntent], now: float) -> bool:
     """Whether listings, not Vast's answer, said that a rental does not exist."""
     return any(
         intent.state is IntentState.VOID
+        and intent.settled_at is not None
         and intent.settled_at != intent.attempt_ended_at
-        and now - (intent.settled_at or 0.0) < EMPTY_BELIEVED_EACH_S
+        and now - intent.settled_at < EMPTY_BELIEVED_EACH_S
         for intent in intents
     )
 

@@ -222,7 +222,7 @@ def must_wind_down(account: Account, endpoint_id: int, caps: GroupCaps, now: flo
             exposure = (
                 limit.spent
                 + limit.committed * runway_s / 3600
-                + storage * max(0.0, period_s - runway_s) / 3600
+                + storage * (period_s - runway_s) / 3600
             )
         if exposure > limit.cap:
             return limit.name

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.usable import USABLE_GRACE_S
-from chalicelib.core.model.worker import AfterDrain, WorkerState
+from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 from chalicelib.core.scaling.actions import (
     Action,
     DestroyWorker,
@@ -19,7 +19,7 @@ from chalicelib.core.scaling.moves.hot_pool import DRAIN_DEADLINE_S
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.occupancy import is_idle
 from chalicelib.core.scaling.reasons import Reason, ReasonCode
-from chalicelib.core.scaling.snapshot import WorkerFacts
+from chalicelib.core.scaling.snapshot import GroupSnapshot, WorkerFacts
 
 DRAIN_GRACE_S = 4.0  # a ticket given just before the drain may still be on its way
 SILENT_LIMIT_S = 600.0  # an unreachable worker is returned after this
@@ -71,10 +71,10 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
             actions.append(StopWorker(instance_id=worker.instance_id, reason=reason))
     # Only a listing can show that a machine runs on, or has no address: while there is none, what
     # was not seen is no proof that it did not happen.
-    seen_until = min(ctx.now, ctx.snapshot.listed_at)
+    seen_until = last_seen_at(ctx.snapshot, ctx.now)
     for worker in pool.stopping if ctx.may_destroy() else ():
-        waited = seen_until - worker.state_since
-        if waited > STOP_TIMEOUT_S:  # it bills its GPU, and cannot be started again
+        if is_late_stop(worker, seen_until):  # it bills its GPU, and cannot be started again
+            waited = seen_until - worker.state_since
             reason = Reason(code=WILL_NOT_STOP, facts={"waited_s": waited})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     for worker in pool.booting if ctx.may_destroy() else ():
@@ -92,6 +92,17 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
             reason = Reason(code=NO_ADDRESS, facts={"waited_s": waited})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     return actions
+
+
+def last_seen_at(snapshot: GroupSnapshot, now: float) -> float:
+    """Until when a listing showed what became of orders: later silence is no proof of anything."""
+    return min(now, snapshot.listed_at)
+
+
+def is_late_stop(worker: WorkerFacts | Worker, seen_until: float) -> bool:
+    """Whether listings showed a worker running on for too long after it was told to stop."""
+    waited_s = seen_until - worker.state_since
+    return worker.state is WorkerState.STOPPING and waited_s > STOP_TIMEOUT_S
 
 
 def is_moving(worker: WorkerFacts, now: float) -> bool:

@@ -8,7 +8,7 @@ from chalicelib.core.fleet.failing import all_fail, find_failing
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind
 from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.scaling.moves.repair import STOP_TIMEOUT_S
+from chalicelib.core.scaling.moves.repair import is_late_stop
 from chalicelib.services.rounds.values import RoundPlan
 
 LOST_COUNTS_S = 600.0  # long enough to be read, short enough to be news
@@ -36,8 +36,8 @@ def lost_machines(workers: Sequence[Worker], scope: str, now: float) -> Iterator
         yield Trouble(kind=kind, scope=scope, message=text, facts=facts)
 
 
-def machine_troubles(workers: Sequence[Worker], scope: str, now: float) -> Iterator[Trouble]:
-    """Machines that do not do as they were told."""
+def machine_troubles(workers: Sequence[Worker], scope: str, seen_until: float) -> Iterator[Trouble]:
+    """Machines that do not do as they were told; `seen_until`: of the last listing."""
     for worker in workers:
         if why_unusable(worker) is Unusable.NO_ADDRESS:
             yield Trouble(
@@ -48,13 +48,11 @@ def machine_troubles(workers: Sequence[Worker], scope: str, now: float) -> Itera
                 "address and port: it serves nobody, and will be replaced",
                 facts={"instance_id": worker.instance_id, "machine_id": worker.machine_id},
             )
-        is_late_stop = worker.state is WorkerState.STOPPING and (
-            now - worker.state_since > STOP_TIMEOUT_S
-        )
-        if worker.state is WorkerState.DESTROYING or is_late_stop:
+        is_late = is_late_stop(worker, seen_until)
+        if worker.state is WorkerState.DESTROYING or is_late:
             # From the first order on, not from this round: the order may be hours old already.
             text = (
-                f"instance {worker.instance_id} was told to {'stop' if is_late_stop else 'go'} and "
+                f"instance {worker.instance_id} was told to {'stop' if is_late else 'go'} and "
                 "is still there; it may bill up "
                 f"to ${worker.usd_per_hour:.2f} an hour"
             )

@@ -23,6 +23,7 @@ from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope, endpoin
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.money.budget import MICRO, MONEY_CAPS, limits_of
 from chalicelib.core.scaling.facts import group_caps
+from chalicelib.core.scaling.moves.repair import last_seen_at
 from chalicelib.core.scaling.reasons import CAP_NAMES
 from chalicelib.core.words import count
 from chalicelib.ports.event_log import Event
@@ -158,7 +159,7 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
         yield _frozen_above(plan, group)
     elif cap := _reached_cap(group, told) or _guarded_by(plan, group):
         yield _capped(plan, group, cap)
-    yield from _held_back(group)
+    yield from _held_back(plan, group)
     yield from _unlaunchable(group, told)
     yield from _refused(plan, group)
     if not group.snapshot.may_rent_anew:
@@ -168,7 +169,7 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     endpoint_id = group.snapshot.group.endpoint_id
     own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
     yield from lost_machines(own, scope, plan.view.now)
-    yield from machine_troubles(own, scope, plan.view.now)
+    yield from machine_troubles(own, scope, last_seen_at(group.snapshot, plan.view.now))
     yield from unsettled_machines(plan, own, scope)
     yield from failing_requests(plan, own, scope)
 
@@ -222,7 +223,7 @@ def _refused(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
         yield Trouble(kind=TroubleKind.OFFERS_REFUSED, scope=scope, message=text)
 
 
-def _held_back(group: GroupPlan) -> Iterator[Trouble]:
+def _held_back(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     """Clients wait, and the owner's own settings forbid another machine."""
     snapshot, scope = group.snapshot, _scope(group)
     if not snapshot.waiting.n_overdue:
@@ -235,7 +236,14 @@ def _held_back(group: GroupPlan) -> Iterator[Trouble]:
     elif snapshot.caps.free_workers < 1 or "cap_workers" in codes:
         most = snapshot.group.params.max_workers
         text = f"{waiting}, and max_workers ({most}) is reached; raise it to serve them sooner"
+        if staying := _told_to_go(plan, snapshot.group.endpoint_id):
+            text += f"; {staying} of these machines were told to go and still count, as they bill"
         yield Trouble(kind=TroubleKind.WORKERS_CAPPED, scope=scope, message=text)
+
+
+def _told_to_go(plan: RoundPlan, endpoint_id: int) -> int:
+    own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
+    return sum(worker.state is WorkerState.DESTROYING for worker in own)
 
 
 def _guarded_by(plan: RoundPlan, group: GroupPlan) -> str:
