@@ -150,7 +150,7 @@ def at_rest(memory: ScalingMemory, now: float, **over: object) -> bool:
 def worked(**changes: float) -> ScalingMemory:
     known = {"at": NOW - 1.0, "worked_at": NOW - 50.0, "requested_at": NOW - 50.0}
     memory = ScalingMemory(load_rate=3.0, burst_rate=4.0, vouched_rate=2.0, square_rise=9.0)
-    return replace(memory, **{**known, **changes})
+    return replace(memory, **{**known, **changes})  # type: ignore[arg-type]
 
 
 def test_rest_comes_after_the_hold_and_clears_what_fades() -> None:
@@ -268,7 +268,7 @@ def learned(
     caution: float = 0.0, *, rate: float = 1.0, tuned_for: float = 0.9, **traffic: int
 ) -> float:
     memory = ScalingMemory(request_rate=rate, tuned_for=tuned_for, caution=caution)
-    learn_caution(memory, Traffic(**traffic), 0.9, is_starved=False)  # type: ignore[arg-type]
+    learn_caution(memory, Traffic(**traffic), 0.9, is_starved=False)
     return memory.caution
 
 
