@@ -26,7 +26,7 @@ from ballast.cli.remote.vast import (
 )
 from ballast.cli.terminal.cost import confirm_cost
 from ballast.cli.terminal.display import clean
-from ballast.cli.terminal.progress import ASKED_TOKENS, PROMPT, follow, question_for
+from ballast.cli.terminal.progress import PROMPT, follow, question_for
 from ballast.templates import TemplateError
 
 _HASH = re.compile(r"[0-9a-f]{32,64}")
@@ -218,12 +218,16 @@ def calls(url: str, name: str, back_end: str, model: str) -> Sequence[str]:
         f"ballast create key --name app --endpoint_name {name}",
         "",
         "# Python",
+        *(("import base64",) if back_end == "comfyui" else ()),
         "from ballast import Client",
         f'with Client("blk.…", url="{url}").request(',
-        f'    "{name}", "{asked.whole_path}", {asked.whole_payload}, cost={ASKED_TOKENS}',
+        f'    "{name}", "{asked.whole_path}", {asked.whole_payload}, cost={asked.cost:g}',
         ") as answer:",
-        "    print(answer.json())",
     ]
+    if back_end == "comfyui":
+        picture = 'answer.json()["images"][0].partition(",")[2]'
+        return [*lines, f'    open("first.png", "wb").write(base64.b64decode({picture}))']
+    lines.append("    print(answer.json())")
     if not asked.path.startswith("/v1/"):
         return lines
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": PROMPT}]})

@@ -29,7 +29,9 @@ GUESSED_TOKENS = 8_192  # where the model does not tell how many it takes
 QUANTISATIONS = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "Q8_0")
 IMAGE_MODELS: Mapping[str, str] = {
     "black-forest-labs/flux.1-dev": "flux",
-    "stabilityai/stable-diffusion-3": "sd3",
+    "stabilityai/stable-diffusion-3-medium": "sd3",
+    "stabilityai/stable-diffusion-3.5-medium": "sd3.5",
+    "stabilityai/stable-diffusion-xl-base": "sdxl",
 }
 """Models that the ComfyUI template knows, by the beginning of their name."""
 
@@ -57,6 +59,7 @@ class Choice:
     n_gpus: int
     max_tokens: int
     disk_gb: float
+    is_known: bool = True  # the back end was named, or follows from the model's public facts
 
     @property
     def search(self) -> str:
@@ -72,7 +75,15 @@ class Choice:
     def sentence(self) -> str:
         """Why it needs what it needs."""
         if not self.weights_gb:
-            return f"{self.model} with {self.back_end}: {self.memory_gb:.1f} GB of GPU memory"
+            guess = "" if self.is_known else " (by its name alone; else --back-end)"
+            return (
+                f"{self.model} with {self.back_end}{guess}: {self.memory_gb:.1f} GB of GPU memory"
+            )
+        if not self.max_tokens:
+            return (
+                f"{self.model} with {self.back_end}: {self.weights_gb:.1f} GB of weights x "
+                f"{OVERHEAD} = {self.memory_gb:.1f} GB of GPU memory"
+            )
         return (
             f"{self.model} with {self.back_end}: {self.weights_gb:.1f} GB of weights x {OVERHEAD} "
             f"+ {self.kv_gb:.1f} GB of KV cache ({self.max_tokens:,} tokens) = "
@@ -88,9 +99,10 @@ def choose(
     Raises:
         CliError: nothing here serves such a model, or nobody can say how large it is.
     """
+    is_known = bool(back_end or facts.files or facts.task)
     back_end = back_end or _back_end(facts)
     if back_end == "comfyui":
-        return _image(facts, memory_gb)
+        return replace(_image(facts, memory_gb), is_known=is_known)
     file = _gguf_file(facts, quantisation) if back_end == "llamacpp" else ""
     weights_gb = _gguf_gb(facts, file) if file else facts.weights_gb
     if not weights_gb and not memory_gb:
@@ -117,6 +129,7 @@ def choose(
         n_gpus=n_gpus,
         max_tokens=n_tokens,
         disk_gb=disk_gb,
+        is_known=is_known,
     )
 
 
@@ -124,6 +137,8 @@ def _back_end(facts: ModelFacts) -> str:
     has_tensors = any(name.endswith((".safetensors", ".bin")) for name in facts.files)
     if facts.gguf_files and not has_tensors:
         return "llamacpp"
+    if not facts.files and not facts.task:  # nobody was asked: its name is all there is
+        return "comfyui" if _known_image(facts) else "llamacpp" if _is_gguf(facts) else "vllm"
     if facts.task in ("text-to-image", "image-to-image"):
         return "comfyui"
     if facts.task and not facts.task.startswith(("text", "image-text", "conversational", "feature",
@@ -134,6 +149,15 @@ def _back_end(facts: ModelFacts) -> str:
             fix=f"if one of them serves it all the same: --back-end {'|'.join(BACK_ENDS)}",
         )
     return "vllm"
+
+
+def _known_image(facts: ModelFacts) -> str:
+    name = facts.name.lower()
+    return next((word for begin, word in IMAGE_MODELS.items() if name.startswith(begin)), "")
+
+
+def _is_gguf(facts: ModelFacts) -> bool:
+    return facts.name.lower().endswith("gguf")
 
 
 def _vllm(
@@ -165,13 +189,10 @@ def _llama(facts: ModelFacts, file: str, n_tokens: int) -> tuple[WorkerTemplate,
 
 def _image(facts: ModelFacts, memory_gb: float) -> Choice:
     template = load_template("comfyui")
-    known = next(
-        (word for name, word in IMAGE_MODELS.items() if facts.name.lower().startswith(name)), ""
-    )
+    known = _known_image(facts)
     if not known:
         raise CliError(
-            f"the ComfyUI template does not know {facts.name}; it knows "
-            f"{', '.join(template.models)}",
+            f"the ComfyUI template does not know {facts.name}; it knows {', '.join(IMAGE_MODELS)}",
             code=ExitCode.USAGE,
             fix="make a template of your own (docs/templates.md), then `ballast up HASH`",
         )

@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 import requests
 
 from ballast.cli.errors import CliError, ExitCode
-from ballast.cli.models.questions import Question, chat, generate, text_of
+from ballast.cli.models.questions import Question, chat, generate, image, text_of
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session
 from ballast.cli.terminal.display import clean, duration, usd
 from ballast.client.errors import CallError
 from ballast.client.sdk import Client
 from ballast.client.sse import event_data
+from chalicelib.core.words import count
 
 LOOK_EVERY_S = 2.0
 PROMPT = "Say hello in five words."
+PICTURE = "A lighthouse on a cliff at dawn"
 ASKED_TOKENS = 32
 
 WORDS: Mapping[str, str] = {
@@ -36,11 +38,13 @@ WORDS: Mapping[str, str] = {
 
 
 def question_for(back_end: str, model: str) -> Question | None:
-    """What to ask a back end first; None for one that makes images."""
+    """What to ask a back end first; None for one that is not ours."""
     if back_end == "tgi":
         return generate(PROMPT, ASKED_TOKENS)
     if back_end in ("openai", "vllm", "llamacpp"):
         return chat(PROMPT, ASKED_TOKENS, model)
+    if back_end == "comfyui":
+        return image(PICTURE, seed=1)
     return None
 
 
@@ -165,4 +169,10 @@ def _one_line(text: str) -> str:
 
 def _text(data: str) -> str:
     event = json.loads(data) if data != "[DONE]" else None
-    return text_of(event) if isinstance(event, dict) else ""
+    if not isinstance(event, dict):
+        return ""
+    images = event.get("images")
+    if isinstance(images, list) and images:
+        n_bytes = sum(len(str(one)) * 3 // 4 for one in images)
+        return f"{count(len(images), 'image')}, {n_bytes / 1000:.1f} kB"
+    return text_of(event)

@@ -3,7 +3,7 @@
 A published template runs here as it would on a rented GPU: its launch script, worker bundle, TLS
 and supervisor are real. On one machine stand in for the rest: a folder for `/workspace` and `/app`,
 the worker's locked packages, which pip would install, and a small model for the one that is asked
-for.
+for; ComfyUI's files are there, and empty.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from workers.bundle import ROOT
+from workers.comfyui.workflow import MODELS
 
 LOCK = ROOT / "workers" / "launch" / "requirements.lock"
 MODULE = "lab.local.model.image_programs"
@@ -25,11 +26,12 @@ PROGRAMS: Mapping[str, tuple[str, ...]] = {
     "vllm/vllm-openai": ("vllm",),
     "ghcr.io/ggml-org/llama.cpp": ("app/llama-server",),
     "ghcr.io/huggingface/text-generation-inference": ("./tgi-entrypoint.sh",),
+    "ghcr.io/ai-dock/comfyui": ("opt/ComfyUI/venv/bin/python",),
     "python": (),  # hello_world's model server comes in the bundle
 }
 """By image: its model server, below the container's root or in its search path."""
 
-_INSIDE = re.compile(r"(?<![\w./])/(?=(?:workspace|app)/|tgi-entrypoint\.sh)")
+_INSIDE = re.compile(r"(?<![\w./])/(?=(?:workspace|app|opt)/|tgi-entrypoint\.sh)")
 
 
 def is_known(image: str) -> bool:
@@ -41,6 +43,10 @@ def install(image: str, disk: Path) -> None:
     """Put the image's programs, and the environment of the workers' lock, on an instance's disk."""
     for program in PROGRAMS[image.partition(":")[0]]:
         _write_program(disk / (program if "/" in program else f"bin/{program}"), program)
+    if (disk / "opt/ComfyUI").is_dir():
+        _write(disk / "opt/ComfyUI/main.py", "# the program that runs it is what stands in")
+        for file in {one for model in MODELS.values() for one in model.files}:
+            _write(disk / "opt/ComfyUI/models" / file.folder / file.name, "# nobody reads it")
     # The launch script may want Python packages of the distribution; here they are there.
     _write(disk / "bin" / "apt-get", "exit 0")
     (disk / "workspace").mkdir(parents=True, exist_ok=True)

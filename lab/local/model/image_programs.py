@@ -1,8 +1,8 @@
 """`python -m lab.local.model.image_programs PROGRAM …`: the model servers of known images.
 
 Whatever text model is asked for, vLLM and llama.cpp are stood in for by a REAL llama.cpp with
-SmolLM2-135M under that model's name; TGI by the SIMULATED server. They listen where this machine
-has room for them (MODEL_PORT), not where their words say.
+SmolLM2-135M under that model's name; TGI and ComfyUI by the SIMULATED servers. They listen where
+this machine has room for them (MODEL_PORT), not where their words say.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from lab.local.model import llama_server, model_server
+from lab.local.system import image_server
 
 
 class ProgramError(ValueError):
@@ -30,6 +31,8 @@ def module_and_words(program: str, words: Sequence[str], port: str) -> tuple[str
         return llama_server.__name__, ["--port", port, "--alias", words[1]]
     if program == "llama-server":
         return llama_server.__name__, ["--port", port, "--alias", _value(words, "--hf-repo")]
+    if program == "python" and words[:1] and words[0].endswith("/ComfyUI/main.py"):
+        return image_server.__name__, ["--port", port, "--log", "/dev/stdout"]
     if program == "tgi-entrypoint.sh":
         _value(words, "--model-id")
         return model_server.__name__, ["--port", port]

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from ballast.cli.errors import CliError
-from ballast.cli.models.choice import choose
+from ballast.cli.models.choice import IMAGE_MODELS, choose
 from ballast.cli.models.hub import ModelFacts, parse_facts
+from ballast.templates import load_template
 from fakes.console.server import Console
 from tests.ballast.cli.hub import MODELS, serve_hub
+from workers.comfyui.workflow import MODELS as GRAPHS
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 
@@ -69,6 +71,34 @@ def test_a_model_too_large_for_one_gpu_gets_several_that_split_its_heads() -> No
     assert "--max-model-len 4096" in choice.env["MODEL_COMMAND"]
     with pytest.raises(CliError, match="more than 8 GPUs"):
         choose(ModelFacts(name="org/huge", weights_gb=900.0, n_heads=64))
+
+
+@pytest.mark.parametrize(
+    ("name", "back_end", "guessed"),
+    [
+        ("stabilityai/stable-diffusion-xl-base-1.0", "comfyui", "sdxl"),
+        ("stabilityai/stable-diffusion-3.5-medium", "comfyui", "sd3.5"),
+        ("stabilityai/stable-diffusion-3-medium", "comfyui", "sd3"),
+        ("black-forest-labs/FLUX.1-dev", "comfyui", "flux"),
+        ("org/Model-7B-GGUF", "llamacpp", ""),
+        ("org/Model-7B", "vllm", ""),
+    ],
+)
+def test_where_nobody_is_asked_the_name_tells_the_back_end_and_that_is_said(
+    name: str, back_end: str, guessed: str
+) -> None:
+    choice = choose(ModelFacts(name=name), memory_gb=24.0)
+    assert (choice.back_end, choice.env.get("COMFY_MODEL", "")) == (back_end, guessed)
+    assert "by its name alone; else --back-end" in choice.sentence()
+    named = choose(ModelFacts(name=name), memory_gb=24.0, back_end=back_end)
+    assert "by its name" not in named.sentence()
+
+
+def test_image_models_are_those_that_the_worker_has_graphs_for() -> None:
+    assert sorted(IMAGE_MODELS.values()) == sorted(load_template("comfyui").models)
+    published = {file.repository.lower() for model in GRAPHS.values() for file in model.files}
+    for begin in ("black-forest-labs/flux.1-dev", "stabilityai/stable-diffusion-xl-base"):
+        assert any(one.startswith(begin) for one in published)
 
 
 @pytest.mark.parametrize(

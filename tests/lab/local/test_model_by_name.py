@@ -81,6 +81,34 @@ def test_a_models_name_becomes_a_url_that_answers_and_down_leaves_nothing(
     assert not MarketView(system.market_url).instances(name)
 
 
+@pytest.mark.long
+def test_an_image_models_name_becomes_a_picture(system: LocalSystem, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "BALLAST_URL": system.url,
+        "BALLAST_API_KEY": system.account_key,
+        "BALLAST_CONFIG": str(tmp_path / "config.json"),
+        "BALLAST_VAST_URL": system.market_url,
+        "VAST_API_KEY": DUMMY_VAST_KEY,
+        "COLUMNS": "200",
+    }
+    model = "stabilityai/stable-diffusion-xl-base-1.0"
+    shown, told = ballast(environment, "up", model, "--memory-gb", "24", "--yes")
+    assert "with comfyui (by its name alone; else --back-end)" in told
+    assert re.search(r"first answer: 1 image, [\d.]+ kB", told)
+    python = re.search(r"^import base64.*?\n    open\(.*?$", shown, re.M | re.S)
+    assert python, shown
+    subprocess.run(
+        [sys.executable, "-c", python[0].replace("blk.…", system.account_key)],
+        env={**environment, "PYTHONPATH": str(Path.cwd())},
+        cwd=tmp_path,
+        timeout=120,
+        check=True,
+    )
+    assert (tmp_path / "first.png").read_bytes().startswith(b"\x89PNG")
+    ballast(environment, "down", "stable-diffusion-xl-base-1.0", "--yes")
+
+
 @pytest.mark.parametrize(
     ("words", "own"),
     [
