@@ -1,4 +1,4 @@
-"""The runbook's table-loss on a running system: backup, restore, and the owner's word, by commands."""
+"""The runbook's table-loss on a running system: backup, restore, the owner's word, by commands."""
 
 from __future__ import annotations
 
