@@ -24,6 +24,7 @@ from chalicelib.core.scaling.snapshot import GroupSnapshot, Traffic
 from tests.core.test_scaling import NOW, make_snapshot, make_worker
 
 KNOB = Knob(utilisation=2.0, hold_s=100.0)
+SMOOTH = replace(KNOB, smooth_s=10.0, rise_s=10.0)
 BUSY = Demand(occupancy=50.0, serving=50.0, load_rate=80.0, has_work=True)
 IDLE = Demand(occupancy=0.0, serving=0.0, load_rate=0.0, has_work=False)
 
@@ -97,6 +98,10 @@ def test_what_is_below_a_share_of_one_request_is_none() -> None:
         assert (seen.hot > 0) is (occupancy / 2.0 >= 1.25), occupancy  # 5 % of a slot of 25
     edge = targets(replace(BUSY, occupancy=2.5), memory=replace(memory))
     assert edge.hot == 1.25
+    low = replace(BUSY, occupancy=0.2, load_rate=0.2)
+    targets(low, memory=memory, target_util=1.0)
+    assert [peak for _, peak in memory.hour_peaks] == [0.0]
+    assert [peak for _, peak in memory.load_peaks] == [0.0]
 
 
 def test_counts_that_floor_the_pool() -> None:
@@ -104,6 +109,7 @@ def test_counts_that_floor_the_pool() -> None:
     assert targets(cold_mult=4.0).total == pytest.approx(100.0)
     assert targets(cold_mult=1.0).total == pytest.approx(31.25)
     assert targets(min_cold_load=77.0).total == 77.0
+    assert targets(IDLE).total == 0.0
     assert targets(min_cold_load=7.0).total == pytest.approx(31.25)
 
 
@@ -135,6 +141,12 @@ def test_grants_that_nobody_used_count_now_and_are_not_remembered() -> None:
     assert seen.total == pytest.approx(1.25 * 160.0)
     assert [peak for _, peak in memory.hour_peaks] == [2.0]
     assert [peak for _, peak in memory.load_peaks] == [12.0]  # twice 6: what is there, at most
+    rises = replace(KNOB, headroom=2.0, rise_s=10.0)
+    restless = ScalingMemory(at=NOW - 10.0, mean_occupancy=30.0)
+    headroom = targets(knob=rises, memory=restless).hot - 25.0
+    same = ScalingMemory(at=NOW - 10.0, mean_occupancy=30.0)
+    targets(unused, knob=rises, memory=same)
+    assert [peak for _, peak in same.hour_peaks] == [pytest.approx(2.0 + headroom)]
     plain = ScalingMemory()
     targets(BUSY, memory=plain)
     assert [peak for _, peak in plain.hour_peaks] == [25.0]
@@ -145,7 +157,7 @@ def at_rest(memory: ScalingMemory, now: float, **over: object) -> bool:
     """Whether the memories of demand are cleared by a round without work."""
     traffic = Traffic(last_request_at=over.pop("last_request_at", None))  # type: ignore[arg-type]
     snapshot: GroupSnapshot = make_snapshot(traffic=traffic, **over)
-    set_targets(snapshot, memory, replace(IDLE, load_rate=3.0), KNOB, now)
+    set_targets(snapshot, memory, replace(IDLE, load_rate=3.0), SMOOTH, now)
     return memory.load_rate == 0.0
 
 
@@ -237,6 +249,8 @@ def test_a_sliding_peak_keeps_the_largest_and_what_comes_after_it() -> None:
     # 7 replaced 5; 3 hid 2; 4 replaced 3; at 31 the bucket of 0 is over (31 - 20 - 10 = 1).
     assert peaks == [[20.0, 4.0], [30.0, 1.0]]
     assert slide_peak([[0.0, 7.0]], 7.0, 4.0, window_s=20.0, bucket_s=10.0) == [[0.0, 7.0]]
+    assert slide_peak([[10.0, 7.0]], 1.0, 14.0, window_s=20.0, bucket_s=10.0) == [[10.0, 7.0]]
+    assert slide_peak([[0.0, 7.0]], 7.0, 14.0, window_s=20.0, bucket_s=10.0) == [[10.0, 7.0]]
     assert slide_peak([[0.0, 7.0]], 1.0, 29.9, window_s=20.0, bucket_s=10.0)[0] == [0.0, 7.0]
     assert slide_peak([[0.0, 7.0]], 1.0, 30.0, window_s=20.0, bucket_s=10.0) == [[30.0, 1.0]]
     assert slide_peak([[90.0, 7.0]], 1.0, 5.0, window_s=20.0, bucket_s=10.0) == [[0.0, 1.0]]

@@ -172,7 +172,7 @@ def slide_peak(
 
 def _kept_share(memory: ScalingMemory, now: float, over_s: float) -> float:
     """What an exponential mean over so many seconds keeps of its value since the last round."""
-    elapsed = max(now - memory.at, 0.0) if memory.at > 0 else math.inf
+    elapsed = max(now - memory.at, 0.0) if memory.at else math.inf
     return math.exp(-elapsed / over_s) if over_s > 0 else 0.0
 
 
