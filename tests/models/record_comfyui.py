@@ -21,6 +21,13 @@ from workers.comfyui.workflow import ImageRequest, default_workflow
 
 Graph = dict[str, object]
 
+PRICED_KINDS = (
+    *("EmptyHunyuanLatentVideo", "EmptyLatentImage", "ImageScaleBy", "KSampler"),
+    *("KSamplerAdvanced", "LatentCut", "LatentUpscaleBy", "PrimitiveInt", "RepeatImageBatch"),
+    *("RepeatLatentBatch", "SVD_img2vid_Conditioning"),
+)
+"""Kinds of nodes whose numbers the cost rule reads, or must not."""
+
 
 def node(class_type: str, **inputs: object) -> Graph:
     """One node of a graph in API format."""
@@ -136,6 +143,17 @@ def record_view(it: Recording, url: str) -> None:
     it.keep("upload", "POST /upload/image", None, answer.status_code, dict(answer.headers), answer)
 
 
+def inputs_of_kinds(url: str) -> dict[str, list[str]]:
+    """What the inputs of PRICED_KINDS are called."""
+    kinds = requests.get(f"{url}/object_info", timeout=60).json()
+    return {
+        kind: [
+            name for part in ("required", "optional") for name in kinds[kind]["input"].get(part, ())
+        ]
+        for kind in PRICED_KINDS
+    }
+
+
 async def record_events(it: Recording, url: str) -> None:
     """The websocket's words while a prompt runs."""
     async with aiohttp.ClientSession() as http, http.ws_connect(f"{url}/ws?clientId=rec") as socket:
@@ -173,6 +191,8 @@ def main() -> None:
                 server.command_text(),
                 (Path(name), checkout, python.parents[1]),
             )
+            inputs = json.dumps(inputs_of_kinds(server.url))
+            it.keep("inputs", "GET /object_info", None, 200, {}, inputs)
             record(it, server.url)
             record_view(it, server.url)
             record_interrupts(it, server.url)

@@ -12,6 +12,7 @@ the latent that it works on. Numbers may be texts, as ComfyUI takes them.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from math import ceil
 
 STANDARD_PERF = 200.0
@@ -23,7 +24,24 @@ MAX_SIZE = 16_384.0
 """ComfyUI's own largest side (`EmptyImage`, tests/evidence/models/comfyui-0.3.64.json)."""
 MAX_STEPS = 10_000.0
 MAX_BATCH = 4096.0
+MAX_ZOOM = 64.0
 MAX_DEPTH = 64
+MAX_LINKED = 4
+MAX_LOOKS = 20_000
+"""Of nodes, for all samplers of a graph; those that are left out count as a usual image."""
+FIELDS: Mapping[str, tuple[tuple[str, ...], float]] = {
+    "steps": (("steps",), MAX_STEPS),
+    "width": (("width",), MAX_SIZE),
+    "height": (("height",), MAX_SIZE),
+    "batch": (("batch_size",), MAX_BATCH),
+    "frames": (("length", "video_frames", "num_frames"), MAX_BATCH),
+}
+FACTORS: Mapping[str, tuple[tuple[str, ...], float]] = {
+    "zoom": (("scale_by",), MAX_ZOOM),
+    "copies": (("amount",), MAX_BATCH),
+}
+"""Inputs by these names: ComfyUI 0.3.64's nodes (`inputs` in the evidence), but for `num_frames`,
+which nodes for video of others have."""
 DEFAULT_SIZE, DEFAULT_STEPS = 1024.0, 20.0
 """Of a graph that says nothing; 20 steps are what ComfyUI's KSampler begins with."""
 
@@ -53,44 +71,95 @@ def graph_workload(model: str, graph: Graph, cached: Collection[str] = ()) -> fl
         KeyError: no such model.
     """
     samplers = [name for name, node in graph.items() if _is_sampler(node)]
+    looks = _Looks(usual={side: _widest(graph, side) for side in ("width", "height")})
     at_work = [name for name in samplers if name not in cached]
-    cost = sum(_sampler_workload(model, graph, name) for name in at_work)
+    cost = sum(_sampler_workload(model, graph, name, looks) for name in at_work)
     if samplers:
         return min(cost, MAX_COST)
-    width, height = (_widest(graph, name) for name in ("width", "height"))
-    return min(image_workload(model, width, height, 0.0), MAX_COST)
+    return min(image_workload(model, looks.usual["width"], looks.usual["height"], 0.0), MAX_COST)
 
 
-def _sampler_workload(model: str, graph: Graph, name: str) -> float:
-    steps = _upstream(graph, name, "steps", MAX_STEPS) or DEFAULT_STEPS
-    width = _upstream(graph, name, "width", MAX_SIZE) or _widest(graph, "width")
-    height = _upstream(graph, name, "height", MAX_SIZE) or _widest(graph, "height")
-    n_images = _upstream(graph, name, "batch_size", MAX_BATCH) or 1.0
-    n_frames = _upstream(graph, name, "length", MAX_BATCH) or 1.0
-    return image_workload(model, width, height, steps) * n_images * n_frames
+@dataclass(slots=True)
+class _Looks:
+    """How many more nodes may be looked at: a graph is priced in milliseconds, whoever wrote it.
+
+    `usual`: the sides of an image of which the graph does not say which sampler it is of.
+    """
+
+    usual: dict[str, float]
+    left: int = MAX_LOOKS
+
+
+def _sampler_workload(model: str, graph: Graph, name: str, looks: _Looks) -> float:
+    told = looks.usual | _upstream(graph, name, looks)
+    zoom, n_copies = told.get("zoom", 1.0), told.get("copies", 1.0)
+    n_images = told.get("batch", 1.0) * n_copies * told.get("frames", 1.0)
+    steps = _steps_done(graph, name, told.get("steps") or DEFAULT_STEPS)
+    width, height = (min(told[side] * zoom, MAX_SIZE) for side in ("width", "height"))
+    return min(image_workload(model, width, height, steps) * n_images, MAX_COST)
+
+
+def _steps_done(graph: Graph, name: str, steps: float) -> float:
+    """Of a schedule of so many steps, those that this sampler does itself (KSamplerAdvanced)."""
+    inputs = inputs_of(graph.get(name))
+    first = _told(graph, inputs.get("start_at_step"), MAX_STEPS)
+    last = _told(graph, inputs.get("end_at_step"), MAX_STEPS) or steps
+    return max(min(last, steps) - first, 0.0)
 
 
 def _is_sampler(node: object) -> bool:
-    """A node that denoises: its class says so, and it takes a latent."""
+    """A node that denoises: a sampler by its class that takes a latent, or steps of a sampler."""
     inputs = inputs_of(node)
     kind = node.get("class_type") if isinstance(node, dict) else None
+    if "steps" in inputs and "sampler_name" in inputs:
+        return True
     named = isinstance(kind, str) and "sampler" in kind.lower()
     return named and ("latent_image" in inputs or "steps" in inputs)
 
 
-def _upstream(graph: Graph, start: str, name: str, most: float) -> float:
-    """The largest number called `name` at the nearest node up the links from `start`; 0: none."""
+def _upstream(graph: Graph, start: str, looks: _Looks) -> dict[str, float]:
+    """The largest of each number at the nearest node up the links from `start` that has it.
+
+    `zoom` and `copies` are what lies nearer than the size, and the batch, that they enlarge.
+    """
+    found: dict[str, float] = {}
     level, seen = [start], {start}
     for _ in range(MAX_DEPTH):
-        found = [number(inputs_of(graph.get(node)).get(name), most) for node in level]
-        if largest := max(found, default=0.0):
-            return largest
+        looks.left -= len(level)
+        if looks.left < 0 or not level:
+            break
+        inputs = [inputs_of(graph.get(node)) for node in level]
+        repeated = [inputs_of(graph.get(node)) for node in level if _repeats(graph.get(node))]
+        for field, whole, held in (("zoom", "width", inputs), ("copies", "batch", repeated)):
+            if whole not in found:
+                factor = _largest(graph, held, field) or 1.0
+                found[field] = min(found.get(field, 1.0) * factor, MAX_BATCH)
+        for field in FIELDS:
+            if field not in found and (value := _largest(graph, inputs, field)):
+                found[field] = value
         links = {link for node in level for link in _links(graph, node)}
         level = sorted(links - seen)
         seen |= links
-        if not level:
+    return found
+
+
+def _repeats(node: object) -> bool:
+    """RepeatLatentBatch, RepeatImageBatch: LatentCut's `amount` is none of copies."""
+    return isinstance(node, dict) and str(node.get("class_type")).startswith("Repeat")
+
+
+def _largest(graph: Graph, inputs: list[dict[str, object]], field: str) -> float:
+    names, most = FIELDS.get(field) or FACTORS[field]
+    return max((_told(graph, held.get(n), most) for held in inputs for n in names), default=0.0)
+
+
+def _told(graph: Graph, value: object, most: float) -> float:
+    """A number, also one that a node of its own holds (PrimitiveInt's `value`)."""
+    for _ in range(MAX_LINKED):
+        if not (isinstance(value, list) and value):
             break
-    return 0.0
+        value = inputs_of(graph.get(str(value[0]))).get("value")
+    return number(value, most)
 
 
 def _links(graph: Graph, name: str) -> list[str]:

@@ -25,6 +25,8 @@ from workers.pyworker.model.jobs import JobFailedError, JobResult, JsonObject, T
 logger = logging.getLogger(__name__)
 
 FIRST_POLL_S, MAX_POLL_S = 0.02, 0.5
+MAX_MUTE = 10
+"""Such answers in a row: some seconds of them."""
 ASK_TIMEOUT = aiohttp.ClientTimeout(total=30)
 STOP_TIMEOUT_S = 5.0
 FOLDER = "ballast"
@@ -137,24 +139,33 @@ class _Run:
         self._left_out = told.get("node_errors")  # it runs what is right in a graph
 
     async def _followed(self) -> JsonObject:
-        """The history's row once it is there; lost when the queue does not know it either."""
-        pause_s, n_absent = FIRST_POLL_S, 0
+        """The history's row once it is there; lost when the queue does not know it either.
+
+        Nor is it followed where history or queue answer no JSON object with 200, again and again.
+        """
+        pause_s, n_absent, n_mute = FIRST_POLL_S, 0, 0
         while True:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 1.5, MAX_POLL_S)
             rows = await self._get(f"/history/{self._prompt_id}")
-            row = rows.get(self._prompt_id)
+            row = (rows or {}).get(self._prompt_id)
             if isinstance(row, dict):
                 return row
             queue = await self._get("/queue") if pause_s >= MAX_POLL_S else {}
+            n_mute = n_mute + 1 if rows is None or queue is None else 0
+            if n_mute > MAX_MUTE:
+                raise aiohttp.ServerDisconnectedError("ComfyUI does not say how the prompt is")
             if queue and self._prompt_id not in json.dumps(queue):
                 n_absent += 1  # it may have ended between the two questions
                 if n_absent > 3:
                     raise aiohttp.ServerDisconnectedError("ComfyUI lost the prompt")
 
-    async def _get(self, path: str) -> JsonObject:
+    async def _get(self, path: str) -> JsonObject | None:
         async with self._http.get(self._url + path, timeout=ASK_TIMEOUT) as answer:
-            return _object(await answer.read())
+            if answer.status != 200:
+                return None
+            told = await answer.read()
+        return _object(told) if told.lstrip()[:1] == b"{" else None
 
     async def _pass_events(self) -> None:
         """Progress as ComfyUI tells it: `{"type": "progress", "node", "value", "max"}`."""
