@@ -18,7 +18,7 @@ from aiohttp import web
 from ballast.client.sse import event_data
 from fakes.comfyui_server import PIXEL, ComfyUIServer
 from tests.workers.world import World, serve, world
-from workers.comfyui.cost import FACTORS, FIELDS, graph_workload, image_workload
+from workers.comfyui.cost import graph_workload, image_workload
 from workers.comfyui.server import make_back_end
 from workers.comfyui.workflow import MODELS, ImageRequest, default_workflow
 from workers.pyworker.back_end import PayloadError
@@ -62,104 +62,6 @@ def test_an_rtx_4090_scores_200() -> None:
         payload = make_back_end(model).benchmark.make_payload(random.Random(1), model)
         route = make_back_end(model).route("/prompt")
         assert route.workload(payload) / seconds == pytest.approx(200.0)
-
-
-def sampled(**latent: object) -> dict[str, object]:
-    """A graph whose sampler works on this latent."""
-    return {
-        "latent": node("EmptyLatentImage", **latent),
-        "scheduler": node("BasicScheduler", steps=latent.get("steps", 28)),
-        "sampler": node("SamplerCustom", latent_image=["latent", 0], sigmas=["scheduler", 0]),
-        "save": node("SaveImage", images=["sampler", 0], filename_prefix="x"),
-    }
-
-
-IMAGE_4600 = image_workload("flux", 1024, 1024, 28)
-
-
-@pytest.mark.parametrize(
-    ("graph", "n_images"),
-    [
-        (sampled(width=1024, height=1024, batch_size=1), 1),
-        (sampled(width=1024, height=1024, batch_size=64), 64),
-        (sampled(width="1024", height="1024", batch_size="2"), 2),  # ComfyUI takes text for INT
-        (sampled(width=1024, height=1024, length=81, batch_size=1), 81),  # frames of a video
-        (sampled(width=True, height=True, batch_size=True), 1),  # no numbers: the usual size
-        (
-            sampled(width=1024, height=1024)
-            | {
-                f"again{n}": node("KSampler", latent_image=["latent", 0], steps=28)
-                for n in range(3)
-            },
-            4,
-        ),
-        # Numbers that nodes of their own hold, and what enlarges the latent on its way.
-        (
-            sampled(width=["w", 0], height=1024, steps=["s", 0])
-            | {"w": node("PrimitiveInt", value=1024), "s": node("PrimitiveInt", value="28")},
-            1,
-        ),
-        (
-            sampled(width=1024, height=1024, batch_size=2)
-            | {
-                "copies": node("RepeatLatentBatch", samples=["latent", 0], amount=3),
-                "sampler": node("KSampler", latent_image=["copies", 0], steps=28),
-            },
-            6,
-        ),
-        (
-            sampled(width=512, height=512)
-            | {
-                "larger": node("LatentUpscaleBy", samples=["latent", 0], scale_by=2),
-                "sampler": node("KSampler", latent_image=["larger", 0], steps=28),
-            },
-            1,
-        ),
-        # SDXL's base and refiner share one schedule.
-        (
-            sampled(width=1024, height=1024)
-            | {
-                "sampler": node(
-                    "KSamplerAdvanced",
-                    latent_image=["latent", 0],
-                    steps=56,
-                    start_at_step="28",
-                    end_at_step=10_000,
-                ),
-            },
-            1,
-        ),
-        (  # of a node pack: its class does not say that it samples
-            sampled(width=1024, height=1024)
-            | {"face": node("FaceDetailer", image=["sampler", 0], steps=28, sampler_name="euler")},
-            2,
-        ),
-    ],
-)
-def test_a_graph_costs_what_each_of_its_samplers_does(
-    graph: dict[str, object], n_images: int
-) -> None:
-    assert graph_workload("flux", graph) == pytest.approx(n_images * IMAGE_4600)
-    all_known = [name for name in graph if name != "save"]
-    assert graph_workload("flux", graph, all_known) == 0
-
-
-@pytest.mark.parametrize(
-    "graph",
-    [
-        {},
-        {"1": None, "2": [], "3": {"class_type": 5}},
-        {"a": node("KSampler", latent_image=["b", 0]), "b": node("X", a=["a", 0])},  # a ring
-        sampled(width="9" * 400, height=1e308, batch_size=-1),
-        sampled(width=["a", 0]) | {"a": node("X", value=["a", 0])},
-        sampled(width=["gone", 0], height=[["x"]], batch_size=[], steps=[[], {}]),
-        sampled(steps={"value": 5})
-        | {"latent": node("EmptyLatentImage", width="nan", height="inf")},
-        sampled(width=float("inf"), height=10**400, batch_size=10**9, length=10**9),
-    ],
-)
-def test_any_graph_has_a_finite_cost(graph: dict[str, object]) -> None:
-    assert 0 <= graph_workload("flux", graph) <= 1e9
 
 
 def test_the_default_graph_of_each_model_names_its_published_files() -> None:
@@ -369,36 +271,3 @@ async def test_a_file_that_is_missing_on_the_worker_keeps_it_from_being_ready(
             async with world(tmp_path, back_end, ready_within_s=3, MODEL_SERVER_URL=url) as it:
                 pass
         assert it is None
-
-
-def test_the_numbers_that_are_priced_are_called_so_in_comfyui() -> None:
-    kinds = json.loads(REAL["inputs"]["answer"])
-    names = {name for inputs in kinds.values() for name in inputs}
-    priced = {name for known, _ in (*FIELDS.values(), *FACTORS.values()) for name in known}
-    assert priced - names == {"num_frames"}
-    assert {
-        kind for kind in kinds if "amount" in kinds[kind] and not kind.startswith("Repeat")
-    } == {
-        "LatentCut"  # whose amount is none of copies
-    }
-
-
-def test_a_graph_of_thousands_of_samplers_is_priced_in_few_looks() -> None:
-    """Each of 3,000 looked at 3,000 nodes, five times: half a minute in which nobody was served."""
-    graph: dict[str, object] = {
-        f"s{n}": node("KSampler", latent_image=["hub", 0]) for n in range(3_000)
-    }
-    graph["hub"] = node("Hub", **{f"i{n}": [f"s{n}", 0] for n in range(3_000)})
-    counted = _Counted(graph)
-    assert 0 < graph_workload("flux", counted) <= 1e9
-    assert counted.n_looks < 1_000_000
-
-
-class _Counted(dict[str, object]):
-    """Counts how often a node is asked for."""
-
-    n_looks = 0
-
-    def get(self, key: str, default: object = None) -> object:
-        self.n_looks += 1
-        return super().get(key, default)
