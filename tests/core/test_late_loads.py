@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import DestroyWorker, RentOffer
 from chalicelib.core.scaling.decision import decide_scaling
 from chalicelib.core.scaling.learning import LOAD_PRIOR_S
+from chalicelib.core.scaling.moves.orders import UNMEASURED_AT_ONCE
 from chalicelib.core.scaling.snapshot import Waiting, WorkerFacts
 from tests.core.test_scaling import NOW, make_snapshot, make_worker, of_kind
 
@@ -26,15 +30,29 @@ def _loading(instance_id: int, age_s: float, progress_at: float = 0.0) -> Worker
     )
 
 
-def _n_rented(*workers: WorkerFacts, memory: dict[str, object]) -> int:
-    plan = decide_scaling(make_snapshot(*workers, waiting=MANY, max_workers=9), memory, NOW)
+def _n_rented(*workers: WorkerFacts, memory: dict[str, object], n_waiting: int = 4) -> int:
+    waiting = Waiting(n=n_waiting, load=100.0 * n_waiting, overdue_load=100.0 * n_waiting)
+    plan = decide_scaling(make_snapshot(*workers, waiting=waiting, max_workers=9), memory, NOW)
     assert not of_kind(plan, DestroyWorker)
     return len(of_kind(plan, RentOffer))
 
 
-def test_until_a_worker_is_measured_one_load_at_a_time_is_awaited() -> None:
+def test_until_a_worker_is_measured_as_many_loads_are_awaited_as_few_slots_would_take() -> None:
     assert _n_rented(memory={}) == 1
     assert _n_rented(_loading(1, 300.0), memory={}) == 0
+    assert _n_rented(memory={}, n_waiting=1) == 1
+    assert _n_rented(memory={}, n_waiting=17) == 5
+    assert _n_rented(_loading(1, 300.0), _loading(2, 300.0), memory={}, n_waiting=17) == 3
+    assert _n_rented(memory={}, n_waiting=10_000) == UNMEASURED_AT_ONCE
+
+
+def test_who_waits_is_shared_by_the_autogroups_that_would_serve() -> None:
+    snapshot = make_snapshot(waiting=MANY, max_workers=30)
+    both = tuple(replace(snapshot.autogroups[0], autogroup_id=n, weight=n) for n in (1, 3))
+    offers = {n: snapshot.offers[1] for n in (1, 3)}
+    plan = decide_scaling(replace(snapshot, autogroups=both, offers=offers), {}, NOW)
+    rented = Counter(action.autogroup_id for action in of_kind(plan, RentOffer))
+    assert rented == {1: 2, 3: 6}
 
 
 def test_a_late_load_that_nobody_could_stand_in_for_is_hedged_once() -> None:

@@ -154,11 +154,14 @@ def _is_late(worker: WorkerFacts, ctx: Round) -> bool:
 def plan_rentals(
     pool: Pool, missing: float, tests: Sequence[RentOffer], ctx: Round, budget: Budget
 ) -> list[RentOffer]:
-    """Rent the best offers for the missing capacity, within the budget; `tests` count already."""
+    """Rent the best offers for the missing capacity, within the budget; `tests` count already.
+
+    `missing`: load per second, or machines while no worker is measured.
+    """
     if pool.autogroup is None:
         return []
     taken = {action.offer.machine_id for action in tests}
-    missing -= sum(_expected(action.offer, pool.autogroup, ctx, missing) for action in tests)
+    missing -= sum(_expected(action.offer, pool.autogroup, ctx) for action in tests)
     rated = [
         item
         for item in first_per_machine(on_demand(rate_offers(pool.autogroup, ctx)))
@@ -174,16 +177,16 @@ def plan_rentals(
             facts = {"missing": missing, "expected_perf": item.perf}
             reason = Reason(code=ReasonCode.COLD_SHORT, facts=facts)
             rentals.append(rent(pool.autogroup, item, rated[index + 1 :], reason))
-            missing -= _expected(item.offer, pool.autogroup, ctx, missing)
+            missing -= _expected(item.offer, pool.autogroup, ctx)
     return rentals
 
 
-def _expected(offer: Offer, autogroup: Autogroup, ctx: Round, when_unknown: float) -> float:
-    """Capacity to expect of a rental, counting that it may fail; all that is missing if unknown."""
+def _expected(offer: Offer, autogroup: Autogroup, ctx: Round) -> float:
+    """Capacity to expect of a rental, counting that it may fail; one machine if unknown."""
     beliefs = ctx.beliefs
     perf = beliefs.perf_of(autogroup.autogroup_id, offer.gpu_type, offer.dlperf)
     if perf <= 0:
-        return when_unknown
+        return 1.0
     return perf * beliefs.boot_odds(autogroup.autogroup_id, offer.gpu_type)
 
 

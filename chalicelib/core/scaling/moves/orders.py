@@ -40,6 +40,9 @@ from chalicelib.core.scaling.moves.standby import (
 from chalicelib.core.scaling.occupancy import rest_load
 from chalicelib.core.scaling.reasons import Reason, ReasonCode
 
+UNMEASURED_AT_ONCE, UNMEASURED_SLOTS = 8, 4
+"""While no worker is measured: a machine for each four who wait, eight at once (benchmark.md 2)."""
+
 
 @dataclass(slots=True)
 class Orders:
@@ -56,16 +59,19 @@ def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round)
     """Rentals for every active autogroup that is short of tests or capacity."""
     orders = Orders()
     budget = open_budget(pools, ctx)
+    all_wanted = sum(share.total for share in shares)
     is_stranded = ctx.snapshot.waiting.n > 0 and not any(_may_serve(pool, ctx) for pool in pools)
     for pool, share in zip(pools, shares, strict=True):
         if pool.autogroup is None or not pool.is_active:
             continue
         n_tests = tests_missing(pool, ctx)
-        missing = missing_capacity(pool, share.total, ctx, is_stranded=is_stranded)
+        part = share.total / all_wanted if share.total > 0 else 0.0
+        short = missing_capacity(pool, share.total, part, ctx, is_stranded=is_stranded)
+        missing = short
         if n_tests < 1 and missing > 0 and not is_stranded:
             missing -= _order_standby(pool, missing, share.total, ctx, budget, orders)
         if n_tests > 0 or missing > 0:
-            _order_for(pool, share, ctx, budget, orders, is_stranded=is_stranded)
+            _order_for(pool, share, short, ctx, budget, orders)
         elif share.total > 0 and not _why_not(pool.autogroup.autogroup_id, ctx):
             orders.rentals += plan_scouting(pool, ctx, budget, orders)
         if n_tests < 1 and not _why_not(pool.autogroup.autogroup_id, ctx):
@@ -121,24 +127,21 @@ def _may_serve(pool: Pool, ctx: Round) -> bool:
     )
 
 
-def missing_capacity(pool: Pool, total: float, ctx: Round, *, is_stranded: bool = False) -> float:
-    """Load per second still to be rented; until a worker is measured, one machine at a time.
+def missing_capacity(
+    pool: Pool, total: float, part: float, ctx: Round, *, is_stranded: bool
+) -> float:
+    """Load per second still to be rented; machines, until a worker is measured.
 
+    `part`: of the group's demand, the share that is this pool's.
     `is_stranded`: clients wait, and nobody of the group serves or comes: what is let to others, or
     outbid, is worth nothing to them.
     """
     if total <= 0:
         return 0.0
+    if ctx.beliefs.memory.worker_perf <= 0:
+        return max(_machines_missing(pool, part, ctx, is_stranded=is_stranded), 0)
     if is_stranded and (pool.refused or pool.paused):
         return total
-    if ctx.beliefs.memory.worker_perf <= 0:
-        is_awaited = (
-            pool.loaded
-            or addressable_soon(pool, ctx)
-            or settling(pool, ctx)
-            or awaited_loads(pool, ctx)
-        )
-        return 0.0 if is_awaited else total
     missing = total - held_capacity(pool, ctx, total)
     least = rest_load(ctx.beliefs.memory)
     if any(worker.is_bid for worker in pool.loaded):
@@ -148,14 +151,26 @@ def missing_capacity(pool: Pool, total: float, ctx: Round, *, is_stranded: bool 
     return missing if missing > least else 0.0
 
 
+def _machines_missing(pool: Pool, part: float, ctx: Round, *, is_stranded: bool) -> int:
+    """How many machines to rent while nobody knows what one serves: by who waits, and few.
+
+    `part`: of those who wait, the share that is this pool's.
+    """
+    is_served = pool.loaded and not (is_stranded and (pool.refused or pool.paused))
+    if is_served or addressable_soon(pool, ctx):
+        return 0  # it is measured at once
+    wanted = min(ctx.snapshot.waiting.n / UNMEASURED_SLOTS, UNMEASURED_AT_ONCE)
+    awaited = len(settling(pool, ctx)) + len(awaited_loads(pool, ctx))
+    return max(math.ceil(wanted * part), 1) - awaited
+
+
 def _order_for(
     pool: Pool,
     share: PoolShare,
+    missing: float,
     ctx: Round,
     budget: Budget,
     orders: Orders,
-    *,
-    is_stranded: bool,
 ) -> None:
     if pool.autogroup is None:
         return
@@ -174,7 +189,6 @@ def _order_for(
     if ctx.now - rented_at < RENT_INTERVAL_S:
         return
     tests = plan_tests(pool, ctx, budget)
-    missing = missing_capacity(pool, share.total, ctx, is_stranded=is_stranded)
     orders.rentals += [*tests, *plan_rentals(pool, missing, tests, ctx, budget)]
     if budget.refused:
         orders.notes.append(Reason(code=budget.refused, facts=facts))
