@@ -57,9 +57,9 @@ CROWD = 0.005
 speed, and its prefill. So much evens out which workers new conversations begin at; ten times as
 much sends later turns away from what is cached."""
 
-LOWER_HOME = 0.7
-"""A worker's place in a key's order tells how likely it has the prefix: each next one less, for
-requests come there only while those before it are taken.
+LOWER_HOME = 0.5
+"""A worker's place in a key's order tells how likely it has the prefix: each next one half as much,
+for requests come there only while those before it are taken.
 
 From `python -m ballast.simulator caches`: see docs/internals/affinity.md.
 """
