@@ -21,6 +21,9 @@ JSON = st.recursive(
 COSTS = [0, 0.0, -0.0, "0", 1e-7, "1e-5", 1e-6, 5e-324, 1e9, "5", 100.0, None]
 WRONG_COSTS = [-1, True, "abc", [], {}, 1e308, 1e18, 10**400, "NaN", float("nan"), "1e999"]
 NAMES = ("endpoint", "endpoint_id", "cost", "request_idx", "paced", "api_key", "replay_timeout")
+NAMES += ("affinity", "prefix_cost")
+AFFINITIES = ["a", "é" * 128, "\u202e\0\n", ["system", "🙂"], [], None, ["same", "same"]]
+WRONG_AFFINITIES = ["", "x" * 129, 7, 1.5, True, {}, {"a": 1}, [[]], [None], [""], ["a"] * 1_000]
 
 
 class Running:
@@ -70,6 +73,19 @@ def test_every_cost_in_bounds_is_granted(running: Running, cost: object) -> None
     """`cost: 0` was a bare 500 once a worker was ready."""
     status, body = running.ask({"endpoint": "llm", "cost": cost}, running.keys[0])
     assert (status, "url" in body) == (200, True), body
+
+
+@pytest.mark.parametrize("affinity", AFFINITIES, ids=repr)
+def test_every_affinity_in_bounds_is_granted(running: Running, affinity: object) -> None:
+    status, body = running.ask({"endpoint": "llm", "affinity": affinity}, running.keys[0])
+    assert (status, "url" in body) == (200, True), body
+
+
+@pytest.mark.parametrize("affinity", WRONG_AFFINITIES, ids=lambda value: repr(value)[:20])
+def test_every_other_affinity_is_refused_with_words(running: Running, affinity: object) -> None:
+    status, body = running.ask({"endpoint": "llm", "affinity": affinity}, running.keys[0])
+    assert status == 400
+    assert "affinity: " in str(body["error_msg"])
 
 
 @pytest.mark.parametrize("cost", WRONG_COSTS, ids=lambda cost: str(cost)[:20])
