@@ -20,8 +20,10 @@ JSON = st.recursive(
 )
 COSTS = [0, 0.0, -0.0, "0", 1e-7, "1e-5", 1e-6, 5e-324, 1e9, "5", 100.0, None]
 WRONG_COSTS = [-1, True, "abc", [], {}, 1e308, 1e18, 10**400, "NaN", float("nan"), "1e999"]
-NAMES = ("endpoint", "endpoint_id", "cost", "request_idx", "paced", "api_key", "replay_timeout")
-NAMES += ("affinity", "prefix_cost")
+NAMES = (
+    *("endpoint", "endpoint_id", "cost", "request_idx", "paced", "api_key", "replay_timeout"),
+    *("affinity", "prefix_cost"),
+)
 AFFINITIES = ["a", "é" * 128, "\u202e\0\n", ["system", "🙂"], [], None, ["same", "same"]]
 WRONG_AFFINITIES = ["", "x" * 129, 7, 1.5, True, {}, {"a": 1}, [[]], [None], [""], ["a"] * 1_000]
 

@@ -9,7 +9,8 @@ import pytest
 
 from chalicelib.core.routing.choice import OnDemand, Why
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
-from fakes.bundles.hot_ports import ENDPOINT_ID
+from chalicelib.services.keys import KeyLimits, issue_key
+from fakes.bundles.hot_ports import ENDPOINT_ID, OWN_SOFTWARE, HotWorld
 from tests.core.test_affinity import NOW, choose, wish, worker
 from tests.services.router import Router, make_world, see
 
@@ -75,6 +76,58 @@ def test_a_reservation_stands_at_most_as_far_as_its_bound(keys: tuple[str, ...])
     choice = choose(table, wish(*keys, bound_s=1.0, is_strict=True))
     most_s = (choice.bound - choice.worker.granted_load) / choice.worker.perf
     assert most_s <= 1.0 + choice.wait_s + 1e-9
+
+
+def busy_world(n_workers: int, n_owed: float) -> HotWorld:
+    """Each worker has this many requests of 100 before it, of 100 load a second."""
+    world = make_world()
+    for number in range(1, n_workers + 1):
+        world.add_worker(number, **OWN_SOFTWARE, working_load=100.0 * n_owed)
+    see(world)
+    return world
+
+
+@pytest.mark.parametrize("affinity", [(), ("general", "special")])
+def test_a_quota_is_as_large_with_keys_as_without(affinity: tuple[str, ...]) -> None:
+    world = busy_world(8, 0.0)
+    limits = KeyLimits(max_requests_per_s=5)
+    key, _ = issue_key(world.ports(), name="q", verbs=("route",), limits=limits)
+    router = Router(world)
+    replies = [router.ask(cost=1, key=key, affinity=affinity) for _ in range(8)]
+    assert ["url" in reply for reply in replies] == [True] * 5 + [False] * 3
+    assert not world.waiting.rows
+
+
+@pytest.mark.parametrize("affinity", [(), ("general", "special")])
+def test_who_must_wait_waits_whatever_would_be_warm_for_it(affinity: tuple[str, ...]) -> None:
+    """Nobody is free soon enough: a key is no way around the queue, nor out of it."""
+    world = busy_world(4, 60.0)
+    router = Router(world)
+    replies = [
+        router.ask(is_paced=True, affinity=affinity, prefix_cost=(100.0,) * len(affinity) or None)
+        for _ in range(3)
+    ]
+    assert not any("url" in reply for reply in replies)
+    assert len(world.waiting.rows) == 3
+
+
+def test_no_choice_of_keys_loads_one_worker_above_the_others() -> None:
+    """Hashing is public: an attacker finds keys of one worker, and states that all is saved."""
+    idle = busy_world(8, 0.0)
+    scout = Router(idle)
+    homes: dict[object, list[str]] = {}
+    for key in (f"attack {i}" for i in range(80)):
+        home = scout.ask(cost=0.001, affinity=(key,), prefix_cost=(0.001,))["url"]
+        homes.setdefault(home, []).append(key)
+    assert len(homes) == 8
+    aimed = max(homes.values(), key=len)
+    world = busy_world(8, 0.0)
+    routers = [Router(world) for _ in range(3)]
+    for i in range(40):
+        routers[i % 3].ask(affinity=(aimed[i % len(aimed)],), prefix_cost=(100.0,))
+    loads = [row.granted_load for row in world.workers.list(ENDPOINT_ID)]
+    assert sum(loads) == 40 * 100.0
+    assert max(loads) <= 40 * 100.0 / 8 + 2 * 100.0
 
 
 def test_no_key_is_in_a_log_a_row_a_view_or_an_event(caplog: pytest.LogCaptureFixture) -> None:
