@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Protocol
 
 from chalicelib.core.model.market import NO_PAGES, Offer
@@ -122,10 +123,13 @@ class Marketplace(Protocol):
         """
         ...
 
-    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
+    def list_instances(
+        self, so_far: Mapping[str, object] = NO_PAGES, *, ends_at: float = inf
+    ) -> InstanceListing:
         """All instances of the account. Doubt is told by `is_complete`, not raised.
 
-        `so_far`: of the listing before, if it was cut short; nothing by default.
+        `so_far`: of the listing before, if it was cut short; nothing by default. `ends_at`: no
+        second page is asked for after it.
         """
         ...
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, TypeVar
 
 from chalicelib.adapters.vast.errors import refusal
@@ -82,7 +83,9 @@ class FakeMarketplace:
             lambda now: self.market.create(request.offer_id, body, now).instance_id,
         )
 
-    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
+    def list_instances(
+        self, so_far: Mapping[str, object] = NO_PAGES, *, ends_at: float = inf
+    ) -> InstanceListing:
         """All instances, from the same pages that Vast's API would give."""
         listing = ListingBuilder(self._clock.now())
         try:

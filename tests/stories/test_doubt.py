@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -33,8 +34,10 @@ class HidingMarketplace(FakeMarketplace):
     hidden: frozenset[int] = frozenset()
     problem: str = ""
 
-    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
-        listing = super().list_instances(so_far)
+    def list_instances(
+        self, so_far: Mapping[str, object] = NO_PAGES, *, ends_at: float = inf
+    ) -> InstanceListing:
+        listing = super().list_instances(so_far, ends_at=ends_at)
         shown = tuple(one for one in listing.instances if one.instance_id not in self.hidden)
         is_complete = listing.is_complete and not self.problem
         return replace(listing, instances=shown, is_complete=is_complete, problem=self.problem)
@@ -177,7 +180,9 @@ def test_a_refused_listing_names_the_key() -> None:
 class CutMarketplace(FakeMarketplace):
     """Its list takes three calls, whichever process makes them."""
 
-    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
+    def list_instances(
+        self, so_far: Mapping[str, object] = NO_PAGES, *, ends_at: float = inf
+    ) -> InstanceListing:
         n_calls = int(str(so_far.get("n_calls", 0))) + 1
         listing = super().list_instances()
         if n_calls == 3:

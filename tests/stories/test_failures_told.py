@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -65,8 +66,10 @@ class OddListing(FakeMarketplace):
 
     odd: Callable[[InstanceRecord], InstanceRecord]
 
-    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
-        listing = super().list_instances(so_far)
+    def list_instances(
+        self, so_far: Mapping[str, object] = NO_PAGES, *, ends_at: float = inf
+    ) -> InstanceListing:
+        listing = super().list_instances(so_far, ends_at=ends_at)
         return replace(listing, instances=tuple(self.odd(one) for one in listing.instances))
 
 

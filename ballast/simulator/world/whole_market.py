@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 
 from ballast.simulator.world.machine import Life, Machine
 from ballast.simulator.world.world import World
@@ -81,7 +82,9 @@ class SimulatedMarketplace:
         self._orders[machine.number] = request
         return machine.number
 
-    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
+    def list_instances(
+        self, so_far: Mapping[str, object] = NO_PAGES, *, ends_at: float = inf
+    ) -> InstanceListing:
         """Every machine."""
         now = self._clock.now()
         records = tuple(self._record(machine) for machine in self.world.machines.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from chalicelib.adapters.vast.errors import NOT_THERE, no_answer, parse_object, refusal
 from chalicelib.adapters.vast.http import NoAnswerError, Send, VastRequest, send_over_http
@@ -95,25 +96,30 @@ class VastMarketplace:
             raise AmbiguousCreateError(f"create: new_contract is {contract!r}")
         return contract
 
-    def list_instances(self, so_far: Mapping[str, object] = NO_PAGES) -> InstanceListing:
+    def list_instances(
+        self, so_far: Mapping[str, object] = NO_PAGES, *, ends_at: float = inf
+    ) -> InstanceListing:
         """All instances of the account, page by page. Doubt is told by `is_complete`.
 
         A listing that was cut short, by its deadline or an answer that did not come, says how to
         go on with its next page: the next call takes it as `so_far`, in whichever process.
         """
-        called_at = self._clock.now()
+        called_at, n_pages = self._clock.now(), 0
+        ends_at = min(ends_at, called_at + MAX_LISTING_S)
         listing = ListingBuilder.going_on(so_far)
         if listing is None or not 0 <= called_at - listing.started_at <= MAX_LISTING_AGE_S:
             listing = ListingBuilder(called_at)
         try:
             while True:
                 now = self._clock.now()
-                if now - called_at > MAX_LISTING_S:
-                    problem = f"deadline: {MAX_LISTING_S:g} s for {count(listing.n_pages, 'page')}"
-                    return listing.cut_short(now, f"{problem}, the next call goes on")
+                if n_pages and now > ends_at:
+                    took = f"{now - called_at:.0f} s for {count(n_pages, 'page')}"
+                    problem = f"deadline: {took}, the next call goes on"
+                    return listing.cut_short(now, problem, is_under_way=True)
                 params = wire.listing_params(listing.next_token)
                 page = self._call(Verb.LIST, "GET", "/api/v1/instances/", params=params)
                 listing.add_page(page)
+                n_pages += 1
                 if listing.next_token is None:
                     return listing.complete(self._clock.now())
                 self._clock.sleep(self._page_interval_s)

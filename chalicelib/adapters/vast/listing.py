@@ -127,9 +127,12 @@ class ListingBuilder:
         """What came, marked as doubtful."""
         return self._listing(ended_at, problem)
 
-    def cut_short(self, ended_at: float, problem: str) -> InstanceListing:
+    def cut_short(
+        self, ended_at: float, problem: str, *, is_under_way: bool = False
+    ) -> InstanceListing:
         """What came of a listing whose other pages are only late: the next call goes on."""
-        return replace(self._listing(ended_at, problem), so_far=self.so_far)
+        cut = self._listing(ended_at, problem)
+        return replace(cut, so_far=self.so_far, is_under_way=is_under_way)
 
     def _take_total(self, total: object) -> None:
         if not isinstance(total, int) or isinstance(total, bool) or total < 0:

@@ -1,6 +1,6 @@
 """Inventory: what we believe of the marketplace's listing, as a value with age and doubt.
 
-Known, unknown, or empty-but-unconfirmed (reliability.md 1). Unless it is known, nothing is rented
+Known, unknown, or empty-but-unconfirmed (reliability.md 1). Unless it is trusted, nothing is rented
 or destroyed; gone is what complete listings agree on and a direct look confirms.
 """
 
@@ -27,12 +27,17 @@ LONG_DOUBT_S = 600.0
 is not accounted for counts at its worst, and each machine is looked at itself before it is touched.
 """
 
+UNDER_WAY_S = 180.0
+"""So long the last complete listing counts while the next one is paged: a thousand machines take
+rounds of two or three executions (tests/services/test_large_account.py)."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inventory:
     """What is remembered of listings; the records themselves live one round."""
 
-    is_known: bool = False
+    is_known: bool = False  # this round's listing is complete and believed
+    is_under_way: bool = False  # it has pages left, and the one before is young and was believed
     problem: str = "never listed"
     listed_at: float = 0.0  # start of the last complete listing
     unknown_since: float | None = None
@@ -41,6 +46,11 @@ class Inventory:
     absences: Mapping[str, int] = field(default_factory=dict)  # by instance id or intent token
     absent_since: Mapping[str, float] = field(default_factory=dict)  # start of the first of them
 
+    @property
+    def is_trusted(self) -> bool:
+        """Whether what was listed last may be acted on."""
+        return self.is_known or self.is_under_way
+
     def age_s(self, now: float) -> float:
         """Since the last complete listing began."""
         return now - self.listed_at
@@ -48,7 +58,7 @@ class Inventory:
     def is_long_doubted(self, now: float) -> bool:
         """Whether it has been unknown for so long that planning goes on without it."""
         since = self.unknown_since
-        return not self.is_known and since is not None and now - since >= LONG_DOUBT_S
+        return not self.is_trusted and since is not None and now - since >= LONG_DOUBT_S
 
 
 def absorb(before: Inventory, listing: InstanceListing, expected: Mapping[str, float]) -> Inventory:
@@ -57,6 +67,8 @@ def absorb(before: Inventory, listing: InstanceListing, expected: Mapping[str, f
     `expected`: instance ids (as text) and tokens of rentals that should be listed, each with the
     time from which on a listing must show it.
     """
+    if listing.is_under_way and before.is_trusted and before.age_s(listing.ended_at) <= UNDER_WAY_S:
+        return replace(before, is_known=False, is_under_way=True, problem=listing.problem)
     if not listing.is_complete:
         return doubted(before, listing.problem or "incomplete", listing.started_at)
     n_empty = 0 if listing.instances else before.n_empty + 1
@@ -88,6 +100,7 @@ def doubted(before: Inventory, problem: str, now: float) -> Inventory:
     return replace(
         before,
         is_known=False,
+        is_under_way=False,
         problem=problem,
         unknown_since=_since(before, now),
         n_empty=0,
@@ -120,6 +133,7 @@ def hiding(
     return replace(
         inventory,
         is_known=False,
+        is_under_way=False,
         problem=problem,
         unknown_since=_since(before, now),
         absences={key: n for key, n in inventory.absences.items() if key in since},

@@ -92,6 +92,7 @@ class InstanceListing:
     problem: str = ""  # why it is not complete
     so_far: Mapping[str, object] = field(default_factory=dict)
     """What the next call goes on from, if pages are only late; plain values, for JSON."""
+    is_under_way: bool = False  # it has more pages than its call had time for, and no other problem
 
 
 # What may be true of a marketplace's row: whatever is outside is no price, no size and no moment.

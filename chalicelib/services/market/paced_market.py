@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import TypeVar
 
 from chalicelib.core.fleet.pacing import Pacing, Verb, pacing_key
@@ -29,16 +30,24 @@ KEY_CODES = frozenset({"auth_error", "not_allowed", "http_403"})
 class PacedMarket:
     """Waits for each verb's turn as long as the round has time, then defers to the next round.
 
-    `pacing` is what must be persisted after the round.
+    `pacing` is what must be persisted after the round. `lists_until`: when a listing of many pages
+    is cut short, for the next round to go on with.
     """
 
     def __init__(
-        self, marketplace: Marketplace, clock: Clock, pacing: Pacing, *, waits_until: float
+        self,
+        marketplace: Marketplace,
+        clock: Clock,
+        pacing: Pacing,
+        *,
+        waits_until: float,
+        lists_until: float = inf,
     ) -> None:
         self.pacing = pacing
         self._marketplace = marketplace
         self._clock = clock
         self._waits_until = waits_until
+        self.lists_until = lists_until
         self.denied: dict[str, str] = {}  # what the key may not do, by verb, in Vast's words
         self.allowed: set[str] = set()  # what it did
         self._templates: dict[str, Template | None] = {}

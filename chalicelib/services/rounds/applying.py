@@ -83,6 +83,7 @@ def return_machines(acting: Acting, plan: RoundPlan) -> None:
         for worker in acting.rows.values()
         if worker.state is WorkerState.DESTROYING
         and _is_free(plan, worker)
+        and _is_news(plan, worker)
         and may_go(worker, is_panicking=plan.view.account.is_panicking)
     )
     view = plan.view
@@ -90,6 +91,16 @@ def return_machines(acting: Acting, plan: RoundPlan) -> None:
         doomed = _looked_at(acting, doomed, view.now)
     if doomed:
         destroy(acting, doomed)
+
+
+def _is_news(plan: RoundPlan, worker: Worker) -> bool:
+    """Whether what is known was listed since it was told to go; if not, it may have gone by now.
+
+    While a listing is under way, one order is enough until that has come.
+    """
+    view = plan.view
+    is_told = view.inventory.is_under_way and not view.account.is_panicking
+    return not is_told or worker.state_since >= view.now
 
 
 def may_go(worker: Worker, *, is_panicking: bool) -> bool:

@@ -316,7 +316,7 @@ def allowed_actions(
     for action in actions:
         if not view.may_plan and isinstance(action, _NOT_ON_BELIEF):
             continue
-        if isinstance(action, ChangeBid) and not view.inventory.is_known:
+        if isinstance(action, ChangeBid) and not view.inventory.is_trusted:
             continue  # in a long doubt, too: nobody looked at that machine
         if isinstance(action, DestroyWorker) and action.instance_id in waiting:
             continue  # it serves on until the owner has said that it is ours
@@ -359,7 +359,7 @@ def _doubts(
         inventory_is_known=view.may_plan,
         listed_at=view.inventory.listed_at,
         unsettled=view.unsettled,
-        extra_usd_per_hour=0.0 if view.inventory.is_known else _at_worst_more(fleet.workers),
+        extra_usd_per_hour=0.0 if view.inventory.is_trusted else _at_worst_more(fleet.workers),
         has_credit=view.memory.credit_retry_at <= view.now,  # once after each pause
         avoided_machines=avoided_machines(reputation, view.now),
         open_breakers=open_breakers(reputation, booting, revisions, view.now),

@@ -16,6 +16,9 @@ from chalicelib.services.rounds.round import WAITS_S, run_round
 
 LEASE_S = 60.0  # longer than any round; a killed loop holds it no longer than this
 ROUND_RESERVE_S = 8.0  # a round needs this beyond its waiting for turns
+LISTED_RESERVE_S = 3.0
+"""Of a round, after its listing: to decide, to write and to order, with no wait for turns. Between
+two loops nobody lists, and a thousand machines take 68 s of pages."""
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -57,7 +60,9 @@ def _rounds(
         began_at = ports.clock.now()
         waits_s = min(WAITS_S, deadline_at - began_at - ROUND_RESERVE_S)
         try:
-            outcome = run_round(ports, fence, account, waits_s=waits_s)
+            outcome = run_round(
+                ports, fence, account, waits_s=waits_s, lists_until=deadline_at - LISTED_RESERVE_S
+            )
         except PortError:
             # Whatever was half done is finished by the next round: rows and intents say it all.
             _LOGGER.exception("round failed")

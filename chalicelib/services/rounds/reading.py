@@ -78,7 +78,9 @@ def _list_instances(
     market: PacedMarket, so_far: Mapping[str, object], now: float
 ) -> InstanceListing:
     try:
-        listing = market.call(Verb.LIST, lambda vast: vast.list_instances(so_far))
+        listing = market.call(
+            Verb.LIST, lambda vast: vast.list_instances(so_far, ends_at=market.lists_until)
+        )
         told = tuple(plausible_record(record, now) for record in listing.instances)
         return replace(listing, instances=told)
     except MarketplaceError as error:

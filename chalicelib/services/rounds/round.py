@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from chalicelib.core.fleet.breakers import boots_of, judge
@@ -65,7 +66,12 @@ BLAMED_CODES = frozenset({"stuck_loading", "error_again", NO_ADDRESS, FAILING_AG
 
 
 def run_round(
-    ports: ScalerPorts, fence: int, account: Account, *, waits_s: float = WAITS_S
+    ports: ScalerPorts,
+    fence: int,
+    account: Account,
+    *,
+    waits_s: float = WAITS_S,
+    lists_until: float = inf,
 ) -> RoundOutcome:
     """One round under a lease.
 
@@ -75,7 +81,13 @@ def run_round(
     """
     now = ports.clock.now()
     pacing = Pacing(account.next_call_at, ports.pacing_scale)
-    market = PacedMarket(ports.marketplace, ports.clock, pacing, waits_until=now + waits_s)
+    market = PacedMarket(
+        ports.marketplace,
+        ports.clock,
+        pacing,
+        waits_until=now + waits_s,
+        lists_until=lists_until,
+    )
     plan = plan_round(ports, market, account, now)
     return apply_plan(ports, market, fence, plan)
 
@@ -378,7 +390,9 @@ def _is_busy(plan: RoundPlan, acting: Acting) -> bool:
         return True
     if any(worker.state.is_passing for worker in acting.rows.values()):
         return True
-    if acting.rows and not plan.view.inventory.is_known:
+    view, inventory = plan.view, plan.view.inventory
+    spans_rounds = inventory.is_under_way or view.listing.started_at < view.now
+    if spans_rounds or (acting.rows and not inventory.is_known):  # the next listing begins at once
         return True
     return has_deletions(plan) or any(
         group.snapshot.waiting.n or group.snapshot.traffic.n_arrived or _has_load(group)

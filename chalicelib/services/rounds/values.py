@@ -52,11 +52,11 @@ class RoundView:
 
     @property
     def may_plan(self) -> bool:
-        """Whether renting and returning may be planned: known, or in doubt for too long to wait.
+        """Whether renting and returning may be planned: trusted, or in doubt for too long to wait.
 
         In a long doubt each machine is looked at itself before it is stopped, rebooted or returned.
         """
-        return self.inventory.is_known or self.inventory.is_long_doubted(self.now)
+        return self.inventory.is_trusted or self.inventory.is_long_doubted(self.now)
 
     @property
     def records(self) -> Mapping[int, InstanceRecord]:

@@ -268,7 +268,7 @@ def _held(facts: _Facts) -> str:
         return "frozen: nothing is rented, started, stopped or destroyed"
     inventory = facts.memory.inventory
     is_told = any(one.kind == TroubleKind.INVENTORY_UNKNOWN for one in _troubles(facts))
-    if facts.memory.at and not inventory.is_known and not is_told:
+    if facts.memory.at and not inventory.is_trusted and not is_told:
         return (
             f"Vast's list of instances is not trusted ({in_words(inventory.problem)}); nothing is "
             "rented or destroyed until a second one agrees"
@@ -319,7 +319,7 @@ def _spent_today(memory: RoundMemory, now: float, endpoint_id: int | None = None
 
 def _account_row(account: Account, memory: RoundMemory, now: float) -> Row:
     inventory = memory.inventory
-    state = "none" if not memory.at else "known" if inventory.is_known else "unknown"
+    state = "none" if not memory.at else "known" if inventory.is_trusted else "unknown"
     return {
         "is_frozen": account.is_frozen,
         "is_panicking": account.is_panicking,

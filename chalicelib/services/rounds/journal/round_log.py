@@ -126,7 +126,7 @@ def figures_of(plan: RoundPlan, account: Account, n_failed_creates: int) -> dict
         "Grants": float(n_started),
         "Conflicts": float(sum(item.n_refused for item in traffic)),
         "ReportLagS": max((view.now - worker.reported_at for worker in ready), default=0.0),
-        "UnknownInventory": float(not view.inventory.is_known),
+        "UnknownInventory": float(not view.inventory.is_trusted),
         "StrayInstances": float(len(plan.reconciliation.unclaimed)),
         "OpenBreakers": float(
             sum(1 for record in plan.memory.reputation.templates.values() if record.n_openings)

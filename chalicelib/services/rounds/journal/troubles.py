@@ -90,7 +90,7 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
         ),
         (
             TroubleKind.INVENTORY_UNKNOWN,
-            not view.inventory.is_known,
+            not view.inventory.is_trusted,
             f"Vast's list of instances cannot be trusted: {in_words(view.inventory.problem)}"
             + (LONG_DOUBT_WORDS if view.may_plan else DOUBT_WORDS),
         ),
