@@ -21,7 +21,7 @@ from chalicelib.services.rounds.group_planning import deleted_instances
 from chalicelib.services.rounds.journal.spend_log import deleted_group_event
 from chalicelib.services.rounds.reading import MAX_DIRECT_LOOKS, look_at
 from chalicelib.services.rounds.rentals import add_row
-from chalicelib.services.rounds.values import RoundPlan
+from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 from chalicelib.wire.launch_args import LaunchArgsError
 
 _REPEATED = Reason(code=ReasonCode.REPEATED_CALL)
@@ -207,6 +207,26 @@ def has_deletions(plan: RoundPlan) -> bool:
     return GroupState.DELETING in states or AutogroupState.DELETING in {
         autogroup.state for autogroup in plan.view.autogroups
     }
+
+
+def is_busy(plan: RoundPlan, acting: Acting) -> bool:
+    """Whether the next round should come soon: load, change or doubt anywhere."""
+    if acting.n_done or plan.view.gone or any(intent.is_open for intent in plan.view.intents):
+        return True
+    if any(worker.state.is_passing for worker in acting.rows.values()):
+        return True
+    view, inventory = plan.view, plan.view.inventory
+    spans_rounds = inventory.is_under_way or view.listing.started_at < view.now
+    if spans_rounds or (acting.rows and not inventory.is_known):  # the next listing begins at once
+        return True
+    return has_deletions(plan) or any(
+        group.snapshot.waiting.n or group.snapshot.traffic.n_arrived or _has_load(group)
+        for group in plan.groups
+    )
+
+
+def _has_load(group: GroupPlan) -> bool:
+    return any(worker.pending_load > 0 for worker in group.snapshot.workers)
 
 
 def _forget(acting: Acting, instance_id: int) -> None:

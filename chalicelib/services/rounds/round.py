@@ -44,6 +44,7 @@ from chalicelib.services.rounds.applying import (
     finish_deletions,
     finish_rollouts,
     has_deletions,
+    is_busy,
     repeat_calls,
     return_machines,
 )
@@ -187,7 +188,7 @@ def apply_plan(
         rebuild_view(ports, endpoint_id, ports.clock.now())
     _remember(acting, plan, account)
     return RoundOutcome(
-        is_busy=_is_busy(plan, acting),
+        is_busy=is_busy(plan, acting),
         n_actions=acting.n_done,
         figures=figures_of(plan, account, acting.n_failed_creates),
     )
@@ -382,26 +383,6 @@ def _guarded(acting: Acting, plan: RoundPlan) -> dict[str, tuple[str, float]]:
     kept = {key: value for key, value in plan.memory.guarded.items() if key not in spent}
     new = {str(endpoint_id): (cap, now) for endpoint_id, cap in acting.guarded.items()}
     return {key: value for key, value in {**kept, **new}.items() if now - value[1] < GUARDED_S}
-
-
-def _is_busy(plan: RoundPlan, acting: Acting) -> bool:
-    """Whether the next round should come soon: load, change or doubt anywhere."""
-    if acting.n_done or plan.view.gone or any(intent.is_open for intent in plan.view.intents):
-        return True
-    if any(worker.state.is_passing for worker in acting.rows.values()):
-        return True
-    view, inventory = plan.view, plan.view.inventory
-    spans_rounds = inventory.is_under_way or view.listing.started_at < view.now
-    if spans_rounds or (acting.rows and not inventory.is_known):  # the next listing begins at once
-        return True
-    return has_deletions(plan) or any(
-        group.snapshot.waiting.n or group.snapshot.traffic.n_arrived or _has_load(group)
-        for group in plan.groups
-    )
-
-
-def _has_load(group: GroupPlan) -> bool:
-    return any(worker.pending_load > 0 for worker in group.snapshot.workers)
 
 
 def _mark(workers: Sequence[Worker], group: GroupPlan, now: float) -> Mapping[str, object]:
