@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 
 ROUTES = (
     *("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"),
-    *("/v1/rerank", "/v1/score", "/v1/audio/speech"),
+    *("/v1/rerank", "/rerank", "/v2/rerank", "/v1/score", "/score"),  # all five are vLLM's
+    "/v1/audio/speech",
     *("/generate", "/generate_stream"),  # TGI's own
 )
 FORM_ROUTES = ("/v1/audio/transcriptions", "/v1/audio/translations")

@@ -16,6 +16,8 @@ from ballast.proxy.server import ProxySettings, make_application
 from chalicelib.wire.model_answers import MODEL_ANSWER, SERVED_MODELS
 from fakes.control_plane_server import ControlPlaneServer
 from tests.workers.world import serve
+from workers.openai.server import BACK_END as OPENAI
+from workers.tgi.server import BACK_END as TGI
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "any", "messages": [{"role": "user", "content": "Hi"}]}
@@ -159,9 +161,22 @@ async def test_every_error_has_openais_form(path: str) -> None:
     async with proxied(WorkerScript()) as it:
         status, body = await it.post(path)
         assert (status, "message" in dict(body["error"])) == (404, True)  # type: ignore[call-overload]
-        status, body = await it.post(body=b"[" * 200_000)
-        assert (status, "error" in body) == (400, True)
+        deep = b'{"prompt": ' + b"[" * 500 + b"]" * 500 + b"}"  # JSON, but for no cost rule
+        for bad in (b"[" * 200_000, deep):
+            status, body = await it.post(body=bad)
+            assert (status, "error" in body) == (400, True)
         assert (await it.post("/v1//chat/completions/"))[0] == 200
+
+
+async def test_every_path_of_the_workers_passes() -> None:
+    """Front ends differ in which of vLLM's five paths they rerank with."""
+    paths = {p for back_end in (OPENAI, TGI) for r in back_end.routes for p in (r.path, *r.aliases)}
+    assert {"/rerank", "/v2/rerank", "/score", "/generate"} <= paths
+    async with proxied(WorkerScript()) as it:
+        for path in sorted(paths):
+            assert ((await it.post(path))[0], (await it.post("/Chat" + path))[0]) == (200, 200), (
+                path
+            )
 
 
 async def test_a_key_may_come_under_any_spelling_of_bearer() -> None:
