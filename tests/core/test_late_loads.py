@@ -10,7 +10,8 @@ import pytest
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import DestroyWorker, RentOffer
 from chalicelib.core.scaling.decision import decide_scaling
-from chalicelib.core.scaling.learning import LOAD_PRIOR_S
+from chalicelib.core.scaling.learning import LOAD_PRIOR_S, Beliefs, learn
+from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.scaling.moves.orders import UNMEASURED_AT_ONCE
 from chalicelib.core.scaling.snapshot import Waiting, WorkerFacts
 from tests.core.test_scaling import NOW, make_snapshot, make_worker, of_kind
@@ -80,3 +81,40 @@ def test_what_waits_counts_as_demand_when_nothing_is_ready(age_s: float) -> None
     )
     assert plan.figures["occupancy"] > 50
     assert plan.hot_target > 50
+
+
+def _on_a_slow_line(age_s: float) -> WorkerFacts:
+    """20 GB over 200 Mbit/s take 640 s longer than over 1,000."""
+    return replace(_loading(1, age_s), load_s=LOAD_PRIOR_S + 640.0)
+
+
+def test_a_load_is_late_by_the_line_of_its_host() -> None:
+    assert _n_rented(_on_a_slow_line(LATE_S), memory={}) == 0
+    assert _n_rented(_on_a_slow_line(3 * LATE_S), memory={}) == 1
+    quick = replace(_loading(1, LATE_S / 2), load_s=LOAD_PRIOR_S / 3)
+    assert _n_rented(quick, memory={}) == 1
+
+
+def test_a_load_is_given_up_by_the_line_of_its_host() -> None:
+    usual_s = Beliefs(ScalingMemory()).load_timeout(1)
+    for age_s, is_given_up in ((1.5 * usual_s, False), (3.5 * usual_s, True)):
+        plan = decide_scaling(make_snapshot(_on_a_slow_line(age_s)), {}, NOW)
+        assert bool(of_kind(plan, DestroyWorker)) is is_given_up
+    assert of_kind(decide_scaling(make_snapshot(_loading(1, 1.5 * usual_s)), {}, NOW), DestroyWorker)
+
+
+def test_what_is_rented_says_how_long_its_load_should_take() -> None:
+    snapshot = make_snapshot(waiting=MANY, max_workers=30)
+    slow = tuple(replace(offer, inet_down_mbps=200.0) for offer in snapshot.offers[1])
+    (first, *_) = of_kind(decide_scaling(replace(snapshot, offers={1: slow}), {}, NOW), RentOffer)
+    for offer in (first.offer, *first.alternatives):
+        assert offer.load_s == pytest.approx(LOAD_PRIOR_S + 640.0)
+
+
+def test_loads_on_slow_lines_do_not_make_the_usual_one_look_slow() -> None:
+    memory = ScalingMemory(at=NOW - 900.0)
+    loading = _on_a_slow_line(0.0)
+    learn(memory, make_snapshot(replace(loading, created_at=NOW - 895.0)), NOW - 890.0)
+    ready = make_worker(1, WorkerState.READY, created_at=NOW - 895.0, loaded_at=NOW + 45.0)
+    learn(memory, make_snapshot(ready), NOW + 50.0)
+    assert Beliefs(memory).load_time(1).median == pytest.approx(LOAD_PRIOR_S, rel=0.01)

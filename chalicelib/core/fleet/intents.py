@@ -55,6 +55,7 @@ class RentIntent:
     storage_usd_per_hour: float = 0.0
     host_id: int = 0
     dlperf: float = 0.0
+    load_s: float = 0.0  # from create to ready, as the offer's line and its group let expect
     is_bid: bool = False  # interruptible: what stands below was bid
     bid_usd_per_hour: float = 0.0
     bid_margin: float = 1.0

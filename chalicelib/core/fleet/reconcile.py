@@ -100,6 +100,7 @@ def row_for(intent: RentIntent, instance_id: int, now: float) -> Worker:
         gpu_name=intent.gpu_name,
         num_gpus=intent.num_gpus,
         dlperf=intent.dlperf,
+        load_s=intent.load_s,
         usd_per_hour=intent.usd_per_hour,
         storage_usd_per_hour=intent.storage_usd_per_hour,
         is_bid=intent.is_bid,

@@ -165,6 +165,7 @@ def _changes_on_entry(worker: Worker, after: WorkerState, now: float) -> dict[st
             changes["started_at"] = now
         if not worker.loaded_at:
             changes["loaded_at"] = now
+            changes["load_s"] = 0.0  # a row that serves is large enough
     if worker.state is _S.DRAINING:
         changes.update(after_drain=None, drain_by=None)
     if after is _S.PAUSED:

@@ -36,6 +36,7 @@ class Offer:
     bid_usd_per_hour: float = 0.0  # for the whole machine; in a search the least that wins now
     bid_margin: float = 1.0  # what is bid over the least that wins
     on_demand_usd_per_hour: float = 0.0  # of an interruptible one: what the machine costs otherwise
+    load_s: float = field(default=0.0, compare=False)  # from create to ready, predicted; 0 = not
 
     @property
     def gpu_type(self) -> str:

@@ -115,6 +115,7 @@ class Worker:
     gpu_name: str = ""
     num_gpus: int = 1
     dlperf: float = 0.0
+    load_s: float = 0.0  # of its first load, predicted when it was rented; 0 = it has loaded
     usd_per_hour: float = 0.0  # GPU and storage while running
     storage_usd_per_hour: float = 0.0  # while stopped
     template_revision: int = 1

@@ -270,7 +270,8 @@ def _coming_capacity(rows: Sequence[Worker]) -> tuple[float | None, float]:
     loads_s = [w.loaded_at - w.created_at for w in rows if w.loaded_at > 0]
     loading_s = sum(loads_s) / len(loads_s) if loads_s else LOADING_S
     expected = [
-        w.state_since + STARTING_S if w.loaded_at > 0 else w.created_at + loading_s for w in coming
+        w.state_since + STARTING_S if w.loaded_at > 0 else w.created_at + (w.load_s or loading_s)
+        for w in coming
     ]
     return min(expected), sum(w.perf or typical for w in coming)
 

@@ -117,6 +117,7 @@ def worker_facts(
         rank_perf=worker.rank_perf,
         observed_perf=worker.observed_perf,
         dlperf=worker.dlperf,
+        load_s=worker.load_s,
         pending_load=pending_load(worker, now),
         n_working=worker.n_working,
         n_pending=pending_requests(worker, now),

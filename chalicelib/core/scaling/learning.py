@@ -23,6 +23,7 @@ TIME_PRIOR_N = 3.0  # observations that the prior of a time is worth
 LOAD_TIMEOUT_FLOOR_S = 960.0  # 15 minutes are normal for a large model (promises.md 32)
 LOAD_TIMEOUT_CAP_S = 7200.0  # scaling.md 6
 START_TIMEOUT_FLOOR_S, START_TIMEOUT_CAP_S = 45.0, 600.0  # scaling.md 6
+HEDGE_LOAD_Z = 1.3  # a load later than its 90th percentile is hedged, if nothing else could serve
 LATE_Z = 2.5  # what takes longer than all but 0.6 % do is stuck (scaling.md 6)
 QUICK_SPREAD = 1.25  # times that beat the prior widen its sigma by no more than this factor
 BOOT_PRIOR_ODDS = 0.92  # 8 % of boots fail (scaling.md 11)
@@ -114,10 +115,19 @@ class Beliefs:
         late = late_after(self.start_time(), START_PRIOR_S, START_PRIOR_SIGMA)
         return min(max(late, START_TIMEOUT_FLOOR_S), START_TIMEOUT_CAP_S)
 
-    def load_timeout(self, autogroup_id: int) -> float:
-        """After this a first load is stuck, unless it tells of progress (moves/repair.py)."""
-        late = late_after(self.load_time(autogroup_id), LOAD_PRIOR_S, LOAD_PRIOR_SIGMA)
+    def load_timeout(self, autogroup_id: int, predicted_s: float = 0.0) -> float:
+        """After this a first load is stuck, unless it tells of progress (moves/repair.py).
+
+        `predicted_s`: of this load, by the line of its host; 0 = as most of the autogroup's.
+        """
+        time = self.load_time(autogroup_id)
+        late = late_after(time, LOAD_PRIOR_S, LOAD_PRIOR_SIGMA) * _slowness(predicted_s, time)
         return min(max(late, LOAD_TIMEOUT_FLOOR_S), LOAD_TIMEOUT_CAP_S)
+
+    def late_load_s(self, autogroup_id: int, predicted_s: float) -> float:
+        """After this a first load is later than nine of ten of its kind."""
+        time = self.load_time(autogroup_id)
+        return time.quantile(HEDGE_LOAD_Z) * _slowness(predicted_s, time)
 
     def boot_odds(self, autogroup_id: int, gpu_type: str) -> float:
         """Probability that a rented machine of this type becomes ready."""
@@ -207,24 +217,31 @@ def _learn_starts(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: flo
 def _learn_boots(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: float) -> None:
     still: dict[str, list[float]] = {}
     types: dict[str, str] = {}
-    for key, (created_at, *_) in memory.booting.items():
+    for key, (created_at, *slowness) in memory.booting.items():
         worker, kind = by_id.get(key), memory.booting_type.get(key, "")
         if worker is not None and worker.loaded_at > 0:
             seconds = max(min(worker.loaded_at, now) - created_at, 1.0)
             autogroup = str(worker.autogroup_id)
             moments = memory.load_times.get(autogroup, [0.0, 0.0, 0.0])
-            memory.load_times[autogroup] = add_sample(moments, math.log(seconds))
+            usual_s = seconds / (slowness[0] if slowness else 1.0)  # on a line like most
+            memory.load_times[autogroup] = add_sample(moments, math.log(usual_s))
             memory.boots[kind] = _counted(memory.boots.get(kind, [0.0, 0.0]), succeeded=True)
         elif worker is not None and worker.state.is_first_load:
-            still[key], types[key] = [created_at], kind
+            still[key], types[key] = [created_at, *slowness], kind
         elif worker is None or worker.state is not WorkerState.PAUSED:  # outbid is no failed boot
             memory.boots[kind] = _counted(memory.boots.get(kind, [0.0, 0.0]), succeeded=False)
     for key, worker in by_id.items():
         is_new = worker.state.is_first_load and worker.loaded_at <= 0 and key not in still
         if is_new and len(still) < MAX_TRACKED:
-            still[key] = [worker.created_at]
+            time = Beliefs(memory).load_time(worker.autogroup_id)
+            still[key] = [worker.created_at, _slowness(worker.load_s, time)]
             types[key] = type_key(worker.autogroup_id, worker.gpu_type)
     memory.booting, memory.booting_type = still, types
+
+
+def _slowness(predicted_s: float, time: LogTime) -> float:
+    """A load as predicted over what most take: 1 where nobody predicted."""
+    return predicted_s / time.median if predicted_s > 0 else 1.0
 
 
 def _counted(odds: Sequence[float], *, succeeded: bool) -> list[float]:

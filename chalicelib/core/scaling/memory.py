@@ -38,7 +38,9 @@ class ScalingMemory:
     worked_at: float = 0.0  # when a request was last served, waited or came
     requested_at: float = 0.0  # when the last request was granted or asked again
     starting: dict[str, float] = field(default_factory=dict)  # instance: start asked at
-    booting: dict[str, list[float]] = field(default_factory=dict)  # instance: [created_at]
+    booting: dict[str, list[float]] = field(
+        default_factory=dict
+    )  # instance: [created_at, slowness]
     booting_type: dict[str, str] = field(default_factory=dict)  # instance: type key
     failed_starts: dict[str, float] = field(default_factory=dict)  # instance: how many in a row
     rebooted: dict[str, float] = field(default_factory=dict)  # instance: when

@@ -101,6 +101,7 @@ def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFa
         reserved_microusd_per_hour=ask.microusd_per_hour,
         reserved_once_microusd=ask.once_microusd,
         dlperf=offer.dlperf,
+        load_s=round(offer.load_s),
         is_bid=offer.is_bid,
         bid_usd_per_hour=offer.bid_usd_per_hour if offer.is_bid else 0.0,
         bid_margin=offer.bid_margin,

@@ -37,7 +37,6 @@ SETTLES_S = (
     30.0  # assumed: what a lost answer rented is listed by then (`ballast probe` measures it)
 )
 HOPE_S = 120.0  # an unreachable worker counts so long: half of all reports may be lost for a while
-HEDGE_LOAD_Z = 1.3  # a load later than its 90th percentile is hedged, if nothing else could serve
 
 
 @dataclass(slots=True)
@@ -147,7 +146,7 @@ def awaited_loads(pool: Pool, ctx: Round) -> list[WorkerFacts]:
 
 
 def _is_late(worker: WorkerFacts, ctx: Round) -> bool:
-    late_s = ctx.beliefs.load_time(worker.autogroup_id).quantile(HEDGE_LOAD_Z)
+    late_s = ctx.beliefs.late_load_s(worker.autogroup_id, worker.load_s)
     return ctx.now - worker.created_at > late_s
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib.core.fleet.set_aside import machine_key, offer_key
 from chalicelib.core.model.autogroup import Autogroup
@@ -126,4 +126,4 @@ def _rate(autogroup: Autogroup, offer: Offer, ctx: Round, optimism: float) -> Ra
     score = usd_per_hour / (speed * odds) if speed > 0 else usd_per_hour * 1e6
     if ctx.snapshot.waiting.n > 0 and beliefs.memory.starved > 0:
         score *= load_s / median_s  # clients wait for this very load: it counts like price
-    return RatedOffer(offer=offer, perf=perf, score=score)
+    return RatedOffer(offer=replace(offer, load_s=load_s), perf=perf, score=score)

@@ -79,7 +79,7 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     for worker in pool.booting if ctx.may_destroy() else ():
         waited = ctx.now - worker.created_at
-        limit = ctx.beliefs.load_timeout(worker.autogroup_id)
+        limit = ctx.beliefs.load_timeout(worker.autogroup_id, worker.load_s)
         has_patience = is_moving(worker, ctx.now) and waited < LOAD_TIMEOUT_CAP_S
         if waited > limit and not has_patience:
             reason = Reason(
