@@ -100,7 +100,9 @@ def test_a_load_is_given_up_by_the_line_of_its_host() -> None:
     for age_s, is_given_up in ((1.5 * usual_s, False), (3.5 * usual_s, True)):
         plan = decide_scaling(make_snapshot(_on_a_slow_line(age_s)), {}, NOW)
         assert bool(of_kind(plan, DestroyWorker)) is is_given_up
-    assert of_kind(decide_scaling(make_snapshot(_loading(1, 1.5 * usual_s)), {}, NOW), DestroyWorker)
+    assert of_kind(
+        decide_scaling(make_snapshot(_loading(1, 1.5 * usual_s)), {}, NOW), DestroyWorker
+    )
 
 
 def test_what_is_rented_says_how_long_its_load_should_take() -> None:

@@ -25,7 +25,13 @@ from chalicelib.core.routing.directory import (
 )
 from chalicelib.core.routing.packed_view import PackedViewError, pack_view, unpack_view
 from chalicelib.core.routing.table import AutogroupFacts
-from chalicelib.core.routing.view import SHARD_SIZE, RoutingView, build_view, rebuild_interval_s
+from chalicelib.core.routing.view import (
+    LOADING_S,
+    SHARD_SIZE,
+    RoutingView,
+    build_view,
+    rebuild_interval_s,
+)
 from fakes.bundles.hot_ports import make_group, make_worker
 
 NOW = 1_800_000_000.0
@@ -136,6 +142,13 @@ def test_the_eta_without_ready_workers_comes_from_those_on_their_way() -> None:
     starting = make_worker(1, NOW, state=WorkerState.STARTING, state_since=NOW - 5)
     queue = build(starting).queue
     assert (queue.capacity, queue.coming_capacity, queue.capacity_at) == (0, 100, NOW + 40)
+
+
+def test_the_eta_of_a_first_load_follows_the_line_of_its_host() -> None:
+    slow = make_worker(1, NOW - 30, state=WorkerState.LOADING, load_s=940.0)
+    usual = make_worker(2, NOW - 30, state=WorkerState.LOADING)
+    assert build(slow).queue.capacity_at == NOW + 910
+    assert build(slow, usual).queue.capacity_at == NOW + LOADING_S - 30
 
 
 def test_waiting_requests_make_cutoffs() -> None:
