@@ -145,8 +145,10 @@ def test_the_eta_without_ready_workers_comes_from_those_on_their_way() -> None:
 
 
 def test_the_eta_of_a_first_load_follows_the_line_of_its_host() -> None:
-    slow = make_worker(1, NOW - 30, state=WorkerState.LOADING, load_s=940.0)
-    usual = make_worker(2, NOW - 30, state=WorkerState.LOADING)
+    coming = make_worker(
+        1, NOW, state=WorkerState.LOADING, created_at=NOW - 30, loaded_at=0.0, load_s=940.0
+    )
+    slow, usual = coming, replace(coming, instance_id=2, load_s=0.0)
     assert build(slow).queue.capacity_at == NOW + 910
     assert build(slow, usual).queue.capacity_at == NOW + LOADING_S - 30
 
