@@ -49,7 +49,7 @@ def observe(
     if record.ends_at != worker.contract_ends_at:
         changes["contract_ends_at"] = record.ends_at
     url = compose_url(worker, record, allows_loopback=allows_loopback)
-    if url and url != worker.url:
+    if url and url != worker.url and not _shows_old_address(worker, record):
         changes["url"] = url
     is_settled = listed_at > worker.state_since + REPEAT_AFTER_S
     wants_stop = worker.state is WorkerState.STOPPING and record.intended_status == "running"
@@ -88,6 +88,16 @@ def compose_url(worker: Worker, record: InstanceRecord, *, allows_loopback: bool
     return f"{'https' if worker.uses_ssl else 'http'}://{host}:{port}"
 
 
+def _shows_old_address(worker: Worker, record: InstanceRecord) -> bool:
+    """Whether an address may be from before the machine was outbid: until the row says it runs."""
+    return (
+        worker.is_bid
+        and not worker.url
+        and worker.loaded_at > 0
+        and (worker.state is WorkerState.PAUSED or record.actual_status != "running")
+    )
+
+
 def _identity_changes(worker: Worker, record: InstanceRecord) -> dict[str, object]:
     return {
         name: getattr(record, name)
@@ -121,6 +131,7 @@ def _state_changes(
 _SERVING = frozenset(
     {WorkerState.READY, WorkerState.DRAINING, WorkerState.SUSPECT, WorkerState.UNREACHABLE}
 )
+_SILENT = frozenset({WorkerState.SUSPECT, WorkerState.UNREACHABLE})
 _OURS_TO_STOP = frozenset(
     {WorkerState.STOPPING, WorkerState.STOPPED, WorkerState.PAUSED, WorkerState.DESTROYING}
 )
@@ -137,6 +148,8 @@ def _is_outbid(worker: Worker, record: InstanceRecord) -> bool:
         return False
     if record.intended_status == "stopped" or record.actual_status == "offline":
         return True
+    if worker.state in _SILENT and record.actual_status not in (None, "", "running"):
+        return True  # which word an outbid machine may show is not documented
     return worker.state in _SERVING and record.actual_status in ("exited", "stopped")
 
 

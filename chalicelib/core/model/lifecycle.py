@@ -170,6 +170,7 @@ def _changes_on_entry(worker: Worker, after: WorkerState, now: float) -> dict[st
         changes.update(after_drain=None, drain_by=None)
     if after is _S.PAUSED:
         changes["n_cut"] = max(worker.n_working, 0)
+        changes["url"] = ""  # its ports may be somebody else's by the time it comes back
     if after in (_S.STOPPED, _S.STARTING, _S.REBOOTING, _S.PAUSED):
         changes.update(working_load=0.0, n_working=0, unseen_load=0.0)
     return changes

@@ -350,6 +350,8 @@ def plan_raises(pool: Pool, ctx: Round) -> list[Action]:
         capacity = ctx.capacity(worker)
         if not (higher and prices and capacity > 0 and worker.bid_usd_per_hour > 0):
             continue
+        if not worker.gpu_type.startswith("1x "):
+            continue  # a changed bid is per GPU by Vast's answer, per machine by its documents
         if ctx.now - worker.state_since < RAISE_AFTER_S:
             continue
         bid_usd = worker.bid_usd_per_hour * higher[0] / worker.bid_margin
