@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from chalicelib.adapters.vast.rows import RowError, parse_offer
+from chalicelib.core.scaling.moves.interruptible import candidates_of
 from tests.core.bid_scenes import NOW, on_demand
-from tests.core.test_interruptible import candidates_of, known_memory, scene
+from tests.core.test_interruptible import known_memory, scene
 from tests.evidence.vast_records import load_records
 
 ROW = next(r.body["offers"][0] for r in load_records() if r.id == "bid-search-answer")

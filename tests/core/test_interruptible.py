@@ -376,8 +376,8 @@ def test_who_insists_on_a_worker_on_demand_gets_one_started() -> None:
 
 
 @pytest.mark.parametrize("word", ["outbid", "preempted", "paused", "interrupted", "inactive"])
-@pytest.mark.parametrize("intended", ["running", "paused", None])
-def test_a_silent_machine_with_an_unknown_word_was_outbid(word: str, intended: str | None) -> None:
+@pytest.mark.parametrize("intended", ["running", "paused", ""])
+def test_a_silent_machine_with_an_unknown_word_was_outbid(word: str, intended: str) -> None:
     seen = replace(record("running", word), intended_status=intended)
     assert state_after(worker(WorkerState.SUSPECT), seen) is DOWN
     assert state_after(worker(), seen) is UP, "while it reports, a word takes nothing away"
