@@ -191,7 +191,7 @@ def test_no_room_is_kept_for_who_cannot_ask_in_time() -> None:
     assert cutoff(waiting, 10.0, ask_again_s=1.5).admit_before == NOW + 5.0 - 5
     late = replace(PARAMS, target_queue_time=3.0)
     # Of a short target a third at the most.
-    assert cutoff(queue(1.5), 0.0, late, ask_again_s=9.0).admit_before == NEVER
+    assert cutoff(queue(1.7), 0.0, late, ask_again_s=9.0).admit_before == NEVER
     assert cutoff(queue(2.1), 0.0, late, ask_again_s=9.0).admit_before == ALWAYS
 
 

@@ -312,6 +312,8 @@ def test_spend_across_midnight_and_a_months_end_is_shared_by_time() -> None:
     assert after.spent_today_by_group == {1: 250}
     assert after.idle_today_microusd == 125
     assert after.spent_month_by_group == {1: 5_001_000, 2: 4_000_000}
+    moment = booked(MIDNIGHT + 0.25, replace(OPEN, booked_at=MIDNIGHT - 0.25))
+    assert moment.spent_today_by_group == {1: 500}
     last = replace(OPEN, booked_at=MONTH_END - 300, day="2027-01-31")
     month = booked(MONTH_END + 100, last)
     assert (month.day, month.month) == ("2027-02-01", "2027-02")

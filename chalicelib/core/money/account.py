@@ -7,14 +7,16 @@ very same rules under their own compare-and-set.
 from __future__ import annotations
 
 import math
+from calendar import monthrange
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib.core.fleet.pacing import turn_at
 from chalicelib.core.moments import CLOCK_SLIP_S, passed
 
+DAY_S = 86_400.0
 SCHEMA_VERSION = 1
 """Of everything the scaler writes; code that is older than the account item stands down."""
 
@@ -150,7 +152,7 @@ def with_booking(account: Account, booking: RoundBooking) -> Account:
     account = roll_over(account, now)
     if now > since or since != account.booked_at:
         elapsed_s = max(now - since, 1e-9)
-        today = min(1.0, (86_400 - seconds_left_today(now)) / elapsed_s)
+        today = min(1.0, (DAY_S - seconds_left_today(now)) / elapsed_s)
         this_month = min(1.0, _seconds_into_month(now) / elapsed_s)
         account = replace(
             account,
@@ -198,17 +200,14 @@ def day_of(now: float) -> str:
 
 def seconds_left_today(now: float) -> float:
     """Until the UTC day ends."""
-    moment = datetime.fromtimestamp(now, UTC)
-    midnight = moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-    return (midnight - moment).total_seconds()
+    return DAY_S - now % DAY_S
 
 
 def seconds_left_this_month(now: float) -> float:
     """Until the UTC month ends."""
     moment = datetime.fromtimestamp(now, UTC)
-    first = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    following = (first + timedelta(days=32)).replace(day=1)
-    return (following - moment).total_seconds()
+    _, n_days = monthrange(moment.year, moment.month)
+    return (n_days - moment.day) * DAY_S + seconds_left_today(now)
 
 
 def _with_shares(
@@ -221,7 +220,4 @@ def _with_shares(
 
 
 def _seconds_into_month(now: float) -> float:
-    first = datetime.fromtimestamp(now, UTC).replace(
-        day=1, hour=0, minute=0, second=0, microsecond=0
-    )
-    return now - first.timestamp()
+    return datetime.fromtimestamp(now, UTC).day * DAY_S - seconds_left_today(now)
