@@ -111,7 +111,6 @@ class Scenario:
     story: Callable[[Story], None]
     makes: frozenset[str]
     goes_on: bool = True  # the group still serves afterwards
-    is_long: bool = False  # told in the long tests only
 
 
 def _nothing(story: Story) -> None:
@@ -220,28 +219,30 @@ def _panics(story: Story) -> None:
 SCENARIOS = {
     "first_demand": Scenario(_nothing, _first_demand, frozenset({"create_instance"})),
     "the_answer_is_lost": Scenario(
-        _nothing, _the_answer_is_lost, frozenset({"create_instance"}), is_long=True
+        _nothing,
+        _the_answer_is_lost,
+        frozenset({"create_instance"}),
     ),
     "a_contract_cannot_start": Scenario(
         _nothing,
         _a_contract_cannot_start,
         frozenset({"create_instance", "destroy_instances"}),
-        is_long=True,
     ),
     "the_cap_is_near": Scenario(_nearly_all_is_spent, _demand_grows, frozenset()),
-    "demand_grows": Scenario(_serving, _demand_grows, frozenset({"create_instance"}), is_long=True),
-    "is_suspended": Scenario(_serving, _is_suspended, frozenset({"stop_instance"}), is_long=True),
+    "demand_grows": Scenario(_serving, _demand_grows, frozenset({"create_instance"})),
+    "is_suspended": Scenario(_serving, _is_suspended, frozenset({"stop_instance"})),
     "wakes_up": Scenario(_cold, _wakes_up, frozenset({"start_instance"})),
     "a_start_is_refused": Scenario(
-        _cold, _a_start_is_refused, frozenset({"start_instance"}), is_long=True
+        _cold,
+        _a_start_is_refused,
+        frozenset({"start_instance"}),
     ),
     "is_updated": Scenario(
         _serving,
         _is_updated,
         frozenset({"create_instance", "destroy_instances"}),
-        is_long=True,
     ),
-    "worker_fails": Scenario(_serving, _worker_fails, frozenset({"reboot_instance"}), is_long=True),
+    "worker_fails": Scenario(_serving, _worker_fails, frozenset({"reboot_instance"})),
     "host_dies": Scenario(_serving, _host_dies, frozenset({"create_instance"})),
     "is_deleted": Scenario(
         _serving, _is_deleted, frozenset({"destroy_instances", "find_instance"}), goes_on=False
@@ -250,7 +251,6 @@ SCENARIOS = {
         _serving,
         _autogroup_is_deleted,
         frozenset({"destroy_instances", "create_instance"}),
-        is_long=True,
     ),
     "panics": Scenario(
         _serving, _panics, frozenset({"destroy_instances", "find_instance"}), goes_on=False
