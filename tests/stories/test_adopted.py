@@ -99,7 +99,7 @@ def test_a_machine_under_another_label_serves_bills_is_told_and_stays(label: str
     world, endpoint_id = serving_world(2)
     instance_id = relabel(world, label)
     run_rounds(world, 12, every_s=15.0)
-    assert f"its label is back: {instance_id}" in told(world)["label_changed"]
+    assert f"the label is back: {instance_id}" in told(world)["label_changed"]
     assert instance_id in in_state(world, WorkerState.READY)
     assert world.ledger.account().committed_microusd_per_hour > 0
     set_group(world, endpoint_id, state=GroupState.DELETING)

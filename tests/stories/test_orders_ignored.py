@@ -73,7 +73,7 @@ def test_at_max_workers_a_machine_that_does_not_go_is_named_and_its_going_lets_o
     assert day.n(READY) == 0, "another one would pass the owner's max_workers"
     told = day.troubles()
     assert str(stubborn) in told["will_not_go"]
-    assert "1 of these machines were told to go" in told["workers_capped"]
+    assert "told to go and still counted, as billed: 1" in told["workers_capped"]
     day.change(group, max_workers=2)
     day.minutes(6, rounds=6)
     assert day.world.n_waiting == 0, "as the owner was told, raising it serves at once"

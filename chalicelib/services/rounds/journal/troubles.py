@@ -237,7 +237,7 @@ def _held_back(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
         most = snapshot.group.params.max_workers
         text = f"{waiting}, and max_workers ({most}) is reached; raise it to serve them sooner"
         if staying := _told_to_go(plan, snapshot.group.endpoint_id):
-            text += f"; {staying} of these machines were told to go and still count, as they bill"
+            text += f"; told to go and still counted, as billed: {staying}"
         yield Trouble(kind=TroubleKind.WORKERS_CAPPED, scope=scope, message=text)
 
 
