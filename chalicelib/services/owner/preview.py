@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.draft import draft_of
 from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible, ParameterError
+from chalicelib.core.money.account import Account
 from chalicelib.core.scaling.reasons import explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
@@ -248,6 +249,27 @@ def _priced(
     }
 
 
+def overruled(group: EndpointGroup, account: Account) -> list[str]:
+    """What the owner asks of a group that a stricter limit does not let happen, in words."""
+    params = group.params
+    caps = (
+        ("max_usd_per_hour", "an hour", account.caps_microusd_per_hour),
+        ("max_usd_per_day", "a day", account.caps_microusd_per_day),
+        ("max_usd_per_month", "a month", account.caps_microusd_per_month),
+    )
+    said = [
+        f"{name}: the account's cap of ${cap / MICRO:g} {period} is lower"
+        for name, period, cap in caps
+        if (getattr(params, name) or 0.0) * MICRO > cap
+    ]
+    if "cold_workers" in group.given and params.cold_workers > params.max_workers:
+        said.append(
+            f"cold_workers: no more than max_workers ({params.max_workers}) are kept, "
+            f"not {params.cold_workers}"
+        )
+    return said
+
+
 def _warnings(ports: ApiPorts, caller: Caller, group: EndpointGroup) -> list[str]:
     warnings = []
     if group.params.min_load > 0:
@@ -255,10 +277,7 @@ def _warnings(ports: ApiPorts, caller: Caller, group: EndpointGroup) -> list[str
     taken = [g for g in list_groups(ports, caller) if g.name == group.name]
     if any(other.endpoint_id != group.endpoint_id for other in taken):
         warnings.append(f"an endpoint group named {group.name!r} exists already")
-    cap = ports.ledger.account().caps_microusd_per_hour / MICRO
-    own = group.params.max_usd_per_hour
-    if own is not None and own > cap:
-        warnings.append(f"max_usd_per_hour: the account's cap of ${cap:g} an hour is lower")
+    warnings += overruled(group, ports.ledger.account())
     if group.params.interruptible is not Interruptible.NEVER:
         warnings.append(
             "interruptible: prices here are those on demand, the worst case; bids often cost half, "
