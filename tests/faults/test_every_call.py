@@ -28,7 +28,7 @@ from tests.faults.scenarios import (
 )
 
 SEED = int(os.environ.get("BALLAST_BREAKS_SEED", "1"))
-N_SAMPLED = 5
+N_SAMPLED = 16
 
 
 def play(scenario: Scenario, story: Story, breaks: Break | None) -> Story:
