@@ -59,6 +59,7 @@ SUITES = (
     "tests/faults/test_owner_controls.py",
     "tests/services/test_barriers.py",
     "tests/services/test_books.py",
+    "tests/services/test_machine_troubles.py",
     "tests/services/test_notifications.py",
     "tests/services/test_waiting.py",
 )

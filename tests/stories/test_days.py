@@ -354,6 +354,7 @@ def test_a_burst_ten_times_the_usual_is_served_and_forgotten() -> None:
     day.ends()
 
 
+@pytest.mark.long
 def test_a_whole_day_of_office_hours() -> None:
     day = Day()
     group = day.group(max_workers=6, cold_workers=2)
