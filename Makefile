@@ -125,7 +125,8 @@ deploy: .venv/deploy/.installed ## deploy to AWS: make deploy STAGE=prod [ARGS=-
 undeploy: .venv/deploy/.installed ## remove from AWS; refuses while instances may bill
 	.venv/deploy/bin/python -m infra.undeploy --stage $(STAGE) $(ARGS)
 
-rehearse: ministack ## the CI path of docs/aws.md on an emulator of AWS, end to end (five minutes)
+rehearse: ministack ## a stage from an empty account to removed, each failure once; then docs/aws.md's CI path, served (ten minutes)
+	$(PY) -m pytest -q tests/infra/test_every_failure.py
 	test -x .venv/awscli/bin/aws || ($(PYTHON) -m venv .venv/awscli && .venv/awscli/bin/pip install --quiet awscli==1.46.3)
 	$(PY) -m lab.local rehearse $(ARGS)
 
