@@ -20,14 +20,18 @@ def log_line(at: float, level: str, message: str) -> str:
 
 
 def log_texts(lines: Sequence[tuple[float, str, str]], tail: int) -> dict[str, str]:
-    """The four levels of (time, level, message), each cut to its last `tail` bytes; -1 = all."""
+    """The four levels of (time, level, message), each cut to its last `tail` lines; -1 = all.
+
+    No level is longer than MAX_LOG_BYTES: the oldest of its lines are left out.
+    """
     rank = {level: i for i, level in enumerate(LEVELS)}
-    limit = MAX_LOG_BYTES if tail < 0 else min(tail, MAX_LOG_BYTES)
     texts: dict[str, str] = {}
     for level in LEVELS:
-        shown = (log_line(*line) for line in lines if rank.get(line[1], 3) <= rank[level])
-        text = "".join(shown)
-        texts[level] = text[-limit:] if limit else ""
+        shown = [log_line(*line) for line in lines if rank.get(line[1], 3) <= rank[level]]
+        text = "".join(shown if tail < 0 else shown[len(shown) - min(tail, len(shown)) :])
+        while len(text) > MAX_LOG_BYTES:
+            text = text[text.index("\n", len(text) - MAX_LOG_BYTES - 1) + 1 :]
+        texts[level] = text
     return texts
 
 

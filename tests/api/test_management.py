@@ -286,3 +286,15 @@ def test_a_concurrent_change_is_a_conflict_and_not_lost(api: Api) -> None:
     answer = api.call("PUT", f"/api/v0/endptjobs/{endpoint_id}/", {"min_load": 1})
     assert answer.status == 409
     assert answer.json["error"] == "conflict"
+
+
+def test_answers_to_changes_echo_no_key_but_a_new_one(api: Api) -> None:
+    made = api.call("POST", "/api/v0/endptjobs/", {"endpoint_name": "quiet"})
+    path = f"/api/v0/endptjobs/{made.json['result']}/"
+    changed = api.call("PUT", path, {"min_load": 3})
+    added = api.call(
+        "POST", "/api/v0/autojobs/", {"endpoint_name": "quiet", "template_hash": "a" * 32}
+    )
+    assert "blk." not in made.text + changed.text + added.text
+    assert api.call("PUT", path, {"rotate_key": True}).json["endpoint"]["api_key"]
+    assert api.call("GET", path).json["result"]["api_key"].startswith("blk.")  # clients need it

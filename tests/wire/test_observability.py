@@ -1,4 +1,4 @@
-"""Logs cut to the byte, and Prometheus' text."""
+"""Logs cut to the line, and Prometheus' text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from chalicelib.wire.observability import LEVELS, log_line, log_texts, prometheus_text
+from chalicelib.wire.observability import (
+    LEVELS,
+    MAX_LOG_BYTES,
+    log_line,
+    log_texts,
+    prometheus_text,
+)
 
 LINES = [(0.0, "info0", "a"), (1.0, "info1", "b"), (2.0, "trace", "c"), (3.0, "debug", "d")]
 
@@ -22,13 +28,21 @@ def test_each_level_holds_the_ones_before_it() -> None:
     st.lists(st.tuples(st.floats(0, 4e9), st.sampled_from(LEVELS), st.text(max_size=30))),
     st.integers(0, 500),
 )
-def test_a_tail_has_exactly_so_many_bytes_of_the_end(
+def test_a_tail_has_exactly_so_many_lines_of_the_end(
     lines: list[tuple[float, str, str]], tail: int
 ) -> None:
     whole, cut = log_texts(lines, -1), log_texts(lines, tail)
     for level in LEVELS:
-        data = whole[level].encode()
-        assert cut[level].encode() == (data[-tail:] if tail else b"")
+        rows = whole[level].splitlines(keepends=True)
+        assert cut[level] == "".join(rows[-tail:] if tail else ())
+
+
+def test_a_level_that_is_too_long_loses_its_oldest_lines_whole() -> None:
+    rows = [(0.0, "info0", f"{n} {'x' * 5000}") for n in range(300)]
+    text = log_texts(rows, -1)["info0"]
+    assert len(text) <= MAX_LOG_BYTES
+    assert text.startswith("1970-")
+    assert "299 x" in text
 
 
 @given(st.text())

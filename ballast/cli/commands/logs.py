@@ -25,8 +25,7 @@ from chalicelib.core.words import count
 LEVELS = ("info0", "info1", "trace", "debug")
 FOLLOW_EVERY_S = 2.0
 MAX_LINES = 30
-LINE_BYTES = 400  # about; the server counts bytes, as the vendor's does
-FOLLOWED_BYTES = 8_000
+FOLLOWED_LINES = 40  # of the end are asked for each time, to find what is new
 MOST_MODEL_LINES = 100_000
 
 
@@ -85,15 +84,16 @@ def logs(
         _print_events(session)
         return
     path, identity = _log_of(session, name, autogroup)
-    body = {"id": identity, "tail": -1 if tail < 0 else max(FOLLOWED_BYTES, tail * LINE_BYTES)}
+    # Who follows compares tails of one length: it may be longer than what is printed first.
+    n_asked = max(tail, FOLLOWED_LINES) if follow and tail >= 0 else max(tail, -1)
+    body = {"id": identity, "tail": n_asked}
     answer = session.server.post(path, body)
-    if tail >= 0 and any(_is_short(str(answer[one]), tail, body["tail"]) for one in LEVELS):
-        answer = session.server.post(path, body | {"tail": -1})
     if session.wants_json:
-        session.show({one: _last_lines(str(answer[one]), tail) for one in LEVELS})
+        session.show({one: str(answer[one]) for one in LEVELS})
         return
     shown = str(answer[level])
-    _print_text(_last_lines(shown, tail))
+    lines = shown.splitlines(keepends=True)
+    _print_text("".join(lines if tail < 0 else lines[len(lines) - min(tail, len(lines)) :]))
     while follow:
         time.sleep(FOLLOW_EVERY_S)
         answer = session.server.post(path, body)
@@ -171,17 +171,6 @@ def stats(
     session.show(
         answer, table(f"{row['endpoint_name']}, {count(len(lines), 'point')}", columns, lines)
     )
-
-
-def _last_lines(text: str, n: int) -> str:
-    """The last so many lines; all where it is negative."""
-    lines = text.splitlines()
-    return "\n".join(lines if n < 0 else lines[len(lines) - min(n, len(lines)) :])
-
-
-def _is_short(text: str, n_lines: int, n_bytes: int) -> bool:
-    """Whether the bytes that were asked for may hold fewer lines than are wanted."""
-    return len(text.splitlines()) <= n_lines and len(text.encode()) >= n_bytes - LINE_BYTES
 
 
 def news(before: str, after: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from chalice import Blueprint
 
@@ -45,14 +45,15 @@ def _register_endpoints(routes: Routes) -> None:
         changes = parse_endpoint_changes(call.body)
         group = groups.create_group(call.ports, call.caller, changes, call.now)
         row = groups.endpoint_row(call.ports, call.caller, group)
-        return {**OK, "result": group.endpoint_id, "endpoint": row}
+        return {**OK, "result": group.endpoint_id, "endpoint": _without_key(row)}
 
     @routes.route("PUT", "/api/v0/endptjobs/{id}", "admin")
     def update_endpoint(call: Call, id: str) -> object:
         changes = parse_endpoint_changes(call.body)
         endpoint_id = whole_of_text("id", id)
         group = groups.update_group(call.ports, call.caller, endpoint_id, changes)
-        return {**OK, "endpoint": groups.endpoint_row(call.ports, call.caller, group)}
+        row = groups.endpoint_row(call.ports, call.caller, group)
+        return {**OK, "endpoint": row if changes.rotate_key else _without_key(row)}
 
     @routes.route("DELETE", "/api/v0/endptjobs/{id}", "admin")
     def delete_endpoint(call: Call, id: str) -> object:
@@ -82,7 +83,7 @@ def _register_autogroups(routes: Routes, path: str) -> None:
         answer = {
             **OK,
             "id": autogroup.autogroup_id,
-            "autogroup": _row(call, autogroup),
+            "autogroup": _without_key(_row(call, autogroup)),
             "warnings": template_warnings(call.ports, autogroup.template_hash or ""),
         }
         if group is None:
@@ -90,7 +91,7 @@ def _register_autogroups(routes: Routes, path: str) -> None:
         row = groups.endpoint_row(call.ports, call.caller, group)
         return {
             **answer,
-            "endpoint": row,
+            "endpoint": _without_key(row),
             "msg": f"endpoint group {group.name!r} did not exist and was created with the defaults "
             "shown under 'endpoint'; check that they suit you",
         }
@@ -100,7 +101,7 @@ def _register_autogroups(routes: Routes, path: str) -> None:
         changes = parse_autogroup_changes(call.body)
         autogroup_id = whole_of_text("id", id)
         changed = autogroups.update_autogroup(call.ports, call.caller, autogroup_id, changes)
-        return {**OK, "autogroup": _row(call, changed)}
+        return {**OK, "autogroup": _without_key(_row(call, changed))}
 
     @routes.route("DELETE", path + "/{id}", "admin")
     def delete_autogroup(call: Call, id: str) -> object:
@@ -109,6 +110,11 @@ def _register_autogroups(routes: Routes, path: str) -> None:
         autogroups.delete_autogroup(call.ports, call.caller, autogroup_id)
         workers = call.ports.workers.list(found.endpoint_id)
         return _deletion([w.instance_id for w in workers if w.autogroup_id == autogroup_id])
+
+
+def _without_key(row: Mapping[str, object]) -> dict[str, object]:
+    """A row as an answer to a change shows it: programs print those into their logs."""
+    return {name: value for name, value in row.items() if name != "api_key"}
 
 
 def _row(call: Call, autogroup: Autogroup) -> dict[str, object]:

@@ -88,10 +88,7 @@ def test_logs_prints_the_level_and_asks_for_the_tail(ballast: Ballast, console: 
     }  # fmt: skip
     assert ballast("logs", "TGI-Llama3", "--level", "info0").out == "one\n"
     assert ballast("logs", "TGI-Llama3", "--tail", "100").out == "two\n\ufffd[31mthree\n"
-    assert console.sent("POST", "/get_endpoint_logs/")[1] == {
-        "id": 7,
-        "tail": 40_000,
-    }  # bytes, for 100 lines
+    assert console.sent("POST", "/get_endpoint_logs/")[1] == {"id": 7, "tail": 100}
     console.answers["/get_autogroup_logs/"] = {
         "info0": "",
         "info1": "rented",

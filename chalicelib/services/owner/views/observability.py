@@ -48,7 +48,7 @@ class Subject:
 
 
 def read_logs(ports: ApiPorts, subject: Subject, tail: int) -> dict[str, str]:
-    """The four levels, each cut to its last `tail` bytes; -1 = all that is kept."""
+    """The four levels, each cut to its last `tail` lines; -1 = all that is kept."""
     events = ports.events.tail(subject.scope, limit=MAX_EVENTS)
     return log_texts([(event.at, event.level, _log_message(event)) for event in events], tail)
 
