@@ -169,3 +169,11 @@ def test_the_dashboard_with_a_slash_leads_to_the_one_without(api: Api) -> None:
 def test_the_dashboards_files_come_with_a_strict_policy(api: Api) -> None:
     for name in ("../settings.py", "..%2Fsettings.py", "nothing.js"):
         assert api.call("GET", f"/dashboard/{name}", key=None).status == 404
+
+
+def test_an_update_of_a_full_group_warns(fleet: Api) -> None:
+    body = {"workergroup_id": 101}
+    assert "warnings" not in fleet.call("POST", "/update_workers/", body).json
+    fleet.call("PUT", "/api/v0/endptjobs/100/", {"max_workers": 2})
+    [warning] = fleet.call("POST", "/update_workers/", body).json["warnings"]
+    assert "raise it by one to replace without a gap" in warning

@@ -205,3 +205,8 @@ def test_how_long_a_machine_ran_and_stood_within_a_span() -> None:
     assert billed_seconds(worker, NOW - 300, NOW) == (0.0, 300.0)
     assert billed_seconds(worker, NOW - 1800, NOW - 700) == (200.0, 0.0)
     assert billed_seconds(machine(S.READY), NOW - 60, NOW) == (60.0, 0.0)
+
+
+def test_a_disk_whose_price_is_not_told_costs_what_it_did() -> None:
+    untold = record(usd_per_hour=0.0, storage_usd_per_hour=0.0)
+    assert cost_of(machine(S.STOPPED), untold).storage_microusd_per_hour == STORED

@@ -83,3 +83,9 @@ def test_batches_hold_each_id_once_and_no_more_than_vast_takes(ids: list[int]) -
     batches = wire.bulk_batches(ids)
     assert [i for batch in batches for i in batch] == list(dict.fromkeys(ids))
     assert all(0 < len(batch) <= wire.MAX_BULK_IDS for batch in batches)
+
+
+def test_a_search_by_id_asks_for_the_field_that_vast_knows() -> None:
+    body = wire.search_body({"id": {"eq": 5}}, disk_gb=16.0, limit=64)
+    assert body["ask_contract_id"] == {"eq": 5}
+    assert "id" not in body

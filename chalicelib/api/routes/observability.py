@@ -75,8 +75,9 @@ def _register_update(routes: Routes) -> None:
         if autogroup_id is None:
             raise WireError("workergroup_id: missing")
         if not call.flag("cancel_update"):
+            warnings = rollouts.warnings_of(call.ports, call.caller, autogroup_id)
             n = rollouts.start_update(call.ports, call.caller, autogroup_id)
-            return {**OK, "workers_to_update": n}
+            return {**OK, "workers_to_update": n, **({"warnings": warnings} if warnings else {})}
         if rollouts.cancel_update(call.ports, call.caller, autogroup_id):
             return {**OK, "cancelled": True}
         return {"success": False, "error_msg": "no update of this workergroup is in progress"}

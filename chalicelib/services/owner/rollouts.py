@@ -10,6 +10,7 @@ from chalicelib.core.model.worker import is_outdated
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.autogroups import store_autogroup, visible_autogroup
+from chalicelib.services.owner.groups import visible_group
 
 UPDATE_DEADLINE_S = 3600.0
 """How long a rolling update lets outdated workers finish their work."""
@@ -41,6 +42,22 @@ def n_outdated(ports: ApiPorts, autogroup: Autogroup) -> int:
         for worker in ports.workers.list(autogroup.endpoint_id)
         if worker.autogroup_id == autogroup.autogroup_id
     )
+
+
+def warnings_of(ports: ApiPorts, caller: Caller, autogroup_id: int) -> list[str]:
+    """What an update of it costs in service: where the group is full, nobody can come first.
+
+    Raises:
+        NotFoundError: no such autogroup within the key's scope.
+    """
+    group = visible_group(ports, caller, visible_autogroup(ports, caller, autogroup_id).endpoint_id)
+    most = group.params.max_workers
+    if len(ports.workers.list(group.endpoint_id)) < most:
+        return []
+    return [
+        f"max_workers ({most}) is reached: each worker leaves before its substitute is there; "
+        "raise it by one to replace without a gap"
+    ]
 
 
 def cancel_update(ports: ApiPorts, caller: Caller, autogroup_id: int) -> bool:
