@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from lab.local.system.local_system import LocalSystem
+from lab.local.system.owner import wait_until
 from tests.adversary import processes
-from tests.adversary.game import Game, search
+from tests.adversary.game import Game, Script, search
+from tests.adversary.test_perf import MARGIN
 
 pytestmark = pytest.mark.long
 
@@ -39,3 +41,23 @@ def test_what_is_bought_is_served(town: processes.Town) -> None:
     ticket = town.ticket(town.held["route key"], 5.0)
     assert processes.generate(ticket, 2)
     assert not processes.generate(ticket, 2)
+
+
+LIES: dict[str, Script] = {
+    "perf 1e12": [("max_perf", 1e12)],
+    "perf 1e12, slots 1e6": [("max_perf", 1e12), ("slots", 1e6)],
+    "perf 600": [("max_perf", 600)],
+}
+
+
+def test_a_liar_beside_an_honest_machine_gets_its_share_and_stops_nobody(
+    town: processes.Town,
+) -> None:
+    path = f"/api/v0/endptjobs/{town.mine}/"
+    town.owner.call("PUT", path, {"min_load": 700.0})  # more than one of them serves
+    wait_until("two machines", lambda: len(town.owner.ready_workers(town.mine)) >= 2, 240.0)
+    n_ready = len(town.owner.ready_workers(town.mine))
+    shares = {name: processes.share_of_liar(script) for name, script in LIES.items()}
+    assert {name: got for name, got in shares.items() if got > 1 / n_ready + MARGIN} == {}
+    assert len(town.owner.ready_workers(town.mine)) >= n_ready
+    town.owner.call("PUT", path, {"min_load": 10.0})
