@@ -16,7 +16,7 @@ from chalicelib.core.routing.affinity import (
     preferences_of,
     weight_class,
 )
-from chalicelib.core.routing.choice import Choice, RoutableWorker, Why, Wish
+from chalicelib.core.routing.choice import Choice, Criteria, RoutableWorker, Why
 from chalicelib.core.routing.request_index import worker_slot
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
 
@@ -43,13 +43,13 @@ def fleet(n: int) -> list[RoutableWorker]:
     return [worker(20_000_000 + 13 * i) for i in range(n)]
 
 
-def wish(*keys: str, saved: float = 60.0, cost: float = 100.0, **values: object) -> Wish:
+def wish(*keys: str, saved: float = 60.0, cost: float = 100.0, **values: object) -> Criteria:
     preferences = preferences_of(keys, [saved] * len(keys), cost)
     merged = {"bound_s": 60.0, "dice": 0.5, "preferences": preferences, **values}
-    return Wish(cost=cost, **merged)  # type: ignore[arg-type]
+    return Criteria(cost=cost, **merged)  # type: ignore[arg-type]
 
 
-def choose(table: RoutingTable, a_wish: Wish) -> Choice:
+def choose(table: RoutingTable, a_wish: Criteria) -> Choice:
     choice = table.choose(a_wish, NOW)
     assert choice is not None
     return choice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.routing.choice import RoutableWorker, Wish
+from chalicelib.core.routing.choice import Criteria, RoutableWorker
 from chalicelib.core.routing.request_index import worker_slot
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
 
@@ -28,11 +28,11 @@ def worker(
     )
 
 
-def wish(*, bound_s: float = 1e9, dice: float = 0.0, avoid_slot: int | None = None) -> Wish:
-    return Wish(cost=100.0, bound_s=bound_s, dice=dice, avoid_slot=avoid_slot)
+def wish(*, bound_s: float = 1e9, dice: float = 0.0, avoid_slot: int | None = None) -> Criteria:
+    return Criteria(cost=100.0, bound_s=bound_s, dice=dice, avoid_slot=avoid_slot)
 
 
-def chosen(table: RoutingTable, a_wish: Wish) -> int | None:
+def chosen(table: RoutingTable, a_wish: Criteria) -> int | None:
     choice = table.choose(a_wish, NOW)
     return choice.worker.instance_id if choice else None
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.routing.choice import RoutableWorker, Wish
+from chalicelib.core.routing.choice import Criteria, RoutableWorker
 from chalicelib.core.routing.request_index import worker_slot
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
 
@@ -38,11 +38,11 @@ def worker(
     )
 
 
-def wish(cost: float = 100.0, bound_s: float = 1e9, **values: object) -> Wish:
-    return Wish(cost=cost, bound_s=bound_s, **{"dice": 0.0, **values})  # type: ignore[arg-type]
+def wish(cost: float = 100.0, bound_s: float = 1e9, **values: object) -> Criteria:
+    return Criteria(cost=cost, bound_s=bound_s, **{"dice": 0.0, **values})  # type: ignore[arg-type]
 
 
-def chosen(table: RoutingTable, a_wish: Wish) -> int | None:
+def chosen(table: RoutingTable, a_wish: Criteria) -> int | None:
     choice = table.choose(a_wish, NOW)
     return choice.worker.instance_id if choice else None
 

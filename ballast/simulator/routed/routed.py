@@ -27,7 +27,7 @@ from chalicelib.core.routing.admission import (
     may_start,
 )
 from chalicelib.core.routing.affinity import CacheBelief, Preference, Promises
-from chalicelib.core.routing.choice import Wish
+from chalicelib.core.routing.choice import Criteria
 from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.queue_place import estimate_place, next_poll_s
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
@@ -210,13 +210,13 @@ class RoutedPolling:
         service_s = table.service_s(self.world.mean_load)
         bound_s = bind_within_s(self.kind, self.params, service_s)
         for n_refused in range(MAX_TRIES + 1):
-            wish = Wish(
+            criteria = Criteria(
                 cost=queued.cost,
                 bound_s=bound_s,
                 dice=self.rng.random(),
                 preferences=self.preferences_of(request, belief),
             )
-            choice = table.choose(wish, now)
+            choice = table.choose(criteria, now)
             if choice is None:
                 return False
             self.n_tries += 1

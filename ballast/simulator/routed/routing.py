@@ -17,7 +17,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
-from chalicelib.core.routing.choice import RoutableWorker, Wish
+from chalicelib.core.routing.choice import Criteria, RoutableWorker
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
 from chalicelib.services.routing.memory import VIEW_CACHE_S
 from chalicelib.services.routing.route import MAX_TRIES
@@ -202,8 +202,8 @@ def _ours(
     """(the worker, reservations tried), as `services/routing/route.py` does it."""
     table, cost, now = router.table, arrival.cost, arrival.now
     for n_try in range(MAX_TRIES + 1):
-        wish = Wish(cost=cost, bound_s=math.inf, dice=dice.random())
-        choice = table.choose(wish, now) if table is not None else None
+        criteria = Criteria(cost=cost, bound_s=math.inf, dice=dice.random())
+        choice = table.choose(criteria, now) if table is not None else None
         if table is None or choice is None:
             break
         server = servers[choice.worker.instance_id]

@@ -64,7 +64,7 @@ class Boot:
     error: str = ""
 
 
-def boots_of(workers: Iterable[Worker], stuck: Mapping[int, str]) -> list[Boot]:
+def find_boots(workers: Iterable[Worker], stuck: Mapping[int, str]) -> list[Boot]:
     """The boots that ended: loaded ones, those in error, and those given up (`stuck`: why)."""
     boots = []
     for worker in workers:

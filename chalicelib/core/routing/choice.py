@@ -134,7 +134,7 @@ class Choice:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
+class Criteria:
     """What a request asks of a worker.
 
     `bound_s`: it must start within; `avoid_slot`: the worker that failed it; `dice` in [0, 1)
@@ -230,38 +230,39 @@ class Pool:
             del self.workers[at]
 
 
-def choose_worker(pool: Pool, wish: Wish, now: float, n_unseen: float) -> Choice | None:
+def choose_worker(pool: Pool, criteria: Criteria, now: float, n_unseen: float) -> Choice | None:
     """The cheapest with a free slot, else the best of those free first; or one that is warm.
 
     The more grants of others this router cannot have seen, the more of the best count as equal:
     if all routers took the very best, they would all take the same.
     """
     n_spread = 1 + int(n_unseen * SPREAD)
-    cold = _cheapest_free(pool, wish, now, n_spread) or _least_finish(pool, wish, now, n_spread)
-    if cold is None or not wish.preferences:
+    cold = _cheapest_free(pool, criteria, now, n_spread)
+    cold = cold or _least_finish(pool, criteria, now, n_spread)
+    if cold is None or not criteria.preferences:
         return cold
-    return _warm(pool, wish, now, cold) or cold
+    return _warm(pool, criteria, now, cold) or cold
 
 
-def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
+def _warm(pool: Pool, criteria: Criteria, now: float, cold: Choice) -> Choice | None:
     """A worker that should have the prefix, if with what it saves it is no later than `cold`.
 
     Where a key needs more than one worker its first home is the fullest, and the next ones serve:
     so it spreads over as many as it takes, and no further.
     """
-    cost, other, least_busy = wish.cost, cold.worker, pool.workers[0]
+    cost, other, least_busy = criteria.cost, cold.worker, pool.workers[0]
     cold_s = _felt_wait_s(other, now) + cost / other.perf
     if least_busy is not other:
         cold_s = min(cold_s, _felt_wait_s(least_busy, now) + cost / least_busy.perf)
-    for preference in wish.preferences:
+    for preference in criteria.preferences:
         saved, stated = preference.saved_load, preference.stated_load
         for worker in pool.homes_of(preference):
             wait_s = worker.wait_s(now)
             margin_s = cold_s - _felt_wait_s(worker, now) - (cost - saved) / worker.perf
             promised, saved, stated = stated, saved * LOWER_HOME, stated * LOWER_HOME
-            if margin_s < 0 or wait_s > wish.bound_s or _is_barred(worker, wish):
+            if margin_s < 0 or wait_s > criteria.bound_s or _is_barred(worker, criteria):
                 continue
-            most_s = wish.bound_s if wish.is_strict else PATIENCE_S
+            most_s = criteria.bound_s if criteria.is_strict else PATIENCE_S
             slack_s = max(0.0, min(SLACK_S + margin_s, most_s - wait_s))
             return Choice(
                 worker=worker,
@@ -274,9 +275,9 @@ def _warm(pool: Pool, wish: Wish, now: float, cold: Choice) -> Choice | None:
     return None
 
 
-def _is_barred(worker: RoutableWorker, wish: Wish) -> bool:
-    """Whether the request must not go there: it failed there, or its wish bars the worker."""
-    return wish.avoids(worker) or wish.bars(worker)
+def _is_barred(worker: RoutableWorker, criteria: Criteria) -> bool:
+    """Whether the request must not go there: it failed there, or its criteria bars the worker."""
+    return criteria.avoids(worker) or criteria.bars(worker)
 
 
 def _felt_wait_s(worker: RoutableWorker, now: float) -> float:
@@ -288,40 +289,40 @@ def _room(worker: RoutableWorker, now: float) -> float:
     return max(0.0, now + worker.headroom_s - worker.free_at) * worker.perf
 
 
-def _cheapest_free(pool: Pool, wish: Wish, now: float, n_spread: int) -> Choice | None:
+def _cheapest_free(pool: Pool, criteria: Criteria, now: float, n_spread: int) -> Choice | None:
     """The reservation stands as long as others have not filled the slots meanwhile."""
     free: list[RoutableWorker] = []
     dearest = math.inf
     for worker in pool.by_price:
         if len(free) >= n_spread and worker.usd_per_load > dearest:
             break
-        if worker.free_at - worker.headroom_s <= now and not _is_barred(worker, wish):
+        if worker.free_at - worker.headroom_s <= now and not _is_barred(worker, criteria):
             if not free:
                 dearest = worker.usd_per_load * (1 + SAME_PRICE_SHARE)
             free.append(worker)
     if not free:
         return None
-    worker = free[int(wish.dice * len(free))]
+    worker = free[int(criteria.dice * len(free))]
     busy_s = max(0.0, worker.free_at - now)
     return Choice(
         worker=worker,
         wait_s=0.0,
-        finish_s=busy_s + wish.cost / worker.perf,
+        finish_s=busy_s + criteria.cost / worker.perf,
         bound=worker.granted_load + (worker.headroom_s - busy_s) * worker.perf,
         why=Why.FREE_SLOT,
     )
 
 
-def _least_finish(pool: Pool, wish: Wish, now: float, n_spread: int) -> Choice | None:
-    candidates = _candidates(pool, wish, now, n_spread + SLACK_RANKS) if pool.workers else []
+def _least_finish(pool: Pool, criteria: Criteria, now: float, n_spread: int) -> Choice | None:
+    candidates = _candidates(pool, criteria, now, n_spread + SLACK_RANKS) if pool.workers else []
     if not candidates:
         return None
     equals = _equals(candidates, n_spread)
-    finish_s, worker = equals[int(wish.dice * len(equals))]
+    finish_s, worker = equals[int(criteria.dice * len(equals))]
     wait_s = worker.wait_s(now)
     other_s = candidates[: n_spread + SLACK_RANKS][-1][0]
     worse_s = other_s - finish_s if len(candidates) > 1 else PATIENCE_S
-    most_s = wish.bound_s if wish.is_strict else PATIENCE_S
+    most_s = criteria.bound_s if criteria.is_strict else PATIENCE_S
     slack_s = max(0.0, min(SLACK_S + worse_s, most_s - wait_s))
     return Choice(
         worker=worker,
@@ -333,15 +334,15 @@ def _least_finish(pool: Pool, wish: Wish, now: float, n_spread: int) -> Choice |
 
 
 def _candidates(
-    pool: Pool, wish: Wish, now: float, n_wanted: int
+    pool: Pool, criteria: Criteria, now: float, n_wanted: int
 ) -> list[tuple[float, RoutableWorker]]:
     """(expected finish in seconds, worker) of those worth a look, best first."""
     n_idle_enough = n_wanted + MAX_IDLE_SCANNED
-    cost, bound_s = wish.cost, wish.bound_s
-    avoids_any = wish.avoid_slot is not None or bool(wish.turned_from)
+    cost, bound_s = criteria.cost, criteria.bound_s
+    avoids_any = criteria.avoid_slot is not None or bool(criteria.turned_from)
     workers = pool.workers
-    if wish.is_limited or wish.on_demand is not OnDemand.ANY:
-        workers = [worker for worker in workers if not wish.bars(worker)]
+    if criteria.is_limited or criteria.on_demand is not OnDemand.ANY:
+        workers = [worker for worker in workers if not criteria.bars(worker)]
     least_s = cost / pool.max_perf
     near = float("inf")
     seen: list[tuple[float, RoutableWorker]] = []
@@ -353,7 +354,7 @@ def _candidates(
             busy_s = 0.0
         elif len(seen) >= n_wanted and busy_s + least_s > near:
             break
-        if busy_s - worker.headroom_s > bound_s or (avoids_any and wish.avoids(worker)):
+        if busy_s - worker.headroom_s > bound_s or (avoids_any and criteria.avoids(worker)):
             continue
         finish_s = busy_s + cost / worker.perf
         seen.append((finish_s, worker))

@@ -18,10 +18,10 @@ from chalicelib.core.routing.admission import GOLDEN
 from chalicelib.core.routing.choice import (
     BINDING_GENERATION,
     Choice,
+    Criteria,
     OnDemand,
     Pool,
     RoutableWorker,
-    Wish,
     choose_worker,
     slot_of,
 )
@@ -109,20 +109,20 @@ class RoutingTable:
         """The worker with a slot, if it is known."""
         return self._by_slot.get(slot)
 
-    def choose(self, wish: Wish, now: float) -> Choice | None:
+    def choose(self, criteria: Criteria, now: float) -> Choice | None:
         """The best worker of the first pool that has one which would start soon enough, if any.
 
         Nothing changes until `granted` is called.
         """
-        choice = self._choose(wish, now)
-        if choice is None and wish.on_demand is OnDemand.PREFER:
-            return self._choose(replace(wish, on_demand=OnDemand.ANY), now)
+        choice = self._choose(criteria, now)
+        if choice is None and criteria.on_demand is OnDemand.PREFER:
+            return self._choose(replace(criteria, on_demand=OnDemand.ANY), now)
         return choice
 
-    def _choose(self, wish: Wish, now: float) -> Choice | None:
+    def _choose(self, criteria: Criteria, now: float) -> Choice | None:
         for tier in self._tiers:
-            for pool in self._in_order(tier, wish):
-                choice = choose_worker(pool, wish, now, self._n_unseen(now))
+            for pool in self._in_order(tier, criteria):
+                choice = choose_worker(pool, criteria, now, self._n_unseen(now))
                 if choice is not None:
                     return choice
         return None
@@ -173,12 +173,14 @@ class RoutingTable:
             worker.granted_load = granted_load
         worker.known_at = max(worker.known_at, now)
 
-    def _in_order(self, tier: Sequence[Pool], wish: Wish) -> Sequence[Pool]:
+    def _in_order(self, tier: Sequence[Pool], criteria: Criteria) -> Sequence[Pool]:
         """The tier's pools, the one whose turn it is first."""
         if len(tier) == 1:
             return tier
         wished = (
-            self._pool_of.get(wish.autogroup_index) if wish.autogroup_index is not None else None
+            self._pool_of.get(criteria.autogroup_index)
+            if criteria.autogroup_index is not None
+            else None
         )
         if wished is not None and wished in tier:
             return [wished, *(p for p in tier if p is not wished)]

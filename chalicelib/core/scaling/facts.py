@@ -38,7 +38,7 @@ from chalicelib.core.scaling.snapshot import (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Doubts:
+class Guardrails:
     """What stands against renting, beside the caps."""
 
     inventory_is_known: bool
@@ -69,14 +69,14 @@ def group_caps(group: EndpointGroup) -> GroupCaps:
 
 
 def find_caps(
-    group: EndpointGroup, account: Account, n_workers: int, doubts: Doubts, now: float
+    group: EndpointGroup, account: Account, n_workers: int, guardrails: Guardrails, now: float
 ) -> Caps:
     """What may still be committed for a group; `why_not` names what forbids renting at all."""
     limits = group_caps(group)
     free, cap = free_microusd_per_hour(account, group.endpoint_id, limits, now)
-    free -= min(free, to_micro(doubts.extra_usd_per_hour))
+    free -= min(free, to_micro(guardrails.extra_usd_per_hour))
     exceeded = must_wind_down(account, group.endpoint_id, limits, now)
-    why_not = _why_not(group, account, doubts) or exceeded
+    why_not = _why_not(group, account, guardrails) or exceeded
     return Caps(
         free_usd_per_hour=free / MICRO,
         free_workers=max(0, limits.max_workers - n_workers),
@@ -87,19 +87,19 @@ def find_caps(
     )
 
 
-def _why_not(group: EndpointGroup, account: Account, doubts: Doubts) -> str:
+def _why_not(group: EndpointGroup, account: Account, guardrails: Guardrails) -> str:
     blocks = (
         (account.is_panicking, Cap.PANICKING),
         (account.is_frozen or group.frozen, Cap.FROZEN),
-        (not doubts.inventory_is_known, "inventory_unknown"),
-        (not doubts.has_credit, "no_credit"),
+        (not guardrails.inventory_is_known, "inventory_unknown"),
+        (not guardrails.has_credit, "no_credit"),
         (account.idle_today_microusd >= account.caps_idle_microusd_per_day, Cap.IDLE_DAY),
     )
     return next((why for holds, why in blocks if holds), "")
 
 
 def worker_facts(
-    worker: Worker, rolling: Mapping[int, Autogroup], doubts: Doubts, now: float
+    worker: Worker, rolling: Mapping[int, Autogroup], guardrails: Guardrails, now: float
 ) -> WorkerFacts:
     """A worker as the decision sees it; `rolling`: the autogroups with an update in progress."""
     autogroup = rolling.get(worker.autogroup_id)
@@ -136,11 +136,11 @@ def worker_facts(
         on_demand_usd_per_hour=worker.on_demand_usd_per_hour,
         place=worker.place,
         has_address=worker.state is not WorkerState.READY or bool(worker.url),
-        failing=doubts.failing.get(worker.instance_id, ""),
-        is_missing=worker.instance_id in doubts.unsettled,
+        failing=guardrails.failing.get(worker.instance_id, ""),
+        is_missing=worker.instance_id in guardrails.unsettled,
         is_at_rest=worker.at_rest_since is not None,
         cache=worker.cache,
-        progress_at=doubts.progress_at.get(worker.instance_id, 0.0),
+        progress_at=guardrails.progress_at.get(worker.instance_id, 0.0),
     )
 
 

@@ -26,7 +26,7 @@ from chalicelib.core.scaling.actions import (
 )
 from chalicelib.core.scaling.decision import draft_scaling
 from chalicelib.core.scaling.facts import (
-    Doubts,
+    Guardrails,
     find_caps,
     group_caps,
     measure_traffic,
@@ -98,7 +98,7 @@ def plan_groups(
     return tuple(sorted(plans, key=lambda plan: plan.snapshot.group.endpoint_id))
 
 
-def searches_of(plans: Iterable[GroupPlan], now: float) -> dict[str, float]:
+def search_times(plans: Iterable[GroupPlan], now: float) -> dict[str, float]:
     """When each autogroup was searched for, of those that were now."""
     return {str(key): now for plan in plans for key in plan.snapshot.offers}
 
@@ -229,29 +229,29 @@ def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupS
     """All that the decision may look at."""
     now, key = view.now, str(group.endpoint_id)
     group = replace(group, frozen=group.frozen or view.account.is_frozen)
-    brain = ScalingMemory.from_json(view.memory.groups.get(key, {}))
+    memory = ScalingMemory.from_json(view.memory.groups.get(key, {}))
     rows = [w for w in fleet.workers if w.endpoint_id == group.endpoint_id]
-    workers = vouch_capacity(rows, now, learned_perfs(brain))
+    workers = vouch_capacity(rows, now, learned_perfs(memory))
     rentals = [i for i in fleet.intents if i.endpoint_id == group.endpoint_id and i.is_open]
     requests = view.waiting.get(group.endpoint_id, ())
     waiting = sum_waiting(requests, target_queue_time=group.params.target_queue_time, now=now)
     autogroups = tuple(a for a in view.autogroups if a.endpoint_id == group.endpoint_id)
     rolling = {a.autogroup_id: a for a in autogroups if a.rollout_by is not None}
-    doubts = _doubts(view, fleet, workers, rentals)
+    guardrails = _guardrails(view, fleet, workers, rentals)
     return GroupSnapshot(
         group=group,
         autogroups=autogroups,
-        workers=tuple(worker_facts(w, rolling, doubts, now) for w in workers),
+        workers=tuple(worker_facts(w, rolling, guardrails, now) for w in workers),
         waiting=waiting,
         traffic=measure_traffic(view.memory.traffic.get(key, {}), workers, waiting, requests, now),
         rentals=tuple(pending_rental(intent) for intent in rentals),
-        caps=find_caps(group, fleet.account, len(workers) + len(rentals), doubts, now),
-        inventory_is_known=doubts.inventory_is_known,
-        listed_at=doubts.listed_at,
-        avoided_machines=doubts.avoided_machines,
-        open_breakers=doubts.open_breakers,
-        set_aside=doubts.set_aside,
-        may_return_failing=doubts.set_aside.get(failing_key(group.endpoint_id), 0.0) <= now,
+        caps=find_caps(group, fleet.account, len(workers) + len(rentals), guardrails, now),
+        inventory_is_known=guardrails.inventory_is_known,
+        listed_at=guardrails.listed_at,
+        avoided_machines=guardrails.avoided_machines,
+        open_breakers=guardrails.open_breakers,
+        set_aside=guardrails.set_aside,
+        may_return_failing=guardrails.set_aside.get(failing_key(group.endpoint_id), 0.0) <= now,
         may_rent_anew=n_rented_within_hour(fleet.intents, group.endpoint_id, now)
         < rentals_per_hour(group.params.max_workers),
     )
@@ -345,17 +345,17 @@ def action_id(action: Action) -> int:
     return 0 if isinstance(action, RentOffer) else action.instance_id
 
 
-def _doubts(
+def _guardrails(
     view: RoundView,
     fleet: Fleet,
     workers: Sequence[Worker],
     rentals: Iterable[RentIntent],
-) -> Doubts:
+) -> Guardrails:
     booting = [w.autogroup_id for w in workers if w.state.is_first_load]
     booting += [intent.autogroup_id for intent in rentals]
     reputation = fleet.memory.reputation
     revisions = {a.autogroup_id: a.template_revision for a in view.autogroups}
-    return Doubts(
+    return Guardrails(
         inventory_is_known=view.may_plan,
         listed_at=view.inventory.listed_at,
         unsettled=view.unsettled,

@@ -55,7 +55,7 @@ def read_view(ports: ScalerPorts, market: PacedMarket, account: Account, now: fl
     return _with_inventory(ports, market, view)
 
 
-def books_of(ports: ScalerPorts, view: RoundView) -> Books:
+def build_books(ports: ScalerPorts, view: RoundView) -> Books:
     """What our own tables say, for reconciliation."""
     return Books(
         groups=view.groups,

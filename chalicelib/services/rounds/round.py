@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
-from chalicelib.core.fleet.breakers import boots_of, judge
+from chalicelib.core.fleet.breakers import find_boots, judge
 from chalicelib.core.fleet.failing import follow_outcomes
 from chalicelib.core.fleet.observation import Observation, follow_progress, observe
 from chalicelib.core.fleet.pacing import Pacing, Verb
@@ -50,13 +50,13 @@ from chalicelib.services.rounds.applying import (
 )
 from chalicelib.services.rounds.canary import apply_rollback, watch_canaries
 from chalicelib.services.rounds.executor import SAVING, SPENDING, execute
-from chalicelib.services.rounds.group_planning import Fleet, plan_groups, searches_of
+from chalicelib.services.rounds.group_planning import Fleet, plan_groups, search_times
 from chalicelib.services.rounds.journal.minute_log import gather_minutes
 from chalicelib.services.rounds.journal.notifications import deliver_notices
-from chalicelib.services.rounds.journal.round_log import RoundOutcome, events_of, figures_of
+from chalicelib.services.rounds.journal.round_log import RoundOutcome, events_of, sum_up
 from chalicelib.services.rounds.journal.spend_log import tally_spend
 from chalicelib.services.rounds.journal.troubles import find_troubles, tell_troubles
-from chalicelib.services.rounds.reading import books_of, by_endpoint, read_view
+from chalicelib.services.rounds.reading import build_books, by_endpoint, read_view
 from chalicelib.services.rounds.values import Asked, GroupPlan, RoundPlan, RoundView, RowChange
 from chalicelib.services.routing.views import keep_directory, publish_directory, rebuild_view
 
@@ -107,7 +107,7 @@ def plan_round(
     """
     view = read_view(ports, market, account, now)
     view = asked.seen(view) if asked else view
-    found = reconcile(books_of(ports, view), view.listing, view.inventory, now)
+    found = reconcile(build_books(ports, view), view.listing, view.inventory, now)
     observations = _observe(ports, view)
     changes = _row_changes(view, observations)
     workers = _workers_after(view, found, changes)
@@ -127,7 +127,7 @@ def plan_round(
         written_by=WRITTEN_BY,
         inventory=view.inventory,
         listing_so_far=view.listing.so_far,
-        reputation=judge(view.memory.reputation, boots_of(workers, {}), now),
+        reputation=judge(view.memory.reputation, find_boots(workers, {}), now),
         canaries=watch_canaries(view, workers),
         outcomes=follow_outcomes(view.memory.outcomes, workers, now),
         progress=follow_progress(view.memory.progress, workers, view.records, now),
@@ -190,7 +190,7 @@ def apply_plan(
     return RoundOutcome(
         is_busy=is_busy(plan, acting),
         n_actions=acting.n_done,
-        figures=figures_of(plan, account, acting.n_failed_creates),
+        figures=sum_up(plan, account, acting.n_failed_creates),
     )
 
 
@@ -295,7 +295,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
         for action in group.actions
         if isinstance(action, DestroyWorker | DrainWorker) and action.reason.code in BLAMED_CODES
     }
-    boots = boots_of(plan.workers, stuck)
+    boots = find_boots(plan.workers, stuck)
     memory = replace(plan.memory, reputation=judge(plan.memory.reputation, boots, now))
     plan = replace(plan, memory=memory)
     told = tell_troubles(memory.troubles, find_troubles(plan), plan.view.memory.at, now)
@@ -305,7 +305,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
         memory,
         groups={**memory.groups, **{_key(g): g.decision.memory for g in plan.groups}},
         traffic={_key(g): _mark(plan.workers, g, now) for g in plan.groups},
-        searched={**memory.searched, **searches_of(plan.groups, now)},
+        searched={**memory.searched, **search_times(plan.groups, now)},
         troubles=told.lasting,
         n_strays=len(plan.reconciliation.unclaimed),
         minutes=minutes,

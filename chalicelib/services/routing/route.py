@@ -21,7 +21,7 @@ from chalicelib.core.routing.admission import (
     may_start,
 )
 from chalicelib.core.routing.affinity import Preference, preferences_of
-from chalicelib.core.routing.choice import BINDING_GENERATION, Choice, OnDemand, Wish
+from chalicelib.core.routing.choice import BINDING_GENERATION, Choice, Criteria, OnDemand
 from chalicelib.core.routing.directory import GroupFacts
 from chalicelib.core.routing.request_index import IndexKind, RequestIndex, decode_index, worker_slot
 from chalicelib.ports.bundles import HotPorts
@@ -201,18 +201,18 @@ def _reserve(turn: Turn) -> tuple[Choice, Reservation, Receipt | None] | None:
     bound = _bound(turn)
     receipt: Receipt | None = None
     for n_refused in range(MAX_TRIES + 1):
-        wish = _wish(turn, bound)
-        choice = table.choose(wish, now)
+        criteria = _criteria(turn, bound)
+        choice = table.choose(criteria, now)
         if choice is None:
             break
         receipt = receipt or _take(turn, choice)
         check_time(turn.ports, now)
         result = _try(turn, choice, n_refused)
         if isinstance(result, Reservation):
-            table.granted(choice.worker, wish.cost, result.granted_load, now)
+            table.granted(choice.worker, criteria.cost, result.granted_load, now)
             slot = worker_slot(choice.worker.instance_id)
             turn.group.complaints.granted(slot, turn.caller.key_id, now)
-            turn.group.promises.note(choice.promised_load, wish.cost, now)
+            turn.group.promises.note(choice.promised_load, criteria.cost, now)
             return choice, result, receipt
         if result.worker is None or result.worker.state is not WorkerState.READY:
             table.drop(choice.worker)
@@ -241,13 +241,13 @@ def _bound(turn: Turn) -> Bound:
     )
 
 
-def _wish(turn: Turn, bound: Bound) -> Wish:
+def _criteria(turn: Turn, bound: Bound) -> Criteria:
     slot, table = turn.history.slot, turn.group.table
     before = table.find_slot(slot) if slot is not None else None
     if slot is not None and table.n_workers == 1 and not failed_lately(turn, slot):
         slot = None  # the only worker there is: it may serve again by now
     request, cost = turn.request, turn.cost
-    return Wish(
+    return Criteria(
         cost=cost,
         bound_s=bound.within_s,
         is_strict=bound.is_strict,

@@ -24,7 +24,7 @@ HEDGE_Z = 1.3  # a start later than its 90th percentile no longer counts as capa
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HotWish:
+class CapacityGoal:
     """Ready capacity wanted of one autogroup: load per second, and workers at least."""
 
     capacity: float
@@ -36,7 +36,7 @@ class HotWish:
         return n_workers >= self.n_workers and capacity >= self.capacity * (1 - 1e-9)
 
 
-def plan_hot(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
+def plan_hot(pool: Pool, wish: CapacityGoal, ctx: Round) -> list[Action]:
     """Recall and start while short; drain while one less is still enough."""
     up = pool.ready + punctual_starts(pool, ctx)
     room = room_for_bids(pool, wish.capacity, ctx)
@@ -53,7 +53,7 @@ def plan_hot(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     away = places_away(pool)
     chosen = choose_cover(
         within_room(startable(pool), room, ctx),
-        HotWish(capacity=wish.capacity - capacity, n_workers=wish.n_workers - n_workers),
+        CapacityGoal(capacity=wish.capacity - capacity, n_workers=wish.n_workers - n_workers),
         ctx.capacity,
         lambda worker: ctx.usd_per_hour(worker) / max(_start_odds(worker, away, ctx), 1e-3),
     )
@@ -113,7 +113,7 @@ def startable(pool: Pool) -> list[WorkerFacts]:
 
 def choose_cover(
     candidates: Sequence[WorkerFacts],
-    wish: HotWish,
+    wish: CapacityGoal,
     capacity_of: Callable[[WorkerFacts], float],
     cost_of: Callable[[WorkerFacts], float],
 ) -> list[WorkerFacts]:
@@ -169,7 +169,7 @@ def _finish(
 
 def _without_superfluous(
     chosen: Sequence[WorkerFacts],
-    wish: HotWish,
+    wish: CapacityGoal,
     capacity_of: Callable[[WorkerFacts], float],
     cost_of: Callable[[WorkerFacts], float],
 ) -> list[WorkerFacts]:
@@ -183,7 +183,7 @@ def _without_superfluous(
 
 
 def _recallable(
-    pool: Pool, ctx: Round, wish: HotWish, capacity: float, n_workers: int
+    pool: Pool, ctx: Round, wish: CapacityGoal, capacity: float, n_workers: int
 ) -> list[WorkerFacts]:
     """Draining workers worth keeping after all, cheapest first, until the wish is met."""
     recalled: list[WorkerFacts] = []
@@ -197,7 +197,7 @@ def _recallable(
     return recalled
 
 
-def _plan_drains(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
+def _plan_drains(pool: Pool, wish: CapacityGoal, ctx: Round) -> list[Action]:
     """Drain what is not needed: idle workers first, so that the rest is the cheapest cover."""
     left = sum(map(ctx.capacity, pool.ready))
     actions: list[Action] = []
@@ -215,7 +215,7 @@ def _plan_drains(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
     return actions
 
 
-def _plan_swap(pool: Pool, wish: HotWish, ctx: Round) -> list[Action]:
+def _plan_swap(pool: Pool, wish: CapacityGoal, ctx: Round) -> list[Action]:
     """Start cold workers that would do what the ready ones do for much less money.
 
     After a burst the ones that are left may be far too large for a small need; once the cheaper
@@ -244,7 +244,7 @@ def _usd_per_hour(workers: Sequence[WorkerFacts], ctx: Round) -> float:
     return sum(map(ctx.usd_per_hour, workers))
 
 
-def _surplus(pool: Pool, wish: HotWish, ctx: Round) -> list[WorkerFacts]:
+def _surplus(pool: Pool, wish: CapacityGoal, ctx: Round) -> list[WorkerFacts]:
     """Ready workers that may go, in order.
 
     Beside the busy ones the idle ones that cover the wish for the fewest dollars an hour stay: for
@@ -255,7 +255,7 @@ def _surplus(pool: Pool, wish: HotWish, ctx: Round) -> list[WorkerFacts]:
     """
     busy = [worker for worker in pool.ready if not is_idle(worker)]
     idle = [worker for worker in pool.ready if is_idle(worker)]
-    need = HotWish(
+    need = CapacityGoal(
         capacity=wish.capacity - sum(map(ctx.capacity, busy)), n_workers=wish.n_workers - len(busy)
     )
     kept = choose_cover(idle, need, ctx.capacity, ctx.usd_per_hour_kept)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.model.autogroup import pools_of
 from chalicelib.core.scaling.law import Targets
-from chalicelib.core.scaling.moves.hot_pool import HotWish, startable
+from chalicelib.core.scaling.moves.hot_pool import CapacityGoal, startable
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.snapshot import WorkerFacts
 
@@ -22,7 +22,7 @@ from chalicelib.core.scaling.snapshot import WorkerFacts
 class PoolShare:
     """One autogroup's part of the targets."""
 
-    hot: HotWish
+    hot: CapacityGoal
     total: float  # capacity to hold in all, load per second
     keep_loaded: int  # never destroy below this many loaded workers
 
@@ -38,7 +38,7 @@ def share_out(pools: Sequence[Pool], targets: Targets, ctx: Round) -> list[PoolS
         part = _weight(pool) / total_weight if i in renters else 0.0
         floor = math.ceil(targets.keep_loaded * part)
         tests = pool.autogroup.test_workers if pool.autogroup and pool.is_active else 0
-        wish = HotWish(
+        wish = CapacityGoal(
             capacity=hot[i],
             n_workers=targets.min_ready if i == first else 0,
             binding=targets.binding,

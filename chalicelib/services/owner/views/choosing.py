@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.routing.affinity import CacheBelief, preferences_of
-from chalicelib.core.routing.choice import Choice, Why, Wish
+from chalicelib.core.routing.choice import Choice, Criteria, Why
 from chalicelib.core.routing.table import RoutingTable
 from chalicelib.core.routing.view import RoutingView
 from chalicelib.core.scaling.reasons import explain
@@ -30,15 +30,15 @@ def explain_choice(ports: ApiPorts, group: EndpointGroup, request: RouteRequest,
     if facts is None:
         raise NotFoundError(f"no endpoint {group.endpoint_id}")
     view, *others = build_shards(ports, facts, now)
-    wish = _wish(request, view, group.params.max_queue_time)
+    criteria = _criteria(request, view, group.params.max_queue_time)
     table = RoutingTable(
         view.group.autogroups,
         [replace(worker) for worker in view.workers],
         built_at=now,
         usual_cost=view.usual_cost,
     )
-    chosen, cold = table.choose(wish, now), table.choose(replace(wish, preferences=()), now)
-    sentences = _sentences(wish, chosen, cold)
+    chosen, cold = table.choose(criteria, now), table.choose(replace(criteria, preferences=()), now)
+    sentences = _sentences(criteria, chosen, cold)
     if others:
         sentences.append(
             f"This is one part of the fleet, of {1 + len(others)}; a router knows one."
@@ -54,11 +54,11 @@ def explain_choice(ports: ApiPorts, group: EndpointGroup, request: RouteRequest,
     }
 
 
-def _wish(request: RouteRequest, view: RoutingView, within_s: float) -> Wish:
+def _criteria(request: RouteRequest, view: RoutingView, within_s: float) -> Criteria:
     """As the router's own, for a caller that is like all others."""
     cost = float(request.cost)
     belief = CacheBelief(spared=view.spared_share)
-    return Wish(
+    return Criteria(
         cost=cost,
         bound_s=within_s,
         dice=0.0,
@@ -66,12 +66,12 @@ def _wish(request: RouteRequest, view: RoutingView, within_s: float) -> Wish:
     )
 
 
-def _sentences(wish: Wish, chosen: Choice | None, cold: Choice | None) -> list[str]:
+def _sentences(criteria: Criteria, chosen: Choice | None, cold: Choice | None) -> list[str]:
     if chosen is None or cold is None:
-        return [explain("nobody", {"within_s": wish.bound_s})]
+        return [explain("nobody", {"within_s": criteria.bound_s})]
     if chosen.why is Why.WARM:
-        return [explain(Why.WARM, _facts(chosen) | _beaten(chosen, cold, wish))]
-    about_keys = "warm_too_busy" if wish.preferences else "no_keys"
+        return [explain(Why.WARM, _facts(chosen) | _beaten(chosen, cold, criteria))]
+    about_keys = "warm_too_busy" if criteria.preferences else "no_keys"
     return [explain(about_keys, {}), explain(chosen.why, _facts(chosen))]
 
 
@@ -84,8 +84,8 @@ def _facts(choice: Choice) -> dict[str, object]:
     }
 
 
-def _beaten(chosen: Choice, cold: Choice, wish: Wish) -> dict[str, object]:
-    saved = max(preference.saved_load for preference in wish.preferences)
+def _beaten(chosen: Choice, cold: Choice, criteria: Criteria) -> dict[str, object]:
+    saved = max(preference.saved_load for preference in criteria.preferences)
     return {
         "saved_s": saved / chosen.worker.perf,
         "other": cold.worker.instance_id,

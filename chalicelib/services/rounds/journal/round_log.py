@@ -109,7 +109,7 @@ def _explored(
     return events
 
 
-def figures_of(plan: RoundPlan, account: Account, n_failed_creates: int) -> dict[str, float]:
+def sum_up(plan: RoundPlan, account: Account, n_failed_creates: int) -> dict[str, float]:
     """Sums over all groups, for metrics and alarms."""
     traffic = [group.snapshot.traffic for group in plan.groups]
     n_started = sum(item.n_started for item in traffic)

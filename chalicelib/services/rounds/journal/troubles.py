@@ -309,7 +309,7 @@ def _scope(group: GroupPlan) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Telling:
+class Announcement:
     """What a round tells of its troubles. `lasting`: all that last, by key."""
 
     lasting: Mapping[str, LastingTrouble]
@@ -319,7 +319,7 @@ class Telling:
 
 def tell_troubles(
     before: Mapping[str, LastingTrouble], troubles: Sequence[Trouble], last_at: float, now: float
-) -> Telling:
+) -> Announcement:
     """Each trouble is told once when it matters, and once when it ends.
 
     `last_at`: of the round before. Every few minutes the notifiers get another chance, for as long
@@ -342,7 +342,7 @@ def tell_troubles(
         and id(trouble) not in begun
         and _is_due_again(trouble.matters_at, last_at, now)
     ]
-    return Telling(lasting=after, events=events, reminders=reminders)
+    return Announcement(lasting=after, events=events, reminders=reminders)
 
 
 def _is_due_again(due_at: float, last_at: float, now: float) -> bool:
