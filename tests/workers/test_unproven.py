@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import json
+import math
 import logging
 import time
 import timeit
@@ -231,3 +232,4 @@ def test_a_number_longer_than_any_is_refused_before_it_is_computed() -> None:
     with pytest.raises(EnvelopeError, match="too large"):
         parse_json(b'{"a":' + b"9" * (MAX_DIGITS + 1) + b"}")
     assert parse_json(b'{"a":' + b"9" * MAX_DIGITS + b"}")["a"] == int("9" * MAX_DIGITS)
+    assert float(int("9" * MAX_DIGITS)) < math.inf  # whoever counts it in floats can

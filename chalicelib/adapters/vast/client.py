@@ -24,6 +24,7 @@ from chalicelib.adapters.vast.rows import (
     parse_instance,
     parse_template,
 )
+from chalicelib.adapters.vast.values import finite, whole
 from chalicelib.core.fleet.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
 from chalicelib.core.model.market import NO_PAGES, InstanceListing, InstanceRecord
 from chalicelib.core.words import count
@@ -44,6 +45,7 @@ _URL = re.compile(r"https://[A-Za-z0-9.-]{1,253}(?::[0-9]{1,5})?")
 _LOOPBACK_URL = re.compile(r"http://127\.0\.0\.1:[0-9]{1,5}")
 LOG_POLL_S = 0.3
 MAX_LOG_POLLS = 30
+MAX_CREDIT_USD = 1e9  # a thousand times what an account ever holds
 MAX_LISTING_AGE_S = 180.0  # a listing that took longer shows an account that is no more
 MAX_LISTING_S = 40.0  # the function lives 60 s, and the round has more to do
 
@@ -91,9 +93,10 @@ class VastMarketplace:
         """Rent; gives the contract id. An answer that cannot be understood may have rented."""
         body = body_of_create(request)
         answer = self._call(Verb.CREATE, "PUT", f"/api/v0/asks/{request.offer_id:d}/", body=body)
-        contract = answer.get("new_contract")
-        if not isinstance(contract, int) or isinstance(contract, bool) or contract <= 0:
-            raise AmbiguousCreateError(f"create: new_contract is {contract!r}")
+        contract = whole(answer.get("new_contract"), 1)
+        if contract is None:
+            told = str(answer.get("new_contract"))[:40]
+            raise AmbiguousCreateError(f"create: new_contract is {told}")
         return contract
 
     def list_instances(
@@ -187,10 +190,11 @@ class VastMarketplace:
     def account_credit_usd(self) -> float:
         """Money left."""
         answer = self._call(Verb.CREDIT, "GET", "/api/v0/users/current/")
-        credit = answer.get("credit")
-        if isinstance(credit, bool) or not isinstance(credit, int | float):
-            raise MarketplaceUnavailableError(f"credit: {credit!r} is not a number")
-        return float(credit)
+        credit = finite(answer.get("credit"))
+        if credit is None or abs(credit) > MAX_CREDIT_USD:
+            told = str(answer.get("credit"))[:40]
+            raise MarketplaceUnavailableError(f"credit: {told} is no amount of money")
+        return credit
 
     def instance_logs(self, instance_id: int, *, n_lines: int = 1_000) -> str:
         """The newest lines of the container's log; Vast fetches them, so this takes seconds."""

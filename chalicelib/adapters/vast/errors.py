@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from chalicelib.adapters.vast.redaction import redact
+from chalicelib.adapters.vast.values import whole
 from chalicelib.core.fleet.pacing import (
     CREATE_PENALTY_S,
     MIN_INTERVAL_S,
@@ -102,9 +103,14 @@ _MAX_MESSAGE_CHARS = 200
 
 
 def parse_object(text: str) -> Mapping[str, object] | None:
-    """The JSON object in an answer, or None for HTML, plain text, lists, nothing."""
+    """The JSON object in an answer, or None for HTML, plain text, lists, nothing.
+
+    Half a surrogate pair, which JSON may spell, becomes "?": no text could be stored or hashed.
+    """
     try:
         value = json.loads(text)
+        if "\\ud" in text.lower():
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -137,8 +143,8 @@ def _stated_refusal(
 ) -> MarketplaceError:
     stated = str(body.get("error") or "")
     message = _shorten(str(body.get("msg") or body.get("message") or text))
-    contract = body.get("new_contract")
-    if verb is Verb.CREATE and isinstance(contract, int):
+    contract = whole(body.get("new_contract"), 1)
+    if verb is Verb.CREATE and contract is not None:
         return AmbiguousCreateError(f"{stated}: refused with a contract", contract)
     said = f"{stated} {message}".lower()
     rules = (rule.code for rule in RULES if rule.applies(verb, status, said))
@@ -179,7 +185,7 @@ def _retry_after_s(
         _date_s(sent.get("retry-after"), now),
         _seconds((body or {}).get("retry_after")),
     )
-    wait_s = min(told_s, MAX_RETRY_AFTER_S) or interval_s
+    wait_s = min(told_s or interval_s, MAX_RETRY_AFTER_S)
     return max(wait_s, CREATE_PENALTY_S) if verb is Verb.CREATE else wait_s
 
 
@@ -194,7 +200,7 @@ def _date_s(value: str | None, now: float) -> float:
     """Seconds until an HTTP date (RFC 9110, 10.2.3); 0 for anything else, and for what is past."""
     try:
         return max(0.0, parsedate_to_datetime(value or "").timestamp() - now)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chalicelib.adapters.vast.rows import RowError, dict_rows, parse_instance
+from chalicelib.adapters.vast.values import whole
 from chalicelib.core.codec import CodecError, from_plain, to_json
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
 
@@ -135,9 +136,10 @@ class ListingBuilder:
         return replace(cut, so_far=self.so_far, is_under_way=is_under_way)
 
     def _take_total(self, total: object) -> None:
-        if not isinstance(total, int) or isinstance(total, bool) or total < 0:
-            raise DoubtError(f"malformed: total_instances is {total!r}")
-        self._totals.append(total)
+        n = whole(total)
+        if n is None:
+            raise DoubtError(f"malformed: total_instances is {str(total)[:40]!r}")
+        self._totals.append(n)
 
     def _take_token(self, token: object, *, is_empty: bool) -> None:
         if token is None or token == "":

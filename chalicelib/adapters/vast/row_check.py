@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
 
 from chalicelib.adapters.vast.rows import Row, RowError, is_verified, parse_offer
 from chalicelib.core.model.market import out_of_bounds
 from chalicelib.ports.marketplace import FoundOffers
 
+_ORDERS = frozenset({"gt", "gte", "lt", "lte"})
 _CONTROL = frozenset({"order", "type", "limit", "allocated_storage"})
 _COUNTRY = re.compile(r"(?:^|.*[,\s])([A-Z]{2})$")
 
@@ -78,6 +80,8 @@ def _value_of(row: Row, name: str) -> object:
 def _holds(name: str, value: object, op: str, wanted: object) -> bool:
     if name == "geolocation" and not _are_countries(wanted):
         return True  # a town: only Vast can match that
+    if op in _ORDERS and _number(wanted) is not None and _number(value) is None:
+        return False  # no number: neither below nor above
     test = _TESTS.get(op)
     return test is None or test(value, wanted)
 
@@ -91,9 +95,10 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        return float(value)
-    except ValueError:
+        number = float(value)
+    except (ValueError, OverflowError):
         return None
+    return number if isfinite(number) else None
 
 
 def _is_equal(value: object, wanted: object) -> bool:

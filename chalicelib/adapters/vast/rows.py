@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 import shlex
 from collections.abc import Iterable, Mapping
+from math import floor
 
 from chalicelib.adapters.vast.redaction import redact
+from chalicelib.adapters.vast.values import finite, whole
 from chalicelib.core.model.market import InstanceRecord, Offer
 from chalicelib.ports.marketplace import Template
 
 MB_PER_GB = 1_000.0
 HOURS_PER_MONTH = 720.0  # storage_cost x GB / 720 is diskHour: tests/evidence/vast/search.json
-MAX_STATUS_CHARS = 400
+MAX_TEXT_CHARS = 400  # a label of ours has 60; a row goes into items of bounded size
+MAX_PORT_CHARS = 40
 
 Row = Mapping[str, object]
 
@@ -29,10 +32,11 @@ def parse_offer(row: Row, disk_gb: float, now: float, *, is_bid: bool = False) -
     those on demand (tests/evidence/vast/bid.json).
 
     Raises:
-        RowError: no id, no GPU, or a price that is none: Vast writes -1 for what it does not know.
+        RowError: no id, no GPU, a price that is none (Vast writes -1 for what it does not know),
+            or anything in a number's place that is neither a finite number nor null.
     """
     storage_per_month = _cost(row, "storage_cost")
-    duration_s = _number(row, "duration")
+    duration_s, end_date = _cost(row, "duration"), _cost(row, "end_date")
     bid = _price(row, "min_bid") if is_bid else 0.0
     storage_usd_per_hour = storage_per_month * disk_gb / HOURS_PER_MONTH
     return Offer(
@@ -41,22 +45,22 @@ def parse_offer(row: Row, disk_gb: float, now: float, *, is_bid: bool = False) -
         host_id=_integer(row, "host_id", 0),
         gpu_name=_required_text(row, "gpu_name"),
         num_gpus=_at_least_one(row, "num_gpus"),
-        gpu_ram_gb=_number(row, "gpu_ram") / MB_PER_GB,
+        gpu_ram_gb=_stated(row, "gpu_ram") / MB_PER_GB,
         usd_per_hour=bid + storage_usd_per_hour if is_bid else _price(row, "dph_total"),
         storage_usd_per_hour=storage_usd_per_hour,
-        dlperf=_number(row, "dlperf"),
-        reliability=_number(row, "reliability2", _number(row, "reliability", 1.0)),
-        inet_down_mbps=_number(row, "inet_down"),
+        dlperf=_stated(row, "dlperf"),
+        reliability=_stated(row, "reliability2", _stated(row, "reliability", 1.0)),
+        inet_down_mbps=_stated(row, "inet_down"),
         inet_down_usd_per_gb=_cost(row, "inet_down_cost"),
         inet_up_usd_per_gb=_cost(row, "inet_up_cost"),
-        disk_space_gb=_number(row, "disk_space"),
-        direct_port_count=int(_number(row, "direct_port_count")),
-        ends_at=_optional_time(row, "end_date") or (now + duration_s if duration_s else None),
+        disk_space_gb=_stated(row, "disk_space"),
+        direct_port_count=floor(_stated(row, "direct_port_count")),
+        ends_at=end_date or (now + duration_s if duration_s else None),
         verified=is_verified(row),
         geolocation=_text(row, "geolocation"),
         is_bid=is_bid,
         bid_usd_per_hour=bid,
-        on_demand_usd_per_hour=max(_number(row, "dph_total"), 0.0) if is_bid else 0.0,
+        on_demand_usd_per_hour=max(_stated(row, "dph_total"), 0.0) if is_bid else 0.0,
     )
 
 
@@ -66,14 +70,13 @@ def parse_instance(row: Row) -> InstanceRecord:
     Raises:
         RowError: no usable id.
     """
-    actual = row.get("actual_status")
     return InstanceRecord(
         instance_id=_integer(row, "id"),
         label=_text(row, "label"),
-        actual_status=actual if isinstance(actual, str) else None,
+        actual_status=_text(row, "actual_status") or None,
         intended_status=_text(row, "intended_status"),
         cur_state=_text(row, "cur_state"),
-        status_msg=redact(_text(row, "status_msg").strip())[:MAX_STATUS_CHARS],
+        status_msg=redact(_whole_text(row, "status_msg").strip())[:MAX_TEXT_CHARS],
         machine_id=_integer(row, "machine_id", 0),
         host_id=_integer(row, "host_id", 0),
         gpu_name=_text(row, "gpu_name"),
@@ -115,7 +118,7 @@ def parse_template(row: Row) -> Template:
         name=_text(row, "name"),
         image=f"{image}:{tag}" if tag and ":" not in image.rpartition("/")[2] else image,
         env=_docker_flags(row.get("env")),
-        onstart=_text(row, "onstart"),
+        onstart=_whole_text(row, "onstart"),
         extra_filters=_filters(row.get("extra_filters")),
         disk_gb=_number_or_text(row, "recommended_disk_space"),
     )
@@ -148,18 +151,23 @@ def _ports(value: object) -> dict[str, int]:
     if not isinstance(value, dict):
         return {}
     found = {name: _host_port(entries) for name, entries in value.items()}
-    return {str(name): port for name, port in found.items() if port is not None}
+    short = {str(name): port for name, port in found.items() if len(str(name)) <= MAX_PORT_CHARS}
+    return {name: port for name, port in short.items() if port is not None}
 
 
 def _host_port(entries: object) -> int | None:
     for entry in entries if isinstance(entries, Iterable) else ():
         text = str(entry.get("HostPort", "")) if isinstance(entry, dict) else ""
-        if text.isdecimal() and 0 < int(text) < 65_536:
+        if re.fullmatch("[0-9]{1,5}", text) and 0 < int(text) < 65_536:
             return int(text)
     return None
 
 
 def _text(row: Row, name: str) -> str:
+    return _whole_text(row, name)[:MAX_TEXT_CHARS]
+
+
+def _whole_text(row: Row, name: str) -> str:
     value = row.get(name)
     return value if isinstance(value, str) else ""
 
@@ -172,11 +180,19 @@ def _required_text(row: Row, name: str) -> str:
 
 
 def _number(row: Row, name: str, default: float = 0.0) -> float:
-    """A finite number, or the default: Vast leaves out, nulls or mangles fields at times."""
-    value = row.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A number of a row that must stay, whatever else it says: what is none counts as unknown."""
+    number = finite(row.get(name))
+    return default if number is None else number
+
+
+def _stated(row: Row, name: str, default: float = 0.0) -> float:
+    """A number, or the default where a row says nothing; what is neither makes it unusable."""
+    if row.get(name) is None:
         return default
-    return float(value)
+    number = finite(row[name])
+    if number is None:
+        raise RowError(f"{name}: not a number")
+    return number
 
 
 def _number_or_text(row: Row, name: str) -> float:
@@ -191,17 +207,17 @@ def _number_or_text(row: Row, name: str) -> float:
 
 
 def _price(row: Row, name: str) -> float:
-    price = _number(row, name)
+    price = _stated(row, name)
     if price <= 0:
         raise RowError(f"{name}: {row.get(name)!r} is not a price")
     return price
 
 
 def _cost(row: Row, name: str) -> float:
-    """A price that may be 0 or missing, but not negative: that would pay us in the books."""
-    cost = _number(row, name)
+    """What may be 0 or missing, but not negative: such a price would pay us in the books."""
+    cost = _stated(row, name)
     if cost < 0:
-        raise RowError(f"{name}: {row.get(name)!r} is not a price")
+        raise RowError(f"{name}: {cost:g} is below 0")
     return cost
 
 
@@ -224,11 +240,11 @@ def _docker_flags(env: object) -> str:
 
 
 def _integer(row: Row, name: str, default: int | None = None) -> int:
-    value = row.get(name)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    value = whole(row.get(name))
+    if value is not None:
         return value
     if default is None:
-        raise RowError(f"{name}: {value!r} is not a whole number")
+        raise RowError(f"{name}: {str(row.get(name))[:40]!r} is not a whole number")
     return default
 
 

@@ -113,6 +113,8 @@ OFFER_BOUNDS: Mapping[str, tuple[float, float]] = {
     "reliability": (0.0, 1.0),
     "inet_down_mbps": (0.0, 1e7),
     "disk_space_gb": (0.0, 1e7),
+    "direct_port_count": (0.0, 65_536.0),
+    "on_demand_usd_per_hour": (0.0, 1e3),  # 0: unknown
 }
 """Least and most: a few hundred times what was recorded, so that no real row is refused."""
 
@@ -122,7 +124,7 @@ def out_of_bounds(offer: Offer, now: float) -> str:
     for name, (least, most) in OFFER_BOUNDS.items():
         if not least <= getattr(offer, name) <= most:
             return name
-    if offer.ends_at is not None and not 0 < offer.ends_at < now + MAX_YEARS:
+    if offer.ends_at is not None and not now < offer.ends_at < now + MAX_YEARS:
         return "ends_at"
     return ""
 
@@ -139,6 +141,8 @@ def plausible_record(record: InstanceRecord, now: float) -> InstanceRecord:
         and hasattr(record, name)
         and not min(least, 0.0) <= getattr(record, name) <= most
     }
+    if not 0 <= record.num_gpus <= OFFER_BOUNDS["num_gpus"][1]:
+        changes["num_gpus"] = 0  # unknown
     if record.started_at and not 0 < record.started_at < now + 86_400.0:
         changes["started_at"] = 0.0
     if record.ends_at is not None and not 0 < record.ends_at < now + MAX_YEARS:

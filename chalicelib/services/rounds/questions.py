@@ -9,7 +9,7 @@ from dataclasses import asdict
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.draft import parse_draft
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.model.market import Offer
+from chalicelib.core.model.market import Offer, plausible_record
 from chalicelib.core.money.budget import MICRO, limits_of
 from chalicelib.core.scaling.actions import Action, RentOffer
 from chalicelib.core.scaling.facts import group_caps
@@ -214,10 +214,12 @@ def _templates(ports: ScalerPorts, market: PacedMarket, _question: Question) -> 
     return {"templates": [_template_row(template) for template in found if template]}
 
 
-def _instance(_ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
+def _instance(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
     instance_id = int(_number(question, "instance_id", 0))
     record = market.call(Verb.SHOW, lambda vast: vast.find_instance(instance_id))
-    return {"instance": instance_row(record) if record else None}
+    if record is None:
+        return {"instance": None}
+    return {"instance": instance_row(plausible_record(record, ports.clock.now()))}
 
 
 def _logs(_ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from chalicelib.wire.json_body import PAYLOAD_DEPTH, is_deeper
 from workers.pyworker.back_end import JsonObject
 
-MAX_DIGITS = 309
-"""Of a whole number: a double has no more."""
+MAX_DIGITS = 308
+"""Of a whole number: with one more it may be none that a float holds, where we count in floats."""
 
 
 class EnvelopeError(ValueError):
