@@ -6,8 +6,8 @@ import asyncio
 import gzip
 import io
 import json
-import math
 import logging
+import math
 import time
 import timeit
 from collections.abc import Callable
