@@ -38,7 +38,7 @@ OFFER = {
         "is_bid": False,
     },
 }
-NO_NUMBERS = (
+NO_NUMBERS: tuple[object, ...] = (
     float("nan"),
     float("inf"),
     float("-inf"),
