@@ -27,7 +27,7 @@ class Settings:
     vast_key_secret: str  # Secrets Manager name; read by the scaler alone
     vast_url: str
     scaler_function: str  # for pokes; empty: no poking (the devstack polls)
-    public_url: str  # what workers report to; empty: learned from the first request
+    public_url: str  # what workers report to; empty: as the ledger's account has it
     allow_loopback_workers: bool  # the local system only
     role: str  # one of ROLES; empty: the API handler, which serves every route
     round_interval_s: float

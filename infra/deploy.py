@@ -36,6 +36,7 @@ from infra.functions import (
     ensure_log_groups,
     functions_exist,
     quota_advice,
+    rest_api_id,
     rest_url,
     run_chalice,
     settle_functions,
@@ -53,7 +54,7 @@ from infra.stacks import (
     read_template,
     stack_parameter,
 )
-from infra.throttles import DEFAULT_PEAK_PER_S, Throttles, throttles_for, told
+from infra.throttles import DEFAULT_PEAK_PER_S, Throttles, throttles_for, told, told_of_rest
 from workers.bundle import write_bundle
 
 
@@ -70,7 +71,9 @@ def deploy(
     """
     check_checkout(options.stage, options.root)
     say(f"account {aws.account()}, region {aws.session.region_name}, stage {options.stage}")
-    throttles = state_throttles(aws, options, say)
+    standing = "" if options.edge else standing_edge(aws, options.stage)
+    has_edge = options.edge or bool(standing)
+    throttles = state_throttles(aws, options, say, has_edge=has_edge)
     outputs = deploy_core(aws, options.stage, say, protect=options.protect_tables)
     ensure_vast_key(aws, options.stage, options.vast_key, say)
     ensure_log_groups(aws, options.stage)
@@ -96,26 +99,42 @@ def deploy(
             f"`python -m infra.bootstrap --stage {options.stage} --new-admin-key`"
         )
     remember_topic(options.stage, outputs["AlertsTopicArn"])
+    topic_arn = outputs["AlertsTopicArn"]
     if options.ops:
-        deploy_ops(aws, options, outputs["AlertsTopicArn"], say, has_functions=has_functions)
-    url = _address(aws, options, throttles, outputs["AlertsTopicArn"], say)
-    if url:
+        doors = {"HasEdge": str(has_edge).lower(), "FloodPer5Minutes": throttles.flood}
+        deploy_ops(aws, options, topic_arn, doors, say, has_functions=has_functions)
+    url = standing
+    if not has_functions:
+        say(
+            f"no functions yet: `chalice deploy --stage {options.stage}` makes them; then this "
+            "once more, so that machines learn where to report"
+        )
+    elif not standing:
+        url = _address(aws, options, throttles, topic_arn, say)
         n_lanes = N_LANES if options.edge else 0
         bootstrap(options.stage, Caps(), public_url=url, n_lanes=n_lanes)
     return {"url": url, **({"admin_key": admin_key} if admin_key else {})}
 
 
 def _address(aws: Aws, options: Options, throttles: Throttles, topic_arn: str, say: Say) -> str:
-    """Where Ballast answers; "" while it has no functions."""
-    if not functions_exist(aws, options.stage):
-        say(f"no functions yet: `chalice deploy --stage {options.stage}` makes them")
-        return ""
+    """Where Ballast answers; "" if another checkout made the functions and nothing else knows."""
     if options.edge:
         return deploy_edge(aws, options, throttles, topic_arn, say)
-    return rest_url(aws, options.stage, options.root) if options.functions else ""
+    if options.functions or rest_api_id(aws, options.stage, options.root):
+        return rest_url(aws, options.stage, options.root)
+    say(
+        f"the functions' address is not known here (.chalice/deployed/{options.stage}.json is "
+        "missing): run this where `chalice deploy` ran"
+    )
+    return ""
 
 
-def state_throttles(aws: Aws, options: Options, say: Say) -> Throttles:
+def standing_edge(aws: Aws, stage: str) -> str:
+    """The address of an edge that an earlier deployment made, which this one leaves as it is."""
+    return (find_stack(aws.client("cloudformation"), f"ballast-{stage}-edge") or {}).get("Url", "")
+
+
+def state_throttles(aws: Aws, options: Options, say: Say, *, has_edge: bool) -> Throttles:
     """What the peak of requests means for the throttles and the worst sum of a day; tells both."""
     quota = concurrency_quota(aws)
     if advice := quota_advice(quota):
@@ -125,12 +144,13 @@ def state_throttles(aws: Aws, options: Options, say: Say) -> Throttles:
     peak = options.peak_per_s or float(known or DEFAULT_PEAK_PER_S)
     try:
         throttles = throttles_for(
-            peak, concurrency=quota, has_edge=options.edge, api_quota=options.api_quota
+            peak, concurrency=quota, has_edge=has_edge, api_quota=options.api_quota
         )
     except ValueError as error:
         raise DeployError(f"--peak: {error}") from error
-    if options.edge:
-        for line in (*told(throttles, peak), warming_advice(options.stage, peak)):
+    if options.edge or not has_edge:
+        door = told(throttles, peak) if has_edge else told_of_rest(throttles, peak)
+        for line in (*door, warming_advice(options.stage, peak)):
             if line:
                 say(line)
     return throttles
@@ -204,17 +224,26 @@ def deploy_edge(aws: Aws, options: Options, throttles: Throttles, topic_arn: str
 
 
 def deploy_ops(
-    aws: Aws, options: Options, topic_arn: str, say: Say, *, has_functions: bool
+    aws: Aws,
+    options: Options,
+    topic_arn: str,
+    doors: Mapping[str, str],
+    say: Say,
+    *,
+    has_functions: bool,
 ) -> None:
-    """Alarms, dashboard, budget, and the notifier's place on the alerts' topic."""
+    """Alarms, dashboard, budget, and the notifier's place on the alerts' topic.
+
+    `doors`: the parameters that say where requests come in.
+    """
     notifier = f"ballast-{options.stage}-notifier"
     found = aws.client("lambda").get_function(FunctionName=notifier) if has_functions else {}
     arn = str(found["Configuration"]["FunctionArn"]) if found else ""
-    parameters = {
+    parameters: dict[str, str | None] = {
         "Stage": options.stage,
         "AlertsTopicArn": topic_arn,
         "NotifierArn": arn,
-        "HasEdge": "true" if options.edge else None,
+        **doors,
         "ConcurrencyAlarm": str(round(0.8 * concurrency_quota(aws))),
         "BudgetEmail": options.budget_email,
     }

@@ -28,6 +28,7 @@ LANE_SHARE: Final = 4.0
 """Of an even part: workers are not spread evenly, and one lane may hold the busiest."""
 
 HTTP_API_USD_PER_MILLION: Final = 1.0
+REST_API_USD_PER_MILLION: Final = 3.5
 REFUSAL_S: Final = 0.005
 """Time of a function that refuses a request without a key; it touches no table."""
 DAY_S: Final = 86_400
@@ -61,7 +62,12 @@ class Throttles:
         kinds = {name: value for name, value in asdict(self).items() if name != "rest"}
         rates = {f"{name.capitalize()}Rate": str(value["rate"]) for name, value in kinds.items()}
         bursts = {f"{name.capitalize()}Burst": str(value["burst"]) for name, value in kinds.items()}
-        return rates | bursts | {"FloodPer5Minutes": str(300 * self.route.rate)}
+        return rates | bursts | {"FloodPer5Minutes": self.flood}
+
+    @property
+    def flood(self) -> str:
+        """Requests in five minutes that the stated peak does not explain, as a parameter."""
+        return str(300 * self.route.rate)
 
 
 def throttles_for(
@@ -116,17 +122,25 @@ def throttles_for(
 
 
 def worst_usd_per_day(throttles: Throttles) -> float:
-    """What AWS bills for a day in which strangers without a key fill every bucket.
+    """What AWS bills for a day in which strangers without a key fill every bucket of the edge.
 
-    The lanes are not among them: nobody knows those but workers, each its own. Each refused request
-    is one call of an HTTP API and one short execution of 1 GB.
+    The lanes are not among them: nobody knows those but workers, each its own.
     """
-    gb_second, request = 0.0000133334, 0.20 / 1e6
-    each = HTTP_API_USD_PER_MILLION / 1e6 + request + REFUSAL_S * gb_second
     kinds = asdict(throttles)
     per_s = sum(v["rate"] for name, v in kinds.items() if name not in ("rest", "lane"))
     # The same paths written with a slash are route keys of their own: twice the buckets.
-    return float(2 * per_s * DAY_S * each)
+    return 2 * per_s * DAY_S * _usd_of_refusal(HTTP_API_USD_PER_MILLION)
+
+
+def worst_usd_per_day_of_rest(throttles: Throttles) -> float:
+    """The same where the REST API is the only door: it has one bucket."""
+    return throttles.rest.rate * DAY_S * _usd_of_refusal(REST_API_USD_PER_MILLION)
+
+
+def _usd_of_refusal(gateway_usd_per_million: float) -> float:
+    """A refused request is one call of the gateway and one short execution of 1 GB."""
+    gb_second, request = 0.0000133334, 0.20 / 1e6
+    return gateway_usd_per_million / 1e6 + request + REFUSAL_S * gb_second
 
 
 def told(throttles: Throttles, peak_per_s: float) -> list[str]:
@@ -137,4 +151,16 @@ def told(throttles: Throttles, peak_per_s: float) -> list[str]:
         f"public pages at {throttles.public.rate}/s, brakes at {throttles.brakes.rate}/s",
         f"worst sum under a flood by strangers: ${worst_usd_per_day(throttles):,.2f} a day "
         "(alarm Flood tells of it; --peak changes it)",
+    ]
+
+
+def told_of_rest(throttles: Throttles, peak_per_s: float) -> list[str]:
+    """The same of a deployment without the edge."""
+    return [
+        f"peak {peak_per_s:g} requests/s: the REST API is the only door, and throttled at "
+        f"{throttles.rest.rate}/s for all callers together: a stranger's flood shuts out the owner "
+        "and the machines (`make deploy` makes the edge, which keeps them apart)",
+        "worst sum under a flood by strangers: "
+        f"${worst_usd_per_day_of_rest(throttles):,.2f} a day (alarm RestFlood tells of it; --peak "
+        "changes it)",
     ]

@@ -61,7 +61,7 @@ class ScalerPorts(ApiPorts):
     """For the scaler, the only one with the Vast key."""
 
     marketplace: Marketplace
-    public_url: str = ""  # what workers report to; empty: the ledger's blob "public_url"
+    public_url: str = ""  # what workers report to; empty: as the ledger's account has it
     allows_loopback: bool = False  # workers on 127.0.0.1: the local system only
     round_interval_s: float = 5.0
     pacing_scale: float = 1.0  # of Vast's call intervals: the local system's market runs faster

@@ -97,6 +97,10 @@ CAUSES: dict[str, Callable[[pytest.CaptureFixture[str]], list[Sample]]] = {
     "Concurrency": lambda c: [*rounds(c, lambda _: {}), *lambda_sum("ConcurrentExecutions", 9)],
     "EdgeErrors": lambda c: [*rounds(c, lambda _: {}), *edge("5xx", 5)],
     "Flood": lambda c: [*rounds(c, lambda _: {}), *edge("Count", 60_000)],
+    "RestFlood": lambda c: [
+        *rounds(c, lambda _: {}),
+        *lambda_sum("Invocations", 60_000, SERVICE),
+    ],
 }
 FUNCTIONS = {
     "ApiErrors": "",

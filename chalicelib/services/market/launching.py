@@ -127,7 +127,10 @@ def report_url(ports: ScalerPorts, intent_token: str) -> str:
     account = ports.ledger.account()
     url = ports.public_url or account.public_url
     if "://" not in url:
-        raise LaunchError("the deployment's public URL is not known yet: set BALLAST_PUBLIC_URL")
+        raise LaunchError(
+            "the deployment's public URL is not known yet, so no machine could report: run "
+            "`python -m infra.deploy core --stage STAGE` where `chalice deploy` ran"
+        )
     if not account.n_lanes:
         return url.rstrip("/")
     lane = lane_of(intent_token, account.n_lanes)
