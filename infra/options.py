@@ -73,7 +73,11 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--max-usd-per-day", type=float)
     parser.add_argument("--max-usd-per-month", type=float)
     parser.add_argument("--split", action="store_true", help="one function and policy per task")
-    parser.add_argument("--no-edge", action="store_true", help="no edge: the REST API of Chalice alone; an edge that stands stays as it is")
+    parser.add_argument(
+        "--no-edge",
+        action="store_true",
+        help="no edge: the REST API of Chalice alone; an edge that stands stays as it is",
+    )
     parser.add_argument("--no-ops", action="store_true", help="no alarms, dashboard, budget")
     parser.add_argument(
         "--no-functions", action="store_true", help="they are there: CloudFormation made them"
