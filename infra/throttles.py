@@ -127,7 +127,7 @@ def worst_usd_per_day(throttles: Throttles) -> float:
     The lanes are not among them: nobody knows those but workers, each its own.
     """
     kinds = asdict(throttles)
-    per_s = sum(v["rate"] for name, v in kinds.items() if name not in ("rest", "lane"))
+    per_s: float = sum(v["rate"] for name, v in kinds.items() if name not in ("rest", "lane"))
     # The same paths written with a slash are route keys of their own: twice the buckets.
     return 2 * per_s * DAY_S * _usd_of_refusal(HTTP_API_USD_PER_MILLION)
 

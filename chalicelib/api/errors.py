@@ -12,6 +12,7 @@ from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.ports.errors import (
     ConflictError,
     KeysUnavailableError,
+    NotDeployedError,
     NotFoundError,
     PortError,
     StorageUnavailableError,
@@ -42,6 +43,7 @@ _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (RefusedError, 400, "refused_by_vast"),
     (RateLimitedError, 429, "rate_limited"),
     (MarketplaceError, 502, "marketplace_unavailable"),
+    (NotDeployedError, 503, "not_deployed"),
     (StorageUnavailableError, 503, "storage_unavailable"),
     (KeysUnavailableError, 503, "keys_unavailable"),
     (PortError, 503, "unavailable"),
@@ -53,6 +55,8 @@ def error_response(error: Exception) -> Response:
     for kind, status, code in _TABLE:
         if isinstance(error, kind):
             message = str(error) or code
+            if code == "not_deployed":
+                logger.warning(message)
             if code == "auth_error":
                 # The vendor's words first; then what its owner can do.
                 message = f"Invalid user key: {message}; it starts with blk. and must be whole"

@@ -5,6 +5,7 @@ PortError
 ├── NotFoundError            no such thing
 ├── StorageUnavailableError  DynamoDB throttles, is slow or down
 ├── KeysUnavailableError     KMS is down or refuses
+├── NotDeployedError         both of these: there are no tables
 └── MarketplaceError         see `ports/marketplace.py`
 """
 
@@ -27,3 +28,7 @@ class StorageUnavailableError(PortError):
 
 class KeysUnavailableError(PortError):
     """KMS is down or refuses."""
+
+
+class NotDeployedError(StorageUnavailableError, KeysUnavailableError):
+    """The functions stand without their tables; the message is the command that makes them."""

@@ -99,9 +99,14 @@ def _check_aws(stage: str) -> Sequence[Check]:
     return [
         Check("AWS identity", True, identity["Arn"]),
         _check_quota(),
-        _check_part("AWS tables", f"{settings.table_prefix}-config", describe_table),
-        _check_part("AWS key", settings.kms_alias, describe_key),
-        _check_part("AWS secret", settings.vast_key_secret, describe_secret),
+        *(
+            _check_part(name, what, describe, stage)
+            for name, what, describe in (
+                ("AWS tables", f"{settings.table_prefix}-config", describe_table),
+                ("AWS key", settings.kms_alias, describe_key),
+                ("AWS secret", settings.vast_key_secret, describe_secret),
+            )
+        ),
     ]
 
 
@@ -116,13 +121,14 @@ def _check_quota() -> Check:
     return Check("AWS quota", quota >= LEAST_CONCURRENCY, found, f"ask for 1000 at {QUOTA_PAGE}")
 
 
-def _check_part(name: str, what: str, describe: Callable[[str], object]) -> Check:
+def _check_part(name: str, what: str, describe: Callable[[str], object], stage: str) -> Check:
     try:
         describe(what)
     except (ClientError, BotoCoreError) as error:
         code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
         is_missing = "NotFound" in code
-        fix = "make deploy" if is_missing else "use an identity that may deploy; see docs/aws.md"
+        makes = f"`python -m infra.deploy core --stage {stage}` makes it, and the admin key"
+        fix = makes if is_missing else "use an identity that may deploy; see docs/aws.md"
         return Check(name, False, f"{what}: {code or type(error).__name__}", fix)
     return Check(name, True, f"{what} is there, and you may look at it")
 

@@ -12,9 +12,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.ports.errors import (
     ConflictError,
     KeysUnavailableError,
+    NotDeployedError,
     PortError,
     StorageUnavailableError,
 )
+from chalicelib.settings import Settings
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -110,7 +112,17 @@ def told_of_storage(error: ClientError | BotoCoreError, what: str = "DynamoDB") 
         return StorageUnavailableError(f"{what}: cancelled, {', '.join(reasons) or 'no reason'}")
     if code == f"{CONDITION_FAILED}Exception":
         return ConflictError(f"{what}: {code}")
+    if code == "ResourceNotFoundException":
+        return NotDeployedError(without_tables(Settings.from_environment().stage))
     return StorageUnavailableError(f"{what}: {code}")
+
+
+def without_tables(stage: str) -> str:
+    """What functions say that were deployed before their tables, or outlived them."""
+    return (
+        f"stage {stage} has no tables: `python -m infra.deploy core --stage {stage}` makes them "
+        "and shows the admin key once (were they lost? docs/runbook.md#table-loss)"
+    )
 
 
 @contextmanager

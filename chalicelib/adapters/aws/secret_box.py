@@ -17,7 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from chalicelib.adapters.aws.clients import key_errors, storage_errors
 from chalicelib.adapters.aws.tables import KEYS
-from chalicelib.ports.errors import ConflictError, KeysUnavailableError, StorageUnavailableError
+from chalicelib.ports.errors import (
+    ConflictError,
+    KeysUnavailableError,
+    NotDeployedError,
+    StorageUnavailableError,
+)
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -79,6 +84,8 @@ class KmsSecretBox:
     def _item(self, purpose: str) -> _Item:
         try:
             return self._find(purpose) or self._create(purpose)
+        except NotDeployedError:
+            raise
         except StorageUnavailableError as error:
             raise KeysUnavailableError(f"the wrapped secret {purpose!r} cannot be read") from error
 

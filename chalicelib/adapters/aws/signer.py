@@ -23,6 +23,7 @@ from chalicelib.adapters.aws.tables import KEYS
 from chalicelib.ports.errors import (
     ConflictError,
     KeysUnavailableError,
+    NotDeployedError,
     NotFoundError,
     StorageUnavailableError,
 )
@@ -96,6 +97,8 @@ class SigningKeyStore:
         try:
             with storage_errors():
                 reply = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        except NotDeployedError:
+            raise
         except StorageUnavailableError as error:
             raise KeysUnavailableError("signing keys cannot be read") from error
         return reply.get("Item")

@@ -11,7 +11,7 @@ from chalicelib.api.auth import PUBLIC, Call, Routes
 from chalicelib.api.errors import OK, text_response
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE
 from chalicelib.ports.bundles import ApiPorts
-from chalicelib.ports.errors import NotFoundError
+from chalicelib.ports.errors import NotDeployedError, NotFoundError, PortError
 from chalicelib.services.owner import autogroups, groups, rollouts
 from chalicelib.services.owner.views import observability, status
 from chalicelib.services.owner.views.observability import Subject
@@ -110,8 +110,18 @@ def _register_series(routes: Routes) -> None:
 
 
 def _register_health(routes: Routes) -> None:
+    deployed: list[bool] = []  # once it was, this process need not ask again
+
     @routes.route("GET", "/health", PUBLIC)
     def health(call: Call) -> object:
+        if not deployed:
+            try:
+                call.ports.ledger.account()
+            except NotDeployedError:
+                raise
+            except PortError:  # alive all the same, and nothing is known of the tables
+                return {**OK, "now": call.now}
+            deployed.append(True)
         return {**OK, "now": call.now}
 
     @routes.route("GET", "/metrics", "read")

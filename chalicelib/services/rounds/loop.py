@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from chalicelib.ports.bundles import ScalerPorts
-from chalicelib.ports.errors import PortError
+from chalicelib.ports.errors import NotDeployedError, PortError
 from chalicelib.ports.ledger import Account, FencedError
 from chalicelib.services.rounds.round import WAITS_S, run_round
 
@@ -36,6 +36,9 @@ def scaling_loop(
     except FencedError:
         _LOGGER.warning("another loop took over")
         return [{"Fenced": 1.0}]
+    except NotDeployedError as error:
+        _LOGGER.error("%s", error)  # noqa: TRY400  one sentence a minute, no traceback
+        return [{"RoundsFailed": 1.0}]
     except PortError:
         # The database is out of reach: nothing may be rented, and the lease expires by itself.
         _LOGGER.exception("loop ended")
