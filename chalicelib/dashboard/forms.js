@@ -152,7 +152,7 @@ export async function askCost(question, body, yes, lines = [], onlyIfSpending = 
   try {
     const answer = await send('POST', 'api/v0/preview', body);
     const plan = answer.plan ?? { actions: [], refused: [] };
-    const spends = plan.actions.some((one) => one.action === 'rent' || one.action === 'start') || plan.refused.length > 0;
+    const spends = plan.actions.some((one) => ['rent', 'start', 'bid'].includes(one.action)) || plan.refused.length > 0;
     if (onlyIfSpending && !spends) return true;
     shown = [...(answer.plan ? planLines(plan) : []), ...(answer.warnings ?? [])];
   } catch (problem) {

@@ -1,8 +1,9 @@
-"""`plan` says what the next round does: in random states, in shadow, under caps, in a panic."""
+"""`plan` says what the next round does: in random states, in doubt, under caps, in a panic."""
 
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,17 +13,31 @@ import pytest
 
 from chalicelib.core.fleet.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
 from chalicelib.core.model.draft import draft_of
-from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible
+from chalicelib.ports.marketplace import MarketplaceUnavailableError
 from chalicelib.services.rounds.questions import answer
 from fakes.worlds.world import World
 from tests.faults.stories import all_events, run_rounds, set_group
+from tests.stories.test_doubt import hiding
 
 MICRO = 1_000_000
 TURNS_S = MIN_INTERVAL_S[Verb.SEARCH] + MARGIN_S
+SEEDS = range(40)
+TELLING = (0, 3, 5, 10, 14)  # of these, some that hold between them all that can happen
+BIDS_MORE = 32
+_VASTS_OWN = re.compile("turn|resources_unavailable")  # its pace; somebody else bids still more
 
 
 def plan(world: World, endpoint_id: int, **more: object) -> Mapping[str, Any]:
     return answer(world.ports, {"ask": "plan", "endpoint_id": endpoint_id, **more})
+
+
+def plans(world: World) -> dict[int, Mapping[str, Any]]:
+    """Of all groups, by their ids. A question takes Vast's turns; the next round has its own."""
+    rows = answer(world.ports, {"ask": "plan"})["plans"]
+    world.clock.advance(TURNS_S)
+    world.serve_waiting()
+    return {row["endpoint_id"]: row for row in rows}  # type: ignore[attr-defined]  # a list
 
 
 def names(actions: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, int]]:
@@ -33,10 +48,14 @@ def names(actions: Iterable[Mapping[str, Any]]) -> Counter[tuple[str, int]]:
     )
 
 
+def verbs(actions: Counter[tuple[str, int]]) -> Counter[str]:
+    return Counter(verb for verb, _ in actions.elements())
+
+
 def deeds(
     world: World, since: float, endpoint_id: int
 ) -> tuple[Counter[tuple[str, int]], Counter[tuple[str, int]]]:
-    """What rounds since then did for a group, and what Vast's pace put off, from its log."""
+    """What rounds since then did for a group, and what they tried and Vast put off, by its log."""
     found = [
         event.facts
         for event in all_events(world)
@@ -44,47 +63,96 @@ def deeds(
         and event.at > since
         and event.scope == f"endpoint:{endpoint_id}"
     ]
-    put_off = [one for one in found if "turn" in str(one.get("not_done", ""))]
+    put_off = [one for one in found if _VASTS_OWN.search(str(one.get("not_done", "")))]
     return names(one for one in found if "not_done" not in one), names(put_off)
 
 
-def grown_world(seed: int) -> tuple[World, EndpointGroup]:
-    """A group some way into its life: with load or none, near its caps or not, frozen or not."""
+def add_groups(world: World, dice: random.Random, *, bids: bool) -> list[EndpointGroup]:
+    """One or two, near their caps or not, with one autogroup or two."""
+    groups = []
+    for name in ("llm", "images")[: dice.choice((1, 2, 2))]:
+        group = world.add_group(
+            name,
+            cold_workers=dice.randrange(4),
+            max_workers=10 if bids else dice.choice((1, 3, 8)),
+            min_load=dice.choice((200.0, 300.0)) if bids else dice.choice((0.0, 0.0, 150.0)),
+            max_usd_per_hour=dice.choice((None, None, 3.0) if bids else (None, 0.3, 0.9, 3.0)),
+            interruptible=Interruptible.MIXED if bids else Interruptible.NEVER,
+        )
+        if dice.random() < 0.4:
+            world.add_autogroup(group.endpoint_id, test_workers=3)
+        groups.append(group)
+    return groups
+
+
+def outbid(world: World, dice: random.Random) -> None:
+    """Somebody bids more than we do for one of our machines, and the rounds have seen it."""
+    at_bids = sorted(key for key, one in world.market.instances.items() if one.is_bid)
+    if at_bids:
+        world.market.switch_on("outbid", world.now, instance_id=dice.choice(at_bids))
+        run_rounds(world, 1)
+
+
+def doubt(world: World, dice: random.Random) -> None:
+    """Vast's list is broken, or lacks a machine; for a moment, or for minutes."""
+    market = hiding(world)
+    if dice.random() < 0.4:
+        market.problem = "502"
+    elif world.market.instances:
+        market.hidden = frozenset({dice.choice(sorted(world.market.instances))})
+    if dice.random() < 0.5:
+        market.fail_next(Verb.SHOW, MarketplaceUnavailableError("502"), times=99)
+    if dice.random() < 0.6:
+        run_rounds(world, dice.randrange(1, 50))
+
+
+def grown_world(seed: int) -> tuple[World, list[EndpointGroup]]:
+    """Groups some way into their lives: with load, bids, caps, doubt, frozen, in shadow, or not."""
     dice = random.Random(seed)
     world = World(seed=seed)
+    bids = seed % 8 == 0
     run_rounds(world, 3)
-    group = world.add_group(
-        cold_workers=dice.randrange(4),
-        max_workers=dice.choice((1, 3, 8)),
-        min_load=dice.choice((0.0, 0.0, 150.0)),
-        max_usd_per_hour=dice.choice((None, 0.3, 0.9, 3.0)),
-    )
-    if dice.random() < 0.5:
-        world.add_autogroup(group.endpoint_id, test_workers=3)
+    groups = add_groups(world, dice, bids=bids)
+    if bids:
+        run_rounds(world, 12, every_s=5.0)
+        run_rounds(world, 25, every_s=60.0)  # those at bids are rented late, beside the others
+        outbid(world, dice)
     for _ in range(dice.randrange(4)):
-        world.ask(group.endpoint_id, dice.randrange(6))
+        world.ask(dice.choice(groups).endpoint_id, dice.randrange(6))
         run_rounds(world, dice.randrange(1, 12))
     if dice.random() < 0.5:
-        cap = dice.choice((0.2, 0.7, 1.5))
+        cap = dice.choice((0.2, 0.7, 1.5, 4.0))
         world.ledger.set_caps({"caps_microusd_per_hour": round(cap * MICRO)})
-    if dice.random() < 0.2:
+    if dice.random() < 0.15:
         world.ledger.set_flags(is_frozen=True)
+    if dice.random() < 0.15:
+        set_group(world, dice.choice(groups).endpoint_id, shadow=True)
+    if dice.random() < 0.35:
+        doubt(world, dice)
     world.tick(310.0)  # no pause of the scaler's searches is left
-    world.ask(group.endpoint_id, dice.randrange(8))
-    return world, group
+    for group in groups:
+        world.ask(group.endpoint_id, dice.randrange(8))
+    return world, groups
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_the_plan_is_what_the_next_round_does(seed: int) -> None:
-    world, group = grown_world(seed)
-    foretold = plan(world, group.endpoint_id)
-    # The question took Vast's turns; the next round has its own.
-    world.clock.advance(TURNS_S)
+    """Vast lets a round search about once: what a further search finds, the round after rents."""
+    world, groups = grown_world(seed)
+    foretold = plans(world)
     since = world.now - 1e-6
     run_rounds(world, 1, every_s=0.0)
-    done, put_off = deeds(world, since, group.endpoint_id)
-    told = names(foretold["actions"])
-    assert told == done + put_off
+    did = {group.endpoint_id: deeds(world, since, group.endpoint_id) for group in groups}
+    world.clock.advance(TURNS_S)
+    world.serve_waiting()
+    for endpoint_id, (done, put_off) in did.items():
+        told = names(foretold[endpoint_id]["actions"])
+        assert not done + put_off - told, "nothing that was not told"
+        late = told - done - put_off
+        if late:
+            again = names(plan(world, endpoint_id)["actions"])
+            assert set(verbs(late)) == {"rent"}
+            assert verbs(late) == verbs(again)
 
 
 def known_world() -> World:
@@ -156,12 +224,29 @@ def test_a_search_without_offers_is_told_the_nearest_that_has_some() -> None:
     assert "none has gpu_ram gte 9e+09" in str(answer(world.ports, asked)["hint"])
 
 
-def test_the_random_states_hold_rentals_starts_refusals_and_rest() -> None:
-    """What the law above is tried on: all that can happen does."""
+def test_a_raised_bid_that_a_cap_refuses_is_named_as_refused_with_what_it_would_take() -> None:
+    world, (group,) = grown_world(BIDS_MORE)
+    (bid,) = plan(world, group.endpoint_id)["actions"]
+    assert bid["action"] == "bid"
+    assert 0 < bid["worst_usd_per_hour"] < 0.2  # the rise: the books hold it as running
+    world.clock.advance(TURNS_S)
+    run_rounds(world, 1, every_s=0.0)  # the books are those of now
+    committed = world.ledger.account().committed_microusd_per_hour
+    world.ledger.set_caps({"caps_microusd_per_hour": committed + 1000})
+    world.tick(310.0)
+    foretold = plan(world, group.endpoint_id)
+    assert [one["action"] for one in foretold["actions"] if one["action"] != "drain"] == []
+    refused = [(one["action"], one["cap"]) for one in foretold["refused"]]
+    assert ("bid", "cap_hour") in refused
+
+
+def test_the_random_states_hold_all_that_can_happen() -> None:
+    """What the law above is tried on: rentals, starts, bids, refusals, doubt and rest."""
     seen: set[str] = set()
-    for seed in range(40):
-        world, group = grown_world(seed)
-        foretold = plan(world, group.endpoint_id)
-        seen |= {one["action"] for one in foretold["actions"]} or {"rest"}
-        seen |= {"refused" for _ in foretold["refused"]}
-    assert {"rent", "start", "drain", "refused", "rest"} <= seen
+    for seed in TELLING:
+        world, _ = grown_world(seed)
+        for foretold in plans(world).values():
+            seen |= {one["action"] for one in foretold["actions"]} or {"rest"}
+            seen |= {"refused" for _ in foretold["refused"]}
+            seen |= set() if foretold["inventory_is_known"] else {"doubt"}
+    assert {"rent", "start", "stop", "drain", "bid", "refused", "doubt", "rest"} <= seen

@@ -26,7 +26,7 @@ MORE_COSTS_MORE = frozenset(
 LESS_COSTS_MORE = frozenset({"target_util", "target_queue_time", "max_queue_time"})
 FREE = frozenset({"endpoint_name", "queue_order", "rotate_key", "gpu_ram", "ticket"})
 SAVING_STATES = frozenset({"suspended", "stopped", "paused"})
-SPENDING = frozenset({"rent", "start"})
+SPENDING = frozenset({"rent", "start", "bid"})
 
 CAP_WORDS: Mapping[str, str] = {
     "cap_hour": "the account's cap, an hour",

@@ -41,6 +41,11 @@ def start_microusd_per_hour(worker: Worker, record: InstanceRecord | None) -> in
     return running - stopped
 
 
+def rise_microusd_per_hour(worker: Worker, bid_usd_per_hour: float) -> int:
+    """What a new bid adds: the books hold an outbid machine as running already."""
+    return to_micro(max(bid_usd_per_hour - worker.bid_usd_per_hour, 0.0))
+
+
 def _running_and_stopped(worker: Worker, record: InstanceRecord | None) -> tuple[int, int]:
     """The higher of what the row and the record say; bandwidth only where the record prices it."""
     usd, storage = worker.usd_per_hour, worker.storage_usd_per_hour

@@ -203,8 +203,10 @@ def _told(ports: ApiPorts, endpoint_id: int, answer: Mapping[str, object]) -> Ro
         elif worker is not None and action.get("action") in ("destroy", "drain", "stop"):
             keeps = worker.storage_usd_per_hour if action.get("action") == "stop" else 0.0
             returned += usd_per_hour_now(worker) - keeps
-        elif worker is not None and action.get("action") == "start":
+        elif worker is not None and action.get("action") in ("start", "bid"):
             added += worker.usd_per_hour - worker.storage_usd_per_hour
+            if action.get("action") == "bid":  # what it reserves is the rise
+                added += _number(action.get("worst_usd_per_hour"))
     once = sum(_number(action.get("once_usd")) for action in actions)
     return {
         **answer,

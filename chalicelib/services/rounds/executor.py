@@ -12,8 +12,7 @@ from typing import assert_never
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.money.bookkeeping import start_microusd_per_hour
-from chalicelib.core.money.budget import to_micro
+from chalicelib.core.money.bookkeeping import rise_microusd_per_hour, start_microusd_per_hour
 from chalicelib.core.scaling.actions import (
     Action,
     ChangeBid,
@@ -198,17 +197,14 @@ def _start(acting: Acting, plan: RoundPlan, group: GroupPlan, action: StartWorke
 
 
 def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: ChangeBid) -> None:
-    """Bid more, and start: a raised bid alone does not bring a machine back (evidence, bid.json).
-
-    The books hold an outbid machine as running already, so only the rise is reserved.
-    """
+    """Bid more, and start: a raised bid alone brings no machine back (evidence, bid.json)."""
     worker = acting.rows[action.instance_id]
-    rise = action.bid_usd_per_hour - worker.bid_usd_per_hour
+    usd = action.bid_usd_per_hour
     try:
         acting.ports.ledger.reserve_start(
             acting.fence,
             worker.endpoint_id,
-            to_micro(max(rise, 0.0)),
+            rise_microusd_per_hour(worker, usd),
             group_caps(group.snapshot.group),
             _now(acting),
         )
@@ -216,13 +212,12 @@ def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: Chang
         acting.refused_by_guard(worker.endpoint_id, refused.cap)
         acting.problems[id(action)] = str(refused)
         return
-    usd = action.bid_usd_per_hour
     if not call_for(acting, action, Verb.BID, lambda v: v.change_bid(worker.instance_id, usd)):
         return
     changes: dict[str, object] = {
         "bid_usd_per_hour": usd,
         "bid_margin": worker.bid_margin * usd / worker.bid_usd_per_hour,
-        "usd_per_hour": worker.usd_per_hour + max(rise, 0.0),
+        "usd_per_hour": worker.usd_per_hour + max(usd - worker.bid_usd_per_hour, 0.0),
         **transition(worker, WorkerEvent.START, _now(acting)),
     }
     if acting.change(worker, changes):

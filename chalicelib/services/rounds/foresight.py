@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from chalicelib.core.model.market import Offer
 from chalicelib.core.money.account import Account
-from chalicelib.core.money.bookkeeping import start_microusd_per_hour
+from chalicelib.core.money.bookkeeping import rise_microusd_per_hour, start_microusd_per_hour
 from chalicelib.core.money.budget import (
     Ask,
     GuardRefusedError,
@@ -17,13 +17,13 @@ from chalicelib.core.money.budget import (
     to_micro,
     with_reservation,
 )
-from chalicelib.core.scaling.actions import Action, RentOffer, StartWorker
+from chalicelib.core.scaling.actions import Action, ChangeBid, RentOffer, StartWorker
 from chalicelib.core.scaling.facts import group_caps
 from chalicelib.services.market.launching import DEFAULT_DISK_GB
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
 DOWNLOAD_GB = 20.0  # pessimistic size of image and model, billed once
-ASKING = (StartWorker, RentOffer)  # in the order in which the executor does them
+ASKING = (StartWorker, ChangeBid, RentOffer)  # in the order in which the executor does them
 
 
 def rental_ask(endpoint_id: int, offer: Offer, disk_gb: float) -> Ask:
@@ -60,18 +60,20 @@ def refused_by_caps(plan: RoundPlan) -> Mapping[int, str]:
 
 
 def ask_for(plan: RoundPlan, group: GroupPlan, action: Action) -> Ask | None:
-    """What a rental or a start would reserve; None for what reserves nothing."""
+    """What a rental, a start or a raised bid would reserve; None for what reserves nothing."""
     endpoint_id = group.snapshot.group.endpoint_id
     if isinstance(action, RentOffer):
         disk_gb = group.disk_gb.get(action.autogroup_id, DEFAULT_DISK_GB)
         return rental_ask(endpoint_id, action.offer, disk_gb)
-    if not isinstance(action, StartWorker):
+    if not isinstance(action, StartWorker | ChangeBid):
         return None
     worker = next((w for w in plan.workers if w.instance_id == action.instance_id), None)
     if worker is None:
         return None
-    record = plan.view.records.get(action.instance_id)
-    added = start_microusd_per_hour(worker, record)
+    if isinstance(action, ChangeBid):
+        added = rise_microusd_per_hour(worker, action.bid_usd_per_hour)
+    else:
+        added = start_microusd_per_hour(worker, plan.view.records.get(action.instance_id))
     return Ask(endpoint_id=endpoint_id, microusd_per_hour=added, n_workers=0)
 
 
