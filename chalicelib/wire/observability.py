@@ -10,6 +10,7 @@ LEVELS = ("info0", "info1", "trace", "debug")
 """What the CLI's `--level 0..3` picks; each holds the lines of the levels before it too."""
 
 MAX_LOG_BYTES = 1_000_000  # of one level; Lambda answers at most 6 MB
+NOTICE_BYTES = 100  # kept free for the line that tells of those that are left out
 
 
 def log_line(at: float, level: str, message: str) -> str:
@@ -19,20 +20,37 @@ def log_line(at: float, level: str, message: str) -> str:
     return f"{moment.removesuffix('+00:00')}Z [{level}] {text}\n"
 
 
-def log_texts(lines: Sequence[tuple[float, str, str]], tail: int) -> dict[str, str]:
+def log_texts(
+    lines: Sequence[tuple[float, str, str]], tail: int, *, has_older: bool = False
+) -> dict[str, str]:
     """The four levels of (time, level, message), each cut to its last `tail` lines; -1 = all.
 
-    No level is longer than MAX_LOG_BYTES: the oldest of its lines are left out.
+    No level is longer than MAX_LOG_BYTES: the oldest of its lines are left out, and the first line
+    says so. `has_older`: there are lines before these, which were not read.
     """
     rank = {level: i for i, level in enumerate(LEVELS)}
     texts: dict[str, str] = {}
     for level in LEVELS:
-        shown = [log_line(*line) for line in lines if rank.get(line[1], 3) <= rank[level]]
-        text = "".join(shown if tail < 0 else shown[len(shown) - min(tail, len(shown)) :])
-        while len(text) > MAX_LOG_BYTES:
-            text = text[text.index("\n", len(text) - MAX_LOG_BYTES - 1) + 1 :]
-        texts[level] = text
+        shown = [line for line in lines if rank.get(line[1], 3) <= rank[level]]
+        kept = shown if tail < 0 else shown[len(shown) - min(tail, len(shown)) :]
+        asks_for_more = tail < 0 or tail > len(shown)
+        texts[level] = _fitting(kept, level, has_older=has_older and asks_for_more)
     return texts
+
+
+def _fitting(lines: Sequence[tuple[float, str, str]], level: str, *, has_older: bool) -> str:
+    """The newest of the lines that fit into MAX_LOG_BYTES, after a line that says what does not."""
+    texts = [log_line(*line) for line in lines]
+    size, n_left_out = sum(map(len, texts)), 0
+    if size <= MAX_LOG_BYTES and not has_older:
+        return "".join(texts)
+    while size > MAX_LOG_BYTES - NOTICE_BYTES:
+        size -= len(texts[n_left_out])
+        n_left_out += 1
+    at = lines[min(n_left_out, len(lines) - 1)][0] if lines else 0.0
+    which = f"{n_left_out} older lines" if not has_older else "older lines"
+    notice = log_line(at, level, f"{which} are left out")
+    return "".join([notice, *texts[n_left_out:]])
 
 
 def prometheus_text(samples: Iterable[tuple[str, Mapping[str, str], float]]) -> str:

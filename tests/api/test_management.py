@@ -298,3 +298,23 @@ def test_answers_to_changes_echo_no_key_but_a_new_one(api: Api) -> None:
     assert "blk." not in made.text + changed.text + added.text
     assert api.call("PUT", path, {"rotate_key": True}).json["endpoint"]["api_key"]
     assert api.call("GET", path).json["result"]["api_key"].startswith("blk.")  # clients need it
+
+
+def test_answers_to_changes_name_what_a_stricter_limit_overrules(api: Api) -> None:
+    """As the preview does, of which programs ask nothing."""
+    high = {"endpoint_name": "llm", "max_usd_per_hour": 1e5, "cold_workers": 4, "max_workers": 2}
+    created = api.call("POST", "/api/v0/endptjobs/", high).json
+    assert [text.partition(":")[0] for text in created["warnings"]] == [
+        "max_usd_per_hour",
+        "cold_workers",
+    ]
+    path = f"/api/v0/endptjobs/{created['result']}/"
+    lower = {"cold_workers": 2, "max_usd_per_hour": 1.0}
+    assert api.call("PUT", path, lower).json["warnings"] == []
+    tests = {"endpoint_name": "llm", "template_hash": "a", "test_workers": 5}
+    autogroup = api.call("POST", "/api/v0/autojobs/", tests).json
+    said = "test_workers: no more than max_workers (2) are rented, not 5"
+    assert said in autogroup["warnings"]
+    path = f"/api/v0/autojobs/{autogroup['id']}/"
+    assert api.call("PUT", path, {"weight": 2.0}).json["warnings"] == [said]
+    assert api.call("PUT", path, {"test_workers": 2}).json["warnings"] == []

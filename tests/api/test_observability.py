@@ -123,6 +123,9 @@ def test_events_come_newest_first_and_by_kind(fleet: Api) -> None:
     assert [row["kind"] for row in rows] == ["changed_autogroup", "changed_endpoint"]
     rows = fleet.call("GET", "/api/v0/events?endpoint_id=100&kinds=changed_endpoint").json["events"]
     assert len(rows) == 1
+    refused = fleet.call("GET", "/api/v0/events?endpoint_id=100&since=-5")
+    assert refused.status == 400
+    assert "since: -5" in refused.json["msg"]
     assert fleet.call("GET", "/api/v0/events?account=1").json["events"]
 
 

@@ -75,6 +75,9 @@ def test_an_account_is_read_whole_or_stood_down_from(kind: str) -> None:
             assert account == ACCOUNT
             assert account_to_item(account)["mood"] == {"S": "good"}, "it survives a write"
             continue
+        if name == "n_lanes" and how != "retyped":  # 0.2.0 did not write it: no money hangs on it
+            assert account == replace(ACCOUNT, n_lanes=0), "its workers report to the root path"
+            continue
         assert account.is_foreign, f"{name} {how}: no cap, spend or brake is guessed"
         assert with_lease(account, "me", 1e9, 60.0) is None
         assert account.why_not_ours

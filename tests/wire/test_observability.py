@@ -37,12 +37,22 @@ def test_a_tail_has_exactly_so_many_lines_of_the_end(
         assert cut[level] == "".join(rows[-tail:] if tail else ())
 
 
-def test_a_level_that_is_too_long_loses_its_oldest_lines_whole() -> None:
+def test_a_level_that_is_too_long_loses_its_oldest_lines_whole_and_says_how_many() -> None:
     rows = [(0.0, "info0", f"{n} {'x' * 5000}") for n in range(300)]
-    text = log_texts(rows, -1)["info0"]
-    assert len(text) <= MAX_LOG_BYTES
-    assert text.startswith("1970-")
-    assert "299 x" in text
+    notice, *lines = (text := log_texts(rows, -1)["info0"]).splitlines()
+    assert MAX_LOG_BYTES - 6000 < len(text) <= MAX_LOG_BYTES
+    n_left_out = 300 - len(lines)
+    assert notice == f"1970-01-01T00:00:00.000Z [info0] {n_left_out} older lines are left out"
+    assert [line.split()[2] for line in lines] == [str(n) for n in range(n_left_out, 300)]
+    assert log_texts(rows, 100)["info0"].splitlines() == lines[-100:]
+
+
+def test_lines_that_were_not_read_are_told_to_whoever_asks_for_them() -> None:
+    for tail, is_told in ((-1, True), (5, True), (4, False), (0, False)):
+        texts = log_texts(LINES, tail, has_older=True)
+        assert texts["debug"].startswith("1970-01-01T00:00:00.000Z [debug] older") is is_told
+    one = [(0.0, "info0", "x" * MAX_LOG_BYTES)]
+    assert log_texts(one, -1)["info0"].endswith("] 1 older lines are left out\n")
 
 
 @given(st.text())

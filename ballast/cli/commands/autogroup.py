@@ -11,9 +11,9 @@ from ballast.cli.parameters import AUTOGROUP_FIELDS, field_options, given
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.caution import risks
-from ballast.cli.terminal.changes import AUTOGROUPS, change_row, delete_row
+from ballast.cli.terminal.changes import AUTOGROUPS, change_row, delete_row, print_notes
 from ballast.cli.terminal.cost import confirm_cost, update_lines
-from ballast.cli.terminal.display import cell, clean, number, table
+from ballast.cli.terminal.display import cell, number, table
 from chalicelib.core.model.market import machine_fits
 from chalicelib.core.words import count
 
@@ -51,9 +51,7 @@ def create_autogroup(session: Session, /, yes: bool, dry_run: bool, **values: ob
         return
     answer = session.server.post("/api/v0/autojobs/", body)
     row = session.server.get(f"/api/v0/autojobs/{answer['id']}/")["result"]
-    for note in (answer.get("msg"), *answer.get("warnings", ())):
-        if note:
-            session.notes.print(f"note: {clean(note)}", style="yellow")
+    print_notes(session, answer)
     show_one(session, row, f"Created autogroup {row['id']} of {row['endpoint_name']}")
 
 

@@ -9,7 +9,7 @@ from ballast.cli.parameters import ENDPOINT_FIELDS, field_options, given, parse_
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.caution import CAPS, risks
-from ballast.cli.terminal.changes import ENDPOINTS, change_row, delete_row
+from ballast.cli.terminal.changes import ENDPOINTS, change_row, delete_row, print_notes
 from ballast.cli.terminal.display import cell, duration, moment, number, table, usd
 from chalicelib.core.words import count
 
@@ -42,7 +42,9 @@ def create_endpoint(
     if shadow:
         body["shadow"] = True
     session.confirm_risks(risks(body, {}), is_sure=yes)
-    identity = session.server.post("/api/v0/endptjobs/", body)["result"]
+    answer = session.server.post("/api/v0/endptjobs/", body)
+    print_notes(session, answer)
+    identity = answer["result"]
     row = session.server.get(f"/api/v0/endptjobs/{identity}/")["result"]
     show_one(session, row, f"Created endpoint {row['endpoint_name']} (id {identity})")
 

@@ -8,6 +8,7 @@ from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session
 from ballast.cli.terminal.caution import risks
 from ballast.cli.terminal.cost import confirm_cost, may_cost_more
+from ballast.cli.terminal.display import clean
 
 ENDPOINTS = "/api/v0/endptjobs/"
 AUTOGROUPS = "/api/v0/autojobs/"
@@ -38,9 +39,16 @@ def change_row(
         if is_dry:
             session.show(answers[0], "Nothing was done (--dry-run)")
             return None
-    session.server.put(f"{path}{row['id']}/", body)
+    print_notes(session, session.server.put(f"{path}{row['id']}/", body))
     changed: Json = session.server.get(f"{path}{row['id']}/")["result"]
     return changed
+
+
+def print_notes(session: Session, answer: Json) -> None:
+    """What an answer to a change says beside that it is done: what is overruled, what was made."""
+    for note in (answer.get("msg"), *answer.get("warnings", ())):
+        if note:
+            session.notes.print(f"note: {clean(note)}", style="yellow")
 
 
 def preview_body(path: str, row: Json, body: Json) -> Json:

@@ -13,6 +13,7 @@ from chalicelib.core.words import count
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.owner import autogroups, groups
 from chalicelib.services.owner.autogroup_creation import create_autogroup as make_autogroup
+from chalicelib.services.owner.preview import overruled
 from chalicelib.services.owner.views.doctor import template_warnings
 from chalicelib.wire.json_body import whole_of_text
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
@@ -45,7 +46,12 @@ def _register_endpoints(routes: Routes) -> None:
         changes = parse_endpoint_changes(call.body)
         group = groups.create_group(call.ports, call.caller, changes, call.now)
         row = groups.endpoint_row(call.ports, call.caller, group)
-        return {**OK, "result": group.endpoint_id, "endpoint": _without_key(row)}
+        return {
+            **OK,
+            "result": group.endpoint_id,
+            "endpoint": _without_key(row),
+            "warnings": overruled(group, call.ports.ledger.account()),
+        }
 
     @routes.route("PUT", "/api/v0/endptjobs/{id}", "admin")
     def update_endpoint(call: Call, id: str) -> object:
@@ -53,7 +59,11 @@ def _register_endpoints(routes: Routes) -> None:
         endpoint_id = whole_of_text("id", id)
         group = groups.update_group(call.ports, call.caller, endpoint_id, changes)
         row = groups.endpoint_row(call.ports, call.caller, group)
-        return {**OK, "endpoint": row if changes.rotate_key else _without_key(row)}
+        return {
+            **OK,
+            "endpoint": row if changes.rotate_key else _without_key(row),
+            "warnings": overruled(group, call.ports.ledger.account()),
+        }
 
     @routes.route("DELETE", "/api/v0/endptjobs/{id}", "admin")
     def delete_endpoint(call: Call, id: str) -> object:
@@ -84,7 +94,10 @@ def _register_autogroups(routes: Routes, path: str) -> None:
             **OK,
             "id": autogroup.autogroup_id,
             "autogroup": _without_key(_row(call, autogroup)),
-            "warnings": template_warnings(call.ports, autogroup.template_hash or ""),
+            "warnings": [
+                *template_warnings(call.ports, autogroup.template_hash or ""),
+                *_overruled(call, autogroup),
+            ],
         }
         if group is None:
             return answer
@@ -101,7 +114,11 @@ def _register_autogroups(routes: Routes, path: str) -> None:
         changes = parse_autogroup_changes(call.body)
         autogroup_id = whole_of_text("id", id)
         changed = autogroups.update_autogroup(call.ports, call.caller, autogroup_id, changes)
-        return {**OK, "autogroup": _without_key(_row(call, changed))}
+        return {
+            **OK,
+            "autogroup": _without_key(_row(call, changed)),
+            "warnings": _overruled(call, changed),
+        }
 
     @routes.route("DELETE", path + "/{id}", "admin")
     def delete_autogroup(call: Call, id: str) -> object:
@@ -120,6 +137,11 @@ def _without_key(row: Mapping[str, object]) -> dict[str, object]:
 def _row(call: Call, autogroup: Autogroup) -> dict[str, object]:
     (row,) = autogroups.autogroup_rows(call.ports, call.caller, [autogroup])
     return row
+
+
+def _overruled(call: Call, autogroup: Autogroup) -> list[str]:
+    group = groups.visible_group(call.ports, call.caller, autogroup.endpoint_id)
+    return overruled(group, call.ports.ledger.account(), [autogroup])
 
 
 def _deletion(instance_ids: list[int]) -> dict[str, object]:

@@ -98,12 +98,14 @@ def _register_series(routes: Routes) -> None:
             scope = ACCOUNT_SCOPE
         else:
             scope = _any_subject(call).scope
-        kinds = call.text("kinds")
+        kinds, since = call.text("kinds"), call.number("since") or 0.0
+        if since < 0:
+            raise WireError(f"since: {since:g} is negative; give epoch seconds")
         rows = observability.read_events(
             call.ports,
             scope,
             limit=call.whole("limit", low=1, high=1000) or 100,
-            since=max(0.0, call.number("since") or 0.0),
+            since=since,
             kinds=frozenset(kinds.split(",")) if kinds else None,
         )
         return {**OK, "events": rows}

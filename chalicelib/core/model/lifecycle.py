@@ -37,6 +37,9 @@ class WorkerEvent(StrEnum):
     HOST_OFFLINE = "host_offline"
     START_REFUSED = "start_refused"
     OUTBID = "outbid"  # an interruptible machine lost its GPU
+    # An order that no listing shows, and that nobody is going to repeat.
+    NOT_STARTED = "not_started"
+    NOT_STOPPED = "not_stopped"
     # time and clients
     SILENT = "silent"  # for SUSPECT_AFTER_S
     LOST = "lost"  # silent for UNREACHABLE_AFTER_S
@@ -87,6 +90,8 @@ _TABLE: dict[tuple[WorkerState, WorkerEvent], WorkerState] = {
     **_rows((_S.MODEL_LOADING, *_SERVING, _S.ERROR, _S.STOPPING), _E.MARKET_STOPPED, _S.STOPPED),
     **_rows((*_BOOTING, *_SERVING, _S.STOPPED), _E.HOST_OFFLINE, _S.UNAVAILABLE),
     **_rows((_S.STARTING, _S.STOPPED), _E.START_REFUSED, _S.UNAVAILABLE),
+    (_S.STARTING, _E.NOT_STARTED): _S.STOPPED,
+    (_S.STOPPING, _E.NOT_STOPPED): _S.STARTING,  # its next report says how far up it is
     **_rows((_S.CREATING, *_UP, _S.UNAVAILABLE), _E.OUTBID, _S.PAUSED),
     (_S.READY, _E.SILENT): _S.SUSPECT,
     **_rows((_S.READY, _S.SUSPECT), _E.LOST, _S.UNREACHABLE),

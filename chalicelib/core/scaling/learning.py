@@ -196,6 +196,7 @@ def learn(memory: ScalingMemory, snapshot: GroupSnapshot, now: float) -> None:
 
 def _learn_starts(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: float) -> None:
     still: dict[str, float] = {}
+    limit_s = Beliefs(memory).start_timeout()
     for key, since in memory.starting.items():
         worker = by_id.get(key)
         if worker is not None and worker.state.is_answering:
@@ -205,13 +206,23 @@ def _learn_starts(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: flo
             memory.failed_starts.pop(key, None)
         elif worker is not None and worker.state is WorkerState.STARTING:
             still[key] = since
-        elif worker is not None and worker.state is not WorkerState.PAUSED:
+        elif worker is not None and not _is_called_off(worker, since, limit_s):
             memory.starts = _counted(memory.starts, succeeded=False)
             memory.failed_starts[key] = memory.failed_starts.get(key, 0.0) + 1.0
     for key, worker in by_id.items():
         if worker.state is WorkerState.STARTING and key not in still and len(still) < MAX_TRACKED:
             still[key] = worker.state_since
     memory.starting = still
+
+
+def _is_called_off(worker: WorkerFacts, since: float, limit_s: float) -> bool:
+    """Whether a start ended by a wish of ours or a higher bid: the machine is not to blame.
+
+    Of those that are stopped, only who had its whole time (`end_stuck`) has failed.
+    """
+    if worker.state in (WorkerState.STOPPING, WorkerState.STOPPED):
+        return worker.state_since - since <= limit_s
+    return worker.state is WorkerState.PAUSED
 
 
 def _learn_boots(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: float) -> None:

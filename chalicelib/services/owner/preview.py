@@ -87,7 +87,7 @@ def preview(
         PortError: the scaler cannot be reached, or Vast does not answer.
     """
     group, autogroups, wanted = _drafted(ports, caller, subject, endpoint, autogroup)
-    warnings = _warnings(ports, caller, group)
+    warnings = _warnings(ports, caller, group, wanted)
     if not autogroups:
         return {"offers": None, "warnings": warnings}
     _take_turn(ports, caller, f"preview#{group.endpoint_id}", PREVIEW_EVERY_S)
@@ -251,8 +251,13 @@ def _priced(
     }
 
 
-def overruled(group: EndpointGroup, account: Account) -> list[str]:
-    """What the owner asks of a group that a stricter limit does not let happen, in words."""
+def overruled(
+    group: EndpointGroup, account: Account, autogroups: Sequence[Autogroup] = ()
+) -> list[str]:
+    """What the owner asks that a stricter limit does not let happen, in words.
+
+    `autogroups`: those of the group that are made or changed.
+    """
     params = group.params
     caps = (
         ("max_usd_per_hour", "an hour", account.caps_microusd_per_hour),
@@ -269,17 +274,25 @@ def overruled(group: EndpointGroup, account: Account) -> list[str]:
             f"cold_workers: no more than max_workers ({params.max_workers}) are kept, "
             f"not {params.cold_workers}"
         )
+    said += [
+        f"test_workers: no more than max_workers ({params.max_workers}) are rented, "
+        f"not {autogroup.test_workers}"
+        for autogroup in autogroups
+        if autogroup.test_workers > params.max_workers
+    ]
     return said
 
 
-def _warnings(ports: ApiPorts, caller: Caller, group: EndpointGroup) -> list[str]:
+def _warnings(
+    ports: ApiPorts, caller: Caller, group: EndpointGroup, wanted: Autogroup | None
+) -> list[str]:
     warnings = []
     if group.params.min_load > 0:
         warnings.append("min_load: at least one worker always runs; how many, a measured one tells")
     taken = [g for g in list_groups(ports, caller) if g.name == group.name]
     if any(other.endpoint_id != group.endpoint_id for other in taken):
         warnings.append(f"an endpoint group named {group.name!r} exists already")
-    warnings += overruled(group, ports.ledger.account())
+    warnings += overruled(group, ports.ledger.account(), [wanted] if wanted else ())
     if group.params.interruptible is not Interruptible.NEVER:
         warnings.append(
             "interruptible: prices here are those on demand, the worst case; bids often cost half, "

@@ -8,6 +8,7 @@ from dataclasses import replace
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
+from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.actions import StartWorker, StopWorker
 from chalicelib.core.scaling.reasons import Reason, ReasonCode
@@ -141,16 +142,29 @@ def _is_free(plan: RoundPlan, worker: Worker) -> bool:
 
 
 def repeat_calls(acting: Acting, plan: RoundPlan) -> None:
-    """Stops and starts that the listing does not show: their calls were lost."""
+    """Stops and starts that the listing does not show: their calls were lost.
+
+    Those that a freeze holds are called off: what runs serves on, and once thawed the next round
+    decides again.
+    """
+    now = acting.ports.clock.now()
     for instance_id in sorted(plan.repeats_stop):
         worker = acting.rows.get(instance_id)
-        if worker and worker.state is WorkerState.STOPPING and _is_free(plan, worker):
+        if worker is None or worker.state is not WorkerState.STOPPING:
+            continue
+        if _is_free(plan, worker):
             stop = StopWorker(instance_id=instance_id, reason=_REPEATED)
             call_for(acting, stop, Verb.STOP, stopping(instance_id))
+        else:
+            acting.change(worker, transition(worker, WorkerEvent.NOT_STOPPED, now))
     for instance_id in sorted(plan.repeats_start):
         worker = acting.rows.get(instance_id)
-        if worker and worker.state is WorkerState.STARTING and _is_free(plan, worker):
+        if worker is None or worker.state is not WorkerState.STARTING:
+            continue
+        if _is_free(plan, worker):
             start_on_market(acting, worker, StartWorker(instance_id=instance_id, reason=_REPEATED))
+        else:
+            acting.change(worker, transition(worker, WorkerEvent.NOT_STARTED, now))
 
 
 def finish_deletions(acting: Acting, plan: RoundPlan) -> None:

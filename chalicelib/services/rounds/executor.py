@@ -1,7 +1,8 @@
 """The executor: does a plan's actions, money-saving ones first, rows before calls.
 
-A row tells routing and later rounds what is wanted; the call then tells Vast. If the call fails or
-its answer is lost, the row's state makes a later round repeat it.
+A row tells routing and later rounds what is wanted; the call then tells Vast. If its answer is
+lost, the row's state makes a later round repeat it; a start that Vast did not take leaves the row
+as it was.
 """
 
 from __future__ import annotations
@@ -118,6 +119,9 @@ def _is_there(acting: Acting, plan: RoundPlan, worker: Worker, action: RowAction
 def _stop(acting: Acting, plan: RoundPlan, worker: Worker, action: StopWorker) -> None:
     if not _is_there(acting, plan, worker, action):
         return
+    if not acting.market.has_time_for(Verb.STOP):
+        acting.note_failure(action, "stop: its turn comes after this round")
+        return
     if _enter(acting, worker, action, WorkerEvent.STOP, WorkerState.STOPPING):
         call_for(acting, action, Verb.STOP, stopping(worker.instance_id))
 
@@ -174,6 +178,9 @@ def _drain(acting: Acting, worker: Worker, action: DrainWorker) -> None:
 
 def _start(acting: Acting, plan: RoundPlan, group: GroupPlan, action: StartWorker) -> None:
     worker = acting.rows[action.instance_id]
+    if not acting.market.has_time_for(Verb.START):
+        acting.note_failure(action, "start: its turn comes after this round")
+        return
     record = plan.view.records.get(action.instance_id)
     owner = group.snapshot.group
     try:
@@ -192,8 +199,10 @@ def _start(acting: Acting, plan: RoundPlan, group: GroupPlan, action: StartWorke
     has_entered = changes.get("state") is WorkerState.STARTING and acting.change(worker, changes)
     if not has_entered:
         acting.problems[id(action)] = _CHANGED_MEANWHILE
-    else:
-        start_on_market(acting, acting.rows[action.instance_id], action)
+        return
+    if not start_on_market(acting, acting.rows[action.instance_id], action):
+        undone = {name: getattr(worker, name) for name in changes}
+        acting.change(acting.rows[action.instance_id], undone)
 
 
 def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: ChangeBid) -> None:
@@ -224,18 +233,24 @@ def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: Chang
         start_on_market(acting, acting.rows[worker.instance_id], action)
 
 
-def start_on_market(acting: Acting, worker: Worker, action: StartWorker | ChangeBid) -> None:
-    """Call start; a refusal makes the worker unavailable (its GPU is let to somebody else)."""
+def start_on_market(acting: Acting, worker: Worker, action: StartWorker | ChangeBid) -> bool:
+    """Call start; a refusal makes the worker unavailable (its GPU is let to somebody else).
+
+    False if Vast took no order, its turn being yet to come: nothing starts.
+    """
     try:
         acting.market.call(Verb.START, lambda vast: vast.start_instance(worker.instance_id))
     except RefusedError as error:
         acting.change(worker, transition(worker, WorkerEvent.START_REFUSED, _now(acting)))
         acting.note_failure(action, str(error))
-        return
+    except RateLimitedError as error:
+        acting.note_failure(action, str(error))
+        return False
     except MarketplaceError as error:
         acting.note_failure(action, str(error))
-        return
-    acting.did(action)
+    else:
+        acting.did(action)
+    return True
 
 
 def _rent(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RentOffer) -> None:

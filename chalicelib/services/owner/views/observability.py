@@ -48,9 +48,10 @@ class Subject:
 
 
 def read_logs(ports: ApiPorts, subject: Subject, tail: int) -> dict[str, str]:
-    """The four levels, each cut to its last `tail` lines; -1 = all that is kept."""
-    events = ports.events.tail(subject.scope, limit=MAX_EVENTS)
-    return log_texts([(event.at, event.level, _log_message(event)) for event in events], tail)
+    """The four levels, each cut to its last `tail` lines; -1 = all. What is left out is told."""
+    events = ports.events.tail(subject.scope, limit=MAX_EVENTS + 1)
+    lines = [(event.at, event.level, _log_message(event)) for event in events[-MAX_EVENTS:]]
+    return log_texts(lines, tail, has_older=len(events) > MAX_EVENTS)
 
 
 def list_workers(ports: ApiPorts, subject: Subject) -> Sequence[Worker]:
