@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -20,14 +21,29 @@ from chalicelib.services.routing.views import rebuild_view
 from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld, make_group
 
 ROOT = Path(__file__).parent.parent.parent
-_ALARM = "Type: AWS::CloudWatch::Alarm"
+_ALARM = re.compile(r"^  (\w+):\n    Type: AWS::CloudWatch::Alarm\n((?:    .*\n)+)", re.MULTILINE)
+_WITHOUT_EDGE = "Condition: HasNoEdge"
 PRICES = Path(__file__).parent / "prices.toml"
 MINUTES_PER_MONTH = 30 * 24 * 60
 MILLION = 1_000_000.0
 
 FLEETS = (5, 20, 100, 250)
+N_METRICS = 14
+"""Custom metrics that a busy month writes (tests/infra/test_metrics.py); an idle one writes one."""
+GPU_USD_PER_HOUR = 0.40  # to compare with
+LOG_LINE_BYTES = (700, 900)
+"""Of a function's line for a routed request, if it wrote one."""
 
 Prices = Mapping[str, Mapping[str, float]]
+
+_INTRODUCTION = """\
+# What AWS charges for Ballast
+
+This page is what `python -m lab.bench cost` prints, from the price table `lab/bench/prices.toml`
+(list prices of {dated}, us-east-1, no free tier); every assumption is a flag.
+Durations are assumed, not measured on AWS: nobody has run Ballast there yet.
+Vast's bill is not in here; Ballast caps that one itself.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,14 +180,19 @@ def idle_month(prices: Prices, a: Assumptions) -> dict[str, float]:
         "kms": prices["kms"]["per_key_month"],
         "secret": prices["secrets"]["per_secret_month"],
         "logs": logs_gb * prices["cloudwatch"]["logs_per_gb"],
-        "alarms": n_alarms() * prices["cloudwatch"]["alarm_month"],
+        "alarms": sum(alarms().values()) * prices["cloudwatch"]["alarm_month"],
         "metrics": prices["cloudwatch"]["custom_metric_month"],  # the heartbeat alone
     }
 
 
-def n_alarms() -> int:
-    """The alarms of the stacks."""
-    return sum(text.read_text().count(_ALARM) for text in (ROOT / "infra").glob("*.yaml"))
+def alarms() -> dict[str, int]:
+    """The alarms of a deployment with its edge, by name; how many metrics each is billed for."""
+    return {
+        name: max(1, body.count("MetricStat:"))
+        for template in ("ops.yaml", "edge.yaml")
+        for name, body in _ALARM.findall((ROOT / "infra" / template).read_text())
+        if _WITHOUT_EDGE not in body
+    }
 
 
 def active_month(prices: Prices, a: Assumptions) -> float:
@@ -211,26 +232,117 @@ def summary(prices: Prices, a: Assumptions) -> dict[str, object]:
 
 
 def render(prices: Prices, a: Assumptions) -> str:
-    """The figures as the tables of docs/cost.md."""
-    lines = [f"AWS list prices of {prices['dated']}, us-east-1, no free tier", ""]
-    lines += ["| per million requests | Function URL | HTTP API | REST API |", "|---|---|---|---|"]
-    for signer, row in per_million_requests(prices, a).items():
-        cells = " | ".join(f"${usd:.2f}" for usd in row.values())
-        lines.append(f"| signer `{signer}` | {cells} |")
-    lines += ["", "| of it, signer `wrapped` | $ |", "|---|---|"]
-    lines += [f"| {name} | {usd:.2f} |" for name, usd in marginal(prices, a).items()]
-    lines += ["", "| busy month | " + " | ".join(f"{n} workers" for n in FLEETS) + " |"]
-    lines += ["|---" * (1 + len(FLEETS)) + "|"]
+    """docs/cost.md, whole."""
+    parts = [_INTRODUCTION.format(dated=prices["dated"])]
+    parts += [_requests_part(prices, a), _busy_part(prices, a), _idle_part(prices, a)]
+    return "\n".join([*parts, _choices_part(prices, a)])
+
+
+def _requests_part(prices: Prices, a: Assumptions) -> str:
+    by_signer, items = per_million_requests(prices, a), marginal(prices, a)
+    default = {"wrapped": " (default)"}
+    rows = [
+        [f"signer `{signer}`{default.get(signer, '')}", *(f"${usd:.2f}" for usd in row.values())]
+        for signer, row in by_signer.items()
+    ]
+    of_it = [[name, f"{usd:.2f}"] for name, usd in items.items()]
+    entries = _table(["per million requests", *by_signer["wrapped"]], rows)
+    shares = _table(["of it, signer `wrapped`", "$"], of_it)
+    return f"""\
+## Per million routed requests
+
+{entries}
+
+The default set-up enters through the HTTP API; `chalice deploy` alone enters through the REST API.
+What the HTTP API's price is added to:
+
+{shares}
+
+A grant is one conditional write under 1 KB (counted in the tests), times {a.attempts_per_grant:g}
+attempts: that many are refused and repeated with 20 routers, 10 workers and a load of 0.8
+(`python -m lab.bench quality`). A route takes {a.route_ms_wrapped:g} ms of a function of
+{a.memory_gb_hot:g} GB, and {1e6 * a.cold_start_share:,.0f} of a million begin with a cold start of
+{a.cold_start_ms:g} ms, which is billed. The functions write no line for a routed request, and
+Lambda's own lines are off (`infra/functions.py`); the edge's access log, if wanted, is a line each.
+"""
+
+
+def _busy_part(prices: Prices, a: Assumptions) -> str:
     months = [fixed_month(prices, a, n) for n in FLEETS]
-    for name in months[0]:
-        lines.append(f"| {name} | " + " | ".join(f"{month[name]:.2f}" for month in months) + " |")
-    totals = " | ".join(f"**{sum(month.values()):.2f}**" for month in months)
-    lines.append(f"| **total** | {totals} |")
-    idle = idle_month(prices, a)
-    lines += ["", "| idle month | $ |", "|---|---|"]
-    lines += [f"| {name} | {usd:.2f} |" for name, usd in idle.items()]
-    lines.append(f"| **total** | **{sum(idle.values()):.2f}** |")
-    return "\n".join(lines)
+    rows = [[name, *(f"{month[name]:.2f}" for month in months)] for name in months[0]]
+    rows.append(["**total**", *(f"**{sum(month.values()):.2f}**" for month in months)])
+    busy = _table(["busy month", *(f"{n} workers" for n in FLEETS)], rows)
+    a_million = per_million_requests(prices, a)["wrapped"]["HTTP API"]
+    millions = a.requests_per_s * 60 * MINUTES_PER_MONTH / MILLION
+    return f"""\
+## A busy month, by the number of workers
+
+Beside the requests and the idle month, while a group is busy all the time.
+({a.requests_per_s:g} requests/s all month are {millions:.1f} million: ${millions * a_million:.2f}.)
+
+{busy}
+
+* Most of it are reports: a busy worker sends {a.reports_per_worker_s:g} a second on average,
+  about ${worker_month(prices, a):.2f} a month. A GPU at ${GPU_USD_PER_HOUR:.2f}/h costs
+  ${GPU_USD_PER_HOUR * 720:.0f} in the same month.
+* The scaler's loop is paid once for the account, however many groups it has.
+* A busy group's routing view is rebuilt every second. A fleet without requests rebuilds it every
+  ten seconds: a tenth of the last three lines.
+"""
+
+
+def _idle_part(prices: Prices, a: Assumptions) -> str:
+    idle, cloudwatch = idle_month(prices, a), prices["cloudwatch"]
+    rows = [[name, f"{usd:.2f}"] for name, usd in idle.items()]
+    month = _table(["idle month", "$"], [*rows, ["**total**", f"**{sum(idle.values()):.2f}**"]])
+    of_metric = cloudwatch["custom_metric_month"]
+    each = ", ".join(f"{name}{f' ({n})' if n > 1 else ''}" for name, n in alarms().items())
+    return f"""\
+## An idle month, with any number of idle groups
+
+{month}
+
+* Each metric of an alarm costs ${cloudwatch["alarm_month"]:.2f}; these {len(alarms())} alarms have
+  {sum(alarms().values())}: {each}.
+* Metrics are embedded in log lines of the scaler; CloudWatch charges ${of_metric:.2f} a month for
+  each of the {N_METRICS} custom metrics that is used, by the hour, and nothing for those that never
+  appear. What is 0 is not written, so an idle month has the heartbeat alone and a busy one up to
+  ${(N_METRICS - 1) * of_metric:.2f} more. The first ten are free.
+* CloudWatch's dashboard is free among the first three of an account, and
+  ${cloudwatch["dashboard_month"]:.0f} a month beyond; `ARGS=--no-ops` makes none, and no alarms.
+"""
+
+
+def _choices_part(prices: Prices, a: Assumptions) -> str:
+    usd, gateway = per_million_requests(prices, a), prices["gateway"]
+    of_kms = usd["kms"]["HTTP API"] - usd["wrapped"]["HTTP API"]
+    of_rest = gateway["rest_per_million"] - gateway["http_per_million"]
+    per_gb = prices["cloudwatch"]["logs_per_gb"]
+    low, high = (MILLION * size / 1e9 * per_gb for size in LOG_LINE_BYTES)
+    secret = prices["secrets"]["per_secret_month"]
+    a_million = "per million requests"
+    choices = {
+        "local signature under a KMS-wrapped key instead of `kms:Sign`": (
+            f"saves ${of_kms:.2f} {a_million}"
+        ),
+        "C signature once per worker instead of once per request": "saves 0.2 ms of CPU a request",
+        "HTTP API instead of REST API": f"saves ${of_rest:.2f} {a_million}",
+        "stats of a minute in one item, written when something changed": "an idle group: nothing",
+        "no log line per routed request": f"saves ${low:.2f}-{high:.2f} {a_million}",
+        "secret in Secrets Manager instead of an SSM SecureString": f"costs ${secret:.2f} a month",
+    }
+    rows = [[choice, dollars] for choice, dollars in choices.items()]
+    return f"""\
+## By design choice
+
+{_table(["choice", "dollars"], rows)}"""
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(
+        f"|{'|'.join(line)}|" if line is lines[1] else f"| {' | '.join(line)} |" for line in lines
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

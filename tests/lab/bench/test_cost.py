@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from lab.bench.cost import (
-    FLEETS,
     Assumptions,
-    fixed_month,
+    alarms,
     idle_month,
     load_prices,
-    marginal,
+    main,
     per_million_requests,
     view_kb,
 )
+from tests.infra.alarms import alarms_of
 
 DOCS = Path(__file__).parents[3] / "docs"
+WITHOUT_EDGE = {"ApiErrors", "HotErrors", "ReportsErrors", "RestFlood"}
 
 
 def test_a_local_signature_costs_less_than_a_kms_call_by_the_price_of_the_call() -> None:
@@ -40,14 +41,18 @@ def test_a_view_is_as_large_as_it_is_packed() -> None:
     assert 5 < view_kb(100) / view_kb(10) < 12
 
 
-def test_the_documented_figures_are_the_computed_ones() -> None:
-    text = (DOCS / "cost.md").read_text()
-    prices, a = load_prices(), Assumptions()
-    for row in per_million_requests(prices, a).values():
-        for usd in row.values():
-            assert f"${usd:.2f}" in text
-    assert f"**{sum(idle_month(prices, a).values()):.2f}**" in text
-    for name, usd in marginal(prices, a).items():
-        assert f"| {name} | {usd:.2f} |" in text
-    for n in FLEETS:
-        assert f"**{sum(fixed_month(prices, a, n).values()):.2f}**" in text
+def test_each_alarm_is_listed_and_billed_by_its_metrics() -> None:
+    known = {name: one for name, one in alarms_of("dev").items() if name not in WITHOUT_EDGE}
+    assert alarms() == {
+        name: sum("MetricStat" in row for row in one.get("Metrics", ())) or 1
+        for name, one in known.items()
+    }
+    assert all(name in (DOCS / "cost.md").read_text() for name in known)
+
+
+def test_the_page_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    """To write it anew: `python -m lab.bench cost > docs/cost.md`."""
+    main([])
+    assert capsys.readouterr().out == (DOCS / "cost.md").read_text()
+    main(["--route-ms-wrapped", "15"])
+    assert capsys.readouterr().out != (DOCS / "cost.md").read_text()
