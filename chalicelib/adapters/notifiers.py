@@ -65,8 +65,18 @@ class OwnerNotifier:
                 "run `ballast notify add email you@example.com`"
             )
         if not has_topic:
-            for receiver in confirmed:
+            self._deliver(confirmed, notice)
+
+    def _deliver(self, receivers: Sequence[Receiver], notice: Notice) -> None:
+        """To each of them, whatever becomes of the others."""
+        problems: list[str] = []
+        for receiver in receivers:
+            try:
                 self._receivers.deliver(receiver, notice)
+            except NotifierError as error:
+                problems.append(str(error))
+        if len(problems) == len(receivers):
+            raise NotifierError("; ".join(problems))
 
 
 class DynamoReceivers:

@@ -20,6 +20,7 @@ from chalicelib.adapters.notifiers import (
 from chalicelib.core.fleet.safe_url import SafeUrl, UnsafeUrlError
 from chalicelib.ports.notifier import Notice, NotifierError, Receiver
 from chalicelib.services.owner.receivers import notice_of_record
+from fakes.ports.notifier import FakeReceivers
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -142,6 +143,19 @@ def test_a_notice_that_no_confirmed_receiver_gets_is_a_failure(dynamodb: DynamoD
     kept.remember_topic(topic)
     with pytest.raises(NotifierError, match="no receiver is confirmed"):
         OwnerNotifier(kept).send(NOTICE)
+
+
+def test_without_a_topic_one_dead_receiver_keeps_no_other_from_being_told() -> None:
+    known = FakeReceivers()
+    for name in ("dead", "well"):
+        address = f"https://{name}.example.com/in"
+        known.add(Receiver(name=name, channel="webhook", address=address))
+    known.broken.add("dead")
+    OwnerNotifier(known).send(NOTICE)
+    assert [name for name, _ in known.sent] == ["well"]
+    known.broken.add("well")
+    with pytest.raises(NotifierError):
+        OwnerNotifier(known).send(NOTICE)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,13 @@ UNTOLD: dict[type, dict[str, Any]] = {
     },
     Inventory: {
         **{"is_known": False, "problem": "never listed", "listed_at": 0.0, "unknown_since": None},
-        **{"n_instances": 0, "n_empty": 0, "absences": {}, "absent_since": {}},
+        **{
+            "n_instances": 0,
+            "n_empty": 0,
+            "is_under_way": False,
+            "absences": {},
+            "absent_since": {},
+        },
     },
     Reconciliation: {"settled": (), "new_rows": (), "unclaimed": (), "n_foreign": 0},
     Account: {

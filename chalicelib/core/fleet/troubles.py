@@ -27,6 +27,7 @@ class TroubleKind(StrEnum):
     NO_CREDIT = "no_credit"
     KEY_LACKS_RIGHT = "key_lacks_right"
     FOREIGN_VERSION = "foreign_version"
+    ALERTS_UNHEARD = "alerts_unheard"
     # a group
     CAP_REACHED = "cap_reached"
     WORKERS_CAPPED = "workers_capped"
@@ -98,6 +99,7 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
     _K.FOREIGN_VERSION: TroubleMeaning(
         title="Rows or groups were written by another version", severity=_W, matters_after_s=600.0
     ),
+    _K.ALERTS_UNHEARD: TroubleMeaning(title="An alert reached nobody", severity=_W),
     _K.CAP_REACHED: TroubleMeaning(title="A spending cap is reached"),
     _K.WORKERS_CAPPED: TroubleMeaning(
         title="Requests wait, and max_workers is reached", severity=_W, matters_after_s=120.0

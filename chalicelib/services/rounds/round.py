@@ -350,7 +350,10 @@ def _remember(acting: Acting, plan: RoundPlan, account: Account) -> None:
     ]
     if events:
         ports.events.append(events)
-    deliver_notices(ports, [*events, *plan.reminders])
+    unheard = deliver_notices(ports, [*events, *plan.reminders]).problem
+    if unheard is not None and unheard != memory.unheard:
+        memory = replace(memory, unheard=unheard)
+        ports.ledger.write_blob(acting.fence, BLOB_NAME, memory.to_bytes())
 
 
 def _with_deeds(acting: Acting, plan: RoundPlan) -> RoundMemory:

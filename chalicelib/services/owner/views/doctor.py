@@ -10,9 +10,11 @@ from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.groups import list_groups
+from chalicelib.services.owner.receivers import receiver_rows
 
 Row = dict[str, object]
 
+_UNHEARD = frozenset({"pending", "failed"})
 MOVES = "may be another one tomorrow: name an exact version, or a digest"
 
 
@@ -110,12 +112,14 @@ def _check(name: str, what: str, probe: object, fix: str) -> Row:
 
 
 def _told(ports: ApiPorts) -> str:
-    receivers = ports.receivers.receivers()
-    confirmed = [one.name for one in receivers if one.is_confirmed]
-    if not confirmed:
-        pending = ", ".join(one.name for one in receivers)
-        raise PortError(f"not yet confirmed: {pending}" if pending else "there is no receiver")
-    return ", ".join(confirmed)
+    rows = receiver_rows(ports)
+    heard = [f"{row['name']} ({row['state']})" for row in rows if row["state"] not in _UNHEARD]
+    unheard = [f"{row['name']} ({row['state']})" for row in rows if row["state"] in _UNHEARD]
+    if not heard:
+        raise PortError(
+            f"not yet confirmed: {', '.join(unheard)}" if unheard else "there is no receiver"
+        )
+    return ", ".join([*heard, *unheard])
 
 
 def _balance(ports: ApiPorts) -> str:

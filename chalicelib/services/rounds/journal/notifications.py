@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from chalicelib.core.fleet.troubles import MEANINGS
@@ -40,24 +41,35 @@ class NotifyPorts(Protocol):
         ...
 
 
-def deliver_notices(ports: NotifyPorts, happened: Sequence[Event]) -> int:
-    """Tell the owner of the events that need a human; gives how many notices went out.
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """How many notices went out, and why the last one reached nobody.
+
+    `problem`: "" if it reached somebody; None if there was none, or no way to tell anybody.
+    """
+
+    n_sent: int = 0
+    problem: str | None = None
+
+
+def deliver_notices(ports: NotifyPorts, happened: Sequence[Event]) -> Deliveries:
+    """Tell the owner of the events that need a human.
 
     A failed delivery becomes an event and is tried again when the trouble is next handed in.
     Never raises: a round must not fail because a webhook is down.
     """
     now = ports.clock.now()
     if not ports.notifiers:
-        return 0
-    n_sent = 0
+        return Deliveries()
+    sent = Deliveries()
     for notice in notices_from(happened):
         try:
             if not _was_told(ports.events, notice, now):
-                n_sent += _send_everywhere(ports, notice, now)
+                sent = _send_everywhere(ports, notice, now, sent.n_sent)
         except StorageUnavailableError:
             # Not knowing whether it was told: telling twice is better than never.
-            n_sent += _send_everywhere(ports, notice, now, remember=False)
-    return n_sent
+            sent = _send_everywhere(ports, notice, now, sent.n_sent, remember=False)
+    return sent
 
 
 def notices_from(happened: Sequence[Event]) -> Sequence[Notice]:
@@ -85,9 +97,9 @@ def _was_told(events: EventLog, notice: Notice, now: float) -> bool:
 
 
 def _send_everywhere(
-    ports: NotifyPorts, notice: Notice, now: float, *, remember: bool = True
-) -> int:
-    n_sent = 0
+    ports: NotifyPorts, notice: Notice, now: float, n_before: int, *, remember: bool = True
+) -> Deliveries:
+    n_sent, problem = 0, ""
     outcome: list[Event] = []
     for notifier in ports.notifiers:
         try:
@@ -95,11 +107,12 @@ def _send_everywhere(
             n_sent += 1
             outcome.append(_outcome("notified", "Told the owner", notifier, notice, now))
         except NotifierError as error:
+            problem = str(error)
             message = f"Could not tell the owner: {error}"
             outcome.append(_outcome("notification_failed", message, notifier, notice, now))
     if remember:
         ports.events.append(outcome)
-    return n_sent
+    return Deliveries(n_before + n_sent, "" if n_sent else problem)
 
 
 def _outcome(kind: str, message: str, notifier: Notifier, notice: Notice, now: float) -> Event:

@@ -121,6 +121,11 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
             f"label is back: {', '.join(map(str, mislabelled[:20]))}",
         ),
         (
+            TroubleKind.ALERTS_UNHEARD,
+            plan.memory.unheard,
+            f"nobody was told of the last alert: {plan.memory.unheard}",
+        ),
+        (
             TroubleKind.NO_CREDIT,
             plan.memory.credit_retry_at,
             _no_credit_words(plan.memory.credit_refusal),
@@ -338,18 +343,19 @@ def tell_troubles(
     reminders = [
         _event(now, trouble, trouble.kind, trouble.message, trouble.facts)
         for trouble in after.values()
-        if trouble.is_present
-        and id(trouble) not in begun
-        and _is_due_again(trouble.matters_at, last_at, now)
+        if trouble.is_present and id(trouble) not in begun and _is_due_again(trouble, last_at, now)
     ]
     return Announcement(lasting=after, events=events, reminders=reminders)
 
 
-def _is_due_again(due_at: float, last_at: float, now: float) -> bool:
+def _is_due_again(trouble: LastingTrouble, last_at: float, now: float) -> bool:
+    """Nobody heard of one kind by its nature: it goes on until somebody does."""
+    due_at = trouble.matters_at
     if due_at > last_at:
         return False
     n_before, n_now = ((at - due_at) // RETRY_NOTICE_S for at in (last_at, now))
-    return n_before < n_now and now - due_at < REPEAT_AFTER_S - RETRY_NOTICE_S
+    ends = trouble.kind != TroubleKind.ALERTS_UNHEARD
+    return n_before < n_now and not (ends and now - due_at >= REPEAT_AFTER_S - RETRY_NOTICE_S)
 
 
 def _event(
