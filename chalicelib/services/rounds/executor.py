@@ -1,8 +1,7 @@
 """The executor: does a plan's actions, money-saving ones first, rows before calls.
 
-A row tells routing and later rounds what is wanted; the call then tells Vast. If its answer is
-lost, the row's state makes a later round repeat it; a start that Vast did not take leaves the row
-as it was.
+A row tells routing and later rounds what is wanted; the call then tells Vast. If the call fails or
+its answer is lost, the row's state makes a later round repeat it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from typing import assert_never
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.money.bookkeeping import rise_microusd_per_hour, start_microusd_per_hour
+from chalicelib.core.money.bookkeeping import start_microusd_per_hour
+from chalicelib.core.money.budget import to_micro
 from chalicelib.core.scaling.actions import (
     Action,
     ChangeBid,
@@ -119,9 +119,6 @@ def _is_there(acting: Acting, plan: RoundPlan, worker: Worker, action: RowAction
 def _stop(acting: Acting, plan: RoundPlan, worker: Worker, action: StopWorker) -> None:
     if not _is_there(acting, plan, worker, action):
         return
-    if not acting.market.has_time_for(Verb.STOP):
-        acting.note_failure(action, "stop: its turn comes after this round")
-        return
     if _enter(acting, worker, action, WorkerEvent.STOP, WorkerState.STOPPING):
         call_for(acting, action, Verb.STOP, stopping(worker.instance_id))
 
@@ -178,9 +175,6 @@ def _drain(acting: Acting, worker: Worker, action: DrainWorker) -> None:
 
 def _start(acting: Acting, plan: RoundPlan, group: GroupPlan, action: StartWorker) -> None:
     worker = acting.rows[action.instance_id]
-    if not acting.market.has_time_for(Verb.START):
-        acting.note_failure(action, "start: its turn comes after this round")
-        return
     record = plan.view.records.get(action.instance_id)
     owner = group.snapshot.group
     try:
@@ -199,21 +193,22 @@ def _start(acting: Acting, plan: RoundPlan, group: GroupPlan, action: StartWorke
     has_entered = changes.get("state") is WorkerState.STARTING and acting.change(worker, changes)
     if not has_entered:
         acting.problems[id(action)] = _CHANGED_MEANWHILE
-        return
-    if not start_on_market(acting, acting.rows[action.instance_id], action):
-        undone = {name: getattr(worker, name) for name in changes}
-        acting.change(acting.rows[action.instance_id], undone)
+    else:
+        start_on_market(acting, acting.rows[action.instance_id], action)
 
 
 def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: ChangeBid) -> None:
-    """Bid more, and start: a raised bid alone brings no machine back (evidence, bid.json)."""
+    """Bid more, and start: a raised bid alone does not bring a machine back (evidence, bid.json).
+
+    The books hold an outbid machine as running already, so only the rise is reserved.
+    """
     worker = acting.rows[action.instance_id]
-    usd = action.bid_usd_per_hour
+    rise = action.bid_usd_per_hour - worker.bid_usd_per_hour
     try:
         acting.ports.ledger.reserve_start(
             acting.fence,
             worker.endpoint_id,
-            rise_microusd_per_hour(worker, usd),
+            to_micro(max(rise, 0.0)),
             group_caps(group.snapshot.group),
             _now(acting),
         )
@@ -221,36 +216,31 @@ def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: Chang
         acting.refused_by_guard(worker.endpoint_id, refused.cap)
         acting.problems[id(action)] = str(refused)
         return
+    usd = action.bid_usd_per_hour
     if not call_for(acting, action, Verb.BID, lambda v: v.change_bid(worker.instance_id, usd)):
         return
     changes: dict[str, object] = {
         "bid_usd_per_hour": usd,
         "bid_margin": worker.bid_margin * usd / worker.bid_usd_per_hour,
-        "usd_per_hour": worker.usd_per_hour + max(usd - worker.bid_usd_per_hour, 0.0),
+        "usd_per_hour": worker.usd_per_hour + max(rise, 0.0),
         **transition(worker, WorkerEvent.START, _now(acting)),
     }
     if acting.change(worker, changes):
         start_on_market(acting, acting.rows[worker.instance_id], action)
 
 
-def start_on_market(acting: Acting, worker: Worker, action: StartWorker | ChangeBid) -> bool:
-    """Call start; a refusal makes the worker unavailable (its GPU is let to somebody else).
-
-    False if Vast took no order, its turn being yet to come: nothing starts.
-    """
+def start_on_market(acting: Acting, worker: Worker, action: StartWorker | ChangeBid) -> None:
+    """Call start; a refusal makes the worker unavailable (its GPU is let to somebody else)."""
     try:
         acting.market.call(Verb.START, lambda vast: vast.start_instance(worker.instance_id))
     except RefusedError as error:
         acting.change(worker, transition(worker, WorkerEvent.START_REFUSED, _now(acting)))
         acting.note_failure(action, str(error))
-    except RateLimitedError as error:
-        acting.note_failure(action, str(error))
-        return False
+        return
     except MarketplaceError as error:
         acting.note_failure(action, str(error))
-    else:
-        acting.did(action)
-    return True
+        return
+    acting.did(action)
 
 
 def _rent(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RentOffer) -> None:
