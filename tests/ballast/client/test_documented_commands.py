@@ -131,6 +131,26 @@ def test_the_python_example_of_the_clients_page(tmp_path: Path) -> None:
     assert json.loads(events[0])["token"]["text"] == " these"
 
 
+def test_the_openai_example_of_the_clients_page(tmp_path: Path) -> None:
+    code = blocks(GUIDE, "python")[1]
+    port = free_port()
+    assert "http://127.0.0.1:8090/v1" in code
+    (tmp_path / "example.py").write_text(code.replace(":8090", f":{port}"))
+    with real_worker(tmp_path, quick("openai"), model_of("openai")) as (_, url):
+        words = [sys.executable, "-m", "ballast.proxy", "-e", "chat", "-k", "k", "-u", url]
+        proxy = subprocess.Popen(
+            [*words, "--port", str(port)], env=environment(tmp_path), stdout=subprocess.DEVNULL
+        )
+        try:
+            wait_until(lambda: models_of(f"http://127.0.0.1:{port}/v1"), "it serves")
+            said = run("python3 example.py", tmp_path)
+        finally:
+            proxy.terminate()
+            proxy.wait(TIMEOUT_S)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout == "Blue is a colour"
+
+
 FLAGS = [
     "-n 3 -rps 12.5 --poisson --seed 1",
     "--trace trace.csv --speed 10 --json run.json --picture run.png",

@@ -1,12 +1,14 @@
 """Each line of the owners' shelf that needs no AWS and no Vast, run as printed on one system.
 
-The others are parsed: tests/test_shelf.py. Questions are answered with yes, at a terminal.
+So are its Python blocks. The others are parsed: tests/test_shelf.py, tests/test_shelf_python.py.
+Questions are answered with yes, at a terminal.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -75,6 +77,21 @@ def group_file(template_hash: str) -> str:
     return re.sub(r"[0-9a-f]{8}…", template_hash, yaml)
 
 
+PRELUDE = {
+    "docs/clients.md": "",
+    "docs/interruptible.md": 'from ballast.client.sdk import Client\nclient = Client("blk.…", url="https://…")\n',
+}
+
+
+def programs(url: str, key: str) -> Iterator[tuple[str, str]]:
+    """The Python blocks of the pages for callers, with this system's address and key."""
+    for page, prelude in PRELUDE.items():
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for code in re.findall(r"```python\n(.*?)```", text, re.S):
+            if "import openai" not in code:  # tests/ballast/client/test_documented_commands.py
+                yield page, (prelude + code).replace("blk.…", key).replace("https://…", url)
+
+
 def has_ready_worker(owner: Owner) -> bool:
     """Of the shelf's one group."""
     (group,) = owner.groups()
@@ -106,3 +123,18 @@ def test_every_line_does_what_the_page_says(
                 failed.append(f"{page}: {line}: {code}\n{output[-600:]}")
     assert failed == []
     assert ran >= 12
+    blocks = list(programs(system.url, system.account_key))
+    assert len(blocks) >= 2
+    for page, program in blocks:
+        wait_until("a ready worker", lambda: has_ready_worker(owner), 240.0)
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**environment, "PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert done.returncode == 0, f"{page}: {done.stderr[-900:]}"
+        assert done.stdout.count("these") >= 2, f"{page}: {done.stdout[:900]}"
