@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shlex
@@ -39,7 +40,11 @@ _MODEL_VARIABLES = ("MODEL_NAME", "MODEL_ID", "COMFY_MODEL")
 @click.option(
     "--back-end", type=click.Choice((*BACK_ENDS, "openai", "tgi")), help="Instead of the guess."
 )
-@click.option("--memory-gb", type=float, help="GPU memory it needs; then nothing is looked up.")
+@click.option(
+    "--memory-gb",
+    type=click.FloatRange(0, 10_000, min_open=True),
+    help="GPU memory it needs; then nothing is looked up.",
+)
 @click.option("--quantisation", default="", help="Of a GGUF repository, such as Q5_K_M.")
 @click.option("--search", help="Machines wanted, instead of what the memory asks for.")
 @click.option("--max-usd-per-hour", type=float, help="Cap of the group.")
@@ -167,6 +172,8 @@ class _Wanted:
     def _take_model(self, model: str) -> None:
         memory_gb = self._values.get("memory_gb")
         given_gb = float(memory_gb) if isinstance(memory_gb, int | float) else 0.0
+        if not math.isfinite(given_gb):  # which no range refuses
+            raise CliError(f"--memory-gb {given_gb} is no size", code=ExitCode.USAGE)
         facts = ModelFacts(name=model) if given_gb else fetch_facts(model, self._token)
         back_end = str(self._values.get("back_end") or "")
         choice = choose(
@@ -175,7 +182,8 @@ class _Wanted:
             memory_gb=given_gb,
             quantisation=str(self._values.get("quantisation") or ""),
         )
-        self._choice, self.model, self.back_end = choice, model, choice.back_end
+        self._choice, self.model = choice, model
+        self.back_end = "embeddings" if choice.embeds else choice.back_end
         self.lines += [choice.sentence(), f"machines: {self._search()}"]
         if facts.is_gated or gated_warning(model, has_token=bool(self._token)):
             self.lines += _gated(model, has_token=bool(self._token))
@@ -244,7 +252,7 @@ def calls(url: str, name: str, back_end: str, model: str) -> Sequence[str]:
 def _group_name(model: str) -> str:
     """A group's name out of a model's: its last part, with what a name may hold."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", model.rpartition("/")[2]).strip(".-")
-    return plain[:64] or "model"
+    return plain[:64].strip(".-") or "model"
 
 
 def _gated(model: str, *, has_token: bool) -> Sequence[str]:

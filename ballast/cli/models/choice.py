@@ -6,6 +6,7 @@ Memory = weights x 1.2 (what the model server itself takes) + a KV cache of KV_T
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,7 +26,10 @@ GPU_COUNTS = (1, 2, 4, 8)
 SMALLEST_GPU_GB = 8
 DISK_OVER_WEIGHTS = 1.3
 IMAGE_GB = 24.0  # the unpacked image of vLLM or llama.cpp with CUDA
-GUESSED_TOKENS = 8_192  # where the model does not tell how many it takes
+GUESSED_TOKENS = 8_192  # what is counted on where the model does not tell; then vLLM decides
+WRITES = ("text-generation", "conversational", "any-to-any")  # and …-text-to-text: also sees, hears
+EMBEDS = ("feature-extraction", "sentence-similarity")
+PAINTS = ("text-to-image", "image-to-image")
 QUANTISATIONS = ("Q4_K_M", "Q4_K_S", "Q5_K_M", "Q8_0")
 IMAGE_MODELS: Mapping[str, str] = {
     "black-forest-labs/flux.1-dev": "flux",
@@ -59,6 +63,7 @@ class Choice:
     n_gpus: int
     max_tokens: int
     disk_gb: float
+    embeds: bool = False  # answers with vectors, not with text
     is_known: bool = True  # the back end was named, or follows from the model's public facts
 
     @property
@@ -99,6 +104,14 @@ def choose(
     Raises:
         CliError: nothing here serves such a model, or nobody can say how large it is.
     """
+    if facts.is_adapter:
+        base = f", {facts.base}," if facts.base else ""
+        raise CliError(
+            f"{facts.name} is an adapter; its base model{base} is not in it",
+            code=ExitCode.USAGE,
+            fix="merge it into its base and publish that; or serve the base with "
+            "MODEL_FLAGS='--enable-lora --lora-modules …' in a template of your own",
+        )
     is_known = bool(back_end or facts.files or facts.task)
     back_end = back_end or _back_end(facts)
     if back_end == "comfyui":
@@ -129,6 +142,7 @@ def choose(
         n_gpus=n_gpus,
         max_tokens=n_tokens,
         disk_gb=disk_gb,
+        embeds=facts.task in EMBEDS and back_end == "vllm",
         is_known=is_known,
     )
 
@@ -139,10 +153,10 @@ def _back_end(facts: ModelFacts) -> str:
         return "llamacpp"
     if not facts.files and not facts.task:  # nobody was asked: its name is all there is
         return "comfyui" if _known_image(facts) else "llamacpp" if _is_gguf(facts) else "vllm"
-    if facts.task in ("text-to-image", "image-to-image"):
+    if facts.task in PAINTS:
         return "comfyui"
-    if facts.task and not facts.task.startswith(("text", "image-text", "conversational", "feature",
-                                                 "sentence", "any-to-any")):  # fmt: skip
+    is_text = facts.task in (*WRITES, *EMBEDS) or facts.task.endswith("text-to-text")
+    if facts.task and not is_text:
         raise CliError(
             f"{facts.name} is for {facts.task}; here are back ends for text and images",
             code=ExitCode.USAGE,
@@ -163,16 +177,21 @@ def _is_gguf(facts: ModelFacts) -> bool:
 def _vllm(
     facts: ModelFacts, n_tokens: int, n_gpus: int
 ) -> tuple[WorkerTemplate, Mapping[str, str]]:
-    words = ["vllm serve $MODEL_NAME --host 127.0.0.1 --port 18000", f"--max-model-len {n_tokens}"]
+    """The template's own command, with its tool parser; what vLLM knows better is left to it."""
+    flags = [f"--max-model-len {n_tokens}"] if facts.max_tokens else []
     if n_gpus > 1:
-        words.append(f"--tensor-parallel-size {n_gpus}")
-    env = {"MODEL_NAME": facts.name, "MODEL_COMMAND": " ".join(words)}
+        flags.append(f"--tensor-parallel-size {n_gpus}")
+    env = {"MODEL_NAME": facts.name}
+    if flags:
+        env["MODEL_FLAGS"] = " ".join(flags)
+    if facts.task in EMBEDS:
+        env["BENCHMARK_ROUTE"] = "/v1/embeddings"
     return load_template("openai"), env
 
 
 def _llama(facts: ModelFacts, file: str, n_tokens: int) -> tuple[WorkerTemplate, Mapping[str, str]]:
     image, tag = LLAMA_IMAGE
-    source = f"--hf-repo {facts.name}" + (f" --hf-file {file}" if file else "")
+    source = f"--hf-repo {facts.name}" + (f" --hf-file {shlex.quote(file)}" if file else "")
     command = (
         f"/app/llama-server {source} --host 127.0.0.1 --port 18000 --n-gpu-layers 999 "
         f"--ctx-size {n_tokens}"

@@ -6,6 +6,7 @@ are read, with their public sources: tests/evidence/huggingface/README.md.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ BYTES_OF: Mapping[str, float] = {
 """Bytes of one value, by the names that safetensors uses."""
 
 WEIGHTS = (".safetensors", ".bin", ".gguf")
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _GB = 1e9
 
 
@@ -33,12 +34,15 @@ _GB = 1e9
 class ModelFacts:
     """What is publicly known of a model. 0 and "" are: not told.
 
-    `files`: weight files with their size in GB.
+    `files`: weight files with their size in GB. `is_adapter`: nothing but an adapter (LoRA and its
+    like) of `base`, which no model server can load alone.
     """
 
     name: str
     task: str = ""  # "text-generation", "text-to-image", …
     is_gated: bool = False
+    is_adapter: bool = False
+    base: str = ""
     weights_gb: float = 0.0
     n_parameters: int = 0
     files: Mapping[str, float] = field(default_factory=dict)
@@ -84,27 +88,28 @@ def fetch_facts(name: str, token: str = "") -> ModelFacts:
 
 def parse_facts(name: str, row: Json, config: Json) -> ModelFacts:
     """The facts in the Hub's two answers; what they do not hold stays unknown."""
+    siblings = [one for one in row.get("siblings") or () if isinstance(one, dict)]
+    names = {str(one.get("rfilename", "")) for one in siblings}
     files = {
-        str(one["rfilename"]): float(one.get("size") or 0) / _GB
-        for one in row.get("siblings") or ()
+        str(one["rfilename"]): _number(one.get("size")) / _GB
+        for one in siblings
         if str(one.get("rfilename", "")).endswith(WEIGHTS)
     }
-    tensors = row.get("safetensors") or {}
-    counted = tensors.get("parameters") or {}
-    by_type = sum(BYTES_OF.get(kind, 2.0) * n for kind, n in counted.items()) / _GB
-    text = config.get("text_config") or config  # of models that also see
+    tensors = _mapping(row.get("safetensors"))
+    text = _mapping(config.get("text_config")) or config  # of models that also see
     n_heads = _whole(text.get("num_attention_heads"))
     head_dim = _whole(text.get("head_dim"))
     if not head_dim and n_heads:
         head_dim = _whole(text.get("hidden_size")) // n_heads
-    safetensors = sum(gb for file, gb in files.items() if file.endswith(".safetensors"))
-    others = sum(gb for file, gb in files.items() if file.endswith(".bin"))
+    base = _mapping(row.get("cardData")).get("base_model")
     return ModelFacts(
         name=name,
         task=str(row.get("pipeline_tag") or ""),
         is_gated=bool(row.get("gated")),
-        weights_gb=by_type or safetensors or others,
-        n_parameters=_whole(tensors.get("total") or (row.get("gguf") or {}).get("total")),
+        is_adapter="adapter_config.json" in names and "config.json" not in names,
+        base=str(base[0] if isinstance(base, list) and base else base or ""),
+        weights_gb=_weights_gb(files, _mapping(tensors.get("parameters"))),
+        n_parameters=_whole(tensors.get("total") or _mapping(row.get("gguf")).get("total")),
         files=files,
         n_layers=_whole(text.get("num_hidden_layers")),
         n_heads=n_heads,
@@ -112,6 +117,21 @@ def parse_facts(name: str, row: Json, config: Json) -> ModelFacts:
         head_dim=head_dim,
         max_tokens=_whole(text.get("max_position_embeddings")),
     )
+
+
+def _weights_gb(files: Mapping[str, float], counted: Mapping[str, object]) -> float:
+    """What is loaded: by the files' sizes, by their values' types, or the less of both.
+
+    A repository may hold its weights twice, and packed values may be counted unpacked.
+    """
+    tensors = {name: gb for name, gb in files.items() if name.endswith(".safetensors")}
+    shards = {name: gb for name, gb in tensors.items() if "consolidated" not in name}
+    by_size = sum((shards or tensors).values())
+    by_type = sum(BYTES_OF.get(kind, 2.0) * _number(n) for kind, n in counted.items()) / _GB
+    if by_size and by_type:
+        return min(by_size, by_type)
+    others = sum(gb for name, gb in files.items() if name.endswith(".bin"))
+    return by_size or by_type or others
 
 
 def _get(url: str, name: str, token: str) -> Json | None:
@@ -140,5 +160,15 @@ def _get(url: str, name: str, token: str) -> Json | None:
     return content
 
 
+def _mapping(value: object) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return float(value) if math.isfinite(value) and value > 0 else 0.0
+
+
 def _whole(value: object) -> int:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0
+    return int(_number(value))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,9 +13,13 @@ from ballast.cli.errors import CliError
 from ballast.cli.models.choice import IMAGE_MODELS, choose
 from ballast.cli.models.hub import ModelFacts, parse_facts
 from ballast.templates import load_template
+from chalicelib.core.model.endpoint_group import NAME_PATTERN as GROUP_NAME
 from fakes.console.server import Console
 from tests.ballast.cli.hub import MODELS, serve_hub
 from workers.comfyui.workflow import MODELS as GRAPHS
+from workers.pyworker.registry import load_back_end
+from workers.pyworker.supervision.preflight import check_environment
+from workers.pyworker.supervision.supervisor import model_command
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 
@@ -32,7 +38,12 @@ def test_a_text_model_gets_vllm_with_room_for_weights_and_cache() -> None:
     assert choice.weights_gb == pytest.approx(15.23, abs=0.01)
     assert choice.memory_gb == pytest.approx(15.23 * 1.2 + 1.88, abs=0.05)
     assert choice.search == "gpu_ram>=21 num_gpus=1"
-    assert "--max-model-len 32768" in choice.env["MODEL_COMMAND"]
+    assert choice.env["MODEL_FLAGS"] == "--max-model-len 32768"
+    # The template's own command, with the tool parser of the model's family.
+    words = " ".join(model_command(load_back_end("openai"), choice.env))
+    assert words.startswith(f"vllm serve {QWEN} --host 127.0.0.1 --port 18000")
+    assert "--enable-auto-tool-choice" in words
+    assert words.count("--max-model-len") == 1
     assert choice.disk_gb == 44
     body = choice.template.to_request(choice.env, "0" * 64)
     assert "gpu_ram" not in str(body["extra_filters"])
@@ -45,6 +56,7 @@ def test_a_gated_model_tells_its_size_but_not_its_shape() -> None:
     assert choice.kv_gb == pytest.approx(0.25 * 16.06, abs=0.01)
     assert choice.search == "gpu_ram>=24 num_gpus=1"
     assert choice.max_tokens == 8192
+    assert "MODEL_FLAGS" not in choice.env, "how many tokens it takes, vLLM reads there"
 
 
 def test_a_gguf_repository_gets_llama_cpp_and_one_of_its_files() -> None:
@@ -67,8 +79,7 @@ def test_a_model_too_large_for_one_gpu_gets_several_that_split_its_heads() -> No
     choice = choose(large)
     assert choice.n_gpus == 4
     assert choice.search == "gpu_ram>=51 num_gpus=4"
-    assert "--tensor-parallel-size 4" in choice.env["MODEL_COMMAND"]
-    assert "--max-model-len 4096" in choice.env["MODEL_COMMAND"]
+    assert choice.env["MODEL_FLAGS"] == "--max-model-len 4096 --tensor-parallel-size 4"
     with pytest.raises(CliError, match="more than 8 GPUs"):
         choose(ModelFacts(name="org/huge", weights_gb=900.0, n_heads=64))
 
@@ -104,7 +115,10 @@ def test_image_models_are_those_that_the_worker_has_graphs_for() -> None:
 @pytest.mark.parametrize(
     ("known", "words"),
     [
-        (ModelFacts(name="org/sound", task="text-to-speech-x", weights_gb=1.0), None),
+        (ModelFacts(name="org/sound", task="text-to-speech", weights_gb=1.0), "back ends"),
+        (ModelFacts(name="org/film", task="text-to-video", weights_gb=1.0), "back ends"),
+        (ModelFacts(name="org/judge", task="text-classification", weights_gb=1.0), "back ends"),
+        (ModelFacts(name="org/lora", is_adapter=True, base="org/big"), "its base model, org/big,"),
         (
             ModelFacts(name="org/ear", task="automatic-speech-recognition", weights_gb=1),
             "back ends",
@@ -113,15 +127,98 @@ def test_image_models_are_those_that_the_worker_has_graphs_for() -> None:
         (ModelFacts(name="org/paint", task="text-to-image"), "does not know org/paint"),
     ],
 )
-def test_what_nothing_here_serves_is_told_with_the_way_out(
-    known: ModelFacts, words: str | None
-) -> None:
-    if words is None:
-        assert choose(known).back_end == "vllm"
-        return
+def test_what_nothing_here_serves_is_told_with_the_way_out(known: ModelFacts, words: str) -> None:
     with pytest.raises(CliError, match=words) as caught:
         choose(known)
     assert caught.value.fix
+
+
+@pytest.mark.parametrize("task", ["text-generation", "image-text-to-text", "any-to-any", ""])
+def test_what_writes_gets_vllm(task: str) -> None:
+    assert choose(ModelFacts(name="org/any", task=task, weights_gb=1.0)).back_end == "vllm"
+
+
+def test_what_embeds_is_measured_by_its_own_route_and_not_asked_for_a_text() -> None:
+    choice = choose(ModelFacts(name="org/vectors", task="feature-extraction", weights_gb=1.0))
+    assert (choice.back_end, choice.embeds) == ("vllm", True)
+    told = check_environment({**choice.env, "BACKEND": "openai", "MODEL_LOG": "x"})
+    assert told.name == "openai"
+
+
+SHARDS = [{"rfilename": f"model-0000{n}-of-00002.safetensors", "size": 5e9} for n in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("row", "config", "weights_gb"),
+    [
+        # Mistral's repositories hold the same weights twice.
+        ({"siblings": [*SHARDS, {"rfilename": "consolidated.safetensors", "size": 1e10}]}, {}, 10),
+        # AWQ, GPTQ: eight 4-bit values in an I32, counted packed or unpacked.
+        ({"safetensors": {"parameters": {"I32": 1e9, "F16": 1e9}}, "siblings": SHARDS}, {}, 6),
+        ({"safetensors": {"parameters": {"I32": 8e9, "F16": 1e9}}, "siblings": SHARDS}, {}, 10),
+        ({"safetensors": {"parameters": {"F8_E4M3": 7e9, "BF16": 1e9}}}, {}, 9),
+        ({"siblings": [{"rfilename": "pytorch_model.bin", "size": 3e9}]}, {}, 3),
+        # What no Hub should answer is not known, and ends nothing.
+        ({"siblings": None, "safetensors": [], "cardData": "x", "gguf": 1}, {}, 0),
+        ({"siblings": ["x", {}, {"rfilename": "a.bin", "size": "big"}]}, {"text_config": "x"}, 0),
+        (
+            {"safetensors": {"parameters": {"BF16": math.nan}}},
+            {"num_attention_heads": math.inf, "hidden_size": "8", "num_hidden_layers": -3},
+            0,
+        ),
+    ],
+)
+def test_weights_are_counted_once_and_strange_answers_are_unknown(
+    row: dict[str, Any], config: dict[str, Any], weights_gb: float
+) -> None:
+    known = parse_facts("org/any", row, config)
+    assert known.weights_gb == pytest.approx(weights_gb)
+    assert known.kv_bytes_per_token == 0
+
+
+def test_an_adapter_is_known_by_its_files_and_a_merged_model_is_none() -> None:
+    adapter = [{"rfilename": "adapter_config.json"}, {"rfilename": "adapter_model.safetensors"}]
+    told = parse_facts("org/lora", {"siblings": adapter, "cardData": {"base_model": ["a/b"]}}, {})
+    assert (told.is_adapter, told.base) == (True, "a/b")
+    merged = parse_facts("org/m", {"siblings": [*adapter, {"rfilename": "config.json"}]}, {})
+    assert not merged.is_adapter
+
+
+def test_a_file_of_many_words_stays_one_word() -> None:
+    odd = ModelFacts(name="org/x", files={"a 'b' $(x) Q4_K_M.gguf": 4.0})
+    command = choose(odd).env["MODEL_COMMAND"]
+    assert "a 'b' $(x) Q4_K_M.gguf" in shlex.split(command)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "./model", "/models/llama", "../../etc/passwd", "org", "org/", "/name", "org/a/b", "o/a b",
+        "org/modèle", "org/a;reboot", "org/$(x)", "org/a@main", "https://huggingface.co/org/name",
+        "C:\\models\\llama", "-x/y", "org/name\n", "x" * 300, "", "DEADBEEF" * 4,
+    ],
+)  # fmt: skip
+def test_what_is_no_models_name_is_said_before_anybody_is_asked(
+    ballast: Ballast, console: Console, name: str
+) -> None:
+    refused = ballast("up", "--dry-run", "--memory-gb", "20", "--", name)
+    assert refused.code == 2
+    assert "neither a model's name nor a template's hash" in refused.err
+    assert console.calls == []
+
+
+@pytest.mark.parametrize("gb", ["0", "-1", "nan", "inf", "1e9", "x"])
+def test_memory_that_cannot_be_is_refused(ballast: Ballast, gb: str) -> None:
+    assert ballast("up", "org/any", "--memory-gb", gb, "--dry-run").code == 2
+
+
+@pytest.mark.parametrize("name", ["org/" + "n" * 128, "org/UPPER.Case_7B", "o/m-" + "-" * 90 + "x"])
+def test_a_long_or_loud_name_makes_a_group_that_can_be_named(
+    ballast: Ballast, console: Console, name: str
+) -> None:
+    assert ballast("up", name, "--memory-gb", "20", "--dry-run").code == 0
+    [asked] = console.sent("POST", "/api/v0/preview")
+    assert GROUP_NAME.fullmatch(asked["endpoint"]["endpoint_name"])
 
 
 def test_memory_given_by_hand_asks_nobody() -> None:
