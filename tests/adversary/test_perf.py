@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -214,6 +214,57 @@ def test_accomplices_that_are_no_majority_get_ten_points_each_above_their_part(
 @pytest.mark.parametrize("name", ["perf 1e12", "slots 1e6", "perf low", "perf 1e12, no slots"])
 def test_a_worker_that_was_honest_and_lies_later_gets_no_more(name: str) -> None:
     assert share(2, 0.8, name, lies_from=N_WARM // 2) <= 1 / 3 + MARGIN
+
+
+@dataclass
+class UnusedTickets(Fleet):
+    """Forty small tickets in two seconds, of which a part is used; the liar may be cheaper."""
+
+    used: float = 0.0
+    usd_per_hour: float = 0.2
+
+    def __post_init__(self) -> None:
+        """The machines beside it cost 0.20 dollars an hour."""
+        super().__post_init__()
+        self.every_s = 0.05
+        for key, row in self.world.workers.rows.items():
+            usd = self.usd_per_hour if key[1] == LIAR else 0.2
+            self.world.workers.rows[key] = replace(row, usd_per_hour=usd)
+
+    def _ask(self, idx: int, asked_at: float) -> None:
+        reply = self.router.ask(idx, cost=COST / 20, is_paced=True)
+        if "url" in reply:
+            worker = self.url[str(reply["url"])]
+            self.granted.append(worker)
+            self.received[worker] += COST / 20 * (self.rng.random() < self.used)
+
+
+NOTHING_CAME = says(
+    max_perf=1.2 * TRUE_PERF,
+    received_load=0.0,
+    finished_load=0.0,
+    num_requests_working=0,
+    cur_load=0.0,
+)
+
+
+def share_of_tickets(lie: Lie, used: float, usd_per_hour: float) -> float:
+    fleet = UnusedTickets(1, 0.8, lie, used=used, usd_per_hour=usd_per_hour)
+    fleet.play(10 + 80)
+    return fleet.share_of_liar(80)
+
+
+@pytest.mark.parametrize("used", [0.0, 0.5, 1.0])
+def test_tickets_that_nobody_uses_give_a_liar_no_more(used: float) -> None:
+    assert share_of_tickets(NOTHING_CAME, used, 0.2) <= 1 / 2 + MARGIN
+
+
+@pytest.mark.parametrize("used", [0.0, 1.0])
+def test_a_cheap_liar_gets_what_an_honest_machine_of_its_price_gets(used: float) -> None:
+    """A free slot is taken where it is cheapest: small requests are nearly all its own."""
+    honest = share_of_tickets(lambda report: report, used, 0.19)
+    assert honest > 1 / 2 + MARGIN
+    assert share_of_tickets(NOTHING_CAME, used, 0.19) <= honest + MARGIN
 
 
 # The scaler: what a lie makes it start, drain and rent.
