@@ -246,3 +246,22 @@ def test_who_understates_pays_for_what_such_requests_used(world: HotWorld) -> No
 def claims_of(reply: dict[str, object]) -> Allowance | None:
     blob = base64.b64decode(str(reply["signature"]))[:-256]  # an RSA-2048 signature
     return Claims.from_bytes(blob).allowance
+
+
+def test_a_large_request_is_at_once_with_others_for_as_long_as_its_slot_takes() -> None:
+    """Ten times the usual, on one of eight slots: 80 s, although the whole worker served 10."""
+    world = make_world()
+    marks = ((world.clock.now() - 1e3, 1e4),)  # a hundred requests of 100, long ago
+    seen = {"reqnum": 100, "n_received": 100, "granted_load": 1e4, "received_load": 1e4}
+    world.add_worker(1, **OWN_SOFTWARE, perf=100.0, slots=8, granted_marks=marks, **seen)
+    see(world)
+    key, _ = issue_key(
+        world.ports(), name="t", verbs=("route",), limits=KeyLimits(max_concurrent=1)
+    )
+    router = Router(world)
+    assert "url" in router.ask(None, 1_000.0, key=key)
+    for later_s, is_over in ((75.0, True), (15.0, False)):
+        world.clock.advance(later_s)
+        see(world)
+        status = str(router.ask(None, 1.0, key=key)["status"])
+        assert ("over the quota" in status) is is_over, later_s

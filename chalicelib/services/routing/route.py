@@ -223,9 +223,14 @@ def _reserve(turn: Turn) -> tuple[Choice, Reservation, Receipt | None] | None:
 
 
 def _take(turn: Turn, choice: Choice) -> Receipt | None:
-    """From the key's buckets; what claims to be small is in flight as long as a usual one."""
-    usual_s = turn.group.table.service_s(turn.group.view.usual_cost)
-    held_s = max(choice.finish_s, choice.wait_s + usual_s)
+    """From the key's buckets; what claims to be small is in flight as long as a usual one.
+
+    A large one takes one slot of its worker for so much longer than a usual one.
+    """
+    usual_cost = turn.group.view.usual_cost
+    times = max(1.0, turn.cost / usual_cost) if usual_cost > 0 else 1.0
+    served_s = turn.group.table.service_s(usual_cost) * times
+    held_s = max(choice.finish_s, choice.wait_s + served_s)
     return turn.quotas.take_grant(turn.caller.row, turn.paid, held_s)
 
 
