@@ -147,6 +147,8 @@ class World:
             if instance.actual_status != "running" or instance.is_offline:
                 self.processes.pop(instance.instance_id, None)
                 continue
+            if not instance.order.env.get("MASTER_TOKEN"):
+                continue  # another's: no worker of ours runs there
             process = self._process(instance)
             if not process.is_silent and process.seq <= self.now - 10:
                 self._report(instance, process)

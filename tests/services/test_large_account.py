@@ -70,6 +70,7 @@ class Schedule:
     n_idle: int = 0  # executions without a round
     n_doubts: int = 0  # rounds that the owner is told of as such
     oldest_s: float = 0.0  # of the complete listing that is known at a moment
+    known: tuple[bytes, RoundMemory] = (b"", RoundMemory())
 
     def __post_init__(self) -> None:
         self.world.clock.meanwhile = self.pass_time
@@ -93,7 +94,10 @@ class Schedule:
 
     def memory(self) -> RoundMemory:
         """What the last round left."""
-        return RoundMemory.from_bytes(self.world.ledger.read_blob(BLOB_NAME) or b"")
+        blob = self.world.ledger.read_blob(BLOB_NAME) or b""
+        if blob != self.known[0]:
+            self.known = (blob, RoundMemory.from_bytes(blob))
+        return self.known[1]
 
 
 def large_account() -> Schedule:
