@@ -70,7 +70,7 @@ class BallastPolicy:
 
     def take_snapshot(self, world: World, now: float) -> GroupSnapshot:
         """What the scaler would read at this moment."""
-        n, load, n_overdue, overdue_load, oldest = world.dispatcher.waiting(now)
+        n, load, n_overdue, overdue_load, _ = world.dispatcher.waiting(now)
         counters, before = world.counters, self._before
         traffic = Traffic(
             elapsed_s=now - self._round_at,
@@ -97,9 +97,7 @@ class BallastPolicy:
                 ),
             ),
             workers=tuple(self._facts_of(machine) for machine in world.machines.values()),
-            waiting=Waiting(
-                n=n, load=load, n_overdue=n_overdue, overdue_load=overdue_load, oldest_at=oldest
-            ),
+            waiting=Waiting(n=n, load=load, n_overdue=n_overdue, overdue_load=overdue_load),
             traffic=traffic,
             offers={1: tuple(world.market.offers(now))},
         )

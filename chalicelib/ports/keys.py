@@ -33,12 +33,6 @@ class CallerKey:
     is_foreign: bool = False  # never stored: this version cannot read its row, and refuses it
 
     @property
-    def has_limits(self) -> bool:
-        """Whether a quota binds it."""
-        quotas = (self.max_requests_per_s, self.max_concurrent, self.max_load_per_s)
-        return any(quota is not None for quota in quotas)
-
-    @property
     def quota(self) -> Quota:
         """Its limits, as its buckets have them."""
         return Quota(

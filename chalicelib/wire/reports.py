@@ -59,7 +59,6 @@ class WorkerReport:
     received_total: float | None = None  # cumulative since boot (D)
     finished_total: float | None = None
     rejected_total: float | None = None
-    used_total: float | None = None  # load really done since boot, in the unit of perf (D)
     prompt_tokens: float | None = None  # of prompts lately (D); None: it does not tell of caches
     hit_share: float | None = None  # of those, found in the model server's cache
     spared_share: float | None = None  # of the load lately, what reading those again would cost
@@ -107,7 +106,6 @@ class WorkerReport:
             received_total=_number(fields, "received_load"),
             finished_total=_number(fields, "finished_load"),
             rejected_total=_number(fields, "rejected_load"),
-            used_total=_number(fields, "served_workload"),
             prompt_tokens=_number(fields, "prompt_tokens"),
             hit_share=_number(fields, "cache_hit_share"),
             spared_share=_number(fields, "cache_spared_share"),
@@ -122,7 +120,7 @@ class WorkerReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FinishedRequest:
-    """One entry of `/delete_requests/`. Times are the worker's epoch seconds, 0 = not reached.
+    """One entry of `/delete_requests/`.
 
     `used` is the load that the model server really did for it, `workload` what it asked for, both
     in the unit of perf; None where the worker does not tell.
@@ -133,9 +131,6 @@ class FinishedRequest:
     route: str = ""
     workload: float | None = None
     used: float | None = None
-    entered_queue_at: float = 0.0
-    work_started_at: float = 0.0
-    work_completed_at: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,9 +179,6 @@ def _finished(entry: Mapping[str, object]) -> FinishedRequest:
         route=_text(entry, "route", 100),
         workload=_number(entry, "workload"),
         used=_number(entry, "used"),
-        entered_queue_at=_number(entry, "entered_queue_at") or 0.0,
-        work_started_at=_number(entry, "work_started_at") or 0.0,
-        work_completed_at=_number(entry, "work_completed_at") or 0.0,
     )
 
 

@@ -30,7 +30,7 @@ def burst_snapshot(second: float, slots: int) -> GroupSnapshot:
             make_worker(2 + i, WorkerState.STOPPED, perf=perf, slots=slots)
             for i, perf in enumerate(COLD)
         ),
-        waiting=Waiting(n=int(waiting / 108), load=waiting, oldest_at=NOW - second),
+        waiting=Waiting(n=int(waiting / 108), load=waiting),
         traffic=Traffic(elapsed_s=2.0, arrived_load=arrived, n_arrived=int(arrived / 108)),
         target_util=0.9,
     )
@@ -158,7 +158,7 @@ def test_a_swap_that_saves_little_is_not_worth_a_start() -> None:
 def test_what_waits_counts_although_nothing_serves_and_nothing_arrives_any_more() -> None:
     known = decide_scaling(make_snapshot(make_worker(1, perf=100.0, slots=8)), {}, NOW - 900).memory
     gone = make_snapshot(
-        waiting=Waiting(n=80, load=8000.0, n_overdue=80, overdue_load=8000.0, oldest_at=NOW - 300),
+        waiting=Waiting(n=80, load=8000.0, n_overdue=80, overdue_load=8000.0),
         traffic=Traffic(elapsed_s=5.0),
     )
     plan = decide_scaling(gone, known, NOW)

@@ -183,8 +183,9 @@ def test_without_its_group_or_an_autogroup_a_machine_is_told_of_and_left_alone()
 
 def test_what_only_looks_like_ours_is_not_even_told_of() -> None:
     seen = found(record(), is_our_token=lambda _token: False)
-    assert (rows(seen), seen.unclaimed, seen.n_foreign) == ([], (), 0)
-    assert found(record(label="mine"), record(8, label="")).n_foreign == 2
+    assert (rows(seen), seen.unclaimed) == ([], ())
+    theirs = found(record(label="mine"), record(8, label=""))
+    assert (rows(theirs), theirs.unclaimed) == ([], ())
 
 
 def test_each_machine_that_is_ours_is_looked_at_whoever_comes_before_it() -> None:

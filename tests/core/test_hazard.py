@@ -9,11 +9,9 @@ from chalicelib.core.scaling.hazard import (
     UP_PRIOR_S,
     Bid,
     availability,
-    back_within,
     learn_losses,
     loss_rate,
     margin_factor,
-    taken_within,
 )
 from chalicelib.core.scaling.memory import ScalingMemory
 from tests.core.bid_scenes import DOWN, HERE, NOW, THERE, UP, facts
@@ -34,8 +32,6 @@ def test_unknown_machines_are_taken_every_four_hours_and_are_away_for_one() -> N
     memory = ScalingMemory()
     assert loss_rate(memory, Bid(place=HERE)) == pytest.approx(1 / UP_PRIOR_S)
     assert availability(memory, Bid(place=HERE)) == pytest.approx(0.8)
-    assert taken_within(memory, Bid(place=HERE), 3600.0) == pytest.approx(0.2212, abs=1e-4)
-    assert back_within(memory, HERE, 3600.0) == pytest.approx(0.6321, abs=1e-4)
 
 
 def test_a_quiet_place_becomes_better_and_a_restless_one_worse_than_the_rest() -> None:

@@ -364,7 +364,7 @@ def test_who_insists_on_a_worker_on_demand_gets_one_started() -> None:
         group=group(min_load=100.0),
         autogroups=(AUTOGROUP,),
         workers=(*fleet, cold),
-        waiting=Waiting(n=1, load=10.0, on_demand_load=10.0, oldest_at=NOW - 1),
+        waiting=Waiting(n=1, load=10.0, on_demand_load=10.0),
     )
     actions = decide_scaling(snapshot, known_memory().to_json(), NOW).actions
     started = [a for a in actions if isinstance(a, StartWorker)]

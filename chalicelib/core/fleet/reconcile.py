@@ -41,7 +41,6 @@ class Reconciliation:
     settled: tuple[RentIntent, ...] = ()
     new_rows: tuple[NewRow, ...] = ()
     unclaimed: tuple[int, ...] = ()  # our label, but no group and no intent know it: left alone
-    n_foreign: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +81,6 @@ def reconcile(
         settled=tuple({**closed, **{intent.token: intent for intent in settled}}.values()),
         new_rows=(*new_rows, *strays),
         unclaimed=tuple(unclaimed),
-        n_foreign=sum(1 for record in listing.instances if split_label(record.label) is None),
     )
 
 

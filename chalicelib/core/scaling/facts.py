@@ -178,7 +178,6 @@ def sum_waiting(
         n_overdue=len(overdue),
         overdue_load=sum(r.cost for r in overdue),
         on_demand_load=sum(r.cost for r in requests if r.needs_on_demand),
-        oldest_at=min((r.first_seen_at for r in requests), default=None),
     )
 
 

@@ -128,16 +128,6 @@ def availability(memory: ScalingMemory, bid: Bid) -> float:
     return back / (lost + back)
 
 
-def back_within(memory: ScalingMemory, place: str, seconds: float) -> float:
-    """The odds that an outbid machine comes back within so long."""
-    return 1.0 - math.exp(-return_rate(memory, place) * seconds)
-
-
-def taken_within(memory: ScalingMemory, bid: Bid, seconds: float) -> float:
-    """The odds that a running machine is taken within so long."""
-    return 1.0 - math.exp(-loss_rate(memory, bid) * seconds)
-
-
 def margin_factor(memory: ScalingMemory, margin: float) -> float:
     """By which a bid above the least one changes the rate."""
     index = _margin_index(margin)

@@ -70,7 +70,6 @@ class Waiting:
     load: float = 0.0
     n_overdue: int = 0  # cannot start within target_queue_time any more
     overdue_load: float = 0.0
-    oldest_at: float | None = None
     on_demand_load: float = 0.0  # of those that take no interruptible worker
 
 

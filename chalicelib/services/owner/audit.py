@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 
 from chalicelib.ports.event_log import Event, EventLog
 
-AUDIT_KINDS = frozenset({"changed_endpoint", "changed_autogroup", "changed_key", "changed_account"})
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
     """A change of an owner's thing. An empty `before` is a creation, an empty `after` a removal."""
 
-    kind: str  # one of AUDIT_KINDS
+    kind: str  # "changed_" + endpoint, autogroup, key or account
     scopes: tuple[str, ...]  # of everything that it concerns
     message: str
     before: Mapping[str, object]

@@ -189,7 +189,6 @@ def apply_plan(
     _remember(acting, plan, account)
     return RoundOutcome(
         is_busy=is_busy(plan, acting),
-        n_actions=acting.n_done,
         figures=sum_up(plan, account, acting.n_failed_creates),
     )
 

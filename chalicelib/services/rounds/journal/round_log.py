@@ -36,7 +36,6 @@ class RoundOutcome:
     """What a round came to. `is_busy`: the next one should come soon."""
 
     is_busy: bool
-    n_actions: int
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
