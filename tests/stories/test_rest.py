@@ -80,3 +80,27 @@ def test_a_mistyped_floor_that_is_withdrawn_is_withdrawn_from_memory_too() -> No
     run_minutes(world, 2 * HOUR_ROUNDS)
     assert count_calls(world, Verb.CREATE) == before
     assert in_state(world, WorkerState.READY) == []
+
+
+@pytest.mark.parametrize(("tests", "max_workers", "n_machines"), [(3, 2, 99), (3, 5, 2), (6, 5, 1)])
+def test_tests_that_cannot_all_be_had_are_not_rented_again_and_again(
+    tests: int, max_workers: int, n_machines: int
+) -> None:
+    """For want of room under max_workers, or of machines: who is unused then goes for good."""
+    world = World(seed=2)
+    machines = world.market.offers.machines
+    fitting = sorted(key for key, one in machines.items() if one.model.name == "RTX 4090")
+    for key in fitting[n_machines:]:
+        del machines[key]
+    group = world.add_group("llm", cold_workers=1, max_workers=max_workers)
+    (autogroup,) = world.owner_ports.groups.list_autogroups(group.endpoint_id)
+    after = replace(autogroup, test_workers=tests, revision=autogroup.revision + 1)
+    world.owner_ports.groups.put_autogroup(after, expected_revision=autogroup.revision)
+    world.ask(group.endpoint_id, 1)
+    run_rounds(world, 12)
+    assert world.n_waiting == 0
+    before = count_calls(world, Verb.CREATE)
+    assert 1 <= before <= min(tests, max_workers, n_machines)
+    run_minutes(world, 5 * HOUR_ROUNDS)
+    assert count_calls(world, Verb.CREATE) == before
+    assert len(world.market.instances) == 1, "what cold_workers keeps"

@@ -12,6 +12,7 @@ from chalicelib.core.scaling.learning import PERF_NOISE_SD
 from chalicelib.core.scaling.memory import LEVELS, ScalingMemory, fleet_usd_per_hour
 from chalicelib.core.scaling.moves.cold_pool import (
     RENT_INTERVAL_S,
+    UNUSED_S,
     Budget,
     addressable_soon,
     awaited_loads,
@@ -283,6 +284,9 @@ def look_usd(item: RatedOffer, autogroup_id: int, ctx: Round) -> float:
 # Renting to learn: the first test workers of an autogroup, on different machine types.
 
 OPTIMISM = 1.0  # sd of log perf added when looking for something new (scaling.md 5)
+TESTS_WAIT_S = UNUSED_S
+"""So long after the first test has loaded, those that could not be had are waited for no more: by
+then what is tested and unused is returned, and would be rented as a test again and again."""
 
 
 def loads_needed(test_workers: int) -> int:
@@ -299,25 +303,30 @@ def newly_explored(before: Mapping[str, object], after: Mapping[str, object]) ->
 
 
 def tests_missing(pool: Pool, ctx: Round) -> int:
-    """How many test workers are still to be rented; 0 once half of them have loaded."""
+    """How many test workers are still to be rented; 0 once the exploration is over."""
     autogroup = pool.autogroup
-    if autogroup is None or not pool.is_active or autogroup.test_workers < 1:
+    if autogroup is None or str(autogroup.autogroup_id) in ctx.beliefs.memory.explored:
         return 0
-    if str(autogroup.autogroup_id) in ctx.beliefs.memory.explored:
+    return max(_tests_wanted(pool, ctx) - len(pool.loaded) - pool.on_order, 0)
+
+
+def _tests_wanted(pool: Pool, ctx: Round) -> int:
+    """As many as the owner asks for, and max_workers lets be held at once."""
+    if pool.autogroup is None or not pool.is_active:
         return 0
-    return max(autogroup.test_workers - len(pool.loaded) - pool.on_order, 0)
+    return min(pool.autogroup.test_workers, ctx.snapshot.group.params.max_workers)
 
 
 def learn_explored(pools: Sequence[Pool], ctx: Round) -> None:
-    """Note the autogroups whose exploration is over: enough tests loaded, none is missing."""
+    """Note the autogroups whose exploration is over: enough loaded, and no more are to come."""
     for pool in pools:
-        autogroup = pool.autogroup
-        if autogroup is None or not pool.is_active or autogroup.test_workers < 1:
+        n_tests, n_loaded = _tests_wanted(pool, ctx), len(pool.loaded)
+        if pool.autogroup is None or n_tests < 1:
             continue
-        n_loaded = len(pool.loaded)
-        is_enough = n_loaded >= loads_needed(autogroup.test_workers)
-        if is_enough and n_loaded + pool.on_order >= autogroup.test_workers:
-            ctx.beliefs.memory.explored.setdefault(str(autogroup.autogroup_id), ctx.now)
+        is_whole = n_loaded >= loads_needed(n_tests) and n_loaded + pool.on_order >= n_tests
+        first_at = min((w.loaded_at for w in pool.loaded if w.loaded_at > 0), default=ctx.now)
+        if is_whole or ctx.now - first_at > TESTS_WAIT_S:
+            ctx.beliefs.memory.explored.setdefault(str(pool.autogroup.autogroup_id), ctx.now)
 
 
 def plan_tests(pool: Pool, ctx: Round, budget: Budget) -> list[RentOffer]:
