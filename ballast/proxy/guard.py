@@ -7,9 +7,15 @@ The proxy spends its own key, so that a page anywhere could spend it, too: with 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+
+_AUTHORITY = r"(\[[0-9A-Fa-f:.]+(?:%[0-9A-Za-z]+)?\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?"
+_HOST = re.compile(_AUTHORITY)
+_ORIGIN = re.compile("[a-z][a-z0-9+.-]*://" + _AUTHORITY)
+"""RFC 9110, 7.2 and RFC 6454, 7.1: no user, no path, no list. What has them comes of no browser,
+and readers of addresses differ in which part of it names the host."""
 
 JSON, FORM = "application/json", "multipart/form-data"
 
@@ -38,13 +44,15 @@ class Guard:
         Raises:
             ForeignRequestError: with what to change.
         """
-        host = _name_of("//" + headers.get("Host", ""))
+        host = _name_in(_HOST, headers.get("Host", ""))
         if not (_is_local(host) or _is_address(host) or host in self.hosts):
             raise ForeignRequestError(
-                403, f"this proxy is not called {host[:100]!r}: start it with --allow-host"
+                403,
+                f"this proxy is not called {headers.get('Host', '')[:100]!r}: "
+                "start it with --allow-host",
             )
-        origin = headers.get("Origin", "")
-        if origin and not self.allows(origin):
+        origin = headers.get("Origin")
+        if origin is not None and not self.allows(origin):
             raise ForeignRequestError(
                 403,
                 f"pages of {origin[:100]!r} may not use this proxy: start it with --allow-origin",
@@ -62,14 +70,26 @@ class Guard:
 
     def allows(self, origin: str) -> bool:
         """Whether pages of this origin may use the proxy: those of this machine, and the named."""
-        return origin in self.origins or _is_local(_name_of(origin))
+        return origin in self.origins or _is_local(_name_in(_ORIGIN, origin))
 
 
-def _name_of(url: str) -> str:
-    try:
-        return (urlsplit(url).hostname or "").rstrip(".").lower()
-    except ValueError:
-        return ""
+def told_of(hosts: Sequence[str], origins: Sequence[str], target: str) -> dict[str, str]:
+    """Whose page asks, and for whom: all that says so, for a reader may believe any of it.
+
+    Several are none. A whole address for a target counts like a Host (RFC 9112, 3.2.2).
+    """
+    if not target.startswith("/"):
+        hosts = list(dict.fromkeys([*hosts, target.partition("://")[2].partition("/")[0]]))
+    told = {"Host": ", ".join(hosts)}
+    if origins:
+        told["Origin"] = ", ".join(origins)
+    return told
+
+
+def _name_in(form: re.Pattern[str], text: str) -> str:
+    """The host's name; "" of what does not have this form."""
+    found = form.fullmatch(text)
+    return found[1].strip("[]").rstrip(".").lower() if found else ""
 
 
 def _is_address(name: str) -> bool:

@@ -20,7 +20,7 @@ from ballast.client.errors import CallError
 from ballast.proxy.callers import Caller, OverLimitError
 from ballast.proxy.cost import estimate_cost
 from ballast.proxy.errors import call_error, error_response
-from ballast.proxy.guard import FORM, ForeignRequestError, Guard
+from ballast.proxy.guard import FORM, ForeignRequestError, Guard, told_of
 from ballast.proxy.metrics import UNKNOWN
 from ballast.proxy.service import CallersFile, Service
 from ballast.proxy.upstream import Call, Upstream
@@ -320,7 +320,8 @@ async def _in_openais_form(request: web.Request, handler: Handler) -> web.Stream
     cors: dict[str, str] = {}
     try:
         if guard:
-            guard.check(request.headers)
+            hosts, origins = (request.headers.getall(name, []) for name in ("Host", "Origin"))
+            guard.check(told_of(hosts, origins, request.raw_path))
         if origin := request.headers.get("Origin"):
             cors = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
         if request.method == "OPTIONS":

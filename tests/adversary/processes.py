@@ -308,12 +308,21 @@ def share_of_liar(script: Script) -> float:
 
 
 def rented(act: Callable[[Town], None]) -> float:
-    """Machines more than before, a few rounds after it, beyond the one that it may."""
+    """Machines more than before, a few rounds after it, beyond the one that it may.
+
+    Of the adversary's own group, and once the game before it is over: what replaces a machine that
+    was lied about then is not this game's.
+    """
     town = _town()
-    before = len(town.market.instances())
+    wait_until("a group at rest", lambda: _is_at_rest(town), 240.0)
+    before = len(town.market.instances("mine"))
     act(town)
     time.sleep(SETTLES_S)
-    return float(max(0, len(town.market.instances()) - before - 1))
+    return float(max(0, len(town.market.instances("mine")) - before - 1))
+
+
+def _is_at_rest(town: Town) -> bool:
+    return 0 < len(town.market.instances("mine")) == len(town.owner.ready_workers(town.mine))
 
 
 def rented_by_lies(script: Script) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -101,6 +102,40 @@ async def test_a_foreign_page_spends_nothing(how: str) -> None:
         assert it.worker.payloads == []
 
 
+CHAT_LINE = f"POST {CHAT} HTTP/1.1"
+TRICKS = {
+    "two origins": (CHAT_LINE, ["Host: localhost", "Origin: http://localhost", "Origin: http://e"]),
+    "a proxy's target": (f"POST http://evil.example{CHAT} HTTP/1.1", ["Host: localhost"]),
+    "its Host": (f"POST http://localhost{CHAT} HTTP/1.1", ["Host: evil.example"]),
+    "another type first": (
+        CHAT_LINE,
+        ["Host: localhost", "Content-Type: text/plain, application/json"],
+    ),
+    "an upgrade": (f"GET {CHAT} HTTP/1.1", ["Host: localhost", "Upgrade: websocket"]),
+    "a semicolon": (f"POST {CHAT};x HTTP/1.1", ["Host: localhost"]),
+    "a dot": ("POST /v1/%2e%2e/v1/chat/completions HTTP/1.1", ["Host: localhost"]),
+    "a coded slash": ("POST /v1/chat%2Fcompletions HTTP/1.1", ["Host: localhost"]),
+    "other letters": (f"POST {CHAT.upper()} HTTP/1.1", ["Host: localhost"]),
+}
+
+
+@pytest.mark.parametrize("how", TRICKS)
+async def test_no_trick_of_the_wire_gets_past_the_guard(how: str) -> None:
+    line, headers = TRICKS[how]
+    is_typed = any(header.startswith("Content-Type") for header in headers)
+    headers = headers if is_typed else [*headers, "Content-Type: application/json"]
+    body = json.dumps(BODY)
+    async with proxied(WorkerScript()) as it:
+        host, port = it.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        ends = [f"Content-Length: {len(body)}", "Connection: close", "", body]
+        writer.write("\r\n".join([line, *headers, *ends]).encode())
+        status = int((await reader.readline()).split()[1])
+        writer.close()
+        assert 400 <= status < 500
+        assert it.worker.payloads == []
+
+
 async def test_pages_of_this_machine_and_named_ones_may() -> None:
     guard = Guard(frozenset({"gpu.lan"}), frozenset({"https://chat.example"}))
     for headers in (
@@ -116,6 +151,18 @@ async def test_pages_of_this_machine_and_named_ones_may() -> None:
         {"Host": "x@localhost.evil.example"},
         {"Host": "gpu.lan", "Origin": "https://chat.example.evil"},
         {"Host": "[::1"},
+        {"Host": ""},
+        {"Host": "evil.example@127.0.0.1"},
+        {"Host": "127.0.0.1, evil.example"},
+        {"Host": "127.0.0.1/evil.example"},
+        *(
+            {"Host": "localhost", "Origin": origin}
+            for origin in (
+                *("", "file://", "http://[::ffff:6.6.6.6]", "https://evil.example@localhost"),
+                *("https://evil.example\\@localhost", "http://localhost https://evil.example"),
+                *("http://localhost, https://evil.example", "http://localhost/evil.example"),
+            )
+        ),
     ):
         with pytest.raises(ForeignRequestError):
             guard.check(headers)
