@@ -51,6 +51,7 @@ class Console:
     answers: dict[str, Json] = field(default_factory=dict)  # by path, for everything else
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)  # by path
     calls: list[Call] = field(default_factory=list)
+    is_looking: bool = True  # the scaler lists between any two looks at the status
 
     def sent(self, method: str, path: str) -> list[Json]:
         """The bodies of the calls of this method and path."""
@@ -77,6 +78,8 @@ class Console:
     def _other(self, call: Call) -> tuple[int, Json]:
         if call.path == "/api/v0/status":
             wanted = call.query.get("endpoint_id")
+            inventory = self.status["account"]["inventory"]
+            inventory["at"] = (inventory["at"] or 0.0) + self.is_looking
             groups = [g for g in self.status["groups"] if wanted in (None, str(g["id"]))]
             return 200, _OK | self.status | {"groups": groups}
         if call.path == "/api/v0/freeze":

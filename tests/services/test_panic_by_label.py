@@ -48,6 +48,21 @@ def test_each_is_asked_for_by_itself_and_what_stays_is_named() -> None:
     assert alive(drifting) == {ours[1], own}
 
 
+def test_what_is_rented_meanwhile_was_shown_to_nobody_and_nothing_is_verified() -> None:
+    drifting, _, own = a_fleet()
+    world = drifting.world
+    new: list[int] = []
+
+    def choose(labelled: Sequence[InstanceRecord]) -> list[int]:
+        new.append(drifting.rent_by_owner(f"llm - c{TOKEN[1:]}"))  # the deployment lives
+        return everything(labelled)
+
+    report = panic_by_label(world.ports.marketplace, world.clock, choose)
+    assert not report.is_verified
+    assert (report.n_returned, report.left) == (2, tuple(new))
+    assert alive(drifting) == {own, *new}
+
+
 def test_what_will_not_go_is_named() -> None:
     drifting, ours, _ = a_fleet()
     world = drifting.world

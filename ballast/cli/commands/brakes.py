@@ -16,7 +16,7 @@ from ballast.cli.remote.direct import clear_panic_directly, freeze_directly, pan
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import usd
-from ballast.cli.terminal.waiting import wait_until_empty
+from ballast.cli.terminal.waiting import listed_at, wait_until_empty
 from chalicelib.core.words import count
 
 CONFIRMATION = "destroy everything"
@@ -108,10 +108,11 @@ def panic(
     if direct:
         session.show(*panic_directly(needed_stage(stage), session, is_sure=yes))
         return
+    since = listed_at(session)  # an older list proves nothing
     answer = _brake(session, "panic", {"confirm": CONFIRMATION})
     confirm_mislabelled(session, is_sure=yes)
     if wait:
-        answer = wait_until_empty(session, None, timeout_s)
+        answer = wait_until_empty(session, None, timeout_s, since=since)
     session.show(answer, "No instance is left" if wait else "Everything is being destroyed")
 
 

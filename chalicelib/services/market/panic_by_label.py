@@ -27,8 +27,8 @@ def panic_by_label(
 ) -> PanicReport:
     """Return what the owner chooses, until two complete listings a minute apart show none of it.
 
-    Whatever appears under such a label meanwhile is named in `unjudged`: a deployment that still
-    lives may have rented it.
+    What they kept is in `unjudged`. So is whatever appears under such a label meanwhile, and then
+    nothing is verified: a deployment that still lives may have rented it.
     """
     started_at = clock.now()
     ends_at = started_at + gives_up_s
@@ -36,6 +36,7 @@ def panic_by_label(
     problems: list[str] = []
     so_far: dict[str, object] = {}
     chosen: frozenset[int] | None = None
+    shown: frozenset[int] = frozenset()
     left: frozenset[int] = frozenset()
     others: frozenset[int] = frozenset()
     empty_since: float | None = None
@@ -43,6 +44,7 @@ def panic_by_label(
         labelled = _labelled(market, so_far, problems)
         if labelled is not None:
             if chosen is None:
+                shown = frozenset(record.instance_id for record in labelled)
                 chosen = frozenset(choose(labelled))
                 ends_at = clock.now() + gives_up_s  # the owner took their time
                 market = PacedMarket(marketplace, clock, market.pacing, waits_until=ends_at)
@@ -54,11 +56,11 @@ def panic_by_label(
             elif not chosen or clock.now() - (empty_since or 0.0) >= LISTING_LAG_S:
                 break
         clock.sleep(RETRY_S)
-    is_verified = chosen is not None and not left and empty_since is not None
+    is_verified = chosen is not None and not left and empty_since is not None and others <= shown
     return PanicReport(
         is_verified=is_verified,
         n_returned=len((chosen or frozenset()) - left),
-        left=tuple(sorted(left)),
+        left=tuple(sorted(left | (others - shown))),
         verified_at=clock.now() if is_verified else None,
         unjudged=tuple(sorted(others)),
         problems=tuple(dict.fromkeys(problems)),
