@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib import wiring
 from chalicelib.adapters.aws.clients import dynamodb_client, kms_client
 from chalicelib.core.model.caller_key import VERBS
 from chalicelib.ports.bundles import ApiPorts
+from chalicelib.ports.errors import PortError
 from chalicelib.services import keys
 from chalicelib.services.owner.keys import record_deployers_key
 from chalicelib.services.routing.views import publish_directory
@@ -112,6 +116,13 @@ def main(arguments: list[str] | None = None) -> None:
         "--rotate-signing-key", action="store_true", help="for instances from now on"
     )
     given = parser.parse_args(arguments)
+    try:
+        _make_keys(given)
+    except (PortError, ClientError, BotoCoreError) as error:
+        sys.exit(f"error: {error}")
+
+
+def _make_keys(given: argparse.Namespace) -> None:
     key = bootstrap(given.stage, Caps())
     ports = ports_of(given.stage)
     if key is None and given.new_admin_key:

@@ -167,11 +167,11 @@ def template_of(logical_ids: set[str]) -> str:
     return f"{head}\nResources:\n{''.join(kept)}"
 
 
-def ensure_vast_key(aws: Aws, stage: str, ask: Any, say: Say) -> None:
+def ensure_vast_key(aws: Aws, stage: str, ask: Any, say: Say, *, is_needed: bool = True) -> None:
     """Store the Vast key once; it is never printed and never an argument.
 
     Raises:
-        DeployError: there is none yet and nobody to ask.
+        DeployError: there is none yet, it is needed, and there is nobody to ask.
     """
     secrets, name = aws.client("secretsmanager"), secret_name(stage)
     try:
@@ -182,10 +182,11 @@ def ensure_vast_key(aws: Aws, stage: str, ask: Any, say: Say) -> None:
     else:
         return
     if ask is None:
-        raise DeployError(
-            f"secret {name} has no value; run `ballast secret set VAST_API_KEY --stage {stage}` "
-            "or pass --ask"
-        )
+        way_out = f"secret {name} has no value: `ballast secret set VAST_API_KEY --stage {stage}`"
+        if is_needed:
+            raise DeployError(f"{way_out}, or pass --ask")
+        say(f"{way_out}; until then nothing is rented")
+        return
     key = ask().strip()
     if not key:
         raise DeployError("the Vast API key is empty")

@@ -18,7 +18,10 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.ports.errors import PortError
+from chalicelib.ports.notifier import NotifierError
 from chalicelib.services.market.lanes import N_LANES
+from chalicelib.services.owner.receivers import parse_receiver
+from chalicelib.wire.json_body import WireError
 from infra import policies
 from infra.account import Aws, DeployError
 from infra.bootstrap import (
@@ -75,7 +78,7 @@ def deploy(
     has_edge = options.edge or bool(standing)
     throttles = state_throttles(aws, options, say, has_edge=has_edge)
     outputs = deploy_core(aws, options.stage, say, protect=options.protect_tables)
-    ensure_vast_key(aws, options.stage, options.vast_key, say)
+    ensure_vast_key(aws, options.stage, options.vast_key, say, is_needed=options.functions)
     ensure_log_groups(aws, options.stage)
     n_former = make_secrets(options.stage)  # before the functions that need them
     if n_former:
@@ -103,6 +106,7 @@ def deploy(
     if options.ops:
         doors = {"HasEdge": str(has_edge).lower(), "FloodPer5Minutes": throttles.flood}
         deploy_ops(aws, options, topic_arn, doors, say, has_functions=has_functions)
+    ensure_receiver(options, say)
     url = standing
     if not has_functions:
         say(
@@ -114,6 +118,23 @@ def deploy(
         n_lanes = N_LANES if options.edge else 0
         bootstrap(options.stage, Caps(), public_url=url, n_lanes=n_lanes)
     return {"url": url, **({"admin_key": admin_key} if admin_key else {})}
+
+
+def ensure_receiver(options: Options, say: Say) -> None:
+    """Ask who is told of trouble, unless somebody is; the others hear how to say it later."""
+    receivers = ports_of(options.stage).receivers
+    if receivers.receivers():
+        return
+    address = options.mail().strip() if options.mail else ""
+    if not address:
+        say("nobody is told of trouble yet: `ballast notify add email|slack|discord|webhook …`")
+        return
+    try:
+        receivers.add(parse_receiver({"channel": "email", "address": address}))
+    except (WireError, NotifierError) as error:
+        say(f"{error}; nobody is told of trouble yet: `ballast notify add email …`")
+    else:
+        say(f"AWS mails {address}: told of trouble once the link in it was followed")
 
 
 def _address(aws: Aws, options: Options, throttles: Throttles, topic_arn: str, say: Say) -> str:
@@ -265,7 +286,6 @@ def main() -> None:
         print(f"Ballast ({options.stage}) answers at {result['url']}")
     if "admin_key" in result:
         print("next: export BALLAST_URL and BALLAST_API_KEY, then `ballast doctor`")
-        print("and say who is told of trouble: `ballast notify add email you@example.com`")
 
 
 if __name__ == "__main__":

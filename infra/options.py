@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ class Options:
     access_log: bool | None = None
     protect_tables: bool = True
     vast_key: Callable[[], str] | None = None  # asked only if the secret is still empty
+    mail: Callable[[], str] | None = None  # asks for an address; only while nobody is told
     root: Path = ROOT  # the checkout that Chalice packages
 
     def access_log_arn(self, account: str, region: str) -> str | None:
@@ -96,6 +98,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--access-log", action=argparse.BooleanOptionalAction)
     given = parser.parse_args(arguments)
     is_core = given.part == "core"
+    asks = given.ask or (is_core and sys.stdin.isatty())
     return Options(
         stage=given.stage,
         caps=Caps(
@@ -103,7 +106,7 @@ def parse(arguments: list[str] | None = None) -> Options:
             usd_per_day=given.max_usd_per_day,
             usd_per_month=given.max_usd_per_month,
         ),
-        complete_caps=ask_caps if given.ask else with_first_caps,
+        complete_caps=ask_caps if asks else with_first_caps,
         split=given.split,
         edge=not given.no_edge and not is_core,
         ops=not given.no_ops,
@@ -115,5 +118,6 @@ def parse(arguments: list[str] | None = None) -> Options:
         peak_per_s=given.peak,
         api_quota=given.api_quota,
         access_log=given.access_log,
-        vast_key=(lambda: getpass.getpass("Vast API key (not shown): ")) if given.ask else None,
+        vast_key=(lambda: getpass.getpass("Vast API key (not shown): ")) if asks else None,
+        mail=(lambda: input("e-mail address to be told of trouble [none yet]: ")) if asks else None,
     )

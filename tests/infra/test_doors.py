@@ -11,6 +11,7 @@ import pytest
 
 from chalicelib import wiring
 from chalicelib.services.market.lanes import N_LANES
+from infra.bootstrap import main as make_first_keys
 from infra.throttles import throttles_for, told_of_rest, worst_usd_per_day_of_rest
 from tests.infra.test_resuming import Cutter, chalice, checkout, cutter, run
 
@@ -89,8 +90,10 @@ def test_plain_chalice_deploy_before_or_after_core_ends_with_an_address(
     cutter: Cutter, checkout: Path, *, is_core_first: bool
 ) -> None:
     said: list[str] = []
-    if is_core_first:
-        assert run(cutter, checkout, said, **CORE)["url"] == ""
+    if is_core_first:  # by a pipeline, which nobody can be asked in
+        first = run(cutter, checkout, said, vast_key=None, **CORE)
+        assert (first["url"], first["admin_key"][:4]) == ("", "blk.")
+        assert any("`ballast secret set VAST_API_KEY --stage dev`" in line for line in said)
         assert any("once more, so that machines learn" in line for line in said)
     chalice(checkout)("deploy", "dev", said.append, root=checkout)
     api = with_rest_api(checkout)
@@ -110,3 +113,25 @@ def test_functions_of_another_checkout_are_not_given_a_wrong_address(
     assert run(cutter, checkout, said, **CORE)["url"] == ""
     assert any("run this where `chalice deploy` ran" in line for line in said)
     assert told_address() == ("", 0)
+
+
+def test_a_deployment_asks_once_who_is_told_of_trouble(cutter: Cutter, checkout: Path) -> None:
+    said: list[str] = []
+    run(cutter, checkout, said, **CORE)
+    assert any("nobody is told of trouble yet" in line for line in said)
+    run(cutter, checkout, said, mail=lambda: "no address", **CORE)
+    assert any("'no address' is no e-mail address" in line for line in said)
+    run(cutter, checkout, said, mail=lambda: "owner@example.com", **CORE)
+    (known,) = wiring.api_ports().receivers.receivers()
+    assert (known.address, known.channel) == ("owner@example.com", "email")
+    run(cutter, checkout, said, mail=_not_again, **CORE)
+
+
+def _not_again() -> str:
+    raise AssertionError("somebody is told already")
+
+
+def test_keys_for_a_stage_that_is_not_deployed_are_refused_in_one_sentence(cutter: Cutter) -> None:
+    with pytest.raises(SystemExit, match=r"`python -m infra\.deploy core --stage typo`"):
+        make_first_keys(["--stage", "typo"])
+    assert boto3.client("dynamodb").list_tables()["TableNames"] == []
