@@ -113,10 +113,9 @@ def deploy(
             f"no functions yet: `chalice deploy --stage {options.stage}` makes them; then this "
             "once more, so that machines learn where to report"
         )
-    elif not standing:
-        url = _address(aws, options, throttles, topic_arn, say)
-        n_lanes = N_LANES if options.edge else 0
-        bootstrap(options.stage, Caps(), public_url=url, n_lanes=n_lanes)
+    else:
+        url = standing or _address(aws, options, throttles, topic_arn, say)
+        bootstrap(options.stage, Caps(), public_url=url, n_lanes=lanes_of(aws, options.stage, url))
     return {"url": url, **({"admin_key": admin_key} if admin_key else {})}
 
 
@@ -153,6 +152,12 @@ def _address(aws: Aws, options: Options, throttles: Throttles, topic_arn: str, s
 def standing_edge(aws: Aws, stage: str) -> str:
     """The address of an edge that an earlier deployment made, which this one leaves as it is."""
     return (find_stack(aws.client("cloudformation"), f"ballast-{stage}-edge") or {}).get("Url", "")
+
+
+def lanes_of(aws: Aws, stage: str, url: str) -> int:
+    """The lanes of the edge at this address; 0 of another door, or of an edge from before them."""
+    known = stack_parameter(aws.client("cloudformation"), f"ballast-{stage}-edge", "LaneRate")
+    return N_LANES if known and url == standing_edge(aws, stage) else 0
 
 
 def state_throttles(aws: Aws, options: Options, say: Say, *, has_edge: bool) -> Throttles:

@@ -78,6 +78,8 @@ def test_what_does_not_deploy_the_edge_leaves_it_the_one_door(
     said: list[str] = []
     api = with_rest_api(checkout)
     url = run(cutter, checkout, said)["url"]
+    wiring.reset()
+    wiring.api_ports().ledger.set_public_url("")  # as if the run had been cut off before its end
     assert run(cutter, checkout, said, **again)["url"] == url
     assert told_address() == (url, N_LANES)
     assert rest_rate(api) == 1
