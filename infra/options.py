@@ -62,6 +62,13 @@ def ask_caps(given: Caps) -> Caps:
     return replace(given, **answers)
 
 
+def ask_mail() -> str:
+    """Who is to be told of trouble; "" for nobody yet, as where nobody can be asked."""
+    if not sys.stdin.isatty():  # a later `make deploy` needs no terminal for anything else
+        return ""
+    return input("e-mail address to be told of trouble [none yet]: ")
+
+
 def parse(arguments: list[str] | None = None) -> Options:
     """Options from the command line."""
     parser = argparse.ArgumentParser(prog="python -m infra.deploy", description=__doc__)
@@ -119,5 +126,5 @@ def parse(arguments: list[str] | None = None) -> Options:
         api_quota=given.api_quota,
         access_log=given.access_log,
         vast_key=(lambda: getpass.getpass("Vast API key (not shown): ")) if asks else None,
-        mail=(lambda: input("e-mail address to be told of trouble [none yet]: ")) if asks else None,
+        mail=ask_mail if asks else None,
     )

@@ -7,7 +7,7 @@ import io
 import pytest
 
 from infra.bootstrap import FIRST_CAPS, Caps
-from infra.options import ask_caps, parse
+from infra.options import ask_caps, ask_mail, parse
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
@@ -41,3 +41,10 @@ def test_without_ask_nothing_is_asked_and_the_defaults_are_small() -> None:
     given = parse(["--stage", "prod"])
     assert given.complete_caps(given.caps) == FIRST_CAPS
     assert given.vast_key is None
+
+
+def test_without_a_terminal_nobody_is_asked_for_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch)
+    assert ask_mail() == ""
+    assert parse(["--ask"]).mail is ask_mail
+    assert parse([]).mail is None
