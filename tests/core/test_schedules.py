@@ -136,6 +136,30 @@ def test_in_the_hour_that_is_skipped_a_floor_begins_an_hour_later_and_twice_in_n
     assert not is_in_force(night, exactly("2026-10-25T02:35:00+01:00"))  # the same hour again
 
 
+@pytest.mark.parametrize(
+    ("zone", "hour", "noon"),
+    [
+        ("Europe/Berlin", 2, "2026-03-28T12:00:00+00:00"),
+        ("Europe/Berlin", 2, "2026-10-24T12:00:00+00:00"),
+        ("America/New_York", 1, "2026-03-07T12:00:00+00:00"),
+        ("America/New_York", 1, "2026-10-31T12:00:00+00:00"),
+        ("Australia/Lord_Howe", 1, "2026-04-03T12:00:00+00:00"),  # by half an hour
+        ("Australia/Lord_Howe", 2, "2026-10-02T12:00:00+00:00"),
+        ("America/Havana", 0, "2026-03-07T12:00:00+00:00"),  # the hour after midnight is skipped
+    ],
+)
+def test_when_clocks_change_every_hour_has_its_floor_and_a_named_hour_one_a_day(
+    zone: str, hour: int, noon: str
+) -> None:
+    always = FloorSchedule(cron="*/30 * * * *", duration_s=1_800, min_load=5, timezone=zone)
+    daily = FloorSchedule(cron=f"30 {hour} * * *", duration_s=1_800, min_load=5, timezone=zone)
+    check_schedule(daily)
+    moments = [exactly(noon) + 1_800 * n for n in range(3 * 48)]
+    assert [now for now in moments if not is_in_force(always, now)] == []
+    held = [is_in_force(daily, now) for now in moments]
+    assert sum(held) == 3
+
+
 def test_a_wrong_time_zone_is_refused_with_the_nearest() -> None:
     wrong = FloorSchedule(cron="0 8 * * *", duration_s=60, min_load=5, timezone="Europe/Berln")
     with pytest.raises(ParameterError, match="did you mean Europe/Berlin"):

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 
 # With botocore, so in the Lambda; its own copy of the rules, as a host may have none.
-from dateutil.tz import resolve_imaginary
+from dateutil.tz import datetime_ambiguous, resolve_imaginary
 from dateutil.zoneinfo import get_zonefile_instance
 
 from chalicelib.core.model.endpoint_group import (
@@ -136,11 +136,20 @@ def zone_of(name: str) -> tzinfo:
 
 
 def _last_time_on(cron: Cron, day: datetime, until: float) -> float | None:
-    for hour in sorted(cron.hours, reverse=True):
+    """In the hour that a clock repeats, a named hour fires once, and what names every hour twice.
+
+    So does cron itself (cron(8) of OpenBSD and Debian, "local time changes").
+    """
+    folds = (1, 0) if len(cron.hours) == 24 else (0,)
+    local = datetime.fromtimestamp(until, day.tzinfo)
+    latest = local.hour if local.date() == day.date() else 23
+    hours = [hour for hour in sorted(cron.hours, reverse=True) if hour <= latest]
+    for hour, fold in ((one, f) for one in hours for f in folds):
         for minute in sorted(cron.minutes, reverse=True):
-            fired: float = resolve_imaginary(
-                day.replace(hour=hour, minute=minute, fold=0)
-            ).timestamp()
+            moment = day.replace(hour=hour, minute=minute, fold=0)
+            if fold and not datetime_ambiguous(moment):
+                continue
+            fired: float = resolve_imaginary(moment.replace(fold=fold)).timestamp()
             if fired <= until:
                 return fired
     return None
