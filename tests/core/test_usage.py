@@ -21,6 +21,7 @@ from chalicelib.core.model.usage import (
     Uses,
     bucket_of,
     combine_uses,
+    heard,
     note_uses,
     route_key,
     tag_of,
@@ -94,6 +95,33 @@ def test_one_worker_of_three_that_lies_moves_nothing() -> None:
     uses = combine_uses([honest, honest, liar])
     assert Uses.of(uses).weigh(MINE, CAP, most=math.inf) == pytest.approx(USED)
     assert usual_use(uses) == pytest.approx(USED)
+
+
+@pytest.mark.parametrize("lie", [0.0, 1e9])
+@pytest.mark.parametrize("n_honest", [2, 3, 5])
+def test_who_claims_to_have_served_more_is_not_heard_more(lie: float, n_honest: int) -> None:
+    """A liar that fills its row with thousands, beside machines that served thirty each."""
+    honest = learned((MINE, CAP, USED), n=30)
+    kinds = [(MINE, CAP / 4**i, lie) for i in range(MAX_ENTRIES)]
+    liar = learned(*kinds, n=200)
+    uses = combine_uses([liar, *[heard(honest, 30)] * n_honest])
+    assert Uses.of(uses).weigh(MINE, CAP, most=3_000.0) == pytest.approx(USED)
+    assert usual_use(uses) == pytest.approx(USED)
+
+
+@pytest.mark.parametrize("lie", [0.0, 1e9])
+def test_of_two_that_tell_the_opposite_neither_is_believed(lie: float) -> None:
+    rows = [learned((MINE, 200.0, USED)), learned((MINE, 200.0, lie))]
+    uses = combine_uses(rows)
+    assert Uses.of(uses).weigh(MINE, 200.0, most=3_000.0) == 200.0
+    assert usual_use(uses) == 0.0
+
+
+def test_a_row_is_heard_for_as_many_as_its_worker_was_granted() -> None:
+    told = learned((MINE, CAP, USED), (OTHER, CAP, USED), n=100)
+    assert sum(n for _, n, _, _ in heard(told, 50)) == 50
+    assert heard(told, 0) == []
+    assert heard(told, 200) == list(told)
 
 
 @given(st.lists(st.tuples(st.integers(-5, 2**17), st.floats(-10, 1e12)), max_size=60))

@@ -222,7 +222,7 @@ def test_a_quota_of_load_pays_for_what_a_request_may_use(world: HotWorld, is_lea
     key = new_key(world, max_load_per_s=7_000.0)
     own = use_key(key.split(".")[1], 65_535.0)
     uses = note_uses((), [(own, 40.0)] * 20) if is_learned else ()
-    world.add_worker(1, **OWN_SOFTWARE, perf=1e6, uses=uses)
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6, uses=uses, reqnum=20)
     see(world)
     router = Router(world)
     reply = router.ask(None, 65_535.0, key=key)
@@ -236,7 +236,8 @@ def test_a_quota_of_load_pays_for_what_a_request_may_use(world: HotWorld, is_lea
 def test_who_understates_pays_for_what_such_requests_used(world: HotWorld) -> None:
     key = new_key(world, max_load_per_s=100.0)
     own = use_key(key.split(".")[1], 0.0001)
-    world.add_worker(1, **OWN_SOFTWARE, perf=1e6, uses=note_uses((), [(own, 400.0)] * 20))
+    uses = note_uses((), [(own, 400.0)] * 20)
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6, uses=uses, reqnum=20)
     see(world)
     router = Router(world)
     granted = ["url" in router.ask(None, 0.0001, key=key) for _ in range(5)]

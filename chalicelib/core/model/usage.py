@@ -8,7 +8,8 @@ what such requests of its key used at the route that it names, or at all of them
 default cost, and what a worker serves within `max_queue_time`.
 
 Each worker's row keeps what that worker told, so that one worker's lies stand alone: the middle of
-the workers counts, weighed by the requests they served.
+the workers counts. How many requests it served is its own word, too: it is heard for as many as it
+was granted, and for `ENOUGH` at most.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ MAX_ENTRIES = 4
 """Of a row, the most used: a row stays below 1 kB, and the rows of a group know more together."""
 
 MAX_IN_VIEW = 64  # chosen: bounds the view; the keys that are used most
+APART = 4.0  # chosen: means of twenty requests of one kind do not differ so
+"""Two workers alone whose means differ by more say nothing: nobody knows which one is wrong."""
+
 TRUTHFUL = 1.5
 """A mean within the stated costs' bucket, or this far beside, confirms them as they are."""
 
@@ -102,6 +106,15 @@ def _with_one(use: Use | None, key: int, used: float) -> Use:
     return key, n, mean, max(high, mean)
 
 
+def heard(uses: Sequence[Use], n_granted: int) -> list[Use]:
+    """A row's uses, of as many requests in all as its worker was granted."""
+    n_told = sum(use[1] for use in uses)
+    if n_told <= n_granted:
+        return list(uses)
+    capped = [(key, n * n_granted // n_told, mean, high) for key, n, mean, high in uses]
+    return [use for use in capped if use[1] > 0]
+
+
 def combine_uses(rows: Iterable[Sequence[Use]]) -> tuple[Use, ...]:
     """What the workers of a group say together: by key, by stated cost, and altogether."""
     told: dict[int, list[Use]] = {}
@@ -117,10 +130,11 @@ def combine_uses(rows: Iterable[Sequence[Use]]) -> tuple[Use, ...]:
         (
             key,
             sum(use[1] for use in uses),
-            _middle([(use[2], use[1]) for use in uses]),
-            _middle([(use[3], use[1]) for use in uses]),
+            _middle([(use[2], min(use[1], ENOUGH)) for use in uses]),
+            _middle([(use[3], min(use[1], ENOUGH)) for use in uses]),
         )
         for key, uses in told.items()
+        if not _are_two_apart(uses)
     ]
     known = [use for use in combined if use[1] >= ENOUGH]
     most = sorted(known, key=lambda use: (_is_own(use[0]), -use[1], use[0]))[:MAX_IN_VIEW]
@@ -137,6 +151,13 @@ def _mixed(key: int, parts: Sequence[Use]) -> Use:
         if seen > total * TAIL:
             break
     return key, total, sum(n * mean for n, mean, _ in weighed) / total, tail
+
+
+def _are_two_apart(uses: Sequence[Use]) -> bool:
+    if len(uses) != 2:
+        return False
+    (_, n, mean, _), (_, m, other, _) = uses
+    return min(n, m) >= ENOUGH and max(mean, other) > APART * min(mean, other)
 
 
 def _is_own(key: int) -> bool:

@@ -26,7 +26,7 @@ from chalicelib.core.model.load import (
     queued_load,
 )
 from chalicelib.core.model.usable import usable_workers
-from chalicelib.core.model.usage import Use, combine_uses, usual_use
+from chalicelib.core.model.usage import Use, combine_uses, heard, usual_use
 from chalicelib.core.model.vouching import lower_median, vouch
 from chalicelib.core.model.warmth import SPARED_SPAN_S, spared_share
 from chalicelib.core.model.worker import Worker, WorkerState
@@ -107,7 +107,7 @@ def build_view(
     """The shards of a group's view; `shares` weighs callers' keys."""
     rows = vouch(rows, now)
     ready = routable_rows(group, rows, now)
-    uses = combine_uses(row.uses for row in rows)
+    uses = combine_uses(heard(row.uses, row.reqnum) for row in rows)
     usual_cost = usual_use(uses) or mean_seen_cost(rows)
     is_wasted = goes_unused(ready)
     least = least_queued(ready, usual_cost, now)

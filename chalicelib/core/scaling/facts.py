@@ -17,7 +17,7 @@ from chalicelib.core.model.load import (
     queue_time_s,
 )
 from chalicelib.core.model.usable import usable_workers
-from chalicelib.core.model.usage import combine_uses, usual_use
+from chalicelib.core.model.usage import combine_uses, heard, usual_use
 from chalicelib.core.model.worker import Worker, WorkerState, is_outdated
 from chalicelib.core.money.account import Account
 from chalicelib.core.money.budget import (
@@ -219,7 +219,7 @@ def measure_traffic(
         elapsed_s=max(0.0, now - at) if at else 0.0,
         arrived_load=max(0.0, granted - repeated + waiting.load - waited),
         vouched_load=max(0.0, came - repeated),
-        usual_load=usual_use(combine_uses(worker.uses for worker in workers)),
+        usual_load=usual_use(combine_uses(heard(w.uses, w.reqnum) for w in workers)),
         n_arrived=max(0, round(n_granted + waiting.n - n_waited)),
         n_started=round(n_granted),
         n_late=round(late),
