@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chalicelib.core.fleet.breakers import (
     FIRST_PAUSE_S,
     HOST_COOL_DOWN_S,
+    LASTS_S,
     MAX_PAUSE_AFTER_SERVICE_S,
     MAX_PAUSE_S,
     Boot,
@@ -121,3 +124,39 @@ def test_an_old_revisions_failure_does_not_accuse_the_new_one() -> None:
     seen = judge(Reputation(), [_boot(1, 10, revision=2)], NOW)
     after = judge(seen, [_boot(n, 20 + n, revision=1) for n in range(2, 6)], NOW)
     assert open_breakers(after, [], {5: 2}, NOW) == frozenset()
+
+
+def _short_lived(before: Reputation, n: int, at: float = NOW) -> Reputation:
+    """Workers on n machines, one after another: ready, and a minute later failed for good."""
+    for i in range(n):
+        ready_at = at + 100 * i
+        before = judge(before, [_boot(i, 10 + i, fails=False, at=ready_at)], ready_at)
+        failed = replace(_boot(i, 10 + i, at=ready_at + 60), is_short_lived=True)
+        before = judge(before, [failed], ready_at + 60)
+        assert judge(before, [failed], ready_at + 65) == before, "each counts once"
+    return before
+
+
+def test_workers_that_were_ready_and_soon_failed_accuse_the_template_and_not_every_host() -> None:
+    two = _short_lived(Reputation(), 2)
+    assert avoided_machines(two, NOW + 200) == {10, 11}
+    assert open_breakers(two, [], {5: 1}, NOW + 200) == frozenset()
+    three = _short_lived(Reputation(), 3)
+    opened_at = NOW + 260
+    assert open_breakers(three, [], {5: 1}, opened_at + FIRST_PAUSE_S - 1) == {5}
+    assert open_breakers(three, [], {5: 1}, opened_at + FIRST_PAUSE_S + 1) == frozenset()
+    assert avoided_machines(three, opened_at) == frozenset()
+
+
+def test_only_a_worker_that_lasts_clears_the_template_of_those_that_did_not() -> None:
+    seen = _short_lived(Reputation(), 3)
+    trial_at = NOW + 260 + FIRST_PAUSE_S + 1
+    trial = _boot(9, 10, fails=False, at=trial_at)
+    ready = judge(seen, [trial], trial_at)
+    assert ready.templates["5"].n_openings == 1, "to be ready is no success yet"
+    failed = replace(_boot(9, 10, at=trial_at + 60), is_short_lived=True)
+    again = judge(ready, [failed], trial_at + 60)
+    assert open_breakers(again, [], {5: 1}, trial_at + 60 + 2 * FIRST_PAUSE_S - 1) == {5}
+    lasted = judge(ready, [trial], trial_at + LASTS_S + 1)
+    assert lasted.templates["5"].n_openings == 0
+    assert not lasted.templates["5"].short_lived

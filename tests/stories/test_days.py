@@ -325,6 +325,25 @@ def test_boots_that_only_fail_open_the_breaker_and_a_cure_closes_it() -> None:
     day.ends()
 
 
+def test_workers_that_crash_a_minute_after_they_are_ready_accuse_the_template_alone() -> None:
+    """Each host of the market was avoided for a day, and nobody was told why nobody served."""
+    day = Day()
+    group = day.group(max_workers=3, cold_workers=1)
+    ready_at: dict[str, float] = {}
+    for minute in range(50):
+        for program in day.world.processes.values():
+            if day.world.now - ready_at.setdefault(program.boot_id, day.world.now) > 60:
+                program.error = "CUDA error: an illegal memory access"
+        day.minutes(1, minute % 2, of=group, rounds=2)
+    assert "illegal memory access" in day.troubles()["breaker_open"]
+    assert day.calls(Verb.CREATE) < 12
+    day.minutes(30, 1, of=group)  # cured: the next trial serves
+    assert day.world.n_waiting == 0
+    day.minutes(62)
+    assert "breaker_open" not in day.troubles()
+    day.ends()
+
+
 def test_a_machine_that_will_not_go_is_told_with_what_it_bills() -> None:
     day = Day()
     group = day.group(min_load=50.0, cold_workers=0)

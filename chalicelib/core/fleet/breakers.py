@@ -1,7 +1,8 @@
 """Breakers: hosts that fail are avoided for a while, templates that only fail stop being rented.
 
 A failed boot blames its host (scaling.md 6). When a template fails on several hosts without
-ever succeeding, the template is at fault: its breaker opens, and the hosts are forgiven.
+ever succeeding, the template is at fault: its breaker opens, and the hosts are forgiven. To be
+ready is no success yet where others were, too, and soon failed for good: one must last.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ TEMPLATE_FAILURES = 3  # on different machines, with no success: the template is
 FIRST_PAUSE_S = 600.0  # of an open breaker; doubles each time the trial fails too
 MAX_PAUSE_S = 86_400.0  # chosen: a template that only fails costs at most one boot a day
 MAX_PAUSE_AFTER_SERVICE_S = 3_600.0  # what has served before fails for a while, not for good
+LASTS_S = 3_600.0
+"""Chosen: as long as an error is remembered (moves/repair.REBOOT_MEMORY_S). Who fails for good
+within this of its first load was never of use; who is older than this has lasted."""
+MAX_SHORT_LIVED = 10  # chosen: enough to tell different machines; the record stays small
 MAX_REMEMBERED = 2_000  # chosen: far more hosts than a fleet meets in a month; bounds the memory
 _MAX_ERROR_CHARS = 300  # chosen: a line of a notice
 
@@ -41,6 +46,7 @@ class TemplateRecord:
     last_error: str = ""
     revision: int = 1
     served_at: float = 0.0  # when a worker of this revision last became ready
+    short_lived: Mapping[str, int] = field(default_factory=dict)  # as `failed`, until one lasts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +68,7 @@ class Boot:
     template_revision: int
     is_failure: bool
     error: str = ""
+    is_short_lived: bool = False  # it was ready, and failed for good within LASTS_S
 
 
 def find_boots(workers: Iterable[Worker], stuck: Mapping[int, str]) -> list[Boot]:
@@ -82,6 +89,9 @@ def find_boots(workers: Iterable[Worker], stuck: Mapping[int, str]) -> list[Boot
                     template_revision=worker.template_revision,
                     is_failure=has_failed,
                     error=worker.error or stuck.get(worker.instance_id, ""),
+                    is_short_lived=stuck.get(worker.instance_id) == "error_again"
+                    and worker.loaded_at > 0.0
+                    and worker.state_since - worker.loaded_at <= LASTS_S,
                 )
             )
     return boots
@@ -97,8 +107,18 @@ def judge(before: Reputation, boots: Iterable[Boot], now: float) -> Reputation:
             continue
         is_news = boot.at > template.served_at
         if not boot.is_failure:
-            if is_news:
-                templates[key] = TemplateRecord(revision=template.revision, served_at=boot.at)
+            if template.short_lived and now - boot.at <= LASTS_S:
+                served_at = max(boot.at, template.served_at)
+                templates[key] = replace(template, failed={}, served_at=served_at)
+            elif is_news or template.short_lived:
+                served_at = max(boot.at, template.served_at)
+                templates[key] = TemplateRecord(revision=template.revision, served_at=served_at)
+        elif boot.is_short_lived:
+            if str(boot.instance_id) not in template.short_lived:
+                hosts[machine] = _with_failure(hosts.get(machine), boot, now)
+                templates[key] = template = _failed_soon(template, boot, now)
+            if template.paused_until > now:
+                _forgive(hosts, template)
         elif str(boot.instance_id) not in template.failed:
             hosts[machine] = _with_failure(hosts.get(machine), boot, now)
             if is_news:
@@ -155,13 +175,26 @@ def _with_failure(record: HostRecord | None, boot: Boot, now: float) -> HostReco
 
 
 def _forgive(hosts: dict[str, HostRecord], template: TemplateRecord) -> None:
-    for machine_id in template.failed.values():
+    for machine_id in (*template.failed.values(), *template.short_lived.values()):
         hosts.pop(str(machine_id), None)
 
 
 def _failed_once_more(record: TemplateRecord, boot: Boot, now: float) -> TemplateRecord:
     failed = {**record.failed, str(boot.instance_id): boot.machine_id}
     record = replace(record, failed=failed, last_error=boot.error[:_MAX_ERROR_CHARS])
+    return _opened(record, failed, now)
+
+
+def _failed_soon(record: TemplateRecord, boot: Boot, now: float) -> TemplateRecord:
+    newest = list(record.short_lived.items())[1 - MAX_SHORT_LIVED :]
+    short_lived = {**dict(newest), str(boot.instance_id): boot.machine_id}
+    error = boot.error[:_MAX_ERROR_CHARS]
+    record = replace(record, short_lived=short_lived, last_error=error)
+    return _opened(record, short_lived, now)
+
+
+def _opened(record: TemplateRecord, failed: Mapping[str, int], now: float) -> TemplateRecord:
+    """The record with its breaker open, if so many failures say so."""
     is_at_fault = len(set(failed.values())) >= TEMPLATE_FAILURES
     if not is_at_fault or record.paused_until > now:
         return record

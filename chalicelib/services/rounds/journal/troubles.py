@@ -62,7 +62,8 @@ def find_troubles(plan: RoundPlan) -> list[Trouble]:
         if record.n_openings:
             text = (
                 f"autogroup {key}: workers failed on {TEMPLATE_FAILURES} machines or more "
-                f"without a success; last error: {record.last_error}"
+                f"{'soon after they were ready' if record.short_lived else 'without a success'}; "
+                f"last error: {record.last_error}"
             )
             facts = {"autogroup_id": int(key), "last_error": record.last_error}
             scope = autogroup_scope(key)
