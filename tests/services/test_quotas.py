@@ -8,11 +8,18 @@ import pytest
 
 from chalicelib.core.model.usage import note_uses, use_key
 from chalicelib.ports.errors import StorageUnavailableError
-from chalicelib.services.keys import KeyLimits, issue_key
+from chalicelib.services.keys import (
+    KeyLimits,
+    KeyMemory,
+    check_key,
+    issue_key,
+    rotate_key,
+    shown_key,
+)
 from chalicelib.services.routing.quotas import LIMITED_SESSION_S, OversizeError
 from chalicelib.services.routing.waiting import MAX_ROWS_OF_KEY
 from chalicelib.wire.ticket import Allowance, Claims
-from fakes.bundles.hot_ports import OWN_SOFTWARE, HotWorld, make_group
+from fakes.bundles.hot_ports import ENDPOINT_ID, OWN_SOFTWARE, HotWorld, make_group
 from tests.services.router import Router, make_world, see
 
 
@@ -266,3 +273,26 @@ def test_a_large_request_is_at_once_with_others_for_as_long_as_its_slot_takes() 
         see(world)
         status = str(router.ask(None, 1.0, key=key)["status"])
         assert ("over the quota" in status) is is_over, later_s
+
+
+def test_a_keys_derived_and_rotated_texts_have_one_quota(world: HotWorld) -> None:
+    """Whatever text a holder routes with, and whatever it costs, two requests pass at once."""
+    world.add_worker(1, **OWN_SOFTWARE, perf=1e6)
+    see(world)
+    ports = world.ports()
+    first, row = issue_key(
+        ports, name="t", verbs=("route", "read"), limits=KeyLimits(max_requests_per_s=2.0)
+    )
+    second, _ = rotate_key(ports, row.key_id)
+    texts = [first, second]
+    for text in (first, second):
+        caller = check_key(ports, KeyMemory(), text, world.clock.now())
+        texts.append(shown_key(world.secrets, caller, ENDPOINT_ID, 1))
+    assert len(set(texts)) == 4
+    routers = [Router(world) for _ in range(4)]
+    replies = [
+        routers[(i + j) % 4].ask(None, cost, key=text)
+        for i, text in enumerate(texts)
+        for j, cost in enumerate((0.0, 1e-7, 1.0, 1e9))
+    ]
+    assert sum("url" in reply for reply in replies) == 2
