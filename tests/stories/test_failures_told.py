@@ -17,6 +17,7 @@ from chalicelib.ports.marketplace import CreateRequest, RefusedError
 from fakes.worlds.marketplace import FakeMarketplace
 from fakes.worlds.world import World
 from tests.faults.stories import all_events, count_calls, run_rounds
+from tests.stories.day import Day
 
 
 class RefusingMarketplace(FakeMarketplace):
@@ -129,3 +130,28 @@ def test_contracts_that_end_soon_are_not_churned(minutes: int) -> None:
     run_rounds(world, 240, every_s=60.0)
     n_lives = 240 / minutes
     assert n_lives <= count_calls(world, Verb.CREATE) <= 3 * n_lives + 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "cause"),
+    [
+        ({"state": "paused"}, "none of its autogroups is active"),
+        ({"weight": 0.0, "test_workers": 0}, "have weight 0"),
+        (None, "has no autogroup"),
+    ],
+)
+def test_an_owners_setting_that_lets_nobody_serve_is_named(
+    setting: dict[str, object] | None, cause: str
+) -> None:
+    day = Day()
+    group = day.group()
+    if setting is None:
+        (autogroup,) = day.world.owner_ports.groups.list_autogroups(group.endpoint_id)
+        day.world.owner_ports.groups.remove_autogroup(autogroup.autogroup_id)
+        day.world.publish()
+    else:
+        day.change_autogroup(group, **setting)
+    day.world.ask(group.endpoint_id, 3)
+    day.minutes(5, rounds=4)
+    assert cause in day.troubles()["requests_wait"]
+    assert day.told("requests_wait") == ["requests_wait"]

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind, lasting, present
+from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.scaling.snapshot import GroupSnapshot
 from chalicelib.core.words import count
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
@@ -42,19 +44,38 @@ def unexplained_wait(
     is_hopeful = is_coming or bool(snapshot.rentals)
     if not snapshot.waiting.n_overdue or (is_hopeful and not has_begun):
         return
+    waiting = count(snapshot.waiting.n, "request waits", "requests wait")
+    if cause := _own_cause(snapshot):
+        text = f"{waiting}, and nothing is rented or started: {cause}"
+        yield Trouble(kind=TroubleKind.REQUESTS_WAIT, scope=scope, message=text)
+        return
     states = Counter(worker.state.value for worker in own)
     words = sorted(
         {str(record.actual_status) for w in own if (record := plan.view.records.get(w.instance_id))}
     )
     notes = sorted({note.code for note in group.decision.notes})
     text = (
-        f"{count(snapshot.waiting.n, 'request waits', 'requests wait')} and no machine is on its "
-        "way; workers: "
+        f"{waiting} and no machine is on its way; workers: "
         f"{', '.join(f'{n} {state}' for state, n in sorted(states.items())) or 'none'}; "
         f"Vast says of them: {', '.join(words) or 'nothing'}; the last decision noted: "
         f"{', '.join(notes) or 'nothing'}"
     )
     yield Trouble(kind=TroubleKind.REQUESTS_WAIT, scope=scope, message=text)
+
+
+def _own_cause(snapshot: GroupSnapshot) -> str:
+    """Which of the owner's settings lets nobody serve, and what to do; "" if none does."""
+    active = [one for one in snapshot.autogroups if one.state is AutogroupState.ACTIVE]
+    causes = (
+        (snapshot.group.shadow, "the group is in shadow mode; end it with --no-shadow"),
+        (not snapshot.autogroups, "the group has no autogroup; create one"),
+        (not active, "none of its autogroups is active; resume or create one"),
+        (
+            not any(one.weight > 0 for one in active),
+            "its active autogroups have weight 0; raise it",
+        ),
+    )
+    return next((cause for holds, cause in causes if holds), "")
 
 
 def _matters(plan: RoundPlan, trouble: Trouble) -> bool:
