@@ -28,3 +28,18 @@ def test_a_counter_that_the_last_version_did_not_mark_counts_from_now_on() -> No
 
 def test_without_workers_nothing_happened() -> None:
     assert measure_traffic({}, [], Waiting(), [], NOW).n_started == 0
+
+
+def test_a_version_before_can_read_the_mark_and_one_after_this_may_count_more() -> None:
+    """Rolled back, the version before failed in every round on a list of six counters."""
+    mark = mark_traffic([AFTER], Waiting(), NOW)
+    workers, came = mark["workers"], mark["came"]
+    assert isinstance(workers, dict)
+    assert isinstance(came, dict)
+    assert {len(values) for values in workers.values()} == {5}
+    expected = measure_traffic(mark, [AFTER], Waiting(), [], NOW + 5)
+    in_one_list = {id_: [*values, came[id_]] for id_, values in workers.items()}
+    for former in ({**mark, "came": None}, {**mark, "workers": in_one_list}):
+        assert measure_traffic(former, [AFTER], Waiting(), [], NOW + 5) == expected
+    longer = {id_: [*values, 7.0] for id_, values in in_one_list.items()}
+    assert measure_traffic({**mark, "workers": longer}, [AFTER], Waiting(), [], NOW + 5) == expected

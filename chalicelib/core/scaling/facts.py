@@ -165,6 +165,8 @@ Counters = tuple[float, float, float, float, float, float]
 load that came to it of what was granted until its last report."""
 
 _NOTHING: Counters = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)  # before the first count
+_N_FIRST = 5
+"""As many counters as the version before reads in one list: it fails on a longer one."""
 
 
 def sum_waiting(
@@ -183,10 +185,12 @@ def sum_waiting(
 
 def mark_traffic(workers: Iterable[Worker], waiting: Waiting, now: float) -> Mapping[str, object]:
     """What the next round subtracts from its own counters; plain JSON."""
+    counters = {str(worker.instance_id): _counters(worker) for worker in workers}
     return {
         "at": now,
         "waiting": [waiting.n, waiting.load],
-        "workers": {str(worker.instance_id): list(_counters(worker)) for worker in workers},
+        "workers": {id_: list(values[:_N_FIRST]) for id_, values in counters.items()},
+        "came": {id_: values[_N_FIRST] for id_, values in counters.items()},
     }
 
 
@@ -208,7 +212,12 @@ def measure_traffic(
         n_waited, waited = _as_number(earlier[0]), _as_number(earlier[1])
     known = mark.get("workers")
     known = known if isinstance(known, Mapping) else {}
-    deltas = [_delta(worker, known.get(str(worker.instance_id)), at) for worker in workers]
+    came = mark.get("came")
+    came = came if isinstance(came, Mapping) else {}
+    deltas = [
+        _delta(worker, known.get(str(worker.instance_id)), came.get(str(worker.instance_id)), at)
+        for worker in workers
+    ]
     n_granted, granted, repeated, late, refused, came = map(
         sum, zip(_NOTHING, *deltas, strict=True)
     )
@@ -234,11 +243,14 @@ def _shortest_queue(workers: Iterable[Worker], now: float) -> float:
     return min(ready, default=0.0)
 
 
-def _delta(worker: Worker, earlier: object, marked_at: float) -> Counters:
+def _delta(worker: Worker, earlier: object, came: object, marked_at: float) -> Counters:
     now = _counters(worker)
     if isinstance(earlier, list | tuple):
         before = [_as_number(value) for value in earlier]
-        before += now[len(before) :]  # a version before this one counted less
+        if len(before) == _N_FIRST and came is not None:
+            before.append(_as_number(came))
+        # A version before this one counted less, and one after it more.
+        before = [*before, *now[len(before) :]][: len(now)]
     else:
         before = [0.0] * len(now) if worker.created_at > marked_at > 0 else list(now)
     a, b, c, d, e, f = (max(0.0, new - old) for new, old in zip(now, before, strict=True))
