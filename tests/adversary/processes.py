@@ -365,5 +365,5 @@ GAMES = (
     Game(role="route key", goal="spend", measure="machines for one request beyond one",
          bound=0.0, draw=_draw_ask, play=rented_by_one, length=1, where=WHERE, most_games=12),
     Game(role="worker's token", goal="spend", measure="machines beyond one that its reports rent",
-         bound=0.0, draw=_draw_lie, play=rented_by_lies, length=4, where=WHERE, most_games=20),
+         bound=0.0, draw=_draw_lie, play=rented_by_lies, length=4, where=WHERE, most_games=12),
 )  # fmt: skip
