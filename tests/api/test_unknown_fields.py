@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.api.over_fakes import Api
+from tests.api.test_auth import guarded_routes
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,9 @@ from tests.api.over_fakes import Api
         ("POST", "/api/v0/rollout", {"autogroup_id": 101, "percnt": 5}, "percent"),
         ("POST", "/api/v0/promote", {"autogroup": 101}, "autogroup_id"),
         ("POST", "/api/v0/plan", {"endpoint": 100}, "endpoint_id"),
+        ("POST", "/update_workers", {"workergroup_id": 101, "cancel_updte": True}, "cancel_update"),
+        ("POST", "/update_workers", {"workergroup_id": 101, "dry_run": True}, "workergroup_id"),
+        ("POST", "/api/v0/offers", {"autogroup_id": 101, "limt": 1}, "limit"),
         ("POST", "/api/v0/panic", {"confrim": "destroy everything"}, "confirm"),
         ("POST", "/api/v0/keys", {"name": "a", "verbs": ["read"], "expires_in": 5}, "expires_in_s"),
         (
@@ -40,6 +44,23 @@ def test_a_slip_is_refused_and_changes_nothing(
     assert "is no field" in answer.json["msg"]
     assert told in answer.json["msg"]
     assert (dict(api.groups.groups), api.ledger.account()) == before
+
+
+def test_every_route_that_changes_something_and_has_a_body_refuses_what_it_does_not_know(
+    api: Api,
+) -> None:
+    api.create_endpoint("llm")
+    api.create_autogroup(100)
+    took = []
+    for method, resource, access in guarded_routes():
+        if access.verb != "admin" or method not in ("POST", "PUT"):
+            continue
+        job = "101" if "autojobs" in resource or "workergroups" in resource else "100"
+        path = resource.replace("{id}", job).replace("{key_id}", "x")
+        answer = api.call(method, path, {"no_such_field": 1})
+        is_named = answer.status == 400 and "no_such_field" in answer.json["msg"]
+        took += [] if is_named else [resource]
+    assert took == ["/api/v0/receivers/test"]  # which reads no body
 
 
 def test_what_the_vendors_clients_send_is_taken_and_a_row_may_be_sent_back(api: Api) -> None:

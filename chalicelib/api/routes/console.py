@@ -71,7 +71,9 @@ def _register_offers(routes: Routes) -> None:
     def search_offers(call: Call) -> object:
         return {**OK, **call.ports.poke.ask(_bundles_question(call))}
 
-    @routes.route("POST", "/api/v0/offers", "read", account_only=True)
+    fields = ("autogroup_id", "search_params", "disk_gb", "limit")
+
+    @routes.route("POST", "/api/v0/offers", "read", account_only=True, fields=fields)
     def find_offers(call: Call) -> object:
         return {**OK, **call.ports.poke.ask(_offers_question(call))}
 

@@ -67,7 +67,9 @@ def _register_reads(routes: Routes, name: str) -> None:
 
 
 def _register_update(routes: Routes) -> None:
-    @routes.route("POST", "/update_workers", "admin")
+    fields = ("workergroup_id", "autogroup_id", "cancel_update")  # a slip would begin an update
+
+    @routes.route("POST", "/update_workers", "admin", fields=fields)
     def update_workers(call: Call) -> object:
         autogroup_id = call.whole("workergroup_id")
         if autogroup_id is None:
