@@ -279,3 +279,6 @@ def test_up_does_not_take_a_name_that_is_taken_and_down_ends_a_group(
     assert ballast("down", "TGI-Llama3", "--no-wait").code == 6
     assert ballast("down", "TGI-Llama3", "--no-wait", "--yes").code == 0
     assert 7 not in console.endpoints
+    again = ballast("down", "TGI-Llama3", "--no-wait", "--yes")
+    assert again.code == 1
+    assert "there is no endpoint 'TGI-Llama3'" in again.err
