@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,15 +167,26 @@ def test_upgrade_and_rollback_keep_machines_keys_and_groups(
         assert group["endpoint_name"] == "llm"
         assert owner.call("GET", "/api/v0/status/")["account"]["caps"]["usd_per_hour"] == 7
 
+    def makes_rounds(what: str) -> None:
+        """It reads what the other's rounds left, and leaves something itself."""
+        since = time.time()
+        wait_until(what, lambda: (last_round_at() or 0.0) > since, PATIENCE_S)
+
+    def last_round_at() -> float | None:
+        account = owner.call("GET", "/api/v0/status/")["account"]
+        return account["scaler"]["last_round_at"]  # type: ignore[no-any-return]
+
     make_secrets_of(STAGE, deployment.environment())  # `make deploy` does so before the functions
     deployment.start(ROOT)
     for _ in range(10):
         still_so("both serve side by side")
     deployment.stop(older)
+    makes_rounds("this code makes rounds alone")
     still_so("this code serves alone")
     owner.call("PUT", f"/api/v0/endptjobs/{owner.groups()[0]['id']}/", {"target_util": 0.8})
     deployment.start(older)
     deployment.stop(ROOT)
+    makes_rounds("the older code makes rounds again")
     still_so("the older code serves again")
     owner.delete_group(owner.groups()[0]["id"])
     wait_until("nothing rented", lambda: not market.instances(), PATIENCE_S)
