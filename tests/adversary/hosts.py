@@ -14,7 +14,7 @@ from tests.adversary.test_perf import MARGIN, N_COUNTED, N_WARM, Fleet, Report
 from tests.services.reporter import Reporter
 from tests.services.router import make_world
 from tests.workers.test_admission import GOOD, IDENTITY, NOW, admit, good_ticket
-from workers.pyworker.tickets.admission import Admission, Grant
+from workers.pyworker.tickets.admission import Admission, Admitted
 
 N_FUNCTIONS = 4
 N_HONEST = 2
@@ -99,7 +99,7 @@ def tickets_used_twice(script: Script) -> float:
             ticket["signature"] = _with_blob(str(signed["signature"]), forged.to_bytes())
         if isinstance(visible, tuple) and visible:
             ticket[visible[0]] = visible[1]
-        n_in += isinstance(admit(admission, ticket, now), Grant)
+        n_in += isinstance(admit(admission, ticket, now), Admitted)
     return float(max(0, n_in - 1))
 
 

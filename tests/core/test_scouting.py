@@ -9,7 +9,7 @@ import pytest
 from chalicelib.core.fleet.searching import LOOKS_EACH_S, SearchBook
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.memory import LEVELS, ScalingMemory
-from chalicelib.core.scaling.moves.cold_pool import Budget
+from chalicelib.core.scaling.moves.cold_pool import RentalRoom
 from chalicelib.core.scaling.moves.orders import Orders, plan_scouting
 from chalicelib.core.scaling.moves.pools import Round
 from tests.core.bid_scenes import NOW, on_demand
@@ -29,7 +29,7 @@ def look(
     if offers is None:
         ctx = Round(replace(ctx.snapshot, offers={}), ctx.beliefs, ctx.now)
     orders = Orders()
-    budget = Budget(n_workers=9, usd_per_hour=9.0, n_orders=9)
+    budget = RentalRoom(n_workers=9, usd_per_hour=9.0, n_orders=9)
     rentals = plan_scouting(pool, ctx, budget, orders)
     return [r.reason.code for r in rentals], frozenset(orders.wants_looks), orders
 
@@ -77,5 +77,5 @@ def test_a_group_at_rest_does_not_look() -> None:
     pool, ctx = scene(fleet, [], known_memory())
     ctx = Round(replace(ctx.snapshot, offers={}), ctx.beliefs, ctx.now)
     orders = Orders()
-    plan_scouting(pool, ctx, Budget(n_workers=9, usd_per_hour=9.0, n_orders=9), orders)
+    plan_scouting(pool, ctx, RentalRoom(n_workers=9, usd_per_hour=9.0, n_orders=9), orders)
     assert not orders.wants_looks

@@ -16,7 +16,7 @@ from workers.pyworker.readiness import Readiness
 from workers.pyworker.reporting.cache_window import CacheWindow
 from workers.pyworker.reporting.load_ledger import Counters, LoadLedger, Outcome, RequestFacts
 from workers.pyworker.reporting.messages import DiskUsage, Reporter, status_report
-from workers.pyworker.tickets.admission import Grant, Refusal
+from workers.pyworker.tickets.admission import Admitted, Rejection
 from workers.pyworker.tickets.legacy_tickets import LegacyAdmission
 from workers.pyworker.tickets.signing_keys import RsaVerifier
 
@@ -52,10 +52,10 @@ def test_a_c_ticket_says_what_it_likes_and_the_report_is_still_taken(
         "signature": signature,
     }  # fmt: skip
     result = LegacyAdmission(frozenset("C"), URL).admit(ticket, VERIFIER)
-    if isinstance(result, Refusal):
+    if isinstance(result, Rejection):
         assert result.status == 401
         return
-    assert isinstance(result, Grant)
+    assert isinstance(result, Admitted)
     assert 0 <= result.cost <= MAX_COST
     ledger = LoadLedger()
     facts = RequestFacts(
@@ -76,7 +76,7 @@ def test_an_honest_c_ticket_is_taken() -> None:
         "endpoint": "e", "url": URL, "cost": 1e9, "reqnum": 1, "request_idx": 1,
         "signature": signature,
     }  # fmt: skip
-    assert isinstance(LegacyAdmission(frozenset("C"), URL).admit(ticket, VERIFIER), Grant)
+    assert isinstance(LegacyAdmission(frozenset("C"), URL).admit(ticket, VERIFIER), Admitted)
 
 
 @given(st.data())

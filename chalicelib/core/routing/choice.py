@@ -171,7 +171,7 @@ class Criteria:
 
 
 @dataclass(slots=True)
-class Pool:
+class Ranked:
     """Workers that compete on expected finish alone, sorted by `free_at`."""
 
     indexes: tuple[int, ...]
@@ -202,7 +202,7 @@ class Pool:
             if worker := self.by_id.get(instance_id):
                 yield worker
 
-    def adopt_homes(self, older: Pool) -> None:
+    def adopt_homes(self, older: Ranked) -> None:
         """Go on with an older table's orders, if they are of the same workers."""
         if older._homes:
             self._homes = same_or_new(older._homes, self._members())
@@ -230,7 +230,7 @@ class Pool:
             del self.workers[at]
 
 
-def choose_worker(pool: Pool, criteria: Criteria, now: float, n_unseen: float) -> Choice | None:
+def choose_worker(pool: Ranked, criteria: Criteria, now: float, n_unseen: float) -> Choice | None:
     """The cheapest with a free slot, else the best of those free first; or one that is warm.
 
     The more grants of others this router cannot have seen, the more of the best count as equal:
@@ -244,7 +244,7 @@ def choose_worker(pool: Pool, criteria: Criteria, now: float, n_unseen: float) -
     return _warm(pool, criteria, now, cold) or cold
 
 
-def _warm(pool: Pool, criteria: Criteria, now: float, cold: Choice) -> Choice | None:
+def _warm(pool: Ranked, criteria: Criteria, now: float, cold: Choice) -> Choice | None:
     """A worker that should have the prefix, if with what it saves it is no later than `cold`.
 
     Where a key needs more than one worker its first home is the fullest, and the next ones serve:
@@ -289,7 +289,7 @@ def _room(worker: RoutableWorker, now: float) -> float:
     return max(0.0, now + worker.headroom_s - worker.free_at) * worker.perf
 
 
-def _cheapest_free(pool: Pool, criteria: Criteria, now: float, n_spread: int) -> Choice | None:
+def _cheapest_free(pool: Ranked, criteria: Criteria, now: float, n_spread: int) -> Choice | None:
     """The reservation stands as long as others have not filled the slots meanwhile."""
     free: list[RoutableWorker] = []
     dearest = math.inf
@@ -313,7 +313,7 @@ def _cheapest_free(pool: Pool, criteria: Criteria, now: float, n_spread: int) ->
     )
 
 
-def _least_finish(pool: Pool, criteria: Criteria, now: float, n_spread: int) -> Choice | None:
+def _least_finish(pool: Ranked, criteria: Criteria, now: float, n_spread: int) -> Choice | None:
     candidates = _candidates(pool, criteria, now, n_spread + SLACK_RANKS) if pool.workers else []
     if not candidates:
         return None
@@ -334,7 +334,7 @@ def _least_finish(pool: Pool, criteria: Criteria, now: float, n_spread: int) -> 
 
 
 def _candidates(
-    pool: Pool, criteria: Criteria, now: float, n_wanted: int
+    pool: Ranked, criteria: Criteria, now: float, n_wanted: int
 ) -> list[tuple[float, RoutableWorker]]:
     """(expected finish in seconds, worker) of those worth a look, best first."""
     n_idle_enough = n_wanted + MAX_IDLE_SCANNED

@@ -20,7 +20,7 @@ from chalicelib.core.routing.choice import (
     Choice,
     Criteria,
     OnDemand,
-    Pool,
+    Ranked,
     RoutableWorker,
     choose_worker,
     slot_of,
@@ -173,7 +173,7 @@ class RoutingTable:
             worker.granted_load = granted_load
         worker.known_at = max(worker.known_at, now)
 
-    def _in_order(self, tier: Sequence[Pool], criteria: Criteria) -> Sequence[Pool]:
+    def _in_order(self, tier: Sequence[Ranked], criteria: Criteria) -> Sequence[Ranked]:
         """The tier's pools, the one whose turn it is first."""
         if len(tier) == 1:
             return tier
@@ -192,13 +192,13 @@ class RoutingTable:
         return tier
 
 
-def _make_tiers(autogroups: Sequence[AutogroupFacts]) -> list[list[Pool]]:
-    tiers: list[list[Pool]] = []
+def _make_tiers(autogroups: Sequence[AutogroupFacts]) -> list[list[Ranked]]:
+    tiers: list[list[Ranked]] = []
     for tier in sorted({a.tier for a in autogroups}):
         members = [
             (i, a.weight)
             for i, a in enumerate(autogroups)
             if a.tier == tier and a.is_active and a.weight > 0
         ]
-        tiers.append([Pool(indexes, weight) for indexes, weight in pools_of(members)])
+        tiers.append([Ranked(indexes, weight) for indexes, weight in pools_of(members)])
     return tiers

@@ -23,7 +23,7 @@ from workers.pyworker.serving.connections import ConnectionGuard
 from workers.pyworker.serving.envelope import Envelope, HeavyPayload, Payload
 from workers.pyworker.serving.reading import BodyReader
 from workers.pyworker.serving.sessions import Session, SessionTable
-from workers.pyworker.tickets.admission import Admission, Grant, Refusal
+from workers.pyworker.tickets.admission import Admission, Admitted, Rejection
 from workers.pyworker.tickets.legacy_tickets import LegacyAdmission
 from workers.pyworker.tickets.server_clock import ServerClock
 from workers.pyworker.tickets.signing_keys import PublicKeyError, SigningKeys
@@ -61,7 +61,7 @@ class _RefusalLog:
         self._n = 0
         self._next_at = 0.0
 
-    def note(self, refusal: Refusal, now: float) -> None:
+    def note(self, refusal: Rejection, now: float) -> None:
         """One more."""
         self._n += 1
         if now < self._next_at:
@@ -108,7 +108,7 @@ class Facade:
             for verifier in parts.keys.verifiers(now)
         )
 
-    async def admit(self, request: web.Request, auth_data: JsonObject) -> Grant:
+    async def admit(self, request: web.Request, auth_data: JsonObject) -> Admitted:
         """Use up the ticket.
 
         Raises:
@@ -118,9 +118,9 @@ class Facade:
         if not parts.readiness.is_ready:
             raise ProblemError.of(503, parts.readiness.error or "the worker is not ready yet")
         result = self._try_keys(auth_data)
-        if isinstance(result, Refusal) and result.status == 401 and await self._has_new_key():
+        if isinstance(result, Rejection) and result.status == 401 and await self._has_new_key():
             result = self._try_keys(auth_data)
-        if isinstance(result, Grant):
+        if isinstance(result, Admitted):
             parts.guard.trust(request.protocol)
             return result
         parts.ledger.reject_unauthentic()
@@ -141,9 +141,9 @@ class Facade:
             raise ProblemError.of(refusal.status, refusal.reason)
         self.parts.guard.trust(request.protocol)
 
-    def _read_refusal(self, auth_data: JsonObject) -> Refusal | None:
+    def _read_refusal(self, auth_data: JsonObject) -> Rejection | None:
         now = self.parts.clock.now()
-        refusal: Refusal | None = Refusal(503, "the public key is not known yet")
+        refusal: Rejection | None = Rejection(503, "the public key is not known yet")
         for verifier in self.parts.keys.verifiers(now):
             refusal = self.parts.admission.admit_reader(
                 auth_data, verifier, now, self.parts.clock.leeway_s
@@ -152,14 +152,14 @@ class Facade:
                 return None
         return refusal
 
-    def _try_keys(self, auth_data: JsonObject) -> Grant | Refusal:
+    def _try_keys(self, auth_data: JsonObject) -> Admitted | Rejection:
         now = self.parts.clock.now()
-        result: Grant | Refusal = Refusal(503, "the public key is not known yet")
+        result: Admitted | Rejection = Rejection(503, "the public key is not known yet")
         for verifier in self.parts.keys.verifiers(now):
             result = self.parts.admission.admit(auth_data, verifier, now, self.parts.clock.leeway_s)
-            if isinstance(result, Refusal) and result.status == 401 and self.parts.legacy:
+            if isinstance(result, Rejection) and result.status == 401 and self.parts.legacy:
                 result = self.parts.legacy.admit(auth_data, verifier)
-            if isinstance(result, Grant) or result.status != 401:
+            if isinstance(result, Admitted) or result.status != 401:
                 break
         return result
 
@@ -175,7 +175,7 @@ class Facade:
         self,
         route: Route,
         payload: Payload,
-        grant: Grant | RequestFacts,
+        grant: Admitted | RequestFacts,
         *,
         is_in_session: bool = False,
     ) -> RequestFacts:

@@ -44,7 +44,7 @@ class WorkerIdentity:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Grant:
+class Admitted:
     """An accepted ticket."""
 
     cost: float
@@ -54,14 +54,14 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """Why a ticket was not accepted, and the HTTP status that says so."""
 
     status: int
     reason: str
 
 
-_INVALID = Refusal(401, "the signature is not valid")
+_INVALID = Rejection(401, "the signature is not valid")
 
 
 class Admission:
@@ -80,16 +80,16 @@ class Admission:
 
     def admit(
         self, auth_data: Mapping[str, object], verifier: Verifier, now: float, leeway_s: float
-    ) -> Grant | Refusal:
+    ) -> Admitted | Rejection:
         """Accept and use up the ticket in `auth_data`, or say why not."""
         found = self._checked(auth_data, verifier, now, leeway_s)
-        if isinstance(found, Refusal):
+        if isinstance(found, Rejection):
             return found
         claims_blob, claims = found
         if claims.reads_log:
-            return Refusal(401, "the ticket is for the model's log only")
+            return Rejection(401, "the ticket is for the model's log only")
         self._use(claims_blob, claims, now)
-        return Grant(
+        return Admitted(
             cost=claims.cost,
             reqnum=claims.reqnum,
             request_idx=claims.request_idx,
@@ -98,27 +98,27 @@ class Admission:
 
     def admit_reader(
         self, auth_data: Mapping[str, object], verifier: Verifier, now: float, leeway_s: float
-    ) -> Refusal | None:
+    ) -> Rejection | None:
         """Why this is no ticket for the model's log; None if it is. It is used up."""
         found = self._checked(auth_data, verifier, now, leeway_s)
-        if isinstance(found, Refusal):
+        if isinstance(found, Rejection):
             return found
         claims_blob, claims = found
         if not claims.reads_log:
-            return Refusal(401, "the ticket is not for the model's log")
+            return Rejection(401, "the ticket is not for the model's log")
         self._use(claims_blob, claims, now)
         return None
 
     def peek(
         self, auth_data: Mapping[str, object], verifier: Verifier, now: float, leeway_s: float
-    ) -> Refusal | None:
+    ) -> Rejection | None:
         """Why the ticket would not be accepted; None if it would. It stays unused."""
         found = self._checked(auth_data, verifier, now, leeway_s)
-        return found if isinstance(found, Refusal) else None
+        return found if isinstance(found, Rejection) else None
 
     def _checked(
         self, auth_data: Mapping[str, object], verifier: Verifier, now: float, leeway_s: float
-    ) -> tuple[bytes, Claims] | Refusal:
+    ) -> tuple[bytes, Claims] | Rejection:
         claims_blob = authentic_blob(auth_data, verifier)
         if claims_blob is None:
             return _INVALID
@@ -131,9 +131,9 @@ class Admission:
         if refusal:
             return refusal
         if claims.expires_at <= self._forgotten_until:
-            return Refusal(503, "the ticket may have been used before; route again")
+            return Rejection(503, "the ticket may have been used before; route again")
         if claims_blob in self._used:
-            return Refusal(401, "the ticket was used before")
+            return Rejection(401, "the ticket was used before")
         return claims_blob, claims
 
     def _use(self, blob: bytes, claims: Claims, now: float) -> None:
@@ -160,21 +160,21 @@ def authentic_blob(auth_data: Mapping[str, object], verifier: Verifier) -> bytes
     return blob
 
 
-def _check_target(claims: Claims, identity: WorkerIdentity) -> Refusal | None:
+def _check_target(claims: Claims, identity: WorkerIdentity) -> Rejection | None:
     if claims.instance_id != identity.instance_id:
-        return Refusal(401, "the ticket is for another worker")
+        return Rejection(401, "the ticket is for another worker")
     if identity.endpoint_id is not None and claims.endpoint_id != identity.endpoint_id:
-        return Refusal(401, "the ticket is for another endpoint group")
+        return Rejection(401, "the ticket is for another endpoint group")
     if claims.url != identity.url:
-        return Refusal(401, "the ticket is for another address")
+        return Rejection(401, "the ticket is for another address")
     return None
 
 
-def _check_visible(claims: Claims, auth_data: Mapping[str, object]) -> Refusal | None:
+def _check_visible(claims: Claims, auth_data: Mapping[str, object]) -> Rejection | None:
     """Fields a client passes on must equal the claims; older clients leave some out."""
     for name in ("cost", "reqnum", "request_idx", "endpoint", "url"):
         if name in auth_data and not _equal(auth_data[name], getattr(claims, name)):
-            return Refusal(401, f"{name} is not the one that was signed")
+            return Rejection(401, f"{name} is not the one that was signed")
     return None
 
 
@@ -189,11 +189,11 @@ def _equal(visible: object, claimed: float | str) -> bool:
 
 def _check_validity(
     claims: Claims, identity: WorkerIdentity, now: float, leeway_s: float
-) -> Refusal | None:
+) -> Rejection | None:
     if claims.boot_id != identity.boot_id:
-        return Refusal(503, "the ticket is for an earlier start of this worker; route again")
+        return Rejection(503, "the ticket is for an earlier start of this worker; route again")
     if now > claims.expires_at + leeway_s:
-        return Refusal(503, "the ticket has expired; route again")
+        return Rejection(503, "the ticket has expired; route again")
     if now < claims.issued_at - leeway_s:
-        return Refusal(503, "the ticket is not valid yet; route again")
+        return Rejection(503, "the ticket is not valid yet; route again")
     return None

@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Mapping
 
 from chalicelib.wire.ticket import MAX_COST, MAX_EXACT_INT, Ticket
-from workers.pyworker.tickets.admission import Grant, Refusal, Verifier
+from workers.pyworker.tickets.admission import Admitted, Rejection, Verifier
 
 WINDOW = 4096
 """Request numbers remembered; anything further behind the highest is refused unseen."""
@@ -26,18 +26,20 @@ class LegacyAdmission:
         self._used: set[int] = set()
         self._highest = 0
 
-    def admit(self, auth_data: Mapping[str, object], verifier: Verifier) -> Grant | Refusal:
+    def admit(self, auth_data: Mapping[str, object], verifier: Verifier) -> Admitted | Rejection:
         """Accept the ticket, or say why not."""
         ticket, generation = self._checked(auth_data, verifier)
         if ticket is None or generation is None:
-            return Refusal(401, "the signature is not valid")
+            return Rejection(401, "the signature is not valid")
         if ticket.url != self._url:
-            return Refusal(401, "the ticket is for another address")
+            return Rejection(401, "the ticket is for another address")
         if generation != "C":  # a C signature is the same for every request
             if ticket.reqnum in self._used or ticket.reqnum <= self._highest - WINDOW:
-                return Refusal(401, "the ticket was used before")
+                return Rejection(401, "the ticket was used before")
             self._use(ticket.reqnum)
-        return Grant(cost=float(ticket.cost), reqnum=ticket.reqnum, request_idx=ticket.request_idx)
+        return Admitted(
+            cost=float(ticket.cost), reqnum=ticket.reqnum, request_idx=ticket.request_idx
+        )
 
     def is_authentic(self, auth_data: Mapping[str, object], verifier: Verifier) -> bool:
         """Whether the ticket is the control plane's and for this address; it stays unused."""

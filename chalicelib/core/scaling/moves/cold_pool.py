@@ -40,7 +40,7 @@ HOPE_S = 120.0  # an unreachable worker counts so long: half of all reports may 
 
 
 @dataclass(slots=True)
-class Budget:
+class RentalRoom:
     """What the rest of a round may still commit; shared by all autogroups, first come."""
 
     n_workers: int
@@ -64,14 +64,14 @@ class Budget:
         return False
 
 
-def open_budget(pools: Sequence[Pool], ctx: Round) -> Budget:
+def open_room(pools: Sequence[Pool], ctx: Round) -> RentalRoom:
     """The caps of this round: max_workers over every state, pending rentals included."""
     snapshot = ctx.snapshot
     held = len(snapshot.workers) + len(snapshot.rentals)
     free = min(snapshot.group.params.max_workers - held, snapshot.caps.free_workers)
     n_loaded = sum(len(pool.loaded) for pool in pools)
     on_order = sum(pool.on_order for pool in pools)
-    return Budget(
+    return RentalRoom(
         n_workers=free,
         usd_per_hour=snapshot.caps.free_usd_per_hour,
         n_orders=max(MIN_ON_ORDER, n_loaded) - on_order,
@@ -151,7 +151,7 @@ def _is_late(worker: WorkerFacts, ctx: Round) -> bool:
 
 
 def plan_rentals(
-    pool: Pool, missing: float, tests: Sequence[RentOffer], ctx: Round, budget: Budget
+    pool: Pool, missing: float, tests: Sequence[RentOffer], ctx: Round, budget: RentalRoom
 ) -> list[RentOffer]:
     """Rent the best offers for the missing capacity, within the budget; `tests` count already.
 

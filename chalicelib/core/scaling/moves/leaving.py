@@ -31,7 +31,7 @@ SHORTEST_LEAD_S = 1200.0  # a first load (16 minutes at most), and a drain
 CONTRACT_DRAIN_S = 900.0  # and the worker is drained at the latest this long before,
 LAST_CALL_S = 120.0  # or this long, if nobody else is ready
 # Chosen: streams of ten minutes are finished; longer ones are counted as cut.
-DRAIN_DEADLINE_S = 600.0
+LEAVING_DEADLINE_S = 600.0
 UNAVAILABLE_LIMIT_S = 600.0  # a lost host, or a GPU let to others, is not waited for any longer
 
 
@@ -102,7 +102,7 @@ def send_off(
                 DrainWorker(
                     instance_id=instance_id,
                     then=AfterDrain.DESTROY,
-                    deadline_s=DRAIN_DEADLINE_S,
+                    deadline_s=LEAVING_DEADLINE_S,
                     reason=reason,
                 )
             )

@@ -13,11 +13,11 @@ from chalicelib.core.scaling.memory import LEVELS, ScalingMemory, fleet_usd_per_
 from chalicelib.core.scaling.moves.cold_pool import (
     RENT_INTERVAL_S,
     UNUSED_S,
-    Budget,
+    RentalRoom,
     addressable_soon,
     awaited_loads,
     held_capacity,
-    open_budget,
+    open_room,
     plan_rentals,
     rent,
     settling,
@@ -59,7 +59,7 @@ class Orders:
 def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round) -> Orders:
     """Rentals for every active autogroup that is short of tests or capacity."""
     orders = Orders()
-    budget = open_budget(pools, ctx)
+    budget = open_room(pools, ctx)
     all_wanted = sum(share.total for share in shares)
     is_stranded = ctx.snapshot.waiting.n > 0 and not any(_may_serve(pool, ctx) for pool in pools)
     for pool, share in zip(pools, shares, strict=True):
@@ -80,7 +80,7 @@ def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round)
     return orders
 
 
-def _order_bids(pool: Pool, missing: float, ctx: Round, budget: Budget, orders: Orders) -> None:
+def _order_bids(pool: Pool, missing: float, ctx: Round, budget: RentalRoom, orders: Orders) -> None:
     """Interruptible machines, if a look at them is due; what is missing on demand goes before."""
     if pool.autogroup is None or not is_look_due(pool, ctx):
         return
@@ -96,7 +96,7 @@ def _order_bids(pool: Pool, missing: float, ctx: Round, budget: Budget, orders: 
 
 
 def _order_standby(
-    pool: Pool, missing: float, total: float, ctx: Round, budget: Budget, orders: Orders
+    pool: Pool, missing: float, total: float, ctx: Round, budget: RentalRoom, orders: Orders
 ) -> float:
     """Interruptible machines for what the pool lacks; how much of it they are expected to cover."""
     if pool.autogroup is None or not may_stand_in(pool, ctx):
@@ -170,7 +170,7 @@ def _order_for(
     share: PoolShare,
     missing: float,
     ctx: Round,
-    budget: Budget,
+    budget: RentalRoom,
     orders: Orders,
 ) -> None:
     if pool.autogroup is None:
@@ -228,7 +228,7 @@ N_CANDIDATES = 4  # offers whose improvement is worked out
 SPREAD = ((-1.22, 0.3), (0.0, 0.4), (1.22, 0.3))  # three points of a normal, with weights
 
 
-def plan_scouting(pool: Pool, ctx: Round, budget: Budget, orders: Orders) -> list[RentOffer]:
+def plan_scouting(pool: Pool, ctx: Round, budget: RentalRoom, orders: Orders) -> list[RentOffer]:
     """One rental, if some offer is worth a look now; where none is at hand, they are wanted."""
     memory, autogroup = ctx.beliefs.memory, pool.autogroup
     if autogroup is None or pool.on_order or memory.usage_s < MIN_KNOWN_S:
@@ -329,7 +329,7 @@ def learn_explored(pools: Sequence[Pool], ctx: Round) -> None:
             ctx.beliefs.memory.explored.setdefault(str(pool.autogroup.autogroup_id), ctx.now)
 
 
-def plan_tests(pool: Pool, ctx: Round, budget: Budget) -> list[RentOffer]:
+def plan_tests(pool: Pool, ctx: Round, budget: RentalRoom) -> list[RentOffer]:
     """Rent the missing test workers, each on the most promising type not yet taken."""
     missing = tests_missing(pool, ctx)
     if missing < 1 or pool.autogroup is None:
