@@ -54,8 +54,8 @@ check: setup ## format, lint, types, import directions
 	@$(PY) -m pip download --quiet --require-hashes --no-deps --dest .venv/wheels -r requirements.txt --only-binary :all: --platform manylinux2014_aarch64
 	@touch $@
 
-test: setup .venv/wheels/.installed ## pass the tests (under 10 minutes on 2 cores)
-	$(PY) -m pytest -q -m 'not long and not browser' -n 4 --dist loadgroup
+test: setup .venv/wheels/.installed ## pass the tests (about 10 minutes on 2 cores)
+	$(PY) -m pytest -q -m 'not long and not browser' -n 3 --dist loadgroup
 
 AXE := axe-core@4.14.1
 

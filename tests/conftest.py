@@ -82,7 +82,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
     """Tests of one local system go to one process of pytest-xdist, which starts it once.
 
     The vendor's programs have one, everything else has the other. Both wait more than they compute,
-    so `make test` has two more processes for what computes.
+    so `make test` has a third process for what computes.
     """
     for item in items:
         if "system" in getattr(item, "fixturenames", ()):

@@ -80,14 +80,34 @@ def text_of(line: str) -> str:
 
 @dataclass(slots=True)
 class LogTail:
-    """Reads what was added since the last read; a shorter or replaced file is read anew."""
+    """Reads what was added since the last read; a shorter or replaced file is read anew.
+
+    `is_private`: clients were served while this file was written, so it may quote them.
+    """
 
     path: Path
     offset: int = 0  # up to where it was read
     n_starts: int = 0  # how often a new file was begun
+    is_private: bool = False
+    _served: tuple[int, int] = (0, 0)  # inode and size of the file in which clients were served
     _inode: int = 0
     _rest: bytes = b""
     _problem: str = ""
+
+    def mark_served(self) -> None:
+        """Clients are served from now on: the file as it lies there, read or not, is private."""
+        try:
+            stat = self.path.stat()
+        except OSError:
+            self.mark_read()
+        else:
+            self._served = (stat.st_ino, stat.st_size)
+            self.is_private = True
+
+    def mark_read(self) -> None:
+        """Clients were served while the file was written that was read last."""
+        self._served = (self._inode, self.offset)
+        self.is_private = True
 
     def skip_to_end(self) -> None:
         """Read what is added from now on; it is begun anew where it is replaced."""
@@ -106,6 +126,8 @@ class LogTail:
                 if stat.st_ino != self._inode or stat.st_size < self.offset:
                     self._inode, self.offset, self._rest = stat.st_ino, 0, b""
                     self.n_starts += 1
+                    inode, size = self._served
+                    self.is_private &= stat.st_ino == inode and stat.st_size >= size
                 file.seek(self.offset)
                 data = file.read(MAX_READ)
         except FileNotFoundError:

@@ -61,7 +61,7 @@ class ModelWatch:
         self._engine = engine
         self._log_says_loaded = asyncio.Event()
         self._log: LogTail | None = None
-        self._served_in = 0  # the log's start in which the model server served clients at last
+        self._has_served = False
         self._rng = random.Random()
         self._model_id = model_id
         self._tell = tell
@@ -76,14 +76,15 @@ class ModelWatch:
         """
         lines: list[str] = []
         tail = self._log = LogTail(path)
+        if self._has_served:
+            tail.mark_served()
         async for line in follow_lines(tail):
             if self._readiness.phase is Phase.READY:
-                self._served_in = tail.n_starts
+                tail.mark_read()
                 lines.clear()
                 continue
             self._readiness.phases.see(line, self._back_end.log_markers.phases, time.time())
-            is_private = self._served_in == tail.n_starts
-            lines = [] if is_private else [*lines[-MAX_LINES_KEPT:], line]
+            lines = [] if tail.is_private else [*lines[-MAX_LINES_KEPT:], line]
             found = sign_of(line, self._back_end.log_markers)
             if found is None:
                 continue
@@ -91,7 +92,7 @@ class ModelWatch:
             logger.info("model log", extra={"sign": sign, "marker": marker})
             if sign is Sign.LOADED:
                 self._log_says_loaded.set()
-                self._served_in = tail.n_starts
+                tail.mark_read()
             elif sign is Sign.ERROR and not self._log_says_loaded.is_set():
                 await self._doubt(marker, cause_in(lines))
 
@@ -118,8 +119,9 @@ class ModelWatch:
             self._life.forget()
             self._readiness.models = await self._served_names()
             self._forwarder.served_models = self._readiness.models
+            self._has_served = True
             if self._log is not None:
-                self._served_in = self._log.n_starts
+                self._log.mark_served()
             self._readiness.benchmarked(perf, time.time())
             logger.info("ready", extra={"perf": perf})
             self._tell(True)
