@@ -66,6 +66,16 @@ def test_without_lanes_machines_report_to_the_root_path() -> None:
     assert all(address.endswith("@ballast.example") for address in addresses)
 
 
+def test_a_deployment_that_knows_no_address_of_its_own_reserves_nothing() -> None:
+    world = World(seed=2)
+    world.ledger.set_public_url("")
+    world.add_group(min_load=1.0, max_workers=2, cold_workers=0)
+    run_rounds(world, 3)
+    assert not world.market.instances
+    assert not [one for one in world.ports.ledger.intents() if one.is_open]
+    assert world.ledger.account().committed_microusd_per_hour == 0
+
+
 def test_the_app_takes_reports_keys_and_bundles_of_a_lane_as_of_the_root_path() -> None:
     api = Api()
     endpoint_id = api.create_endpoint()

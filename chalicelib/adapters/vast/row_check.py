@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from math import isfinite
 
 from chalicelib.adapters.vast.rows import Row, RowError, is_verified, parse_offer
+from chalicelib.adapters.vast.values import written
 from chalicelib.core.model.market import out_of_bounds
 from chalicelib.ports.marketplace import FoundOffers
 
@@ -80,7 +80,7 @@ def _value_of(row: Row, name: str) -> object:
 def _holds(name: str, value: object, op: str, wanted: object) -> bool:
     if name == "geolocation" and not _are_countries(wanted):
         return True  # a town: only Vast can match that
-    if op in _ORDERS and _number(wanted) is not None and _number(value) is None:
+    if op in _ORDERS and written(wanted) is not None and written(value) is None:
         return False  # no number: neither below nor above
     test = _TESTS.get(op)
     return test is None or test(value, wanted)
@@ -91,28 +91,18 @@ def _are_countries(wanted: object) -> bool:
     return all(isinstance(item, str) and re.fullmatch(r"[A-Z]{2}", item) for item in items)
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if isfinite(number) else None
-
-
 def _is_equal(value: object, wanted: object) -> bool:
     """Equal as Vast compares: numbers by value, names with "_" for blanks, a flag by its word."""
     if isinstance(value, bool) or isinstance(wanted, bool):
         return str(value).lower() == str(wanted).lower()
-    a, b = _number(value), _number(wanted)
+    a, b = written(value), written(wanted)
     if a is not None and b is not None:
         return a == b
     return str(value).replace("_", " ") == str(wanted).replace("_", " ")
 
 
 def _is_less(value: object, wanted: object) -> bool:
-    a, b = _number(value), _number(wanted)
+    a, b = written(value), written(wanted)
     return a is not None and b is not None and a < b
 
 

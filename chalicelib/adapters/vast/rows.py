@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from math import floor
 
 from chalicelib.adapters.vast.redaction import redact
-from chalicelib.adapters.vast.values import finite, whole
+from chalicelib.adapters.vast.values import finite, whole, written
 from chalicelib.core.model.market import InstanceRecord, Offer
 from chalicelib.ports.marketplace import Template
 
@@ -120,7 +120,7 @@ def parse_template(row: Row) -> Template:
         env=_docker_flags(row.get("env")),
         onstart=_whole_text(row, "onstart"),
         extra_filters=_filters(row.get("extra_filters")),
-        disk_gb=_number_or_text(row, "recommended_disk_space"),
+        disk_gb=written(row.get("recommended_disk_space")) or 0.0,
     )
 
 
@@ -193,17 +193,6 @@ def _stated(row: Row, name: str, default: float = 0.0) -> float:
     if number is None:
         raise RowError(f"{name}: not a number")
     return number
-
-
-def _number_or_text(row: Row, name: str) -> float:
-    """A number, also one in a text; 0 for anything else."""
-    value = row.get(name)
-    if isinstance(value, str):
-        try:
-            return _number({name: float(value)}, name)
-        except ValueError:
-            return 0.0
-    return _number(row, name)
 
 
 def _price(row: Row, name: str) -> float:

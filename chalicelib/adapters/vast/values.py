@@ -19,6 +19,16 @@ def finite(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def written(value: object) -> float | None:
+    """A finite number, also one in a text, or None."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return finite(value)
+
+
 def whole(value: object, least: int = 0) -> int | None:
     """A whole number from `least` to 2^53, or None."""
     if isinstance(value, bool) or not isinstance(value, int):

@@ -177,13 +177,13 @@ class RoutingTable:
         """The tier's pools, the one whose turn it is first."""
         if len(tier) == 1:
             return tier
-        wished = (
+        earlier = (
             self._pool_of.get(criteria.autogroup_index)
             if criteria.autogroup_index is not None
             else None
         )
-        if wished is not None and wished in tier:
-            return [wished, *(p for p in tier if p is not wished)]
+        if earlier is not None and earlier in tier:
+            return [earlier, *(p for p in tier if p is not earlier)]
         point = self._position * sum(pool.weight for pool in tier)
         for i, pool in enumerate(tier):
             if point < pool.weight:

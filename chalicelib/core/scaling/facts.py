@@ -212,11 +212,11 @@ def measure_traffic(
         n_waited, waited = _as_number(earlier[0]), _as_number(earlier[1])
     known = mark.get("workers")
     known = known if isinstance(known, Mapping) else {}
-    came = mark.get("came")
-    came = came if isinstance(came, Mapping) else {}
+    known_came = mark.get("came")
+    known_came = known_came if isinstance(known_came, Mapping) else {}
     deltas = [
-        _delta(worker, known.get(str(worker.instance_id)), came.get(str(worker.instance_id)), at)
-        for worker in workers
+        _delta(worker, known.get(id_), known_came.get(id_), at)
+        for worker, id_ in ((worker, str(worker.instance_id)) for worker in workers)
     ]
     n_granted, granted, repeated, late, refused, came = map(
         sum, zip(_NOTHING, *deltas, strict=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from chalicelib.core.fleet.intents import RentIntent, label_for
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.money.account import Account
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.marketplace import CreateRequest, FoundOffers, Template
 from chalicelib.services.keys import worker_token
@@ -118,13 +119,12 @@ def create_request(
     )
 
 
-def report_url(ports: ScalerPorts, intent_token: str) -> str:
+def report_url(ports: ScalerPorts, account: Account, intent_token: str) -> str:
     """Where the machine of an intent reports to: its lane, if the deployment has lanes.
 
     Raises:
         LaunchError: the deployment does not know its own address yet.
     """
-    account = ports.ledger.account()
     url = ports.public_url or account.public_url
     if "://" not in url:
         raise LaunchError(

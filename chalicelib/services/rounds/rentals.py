@@ -51,13 +51,13 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
     """
     if not acting.market.has_time_for(Verb.CREATE):
         raise RateLimitedError("create: its turn comes after this round", 0.0)
-    launch = launch_facts(acting.market, autogroup)
+    launch, account = launch_facts(acting.market, autogroup), acting.ports.ledger.account()
     problem = "every offer was just taken"
     for offer in (action.offer, *action.alternatives):
-        intent = _intent(acting, autogroup, offer, launch)
+        intent = _intent(acting, autogroup, offer, launch, account.n_lanes)
+        url = report_url(acting.ports, account, intent.token)
         try:
             acting.ports.ledger.reserve(acting.fence, intent, group_caps(group), intent.planned_at)
-            url = report_url(acting.ports, intent.token)
             request = create_request(acting.ports, group, intent, launch, url)
             _create(acting, intent, request, action.reason)
         except (OfferGoneError, RefusedError) as error:
@@ -81,12 +81,14 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
     acting.note_failure(action, problem)
 
 
-def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFacts) -> RentIntent:
+def _intent(
+    acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFacts, n_lanes: int
+) -> RentIntent:
     ports = acting.ports
     now = ports.clock.now()
     ask = rental_ask(autogroup.endpoint_id, offer, launch.disk_gb)
     return RentIntent(
-        token=token_from(_random_part(acting), ports.secrets.mac),
+        token=token_from(_random_part(acting, n_lanes), ports.secrets.mac),
         endpoint_id=autogroup.endpoint_id,
         autogroup_id=autogroup.autogroup_id,
         state=IntentState.PLANNED,
@@ -114,10 +116,9 @@ def _intent(acting: Acting, autogroup: Autogroup, offer: Offer, launch: LaunchFa
     )
 
 
-def _random_part(acting: Acting) -> str:
+def _random_part(acting: Acting, n_lanes: int) -> str:
     """Of a token: it says also in which lane the machine will report."""
     others = (row.token for row in acting.rows.values())
-    n_lanes = acting.ports.ledger.account().n_lanes
     return quiet_token(lambda: acting.ports.randomness.token(8), others, n_lanes)
 
 

@@ -151,9 +151,9 @@ def _is_late(worker: WorkerFacts, ctx: Round) -> bool:
 
 
 def plan_rentals(
-    pool: Pool, missing: float, tests: Sequence[RentOffer], ctx: Round, budget: RentalRoom
+    pool: Pool, missing: float, tests: Sequence[RentOffer], ctx: Round, room: RentalRoom
 ) -> list[RentOffer]:
-    """Rent the best offers for the missing capacity, within the budget; `tests` count already.
+    """Rent the best offers for the missing capacity, within the room; `tests` count already.
 
     `missing`: load per second, or machines while no worker is measured.
     """
@@ -172,7 +172,7 @@ def plan_rentals(
     for index, item in enumerate(rated):
         if missing <= 0:
             break
-        if budget.take(item.offer.usd_per_hour):
+        if room.take(item.offer.usd_per_hour):
             facts = {"missing": missing, "expected_perf": item.perf}
             reason = Reason(code=ReasonCode.COLD_SHORT, facts=facts)
             rentals.append(rent(pool.autogroup, item, rated[index + 1 :], reason))

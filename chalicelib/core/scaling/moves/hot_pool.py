@@ -18,7 +18,7 @@ from chalicelib.core.scaling.snapshot import WorkerFacts
 
 DRAIN_DEADLINE_S = 900.0  # a request that runs longer than this is cut, and counted
 SWAP_BELOW = 0.5  # of what the ready workers cost: a start is billed, too, so less is not worth it
-BUSY_MARGIN = 1.25  # times the wish must be there without a busy worker before it is drained
+BUSY_MARGIN = 1.25  # times the goal must be there without a busy worker before it is drained
 AWAY_START_ODDS = 0.05  # chosen: such a start is tried only where nothing else is left
 HEDGE_Z = 1.3  # a start later than its 90th percentile no longer counts as capacity
 
@@ -36,24 +36,24 @@ class CapacityGoal:
         return n_workers >= self.n_workers and capacity >= self.capacity * (1 - 1e-9)
 
 
-def plan_hot(pool: Pool, wish: CapacityGoal, ctx: Round) -> list[Action]:
+def plan_hot(pool: Pool, goal: CapacityGoal, ctx: Round) -> list[Action]:
     """Recall and start while short; drain while one less is still enough."""
     up = pool.ready + punctual_starts(pool, ctx)
-    room = room_for_bids(pool, wish.capacity, ctx)
+    room = room_for_bids(pool, goal.capacity, ctx)
     counted = within_room(up, room, ctx)
     room -= sum(ctx.capacity(worker) for worker in counted if worker.is_bid)
     capacity = sum(map(ctx.capacity, counted))
-    if wish.met_by(capacity, len(counted)):
+    if goal.met_by(capacity, len(counted)):
         excess = _plan_excess(pool, counted, ctx) or _start_insisted(pool, up, ctx)
-        return excess or _plan_drains(pool, wish, ctx) or _plan_swap(pool, wish, ctx)
-    facts = {"wanted": wish.capacity, "had": capacity, "term": wish.binding}
-    recalled = _recallable(pool, ctx, wish, capacity, len(counted))
+        return excess or _plan_drains(pool, goal, ctx) or _plan_swap(pool, goal, ctx)
+    facts = {"wanted": goal.capacity, "had": capacity, "term": goal.binding}
+    recalled = _recallable(pool, ctx, goal, capacity, len(counted))
     capacity += sum(map(ctx.capacity, recalled))
     n_workers = len(counted) + len(recalled)
     away = places_away(pool)
     chosen = choose_cover(
         within_room(startable(pool), room, ctx),
-        CapacityGoal(capacity=wish.capacity - capacity, n_workers=wish.n_workers - n_workers),
+        CapacityGoal(capacity=goal.capacity - capacity, n_workers=goal.n_workers - n_workers),
         ctx.capacity,
         lambda worker: ctx.usd_per_hour(worker) / max(_start_odds(worker, away, ctx), 1e-3),
     )
@@ -113,11 +113,11 @@ def startable(pool: Pool) -> list[WorkerFacts]:
 
 def choose_cover(
     candidates: Sequence[WorkerFacts],
-    wish: CapacityGoal,
+    goal: CapacityGoal,
     capacity_of: Callable[[WorkerFacts], float],
     cost_of: Callable[[WorkerFacts], float],
 ) -> list[WorkerFacts]:
-    """Workers that cover the wish cheaply: greedy by cost per capacity, with the last pick fixed.
+    """Workers that cover the goal cheaply: greedy by cost per capacity, with the last pick fixed.
 
     The greedy choice may end on a large worker for a small remainder; so once a single worker could
     cover all that is left, the cheapest such one is taken if it costs no more than going on would.
@@ -125,14 +125,14 @@ def choose_cover(
     """
     order = sorted(candidates, key=lambda w: (_ratio(cost_of(w), capacity_of(w)), w.instance_id))
     largest = max(map(capacity_of, order), default=0.0)
-    need, count, taken = wish.capacity, wish.n_workers, 0
+    need, count, taken = goal.capacity, goal.n_workers, 0
     while taken < len(order) and not _is_met(need, count) and (need > largest or count > 1):
         need, count = need - capacity_of(order[taken]), count - 1
         taken += 1
     chosen = order[:taken]
     if not _is_met(need, count):
         chosen += _finish(order[taken:], need, capacity_of, cost_of)
-    return _without_superfluous(chosen, wish, capacity_of, cost_of)
+    return _without_superfluous(chosen, goal, capacity_of, cost_of)
 
 
 def _is_met(need: float, count: int) -> bool:
@@ -169,26 +169,26 @@ def _finish(
 
 def _without_superfluous(
     chosen: Sequence[WorkerFacts],
-    wish: CapacityGoal,
+    goal: CapacityGoal,
     capacity_of: Callable[[WorkerFacts], float],
     cost_of: Callable[[WorkerFacts], float],
 ) -> list[WorkerFacts]:
     total, count = sum(map(capacity_of, chosen)), len(chosen)
     dropped: set[int] = set()
     for worker in sorted(chosen, key=lambda w: (-cost_of(w), w.instance_id)):
-        if wish.met_by(total - capacity_of(worker), count - 1):
+        if goal.met_by(total - capacity_of(worker), count - 1):
             dropped.add(worker.instance_id)
             total, count = total - capacity_of(worker), count - 1
     return [worker for worker in chosen if worker.instance_id not in dropped]
 
 
 def _recallable(
-    pool: Pool, ctx: Round, wish: CapacityGoal, capacity: float, n_workers: int
+    pool: Pool, ctx: Round, goal: CapacityGoal, capacity: float, n_workers: int
 ) -> list[WorkerFacts]:
-    """Draining workers worth keeping after all, cheapest first, until the wish is met."""
+    """Draining workers worth keeping after all, cheapest first, until the goal is met."""
     recalled: list[WorkerFacts] = []
     for worker in sorted(pool.draining, key=lambda w: (ctx.usd_per_load_kept(w), w.instance_id)):
-        if wish.met_by(capacity, n_workers):
+        if goal.met_by(capacity, n_workers):
             break
         if worker.after_drain == AfterDrain.STOP and not worker.is_outdated:
             recalled.append(worker)
@@ -197,13 +197,13 @@ def _recallable(
     return recalled
 
 
-def _plan_drains(pool: Pool, wish: CapacityGoal, ctx: Round) -> list[Action]:
+def _plan_drains(pool: Pool, goal: CapacityGoal, ctx: Round) -> list[Action]:
     """Drain what is not needed: idle workers first, so that the rest is the cheapest cover."""
     left = sum(map(ctx.capacity, pool.ready))
     actions: list[Action] = []
-    for worker in _surplus(pool, wish, ctx):
+    for worker in _surplus(pool, goal, ctx):
         left -= ctx.capacity(worker)
-        facts = {"wanted": wish.capacity, "left": left, "usd_per_load": ctx.usd_per_load(worker)}
+        facts = {"wanted": goal.capacity, "left": left, "usd_per_load": ctx.usd_per_load(worker)}
         actions.append(
             DrainWorker(
                 instance_id=worker.instance_id,
@@ -215,7 +215,7 @@ def _plan_drains(pool: Pool, wish: CapacityGoal, ctx: Round) -> list[Action]:
     return actions
 
 
-def _plan_swap(pool: Pool, wish: CapacityGoal, ctx: Round) -> list[Action]:
+def _plan_swap(pool: Pool, goal: CapacityGoal, ctx: Round) -> list[Action]:
     """Start cold workers that would do what the ready ones do for much less money.
 
     After a burst the ones that are left may be far too large for a small need; once the cheaper
@@ -223,9 +223,9 @@ def _plan_swap(pool: Pool, wish: CapacityGoal, ctx: Round) -> list[Action]:
     """
     if pool.starting or pool.draining or not pool.ready:
         return []
-    room = room_for_bids(pool, wish.capacity, ctx)
+    room = room_for_bids(pool, goal.capacity, ctx)
     candidates = within_room(pool.ready + startable(pool), room, ctx)
-    cover = choose_cover(candidates, wish, ctx.capacity, ctx.usd_per_hour)
+    cover = choose_cover(candidates, goal, ctx.capacity, ctx.usd_per_hour)
     ready_ids = {worker.instance_id for worker in pool.ready}
     usd, usd_now = _usd_per_hour(cover, ctx), _usd_per_hour(pool.ready, ctx)
     if usd > SWAP_BELOW * usd_now:
@@ -244,10 +244,10 @@ def _usd_per_hour(workers: Sequence[WorkerFacts], ctx: Round) -> float:
     return sum(map(ctx.usd_per_hour, workers))
 
 
-def _surplus(pool: Pool, wish: CapacityGoal, ctx: Round) -> list[WorkerFacts]:
+def _surplus(pool: Pool, goal: CapacityGoal, ctx: Round) -> list[WorkerFacts]:
     """Ready workers that may go, in order.
 
-    Beside the busy ones the idle ones that cover the wish for the fewest dollars an hour stay: for
+    Beside the busy ones the idle ones that cover the goal for the fewest dollars an hour stay: for
     a small need a small worker, though a large one may be cheaper per load; of equals, those whose
     caches hold most. Busy ones go only if there is ample capacity without them: while one drains,
     its free slots are paid and not used, and requests go to cheap workers first, so that dear ones
@@ -256,10 +256,10 @@ def _surplus(pool: Pool, wish: CapacityGoal, ctx: Round) -> list[WorkerFacts]:
     busy = [worker for worker in pool.ready if not is_idle(worker)]
     idle = [worker for worker in pool.ready if is_idle(worker)]
     need = CapacityGoal(
-        capacity=wish.capacity - sum(map(ctx.capacity, busy)), n_workers=wish.n_workers - len(busy)
+        capacity=goal.capacity - sum(map(ctx.capacity, busy)), n_workers=goal.n_workers - len(busy)
     )
     kept = choose_cover(idle, need, ctx.capacity, ctx.usd_per_hour_kept)
-    cover = choose_cover(pool.ready, wish, ctx.capacity, ctx.usd_per_hour)
+    cover = choose_cover(pool.ready, goal, ctx.capacity, ctx.usd_per_hour)
     usd_staying = _usd_per_hour(busy + kept, ctx)
     if _usd_per_hour(cover, ctx) <= SWAP_BELOW * usd_staying:  # a swap's second half
         cover_ids = {worker.instance_id for worker in cover}
@@ -268,7 +268,7 @@ def _surplus(pool: Pool, wish: CapacityGoal, ctx: Round) -> list[WorkerFacts]:
     surplus = [worker for worker in idle if worker.instance_id not in kept_ids]
     surplus.sort(key=lambda w: (-ctx.usd_per_load_kept(w), w.instance_id))
     capacity, n_workers = sum(map(ctx.capacity, busy + kept)), len(busy) + len(kept)
-    with_margin = replace(wish, capacity=BUSY_MARGIN * wish.capacity)
+    with_margin = replace(goal, capacity=BUSY_MARGIN * goal.capacity)
     for worker in sorted(busy, key=lambda w: (-ctx.usd_per_load_kept(w), w.instance_id)):
         if with_margin.met_by(capacity - ctx.capacity(worker), n_workers - 1):
             surplus.append(worker)

@@ -59,7 +59,7 @@ class Orders:
 def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round) -> Orders:
     """Rentals for every active autogroup that is short of tests or capacity."""
     orders = Orders()
-    budget = open_room(pools, ctx)
+    room = open_room(pools, ctx)
     all_wanted = sum(share.total for share in shares)
     is_stranded = ctx.snapshot.waiting.n > 0 and not any(_may_serve(pool, ctx) for pool in pools)
     for pool, share in zip(pools, shares, strict=True):
@@ -70,17 +70,17 @@ def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round)
         short = missing_capacity(pool, share.total, part, ctx, is_stranded=is_stranded)
         missing = short
         if n_tests < 1 and missing > 0 and not is_stranded:
-            missing -= _order_standby(pool, missing, share.total, ctx, budget, orders)
+            missing -= _order_standby(pool, missing, share.total, ctx, room, orders)
         if n_tests > 0 or missing > 0:
-            _order_for(pool, share, short, ctx, budget, orders)
+            _order_for(pool, share, short, ctx, room, orders)
         elif share.total > 0 and not _why_not(pool.autogroup.autogroup_id, ctx):
-            orders.rentals += plan_scouting(pool, ctx, budget, orders)
+            orders.rentals += plan_scouting(pool, ctx, room, orders)
         if n_tests < 1 and not _why_not(pool.autogroup.autogroup_id, ctx):
-            _order_bids(pool, missing, ctx, budget, orders)
+            _order_bids(pool, missing, ctx, room, orders)
     return orders
 
 
-def _order_bids(pool: Pool, missing: float, ctx: Round, budget: RentalRoom, orders: Orders) -> None:
+def _order_bids(pool: Pool, missing: float, ctx: Round, room: RentalRoom, orders: Orders) -> None:
     """Interruptible machines, if a look at them is due; what is missing on demand goes before."""
     if pool.autogroup is None or not is_look_due(pool, ctx):
         return
@@ -90,13 +90,13 @@ def _order_bids(pool: Pool, missing: float, ctx: Round, budget: RentalRoom, orde
         orders.wants_bids.add(autogroup_id)
         return
     kept = math.ceil(missing / ctx.beliefs.memory.worker_perf)
-    for rental in plan_bids(pool, ctx, max(budget.n_workers - kept, 0)):
-        if budget.take(rental.offer.usd_per_hour):
+    for rental in plan_bids(pool, ctx, max(room.n_workers - kept, 0)):
+        if room.take(rental.offer.usd_per_hour):
             orders.rentals.append(rental)
 
 
 def _order_standby(
-    pool: Pool, missing: float, total: float, ctx: Round, budget: RentalRoom, orders: Orders
+    pool: Pool, missing: float, total: float, ctx: Round, room: RentalRoom, orders: Orders
 ) -> float:
     """Interruptible machines for what the pool lacks; how much of it they are expected to cover."""
     if pool.autogroup is None or not may_stand_in(pool, ctx):
@@ -109,8 +109,8 @@ def _order_standby(
         orders.wants_bids.add(autogroup_id)
         return 0.0
     covered = 0.0
-    for rental in plan_standby(pool, missing, total, ctx, budget.n_workers):
-        if budget.take(rental.offer.usd_per_hour):
+    for rental in plan_standby(pool, missing, total, ctx, room.n_workers):
+        if room.take(rental.offer.usd_per_hour):
             orders.rentals.append(rental)
             covered += float(rental.reason.facts["adds"])
     return covered
@@ -170,7 +170,7 @@ def _order_for(
     share: PoolShare,
     missing: float,
     ctx: Round,
-    budget: RentalRoom,
+    room: RentalRoom,
     orders: Orders,
 ) -> None:
     if pool.autogroup is None:
@@ -189,10 +189,10 @@ def _order_for(
     rented_at = ctx.beliefs.memory.rented_at.get(str(autogroup_id), -RENT_INTERVAL_S)
     if ctx.now - rented_at < RENT_INTERVAL_S:
         return
-    tests = plan_tests(pool, ctx, budget)
-    orders.rentals += [*tests, *plan_rentals(pool, missing, tests, ctx, budget)]
-    if budget.refused:
-        orders.notes.append(Reason(code=budget.refused, facts=facts))
+    tests = plan_tests(pool, ctx, room)
+    orders.rentals += [*tests, *plan_rentals(pool, missing, tests, ctx, room)]
+    if room.refused:
+        orders.notes.append(Reason(code=room.refused, facts=facts))
 
 
 def _why_not(autogroup_id: int, ctx: Round) -> ReasonCode | None:
@@ -228,7 +228,7 @@ N_CANDIDATES = 4  # offers whose improvement is worked out
 SPREAD = ((-1.22, 0.3), (0.0, 0.4), (1.22, 0.3))  # three points of a normal, with weights
 
 
-def plan_scouting(pool: Pool, ctx: Round, budget: RentalRoom, orders: Orders) -> list[RentOffer]:
+def plan_scouting(pool: Pool, ctx: Round, room: RentalRoom, orders: Orders) -> list[RentOffer]:
     """One rental, if some offer is worth a look now; where none is at hand, they are wanted."""
     memory, autogroup = ctx.beliefs.memory, pool.autogroup
     if autogroup is None or pool.on_order or memory.usage_s < MIN_KNOWN_S:
@@ -250,7 +250,7 @@ def plan_scouting(pool: Pool, ctx: Round, budget: RentalRoom, orders: Orders) ->
     memory.compared_at = ctx.now
     gain, best = max(gains, key=lambda pair: (pair[0], -pair[1].offer.offer_id))
     cost = look_usd(best, autogroup.autogroup_id, ctx)
-    if gain < MIN_GAIN * cost or not budget.take(best.offer.usd_per_hour):
+    if gain < MIN_GAIN * cost or not room.take(best.offer.usd_per_hour):
         return []
     reason = Reason(code=SCOUT, facts={"expected_gain_usd": gain, "cost_usd": cost})
     return [rent(autogroup, best, [item for item in rated if item is not best], reason)]
@@ -329,7 +329,7 @@ def learn_explored(pools: Sequence[Pool], ctx: Round) -> None:
             ctx.beliefs.memory.explored.setdefault(str(pool.autogroup.autogroup_id), ctx.now)
 
 
-def plan_tests(pool: Pool, ctx: Round, budget: RentalRoom) -> list[RentOffer]:
+def plan_tests(pool: Pool, ctx: Round, room: RentalRoom) -> list[RentOffer]:
     """Rent the missing test workers, each on the most promising type not yet taken."""
     missing = tests_missing(pool, ctx)
     if missing < 1 or pool.autogroup is None:
@@ -341,7 +341,7 @@ def plan_tests(pool: Pool, ctx: Round, budget: RentalRoom) -> list[RentOffer]:
     for item in spread_over_types(rated, taken):
         if len(actions) >= missing:
             break
-        if budget.take(item.offer.usd_per_hour):
+        if room.take(item.offer.usd_per_hour):
             facts = {"test_workers": pool.autogroup.test_workers, "missing": missing}
             rest = [other for other in rated if other is not item]
             actions.append(

@@ -10,8 +10,8 @@ from chalicelib.core.fleet.troubles import LastingTrouble, Severity
 from chalicelib.core.words import count
 
 NEAR_CAP = 0.9
-LATE_COUNTS = 5  # chosen: fewer late requests, as those of a first start, say nothing of a share
 """From this share of a cap on, the owner is warned."""
+LATE_COUNTS = 5  # chosen: fewer late requests, as those of a first start, say nothing of a share
 
 
 class Health(StrEnum):
