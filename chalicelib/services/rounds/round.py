@@ -221,7 +221,7 @@ def _credit_retry_at(market: PacedMarket, memory: RoundMemory, now: float) -> fl
             if market.call(Verb.CREDIT, lambda vast: vast.account_credit_usd()) > 0:
                 return 0.0
         except MarketplaceError:
-            pass
+            pass  # nobody knows: one rental is tried now, as with no credit
     return now + CREDIT_RETRY_S
 
 
