@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from chalicelib.wire.ticket import TICKET_HEADER
 from tests.workers.world import QUICK_TGI, World, prompt, world
 from workers.pyworker.reporting.load_ledger import LoadLedger, RequestFacts
 from workers.pyworker.serving.envelope import Envelope
@@ -79,6 +80,23 @@ async def test_nobody_else_gets_into_or_ends_a_session(tmp_path: Path) -> None:
         for verb in ("get", "end", "health"):
             assert (await session_call(it, verb, session_id, stranger))[0] == 401
         assert (await it.post(auth_data=stranger))[0] == 200  # its own ticket is still good
+
+
+async def test_what_is_no_text_opens_no_session_and_breaks_nothing(tmp_path: Path) -> None:
+    """Half a surrogate pair was anybody's 500 with a traceback, as long as a session was open."""
+    half = {"signature": "\ud800"}
+    async with world(tmp_path) as it:
+        _, opened, _ = await create(it)
+        session_id = opened["session_id"]
+        assert (await session_call(it, "get", session_id, half))[0] == 401
+        assert (await it.post(auth_data=half, session_id=session_id))[0] == 401
+        assert (await it.post(auth_data=half, payload={"text": "x" * 40_000}))[0] == 401
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.worker.settings.port)
+        header = TICKET_HEADER.encode() + b": \xff\xfe\r\n"
+        writer.write(b"POST /generate HTTP/1.1\r\nHost: x\r\n" + header)
+        writer.write(b"Content-Length: 2\r\n\r\n{}")
+        assert b" 422 " in await reader.readline()
+        writer.close()
 
 
 async def test_the_opening_ticket_is_used_up_outside_of_its_session(tmp_path: Path) -> None:

@@ -89,7 +89,11 @@ class Session:
         return (
             isinstance(signature, str)
             and isinstance(opened, str)
-            and hmac.compare_digest(signature.encode(), opened.encode())
+            and hmac.compare_digest(
+                # From JSON and headers come half surrogates too, which plain UTF-8 refuses.
+                signature.encode("utf-8", "surrogatepass"),
+                opened.encode("utf-8", "surrogatepass"),
+            )
         )
 
     @property
