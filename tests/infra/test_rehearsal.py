@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,9 @@ from tests.security.canaries import Canary, Evidence
 OWNERS_SECRET = "canary-in-the-checkout"
 ROOT = Path(__file__).parent.parent.parent
 FUNCTIONS = set(function_names("dev"))
+FEW = ("cffi", "pycparser")
+"""Of what is locked: one package that is built for the functions' processor, and one that is not.
+All of them are packed, uploaded and trimmed again and again in the long run."""
 
 
 @pytest.fixture
@@ -52,11 +56,18 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Aws]:
     server.stop()
 
 
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(params=["few", pytest.param("all", marks=pytest.mark.long)])
+def checkout(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """What `chalice deploy` needs of the project, so that its records stay out of the real one."""
-    for name in ("app.py", "requirements.txt"):
-        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "app.py", tmp_path / "app.py")
+    locked = (ROOT / "requirements.txt").read_text()
+    if request.param == "few":
+        blocks = re.split(r"^(?=\S)", locked, flags=re.MULTILINE)
+        locked = "".join(block for block in blocks if block.startswith(FEW))
+        assert locked.count("==") == len(FEW)
+    (tmp_path / "requirements.txt").write_text(locked)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "chalicelib", tmp_path / "chalicelib", ignore=ignored)
     (tmp_path / ".chalice").mkdir()
