@@ -122,6 +122,7 @@ class BallastPolicy:
             perf=machine.perf if machine.loaded_at else 0.0,
             dlperf=offer.dlperf,
             load_s=0.0 if machine.loaded_at else offer.load_s,
+            host_id=offer.host_id,
             pending_load=float(len(machine.in_flight)),
             n_working=len(machine.in_flight),
             slots=machine.n_slots,

@@ -69,13 +69,18 @@ DEFAULT_MODELS = (
 )
 
 
+TYPICAL_MBPS = 1_650.0  # the middle of the lines that market_machines.py draws
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timings:
     """Delays in seconds of market time. Median and sigma are of lognormal distributions."""
 
     create_s: float = 60.0  # until the host begins to pull; only storage is billed
-    load_median_s: float = 240.0
-    load_sigma: float = 0.6
+    load_median_s: float = 240.0  # on a line of TYPICAL_MBPS
+    load_sigma: float = 0.487  # with host_sigma as much as 0.6
+    download_share: float = 0.4  # of that median: 20 GB on that line take 97 s
+    host_sigma: float = 0.35  # of log load time between hosts of one line
     restart_median_s: float = 20.0
     restart_sigma: float = 0.5
     stop_s: float = 3.0
@@ -101,6 +106,8 @@ PROMPT = Timings(
     create_s=1.0,
     load_median_s=5.0,
     load_sigma=0.0,
+    download_share=0.0,
+    host_sigma=0.0,
     restart_median_s=2.0,
     restart_sigma=0.0,
     stop_s=1.0,

@@ -13,6 +13,7 @@ from fakes.market.market_config import MarketConfig
 from fakes.market.market_events import EventQueue, Happening
 from fakes.market.market_faults import Fault, FaultBoard
 from fakes.market.market_instance import InstanceDriver, MarketInstance
+from fakes.market.market_machines import usual_load_s
 from fakes.market.market_meter import Meter
 
 UNAVAILABLE = "resources_unavailable"
@@ -206,7 +207,8 @@ class Lives:
         instance.actual_status, instance.cur_state = "loading", "running"
         instance.status_msg = f"Pulling from {instance.order.image}"
         timings, odds = self._config.timings, self._config.odds
-        load_s = self._lognormal(instance, timings.load_median_s, timings.load_sigma)
+        usual_s = usual_load_s(instance.machine, timings)
+        load_s = self._lognormal(instance, usual_s, timings.load_sigma)
         if self._faults.strikes(Fault.LOAD_STUCK) or self._happens(instance, odds.load_stuck):
             return
         if self._faults.strikes(Fault.BOOT_ERROR) or self._happens(instance, odds.boot_error):

@@ -7,7 +7,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fakes.market.market_config import GpuModel, MarketConfig
+from fakes.market.market_config import TYPICAL_MBPS, GpuModel, MarketConfig, Timings
 
 HOURS_PER_MONTH = 720.0
 SECONDS_PER_DAY = 86_400.0
@@ -26,6 +26,7 @@ _HARDWARE: Mapping[str, object] = {  # the same for all: nothing here depends on
 }
 _FIRST_OFFER_ID = 5_000_000
 _FIRST_MACHINE_ID = 10_001
+_FIRST_HOST_ID = 700
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +44,7 @@ class Machine:
     dlperf: float
     reliability: float
     inet_down_mbps: float
+    pace: float  # of its host: the time of its loads over others' on such a line
     inet_usd_per_gb: float
     contract_s: float
     public_ip: str
@@ -66,6 +68,15 @@ def build_machines(config: MarketConfig, seed: int) -> dict[int, Machine]:
     return machines
 
 
+def usual_load_s(machine: Machine, timings: Timings) -> float:
+    """The median of first loads on a machine: as its host's line and pace make them.
+
+    The download's share takes the longer the slower the line is that the offer states.
+    """
+    slower = TYPICAL_MBPS / machine.inet_down_mbps - 1.0
+    return timings.load_median_s * (1.0 + timings.download_share * slower) * machine.pace
+
+
 def price_now(machine: Machine, config: MarketConfig, seed: int, now: float) -> float:
     """What the GPUs cost per hour now: the machine's price, moved anew every period."""
     period = int(now // config.price_period_s)
@@ -80,9 +91,11 @@ def _build_machine(
     num_gpus = model.gpus_per_machine[place % len(model.gpus_per_machine)]
     perf_factor = math.exp(rng.gauss(0, config.perf_sigma))
     price_factor = math.exp(rng.gauss(0, config.price_sigma))
+    host_id = _FIRST_HOST_ID + number // 2
+    host = random.Random(f"{seed}/host/{host_id}")
     return Machine(
         machine_id=_FIRST_MACHINE_ID + number,
-        host_id=700 + number // 2,
+        host_id=host_id,
         offer_id=_FIRST_OFFER_ID + number,
         model=model,
         num_gpus=num_gpus,
@@ -92,6 +105,7 @@ def _build_machine(
         dlperf=model.dlperf * num_gpus * math.exp(rng.gauss(0, config.perf_sigma)),
         reliability=min(0.9999, rng.uniform(0.95, 1.0)),
         inet_down_mbps=rng.uniform(300, 3_000),
+        pace=math.exp(host.gauss(0, config.timings.host_sigma)),
         inet_usd_per_gb=rng.uniform(0.001, 0.02),
         contract_s=rng.uniform(*config.contract_days) * SECONDS_PER_DAY,
         public_ip=f"{rng.randint(80, 95)}.{rng.randint(1, 250)}.{number // 250}.{number % 250 + 1}",

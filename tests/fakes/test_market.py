@@ -15,9 +15,10 @@ from chalicelib.ports.marketplace import (
     RateLimitedError,
 )
 from fakes.market.market import Market
-from fakes.market.market_config import CALM, PROMPT, MarketConfig, Odds
+from fakes.market.market_config import CALM, PROMPT, MarketConfig, Odds, Timings
 from fakes.market.market_faults import Fault, UnknownFaultError
 from fakes.market.market_instance import MarketInstance, PretendHosts
+from fakes.market.market_machines import build_machines, usual_load_s
 from fakes.market.market_refusal import MarketRefusal
 from fakes.ports.clock import ManualClock
 from fakes.worlds.marketplace import FakeMarketplace
@@ -230,3 +231,19 @@ def test_a_fault_that_does_not_exist_lists_those_that_do() -> None:
         Market().switch_on("typo", 0.0)
     with pytest.raises(UnknownFaultError, match="factor"):
         Market().switch_on("price-increase", 0.0, typo=1.0)
+
+
+def test_first_loads_follow_the_line_and_the_host_of_an_offer() -> None:
+    machines = build_machines(MarketConfig(), seed=1).values()
+    times = {m.machine_id: usual_load_s(m, Timings()) for m in machines}
+    slow, fast = (pick(machines, key=lambda m: m.inet_down_mbps) for pick in (min, max))
+    assert times[slow.machine_id] / slow.pace > 2 * times[fast.machine_id] / fast.pace
+    paces: dict[int, set[float]] = {}
+    for machine in machines:
+        paces.setdefault(machine.host_id, set()).add(machine.pace)
+    assert all(len(one) == 1 for one in paces.values())
+    assert len(set.union(*paces.values())) == len(paces) > 20
+    assert {
+        usual_load_s(m, PROMPT)
+        for m in build_machines(MarketConfig(timings=PROMPT), seed=1).values()
+    } == {5.0}

@@ -34,6 +34,7 @@ class Machine:
     life: Life = Life.LOADING
     since: float = 0.0
     loaded_at: float = 0.0
+    pace: float = 1.0  # of its host: its loads' time over others'
     usd_per_hour: float = 0.0
     free_at: list[float] = field(default_factory=list)  # heap: when each slot is free
     in_flight: dict[int, float] = field(default_factory=dict)  # request: end of its service

@@ -52,7 +52,9 @@ class MarketConfig:
     load_sigma: float = 0.6
     load_free_s: float = 60.0
     download_gb: float = 0.0  # of the load; 0 = loads do not follow the offer's line
-    line_mbps: tuple[float, ...] = ()  # of hosts, one drawn for each offer
+    line_mbps: tuple[float, ...] = ()  # of hosts, one drawn for each
+    n_hosts: int = 0  # whose machines are offered; 0 = each offer's is another's
+    host_sigma: float = 0.0  # of log load time between hosts of one line
     start_median_s: float = 20.0
     start_sigma: float = 0.5
     boot_failure: float = 0.08
@@ -68,14 +70,17 @@ class MarketConfig:
         """The cheapest list price per perf."""
         return min(self.types, key=lambda kind: (kind.usd_per_perf, kind.name))
 
-    def load_s(self, offer: Offer, chances: random.Random) -> float:
-        """From create to ready: the median, more or less for the offer's line, and by chance."""
+    def load_s(self, offer: Offer, chances: random.Random, pace: float = 1.0) -> float:
+        """From create to ready: the median, more or less for the host's line, times its pace.
+
+        The rest is chance.
+        """
         median_s = self.load_median_s
         if self.download_gb > 0 and offer.inet_down_mbps > 0:
             megabits = self.download_gb * 8_000.0
             typical = megabits / lower_median(self.line_mbps)
             median_s += megabits / offer.inet_down_mbps - typical
-        return median_s * math.exp(self.load_sigma * chances.gauss(0, 1))
+        return median_s * pace * math.exp(self.load_sigma * chances.gauss(0, 1))
 
     def price_pause_s(self, chances: random.Random) -> float:
         """Until the price of a rented machine moves again."""
@@ -123,10 +128,11 @@ def read_market(path: Path = DEFAULT_MARKET, **changes: object) -> MarketConfig:
 
 @dataclass(frozen=True, slots=True)
 class Rented:
-    """What a rental got: the machine's perf, hidden until benchmarked, and its own chances."""
+    """What a rental got: the machine's perf and its host's pace, hidden, and its own chances."""
 
     offer: Offer
     perf: float
+    pace: float
     chances: random.Random
 
 
@@ -222,17 +228,23 @@ class Market:
         price = kind.usd_per_hour * math.exp(config.price_sigma * rng.gauss(0, 1))
         perf = kind.perf * math.exp(config.perf_sigma * rng.gauss(0, 1))
         line = random.Random(f"line:{place.name}:{place.period}:{place.n_rented}")
+        host_id = number
+        if config.n_hosts:  # the same hosts for every policy, with the lines that they have
+            host_id = 1 + line.randrange(config.n_hosts)
+            line = random.Random(f"host:{self.seed}:{host_id}")
+        mbps = line.choice(config.line_mbps) if config.line_mbps else 0.0
+        pace = math.exp(config.host_sigma * line.gauss(0, 1))
         offer = Offer(
             offer_id=number,
             machine_id=number,
-            host_id=number,
+            host_id=host_id,
             gpu_name=kind.name,
             num_gpus=1,
             gpu_ram_gb=24.0,
             usd_per_hour=price,
             storage_usd_per_hour=config.storage_usd_per_hour,
             dlperf=kind.perf * DLPERF_OF_REFERENCE,
-            inet_down_mbps=line.choice(config.line_mbps) if config.line_mbps else 0.0,
+            inet_down_mbps=mbps,
             geolocation=place.zone,
         )
-        return Rented(offer, perf, rng)
+        return Rented(offer, perf, pace, rng)

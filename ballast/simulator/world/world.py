@@ -10,7 +10,7 @@ import heapq
 import math
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ballast.simulator.world.counters import Counters
@@ -204,7 +204,9 @@ class World:
         if taken is None:
             return None
         config, rng, now = self.config, taken.chances, self.now
-        machine = Machine(self._next_number, taken.offer, taken.perf, config.slots, now, rng)
+        rented = replace(taken.offer, load_s=offer.load_s)  # as its renter predicted
+        machine = Machine(self._next_number, rented, taken.perf, config.slots, now, rng)
+        machine.pace = taken.pace
         self._next_number += 1
         machine.billed_from = now + config.load_free_s
         if offer.is_bid:
@@ -214,7 +216,7 @@ class World:
         self.machines[machine.number] = machine
         self.counters.creates += 1
         life_s = rng.expovariate(1.0 / (config.mean_life_h * 3600.0))
-        load_s = config.load_s(taken.offer, rng)
+        load_s = config.load_s(rented, rng, taken.pace)
         fate = rng.random()
         if fate < config.boot_failure / 2:
             life_s = min(life_s, rng.uniform(*config.boot_death_s))
@@ -342,7 +344,7 @@ class World:
         if machine.loaded_at:
             self.start(machine)
             return
-        load_s = self.config.load_s(machine.offer, machine.chances)
+        load_s = self.config.load_s(machine.offer, machine.chances, machine.pace)
         machine.change(Life.LOADING, self.now, billed=True)
         self.at(self.now + load_s, self._come_up, (machine, machine.epoch))
 

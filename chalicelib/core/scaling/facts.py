@@ -118,6 +118,7 @@ def worker_facts(
         observed_perf=worker.observed_perf,
         dlperf=worker.dlperf,
         load_s=worker.load_s,
+        host_id=worker.host_id,
         pending_load=pending_load(worker, now),
         n_working=worker.n_working,
         n_pending=pending_requests(worker, now),

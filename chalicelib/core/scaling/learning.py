@@ -36,6 +36,14 @@ PERF_LATELY_N = 5  # first loads of a type whose middle says what is usual
 PERF_OUTLIER = 2 * PERF_PRIOR_SD  # of log perf from that middle: twice as fast is another machine
 LEARNED_N = 2.0  # first loads of a type after which its machines vouch for a later one
 MAX_LOG_PERF = 35.0  # beyond any load; keeps every sum finite
+HOST_PRIOR_N = 2.0  # loads that "as fast as other hosts" is worth: with residual times of sigma
+# 0.5 and hosts that differ by 0.35, a host's own mean is as sure as that after two
+HOST_LOADS_N = 8.0  # beyond these a host's oldest loads fade: lines are rebuilt, disks fill
+HOST_FADES_S = 14 * 86_400.0  # chosen: what a host did two weeks ago counts a third
+LEAST_HOST_LOADS = 0.05  # a record worth less than a twentieth of a load says nothing
+MOST_LOAD_FACTOR = 3.0  # chosen: a load counts as three times as long or short as usual at most
+FASTEST_HOST, SLOWEST_HOST = 0.7, 2.5  # chosen: who claims more speed gains no more than this
+MAX_HOSTS = 200  # chosen: far more than a group meets in two weeks; a record is some 40 bytes
 MAX_TRACKED = 500  # transitions followed at once; more would bloat the memory
 
 
@@ -129,6 +137,12 @@ class Beliefs:
         time = self.load_time(autogroup_id)
         return time.quantile(HEDGE_LOAD_Z) * _slowness(predicted_s, time)
 
+    def host_pace(self, host_id: int) -> float:
+        """How long loads on a host take over what its line lets expect; 1 = as on others."""
+        n, mean = self.memory.host_loads.get(str(host_id), (0.0, 0.0)) if host_id else (0.0, 0.0)
+        pace = math.exp(n * mean / (n + HOST_PRIOR_N))
+        return min(max(pace, FASTEST_HOST), SLOWEST_HOST)
+
     def boot_odds(self, autogroup_id: int, gpu_type: str) -> float:
         """Probability that a rented machine of this type becomes ready."""
         boots = self.memory.boots
@@ -185,6 +199,7 @@ def learn(memory: ScalingMemory, snapshot: GroupSnapshot, now: float) -> None:
     by_id = {str(worker.instance_id): worker for worker in snapshot.workers}
     learn_losses(memory, snapshot.workers, now)
     _learn_starts(memory, by_id, now)
+    _fade_hosts(memory, now)
     _learn_boots(memory, by_id, now)
     for worker in snapshot.workers:
         if worker.perf > 0 and memory.at < worker.loaded_at <= now:
@@ -228,26 +243,55 @@ def _is_called_off(worker: WorkerFacts, since: float, limit_s: float) -> bool:
 def _learn_boots(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: float) -> None:
     still: dict[str, list[float]] = {}
     types: dict[str, str] = {}
-    for key, (created_at, *slowness) in memory.booting.items():
+    for key, (created_at, *predicted) in memory.booting.items():
         worker, kind = by_id.get(key), memory.booting_type.get(key, "")
         if worker is not None and worker.loaded_at > 0:
             seconds = max(min(worker.loaded_at, now) - created_at, 1.0)
             autogroup = str(worker.autogroup_id)
             moments = memory.load_times.get(autogroup, [0.0, 0.0, 0.0])
-            usual_s = seconds / (slowness[0] if slowness else 1.0)  # on a line like most
-            memory.load_times[autogroup] = add_sample(moments, math.log(usual_s))
+            slowness, pace = (*predicted, 1.0, 1.0)[:2]
+            log_usual = math.log(seconds / slowness)  # on a line and a host like most
+            if moments[0] >= TIME_PRIOR_N:  # before, it may be the autogroup that differs
+                mu = Beliefs(memory).load_time(worker.autogroup_id).mu
+                _learn_host(memory, worker.host_id, _near(log_usual + math.log(pace), mu) - mu)
+                log_usual = _near(log_usual, mu)
+            memory.load_times[autogroup] = add_sample(moments, log_usual)
             memory.boots[kind] = _counted(memory.boots.get(kind, [0.0, 0.0]), succeeded=True)
         elif worker is not None and worker.state.is_first_load:
-            still[key], types[key] = [created_at, *slowness], kind
+            still[key], types[key] = [created_at, *predicted], kind
         elif worker is None or worker.state is not WorkerState.PAUSED:  # outbid is no failed boot
             memory.boots[kind] = _counted(memory.boots.get(kind, [0.0, 0.0]), succeeded=False)
     for key, worker in by_id.items():
         is_new = worker.state.is_first_load and worker.loaded_at <= 0 and key not in still
         if is_new and len(still) < MAX_TRACKED:
             time = Beliefs(memory).load_time(worker.autogroup_id)
-            still[key] = [worker.created_at, _slowness(worker.load_s, time)]
+            pace = Beliefs(memory).host_pace(worker.host_id) if worker.load_s > 0 else 1.0
+            still[key] = [worker.created_at, _slowness(worker.load_s, time), pace]
             types[key] = type_key(worker.autogroup_id, worker.gpu_type)
     memory.booting, memory.booting_type = still, types
+
+
+def _fade_hosts(memory: ScalingMemory, now: float) -> None:
+    fade = math.exp(-(now - memory.at) / HOST_FADES_S) if memory.at > 0 else 1.0
+    faded = {key: [n * fade, mean] for key, (n, mean) in memory.host_loads.items()}
+    memory.host_loads = {key: row for key, row in faded.items() if row[0] >= LEAST_HOST_LOADS}
+
+
+def _near(log_s: float, mu: float) -> float:
+    """A load's time within what one may count: of a stuck download, or of who lies, no more."""
+    most = math.log(MOST_LOAD_FACTOR)
+    return min(max(log_s, mu - most), mu + most)
+
+
+def _learn_host(memory: ScalingMemory, host_id: int, log_pace: float) -> None:
+    if not host_id:
+        return
+    n, mean = memory.host_loads.get(str(host_id), (0.0, 0.0))
+    n = min(n, HOST_LOADS_N - 1.0) + 1.0
+    memory.host_loads[str(host_id)] = [n, mean + (log_pace - mean) / n]
+    if len(memory.host_loads) > MAX_HOSTS:
+        least = min(memory.host_loads, key=lambda key: (memory.host_loads[key][0], key))
+        del memory.host_loads[least]
 
 
 def _slowness(predicted_s: float, time: LogTime) -> float:

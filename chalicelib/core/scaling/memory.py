@@ -40,7 +40,7 @@ class ScalingMemory:
     starting: dict[str, float] = field(default_factory=dict)  # instance: start asked at
     booting: dict[str, list[float]] = field(
         default_factory=dict
-    )  # instance: [created_at, slowness]
+    )  # instance: [created_at, slowness, its host's pace as believed then]
     booting_type: dict[str, str] = field(default_factory=dict)  # instance: type key
     failed_starts: dict[str, float] = field(default_factory=dict)  # instance: how many in a row
     rebooted: dict[str, float] = field(default_factory=dict)  # instance: when
@@ -48,6 +48,7 @@ class ScalingMemory:
     perf_lately: dict[str, list[float]] = field(default_factory=dict)  # type key: of log perf
     perf_per_dlperf: dict[str, Moments] = field(default_factory=dict)  # autogroup: of log ratio
     load_times: dict[str, Moments] = field(default_factory=dict)  # autogroup: of log seconds
+    host_loads: dict[str, list[float]] = field(default_factory=dict)  # host: [n, mean log pace]
     start_times: Moments = field(default_factory=lambda: [0.0, 0.0, 0.0])  # of log seconds
     boots: dict[str, list[float]] = field(default_factory=dict)  # type key: [succeeded, failed]
     starts: list[float] = field(default_factory=lambda: [0.0, 0.0])  # [succeeded, failed]

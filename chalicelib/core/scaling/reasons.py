@@ -46,7 +46,7 @@ class ReasonCode(StrEnum):
     COLD_SHORT = (
         "cold_short",
         "The reserve of stopped workers is {missing} load/s short of its goal; this machine "
-        "should serve {expected_perf}.",
+        "should serve {expected_perf}, {ready}.",
     )
     COLD_SURPLUS = (
         "cold_surplus",
@@ -90,7 +90,7 @@ class ReasonCode(StrEnum):
     SCOUT = (
         "scout",
         "A look at a better machine: expected to save ${expected_gain_usd}, and the look costs "
-        "${cost_usd}.",
+        "${cost_usd}; {ready}.",
     )
     OUTDATED = "outdated", "Its autogroup asks for another template or other machines by now."
     CONTRACT_ENDS = "contract_ends", "Its contract ends soon."

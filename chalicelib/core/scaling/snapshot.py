@@ -37,6 +37,7 @@ class WorkerFacts:
     observed_perf: float = 0.0
     dlperf: float = 0.0
     load_s: float = 0.0  # of its first load, as predicted; 0 = nobody did
+    host_id: int = 0  # 0 = unknown
     pending_load: float = 0.0  # in flight at the worker, or granted and on the way
     n_working: int = 0
     disk_usage_gb: float = 0.0  # image and model, as the worker reports it; 0 = unknown

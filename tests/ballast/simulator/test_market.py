@@ -76,9 +76,28 @@ def test_loads_follow_the_line_of_an_offers_host_for_whoever_rents_it() -> None:
     assert typical == config.load_median_s
     assert slow - typical == pytest.approx(160_000 / 846.3 - 160_000 / 1780.2)
     assert fast < typical
+    assert config.load_s(offer, random.Random(1), 2.0) == 2 * config.load_s(offer, random.Random(1))
     assert read_market().load_s(offer, random.Random(1)) == read_market().load_s(
         replace(offer, inet_down_mbps=1.0), random.Random(1)
     )
+
+
+def test_a_host_has_one_line_and_one_pace_for_whoever_rents_from_it() -> None:
+    known: dict[int, set[tuple[float, float]]] = {}
+    for n_before in (0, 40):
+        market = Market(read_market(LINES), seed=1)
+        for _ in range(n_before):
+            market.take(market.offers(0.0)[1].offer_id, 0.0)
+        for _ in range(100):
+            taken = market.take(market.offers(0.0)[0].offer_id, 0.0)
+            assert taken is not None
+            line = (taken.offer.inet_down_mbps, taken.pace)
+            known.setdefault(taken.offer.host_id, set()).add(line)
+    assert len(known) == 24
+    assert all(len(lines) == 1 for lines in known.values())
+    paces = [pace for lines in known.values() for _, pace in lines]
+    assert min(paces) < 0.8
+    assert max(paces) > 1.25
 
 
 def test_from_the_start_every_request_counts_and_from_the_first_ready_worker_again() -> None:

@@ -197,7 +197,9 @@ def rent(
     return RentOffer(
         autogroup_id=autogroup.autogroup_id,
         offer=item.offer,
-        reason=Reason(code=reason.code, facts=reason.facts, beaten=beaten),
+        reason=Reason(
+            code=reason.code, facts={**reason.facts, "ready": item.readiness}, beaten=beaten
+        ),
         alternatives=tuple(other.offer for other in rest[:MAX_ALTERNATIVES]),
     )
 

@@ -28,12 +28,21 @@ class RatedOffer:
     offer: Offer
     perf: float  # expected load per second; 0 = unknown
     score: float  # expected $ per hour and unit of load; lower is better
+    host_pace: float = 1.0  # how long its host's loads took over what was expected of them
+
+    @property
+    def readiness(self) -> str:
+        """When it should be ready, in words."""
+        words = f"ready in {self.offer.load_s:.0f} s"
+        if self.host_pace == 1.0:
+            return words
+        return f"{words} (loads on its host take {self.host_pace:.2f} times as long as on others)"
 
     def __str__(self) -> str:
         """For the list of beaten candidates."""
         return (
             f"offer {self.offer.offer_id} {self.offer.gpu_type} at "
-            f"${self.offer.usd_per_hour:.3f}/h: ${self.score:.3g} per unit"
+            f"${self.offer.usd_per_hour:.3f}/h: ${self.score:.3g} per unit, {self.readiness}"
         )
 
 
@@ -114,7 +123,8 @@ def _rate(autogroup: Autogroup, offer: Offer, ctx: Round, optimism: float) -> Ra
     boot_odds = beliefs.boot_odds(autogroup_id, offer.gpu_type)
     median_s = beliefs.load_time(autogroup_id).median
     size_gb = download_gb(autogroup_id, ctx)
-    load_s = predicted_load_s(offer, median_s, size_gb)
+    host_pace = beliefs.host_pace(offer.host_id)
+    load_s = predicted_load_s(offer, median_s, size_gb) * host_pace
     load_h = load_s / 3600.0
     create_usd = offer.usd_per_hour * load_h + offer.inet_down_usd_per_gb * size_gb
     life_h = EXPECTED_LIFE_H
@@ -126,4 +136,5 @@ def _rate(autogroup: Autogroup, offer: Offer, ctx: Round, optimism: float) -> Ra
     score = usd_per_hour / (speed * odds) if speed > 0 else usd_per_hour * 1e6
     if ctx.snapshot.waiting.n > 0 and beliefs.memory.starved > 0:
         score *= load_s / median_s  # clients wait for this very load: it counts like price
-    return RatedOffer(offer=replace(offer, load_s=load_s), perf=perf, score=score)
+    predicted = replace(offer, load_s=load_s)
+    return RatedOffer(offer=predicted, perf=perf, score=score, host_pace=host_pace)
