@@ -16,10 +16,15 @@ from chalicelib.core.fleet.intents import (
     token_is_ours,
 )
 from chalicelib.core.fleet.inventory import Inventory
+from chalicelib.core.fleet.observation import observe
 from chalicelib.core.fleet.reconcile import Books, Reconciliation, reconcile, row_for
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.model.market import InstanceListing, InstanceRecord
+from chalicelib.core.model.market import (
+    UNTOLD_USD_PER_GPU_HOUR,
+    InstanceListing,
+    InstanceRecord,
+)
 from chalicelib.core.model.worker import WorkerState
 
 NOW = 1_800_000_000.0
@@ -174,6 +179,29 @@ def test_with_the_tables_lost_a_machine_is_restored_by_group_and_template() -> N
     unnamed = (autogroup(2, ""), autogroup(3, ""))
     assert found(record(template_hash=""), autogroups=unnamed).new_rows[0].worker.autogroup_id == 2
     assert found(record(started_at=0.0)).new_rows[0].worker.created_at == NOW
+
+
+def test_a_restored_machine_that_tells_no_price_is_not_free() -> None:
+    """It was booked at 0, and ranked as the cheapest, until its row told a price."""
+    pair = record(num_gpus=2)
+    alone = found(pair).new_rows[0].worker
+    assert (alone.usd_per_hour, alone.is_price_assumed) == (2 * UNTOLD_USD_PER_GPU_HOUR, True)
+    other = token_from("fedcba9876543210", mac)
+    priced = record(78, label=label_for("llm", other), num_gpus=4, usd_per_hour=1.2)
+    beside = {row.worker.instance_id: row.worker for row in found(pair, priced).new_rows}
+    assert beside[77].usd_per_hour == pytest.approx(0.6)  # as our dearest GPU that has a price
+    assert (beside[78].usd_per_hour, beside[78].is_price_assumed) == (1.2, False)
+
+
+def test_the_first_price_that_is_told_takes_the_place_of_an_assumed_one() -> None:
+    worker = found(record()).new_rows[0].worker
+    silent = observe(worker, record(), listed_at=NOW + 60, now=NOW + 60).changes
+    assert "usd_per_hour" not in silent
+    changes = observe(worker, record(usd_per_hour=0.3), listed_at=NOW, now=NOW).changes
+    assert (changes["usd_per_hour"], changes["is_price_assumed"]) == (0.3, False)
+    agreed = replace(worker, usd_per_hour=0.3, is_price_assumed=False)
+    later = observe(agreed, record(usd_per_hour=0.1), listed_at=NOW, now=NOW).changes
+    assert "usd_per_hour" not in later  # what was told only rises
 
 
 def test_without_its_group_or_an_autogroup_a_machine_is_told_of_and_left_alone() -> None:

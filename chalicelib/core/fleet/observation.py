@@ -37,8 +37,12 @@ def observe(
     changes = _identity_changes(worker, record)
     # What is booked never falls by what Vast's rows say: an agreed price only rises. What a bid
     # pays is our own word, and an outbid machine, whose row may tell its disk alone, comes back.
-    if record.usd_per_hour > worker.usd_per_hour:
+    # Only what we assumed ourselves, for want of one, gives way to the first that is told.
+    least = 0.0 if worker.is_price_assumed else worker.usd_per_hour
+    if record.usd_per_hour > least:
         changes["usd_per_hour"] = record.usd_per_hour
+        if worker.is_price_assumed:
+            changes["is_price_assumed"] = False
     # A price that the row does not tell is not 0: what was known counts on, as for the GPU's.
     if record.storage_usd_per_hour > worker.storage_usd_per_hour:
         changes["storage_usd_per_hour"] = record.storage_usd_per_hour

@@ -20,7 +20,11 @@ from chalicelib.core.fleet.intents import (
 from chalicelib.core.fleet.inventory import Inventory, believed_absent
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.model.market import InstanceListing, InstanceRecord
+from chalicelib.core.model.market import (
+    UNTOLD_USD_PER_GPU_HOUR,
+    InstanceListing,
+    InstanceRecord,
+)
 from chalicelib.core.model.worker import Worker, WorkerState
 
 EMPTY_BELIEVED_EACH_S = 3600.0  # how often a listing of nothing may say that a rental is void
@@ -224,6 +228,8 @@ def _strays(
             unclaimed.append(record.instance_id)  # a copied label: its rental is another machine
         elif books.is_our_token(token):
             restored = _restored(token, record, groups, books.autogroups, now)
+            if restored and not record.usd_per_hour:
+                restored = _with_assumed_price(restored, by_token.values())
             if restored:
                 strays.append(restored)
             else:
@@ -267,3 +273,10 @@ def _restored(
         is_unconfirmed=True,
     )
     return NewRow(worker=worker, why="restored")
+
+
+def _with_assumed_price(new: NewRow, ours: Iterable[InstanceRecord]) -> NewRow:
+    """No price is not a free machine: it counts as our dearest GPU that has one."""
+    told = [r.usd_per_hour / max(r.num_gpus, 1) for r in ours if r.usd_per_hour > 0]
+    usd = max(told, default=UNTOLD_USD_PER_GPU_HOUR) * new.worker.num_gpus
+    return replace(new, worker=replace(new.worker, usd_per_hour=usd, is_price_assumed=True))

@@ -118,6 +118,9 @@ OFFER_BOUNDS: Mapping[str, tuple[float, float]] = {
 }
 """Least and most: a few hundred times what was recorded, so that no real row is refused."""
 
+UNTOLD_USD_PER_GPU_HOUR = 2.0
+"""What a GPU counts as of which no price was ever told: the dearest that was recorded."""
+
 
 def out_of_bounds(offer: Offer, now: float) -> str:
     """The first field of an offer that cannot be true; empty if all may be."""

@@ -117,6 +117,7 @@ class Worker:
     dlperf: float = 0.0
     load_s: float = 0.0  # of its first load, predicted when it was rented; 0 = it has loaded
     usd_per_hour: float = 0.0  # GPU and storage while running
+    is_price_assumed: bool = False  # a restored machine's, until its row tells one
     storage_usd_per_hour: float = 0.0  # while stopped
     template_revision: int = 1
     url: str = ""  # composed from Vast's record, never from a report
