@@ -10,6 +10,7 @@ import pytest
 from tests.adversary.crowds import on_time
 from tests.adversary.game import Action, Game, Script, search
 from tests.adversary.suite import GAMES
+from tests.adversary.tenants import over_rows
 
 SEED = 1
 
@@ -57,6 +58,18 @@ TWO_BURSTS: Script = [
 
 def test_bursts_of_unused_tickets_in_a_row_stop_no_fleet() -> None:
     assert on_time(()) - on_time(TWO_BURSTS) <= 2.0
+
+
+# It won with seed 5: new rows joined in the very moment in which the first ones' places ended.
+ON_THE_DOT: Script = [
+    ("ask", 0, 1.0, "new"),
+    *[("wait", 0.5)] * 5,  # each action eight times: 20 s
+    ("ask", 3, 1.0, "new"),
+]
+
+
+def test_rows_join_only_after_those_that_they_follow() -> None:
+    assert over_rows(ON_THE_DOT) <= 1.5
 
 
 def test_the_search_finds_what_can_be_won_and_tells_the_script() -> None:

@@ -10,11 +10,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
+from chalicelib.core.model.load import WAITING_ENDS_S
+
 LOAD_BURST_S = 10.0
 """A load bucket holds so many seconds of its rate."""
 
-QUEUE_HOLD_S = 20.0
-"""A new waiting request counts as one at once for so long: the life of a row that is not polled."""
+QUEUE_HOLD_S = WAITING_ENDS_S + 1.0
+"""A new waiting request counts as one at once for so long: the life of a row that is not polled.
+
+And a little more, as routers' clocks differ: where both ended at the same moment, as many rows
+again joined while the first ones still counted.
+"""
 
 END_PARTS = 16
 """Requests in flight are kept as counts by when they end, rounded up by at most such a part."""
