@@ -36,7 +36,7 @@ ROW = Worker(endpoint_id=1, instance_id=2, autogroup_id=3, created_at=4.0, url="
         {"url": {"N": "7"}},
         {"uses_ssl": {"S": "yes"}},
         {"ticket": {"S": "E"}},
-        {"granted_marks": {"B": b"short"}},
+        {"marks": {"B": b"short"}},
         {"created_at": {"M": {}}},
     ],
 )

@@ -8,6 +8,7 @@ where money or a right hangs on it.
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -27,6 +28,7 @@ from chalicelib.adapters.aws.waiting import _buckets, _taken_text, _waiting
 from chalicelib.adapters.aws.workers.items import from_item, to_item
 from chalicelib.core.codec import to_json
 from chalicelib.core.fleet.intents import IntentState, RentIntent
+from chalicelib.core.model.load import granted_within, pending_load
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account, with_lease
 from chalicelib.core.routing.quota import Taken
@@ -124,6 +126,33 @@ def test_a_worker_is_read_or_left_alone() -> None:
         if how == "retyped":
             assert worker.state is WorkerState.FOREIGN, f"{name} {how}"
         assert worker.state.is_gpu_billed
+
+
+# As 0.1 wrote them: pairs of (time, granted load), eight bytes each.
+FORMER_MARKS = b"".join(struct.pack("<dd", 1_000.0 + 9 * i, 8.0 * i) for i in range(5))
+
+
+@pytest.mark.parametrize("n_marks", range(1, 6))
+def test_marks_of_the_former_form_are_not_taken_for_ours(n_marks: int) -> None:
+    """A worker from before an upgrade serves on: it is neither foreign nor full."""
+    row = Worker(endpoint_id=1, instance_id=2, autogroup_id=3, created_at=4.0, url="https://x:1")
+    row = replace(row, state=WorkerState.READY, reported_at=2_000.0, granted_load=40.0)
+    item: dict[str, Any] = {**to_item(row), "granted_marks": {"B": FORMER_MARKS[: 16 * n_marks]}}
+    worker = from_item(item)
+    assert worker.state is WorkerState.READY
+    assert pending_load(worker, 2_001.0) == 0.0
+    assert granted_within(worker, 60.0, 2_001.0) == 0.0  # nor is it a burst
+    ours = ((2_000.0, 24.0), (2_004.0, 32.0))
+    assert from_item({**item, **to_item(replace(row, granted_marks=ours))}).granted_marks == ours
+
+
+def test_bytes_of_a_new_form_have_a_new_name() -> None:
+    """After a rollback 0.1 meets no bytes that it would misread under a name that it knows."""
+    marks = tuple((1_000.0 + 9 * i, 8.0 * i) for i in range(5))
+    row = Worker(endpoint_id=1, instance_id=2, autogroup_id=3, created_at=4.0, granted_marks=marks)
+    item = to_item(row)
+    assert "granted_marks" not in item
+    assert from_item(item) == row
 
 
 def key_item(value: Mapping[str, object], key_id: str = KEY.key_id) -> dict[str, Any]:

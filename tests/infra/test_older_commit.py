@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import requests
 
 from lab.local.gateway.gateway import FAULTS_FILE_VARIABLE
 from lab.local.processes.children import Children, listen, url_of
 from lab.local.system.environment import DUMMY_VAST_KEY, STAGE, base_environment
-from lab.local.system.owner import MarketView, Owner, wait_until
+from lab.local.system.owner import MarketView, Owner, patiently, wait_until
 from lab.local.system.templates import TGI_SIMULATED, register_templates
 
 ROOT = Path(__file__).parent.parent.parent
@@ -93,6 +94,12 @@ class Deployment:
     def stop(self, code: Path) -> None:
         self.running.pop(code).stop()
 
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """What a table holds, whoever wrote it."""
+        session = boto3.Session("testing", "testing", region_name="us-east-1")
+        dynamodb = session.client("dynamodb", endpoint_url=url_of(self.sockets["aws"]))
+        return list(dynamodb.scan(TableName=f"ballast-{STAGE}-{table}")["Items"])
+
 
 @pytest.fixture
 def older(tmp_path: Path) -> Path:
@@ -136,7 +143,8 @@ def make_secrets_of(stage: str, environment: Mapping[str, str]) -> None:
 
 def is_served(owner: Owner) -> bool:
     """Whether a route is granted and the worker takes the ticket."""
-    ticket = owner.call("POST", "/route/", {"endpoint": "llm", "cost": 8})
+    ask = {"endpoint": "llm", "cost": 8}
+    ticket = patiently(lambda: owner.call("POST", "/route/", ask), PATIENCE_S)
     if "url" not in ticket:
         return False
     payload = {"inputs": "hello", "parameters": {"max_new_tokens": 8}}
@@ -160,21 +168,21 @@ def test_upgrade_and_rollback_keep_machines_keys_and_groups(
     wait_until("the older code serves", lambda: is_served(owner), PATIENCE_S)
     machines = {row["id"] for row in market.instances()}
 
+    def status() -> dict[str, Any]:
+        answer = patiently(lambda: owner.call("GET", "/api/v0/status/"), PATIENCE_S)
+        return answer["account"]  # type: ignore[no-any-return]
+
     def still_so(what: str) -> None:
         wait_until(what, lambda: is_served(owner), PATIENCE_S)
         assert {row["id"] for row in market.instances()} == machines
-        (group,) = owner.groups()
+        (group,) = patiently(owner.groups, PATIENCE_S)
         assert group["endpoint_name"] == "llm"
-        assert owner.call("GET", "/api/v0/status/")["account"]["caps"]["usd_per_hour"] == 7
+        assert status()["caps"]["usd_per_hour"] == 7
 
     def makes_rounds(what: str) -> None:
         """It reads what the other's rounds left, and leaves something itself."""
         since = time.time()
-        wait_until(what, lambda: (last_round_at() or 0.0) > since, PATIENCE_S)
-
-    def last_round_at() -> float | None:
-        account = owner.call("GET", "/api/v0/status/")["account"]
-        return account["scaler"]["last_round_at"]  # type: ignore[no-any-return]
+        wait_until(what, lambda: (status()["scaler"]["last_round_at"] or 0.0) > since, PATIENCE_S)
 
     make_secrets_of(STAGE, deployment.environment())  # `make deploy` does so before the functions
     deployment.start(ROOT)
@@ -189,4 +197,10 @@ def test_upgrade_and_rollback_keep_machines_keys_and_groups(
     makes_rounds("the older code makes rounds again")
     still_so("the older code serves again")
     owner.delete_group(owner.groups()[0]["id"])
-    wait_until("nothing rented", lambda: not market.instances(), PATIENCE_S)
+    rows = deployment.rows("workers")
+    wait_until(
+        "nothing rented",
+        lambda: not market.instances(),
+        PATIENCE_S,
+        shown=lambda: f"{rows} and then {deployment.rows('workers')}",
+    )

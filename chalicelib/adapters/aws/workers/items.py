@@ -90,6 +90,16 @@ _BINARY: dict[str, tuple[Callable[[Any], bytes], Callable[[bytes], object]]] = {
 }
 """How fields of many numbers are packed and unpacked."""
 
+_STORED_AS = {"granted_marks": "marks"}
+"""Fields whose packing has changed: bytes of another form have another name, for a version that
+took them for its own would guess, or hold the row to be FOREIGN and leave its machine running."""
+_FORMER_MARKS = "granted_marks"
+
+
+def stored_as(name: str) -> str:
+    """The attribute that holds a field."""
+    return _STORED_AS.get(name, name)
+
 
 def is_default(name: str, value: object) -> bool:
     """Whether a field needs no attribute."""
@@ -110,7 +120,7 @@ def to_attribute(name: str, value: Any) -> AttributeValueTypeDef:
 def to_item(worker: Worker) -> dict[str, AttributeValueTypeDef]:
     """A whole row."""
     return {
-        f.name: to_attribute(f.name, value)
+        stored_as(f.name): to_attribute(f.name, value)
         for f in fields(Worker)
         if not is_default(f.name, value := getattr(worker, f.name))
     }
@@ -124,18 +134,23 @@ def from_item(item: Mapping[str, AttributeValueTypeDef]) -> Worker:
     """
     values: dict[str, Any] = {"autogroup_id": 0, "created_at": 0.0}
     is_foreign = "autogroup_id" not in item
-    for name, attribute in item.items():
-        if name not in _FIELD_NAMES:
+    for attribute_name, attribute in item.items():
+        name = _FIELDS.get(attribute_name)
+        if name is None:
             continue
         try:
             values[name] = _from_attribute(name, attribute)
         except (KeyError, TypeError, ValueError, struct.error):
             is_foreign = True
     values["endpoint_id"], _ = group_and_shard(values["endpoint_id"])
+    if _FORMER_MARKS in item and "granted_marks" not in values:
+        # Until its next report: what was granted counts as seen long ago, or it would seem full.
+        mark = (values["created_at"], values.get("granted_load", 0.0))
+        values["granted_marks"] = (mark,)
     return replace(Worker(**values), state=WorkerState.FOREIGN) if is_foreign else Worker(**values)
 
 
-_FIELD_NAMES = frozenset(f.name for f in fields(Worker))
+_FIELDS = {stored_as(f.name): f.name for f in fields(Worker)}
 
 
 def _from_attribute(name: str, attribute: Mapping[str, Any]) -> Any:

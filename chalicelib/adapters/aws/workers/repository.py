@@ -26,6 +26,7 @@ from chalicelib.adapters.aws.workers.items import (
     COUNTED,
     from_item,
     is_default,
+    stored_as,
     to_attribute,
     to_item,
 )
@@ -312,7 +313,7 @@ def _update_expression(
     changes: Mapping[str, object],
 ) -> tuple[dict[str, str], dict[str, AttributeValueTypeDef], str]:
     """(names, values, expression): defaults are removed, everything else is set."""
-    names = {f"#{name}": name for name in changes}
+    names = {f"#{name}": stored_as(name) for name in changes}
     gone = [name for name, value in changes.items() if is_default(name, value)]
     kept = [name for name in changes if name not in gone]
     values = {f":{name}": to_attribute(name, changes[name]) for name in kept}
@@ -327,7 +328,7 @@ def _update_expression(
 def _equals(
     name: str, value: object, names: dict[str, str], values: dict[str, AttributeValueTypeDef]
 ) -> str:
-    names[f"#{name}"] = name
+    names[f"#{name}"] = stored_as(name)
     if is_default(name, value):
         return f"attribute_not_exists(#{name})"
     values[f":if_{name}"] = to_attribute(name, value)
