@@ -7,11 +7,15 @@ tests/evidence/models). What was really used is booked afterwards.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 
 DEFAULT_TOKENS = 256.0
+TGI_TOKENS = 100.0  # where the request says nothing
 CHARACTERS_PER_TOKEN = 4.0
 MAX_COST = 1e9
+MAX_DIGITS = 4_300  # Python reads no longer number of a text, nor does what is written in it
 MAX_TOKENS = 1e6
 """Of one sequence: above every model's context, so that a made-up number stays a number."""
 FREE_PROMPT_TOKENS = 1024.0
@@ -23,7 +27,9 @@ FREE_PROMPT_TOKENS it is part of the speed that the benchmark measured with a pr
 def chat_cost(payload: Mapping[str, object]) -> float:
     """Tokens that a chat may make, for all its choices, and the long part of its prompt."""
     tokens = _number(payload, "max_completion_tokens", "max_tokens", "n_predict")
-    prompt = read_cost(_n_characters(payload.get("messages")) / CHARACTERS_PER_TOKEN)
+    # Templates write the tools into the prompt.
+    characters = _n_characters(payload.get("messages")) + _n_characters(payload.get("tools"))
+    prompt = read_cost(characters / CHARACTERS_PER_TOKEN)
     return _bounded(tokens * _times(payload, "n") + prompt)
 
 
@@ -59,11 +65,11 @@ def rerank_cost(payload: Mapping[str, object]) -> float:
     return _bounded(max(tokens, 1.0))
 
 
-def generate_cost(payload: Mapping[str, object], default: float = 100.0) -> float:
-    """TGI's `/generate`: `parameters.max_new_tokens` (TGI's own default is 100) times `best_of`."""
+def generate_cost(payload: Mapping[str, object]) -> float:
+    """TGI's `/generate`: `parameters.max_new_tokens` times `best_of`."""
     parameters = payload.get("parameters")
     values = parameters if isinstance(parameters, dict) else {}
-    tokens = _number(values, "max_new_tokens", default=default)
+    tokens = _number(values, "max_new_tokens", default=TGI_TOKENS)
     return _bounded(
         tokens * _times(values, "best_of") + read_cost(prompt_tokens(payload.get("inputs")))
     )
@@ -81,8 +87,10 @@ COSTS = {
     "/embeddings": embedding_cost,
     "/rerank": rerank_cost,
     "/score": rerank_cost,
+    "/generate": generate_cost,
+    "/generate_stream": generate_cost,
 }
-"""By the end of a route of OpenAI's API."""
+"""By the end of a route of OpenAI's API, or TGI's own."""
 
 
 def cost_of(route: str, payload: Mapping[str, object]) -> float:
@@ -94,14 +102,23 @@ def cost_of(route: str, payload: Mapping[str, object]) -> float:
 
 
 def _number(values: Mapping[str, object], *names: str, default: float = DEFAULT_TOKENS) -> float:
-    """The first of these that is a number; no limit (-1), nothing and nonsense are the default."""
-    for name in names:
-        value = values.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        if value >= 0:  # false for NaN; min before float, as JSON's whole numbers have no end
-            return float(min(max(value, 1.0), MAX_TOKENS))
-    return default
+    """The largest of these; no limit (-1), nothing and nonsense are the default.
+
+    Servers differ in which they take of several, and read numbers written as text, as pydantic
+    does (docs.pydantic.dev/latest/concepts/strict_mode): what is not counted is served unpaid.
+    """
+    given = [_as_number(values.get(name)) for name in names]
+    # False for NaN; min before float, as JSON's whole numbers have no end.
+    known = [float(min(max(value, 1.0), MAX_TOKENS)) for value in given if value >= 0]
+    return max(known, default=default)
+
+
+def _as_number(value: object) -> float | int:
+    """A number, also of a text; NaN if it is none."""
+    if isinstance(value, str) and len(value) <= MAX_DIGITS:
+        with suppress(ValueError):
+            return float(value)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
 def _times(values: Mapping[str, object], name: str) -> float:
