@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -55,14 +56,14 @@ def _record(instance_id: int, label: str) -> InstanceRecord:
 
 
 def _settle(
-    *records: InstanceRecord, has_row: bool = False, before: RentIntent | None = None
+    *records: InstanceRecord, has_row: bool = False, before: Sequence[RentIntent] = ()
 ) -> Reconciliation:
     """What two complete listings, both late enough, make of the open rental."""
     books = Books(
         groups=[EndpointGroup(endpoint_id=1, name="llm", created_at=NOW)],
         autogroups=[],
         workers=[OURS] if has_row else [],
-        intents=[before, INTENT] if before else [INTENT],
+        intents=[*before, INTENT],
         is_our_token=lambda _token: True,
     )
     inventory, found = Inventory(), Reconciliation()
@@ -90,24 +91,38 @@ def test_a_listing_that_shows_nothing_while_we_have_machines_voids_no_rental() -
 @pytest.mark.parametrize(
     ("ago_s", "by_listing", "records", "n_settled"),
     [
-        (1800.0, True, (), 0),
-        (1800.0, True, (_record(8, "somebody else's"),), 1),
-        (1800.0, False, (), 1),
-        (3600.0, True, (), 1),
+        ((119.0,), True, (), 0),
+        ((120.0,), True, (), 1),
+        ((360.0, 239.0), True, (), 0),
+        ((360.0, 240.0), True, (), 1),
+        ((360.0, 360.0, 120.0), False, (), 1),
+        ((840.0, 720.0, 479.0), True, (), 0),
+        ((840.0, 720.0, 480.0), True, (), 1),
+        ((14400.0, 10800.0, 7200.0, 5400.0, 4500.0, 3600.0), True, (), 1),
+        ((14400.0, 10800.0, 7200.0, 5400.0, 4500.0, 3599.0), True, (), 0),
+        ((14400.0, 14280.0, 120.0), True, (), 1),
+        ((119.0,), True, (_record(8, "somebody else's"),), 1),
+        ((119.0,), False, (), 1),
     ],
 )
-def test_listings_of_nothing_void_one_rental_an_hour(
-    ago_s: float, by_listing: bool, records: tuple[InstanceRecord, ...], n_settled: int
+def test_each_time_that_listings_of_nothing_void_a_rental_the_next_takes_twice_as_long(
+    ago_s: tuple[float, ...],
+    by_listing: bool,
+    records: tuple[InstanceRecord, ...],
+    n_settled: int,
 ) -> None:
     """What they said of the last one may have been false too; Vast's own refusal was not."""
-    settled_at = NOW + LISTING_LAG_S + 5 - ago_s
-    before = replace(
-        INTENT,
-        token=TOKEN[::-1],
-        state=IntentState.VOID,
-        attempt_ended_at=settled_at - 70 if by_listing else settled_at,
-        settled_at=settled_at,
-    )
+    now = NOW + LISTING_LAG_S + 5
+    before = [
+        replace(
+            INTENT,
+            token=f"{place:016x}{TOKEN[16:]}",
+            state=IntentState.VOID,
+            attempt_ended_at=now - ago - 70 if by_listing else now - ago,
+            settled_at=now - ago,
+        )
+        for place, ago in enumerate(ago_s)
+    ]
     assert len(_settle(*records, before=before).settled) == n_settled
 
 

@@ -25,7 +25,7 @@ def lost(*workers: Worker) -> list[Trouble]:
 
 
 def told(*workers: Worker, seen_until: float = NOW) -> list[Trouble]:
-    return list(machine_troubles(workers, "endpoint:7", seen_until))
+    return list(machine_troubles(workers, "endpoint:7", seen_until, {}))
 
 
 def test_machines_that_went_with_requests_under_way_are_one_trouble() -> None:

@@ -13,9 +13,9 @@ from chalicelib.core.fleet.troubles import standing
 from chalicelib.core.model.market import NO_PAGES, InstanceListing, InstanceRecord
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
-from chalicelib.ports.marketplace import CreateRequest, RefusedError
+from chalicelib.ports.marketplace import CreateRequest, RateLimitedError, RefusedError
 from fakes.worlds.marketplace import FakeMarketplace
-from fakes.worlds.world import World
+from fakes.worlds.world import PROMPT_MARKET, World
 from tests.faults.stories import all_events, count_calls, run_rounds
 from tests.stories.day import Day
 
@@ -116,6 +116,60 @@ def test_one_lost_answer_does_not_forbid_all_other_rentals() -> None:
     run_rounds(world, 60, every_s=5.0)
     assert world.n_waiting == 0
     assert count_calls(world, Verb.CREATE) <= 4
+
+
+@pytest.mark.parametrize(
+    ("n_lost", "most", "minutes"), [(2, 1, 5), (3, 1, 9), (5, 4, 6), (8, 4, 11)]
+)
+def test_lost_answers_in_a_row_delay_service_by_minutes(
+    n_lost: int, most: int, minutes: int
+) -> None:
+    """The account has no other machine: only lists of nothing can say what became of them."""
+    day = Day()
+    day.world.market.switch_on("create-timeout-not-rented", day.world.now, times=n_lost)
+    group = day.group(cold_workers=0, max_workers=most)
+    day.world.ask(group.endpoint_id, 1)
+    day.minutes(minutes, rounds=6)
+    assert day.world.n_waiting == 0
+    day.minutes(20)
+    assert day.troubles() == {}
+
+
+def test_rentals_whose_answer_was_lost_are_named_where_they_fill_max_workers() -> None:
+    day = Day()
+    day.world.market.switch_on("create-timeout-not-rented", day.world.now)
+    group = day.group(cold_workers=0, max_workers=1)
+    day.world.ask(group.endpoint_id, 1)
+    day.minutes(8, rounds=4)
+    words = day.troubles()["workers_capped"]
+    assert "1 rental whose answer was lost still counted" in words
+
+
+@pytest.mark.parametrize("asks", [0, 1])
+def test_offers_that_all_end_within_the_hour_are_named_also_where_only_a_floor_wants_one(
+    asks: int,
+) -> None:
+    day = Day(config=replace(PROMPT_MARKET, contract_days=(0.03, 0.04)))
+    group = day.group(cold_workers=0, min_load=0.0 if asks else 50.0)
+    day.world.ask(group.endpoint_id, asks)
+    day.minutes(8, rounds=4)
+    assert day.calls(Verb.CREATE) == 0
+    words = day.troubles()["no_offers"]
+    assert "end within the hour" in words
+    assert day.told("no_offers") == ["no_offers"]
+
+
+@pytest.mark.parametrize("verb", [Verb.SEARCH, Verb.TEMPLATE])
+def test_a_limit_of_calls_that_lasts_is_named_until_a_search_comes_through(verb: Verb) -> None:
+    day = Day()
+    limited = RateLimitedError("search_quota_exceeded: 100 searches a day", 300.0)
+    day.world.marketplace.fail_next(verb, limited, times=3)
+    group = day.group(cold_workers=0, min_load=50.0)
+    day.minutes(8, rounds=4)
+    assert "search_quota_exceeded" in day.troubles()["template_unreadable"]
+    day.minutes(15, rounds=4)
+    assert day.n(WorkerState.READY, of=group) == 1
+    assert day.told("template_unreadable") == ["template_unreadable", "template_unreadable_over"]
 
 
 @pytest.mark.parametrize("minutes", [50, 65, 90])

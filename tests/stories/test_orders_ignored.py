@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.ports.marketplace import RefusedError
 from tests.stories.day import Day
 
 READY = WorkerState.READY
@@ -23,6 +25,27 @@ def test_a_machine_that_does_not_stop_is_destroyed_and_replaced() -> None:
     day.minutes(45)
     assert day.running() == 0
     assert "will_not_go" not in day.troubles()
+    day.ends()
+
+
+def test_where_nothing_stops_no_reserve_is_rented_again_and_again_and_the_owner_hears_why() -> None:
+    """An idle group rented a machine each six minutes: it could not be parked, and was returned."""
+    day = Day()
+    group = day.group(cold_workers=1)
+    day.minutes(5, 2, of=group, rounds=6)
+    refusal = RefusedError("forbidden", "this key may not stop")
+    day.world.marketplace.fail_next(Verb.STOP, refusal, times=10_000)
+    day.minutes(120, rounds=2)
+    assert day.running() == 0, "what does not stop is returned"
+    assert day.calls(Verb.CREATE) <= 5
+    assert day.told("will_not_go")[0] == "will_not_go"
+    words = next(event.message for event in day.events() if event.kind == "will_not_go")
+    assert "this key may not stop" in words
+    day.world.ask(group.endpoint_id, 1)
+    day.minutes(5, rounds=6)
+    assert day.world.n_waiting == 0, "whoever asks is served all the same"
+    n_lines = sum(event.kind == "action_failed" for event in day.events())
+    assert n_lines <= 5 * (day.calls(Verb.CREATE) + 1), "the log tells of it, and not each round"
     day.ends()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from chalicelib.core.fleet.intents import (
     LISTING_LAG_S,
@@ -27,7 +28,8 @@ from chalicelib.core.model.market import (
 )
 from chalicelib.core.model.worker import Worker, WorkerState
 
-EMPTY_BELIEVED_EACH_S = 3600.0  # how often a listing of nothing may say that a rental is void
+EMPTY_BELIEVED_AGAIN_S = 120.0  # before a listing of nothing says again that a rental is void:
+EMPTY_BELIEVED_EACH_S = 3600.0  # twice as long each time, up to this
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +159,7 @@ def _settle(
     alive = {group.endpoint_id for group in books.groups}
     # A listing that shows nothing while we have rows says nothing about a rental without an id; nor
     # does it soon after one like it was believed: a false one would cost a machine each minute.
-    is_conclusive = not inventory.n_empty or not (rows or _was_voided_lately(intents, now))
+    is_conclusive = not inventory.n_empty or (not rows and now >= _empty_believed_at(intents))
     for intent in intents:
         if intent.state is not IntentState.MAYBE_RENTED:
             continue
@@ -177,15 +179,27 @@ def _settle(
     return settled, new_rows
 
 
-def _was_voided_lately(intents: Iterable[RentIntent], now: float) -> bool:
-    """Whether listings, not Vast's answer, said that a rental does not exist."""
-    return any(
-        intent.state is IntentState.VOID
-        and intent.settled_at is not None
-        and intent.settled_at != intent.attempt_ended_at
-        and now - intent.settled_at < EMPTY_BELIEVED_EACH_S
-        for intent in intents
+def _empty_believed_at(intents: Iterable[RentIntent]) -> float:
+    """From when a listing of nothing may say again that rentals do not exist.
+
+    Each time it does makes the next twice as late: one lost answer after the other costs minutes,
+    and a lie that lasts a machine an hour. Two hours without one, and all is forgotten.
+    """
+    said_at = sorted(
+        {
+            intent.settled_at
+            for intent in intents
+            if intent.state is IntentState.VOID
+            and intent.settled_at is not None
+            and intent.settled_at != intent.attempt_ended_at  # by listings, not by Vast's answer
+        }
     )
+    wait_s, last_at = 0.0, -inf
+    for at in said_at:
+        is_first = at - last_at > 2.0 * EMPTY_BELIEVED_EACH_S
+        wait_s = EMPTY_BELIEVED_AGAIN_S if is_first else min(2.0 * wait_s, EMPTY_BELIEVED_EACH_S)
+        last_at = at
+    return last_at + wait_s
 
 
 def _adopted(

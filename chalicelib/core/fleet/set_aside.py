@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 FIRST_S = 120.0  # after the first failure; doubles with each further one
 LONGEST_S = 6 * 3600.0  # reliability.md: an offer or host is tried four times a day at least
-FIRST_RETURN_S = 600.0  # between two returns of a group's failing workers: longer than most loads
+FIRST_RETURN_S = 600.0  # after a worker that fails or does not stop: longer than most loads
 FORGOTTEN_AFTER_S = 86_400.0  # without another failure
 MAX_REMEMBERED = 1_000  # chosen: more than the offers of a day; bounds the memory
 FREE_TRIES = 3  # refusals in a row of one autogroup that cost no pause
@@ -30,7 +30,7 @@ class Failure:
 
 
 Failures = Mapping[str, Failure]
-"""By key: see `offer_key`, `machine_key`, `autogroup_key`, `failing_key`."""
+"""By key: see `offer_key`, `machine_key`, `autogroup_key` and the others below."""
 
 
 def offer_key(offer_id: int) -> str:
@@ -51,6 +51,16 @@ def autogroup_key(autogroup_id: int) -> str:
 def failing_key(endpoint_id: int) -> str:
     """Of a group's workers that were returned because they failed their requests."""
     return f"failing:{endpoint_id}"
+
+
+def stopping_key(endpoint_id: int) -> str:
+    """Of a group's workers that did not stop as they were told, and were returned."""
+    return f"stopping:{endpoint_id}"
+
+
+def order_key(instance_id: int) -> str:
+    """Of what a machine was told and Vast refused; it sets nothing aside."""
+    return f"order:{instance_id}"
 
 
 def add_failure(before: Failures, keys: Iterable[str], problem: str, now: float) -> Failures:
@@ -75,8 +85,10 @@ def set_aside_until(failures: Failures, now: float) -> Mapping[str, float]:
 
 
 def _pause_s(key: str, n: int) -> float:
+    if key.startswith("order:"):
+        return 0.0
     if not key.startswith("autogroup:"):
-        first_s = FIRST_RETURN_S if key.startswith("failing:") else FIRST_S
+        first_s = FIRST_RETURN_S if key.startswith(("failing:", "stopping:")) else FIRST_S
         return min(LONGEST_S, first_s * 2.0 ** min(n - 1, 20))
     if n <= FREE_TRIES:
         return 0.0

@@ -112,7 +112,7 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
         title="Nobody can say whether an instance is gone", severity=_W, matters_after_s=120.0
     ),
     _K.WILL_NOT_GO: TroubleMeaning(
-        title="An instance was told to go, and stays", matters_after_s=300.0
+        title="An instance was told to go or to stop, and stays", matters_after_s=300.0
     ),
     _K.MACHINES_LOST: TroubleMeaning(title="Machines were lost while they served requests"),
     _K.NOT_USABLE: TroubleMeaning(
@@ -130,7 +130,7 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
     ),
     _K.CANNOT_LAUNCH: TroubleMeaning(title="An autogroup cannot be launched as it is configured"),
     _K.TEMPLATE_UNREADABLE: TroubleMeaning(
-        title="Vast does not give an autogroup's template", matters_after_s=60.0
+        title="Vast does not say what an autogroup can rent", matters_after_s=60.0
     ),
     _K.NO_OFFERS: TroubleMeaning(title="No offer fits an autogroup's search", matters_after_s=60.0),
     _K.OFFERS_REFUSED: TroubleMeaning(

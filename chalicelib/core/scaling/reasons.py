@@ -191,6 +191,11 @@ class ReasonCode(StrEnum):
         "Nothing is rented: Vast rents the account nothing (its credit or its spend limit).",
     )
     NO_OFFERS = "no_offers", "{wanted} load/s is wanted, but no offer fits the search."
+    OFFERS_UNFIT = (
+        "offers_unfit",
+        "{wanted} load/s is wanted, but no offer that fits can be used: {n_ending} of {n} end within "
+        "the hour, {n_avoided} are of machines that failed lately.",
+    )
     BREAKER_OPEN = (
         "breaker_open",
         "Nothing is rented: this template has only failed lately; a retry will come.",

@@ -133,6 +133,7 @@ class GroupSnapshot:
     avoided_machines: frozenset[int] = frozenset()
     set_aside: Mapping[str, float] = field(default_factory=dict)  # until when, see core/fleet
     may_return_failing: bool = True  # not after several in a row: then the template is at fault
+    may_fill_reserve: bool = True  # not while machines do not stop: none could be parked
     may_rent_anew: bool = True  # the hour's brake on rentals is not reached
     open_breakers: frozenset[int] = frozenset()  # autogroups whose template only fails
 

@@ -27,6 +27,10 @@ KEY_CODES = frozenset({"auth_error", "not_allowed", "http_403"})
 """Refusals that mean the key: it is wrong, or lacks a right (adapters/vast/errors.py)."""
 
 
+class TooEarlyError(RateLimitedError):
+    """Vast was not asked: the verb's turn comes after the round's time."""
+
+
 class PacedMarket:
     """Waits for each verb's turn as long as the round has time, then defers to the next round.
 
@@ -99,13 +103,14 @@ class PacedMarket:
         """Ask once, at the verb's turn.
 
         Raises:
-            RateLimitedError: the turn comes after the round's time, or Vast said so.
+            TooEarlyError: the turn comes after the round's time.
+            RateLimitedError: Vast said so.
             MarketplaceError: whatever the marketplace raises.
         """
         now = self._clock.now()
         wait_s = self.pacing.wait_s(verb, now)
         if not self.has_time_for(verb):
-            raise RateLimitedError(f"{verb}: next turn in {wait_s:.1f} s", wait_s)
+            raise TooEarlyError(f"{verb}: next turn in {wait_s:.1f} s", wait_s)
         if wait_s > 0:
             self._clock.sleep(wait_s)
             now = self._clock.now()
@@ -148,7 +153,8 @@ class AskedMarket(PacedMarket):
         """Ask once, at the verb's turn.
 
         Raises:
-            RateLimitedError: the turn comes too late for the question, or Vast said so.
+            TooEarlyError: the turn comes too late for the question.
+            RateLimitedError: Vast said so.
             MarketplaceError: whatever the marketplace raises.
         """
         self._claim(verb)
@@ -170,7 +176,7 @@ class AskedMarket(PacedMarket):
             if turn_at <= now:
                 return
             if turn_at > self._waits_until:
-                raise RateLimitedError(f"{verb}: next turn in {turn_at - now:.1f} s", turn_at - now)
+                raise TooEarlyError(f"{verb}: next turn in {turn_at - now:.1f} s", turn_at - now)
             self._clock.sleep(turn_at - now)
 
     def _book(self, verb: Verb, pacing: Pacing) -> None:

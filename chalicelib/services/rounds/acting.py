@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from chalicelib.core.fleet.pacing import Verb
@@ -10,14 +10,18 @@ from chalicelib.core.fleet.set_aside import (
     Failures,
     add_failure,
     autogroup_key,
+    failing_key,
     forgive,
     machine_key,
     offer_key,
+    order_key,
+    stopping_key,
 )
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import Worker
-from chalicelib.core.scaling.actions import Action, RentOffer
+from chalicelib.core.scaling.actions import Action, DestroyWorker, DrainWorker, RentOffer
+from chalicelib.core.scaling.moves.repair import FAILING_AGAIN, WILL_NOT_STOP
 from chalicelib.core.scaling.reasons import Reason
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
@@ -110,6 +114,8 @@ class Acting:
         self.problems[id(action)] = problem[:200]
         name = type(action).__name__
         subject = action.offer.offer_id if isinstance(action, RentOffer) else action.instance_id
+        if not isinstance(action, RentOffer) and not self.is_news(subject, problem):
+            return
         row = self.rows.get(0 if isinstance(action, RentOffer) else action.instance_id)
         self.n_failed_creates += isinstance(action, RentOffer)
         scope = autogroup_scope(action.autogroup_id) if isinstance(action, RentOffer) else ""
@@ -120,6 +126,31 @@ class Acting:
             {"action": name, "subject": subject, "problem": problem[:200]},
             scope=scope,
         )
+
+    def is_news(self, instance_id: int, problem: str) -> bool:
+        """Remember that an order was not carried out; whether the log should tell of it (again).
+
+        It is repeated each round: told are the first time, the 2nd, 4th, 8th …
+        """
+        key = order_key(instance_id)
+        self.failures = add_failure(self.failures, [key], problem, self.ports.clock.now())
+        return self.failures[key].n.bit_count() == 1
+
+    def remember_returns(self, endpoint_id: int, done: Iterable[Action]) -> None:
+        """Workers that were returned for failing, or for not stopping: a failure of their group."""
+        for code, key in (
+            (FAILING_AGAIN, failing_key(endpoint_id)),
+            (WILL_NOT_STOP, stopping_key(endpoint_id)),
+        ):
+            returned = [
+                action.instance_id
+                for action in done
+                if isinstance(action, DrainWorker | DestroyWorker) and action.reason.code == code
+            ]
+            if returned:
+                refusals = map(self.failures.get, map(order_key, returned))
+                said = "; ".join(sorted({one.problem for one in refusals if one is not None}))
+                self.failures = add_failure(self.failures, [key], said, self.ports.clock.now())
 
     def refused_rental(self, code: str) -> None:
         """Vast refused a rental for a stated reason."""
@@ -196,10 +227,12 @@ def destroy(acting: Acting, doomed: Sequence[int]) -> None:
     try:
         outcomes = acting.market.call(Verb.DESTROY, lambda vast: vast.destroy_instances(doomed))
     except MarketplaceError as error:
-        problem = f"destroy {len(doomed)}: {str(error)[:200]}"
-        acting.log(0, "action_failed", problem, {"ids": doomed})
+        problem = str(error)[:200]
+        news = [instance_id for instance_id in doomed if acting.is_news(instance_id, problem)]
+        if news:
+            acting.log(0, "action_failed", f"destroy {len(doomed)}: {problem}", {"ids": news})
         return
     for instance_id, problem in outcomes.items():
-        if problem:
+        if problem and acting.is_news(instance_id, problem):
             message, facts = f"destroy {instance_id}: {problem}", {"instance_id": instance_id}
             acting.log(0, "action_failed", message, facts)

@@ -9,7 +9,7 @@ from chalicelib.core.fleet.breakers import avoided_machines, open_breakers
 from chalicelib.core.fleet.failing import find_failing
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.searching import SearchBook, digest
-from chalicelib.core.fleet.set_aside import failing_key, set_aside_until
+from chalicelib.core.fleet.set_aside import failing_key, set_aside_until, stopping_key
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.market import Offer
@@ -50,7 +50,7 @@ from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import IntentState, RentIntent
 from chalicelib.ports.marketplace import FoundOffers, MarketplaceError, RateLimitedError
 from chalicelib.services.market.launching import LaunchError, search_offers
-from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.market.paced_market import PacedMarket, TooEarlyError
 from chalicelib.services.rounds.turns import autogroups_of, groups_in_turn, with_own
 from chalicelib.services.rounds.values import GroupPlan, RoundView
 from chalicelib.wire.launch_args import LaunchArgsError
@@ -213,7 +213,10 @@ class _Searching:
             fleet.searches.note(key, situation, n_rows, now)
             if found.left_out and not found and not is_bid:
                 self.searched.unanswered[autogroup_id] = _left_out(found)
-        except RateLimitedError:
+        except TooEarlyError:
+            return None
+        except RateLimitedError as error:  # told until a search comes through
+            self.searched.unanswered[autogroup_id] = str(error)[:200]
             return None
         except MarketplaceError as error:
             fleet.searches.note(key, situation, 0, now)
@@ -251,7 +254,8 @@ def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupS
         avoided_machines=guardrails.avoided_machines,
         open_breakers=guardrails.open_breakers,
         set_aside=guardrails.set_aside,
-        may_return_failing=guardrails.set_aside.get(failing_key(group.endpoint_id), 0.0) <= now,
+        may_return_failing=failing_key(group.endpoint_id) not in guardrails.set_aside,
+        may_fill_reserve=stopping_key(group.endpoint_id) not in guardrails.set_aside,
         may_rent_anew=n_rented_within_hour(fleet.intents, group.endpoint_id, now)
         < rentals_per_hour(group.params.max_workers),
     )

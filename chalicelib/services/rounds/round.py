@@ -17,7 +17,6 @@ from chalicelib.core.fleet.observation import Observation, follow_progress, obse
 from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.core.fleet.reconcile import Reconciliation, reconcile
 from chalicelib.core.fleet.searching import SearchBook, paces_from
-from chalicelib.core.fleet.set_aside import add_failure, failing_key
 from chalicelib.core.model.lifecycle import (
     WorkerEvent,
     moments_corrected,
@@ -361,9 +360,7 @@ def _with_deeds(acting: Acting, plan: RoundPlan) -> RoundMemory:
     for group in plan.groups:
         done = [action for action in group.actions if id(action) in acting.done]
         groups[_key(group)] = remember_deeds(groups[_key(group)], done, plan.view.now)
-        if any(action.reason.code == FAILING_AGAIN for action in done):
-            key = failing_key(group.snapshot.group.endpoint_id)
-            acting.failures = add_failure(acting.failures, [key], "failing", plan.view.now)
+        acting.remember_returns(group.snapshot.group.endpoint_id, done)
     return replace(
         plan.memory,
         groups=groups,

@@ -57,6 +57,16 @@ def rate_offers(autogroup: Autogroup, ctx: Round, *, optimism: float = 0.0) -> l
     return sorted(rated, key=lambda item: (item.score, item.offer.offer_id))
 
 
+def why_unfit(autogroup_id: int, ctx: Round) -> dict[str, int]:
+    """Why none of an autogroup's offers on demand can be used, in numbers; {} if one can."""
+    offers = [o for o in ctx.snapshot.offers.get(autogroup_id, ()) if not o.is_bid]
+    lasting = [offer for offer in offers if _lasts(offer, ctx)]
+    n_avoided = sum(offer.machine_id in ctx.snapshot.avoided_machines for offer in lasting)
+    if n_avoided < len(lasting):
+        return {}
+    return {"n": len(offers), "n_ending": len(offers) - len(lasting), "n_avoided": n_avoided}
+
+
 def first_per_machine(rated: Sequence[RatedOffer]) -> list[RatedOffer]:
     """The best offer of each machine: one machine's GPUs fail together."""
     seen: set[int] = set()

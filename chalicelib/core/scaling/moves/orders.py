@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chalicelib.core.fleet.set_aside import autogroup_key
 from chalicelib.core.scaling.actions import RentOffer
@@ -29,6 +29,7 @@ from chalicelib.core.scaling.moves.offers import (
     first_per_machine,
     on_demand,
     rate_offers,
+    why_unfit,
 )
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.shares import PoolShare
@@ -61,6 +62,8 @@ def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round)
     orders = Orders()
     room = open_room(pools, ctx)
     all_wanted = sum(share.total for share in shares)
+    if not ctx.snapshot.may_fill_reserve:
+        shares = [_without_reserve(share, ctx) for share in shares]
     is_stranded = ctx.snapshot.waiting.n > 0 and not any(_may_serve(pool, ctx) for pool in pools)
     for pool, share in zip(pools, shares, strict=True):
         if pool.autogroup is None or not pool.is_active:
@@ -78,6 +81,12 @@ def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round)
         if n_tests < 1 and not _why_not(pool.autogroup.autogroup_id, ctx):
             _order_bids(pool, missing, ctx, room, orders)
     return orders
+
+
+def _without_reserve(share: PoolShare, ctx: Round) -> PoolShare:
+    """What must run alone: a reserve could not be parked, and would be returned unused."""
+    hot = max(share.hot.capacity, share.hot.n_workers * ctx.beliefs.memory.worker_perf)
+    return replace(share, total=min(share.total, hot))
 
 
 def _order_bids(pool: Pool, missing: float, ctx: Round, room: RentalRoom, orders: Orders) -> None:
@@ -188,6 +197,9 @@ def _order_for(
         return
     rented_at = ctx.beliefs.memory.rented_at.get(str(autogroup_id), -RENT_INTERVAL_S)
     if ctx.now - rented_at < RENT_INTERVAL_S:
+        return
+    if unfit := why_unfit(autogroup_id, ctx):
+        orders.notes.append(Reason(code=ReasonCode.OFFERS_UNFIT, facts={**facts, **unfit}))
         return
     tests = plan_tests(pool, ctx, room)
     orders.rentals += [*tests, *plan_rentals(pool, missing, tests, ctx, room)]

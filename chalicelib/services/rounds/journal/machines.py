@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from chalicelib.core.fleet.failing import all_fail, find_failing
+from chalicelib.core.fleet.set_aside import Failures, order_key, stopping_key
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind
 from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.moves.repair import is_late_stop
+from chalicelib.core.words import count
 from chalicelib.services.rounds.values import RoundPlan
 
 LOST_COUNTS_S = 600.0  # long enough to be read, short enough to be news
@@ -36,7 +38,9 @@ def lost_machines(workers: Sequence[Worker], scope: str, now: float) -> Iterator
         yield Trouble(kind=kind, scope=scope, message=text, facts=facts)
 
 
-def machine_troubles(workers: Sequence[Worker], scope: str, seen_until: float) -> Iterator[Trouble]:
+def machine_troubles(
+    workers: Sequence[Worker], scope: str, seen_until: float, failures: Failures
+) -> Iterator[Trouble]:
     """Machines that do not do as they were told; `seen_until`: of the last listing."""
     for worker in workers:
         if why_unusable(worker) is Unusable.NO_ADDRESS:
@@ -56,6 +60,8 @@ def machine_troubles(workers: Sequence[Worker], scope: str, seen_until: float) -
                 "is still there; it may bill up "
                 f"to ${worker.usd_per_hour:.2f} an hour"
             )
+            if refusal := failures.get(order_key(worker.instance_id)):
+                text += f"; Vast refused {count(refusal.n, 'call')}, lastly: {refusal.problem}"
             yield Trouble(
                 kind=TroubleKind.WILL_NOT_GO,
                 scope=scope,
@@ -63,6 +69,23 @@ def machine_troubles(workers: Sequence[Worker], scope: str, seen_until: float) -
                 message=text,
                 facts={"instance_id": worker.instance_id, "usd_per_hour": worker.usd_per_hour},
             )
+
+
+def unstoppable_machines(
+    endpoint_id: int, scope: str, failures: Failures, now: float
+) -> Iterator[Trouble]:
+    """Machines that did not stop as they were told and were returned; nothing is parked instead."""
+    failure = failures.get(stopping_key(endpoint_id))
+    if failure is None or failure.until <= now:
+        return
+    said = f" (Vast said: {failure.problem})" if failure.problem else ""
+    text = (
+        f"{count(failure.n, 'machine')} in a row ran on when told to stop, and "
+        f"{'was' if failure.n == 1 else 'were'} returned{said}; for "
+        f"{(failure.until - now) / 60.0:.0f} more minutes nothing is rented for the reserve"
+    )
+    kind = TroubleKind.WILL_NOT_GO
+    yield Trouble(kind=kind, scope=scope, subject="stop", message=text)
 
 
 def unsettled_machines(plan: RoundPlan, own: Sequence[Worker], scope: str) -> Iterator[Trouble]:

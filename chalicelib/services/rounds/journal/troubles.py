@@ -24,7 +24,7 @@ from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.money.budget import MICRO, MONEY_CAPS, limits_of
 from chalicelib.core.scaling.facts import group_caps
 from chalicelib.core.scaling.moves.repair import last_seen_at
-from chalicelib.core.scaling.reasons import CAP_NAMES
+from chalicelib.core.scaling.reasons import CAP_NAMES, ReasonCode
 from chalicelib.core.words import count
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR, SPEND_RATE_LIMIT
@@ -34,6 +34,7 @@ from chalicelib.services.rounds.journal.machines import (
     lost_machines,
     machine_troubles,
     unsettled_machines,
+    unstoppable_machines,
 )
 from chalicelib.services.rounds.journal.notifications import REPEAT_AFTER_S
 from chalicelib.services.rounds.journal.waits import unexplained_wait
@@ -175,7 +176,9 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     endpoint_id = group.snapshot.group.endpoint_id
     own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
     yield from lost_machines(own, scope, plan.view.now)
-    yield from machine_troubles(own, scope, last_seen_at(group.snapshot, plan.view.now))
+    failures, now = plan.view.memory.failures, plan.view.now
+    yield from machine_troubles(own, scope, last_seen_at(group.snapshot, now), failures)
+    yield from unstoppable_machines(endpoint_id, scope, failures, now)
     yield from unsettled_machines(plan, own, scope)
     yield from failing_requests(plan, own, scope)
 
@@ -242,6 +245,11 @@ def _held_back(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     elif snapshot.caps.free_workers < 1 or "cap_workers" in codes:
         most = snapshot.group.params.max_workers
         text = f"{waiting}, and max_workers ({most}) is reached; raise it to serve them sooner"
+        if lost := sum(rental.is_unsettled for rental in snapshot.rentals):
+            text += (
+                f"; {count(lost, 'rental')} whose answer was lost still counted, until Vast's "
+                "lists say whether they exist"
+            )
         if staying := _told_to_go(plan, snapshot.group.endpoint_id):
             text += f"; told to go and still counted, as billed: {staying}"
         yield Trouble(kind=TroubleKind.WORKERS_CAPPED, scope=scope, message=text)
@@ -279,7 +287,12 @@ def _unlaunchable(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> Itera
     One whose search had no turn in this round is believed to be as it was.
     """
     offers = group.snapshot.offers
-    for autogroup_id in group.decision.wants_offers:
+    unfit = {
+        int(note.facts["autogroup_id"]): note.facts
+        for note in group.decision.notes
+        if note.code is ReasonCode.OFFERS_UNFIT
+    }
+    for autogroup_id in sorted({*group.decision.wants_offers, *unfit}):
         name, scope = f"autogroup {autogroup_id}", autogroup_scope(autogroup_id)
         for kind, text in (
             (
@@ -296,7 +309,9 @@ def _unlaunchable(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> Itera
             ),
             (
                 TroubleKind.NO_OFFERS,
-                f"{name}: no offer of Vast's fits its search; widen search_params, or wait"
+                _unfit_words(name, unfit[autogroup_id])
+                if autogroup_id in unfit
+                else f"{name}: no offer of Vast's fits its search; widen search_params, or wait"
                 if offers.get(autogroup_id) == ()
                 and autogroup_id not in group.unlaunchable
                 and autogroup_id not in group.unanswered
@@ -308,6 +323,14 @@ def _unlaunchable(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> Itera
                 text = before.message
             if text:
                 yield Trouble(kind=kind, scope=scope, message=text)
+
+
+def _unfit_words(name: str, facts: Mapping[str, object]) -> str:
+    return (
+        f"{name}: no offer that fits its search can be used: {facts['n_ending']} of {facts['n']} end "
+        f"within the hour, {facts['n_avoided']} are of machines that failed lately; widen "
+        "search_params, or wait"
+    )
 
 
 def _scope(group: GroupPlan) -> str:
