@@ -193,8 +193,8 @@ class ReasonCode(StrEnum):
     NO_OFFERS = "no_offers", "{wanted} load/s is wanted, but no offer fits the search."
     OFFERS_UNFIT = (
         "offers_unfit",
-        "{wanted} load/s is wanted, but no offer that fits can be used: {n_ending} of {n} end within "
-        "the hour, {n_avoided} are of machines that failed lately.",
+        "{wanted} load/s is wanted, but no offer that fits can be used: {n_ending} of {n} end "
+        "within the hour, {n_avoided} are of machines that failed lately.",
     )
     BREAKER_OPEN = (
         "breaker_open",

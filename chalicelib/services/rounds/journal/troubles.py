@@ -327,8 +327,8 @@ def _unlaunchable(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> Itera
 
 def _unfit_words(name: str, facts: Mapping[str, object]) -> str:
     return (
-        f"{name}: no offer that fits its search can be used: {facts['n_ending']} of {facts['n']} end "
-        f"within the hour, {facts['n_avoided']} are of machines that failed lately; widen "
+        f"{name}: no offer that fits its search can be used: {facts['n_ending']} of {facts['n']} "
+        f"end within the hour, {facts['n_avoided']} are of machines that failed lately; widen "
         "search_params, or wait"
     )
 
