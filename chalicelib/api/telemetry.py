@@ -124,26 +124,24 @@ AVERAGED = frozenset({"LateShare"})
 def emit_metrics(rounds: Sequence[Mapping[str, float]]) -> None:
     """Write the figures of some rounds as one EMF line, a value per round; none for no figures.
 
-    CloudWatch then has the sum, the maximum and the number of rounds. The dimension `service` is
-    POWERTOOLS_SERVICE_NAME, which names the stage: the alarms of infra/ops.yaml look for it. What
-    is 0 in every round stays unwritten, but for these two: an alarm takes it for 0, and an idle
-    month costs one metric instead of all.
+    CloudWatch then has the sum, the maximum and the number of rounds in which it was not 0. The
+    dimension `service` is POWERTOOLS_SERVICE_NAME, which names the stage: the alarms of
+    infra/ops.yaml look for it. A 0 stays unwritten, but for these two: an alarm counts the rounds
+    in which something was wrong, and an idle month costs one metric instead of all.
     """
-    finite = [
+    told = [
         (name, value)
         for figures in rounds
         for name, value in figures.items()
-        if math.isfinite(value)
+        if math.isfinite(value) and (value or name == HEARTBEAT or name in AVERAGED)
     ]
-    told = {HEARTBEAT, *AVERAGED, *(name for name, value in finite if value)}
-    finite = [(name, value) for name, value in finite if name in told]
-    if not finite:
+    if not told:
         return
     from aws_lambda_powertools import Metrics
     from aws_lambda_powertools.metrics import MetricUnit
 
     metrics = Metrics(namespace="Ballast")
-    for name, value in finite:
+    for name, value in told:
         metrics.add_metric(name=name, unit=MetricUnit(_unit(name)), value=value)
     metrics.flush_metrics()
 

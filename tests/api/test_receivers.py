@@ -103,6 +103,15 @@ def test_an_alarm_on_the_topic_reaches_every_receiver_that_can_be_reached(api: A
     assert {row["state"] for row in rows(api).values()} == {"failed", "delivered"}
 
 
+def test_the_end_of_an_alarm_is_told_and_a_new_one_that_finds_all_well_is_not(api: Api) -> None:
+    api.call("POST", PATH, SLACK)
+    for before in ("ALARM", "INSUFFICIENT_DATA"):
+        message = json.dumps({**ALARM, "NewStateValue": "OK", "OldStateValue": before})
+        answer_topic({"Records": [{"Sns": {"Message": message}}]}, lambda: notifier_ports(api))
+    [(_, notice)] = api.receivers.sent
+    assert notice.title == "alarm ballast-prod-RoundsMissing is over"
+
+
 @pytest.mark.parametrize("message", ["", "not JSON", "[1]", '{"a": 1}'])
 def test_any_message_of_the_topic_is_passed_on(api: Api, message: str) -> None:
     api.call("POST", PATH, SLACK)

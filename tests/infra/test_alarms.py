@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -128,6 +129,51 @@ def test_each_alarm_fires_by_its_cause_and_no_other_does(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert firing(CAUSES[name](capsys), NOW) == {name}
+
+
+@pytest.mark.parametrize("name", sorted(CAUSES))
+def test_each_alarm_ends_once_its_cause_has_ended(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever else is written then: an idle account writes its heartbeat and nothing more."""
+    samples = CAUSES[name](capsys)
+    idle = [replace(one, at=one.at + NOW - START) for one in rounds(capsys, lambda _: {})]
+    longest = max(int(one.get("EvaluationPeriods", 1)) for one in ALARMS.values()) * 300
+    assert firing([*samples, *idle], NOW + longest) == set()
+    assert ALARMS[name]["OKActions"] == [{"Ref": "AlertsTopicArn"}], "who was told hears the end"
+
+
+def test_a_listing_that_is_known_again_ends_its_alarm(capsys: pytest.CaptureFixture[str]) -> None:
+    world = World()
+    world.add_group("llm", min_load=100)
+    samples: list[Sample] = []
+    for minute, at in minutes(36):
+        if minute == 9:
+            world.market.faults.switch_on(Fault.DEPRECATED_LIST, {})
+        if minute == 21:
+            world.market.faults.switch_off(Fault.DEPRECATED_LIST)
+        answer_event({}, LambdaContext("scaler", 9.0), lambda: world.ports)
+        samples += emitted(capsys.readouterr().out, at)
+        world.tick(60)
+    assert "InventoryUnknown" in firing(samples, START + 21 * 60)
+    assert "InventoryUnknown" not in firing(samples, START + 36 * 60)
+
+
+@pytest.mark.parametrize("figure", ["UnknownInventory", "StrayInstances"])
+def test_one_bad_round_of_each_minutes_ten_is_not_all_of_them(
+    figure: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A busy scaler makes many rounds in one run, and writes them in one line."""
+    samples: list[Sample] = []
+    for _, at in minutes(15):
+        few = [{"RoundDurationS": 1.0, figure: 3.0 * (n == 4)} for n in range(10)]
+        emit_metrics(few)
+        samples += emitted(capsys.readouterr().out, at)
+    assert firing(samples, NOW) == set()
+    for _, at in minutes(15):
+        emit_metrics([{"RoundDurationS": 1.0, figure: 3.0} for _ in range(10)])
+        samples += emitted(capsys.readouterr().out, at + NOW - START)
+    assert len(firing(samples, NOW + 15 * 60)) == 1
 
 
 def test_alarms_of_dynamodb_metrics_do_not_rely_on_missing_data() -> None:

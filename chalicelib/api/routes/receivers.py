@@ -51,4 +51,4 @@ def answer_topic(
     now = ports.clock.now()
     records = [record.get("Sns", {}) for record in event.get("Records", ())]
     notices = [receivers.notice_of_record(record, now) for record in records]
-    return {"problems": receivers.deliver_to_all(ports, notices)}
+    return {"problems": receivers.deliver_to_all(ports, [n for n in notices if n is not None])}

@@ -212,8 +212,11 @@ def _remember(ports: DeliveryPorts, notice: Notice, by: str, problem: str) -> No
     ports.events.append([event])
 
 
-def notice_of_record(record: Mapping[str, Any], now: float) -> Notice:
-    """A notice from what SNS hands a function: one of ours, or an alarm of CloudWatch."""
+def notice_of_record(record: Mapping[str, Any], now: float) -> Notice | None:
+    """A notice from what SNS hands a function: one of ours, or an alarm of CloudWatch.
+
+    None for an alarm that was just made and finds all well: it was never on, so nothing is over.
+    """
     message = str(record.get("Message", ""))
     attributes = record.get("MessageAttributes") or {}
     ours = attributes.get("notice", {}).get("Value")
@@ -239,6 +242,8 @@ def notice_of_record(record: Mapping[str, Any], now: float) -> Notice:
         )
     text, _, runbook = str(alarm.get("AlarmDescription", "")).partition(" See ")
     state = str(alarm.get("NewStateValue", ""))
+    if state == "OK" and alarm.get("OldStateValue") == "INSUFFICIENT_DATA":
+        return None
     over = {"OK": "is over", "ALARM": "has fired", "INSUFFICIENT_DATA": "has no data"}
     return Notice(
         at=now,
