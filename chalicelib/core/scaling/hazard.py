@@ -1,10 +1,11 @@
 """How often interruptible machines are taken away, and how soon they come back. Pure.
 
-Losses are a Poisson process with a gamma posterior per place, shrunk to the group's own; those at
-one place in one round are one event, since they have one cause (an on-demand renter, a host, an
-hour), so that ten machines lost together are not ten proofs. A single machine's own record is
-shrunk to its place's. A higher bid helps where it did: the posterior per margin over the least bid
-multiplies the rate. Old knowledge fades over two days, so that an hour of losses is felt.
+Losses are a Poisson process with a gamma posterior per place (a GPU type in a region), shrunk to
+its region's, and that to the group's own; those at one place in one round are one event, since they
+have one cause (an on-demand renter, a host, an hour), so that ten machines lost together are not
+ten proofs. A single machine's own record is shrunk to its place's. A higher bid helps where it did:
+the posterior per margin over the least bid multiplies the rate. Old knowledge fades over two days,
+so that an hour of losses is felt.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from chalicelib.core.scaling.snapshot import WorkerFacts
 
 UP_PRIOR_S = 4 * 3600.0  # until a machine is taken: between the mean stays (0.7 to 6.8 h) of five
 DOWN_PRIOR_S = 3600.0  # zones of a public trace (benchmark.md 8), and until it comes back (0.8-3.6)
-PRIOR_EVENTS = 1.0  # that the prior of a place is worth
+PRIOR_EVENTS = 1.0  # that the prior of a region, and of a place in it, is worth
 OWN_EVENTS = 3.0  # that the place's record is worth to a single machine
 MARGIN_EVENTS = 2.0  # that the prior of a margin is worth
 FADES_S = 2 * 86_400.0  # chosen: what a market did days ago says little
@@ -109,17 +110,19 @@ def learn_losses(memory: ScalingMemory, workers: Iterable[WorkerFacts], now: flo
 def loss_rate(memory: ScalingMemory, bid: Bid) -> float:
     """Expected losses of a machine per second of running."""
     everywhere = _rate(memory, _EVERYWHERE, 1.0 / UP_PRIOR_S, PRIOR_EVENTS)
-    place = _rate(memory, f"p:{bid.place}", everywhere, PRIOR_EVENTS)
+    region = _rate(memory, _region_key(bid.place), everywhere, PRIOR_EVENTS)
+    place = _rate(memory, f"p:{bid.place}", region, PRIOR_EVENTS)
     own = _rate(memory, f"m:{bid.machine_id}", place, OWN_EVENTS) if bid.machine_id else place
     return own * margin_factor(memory, bid.margin)
 
 
 def return_rate(memory: ScalingMemory, place: str) -> float:
     """Expected returns of an outbid machine per second."""
-    _, _, _, down_s, back = memory.bid_odds.get(_EVERYWHERE, _NONE)
-    everywhere = (PRIOR_EVENTS + back) / (PRIOR_EVENTS * DOWN_PRIOR_S + down_s)
-    _, _, _, down_s, back = memory.bid_odds.get(f"p:{place}", _NONE)
-    return (PRIOR_EVENTS + back) / (PRIOR_EVENTS / everywhere + down_s)
+    rate = 1.0 / DOWN_PRIOR_S
+    for key in (_EVERYWHERE, _region_key(place), f"p:{place}"):
+        _, _, _, down_s, back = memory.bid_odds.get(key, _NONE)
+        rate = (PRIOR_EVENTS + back) / (PRIOR_EVENTS / rate + down_s)
+    return rate
 
 
 def availability(memory: ScalingMemory, bid: Bid) -> float:
@@ -149,7 +152,12 @@ _NONE = (0.0, 0.0, 0.0, 0.0, 0.0)  # before the first event
 
 def _keys(bid: Bid) -> tuple[str, ...]:
     margin = f"b:{_margin_index(bid.margin)}"
-    return f"p:{bid.place}", f"m:{bid.machine_id}", margin
+    return _region_key(bid.place), f"p:{bid.place}", f"m:{bid.machine_id}", margin
+
+
+def _region_key(place: str) -> str:
+    """What goes on in a region is felt by all its GPU types: new ones are judged by it."""
+    return f"r:{place.rpartition('|')[0]}"
 
 
 def _margin_index(margin: float) -> int:
@@ -181,9 +189,9 @@ def _count(
 def _count_everywhere(
     odds: dict[str, list[float]], seen: dict[str, list[list[float]]], elapsed_s: float
 ) -> None:
-    """The group's own record: each place of it counts as one."""
+    """The group's own record: each region of it counts as one."""
     for key, rows in sorted(seen.items()):
-        if key.startswith("p:"):
+        if key.startswith("r:"):
             _count(odds, _EVERYWHERE, rows, elapsed_s)
 
 

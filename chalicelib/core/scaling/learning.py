@@ -31,6 +31,9 @@ BOOT_PRIOR_N = 20.0  # boots that a type's prior, the autogroup's own odds, is w
 START_ODDS_PRIOR = (32.0, 1.0)  # 3 % of starts fail
 OWN_START_N = 5.0  # starts that a worker's prior, the group's odds, is worth
 PERF_PRIOR_SD, PERF_NOISE_SD = 0.35, 0.1  # of log perf: between types; within one type
+UNKNOWN_SPEEDS = tuple(  # of a machine over its type's: three points of a normal, with weights
+    (math.exp(z * PERF_NOISE_SD), weight) for z, weight in ((-1.22, 0.3), (0.0, 0.4), (1.22, 0.3))
+)
 PERF_PRIOR_N = 0.5  # machines that the spread between types is known from beforehand
 PERF_LATELY_N = 5  # first loads of a type whose middle says what is usual
 PERF_OUTLIER = 2 * PERF_PRIOR_SD  # of log perf from that middle: twice as fast is another machine

@@ -22,7 +22,7 @@ from chalicelib.core.scaling.hazard import (
     place_of,
     return_rate,
 )
-from chalicelib.core.scaling.learning import PERF_NOISE_SD
+from chalicelib.core.scaling.learning import UNKNOWN_SPEEDS
 from chalicelib.core.scaling.memory import LEVELS, ScalingMemory, fleet_usd_per_hour
 from chalicelib.core.scaling.moves.offers import MAX_ALTERNATIVES, RatedOffer, rate_offers
 from chalicelib.core.scaling.moves.pools import Pool, Round
@@ -36,7 +36,6 @@ MAX_LOADING = 4  # interruptible machines on order at once
 MAX_LOOKED_AT = 12  # offers whose saving is worked out, the best of each place first
 HORIZON_H = 48.0  # over which a machine is expected to serve, at most
 LIVES = 6.0  # and at most for so many of its stays: it comes back, or is returned
-SPREAD = ((-1.22, 0.3), (0.0, 0.4), (1.22, 0.3))  # three points of a normal, with weights
 MIN_GAIN = 1.5  # expected saving over the cost of load and disk; what just pays is not worth it
 PAUSED_WORTH = 0.5  # of an outbid machine's availability: it is known to be away now
 CROWD = 1.0  # the cost of a loss grows by so much times the share of the fleet at one place
@@ -270,9 +269,9 @@ def _net_usd(
     price = crowded_usd_per_hour(candidate, places)
     life_h = min(HORIZON_H, LIVES / max(candidate.lost_per_hour, 1e-9))
     gain = 0.0
-    for z, weight in SPREAD:
-        capacity = candidate.capacity * math.exp(z * PERF_NOISE_SD)
-        after = fleet_usd_per_hour(ctx.beliefs.memory, [*fleet, (price, capacity)])
+    for speed, weight in UNKNOWN_SPEEDS:
+        machine = price, candidate.capacity * speed
+        after = fleet_usd_per_hour(ctx.beliefs.memory, [*fleet, machine])
         gain += weight * max(before - after, 0.0) * life_h
     autogroup_id = next(a.autogroup_id for a in ctx.snapshot.autogroups)
     load_h = ctx.beliefs.load_time(autogroup_id).median / 3600.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from chalicelib.core.fleet.set_aside import autogroup_key
 from chalicelib.core.scaling.actions import RentOffer
-from chalicelib.core.scaling.learning import PERF_NOISE_SD
+from chalicelib.core.scaling.learning import UNKNOWN_SPEEDS
 from chalicelib.core.scaling.memory import LEVELS, ScalingMemory, fleet_usd_per_hour
 from chalicelib.core.scaling.moves.cold_pool import (
     RENT_INTERVAL_S,
@@ -237,7 +237,6 @@ MAX_LOOKS_PER_WORKER_HOUR = 0.4  # scaling.md 5
 LOOK_INTERVAL_S = 60.0  # between two comparisons of the offers with the fleet
 LEAST_IN_USE = 0.25  # typical workers, on the mean: what is hardly used saves nothing (chosen)
 N_CANDIDATES = 4  # offers whose improvement is worked out
-SPREAD = ((-1.22, 0.3), (0.0, 0.4), (1.22, 0.3))  # three points of a normal, with weights
 
 
 def plan_scouting(pool: Pool, ctx: Round, room: RentalRoom, orders: Orders) -> list[RentOffer]:
@@ -279,9 +278,9 @@ def gain_usd(item: RatedOffer, fleet: Sequence[tuple[float, float]], ctx: Round)
     memory = ctx.beliefs.memory
     before = fleet_usd_per_hour(memory, fleet)
     saving = 0.0
-    for z, weight in SPREAD:
-        perf = item.perf * math.exp(z * PERF_NOISE_SD)
-        after = fleet_usd_per_hour(memory, [*fleet, (item.offer.usd_per_hour, perf)])
+    for speed, weight in UNKNOWN_SPEEDS:
+        machine = item.offer.usd_per_hour, item.perf * speed
+        after = fleet_usd_per_hour(memory, [*fleet, machine])
         saving += weight * max(before - after, 0.0)
     return saving * HORIZON_H
 
