@@ -1,8 +1,9 @@
 """`python -m ballast.simulator bids`: interruptible machines against none and against rivals.
 
 All policies of a cell and seed see the same market and the same losses: a trace of availability
-(`--losses PATH[:ZONE,…]`, its zones as groups of hosts) or `model`, other bidders and renters made
-up. Every run is kept as a line of JSON in `--results`; `--show` prints the table without a run.
+(`--losses PATH[:ZONE,…]`, its zones as groups of hosts), or `model`, other bidders and renters made
+up, whose stays are as uneven as the trace's; with `memoryless` no stay tells how long it will last.
+Every run is kept as a line of JSON in `--results`; `--show` prints the table without a run.
 Costs are compared at equal attainment: on the line through a rival's best points.
 """
 

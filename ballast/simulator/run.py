@@ -40,7 +40,7 @@ class Setting:
     slo_wait_s: float = 10.0
     round_s: float = 5.0
     is_from_start: bool = False  # no warm-up: every request from second 0 counts
-    losses: str = ""  # "" = none interruptible; "model", or a trace's path, then its zones
+    losses: str = ""  # "" = none interruptible; "model", "memoryless", or a trace's path and zones
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,15 +101,16 @@ def run_policy(
 
 
 def make_losses(setting: Setting, duration_s: float) -> Losses | None:
-    """The losses of interruptible machines that a setting names: `model`, or `PATH[:ZONE,…]`.
+    """The losses of interruptible machines that a setting names; see `Setting.losses`.
 
     Raises:
         LossesError: the trace cannot be used.
     """
     if not setting.losses:
         return None
-    if setting.losses == "model":
-        return model_losses(duration_s, setting.seed)
+    if setting.losses in ("model", "memoryless"):
+        is_memoryless = setting.losses == "memoryless"
+        return model_losses(duration_s, setting.seed, is_memoryless=is_memoryless)
     path, _, zones = setting.losses.partition(":")
     names = tuple(zone for zone in zones.split(",") if zone)
     return trace_losses(Path(path), duration_s, setting.seed, names)

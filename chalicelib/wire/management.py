@@ -55,6 +55,10 @@ LEGACY_PARAMS = (
 )
 """Scaling fields that peers send with an autogroup: kept and shown; the group's values rule."""
 
+TIME_PARAMS = ("max_queue_time", "target_queue_time", "inactivity_timeout")
+"""Peers' fields of groups, taken with an autogroup too; what only we have is refused there: a cap
+that an owner sets at the wrong place would bind nothing."""
+
 AUTO = "auto"
 """Written instead of a number: back to what holds when nothing is given."""
 
@@ -163,7 +167,7 @@ def parse_autogroup_changes(body: Mapping[str, object]) -> AutogroupChanges:
     Raises:
         WireError: a field has the wrong type or cannot be parsed; the message names it.
     """
-    ignored = {*SENT_BY_PEERS, *SHOWN_OF_ROWS, *LEGACY_PARAMS, *SCALING_PARAMS}
+    ignored = {*SENT_BY_PEERS, *SHOWN_OF_ROWS, *LEGACY_PARAMS, *TIME_PARAMS}
     check_names("", body, AUTOGROUP_NAMES, ignored)
     search = body.get("search_params")
     launch_args = optional_text(body, "launch_args")

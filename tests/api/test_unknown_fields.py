@@ -16,6 +16,8 @@ from tests.api.test_auth import guarded_routes
         ("PUT", "/api/v0/endptjobs/100/", {"unknown_field": 5}, "there are endpoint_name"),
         ("POST", "/api/v0/autojobs/", {"endpoint_id": 100, "template_has": "x"}, "template_hash"),
         ("PUT", "/api/v0/autojobs/101/", {"wieght": 2}, "weight"),
+        ("PUT", "/api/v0/autojobs/101/", {"interruptible_share": 0.5}, "interruptible"),
+        ("PUT", "/api/v0/autojobs/101/", {"max_usd_per_day": 5}, "'max_usd_per_day' is no field"),
         ("PUT", "/api/v0/account", {"max_usd_per_hours": 2}, "max_usd_per_hour"),
         ("POST", "/api/v0/freeze", {"frozen": True, "endpointid": 100}, "endpoint_id"),
         ("POST", "/api/v0/rollout", {"autogroup_id": 101, "percnt": 5}, "percent"),

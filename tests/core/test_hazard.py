@@ -12,6 +12,7 @@ from chalicelib.core.scaling.hazard import (
     learn_losses,
     loss_rate,
     margin_factor,
+    place_of,
 )
 from chalicelib.core.scaling.memory import ScalingMemory
 from tests.core.bid_scenes import DOWN, HERE, NOW, THERE, UP, facts
@@ -40,6 +41,16 @@ def test_a_quiet_place_becomes_better_and_a_restless_one_worse_than_the_rest() -
     restless = observed([[UP, UP], [DOWN, DOWN]] * 20)
     assert loss_rate(restless, Bid(place=HERE)) > 4 / UP_PRIOR_S
     assert loss_rate(restless, Bid(place=THERE)) < loss_rate(restless, Bid(place=HERE))
+
+
+def test_a_type_that_is_new_in_a_restless_region_is_believed_restless() -> None:
+    restless = observed([[UP, UP], [DOWN, DOWN]] * 20)
+    other_type, elsewhere = place_of("SE", "1x H100"), place_of("US", "1x H100")
+    rates = [loss_rate(restless, Bid(place=place)) for place in (HERE, other_type, elsewhere)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[1] > 2 * rates[2]
+    away = [availability(restless, Bid(place=place)) for place in (HERE, other_type, elsewhere)]
+    assert away == sorted(away)
 
 
 def test_machines_lost_together_are_one_event_and_not_ten_proofs() -> None:

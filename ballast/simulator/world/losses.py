@@ -16,10 +16,13 @@ from pathlib import Path
 
 N_MODEL_ZONES = 5
 # Mean hours between changes of a zone of the bidding model, from quiet to restless, and the odds of
-# what comes next: as quiet, contested by other bidders, let on demand. The stays of five zones of
-# a public trace lie between 0.7 and 6.8 h, their absences between 0.8 and 3.6 h.
+# what comes next: as quiet, contested by other bidders, let on demand. The mean stays of five zones
+# of a public trace lie between 0.7 and 6.8 h, their absences between 0.8 and 3.6 h; both are 2 to 7
+# times their median, as of lognormal times with these spreads: who has lasted goes on lasting.
 MODEL_STAY_H = (6.0, 5.0, 3.0, 2.0, 1.5)
 MODEL_AWAY_H = 1.0
+STAY_SIGMA, AWAY_SIGMA = 1.66, 1.3
+MODEL_LEAD_S = 10 * 86_400.0  # played before the run begins, so that it begins amid stays
 CONTESTED_ODDS = 0.4  # of a change: rivals bid more; else the zone is let on demand
 RIVAL_SIGMA = 0.4  # of the logarithm of what rivals bid over the base price
 
@@ -81,18 +84,29 @@ def trace_losses(path: Path, duration_s: float, seed: int, zones: tuple[str, ...
     return losses
 
 
-def model_losses(duration_s: float, seed: int) -> Losses:
-    """Losses of a made-up market: rivals that bid, and renters on demand."""
+def model_losses(duration_s: float, seed: int, *, is_memoryless: bool = False) -> Losses:
+    """Losses of a made-up market: rivals that bid, and renters on demand.
+
+    `is_memoryless`: stays and absences as long as those, but exponential.
+    """
     losses = Losses()
     for number in range(N_MODEL_ZONES):
         rng = random.Random(f"losses:{seed}:{number}")
-        at, steps = 0.0, [(-math.inf, 1.0)]
+        at, steps = (0.0 if is_memoryless else -MODEL_LEAD_S), [(-math.inf, 1.0)]
+        sigmas = (0.0, 0.0) if is_memoryless else (STAY_SIGMA, AWAY_SIGMA)
         while at < duration_s:
-            at += rng.expovariate(1.0 / (MODEL_STAY_H[number] * 3600.0))
+            at += _time_s(rng, MODEL_STAY_H[number], sigmas[0])
             is_contested = rng.random() < CONTESTED_ODDS
             floor = math.exp(abs(rng.gauss(0.0, RIVAL_SIGMA))) if is_contested else math.inf
             steps.append((at, floor))
-            at += rng.expovariate(1.0 / (MODEL_AWAY_H * 3600.0))
+            at += _time_s(rng, MODEL_AWAY_H, sigmas[1])
             steps.append((at, 1.0))
         losses.steps[f"zone-{number + 1}"] = steps
     return losses
+
+
+def _time_s(rng: random.Random, mean_h: float, sigma: float) -> float:
+    """A lognormal time of a mean; without a spread an exponential one."""
+    if not sigma:
+        return rng.expovariate(1.0 / (mean_h * 3600.0))
+    return mean_h * 3600.0 * math.exp(sigma * rng.gauss(0.0, 1.0) - sigma * sigma / 2.0)

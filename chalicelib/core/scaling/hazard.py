@@ -21,7 +21,8 @@ from chalicelib.core.scaling.snapshot import WorkerFacts
 
 UP_PRIOR_S = 4 * 3600.0  # until a machine is taken: between the mean stays (0.7 to 6.8 h) of five
 DOWN_PRIOR_S = 3600.0  # zones of a public trace (benchmark.md 8), and until it comes back (0.8-3.6)
-PRIOR_EVENTS = 1.0  # that the prior of a region, and of a place in it, is worth
+PRIOR_EVENTS = 1.0  # that the prior of a region is worth
+PLACE_EVENTS = 3.0  # that the region's record, of which its own is a part, is worth to a place
 OWN_EVENTS = 3.0  # that the place's record is worth to a single machine
 MARGIN_EVENTS = 2.0  # that the prior of a margin is worth
 FADES_S = 2 * 86_400.0  # chosen: what a market did days ago says little
@@ -111,7 +112,7 @@ def loss_rate(memory: ScalingMemory, bid: Bid) -> float:
     """Expected losses of a machine per second of running."""
     everywhere = _rate(memory, _EVERYWHERE, 1.0 / UP_PRIOR_S, PRIOR_EVENTS)
     region = _rate(memory, _region_key(bid.place), everywhere, PRIOR_EVENTS)
-    place = _rate(memory, f"p:{bid.place}", region, PRIOR_EVENTS)
+    place = _rate(memory, f"p:{bid.place}", region, PLACE_EVENTS)
     own = _rate(memory, f"m:{bid.machine_id}", place, OWN_EVENTS) if bid.machine_id else place
     return own * margin_factor(memory, bid.margin)
 
@@ -119,9 +120,13 @@ def loss_rate(memory: ScalingMemory, bid: Bid) -> float:
 def return_rate(memory: ScalingMemory, place: str) -> float:
     """Expected returns of an outbid machine per second."""
     rate = 1.0 / DOWN_PRIOR_S
-    for key in (_EVERYWHERE, _region_key(place), f"p:{place}"):
+    for key, prior_n in (
+        (_EVERYWHERE, PRIOR_EVENTS),
+        (_region_key(place), PRIOR_EVENTS),
+        (f"p:{place}", PLACE_EVENTS),
+    ):
         _, _, _, down_s, back = memory.bid_odds.get(key, _NONE)
-        rate = (PRIOR_EVENTS + back) / (PRIOR_EVENTS / rate + down_s)
+        rate = (prior_n + back) / (prior_n / rate + down_s)
     return rate
 
 

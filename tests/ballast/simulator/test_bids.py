@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean, median
 
 import pytest
 
@@ -13,7 +15,13 @@ from ballast.simulator.bids import Run, main, read_runs, table
 from ballast.simulator.policies import make_policy
 from ballast.simulator.rivals.spothedge import spot_hedge
 from ballast.simulator.run import Setting, make_dispatcher, run_policy
-from ballast.simulator.world.losses import Losses, LossesError, model_losses, trace_losses
+from ballast.simulator.world.losses import (
+    MODEL_STAY_H,
+    Losses,
+    LossesError,
+    model_losses,
+    trace_losses,
+)
 from ballast.simulator.world.machine import Life
 from ballast.simulator.world.market import read_market
 from ballast.simulator.world.traces import Trace, read_trace
@@ -83,6 +91,21 @@ def test_model_losses_are_the_same_for_a_seed_and_others_for_another() -> None:
     assert model_losses(86_400.0, 1).steps == model_losses(86_400.0, 1).steps
     assert model_losses(86_400.0, 1).steps != model_losses(86_400.0, 2).steps
     assert len(model_losses(86_400.0, 1).zones) == 5
+
+
+@pytest.mark.parametrize("is_memoryless", [False, True])
+def test_the_models_stays_are_as_long_and_as_uneven_as_said(*, is_memoryless: bool) -> None:
+    stays_h = []
+    for seed in range(12):
+        steps = model_losses(40 * 86_400.0, seed, is_memoryless=is_memoryless).steps["zone-1"]
+        stays_h += [
+            (to - at) / HOUR
+            for (at, floor), (to, _) in pairwise(steps)
+            if floor == 1.0 and at > -math.inf
+        ]
+    assert fmean(stays_h) == pytest.approx(MODEL_STAY_H[0], rel=0.2)
+    uneven = fmean(stays_h) / median(stays_h)
+    assert 1.2 < uneven < 1.7 if is_memoryless else 3.0 < uneven < 5.0
 
 
 def availability(path: Path, text: str) -> Path:
