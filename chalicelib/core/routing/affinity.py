@@ -18,6 +18,7 @@ from functools import lru_cache
 from itertools import compress
 from struct import Struct
 from typing import NamedTuple
+from zlib import crc32
 
 N_BUCKETS = 8_192
 """About 30 for each worker of a full shard, so that their shares differ by less than keys' own."""
@@ -32,6 +33,13 @@ million is shorter than that (and none is empty)."""
 N_NEAR = 8
 """About so many are sorted at first, which is enough for keys that are not hot; one key in 3,000
 has none of them, and is sorted further at once."""
+
+LOWER_HOME = 0.5
+"""A worker's place in a key's order tells how likely it has the prefix: each next one half as much,
+for requests come there only while those before it are taken.
+
+From `python -m ballast.simulator caches`: see docs/internals/affinity.md.
+"""
 
 UNSTATED_SHARE = 0.2
 """Of a request's cost, what a warm worker is taken to save while neither the client states it nor
@@ -56,6 +64,11 @@ class Preference(NamedTuple):
     bucket: int
     saved_load: float
     stated_load: float = 0.0
+
+    def at_next_home(self) -> Preference:
+        """What the next worker of the key's order may spare."""
+        bucket, saved_load, stated_load = self
+        return Preference(bucket, saved_load * LOWER_HOME, stated_load * LOWER_HOME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +139,14 @@ def preferences_of(
 
 
 def bucket_of(key: str) -> int:
-    """The bucket of a key, whatever text it is."""
-    return _hash(key) % N_BUCKETS
+    """The bucket of a key, whatever text it is.
+
+    Spread well is all that it must be: who chooses his keys could choose their bucket anyhow.
+    """
+    return (crc32(key.encode()) * _MIX & 0xFFFF_FFFF) * N_BUCKETS >> 32
 
 
+_MIX = 0x9E3779B1  # 2**32 divided by the golden ratio: texts that differ little lie apart
 _DRAW = Struct("<I")
 _LANE_BYTES = 8  # a worker's 64 bits of a number that holds all workers
 _DRAW_BITS = 32  # of a draw; with the 26 bits of a bucket's key a product stays in its lane

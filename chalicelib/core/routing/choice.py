@@ -57,13 +57,6 @@ CROWD = 0.005
 speed, and its prefill. So much evens out which workers new conversations begin at; ten times as
 much sends later turns away from what is cached."""
 
-LOWER_HOME = 0.5
-"""A worker's place in a key's order tells how likely it has the prefix: each next one half as much,
-for requests come there only while those before it are taken.
-
-From `python -m ballast.simulator caches`: see docs/internals/affinity.md.
-"""
-
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class RoutableWorker:
@@ -236,12 +229,24 @@ def choose_worker(pool: Ranked, criteria: Criteria, now: float, n_unseen: float)
     The more grants of others this router cannot have seen, the more of the best count as equal:
     if all routers took the very best, they would all take the same.
     """
+    if criteria.preferences and (home := _first_home(pool, criteria, now)):
+        return home
     n_spread = 1 + int(n_unseen * SPREAD)
     cold = _cheapest_free(pool, criteria, now, n_spread)
     cold = cold or _least_finish(pool, criteria, now, n_spread)
     if cold is None or not criteria.preferences:
         return cold
     return _warm(pool, criteria, now, cold) or cold
+
+
+def _first_home(pool: Ranked, criteria: Criteria, now: float) -> Choice | None:
+    """The special key's first home, if no worker could be sooner: then none need be looked for."""
+    preference = criteria.preferences[0]
+    worker = next(pool.homes_of(preference), None) if pool.workers else None
+    if worker is None:
+        return None
+    soonest_s = criteria.cost / pool.max_perf
+    return _at_home(worker, criteria, now, soonest_s, preference)
 
 
 def _warm(pool: Ranked, criteria: Criteria, now: float, cold: Choice) -> Choice | None:
@@ -255,24 +260,34 @@ def _warm(pool: Ranked, criteria: Criteria, now: float, cold: Choice) -> Choice 
     if least_busy is not other:
         cold_s = min(cold_s, _felt_wait_s(least_busy, now) + cost / least_busy.perf)
     for preference in criteria.preferences:
-        saved, stated = preference.saved_load, preference.stated_load
         for worker in pool.homes_of(preference):
-            wait_s = worker.wait_s(now)
-            margin_s = cold_s - _felt_wait_s(worker, now) - (cost - saved) / worker.perf
-            promised, saved, stated = stated, saved * LOWER_HOME, stated * LOWER_HOME
-            if margin_s < 0 or wait_s > criteria.bound_s or _is_barred(worker, criteria):
-                continue
-            most_s = criteria.bound_s if criteria.is_strict else PATIENCE_S
-            slack_s = max(0.0, min(SLACK_S + margin_s, most_s - wait_s))
-            return Choice(
-                worker=worker,
-                wait_s=wait_s,
-                finish_s=max(0.0, worker.free_at - now) + cost / worker.perf,
-                bound=worker.granted_load + slack_s * worker.perf + _room(worker, now),
-                why=Why.WARM,
-                promised_load=promised,
-            )
+            if choice := _at_home(worker, criteria, now, cold_s, preference):
+                return choice
+            preference = preference.at_next_home()
     return None
+
+
+def _at_home(
+    worker: RoutableWorker, criteria: Criteria, now: float, cold_s: float, preference: Preference
+) -> Choice | None:
+    """A worker that should have the prefix; None where that saves less than it makes wait.
+
+    `cold_s`: in which the request would be done elsewhere.
+    """
+    wait_s, warm_s = worker.wait_s(now), (criteria.cost - preference.saved_load) / worker.perf
+    margin_s = cold_s - _felt_wait_s(worker, now) - warm_s
+    if margin_s < 0 or wait_s > criteria.bound_s or _is_barred(worker, criteria):
+        return None
+    most_s = criteria.bound_s if criteria.is_strict else PATIENCE_S
+    slack_s = max(0.0, min(SLACK_S + margin_s, most_s - wait_s))
+    return Choice(
+        worker=worker,
+        wait_s=wait_s,
+        finish_s=max(0.0, worker.free_at - now) + criteria.cost / worker.perf,
+        bound=worker.granted_load + slack_s * worker.perf + _room(worker, now),
+        why=Why.WARM,
+        promised_load=preference.stated_load,
+    )
 
 
 def _is_barred(worker: RoutableWorker, criteria: Criteria) -> bool:
