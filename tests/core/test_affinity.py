@@ -16,7 +16,8 @@ from chalicelib.core.routing.affinity import (
     preferences_of,
     weight_class,
 )
-from chalicelib.core.routing.choice import Choice, Criteria, RoutableWorker, Why
+from chalicelib.core.routing.choice import Choice, Criteria, Why
+from chalicelib.core.routing.pool import RoutableWorker
 from chalicelib.core.routing.request_index import worker_slot
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chalicelib.core.routing.choice import Criteria, RoutableWorker
+from chalicelib.core.routing.choice import Criteria
+from chalicelib.core.routing.pool import RoutableWorker
 from chalicelib.core.routing.request_index import worker_slot
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
 

@@ -37,9 +37,9 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, FloorSchedule, ScalingParams
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account
-from chalicelib.core.routing.choice import RoutableWorker
 from chalicelib.core.routing.directory import group_facts, pack_directory, unpack_directory
 from chalicelib.core.routing.packed_view import pack_view, unpack_view
+from chalicelib.core.routing.pool import RoutableWorker
 from chalicelib.core.routing.quota import KeyBuckets, Taken
 from chalicelib.core.routing.view import RoutingView
 from chalicelib.core.scaling.round_memory import WRITTEN_BY, RoundMemory

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.routing.choice import Criteria, RoutableWorker
+from chalicelib.core.routing.choice import Criteria
+from chalicelib.core.routing.pool import RoutableWorker
 from chalicelib.core.routing.request_index import worker_slot
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
 

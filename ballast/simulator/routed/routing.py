@@ -17,7 +17,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
-from chalicelib.core.routing.choice import Criteria, RoutableWorker
+from chalicelib.core.routing.choice import Criteria
+from chalicelib.core.routing.pool import RoutableWorker
 from chalicelib.core.routing.table import AutogroupFacts, RoutingTable
 from chalicelib.services.routing.memory import VIEW_CACHE_S
 from chalicelib.services.routing.route import MAX_TRIES

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,9 +31,9 @@ N_DRAWN = 48
 """Of many draws about so many are sorted, the least: three times `N_HOMES`, so that one order in a
 million is shorter than that (and none is empty)."""
 
-N_NEAR = 8
-"""About so many are sorted at first, which is enough for keys that are not hot; one key in 3,000
-has none of them, and is sorted further at once."""
+N_NEAR = 4
+"""About so many are sorted at first, which is enough for keys that are not hot; one key in 50 has
+none of them, and is sorted further at once."""
 
 LOWER_HOME = 0.5
 """A worker's place in a key's order tells how likely it has the prefix: each next one half as much,
@@ -147,12 +148,27 @@ def bucket_of(key: str) -> int:
 
 
 _MIX = 0x9E3779B1  # 2**32 divided by the golden ratio: texts that differ little lie apart
-_DRAW = Struct("<I")
-_LANE_BYTES = 8  # a worker's 64 bits of a number that holds all workers
+_LANE = Struct("<Q")  # a worker's 64 bits of a number that holds all workers
 _DRAW_BITS = 32  # of a draw; with the 26 bits of a bucket's key a product stays in its lane
 _PER_DRAW = -(2.0**-_DRAW_BITS)  # a draw as a fraction, with the sign that the logarithm takes
 _ABOVE = 1 << 63  # a lane's highest bit, which no draw reaches
 _IS_ABOVE = bytes(byte >> 7 for byte in range(256))  # a byte's highest bit as 0 or 1
+
+
+class _Reach:
+    """Up to where each worker may draw so that about so many do; all where there are fewer."""
+
+    __slots__ = ("each", "limits")
+
+    def __init__(self, members: Sequence[tuple[int, int]], n_drawn: int) -> None:
+        weights = [2.0 ** (c / _CLASSES_PER_DOUBLING) for _, c in members]
+        reach = n_drawn / sum(weights) if len(weights) > n_drawn else math.inf
+        limits = [_ABOVE + int(-math.expm1(-reach * weight) * 2**_DRAW_BITS) for weight in weights]
+        self.limits = _in_lanes(limits)
+        places = range(0, _LANE.size * len(weights), _LANE.size)
+        inverses = [-1.0 / weight for weight in weights]
+        ids = [instance_id for instance_id, _ in members]
+        self.each = list(zip(places, limits, inverses, ids, strict=True))
 
 
 class Homes:
@@ -164,29 +180,15 @@ class Homes:
     (docs/internals/affinity.md).
     """
 
-    __slots__ = (
-        "_each",
-        "_far",
-        "_far_limits",
-        "_low_bits",
-        "_near",
-        "_near_limits",
-        "_seeds",
-        "members",
-    )
+    __slots__ = ("_far", "_far_reach", "_low_bits", "_near", "_near_reach", "_seeds", "members")
 
     def __init__(self, members: tuple[tuple[int, int], ...]) -> None:
         """`members`: (instance id, weight class) of each worker."""
         self.members = members
-        weights = [2.0 ** (c / _CLASSES_PER_DOUBLING) for _, c in members]
-        self._each = [
-            (_LANE_BYTES * place, -1.0 / weight, instance_id)
-            for place, (weight, (instance_id, _)) in enumerate(zip(weights, members, strict=True))
-        ]
         self._seeds = _in_lanes([_seed_of(instance_id) for instance_id, _ in members])
         self._low_bits = _in_lanes([2**_DRAW_BITS - 1] * len(members))
-        self._near_limits = _limits(weights, N_NEAR)
-        self._far_limits = _limits(weights, N_DRAWN)
+        self._near_reach = _Reach(members, N_NEAR)
+        self._far_reach: _Reach | None = None  # only hot keys need it
         self._near: dict[int, tuple[int, ...]] = {}
         self._far: dict[int, tuple[int, ...]] = {}
 
@@ -194,7 +196,7 @@ class Homes:
         """As `order_of`; what nobody asks for is not worked out."""
         near = self._near.get(bucket)
         if near is None:
-            near = self._near[bucket] = self._drawn(bucket, self._near_limits)
+            near = self._near[bucket] = self._drawn(bucket, self._near_reach)
         yield from near
         yield from self.order_of(bucket)[len(near) :]
 
@@ -202,37 +204,31 @@ class Homes:
         """The workers that a bucket prefers, the first choice first; at most `N_HOMES`."""
         order = self._far.get(bucket)
         if order is None:
-            order = self._far[bucket] = self._drawn(bucket, self._far_limits)
+            if self._far_reach is None:
+                self._far_reach = _Reach(self.members, N_DRAWN)
+            order = self._far[bucket] = self._drawn(bucket, self._far_reach)
         return order
 
-    def _drawn(self, bucket: int, limits: int) -> tuple[int, ...]:
+    def _drawn(self, bucket: int, reach: _Reach) -> tuple[int, ...]:
         """The low bits of a bucket's key times a worker's seed are as good as drawn.
 
         -log(1 - u) / weight is an exponential draw of rate `weight`: the least wins in proportion.
         A limit less its draw keeps the highest bit where the draw is within the limit.
         """
-        size, log1p, draw_at = _LANE_BYTES * len(self._each), math.log1p, _DRAW.unpack_from
+        log1p, left_at = math.log1p, _LANE.unpack_from
         draws = self._seeds * _key_of_bucket(bucket) & self._low_bits
-        drawn, left = draws.to_bytes(size, "little"), (limits - draws).to_bytes(size, "little")
-        is_within = left[_LANE_BYTES - 1 :: _LANE_BYTES].translate(_IS_ABOVE)
+        left = (reach.limits - draws).to_bytes(_LANE.size * len(reach.each), "little")
+        is_within = left[_LANE.size - 1 :: _LANE.size].translate(_IS_ABOVE)
         first = [
-            (log1p(draw_at(drawn, place)[0] * _PER_DRAW) * inverse, instance_id)
-            for place, inverse, instance_id in compress(self._each, is_within)
+            (log1p((limit - left_at(left, place)[0]) * _PER_DRAW) * inverse, instance_id)
+            for place, limit, inverse, instance_id in compress(reach.each, is_within)
         ]
         first.sort()
         return tuple([instance_id for _, instance_id in first[:N_HOMES]])
 
 
-def _limits(weights: Sequence[float], n_drawn: int) -> int:
-    """Up to where each may draw so that about so many do; without a limit where there are fewer."""
-    reach = n_drawn / sum(weights) if len(weights) > n_drawn else math.inf
-    return _in_lanes(
-        [_ABOVE + int(-math.expm1(-reach * weight) * 2**_DRAW_BITS) for weight in weights]
-    )
-
-
 def _in_lanes(numbers: Sequence[int]) -> int:
-    return int.from_bytes(b"".join([n.to_bytes(_LANE_BYTES, "little") for n in numbers]), "little")
+    return int.from_bytes(struct.pack(f"<{len(numbers)}Q", *numbers), "little")
 
 
 MAX_KNOWN_HOMES = 40  # chosen: the parts of a fleet of 10,000 workers, at 1 MB each when full

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chalicelib.core.routing.admission import ALWAYS, NEVER, Cutoff, Cutoffs
-from chalicelib.core.routing.choice import RoutableWorker
 from chalicelib.core.routing.directory import facts_from_json, facts_to_json
+from chalicelib.core.routing.pool import RoutableWorker
 from chalicelib.core.routing.queue_place import QueueProfile
 from chalicelib.core.routing.view import RoutingView
 
@@ -80,9 +80,9 @@ def _workers(blob: bytes, start: int, header: Mapping[str, Any]) -> tuple[Routab
         column = struct.Struct(f"<{n}{code}")
         columns.append(column.unpack_from(blob, at))
         at += column.size
-    boots = [_hex_or_none(blob[at + i * 8 : at + i * 8 + 8]) for i in range(n)]
+    boots = _hex_or_none(blob[at : at + 8 * n], 8)
     at += 8 * n
-    certificates = [_hex_or_none(blob[at + i * 32 : at + i * 32 + 32]) for i in range(n)]
+    certificates = _hex_or_none(blob[at : at + 32 * n], 32)
     urls = blob[at + 32 * n :].decode().split("\n") if n else []
     if len(urls) != n:
         raise PackedViewError("the urls do not match the workers")
@@ -124,8 +124,12 @@ def _generation_byte(worker: RoutableWorker) -> int:
     return _GENERATIONS.index(worker.generation) | (_BID if worker.is_bid else 0)
 
 
-def _hex_or_none(raw: bytes) -> str:
-    return raw.hex() if any(raw) else ""
+def _hex_or_none(column: bytes, size: int) -> list[str]:
+    """Each value of a column in hex; zeros stand for none."""
+    n_chars, none = 2 * size, "00" * size
+    digits = column.hex()
+    values = [digits[at : at + n_chars] for at in range(0, len(digits), n_chars)]
+    return ["" if value == none else value for value in values]
 
 
 def _header(view: RoutingView) -> dict[str, object]:

@@ -20,11 +20,9 @@ from chalicelib.core.routing.choice import (
     Choice,
     Criteria,
     OnDemand,
-    Ranked,
-    RoutableWorker,
     choose_worker,
-    slot_of,
 )
+from chalicelib.core.routing.pool import Ranked, RoutableWorker, slot_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

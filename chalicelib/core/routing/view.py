@@ -41,8 +41,8 @@ from chalicelib.core.routing.admission import (
     turn_at,
     typical_cost_of,
 )
-from chalicelib.core.routing.choice import RoutableWorker
 from chalicelib.core.routing.directory import GroupFacts
+from chalicelib.core.routing.pool import RoutableWorker
 from chalicelib.core.routing.queue_place import QueueProfile, profile_queue
 
 SHARD_SIZE = 250  # 80 bytes a worker: a shard is one small read (performance.md)

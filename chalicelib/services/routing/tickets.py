@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from contextlib import suppress
 
-from chalicelib.core.routing.choice import RoutableWorker
+from chalicelib.core.routing.pool import RoutableWorker
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.keys import check_worker_token
