@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
+from itertools import chain
 from typing import NoReturn
 
 MAX_BODY_BYTES = 65_536
@@ -111,19 +112,15 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _check_values(value: object, depth_left: int) -> None:
+def _check_values(held: dict[str, object] | list[object], depth_left: int) -> None:
     if depth_left == 0:
         raise WireError(f"body: nested deeper than {MAX_DEPTH}")
-    if isinstance(value, str):
-        if not value.isascii() and _HALF_PAIR.search(value):
-            raise WireError("body: a string holds half of a surrogate pair")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _check_values(key, depth_left)
-            _check_values(item, depth_left - 1)
-    elif isinstance(value, list):
-        for item in value:
-            _check_values(item, depth_left - 1)
+    for value in chain(held, held.values()) if isinstance(held, dict) else held:
+        if isinstance(value, str):
+            if not value.isascii() and _HALF_PAIR.search(value):
+                raise WireError("body: a string holds half of a surrogate pair")
+        elif isinstance(value, (dict, list)):
+            _check_values(value, depth_left - 1)
 
 
 # The one shape of every error body, and the error of messages that cannot be understood.
@@ -171,7 +168,7 @@ def number(
     Raises:
         WireError: anything else, also true, false and NaN.
     """
-    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
         raise WireError(f"{name}: {str(value)[:80]!r} is not a number{_bounds(low, high)}")
     return value
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import compress
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
@@ -158,17 +158,17 @@ _IS_ABOVE = bytes(byte >> 7 for byte in range(256))  # a byte's highest bit as 0
 class _Reach:
     """Up to where each worker may draw so that about so many do; all where there are fewer."""
 
-    __slots__ = ("each", "limits")
+    __slots__ = ("inverses", "lanes", "limits")
 
     def __init__(self, members: Sequence[tuple[int, int]], n_drawn: int) -> None:
         weights = [2.0 ** (c / _CLASSES_PER_DOUBLING) for _, c in members]
         reach = n_drawn / sum(weights) if len(weights) > n_drawn else math.inf
-        limits = [_ABOVE + int(-math.expm1(-reach * weight) * 2**_DRAW_BITS) for weight in weights]
-        self.limits = _in_lanes(limits)
-        places = range(0, _LANE.size * len(weights), _LANE.size)
-        inverses = [-1.0 / weight for weight in weights]
-        ids = [instance_id for instance_id, _ in members]
-        self.each = list(zip(places, limits, inverses, ids, strict=True))
+        self.limits = array(
+            "Q",
+            [_ABOVE + int(-math.expm1(-reach * weight) * 2**_DRAW_BITS) for weight in weights],
+        )
+        self.lanes = _in_lanes(self.limits)
+        self.inverses = array("d", [-1.0 / weight for weight in weights])
 
 
 class Homes:
@@ -194,11 +194,16 @@ class Homes:
 
     def one_by_one(self, bucket: int) -> Iterator[int]:
         """As `order_of`; what nobody asks for is not worked out."""
+        near = self.first_of(bucket)
+        yield from near
+        yield from self.order_of(bucket)[len(near) :]
+
+    def first_of(self, bucket: int) -> tuple[int, ...]:
+        """The beginning of `order_of`, some workers long, seldom none."""
         near = self._near.get(bucket)
         if near is None:
             near = self._near[bucket] = self._drawn(bucket, self._near_reach)
-        yield from near
-        yield from self.order_of(bucket)[len(near) :]
+        return near
 
     def order_of(self, bucket: int) -> tuple[int, ...]:
         """The workers that a bucket prefers, the first choice first; at most `N_HOMES`."""
@@ -215,14 +220,16 @@ class Homes:
         -log(1 - u) / weight is an exponential draw of rate `weight`: the least wins in proportion.
         A limit less its draw keeps the highest bit where the draw is within the limit.
         """
-        log1p, left_at = math.log1p, _LANE.unpack_from
+        log1p, limits, inverses = math.log1p, reach.limits, reach.inverses
         draws = self._seeds * _key_of_bucket(bucket) & self._low_bits
-        left = (reach.limits - draws).to_bytes(_LANE.size * len(reach.each), "little")
+        left = (reach.lanes - draws).to_bytes(_LANE.size * len(limits), "little")
         is_within = left[_LANE.size - 1 :: _LANE.size].translate(_IS_ABOVE)
-        first = [
-            (log1p((limit - left_at(left, place)[0]) * _PER_DRAW) * inverse, instance_id)
-            for place, limit, inverse, instance_id in compress(reach.each, is_within)
-        ]
+        first = []
+        at = is_within.find(1)
+        while at >= 0:  # the others' numbers are not touched, and need not be near the processor
+            draw = limits[at] - _LANE.unpack_from(left, _LANE.size * at)[0]
+            first.append((log1p(draw * _PER_DRAW) * inverses[at], self.members[at][0]))
+            at = is_within.find(1, at + 1)
         first.sort()
         return tuple([instance_id for _, instance_id in first[:N_HOMES]])
 

@@ -142,7 +142,7 @@ def choose_worker(pool: Ranked, criteria: Criteria, now: float, n_unseen: float)
 def _first_home(pool: Ranked, criteria: Criteria, now: float) -> Choice | None:
     """The special key's first home, if no worker could be sooner: then none need be looked for."""
     preference = criteria.preferences[0]
-    worker = next(pool.homes_of(preference), None) if pool.workers else None
+    worker = pool.first_home_of(preference)
     if worker is None:
         return None
     soonest_s = criteria.cost / pool.max_perf

@@ -76,11 +76,21 @@ class Ranked:
 
     def homes_of(self, preference: Preference) -> Iterator[RoutableWorker]:
         """The workers that a key prefers and that are still there, the first choice first."""
-        if not self._homes:
-            self._homes = (Homes(self._members()),)
-        for instance_id in self._homes[0].one_by_one(preference.bucket):
+        for instance_id in self._orders().one_by_one(preference.bucket):
             if worker := self.by_id.get(instance_id):
                 yield worker
+
+    def first_home_of(self, preference: Preference) -> RoutableWorker | None:
+        """The first choice, where it is found at once; None does not say that there is none."""
+        for instance_id in self._orders().first_of(preference.bucket):
+            if worker := self.by_id.get(instance_id):
+                return worker
+        return None
+
+    def _orders(self) -> Homes:
+        if not self._homes:
+            self._homes = (Homes(self._members()),)
+        return self._homes[0]
 
     def adopt_homes(self, older: Ranked) -> None:
         """Go on with an older table's orders, if they are of the same workers."""
