@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
-import json
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,17 +13,15 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
-from ballast.client.affinity import affinity_of
 from ballast.client.affinity_secret import affinity_secret
 from ballast.client.errors import CallError
 from ballast.proxy.callers import Caller, OverLimitError
-from ballast.proxy.cost import estimate_cost
 from ballast.proxy.errors import call_error, error_response
 from ballast.proxy.guard import FORM, ForeignRequestError, Guard, told_of
 from ballast.proxy.metrics import UNKNOWN
+from ballast.proxy.reading import BodyError, Prepared, Purpose, Reader, prepare
 from ballast.proxy.service import CallersFile, Service
 from ballast.proxy.upstream import Call, Upstream
-from chalicelib.wire.json_body import PAYLOAD_DEPTH, is_deeper
 from chalicelib.wire.model_answers import SERVED_MODELS, passed_headers
 from chalicelib.wire.trace import HEADER
 
@@ -37,8 +34,6 @@ ROUTES = (
     *("/generate", "/generate_stream"),  # TGI's own
 )
 FORM_ROUTES = ("/v1/audio/transcriptions", "/v1/audio/translations")
-ANY_MODEL = ("", "any", "default")
-"""Names that mean "what is served there"; the group's own name does as well."""
 CONVERSATION_HEADER = "Ballast-Conversation"
 """Any text that names the conversation; it is hashed like everything else."""
 
@@ -72,6 +67,11 @@ class Proxy:
         self._secret = affinity_secret()
         self._upstream = upstream
         self._served: dict[str, tuple[str, ...]] = {}
+        self._reader = Reader()
+
+    def close(self) -> None:
+        """End its helpers."""
+        self._reader.close()
 
     async def call(self, request: web.Request) -> web.StreamResponse:
         """Route, wait, pass on, and stream the answer back; counted whatever comes of it."""
@@ -105,7 +105,7 @@ class Proxy:
     ) -> web.StreamResponse:
         if caller is None and not self._settings.api_key and not _key_of(request):
             raise _BadRequestError(401, "no key: send Authorization: Bearer KEY")  # nor a body read
-        call = self._parse(request, await self._payload(request), caller)
+        call = await self._read(request, caller)
         try:
             answer = await self._upstream.open(call)
         except CallError as error:
@@ -159,29 +159,21 @@ class Proxy:
         _check_group(caller, endpoint)
         return list(dict.fromkeys([endpoint, *self._served.get(endpoint, ())]))
 
-    async def _payload(self, request: web.Request) -> dict[str, object]:
-        route = _route_of(request)
-        takes_form = route in FORM_ROUTES
-        if self._settings.spends_own_key:
-            try:
-                self._settings.guard.check_body(request.content_type, takes_form=takes_form)
-            except ForeignRequestError as error:
-                raise _BadRequestError(error.status, str(error)) from error
-        if request.content_type == FORM:
-            return await _form(request)
+    async def _prepared(self, request: web.Request, purpose: Purpose) -> Prepared:
+        takes_form = purpose.route in FORM_ROUTES
         try:
-            payload = json.loads(await request.read())
-        except (ValueError, RecursionError) as error:
-            raise _BadRequestError(400, "the body is not JSON") from error
-        if not isinstance(payload, dict):
-            raise _BadRequestError(400, "the body must be a JSON object")
-        if is_deeper(payload, PAYLOAD_DEPTH):
-            raise _BadRequestError(400, f"the body is nested deeper than {PAYLOAD_DEPTH}")
-        return payload
+            if self._settings.spends_own_key:
+                self._settings.guard.check_body(request.content_type, takes_form=takes_form)
+            if request.content_type == FORM:
+                return prepare(await _form(request), purpose)
+            return await self._reader.read(await request.read(), purpose)
+        except ForeignRequestError as error:
+            raise _BadRequestError(error.status, str(error)) from error
+        except BodyError as error:
+            raise _BadRequestError(error.status, error.message) from error
 
-    def _parse(
-        self, request: web.Request, payload: dict[str, object], caller: Caller | None
-    ) -> Call:
+    async def _read(self, request: web.Request, caller: Caller | None) -> Call:
+        """The request to pass on; its body is read once all else about it holds."""
         endpoint = request.match_info.get("endpoint", self._settings.endpoint)
         own_key = (caller.ballast_key if caller else "") or self._settings.api_key
         api_key = own_key or ("" if caller else _key_of(request))
@@ -192,24 +184,19 @@ class Proxy:
             raise _BadRequestError(
                 404, "no endpoint group: use /NAME/v1/… or start with --endpoint"
             )
-        route = _route_of(request)
-        if payload.get("model") in (*ANY_MODEL, endpoint):
-            # vLLM serves its own model where none is named, and refuses every other name.
-            payload = {name: value for name, value in payload.items() if name != "model"}
+        purpose = Purpose(
+            route=_route_of(request),
+            endpoint=endpoint,
+            secret=self._secret_of(_key_of(request)),
+            conversation=request.headers.get(CONVERSATION_HEADER, ""),
+        )
         return Call(
             api_key=api_key,
             endpoint=endpoint,
-            route=route,
-            payload=payload,
-            cost=estimate_cost(route, payload),
+            route=purpose.route,
+            prepared=await self._prepared(request, purpose),
             timeout_s=self._settings.timeout_s,
             traceparent=request.headers.get(HEADER, ""),
-            affinity=affinity_of(
-                self._secret_of(_key_of(request)),
-                endpoint,
-                payload,
-                request.headers.get(CONVERSATION_HEADER, ""),
-            ),
         )
 
     def _secret_of(self, callers_key: str) -> bytes:
@@ -373,8 +360,11 @@ def make_application(settings: ProxySettings, service: Service | None = None) ->
             auto_decompress=False,
         ) as http:
             app[HTTP] = http
-            app[PROXY] = Proxy(settings, Upstream(settings.url, http), app[SERVICE])
-            yield
+            app[PROXY] = proxy = Proxy(settings, Upstream(settings.url, http), app[SERVICE])
+            try:
+                yield
+            finally:
+                proxy.close()
 
     app.cleanup_ctx.append(connections)
     for prefix in ("", "/{endpoint}"):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import random
 from dataclasses import dataclass
 
 import aiohttp
 
-from ballast.client.affinity import NO_AFFINITY, Affinity
 from ballast.client.call_progress import CallProgress
 from ballast.client.errors import RouteRefusedError
 from ballast.client.route_reply import Grant, Manner, Waiting, parse_route_reply, route_body
+from ballast.proxy.reading import Prepared
 from chalicelib.wire.trace import HEADER
 
 ROUTE_TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -24,11 +26,9 @@ class Call:
     api_key: str
     endpoint: str
     route: str
-    payload: dict[str, object]
-    cost: float
+    prepared: Prepared
     timeout_s: float
     traceparent: str = ""
-    affinity: Affinity = NO_AFFINITY
 
 
 class Upstream:
@@ -86,9 +86,9 @@ class Upstream:
             f"{self._url}/route/",
             json=route_body(
                 call.endpoint,
-                call.cost,
+                call.prepared.cost,
                 progress.request_idx,
-                Manner(affinity=call.affinity, route=call.route),
+                Manner(affinity=call.prepared.affinity, route=call.route),
             ),
             headers={"Authorization": f"Bearer {call.api_key}", HEADER: progress.traceparent},
             timeout=ROUTE_TIMEOUT,
@@ -100,11 +100,16 @@ class Upstream:
     ) -> aiohttp.ClientResponse:
         """POST to the worker: the ticket and the payload, never the key."""
         left_s = progress.left_s(asyncio.get_running_loop().time())
-        pinned = grant.certificate_sha256
+        pinned, ticket = grant.certificate_sha256, json.dumps(grant.auth_data).encode()
         return await self._http.post(
             grant.url + call.route,
-            json={"auth_data": grant.auth_data, "payload": call.payload},
-            headers={HEADER: progress.traceparent, **grant.ticket_header},
+            # In pieces: aiohttp would send large bytes at one go, and warns of it.
+            data=io.BytesIO(b'{"auth_data": %b, "payload": %b}' % (ticket, call.prepared.data)),
+            headers={
+                "Content-Type": "application/json",
+                HEADER: progress.traceparent,
+                **grant.ticket_header,
+            },
             ssl=aiohttp.Fingerprint(bytes.fromhex(pinned)) if pinned else True,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=left_s),
             allow_redirects=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -61,7 +62,7 @@ class Proxied:
     ) -> tuple[int, dict[str, object]]:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"Content-Type": "application/json", **headers}
-        async with self.http.post(self.url + path, data=data, headers=sent) as answer:
+        async with self.http.post(self.url + path, data=io.BytesIO(data), headers=sent) as answer:
             return answer.status, await answer.json(content_type=None)
 
 

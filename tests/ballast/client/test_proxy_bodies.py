@@ -1,0 +1,71 @@
+"""What a caller sends costs the proxy's other callers nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from ballast.proxy.reading import (
+    LIGHT_ELEMENTS,
+    MAX_ELEMENTS,
+    BodyError,
+    Prepared,
+    Purpose,
+    Reader,
+    read_body,
+)
+from tests.ballast.client.test_proxy_guard import BODY, WorkerScript, proxied
+
+CHAT = Purpose(route="/v1/chat/completions", endpoint="Chat", secret=b"s")
+LISTS = b'{"messages":[' + b"[]," * (10 * LIGHT_ELEMENTS) + b"[]]}"
+
+
+async def test_a_heavy_body_of_anybody_stops_no_others() -> None:
+    """57 MB of empty lists took 10 s of the loop, under a key that nobody knew."""
+    started = time.perf_counter()
+    read_body(LISTS, CHAT)
+    alone_s = time.perf_counter() - started
+    gaps, reader = [0.0], Reader()
+    reading = asyncio.create_task(reader.read(LISTS, CHAT))
+    while not reading.done():
+        before = time.perf_counter()
+        await asyncio.sleep(0.001)
+        gaps.append(time.perf_counter() - before)
+    reader.close()
+    assert (await reading).cost > 0
+    assert max(gaps) < alone_s / 2
+
+
+async def test_more_elements_than_a_worker_takes_are_refused_unread() -> None:
+    async with proxied(WorkerScript()) as it:
+        body = b'{"messages":[' + b"[]," * MAX_ELEMENTS + b"[]]}"
+        status, answer = await it.post(body=body)
+        assert (status, "2,000,000 elements" in str(answer["error"])) == (413, True)
+        assert it.worker.payloads == []
+
+
+async def test_a_large_body_comes_to_its_worker_as_it_was_sent() -> None:
+    sent = {**BODY, "model": "tiny", "extra": [[n, f"é{n}"] for n in range(LIGHT_ELEMENTS)]}
+    async with proxied(WorkerScript()) as it:
+        status, _ = await it.post(body=json.dumps(sent).encode())
+        assert (status, it.worker.payloads) == (200, [sent])
+        status, answer = await it.post(body=b'{"a": [' + b"1," * 30_000)
+        assert (status, "not JSON" in str(answer["error"])) == (400, True)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"nul", b"[" * 9_000, b'{"a":' * 300 + b"1"])
+async def test_what_is_no_request_is_refused(body: bytes) -> None:
+    with pytest.raises(BodyError) as error:
+        await Reader().read(body, CHAT)
+    assert error.value.status == 400
+
+
+def test_both_ways_of_reading_give_the_same() -> None:
+    body = json.dumps({"model": "any", "messages": [], "max_tokens": 7}).encode()
+    light = asyncio.run(Reader().read(body, CHAT))
+    assert light == read_body(body, CHAT)
+    assert isinstance(light, Prepared)
+    assert (json.loads(light.data), light.cost) == ({"messages": [], "max_tokens": 7}, 7.0)
