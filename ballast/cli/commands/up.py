@@ -15,7 +15,7 @@ from ballast.cli.commands.brakes import destroy
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import list_endpoints
 from ballast.cli.models.choice import BACK_ENDS, Choice, choose
-from ballast.cli.models.hub import ModelFacts, fetch_facts, is_model_name
+from ballast.cli.models.hub import ModelFacts, fetch_facts, model_name
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.remote.vast import (
@@ -37,9 +37,7 @@ _MODEL_VARIABLES = ("MODEL_NAME", "MODEL_ID", "COMFY_MODEL")
 @click.command("up")
 @click.argument("model")
 @click.option("--name", help="Of the endpoint group; else the model's.")
-@click.option(
-    "--back-end", type=click.Choice((*BACK_ENDS, "openai", "tgi")), help="Instead of the guess."
-)
+@click.option("--back-end", type=click.Choice((*BACK_ENDS, "openai")), help="Instead of the guess.")
 @click.option(
     "--memory-gb",
     type=click.FloatRange(0, 10_000, min_open=True),
@@ -126,13 +124,14 @@ class _Wanted:
         self.lines: list[str] = []
         if _HASH.fullmatch(model):
             self._take_template(model)
-        elif is_model_name(model):
-            self._take_model(model)
+        elif name := model_name(model):
+            self._take_model(name)
         else:
             raise CliError(
                 f"{model!r} is neither a model's name nor a template's hash",
                 code=ExitCode.USAGE,
-                fix="write ORG/NAME as on its page at Hugging Face, or the 32 letters of a hash",
+                fix="write ORG/NAME as on its page at Hugging Face (a file in it by --quantisation "
+                "Q4_K_M), or the 32 letters of a hash",
             )
 
     @property
@@ -182,11 +181,17 @@ class _Wanted:
             memory_gb=given_gb,
             quantisation=str(self._values.get("quantisation") or ""),
         )
-        self._choice, self.model = choice, model
+        self._choice, self.model = choice, choice.model
         self.back_end = "embeddings" if choice.embeds else choice.back_end
         self.lines += [choice.sentence(), f"machines: {self._search()}"]
-        if facts.is_gated or gated_warning(model, has_token=bool(self._token)):
-            self.lines += _gated(model, has_token=bool(self._token))
+        if facts.is_gated and not self._token:  # it would be rented, and never be ready
+            raise CliError(
+                f"{choice.model} is gated: without a token no machine can fetch it",
+                fix=f"accept its terms at https://huggingface.co/{choice.model}, then set HF_TOKEN",
+            )
+        if not facts.names:  # nobody was asked
+            told = gated_warning(self.model, has_token=bool(self._token))
+            self.lines += [f"! {one}" for one in told]
 
     def _search(self) -> str:
         return self._given_search or (self._choice.search if self._choice else "")
@@ -238,13 +243,15 @@ def calls(url: str, name: str, back_end: str, model: str) -> Sequence[str]:
     lines.append("    print(answer.json())")
     if not asked.path.startswith("/v1/"):
         return lines
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": PROMPT}]})
+    body = asked.whole_payload
+    if back_end != "embeddings":
+        body = {"model": model, "messages": [{"role": "user", "content": PROMPT}]}
     return [
         *lines,
         "",
         f'# whatever speaks OpenAI: python3 -m ballast.proxy -u {url} -k "$API_KEY"',
         f"curl http://127.0.0.1:8090/{name}{asked.path} -H 'Content-Type: application/json' "
-        f"-d {shlex.quote(body)}",
+        f"-d {shlex.quote(json.dumps(body))}",
         f'openai.OpenAI(base_url="http://127.0.0.1:8090/{name}/v1", api_key="-")',
     ]
 
@@ -253,13 +260,6 @@ def _group_name(model: str) -> str:
     """A group's name out of a model's: its last part, with what a name may hold."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", model.rpartition("/")[2]).strip(".-")
     return plain[:64].strip(".-") or "model"
-
-
-def _gated(model: str, *, has_token: bool) -> Sequence[str]:
-    told = list(gated_warning(model, has_token=has_token))
-    if not told and not has_token:
-        told = [f"{model} is gated: accept its terms at Hugging Face, and set HF_TOKEN"]
-    return [f"! {one}" for one in told]
 
 
 COMMANDS = (up, down)

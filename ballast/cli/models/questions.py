@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ballast.cli.remote.server import Json
@@ -20,6 +20,11 @@ class Question:
     path: str
     payload: Mapping[str, object]
     cost: float
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the answer comes in events."""
+        return bool(self.payload.get("stream")) or self.path.endswith("_stream")
 
     @property
     def whole_path(self) -> str:
@@ -45,6 +50,11 @@ def chat(prompt: str, n_tokens: int, model: str = "", system: str = "") -> Quest
         },
         cost=float(n_tokens),
     )
+
+
+def embed(text: str, model: str) -> Question:
+    """OpenAI's, for a model that answers with vectors: in one piece."""
+    return Question(path="/v1/embeddings", payload={"model": model, "input": text}, cost=10.0)
 
 
 def generate(prompt: str, n_tokens: int) -> Question:
@@ -112,6 +122,13 @@ def text_of(answer: Json) -> str:
     part = choice.get("delta") or choice.get("message") or {}
     thought = part.get("reasoning_content") or part.get("reasoning") or ""
     return f"{thought}{part.get('content') or choice.get('text') or ''}"
+
+
+def vectors_of(answer: Json) -> Sequence[Sequence[float]]:
+    """The vectors in an answer to `embed`; none where it is another."""
+    rows = answer.get("data")
+    found = [one.get("embedding") for one in rows or () if isinstance(one, dict)]
+    return [one for one in found if isinstance(one, list) and one]
 
 
 def files_of(answer: Json) -> Iterator[tuple[str, bytes]]:

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 import requests
 
 from ballast.cli.errors import CliError, ExitCode
-from ballast.cli.models.questions import Question, chat, generate, image, text_of
+from ballast.cli.models.questions import (
+    Question,
+    chat,
+    embed,
+    generate,
+    image,
+    text_of,
+    vectors_of,
+)
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session
 from ballast.cli.terminal.display import clean, duration, usd
@@ -43,6 +51,8 @@ def question_for(back_end: str, model: str) -> Question | None:
         return generate(PROMPT, ASKED_TOKENS)
     if back_end in ("openai", "vllm", "llamacpp"):
         return chat(PROMPT, ASKED_TOKENS, model)
+    if back_end == "embeddings":
+        return embed(PROMPT, model)
     if back_end == "comfyui":
         return image(PICTURE, seed=1)
     return None
@@ -120,21 +130,21 @@ class _Asked:
         if not key:
             self.problem = "this key may not route; `ballast create key` makes one that may"
             return
+        name, path, payload = str(self.endpoint["endpoint_name"]), question.path, question.payload
+        cost, timeout_s = question.cost, self.timeout_s
         try:
-            with (
-                Client(key, url=self.session.server.url) as client,
-                client.stream(
-                    str(self.endpoint["endpoint_name"]),
-                    question.path,
-                    question.payload,
-                    cost=question.cost,
-                    timeout_s=self.timeout_s,
-                ) as answer,
-            ):
-                for data in event_data(answer.chunks()):
-                    self.text += _text(data)
-                    if self._stopped.is_set():
-                        return
+            with Client(key, url=self.session.server.url) as client:
+                if not question.is_streamed:
+                    with client.request(
+                        name, path, payload, cost=cost, timeout_s=timeout_s
+                    ) as whole:
+                        self.text = _vectors(whole.json())
+                    return
+                with client.stream(name, path, payload, cost=cost, timeout_s=timeout_s) as answer:
+                    for data in event_data(answer.chunks()):
+                        self.text += _text(data)
+                        if self._stopped.is_set():
+                            return
         except (CallError, requests.RequestException, ValueError) as error:
             self.problem = str(error) or type(error).__name__
 
@@ -165,6 +175,13 @@ def _too_late(name: str, timeout_s: float) -> CliError:
 def _one_line(text: str) -> str:
     """A model's answer among our lines: breaks become spaces, what a terminal obeys is shown."""
     return clean(" ".join(text.split()))
+
+
+def _vectors(answer: object) -> str:
+    vectors = vectors_of(answer) if isinstance(answer, dict) else []
+    if not vectors:
+        raise ValueError("an answer without a vector")
+    return f"{count(len(vectors), 'vector')} of {count(len(vectors[0]), 'number')}"
 
 
 def _text(data: str) -> str:
