@@ -178,19 +178,25 @@ export function planLines(plan) {
   return [...(plan.is_shadow ? ['In shadow mode: told, not done.'] : []), ...done, ...refused, ...notes, ...money];
 }
 
+/** What the offers cost; where there are none nobody knows, and the warnings say why. */
+function priceLine({ offers, bids, usd_per_hour_idle: idle, usd_per_hour_max: most }) {
+  if (!offers?.n) return 'What it would cost is not known:';
+  const [low, high] = idle;
+  const least = bids?.n ? ` Interruptible: least bids ${usd(bids.cheapest_usd_per_hour, 3)} to ${usd(bids.dearest_usd_per_hour, 3)}.` : '';
+  return `Idle it would cost ${usd(low)} to ${usd(high)} an hour, at most ${usd(most)}. ${count(offers.n, 'offer')}, ${usd(offers.cheapest_usd_per_hour, 3)} to ${usd(offers.dearest_usd_per_hour, 3)} an hour each.${least}`;
+}
+
 async function showPreview(preview, error, body) {
   try {
     const answer = await send('POST', 'api/v0/preview', body());
     error.textContent = '';
-    if (!answer.offers) {
+    if (!answer.plan) {
       preview.textContent = ['It costs nothing until it has an autogroup.', ...(answer.warnings ?? [])].join(' ');
       return;
     }
-    const [low, high] = answer.usd_per_hour_idle;
-    const offers = ` ${number(answer.offers.n)} offers, ${usd(answer.offers.cheapest_usd_per_hour, 3)} to ${usd(answer.offers.dearest_usd_per_hour, 3)} an hour each.${answer.bids?.n ? ` Interruptible: least bids ${usd(answer.bids.cheapest_usd_per_hour, 3)} to ${usd(answer.bids.dearest_usd_per_hour, 3)}.` : ''}`;
     const { plan } = answer;
     const start = plan?.actions?.length ? `At once: ${count(plan.actions.length, 'machine')}, first hour at most ${usd(plan.worst_first_hour_usd)}. ` : '';
-    preview.textContent = `${start}Idle it would cost ${usd(low)} to ${usd(high)} an hour, at most ${usd(answer.usd_per_hour_max)}.${offers} ${(answer.warnings ?? []).join(' ')}`;
+    preview.textContent = `${start}${priceLine(answer)} ${(answer.warnings ?? []).join(' ')}`;
   } catch (problem) {
     error.textContent = problem.message;
   }

@@ -89,7 +89,7 @@ def test_a_plan_comes_with_sentences_and_dollars(fleet: Api) -> None:
     )
     assert rent["beaten"] == ["offer 4"]
     assert destroy["code"] == "idle_surplus"
-    assert plan["notes"][0]["sentence"].startswith("5 load/s is wanted")
+    assert plan["notes"][0]["sentence"] == "No offer fits the search of an autogroup now."
     assert plan["usd_per_hour_now"] == 0.5
     assert plan["usd_per_hour_after"] == pytest.approx(0.4)
     assert plan["worst_first_hour_usd"] == pytest.approx(0.9)
@@ -337,7 +337,14 @@ def test_the_doctor_names_what_is_ill_and_the_fix(fleet: Api) -> None:
     assert checks["vast key"]["ok"]
     fleet.poke.answers["key_scope"] = {**scope, "refused": {"search offers": "no permission"}}
     checks = {check["name"]: check for check in fleet.call("GET", "/api/v0/doctor").json["checks"]}
-    assert "search offers: no permission" in checks["vast key"]["detail"]
+    assert checks["vast key"]["detail"] == "search offers: no permission"
+    assert "give the key" in checks["vast key"]["fix"]
+    fleet.poke.answers["key_scope"] = {**scope, "unanswered": {"search offers": "HTTP 503"}}
+    fleet.poke.answers["balance"] = MarketplaceUnavailableError("credit: HTTP 503")
+    checks = {check["name"]: check for check in fleet.call("GET", "/api/v0/doctor").json["checks"]}
+    for ill, detail in (("vast key", "search offers: HTTP 503"), ("scaler", "credit: HTTP 503")):
+        assert (checks[ill]["ok"], checks[ill]["detail"]) == (False, detail)
+        assert checks[ill]["fix"].startswith("Vast does not answer now: wait"), "no key is at fault"
 
 
 def test_a_database_that_is_down_is_a_503_with_its_reason(fleet: Api) -> None:

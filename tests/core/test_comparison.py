@@ -39,7 +39,7 @@ def test_one_worker_or_few_requests_are_not_enough_data() -> None:
 
 def test_nothing_measured_has_no_price() -> None:
     row = compare_hardware(AUTOGROUP, [worker(1, perf=0.0, loaded_at=0.0)], [])
-    assert (row["usd_per_1k_load"], row["load_time_s"], row["error_share"]) == (None, None, 0.0)
+    assert (row["usd_per_1k_load"], row["load_time_s"], row["error_share"]) == (None, None, None)
 
 
 def test_errors_are_those_that_failed_and_those_turned_away() -> None:

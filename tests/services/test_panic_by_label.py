@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chalicelib.core.fleet.intents import LISTING_LAG_S
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.services.market.panic_by_label import panic_by_label
 from tests.drift.drifting_world import DriftingWorld, answers, edits
@@ -87,5 +88,23 @@ def test_an_account_without_such_labels_is_said_to_have_none() -> None:
     drifting = DriftingWorld()
     drifting.rent_by_owner("my own")
     world = drifting.world
+    began = world.clock.now()
     report = panic_by_label(world.ports.marketplace, world.clock, everything)
     assert (report.is_verified, report.n_returned) == (True, 0)
+    assert world.clock.now() - began >= LISTING_LAG_S, "one empty list alone may be wrong"
+
+
+def test_a_list_that_is_empty_for_a_moment_hides_no_machine() -> None:
+    drifting, ours, own = a_fleet()
+    world = drifting.world
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        drifting.drift = {}  # the next list is whole
+
+    drifting.drift = {"list": edits(lambda body: body.update(instances=[], total_instances=0))}
+    report = panic_by_label(world.ports.marketplace, world.clock, everything, tell=tell)
+    assert (report.is_verified, report.n_returned) == (True, len(ours))
+    assert alive(drifting) == {own}
+    assert told[:2] == ["0 machines left", "2 machines left"]

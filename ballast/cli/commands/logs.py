@@ -27,6 +27,7 @@ FOLLOW_EVERY_S = 2.0
 MAX_LINES = 30
 FOLLOWED_LINES = 40  # of the end are asked for each time, to find what is new
 MOST_MODEL_LINES = 100_000
+MOST_EVENTS = 1000  # that the server gives at once
 
 
 @click.command("logs")
@@ -81,7 +82,7 @@ def logs(
     if follow and (account or session.wants_json):
         raise click.UsageError("--follow prints text of a group's or autogroup's log, as it comes")
     if account:
-        _print_events(session)
+        _print_events(session, tail)
         return
     path, identity = _log_of(session, name, autogroup)
     # Who follows compares tails of one length: it may be longer than what is printed first.
@@ -208,8 +209,10 @@ def _log_of(session: Session, name: str | None, autogroup: str | None) -> tuple[
     return "/get_endpoint_logs/", int(find_endpoint(session.server, str(name))["id"])
 
 
-def _print_events(session: Session) -> None:
-    events = session.server.get("/api/v0/events", account=1, limit=100)["events"]
+def _print_events(session: Session, tail: int) -> None:
+    limit = min(tail, MOST_EVENTS) if tail >= 0 else MOST_EVENTS
+    found = session.server.get("/api/v0/events", account=1, limit=max(limit, 1))["events"]
+    events = found[:limit]
     rows = event_lines(list(reversed(events)))
     session.show(
         events,

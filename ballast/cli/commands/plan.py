@@ -9,8 +9,9 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from ballast.cli.commands.logs import event_lines
+from ballast.cli.errors import CliError
 from ballast.cli.lookup import find_endpoint
-from ballast.cli.remote.server import Json
+from ballast.cli.remote.server import WHAT_THERE_IS, Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.cost import caps_left, plan_lines
 from ballast.cli.terminal.display import clean, moment, number, table, usd
@@ -66,7 +67,7 @@ def explain(
     ballast explain last                    the last decision
     ballast explain last --endpoint NAME    … of this group
     ballast explain 1234567                 a worker, by instance id
-    ballast explain ROUND                   a round, by the id that logs show
+    ballast explain ROUND                   a round, by the id that `explain last` names
     ballast explain request --endpoint NAME --payload chat.json
                                             the worker that this request would get now, and why;
                                             the payload stays here, only its keys are sent
@@ -82,7 +83,7 @@ def explain(
         query: Json = {"instance_id": subject} if subject.isdigit() else {"round": subject}
         if endpoint is not None:
             query["endpoint_id"] = find_endpoint(session.server, endpoint)["id"]
-        answer = session.server.get("/api/v0/explain", **query)
+        answer = _explained(session, query)
     parts: list[RenderableType] = [Text(clean(answer["subject"]), style="bold")]
     parts += [Text(clean(sentence)) for sentence in answer["sentences"]]
     if answer.get("candidates"):
@@ -92,6 +93,18 @@ def explain(
             table("What happened", ("time (UTC)", "who", "what"), event_lines(answer["events"]))
         )
     session.show(answer, *parts)
+
+
+def _explained(session: Session, query: Json) -> Json:
+    try:
+        return session.server.get("/api/v0/explain", **query)
+    except CliError as error:
+        if error.fix == WHAT_THERE_IS:
+            error.fix = (
+                "`ballast explain last` names the last round; `ballast workers NAME` lists workers "
+                "by id, `ballast logs NAME` tells what was done"
+            )
+        raise
 
 
 def _explain_request(
@@ -139,6 +152,7 @@ def _render_plan(name: str, answer: Json) -> list[RenderableType]:
             f"{usd(offers['dearest_usd_per_hour'], 3)} an hour"
         )
         for identity, offers in (answer.get("offers") or {}).items()
+        if offers["n"]
     ]
     if not answer["actions"]:
         parts.append(Text(f"{usd(answer.get('usd_per_hour_now'), 3)}/h now and after."))

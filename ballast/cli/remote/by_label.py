@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 import click
@@ -39,7 +40,7 @@ def panic_with_vast_key(session: Session, *, is_sure: bool) -> tuple[Json, str]:
         )
         return [r.instance_id for r in labelled if is_chosen(r, is_sure=is_sure)]
 
-    report = panic_by_label(vast, clock, choose)
+    report = panic_by_label(vast, clock, choose, tell=session.teller())
     for problem in report.problems:
         session.notes.print(f"ballast: {clean(problem)}")
     kept = ", ".join(map(str, report.unjudged))
@@ -56,6 +57,10 @@ def panic_with_vast_key(session: Session, *, is_sure: bool) -> tuple[Json, str]:
         "verified_at": report.verified_at,
     }
     said = f"{count(report.n_returned, 'instance')} destroyed, and seen gone"
+    if not report.n_returned:
+        said = "no instance was destroyed: two lists, a minute apart, show none with such a label"
+    if not report.n_returned and kept:
+        said = "no instance was destroyed"
     warning = "; a deployment that still lives may rent again: stop it as soon as you can"
     return answer, f"{said}{f'; others with such labels: {kept}' if kept else ''}{warning}"
 
@@ -64,6 +69,13 @@ def is_chosen(record: InstanceRecord, *, is_sure: bool) -> bool:
     """Ask the owner whether a machine is to go."""
     if is_sure:
         return True
+    if not sys.stdin.isatty():
+        raise CliError(
+            f"instance {record.instance_id} is labelled {clean(record.label)!r}, and nobody is "
+            "there to say whether it is to go; nothing was destroyed",
+            code=ExitCode.NOT_CONFIRMED,
+            fix="run it in a terminal; --yes destroys every machine with such a label",
+        )
     what = f"{record.num_gpus}x {clean(record.gpu_name)}, ${record.usd_per_hour:.2f}/h"
     return click.confirm(
         f"Destroy {record.instance_id} ({clean(record.label)}, {what})?", default=False, err=True

@@ -30,8 +30,8 @@ OWNER = Caller(key_id="aws-credentials", verbs=VERBS, endpoint_id=None, generati
 
 
 @contextmanager
-def _deployment(stage: str) -> Iterator[None]:
-    """Act as this stage's functions do.
+def _deployment(stage: str, instead: str = "") -> Iterator[None]:
+    """Act as this stage's functions do. `instead`: what can be done without AWS.
 
     Raises:
         CliError: AWS cannot be reached with these credentials.
@@ -46,8 +46,7 @@ def _deployment(stage: str) -> Iterator[None]:
         raise CliError(
             f"cannot act directly: {error}",
             code=ExitCode.UNREACHABLE,
-            fix="set AWS credentials and region of the deployment; without AWS: "
-            "ballast panic --vast-key-only",
+            fix=f"set AWS credentials and region of the deployment{instead}",
         ) from error
     finally:  # who runs the command within a process of theirs finds it as it was
         for name, value in before.items():
@@ -98,18 +97,11 @@ def panic_directly(stage: str, session: Session, *, is_sure: bool) -> tuple[Json
     notes = session.notes
 
     def choose(records: Sequence[InstanceRecord]) -> Sequence[int]:
-        progress.stop()
         notes.print("ballast: in our books, but under a label that is not ours (any more):")
-        chosen = [r.instance_id for r in records if is_chosen(r, is_sure=is_sure)]
-        progress.start()
-        return chosen
+        return [r.instance_id for r in records if is_chosen(r, is_sure=is_sure)]
 
-    with _deployment(stage), notes.status("reading what is ours …") as progress:
-        report = panic(
-            wiring.scaler_ports(),
-            tell=lambda text: progress.update(clean(text)),
-            choose=choose,
-        )
+    with _deployment(stage, "; without AWS: ballast panic --vast-key-only"):
+        report = panic(wiring.scaler_ports(), tell=session.teller(), choose=choose)
     for problem in report.problems:
         notes.print(f"ballast: {clean(problem)}")
     if not report.is_verified:

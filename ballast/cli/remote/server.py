@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -18,6 +19,7 @@ Json = dict[str, Any]
 """A JSON object of the API."""
 
 TIMEOUT_S: Final = 30.0
+NO_SUCH_PATH: Final = "no such path"  # the API's words
 WHAT_THERE_IS: Final = (
     "`ballast show endpoints|autogroups|keys` and `ballast workers NAME` list all"
 )
@@ -32,7 +34,7 @@ class Server:
         Raises:
             CliError: the URL is none, or would send the key in clear over a network.
         """
-        self.url = url.rstrip("/")
+        self.url = url.rstrip("/").removesuffix("/dashboard")  # whose address is easily copied
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise CliError(
@@ -84,6 +86,12 @@ class Server:
         params: Mapping[str, str] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> object:
+        if bad := _no_number(body):
+            raise CliError(
+                f"{bad[0]}: {bad[1]} is no number that can be meant",
+                code=ExitCode.USAGE,
+                fix="give one such as 2.5, or leave it out",
+            )
         try:
             answer = self._http.request(
                 method,
@@ -100,6 +108,17 @@ class Server:
                 fix="is the URL right and the deployment up? `ballast doctor` looks closer",
             ) from error
         return _read_answer(answer, self.url)
+
+
+def _no_number(value: object, name: str = "") -> tuple[str, float] | None:
+    """The field of a body that is infinite or not a number, which JSON has no word for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return name, value
+    if isinstance(value, Mapping):
+        inner = [(str(key), one) for key, one in value.items()]
+    else:
+        inner = [(name, one) for one in value] if isinstance(value, list | tuple) else []
+    return next((bad for key, one in inner if (bad := _no_number(one, key))), None)
 
 
 def is_loopback(host: str) -> bool:
@@ -121,6 +140,12 @@ def _read_answer(answer: requests.Response, url: str) -> object:
         fix = LOGIN_FIX if answer.status_code == 401 else ""  # what a key may is told by the server
         raise CliError(_message(content, answer), code=ExitCode.UNAUTHORISED, fix=fix)
     if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        if isinstance(content, dict) and content.get("error") == "rate_limited":  # not the door
+            raise CliError(
+                _message(content, answer),
+                code=ExitCode.UNREACHABLE,
+                fix="wait some seconds, then try again",
+            )
         raise CliError(
             f"{url} turns requests away, this one too: more come than it lets through (HTTP 429)",
             code=ExitCode.UNREACHABLE,
@@ -134,9 +159,11 @@ def _read_answer(answer: requests.Response, url: str) -> object:
         )
     failed = isinstance(content, dict) and content.get("success") is False
     if answer.status_code >= 300 or failed:
-        raise CliError(
-            _message(content, answer), fix=WHAT_THERE_IS if answer.status_code == 404 else ""
-        )
+        message = _message(content, answer)
+        fix = WHAT_THERE_IS if answer.status_code == 404 else ""
+        if message.startswith(NO_SUCH_PATH):
+            fix = "is the URL right? It is what `make deploy` printed, as it stands there"
+        raise CliError(message, fix=fix)
     return content
 
 

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.configuration import LOGIN_FIX, configuration_path, read_configuration
 from ballast.cli.remote.server import Server
-from ballast.cli.terminal.display import json_text
+from ballast.cli.terminal.display import clean, json_text
 
 PIPE_WIDTH = 250
 
@@ -52,6 +52,17 @@ class Session:
     def notes(self) -> Console:
         """Standard error, for progress and warnings."""
         return Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+    def teller(self) -> Callable[[str], None]:
+        """Gives what prints a progress message, once for as long as it stays the same."""
+        told = [""]
+
+        def tell(text: str) -> None:
+            if text != told[0]:
+                told[0] = text
+                self.notes.print(f"ballast: {clean(text)}")
+
+        return tell
 
     def show(self, data: object, *parts: RenderableType) -> None:
         """Print `data` as JSON if asked for, the parts otherwise."""

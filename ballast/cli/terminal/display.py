@@ -82,14 +82,16 @@ class FittingTable:
             optional = [i for i in chosen if self._columns[i].startswith("?")]
             if needs <= options.max_width:
                 yield made
+                yield from self._left_out(chosen)
                 return
             if not optional:
                 break
             chosen.remove(optional[-1])
         if self._last_is_a_sentence(console, options, chosen):
             yield made
+            yield from self._left_out(chosen)
         else:
-            yield from self._stacked(chosen)
+            yield from self._stacked()
 
     def _last_is_a_sentence(
         self, console: Console, options: ConsoleOptions, chosen: Sequence[int]
@@ -101,14 +103,20 @@ class FittingTable:
         needs = console.measure(others, options=options.update_width(UNBOUNDED)).maximum
         return needs + SENTENCE_WIDTH <= options.max_width
 
-    def _stacked(self, chosen: Sequence[int]) -> RenderResult:
+    def _left_out(self, chosen: Sequence[int]) -> RenderResult:
+        """The names of the columns that found no room; what is left out is said."""
+        told = [name.lstrip("?>") for i, name in enumerate(self._columns) if i not in chosen]
+        if told and self._rows:
+            yield Text(f"no room at this width for: {', '.join(told)}", style="dim")
+
+    def _stacked(self) -> RenderResult:
         """A row as its first cell, then the others beneath, each with its column's name."""
         if self._title:
             yield Text(clean(self._title))
         for row in self._rows:
             cells = [v if isinstance(v, Text) else cell(v) for v in row]
             yield Text.assemble(cells[0], style="bold")
-            for i in chosen[1:]:
+            for i in range(1, len(cells)):
                 if cells[i].plain not in ("", NOTHING):
                     yield Text.assemble(f"  {self._columns[i].lstrip('?>')}: ", cells[i])
 

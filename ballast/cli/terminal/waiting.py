@@ -32,7 +32,7 @@ def wait_until_empty(
     deadline = time.monotonic() + timeout_s
     with session.notes.status("waiting for the last instance to go …") as progress:
         while True:
-            answer = session.server.get("/api/v0/status")
+            answer = _status(session, deadline)
             groups = [g for g in answer["groups"] if endpoint_id in (None, g["id"])]
             n_left = sum(int(group["n_workers"]) for group in groups)
             inventory = answer["account"]["inventory"]
@@ -66,6 +66,24 @@ def wait_until_empty(
                 )
             progress.update(f"waiting for the last instance to go: {n_left} left")
             time.sleep(LOOK_EVERY_S)
+
+
+def _status(session: Session, deadline: float) -> Json:
+    """The status; who does not answer is asked again until time is up, for the deed goes on."""
+    while True:
+        try:
+            return session.server.get("/api/v0/status")
+        except CliError as error:
+            if error.code is not ExitCode.UNREACHABLE:
+                raise
+            if time.monotonic() > deadline:
+                raise CliError(
+                    f"it was asked for, and nobody knows whether it is done: {error.message}",
+                    code=ExitCode.UNREACHABLE,
+                    fix="`ballast panic --direct --stage …` asks Vast itself; or look at Vast's "
+                    "own page",
+                ) from error
+        time.sleep(LOOK_EVERY_S)
 
 
 def _unjudged(n: int) -> CliError:

@@ -28,7 +28,7 @@ def compare_hardware(
     """One autogroup's row, from its workers now and its series of minutes."""
     measured = [worker for worker in workers if worker.is_measured]
     perfs = [believed_perf(worker) for worker in measured]
-    perf = fmean(perfs) if perfs else 0.0
+    perf = fmean(perfs) if perfs else None
     usd = fmean(worker.usd_per_hour for worker in measured) if measured else 0.0
     waits = sorted(values["queue_time_s"] for values in minutes if "queue_time_s" in values)
     loads = [w.loaded_at - w.created_at for w in workers if w.loaded_at > 0]
@@ -42,7 +42,7 @@ def compare_hardware(
         "n_requests": n_requests,
         "perf_mean": perf,
         "perf_error": _standard_error(perfs),
-        "usd_per_1k_load": usd / 3600 / perf * 1000 if perf > 0 else None,
+        "usd_per_1k_load": usd / 3600 / perf * 1000 if perf else None,
         "queue_p50_s": _quantile(waits, 0.5),
         "queue_p95_s": _quantile(waits, 0.95),
         "error_share": error_share(workers),
@@ -54,8 +54,8 @@ def compare_hardware(
     }
 
 
-def error_share(workers: Sequence[Worker]) -> float:
-    """Share of requests that failed or were turned away.
+def error_share(workers: Sequence[Worker]) -> float | None:
+    """Share of requests that failed or were turned away; None where none came.
 
     Failures are known of our own workers only; the vendor's report a model's error 500 as success.
     """
@@ -63,6 +63,8 @@ def error_share(workers: Sequence[Worker]) -> float:
     n_ended = n_errored + sum(worker.n_served for worker in workers)
     rejected = sum(worker.rejected_load for worker in workers)
     offered = rejected + sum(worker.received_load for worker in workers)
+    if not n_ended and not offered:
+        return None
     turned_away = rejected / offered if offered > 0 else 0.0
     failed = n_errored / n_ended if n_ended else 0.0
     return turned_away + (1.0 - turned_away) * failed

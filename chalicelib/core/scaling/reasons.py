@@ -190,10 +190,10 @@ class ReasonCode(StrEnum):
         "no_credit",
         "Nothing is rented: Vast rents the account nothing (its credit or its spend limit).",
     )
-    NO_OFFERS = "no_offers", "{wanted} load/s is wanted, but no offer fits the search."
+    NO_OFFERS = "no_offers", "No offer fits the search of {autogroup} now."
     OFFERS_UNFIT = (
         "offers_unfit",
-        "{wanted} load/s is wanted, but no offer that fits can be used: {n_ending} of {n} end "
+        "No offer that fits the search of {autogroup} can be used now: of {n}, {n_ending} end "
         "within the hour, {n_avoided} are of machines that failed lately.",
     )
     BREAKER_OPEN = (
@@ -302,15 +302,23 @@ def explain_reason(reason: Reason) -> str:
 def explain(code: str, facts: Mapping[str, object]) -> str:
     """The sentence of a code and its facts, as events carry them."""
     shown = {name: _shown(value) for name, value in facts.items()}
+    shown["autogroup"] = autogroup_name(facts.get("autogroup_id"))
     if "term" in shown:
         shown["term"] = TERMS.get(shown["term"], shown["term"])
     if code in _CODES:
         return ReasonCode.of(code).sentence.format_map(_Facts(shown))
-    listed = ", ".join(f"{name} {value}" for name, value in sorted(shown.items()))
+    listed = ", ".join(f"{name} {shown[name]}" for name in sorted(facts))
     return f"{code.replace('_', ' ').capitalize()}{': ' if listed else ''}{listed}."
 
 
 _CODES = frozenset(ReasonCode)
+
+
+def autogroup_name(identity: object) -> str:
+    """Which autogroup, for a sentence; 0 is one that is only previewed."""
+    if identity is None:
+        return "an autogroup"
+    return f"autogroup {identity}" if identity else "the new autogroup"
 
 
 def _shown(value: object) -> str:

@@ -69,7 +69,9 @@ def panic(
     tries = 0
     while ports.clock.now() < ends_at:
         found = _find_ours(ports, market, so_far, problems)
-        if found is not None:
+        if found is None:
+            say(f"no whole list from Vast yet; trying again. {problems[-1]}")
+        else:
             ours, unjudged, mislabelled = found
             new = [record for record in mislabelled if record.instance_id not in asked]
             if new and not ours:  # first what is surely ours: no answer is waited for

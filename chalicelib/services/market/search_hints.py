@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeGuard
 
 from chalicelib.core.model.market import Offer, fits, plain_name
 
+_WORDS = {"gte": ">=", "gt": ">", "lte": "<=", "lt": "<", "eq": "=", "neq": "!=", "notin": "not in"}
 MB_PER_GB = 1000.0  # Vast counts gpu_ram in MB, 1000 to the GB (protocol.md F.1)
 OFFER_FIELDS: Mapping[str, Callable[[Offer], object]] = {
     "gpu_name": lambda offer: plain_name(offer.gpu_name),
@@ -37,7 +39,8 @@ def what_stands_in_the_way(
     if not offers:
         return "Vast shows no offer at all now, whatever the search"
     blocked = [
-        f"{field} {operator} {_written(value)}"
+        f"{field} {_WORDS.get(operator, operator)} {_written(field, value)}"
+        f"{_most(field, operator, offers)}"
         for field, clause in query.items()
         for operator, value in clause.items()
         if field in OFFER_FIELDS
@@ -65,7 +68,25 @@ def _near(query: Mapping[str, Mapping[str, object]], offers: Sequence[Offer]) ->
     return f"; nearest: gpu_name={written}" if near else ""
 
 
-def _written(value: object) -> str:
+def _most(field: str, operator: str, offers: Sequence[Offer]) -> str:
+    """The bound that some offer still fits, where a number was asked for that none has."""
+    choose = {"gte": max, "gt": max, "lte": min, "lt": min}.get(operator)
+    there = [value for offer in offers if _is_number(value := OFFER_FIELDS[field](offer))]
+    if choose is None or not there:
+        return ""
+    return f" ({'the most' if choose is max else 'the least'}: {_written(field, choose(there))})"
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _written(field: str, value: object) -> str:
+    """As an owner writes it."""
     if isinstance(value, list | tuple):
         return f"[{','.join(str(one) for one in value)}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not _is_number(value):
+        return str(value)
+    unit = " GB" if field == "gpu_ram" else ""
+    value = value / MB_PER_GB if unit else value
+    return f"{value:,.0f}{unit}" if value >= 1000 else f"{value:g}{unit}"

@@ -109,7 +109,7 @@ def preview(
         return answer
     offers = sorted(_rows(found.get("offers")), key=lambda row: _number(row.get("usd_per_hour")))
     cap = ports.ledger.account().caps_microusd_per_hour / MICRO
-    if not offers and not planned.get("problems"):
+    if not offers:
         warnings.append(str(found.get("hint") or "no offer fits the search now"))
     n_tested = wanted.test_workers if wanted else 0
     return {**answer, **_priced(group, n_tested, offers, cap), "bids": found.get("bids")}
@@ -179,6 +179,7 @@ def _present_group(
 def _offers_question(wanted: Autogroup) -> Row:
     return {
         "search": {field: dict(ops) for field, ops in wanted.search_query.items()},
+        "autogroup_id": wanted.autogroup_id,
         "template_hash": wanted.template_hash,
         "disk_gb": parse_launch_args(wanted.launch_args).disk_gb,
         "limit": 64,
@@ -229,16 +230,21 @@ def _priced(
     """
     prices = [_number(offer.get("usd_per_hour")) for offer in offers]
     storage = [_number(offer.get("storage_usd_per_hour")) for offer in offers]
-    cheapest, dearest = (prices[0], prices[-1]) if prices else (0.0, 0.0)
+    if not offers:  # then nobody can say what one costs
+        none: Row = {
+            "n": 0,
+            "cheapest_usd_per_hour": None,
+            "dearest_usd_per_hour": None,
+            "examples": [],
+        }
+        return {"offers": none, "usd_per_hour_idle": None, "usd_per_hour_max": None}
+    cheapest, dearest = prices[0], prices[-1]
     n_kept = min(group.params.cold_workers, test_workers)
     n_running = 1 if group.params.min_load > 0 else 0
     own = group.params.max_usd_per_hour
     highest = min(dearest * group.params.max_workers, cap_usd_per_hour)
     highest = highest if own is None else min(highest, own)
-    idle = [
-        bound(storage, default=0.0) * n_kept + bound(prices, default=0.0) * n_running
-        for bound in (min, max)
-    ]
+    idle = [bound(storage) * n_kept + bound(prices) * n_running for bound in (min, max)]
     return {
         "offers": {
             "n": len(offers),

@@ -13,7 +13,7 @@ from chalicelib.core.model.market import Offer, plausible_record
 from chalicelib.core.money.budget import MICRO, limits_of
 from chalicelib.core.scaling.actions import Action, RentOffer
 from chalicelib.core.scaling.facts import group_caps
-from chalicelib.core.scaling.reasons import Reason, ReasonCode
+from chalicelib.core.scaling.reasons import Reason, ReasonCode, autogroup_name
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import NotFoundError, PortError
 from chalicelib.ports.marketplace import RefusedError, Template
@@ -87,13 +87,25 @@ def _plan(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer
     if found is None:
         raise NotFoundError(f"endpoint_id: there is no endpoint group {wanted!r}")
     search = question.get("offers_for")
-    if isinstance(search, Mapping) and not found["problems"]:
+    # Another autogroup's trouble hides no prices of this one.
+    if isinstance(search, Mapping) and search.get("autogroup_id") not in _sick(found):
         found["found"] = _offers(ports, market, search)
     return found
 
 
+def _sick(row: Answer) -> list[object]:
+    sick = row["unlaunchable"]
+    return list(sick) if isinstance(sick, list) else []
+
+
 def _plan_row(plan: RoundPlan, group: GroupPlan, refused: Mapping[int, str]) -> Answer:
     decision, owner = group.decision, group.snapshot.group
+    problems = {**group.unanswered, **group.unlaunchable}
+    notes = [
+        reason_facts(note)
+        for note in decision.notes
+        if note.code is not ReasonCode.NO_OFFERS or note.facts["autogroup_id"] not in problems
+    ]
     ordered = [(action, refused.get(id(action), "")) for action in group.would]
     return {
         "endpoint_id": owner.endpoint_id,
@@ -105,12 +117,13 @@ def _plan_row(plan: RoundPlan, group: GroupPlan, refused: Mapping[int, str]) -> 
         "binding": decision.binding,
         "actions": [_action_row(plan, group, action) for action, cap in ordered if not cap],
         "refused": [{**_action_row(plan, group, one), "cap": cap} for one, cap in ordered if cap],
-        "notes": [reason_facts(note) for note in decision.notes],
+        "notes": notes,
         "figures": dict(decision.figures),
         "capped_by": group.capped_by,
         "inventory_is_known": plan.view.inventory.is_trusted,
         "offers": {str(key): _prices(value) for key, value in group.snapshot.offers.items()},
-        "problems": [*group.unlaunchable.values(), *group.unanswered.values()],
+        "problems": [f"{autogroup_name(one)}: {why}" for one, why in problems.items()],
+        "unlaunchable": list(problems),
         "caps": _caps(plan, owner),
         "storage_usd_per_hour": plan.account.storage_by_group.get(owner.endpoint_id, 0) / MICRO,
     }
@@ -138,6 +151,7 @@ def _panic_row(plan: RoundPlan, group: EndpointGroup) -> Answer:
         "inventory_is_known": plan.view.inventory.is_trusted,
         "offers": {},
         "problems": [],
+        "unlaunchable": [],
         "caps": _caps(plan, group),
         "storage_usd_per_hour": 0.0,
     }
@@ -257,9 +271,13 @@ def _balance(_ports: ScalerPorts, market: PacedMarket, _question: Question) -> A
 
 
 def _key_scope(_ports: ScalerPorts, market: PacedMarket, _question: Question) -> Answer:
-    """What our key may not do, by what it is for, or Vast did not say."""
+    """What our key may not do, by what it is for, and what Vast did not say."""
     rights = try_rights(market)
-    return {"tried": list(rights.tried), "refused": {**rights.refused, **rights.unanswered}}
+    return {
+        "tried": list(rights.tried),
+        "refused": dict(rights.refused),
+        "unanswered": dict(rights.unanswered),
+    }
 
 
 _QUESTIONS: Mapping[str, Callable[[ScalerPorts, PacedMarket, Question], Answer]] = {

@@ -1,7 +1,8 @@
 """`python -m lab.local.model.image_programs PROGRAM …`: the model servers of known images.
 
 Whatever text model is asked for, vLLM and llama.cpp are stood in for by a REAL llama.cpp with
-SmolLM2-135M under that model's name; TGI and ComfyUI by the SIMULATED servers. They listen where
+SmolLM2-135M under that model's name, and where they are to embed by a REAL multilingual-e5-small;
+TGI and ComfyUI by the SIMULATED servers. They listen where
 this machine has room for them (MODEL_PORT), not where their words say.
 """
 
@@ -11,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from lab.local.model import llama_server, model_server
+from lab.local.model import embedding_server, llama_server, model_server
 from lab.local.system import image_server
 
 
@@ -28,15 +29,21 @@ def module_and_words(program: str, words: Sequence[str], port: str) -> tuple[str
     if program == "vllm":
         if len(words) < 2 or words[0] != "serve":
             raise ProgramError(f"vllm: expected `serve MODEL`, got {' '.join(words)!r}")
-        return llama_server.__name__, ["--port", port, "--alias", words[1]]
+        embeds = "--runner" in words and _value(words, "--runner") == "pooling"
+        return _text_server(embeds=embeds), ["--port", port, "--alias", words[1]]
     if program == "llama-server":
-        return llama_server.__name__, ["--port", port, "--alias", _value(words, "--hf-repo")]
+        module = _text_server(embeds="--embeddings" in words)
+        return module, ["--port", port, "--alias", _value(words, "--hf-repo")]
     if program == "python" and words[:1] and words[0].endswith("/ComfyUI/main.py"):
         return image_server.__name__, ["--port", port, "--log", "/dev/stdout"]
     if program == "tgi-entrypoint.sh":
         _value(words, "--model-id")
         return model_server.__name__, ["--port", port]
     raise ProgramError(f"no image here has a program {program!r}")
+
+
+def _text_server(*, embeds: bool) -> str:
+    return (embedding_server if embeds else llama_server).__name__
 
 
 def _value(words: Sequence[str], flag: str) -> str:

@@ -23,7 +23,7 @@ from workers.pyworker.supervision.supervisor import model_command
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 
-QWEN, LLAMA, GGUF = MODELS
+QWEN, LLAMA, GGUF, _ = MODELS
 
 
 def facts(name: str) -> ModelFacts:

@@ -124,7 +124,7 @@ def test_of_a_gguf_repository_one_model_is_taken_whole(
 def test_what_would_be_paid_for_and_never_be_ready_is_refused_with_the_fix(
     name: str,
     tag: str | None,
-    files: Sequence[str],
+    files: Sequence[str | tuple[str, float]],
     config: dict[str, object],
     more: dict[str, object],
     told: str,
@@ -147,7 +147,7 @@ def test_what_would_be_paid_for_and_never_be_ready_is_refused_with_the_fix(
     ],
 )
 def test_an_option_that_the_model_has_nothing_for_is_refused(
-    files: Sequence[str], options: dict[str, str], told: str
+    files: Sequence[str], options: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(CliError, match=told) as refused:
         picked("o/x", "text-generation", *files, **options)
@@ -164,11 +164,15 @@ def test_tgi_gets_its_own_template_and_its_own_variable() -> None:
     "packing", ["awq", "gptq", "fp8", "compressed_tensors", "mxfp4", "torchao"]
 )
 def test_what_vllm_loads_quantised_is_taken_at_its_size(packing: str) -> None:
-    config = {"quantization_config": {"quant_method": packing}, "num_experts": 128}
+    config: dict[str, object] = {
+        "quantization_config": {"quant_method": packing},
+        "num_experts": 128,
+    }
     model = picked(
         "o/MoE-AWQ", "text-generation", "config.json", ("m.safetensors", 17.0), config=config
     )
-    assert (model.back_end, model.weights_gb) == ("vllm", pytest.approx(17.0))
+    assert model.back_end == "vllm"
+    assert model.weights_gb == pytest.approx(17.0)
 
 
 def test_mistrals_own_form_is_a_configuration_too() -> None:

@@ -22,6 +22,7 @@ from lab.local.system.owner import MarketView
 from tests.ballast.cli.hub import serve_hub
 
 VLLM, LLAMA_CPP = "Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct-GGUF"
+EMBEDS = "intfloat/multilingual-e5-small"
 TIMEOUT_S = 400.0
 
 
@@ -79,6 +80,37 @@ def test_a_models_name_becomes_a_url_that_answers_and_down_leaves_nothing(
 
     ballast(environment, "down", name, "--yes")
     assert not MarketView(system.market_url).instances(name)
+
+
+@pytest.mark.long
+def test_an_embedding_models_name_becomes_a_vector(system: LocalSystem, tmp_path: Path) -> None:
+    with serve_hub() as hub:
+        environment = {
+            **os.environ,
+            "BALLAST_URL": system.url,
+            "BALLAST_API_KEY": system.account_key,
+            "BALLAST_CONFIG": str(tmp_path / "config.json"),
+            "BALLAST_VAST_URL": system.market_url,
+            "VAST_API_KEY": DUMMY_VAST_KEY,
+            "HF_ENDPOINT": hub,
+            "COLUMNS": "200",
+        }
+        shown, told = ballast(environment, "up", f"https://huggingface.co/{EMBEDS}", "--yes")
+    assert "first answer: 1 vector of 384 numbers" in told
+    python = re.search(r"^from ballast.*?^    print\(.*?$", shown, re.M | re.S)
+    assert python, shown
+    answered = subprocess.run(
+        [sys.executable, "-c", python[0].replace("blk.…", system.account_key)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert answered.returncode == 0, answered.stderr
+    assert f"'model': {EMBEDS!r}" in answered.stdout
+    assert "/v1/embeddings" in shown, "the curl line asks for a vector too"
+    ballast(environment, "down", EMBEDS.rpartition("/")[2], "--yes")
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ from chalicelib.core.model.market import Pin, pin_of
 from chalicelib.core.words import count
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import PortError
+from chalicelib.ports.marketplace import MarketplaceUnavailableError, RateLimitedError
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.groups import list_groups
 from chalicelib.services.owner.receivers import receiver_rows
@@ -15,6 +16,7 @@ from chalicelib.services.owner.receivers import receiver_rows
 Row = dict[str, object]
 
 _UNHEARD = frozenset({"pending", "failed"})
+WAIT = "Vast does not answer now: wait, what runs serves on; then try again"
 MOVES = "may be another one tomorrow: name an exact version, or a digest"
 
 
@@ -106,8 +108,10 @@ def _template_checks(ports: ApiPorts, group_name: str, template_hash: str) -> li
 def _check(name: str, what: str, probe: object, fix: str) -> Row:
     try:
         detail = probe() if callable(probe) else ""
+    except (MarketplaceUnavailableError, RateLimitedError) as error:
+        return {"name": name, "ok": False, "detail": str(error), "fix": WAIT}
     except PortError as error:
-        return {"name": name, "ok": False, "detail": f"{what}: {error}", "fix": fix}
+        return {"name": name, "ok": False, "detail": str(error), "fix": fix}
     return {"name": name, "ok": True, "detail": f"{what}: {detail}", "fix": ""}
 
 
@@ -134,5 +138,9 @@ def _key_scope(ports: ApiPorts) -> str:
     refused, tried = answer.get("refused"), answer.get("tried")
     if isinstance(refused, Mapping) and refused:
         raise PortError("; ".join(f"{name}: {problem}" for name, problem in refused.items()))
+    unanswered = answer.get("unanswered")
+    if isinstance(unanswered, Mapping) and unanswered:
+        told = "; ".join(f"{name}: {problem}" for name, problem in unanswered.items())
+        raise MarketplaceUnavailableError(told)
     names = ", ".join(str(name) for name in tried) if isinstance(tried, list) else "nothing"
     return f"{names} tried; renting is not tried here"
