@@ -46,6 +46,15 @@ def test_the_worst_fact_decides(facts: dict[str, object], health: Health) -> Non
     assert judged(**facts)[0] is health
 
 
+def test_what_the_owner_switched_off_is_shown_and_alarms_nobody_but_real_trouble_does() -> None:
+    off = {"is_off": "suspended", "n_ready": 0, "ready_capacity": 0.0, "n_waiting": 3}
+    assert judged(**off, queue_time_s=100.0) == (Health.OK, ("suspended",))
+    assert judged(is_off="suspended", ready_capacity=10.0) == (Health.OK, ("suspended",))
+    health, reasons = judged(**off, cap_used=1.0, n_in_error=1)
+    assert health is Health.BAD
+    assert reasons == ("a spending cap is reached", "1 worker in error", "suspended")
+
+
 def test_reasons_come_worst_first() -> None:
     _, reasons = judged(n_in_error=2, cap_used=1.2)
     assert reasons == ("a spending cap is reached", "2 workers in error")

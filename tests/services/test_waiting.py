@@ -157,10 +157,19 @@ def test_a_stopped_group_answers_waiting_and_makes_no_demand(
     world.publish(make_group(state=state))
     world.add_worker(1)
     see(world)
-    reply = Router(world).ask()
-    assert f"endpoint {state.value}" in str(reply["status"])
+    router = Router(world)
+    reply = router.ask()
+    assert f"endpoint {state.value}: its owner lets it serve nobody now" in str(reply["status"])
+    assert "expected start" not in str(reply["status"]), "nobody knows, though a worker is ready"
+    assert not {"place", "eta_s", "url"} & set(reply)
+    assert float(str(reply["poll_after_s"])) > 3.0
+    assert router.idx(router.ask(router.idx(reply))) == router.idx(reply), "it keeps its turn"
     assert not world.waiting.rows
     assert not world.poke.pokes
+    world.publish(make_group())
+    world.clock.advance(11)
+    see(world)
+    assert "url" in router.ask(router.idx(reply))
 
 
 @pytest.mark.parametrize("broken", ["workers", "views", "waiting", "signer", "secrets"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.services.owner.views.status import read_status
 from tests.faults.stories import all_events
-from tests.stories.day import DAY, HOUR, Day
+from tests.stories.day import DAY, HOUR, OWNER, Day
 
 READY, STOPPED = WorkerState.READY, WorkerState.STOPPED
 AT_REST = (STOPPED,)
@@ -78,6 +81,14 @@ def test_suspended_and_resumed_it_serves_again(state: str, min_load: float) -> N
     day.world.ask(group.endpoint_id, 2)
     day.minutes(30)
     assert day.world.n_waiting == 2, "nobody is served meanwhile"
+    status = read_status(day.world.owner_ports, OWNER, day.world.now, group.endpoint_id)
+    shown = json.dumps(status["groups"])
+    assert ('"health": "ok"' in shown, day.troubles()) == (True, {}), (
+        "no alarm: the owner wished it"
+    )
+    assert f"{state}, as you wished: nothing runs" in shown
+    told = {client.status for client in day.world.clients.waiting.values()}
+    assert all(f"endpoint {state}: its owner" in status for status in told)
     day.set_state(group, "active")
     day.minutes(4, rounds=12)
     assert day.world.n_waiting == 0

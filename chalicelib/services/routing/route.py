@@ -39,6 +39,7 @@ from chalicelib.services.routing.tickets import index_key, sign_ticket
 from chalicelib.services.routing.waiting import (
     Turn,
     answer_blindly,
+    answer_closed,
     answer_waiting,
     failed_lately,
     note_failure,
@@ -79,9 +80,9 @@ def route(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> dict[
         return answer_blindly(ports.randomness, request, reason)
     turn.quotas.check_size(caller.row, turn.paid)
     turn.group.use.asked(caller.key_id, caller.share, now)
-    refusal = (
-        _closed(facts) or _unbound(turn) or turn.quotas.foreseen_refusal(caller.row, turn.paid)
-    )
+    if closed := _closed(facts):
+        return answer_closed(turn, closed)
+    refusal = _unbound(turn) or turn.quotas.foreseen_refusal(caller.row, turn.paid)
     if refusal is not None:
         return answer_waiting(turn, refusal, is_demand=False)
     return _serve(turn)
@@ -142,9 +143,15 @@ def _make_turn(
 
 
 def _closed(facts: GroupFacts) -> str | None:
+    """Why the whole group serves nobody; None if it is active."""
     if facts.state is GroupState.ACTIVE:
         return None
-    return f"endpoint {facts.state.value}"
+    if facts.state is GroupState.FOREIGN:
+        return "endpoint foreign: another version of Ballast wrote it, and this one leaves it alone"
+    return (
+        f"endpoint {facts.state.value}: its owner lets it serve nobody now; whoever waits is "
+        "served once it is active again"
+    )
 
 
 def _unbound(turn: Turn) -> str | None:

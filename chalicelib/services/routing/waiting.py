@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.model.load import WaitingRequest
 from chalicelib.core.model.worker import Worker, WorkerState
@@ -115,11 +114,10 @@ def answer_waiting(turn: Turn, reason: str, *, is_demand: bool = True) -> dict[s
     What its key's quota, or the room for rows, does not let into the queue is no demand.
     """
     view = turn.group.view
-    is_active = turn.group.facts.state is GroupState.ACTIVE
-    if is_demand and is_active and (refusal := _no_place(turn)):
+    if is_demand and (refusal := _no_place(turn)):
         is_demand, reason = False, f"{reason}; {refusal}"
-    idx = _waiting_index(turn, is_queued=is_demand or not is_active)
-    if is_demand and is_active:
+    idx = _waiting_index(turn, is_queued=is_demand)
+    if is_demand:
         _remember(turn, idx)
         _poke(turn, reason)
         _refresh_view(turn)
@@ -141,6 +139,21 @@ def answer_waiting(turn: Turn, reason: str, *, is_demand: bool = True) -> dict[s
     ).to_json()
 
 
+def answer_closed(turn: Turn, reason: str) -> dict[str, object]:
+    """WAITING where the owner lets nobody be served: no place, no time, and no demand.
+
+    It keeps its idx, and so its turn for when the group is active again.
+    """
+    randomness = turn.ports.randomness
+    return WaitingReply(
+        endpoint=turn.group.facts.name,
+        request_idx=_waiting_index(turn, is_queued=True),
+        status=f"{_workers(turn.group.view.n_by_state)}; {reason}",
+        request_id=randomness.token(16),
+        poll_after_s=poll_after_s(None, randomness.uniform(), is_overdue=False),
+    ).to_json()
+
+
 def _place(turn: Turn) -> Place:
     """Where it stands; what others flood is not ahead of a key that is within its share."""
     group, now = turn.group, turn.now
@@ -153,10 +166,15 @@ def _place(turn: Turn) -> Place:
 
 def describe(n_by_state: Mapping[str, int], reason: str, place: Place) -> str:
     """The status text: workers by state, why it waits, its place and ETA."""
+    eta = "unknown" if place.eta_s is None else f"about {place.eta_s:.0f} s"
+    where = f"place {place.n_ahead + 1}, expected start: {eta}"
+    return f"{_workers(n_by_state)}; {reason}; {where}"
+
+
+def _workers(n_by_state: Mapping[str, int]) -> str:
     parts = [f"total workers: {sum(n_by_state.values())}"]
     parts += [f"{state} workers: {n}" for state, n in n_by_state.items()]
-    eta = "unknown" if place.eta_s is None else f"about {place.eta_s:.0f} s"
-    return f"{', '.join(parts)}; {reason}; place {place.n_ahead + 1}, expected start: {eta}"
+    return ", ".join(parts)
 
 
 def stop_waiting(turn: Turn) -> None:

@@ -39,6 +39,7 @@ class HealthFacts:
     cap_used: float
     queue_time_s: float
     target_queue_time_s: float
+    is_off: str = ""  # the owner's own wish that nobody is served: shown, and no alarm
     is_held: str = ""  # "frozen", "panicking", "inventory unknown": why nothing is done
     troubles: Sequence[LastingTrouble] = ()  # that matter now, see core/fleet/troubles.py
 
@@ -56,10 +57,15 @@ def judge_health(facts: HealthFacts) -> Verdict:
     bad = [
         text
         for holds, text in (
-            (facts.n_ready == 0 and max(facts.n_waiting, facts.hot_target) > 0, _nobody(facts)),
+            (
+                not facts.is_off
+                and facts.n_ready == 0
+                and max(facts.n_waiting, facts.hot_target) > 0,
+                _nobody(facts),
+            ),
             (facts.cap_used >= 1.0, "a spending cap is reached"),
             (
-                facts.queue_time_s > 2 * facts.target_queue_time_s,
+                not facts.is_off and facts.queue_time_s > 2 * facts.target_queue_time_s,
                 f"queue time {facts.queue_time_s:.0f} s is over twice its target",
             ),
         )
@@ -71,7 +77,7 @@ def judge_health(facts: HealthFacts) -> Verdict:
         for holds, text in (
             (bool(facts.is_held), facts.is_held),
             (
-                facts.n_ready > 0 and facts.ready_capacity < facts.hot_target,
+                not facts.is_off and facts.n_ready > 0 and facts.ready_capacity < facts.hot_target,
                 f"ready capacity is {facts.ready_capacity:.0f} of {facts.hot_target:.0f} wanted; "
                 f"{count(facts.n_loading, 'worker')} loading",
             ),
@@ -89,7 +95,8 @@ def judge_health(facts: HealthFacts) -> Verdict:
     ]
     warn += [one.message for one in facts.troubles if one.severity is not Severity.BAD]
     health = Health.BAD if bad else Health.WARN if warn else Health.OK
-    return Verdict(health, tuple(dict.fromkeys(bad + warn)))
+    told = [facts.is_off] if facts.is_off else []
+    return Verdict(health, tuple(dict.fromkeys(bad + warn + told)))
 
 
 def _nobody(facts: HealthFacts) -> str:

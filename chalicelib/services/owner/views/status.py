@@ -10,7 +10,7 @@ from chalicelib.core.fleet.inventory import in_words
 from chalicelib.core.fleet.searching import DAILY_ROWS
 from chalicelib.core.fleet.troubles import LastingTrouble, TroubleKind
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
-from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.load import WAITING_ENDS_S, WaitingRequest, believed_perf, granted_within
 from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.core.model.usable import usable_workers
@@ -249,6 +249,7 @@ def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
         cap_used=max(spent / cap if cap > 0 else 1.0 for spent, cap in used),
         queue_time_s=facts.minute.get("queue_time_s", 0.0),
         target_queue_time_s=facts.group.params.target_queue_time,
+        is_off=_off(facts.group),
         is_held=_held(facts),
         troubles=_troubles(facts),
     )
@@ -257,6 +258,15 @@ def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
 def _troubles(facts: _Facts) -> Sequence[LastingTrouble]:
     """What stands against the group now: its own, its autogroups' and the account's troubles."""
     return standing_troubles(facts.memory, facts.group, facts.autogroups, facts.now)
+
+
+def _off(group: EndpointGroup) -> str:
+    if group.state not in (GroupState.SUSPENDED, GroupState.STOPPED):
+        return ""
+    return (
+        f"{group.state.value}, as you wished: nothing runs, and whoever asks waits; "
+        f"`ballast resume {group.name}` serves them"
+    )
 
 
 def _held(facts: _Facts) -> str:
