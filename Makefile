@@ -5,6 +5,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 STAGE ?= dev
 INSTALL = $(PY) -m lab.local.processes.installing
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# The tests start hundreds of processes: what one has compiled the next one reads.
+export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 
