@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 import pytest
 
@@ -248,8 +249,8 @@ NOTHING_CAME = says(
 )
 
 
-def share_of_tickets(lie: Lie, used: float, usd_per_hour: float) -> float:
-    fleet = UnusedTickets(1, 0.8, lie, used=used, usd_per_hour=usd_per_hour)
+def share_of_tickets(lie: Lie, used: float, usd_per_hour: float, seed: int = 0) -> float:
+    fleet = UnusedTickets(1, 0.8, lie, seed=seed, used=used, usd_per_hour=usd_per_hour)
     fleet.play(10 + 80)
     return fleet.share_of_liar(80)
 
@@ -265,6 +266,17 @@ def test_a_cheap_liar_gets_what_an_honest_machine_of_its_price_gets(used: float)
     honest = share_of_tickets(lambda report: report, used, 0.19)
     assert honest > 1 / 2 + MARGIN
     assert share_of_tickets(NOTHING_CAME, used, 0.19) <= honest + MARGIN
+
+
+@pytest.mark.parametrize("used", [0.25, 0.5, 0.75])
+def test_a_cheap_liar_gains_less_than_ten_points_by_tickets_half_used(used: float) -> None:
+    """One draw of eighty requests may say 0.25 more; the mean of eight says 0.07 at most."""
+    gains = [
+        share_of_tickets(NOTHING_CAME, used, 0.19, seed)
+        - share_of_tickets(lambda report: report, used, 0.19, seed)
+        for seed in range(8)
+    ]
+    assert fmean(gains) <= MARGIN
 
 
 # The scaler: what a lie makes it start, drain and rent.
