@@ -31,6 +31,7 @@ _TRANSLATED = (  # networks whose addresses stand for others, which we would the
     ipaddress.ip_network("::/96"),
 )
 _NOT_GLOBAL = (  # which Python 3.11 takes for global
+    ipaddress.ip_network("192.0.0.0/24"),  # of protocols, RFC 6890; one cloud has metadata there
     ipaddress.ip_network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
     ipaddress.ip_network("fec0::/10"),  # site-local, RFC 3879
     ipaddress.ip_network("3fff::/20"),  # documentation, RFC 9637
