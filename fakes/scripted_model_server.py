@@ -15,7 +15,7 @@ class ScriptedModelServer:
 
     A payload steers its own answer: `parameters.delay_s`, `parameters.n_chunks`,
     `parameters.chunk_s`, `parameters.status`, `parameters.break_after` (chunks, then the connection
-    is cut).
+    is cut), `parameters.is_lost` (never answered, and not counted as at work).
     """
 
     bodies: list[bytes] = field(default_factory=list)
@@ -23,9 +23,11 @@ class ScriptedModelServer:
     is_healthy: bool = True
     is_zombie: bool = False  # its health route is fine, its answers fail
     is_frozen: bool = False  # its health route is fine, and nothing else ever comes
+    is_frozen_idle: bool = False  # as it froze, its counters said that it has no work
     health_delay_s: float = 0.0
     has_counters: bool = False  # `/metrics`, as TGI's
     n_at_work: int = 0
+    n_lost: int = 0
     max_at_work: int = 0
     n_cancelled: int = 0
     n_chunks_sent: int = 0
@@ -47,7 +49,7 @@ class ScriptedModelServer:
         if not self.has_counters:
             return web.Response(status=404)
         counters = {
-            "tgi_batch_current_size": self.n_at_work,
+            "tgi_batch_current_size": 0 if self.is_frozen_idle else self.n_at_work - self.n_lost,
             "tgi_queue_size": 0,
             "tgi_request_generated_tokens_sum": self.n_chunks_sent + len(self.bodies),
         }
@@ -64,6 +66,9 @@ class ScriptedModelServer:
                 return web.json_response({"error": "CUDA error"}, status=500)
             if not _is_tgis(json.loads(body)):
                 return web.json_response({"error": "Input validation error"}, status=422)
+            if script.get("is_lost"):
+                self.n_lost += 1
+                await asyncio.Event().wait()
             await self._until_thawed()
             await asyncio.sleep(float(script.get("delay_s", 0.0)))
         except asyncio.CancelledError:

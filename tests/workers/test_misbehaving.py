@@ -22,6 +22,7 @@ QUICK = Patience(
     sign_of_life_s=0.75,
     still_s=1.0,
     silent_s=3.0,
+    forgotten_s=3.0,
     probe_timeout_s=0.5,
     slow_probe_timeout_s=2.0,
     metrics_poll_s=0.1,
@@ -160,6 +161,42 @@ async def test_a_frozen_engine_behind_a_good_health_route_is_found(
         it.model.is_frozen = False
         await it.until(lambda: it.counters()["max_perf"], "it serves again", 30)
         assert (await it.post())[0] == 200
+
+
+async def test_a_request_that_a_living_engine_lost_is_an_error_and_nobody_else_notices(
+    tmp_path: Path,
+) -> None:
+    """One chat in 2,600 was "Added" by vLLM and never run (`Running: 0`)."""
+    async with counting(tmp_path, QUICK) as it:
+        lost = asyncio.create_task(it.post(payload=prompt(is_lost=True)))
+        await it.until(lambda: it.model.n_lost, "it is lost")
+        async with asyncio.timeout(20):
+            assert (await lost)[0] == 502  # others may serve it
+        await it.until(lambda: it.counters()["n_errored"] == 1, "an error of the worker's")
+        assert (await it.post())[0] == 200
+        assert no_error(it)
+
+
+async def test_an_engine_that_froze_while_it_was_idle_is_found(tmp_path: Path) -> None:
+    """Its counters stand at "nothing runs", whatever comes."""
+    async with counting(tmp_path, QUICK) as it:
+        it.model.is_frozen = it.model.is_frozen_idle = True
+        held = asyncio.create_task(it.post())
+        await it.until(lambda: it.counters()["max_perf"] == 0, "it is not ready", 30)
+        assert "holds requests and makes nothing" in all_errors(it)
+        assert (await held)[0] == 502
+        it.model.is_frozen = it.model.is_frozen_idle = False
+        await it.until(lambda: it.counters()["max_perf"], "it serves again", 30)
+
+
+async def test_one_request_that_stays_silent_ends_while_others_are_served(tmp_path: Path) -> None:
+    async with world(tmp_path, patience=replace(QUICK, request_silence_s=2.0)) as it:
+        stuck = asyncio.create_task(it.post(payload=prompt(is_lost=True)))
+        while not stuck.done():
+            assert (await it.post())[0] == 200
+            await asyncio.sleep(0.1)
+        assert (await stuck)[0] == 502
+        assert no_error(it)
 
 
 async def test_who_leaves_a_dead_engine_was_lost_by_it_and_others_only_left(tmp_path: Path) -> None:

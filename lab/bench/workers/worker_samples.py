@@ -54,17 +54,19 @@ class Samples:
 
     async def add_round(self, http: aiohttp.ClientSession, target: Target, n: int) -> None:
         """`n` whole answers, `n` first chunks, and `n` answers with many at once."""
+        # Signed before any clock runs: signing is the control plane's work, and while it signs it
+        # takes no report either, whose turn then came with the first request that was timed.
+        first, bodies = ([target.make_body(PROMPT) for _ in range(k)] for k in (n // 10, n))
         # Not counted: between its turns a worker may have closed its idle connections.
-        await _latencies(http, target, n // 10)
+        await _send(http, target, first)
         before = target.cpu_s()
-        self.latencies += await _latencies(http, target, n)
+        self.latencies += await _send(http, target, bodies)
         self.cpu_s += target.cpu_s() - before
         self.first_chunks += [await _first_chunk(http, target) for _ in range(n)]
-        # Signed before the clock runs: signing is the control plane's work.
         share = n // CONCURRENCY + 1
-        bodies = [[target.make_body(PROMPT) for _ in range(share)] for _ in range(CONCURRENCY)]
+        shares = [[target.make_body(PROMPT) for _ in range(share)] for _ in range(CONCURRENCY)]
         started = time.perf_counter()
-        await asyncio.gather(*(_send(http, target, some) for some in bodies))
+        await asyncio.gather(*(_send(http, target, some) for some in shares))
         self.at_load.append((time.perf_counter() - started) / (share * CONCURRENCY))
 
     def figures(self, target: Target) -> Figures:
@@ -88,10 +90,6 @@ async def measure(
         for name, target in targets.items():
             await samples[name].add_round(http, target, n // N_ROUNDS)
     return {name: samples[name].figures(target) for name, target in targets.items()}
-
-
-async def _latencies(http: aiohttp.ClientSession, target: Target, n: int) -> list[float]:
-    return await _send(http, target, [target.make_body(PROMPT) for _ in range(n)])
 
 
 async def _send(

@@ -13,8 +13,7 @@ from yarl import URL
 from workers.pyworker.back_end import JsonObject
 from workers.pyworker.model.answers import MAX_PLAIN, plain, words_in
 
-MODEL_SILENCE_S = 1800.0
-"""A model server that sends nothing for so long has lost the request."""
+CONNECT_S = 10.0
 IDLE_CONNECTION_S = 2.0
 """Shorter than any model server's own, so that a kept connection is never closed under us."""
 MAX_NAMES = 100
@@ -56,8 +55,9 @@ def open_model_session() -> aiohttp.ClientSession:
     """A connection pool to the model server; whoever opens it closes it."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_CONNECTION_S),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=MODEL_SILENCE_S),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
         headers={"Accept-Encoding": "identity"},  # bytes pass through as they are
+        cookie_jar=aiohttp.DummyCookieJar(),  # one client's are not the next one's
         auto_decompress=False,
         trust_env=False,
     )

@@ -19,6 +19,7 @@ class Engine:
     still_s: float = DEFAULT_PATIENCE.still_s
     metrics: EngineMetrics | None = None
     moved_at: float = 0.0  # when its counters last showed that it works, or that it has no work
+    idle_since: float | None = None  # it says that nothing runs and nothing waits; None: not so
     prompts: PromptRead | None = None  # since this process started; None: it does not tell
 
     def take(self, metrics: EngineMetrics, now: float) -> None:
@@ -29,6 +30,8 @@ class Engine:
         has_moved = before is None or metrics.tokens_made != before.tokens_made
         if has_moved or not metrics.running or metrics.tokens_made is None:
             self.moved_at = now
+        is_idle = metrics.running == 0 and metrics.waiting == 0 and not has_moved
+        self.idle_since = (now if self.idle_since is None else self.idle_since) if is_idle else None
 
     def _count_prompts(self, before: EngineMetrics | None) -> None:
         """What was read and found since the last reading; a restarted engine counts from zero."""

@@ -21,7 +21,7 @@ from workers.pyworker.model.answers import (
     is_readable,
     plain,
 )
-from workers.pyworker.model.asking import ModelLostError, WholeAnswer, ask
+from workers.pyworker.model.asking import CONNECT_S, ModelLostError, WholeAnswer, ask
 from workers.pyworker.model.jobs import JobFailedError
 from workers.pyworker.model.life import DEFAULT_PATIENCE, Life, Patience
 from workers.pyworker.reporting.load_ledger import Outcome
@@ -32,6 +32,11 @@ from workers.pyworker.serving.envelope import HeavyPayload, Payload
 TRACE_HEADERS = (HEADER, STATE_HEADER)
 CLIENT_STALL_S = 60.0
 """A client that takes nothing for so long is cut: it holds a place in the GPU's batch."""
+TAKEN_AT_ONCE = 2**14
+"""Bytes that an empty buffer takes without waiting for the client: asyncio's holds 64 KiB."""
+RELAYED = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+"""Silence is watched for all requests together (`Life.break_silent`): a timer for each piece of an
+answer was a fifth of what the piece cost."""
 WORDS_KEPT = 4096
 MAX_NAMES_TOLD = 20
 
@@ -139,7 +144,7 @@ class Forwarder:
             headers["Content-Type"] = "application/json"
         url = self.url + route.model_path
         async with self._http.post(
-            url, data=data, headers=headers, allow_redirects=False
+            url, data=data, headers=headers, allow_redirects=False, timeout=RELAYED
         ) as answer:
             if 300 <= answer.status < 400:
                 raise RedirectedError
@@ -181,24 +186,32 @@ class Forwarder:
         route: Route,
         reader: AnswerReader | None,
     ) -> tuple[web.StreamResponse, Ended]:
-        response = web.StreamResponse(status=answer.status, headers=passed_headers(answer.headers))
+        headers = passed_headers(answer.headers)
         if self.served_models:
-            response.headers[SERVED_MODELS] = ",".join(self.served_models[:MAX_NAMES_TOLD])
+            headers[SERVED_MODELS] = ",".join(self.served_models[:MAX_NAMES_TOLD])
         is_error = answer.status >= 400
         if is_error:
-            response.headers[MODEL_ANSWER] = "1"
+            headers[MODEL_ANSWER] = "1"
+        first = answer.content.read_nowait()
+        if answer.content.at_eof():
+            if reader:
+                reader.feed(first)
+            whole = web.Response(status=answer.status, headers=headers, body=first)
+            await to_client(request, _send_whole(whole, request), len(first))
+            return whole, _judge(answer.status, reader, first[:WORDS_KEPT], route)
+        response = web.StreamResponse(status=answer.status, headers=headers)
         words = bytearray()
-        await to_client(response.prepare(request))
         try:
-            async for chunk in _chunks(answer):
+            await to_client(request, response.prepare(request))
+            async for chunk in _chunks(answer, first):
                 if not is_error:
                     self.life.byte(asyncio.get_running_loop().time())
                 if reader:
                     reader.feed(chunk)
                 elif is_error and len(words) < WORDS_KEPT:
                     words += chunk[:WORDS_KEPT]
-                await to_client(response.write(chunk))
-            await to_client(response.write_eof())
+                await to_client(request, response.write(chunk), len(chunk))
+            await to_client(request, response.write_eof())
         except ModelLostError:
             # Half an answer is out: only a broken connection tells the client so.
             if request.transport:
@@ -265,15 +278,16 @@ class _Events:
             self.response = web.StreamResponse(
                 headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
             )
-            await to_client(self.response.prepare(self._request))
-        await to_client(self.response.write(f"data: {json.dumps(event)}\n\n".encode()))
+            await to_client(self._request, self.response.prepare(self._request))
+        data = f"data: {json.dumps(event)}\n\n".encode()
+        await to_client(self._request, self.response.write(data), len(data))
 
     async def end(self, event: JsonObject) -> None:
         """The last event."""
         await self.tell(event)
         if self.response:
-            await to_client(self.response.write(b"data: [DONE]\n\n"))
-            await to_client(self.response.write_eof())
+            await to_client(self._request, self.response.write(b"data: [DONE]\n\n"))
+            await to_client(self._request, self.response.write_eof())
 
 
 async def _tell_nobody(_event: JsonObject) -> None:
@@ -341,21 +355,32 @@ async def _whole(answer: aiohttp.ClientResponse, route: Route) -> web.Response:
     return web.Response(body=body, content_type="application/json")
 
 
-async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _send_whole(response: web.Response, request: web.Request) -> None:
+    await response.prepare(request)
+    await response.write_eof()  # head and body leave in one piece
+
+
+async def _chunks(answer: aiohttp.ClientResponse, first: bytes) -> AsyncIterator[bytes]:
     try:
+        if first:
+            yield first
         async for chunk in answer.content.iter_any():
             yield chunk
     except (aiohttp.ClientError, TimeoutError) as error:
         raise ModelLostError(type(error).__name__) from error
 
 
-async def to_client(write: Awaitable[object]) -> None:
-    """Write to a client, for as long as it goes on reading.
+async def to_client(request: web.Request, write: Awaitable[object], n_bytes: int = 0) -> None:
+    """Write `n_bytes` to a client, for as long as it goes on reading.
 
     Raises:
         ClientGoneError: it left, or took nothing for CLIENT_STALL_S.
     """
+    transport = request.transport
     try:
+        if transport and n_bytes <= TAKEN_AT_ONCE and not transport.get_write_buffer_size():
+            await write  # waits for nobody, and needs no clock
+            return
         async with asyncio.timeout(CLIENT_STALL_S):
             await write
     except (ConnectionError, TimeoutError) as error:

@@ -184,6 +184,7 @@ class ModelWatch:
                 ):
                     await self._life.changed.wait()
             self._life.changed.clear()
+            self._life.break_silent(loop.time() - patience.request_silence_s)
             state = await self._look()
             if state == "refused":
                 return "the model server refuses connections"
@@ -199,7 +200,16 @@ class ModelWatch:
 
     def _still_s(self) -> float:
         """For how long it has held requests and counted no token; 0 where it does not count."""
-        return self._engine.stands_still_s(asyncio.get_running_loop().time()) or 0.0
+        now = asyncio.get_running_loop().time()
+        return max(self._engine.stands_still_s(now) or 0.0, self._forgotten_s(now))
+
+    def _forgotten_s(self, now: float) -> float:
+        """For how long its counters have said that it holds nothing, though it holds ours.
+
+        An engine that froze while it was idle, or one that lost a request.
+        """
+        since = self._engine.idle_since
+        return now - since if since is not None and self._life.holds_silent(since) else 0.0
 
     async def _look(self) -> str:
         """`well`, `failing` or `refused`; without a health route only a refusal can be seen."""
@@ -225,8 +235,10 @@ class ModelWatch:
             if not problem:
                 self._life.forget()
             return problem and f"the model server's answers fail: {problem}"
+        is_forgotten = self._forgotten_s(now) > patience.still_s
         if still_s is not None:
-            is_silent, timeout_s = still_s > patience.still_s, patience.probe_timeout_s
+            is_silent = is_forgotten or still_s > patience.still_s
+            timeout_s = patience.probe_timeout_s
         else:
             is_silent = self._life.oldest_wait_s(now) > patience.silent_s
             timeout_s = patience.slow_probe_timeout_s
@@ -235,6 +247,8 @@ class ModelWatch:
         problem = await self._probe(timeout_s)
         if not problem or self._life.sign_at > now:
             self._life.byte(asyncio.get_running_loop().time())
+            if is_forgotten and self._life.break_silent(now - patience.forgotten_s):
+                logger.warning("a living engine has lost requests")
             return ""
         return "the model server holds requests and makes nothing"
 

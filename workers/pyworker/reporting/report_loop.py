@@ -79,8 +79,9 @@ class ReportLoop:
 
     def note_request(self) -> None:
         """A request came, started, or ended: report within a second."""
-        self._pace.has_news = True
-        self._wake.set()
+        if not self._pace.has_news:  # else the loop has counted with it
+            self._pace.has_news = True
+            self._wake.set()
 
     def note_change(self) -> None:
         """Readiness or the error changed: report at once."""

@@ -49,7 +49,7 @@ def parse_json(body: bytes) -> JsonObject:
         EnvelopeError: not JSON, not an object, or a number that JSON cannot carry on.
     """
     try:
-        value = json.loads(body, parse_constant=_no_constant, parse_float=_finite, parse_int=_short)
+        value = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise EnvelopeError({"error": f"the body is not JSON: {error}"[:200]}) from error
     if not isinstance(value, dict):
@@ -107,3 +107,7 @@ def _json_type(value: object) -> str:
         return "null"
     names = {bool: "boolean", int: "number", float: "number", str: "string", list: "array"}
     return names.get(type(value), type(value).__name__)
+
+
+# Made once: json.loads makes a decoder for every call that names a hook.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, parse_int=_short)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -183,25 +183,27 @@ class Facade:
 
         `grant` is the ticket, or what the session was opened with.
         """
-        facts = RequestFacts(
-            request_idx=grant.request_idx,
-            reqnum=grant.reqnum,
-            # A session's cost was received with the session; what its requests do is workload.
-            cost=0.0 if is_in_session else grant.cost,
-            workload=grant.cost,
-            route=route.path,
-            usual=self.parts.back_end.default_workload,
-            is_in_session=is_in_session,
-        )
+        fault: PayloadError | None = None
         try:
             if isinstance(payload, HeavyPayload):
                 workload = payload.workload
             else:
                 workload = route.workload(payload)
-            facts = replace(facts, workload=workload)
         except PayloadError as error:
+            workload, fault = grant.cost, error
+        facts = RequestFacts(
+            request_idx=grant.request_idx,
+            reqnum=grant.reqnum,
+            # A session's cost was received with the session; what its requests do is workload.
+            cost=0.0 if is_in_session else grant.cost,
+            workload=workload,
+            route=route.path,
+            usual=self.parts.back_end.default_workload,
+            is_in_session=is_in_session,
+        )
+        if fault:
             self._reject(facts)
-            raise ProblemError(422, {"payload": error.fields}) from error
+            raise ProblemError(422, {"payload": fault.fields}) from fault
         wait_s = self.parts.ledger.queued_workload / max(self.parts.readiness.perf, 1e-9)
         if wait_s > self.parts.max_queue_time_s and not self.parts.engine.has_room:
             self._reject(facts)

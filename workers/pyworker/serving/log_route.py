@@ -70,22 +70,22 @@ class LogRoute:
         tail = LogTail(log)
         await asyncio.to_thread(tail.skip_to_end)
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
-        await to_client(response.prepare(request))
+        await to_client(request, response.prepare(request))
         lines = await asyncio.to_thread(last_lines, log, n_lines, tail.offset)
-        await to_client(response.write(lines))
+        await to_client(request, response.write(lines), len(lines))
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + MAX_FOLLOWED_S
         while follows and loop.time() < ends_at:
             n_starts = tail.n_starts
             added = await asyncio.to_thread(tail.read_lines)
             if tail.n_starts != n_starts:
-                await to_client(response.write(SINCE))
+                await to_client(request, response.write(SINCE), len(SINCE))
             if added:
-                text = "".join(f"{line}\n" for line in added)
-                await to_client(response.write(text.encode()))
+                text = "".join(f"{line}\n" for line in added).encode()
+                await to_client(request, response.write(text), len(text))
             else:
                 await asyncio.sleep(POLL_S)
-        await to_client(response.write_eof())
+        await to_client(request, response.write_eof())
         return response
 
 

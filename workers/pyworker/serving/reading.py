@@ -108,16 +108,9 @@ class BodyReader:
             with self._held_for(ticket, request):
                 yield await _read(request, bytearray(), MAX_BODY)
             return
-        body = bytearray()
-        try:
-            async with asyncio.timeout(UNPROVEN_S):
-                while len(body) <= SCANNED:
-                    chunk = await request.content.readany()
-                    if not chunk:
-                        break
-                    body += chunk
-        except TimeoutError as error:
-            raise ProblemError.of(408, "the request took too long") from error
+        body = bytearray(request.content.read_nowait())
+        if not request.content.at_eof():
+            await _read_first(request, body)
         if len(body) <= SCANNED:
             yield bytes(body)
         elif ticket := _good_ticket(body[:SCANNED], is_good):
@@ -209,6 +202,16 @@ def _prepare_parser() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+async def _read_first(request: web.Request, body: bytearray) -> None:
+    """The rest of a small body, or so much of a large one that its ticket may be in it."""
+    try:
+        async with asyncio.timeout(UNPROVEN_S):
+            while len(body) <= SCANNED and (chunk := await request.content.readany()):
+                body += chunk
+    except TimeoutError as error:
+        raise ProblemError.of(408, "the request took too long") from error
 
 
 async def _read(request: web.Request, body: bytearray, limit: int) -> bytes:
