@@ -29,7 +29,7 @@ class Patience:
     """The engine's counters say that it holds nothing: what was asked before was lost in it (seen
     of vLLM 0.32). Chosen: a server fetches what a request names before its engine knows of it."""
     request_silence_s: float = 1800.0
-    """Of one request in an engine that serves others; longer than clients wait (OpenAI's: 600 s)."""
+    """Of one request in an engine that serves others; OpenAI's clients wait for 600 s."""
     probe_timeout_s: float = 8.0
     slow_probe_timeout_s: float = 120.0
     metrics_poll_s: float = 2.0
