@@ -74,6 +74,17 @@ def test_an_error_of_tgi_inside_a_stream_and_its_count() -> None:
     assert whole.done() == Done(10.0)
 
 
+@pytest.mark.parametrize("text", ["null", '" all"'])
+def test_a_stream_of_tgi_ends_with_its_whole_text(text: str) -> None:
+    stream = TGI_READING.reader({"Content-Type": "text/event-stream"})
+    stream.feed(
+        b'data:{"token": {"text": "\\"generated_text\\":\\"x"}, "generated_text": null}\n\n'
+    )
+    stream.feed(f'data:{{"token": {{"text": "b"}}, "generated_text": {text}}}\n\n'.encode())
+    assert stream.done().is_cut == (text == "null")
+    assert stream.done().work == 2
+
+
 def test_a_huge_answer_is_not_kept_and_its_usage_is_still_found() -> None:
     reader = READING.reader({"Content-Type": "application/json"})
     reader.feed(b'{"choices":[{"text":"')

@@ -243,3 +243,65 @@ async def test_a_made_up_usage_breaks_nothing(tmp_path: Path, usage: object) -> 
         assert (code, data) == (200, answer)
         await it.until(lambda: it.counters()["n_served"] == 2, "it is served")
         assert float(str(it.counters()["served_workload"])) <= 2e9
+
+
+def told(reason: str | None, text: str = "x") -> bytes:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
+    return b"data: " + json.dumps({"choices": [choice]}, ensure_ascii=False).encode() + b"\n\n"
+
+
+PART, LAST = told(None, '"finish_reason":"stop" — ä'), told("length")
+USAGE = b'data: {"choices":[],"usage":{"completion_tokens":9}}\n\n'
+OF_A_RESPONSE = (
+    b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"}\n\n'
+)
+END_OF_A_RESPONSE = b'data: {"type":"response.completed","response":{"usage":null}}\n\n'
+
+
+def in_pieces(data: bytes, piece: int) -> Answer:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for at in range(0, len(data), piece):
+            await response.write(data[at : at + piece])
+            await asyncio.sleep(0.002)
+        await response.write_eof()
+        return response
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("events", "is_whole"),
+    [
+        (PART + PART, False),
+        (PART + USAGE, False),
+        (b": keep-alive\n\n" + PART + b": keep-alive\n\n", False),
+        (OF_A_RESPONSE, False),
+        (PART + LAST, True),  # a reason is an end, also without `[DONE]`
+        (PART + LAST + USAGE, True),
+        (PART + b"data: [DONE]\n\n", True),
+        ((PART + b"data: [DONE]\n\n").replace(b"\n", b"\r\n"), True),
+        (PART + b"data:[DONE]", True),
+        (OF_A_RESPONSE + END_OF_A_RESPONSE, True),
+    ],
+)
+async def test_a_stream_that_stops_before_its_end_is_an_error_and_looks_like_one(
+    tmp_path: Path, events: bytes, is_whole: bool
+) -> None:
+    """The connection ends well, the server noticed nothing, and half an answer looked whole."""
+    async with odd(tmp_path) as (it, server):
+        server.answer = body(events, "text/event-stream")
+        assert (await it.post(CHAT, payload={"messages": []}))[0] == (200 if is_whole else 502)
+        server.answer = in_pieces(events, 13)
+        request = {"auth_data": it.ticket(), "payload": {"messages": []}}
+        got = b""
+        async with it.http.post(it.worker.settings.url + CHAT, json=request) as answer:
+            with suppress(aiohttp.ClientPayloadError):
+                async for piece in answer.content.iter_any():
+                    got += piece
+            assert (answer.content.exception() is None) == is_whole
+        assert got == events
+        name = "n_served" if is_whole else "n_errored"
+        n = 3 if is_whole else 2
+        await it.until(lambda: it.counters()[name] == n, "booked", 10)

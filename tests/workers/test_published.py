@@ -51,6 +51,13 @@ def test_sglangs_full_queue_inside_a_stream_is_a_refusal_and_no_error() -> None:
     assert (wrong.error_status, is_busy(wrong.error.encode())) == (400, False)
 
 
+def test_a_stream_that_stopped_with_neither_reason_nor_done_is_cut() -> None:
+    part = PUBLISHED["cut_streams"]["without_an_end"]
+    assert streamed(part).is_cut
+    assert not streamed(part.replace('"finish_reason":null', '"finish_reason":"stop"')).is_cut
+    assert not streamed(part + "data: [DONE]\n\n").is_cut
+
+
 def test_tgis_errors_say_whose_they_are_but_in_streamed_chats() -> None:
     tgi = PUBLISHED["tgi"]
     failed = streamed(f"data:{json.dumps(tgi['stream_error'])}\n\n", TGI)

@@ -22,6 +22,9 @@ _MADE = ("completion_tokens", "output_tokens")
 _READ = ("prompt_tokens", "total_tokens")
 """Where nothing is made: of embeddings, and of reranking."""
 _FULL = re.compile(r"\b(currently busy|queue is full|too many requests|overloaded)\b", re.I)
+_END = re.compile(
+    rb'^data: ?\[DONE\]|(?<!\\)"finish_reason" ?: ?"|"response\.(?:completed|incomplete|failed)"'
+)
 _NOT_SERVED = re.compile(r"\b(not supported|does not support|doesn't support|unsupported)\b", re.I)
 
 
@@ -107,4 +110,15 @@ def _is_token(line: bytes) -> bool:
     return b'.delta"' in line  # /v1/responses
 
 
-READING = Reading(work_of=work_of, is_token=_is_token, prompt_of=prompt_of)
+def _is_end(line: bytes) -> bool | None:
+    """Whether it says that all is said: `[DONE]`, a reason why it finished, the last of a response.
+
+    Streams that stopped with neither over a connection that ended well: vLLM's issue 52852, whose
+    server noticed nothing. Servers that send a reason and no `[DONE]` are whole.
+    """
+    if _END.search(line):
+        return True
+    return False if b'"choices"' in line or b'.delta"' in line else None
+
+
+READING = Reading(work_of=work_of, is_token=_is_token, prompt_of=prompt_of, is_end=_is_end)

@@ -5,7 +5,11 @@ Shapes: tests/evidence/models/published.json.
 
 from __future__ import annotations
 
+import re
+
 from workers.pyworker.model.answers import JsonObject, Reading, count_of
+
+_TEXT = re.compile(rb'(?<!\\)"generated_text" ?: ?"')
 
 
 def work_of(answer: JsonObject) -> float | None:
@@ -18,4 +22,13 @@ def _is_token(line: bytes) -> bool:
     return b'"token"' in line
 
 
-READING = Reading(work_of=work_of, is_token=_is_token, work_header="x-generated-tokens")
+def _is_end(line: bytes) -> bool | None:
+    """The last event of `/generate_stream` has the whole text, the ones before it null."""
+    if b'"token"' not in line:
+        return None
+    return _TEXT.search(line) is not None
+
+
+READING = Reading(
+    work_of=work_of, is_token=_is_token, work_header="x-generated-tokens", is_end=_is_end
+)

@@ -46,13 +46,14 @@ class Done:
     `work`: load really done, in the unit of perf; None when it does not tell. `error`: the model
     server's words when the answer is an error, though its status said otherwise; `error_status`:
     what its status should have been. `prompt`: what of the prompt was cached; None when it does not
-    tell.
+    tell. `is_cut`: a stream without its end, though the connection ended well.
     """
 
     work: float | None = None
     error: str = ""
     prompt: PromptRead | None = None
     error_status: int = 0
+    is_cut: bool = False
 
 
 class AnswerReader(Protocol):
@@ -71,6 +72,10 @@ def _tells_no_prompt(_answer: JsonObject) -> PromptRead | None:
     return None
 
 
+def _has_no_end(_line: bytes) -> bool | None:
+    return None
+
+
 MakeReader = Callable[[Mapping[str, str]], AnswerReader]
 """A reader for an answer with these headers (as `aiohttp` gives them: any case)."""
 
@@ -80,13 +85,15 @@ class Reading:
     """How a kind of API tells work.
 
     `work_of` gets a parsed answer or event, as `prompt_of` does, which tells of caches; `is_token`
-    says whether a streamed line brings a token, for streams that never tell their usage.
+    says whether a streamed line brings a token, for streams that never tell their usage. `is_end`:
+    whether it ends its stream; None of a line that is no part of an answer.
     """
 
     work_of: Callable[[JsonObject], float | None]
     is_token: Callable[[bytes], bool]
     work_header: str = ""
     prompt_of: Callable[[JsonObject], PromptRead | None] = _tells_no_prompt
+    is_end: Callable[[bytes], bool | None] = _has_no_end
 
     def reader(self, headers: Mapping[str, str]) -> AnswerReader:
         """The reader for an answer with these headers."""
@@ -158,6 +165,7 @@ class EventReader:
         self._error, self._error_status = "", 0
         self._is_error = False  # the event that is being read is named "error"
         self._is_empty = True
+        self._has_begun = self._has_ended = False
 
     def feed(self, chunk: bytes) -> None:
         """The next bytes."""
@@ -176,6 +184,9 @@ class EventReader:
             self._error_status = status_of_error(_object(line[5:]))
         if self._reading.is_token(line):
             self._n_tokens += 1
+        is_end = self._reading.is_end(line)
+        self._has_begun |= is_end is not None
+        self._has_ended |= is_end is True
         if len(line) > MAX_LINE or not _is_telling(line):
             return
         event = _object(line[5:])
@@ -194,6 +205,8 @@ class EventReader:
         if self._is_empty:
             return Done(0.0, "a stream without an event")
         work = float(self._n_tokens) if self._work is None else self._work
+        if self._has_begun and not self._has_ended and not self._error:
+            return Done(work, "a stream without its end", self._prompt, 500, is_cut=True)
         return Done(work, self._error, self._prompt, self._error_status)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import aiohttp
@@ -24,16 +24,13 @@ from workers.pyworker.model.answers import (
 from workers.pyworker.model.asking import CONNECT_S, ModelLostError, WholeAnswer, ask
 from workers.pyworker.model.jobs import JobFailedError
 from workers.pyworker.model.life import DEFAULT_PATIENCE, Life, Patience
+from workers.pyworker.model.to_client import ClientGoneError, Events, send_whole, to_client
 from workers.pyworker.reporting.load_ledger import Outcome
 from workers.pyworker.reporting.problem import ProblemError
 from workers.pyworker.reporting.tracing import SPAN
 from workers.pyworker.serving.envelope import HeavyPayload, Payload
 
 TRACE_HEADERS = (HEADER, STATE_HEADER)
-CLIENT_STALL_S = 60.0
-"""A client that takes nothing for so long is cut: it holds a place in the GPU's batch."""
-TAKEN_AT_ONCE = 2**14
-"""Bytes that an empty buffer takes without waiting for the client: asyncio's holds 64 KiB."""
 RELAYED = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
 """Silence is watched for all requests together (`Life.break_silent`): a timer for each piece of an
 answer was a fifth of what the piece cost."""
@@ -45,20 +42,17 @@ class RedirectedError(Exception):
     """The model server answered with a redirect, which nobody may follow with a client's prompt."""
 
 
-class ClientGoneError(Exception):
-    """The client closed the connection before it had the whole answer, or stopped reading it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How a request ended, the load really done, and what of its prompt was cached.
 
-    None: the answer does not tell.
+    None: the answer does not tell. `is_cut`: the stream stopped before its end.
     """
 
     outcome: Outcome
     work: float | None = None
     prompt: PromptRead | None = None
+    is_cut: bool = False
 
 
 class Forwarder:
@@ -161,7 +155,7 @@ class Forwarder:
         """A job's events go out as server-sent events to clients that ask with `stream: true`."""
         if route.job is None:
             raise TypeError("only routes with a job run one")
-        events = _Events(request, is_wanted=payload.get("stream") is True)
+        events = Events(request, is_wanted=payload.get("stream") is True)
         try:
             result = await route.job(self._http, self.url, payload, events.tell)
         except JobFailedError as error:
@@ -189,39 +183,55 @@ class Forwarder:
         headers = passed_headers(answer.headers)
         if self.served_models:
             headers[SERVED_MODELS] = ",".join(self.served_models[:MAX_NAMES_TOLD])
-        is_error = answer.status >= 400
-        if is_error:
+        if answer.status >= 400:
             headers[MODEL_ANSWER] = "1"
         first = answer.content.read_nowait()
-        if answer.content.at_eof():
-            if reader:
-                reader.feed(first)
-            whole = web.Response(status=answer.status, headers=headers, body=first)
-            await to_client(request, _send_whole(whole, request), len(first))
-            return whole, _judge(answer.status, reader, first[:WORDS_KEPT], route)
-        response = web.StreamResponse(status=answer.status, headers=headers)
+        if not answer.content.at_eof():
+            response = web.StreamResponse(status=answer.status, headers=headers)
+            return response, await self._relay_parts(
+                request, answer, route, reader, response, first
+            )
+        if reader:
+            reader.feed(first)
+        ended = _judge(answer.status, reader, first[:WORDS_KEPT], route)
+        if ended.is_cut:
+            raise ModelLostError  # nothing is out: another worker may serve it
+        whole = web.Response(status=answer.status, headers=headers, body=first)
+        await to_client(request, send_whole(whole, request), len(first))
+        return whole, ended
+
+    async def _relay_parts(
+        self,
+        request: web.Request,
+        answer: aiohttp.ClientResponse,
+        route: Route,
+        reader: AnswerReader | None,
+        response: web.StreamResponse,
+        first: bytes,
+    ) -> Ended:
+        """Pass an answer on as it comes; of half an answer only a broken connection tells."""
         words = bytearray()
         try:
             await to_client(request, response.prepare(request))
             async for chunk in _chunks(answer, first):
-                if not is_error:
+                if answer.status < 400:
                     self.life.byte(asyncio.get_running_loop().time())
                 if reader:
                     reader.feed(chunk)
-                elif is_error and len(words) < WORDS_KEPT:
+                elif answer.status >= 400 and len(words) < WORDS_KEPT:
                     words += chunk[:WORDS_KEPT]
                 await to_client(request, response.write(chunk), len(chunk))
-            await to_client(request, response.write_eof())
+            ended = _judge(answer.status, reader, bytes(words), route)
+            if not ended.is_cut:
+                await to_client(request, response.write_eof())
+                return ended
         except ModelLostError:
-            # Half an answer is out: only a broken connection tells the client so.
-            if request.transport:
-                request.transport.abort()
-            return response, Ended(Outcome.ERRORED, reader.done().work if reader else None)
+            ended = Ended(Outcome.ERRORED, reader.done().work if reader else None)
         except (ClientGoneError, asyncio.CancelledError):
-            if request.transport:
-                request.transport.abort()
+            _abort(request)
             raise
-        return response, _judge(answer.status, reader, bytes(words), route)
+        _abort(request)
+        return ended
 
     async def post(self, path: str, body: JsonObject, timeout_s: float) -> int:
         """POST to the model server outside of any client's request; the status.
@@ -262,34 +272,6 @@ class Forwarder:
             return False
 
 
-class _Events:
-    """The answer of a job as server-sent events, begun with the first one."""
-
-    def __init__(self, request: web.Request, *, is_wanted: bool) -> None:
-        self._request = request
-        self._is_wanted = is_wanted
-        self.response: web.StreamResponse | None = None
-
-    async def tell(self, event: JsonObject) -> None:
-        """One event, if the client wants any."""
-        if not self._is_wanted:
-            return
-        if self.response is None:
-            self.response = web.StreamResponse(
-                headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-            )
-            await to_client(self._request, self.response.prepare(self._request))
-        data = f"data: {json.dumps(event)}\n\n".encode()
-        await to_client(self._request, self.response.write(data), len(data))
-
-    async def end(self, event: JsonObject) -> None:
-        """The last event."""
-        await self.tell(event)
-        if self.response:
-            await to_client(self._request, self.response.write(b"data: [DONE]\n\n"))
-            await to_client(self._request, self.response.write_eof())
-
-
 async def _tell_nobody(_event: JsonObject) -> None:
     return
 
@@ -309,7 +291,7 @@ def _judge(status: int, reader: AnswerReader | None, words: bytes, route: Route)
         if not done.error:
             return Ended(Outcome.SERVED, done.work, done.prompt)
         outcome = outcome_of_error(done.error_status, done.error.encode(), route)
-        return Ended(outcome, done.work, done.prompt)
+        return Ended(outcome, done.work, done.prompt, done.is_cut)
     return Ended(outcome_of_error(status, words, route), 0.0)
 
 
@@ -355,11 +337,6 @@ async def _whole(answer: aiohttp.ClientResponse, route: Route) -> web.Response:
     return web.Response(body=body, content_type="application/json")
 
 
-async def _send_whole(response: web.Response, request: web.Request) -> None:
-    await response.prepare(request)
-    await response.write_eof()  # head and body leave in one piece
-
-
 async def _chunks(answer: aiohttp.ClientResponse, first: bytes) -> AsyncIterator[bytes]:
     try:
         if first:
@@ -370,18 +347,6 @@ async def _chunks(answer: aiohttp.ClientResponse, first: bytes) -> AsyncIterator
         raise ModelLostError(type(error).__name__) from error
 
 
-async def to_client(request: web.Request, write: Awaitable[object], n_bytes: int = 0) -> None:
-    """Write `n_bytes` to a client, for as long as it goes on reading.
-
-    Raises:
-        ClientGoneError: it left, or took nothing for CLIENT_STALL_S.
-    """
-    transport = request.transport
-    try:
-        if transport and n_bytes <= TAKEN_AT_ONCE and not transport.get_write_buffer_size():
-            await write  # waits for nobody, and needs no clock
-            return
-        async with asyncio.timeout(CLIENT_STALL_S):
-            await write
-    except (ConnectionError, TimeoutError) as error:
-        raise ClientGoneError from error
+def _abort(request: web.Request) -> None:
+    if request.transport:
+        request.transport.abort()

@@ -13,7 +13,8 @@ from aiohttp import web
 from workers.pyworker.back_end import BackEnd, JsonObject, PayloadError, Route
 from workers.pyworker.model.answers import AnswerReader
 from workers.pyworker.model.engine import Engine
-from workers.pyworker.model.forwarding import ClientGoneError, Ended, Forwarder
+from workers.pyworker.model.forwarding import Ended, Forwarder
+from workers.pyworker.model.to_client import ClientGoneError
 from workers.pyworker.readiness import Readiness
 from workers.pyworker.reporting.control_plane import ControlPlaneError
 from workers.pyworker.reporting.load_ledger import Entry, LoadLedger, Outcome, RequestFacts

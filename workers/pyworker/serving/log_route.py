@@ -12,8 +12,8 @@ from pathlib import Path
 from aiohttp import web
 
 from workers.pyworker.back_end import JsonObject
-from workers.pyworker.model.forwarding import ClientGoneError, to_client
 from workers.pyworker.model.model_log import POLL_S, LogTail
+from workers.pyworker.model.to_client import ClientGoneError, to_client
 from workers.pyworker.reporting.problem import ProblemError
 from workers.pyworker.serving.envelope import EnvelopeError, HeavyPayload, parse_envelope
 from workers.pyworker.serving.facade import Facade
