@@ -124,7 +124,8 @@ lock: setup ## write requirements.txt from requirements.in, pinned and hashed
 deploy: .venv/deploy/.installed ## deploy to AWS: make deploy STAGE=prod [ARGS=--split]
 	.venv/deploy/bin/python -m infra.deploy --ask --stage $(STAGE) $(ARGS)
 
-undeploy: .venv/deploy/.installed ## remove from AWS; refuses while instances may bill
+undeploy: .venv/deploy/.installed ## remove from AWS: make undeploy STAGE=prod; refuses while instances may bill
+	@test '$(origin STAGE)' != file || (echo 'name what goes: make undeploy STAGE=dev'; exit 2)
 	.venv/deploy/bin/python -m infra.undeploy --stage $(STAGE) $(ARGS)
 
 rehearse: ministack ## a stage from an empty account to removed, each failure once; then docs/aws.md's CI path, served (ten minutes)

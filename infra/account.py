@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 
+from chalicelib.adapters.aws.tables import TABLES
 from infra.stacks import Pause
 
 
@@ -51,7 +52,8 @@ def unprotect_table(aws: Aws, name: str) -> None:
         aws.pause(2.0)
 
 
-def existing_tables(aws: Aws, prefix: str) -> list[str]:
-    """Names of the tables that begin so."""
+def existing_tables(aws: Aws, stage: str) -> list[str]:
+    """Names of the stage's tables that exist; those of stage dev-eu are none of stage dev's."""
+    ours = {table.full_name(f"ballast-{stage}") for table in TABLES}
     pages = aws.client("dynamodb").get_paginator("list_tables").paginate()
-    return [name for page in pages for name in page["TableNames"] if name.startswith(prefix)]
+    return sorted(ours.intersection(name for page in pages for name in page["TableNames"]))

@@ -110,7 +110,7 @@ def remember_topic(stage: str, arn: str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Make the first keys after a bare `chalice deploy`, or new ones for lost or stolen ones."""
     parser = argparse.ArgumentParser(prog="python -m infra.bootstrap", description=__doc__)
-    parser.add_argument("--stage", default="dev")
+    parser.add_argument("--stage", required=True)
     parser.add_argument("--new-admin-key", action="store_true", help="one more, with all rights")
     parser.add_argument(
         "--rotate-signing-key", action="store_true", help="for instances from now on"

@@ -62,25 +62,39 @@ def deploy_core(aws: Aws, stage: str, say: Say, *, protect: bool) -> dict[str, s
 
 
 def leftovers(aws: Aws, stage: str) -> list[Leftover]:
-    """What a former core stack of this stage left behind, as CloudFormation imports it."""
-    tables = {name: table_resource(name) for name in existing_tables(aws, f"ballast-{stage}-")}
+    """What a former core stack of this stage left behind, as CloudFormation imports it.
+
+    Raises:
+        DeployError: the secret, or the key of tables that exist, is to be deleted.
+    """
+    tables = existing_tables(aws, stage)
     found: list[Leftover] = [
-        _entry("AWS::DynamoDB::Table", logical_id, TableName=name)
-        for name, logical_id in tables.items()
-        if f"  {logical_id}:\n" in (INFRA / "core.yaml").read_text()
+        _entry("AWS::DynamoDB::Table", table_resource(name), TableName=name) for name in tables
     ]
     key = find_key(aws, stage)
     if key is not None:
         if key["KeyState"] == "PendingDeletion":
+            if tables:
+                raise DeployError(
+                    f"KMS key {key['KeyId']}, which alone opens {', '.join(tables)}, is to be "
+                    f"deleted: `aws kms cancel-key-deletion --key-id {key['KeyId']}` and "
+                    f"`aws kms enable-key --key-id {key['KeyId']}` keep it"
+                )
             # Its tables went before it: a removal was cut off, and a new key is made.
             aws.client("kms").delete_alias(AliasName=f"alias/ballast-{stage}")
         else:
             alias = f"alias/ballast-{stage}"
             found.append(_entry("AWS::KMS::Key", "WrappingKey", KeyId=key["KeyId"]))
             found.append(_entry("AWS::KMS::Alias", "WrappingKeyAlias", AliasName=alias))
-    arn = find_secret(aws, stage)
-    if arn:
-        found.append(_entry("AWS::SecretsManager::Secret", "VastKey", Id=arn))
+    secret = find_secret(aws, stage)
+    if secret is not None:
+        if secret.get("DeletedDate"):
+            name = secret_name(stage)
+            raise DeployError(
+                f"secret {name} is scheduled for deletion and keeps its name until then; "
+                f"`aws secretsmanager restore-secret --secret-id {name}` brings it back"
+            )
+        found.append(_entry("AWS::SecretsManager::Secret", "VastKey", Id=str(secret["ARN"])))
     return found
 
 
@@ -106,23 +120,13 @@ def find_key(aws: Aws, stage: str) -> dict[str, Any] | None:
         return None
 
 
-def find_secret(aws: Aws, stage: str) -> str:
-    """The secret's ARN; "" if there is none.
-
-    Raises:
-        DeployError: it is scheduled for deletion, which keeps its name taken.
-    """
-    client, name = aws.client("secretsmanager"), secret_name(stage)
+def find_secret(aws: Aws, stage: str) -> dict[str, Any] | None:
+    """The secret as AWS describes it: with a `DeletedDate` once somebody ordered its deletion."""
+    client = aws.client("secretsmanager")
     try:
-        described = client.describe_secret(SecretId=name)
+        return dict(client.describe_secret(SecretId=secret_name(stage)))
     except client.exceptions.ResourceNotFoundException:
-        return ""
-    if described.get("DeletedDate"):
-        raise DeployError(
-            f"secret {name} is scheduled for deletion and keeps its name until then; "
-            f"`aws secretsmanager restore-secret --secret-id {name}` brings it back"
-        )
-    return str(described["ARN"])
+        return None
 
 
 def adopt(aws: Aws, stage: str, found: list[Leftover], say: Say) -> None:

@@ -10,6 +10,7 @@ functions that CloudFormation made (docs/aws.md, CI).
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ from infra.bootstrap import (
 from infra.ceilings import warming_advice
 from infra.core_stack import deploy_core, ensure_vast_key
 from infra.functions import (
+    check_record,
     concurrency_quota,
     ensure_log_groups,
     functions_exist,
@@ -60,6 +62,9 @@ from infra.stacks import (
 from infra.throttles import DEFAULT_PEAK_PER_S, Throttles, throttles_for, told, told_of_rest
 from workers.bundle import write_bundle
 
+STAGE_NAMES = "[a-z][a-z0-9]{0,15}"
+"""As infra/core.yaml has it."""
+
 
 def deploy(
     options: Options, aws: Aws, say: Say, chalice: Callable[..., None] | None = None
@@ -73,6 +78,7 @@ def deploy(
         StackError: CloudFormation could not bring a stack up.
     """
     check_checkout(options.stage, options.root)
+    check_record(aws, options.stage, options.root)
     say(f"account {aws.account()}, region {aws.session.region_name}, stage {options.stage}")
     standing = "" if options.edge else standing_edge(aws, options.stage)
     has_edge = options.edge or bool(standing)
@@ -193,11 +199,16 @@ def deploy_functions(options: Options, aws: Aws, say: Say, chalice: Callable[...
 
 
 def check_checkout(stage: str, root: Path) -> None:
-    """Refuse a stage that `.chalice/config.json` does not know, and files that are no code.
+    """Refuse a stage that cannot be, or that `.chalice/config.json` does not know, and stray files.
 
     Raises:
         DeployError: naming the known stages, or the files.
     """
+    if not re.fullmatch(STAGE_NAMES, stage):
+        raise DeployError(
+            f"stage {stage!r}: its name stands in those of tables, functions and roles, so it is a "
+            "lower-case letter, then up to 15 lower-case letters or digits"
+        )
     stages = json.loads((root / ".chalice" / "config.json").read_text())["stages"]
     if stage not in stages:
         raise DeployError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -136,12 +137,35 @@ def log_groups(stage: str) -> list[str]:
 
 def rest_api_id(aws: Aws, stage: str, root: Path) -> str:
     """Chalice's REST API: by its own record, else by the functions' stack; "" if there is none."""
-    recorded = root / ".chalice" / "deployed" / f"{stage}.json"
+    recorded = _record(stage, root)
     if recorded.exists():
         rows = json.loads(recorded.read_text())["resources"]
         return next((str(r["rest_api_id"]) for r in rows if r["resource_type"] == "rest_api"), "")
     outputs = find_stack(aws.client("cloudformation"), f"ballast-{stage}") or {}
     return outputs.get("RestAPIId", "")
+
+
+def check_record(aws: Aws, stage: str, root: Path) -> None:
+    """Chalice takes its record for the account and region at hand, and forgets what it misses.
+
+    Raises:
+        DeployError: the stage was deployed from this checkout to another place.
+    """
+    record = _record(stage, root)
+    text = record.read_text() if record.exists() else ""
+    here = (aws.session.region_name, aws.account())
+    for region, account in re.findall(r"arn:[\w-]+:lambda:([\w-]+):(\d+):", text):
+        if (region, account) != here:
+            raise DeployError(
+                f"stage {stage} was deployed from this checkout to account {account}, region "
+                f"{region}, and these credentials are for account {here[1]}, region {here[0]}: set "
+                "AWS_PROFILE and AWS_DEFAULT_REGION for the former, or give the other a stage of "
+                "its own"
+            )
+
+
+def _record(stage: str, root: Path) -> Path:
+    return root / ".chalice" / "deployed" / f"{stage}.json"
 
 
 def throttle_rest_api(aws: Aws, stage: str, root: Path, throttle: Throttle) -> None:
@@ -178,6 +202,17 @@ def rest_url(aws: Aws, stage: str, root: Path) -> str:
     return (
         f"https://{api_id}.execute-api.{region}.amazonaws.com/{stages[stage]['api_gateway_stage']}"
     )
+
+
+def existing_log_groups(aws: Aws, stage: str) -> list[str]:
+    """Those of the stage that are there."""
+    client = aws.client("logs")
+    return [
+        name
+        for name in log_groups(stage)
+        for found in client.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+        if found["logGroupName"] == name
+    ]
 
 
 def delete_log_groups(aws: Aws, stage: str, say: Say) -> None:

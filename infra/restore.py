@@ -225,7 +225,7 @@ def report(machines: Sequence[Machine], *, has_pepper: bool, public_url: str, sa
 def main() -> None:
     """Restore one stage with the owner's own AWS credentials and its Vast key."""
     parser = argparse.ArgumentParser(prog="python -m infra.restore", description=__doc__)
-    parser.add_argument("--stage", default="dev")
+    parser.add_argument("--stage", required=True)
     parser.add_argument("--dry-run", action="store_true", help="only tell how machines stand")
     parser.add_argument(
         "--make-tables",

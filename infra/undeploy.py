@@ -14,13 +14,19 @@ from pathlib import Path
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.adapters.aws.tables import CONFIG, LEDGER, TABLES, WORKERS
+from chalicelib.adapters.aws.tables import CONFIG, LEDGER, WORKERS
 from chalicelib.core.words import count
 from chalicelib.ports.errors import PortError
 from infra.account import Aws, DeployError, existing_tables, unprotect_table
 from infra.bootstrap import ports_of
 from infra.core_stack import core_name, find_key, find_secret, secret_name
-from infra.functions import delete_log_groups, function_names, run_chalice
+from infra.functions import (
+    check_record,
+    delete_log_groups,
+    existing_log_groups,
+    function_names,
+    run_chalice,
+)
 from infra.options import ROOT
 from infra.stacks import Say, StackError, delete_stack
 
@@ -34,7 +40,7 @@ def check_nothing_bills(aws: Aws, stage: str) -> None:
     Raises:
         DeployError: naming them.
     """
-    there = existing_tables(aws, f"ballast-{stage}-")
+    there = existing_tables(aws, stage)
     if not {t.full_name(f"ballast-{stage}") for t in (CONFIG, WORKERS, LEDGER)} <= set(there):
         return  # a removal that was cut off: it looked before it deleted the first of these
     ports = ports_of(stage)
@@ -74,6 +80,7 @@ def undeploy(
         DeployError: instances are still in the tables, or Chalice failed.
         StackError: CloudFormation could not delete a stack.
     """
+    check_record(aws, stage, root)
     check_nothing_bills(aws, stage)
     cloudformation = aws.client("cloudformation")
     for name in ("-ops", "-edge", ""):  # the last holds the functions, where CI made them
@@ -109,15 +116,13 @@ def remove_data(aws: Aws, stage: str, say: Say) -> None:
     """
     delete_stack(aws.client("cloudformation"), core_name(stage), say, aws.pause)
     dynamodb = aws.client("dynamodb")
-    known = {table.full_name(f"ballast-{stage}") for table in TABLES}
-    for name in existing_tables(aws, f"ballast-{stage}-"):
-        if name in known:
-            say(f"deleting table {name}")
-            if dynamodb.describe_table(TableName=name)["Table"]["TableStatus"] != "DELETING":
-                unprotect_table(aws, name)
-                dynamodb.delete_table(TableName=name)
-            dynamodb.get_waiter("table_not_exists").wait(TableName=name)
-    if find_secret(aws, stage):
+    for name in existing_tables(aws, stage):
+        say(f"deleting table {name}")
+        if dynamodb.describe_table(TableName=name)["Table"]["TableStatus"] != "DELETING":
+            unprotect_table(aws, name)
+            dynamodb.delete_table(TableName=name)
+        dynamodb.get_waiter("table_not_exists").wait(TableName=name)
+    if find_secret(aws, stage) is not None:  # also one that waits for its deletion
         say(f"deleting secret {secret_name(stage)}")
         aws.client("secretsmanager").delete_secret(
             SecretId=secret_name(stage), ForceDeleteWithoutRecovery=True
@@ -134,11 +139,14 @@ def remove_data(aws: Aws, stage: str, say: Say) -> None:
 
 def kept(aws: Aws, stage: str) -> list[str]:
     """What is left of the stage, and what it costs: looked up, not believed."""
-    tables = existing_tables(aws, f"ballast-{stage}-")
+    tables = existing_tables(aws, stage)
+    logs = existing_log_groups(aws, stage)
     left = [f"{count(len(tables), 'table')} (by size)"] if tables else []
     if find_key(aws, stage) is not None:
         left.append("the KMS key ($1.00 a month)")
-    if find_secret(aws, stage):
+    if logs:
+        left.append(f"{count(len(logs), 'log group')} (by size)")
+    if find_secret(aws, stage) is not None:
         left.append(f"secret {secret_name(stage)} with the Vast key ($0.40 a month)")
     if not left:
         return [f"nothing of stage {stage} is left that bills or is secret"]
@@ -151,7 +159,7 @@ def kept(aws: Aws, stage: str) -> list[str]:
 def main() -> None:
     """Undeploy one stage."""
     parser = argparse.ArgumentParser(prog="python -m infra.undeploy", description=__doc__)
-    parser.add_argument("--stage", default="dev")
+    parser.add_argument("--stage", required=True)
     parser.add_argument(
         "--delete-data", action="store_true", help="tables, secret, key and logs too, for good"
     )
