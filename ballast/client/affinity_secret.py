@@ -14,6 +14,7 @@ from pathlib import Path
 VARIABLE = "BALLAST_AFFINITY_KEY"
 MIN_CHARACTERS = 16
 N_BYTES = 32
+API_KEYS_BEGIN = "blk."
 
 
 def affinity_secret(environment: Mapping[str, str] | None = None) -> bytes:
@@ -23,10 +24,15 @@ def affinity_secret(environment: Mapping[str, str] | None = None) -> bytes:
     worker, those of the next process begin anew.
 
     Raises:
-        ValueError: the variable's value can be guessed.
+        ValueError: the variable's value can be guessed, or is an API key.
     """
     env = os.environ if environment is None else environment
-    given = env.get(VARIABLE, "")
+    given = env.get(VARIABLE, "").strip()
+    if given.startswith(API_KEYS_BEGIN):
+        raise ValueError(
+            f"{VARIABLE} is an API key, which the control plane knows: with it prompts could be "
+            "tried out there. Make a secret of its own: openssl rand -hex 32"
+        )
     if given:
         if len(given) < MIN_CHARACTERS:
             raise ValueError(

@@ -140,10 +140,13 @@ def choose_worker(pool: Ranked, criteria: Criteria, now: float, n_unseen: float)
 
 
 def _first_home(pool: Ranked, criteria: Criteria, now: float) -> Choice | None:
-    """The special key's first home, if no worker could be sooner: then none need be looked for."""
+    """The special key's first home, if no worker could be sooner: then none need be looked for.
+
+    Only where somebody would get the request without its keys, too.
+    """
     preference = criteria.preferences[0]
     worker = pool.first_home_of(preference)
-    if worker is None:
+    if worker is None or not _may_take(pool.workers[0], criteria, now):
         return None
     soonest_s = criteria.cost / pool.max_perf
     return _at_home(worker, criteria, now, soonest_s, preference)
@@ -174,10 +177,11 @@ def _at_home(
 
     `cold_s`: in which the request would be done elsewhere.
     """
-    wait_s, warm_s = worker.wait_s(now), (criteria.cost - preference.saved_load) / worker.perf
+    warm_s = (criteria.cost - preference.saved_load) / worker.perf
     margin_s = cold_s - _felt_wait_s(worker, now) - warm_s
-    if margin_s < 0 or wait_s > criteria.bound_s or _is_barred(worker, criteria):
+    if margin_s < 0 or not _may_take(worker, criteria, now):
         return None
+    wait_s = worker.wait_s(now)
     most_s = criteria.bound_s if criteria.is_strict else PATIENCE_S
     slack_s = max(0.0, min(SLACK_S + margin_s, most_s - wait_s))
     return Choice(
@@ -188,6 +192,10 @@ def _at_home(
         why=Why.WARM,
         promised_load=preference.stated_load,
     )
+
+
+def _may_take(worker: RoutableWorker, criteria: Criteria, now: float) -> bool:
+    return worker.wait_s(now) <= criteria.bound_s and not _is_barred(worker, criteria)
 
 
 def _is_barred(worker: RoutableWorker, criteria: Criteria) -> bool:

@@ -16,7 +16,9 @@ import pytest
 from ballast.client.affinity import NO_AFFINITY, affinity_of
 from ballast.client.affinity_secret import affinity_secret, secret_path
 from ballast.client.sdk import Client
+from chalicelib.services.keys import endpoint_key
 from chalicelib.wire.routing import MAX_KEY_CHARS, MAX_KEYS, RouteRequest
+from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld
 from tests.ballast.client.world import Servers, servers
 
 SECRET = b"s" * 32
@@ -148,6 +150,20 @@ def test_the_variable_wins_and_must_not_be_guessable(tmp_path: Path) -> None:
     assert not secret_path(home).exists()
     with pytest.raises(ValueError, match="has 5 characters and can be guessed"):
         affinity_secret({**home, "BALLAST_AFFINITY_KEY": "short"})
+
+
+def test_no_api_key_is_the_secret(tmp_path: Path) -> None:
+    """The control plane knows them: with one it could try out prompts."""
+    world = HotWorld()
+    for key in (endpoint_key(world.secrets, ENDPOINT_ID, 1), "  blk.a-r-mine.1.secret-of-mine\n"):
+        with pytest.raises(ValueError, match="API key.*openssl rand"):
+            affinity_secret({"HOME": str(tmp_path), "BALLAST_AFFINITY_KEY": key})
+
+
+def test_a_line_break_of_a_file_makes_no_other_secret() -> None:
+    """Two machines that share a secret may read it in two ways."""
+    given = [{"BALLAST_AFFINITY_KEY": "k" * 16 + end} for end in ("", "\n", " \r\n")]
+    assert {affinity_secret(environment) for environment in given} == {b"k" * 16}
 
 
 def test_without_a_place_for_the_file_the_secret_is_the_processs_own(tmp_path: Path) -> None:
