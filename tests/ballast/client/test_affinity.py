@@ -156,7 +156,7 @@ def test_no_api_key_is_the_secret(tmp_path: Path) -> None:
     """The control plane knows them: with one it could try out prompts."""
     world = HotWorld()
     for key in (endpoint_key(world.secrets, ENDPOINT_ID, 1), "  blk.a-r-mine.1.secret-of-mine\n"):
-        with pytest.raises(ValueError, match="API key.*openssl rand"):
+        with pytest.raises(ValueError, match=r"API key.*openssl rand"):
             affinity_secret({"HOME": str(tmp_path), "BALLAST_AFFINITY_KEY": key})
 
 
