@@ -15,6 +15,7 @@ from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.models.hub import ModelFacts
 from ballast.cli.models.refusals import refuse_what_cannot_load, refuse_what_is_no_model
 from ballast.templates import WorkerTemplate, load_template
+from chalicelib.core.words import count
 
 OVERHEAD = 1.2
 KV_TOKENS = 32_768
@@ -257,7 +258,7 @@ def _n_gpus(facts: ModelFacts, memory_gb: float, back_end: str) -> int:
             return n
     if enough:
         raise CliError(
-            f"{facts.name} needs {memory_gb:.0f} GB, and its {facts.n_heads} heads cannot be "
+            f"{facts.name} needs {memory_gb:.0f} GB, and {count(facts.n_heads, 'head')} cannot be "
             f"split over {' or '.join(map(str, enough))} GPUs",
             code=ExitCode.USAGE,
             fix="take a quantised variant of the model, or one in GGUF",

@@ -118,7 +118,7 @@ def test_of_a_gguf_repository_one_model_is_taken_whole(
          "more than 8 GPUs of 80 GB hold", "a quantised or a smaller variant"),
         ("o/odd-heads", "text-generation", ("config.json", ("model.safetensors", 100.0)),
          {"num_attention_heads": 71, "num_hidden_layers": 1, "hidden_size": 4544}, {},
-         "its 71 heads cannot be split over 2 or 4 or 8 GPUs", "quantised"),
+         "71 heads cannot be split over 2 or 4 or 8 GPUs", "quantised"),
     ],
 )  # fmt: skip
 def test_what_would_be_paid_for_and_never_be_ready_is_refused_with_the_fix(
