@@ -15,6 +15,7 @@ from chalicelib.core.fleet.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
 from chalicelib.core.model.draft import draft_of
 from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible
 from chalicelib.ports.marketplace import MarketplaceUnavailableError
+from chalicelib.services.owner.preview import offers_question
 from chalicelib.services.rounds.questions import answer
 from fakes.worlds.world import World
 from tests.faults.stories import all_events, run_rounds, set_group
@@ -207,12 +208,31 @@ def test_a_draft_is_planned_as_if_it_were_there_and_leaves_no_trace() -> None:
     model = replace(stored, endpoint_id=0, name="new")
     [autogroup] = world.owner_ports.groups.list_autogroups(stored.endpoint_id)
     drafted = replace(autogroup, autogroup_id=0, endpoint_id=0, test_workers=2)
-    foretold = plan(world, 0, draft=draft_of(model, [drafted]), offers_for={"search": {}})
+    sought = offers_question(drafted)  # as the preview asks
+    foretold = plan(world, 0, draft=draft_of(model, [drafted]), offers_for=sought)
     rentals = [one for one in foretold["actions"] if one["action"] == "rent"]
     assert len(rentals) == 2
     assert all(one["once_usd"] > 0 and one["worst_usd_per_hour"] > 0 for one in rentals)
     assert foretold["found"]["offers"]
     assert [g.name for g in world.owner_ports.groups.list_groups()] == ["other"]
+
+
+def test_an_autogroup_that_cannot_be_launched_is_named_and_hides_no_offers_of_another() -> None:
+    world = known_world()
+    stored = world.add_group("llm")
+    sick = world.add_autogroup(stored.endpoint_id, template_hash="nonsense")
+    world.ask(stored.endpoint_id, 9)
+    found = world.owner_ports.groups.list_autogroups(stored.endpoint_id)
+    drafted = replace(found[0], autogroup_id=0)
+    draft = draft_of(stored, [*found, drafted])
+    foretold = plan(world, stored.endpoint_id, draft=draft, offers_for=offers_question(drafted))
+    assert foretold["found"]["offers"]
+    (problem,) = foretold["problems"]
+    assert problem.startswith(f"autogroup {sick.autogroup_id}: Vast knows no template 'nonsense'")
+    told = {note["facts"].get("autogroup_id") for note in foretold["notes"]}
+    assert sick.autogroup_id not in told, "that no offer fits it would be untrue"
+    ill = plan(world, stored.endpoint_id, draft=draft, offers_for=offers_question(sick))
+    assert "found" not in ill
 
 
 def test_a_search_without_offers_is_told_the_nearest_that_has_some() -> None:

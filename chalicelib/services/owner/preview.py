@@ -98,7 +98,7 @@ def preview(
     }
     if wanted is not None:
         question["offers_for"] = {
-            **_offers_question(wanted),
+            **offers_question(wanted),
             "with_bids": _takes_bids(group, wanted),
         }
     planned = _told(ports, group.endpoint_id, ports.poke.ask(question))
@@ -176,10 +176,11 @@ def _present_group(
     return None
 
 
-def _offers_question(wanted: Autogroup) -> Row:
+def offers_question(wanted: Autogroup) -> Row:
+    """What is asked of the scaler for an autogroup's offers, beside the plan."""
     return {
         "search": {field: dict(ops) for field, ops in wanted.search_query.items()},
-        "autogroup_id": wanted.autogroup_id,
+        "planned_as": wanted.autogroup_id,  # in the draft; 0 is one that is not stored
         "template_hash": wanted.template_hash,
         "disk_gb": parse_launch_args(wanted.launch_args).disk_gb,
         "limit": 64,

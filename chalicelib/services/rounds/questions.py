@@ -88,7 +88,7 @@ def _plan(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer
         raise NotFoundError(f"endpoint_id: there is no endpoint group {wanted!r}")
     search = question.get("offers_for")
     # Another autogroup's trouble hides no prices of this one.
-    if isinstance(search, Mapping) and search.get("autogroup_id") not in _sick(found):
+    if isinstance(search, Mapping) and search.get("planned_as") not in _sick(found):
         found["found"] = _offers(ports, market, search)
     return found
 
