@@ -10,6 +10,7 @@ from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
 from fakes.worlds.world import World
 from tests.faults.stories import count_calls, in_state, params_of, run_rounds, set_group
+from tests.stories.day import HOUR, Day
 
 HOUR_ROUNDS = 60
 LONGEST_HOLD_ROUNDS = 32
@@ -67,6 +68,27 @@ def test_a_machine_that_is_lost_after_idle_hours_is_not_replaced_for_a_memory() 
         world.market.destroy([instance_id], world.now)
     run_minutes(world, HOUR_ROUNDS)
     assert count_calls(world, Verb.CREATE) == before
+
+
+def test_machines_lost_while_a_group_rests_are_replaced_when_it_is_asked_again() -> None:
+    """The pool remembers a burst for hours: it keeps machines for it, and rents none at rest."""
+    day = Day(seed=3)
+    group = day.group(max_workers=6)
+    day.world.ask(group.endpoint_id, 60)
+    day.minutes(6)
+    day.minutes(LONGEST_HOLD_ROUNDS)
+    stopped = in_state(day.world, WorkerState.STOPPED)
+    assert len(stopped) >= 4
+    assert day.running() == 0
+    before = day.calls(Verb.CREATE)
+    for instance_id in stopped[1:]:
+        day.world.market.destroy([instance_id], day.world.now)
+    day.minutes(2 * HOUR)
+    assert day.calls(Verb.CREATE) == before
+    day.world.ask(group.endpoint_id, 60)
+    day.minutes(10)
+    assert day.world.n_waiting == 0
+    assert day.calls(Verb.CREATE) > before
 
 
 def test_a_mistyped_floor_that_is_withdrawn_is_withdrawn_from_memory_too() -> None:

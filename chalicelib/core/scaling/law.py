@@ -10,7 +10,7 @@ then the owner's floors. `u` and `W` come from the tuner (below: `knob_for`, `le
 
 **Rest**: an exponential mean has no zero of its own, so what is left of demand below a share of one
 request is none (`rest_load`), and after the hold without any work the memories of demand are
-cleared, not faded (`_come_to_rest`).
+cleared, not faded (`_cleared`). What the pool remembers for hours keeps machines, and rents none.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class Targets:
 
     hot: float
     total: float
+    to_rent: float  # of `total` what is rented for: a group at rest keeps its pool, and fills none
     binding: str
     min_ready: int  # workers, whatever their capacity
     keep_loaded: int  # never destroy below this many loaded workers (cold_workers)
@@ -63,7 +64,9 @@ def set_targets(
 ) -> Targets:
     """Hot and total targets of a group that may run; updates the peaks in `memory`."""
     params = snapshot.group.params
-    demand = _come_to_rest(snapshot, memory, demand, knob, now)
+    is_at_rest = _is_at_rest(snapshot, memory, demand, knob, now)
+    if is_at_rest:
+        demand = _cleared(memory, demand, now)
     least = rest_load(memory)
     rise = _usual_rise(memory, demand.occupancy, knob, now)
     raw = demand.occupancy / knob.utilisation
@@ -83,9 +86,12 @@ def set_targets(
         floors[name] = floors[name] if floors[name] >= least else 0.0
     hot = max(floors.values())
     binding = next(name for name, value in floors.items() if value == hot)
+    peak = _remembered_peak(snapshot, memory, lasting, knob, now)
+    total = _total_target(snapshot, hot, peak)
     return Targets(
         hot=hot,
-        total=_total_target(snapshot, memory, hot, lasting, knob, now),
+        total=total,
+        to_rent=_total_target(snapshot, hot, 0.0) if is_at_rest else total,
         binding=binding if hot > 0 else "idle",
         min_ready=_min_ready(snapshot, memory, demand, now),
         keep_loaded=params.cold_workers,
@@ -107,10 +113,10 @@ def _lasting(
     return occupancy, max(rate, min(demand.occupancy, 2.0 * rate))
 
 
-def _come_to_rest(
+def _is_at_rest(
     snapshot: GroupSnapshot, memory: ScalingMemory, demand: Demand, knob: Knob, now: float
-) -> Demand:
-    """Demand as it counts: none, in any memory of it, once nothing came for the hold.
+) -> bool:
+    """Whether nothing came for the hold; notes when something last did.
 
     An owner's `inactivity_timeout` above zero ends the hold no later than that after the last
     request.
@@ -121,13 +127,16 @@ def _come_to_rest(
     if last is not None:
         memory.requested_at = max(memory.requested_at, min(last, now))
     if demand.has_work:
-        return demand
+        return False
     timeout = snapshot.group.params.inactivity_timeout
     is_held = now - memory.worked_at <= knob.hold_s
     if timeout is not None and timeout > 0:
         is_held = is_held and now - memory.requested_at < timeout
-    if is_held:
-        return demand
+    return not is_held
+
+
+def _cleared(memory: ScalingMemory, demand: Demand, now: float) -> Demand:
+    """Demand as it counts at rest: none, in any memory of it."""
     memory.mean_raw, memory.peaks = 0.0, []
     memory.mean_occupancy = 0.0
     memory.load_rate = memory.burst_rate = memory.vouched_rate = 0.0
@@ -150,7 +159,9 @@ def _floor_load(snapshot: GroupSnapshot, now: float) -> float:
 def zero_targets(snapshot: GroupSnapshot, *, keeps_cold: bool) -> Targets:
     """Targets of a group that must not run; its loaded workers are kept cold or returned."""
     keep = len(snapshot.workers) if keeps_cold else 0
-    return Targets(hot=0.0, total=0.0, binding="group_state", min_ready=0, keep_loaded=keep)
+    return Targets(
+        hot=0.0, total=0.0, to_rent=0.0, binding="group_state", min_ready=0, keep_loaded=keep
+    )
 
 
 def slide_peak(
@@ -199,10 +210,9 @@ def _held_peak(memory: ScalingMemory, raw: float, knob: Knob, now: float) -> flo
     return max(value for at, value in memory.peaks if at > now - knob.hold_s - PEAK_BUCKET_S)
 
 
-def _total_target(
+def _remembered_peak(
     snapshot: GroupSnapshot,
     memory: ScalingMemory,
-    hot: float,
     lasting: tuple[float, float],
     knob: Knob,
     now: float,
@@ -216,6 +226,11 @@ def _total_target(
     memory.load_peaks, load_peak = _pool_peak(memory.load_peaks, load, knob, now)
     if params.target_util is not None:
         peak = max(peak, load_peak / params.target_util)
+    return peak
+
+
+def _total_target(snapshot: GroupSnapshot, hot: float, peak: float) -> float:
+    params = snapshot.group.params
     wanted = max(POOL_OVER_PEAK * peak, POOL_OVER_HOT * hot)
     return max(wanted, hot * (params.cold_mult or 0.0), params.min_cold_load or 0.0)
 

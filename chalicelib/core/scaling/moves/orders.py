@@ -70,7 +70,7 @@ def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round)
             continue
         n_tests = tests_missing(pool, ctx)
         part = share.total / all_wanted if share.total > 0 else 0.0
-        short = missing_capacity(pool, share.total, part, ctx, is_stranded=is_stranded)
+        short = missing_capacity(pool, share.to_rent, part, ctx, is_stranded=is_stranded)
         missing = short
         if n_tests < 1 and missing > 0 and not is_stranded:
             missing -= _order_standby(pool, missing, share.total, ctx, room, orders)

@@ -24,6 +24,7 @@ class PoolShare:
 
     hot: CapacityGoal
     total: float  # capacity to hold in all, load per second
+    to_rent: float  # of it what is rented for
     keep_loaded: int  # never destroy below this many loaded workers
 
 
@@ -45,7 +46,14 @@ def share_out(pools: Sequence[Pool], targets: Targets, ctx: Round) -> list[PoolS
         )
         is_spare = pool.is_active and i not in renters
         keep = max(floor, tests) if is_spare else floor
-        shares.append(PoolShare(hot=wish, total=targets.total * part, keep_loaded=keep))
+        shares.append(
+            PoolShare(
+                hot=wish,
+                total=targets.total * part,
+                to_rent=targets.to_rent * part,
+                keep_loaded=keep,
+            )
+        )
     return shares
 
 
