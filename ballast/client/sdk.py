@@ -345,10 +345,11 @@ class ResumedAnswer(Answer):
             try:
                 for chunk in self._received():
                     yield self._continuation.take(chunk)
+                rest = self._continuation.rest()
             except StreamBrokenError:
-                pass
+                rest = b""  # half an event is none: all was said before it
             if self._continuation.is_over:
-                yield self._continuation.rest()
+                yield rest
                 return
             self._response.close()
             if (failure := self._continuation.error) and failure == heard:
