@@ -38,14 +38,11 @@ def error_of(answer: object) -> str:
     return str(error)[:MAX_WORDS] if error else ""
 
 
-def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """An answer's headers without those about the connection itself."""
+def passed_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """An answer's headers without those about the connection itself; a name may come twice."""
     named = {name.strip().lower() for name in headers.get("Connection", "").split(",")}
-    return {
-        name: value
-        for name, value in headers.items()
-        if name.lower() not in CONNECTION_HEADERS | named
-    }
+    left_out = CONNECTION_HEADERS | named
+    return [(name, value) for name, value in headers.items() if name.lower() not in left_out]
 
 
 _TGI_STATUSES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from pathlib import Path
@@ -74,6 +75,52 @@ def test_an_error_of_tgi_inside_a_stream_and_its_count() -> None:
     assert whole.done() == Done(10.0)
 
 
+ANSWER = b'{"choices": [], "usage": {"completion_tokens": 7}}'
+STREAM = b'data: {"choices":[{"text":"a","finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+HUGE = (
+    b'data: {"choices":[{"delta":{"content":"' + b"a" * 300_000 + b'"},"finish_reason":"stop"}]}\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoding", "body", "work", "is_broken"),
+    [
+        ("application/json", "", ANSWER, 7.0, False),
+        ("text/event-stream", "", ANSWER, 7.0, False),  # wrong types, right answers
+        ("application/json", "", STREAM, 1.0, False),
+        ("application/json; charset=utf-8", "", b": waiting\n\n" + STREAM, 1.0, False),
+        ("", "", STREAM, 1.0, False),
+        ("text/event-stream", "", HUGE, 1.0, False),
+        ("application/json", "", b'[{"index": 0}]', None, False),  # a list of ranks
+        ("text/plain", "", b"a transcript", None, False),
+        ("application/json", "", b"null", 0.0, True),
+        ("application/json", "", b"true", 0.0, True),
+        ("application/json", "", b'"ok"', 0.0, True),
+        ("application/json", "", b"Internal Server Error", 0.0, True),
+        ("application/json", "", b"", 0.0, True),
+        ("", "", b"", 0.0, True),
+        ("text/html", "", b"<h1>", 0.0, True),
+        ("application/json", "gzip", ANSWER, 0.0, True),
+        ("application/json", "", gzip.compress(ANSWER), 0.0, True),
+        ("application/json", "gzip", gzip.compress(ANSWER)[:25], 0.0, True),
+        ("text/event-stream", "", b": ping\n\n: ping\n\n", 0.0, True),
+        ("text/event-stream", "", b"", 0.0, True),
+        ("text/event-stream", "", STREAM[:20], 1.0, True),
+    ],
+)
+def test_what_is_no_answer_is_the_servers_own_error(
+    kind: str, encoding: str, body: bytes, work: float | None, is_broken: bool
+) -> None:
+    headers = {"Content-Type": kind, "Content-Encoding": encoding}
+    for piece in (len(body) or 1, 7):
+        reader = READING.reader(headers)
+        for at in range(0, len(body), piece):
+            reader.feed(body[at : at + piece])
+        done = reader.done()
+        assert (done.work, done.is_broken, bool(done.error)) == (work, is_broken, is_broken)
+        assert done.error_status == 500
+
+
 @pytest.mark.parametrize("text", ["null", '" all"'])
 def test_a_stream_of_tgi_ends_with_its_whole_text(text: str) -> None:
     stream = TGI_READING.reader({"Content-Type": "text/event-stream"})
@@ -81,7 +128,7 @@ def test_a_stream_of_tgi_ends_with_its_whole_text(text: str) -> None:
         b'data:{"token": {"text": "\\"generated_text\\":\\"x"}, "generated_text": null}\n\n'
     )
     stream.feed(f'data:{{"token": {{"text": "b"}}, "generated_text": {text}}}\n\n'.encode())
-    assert stream.done().is_cut == (text == "null")
+    assert stream.done().is_broken == (text == "null")
     assert stream.done().work == 2
 
 

@@ -51,11 +51,11 @@ def test_sglangs_full_queue_inside_a_stream_is_a_refusal_and_no_error() -> None:
     assert (wrong.error_status, is_busy(wrong.error.encode())) == (400, False)
 
 
-def test_a_stream_that_stopped_with_neither_reason_nor_done_is_cut() -> None:
+def test_a_stream_that_stopped_with_neither_reason_nor_done_is_broken() -> None:
     part = PUBLISHED["cut_streams"]["without_an_end"]
-    assert streamed(part).is_cut
-    assert not streamed(part.replace('"finish_reason":null', '"finish_reason":"stop"')).is_cut
-    assert not streamed(part + "data: [DONE]\n\n").is_cut
+    assert streamed(part).is_broken
+    assert not streamed(part.replace('"finish_reason":null', '"finish_reason":"stop"')).is_broken
+    assert not streamed(part + "data: [DONE]\n\n").is_broken
 
 
 def test_tgis_errors_say_whose_they_are_but_in_streamed_chats() -> None:

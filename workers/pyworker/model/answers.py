@@ -27,6 +27,9 @@ MAX_COUNT = 1e9
 MAX_PLAIN = 1 << 26
 """Of an answer to a question of our own, unpacked."""
 INFLATED_AT_ONCE = 1 << 16
+KEPT_HEAD = 1 << 9
+_JSON_KIND = "application/json"
+_JSON_BEGINS, _EVENTS_BEGIN = b"{[", b"dei:"  # of `data`, `event`, `id` and comments
 _PACKED = frozenset({"gzip", "x-gzip", "deflate"})
 _USAGE = re.compile(rb'(?<!\\)"usage"\s*:\s*(\{)')
 
@@ -45,15 +48,16 @@ class Done:
 
     `work`: load really done, in the unit of perf; None when it does not tell. `error`: the model
     server's words when the answer is an error, though its status said otherwise; `error_status`:
-    what its status should have been. `prompt`: what of the prompt was cached; None when it does not
-    tell. `is_cut`: a stream without its end, though the connection ended well.
+    what its status should have been, 500 of what is no answer. `prompt`: what of the prompt was
+    cached; None when it does not tell. `is_broken`: it is no answer, or not a whole one, though
+    status and connection say so.
     """
 
     work: float | None = None
     error: str = ""
     prompt: PromptRead | None = None
-    error_status: int = 0
-    is_cut: bool = False
+    error_status: int = 500
+    is_broken: bool = False
 
 
 class AnswerReader(Protocol):
@@ -97,12 +101,14 @@ class Reading:
 
     def reader(self, headers: Mapping[str, str]) -> AnswerReader:
         """The reader for an answer with these headers."""
-        reader: AnswerReader
-        if "event-stream" in (kind := headers.get("Content-Type", "").lower()):
-            reader = EventReader(self)
-        else:
-            told = headers.get(self.work_header, "") if self.work_header else ""
-            reader = WholeReader(self, told, kind)
+        kind = headers.get("Content-Type", "").lower()
+        told = headers.get(self.work_header, "") if self.work_header else ""
+        whole = WholeReader(self, told, kind)
+        reader: AnswerReader = whole
+        if "event-stream" in kind:
+            reader = KindReader(EventReader(self), whole, _JSON_BEGINS)
+        elif not kind or _JSON_KIND in kind:
+            reader = KindReader(whole, EventReader(self), _EVENTS_BEGIN)
         return InflatingReader(reader) if _encoding(headers) in _PACKED else reader
 
 
@@ -149,7 +155,27 @@ class InflatingReader:
     def done(self) -> Done:
         """What is known."""
         if self._is_broken:
-            return Done(0.0, "an answer that cannot be unpacked")
+            return Done(0.0, "an answer that cannot be unpacked", is_broken=True)
+        return self._reader.done()
+
+
+class KindReader:
+    """Follows an answer as what it is, where its first byte tells that its type is wrong."""
+
+    def __init__(self, stated: AnswerReader, other: AnswerReader, others: bytes) -> None:
+        self._reader, self._other, self._others = stated, other, others
+        self._is_sure = False
+
+    def feed(self, chunk: bytes) -> None:
+        """The next bytes."""
+        if not self._is_sure and (begin := chunk.lstrip()):
+            self._is_sure = True
+            if begin[0] in self._others:
+                self._reader = self._other
+        self._reader.feed(chunk)
+
+    def done(self) -> Done:
+        """What is known."""
         return self._reader.done()
 
 
@@ -162,7 +188,7 @@ class EventReader:
         self._n_tokens = 0
         self._work: float | None = None
         self._prompt: PromptRead | None = None
-        self._error, self._error_status = "", 0
+        self._error, self._error_status = "", 500
         self._is_error = False  # the event that is being read is named "error"
         self._is_empty = True
         self._has_begun = self._has_ended = False
@@ -170,7 +196,7 @@ class EventReader:
     def feed(self, chunk: bytes) -> None:
         """The next bytes."""
         *lines, rest = (self._rest + chunk).split(b"\n")
-        self._rest = rest if len(rest) <= MAX_LINE else b"data:" + rest[-KEPT_TAIL:]
+        self._rest = rest if len(rest) <= MAX_LINE else rest[:KEPT_HEAD] + rest[-KEPT_TAIL:]
         for line in lines:
             self._take(line)
 
@@ -203,10 +229,10 @@ class EventReader:
         self._take(self._rest)
         self._rest = b""
         if self._is_empty:
-            return Done(0.0, "a stream without an event")
+            return Done(0.0, "a stream without an event", is_broken=True)
         work = float(self._n_tokens) if self._work is None else self._work
         if self._has_begun and not self._has_ended and not self._error:
-            return Done(work, "a stream without its end", self._prompt, 500, is_cut=True)
+            return Done(work, "a stream without its end", self._prompt, is_broken=True)
         return Done(work, self._error, self._prompt, self._error_status)
 
 
@@ -231,7 +257,7 @@ class WholeReader:
         """What is known."""
         work = count_of(int(self._told)) if re.fullmatch(r"[0-9]{1,18}", self._told) else None
         if problem := self._problem():
-            return Done(0.0, problem)
+            return Done(0.0, problem, is_broken=True)
         answer = self._answer()
         if answer is None:
             return Done(work)
@@ -241,7 +267,7 @@ class WholeReader:
             work if told is None else told,
             error,
             self._reading.prompt_of(answer),
-            status_of_error(answer) if error else 0,
+            status_of_error(answer),
         )
 
     def _problem(self) -> str:
@@ -250,8 +276,8 @@ class WholeReader:
             return "an empty answer"
         if self._kind == "text/html":
             return "a page of HTML"
-        if self._kind == "application/json" and self._is_whole and not _is_json(self._kept):
-            return "an answer that is not JSON"
+        if self._kind == _JSON_KIND and self._is_whole and not _is_json(self._kept):
+            return "an answer that is no JSON object or list"
         return ""
 
     def _answer(self) -> JsonObject | None:
@@ -287,12 +313,11 @@ def count_of(value: object) -> float | None:
 
 def _is_json(data: bytes | bytearray) -> bool:
     try:
-        json.loads(data)
+        return isinstance(json.loads(data), dict | list)
     except ValueError:
         return False
     except RecursionError:
-        pass
-    return True
+        return True
 
 
 def _object(data: bytes) -> JsonObject | None:

@@ -46,13 +46,13 @@ class RedirectedError(Exception):
 class Ended:
     """How a request ended, the load really done, and what of its prompt was cached.
 
-    None: the answer does not tell. `is_cut`: the stream stopped before its end.
+    None: the answer does not tell. `is_broken`: no whole answer came.
     """
 
     outcome: Outcome
     work: float | None = None
     prompt: PromptRead | None = None
-    is_cut: bool = False
+    is_broken: bool = False
 
 
 class Forwarder:
@@ -142,6 +142,8 @@ class Forwarder:
         ) as answer:
             if 300 <= answer.status < 400:
                 raise RedirectedError
+            if answer.status < 200:
+                raise ModelLostError  # "another protocol from here on" is no answer
             if route.respond and answer.status == 200:
                 return await _whole(answer, route), Ended(Outcome.SERVED)
             reader = _reader_of(answer, route)
@@ -182,9 +184,9 @@ class Forwarder:
     ) -> tuple[web.StreamResponse, Ended]:
         headers = passed_headers(answer.headers)
         if self.served_models:
-            headers[SERVED_MODELS] = ",".join(self.served_models[:MAX_NAMES_TOLD])
+            headers.append((SERVED_MODELS, ",".join(self.served_models[:MAX_NAMES_TOLD])))
         if answer.status >= 400:
-            headers[MODEL_ANSWER] = "1"
+            headers.append((MODEL_ANSWER, "1"))
         first = answer.content.read_nowait()
         if not answer.content.at_eof():
             response = web.StreamResponse(status=answer.status, headers=headers)
@@ -194,7 +196,7 @@ class Forwarder:
         if reader:
             reader.feed(first)
         ended = _judge(answer.status, reader, first[:WORDS_KEPT], route)
-        if ended.is_cut:
+        if ended.is_broken:
             raise ModelLostError  # nothing is out: another worker may serve it
         whole = web.Response(status=answer.status, headers=headers, body=first)
         await to_client(request, send_whole(whole, request), len(first))
@@ -222,7 +224,7 @@ class Forwarder:
                     words += chunk[:WORDS_KEPT]
                 await to_client(request, response.write(chunk), len(chunk))
             ended = _judge(answer.status, reader, bytes(words), route)
-            if not ended.is_cut:
+            if not ended.is_broken:
                 await to_client(request, response.write_eof())
                 return ended
         except ModelLostError:
@@ -291,7 +293,7 @@ def _judge(status: int, reader: AnswerReader | None, words: bytes, route: Route)
         if not done.error:
             return Ended(Outcome.SERVED, done.work, done.prompt)
         outcome = outcome_of_error(done.error_status, done.error.encode(), route)
-        return Ended(outcome, done.work, done.prompt, done.is_cut)
+        return Ended(outcome, done.work, done.prompt, done.is_broken)
     return Ended(outcome_of_error(status, words, route), 0.0)
 
 
