@@ -171,6 +171,9 @@ class Proxy:
             raise _BadRequestError(error.status, str(error)) from error
         except BodyError as error:
             raise _BadRequestError(error.status, error.message) from error
+        except web.RequestPayloadError as error:
+            words = "the body cannot be read: it is cut, or not in its Content-Encoding"
+            raise _BadRequestError(400, words) from error
 
     async def _read(self, request: web.Request, caller: Caller | None) -> Call:
         """The request to pass on; its body is read once all else about it holds."""
@@ -287,7 +290,11 @@ def _route_of(request: web.Request) -> str:
 async def _form(request: web.Request) -> dict[str, object]:
     """A multipart form as the worker takes it: files as data URLs, repeated fields as lists."""
     payload: dict[str, object] = {}
-    for name, value in (await request.post()).items():
+    try:
+        fields = await request.post()
+    except (ValueError, LookupError, RuntimeError) as error:  # all that aiohttp says of bad forms
+        raise BodyError(400, f"the form cannot be read: {error}"[:200]) from error
+    for name, value in fields.items():
         told: object = value
         if isinstance(value, web.FileField):
             data = base64.b64encode(value.file.read()).decode()

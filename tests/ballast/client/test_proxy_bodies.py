@@ -69,3 +69,31 @@ def test_both_ways_of_reading_give_the_same() -> None:
     assert light == read_body(body, CHAT)
     assert isinstance(light, Prepared)
     assert (json.loads(light.data), light.cost) == ({"messages": [], "max_tokens": 7}, 7.0)
+
+
+PART = 'Content-Disposition: form-data; name="a"\r\n'
+BAD_FORMS = {
+    "no boundary": "x" * 70_000,
+    "no name": "--x\r\n\r\nabc\r\n--x--\r\n",
+    "cut": f"--x\r\n{PART}\r\nab",
+    "an unknown charset": f"--x\r\n{PART}Content-Type: text/a; charset=q\r\n\r\na\r\n--x--\r\n",
+    "an unknown encoding": f"--x\r\n{PART}Content-Transfer-Encoding: q\r\n\r\na\r\n--x--\r\n",
+    "another form in it": "--x\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n--q\r\n--x--\r\n",
+}
+
+
+@pytest.mark.parametrize("how", BAD_FORMS)
+async def test_a_form_that_is_none_is_refused_in_words(how: str) -> None:
+    """Each was a 500 in plain text, with a traceback in the log."""
+    async with proxied(WorkerScript()) as it:
+        typed = {"Content-Type": "multipart/form-data; boundary=x"}
+        sent = BAD_FORMS[how].encode()
+        status, answer = await it.post("/v1/audio/transcriptions", sent, **typed)
+        assert (status, "the form cannot be read" in str(answer["error"])) == (400, True)
+        assert it.worker.payloads == []
+
+
+async def test_a_body_that_is_not_in_its_encoding_is_refused_in_words() -> None:
+    async with proxied(WorkerScript()) as it:
+        status, answer = await it.post(body=b"{}", **{"Content-Encoding": "gzip"})
+        assert (status, "Content-Encoding" in str(answer["error"])) == (400, True)
