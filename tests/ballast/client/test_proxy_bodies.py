@@ -78,7 +78,7 @@ BAD_FORMS = {
     "cut": f"--x\r\n{PART}\r\nab",
     "an unknown charset": f"--x\r\n{PART}Content-Type: text/a; charset=q\r\n\r\na\r\n--x--\r\n",
     "an unknown encoding": f"--x\r\n{PART}Content-Transfer-Encoding: q\r\n\r\na\r\n--x--\r\n",
-    "another form in it": "--x\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n--q\r\n--x--\r\n",
+    "a form inside": "--x\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n--q\r\n--x--\r\n",
 }
 
 
