@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.fleet.intents import (
+    KEPT_AFTER_SETTLED_S,
     LISTING_LAG_S,
     IntentState,
     RentIntent,
@@ -124,6 +125,43 @@ def test_each_time_that_listings_of_nothing_void_a_rental_the_next_takes_twice_a
         for place, ago in enumerate(ago_s)
     ]
     assert len(_settle(*records, before=before).settled) == n_settled
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_suspected"),
+    [
+        ({}, True),
+        ({"started_at": NOW + 600.0}, True),
+        ({"started_at": NOW - 601.0}, False),
+        ({"started_at": NOW + 601.0}, False),
+        ({"machine_id": INTENT.machine_id + 1}, False),
+        ({"label": label_for("other", "0" * 16 + TOKEN[16:])}, False),
+    ],
+)
+def test_an_unlabelled_instance_on_the_machine_of_a_lost_rental_may_be_it_and_it_counts_on(
+    changes: dict[str, object], is_suspected: bool
+) -> None:
+    stranger = replace(_record(8, ""), machine_id=INTENT.machine_id, started_at=NOW)
+    found = _settle(replace(stranger, **changes))  # type: ignore[arg-type]
+    assert found.suspected == ({8: TOKEN} if is_suspected else {})
+    settled = [intent.state for intent in found.settled]
+    assert settled == ([] if is_suspected else [IntentState.VOID])
+    assert found.new_rows == (), "it may be the owner's own: it is not touched"
+
+
+def test_a_suspicion_ends_after_a_day() -> None:
+    old = replace(INTENT, planned_at=INTENT.planned_at - KEPT_AFTER_SETTLED_S)
+    stranger = replace(_record(8, ""), machine_id=INTENT.machine_id, started_at=old.planned_at)
+    listing = InstanceListing(
+        started_at=NOW + 90, ended_at=NOW + 90, is_complete=True, instances=(stranger,)
+    )
+    books = Books(
+        groups=[], autogroups=[], workers=[], intents=[old], is_our_token=lambda _token: True
+    )
+    known = absorb(Inventory(), listing, expected_since([], [old]))
+    assert reconcile(books, listing, known, NOW + 90).suspected == {}
+    young = replace(books, intents=[replace(old, planned_at=old.planned_at + 91)])
+    assert reconcile(young, listing, known, NOW + 90).suspected == {8: TOKEN}
 
 
 @pytest.mark.parametrize(("reported_at", "missed_at"), [(NOW + 12, NOW + 20), (0.0, NOW + 60)])

@@ -6,9 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.core.fleet.set_aside import Failure
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.services.rounds.journal.machines import lost_machines, machine_troubles
+from chalicelib.services.rounds.journal.machines import (
+    lost_machines,
+    machine_troubles,
+    suspected_machines,
+    unstoppable_machines,
+)
 from fakes.bundles.hot_ports import make_worker
 
 NOW = 1_800_000_000.0
@@ -26,6 +32,43 @@ def lost(*workers: Worker) -> list[Trouble]:
 
 def told(*workers: Worker, seen_until: float = NOW) -> list[Trouble]:
     return list(machine_troubles(workers, "endpoint:7", seen_until, {}))
+
+
+def refused(n: int, problem: str = "forbidden", until: float = NOW) -> Failure:
+    return Failure(n=n, at=NOW - 60.0, until=until, problem=problem)
+
+
+def test_what_vast_said_of_an_order_is_told_with_the_machine_that_stays() -> None:
+    going = worker(1, S.DESTROYING, 400.0)
+    failures = {"order:1": refused(3), "order:2": refused(9, "other")}
+    (trouble,) = machine_troubles([going], "endpoint:7", NOW, failures)
+    assert trouble.message.endswith("; 3 orders came to nothing, lastly: forbidden")
+    (quiet,) = machine_troubles([going], "endpoint:7", NOW, {"order:2": refused(9)})
+    assert "came to nothing" not in quiet.message
+
+
+def test_machines_that_do_not_stop_are_one_trouble_for_as_long_as_nothing_is_parked() -> None:
+    def found(failure: Failure, endpoint_id: int = 7) -> list[Trouble]:
+        failures = {"stopping:7": failure}
+        return list(unstoppable_machines(endpoint_id, "endpoint:7", failures, NOW))
+
+    (one,) = found(refused(1, "", until=NOW + 600.0))
+    assert (one.kind, one.scope, one.subject) == (K.WILL_NOT_GO, "endpoint:7", "stop")
+    assert (
+        "1 machine in a row ran on when told to stop, and was returned; for 10 more" in one.message
+    )
+    (two,) = found(refused(2, until=NOW + 90.0))
+    assert "2 machines in a row" in two.message
+    assert "and were returned (Vast said: forbidden); for 2 more minutes" in two.message
+    assert found(refused(2, until=NOW + 0.5))
+    assert found(refused(2, until=NOW)) == []
+    assert found(refused(2, until=NOW + 90.0), endpoint_id=8) == []
+
+
+def test_an_instance_that_may_be_a_lost_rental_is_named_with_the_label_that_makes_it_ours() -> None:
+    (trouble,) = suspected_machines({7: "0123456789abcdefTOKENMAC"})
+    assert (trouble.kind, trouble.scope, trouble.subject) == (K.LABEL_CHANGED, "account", "7")
+    assert "label it '0123456789abcdefTOKENMAC' and it is adopted" in trouble.message
 
 
 def test_machines_that_went_with_requests_under_way_are_one_trouble() -> None:

@@ -30,6 +30,9 @@ def test_a_template_that_does_not_exist_stops_no_other_group() -> None:
     ]
     assert len(told) == 1  # once, however many rounds it lasts
     assert "Vast knows no template 'nonsense'" in told[0].message
+    scope = f"autogroup:{typo.autogroup_id}"
+    others = {event.kind for event in world.events.tail(scope, limit=50)}
+    assert not others & {"no_offers", "template_unreadable"}, "it was never searched"
 
 
 def test_it_is_over_once_the_template_is_right() -> None:

@@ -135,6 +135,30 @@ def test_lost_answers_in_a_row_delay_service_by_minutes(
     assert day.troubles() == {}
 
 
+def test_a_lost_rental_whose_label_is_gone_too_counts_on_and_is_told_until_it_is_labelled() -> None:
+    hidden: list[str] = []
+
+    def unlabelled(record: InstanceRecord) -> InstanceRecord:
+        return replace(record, label="") if record.label in hidden else record
+
+    world = odd_world(unlabelled)
+    world.market.switch_on("create-timeout-rented", world.now, times=1)
+    group = world.add_group(cold_workers=0)
+    world.ask(group.endpoint_id, 1)
+    while not world.market.instances:
+        run_rounds(world, 1, every_s=5.0)
+    (lost,) = world.market.instances.values()
+    hidden.append(lost.label)
+    run_rounds(world, 60, every_s=5.0)
+    assert world.n_waiting == 0, "another one serves"
+    assert f"instance {lost.instance_id} appeared" in troubles(world)["label_changed"]
+    assert [one.is_open for one in world.ledger.by_token.values()].count(True) == 1, "it bills"
+    hidden.clear()
+    run_rounds(world, 12, every_s=5.0)
+    assert (group.endpoint_id, lost.instance_id) in world.workers.rows
+    assert "label_changed" not in troubles(world)
+
+
 def test_rentals_whose_answer_was_lost_are_named_where_they_fill_max_workers() -> None:
     day = Day()
     day.world.market.switch_on("create-timeout-not-rented", day.world.now)

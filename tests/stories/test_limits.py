@@ -18,6 +18,7 @@ from tests.faults.stories import (
     run_rounds,
     set_group,
 )
+from tests.stories.day import Day
 
 
 def fleet_of(n: int, **params: object) -> tuple[World, int]:
@@ -57,6 +58,21 @@ def test_a_cold_fleet_comes_down_to_a_lowered_max_workers_and_what_serves_is_kep
     run_rounds(world, 8)
     assert in_state(world, WorkerState.READY) == ready
     assert len(world.market.instances) == 2
+
+
+def test_a_fleet_that_is_returned_at_once_is_no_doubt_about_any_of_its_machines() -> None:
+    """Looks take turns: whom nobody asked about yet was told as one that Vast says nothing of."""
+    day = Day()
+    group = day.group(max_workers=12, cold_workers=12, min_load=900.0)
+    day.minutes(10, rounds=4)
+    day.change(group, min_load=50.0)
+    day.minutes(10, rounds=2)
+    day.change(group, max_workers=2)
+    day.minutes(10, rounds=2)
+    assert len(day.world.market.instances) == len(day.world.workers.rows) == 2
+    assert day.told("machine_unsettled") == []
+    failed = [event.message for event in day.events() if event.kind == "action_failed"]
+    assert failed == [], "what waits for its turn did not fail"
 
 
 def test_a_request_in_flight_is_not_cut_when_max_workers_is_lowered() -> None:

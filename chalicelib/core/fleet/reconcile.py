@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from chalicelib.core.fleet.intents import (
+    KEPT_AFTER_SETTLED_S,
     LISTING_LAG_S,
     IntentState,
     RentIntent,
@@ -28,6 +29,7 @@ from chalicelib.core.model.market import (
 )
 from chalicelib.core.model.worker import Worker, WorkerState
 
+SUSPECTED_WITHIN_S = 600.0  # of a lost rental's call, an instance on its machine may be it
 EMPTY_BELIEVED_AGAIN_S = 120.0  # before a listing of nothing says again that a rental is void:
 EMPTY_BELIEVED_EACH_S = 3600.0  # twice as long each time, up to this
 
@@ -46,6 +48,8 @@ class Reconciliation:
 
     settled: tuple[RentIntent, ...] = ()
     new_rows: tuple[NewRow, ...] = ()
+    suspected: Mapping[int, str] = field(default_factory=dict)
+    """Instances that a rental of ours may have made, though their label says nothing: its token."""
     unclaimed: tuple[int, ...] = ()  # our label, but no group and no intent know it: left alone
 
 
@@ -79,13 +83,16 @@ def reconcile(
         return Reconciliation(settled=tuple(changed))
     by_token = instances_by_token(listing)
     rows = {worker.instance_id for worker in books.workers}
-    settled, new_rows = _settle(intents, by_token, rows, inventory, books, now)
+    suspected = _suspected(intents, listing, rows, now)
+    unsure = [one for one in intents if one.token not in suspected.values()]
+    settled, new_rows = _settle(unsure, by_token, rows, inventory, books, now)
     claimed = rows | {row.worker.instance_id for row in new_rows}
     strays, unclaimed = _strays(books, by_token, claimed, now)
     closed = {intent.token: intent for intent in changed}
     return Reconciliation(
         settled=tuple({**closed, **{intent.token: intent for intent in settled}}.values()),
         new_rows=(*new_rows, *strays),
+        suspected=suspected,
         unclaimed=tuple(unclaimed),
     )
 
@@ -143,6 +150,30 @@ def _closed_attempt(intent: RentIntent, now: float) -> RentIntent:
             intent, state=IntentState.MAYBE_RENTED, attempt_ended_at=now, problem="interrupted"
         )
     return intent
+
+
+def _suspected(
+    intents: Iterable[RentIntent], listing: InstanceListing, rows: set[int], now: float
+) -> dict[int, str]:
+    """What was begun on the machine of a rental without an answer, about then, unlabelled.
+
+    That rental counts on for a day: a machine that bills unseen would pass the caps.
+    """
+    lost = {
+        intent.machine_id: intent
+        for intent in intents
+        if intent.state is IntentState.MAYBE_RENTED
+        and intent.machine_id
+        and now - intent.planned_at < KEPT_AFTER_SETTLED_S
+    }
+    return {
+        record.instance_id: intent.token
+        for record in listing.instances
+        if record.instance_id not in rows
+        and split_label(record.label) is None
+        and (intent := lost.get(record.machine_id)) is not None
+        and abs(record.started_at - intent.planned_at) <= SUSPECTED_WITHIN_S
+    }
 
 
 def _settle(

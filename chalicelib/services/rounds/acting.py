@@ -27,9 +27,10 @@ from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event
 from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.market.paced_market import PacedMarket, TooEarlyError
 
 ACTOR = "scaler"
+NOT_THERE = "no_such_instance"  # to a destroy: what was asked for, though a look must say so too
 SPEND_RATE_LIMIT = "spend_rate_limit"
 NO_CREDIT_CODES = frozenset({"insufficient_credit", "missing_billing", SPEND_RATE_LIMIT})
 """Refusals that hold for every offer: the account may rent nothing."""
@@ -108,6 +109,10 @@ class Acting:
         """An action was carried out."""
         self.done[id(action)] = action
         self.n_done += 1
+
+    def put_off(self, action: Action, why: str) -> None:
+        """Vast was not asked: the verb's turn comes later, and a later round takes it."""
+        self.problems[id(action)] = why[:200]
 
     def note_failure(self, action: Action, problem: str) -> None:
         """An action that could not be done now; the next round decides again."""
@@ -226,6 +231,8 @@ def destroy(acting: Acting, doomed: Sequence[int]) -> None:
     """Destroy instances in one bulk call; what fails is logged, and repeated by the next round."""
     try:
         outcomes = acting.market.call(Verb.DESTROY, lambda vast: vast.destroy_instances(doomed))
+    except TooEarlyError:
+        return
     except MarketplaceError as error:
         problem = str(error)[:200]
         news = [instance_id for instance_id in doomed if acting.is_news(instance_id, problem)]
@@ -233,6 +240,6 @@ def destroy(acting: Acting, doomed: Sequence[int]) -> None:
             acting.log(0, "action_failed", f"destroy {len(doomed)}: {problem}", {"ids": news})
         return
     for instance_id, problem in outcomes.items():
-        if problem and acting.is_news(instance_id, problem):
+        if problem and problem != NOT_THERE and acting.is_news(instance_id, problem):
             message, facts = f"destroy {instance_id}: {problem}", {"instance_id": instance_id}
             acting.log(0, "action_failed", message, facts)

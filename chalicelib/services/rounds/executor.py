@@ -34,6 +34,7 @@ from chalicelib.ports.marketplace import (
     RefusedError,
 )
 from chalicelib.services.market.launching import LaunchError
+from chalicelib.services.market.paced_market import TooEarlyError
 from chalicelib.services.rounds.acting import Acting
 from chalicelib.services.rounds.reading import look_at
 from chalicelib.services.rounds.rentals import rent
@@ -71,6 +72,9 @@ def call_for(
     """Make a call to Vast; a failure is logged, and left to the next round."""
     try:
         acting.market.call(verb, ask)
+    except TooEarlyError as error:
+        acting.put_off(action, str(error))
+        return False
     except MarketplaceError as error:
         acting.note_failure(action, str(error))
         return False
@@ -233,6 +237,9 @@ def start_on_market(acting: Acting, worker: Worker, action: StartWorker | Change
     """Call start; a refusal makes the worker unavailable (its GPU is let to somebody else)."""
     try:
         acting.market.call(Verb.START, lambda vast: vast.start_instance(worker.instance_id))
+    except TooEarlyError as error:
+        acting.put_off(action, str(error))
+        return
     except RefusedError as error:
         acting.change(worker, transition(worker, WorkerEvent.START_REFUSED, _now(acting)))
         acting.note_failure(action, str(error))
@@ -255,6 +262,8 @@ def _rent(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RentOffer) 
     except GuardRefusedError as refused:
         acting.refused_by_guard(owner.endpoint_id, refused.cap)
         acting.problems[id(action)] = str(refused)
+    except TooEarlyError as error:
+        acting.put_off(action, str(error))
     except (LaunchError, LaunchArgsError, RateLimitedError) as error:
         acting.note_failure(action, str(error))
     except RefusedError as error:

@@ -24,7 +24,7 @@ from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.market.paced_market import PacedMarket, TooEarlyError
 from chalicelib.services.rounds.turns import MANY_GROUPS
 from chalicelib.services.rounds.values import RoundView
 
@@ -138,10 +138,11 @@ def _with_inventory(ports: ScalerPorts, market: PacedMarket, view: RoundView) ->
     ]
     gone: set[int] = set()
     unsettled: set[int] = set()
+    unasked: set[int] = set()
     hidden: list[int] = []
     for n_looks, worker in enumerate(_in_turn(missing, view.now)):
         id_ = worker.instance_id
-        look = look_at(market, id_) if n_looks < MAX_DIRECT_LOOKS else None
+        look = look_at(market, id_) if n_looks < MAX_DIRECT_LOOKS else "later"
         if look == "there":
             hidden.append(id_)
             if len(missing) - len(gone) > MAX_HIDDEN:
@@ -153,9 +154,17 @@ def _with_inventory(ports: ScalerPorts, market: PacedMarket, view: RoundView) ->
             gone.add(id_)
         else:
             unsettled.add(id_)
+            if look == "later":
+                unasked.add(id_)
     for id_ in hidden:
         inventory = with_hidden(inventory, id_)
-    return replace(view, inventory=inventory, gone=frozenset(gone), unsettled=frozenset(unsettled))
+    return replace(
+        view,
+        inventory=inventory,
+        gone=frozenset(gone),
+        unsettled=frozenset(unsettled),
+        unasked=frozenset(unasked),
+    )
 
 
 def _in_turn(missing: Sequence[Worker], now: float) -> list[Worker]:
@@ -167,9 +176,11 @@ def _in_turn(missing: Sequence[Worker], now: float) -> list[Worker]:
 
 
 def look_at(market: PacedMarket, instance_id: int) -> str | None:
-    """Whether a machine is "there" or "gone"; None when nobody can say now."""
+    """Whether a machine is "there" or "gone"; "later": it was not asked; None: nobody can say."""
     try:
         record = market.call(Verb.SHOW, lambda vast: vast.find_instance(instance_id))
+    except TooEarlyError:
+        return "later"
     except MarketplaceError:
         return None
     return "gone" if record is None else "there"

@@ -34,6 +34,7 @@ from chalicelib.services.market.launching import (
     launch_facts,
     report_url,
 )
+from chalicelib.services.market.paced_market import TooEarlyError
 from chalicelib.services.rounds.acting import NO_CREDIT_CODES, Acting, destroy
 from chalicelib.services.rounds.foresight import rental_ask
 
@@ -45,12 +46,13 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
 
     Raises:
         GuardRefusedError: a cap would be exceeded; nothing was rented.
+        TooEarlyError: its turn comes after this round; Vast was not asked.
         RateLimitedError: Vast wants us to wait; nothing was rented.
         RefusedError: Vast refuses for want of credit, which all offers share.
         MarketplaceError: it is not known whether something was rented; the intent stays open.
     """
     if not acting.market.has_time_for(Verb.CREATE):
-        raise RateLimitedError("create: its turn comes after this round", 0.0)
+        raise TooEarlyError("create: its turn comes after this round", 0.0)
     launch, account = launch_facts(acting.market, autogroup), acting.ports.ledger.account()
     problem = "every offer was just taken"
     for offer in (action.offer, *action.alternatives):

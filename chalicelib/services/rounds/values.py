@@ -37,6 +37,7 @@ class RoundView:
     waiting: Mapping[int, Sequence[WaitingRequest]]
     gone: frozenset[int] = frozenset()  # rows whose machine is believed gone, looked at directly
     unsettled: frozenset[int] = frozenset()  # rows whose machine nobody can find, nor rule out
+    unasked: frozenset[int] = frozenset()  # of them: not looked at yet, as looks take turns
     redated: frozenset[str] = frozenset()  # tokens of intents that a wrong clock had written
 
     @property

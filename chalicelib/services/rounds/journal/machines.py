@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from chalicelib.core.fleet.failing import all_fail, find_failing
 from chalicelib.core.fleet.set_aside import Failures, order_key, stopping_key
-from chalicelib.core.fleet.troubles import Trouble, TroubleKind
+from chalicelib.core.fleet.troubles import Trouble, TroubleKind, present
+from chalicelib.core.model.scopes import ACCOUNT_SCOPE
 from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.moves.repair import is_late_stop
@@ -61,7 +62,7 @@ def machine_troubles(
                 f"to ${worker.usd_per_hour:.2f} an hour"
             )
             if refusal := failures.get(order_key(worker.instance_id)):
-                text += f"; Vast refused {count(refusal.n, 'call')}, lastly: {refusal.problem}"
+                text += f"; {count(refusal.n, 'order')} came to nothing, lastly: {refusal.problem}"
             yield Trouble(
                 kind=TroubleKind.WILL_NOT_GO,
                 scope=scope,
@@ -88,10 +89,30 @@ def unstoppable_machines(
     yield Trouble(kind=kind, scope=scope, subject="stop", message=text)
 
 
+def suspected_machines(suspected: Mapping[int, str]) -> Iterator[Trouble]:
+    """Instances that may be a rental without an answer; by instance, its token."""
+    for instance_id, token in suspected.items():
+        text = (
+            f"instance {instance_id} appeared on the machine of a rental whose answer was lost, "
+            "without our label: it may be that rental, bills, and is counted so for a day; label "
+            f"it '{token}' and it is adopted, or destroy it on Vast's page"
+        )
+        kind, subject = TroubleKind.LABEL_CHANGED, str(instance_id)
+        yield Trouble(kind=kind, scope=ACCOUNT_SCOPE, subject=subject, message=text)
+
+
 def unsettled_machines(plan: RoundPlan, own: Sequence[Worker], scope: str) -> Iterator[Trouble]:
-    """Machines that are not listed, and of which no look can say whether they are gone."""
+    """Machines that are not listed, and of which no look can say whether they are gone.
+
+    What was not looked at yet is none; who was looked at in vain stays one until the next look.
+    """
+    view = plan.view
     for worker in own:
-        if worker.instance_id in plan.view.unsettled:
+        key = f"{TroubleKind.MACHINE_UNSETTLED}|{scope}|{worker.instance_id}"
+        is_unasked = worker.instance_id in view.unasked
+        if is_unasked and present(view.memory.troubles, key) is None:
+            continue
+        if worker.instance_id in view.unsettled:
             text = (
                 f"nobody can say whether instance {worker.instance_id} is gone: Vast does not list "
                 f"it, and does not answer when asked about it; it may bill up to "

@@ -33,6 +33,7 @@ from chalicelib.services.rounds.journal.machines import (
     failing_requests,
     lost_machines,
     machine_troubles,
+    suspected_machines,
     unsettled_machines,
     unstoppable_machines,
 )
@@ -135,6 +136,7 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
     ):
         if holds:
             yield Trouble(kind=kind, scope=ACCOUNT_SCOPE, message=text)
+    yield from suspected_machines(plan.reconciliation.suspected)
 
 
 def _no_credit_words(refusal: str) -> str:
