@@ -163,6 +163,16 @@ class ReasonCode(StrEnum):
         "beginning, which saves {saved_s} s. A request starts there in {wait_s} s, and in "
         "{other_wait_s} s at worker {other}, which would read all of it.",
     )
+    WARM_ANYHOW = (
+        "warm_anyhow",
+        "Worker {worker} is the one that its key prefers: its cache should hold the prompt's "
+        "beginning. A request starts there in {wait_s} s, and would go there without its key, too.",
+    )
+    SAVES_NOTHING = (
+        "saves_nothing",
+        "Its client says that a warm worker saves nothing of its cost (reading the first 1,024 "
+        "tokens of a prompt counts nothing): its key decides only where no other would be sooner.",
+    )
     WARM_TOO_BUSY = (
         "warm_too_busy",
         "Workers that its key prefers are too busy: waiting there costs more than what their "

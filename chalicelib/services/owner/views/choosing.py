@@ -69,10 +69,19 @@ def _criteria(request: RouteRequest, view: RoutingView, within_s: float) -> Crit
 def _sentences(criteria: Criteria, chosen: Choice | None, cold: Choice | None) -> list[str]:
     if chosen is None or cold is None:
         return [explain("nobody", {"within_s": criteria.bound_s})]
-    if chosen.why is Why.WARM:
-        return [explain(Why.WARM, _facts(chosen) | _beaten(chosen, cold, criteria))]
-    about_keys = "warm_too_busy" if criteria.preferences else "no_keys"
-    return [explain(about_keys, {}), explain(chosen.why, _facts(chosen))]
+    if chosen.why is not Why.WARM:
+        about_keys = "warm_too_busy" if criteria.preferences else "no_keys"
+        return [explain(about_keys, {}), explain(chosen.why, _facts(chosen))]
+    saved = max(preference.saved_load for preference in criteria.preferences)
+    about_saving = [] if saved > 0 or criteria.cost <= 0 else [explain("saves_nothing", {})]
+    if chosen.worker is cold.worker:
+        return [explain("warm_anyhow", _facts(chosen)), *about_saving]
+    beaten = {
+        "saved_s": saved / chosen.worker.perf,
+        "other": cold.worker.instance_id,
+        "other_wait_s": cold.wait_s,
+    }
+    return [explain(Why.WARM, _facts(chosen) | beaten), *about_saving]
 
 
 def _facts(choice: Choice) -> dict[str, object]:
@@ -81,13 +90,4 @@ def _facts(choice: Choice) -> dict[str, object]:
         "usd_per_hour": choice.worker.usd_per_hour,
         "wait_s": choice.wait_s,
         "finish_s": choice.finish_s,
-    }
-
-
-def _beaten(chosen: Choice, cold: Choice, criteria: Criteria) -> dict[str, object]:
-    saved = max(preference.saved_load for preference in criteria.preferences)
-    return {
-        "saved_s": saved / chosen.worker.perf,
-        "other": cold.worker.instance_id,
-        "other_wait_s": cold.wait_s,
     }
