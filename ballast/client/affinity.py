@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chalicelib.wire.token_cost import CHARACTERS_PER_TOKEN, prompt_tokens, read_cost
+from chalicelib.wire.token_cost import CHARACTERS_PER_TOKEN, PROMPT_SHARE, prompt_tokens
 
 TEXT_STEPS = (1_024, 8_192)
 """Characters of a plain prompt that make a key. A prompt grows by its turns, and of the steps that
@@ -25,7 +25,10 @@ SYSTEM_ROLES = ("system", "developer")
 
 @dataclass(frozen=True, slots=True)
 class Affinity:
-    """Keys from general to special; for each, the part of the cost that a warm worker is spared."""
+    """Keys from general to special; for each, the part of the cost that a warm worker is spared.
+
+    No part is told where the payload has no text to tell it by: unknown is not zero.
+    """
 
     keys: tuple[str, ...] = ()
     prefix_cost: tuple[float, ...] = ()
@@ -34,7 +37,8 @@ class Affinity:
         """As `/route/` takes them; nothing where there is no key."""
         if not self.keys:
             return {}
-        return {"affinity": list(self.keys), "prefix_cost": list(self.prefix_cost)}
+        told = {"prefix_cost": list(self.prefix_cost)} if self.prefix_cost else {}
+        return {"affinity": list(self.keys), **told}
 
 
 NO_AFFINITY = Affinity()
@@ -54,19 +58,23 @@ def affinity_of(
 ) -> Affinity:
     """What to tell `/route/` of a payload.
 
+    A warm worker is spared each token of the beginning, as workers count it who tell of their
+    caches; also the first ones, whose reading a price leaves out.
     `conversation`: an id by the caller's choice, instead of the first turn; OpenAI's clients may
     send it in the payload as `prompt_cache_key`.
     """
     beginnings = _beginnings(payload)
     named = conversation or payload.get("prompt_cache_key")
     if isinstance(named, str) and named:
-        last = beginnings[-1] if beginnings else _Beginning((), 0.0)
+        if not beginnings:
+            return Affinity((_key(secret, endpoint, payload, ("conversation", named)),))
+        last = beginnings[-1]
         special = _Beginning(("conversation", named), last.tokens, last.kept_tokens)
         beginnings = [*beginnings[:-1], special]
     return Affinity(
         tuple(_key(secret, endpoint, payload, beginning.parts) for beginning in beginnings),
         tuple(
-            _rounded(read_cost(max(beginning.tokens, beginning.kept_tokens or 0.0)))
+            _rounded(PROMPT_SHARE * max(beginning.tokens, beginning.kept_tokens or 0.0))
             for beginning in beginnings
         ),
     )

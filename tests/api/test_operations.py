@@ -186,6 +186,13 @@ def test_why_a_request_goes_where_it_goes(fleet: Api) -> None:
     assert warm["why"] == "warm"
     assert f"Worker {warm['instance_id']} is the one that its key prefers" in warm["sentences"][0]
     assert "which saves 2 s" in warm["sentences"][0]  # 80 of load at 40 a second
+    assert warm["instance_id"] != warm["without_keys"]
+    both = [asked(affinity=f"key {i}", prefix_cost=[0], cost=400.0) for i in range(20)]
+    assert {one["without_keys"] for one in both} == {warm["without_keys"]}
+    for one in both:
+        is_same = one["instance_id"] == one["without_keys"]
+        assert ("without its key, too" in one["sentences"][0]) is is_same
+        assert "saves nothing" in one["sentences"][1]
     fleet.workers.reserve(100, warm["instance_id"], Grant(cost=4_000.0))
     busy = asked(affinity=["special"], prefix_cost=[1], cost=400.0)
     assert busy["instance_id"] != warm["instance_id"]

@@ -170,8 +170,8 @@ class ReasonCode(StrEnum):
     )
     SAVES_NOTHING = (
         "saves_nothing",
-        "Its client says that a warm worker saves nothing of its cost (reading the first 1,024 "
-        "tokens of a prompt counts nothing): its key decides only where no other would be sooner.",
+        "Its client says that a warm worker saves nothing of its cost: its key decides only where "
+        "no other would be sooner.",
     )
     WARM_TOO_BUSY = (
         "warm_too_busy",

@@ -18,8 +18,11 @@ from ballast.client.affinity_secret import affinity_secret, secret_path
 from ballast.client.sdk import Client
 from chalicelib.services.keys import endpoint_key
 from chalicelib.wire.routing import MAX_KEY_CHARS, MAX_KEYS, RouteRequest
+from chalicelib.wire.token_cost import prompt_tokens
 from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld
 from tests.ballast.client.world import Servers, servers
+from workers.pyworker.model.answers import PromptRead
+from workers.pyworker.reporting.cache_window import CacheWindow
 
 SECRET = b"s" * 32
 SYSTEM = {"role": "system", "content": "You are a pirate. " * 500}
@@ -72,6 +75,19 @@ def test_what_is_saved_grows_with_what_was_there_before() -> None:
     assert all(cost == float(f"{cost:.2g}") for cost in (*first, *later))
 
 
+def test_a_short_chat_says_what_it_saves_as_workers_count_it() -> None:
+    """757 tokens were said to save nothing, and its third turn went to a cold worker."""
+    opening = {"role": "user", "content": "Tell me of the whale. " * 100}
+    turns = [opening, {"role": "assistant", "content": "No."}, {"role": "user", "content": "And?"}]
+    saved = affinity_of(SECRET, "llm", chat(*turns)).prefix_cost[-1]
+    window = CacheWindow()
+    read = prompt_tokens([opening["content"], "No."])
+    window.take(PromptRead(tokens=read, cached=read), 100.0, 0.0)
+    spared_share = window.fields()["cache_spared_share"]
+    assert saved == pytest.approx(100.0 * float(str(spared_share)), rel=0.06)
+    assert saved > 25
+
+
 def test_plain_prompts_have_keys_by_length_that_stay_as_they_grow() -> None:
     text = "".join(f"line {i}\n" for i in range(5_000))
     short = keys({"prompt": text[:2_000]})
@@ -86,6 +102,8 @@ def test_a_callers_own_id_names_the_conversation() -> None:
     one = keys(chat(SYSTEM, HELLO), "chat 7")
     assert one[1] == keys(chat(SYSTEM, MORE), "chat 7")[1] != keys(chat(SYSTEM, HELLO))[1]
     assert one == keys(chat(SYSTEM, HELLO, prompt_cache_key="chat 7"))
+    session = affinity_of(SECRET, "llm", {"lifetime": 60}, "session of Ann").fields()
+    assert list(session) == ["affinity"]  # what it will save nobody knows yet
     assert len(keys({"lifetime": 60}, "session of Ann")) == 1
     assert "Ann" not in str(keys({"lifetime": 60}, "session of Ann"))
 
