@@ -20,7 +20,7 @@ from fakes.comfyui_server import PIXEL, ComfyUIServer
 from tests.workers.world import World, serve, world
 from workers.comfyui.cost import graph_workload, image_workload
 from workers.comfyui.server import make_back_end
-from workers.comfyui.workflow import MODELS, ImageRequest, default_workflow
+from workers.comfyui.workflow import MODELS, ImageRequest, default_workflow, made_ready
 from workers.pyworker.back_end import PayloadError
 
 EVIDENCE = Path(__file__).parents[1] / "evidence" / "models" / "comfyui-0.3.64.json"
@@ -245,6 +245,54 @@ async def test_a_comfyui_that_takes_graphs_and_tells_nothing_of_them_is_no_wait(
             status, _ = await it.post("/custom-workflow", payload={"workflow": picture()})
         assert status == 502
         await it.until(lambda: it.counters()["n_errored"] == 1, "its error")
+
+
+@pytest.mark.parametrize("failing", ["_prompt", "_upload", "_view"])
+async def test_a_comfyui_that_fails_is_no_mistake_of_its_client(
+    tmp_path: Path, failing: str
+) -> None:
+    """500 of its own, as with a full disk, was booked as the graph's fault."""
+
+    class Failing(ComfyUIServer):
+        is_failing = False
+
+        async def _answer(self, request: web.Request, name: str) -> web.Response:
+            if self.is_failing and name == failing:
+                return web.Response(status=500, text="No space left on device")
+            usual: web.Response = await getattr(ComfyUIServer, name)(self, request)
+            return usual
+
+        async def _prompt(self, request: web.Request) -> web.Response:
+            return await self._answer(request, "_prompt")
+
+        async def _upload(self, request: web.Request) -> web.Response:
+            return await self._answer(request, "_upload")
+
+        async def _view(self, request: web.Request) -> web.Response:
+            return await self._answer(request, "_view")
+
+    comfy = Failing()
+    async with worker(tmp_path, comfy) as it:
+        comfy.is_failing = True
+        image = "data:image/png;base64," + base64.b64encode(PIXEL).decode()
+        payload = {"workflow": picture(), "images": {"mine.png": image}}
+        assert (await it.post("/custom-workflow", payload=payload))[0] >= 500
+        await it.until(lambda: it.counters()["n_errored"] == 1, "its error")
+        assert it.counters()["n_refused"] == 0
+
+
+@pytest.mark.parametrize("odd", [None, 0.4, [], "a node"])
+async def test_what_is_no_node_is_named(tmp_path: Path, odd: object) -> None:
+    async with worker(tmp_path, ComfyUIServer()) as it:
+        graph = picture(version=odd)
+        status, body = await it.post("/custom-workflow", payload={"workflow": graph})
+        assert (status, "'version' must be an object" in json.loads(body)["error"]) == (400, True)
+
+
+def test_outputs_lie_in_the_runs_folder_also_where_a_node_makes_their_name() -> None:
+    graph = picture(**{"2": node("SaveImage", images=["1", 0], filename_prefix=["9", 0])})
+    ready = made_ready(graph, "ballast/run", {})
+    assert ready["2"]["inputs"]["filename_prefix"] == "ballast/run/linked"  # type: ignore[index]
 
 
 async def test_progress_is_streamed_to_clients_that_ask(tmp_path: Path) -> None:

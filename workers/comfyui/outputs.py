@@ -56,6 +56,8 @@ async def fetched(
     left = MAX_OUTPUT_BYTES
     for file in files:
         async with http.get(f"{url}/view?{urlencode(file)}") as answer:
+            if answer.status >= 500:
+                raise aiohttp.ClientPayloadError(f"/view answered {answer.status}")
             if answer.status != 200:
                 raise ValueError(f"{file['filename']} cannot be read ({answer.status})")
             data = await answer.content.read(left + 1)

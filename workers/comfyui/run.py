@@ -63,6 +63,10 @@ async def run_graph(
     """
     if isinstance(order.graph.get("nodes"), list):
         raise JobFailedError(400, {"error": UI_FORMAT}, is_clients=True)
+    for name, node in order.graph.items():
+        if not isinstance(node, dict):
+            words = f"node {name!r:.50} must be an object with class_type and inputs"
+            raise JobFailedError(400, {"error": words}, is_clients=True)
     run = _Run(http, url, order, tell)
     try:
         return await run.result()
@@ -121,7 +125,10 @@ class _Run:
         ) as answer:
             if answer.status != 200:
                 words = f"ComfyUI did not take the image {name!r:.50} ({answer.status})"
-                raise JobFailedError(422, {"error": words}, is_clients=True)
+                is_clients = answer.status < 500
+                raise JobFailedError(
+                    422 if is_clients else 500, {"error": words}, is_clients=is_clients
+                )
             stored = json.loads(await answer.read())
             return f"{stored['subfolder']}/{stored['name']}"
 
@@ -130,10 +137,11 @@ class _Run:
         async with self._http.post(f"{self._url}/prompt", json=body, timeout=ASK_TIMEOUT) as answer:
             told = _object(await answer.read())
         if answer.status != 200 or not isinstance(told.get("prompt_id"), str):
+            is_clients = 400 <= answer.status < 500 and not self._order.is_ours
             raise JobFailedError(
-                500 if self._order.is_ours else 400,
+                400 if is_clients else 500,
                 told or {"error": f"ComfyUI answered {answer.status}"},
-                is_clients=not self._order.is_ours,
+                is_clients=is_clients,
             )
         self._prompt_id = str(told["prompt_id"])
         self._left_out = told.get("node_errors")  # it runs what is right in a graph

@@ -134,8 +134,9 @@ def made_ready(graph: JsonObject, folder: str, uploads: dict[str, str]) -> JsonO
         if not isinstance(inputs, dict):
             continue
         for name, value in inputs.items():
-            if name == "filename_prefix" and isinstance(value, str):
-                inputs[name] = f"{folder}/{value.replace(chr(92), '/').rpartition('/')[2]}"
+            if name == "filename_prefix":  # one that another node makes is replaced, too
+                stem = value if isinstance(value, str) else "linked"
+                inputs[name] = f"{folder}/{stem.replace(chr(92), '/').rpartition('/')[2]}"
             elif isinstance(value, str) and value in uploads:
                 inputs[name] = uploads[value]
     return ready
