@@ -281,9 +281,14 @@ def test_the_first_caution_goes_by_the_nines(slo: float, caution: float) -> None
 
 
 def learned(
-    caution: float = 0.0, *, rate: float = 1.0, tuned_for: float = 0.9, **traffic: int
+    caution: float = 0.0,
+    *,
+    rate: float = 1.0,
+    tuned_for: float = 0.9,
+    seen_s: float = 86_400.0,
+    **traffic: int,
 ) -> float:
-    memory = ScalingMemory(request_rate=rate, tuned_for=tuned_for, caution=caution)
+    memory = ScalingMemory(request_rate=rate, tuned_for=tuned_for, caution=caution, usage_s=seen_s)
     learn_caution(memory, Traffic(**traffic), 0.9, is_starved=False)
     return memory.caution
 
@@ -295,6 +300,10 @@ def test_what_is_learned_of_late_requests_by_hand() -> None:
     assert learned(n_started=10, n_late=99) == pytest.approx(0.5 * (10 / 0.085 - 10) / 21_600)
     assert learned(n_started=1, n_late=0) == pytest.approx(-0.5 / 21_600)
     assert learned(n_started=0, n_late=5) == 0.0
+    # A new group's steps are for the time that it has been seen: an hour at least.
+    assert learned(n_started=10, n_late=2, seen_s=10_800.0) == pytest.approx(2 * step)
+    assert learned(n_started=10, n_late=2, seen_s=3_600.0) == pytest.approx(6 * step)
+    assert learned(n_started=10, n_late=2, seen_s=0.0) == pytest.approx(6 * step)
     assert learned(n_started=10, n_late=-5) == pytest.approx(-5 / 21_600)
     rare = 0.5 * (1 / 0.085 - 1)  # a request in six hours at the least
     assert learned(rate=0.0, n_started=1, n_late=1) == pytest.approx(min(rare, 0.2)) == 0.2

@@ -271,16 +271,18 @@ def _min_ready(snapshot: GroupSnapshot, memory: ScalingMemory, demand: Demand, n
 #     W = 9 L, mean over 3 L            L: the learned median of a start
 #
 # A late request raises x, one on time lowers it by as much as keeps the wanted ratio between them
-# in balance, slowly: about half a unit in six hours, because late requests come in bursts and
-# chasing them costs more than it saves. Beyond x = 4 steps grow with x. Late requests while the
-# fleet could not do better count a quarter: more caution would not have helped those, but strict
-# targets need what else can be had.
+# in balance, slowly: about half a unit in six hours (in a group's first six, in the time that it
+# has been seen, an hour at least), because late requests come in bursts and chasing them costs more
+# than it saves. Beyond x = 4 steps grow with x. Late requests while the fleet could not do better
+# count a quarter: more caution would not have helped those, but strict targets need what else can
+# be had.
 
 WAIT_SHARE = 0.65  # of the queue target that requests may wait on average at caution -1
 CAUTION_LOW, CAUTION_HIGH = -2.0, 12.0  # scaling.md 2
 UNSCALED_CAUTION = 4.0  # up to here steps do not depend on the caution
 PRIOR_AT_95, PRIOR_PER_NINE = -1.0, 0.62  # where the targets of 95, 99, 99.9 % settle in tests
 GAIN, GAIN_WINDOW_S = 0.5, 6 * 3600.0  # scaling.md 2
+YOUNG_WINDOW_S = 3600.0  # of a new group, whose prior is a guess; it grows with what was seen
 LEAST_REQUEST_RATE = 1.0 / GAIN_WINDOW_S  # a rarer request is still one in that time
 MAX_STEP = 0.2  # scaling.md 2
 STARVED_WEIGHT = 0.25  # of late requests while more capacity could not be had (anti-windup)
@@ -307,7 +309,8 @@ def learn_caution(
         return
     request_rate = max(memory.request_rate, LEAST_REQUEST_RATE)
     budget = (1.0 - slo_target) * BUDGET_SHARE
-    step = GAIN * (min(n_late, n) / budget - n) / (request_rate * GAIN_WINDOW_S)
+    window_s = min(max(memory.usage_s, YOUNG_WINDOW_S), GAIN_WINDOW_S)
+    step = GAIN * (min(n_late, n) / budget - n) / (request_rate * window_s)
     if step > 0 and is_starved:
         step *= STARVED_WEIGHT
     step = min(max(step, -MAX_STEP), MAX_STEP) * max(memory.caution / UNSCALED_CAUTION, 1.0)
