@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.adapters.aws.tables import TABLES
 from infra.stacks import Pause
@@ -14,6 +15,17 @@ from infra.stacks import Pause
 
 class DeployError(Exception):
     """The deployment cannot go on; the message says why and what to do."""
+
+
+def in_full(error: BaseException) -> str:
+    """The error in words, and in AWS's own, which name the right that is missing.
+
+    What a port raises says less: callers of the API may read that.
+    """
+    cause = error.__cause__
+    while cause is not None and not isinstance(cause, ClientError | BotoCoreError):
+        cause = cause.__cause__
+    return str(error) if cause is None or str(cause) in str(error) else f"{error} ({cause})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from chalicelib.ports.errors import PortError
 from chalicelib.services import keys
 from chalicelib.services.owner.keys import record_deployers_key
 from chalicelib.services.routing.views import publish_directory
+from infra.account import in_full
 from infra.peppers import make_peppers, take_over_former_keys
 from infra.policies import signer_of
 
@@ -119,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _make_keys(given)
     except (PortError, ClientError, BotoCoreError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {in_full(error)}")
 
 
 def _make_keys(given: argparse.Namespace) -> None:

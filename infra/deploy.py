@@ -24,7 +24,7 @@ from chalicelib.services.market.lanes import N_LANES
 from chalicelib.services.owner.receivers import parse_receiver
 from chalicelib.wire.json_body import WireError
 from infra import policies
-from infra.account import Aws, DeployError
+from infra.account import Aws, DeployError, in_full
 from infra.bootstrap import (
     Caps,
     bootstrap,
@@ -297,7 +297,7 @@ def main() -> None:
     except (
         DeployError, StackError, ClientError, BotoCoreError, PortError, ValueError
     ) as error:  # fmt: skip
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {in_full(error)}")
     if result["url"]:
         print(f"Ballast ({options.stage}) answers at {result['url']}")
     if "admin_key" in result:

@@ -30,6 +30,7 @@ from chalicelib.services.keys import hold_key
 from chalicelib.services.owner.keys import MAX_TRAIL, unattested_keys
 from chalicelib.services.rounds.round import run_round
 from chalicelib.services.routing.views import publish_directory
+from infra.account import in_full
 from infra.stacks import Say
 
 BACKED_UP = (CONFIG, WORKERS, LEDGER, KEYS)  # as infra/core.yaml has it
@@ -249,7 +250,7 @@ def main() -> None:
         machines = restore(ports, has_pepper=has_pepper, dry_run=given.dry_run)
         public_url = ports.public_url or ports.ledger.account().public_url
     except (RestoreError, PortError, ClientError, BotoCoreError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {in_full(error)}")
     is_whole = report(machines, has_pepper=has_pepper, public_url=public_url, say=print)
     sys.exit(0 if is_whole else 1)
 

@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.adapters.aws.tables import CONFIG, LEDGER, WORKERS
 from chalicelib.core.words import count
 from chalicelib.ports.errors import PortError
-from infra.account import Aws, DeployError, existing_tables, unprotect_table
+from infra.account import Aws, DeployError, existing_tables, in_full, unprotect_table
 from infra.bootstrap import ports_of
 from infra.core_stack import core_name, find_key, find_secret, secret_name
 from infra.functions import (
@@ -167,7 +167,7 @@ def main() -> None:
     try:
         undeploy(given.stage, Aws(boto3.Session()), print, delete_data=given.delete_data)
     except (DeployError, StackError, ClientError, BotoCoreError, PortError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {in_full(error)}")
 
 
 if __name__ == "__main__":

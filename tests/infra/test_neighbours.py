@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from cfnlint.decode.cfn_yaml import loads
 
+from chalicelib import wiring
+from chalicelib.adapters.aws.clients import aws_session
 from chalicelib.adapters.aws.tables import create_tables
 from infra.account import Aws, DeployError
 from infra.bootstrap import main as make_keys
@@ -116,3 +120,20 @@ def test_keys_machines_and_data_are_those_of_a_stage_that_was_named(
     with pytest.raises(SystemExit) as refused:
         command()
     assert refused.value.code == 2
+
+
+def test_a_right_that_is_missing_is_named_wherever_it_is_missed(
+    cutter: Cutter, checkout: Path
+) -> None:
+    """A port's error says to callers that DynamoDB refused; its owner has to know what."""
+    run(cutter, checkout, [])
+
+    def deny(model: Any, **_: object) -> None:
+        words = f"not authorized to perform: dynamodb:{model.name}"
+        error = {"Code": "AccessDeniedException", "Message": words}
+        raise ClientError({"Error": error}, model.name)
+
+    wiring.reset()
+    aws_session().register("before-call.dynamodb.GetItem", deny)
+    with pytest.raises(SystemExit, match=r"not authorized to perform: dynamodb:GetItem"):
+        make_keys(["--stage", "dev"])
