@@ -130,8 +130,8 @@ def test_a_right_that_is_missing_is_named_wherever_it_is_missed(
 
     def deny(model: Any, **_: object) -> None:
         words = f"not authorized to perform: dynamodb:{model.name}"
-        error = {"Code": "AccessDeniedException", "Message": words}
-        raise ClientError({"Error": error}, model.name)
+        answer = {"Error": {"Code": "AccessDeniedException", "Message": words}}
+        raise ClientError(answer, model.name)  # type: ignore[arg-type]
 
     wiring.reset()
     aws_session().register("before-call.dynamodb.GetItem", deny)
