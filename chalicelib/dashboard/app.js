@@ -19,7 +19,7 @@ const KEPT_THEME = 'ballast.theme';
 const ACCOUNT_ACTIONS = ['leave', 'freeze', 'caps', 'panic'];
 
 const part = (id) => document.getElementById(id);
-const state = { status: null, selected: null, heardAt: 0, problem: '', timer: 0, view: null, bill: null };
+const state = { status: null, selected: null, heardAt: 0, problem: '', panickedAt: 0, timer: 0, view: null, bill: null };
 
 part('sign-in').addEventListener('submit', async (event) => {
   event.preventDefault();
@@ -144,6 +144,7 @@ async function panic() {
     } else {
       const lines = [`Deployment ${stage}: ${count(n, 'machine')} at ${usd(usdNow)} an hour. Requests fail until the panic is ended.`];
       if (!await ask('Destroy every machine of every group?', lines, { yes: 'Destroy everything', words: PANIC_WORDS })) return;
+      state.panickedAt = state.status.now; // an older list of Vast's proves nothing
       await send('POST', 'api/v0/panic', { confirm: PANIC_WORDS });
     }
     await look();
@@ -199,14 +200,23 @@ function accountHealth({ account, groups, now }) {
   const found = groups.flatMap((one) => one.health_reasons.map((text) => [one.health, `${brief(one.endpoint_name)}: ${text}`]));
   const { last_round_at: roundAt } = account.scaler;
   if (roundAt && now - roundAt > 180) found.unshift(['bad', `The scaler has been silent for ${duration(now - roundAt)}.`]);
-  if (account.is_panicking) found.unshift(['bad', 'Panic: everything is being destroyed.']);
+  if (account.is_panicking) found.unshift(panicState(account, groups, now));
   const isTold = found.some(([, text]) => text.includes("list of instances"));
   if (account.inventory.state === 'unknown' && !isTold) found.push(['warn', `Vast's list of instances is not trusted (${account.inventory.problem || 'no answer'}); nothing is rented or destroyed on doubt.`]);
-  if (account.inventory.n_strays) found.push(['warn', `${account.inventory.n_strays} instances carry our label but are not in our books.`]);
+  if (account.inventory.n_strays) found.push(['warn', `${count(account.inventory.n_strays, 'instance')} under our label, but in no book of ours: never touched.`]);
   found.sort((a, b) => ORDER.indexOf(b[0]) - ORDER.indexOf(a[0]));
   if (!groups.length && !found.length) return { level: 'empty', reasons: ['There is no endpoint group yet: nothing is rented, and nothing can be served.'] };
   const texts = [...new Set(found.map(([, text]) => text))];
   return { level: found[0]?.[0] ?? 'ok', reasons: texts.length ? texts : ['Requests start in time, and enough workers are ready.'] };
+}
+
+/** How far a panic has come: none is left only by a whole list of Vast's that is newer than it. */
+function panicState({ inventory }, groups, now) {
+  const n = groups.reduce((all, one) => all + one.n_workers, 0);
+  if (n) return ['bad', `Panic: everything is being destroyed; ${count(n, 'machine')} left.`];
+  if (inventory.state !== 'known' || !(inventory.at > state.panickedAt)) return ['bad', "Panic: no machine is known to be left; a whole list of Vast's that proves it has not come yet."];
+  if (inventory.n_strays) return ['bad', `Panic: none of ours is left, but ${count(inventory.n_strays, 'instance')} under our label: not destroyed, see Vast's own page.`];
+  return ['warn', `Panic: no machine is left, by Vast's list of ${ago(inventory.at, now)}. Nothing is rented until the panic is ended.`];
 }
 
 function worstFirst(groups) {

@@ -171,7 +171,7 @@ function bidOf(offer) {
 export function planLines(plan) {
   const what = (one) => (one.offer ? `${one.offer.gpu_type} at ${usd(one.offer.usd_per_hour, 3)} an hour${bidOf(one.offer)}` : `instance ${one.instance_id}`);
   const done = plan.actions.map((one) => `${one.action} ${what(one)}: ${one.sentence}`);
-  const refused = plan.refused.map((one) => `refused by ${one.cap}: ${one.action} ${what(one)}`);
+  const refused = plan.refused.map((one) => `refused by ${one.cap_name ?? one.cap}: ${one.action} ${what(one)}`);
   const notes = (plan.notes ?? []).map((one) => one.sentence);
   const money = done.length ? [`${usd(plan.usd_per_hour_now)} an hour now, ${usd(plan.usd_per_hour_after)} after; first hour at most ${usd(plan.worst_first_hour_usd)}, ${usd(plan.once_usd)} of it for downloads.`]
     : ['Nothing would be rented, started or stopped in the next round.'];

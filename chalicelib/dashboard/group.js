@@ -129,8 +129,8 @@ export class GroupView {
     const figures = [
       ['Load', `${number(load.arriving)} /s`, bar(load.arriving, load.ready_capacity, 'of what ready workers can serve'),
         `Ready workers can serve ${number(load.ready_capacity)}, the stopped reserve ${number(load.cold_capacity)} more.${needed}`],
-      ['Queue', duration(queue.queue_time_s), bar(queue.queue_time_s, queue.target_s, 'of the goal'),
-        `A new request would wait so long; the goal is ${duration(queue.target_s)}. ${share(queue.late_share ?? 0)} started late.`],
+      ['Queue', duration(queue.queue_time_s), queue.queue_time_s != null && bar(queue.queue_time_s, queue.target_s, 'of the goal'),
+        `${queue.queue_time_s == null ? 'Not known while no worker is ready' : 'A new request would wait so long'}; the goal is ${duration(queue.target_s)}. ${share(queue.late_share ?? 0)} started late.`],
       ['Waiting', number(queue.n_waiting), false,
         queue.n_waiting ? `The oldest for ${duration(queue.oldest_wait_s)}; ${queue.eta_s == null ? 'no worker is ready yet' : `all start in about ${duration(queue.eta_s)}`}.` : 'No request waits.'],
       ['Workers', `${number(group.n_workers)} of ${number(group.max_workers)}`, bar(group.n_workers, group.max_workers, 'of max_workers'), states(group.workers_by_state)],

@@ -143,6 +143,11 @@ def test_a_workers_story_and_a_rounds_decisions_are_told(fleet: Api) -> None:
         assert answer.json["sentences"] == story["sentences"][1:]
     assert fleet.call("GET", "/api/v0/explain?instance_id=8").status == 404
     assert fleet.call("GET", "/api/v0/explain?round=nine").status == 404
+    told = "Not done (cap reached: the group's max_usd_per_hour): Starting instance 7"
+    undone = {**facts, "round": 13.0, "not_done": "cap reached: the group's max_usd_per_hour"}
+    fleet.events.append([replace(event, at=10.0, message=told, facts=undone)])
+    assert fleet.call("GET", "/api/v0/explain?round=last").json["sentences"][0] == told
+    assert told in fleet.call("GET", "/api/v0/explain?instance_id=7").json["sentences"]
 
 
 def test_a_workers_story_begins_with_its_rental(fleet: Api) -> None:

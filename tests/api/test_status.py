@@ -144,6 +144,7 @@ def test_status_says_when_clients_suffer_and_why_nothing_is_done(fleet: Api) -> 
     assert group["health_reasons"][0] == "1 request waiting, no worker is ready; none coming"
     assert "frozen" in group["health_reasons"][1]
     assert (group["queue"]["n_waiting"], group["queue"]["oldest_wait_s"]) == (1, 9.0)
+    assert group["queue"]["queue_time_s"] is None, "nobody can say, and 0 s would be untrue"
 
 
 def test_status_and_stats_show_the_minute_in_progress_not_the_one_before(fleet: Api) -> None:

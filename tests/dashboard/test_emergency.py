@@ -36,6 +36,15 @@ def test_everything_can_be_destroyed_after_the_words_are_typed(open_page: Open) 
         question.get_by_role("textbox").fill("destroy everything")
         question.get_by_role("button", name="Destroy everything").click()
         until(page, lambda: console.sent("POST", "/api/v0/panic"))
+        health = page.locator("#answers").first
+        console.status["account"]["is_panicking"] = True
+        expect(health).to_contain_text("everything is being destroyed; 3 machines left")
+        console.is_looking = False  # no list of Vast's comes that is newer than the panic
+        for group in console.status["groups"]:
+            group["n_workers"] = 0
+        expect(health).to_contain_text("a whole list of Vast's that proves it has not come yet")
+        console.status["account"]["inventory"]["at"] = console.status["now"] + 5
+        expect(health).to_contain_text("no machine is left, by Vast's list of")
     assert console.sent("POST", "/api/v0/panic") == [{"confirm": "destroy everything"}]
 
 

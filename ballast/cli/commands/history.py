@@ -45,7 +45,8 @@ def rollback(session: Session, name: str, dry_run: bool, yes: bool) -> None:
     if found is None:
         raise CliError(
             f"no earlier template or search of autogroup {row['id']} is kept",
-            fix="`ballast update autogroup ID --template_hash HASH`",
+            fix="`ballast update autogroup ID --template_hash HASH`; of a rollout: "
+            "`ballast promote ID` gives all requests to that one",
         )
     event, before = found
     session.notes.print(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from ballast.cli.errors import CliError
 from ballast.cli.lookup import find_autogroup, find_endpoint
 from ballast.cli.parameters import DURATION
 from ballast.cli.remote.model_log import chosen, model_log
@@ -194,13 +195,19 @@ def changed(event: Json) -> str:
     """What an owner changed: ' (min_load 100 → 200)'."""
     facts = event.get("facts") or {}
     before, after = facts.get("before") or {}, facts.get("after") or {}
-    nothing = NOTHING
     parts = [
-        f"{name} {before.get(name, nothing)} → {after.get(name, nothing)}"
+        f"{name} {_value(before.get(name))} → {_value(after.get(name))}"
         for name in sorted({*before, *after})
         if before  # a creation's values are its own
     ]
     return f" ({', '.join(parts)})" if parts else ""
+
+
+def _value(value: object) -> str:
+    """As an owner writes it: a number without needless zeros, nothing as a dash."""
+    if value is None or value == "":
+        return NOTHING
+    return number(value) if isinstance(value, float) else str(value)
 
 
 def _log_of(session: Session, name: str | None, autogroup: str | None) -> tuple[str, int]:
@@ -209,11 +216,25 @@ def _log_of(session: Session, name: str | None, autogroup: str | None) -> tuple[
     return "/get_endpoint_logs/", int(find_endpoint(session.server, str(name))["id"])
 
 
+def _with_names(session: Session, events: Sequence[Json]) -> list[Json]:
+    """Each actor that is a key with that key's name, where this key may see the keys."""
+    try:
+        keys = session.server.get("/api/v0/keys/")["results"]
+    except CliError:
+        return list(events)
+    names = {str(one["key_id"]): str(one["name"]) for one in keys}
+    return [
+        {**event, "actor": f"{names[actor]} ({actor})"} if actor in names else dict(event)
+        for event in events
+        for actor in (str(event.get("actor")),)
+    ]
+
+
 def _print_events(session: Session, tail: int) -> None:
     limit = min(tail, MOST_EVENTS) if tail >= 0 else MOST_EVENTS
     found = session.server.get("/api/v0/events", account=1, limit=max(limit, 1))["events"]
     events = found[:limit]
-    rows = event_lines(list(reversed(events)))
+    rows = event_lines(_with_names(session, list(reversed(events))))
     session.show(
         events,
         table(f"{count(len(events), 'event')} of the account", ("time (UTC)", "who", "what"), rows),

@@ -272,6 +272,12 @@ CAP_NAMES: Mapping[str, str] = {
 }
 """What an owner calls the caps."""
 
+
+def cap_reached(cap: str) -> str:
+    """That a cap is reached, by the owner's name for it."""
+    return f"cap reached: {CAP_NAMES.get(cap, cap)}"
+
+
 TERMS: Mapping[str, str] = {
     "occupancy": "for the requests of now, with room for more",
     "min_load": "your min_load",

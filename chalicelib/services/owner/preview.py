@@ -9,7 +9,7 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.draft import draft_of
 from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible, ParameterError
 from chalicelib.core.money.account import Account
-from chalicelib.core.scaling.reasons import explain
+from chalicelib.core.scaling.reasons import CAP_NAMES, explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.marketplace import RateLimitedError
@@ -213,7 +213,10 @@ def _told(ports: ApiPorts, endpoint_id: int, answer: Mapping[str, object]) -> Ro
     return {
         **answer,
         "actions": actions,
-        "refused": [_explained(action) for action in _rows(answer.get("refused"))],
+        "refused": [
+            {**_explained(one), "cap_name": CAP_NAMES.get(str(one.get("cap")), one.get("cap"))}
+            for one in _rows(answer.get("refused"))
+        ],
         "notes": [_explained(note) for note in _rows(answer.get("notes"))],
         "usd_per_hour_now": hourly_now,
         "usd_per_hour_after": hourly_now + added - returned,

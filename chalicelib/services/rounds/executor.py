@@ -26,6 +26,7 @@ from chalicelib.core.scaling.actions import (
     StopWorker,
 )
 from chalicelib.core.scaling.facts import group_caps
+from chalicelib.core.scaling.reasons import cap_reached
 from chalicelib.ports.ledger import GuardRefusedError
 from chalicelib.ports.marketplace import (
     Marketplace,
@@ -191,7 +192,7 @@ def _start(acting: Acting, plan: RoundPlan, group: GroupPlan, action: StartWorke
         )
     except GuardRefusedError as refused:
         acting.refused_by_guard(worker.endpoint_id, refused.cap)
-        acting.problems[id(action)] = str(refused)
+        acting.problems[id(action)] = cap_reached(refused.cap)
         return
     changes = transition(worker, WorkerEvent.START, _now(acting))
     has_entered = changes.get("state") is WorkerState.STARTING and acting.change(worker, changes)
@@ -218,7 +219,7 @@ def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: Chang
         )
     except GuardRefusedError as refused:
         acting.refused_by_guard(worker.endpoint_id, refused.cap)
-        acting.problems[id(action)] = str(refused)
+        acting.problems[id(action)] = cap_reached(refused.cap)
         return
     usd = action.bid_usd_per_hour
     if not call_for(acting, action, Verb.BID, lambda v: v.change_bid(worker.instance_id, usd)):
@@ -261,7 +262,7 @@ def _rent(acting: Acting, plan: RoundPlan, group: GroupPlan, action: RentOffer) 
         rent(acting, owner, autogroup, action)
     except GuardRefusedError as refused:
         acting.refused_by_guard(owner.endpoint_id, refused.cap)
-        acting.problems[id(action)] = str(refused)
+        acting.problems[id(action)] = cap_reached(refused.cap)
     except TooEarlyError as error:
         acting.put_off(action, str(error))
     except (LaunchError, LaunchArgsError, RateLimitedError) as error:

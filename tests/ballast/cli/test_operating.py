@@ -97,6 +97,18 @@ def test_logs_prints_the_level_and_asks_for_the_tail(ballast: Ballast, console: 
     }
     assert ballast("logs", "--autogroup", "6f0c4c3a").out == "rented\n"
     assert "target_util" in ballast("logs", "--account").out
+    changed = {"before": {"max_load_per_s": None, "weight": 1.0}, "after": {"weight": 10.5}}
+    console.events = [
+        {"at": at, "actor": actor, "message": f"change {at}", "facts": changed}
+        for at, actor in ((3, "a-1"), (2, "scaler"), (1, "a-1"))
+    ]
+    console.answers["/api/v0/keys/"] = {"results": [{"key_id": "a-1", "name": "on call"}]}
+    told = ballast("logs", "--account", "--tail", "2").out
+    assert "change 1" not in told
+    assert "on call (a-1)" in told
+    assert "scaler" in told
+    assert "weight 1 → 10.5" in told
+    assert "None" not in told
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,8 @@ def _decision_sentence(event: Event) -> str:
     reason = event.facts.get("reason")
     if not isinstance(reason, Mapping):
         return event.message
+    if event.facts.get("not_done"):  # as it was told: it was decided, and came to nothing
+        return event.message
     action = str(event.facts.get("action", "none"))
     target = event.facts.get("subject") or event.facts.get("instance_id", "")
     facts = reason.get("facts")

@@ -165,11 +165,12 @@ def _load(facts: _Facts) -> Row:
 
 
 def _queue(facts: _Facts) -> Row:
-    ready = facts.ready()
+    ready, expected = facts.ready(), facts.minute.get("queue_time_s", 0.0)
     load = sum(request.cost for request in facts.waiting)
     oldest = min((request.first_seen_at for request in facts.waiting), default=facts.now)
     return {
-        "queue_time_s": facts.minute.get("queue_time_s", 0.0),
+        # Without a ready worker, and with none expected, nobody knows how long one would wait.
+        "queue_time_s": expected if ready > 0 or expected > 0 else None,
         "target_s": facts.group.params.target_queue_time,
         "max_s": facts.group.params.max_queue_time,
         "n_waiting": len(facts.waiting),
