@@ -65,6 +65,25 @@ def test_every_route_that_changes_something_and_has_a_body_refuses_what_it_does_
     assert took == ["/api/v0/receivers/test"]  # which reads no body
 
 
+@pytest.mark.parametrize("kind", ["endpoint", "autogroup", "workergroup"])
+@pytest.mark.parametrize(
+    ("what", "slip", "near"),
+    [("logs", "tial", "tail"), ("workers", "idd", "id"), ("stats", "metric", "metric_name")],
+)
+def test_a_slip_at_the_vendors_reading_routes_is_refused_and_what_its_clients_send_is_taken(
+    api: Api, kind: str, what: str, slip: str, near: str
+) -> None:
+    """`vastai` 1.9.1, api/endpoints.py: {"id", "api_key"}, and of logs "tail"."""
+    api.create_endpoint("llm")
+    api.create_autogroup(100)
+    sent: dict[str, object] = {"id": 100 if kind == "endpoint" else 101, "api_key": api.key}
+    sent |= {"tail": 5} if what == "logs" else {}
+    assert api.call("POST", f"/get_{kind}_{what}/", sent).status == 200
+    refused = api.call("POST", f"/get_{kind}_{what}/", {**sent, slip: "x"})
+    assert refused.status == 400
+    assert f"'{slip}' is no field; did you mean {near}?" in refused.json["msg"]
+
+
 def test_what_the_vendors_clients_send_is_taken_and_a_row_may_be_sent_back(api: Api) -> None:
     sent = {
         "client_id": "me", "min_load": 0.0, "min_cold_load": 0.0, "target_util": 0.9,

@@ -34,19 +34,24 @@ def observability_blueprint(get_ports: Callable[[], ApiPorts]) -> Blueprint:
 
 
 def _register_reads(routes: Routes, name: str) -> None:
-    find = _endpoint_subject if name == "endpoint" else _autogroup_subject
+    is_group = name == "endpoint"
+    find = _endpoint_subject if is_group else _autogroup_subject
+    # What the vendor's clients and documents send (protocol.md E.3); another field is a slip.
+    subject_fields = ("id", "endpoint_id", "endpoint") if is_group else ("id", "autogroup_id")
 
-    @routes.route("POST", f"/get_{name}_logs", "read")
+    @routes.route("POST", f"/get_{name}_logs", "read", fields=(*subject_fields, "tail"))
     def get_logs(call: Call) -> object:
         tail = call.whole("tail", low=-1)
         return observability.read_logs(call.ports, find(call), -1 if tail is None else tail)
 
-    @routes.route("POST", f"/get_{name}_workers", "read")
+    @routes.route("POST", f"/get_{name}_workers", "read", fields=subject_fields)
     def get_workers(call: Call) -> object:
         workers = observability.list_workers(call.ports, find(call))
         return [observability.worker_row(worker) for worker in workers]
 
-    @routes.route("POST", f"/get_{name}_stats", "read")
+    spanned = (*subject_fields, "metric_name", "t1", "t2")
+
+    @routes.route("POST", f"/get_{name}_stats", "read", fields=spanned)
     def get_stats(call: Call) -> object:
         subject, metric = find(call), call.text("metric_name", max_length=64)
         if metric is None:
