@@ -17,6 +17,16 @@ export function count(n, noun) {
   return `${number(n)} ${noun}${n === 1 ? '' : 's'}`;
 }
 
+/** A state as an owner reads it. */
+export function stateWord(state) {
+  return state === 'unavail' ? 'unavailable' : state;
+}
+
+/** What a plan does, as an owner reads it: a drain that is cancelled keeps its machine. */
+export function actionWord(action) {
+  return { recall: 'keep', bid: 'bid more for' }[action] ?? action;
+}
+
 /** A long name among others: its beginning and its end, which tell most names apart. */
 export function brief(name) {
   return name.length > 40 ? `${name.slice(0, 24)}…${name.slice(-12)}` : name;

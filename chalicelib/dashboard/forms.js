@@ -3,7 +3,7 @@
 import { get, send } from './api.js';
 import { ask, el } from './dom.js';
 import { Floors } from './floors.js';
-import { count, number, usd } from './format.js';
+import { actionWord, count, number, usd } from './format.js';
 
 const PREVIEW_AFTER_MS = 500;
 const GROUP_FIELDS = [
@@ -170,8 +170,8 @@ function bidOf(offer) {
 /** A plan in sentences: deeds with prices, what caps refuse, the first hour. */
 export function planLines(plan) {
   const what = (one) => (one.offer ? `${one.offer.gpu_type} at ${usd(one.offer.usd_per_hour, 3)} an hour${bidOf(one.offer)}` : `instance ${one.instance_id}`);
-  const done = plan.actions.map((one) => `${one.action} ${what(one)}: ${one.sentence}`);
-  const refused = plan.refused.map((one) => `refused by ${one.cap_name ?? one.cap}: ${one.action} ${what(one)}`);
+  const done = plan.actions.map((one) => `${actionWord(one.action)} ${what(one)}: ${one.sentence}`);
+  const refused = plan.refused.map((one) => `refused by ${one.cap_name ?? one.cap}: ${actionWord(one.action)} ${what(one)}`);
   const notes = (plan.notes ?? []).map((one) => one.sentence);
   const money = done.length ? [`${usd(plan.usd_per_hour_now)} an hour now, ${usd(plan.usd_per_hour_after)} after; first hour at most ${usd(plan.worst_first_hour_usd)}, ${usd(plan.once_usd)} of it for downloads.`]
     : ['Nothing would be rented, started or stopped in the next round.'];

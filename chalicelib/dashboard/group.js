@@ -3,7 +3,7 @@
 import { get, send } from './api.js';
 import { Charts } from './charts.js';
 import { ask, bar, button, clean, el, fill, table } from './dom.js';
-import { actAndReason, ago, clock, count, duration, number, share, usd } from './format.js';
+import { actAndReason, ago, clock, count, duration, number, share, stateWord, usd } from './format.js';
 import { askCost, editAutogroup, editGroup, planLines } from './forms.js';
 import { LivePoints } from './live.js';
 import { WorkerTable, failuresByHost } from './workers.js';
@@ -248,7 +248,7 @@ function changed({ before, after }) {
 
 function states(byState) {
   const parts = Object.entries(byState ?? {}).filter(([, n]) => n).sort();
-  return parts.map(([name, n]) => `${n} ${name}`).join(', ') || 'none';
+  return parts.map(([name, n]) => `${n} ${stateWord(name)}`).join(', ') || 'none';
 }
 
 /** The share of the requests that an autogroup of a tier gets. */

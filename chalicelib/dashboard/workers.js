@@ -1,7 +1,7 @@
 // The workers of a group, sortable; and where failures come from.
 
 import { button, el, fill, table } from './dom.js';
-import { age, number, usd } from './format.js';
+import { age, number, stateWord, usd } from './format.js';
 
 const FEW = 50;
 const FAILURES = new Set(['worker_failed', 'worker_error', 'load_failed', 'stuck_loading', 'host_failed', 'start_refused']);
@@ -85,7 +85,7 @@ function isUp(worker) {
 
 /** What an interruptible machine is called by: `outbid` where others bid more. */
 function stateOf(worker) {
-  return worker.is_outbid ? 'outbid' : worker.state ?? worker.status;
+  return worker.is_outbid ? 'outbid' : stateWord(worker.state ?? worker.status);
 }
 
 /** An interruptible machine's bid, and what the same machine costs on demand. */

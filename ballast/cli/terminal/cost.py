@@ -28,6 +28,7 @@ FREE = frozenset({"endpoint_name", "queue_order", "rotate_key", "gpu_ram", "tick
 SAVING_STATES = frozenset({"suspended", "stopped", "paused"})
 SPENDING = frozenset({"rent", "start", "bid"})
 
+ACTION_WORDS: Mapping[str, str] = {"recall": "keep", "bid": "bid more for"}
 CAP_WORDS: Mapping[str, str] = {
     "cap_hour": "the account's cap, an hour",
     "cap_day": "the account's cap, today",
@@ -109,7 +110,7 @@ def plan_lines(plan: Json) -> Iterator[RenderableType]:
     else:
         rows = [
             (
-                one["action"],
+                ACTION_WORDS.get(one["action"], one["action"]),
                 what(one),
                 usd((one.get("offer") or {}).get("usd_per_hour"), 3),
                 usd(one.get("once_usd"), 2),

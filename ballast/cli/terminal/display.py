@@ -23,7 +23,7 @@ STATE_STYLES: Mapping[str, str] = {
     "suspect": "yellow",
     "unreachable": "red",
     "error": "bold red",
-    "unavail": "red",
+    "unavailable": "red",
     "ok": "green",
     "warn": "yellow",
     "bad": "bold red",
@@ -55,9 +55,15 @@ def cell(value: object, style: str = "") -> Text:
     return Text(NOTHING if value is None or value == "" else clean(value), style=style)
 
 
+def state_word(state: object) -> str:
+    """A state as an owner reads it; the API's own word otherwise."""
+    return {"unavail": "unavailable"}.get(str(state), str(state))
+
+
 def state_cell(state: object) -> Text:
     """A state or health in its colour."""
-    return cell(state, STATE_STYLES.get(str(state), ""))
+    word = state_word(state) if state else state
+    return cell(word, STATE_STYLES.get(str(word), ""))
 
 
 class FittingTable:
@@ -201,4 +207,7 @@ def age(at: object, now: float) -> str:
 
 def counts(by_state: Mapping[str, int] | None) -> str:
     """Workers by state: '2 ready, 1 stopped'."""
-    return ", ".join(f"{n} {state}" for state, n in sorted((by_state or {}).items()) if n) or "none"
+    return (
+        ", ".join(f"{n} {state_word(state)}" for state, n in sorted((by_state or {}).items()) if n)
+        or "none"
+    )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ballast.cli.errors import CliError
-from ballast.cli.terminal.display import json_text, table
+from ballast.cli.terminal.display import counts, json_text, state_cell, table
 
 COLUMNS = (">id", "state", "?>observed", "error")
 ROWS = [("20000001", "model_loading", "1,234", "HF_TOKEN must be set: the model is gated")]
@@ -45,6 +45,12 @@ def test_a_narrow_one_drops_optional_columns_and_says_so_and_cuts_no_id_and_no_w
     assert "20000001" in text
     assert "…" not in text
     assert "gated" in text
+
+
+def test_a_state_is_told_in_a_word_that_an_owner_knows() -> None:
+    assert counts({"ready": 2, "unavail": 1}) == "2 ready, 1 unavailable"
+    assert state_cell("unavail").plain == "unavailable"
+    assert state_cell(None).plain == "-"
 
 
 @given(st.text())
