@@ -130,6 +130,7 @@ def test_the_share_of_the_overdue(age_s: float, share: float) -> None:
 def test_room_is_shared_by_weight_and_what_is_left_goes_to_all() -> None:
     shares = {"a": 3.0, "b": 1.0}
     assert share_fairly({"a": 90.0, "b": 90.0}, 40.0, shares) == {"b": 10.0, "a": 30.0}
+    assert share_fairly({"a": 1.0}, 1.5, {}) == {"a": 1.5}, "half a request is left, and given"
     assert share_fairly({"a": 5.0, "b": 90.0}, 40.0, shares) == {"a": 5.0, "b": 35.0}
     assert share_fairly({"a": 10.0, "b": 10.0}, 40.0, shares) == {"a": 25.0, "b": 15.0}
     assert share_fairly({"a": 10.0, "b": 10.0}, 20.0, {}) == {"a": 10.0, "b": 10.0}

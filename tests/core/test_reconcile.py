@@ -18,14 +18,17 @@ from chalicelib.core.fleet.intents import (
 from chalicelib.core.fleet.inventory import Inventory, absorb
 from chalicelib.core.fleet.reconcile import (
     Books,
+    NewRow,
     Reconciliation,
     as_destroying,
     expected_since,
     reconcile,
     row_for,
 )
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.model.market import InstanceListing, InstanceRecord
+from chalicelib.core.model.market import UNTOLD_USD_PER_GPU_HOUR, InstanceListing, InstanceRecord
+from chalicelib.core.model.worker import WorkerState
 
 NOW = 1_800_000_000.0
 TOKEN = "0123456789abcdef" + "AbC-_xyz"
@@ -101,7 +104,8 @@ def test_a_listing_that_shows_nothing_while_we_have_machines_voids_no_rental() -
         ((840.0, 720.0, 480.0), True, (), 1),
         ((14400.0, 10800.0, 7200.0, 5400.0, 4500.0, 3600.0), True, (), 1),
         ((14400.0, 10800.0, 7200.0, 5400.0, 4500.0, 3599.0), True, (), 0),
-        ((14400.0, 14280.0, 120.0), True, (), 1),
+        ((9300.0, 9180.0, 120.0), True, (), 1),
+        ((7440.0, 7320.0, 120.0), True, (), 0),
         ((119.0,), True, (_record(8, "somebody else's"),), 1),
         ((119.0,), False, (), 1),
     ],
@@ -147,6 +151,79 @@ def test_an_unlabelled_instance_on_the_machine_of_a_lost_rental_may_be_it_and_it
     settled = [intent.state for intent in found.settled]
     assert settled == ([] if is_suspected else [IntentState.VOID])
     assert found.new_rows == (), "it may be the owner's own: it is not touched"
+
+
+def test_a_list_must_show_what_may_be_rented_and_nothing_that_is_settled_or_not_yet_tried() -> None:
+    def expected(**changes: object) -> list[str]:
+        return list(expected_since([], [replace(INTENT, **changes)]))  # type: ignore[arg-type]
+
+    assert expected(attempt_ended_at=NOW) == [TOKEN]
+    assert expected(attempt_ended_at=None) == []
+    assert expected(attempt_ended_at=NOW, state=IntentState.VOID) == []
+
+
+def _restored(*records: InstanceRecord, name: str = "llm") -> list[NewRow]:
+    """What one listing makes of machines with our labels and no books."""
+    listing = InstanceListing(
+        started_at=NOW, ended_at=NOW, is_complete=True, instances=tuple(records)
+    )
+    books = Books(
+        groups=[EndpointGroup(endpoint_id=1, name=name, created_at=NOW)],
+        autogroups=[Autogroup(autogroup_id=2, endpoint_id=1, created_at=NOW, template_hash="t")],
+        workers=[],
+        intents=[],
+        is_our_token=lambda _token: True,
+    )
+    inventory = absorb(Inventory(), listing, expected_since([], []))
+    return list(reconcile(books, listing, inventory, NOW).new_rows)
+
+
+def test_a_restored_machine_without_a_price_counts_as_the_dearest_gpu_of_ours() -> None:
+    def machine(n: int, num_gpus: int, usd: float) -> InstanceRecord:
+        record = _record(n, label_for("llm", f"{n:016x}{TOKEN[16:]}"))
+        return replace(record, num_gpus=num_gpus, usd_per_hour=usd)
+
+    rows = _restored(machine(1, 1, 0.6), machine(2, 2, 1.0), machine(3, 4, 0.0))
+    found = {row.worker.instance_id: row.worker for row in rows}
+    assert [row.why for row in rows] == ["restored"] * 3
+    assert (found[1].usd_per_hour, found[1].is_price_assumed) == (0.6, False)
+    assert (found[2].usd_per_hour, found[2].is_price_assumed) == (1.0, False)
+    assert (found[3].usd_per_hour, found[3].is_price_assumed) == (2.4, True)
+    (alone,) = _restored(machine(3, 4, 0.0))
+    assert alone.worker.usd_per_hour == 4 * UNTOLD_USD_PER_GPU_HOUR
+    assert _restored(machine(1, 1, 0.6), name="another") == []
+
+
+@pytest.mark.parametrize(
+    ("intended", "ours_is_bid", "theirs_is_bid", "state"),
+    [
+        ("running", False, False, WorkerState.CREATING),
+        ("running", True, True, WorkerState.CREATING),
+        ("stopped", True, True, WorkerState.PAUSED),
+        ("stopped", True, False, WorkerState.DESTROYING),
+        ("stopped", False, True, WorkerState.DESTROYING),
+        ("stopped", False, False, WorkerState.DESTROYING),
+    ],
+)
+def test_a_lost_rental_that_was_made_stopped_is_returned_unless_it_is_outbid(
+    intended: str, ours_is_bid: bool, theirs_is_bid: bool, state: WorkerState
+) -> None:
+    record = replace(
+        _record(9, label_for("llm", TOKEN)), intended_status=intended, is_bid=theirs_is_bid
+    )
+    listing = InstanceListing(
+        started_at=NOW + 90, ended_at=NOW + 90, is_complete=True, instances=(record,)
+    )
+    books = Books(
+        groups=[EndpointGroup(endpoint_id=1, name="llm", created_at=NOW)],
+        autogroups=[],
+        workers=[],
+        intents=[replace(INTENT, is_bid=ours_is_bid)],
+        is_our_token=lambda _token: True,
+    )
+    inventory = absorb(Inventory(), listing, expected_since([], books.intents))
+    (new,) = reconcile(books, listing, inventory, NOW + 90).new_rows
+    assert new.worker.state is state
 
 
 def test_a_suspicion_ends_after_a_day() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.core.words import count
+from chalicelib.core.words import count, listed
 
 ROOT = Path(__file__).parents[2]
 READ_BY_OWNERS = ("chalicelib", "ballast/cli", "infra")
@@ -23,6 +23,13 @@ NEVER_ONE = {
     "ballast/cli/replay.py": "fewer requests than can be learned from",
     "infra/audit.py": "for those who build",
 }
+
+
+def test_a_long_list_is_cut_and_says_how_much_is_missing() -> None:
+    assert listed([]) == ""
+    assert listed([7, "a"]) == "7, a"
+    assert listed(range(10)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    assert listed(range(11)) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 1 more"
 
 
 @pytest.mark.parametrize(

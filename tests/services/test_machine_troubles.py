@@ -89,7 +89,7 @@ def test_machines_that_went_with_requests_under_way_are_one_trouble() -> None:
 
 def test_a_long_list_of_lost_machines_is_cut() -> None:
     (trouble,) = lost(*(worker(n, S.UNREACHABLE, 1.0, n_working=1) for n in range(1, 13)))
-    assert "12 (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)" in trouble.message
+    assert "12 (1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more)" in trouble.message
 
 
 def test_ready_without_an_address_is_told() -> None:

@@ -11,7 +11,7 @@ from chalicelib.core.model.scopes import ACCOUNT_SCOPE
 from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.moves.repair import is_late_stop
-from chalicelib.core.words import count
+from chalicelib.core.words import count, listed
 from chalicelib.services.rounds.values import RoundPlan
 
 LOST_COUNTS_S = 600.0  # long enough to be read, short enough to be news
@@ -28,7 +28,7 @@ def lost_machines(workers: Sequence[Worker], scope: str, now: float) -> Iterator
     ]
     if lost:
         n_requests = sum(worker.n_working for worker in lost)
-        ids = ", ".join(str(worker.instance_id) for worker in lost[:10])
+        ids = listed([worker.instance_id for worker in lost])
         text = (
             f"machines lost in the last {LOST_COUNTS_S / 60:.0f} minutes: {len(lost)} ({ids}); "
             f"requests that were under way there: {n_requests}. Substitutes are rented within the "

@@ -25,7 +25,7 @@ from chalicelib.core.money.budget import MICRO, MONEY_CAPS, limits_of
 from chalicelib.core.scaling.facts import group_caps
 from chalicelib.core.scaling.moves.repair import last_seen_at
 from chalicelib.core.scaling.reasons import CAP_NAMES, ReasonCode
-from chalicelib.core.words import count
+from chalicelib.core.words import count, listed
 from chalicelib.ports.event_log import Event
 from chalicelib.services.rounds.acting import ACTOR, SPEND_RATE_LIMIT
 from chalicelib.services.rounds.group_planning import rentals_per_hour
@@ -81,7 +81,6 @@ def is_capped(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> bool:
 
 def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
     view, unclaimed = plan.view, plan.reconciliation.unclaimed
-    strays = ", ".join(str(one) for one in unclaimed[:20])
     waiting = [worker for worker in plan.workers if worker.awaits_owner]
     adopted = sorted(worker.instance_id for worker in waiting if worker.is_unconfirmed)
     mislabelled = sorted(worker.instance_id for worker in waiting if worker.is_mislabelled)
@@ -101,7 +100,7 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
             TroubleKind.STRAY_MACHINES,
             unclaimed,
             f"{count(len(unclaimed), 'instance')} with our label, but in no book of ours: left "
-            f"alone: {strays}",
+            f"alone: {listed(unclaimed)}",
         ),
         (
             TroubleKind.KEY_LACKS_RIGHT,
@@ -114,14 +113,14 @@ def _of_account(plan: RoundPlan) -> Iterator[Trouble]:
             adopted,
             f"{count(len(adopted), 'instance')} found by label alone, as rows were lost; what was "
             "found serves and bills, and is not destroyed before `ballast adopt`: "
-            f"{', '.join(map(str, adopted[:20]))}",
+            f"{listed(adopted)}",
         ),
         (
             TroubleKind.LABEL_CHANGED,
             mislabelled,
             f"{count(len(mislabelled), 'instance')} of our books under a label that is not ours "
             "(any more); it bills, and is not destroyed before `ballast adopt`, or before the "
-            f"label is back: {', '.join(map(str, mislabelled[:20]))}",
+            f"label is back: {listed(mislabelled)}",
         ),
         (
             TroubleKind.ALERTS_UNHEARD,
@@ -158,7 +157,7 @@ def _foreign(plan: RoundPlan) -> Iterator[Trouble]:
     ]
     found += [f"rental {i.token}" for i in view.intents if i.state is IntentState.FOREIGN]
     if found:
-        text = f"written by another version, counted at the worst and left alone: {found[:10]}"
+        text = f"written by another version, counted at the worst and left alone: {listed(found)}"
         yield Trouble(kind=TroubleKind.FOREIGN_VERSION, scope=ACCOUNT_SCOPE, message=text)
 
 
