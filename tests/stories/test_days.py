@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from chalicelib.core.fleet.pacing import Verb
@@ -81,9 +79,8 @@ def test_suspended_and_resumed_it_serves_again(state: str, min_load: float) -> N
     day.world.ask(group.endpoint_id, 2)
     day.minutes(30)
     assert day.world.n_waiting == 2, "nobody is served meanwhile"
-    status = read_status(day.world.owner_ports, OWNER, day.world.now, group.endpoint_id)
-    shown = json.dumps(status["groups"])
-    assert ('"health": "ok"' in shown, day.troubles()) == (True, {}), (
+    shown = str(read_status(day.world.owner_ports, OWNER, day.world.now, group.endpoint_id))
+    assert ("'health': 'ok'" in shown, day.troubles()) == (True, {}), (
         "no alarm: the owner wished it"
     )
     assert f"{state}, as you wished: nothing runs" in shown
