@@ -153,15 +153,15 @@ def check_record(aws: Aws, stage: str, root: Path) -> None:
     """
     record = _record(stage, root)
     text = record.read_text() if record.exists() else ""
-    here = (aws.session.region_name, aws.account())
-    for region, account in re.findall(r"arn:[\w-]+:lambda:([\w-]+):(\d+):", text):
-        if (region, account) != here:
-            raise DeployError(
-                f"stage {stage} was deployed from this checkout to account {account}, region "
-                f"{region}, and these credentials are for account {here[1]}, region {here[0]}: set "
-                "AWS_PROFILE and AWS_DEFAULT_REGION for the former, or give the other a stage of "
-                "its own"
-            )
+    known = set(re.findall(r"arn:[\w-]+:lambda:([\w-]+):(\d+):", text))
+    here = (aws.session.region_name, aws.account()) if known else None
+    for region, account in sorted(known - {here}):
+        raise DeployError(
+            f"stage {stage} was deployed from this checkout to account {account}, region {region}, "
+            f"and these credentials are for account {aws.account()}, region "
+            f"{aws.session.region_name}: set AWS_PROFILE and AWS_DEFAULT_REGION for the former, or "
+            "give the other a stage of its own"
+        )
 
 
 def _record(stage: str, root: Path) -> Path:
