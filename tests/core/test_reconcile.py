@@ -162,14 +162,19 @@ def test_a_list_must_show_what_may_be_rented_and_nothing_that_is_settled_or_not_
     assert expected(attempt_ended_at=NOW, state=IntentState.VOID) == []
 
 
-def _restored(*records: InstanceRecord, name: str = "llm") -> list[NewRow]:
+def _restored(
+    *records: InstanceRecord, name: str = "llm", hashes: Sequence[str] = ("t",)
+) -> list[NewRow]:
     """What one listing makes of machines with our labels and no books."""
     listing = InstanceListing(
         started_at=NOW, ended_at=NOW, is_complete=True, instances=tuple(records)
     )
     books = Books(
         groups=[EndpointGroup(endpoint_id=1, name=name, created_at=NOW)],
-        autogroups=[Autogroup(autogroup_id=2, endpoint_id=1, created_at=NOW, template_hash="t")],
+        autogroups=[
+            Autogroup(autogroup_id=2 + n, endpoint_id=1, created_at=NOW, template_hash=one)
+            for n, one in enumerate(hashes)
+        ],
         workers=[],
         intents=[],
         is_our_token=lambda _token: True,
@@ -189,6 +194,11 @@ def test_a_restored_machine_without_a_price_counts_as_the_dearest_gpu_of_ours() 
     assert (found[1].usd_per_hour, found[1].is_price_assumed) == (0.6, False)
     assert (found[2].usd_per_hour, found[2].is_price_assumed) == (1.0, False)
     assert (found[3].usd_per_hour, found[3].is_price_assumed) == (2.4, True)
+    of_b = replace(machine(4, 1, 0.5), template_hash="b")
+    (second,) = _restored(of_b, hashes=("a", "b"))
+    assert second.worker.autogroup_id == 3, "its template says whose it is"
+    (first,) = _restored(replace(of_b, template_hash="c"), hashes=("a", "b"))
+    assert first.worker.autogroup_id == 2
     (alone,) = _restored(machine(3, 4, 0.0))
     assert alone.worker.usd_per_hour == 4 * UNTOLD_USD_PER_GPU_HOUR
     assert _restored(machine(1, 1, 0.6), name="another") == []

@@ -12,6 +12,7 @@ from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.market import NO_PAGES, InstanceListing
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.marketplace import MarketplaceUnavailableError, RefusedError
 from fakes.worlds.marketplace import FakeMarketplace
 from fakes.worlds.world import World
@@ -114,7 +115,12 @@ def test_a_listing_that_hides_several_is_doubted_and_after_ten_minutes_renting_g
     raise_floor(world, endpoint_id, 500.0)
     run_rounds(world, 8)
     assert count_calls(world, Verb.CREATE) == before, "nothing is rented on a fresh doubt"
+    words = next(e.message for e in all_events(world) if e.kind == "inventory_unknown")
+    assert "nothing is rented or returned until a whole list comes" in words
     run_rounds(world, 20)
+    memory = RoundMemory.from_bytes(world.ledger.read_blob(BLOB_NAME))
+    lasting = {trouble.kind: trouble.message for trouble in memory.troubles.values()}
+    assert "renting goes on with every machine counted at its worst" in lasting["inventory_unknown"]
     assert count_calls(world, Verb.CREATE) > before
     assert len(world.market.instances) <= 9
     assert told(world, "inventory_unknown") == ["inventory_unknown"]
