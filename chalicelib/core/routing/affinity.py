@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
-from zlib import crc32
 
 N_BUCKETS = 8_192
 """About 30 for each worker of a full shard, so that their shares differ by less than keys' own."""
@@ -140,14 +139,10 @@ def preferences_of(
 
 
 def bucket_of(key: str) -> int:
-    """The bucket of a key, whatever text it is.
-
-    Spread well is all that it must be: who chooses his keys could choose their bucket anyhow.
-    """
-    return (crc32(key.encode()) * _MIX & 0xFFFF_FFFF) * N_BUCKETS >> 32
+    """The bucket of a key, whatever text it is."""
+    return _hash(key) % N_BUCKETS
 
 
-_MIX = 0x9E3779B1  # 2**32 divided by the golden ratio: texts that differ little lie apart
 _LANE = Struct("<Q")  # a worker's 64 bits of a number that holds all workers
 _DRAW_BITS = 32  # of a draw; with the 26 bits of a bucket's key a product stays in its lane
 _PER_DRAW = -(2.0**-_DRAW_BITS)  # a draw as a fraction, with the sign that the logarithm takes
