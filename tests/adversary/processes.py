@@ -322,7 +322,9 @@ def rented(act: Callable[[Town], None]) -> float:
 
 
 def _is_at_rest(town: Town) -> bool:
-    return 0 < len(town.market.instances("mine")) == len(town.owner.ready_workers(town.mine))
+    """What runs is ready; a reserve that a game before it left is stopped."""
+    up = [row for row in town.market.instances("mine") if row["cur_state"] != "stopped"]
+    return 0 < len(up) == len(town.owner.ready_workers(town.mine))
 
 
 def rented_by_lies(script: Script) -> float:
