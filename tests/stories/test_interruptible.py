@@ -165,6 +165,7 @@ def test_credit_that_ends_while_machines_are_outbid_and_comes_back() -> None:
     run_minutes(world, 20)
     assert world.n_waiting == 0
     assert sum(row.perf for row in ready(world)) >= HOT * 0.9
+    run_minutes(world, 2)  # what was told to go in the last minute is confirmed gone
     assert rows_are_machines(world)
 
 
