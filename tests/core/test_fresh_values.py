@@ -51,7 +51,7 @@ UNTOLD: dict[type, dict[str, Any]] = {
             "absent_since": {},
         },
     },
-    Reconciliation: {"settled": (), "new_rows": (), "unclaimed": ()},
+    Reconciliation: {"settled": (), "new_rows": (), "unclaimed": (), "suspected": {}},
     Account: {
         **{"caps_microusd_per_hour": 5_000_000, "caps_microusd_per_day": 50_000_000},
         **{"caps_microusd_per_month": 500_000_000, "caps_idle_microusd_per_day": 10_000_000},
