@@ -63,6 +63,16 @@ def test_what_changes_in_the_fleet_appears_without_a_reload(open_page: Open) -> 
         expect(page.locator("td .state.error")).to_have_text("error")
 
 
+def test_what_caches_held_shows_where_workers_tell_it(open_page: Open) -> None:
+    console = fleet(2)
+    with open_page(console) as page:
+        console.status["groups"][0]["cache"] = {"hit_share": 0.37, "spared_share": 0.21}
+        expect(page.locator("#group")).to_contain_text(re.compile(r"Cache\s*37\s?%"))
+        expect(page.locator("#group")).to_contain_text("which spares 21")
+        console.status["groups"][0]["cache"] = {"hit_share": None, "spared_share": None}
+        expect(page.locator("#group")).not_to_contain_text("workers' caches")
+
+
 def test_freeze_is_one_click_and_shows_for_everybody(open_page: Open) -> None:
     console = fleet(1)
     with open_page(console) as page:
