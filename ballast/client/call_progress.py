@@ -131,7 +131,7 @@ class CallProgress:
             WorkerRefusedError: another worker would not do better, or the caller's time is over.
             WaitTimeoutError: the caller's time is over, and only workers, no model, spoke.
         """
-        error = WorkerRefusedError(status, body)
+        error = WorkerRefusedError(status, body, headers)
         if not is_worth_retrying(status):
             raise error
         if MODEL_ANSWER in headers or _is_openais_error(body):

@@ -12,6 +12,8 @@ CallError
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 NO_KEY = "the key has characters that no key has: was it copied whole?"
 
 
@@ -30,10 +32,13 @@ class RouteRefusedError(CallError):
 class WorkerRefusedError(CallError):
     """The worker answered with an error that a retry would not change."""
 
-    def __init__(self, http_status: int, body: bytes) -> None:
+    def __init__(
+        self, http_status: int, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(f"worker answered {http_status}: {body[:500].decode(errors='replace')}")
         self.http_status = http_status
         self.body = body
+        self.headers: Mapping[str, str] = {} if headers is None else headers
 
 
 class WaitTimeoutError(CallError):

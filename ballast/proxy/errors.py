@@ -1,4 +1,4 @@
-"""The proxy's errors, in OpenAI's form."""
+"""The proxy's errors, in OpenAI's form; a worker's on TGI's own routes as its clients read them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ import json
 from aiohttp import web
 
 from ballast.client.errors import CallError, RouteRefusedError, WaitTimeoutError, WorkerRefusedError
+from chalicelib.wire.model_answers import error_of, passed_headers
+
+TGI_ROUTES = ("/generate", "/generate_stream")
+"""Their clients read `{"error": "…", "error_type": "…"}` (tests/evidence/models)."""
+_REWRITTEN = frozenset({"content-type", "content-length", "content-encoding"})
 
 
-def call_error(error: CallError) -> web.Response:
-    """What a call that came to nothing is answered with."""
+def call_error(error: CallError, route: str) -> web.Response:
+    """What a call to this route that came to nothing is answered with."""
     if isinstance(error, WorkerRefusedError):
-        return _worker_error(error)
+        answer = _worker_error(error, is_tgi=route in TGI_ROUTES)
+        for name, value in passed_headers(error.headers):
+            if name.lower() not in _REWRITTEN:
+                answer.headers.add(name, value)
+        return answer
     if isinstance(error, RouteRefusedError):
         status = error.http_status if error.http_status >= 400 else 502
         return error_response(status, str(error), "invalid_request_error")
@@ -20,17 +29,18 @@ def call_error(error: CallError) -> web.Response:
     return error_response(status, str(error), "server_error")
 
 
-def _worker_error(error: WorkerRefusedError) -> web.Response:
+def _worker_error(error: WorkerRefusedError, *, is_tgi: bool) -> web.Response:
     """The model server's own error as it is; the PyWorker's put into OpenAI's form."""
     try:
         body = json.loads(error.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = error.body[:500].decode(errors="replace")
-    if isinstance(body, dict) and isinstance(body.get("error"), dict):
+    told = body.get("error") if isinstance(body, dict) else None
+    if isinstance(told, dict) or (is_tgi and isinstance(told, str)):
         return web.json_response(body, status=error.http_status)
-    told = body["error"] if isinstance(body, dict) and set(body) == {"error"} else body
-    message = told if isinstance(told, str) else json.dumps(told)
-    return error_response(error.http_status, message, "invalid_request_error")
+    message = error_of(body) or (body if isinstance(body, str) else json.dumps(body))
+    kind = "server_error" if error.http_status >= 500 else "invalid_request_error"
+    return error_response(error.http_status, message, kind)
 
 
 def error_response(status: int, message: str, kind: str) -> web.Response:

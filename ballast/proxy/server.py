@@ -109,7 +109,7 @@ class Proxy:
         try:
             answer = await self._upstream.open(call)
         except CallError as error:
-            refused = call_error(error)
+            refused = call_error(error, call.route)
             seen.status = refused.status
             return refused
         metrics = self._service.metrics

@@ -17,7 +17,7 @@ class Grant:
     cost: float
     bound: float = float("inf")
     is_retry: bool = False  # the request was granted before: no new demand
-    is_late: bool = False  # expected to start later than target_queue_time
+    is_late: bool = False  # waits for a worker, or at it, longer than target_queue_time
     n_refused: int = 0  # reservations of this request that were refused before, at any worker
 
 

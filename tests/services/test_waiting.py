@@ -92,6 +92,42 @@ def test_the_first_repeat_goes_elsewhere_at_once_and_the_second_waits(world: Hot
     assert sum(row.retry_load for row in rows) == 2
 
 
+def test_a_request_that_every_worker_fails_is_not_late_however_long_it_is_tried(
+    world: HotWorld,
+) -> None:
+    """Ten that a model refused for ten minutes were 40 % late starts of an idle group."""
+    for instance_id in (1, 2, 3):
+        world.add_worker(instance_id)
+    see(world)
+    router = Router(world)
+    idx, n_grants = 0, 0
+    for _ in range(60):
+        reply = router.ask(idx, cost=1)
+        idx = router.idx(reply)
+        n_grants += "url" in reply
+        world.clock.advance(5)
+        see(world)
+    assert n_grants > 10
+    assert sum(row.n_late for row in world.workers.rows.values()) == 0
+
+
+def test_a_request_that_found_no_worker_in_time_starts_late_once(world: HotWorld) -> None:
+    router = Router(world)
+    idx = router.idx(router.ask(cost=1))
+    for _ in range(20):
+        world.clock.advance(5)
+        idx = router.idx(router.ask(idx, cost=1))
+    world.add_worker(1)
+    world.add_worker(2)
+    see(world)
+    for _ in range(4):
+        idx = router.idx(router.ask(idx, cost=1))
+        world.clock.advance(5)
+        see(world)
+    assert sum(row.reqnum for row in world.workers.rows.values()) > 1
+    assert sum(row.n_late for row in world.workers.rows.values()) == 1
+
+
 def test_a_client_that_hammers_a_dead_worker_gets_few_grants(world: HotWorld) -> None:
     world.add_worker(1)
     see(world)

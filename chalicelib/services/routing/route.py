@@ -294,12 +294,15 @@ def _on_demand(turn: Turn) -> OnDemand:
 def _try(turn: Turn, choice: Choice, n_refused: int) -> Reservation | Refusal:
     now = turn.now
     starts_at = now + choice.wait_s
+    is_retry = turn.history.n_grants > 0
+    # How long a request tries workers that fail it says nothing of how many there are.
+    asked_at = now if is_retry else turn.history.first_seen_at
     grant = Grant(
         cost=turn.cost,
         bound=choice.bound if n_refused < MAX_TRIES else float("inf"),
         n_refused=n_refused,
-        is_retry=turn.history.n_grants > 0,
-        is_late=is_overdue(turn.history.first_seen_at, starts_at, turn.group.facts.params),
+        is_retry=is_retry,
+        is_late=is_overdue(asked_at, starts_at, turn.group.facts.params),
     )
     return turn.ports.workers.reserve(
         turn.group.facts.endpoint_id, choice.worker.instance_id, grant

@@ -32,6 +32,7 @@ class WorkerScript:
     status: int = 200
     words: str = "ok"
     is_models: bool = True
+    body: object = None  # of an error, instead of OpenAI's form with the words
     payloads: list[dict[str, object]] = field(default_factory=list)
 
     def application(self) -> web.Application:
@@ -47,7 +48,7 @@ class WorkerScript:
         if self.status >= 400 and self.is_models:
             headers[MODEL_ANSWER] = "1"
         words = f"{self.words} {len(self.payloads)}"
-        body = {"error": {"message": words} if self.is_models else words}
+        body = self.body or {"error": {"message": words} if self.is_models else words}
         return web.json_response(body, status=self.status, headers=headers)
 
 
@@ -257,3 +258,29 @@ async def test_a_workers_own_troubles_go_on_to_others() -> None:
     async with proxied(worker, timeout_s=3.0) as it:
         await it.post()
         assert len(worker.payloads) > 2
+
+
+FORMS = {
+    "TGI": (424, {"error": "the prompt is odd", "error_type": "generation"}),
+    "an older vLLM": (500, {"object": "error", "message": "the prompt is odd", "code": 500}),
+    "llama.cpp": (500, {"error": {"message": "the prompt is odd", "code": 500}}),
+}
+
+
+@pytest.mark.parametrize("server", FORMS)
+async def test_a_model_servers_error_keeps_its_words_and_headers(server: str) -> None:
+    status, body = FORMS[server]
+    async with proxied(WorkerScript(status=status, body=body)) as it:
+        async with it.http.post(it.url + CHAT, json=BODY) as answer:
+            error = (await answer.json())["error"]
+            assert (answer.status, error["message"]) == (status, "the prompt is odd")
+            assert (answer.headers["Retry-After"], answer.headers["X-Request-Id"]) == ("7", "r1")
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        assert error.get("type", kind) == kind
+
+
+async def test_tgis_own_clients_read_its_errors_as_it_wrote_them() -> None:
+    told = {"error": "Input validation error: `inputs` is odd", "error_type": "validation"}
+    async with proxied(WorkerScript(status=422, body=told)) as it:
+        for path in ("/generate", "/Chat/generate_stream"):
+            assert await it.post(path, {"inputs": "x"}) == (422, told)
