@@ -229,6 +229,16 @@ def test_neither_a_prompt_nor_what_could_be_guessed_reaches_the_control_plane(
         assert key not in caplog.text
 
 
+def test_sessions_of_one_conversation_ask_with_the_same_key(it: Servers) -> None:
+    with Client("blk.key", it.control_plane_url) as client:
+        for conversation in ("Ann", "Ann", "Bob"):
+            client.request(
+                "llm", "/session/create", {"lifetime": 60}, conversation=conversation
+            ).close()
+    first, again, other = (asked["affinity"] for asked in it.control_plane.routes[-3:])
+    assert first == again != other
+
+
 def dictionary(payload: dict[str, object], secrets: tuple[bytes, ...]) -> Iterator[str]:
     """What somebody would try who guessed the prompt and knows how keys are made."""
     system, hello = str(SYSTEM["content"]), str(HELLO["content"])
