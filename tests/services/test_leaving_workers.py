@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.services.keys import Caller
@@ -82,6 +84,31 @@ def test_an_update_at_max_workers_goes_on_without_surge() -> None:
     revision = _start_update(world, group.endpoint_id)
     assert _rounds(world, 60) >= 1
     assert {row.template_revision for row in _ready(world)} == {revision}
+
+
+@pytest.mark.parametrize("fault", ["offer-gone", "spend-rate-limit", "load-stuck", "boot-error"])
+def test_where_no_substitute_can_be_had_the_old_template_serves_on(fault: str) -> None:
+    """An hour after the update began the last good worker was taken, and nobody served."""
+    world = World(seed=11)
+    group = world.add_group(min_load=75.0, max_workers=3, cold_workers=0)
+    _rounds(world, 10)
+    [autogroup] = world.owner_ports.groups.list_autogroups(group.endpoint_id)
+    world.market.switch_on(fault, world.now)
+    start_update(world.owner_ports, OWNER, autogroup.autogroup_id)
+    assert _rounds(world, 300) == 1
+    world.market.switch_off(fault, world.now)
+    assert _rounds(world, 200) == 1, "the update goes on, without a gap"
+    assert {row.template_revision for row in _ready(world)} == {autogroup.template_revision + 1}
+
+
+def test_an_update_below_a_cap_that_leaves_room_for_no_second_machine_takes_no_first() -> None:
+    world = World(seed=11)
+    group = world.add_group(min_load=75.0, max_workers=3, cold_workers=0)
+    _rounds(world, 10)
+    [autogroup] = world.owner_ports.groups.list_autogroups(group.endpoint_id)
+    world.ledger.set_caps({"caps_microusd_per_hour": 600_000})
+    start_update(world.owner_ports, OWNER, autogroup.autogroup_id)
+    assert _rounds(world, 300) == 1
 
 
 def test_a_substitute_is_ready_before_a_contract_ends() -> None:

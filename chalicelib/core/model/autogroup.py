@@ -47,7 +47,7 @@ class Autogroup:
     state: AutogroupState = AutogroupState.ACTIVE
     revision: int = 1
     template_revision: int = 1  # `update workers` rolls over those of an older one
-    rollout_by: float | None = None  # deadline of a rolling update in progress
+    rollout_by: float | None = None  # a rolling update is in progress, and should be done by then
     interruptible: Interruptible | None = None  # None: as the group
     # Vendor's per-autogroup scaling fields; kept and shown, the endpoint group's values rule.
     legacy_params: Mapping[str, float | int | None] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from chalicelib.services.owner.autogroups import store_autogroup, visible_autogr
 from chalicelib.services.owner.groups import visible_group
 
 UPDATE_DEADLINE_S = 3600.0
-"""How long a rolling update lets outdated workers finish their work."""
+"""How long a rolling update should take; one that finds no substitutes takes longer."""
 
 
 def start_update(ports: ApiPorts, caller: Caller, autogroup_id: int) -> int:

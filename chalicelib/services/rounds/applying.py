@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -196,12 +197,9 @@ def finish_deletions(acting: Acting, plan: RoundPlan) -> None:
 
 def finish_rollouts(acting: Acting, plan: RoundPlan) -> None:
     """End the rolling updates that left no outdated worker."""
-    outdated = {
-        worker.autogroup_id
-        for group in plan.groups
-        for worker in group.snapshot.workers
-        if worker.is_outdated
-    }
+    workers = [worker for group in plan.groups for worker in group.snapshot.workers]
+    outdated = {worker.autogroup_id for worker in workers if worker.is_outdated}
+    ready = Counter(w.autogroup_id for w in workers if w.state is WorkerState.READY)
     for autogroup in plan.view.autogroups:
         if autogroup.rollout_by is None or autogroup.autogroup_id in outdated:
             continue
@@ -210,7 +208,8 @@ def finish_rollouts(acting: Acting, plan: RoundPlan) -> None:
             acting.ports.groups.put_autogroup(after, expected_revision=autogroup.revision)
         except ConflictError:
             continue  # the owner edits it now; the next round looks again
-        message = f"autogroup {autogroup.autogroup_id}: every worker is up to date"
+        key = autogroup.autogroup_id
+        message = f"autogroup {key}: no outdated worker is left; up to date and ready: {ready[key]}"
         facts = {"autogroup_id": autogroup.autogroup_id}
         acting.log(autogroup.endpoint_id, "rollout_finished", message, facts)
 

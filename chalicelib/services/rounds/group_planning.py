@@ -116,7 +116,7 @@ def plan_group(
     here = present(snapshot, leaving)
     seen, decision = _decide(market, here, fleet, view.now, searched)
     snapshot = replace(snapshot, offers=seen.offers)
-    departures = send_off(snapshot, decision, leaving, updating, view.now)
+    departures = send_off(snapshot, decision, leaving, view.now)
     wanted = [*departures, *(a for a in decision.actions if action_id(a) not in leaving)]
     own = [w for w in fleet.workers if w.endpoint_id == group.endpoint_id]
     capped_by = snapshot.caps.exceeded

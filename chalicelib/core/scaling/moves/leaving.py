@@ -40,7 +40,7 @@ def choose_leaving(
 ) -> dict[int, Reason]:
     """Who should leave now, and why: all whose contract ends, and one outdated worker at a time.
 
-    `rollout_by`: deadline of the rolling update in progress, by autogroup id.
+    `rollout_by`: of the rolling updates in progress, by autogroup id.
     """
     leaving = {}
     is_updating = any(_is_in_between(worker) for worker in snapshot.workers) or snapshot.rentals
@@ -82,10 +82,13 @@ def send_off(
     snapshot: GroupSnapshot,
     decision: ScalingPlan,
     leaving: Mapping[int, Reason],
-    rollout_by: Mapping[int, float],
     now: float,
 ) -> list[Action]:
-    """Drain or destroy those that are covered for, or whose time is up."""
+    """Drain or destroy those that are covered for, or whose contract is up.
+
+    An update has no such end: where no substitute can be had (no offer, a cap, an image that does
+    not start), the old template serves on.
+    """
     actions: list[Action] = []
     ready = {w.instance_id: w.perf for w in snapshot.workers if w.state is WorkerState.READY}
     by_id = {worker.instance_id: worker for worker in snapshot.workers}
@@ -96,7 +99,7 @@ def send_off(
             continue
         others = sum(perf for id_, perf in ready.items() if id_ != instance_id)
         is_covered = others >= decision.hot_target
-        if is_covered or _is_due(worker, others, rollout_by, now) or _has_no_room(snapshot, reason):
+        if is_covered or _is_due(worker, others, now) or _has_no_room(snapshot, reason):
             ready.pop(instance_id, None)
             actions.append(
                 DrainWorker(
@@ -130,14 +133,10 @@ def _is_lost(worker: WorkerFacts, now: float) -> bool:
     return is_unavailable and now - worker.state_since > UNAVAILABLE_LIMIT_S
 
 
-def _is_due(
-    worker: WorkerFacts, others: float, rollout_by: Mapping[int, float], now: float
-) -> bool:
+def _is_due(worker: WorkerFacts, others: float, now: float) -> bool:
     ends_at = worker.contract_ends_at
     drain_s = CONTRACT_DRAIN_S if others > 0 else LAST_CALL_S
-    if ends_at is not None and ends_at - now < drain_s:
-        return True
-    return worker.is_outdated and now > rollout_by.get(worker.autogroup_id, now)
+    return ends_at is not None and ends_at - now < drain_s
 
 
 def _has_no_room(snapshot: GroupSnapshot, reason: Reason) -> bool:
