@@ -166,7 +166,14 @@ def test_a_kind_is_as_bad_as_its_meaning_says() -> None:
 
     warns = {
         *(K.STRAY_MACHINES, K.ADOPTED_UNCONFIRMED, K.LABEL_CHANGED, K.FOREIGN_VERSION),
-        *(K.WORKERS_CAPPED, K.FROZEN, K.MACHINE_UNSETTLED, K.NOT_USABLE, K.WORKER_FAILING),
+        *(
+            K.WORKERS_CAPPED,
+            K.FROZEN,
+            K.MACHINE_UNSETTLED,
+            K.NOT_USABLE,
+            K.OVERBILLED,
+            K.WORKER_FAILING,
+        ),
         K.ALERTS_UNHEARD,
     }
     assert {kind for kind in K if severity(kind) is Severity.WARN} == warns

@@ -13,6 +13,11 @@ from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import Worker, WorkerState
 
 REPEAT_AFTER_S = 20.0  # a start or stop that the listing does not show by then was lost
+OVERBILLED_FACTOR, OVERBILLED_USD = 1.5, 0.02
+"""Chosen. Vast keeps a contract's price, and a search's has the disk in it: a row differs from its
+offer by rounding, and by a move of the price between search and create. Half as much again, and two
+cents an hour for machines that cost as little, is neither."""
+OVERBILLED_LISTINGS = 2  # one row may be false; of two in a row the machine's own word is taken
 _IDENTITY = ("machine_id", "host_id", "gpu_name", "num_gpus", "dlperf")
 
 
@@ -35,14 +40,7 @@ def observe(
 ) -> Observation:
     """Compare a row with the record of its instance in a listing that began at `listed_at`."""
     changes = _identity_changes(worker, record)
-    # What is booked never falls by what Vast's rows say: an agreed price only rises. What a bid
-    # pays is our own word, and an outbid machine, whose row may tell its disk alone, comes back.
-    # Only what we assumed ourselves, for want of one, gives way to the first that is told.
-    least = 0.0 if worker.is_price_assumed else worker.usd_per_hour
-    if record.usd_per_hour > least:
-        changes["usd_per_hour"] = record.usd_per_hour
-        if worker.is_price_assumed:
-            changes["is_price_assumed"] = False
+    changes |= _price_changes(worker, record)
     # A price that the row does not tell is not 0: what was known counts on, as for the GPU's.
     if record.storage_usd_per_hour > worker.storage_usd_per_hour:
         changes["storage_usd_per_hour"] = record.storage_usd_per_hour
@@ -64,6 +62,43 @@ def observe(
         repeats_start=wants_start and is_settled,
         repeats_stop=wants_stop and is_settled,
     )
+
+
+def is_overbilling(worker: Worker) -> bool:
+    """Whether listings in a row, not one that may be false, bill it far above what was agreed."""
+    return worker.n_overbilled >= OVERBILLED_LISTINGS
+
+
+def _price_changes(worker: Worker, record: InstanceRecord) -> dict[str, object]:
+    """What is booked does not fall below what was agreed, whatever Vast's rows say.
+
+    What a bid pays is our own word, and an outbid machine, whose row may tell its disk alone, comes
+    back. Only two things give way: what we assumed ourselves, for want of a price, to the first
+    that is told; and what one row billed far above the offer, to the next that does not.
+    """
+    changes: dict[str, object] = {}
+    least = 0.0 if worker.is_price_assumed else worker.usd_per_hour
+    if _is_far_above(worker, record):
+        changes["n_overbilled"] = min(worker.n_overbilled + 1, OVERBILLED_LISTINGS)
+    elif worker.n_overbilled and record.usd_per_hour > record.storage_usd_per_hour:
+        changes["n_overbilled"] = 0
+        changes["usd_per_hour"] = least = worker.agreed_usd_per_hour
+    if record.usd_per_hour > least:
+        changes["usd_per_hour"] = record.usd_per_hour
+        if worker.is_price_assumed:
+            changes["is_price_assumed"] = False
+    return changes
+
+
+def _is_far_above(worker: Worker, record: InstanceRecord) -> bool:
+    """Whether a row bills far more than its offer said; of a bid, than what it says was bid."""
+    agreed = worker.agreed_usd_per_hour
+    if not agreed:
+        return False
+    if worker.is_bid:
+        bid = max(worker.bid_usd_per_hour, record.bid_usd_per_hour)
+        agreed = max(agreed, bid + record.storage_usd_per_hour)
+    return record.usd_per_hour > OVERBILLED_FACTOR * agreed + OVERBILLED_USD
 
 
 def lacks_token(worker: Worker, record: InstanceRecord) -> bool:

@@ -113,6 +113,7 @@ def row_for(intent: RentIntent, instance_id: int, now: float) -> Worker:
         dlperf=intent.dlperf,
         load_s=intent.load_s,
         usd_per_hour=intent.usd_per_hour,
+        agreed_usd_per_hour=intent.usd_per_hour,
         storage_usd_per_hour=intent.storage_usd_per_hour,
         is_bid=intent.is_bid,
         bid_usd_per_hour=intent.bid_usd_per_hour,

@@ -30,7 +30,7 @@ class Failure:
 
 
 Failures = Mapping[str, Failure]
-"""By key: see `offer_key`, `machine_key`, `autogroup_key` and the others below."""
+"""By key: see `offer_key`, `machine_key`, `host_key`, `autogroup_key` and the others below."""
 
 
 def offer_key(offer_id: int) -> str:
@@ -41,6 +41,11 @@ def offer_key(offer_id: int) -> str:
 def machine_key(machine_id: int) -> str:
     """Of a machine, whatever offer of it was tried."""
     return f"machine:{machine_id}"
+
+
+def host_key(host_id: int) -> str:
+    """Of a host, whatever machine of it: one billed far more than its offer said."""
+    return f"host:{host_id}"
 
 
 def autogroup_key(autogroup_id: int) -> str:
@@ -87,6 +92,8 @@ def set_aside_until(failures: Failures, now: float) -> Mapping[str, float]:
 def _pause_s(key: str, n: int) -> float:
     if key.startswith("order:"):
         return 0.0
+    if key.startswith("host:"):
+        return LONGEST_S  # the next rental would bill as much
     if not key.startswith("autogroup:"):
         first_s = FIRST_RETURN_S if key.startswith(("failing:", "stopping:")) else FIRST_S
         return min(LONGEST_S, first_s * 2.0 ** min(n - 1, 20))

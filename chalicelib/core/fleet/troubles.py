@@ -37,6 +37,7 @@ class TroubleKind(StrEnum):
     WILL_NOT_GO = "will_not_go"
     MACHINES_LOST = "machines_lost"
     NOT_USABLE = "not_usable"
+    OVERBILLED = "overbilled"
     WORKER_FAILING = "worker_failing"
     REQUESTS_FAIL = "requests_fail"
     RENTALS_BRAKED = "rentals_braked"
@@ -119,6 +120,9 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
         title="A worker says that it is ready, and cannot be reached",
         severity=_W,
         matters_after_s=60.0,
+    ),
+    _K.OVERBILLED: TroubleMeaning(
+        title="A machine bills far more than its offer said", severity=_W
     ),
     _K.WORKER_FAILING: TroubleMeaning(title="A worker fails its requests", severity=_W),
     _K.REQUESTS_FAIL: TroubleMeaning(

@@ -118,6 +118,8 @@ class Worker:
     load_s: float = 0.0  # of its first load, predicted when it was rented; 0 = it has loaded
     usd_per_hour: float = 0.0  # GPU and storage while running
     is_price_assumed: bool = False  # a restored machine's, until its row tells one
+    agreed_usd_per_hour: float = 0.0  # what its offer said; 0 = unknown: restored, or adopted
+    n_overbilled: int = 0  # listings in a row that bill far above that: core/fleet/observation.py
     storage_usd_per_hour: float = 0.0  # while stopped
     template_revision: int = 1
     url: str = ""  # composed from Vast's record, never from a report

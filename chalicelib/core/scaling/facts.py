@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core.fleet.intents import IntentState, RentIntent
+from chalicelib.core.fleet.observation import is_overbilling
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.load import (
@@ -112,6 +113,8 @@ def worker_facts(
         gpu_type=worker.gpu_type,
         machine_id=worker.machine_id,
         usd_per_hour=worker.usd_per_hour,
+        agreed_usd_per_hour=worker.agreed_usd_per_hour,
+        is_overbilling=is_overbilling(worker),
         storage_usd_per_hour=worker.storage_usd_per_hour,
         perf=believed_perf(worker),
         rank_perf=worker.rank_perf,

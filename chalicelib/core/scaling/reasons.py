@@ -92,6 +92,10 @@ class ReasonCode(StrEnum):
         "A look at a better machine: expected to save ${expected_gain_usd}, and the look costs "
         "${cost_usd}; {ready}.",
     )
+    OVERBILLS = (
+        "overbills",
+        "Vast bills ${usd_per_hour} an hour for it, and its offer said ${agreed_usd_per_hour}.",
+    )
     OUTDATED = "outdated", "Its autogroup asks for another template or other machines by now."
     CONTRACT_ENDS = "contract_ends", "Its contract ends soon."
     DRAINED = "drained", "It has finished its requests, as planned."

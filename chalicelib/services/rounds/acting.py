@@ -12,6 +12,7 @@ from chalicelib.core.fleet.set_aside import (
     autogroup_key,
     failing_key,
     forgive,
+    host_key,
     machine_key,
     offer_key,
     order_key,
@@ -156,6 +157,24 @@ class Acting:
                 refusals = map(self.failures.get, map(order_key, returned))
                 said = "; ".join(sorted({one.problem for one in refusals if one is not None}))
                 self.failures = add_failure(self.failures, [key], said, self.ports.clock.now())
+
+    def remember_overbilling(self, done: Iterable[Action]) -> None:
+        """Machines that billed above their offers, by one listing even, and had to go for any why.
+
+        A cap may have returned one before a second listing said so: it would be rented again.
+        """
+        for action in done:
+            if not isinstance(action, DrainWorker | DestroyWorker):
+                continue
+            row = self.rows.get(action.instance_id)
+            if row is None or not row.n_overbilled:
+                continue
+            keys = [machine_key(row.machine_id)] if row.machine_id else []
+            keys += [host_key(row.host_id)] if row.host_id else []
+            said = (
+                f"billed ${row.usd_per_hour:.2f} an hour instead of ${row.agreed_usd_per_hour:.2f}"
+            )
+            self.failures = add_failure(self.failures, keys, said, self.ports.clock.now())
 
     def refused_rental(self, code: str) -> None:
         """Vast refused a rental for a stated reason."""

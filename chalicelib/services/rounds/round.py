@@ -361,6 +361,7 @@ def _with_deeds(acting: Acting, plan: RoundPlan) -> RoundMemory:
         done = [action for action in group.actions if id(action) in acting.done]
         groups[_key(group)] = remember_deeds(groups[_key(group)], done, plan.view.now)
         acting.remember_returns(group.snapshot.group.endpoint_id, done)
+        acting.remember_overbilling(done)
     return replace(
         plan.memory,
         groups=groups,

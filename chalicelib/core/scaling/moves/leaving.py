@@ -42,10 +42,12 @@ def choose_leaving(
 
     `rollout_by`: of the rolling updates in progress, by autogroup id.
     """
-    leaving = {}
+    leaving = _overbilling(snapshot)
     is_updating = any(_is_in_between(worker) for worker in snapshot.workers) or snapshot.rentals
     for worker in sorted(snapshot.workers, key=_update_order):
         if not worker.state.is_in_service and worker.state.is_gpu_billed:
+            continue
+        if worker.instance_id in leaving:
             continue
         ends_at = worker.contract_ends_at
         if ends_at is not None and ends_at - now < _lead_s(worker, ends_at):
@@ -60,6 +62,28 @@ def choose_leaving(
             is_updating = True
             leaving[worker.instance_id] = Reason(code=ReasonCode.OUTDATED)
     return leaving
+
+
+def _overbilling(snapshot: GroupSnapshot) -> dict[int, Reason]:
+    """The dearest of those that bill far above their offers: one a round, as rows may be false."""
+    found = [
+        worker
+        for worker in snapshot.workers
+        if worker.is_overbilling
+        and (
+            worker.state.is_in_service
+            or worker.state.is_first_load
+            or not worker.state.is_gpu_billed
+        )
+    ]
+    if not found:
+        return {}
+    worker = max(found, key=lambda w: (w.usd_per_hour, w.instance_id))
+    facts = {
+        "usd_per_hour": worker.usd_per_hour,
+        "agreed_usd_per_hour": worker.agreed_usd_per_hour,
+    }
+    return {worker.instance_id: Reason(code=ReasonCode.OVERBILLS, facts=facts)}
 
 
 def _takes_bids(snapshot: GroupSnapshot, worker: WorkerFacts) -> bool:
@@ -94,11 +118,13 @@ def send_off(
     by_id = {worker.instance_id: worker for worker in snapshot.workers}
     for instance_id, reason in leaving.items():
         worker = by_id[instance_id]
-        if not worker.state.is_gpu_billed:
+        if not worker.state.is_gpu_billed or worker.state.is_first_load:
             actions.append(DestroyWorker(instance_id=instance_id, reason=reason))
             continue
         others = sum(perf for id_, perf in ready.items() if id_ != instance_id)
         is_covered = others >= decision.hot_target
+        # What it bills may leave no room under the caps for its substitute: it is not waited for.
+        is_covered = is_covered or reason.code == ReasonCode.OVERBILLS
         if is_covered or _is_due(worker, others, now) or _has_no_room(snapshot, reason):
             ready.pop(instance_id, None)
             actions.append(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from chalicelib.core.fleet.set_aside import machine_key, offer_key
+from chalicelib.core.fleet.set_aside import host_key, machine_key, offer_key
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.market import Offer, out_of_bounds
 from chalicelib.core.model.vouching import lower_median
@@ -97,7 +97,9 @@ def _set_aside_until(offer: Offer, ctx: Round) -> float:
 
 
 def _machine_until(offer: Offer, ctx: Round) -> float:
-    return ctx.snapshot.set_aside.get(machine_key(offer.machine_id), 0.0)
+    aside = ctx.snapshot.set_aside
+    host_until = aside.get(host_key(offer.host_id), 0.0) if offer.host_id else 0.0
+    return max(aside.get(machine_key(offer.machine_id), 0.0), host_until)
 
 
 def download_gb(autogroup_id: int, ctx: Round) -> float:

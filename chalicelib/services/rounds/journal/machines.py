@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from chalicelib.core.fleet.failing import all_fail, find_failing
+from chalicelib.core.fleet.observation import is_overbilling
 from chalicelib.core.fleet.set_aside import Failures, order_key, stopping_key
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind, present
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE
@@ -52,6 +53,21 @@ def machine_troubles(
                 message=f"instance {worker.instance_id} says that it is ready, but has no public "
                 "address and port: it serves nobody, and will be replaced",
                 facts={"instance_id": worker.instance_id, "machine_id": worker.machine_id},
+            )
+        if is_overbilling(worker):
+            yield Trouble(
+                kind=TroubleKind.OVERBILLED,
+                scope=scope,
+                subject=str(worker.instance_id),
+                message=f"Vast bills ${worker.usd_per_hour:.2f} an hour for instance "
+                f"{worker.instance_id}, and its offer said ${worker.agreed_usd_per_hour:.2f}: it "
+                "is returned, its host is avoided, and another machine is rented in its place",
+                facts={
+                    "instance_id": worker.instance_id,
+                    "host_id": worker.host_id,
+                    "usd_per_hour": worker.usd_per_hour,
+                    "agreed_usd_per_hour": worker.agreed_usd_per_hour,
+                },
             )
         is_late = is_late_stop(worker, seen_until)
         if worker.state is WorkerState.DESTROYING or is_late:
