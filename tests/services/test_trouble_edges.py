@@ -1,0 +1,163 @@
+"""When a trouble of a round begins to be one, when it ends, and its words: both sides of bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from chalicelib.core.fleet.inventory import doubted
+from chalicelib.core.fleet.pacing import Pacing
+from chalicelib.core.fleet.set_aside import Failure, autogroup_key
+from chalicelib.core.fleet.troubles import LastingTrouble, Trouble, TroubleKind
+from chalicelib.core.model.worker import WorkerState
+from chalicelib.core.money.account import Account
+from chalicelib.core.scaling.reasons import Reason, ReasonCode
+from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.rounds.journal.troubles import (
+    DOUBT_WORDS,
+    LONG_DOUBT_WORDS,
+    RETRY_NOTICE_S,
+    find_troubles,
+    tell_troubles,
+)
+from chalicelib.services.rounds.round import plan_round
+from chalicelib.services.rounds.values import GroupPlan, RoundPlan
+from tests.faults.stories import serving_world, take_lease
+
+K = TroubleKind
+
+
+@pytest.fixture
+def plan() -> RoundPlan:
+    """Of a round of a group with one worker that serves, and nothing wrong."""
+    world, _ = serving_world(1)
+    _, account = take_lease(world)
+    market = PacedMarket(world.marketplace, world.clock, Pacing({}), waits_until=world.now)
+    plan = plan_round(world.ports, market, account, world.now)
+    assert find_troubles(plan) == []
+    return plan
+
+
+def messages(plan: RoundPlan) -> dict[str, str]:
+    return {trouble.kind: trouble.message for trouble in find_troubles(plan)}
+
+
+def before(plan: RoundPlan, kind: TroubleKind, scope: str) -> RoundPlan:
+    """The plan of a round before which this trouble was told."""
+    told = LastingTrouble(kind=kind, scope=scope, since=plan.view.now - 60.0, message="as before")
+    memory = replace(plan.view.memory, troubles={f"{kind}|{scope}": told})
+    return replace(plan, view=replace(plan.view, memory=memory))
+
+
+def with_group(plan: RoundPlan, group: GroupPlan) -> RoundPlan:
+    return replace(plan, groups=(group,))
+
+
+def scope_of(plan: RoundPlan) -> str:
+    return f"endpoint:{plan.groups[0].snapshot.group.endpoint_id}"
+
+
+@pytest.mark.parametrize(("ago_s", "is_told"), [(0.0, True), (600.0, True), (600.5, False)])
+def test_refusals_are_told_for_ten_minutes_after_the_last(
+    plan: RoundPlan, ago_s: float, is_told: bool
+) -> None:
+    key = autogroup_key(plan.view.autogroups[0].autogroup_id)
+    failure = Failure(n=3, at=plan.view.now - ago_s, until=plan.view.now, problem="too few disks")
+    memory = replace(plan.view.memory, failures={key: failure})
+    found = messages(replace(plan, view=replace(plan.view, memory=memory)))
+    assert (K.OFFERS_REFUSED in found) is is_told
+    assert found.get(K.OFFERS_REFUSED, "too few disks").endswith("too few disks")
+
+
+@pytest.mark.parametrize(("ago_s", "words"), [(0.0, DOUBT_WORDS), (3600.0, LONG_DOUBT_WORDS)])
+def test_a_doubt_says_whether_renting_goes_on(plan: RoundPlan, ago_s: float, words: str) -> None:
+    inventory = doubted(plan.view.inventory, "a short page", plan.view.now - ago_s)
+    doubt = replace(plan, view=replace(plan.view, inventory=inventory))
+    assert messages(doubt)[K.INVENTORY_UNKNOWN].endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("code", "was_told", "is_told"),
+    [
+        (ReasonCode.CAP_USD, False, True),
+        (ReasonCode.NO_OFFERS, False, False),
+        (ReasonCode.NO_OFFERS, True, True),
+        (ReasonCode.CONTRACT_ENDS, True, False),
+    ],
+)
+def test_a_cap_that_was_told_goes_on_while_no_offer_is_seen(
+    plan: RoundPlan, code: ReasonCode, was_told: bool, is_told: bool
+) -> None:
+    (group,) = plan.groups
+    caps = replace(group.snapshot.caps, bound_by="cap_hour")
+    decision = replace(group.decision, notes=(Reason(code=code),))
+    group = replace(group, snapshot=replace(group.snapshot, caps=caps), decision=decision)
+    capped = with_group(plan, group)
+    if was_told:
+        capped = before(capped, K.CAP_REACHED, scope_of(plan))
+    assert (K.CAP_REACHED in messages(capped)) is is_told
+
+
+def test_a_cap_says_in_dollars_what_is_in_use(plan: RoundPlan) -> None:
+    (group,) = plan.groups
+    endpoint_id = group.snapshot.group.endpoint_id
+    caps = replace(group.snapshot.caps, why_not="cap_hour")
+    account: Account = replace(
+        plan.account,
+        caps_microusd_per_hour=2_500_000,
+        committed_by_group={endpoint_id: 1_250_000},
+    )
+    group = replace(group, snapshot=replace(group.snapshot, caps=caps))
+    text = messages(replace(with_group(plan, group), account=account))[K.CAP_REACHED]
+    assert "; $1.25 of $2.50 is in use" in text
+
+
+def waits(plan: RoundPlan, state: WorkerState, for_s: float) -> RoundPlan:
+    """Clients wait, and the group's only machine has been in this state for so long."""
+    (group,) = plan.groups
+    waiting = replace(group.snapshot.waiting, n=2, n_overdue=2)
+    group = replace(group, snapshot=replace(group.snapshot, waiting=waiting))
+    workers = tuple(
+        replace(worker, state=state, state_since=plan.view.now - for_s) for worker in plan.workers
+    )
+    return replace(with_group(plan, group), workers=workers)
+
+
+@pytest.mark.parametrize(
+    ("state", "for_s", "is_told"),
+    [
+        (WorkerState.LOADING, 899.5, False),
+        (WorkerState.LOADING, 900.0, True),
+        (WorkerState.READY, 10.0, True),
+    ],
+)
+def test_a_machine_on_its_way_explains_a_wait_for_fifteen_minutes(
+    plan: RoundPlan, state: WorkerState, for_s: float, is_told: bool
+) -> None:
+    assert (K.REQUESTS_WAIT in messages(waits(plan, state, for_s))) is is_told
+
+
+def test_a_wait_that_was_told_is_not_explained_by_the_next_machine_on_its_way(
+    plan: RoundPlan,
+) -> None:
+    coming = before(waits(plan, WorkerState.LOADING, 10.0), K.REQUESTS_WAIT, scope_of(plan))
+    assert K.REQUESTS_WAIT in messages(coming)
+
+
+def reminded(at_s: float, last_s: float, known: Mapping[str, LastingTrouble]) -> bool:
+    trouble = Trouble(kind=K.PANIC, scope="account", message="panic")
+    return bool(tell_troubles(known, [trouble], last_s, at_s).reminders)
+
+
+def test_notifiers_get_another_chance_each_five_minutes_from_the_first_on() -> None:
+    began = 1_800_000_040.0  # no multiple of the five minutes
+    one = LastingTrouble(kind=K.PANIC, scope="account", since=began, message="panic", is_told=True)
+    known = {"panic|account": one}
+    for n in (1, 2, 4):
+        due = began + n * RETRY_NOTICE_S
+        assert reminded(due, due - 1.0, known)
+        assert not reminded(due - 1.0, due - 2.0, known)
+        assert not reminded(due + 1.0, due, known)
+    assert not reminded(began + 5 * RETRY_NOTICE_S, began + 5 * RETRY_NOTICE_S - 1.0, known)
