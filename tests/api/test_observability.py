@@ -180,3 +180,12 @@ def test_an_update_of_a_full_group_warns(fleet: Api) -> None:
     fleet.call("PUT", "/api/v0/endptjobs/100/", {"max_workers": 2})
     [warning] = fleet.call("POST", "/update_workers/", body).json["warnings"]
     assert "raise it by one to replace without a gap" in warning
+
+
+def test_an_update_of_a_group_at_rest_warns(api: Api) -> None:
+    """Nobody takes over from stopped workers: who asks next waits for a first load."""
+    api.create_autogroup(api.create_endpoint("llm"))
+    make_worker(api, state=WorkerState.STOPPED, perf=0.0)
+    answer = api.call("POST", "/update_workers/", {"workergroup_id": 101}).json
+    [warning] = answer["warnings"]
+    assert "wait for a first load" in warning

@@ -183,7 +183,8 @@ def _is_wanted(session: Session, row: Json, *, is_sure: bool, is_dry: bool) -> b
         for one in own
     )
     group = session.server.get(f"/api/v0/endptjobs/{row['endpoint_id']}/")["result"]
-    told = update_lines(len(own), n_outdated, len(workers), group.get("max_workers"))
+    states = [str(one["status"]) for one in workers]
+    told = update_lines(len(own), n_outdated, states, group.get("max_workers"))
     body = {"autogroup_id": row["id"], "update_workers": True}
     question = "; ".join([*told, "Replace them?"])
     shown = confirm_cost(session, [body], question, is_sure=is_sure or is_dry)

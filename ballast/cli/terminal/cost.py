@@ -199,14 +199,22 @@ def _ask_server(session: Session, body: Json) -> Json:
 
 
 def update_lines(
-    n_workers: int, n_outdated: int, n_in_group: int, max_workers: int | None
+    n_workers: int, n_outdated: int, states: Sequence[str], max_workers: int | None
 ) -> list[str]:
-    """What a rolling update announces: how many, and whether a substitute can come first."""
+    """What a rolling update announces: how many, and whether a substitute can come first.
+
+    `states`: of all workers of the group.
+    """
     n = n_outdated or n_workers
     lines = [f"{count(n, 'worker')} of {number(n_workers)} would be replaced, one after another"]
-    if max_workers is not None and n_in_group >= max_workers:
+    if max_workers is not None and len(states) >= max_workers:
         lines.append(
             f"max_workers ({max_workers}) is reached: each leaves before its substitute is there; "
             "raise it by one to replace without a gap"
+        )
+    if states and set(states) == {"stopped"}:
+        lines.append(
+            "no worker of the group runs: they go now, and new ones are rented when requests come, "
+            "which then wait for a first load"
         )
     return lines

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import ParameterError
-from chalicelib.core.model.worker import is_outdated
+from chalicelib.core.model.worker import WorkerState, is_outdated
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.autogroups import store_autogroup, visible_autogroup
@@ -45,19 +45,25 @@ def n_outdated(ports: ApiPorts, autogroup: Autogroup) -> int:
 
 
 def warnings_of(ports: ApiPorts, caller: Caller, autogroup_id: int) -> list[str]:
-    """What an update of it costs in service: where the group is full, nobody can come first.
+    """What an update of it costs in service: where its group is full, or rests, nobody comes first.
 
     Raises:
         NotFoundError: no such autogroup within the key's scope.
     """
     group = visible_group(ports, caller, visible_autogroup(ports, caller, autogroup_id).endpoint_id)
-    most = group.params.max_workers
-    if len(ports.workers.list(group.endpoint_id)) < most:
-        return []
-    return [
-        f"max_workers ({most}) is reached: each worker leaves before its substitute is there; "
-        "raise it by one to replace without a gap"
-    ]
+    most, workers = group.params.max_workers, ports.workers.list(group.endpoint_id)
+    warnings = []
+    if len(workers) >= most:
+        warnings.append(
+            f"max_workers ({most}) is reached: each worker leaves before its substitute is there; "
+            "raise it by one to replace without a gap"
+        )
+    if workers and all(worker.state is WorkerState.STOPPED for worker in workers):
+        warnings.append(
+            "no worker of the group runs: those that are replaced go now, and new ones are rented "
+            "when requests come, which then wait for a first load"
+        )
+    return warnings
 
 
 def cancel_update(ports: ApiPorts, caller: Caller, autogroup_id: int) -> bool:

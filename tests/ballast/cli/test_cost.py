@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ballast.cli.terminal.cost import may_cost_more
+from ballast.cli.terminal.cost import may_cost_more, update_lines
 from fakes.console.server import Console
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
@@ -159,3 +159,10 @@ def test_which_changes_could_cost_more(
     change: dict[str, object], present: dict[str, object], expected: bool
 ) -> None:
     assert may_cost_more(change, present) is expected
+
+
+def test_an_update_says_where_nobody_can_come_first() -> None:
+    assert len(update_lines(2, 0, ["idle", "stopped"], 5)) == 1
+    assert "replace without a gap" in update_lines(2, 0, ["idle", "stopped"], 2)[-1]
+    assert "wait for a first load" in update_lines(1, 1, ["stopped", "stopped"], 5)[-1]
+    assert len(update_lines(0, 0, [], 5)) == 1, "there is nobody who could go"
