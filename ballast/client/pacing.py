@@ -10,6 +10,7 @@ import random
 from http import HTTPStatus
 
 from ballast.client.route_reply import Waiting
+from chalicelib.wire.model_answers import FAILED_GENERATION
 
 MAX_PAUSE_S = 5.0
 MAX_SERVER_PAUSE_S = 30.0
@@ -33,6 +34,8 @@ def is_worth_retrying(http_status: int) -> bool:
     """Whether another worker may do better."""
     if http_status == HTTPStatus.NOT_IMPLEMENTED:
         return False  # what is served there cannot do it, on any machine
-    return http_status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or (
-        http_status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return http_status >= HTTPStatus.INTERNAL_SERVER_ERROR or http_status in (
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        FAILED_GENERATION,
     )

@@ -17,6 +17,8 @@ CONNECTION_HEADERS = frozenset(
     | {"upgrade"}
 )
 """About one connection, not about the answer (RFC 9110, 7.6.1)."""
+FAILED_GENERATION = 424
+"""TGI's status where its engine failed; the request was sound (tests/evidence/models)."""
 MAX_WORDS = 500
 
 

@@ -18,9 +18,11 @@ from workers.openai.answers import READING as OPENAI
 from workers.openai.answers import is_busy
 from workers.pyworker.model.answers import Done, Reading
 from workers.pyworker.model.engine_metrics import read_engine_metrics
+from workers.pyworker.model.forwarding import outcome_of_error
 from workers.pyworker.model.load_phases import LoadPhases
 from workers.pyworker.model.model_log import Sign, sign_of
 from workers.pyworker.registry import load_back_end
+from workers.pyworker.reporting.load_ledger import Outcome
 from workers.pyworker.supervision.supervisor import model_command
 from workers.tgi.answers import READING as TGI
 
@@ -49,6 +51,16 @@ def test_sglangs_full_queue_inside_a_stream_is_a_refusal_and_no_error() -> None:
     assert is_busy(full.error.encode())
     wrong = streamed(PUBLISHED["sglang"]["bad_request_stream"])
     assert (wrong.error_status, is_busy(wrong.error.encode())) == (400, False)
+
+
+def test_a_failure_of_tgis_engine_is_its_own_and_a_refusal_is_nobodys() -> None:
+    """424 is "generation": a worker that failed each request that way looked well."""
+    outcomes = {"422": Outcome.REFUSED, "424": Outcome.ERRORED, "429": Outcome.REJECTED}
+    assert PUBLISHED["tgi"]["statuses"].keys() == outcomes.keys() | {"500"}
+    assert PUBLISHED["tgi"]["statuses"]["424"] == "generation"
+    generate = workers.tgi.server.BACK_END.routes[0]
+    for status, outcome in {**outcomes, "500": Outcome.ERRORED}.items():
+        assert outcome_of_error(int(status), b"", generate) is outcome
 
 
 def test_a_stream_that_stopped_with_neither_reason_nor_done_is_broken() -> None:

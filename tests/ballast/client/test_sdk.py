@@ -86,7 +86,7 @@ def test_waiting_follows_the_servers_pace_and_keeps_the_idx(
     assert answer.trace.status == "1 loading"
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+@pytest.mark.parametrize("status", [408, 424, 429, 500, 502, 503])
 def test_a_worker_that_fails_is_left_for_another_under_the_same_idx(
     it: Servers, client: Client, status: int, pauses: list[float]
 ) -> None:

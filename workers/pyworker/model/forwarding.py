@@ -12,7 +12,12 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp import web
 
-from chalicelib.wire.model_answers import MODEL_ANSWER, SERVED_MODELS, passed_headers
+from chalicelib.wire.model_answers import (
+    FAILED_GENERATION,
+    MODEL_ANSWER,
+    SERVED_MODELS,
+    passed_headers,
+)
 from chalicelib.wire.trace import HEADER, STATE_HEADER
 from workers.pyworker.back_end import JsonObject, ModelAnswerError, Route
 from workers.pyworker.model.answers import (
@@ -301,7 +306,8 @@ def outcome_of_error(status: int, words: bytes, route: Route) -> Outcome:
     """Whose error it is: a full server's, the client's, or the server's own."""
     if status == 429 or (status == 503 and route.is_busy(words)):
         return Outcome.REJECTED
-    if status < 500 or status == 501 or route.is_clients_fault(words):
+    is_refusal = (status < 500 and status != FAILED_GENERATION) or status == 501
+    if is_refusal or route.is_clients_fault(words):
         return Outcome.REFUSED
     return Outcome.ERRORED
 
