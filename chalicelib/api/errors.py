@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from chalice.app import Response
 
-from chalicelib.core.model.caller_key import CallerKeyError
+from chalicelib.core.model.caller_key import NO_KEY, CallerKeyError
 from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.ports.errors import (
     ConflictError,
@@ -58,8 +58,9 @@ def error_response(error: Exception) -> Response:
             if code == "not_deployed":
                 logger.warning(message)
             if code == "auth_error":
-                # The vendor's words first; then what its owner can do.
-                message = f"Invalid user key: {message}; it starts with blk. and must be whole"
+                # The vendor's words first; then, where the key is none, what its owner can do.
+                shape = "; it starts with blk. and must be whole" if message == NO_KEY else ""
+                message = f"Invalid user key: {message}{shape}"
             return json_response(error_body(code, message), status)
     logger.error("request_failed", exc_info=error)
     return json_response(error_body("internal_error", "Ballast failed; see the log"), 500)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from chalicelib.core.model.caller_key import (
     ADMIN,
+    NO_KEY,
     READ,
     ROUTE,
     VERBS,
@@ -108,7 +109,7 @@ def check_key(ports: HotPorts, memory: KeyMemory, text: str, now: float) -> Call
         if row is None:
             raise CallerKeyError("this api_key is unknown; ask for a new one")
         if key.is_former and not _is_former_key(row, key):
-            raise CallerKeyError("invalid api_key")
+            raise CallerKeyError(NO_KEY)
         _check_row(row, key.generation, now)
     return Caller(
         key_id=key.key_id,
@@ -134,10 +135,10 @@ def _verify(ports: HotPorts, memory: KeyMemory, text: str) -> KeyText:
     key = parse_key(text)
     if key.is_former:
         if key.is_derived or not ports.secrets.has_former_keys:
-            raise CallerKeyError("invalid api_key")
+            raise CallerKeyError(NO_KEY)
         return key
     if not ports.secrets.is_proof(key.signed, key.proof):
-        raise CallerKeyError("invalid api_key")
+        raise CallerKeyError(NO_KEY)
     memory.verified[text] = key
     return key
 

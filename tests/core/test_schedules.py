@@ -164,3 +164,22 @@ def test_a_wrong_time_zone_is_refused_with_the_nearest() -> None:
     wrong = FloorSchedule(cron="0 8 * * *", duration_s=60, min_load=5, timezone="Europe/Berln")
     with pytest.raises(ParameterError, match="did you mean Europe/Berlin"):
         check_schedule(wrong)
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "words"),
+    [
+        ("TZ=Europe/Berlin 0 8 * * 1-5", "UTC", "write it in the field timezone"),
+        ("CRON_TZ=UTC 0 8 * * *", "UTC", "write it in the field timezone"),
+        ("@daily", "UTC", "has 1 field; needed"),
+        ("0 8 * * *", "utc", "did you mean UTC"),
+        ("0 8 * * *", "gmt", "did you mean GMT"),
+        ("0 8 * * *", "europe/berlin", "did you mean Europe/Berlin"),
+    ],
+)
+def test_other_ways_to_write_a_schedule_are_refused_with_ours(
+    cron: str, zone: str, words: str
+) -> None:
+    schedule = FloorSchedule(cron=cron, duration_s=3600.0, min_load=1.0, timezone=zone)
+    with pytest.raises(ParameterError, match=words):
+        check_schedule(schedule)

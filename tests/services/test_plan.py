@@ -271,3 +271,14 @@ def test_the_random_states_hold_all_that_can_happen() -> None:
             seen |= {"refused" for _ in foretold["refused"]}
             seen |= set() if foretold["inventory_is_known"] else {"doubt"}
     assert {"rent", "start", "stop", "drain", "bid", "refused", "doubt", "rest"} <= seen
+
+
+def test_a_full_group_is_full_and_not_without_offers() -> None:
+    world = known_world()
+    group = world.add_group(cold_workers=0, max_workers=1)
+    world.ask(group.endpoint_id, 9)
+    run_rounds(world, 3)
+    set_group(world, group.endpoint_id, params=replace(group.params, min_load=1e6))
+    codes = {note["code"] for note in plan(world, group.endpoint_id)["notes"]}
+    assert "cap_workers" in codes
+    assert not codes & {"no_offers", "not_searched"}

@@ -137,6 +137,10 @@ def _brake(session: Session, what: str, body: Json) -> Json:
         if error.code is ExitCode.UNREACHABLE:
             command = click.get_current_context().info_name
             error.fix = f"`ballast {command} --direct --stage …` acts with your AWS credentials"
+        elif error.code is ExitCode.UNAUTHORISED:
+            command = click.get_current_context().info_name
+            other = f"`ballast {command} --direct --stage …` needs AWS credentials and no key"
+            error.fix = f"{error.fix}; or {other}" if error.fix else other
         raise
 
 

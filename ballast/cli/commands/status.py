@@ -142,7 +142,10 @@ def _account_line(answer: Json) -> Text:
         f"Vast's list {inventory['state']}"
     )
     if inventory.get("at"):
-        line.append(f" {age(inventory['at'], float(answer['now']))} ago")
+        seen = age(inventory["at"], float(answer["now"]))
+        line.append(
+            f" {seen} ago" if inventory["state"] == "known" else f", the last whole one {seen} ago"
+        )
     if searches := account.get("searches"):
         used = (
             f"; searched {count(searches['today'], 'time')} today, rows: {searches['rows_today']}"

@@ -34,6 +34,10 @@ OWN_NAME = "own"
 """The endpoint's own route-only key, which the vendor's SDK shows to every worker."""
 
 
+NO_KEY = "invalid api_key"
+"""Said of a text that no key of ours is or was: the vendor's words."""
+
+
 class CallerKeyError(Exception):
     """The key is malformed, expired, revoked, or lacks a right. The message is safe to show."""
 
@@ -78,11 +82,11 @@ def parse_key(text: str) -> KeyText:
     """
     match = _KEY.fullmatch(text)
     if match is None:
-        raise CallerKeyError("invalid api_key")
+        raise CallerKeyError(NO_KEY)
     key_id, endpoint, letters, _, derived, generation, proof = match.groups()
     if derived is not None:
         if "r" not in letters or endpoint not in (None, derived):
-            raise CallerKeyError("invalid api_key")
+            raise CallerKeyError(NO_KEY)
         return KeyText(
             key_id=key_id,
             endpoint_id=int(derived),

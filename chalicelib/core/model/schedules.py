@@ -25,6 +25,7 @@ from chalicelib.core.model.endpoint_group import (
     ParameterError,
     check_number,
 )
+from chalicelib.core.words import count
 
 MAX_DURATION_S = 7 * 86_400.0  # chosen: a floor that lasts longer than a week is no schedule
 
@@ -61,10 +62,12 @@ def parse_cron(text: str) -> Cron:
         ParameterError: naming the field and what is allowed there, or that it never fires.
     """
     fields = text.split()
+    if any("TZ=" in field for field in fields):
+        raise ParameterError(f"cron: {text!r} names a time zone; write it in the field timezone")
     if len(fields) != 5:
         raise ParameterError(
-            f"cron: {text!r} has {len(fields)} fields; needed: minute hour day month weekday, "
-            "such as '0 8 * * mon-fri'"
+            f"cron: {text!r} has {count(len(fields), 'field')}; "
+            "needed: minute hour day month weekday, such as '0 8 * * mon-fri'"
         )
     weekdays = _parse_field("weekday", fields[4], 0, 7, _WEEKDAYS)
     cron = Cron(
@@ -127,7 +130,9 @@ def zone_of(name: str) -> tzinfo:
     zones = get_zonefile_instance().zones
     found: tzinfo | None = zones.get(name)
     if found is None:
-        near = difflib.get_close_matches(name, zones, 1, 0.5)
+        known = ("UTC", *zones)
+        near = [one for one in known if one.lower() == name.lower()]
+        near = near or difflib.get_close_matches(name, known, 1, 0.5)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ParameterError(
             f"timezone: {name[:40]!r} is no time zone; write UTC, or such as Europe/Berlin{hint}"

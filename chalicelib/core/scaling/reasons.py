@@ -205,6 +205,11 @@ class ReasonCode(StrEnum):
         "Nothing is rented: Vast rents the account nothing (its credit or its spend limit).",
     )
     NO_OFFERS = "no_offers", "No offer fits the search of {autogroup} now."
+    NOT_SEARCHED = (
+        "not_searched",
+        "{autogroup} was not searched for in this round: its turn comes, or nothing has changed "
+        "since the last search.",
+    )
     OFFERS_UNFIT = (
         "offers_unfit",
         "No offer that fits the search of {autogroup} can be used now: of {n}, {n_ending} end "

@@ -176,7 +176,7 @@ def _decide(
         if found is not None:
             offers[autogroup.autogroup_id] = found
     snapshot = replace(snapshot, offers=offers)
-    if any(offers.values()):
+    if offers:
         decision = draft.with_offers(offers)
     return snapshot, decision
 

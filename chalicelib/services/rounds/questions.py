@@ -37,6 +37,8 @@ Question = Mapping[str, object]
 Answer = dict[str, object]
 
 WAITS_S = 15.0  # API Gateway waits 29 s for the whole answer
+_UNSEEN = (ReasonCode.NO_OFFERS, ReasonCode.NOT_SEARCHED)
+ASKS_S = 8.0  # no further call of a question of many begins later: one may take 25 s
 MAX_OFFERS = 200
 _VARIABLE_NAME = re.compile(r"-e\s+['\"]?([A-Za-z_][A-Za-z0-9_]*)=")
 
@@ -104,7 +106,7 @@ def _plan_row(plan: RoundPlan, group: GroupPlan, refused: Mapping[int, str]) -> 
     notes = [
         reason_facts(note)
         for note in decision.notes
-        if note.code is not ReasonCode.NO_OFFERS or note.facts["autogroup_id"] not in problems
+        if note.code not in _UNSEEN or note.facts["autogroup_id"] not in problems
     ]
     ordered = [(action, refused.get(id(action), "")) for action in group.would]
     return {
@@ -270,9 +272,10 @@ def _balance(_ports: ScalerPorts, market: PacedMarket, _question: Question) -> A
     return {"credit_usd": credit}
 
 
-def _key_scope(_ports: ScalerPorts, market: PacedMarket, _question: Question) -> Answer:
+def _key_scope(ports: ScalerPorts, market: PacedMarket, _question: Question) -> Answer:
     """What our key may not do, by what it is for, and what Vast did not say."""
-    rights = try_rights(market)
+    started = ports.clock.monotonic()
+    rights = try_rights(market, lambda: ports.clock.monotonic() - started < ASKS_S)
     return {
         "tried": list(rights.tried),
         "refused": dict(rights.refused),

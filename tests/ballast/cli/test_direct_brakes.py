@@ -78,3 +78,16 @@ def test_who_is_turned_away_at_the_door_is_told_the_other_way(
     assert result.code == 3
     assert "more come than it lets through" in result.err
     assert f"`ballast {words[0]} --direct --stage" in result.err
+
+
+@pytest.mark.parametrize("words", [["freeze"], ["panic", "--yes"], ["panic", "--clear"]])
+@pytest.mark.parametrize("status", [401, 403])
+def test_whose_key_ran_out_in_an_emergency_is_told_what_needs_none(
+    ballast: Ballast, console: Console, words: list[str], status: int
+) -> None:
+    body = '{"success": false, "msg": "Invalid user key: this api_key has expired"}'
+    console.refusals[f"/api/v0/{words[0]}"] = (status, body)
+    result = ballast(*words)
+    assert result.code == 4
+    assert "has expired" in result.err
+    assert f"`ballast {words[0]} --direct --stage …` needs AWS credentials and no key" in result.err

@@ -190,10 +190,15 @@ def _order_for(
     if why_not:
         orders.notes.append(Reason(code=why_not, facts=facts))
         return
-    offers = ctx.snapshot.offers.get(autogroup_id, ())
-    if not any(not offer.is_bid for offer in offers):
+    offers = ctx.snapshot.offers.get(autogroup_id)
+    if not any(not offer.is_bid for offer in offers or ()):
         orders.wants_offers.add(autogroup_id)
-        orders.notes.append(Reason(code=ReasonCode.NO_OFFERS, facts=facts))
+        why_none = ReasonCode.NO_OFFERS
+        if not ctx.snapshot.caps.free_workers:
+            why_none = ReasonCode.CAP_WORKERS
+        elif offers is None:  # not asked is not "none fits": the last search may have found many
+            why_none = ReasonCode.NOT_SEARCHED
+        orders.notes.append(Reason(code=why_none, facts=facts))
         return
     rented_at = ctx.beliefs.memory.rented_at.get(str(autogroup_id), -RENT_INTERVAL_S)
     if ctx.now - rented_at < RENT_INTERVAL_S:

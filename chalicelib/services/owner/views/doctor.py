@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from chalicelib.core.model.market import Pin, pin_of
 from chalicelib.core.words import count
@@ -10,18 +10,30 @@ from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import PortError
 from chalicelib.ports.marketplace import MarketplaceUnavailableError, RateLimitedError
 from chalicelib.services.keys import Caller
+from chalicelib.services.market.key_rights import SLOW
 from chalicelib.services.owner.groups import list_groups
 from chalicelib.services.owner.receivers import receiver_rows
 
 Row = dict[str, object]
+Ask = Callable[[Mapping[str, object]], Mapping[str, object]]
 
 _UNHEARD = frozenset({"pending", "failed"})
 WAIT = "Vast does not answer now: wait, what runs serves on; then try again"
+MOST_S = 10.0
+"""Nothing more is asked of Vast after so long: API Gateway ends the whole answer at 29 s, and one
+call to Vast may take 25 s without being in error."""
 MOVES = "may be another one tomorrow: name an exact version, or a digest"
 
 
 def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
     """Checks of the deployment, each with its fix."""
+    started = ports.clock.monotonic()
+
+    def ask(question: Mapping[str, object]) -> Mapping[str, object]:
+        if ports.clock.monotonic() - started > MOST_S:
+            raise MarketplaceUnavailableError(SLOW)
+        return ports.poke.ask(question)
+
     checks = [
         _check("database", "DynamoDB answers",
                lambda: count(len(ports.groups.list_groups()), "group"),
@@ -30,19 +42,19 @@ def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
                "allow this function kms:Decrypt on the deployment's key"),
         _check("signing key", "a signing key exists", lambda: ports.signer.newest().key_id,
                "run the deployment's bootstrap again"),
-        _check("scaler", "the scaler and Vast answer", lambda: _balance(ports),
+        _check("scaler", "the scaler and Vast answer", lambda: _balance(ask),
                "see the scaler's log; check the Vast key in Secrets Manager"),
         _check("alerts", "somebody is told of trouble", lambda: _told(ports),
                "`ballast notify add email you@example.com`, follow the link in AWS's message, "
                "then `ballast notify test`"),
-        _check("vast key", "it may do what Ballast needs", lambda: _key_scope(ports),
+        _check("vast key", "it may do what Ballast needs", lambda: _key_scope(ask),
                "give the key instance_read, instance_write, misc and user_read on Vast's page; "
                "then `ballast secret set VAST_API_KEY`"),
     ]  # fmt: skip
     for group in list_groups(ports, caller):
         for autogroup in ports.groups.list_autogroups(group.endpoint_id):
             if autogroup.template_hash:
-                checks += _template_checks(ports, group.name, autogroup.template_hash)
+                checks += _template_checks(ask, group.name, autogroup.template_hash)
     return checks
 
 
@@ -74,11 +86,11 @@ def template_warnings(ports: ApiPorts, template_hash: str) -> list[str]:
     return warnings
 
 
-def _template_checks(ports: ApiPorts, group_name: str, template_hash: str) -> list[Row]:
+def _template_checks(ask: Ask, group_name: str, template_hash: str) -> list[Row]:
     fix = "check the hash; a public template needs a private copy with HF_TOKEN set"
     name = f"template of {group_name}"
     try:
-        answer = ports.poke.ask({"ask": "template", "hash_id": template_hash})
+        answer = ask({"ask": "template", "hash_id": template_hash})
     except PortError as error:
         wait = "Vast or the scaler does not answer: nothing is known of the template; try again"
         return [{"name": name, "ok": False, "detail": str(error), "fix": wait}]
@@ -126,15 +138,15 @@ def _told(ports: ApiPorts) -> str:
     return ", ".join([*heard, *unheard])
 
 
-def _balance(ports: ApiPorts) -> str:
-    answer = ports.poke.ask({"ask": "balance"})
+def _balance(ask: Ask) -> str:
+    answer = ask({"ask": "balance"})
     credit = answer.get("credit_usd")
     known = isinstance(credit, int | float)
     return f"${credit:.2f} of credit" if known else "credit unknown: Vast did not say"
 
 
-def _key_scope(ports: ApiPorts) -> str:
-    answer = ports.poke.ask({"ask": "key_scope"})
+def _key_scope(ask: Ask) -> str:
+    answer = ask({"ask": "key_scope"})
     refused, tried = answer.get("refused"), answer.get("tried")
     if isinstance(refused, Mapping) and refused:
         raise PortError("; ".join(f"{name}: {problem}" for name, problem in refused.items()))

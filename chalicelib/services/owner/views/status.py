@@ -273,18 +273,18 @@ def _off(group: EndpointGroup) -> str:
 def _held(facts: _Facts) -> str:
     if facts.account.why_not_ours:
         return f"{facts.account.why_not_ours}: its scaler stands down; deploy the newer version"
-    if facts.account.is_panicking:
-        return "panic: every instance is being destroyed"
-    if facts.account.is_frozen or facts.group.frozen:
-        return "frozen: nothing is rented, started, stopped or destroyed"
-    inventory = facts.memory.inventory
+    inventory, doubt = facts.memory.inventory, ""
     is_told = any(one.kind == TroubleKind.INVENTORY_UNKNOWN for one in _troubles(facts))
     if facts.memory.at and not inventory.is_trusted and not is_told:
-        return (
-            f"Vast's list of instances is not trusted ({in_words(inventory.problem)}); nothing is "
-            "rented or destroyed until a second one agrees"
-        )
-    return ""
+        doubt = f"Vast's list of instances is not trusted ({in_words(inventory.problem)})"
+    brake = ""
+    if facts.account.is_panicking:
+        brake = "panic: every instance is being destroyed"
+    elif facts.account.is_frozen or facts.group.frozen:
+        brake = "frozen: nothing is rented, started, stopped or destroyed"
+    if doubt and not brake:
+        return f"{doubt}; nothing is rented or destroyed until a second one agrees"
+    return "; ".join(filter(None, (brake, doubt)))
 
 
 def _autogroup_row(facts: _Facts, autogroup: Autogroup) -> Row:

@@ -278,7 +278,8 @@ def _reached_cap(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> str:
     if why_not in MONEY_CAPS:
         return why_not
     codes = {note.code for note in group.decision.notes}
-    is_refused = "cap_usd" in codes or ("no_offers" in codes and is_capped(group, told))
+    unseen = codes & {"no_offers", "not_searched"}
+    is_refused = "cap_usd" in codes or (bool(unseen) and is_capped(group, told))
     return caps.bound_by if is_refused else ""
 
 
