@@ -212,7 +212,7 @@ def measure_traffic(
     """
     at, n_waited, waited = _as_number(mark.get("at")), 0.0, 0.0
     earlier = mark.get("waiting")
-    if isinstance(earlier, list):
+    if isinstance(earlier, list) and len(earlier) == 2:
         n_waited, waited = _as_number(earlier[0]), _as_number(earlier[1])
     known = mark.get("workers")
     known = known if isinstance(known, Mapping) else {}

@@ -69,12 +69,36 @@ class ScalingMemory:
     @staticmethod
     def from_json(raw: Mapping[str, object]) -> ScalingMemory:
         """The memory in `raw`; whatever is missing or of another shape starts anew."""
-        return salvage(ScalingMemory, raw)
+        memory = salvage(ScalingMemory, raw)
+        for name, width in _WIDTHS.items():
+            setattr(memory, name, _of_width(getattr(memory, name), width))
+        memory.booting = {key: row for key, row in memory.booting.items() if row}
+        for name, width in _SUMS.items():
+            if len(getattr(memory, name)) != width:
+                setattr(memory, name, [0.0] * width)
+        return memory
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
         plain: dict[str, object] = to_plain(self)
         return plain
+
+
+_WIDTHS = {
+    **dict.fromkeys(("peaks", "hour_peaks", "load_peaks", "host_loads", "boots"), 2),
+    **dict.fromkeys(("perf", "perf_per_dlperf", "load_times"), 3),
+    "bid_odds": 5,
+}
+"""Numbers in each row of a field: one of another version's width is left out."""
+_SUMS = {"start_times": 3, "starts": 2}
+
+
+def _of_width(
+    rows: list[list[float]] | dict[str, list[float]], width: int
+) -> list[list[float]] | dict[str, list[float]]:
+    if isinstance(rows, dict):
+        return {key: row for key, row in rows.items() if len(row) == width}
+    return [row for row in rows if len(row) == width]
 
 
 # How often each rank of capacity is needed: what a cheaper machine at that rank would save.

@@ -42,7 +42,7 @@ def tally_spend(plan: RoundPlan) -> tuple[dict[str, Tally], list[Item]]:
     due: list[Item] = []
     for key in sorted(known | view.memory.spend.keys() | {str(one) for one in workers}):
         own = workers.get(int(key), [])
-        tally, over = _continued(plan, view.memory.spend.get(key, {}), own)
+        tally, over = _continued(plan, _whole(view.memory.spend.get(key, {})), own)
         if tally:
             count = tally.get("n_requests", 0.0) + n_requests.get(key, 0)
             tally = {**tally, "n_requests": count}
@@ -81,6 +81,11 @@ def _continued(
         if workers:
             tally = add_span(tally, span, workers, view.records)
     return tally, over
+
+
+def _whole(tally: Tally) -> Tally:
+    """The tally, or none if another version left out what every one has."""
+    return tally if {"begun_at", "until", "written_at"} <= tally.keys() else {}
 
 
 def _item(key: str, tally: Tally) -> Item:
