@@ -90,7 +90,7 @@ _WIDTHS = {
     "bid_odds": 5,
 }
 """Numbers in each row of a field: one of another version's width is left out."""
-_SUMS = {"start_times": 3, "starts": 2}
+_SUMS = {"start_times": 3, "starts": 2}  # as the fields above say
 
 
 def _of_width(
