@@ -57,7 +57,7 @@ check: setup ## format, lint, types, import directions
 	@touch $@
 
 test: setup .venv/wheels/.installed ## pass the tests (about 10 minutes on 2 cores)
-	$(PY) -m pytest -q -m 'not long and not browser' -n 3 --dist loadgroup
+	$(PY) -m pytest -q -m 'not long and not browser' -n 4 --dist loadgroup
 
 AXE := axe-core@4.14.1
 

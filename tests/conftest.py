@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import boto3
 import pytest
@@ -78,12 +79,17 @@ def kms(aws: None) -> KMSClient:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None]:
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None]:
     """Tests of one local system go to one process of pytest-xdist, which starts it once.
 
     The vendor's programs have one, everything else has the other. Both wait more than they compute,
-    so `make test` has a third process for what computes.
+    so `make test` has two processes more than that. Files come in a mixed order there: in that of
+    their names folders that wait and folders that compute follow one another.
     """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: crc32(item.location[0].encode()))
     for item in items:
         if "system" in getattr(item, "fixturenames", ()):
             is_peer = item.path.is_relative_to(PEERS)
