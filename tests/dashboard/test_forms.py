@@ -15,19 +15,16 @@ DAY = {"cron": "0 8 * * mon-fri", "duration_s": 36_000, "min_load": 200}
 
 
 def test_a_group_is_made_with_a_preview_of_its_cost(open_page: Open) -> None:
+    """As the server answers for a group that has no autogroup yet: services/owner/preview.py."""
     console = empty()
-    console.answers["/api/v0/preview"] = {
-        "offers": {"n": 12, "cheapest_usd_per_hour": 0.34, "dearest_usd_per_hour": 0.61},
-        "usd_per_hour_idle": [0.0, 1.02],
-        "usd_per_hour_max": 1.83,
-        "warnings": ["No HF_TOKEN in the template."],
-    }
+    console.answers["/api/v0/preview"] = {"offers": None, "warnings": ["A floor without a cap."]}
     with open_page(console) as page:
         page.get_by_role("button", name="New endpoint group").click()
         page.get_by_label("Name").fill("shop")
         page.get_by_label("Minimum load").fill("100")
-        expect(page.locator(".preview")).to_contain_text("at most $1.83")
-        expect(page.locator(".preview")).to_contain_text("12 offers, $0.340 to $0.610")
+        expect(page.locator(".preview")).to_have_text(
+            "It costs nothing until it has an autogroup. A floor without a cap."
+        )
         page.get_by_role("button", name="Create", exact=True).click()
         expect(page.locator("#dialog")).to_be_hidden()
     assert console.sent("POST", "/api/v0/endptjobs/") == [
@@ -115,6 +112,23 @@ def test_an_autogroups_search_can_be_emptied_and_its_numbers_cannot(open_page: O
         page.get_by_role("button", name="Save").click()
         expect(page.locator("#dialog")).to_be_hidden()
     assert console.sent("PUT", "/api/v0/autojobs/12/") == [{"search_params": "", "weight": 0.5}]
+
+
+def test_an_autogroups_preview_tells_what_its_offers_cost(open_page: Open) -> None:
+    console = fleet(1)
+    console.answers["/api/v0/preview"] = {
+        "plan": {"actions": [], "refused": []},
+        "offers": {"n": 12, "cheapest_usd_per_hour": 0.34, "dearest_usd_per_hour": 0.61},
+        "usd_per_hour_idle": [0.0, 1.02],
+        "usd_per_hour_max": 1.83,
+        "warnings": ["No HF_TOKEN in the template."],
+    }
+    with open_page(console) as page:
+        page.locator("td .tools").get_by_role("button", name="Edit").last.click()
+        page.locator("#dialog").get_by_label("Weight").fill("0.5")
+        expect(page.locator(".preview")).to_contain_text("at most $1.83")
+        expect(page.locator(".preview")).to_contain_text("12 offers, $0.340 to $0.610")
+        expect(page.locator(".preview")).to_contain_text("No HF_TOKEN")
 
 
 def test_the_servers_validation_is_shown_while_typing_and_keeps_the_form(open_page: Open) -> None:
