@@ -20,13 +20,16 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from ballast.client.affinity import Affinity, affinity_of
-from chalicelib.wire.json_body import PAYLOAD_DEPTH, is_deeper
+from chalicelib.wire.json_body import (
+    LIGHT_BYTES,
+    LIGHT_ELEMENTS,
+    MAX_ELEMENTS,
+    PAYLOAD_DEPTH,
+    is_deeper,
+    n_elements,
+)
 from chalicelib.wire.token_cost import cost_of
 
-LIGHT_BYTES, LIGHT_ELEMENTS = 2**20, 20_000
-"""Up to these a body is read on the event loop, in a few milliseconds."""
-MAX_ELEMENTS = 2_000_000
-"""A worker takes no more either (workers/pyworker/serving/reading.py)."""
 N_HELPERS = 2
 HELPER_MEMORY = 4 * 2**30
 
@@ -75,10 +78,10 @@ class Reader:
         Raises:
             BodyError: 400 or 413.
         """
-        n_elements = body.count(b",") + body.count(b"[") + body.count(b"{")
-        if n_elements > MAX_ELEMENTS:
+        n = n_elements(body)
+        if n > MAX_ELEMENTS:
             raise BodyError(413, f"the body has more than {MAX_ELEMENTS:,} elements")
-        if len(body) <= LIGHT_BYTES and n_elements <= LIGHT_ELEMENTS:
+        if len(body) <= LIGHT_BYTES and n <= LIGHT_ELEMENTS:
             return read_body(body, purpose)
         async with self._reading:
             self._pool = self._pool or ProcessPoolExecutor(

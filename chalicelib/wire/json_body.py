@@ -16,6 +16,10 @@ MAX_DEPTH = 16
 PAYLOAD_DEPTH = 200
 """Of what a model server is to get. Readers, rules and writers of JSON call themselves for each
 level, some twice, and Python ends that at a thousand calls."""
+LIGHT_BYTES, LIGHT_ELEMENTS = 2**20, 20_000
+"""Up to these a body is parsed in a few milliseconds, so on an event loop."""
+MAX_ELEMENTS = 2_000_000
+"""Of what a model server is to get: proxy and worker refuse more."""
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
 _MAX_INT_DIGITS = 18  # beyond it neither DynamoDB's clients nor ours agree on the value
 
@@ -46,6 +50,11 @@ def parse_json_object(
         raise WireError(f"body: must be a JSON object, not a {type(value).__name__}")
     _check_values(value, MAX_DEPTH)
     return value
+
+
+def n_elements(body: bytes) -> int:
+    """At least as many values as the JSON in it has: a bound, at the speed of memory."""
+    return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 def is_deeper(value: object, limit: int) -> bool:

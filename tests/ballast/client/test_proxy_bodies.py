@@ -8,15 +8,8 @@ import time
 
 import pytest
 
-from ballast.proxy.reading import (
-    LIGHT_ELEMENTS,
-    MAX_ELEMENTS,
-    BodyError,
-    Prepared,
-    Purpose,
-    Reader,
-    read_body,
-)
+from ballast.proxy.reading import BodyError, Prepared, Purpose, Reader, read_body
+from chalicelib.wire.json_body import LIGHT_ELEMENTS, MAX_ELEMENTS
 from tests.ballast.client.test_proxy_guard import BODY, WorkerScript, proxied
 
 CHAT = Purpose(route="/v1/chat/completions", endpoint="Chat", secret=b"s")

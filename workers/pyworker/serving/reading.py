@@ -23,6 +23,7 @@ from importlib import import_module
 
 from aiohttp import web
 
+from chalicelib.wire.json_body import LIGHT_BYTES, LIGHT_ELEMENTS, MAX_ELEMENTS, n_elements
 from chalicelib.wire.ticket import TICKET_HEADER
 from workers.pyworker.back_end import BackEnd, JsonObject, PayloadError, Route
 from workers.pyworker.reporting.problem import ProblemError
@@ -30,10 +31,6 @@ from workers.pyworker.serving.envelope import Envelope, EnvelopeError, HeavyPayl
 
 MAX_BODY = 64 * 2**20
 SCANNED = 16 * 2**10
-LIGHT_BYTES = 2**20
-LIGHT_ELEMENTS = 20_000
-"""Up to these a body is parsed on the event loop, in a few milliseconds."""
-MAX_ELEMENTS = 2_000_000
 MAX_UNPROVEN = 16 * 2**20
 """Bytes of bodies without a ticket so far, of all connections together."""
 UNPROVEN_S = 20.0
@@ -75,10 +72,10 @@ class BodyReader:
             return await self._parsed(body, route)
 
     async def _parsed(self, body: bytes, route: Route) -> Envelope:
-        n_elements = _n_elements(body)
-        if len(body) <= LIGHT_BYTES and n_elements <= LIGHT_ELEMENTS:
+        n = n_elements(body)
+        if len(body) <= LIGHT_BYTES and n <= LIGHT_ELEMENTS:
             return parse_envelope(body)
-        if n_elements > MAX_ELEMENTS:
+        if n > MAX_ELEMENTS:
             raise ProblemError.of(413, f"the body has more than {MAX_ELEMENTS:,} elements")
         if route.job or route.convert or route.is_form:
             return await asyncio.to_thread(parse_envelope, body)
@@ -220,11 +217,6 @@ async def _read(request: web.Request, body: bytearray, limit: int) -> bytes:
         if len(body) > limit:
             raise ProblemError.of(413, f"the body is larger than {limit >> 20} MB")
     return bytes(body)
-
-
-def _n_elements(body: bytes) -> int:
-    """At least as many values as the JSON in it has: a bound, at the speed of memory."""
-    return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
 def _good_ticket(part: bytes | bytearray, is_good: IsGood, *, from_end: bool = False) -> str:
