@@ -14,6 +14,7 @@ from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session
 from ballast.cli.terminal.display import cell, clean, number, table, usd
+from chalicelib.core.model.worker import update_warnings
 from chalicelib.core.words import count
 
 MORE_COSTS_MORE = frozenset(
@@ -207,14 +208,5 @@ def update_lines(
     """
     n = n_outdated or n_workers
     lines = [f"{count(n, 'worker')} of {number(n_workers)} would be replaced, one after another"]
-    if max_workers is not None and len(states) >= max_workers:
-        lines.append(
-            f"max_workers ({max_workers}) is reached: each leaves before its substitute is there; "
-            "raise it by one to replace without a gap"
-        )
-    if states and set(states) == {"stopped"}:
-        lines.append(
-            "no worker of the group runs: they go now, and new ones are rented when requests come, "
-            "which then wait for a first load"
-        )
+    lines += update_warnings(states, max_workers)
     return lines

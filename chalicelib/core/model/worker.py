@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -222,6 +223,25 @@ class Worker:
     def is_measured(self) -> bool:
         """Whether `perf` comes from a benchmark of this worker."""
         return self.perf > 0
+
+
+def update_warnings(states: Sequence[str], max_workers: int | None) -> list[str]:
+    """What an update costs a group in service: where it is full, or rests, nobody comes first.
+
+    `states`: of all workers of the group.
+    """
+    warnings = []
+    if max_workers is not None and len(states) >= max_workers:
+        warnings.append(
+            f"max_workers ({max_workers}) is reached: each worker leaves before its substitute is "
+            "there; raise it by one to replace without a gap"
+        )
+    if states and set(states) == {WorkerState.STOPPED}:
+        warnings.append(
+            "no worker of the group runs: those that are replaced go now, and new ones are rented "
+            "when requests come, which then wait for a first load"
+        )
+    return warnings
 
 
 def is_outdated(worker: Worker, autogroup: Autogroup) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import ParameterError
-from chalicelib.core.model.worker import WorkerState, is_outdated
+from chalicelib.core.model.worker import is_outdated, update_warnings
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.autogroups import store_autogroup, visible_autogroup
@@ -51,19 +51,8 @@ def warnings_of(ports: ApiPorts, caller: Caller, autogroup_id: int) -> list[str]
         NotFoundError: no such autogroup within the key's scope.
     """
     group = visible_group(ports, caller, visible_autogroup(ports, caller, autogroup_id).endpoint_id)
-    most, workers = group.params.max_workers, ports.workers.list(group.endpoint_id)
-    warnings = []
-    if len(workers) >= most:
-        warnings.append(
-            f"max_workers ({most}) is reached: each worker leaves before its substitute is there; "
-            "raise it by one to replace without a gap"
-        )
-    if workers and all(worker.state is WorkerState.STOPPED for worker in workers):
-        warnings.append(
-            "no worker of the group runs: those that are replaced go now, and new ones are rented "
-            "when requests come, which then wait for a first load"
-        )
-    return warnings
+    states = [worker.state for worker in ports.workers.list(group.endpoint_id)]
+    return update_warnings(states, group.params.max_workers)
 
 
 def cancel_update(ports: ApiPorts, caller: Caller, autogroup_id: int) -> bool:
