@@ -43,8 +43,8 @@ def panic_by_label(
     market = PacedMarket(marketplace, clock, Pacing(), waits_until=ends_at)
     problems: list[str] = []
     so_far: dict[str, object] = {}
-    chosen: frozenset[int] | None = None
-    shown: frozenset[int] = frozenset()
+    shown: frozenset[int] = frozenset()  # to the owner, who chose among them
+    chosen: frozenset[int] = frozenset()
     left: frozenset[int] = frozenset()
     others: frozenset[int] = frozenset()
     empty_since: float | None = None
@@ -54,13 +54,13 @@ def panic_by_label(
         if labelled is None:
             tell(f"no whole list from Vast yet; trying again. {problems[-1]}")
         else:
-            if chosen is None and labelled:
+            if labelled and not shown:
                 shown = frozenset(record.instance_id for record in labelled)
                 chosen = frozenset(choose(labelled))
                 ends_at = clock.now() + gives_up_s  # the owner took their time
                 market = PacedMarket(marketplace, clock, market.pacing, waits_until=ends_at)
             ids = frozenset(record.instance_id for record in labelled)
-            left, others = ids & (chosen or frozenset()), ids - (chosen or frozenset())
+            left, others = ids & chosen, ids - chosen
             tell(f"{count(len(left), 'machine')} left")
             empty_since = None if left else (empty_since or clock.now())
             if left:
@@ -74,7 +74,7 @@ def panic_by_label(
     is_verified = is_over and not left and others <= shown
     return PanicReport(
         is_verified=is_verified,
-        n_returned=len((chosen or frozenset()) - left),
+        n_returned=len(chosen - left),
         left=tuple(sorted(left | (others - shown))),
         verified_at=clock.now() if is_verified else None,
         unjudged=tuple(sorted(others)),
