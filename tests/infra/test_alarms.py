@@ -72,17 +72,25 @@ def test_two_failed_listings_of_ten_idle_minutes_ring_no_alarm(
     assert firing(strays, NOW) == set()
 
 
-def test_a_listing_that_stays_unknown_rings(capsys: pytest.CaptureFixture[str]) -> None:
-    """By its real cause: the market's listing is broken, through the scaler's own entry."""
+def scaler_minutes(capsys: pytest.CaptureFixture[str], n: int, *, broken: range) -> list[Sample]:
+    """What the scaler emits in so many minutes, the market's listing broken in some of them."""
     world = World()
     world.add_group("llm", min_load=100)
     samples: list[Sample] = []
-    for minute, at in minutes(24):
-        if minute == 9:
+    for minute, at in minutes(n):
+        if minute == broken.start:
             world.market.faults.switch_on(Fault.DEPRECATED_LIST, {})
+        if minute == broken.stop:
+            world.market.faults.switch_off(Fault.DEPRECATED_LIST)
         answer_event({}, LambdaContext("scaler", 9.0), lambda: world.ports)
         samples += emitted(capsys.readouterr().out, at)
         world.tick(60)
+    return samples
+
+
+def test_a_listing_that_stays_unknown_rings(capsys: pytest.CaptureFixture[str]) -> None:
+    """By its real cause: the market's listing is broken, through the scaler's own entry."""
+    samples = scaler_minutes(capsys, 24, broken=range(9, 24))
     assert "InventoryUnknown" not in firing(samples, START + 10 * 60)
     assert "InventoryUnknown" in firing(samples, START + 24 * 60)
 
@@ -144,17 +152,7 @@ def test_each_alarm_ends_once_its_cause_has_ended(
 
 
 def test_a_listing_that_is_known_again_ends_its_alarm(capsys: pytest.CaptureFixture[str]) -> None:
-    world = World()
-    world.add_group("llm", min_load=100)
-    samples: list[Sample] = []
-    for minute, at in minutes(36):
-        if minute == 9:
-            world.market.faults.switch_on(Fault.DEPRECATED_LIST, {})
-        if minute == 21:
-            world.market.faults.switch_off(Fault.DEPRECATED_LIST)
-        answer_event({}, LambdaContext("scaler", 9.0), lambda: world.ports)
-        samples += emitted(capsys.readouterr().out, at)
-        world.tick(60)
+    samples = scaler_minutes(capsys, 36, broken=range(9, 21))
     assert "InventoryUnknown" in firing(samples, START + 21 * 60)
     assert "InventoryUnknown" not in firing(samples, START + 36 * 60)
 

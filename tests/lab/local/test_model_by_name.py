@@ -41,21 +41,42 @@ def ballast(environment: Mapping[str, str], *words: str) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
+def owners(system: LocalSystem, folder: Path, hub: str = "") -> dict[str, str]:
+    """The environment of an owner of the local system, whose models are described at `hub`."""
+    return {
+        **os.environ,
+        "BALLAST_URL": system.url,
+        "BALLAST_API_KEY": system.account_key,
+        "BALLAST_CONFIG": str(folder / "config.json"),
+        "BALLAST_VAST_URL": system.market_url,
+        "VAST_API_KEY": DUMMY_VAST_KEY,
+        "COLUMNS": "200",
+        **({"HF_ENDPOINT": hub} if hub else {}),
+    }
+
+
+def run_printed(shown: str, system: LocalSystem, environment: Mapping[str, str]) -> str:
+    """What the printed Python prints, run as it stands there, with the caller's own key."""
+    python = re.search(r"^from ballast.*?^    print\(.*?$", shown, re.M | re.S)
+    assert python, shown
+    answered = subprocess.run(
+        [sys.executable, "-c", python[0].replace("blk.…", system.account_key)],
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert answered.returncode == 0, answered.stderr
+    return answered.stdout
+
+
 @pytest.mark.parametrize("model", [VLLM, pytest.param(LLAMA_CPP, marks=pytest.mark.long)])
 def test_a_models_name_becomes_a_url_that_answers_and_down_leaves_nothing(
     system: LocalSystem, tmp_path: Path, model: str
 ) -> None:
     with serve_hub() as hub:
-        environment = {
-            **os.environ,
-            "BALLAST_URL": system.url,
-            "BALLAST_API_KEY": system.account_key,
-            "BALLAST_CONFIG": str(tmp_path / "config.json"),
-            "BALLAST_VAST_URL": system.market_url,
-            "VAST_API_KEY": DUMMY_VAST_KEY,
-            "HF_ENDPOINT": hub,
-            "COLUMNS": "200",
-        }
+        environment = owners(system, tmp_path, hub)
         shown, told = ballast(environment, "up", model, "--max-usd-per-hour", "2", "--yes")
     name = model.rpartition("/")[2]
     for words in ("of GPU memory", "first hour at most $", "Caps leave", "loads the model"):
@@ -63,20 +84,9 @@ def test_a_models_name_becomes_a_url_that_answers_and_down_leaves_nothing(
     assert re.search(r"instance \d+: ready", told)
     assert re.search(r"first answer: \S+", told)
 
-    python = re.search(r"^from ballast.*?^    print\(.*?$", shown, re.M | re.S)
-    assert python, shown
-    line = python[0].replace("blk.…", system.account_key)  # as printed, with the caller's own key
-    answered = subprocess.run(
-        [sys.executable, "-c", line],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert answered.returncode == 0, answered.stderr
-    assert "'content'" in answered.stdout
-    assert f"'model': {model!r}" in answered.stdout
+    answered = run_printed(shown, system, environment)
+    assert "'content'" in answered
+    assert f"'model': {model!r}" in answered
 
     ballast(environment, "down", name, "--yes")
     assert not MarketView(system.market_url).instances(name)
@@ -85,45 +95,18 @@ def test_a_models_name_becomes_a_url_that_answers_and_down_leaves_nothing(
 @pytest.mark.long
 def test_an_embedding_models_name_becomes_a_vector(system: LocalSystem, tmp_path: Path) -> None:
     with serve_hub() as hub:
-        environment = {
-            **os.environ,
-            "BALLAST_URL": system.url,
-            "BALLAST_API_KEY": system.account_key,
-            "BALLAST_CONFIG": str(tmp_path / "config.json"),
-            "BALLAST_VAST_URL": system.market_url,
-            "VAST_API_KEY": DUMMY_VAST_KEY,
-            "HF_ENDPOINT": hub,
-            "COLUMNS": "200",
-        }
+        environment = owners(system, tmp_path, hub)
         shown, told = ballast(environment, "up", f"https://huggingface.co/{EMBEDS}", "--yes")
     assert "first answer: 1 vector of 384 numbers" in told
-    python = re.search(r"^from ballast.*?^    print\(.*?$", shown, re.M | re.S)
-    assert python, shown
-    answered = subprocess.run(
-        [sys.executable, "-c", python[0].replace("blk.…", system.account_key)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert answered.returncode == 0, answered.stderr
-    assert f"'model': {EMBEDS!r}" in answered.stdout
+    answered = run_printed(shown, system, environment)
+    assert f"'model': {EMBEDS!r}" in answered
     assert "/v1/embeddings" in shown, "the curl line asks for a vector too"
     ballast(environment, "down", EMBEDS.rpartition("/")[2], "--yes")
 
 
 @pytest.mark.long
 def test_an_image_models_name_becomes_a_picture(system: LocalSystem, tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "BALLAST_URL": system.url,
-        "BALLAST_API_KEY": system.account_key,
-        "BALLAST_CONFIG": str(tmp_path / "config.json"),
-        "BALLAST_VAST_URL": system.market_url,
-        "VAST_API_KEY": DUMMY_VAST_KEY,
-        "COLUMNS": "200",
-    }
+    environment = owners(system, tmp_path)
     model = "stabilityai/stable-diffusion-xl-base-1.0"
     shown, told = ballast(environment, "up", model, "--memory-gb", "24", "--yes")
     assert "with comfyui (by its name alone; else --back-end)" in told
