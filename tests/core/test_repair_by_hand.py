@@ -100,6 +100,32 @@ def test_a_start_that_takes_too_long_is_stopped() -> None:
 
 
 @pytest.mark.parametrize(
+    ("ran_on_s", "told_s_ago", "over", "done"),
+    [
+        (60.0, 70.0, {}, NOTHING),  # its last report may have been on its way
+        (61.0, 61.0, {}, [(RebootWorker, "reboot_again")]),
+        (150.0, 60.0, {}, NOTHING),  # told again a minute ago
+        (180.0, 61.0, {}, [(RebootWorker, "reboot_again")]),
+        (181.0, 10.0, {}, [(DestroyWorker, "will_not_reboot")]),
+        (181.0, 10.0, {"inventory_is_known": False}, NOTHING),
+        (0.0, 500.0, {}, NOTHING),  # it went down
+    ],
+)
+def test_whose_old_process_reports_on_after_a_reboot_is_told_again_and_then_replaced(
+    ran_on_s: float,
+    told_s_ago: float,
+    over: dict[str, object],
+    done: list[tuple[type[Action], str]],
+) -> None:
+    memory = ScalingMemory(rebooted={"1": NOW - told_s_ago})
+    worker = stuck(S.REBOOTING, 190.0, ran_on_s=ran_on_s)
+    actions = acted(end_stuck, worker, memory=memory, **over)  # type: ignore[arg-type]
+    assert kinds(actions) == done
+    for action in actions:
+        assert action.reason.facts == {"ran_on_s": ran_on_s}
+
+
+@pytest.mark.parametrize(
     ("for_s", "over", "done"),
     [
         (301.0, {}, [(DestroyWorker, "will_not_stop")]),

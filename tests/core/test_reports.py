@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.fleet.report import apply_report
-from chalicelib.core.model.lifecycle import WorkerEvent
+from chalicelib.core.model.lifecycle import WorkerEvent, ran_on_s
 from chalicelib.core.model.load import MAX_MARKS, is_empty, pending_load
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.wire.reports import WorkerReport
@@ -142,6 +142,23 @@ def test_a_new_boot_starts_its_totals_at_zero() -> None:
     reborn = report_d(9, boot_id="f" * 16, received_load=3.0, finished_load=1.0)
     worker = after(worker, reborn, at=NOW + 2)
     assert (worker.boot_id, worker.received_load, worker.finished_load) == ("f" * 16, 3, 1)
+
+
+@pytest.mark.parametrize("word", [{}, {"max_perf": 0.0}, {"error_msg": "CUDA error"}])
+def test_while_a_reboot_is_awaited_only_a_new_process_says_how_it_goes(
+    word: dict[str, object],
+) -> None:
+    ready = after(loading(), report_d(1))
+    told = replace(ready, state=WorkerState.REBOOTING, state_since=NOW + 5)
+    same = after(told, report_d(2, **word), at=NOW + 95)
+    assert (same.state, same.error) == (WorkerState.REBOOTING, "")
+    assert ran_on_s(same) == 90.0
+    other = after(same, report_d(9_000, boot_id="f" * 16, **word), at=NOW + 96)
+    assert other.state is not WorkerState.REBOOTING
+    assert ran_on_s(other) == 0.0
+    quiet = after(same, report_d(9_000, boot_id="f" * 16, max_perf=None), at=NOW + 96)
+    assert quiet.state is WorkerState.STARTING, "it says nothing yet, and runs"
+    assert ran_on_s(replace(same, boot_id="")) == 0.0, "one boot cannot be told from another"
 
 
 def test_generation_a_never_shows_more_in_flight_than_was_granted_lately() -> None:

@@ -6,6 +6,7 @@ from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.marketplace import RefusedError
 from tests.stories.day import Day
+from tests.stories.test_failing import memory_of
 
 READY = WorkerState.READY
 
@@ -114,10 +115,37 @@ def test_a_reboot_that_never_happens_ends_with_another_machine() -> None:
     day.minutes(8, 2, of=group, rounds=6)
     sick = min(row.instance_id for row in day.world.workers.rows.values() if row.state is READY)
     day.world.processes[sick].fails = True
+    machine_id = day.world.market.instances[sick].machine.machine_id
     day.world.market.switch_on("reboot-ignored", day.world.now)
-    day.minutes(30, 6, of=group, rounds=6)
+    day.minutes(12, 6, of=group, rounds=6)
+    assert day.calls(Verb.REBOOT) == 3, "told, and told again a minute and two minutes later"
+    assert any("old process still reports" in event.message for event in day.events())
+    assert str(machine_id) in memory_of(day.world).reputation.hosts
+    day.minutes(18, 6, of=group, rounds=6)
     assert day.world.n_waiting == 0
     assert sick not in day.world.market.instances, "it was rebooted in vain, and returned"
     assert day.n(READY) >= 2
     assert day.told("worker_failing")[0] == "worker_failing"
+    day.ends()
+
+
+def test_the_last_word_of_a_process_that_reboots_undoes_no_reboot() -> None:
+    """A report on its way made the machine ready, or broken again, before it had gone down."""
+    day = Day()
+    group = day.group(min_load=150.0, cold_workers=0, max_workers=4)
+    day.minutes(8, 2, of=group, rounds=6)
+    row = min(
+        (row for row in day.world.workers.rows.values() if row.state is READY),
+        key=lambda row: row.instance_id,
+    )
+    rows, key = day.world.workers.rows, (row.endpoint_id, row.instance_id)
+    day.world.processes[row.instance_id].error = "CUDA error: unspecified launch failure"
+    day.world.market.switch_on("reboot-ignored", day.world.now)  # down only after its last word
+    day.minutes(1, 2, of=group, rounds=6)
+    assert rows[key].state is WorkerState.REBOOTING, "what it said before is no second error"
+    day.world.market.switch_off("reboot-ignored", day.world.now)
+    day.minutes(4, 2, of=group, rounds=6)
+    assert rows[key].state is READY, "told once more, it came back"
+    assert rows[key].boot_id != row.boot_id
+    assert day.calls(Verb.REBOOT) == 2
     day.ends()

@@ -119,7 +119,7 @@ def apply_report(worker: Worker, report: Report, now: float) -> ReportOutcome:
     """What a report changes in a worker's row."""
     if is_old(worker, report, now):
         return ReportOutcome(is_news=False)
-    event = report_event(worker, report)
+    event = _event_in_reboot(worker, report, report_event(worker, report))
     is_new_process = event is WorkerEvent.RESTARTED or bool(
         report.boot_id and worker.boot_id and report.boot_id != worker.boot_id
     )
@@ -185,6 +185,18 @@ def report_event(worker: Worker, report: Report) -> WorkerEvent:
         return WorkerEvent.LOADED
     would_stay = next_state(worker.state, WorkerEvent.RESTARTED) is worker.state
     return WorkerEvent.NOT_LOADED if would_stay else WorkerEvent.RESTARTED
+
+
+def _event_in_reboot(worker: Worker, report: Report, event: WorkerEvent) -> WorkerEvent:
+    """While a reboot is awaited only a new process may say how it goes: the old one has no say.
+
+    Its last report may be on its way, or the order was ignored (`lifecycle.ran_on_s`).
+    """
+    if worker.state is not WorkerState.REBOOTING or not report.boot_id or not worker.boot_id:
+        return event
+    if report.boot_id == worker.boot_id:
+        return WorkerEvent.HEARD
+    return WorkerEvent.NOT_LOADED if event is WorkerEvent.HEARD else event
 
 
 def _identity(report: Report) -> dict[str, object]:

@@ -221,6 +221,15 @@ def silence_event(worker: Worker, now: float) -> WorkerEvent | None:
     return _E.SILENT if silent_s > SUSPECT_AFTER_S else None
 
 
+def ran_on_s(worker: Worker) -> float:
+    """Seconds for which the process that was told to reboot was still heard after the order.
+
+    0 where a new one may be on its way, and of workers that do not tell one boot from another.
+    """
+    is_told = worker.state is WorkerState.REBOOTING and worker.boot_id
+    return max(0.0, worker.reported_at - worker.state_since) if is_told else 0.0
+
+
 def silent_workers(workers: Iterable[Worker], now: float) -> frozenset[int]:
     """The silent among the workers that should report.
 

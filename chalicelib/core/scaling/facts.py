@@ -9,6 +9,7 @@ from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.core.fleet.observation import is_overbilling
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.lifecycle import ran_on_s
 from chalicelib.core.model.load import (
     WaitingRequest,
     believed_perf,
@@ -140,6 +141,7 @@ def worker_facts(
         on_demand_usd_per_hour=worker.on_demand_usd_per_hour,
         place=worker.place,
         has_address=worker.state is not WorkerState.READY or bool(worker.url),
+        ran_on_s=ran_on_s(worker),
         failing=guardrails.failing.get(worker.instance_id, ""),
         is_missing=worker.instance_id in guardrails.unsettled,
         is_at_rest=worker.at_rest_since is not None,

@@ -87,6 +87,15 @@ class ReasonCode(StrEnum):
     ERROR_AGAIN = "error_again", "It reported an error again after a reboot ({error})."
     FAILING_REBOOT = "failing_reboot", "It fails its requests ({failing}); a reboot may cure it."
     FAILING_AGAIN = "failing_again", "It fails its requests again after a reboot ({failing})."
+    REBOOT_AGAIN = (
+        "reboot_again",
+        "It was told to reboot, and {ran_on_s} s later the old process still reports.",
+    )
+    WILL_NOT_REBOOT = (
+        "will_not_reboot",
+        "It was told to reboot again and again, and {ran_on_s} s later the old process still "
+        "reports.",
+    )
     SCOUT = (
         "scout",
         "A look at a better machine: expected to save ${expected_gain_usd}, and the look costs "

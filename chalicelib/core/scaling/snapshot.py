@@ -53,6 +53,7 @@ class WorkerFacts:
     has_address: bool = True  # without one a ready worker serves nobody
     agreed_usd_per_hour: float = 0.0  # what its offer said; 0 = unknown
     is_overbilling: bool = False  # it bills far above that
+    ran_on_s: float = 0.0  # after a reboot that did not happen; see `lifecycle.ran_on_s`
     failing: str = ""  # how its requests fail, if far more than its peers' do
     is_missing: bool = False  # not listed, and nobody can say whether it is gone
     is_at_rest: bool = False  # surely not billed for its GPU, whatever its state

@@ -132,8 +132,10 @@ def _reboot(acting: Acting, plan: RoundPlan, worker: Worker, action: RebootWorke
     """Reboot; a call that failed leaves the row as it was, so that a later round tries again."""
     if not _is_there(acting, plan, worker, action):
         return
-    changes = transition(worker, WorkerEvent.REBOOT, _now(acting))
-    if changes.get("state") is not WorkerState.REBOOTING or not acting.change(worker, changes):
+    is_again = worker.state is WorkerState.REBOOTING  # since the first order: the row stays
+    changes = {} if is_again else transition(worker, WorkerEvent.REBOOT, _now(acting))
+    has_entered = is_again or changes.get("state") is WorkerState.REBOOTING
+    if not has_entered or not acting.change(worker, changes):
         acting.note_failure(action, _CHANGED_MEANWHILE)
         return
     instance_id = worker.instance_id

@@ -29,8 +29,11 @@ REBOOT_TIMEOUT_S = 600.0  # as long as the longest start (scaling.md 6)
 STOP_TIMEOUT_S = 300.0
 """A stop is repeated each round until it shows. After this (chosen: as long as `will_not_go` waits)
 it is taken for one that never happens."""
+REBOOT_SHOWS_S = 60.0  # the old process may be heard so long (lifecycle.LAST_REPORTS_S)
+REBOOT_IGNORED_S = 180.0  # chosen: two more orders, a minute apart, and a minute for the last
 NO_ADDRESS = ReasonCode.NO_ADDRESS
 WILL_NOT_STOP = ReasonCode.WILL_NOT_STOP
+WILL_NOT_REBOOT = ReasonCode.WILL_NOT_REBOOT
 FAILING_AGAIN = ReasonCode.FAILING_AGAIN
 FAILING_DRAIN_S = 120.0  # most of what it still has would fail too
 PROGRESS_S = 300.0  # a load whose status text changed so recently is given more time
@@ -60,6 +63,8 @@ def finish_drains(pool: Pool, ctx: Round) -> list[Action]:
 def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
     """Give up starts, stops and first loads that take longer than their limits."""
     actions: list[Action] = []
+    for worker in pool.starting if ctx.may_destroy() else ():
+        actions += _insist_on_reboot(worker, ctx)
     start_limit = ctx.beliefs.start_timeout()
     for worker in pool.starting:
         waited = ctx.now - worker.state_since
@@ -92,6 +97,19 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
             reason = Reason(code=NO_ADDRESS, facts={"waited_s": waited})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     return actions
+
+
+def _insist_on_reboot(worker: WorkerFacts, ctx: Round) -> list[Action]:
+    """Whose old process reports on after a reboot is told again, and then replaced."""
+    facts: dict[str, float | int | str] = {"ran_on_s": worker.ran_on_s}
+    if worker.ran_on_s > REBOOT_IGNORED_S:
+        reason = Reason(code=WILL_NOT_REBOOT, facts=facts)
+        return [DestroyWorker(instance_id=worker.instance_id, reason=reason)]
+    told_at = ctx.beliefs.memory.rebooted.get(str(worker.instance_id), worker.state_since)
+    if worker.ran_on_s <= REBOOT_SHOWS_S or ctx.now - told_at <= REBOOT_SHOWS_S:
+        return []
+    reason = Reason(code=ReasonCode.REBOOT_AGAIN, facts=facts)
+    return [RebootWorker(instance_id=worker.instance_id, reason=reason)]
 
 
 def last_seen_at(snapshot: GroupSnapshot, now: float) -> float:

@@ -8,10 +8,11 @@ from chalicelib.core.fleet.failing import all_fail, find_failing
 from chalicelib.core.fleet.observation import is_overbilling
 from chalicelib.core.fleet.set_aside import Failures, order_key, stopping_key
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind, present
+from chalicelib.core.model.lifecycle import ran_on_s
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE
 from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.scaling.moves.repair import is_late_stop
+from chalicelib.core.scaling.moves.repair import REBOOT_SHOWS_S, is_late_stop
 from chalicelib.core.words import count, listed
 from chalicelib.services.rounds.values import RoundPlan
 
@@ -68,6 +69,16 @@ def machine_troubles(
                     "usd_per_hour": worker.usd_per_hour,
                     "agreed_usd_per_hour": worker.agreed_usd_per_hour,
                 },
+            )
+        if ran_on_s(worker) > REBOOT_SHOWS_S:
+            yield Trouble(
+                kind=TroubleKind.WORKER_FAILING,
+                scope=scope,
+                subject=str(worker.instance_id),
+                message=f"instance {worker.instance_id} was told to reboot, and its old process "
+                f"still reports {ran_on_s(worker):.0f} s later: it serves nobody, is told again "
+                "each minute, and will be replaced",
+                facts={"instance_id": worker.instance_id, "ran_on_s": ran_on_s(worker)},
             )
         is_late = is_late_stop(worker, seen_until)
         if worker.state is WorkerState.DESTROYING or is_late:
