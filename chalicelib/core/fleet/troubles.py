@@ -124,7 +124,9 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
     _K.OVERBILLED: TroubleMeaning(
         title="A machine bills far more than its offer said", severity=_W
     ),
-    _K.WORKER_FAILING: TroubleMeaning(title="A worker fails its requests, or does not reboot", severity=_W),
+    _K.WORKER_FAILING: TroubleMeaning(
+        title="A worker fails its requests, or does not reboot", severity=_W
+    ),
     _K.REQUESTS_FAIL: TroubleMeaning(
         title="Most requests of a group fail, whoever serves them", matters_after_s=60.0
     ),

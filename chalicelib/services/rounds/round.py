@@ -31,7 +31,7 @@ from chalicelib.core.money.bookkeeping import book
 from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker, RentOffer, StartWorker
 from chalicelib.core.scaling.facts import mark_traffic
 from chalicelib.core.scaling.moves.deeds import remember_deeds
-from chalicelib.core.scaling.moves.repair import FAILING_AGAIN, NO_ADDRESS, WILL_NOT_REBOOT, WILL_NOT_STOP
+from chalicelib.core.scaling.moves.repair import BLAMED_CODES
 from chalicelib.core.scaling.round_memory import BLOB_NAME, WRITTEN_BY, RoundMemory
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
@@ -62,12 +62,6 @@ from chalicelib.services.routing.views import keep_directory, publish_directory,
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 GUARDED_S = 600.0  # without another try a cap's refusal is no trouble any more
 CREDIT_RETRY_S = 300.0  # after Vast refused a rental for the account's credit
-BLAMED_CODES = frozenset(
-    {
-        *("stuck_loading", "error_again"),
-        *(NO_ADDRESS, FAILING_AGAIN, WILL_NOT_STOP, WILL_NOT_REBOOT),
-    }
-)
 
 
 def run_round(

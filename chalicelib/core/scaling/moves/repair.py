@@ -35,6 +35,13 @@ NO_ADDRESS = ReasonCode.NO_ADDRESS
 WILL_NOT_STOP = ReasonCode.WILL_NOT_STOP
 WILL_NOT_REBOOT = ReasonCode.WILL_NOT_REBOOT
 FAILING_AGAIN = ReasonCode.FAILING_AGAIN
+BLAMED_CODES = frozenset(
+    {
+        *(ReasonCode.STUCK_LOADING, ReasonCode.ERROR_AGAIN),
+        *(NO_ADDRESS, FAILING_AGAIN, WILL_NOT_STOP, WILL_NOT_REBOOT),
+    }
+)
+"""Why a machine goes that failed: it, or its template, is remembered for it."""
 FAILING_DRAIN_S = 120.0  # most of what it still has would fail too
 PROGRESS_S = 300.0  # a load whose status text changed so recently is given more time
 
