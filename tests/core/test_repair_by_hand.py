@@ -119,7 +119,7 @@ def test_whose_old_process_reports_on_after_a_reboot_is_told_again_and_then_repl
 ) -> None:
     memory = ScalingMemory(rebooted={"1": NOW - told_s_ago})
     worker = stuck(S.REBOOTING, 190.0, ran_on_s=ran_on_s)
-    actions = acted(end_stuck, worker, memory=memory, **over)  # type: ignore[arg-type]
+    actions = acted(end_stuck, worker, memory=memory, **over)
     assert kinds(actions) == done
     for action in actions:
         assert action.reason.facts == {"ran_on_s": ran_on_s}
