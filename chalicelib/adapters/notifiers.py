@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.adapters.aws.clients import storage_errors
 from chalicelib.adapters.aws.tables import CONFIG
+from chalicelib.adapters.deadline import Deadline
 from chalicelib.core.fleet.safe_url import (
     SafeUrl,
     UnsafeUrlError,
@@ -69,12 +71,8 @@ class OwnerNotifier:
 
     def _deliver(self, receivers: Sequence[Receiver], notice: Notice) -> None:
         """To each of them, whatever becomes of the others."""
-        problems: list[str] = []
-        for receiver in receivers:
-            try:
-                self._receivers.deliver(receiver, notice)
-            except NotifierError as error:
-                problems.append(str(error))
+        outcomes = self._receivers.deliver(receivers, [notice]).values()
+        problems = [problem for outcome in outcomes for problem in outcome if problem]
         if len(problems) == len(receivers):
             raise NotifierError("; ".join(problems))
 
@@ -149,12 +147,15 @@ class DynamoReceivers:
                 },
             )
 
-    def deliver(self, receiver: Receiver, notice: Notice) -> None:
-        """Post a notice to a receiver that is no e-mail address."""
-        try:
-            WebhookNotifier(receiver.address, channel=receiver.channel).send(notice)
-        except UnsafeUrlError as error:
-            raise NotifierError(f"{receiver.name}: {error}") from error
+    def deliver(
+        self, receivers: Sequence[Receiver], notices: Sequence[Notice]
+    ) -> Mapping[str, Sequence[str]]:
+        """Post notices, in a thread for each receiver: one that hangs delays no other."""
+        if not receivers:
+            return {}
+        with ThreadPoolExecutor(max_workers=len(receivers)) as threads:
+            told = [threads.submit(_post_all, one, notices) for one in receivers]
+            return {one.name: each.result() for one, each in zip(receivers, told, strict=True)}
 
     def _mails(self, topic: str) -> list[Receiver]:
         return [
@@ -193,6 +194,18 @@ class DynamoReceivers:
         with storage_errors():
             item = {**_key(name), "body": {"S": json.dumps(row)}}
             self._client.put_item(TableName=self._table, Item=item)
+
+
+def _post_all(receiver: Receiver, notices: Sequence[Notice]) -> list[str]:
+    problems = []
+    for notice in notices:
+        problem = ""
+        try:
+            WebhookNotifier(receiver.address, channel=receiver.channel).send(notice)
+        except (UnsafeUrlError, NotifierError) as error:
+            problem = f"{receiver.name}: {error}"
+        problems.append(problem)
+    return problems
 
 
 def _key(name: str) -> dict[str, Any]:
@@ -279,17 +292,27 @@ def resolve_name(host: str, port: int) -> Sequence[str]:
     return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
-def post_pinned(url: SafeUrl, address: str, body: bytes) -> int:
-    """Post to this very address, with the certificate checked for the URL's name."""
-    with urllib3.HTTPSConnectionPool(
-        address,
-        url.port,
-        server_hostname=url.host,
-        assert_hostname=url.host,
-        cert_reqs="CERT_REQUIRED",
-        ca_certs=certifi.where(),
-        timeout=urllib3.Timeout(total=TIMEOUT_S),
-    ) as pool:
+def post_pinned(
+    url: SafeUrl, address: str, body: bytes, *, authorities: str = "", total_s: float = TIMEOUT_S
+) -> int:
+    """Post to this very address, with the certificate checked for the URL's name.
+
+    The status is here `total_s` after the call began, however slowly the receiver drips, or there
+    is none. `authorities`: a file of those who may sign certificates; "": the usual ones.
+    """
+    with (
+        Deadline(total_s) as deadline,
+        urllib3.HTTPSConnectionPool(
+            address,
+            url.port,
+            server_hostname=url.host,
+            assert_hostname=url.host,
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=authorities or certifi.where(),
+            timeout=urllib3.Timeout(total=total_s),
+        ) as pool,
+    ):
+        deadline.watch(pool)
         answer = pool.request(
             "POST",
             url.target,
@@ -299,6 +322,8 @@ def post_pinned(url: SafeUrl, address: str, body: bytes) -> int:
             retries=False,
             preload_content=False,  # the answer's body is not ours to read
         )
+        if deadline.is_past:  # what was cut off reads like headers that end
+            raise TimeoutError(f"no answer within {total_s:g} s")
         answer.release_conn()
         return answer.status
 

@@ -92,10 +92,11 @@ class Receivers(Protocol):
         """
         ...
 
-    def deliver(self, receiver: Receiver, notice: Notice) -> None:
-        """Post a notice to a receiver that is no e-mail address.
+    def deliver(
+        self, receivers: Sequence[Receiver], notices: Sequence[Notice]
+    ) -> Mapping[str, Sequence[str]]:
+        """Post notices to receivers that are no e-mail addresses, to all of them at once.
 
-        Raises:
-            NotifierError: it was not delivered.
+        Gives what became of each notice by receiver: "" if it was delivered, else why not.
         """
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chalicelib.ports.notifier import Notice, NotifierError, Receiver
@@ -75,8 +75,11 @@ class FakeReceivers:
             raise NotifierError("this deployment has no alert topic")
         self.published.append(notice)
 
-    def deliver(self, receiver: Receiver, notice: Notice) -> None:
-        """Remember the notice, unless the receiver is broken."""
-        if receiver.name in self.broken:
-            raise NotifierError(f"webhook {receiver.name} answered HTTP 500")
-        self.sent.append((receiver.name, notice))
+    def deliver(
+        self, receivers: Sequence[Receiver], notices: Sequence[Notice]
+    ) -> Mapping[str, Sequence[str]]:
+        """Remember the notices of each receiver that is not broken."""
+        broken = {name: f"webhook {name} answered HTTP 500" for name in self.broken}
+        names = [receiver.name for receiver in receivers]
+        self.sent += [(name, one) for name in names if name not in broken for one in notices]
+        return {name: [broken.get(name, "")] * len(notices) for name in names}

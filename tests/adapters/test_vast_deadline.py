@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from urllib3.exceptions import HTTPError
 
+from chalicelib.adapters.notifiers import post_pinned
 from chalicelib.adapters.vast.http import NoAnswerError, VastRequest, send_over_http
+from chalicelib.core.fleet.safe_url import SafeUrl
+from fakes.certificate_authority import CertificateAuthority
+from workers.pyworker.supervision.certificate import make_request
 
 DEADLINE_S = 0.5
 PATIENCE_S = 5.0  # far below what each of these servers would take
 
 
 @contextmanager
-def dripping(begin: bytes, drip: bytes) -> Iterator[str]:
+def dripping(begin: bytes, drip: bytes, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """A server that sends `begin` at once and then `drip` ten times a second, for ever."""
     is_over = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        connection, _ = listener.accept()
+        accepted, _ = listener.accept()
+        connection = tls.wrap_socket(accepted, server_side=True) if tls else accepted
         with connection:
             connection.recv(65_536)
             try:
@@ -36,7 +44,7 @@ def dripping(begin: bytes, drip: bytes) -> Iterator[str]:
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}/"
     finally:
         is_over.set()
         thread.join()
@@ -71,6 +79,45 @@ def test_whatever_drips_the_call_ends_at_its_deadline(begin: bytes, drip: bytes)
                 VastRequest(method="GET", url=url, api_key="k"), total_timeout_s=DEADLINE_S
             )
         assert DEADLINE_S <= time.monotonic() - began_at < PATIENCE_S
+
+
+@pytest.mark.parametrize(
+    ("begin", "drip"),
+    [(b"", b"H"), (OK, b"x-a: b\r\n"), (OK + b"x-endless: ", b"a"), (b"", b"")],
+    ids=["status", "headers", "one header", "silence"],
+)
+def test_a_webhook_that_drips_holds_no_round(begin: bytes, drip: bytes, tmp_path: Path) -> None:
+    with dripping(begin, drip, certified(tmp_path)) as url:
+        port, began_at = int(url.rpartition(":")[2].strip("/")), time.monotonic()
+        with pytest.raises((HTTPError, TimeoutError)):
+            post_pinned(
+                SafeUrl("127.0.0.1", port, "/x"),
+                "127.0.0.1",
+                b"{}",
+                authorities=str(tmp_path / "root"),
+                total_s=DEADLINE_S,
+            )
+        assert DEADLINE_S <= time.monotonic() - began_at < PATIENCE_S
+
+
+def test_a_webhook_whose_body_drips_has_said_whether_it_took_the_notice(tmp_path: Path) -> None:
+    body = OK + b"content-length: 9999\r\n\r\n"
+    with dripping(body, b"{", certified(tmp_path)) as url:
+        target = SafeUrl("127.0.0.1", int(url.rpartition(":")[2].strip("/")), "/x")
+        root = str(tmp_path / "root")
+        assert post_pinned(target, "127.0.0.1", b"{}", authorities=root) == 200
+
+
+def certified(folder: Path) -> ssl.SSLContext:
+    """A receiver's side of TLS; who signed its certificate is in the file `root`."""
+    key, request = make_request("127.0.0.1")
+    authority = CertificateAuthority()
+    files = {"key": key, "crt": authority.sign(request), "root": authority.pem}
+    for name, pem in files.items():
+        (folder / name).write_bytes(pem)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "crt", folder / "key")
+    return context
 
 
 def test_a_slow_answer_that_ends_in_time_is_one() -> None:

@@ -12,7 +12,7 @@ from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event, EventLog
-from chalicelib.ports.notifier import Notifier
+from chalicelib.ports.notifier import Notice, Notifier, NotifierError
 from chalicelib.services.rounds.journal.notifications import (
     REPEAT_AFTER_S,
     TITLES,
@@ -115,6 +115,35 @@ def test_a_failed_delivery_is_an_event_stops_no_other_and_is_tried_again() -> No
     assert deliver_notices(lonely, [happened("stray_machines")]).n_sent == 0
     broken.problem = ""
     assert deliver_notices(lonely, [happened("stray_machines")]).n_sent == 1
+
+
+class HangingNotifier:
+    """Takes its time, and then fails."""
+
+    name = "hangs"
+
+    def __init__(self, clock: SettableClock) -> None:
+        self.clock = clock
+        self.n_asked = 0
+
+    def send(self, notice: Notice) -> None:
+        self.n_asked += 1
+        self.clock.sleep(3.0)
+        raise NotifierError("SNS: ReadTimeoutError")
+
+
+def test_a_topic_that_hangs_holds_a_round_for_seconds_however_much_there_is_to_tell() -> None:
+    clock = SettableClock(HOUR_S)
+    hangs = HangingNotifier(clock)
+    ports = Ports(clock, ListLog(), [hangs])
+    troubles = [happened("no_offers", scope=f"endpoint:{n}") for n in range(200)]
+    sent = deliver_notices(ports, troubles)
+    assert clock.now() - HOUR_S <= 7.0
+    assert hangs.n_asked == 2
+    assert (sent.n_sent, sent.problem) == (0, "SNS: ReadTimeoutError")
+    ports.notifiers = [FakeNotifier()]
+    clock.sleep(300.0)
+    assert deliver_notices(ports, troubles).n_sent == 200, "what was left is told later"
 
 
 def test_when_the_log_is_down_the_owner_is_told_all_the_same() -> None:

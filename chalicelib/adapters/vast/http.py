@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from chalicelib.adapters.deadline import Deadline
+
 if TYPE_CHECKING:
     import requests
 
@@ -62,12 +64,11 @@ def send_over_http(request: VastRequest, *, total_timeout_s: float = TOTAL_TIMEO
     """
     import requests
 
-    from chalicelib.adapters.vast.deadline import Deadline
-
     deadline = Deadline(total_timeout_s)
     try:
         with (
-            deadline as session,
+            deadline,
+            _watched_session(deadline) as session,
             session.request(
                 request.method,
                 request.url,
@@ -89,6 +90,23 @@ def send_over_http(request: VastRequest, *, total_timeout_s: float = TOTAL_TIMEO
             said = str(error) if isinstance(error, NoAnswerError) else type(error).__name__
             raise NoAnswerError(f"{request.method}: {said}") from None
     raise NoAnswerError(f"{request.method}: no whole answer within {total_timeout_s:g} s")
+
+
+def _watched_session(deadline: Deadline) -> requests.Session:
+    """A session of `requests` whose connections all end at the deadline."""
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    class Watched(HTTPAdapter):
+        def get_connection_with_tls_context(self, *args: Any, **named: Any) -> Any:
+            pool: Any = super().get_connection_with_tls_context(*args, **named)
+            deadline.watch(pool)
+            return pool
+
+    session = requests.Session()
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, Watched())
+    return session
 
 
 def _bearer(api_key: str) -> Callable[[Any], Any]:

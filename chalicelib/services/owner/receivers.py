@@ -184,17 +184,13 @@ def send_test(ports: ApiPorts, caller: Caller) -> Row:
 
 def deliver_to_all(ports: DeliveryPorts, notices: Sequence[Notice]) -> dict[str, str]:
     """Post notices to every receiver that is no e-mail address; gives the problems by name."""
-    problems: dict[str, str] = {}
-    for receiver in ports.receivers.receivers():
-        if receiver.channel == "email":
-            continue  # the topic mails
-        for notice in notices:
-            problem = ""
-            try:
-                ports.receivers.deliver(receiver, notice)
-            except NotifierError as error:
-                problem = problems[receiver.name] = str(error)
-            _remember(ports, notice, receiver.name, problem)
+    others = [one for one in ports.receivers.receivers() if one.channel != "email"]
+    problems: dict[str, str] = {}  # the topic mails
+    for name, outcomes in ports.receivers.deliver(others, notices).items():
+        for notice, problem in zip(notices, outcomes, strict=True):
+            _remember(ports, notice, name, problem)
+            if problem:
+                problems[name] = problem
     return problems
 
 

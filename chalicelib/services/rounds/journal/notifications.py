@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from chalicelib.core.fleet.troubles import MEANINGS
+from chalicelib.core.words import count
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event, EventLog
@@ -14,6 +15,10 @@ from chalicelib.ports.notifier import Notice, Notifier, NotifierError
 
 REPEAT_AFTER_S: Final = 1_800.0
 """The same kind of trouble in the same scope is told once in this time."""
+
+NOTICES_S: Final = 4.0
+"""Of a round's time. One that hangs takes 3 s (aws/clients.py): so the last ends within the 8 s
+that the loop keeps of its function's time (api/routes/scaler.py)."""
 
 TITLES: Final[Mapping[str, str]] = {
     **{kind: meaning.title for kind, meaning in MEANINGS.items()},
@@ -55,14 +60,18 @@ class Deliveries:
 def deliver_notices(ports: NotifyPorts, happened: Sequence[Event]) -> Deliveries:
     """Tell the owner of the events that need a human.
 
-    A failed delivery becomes an event and is tried again when the trouble is next handed in.
+    A failed delivery becomes an event and is tried again when the trouble is next handed in; so is
+    what was not begun within `NOTICES_S`, since a round has an end whoever hangs.
     Never raises: a round must not fail because a webhook is down.
     """
     now = ports.clock.now()
     if not ports.notifiers:
         return Deliveries()
-    sent = Deliveries()
-    for notice in notices_from(happened):
+    sent, notices = Deliveries(), notices_from(happened)
+    for n_before, notice in enumerate(notices):
+        if ports.clock.now() - now > NOTICES_S:
+            left = count(len(notices) - n_before, "notice")
+            return Deliveries(sent.n_sent, sent.problem or f"it takes too long: {left} left")
         try:
             if not _was_told(ports.events, notice, now):
                 sent = _send_everywhere(ports, notice, now, sent.n_sent)
