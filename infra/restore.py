@@ -195,12 +195,19 @@ def pepper_exists(dynamodb: Any, prefix: str) -> bool:
 
     Raises:
         ClientError: the table cannot be read.
+        RestoreError: there is none.
     """
     table = KEYS.full_name(prefix)
     keys = ({"key_id": {"S": f"pepper#{INTENT}"}}, FORMER_ITEM)
-    replies: list[Mapping[str, object]] = [
-        dynamodb.get_item(TableName=table, Key=key) for key in keys
-    ]
+    try:
+        replies: list[Mapping[str, object]] = [
+            dynamodb.get_item(TableName=table, Key=key) for key in keys
+        ]
+    except dynamodb.exceptions.ResourceNotFoundException as error:
+        raise RestoreError(
+            f"there is no table {table} in this account and region: is the stage right? "
+            "A lost one comes from its backup, docs/runbook.md#table-loss"
+        ) from error
     return any("Item" in reply for reply in replies)
 
 

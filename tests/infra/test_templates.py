@@ -15,9 +15,11 @@ from cfnlint.decode.cfn_yaml import loads
 from chalicelib.adapters.aws.tables import TABLES
 from chalicelib.services.market.lanes import N_LANES
 from fakes.ports.secret_box import FakeSecretBox
+from infra.functions import function_names
 from infra.lanes import lane_paths, with_lanes
 from infra.restore import BACKED_UP
 from infra.stacks import deploy_stack, find_stack, read_template
+from lab.local.moto_plus.functions import MAX_NAME
 from tests.infra.test_stacks import no_pause
 
 INFRA = Path(__file__).parent.parent.parent / "infra"
@@ -32,6 +34,15 @@ def template(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["core.yaml", "ops.yaml"])  # edge.yaml: with its lanes, below
 def test_templates_lint_clean(name: str) -> None:
     assert lint_file(INFRA / name) == []
+
+
+def test_the_longest_stage_has_names_that_iam_lambda_and_eventbridge_take() -> None:
+    """64 characters each; Chalice names roles as functions, and the schedule's rule `…-event`."""
+    pattern = template("core.yaml")["Parameters"]["Stage"]["AllowedPattern"]
+    longest = "a" * 16
+    assert re.fullmatch(pattern, longest)
+    assert not re.fullmatch(pattern, longest + "a")
+    assert max(len(f"{name}-event") for name in function_names(longest)) <= MAX_NAME
 
 
 def test_core_tables_have_the_keys_and_ttl_that_the_code_expects() -> None:

@@ -10,6 +10,7 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.worker import Worker
 from chalicelib.ports.errors import ConflictError
 from chalicelib.services.rounds.acting import Acting
+from chalicelib.services.rounds.turns import autogroups_of
 from chalicelib.services.rounds.values import RoundPlan, RoundView
 from chalicelib.services.routing.views import publish_directory
 
@@ -17,10 +18,10 @@ from chalicelib.services.routing.views import publish_directory
 def watch_canaries(view: RoundView, workers: Sequence[Worker]) -> Mapping[str, Watch]:
     """The watch over every group's canary, by the group's id, after this round."""
     watches: dict[str, Watch] = {}
+    autogroups = autogroups_of(view.autogroups)
     for group in view.groups:
         key = str(group.endpoint_id)
-        own = [a for a in view.autogroups if a.endpoint_id == group.endpoint_id]
-        canary = find_canary(own, view.now)
+        canary = find_canary(autogroups[group.endpoint_id], view.now)
         if canary is not None:
             members = [worker for worker in workers if worker.endpoint_id == group.endpoint_id]
             watches[key] = watch_canary(view.memory.canaries.get(key), canary, members)

@@ -12,6 +12,7 @@ from lab.local.moto_plus import (
     functions,
     kms,
     stacks,
+    templates,
 )
 
 _is_corrected = False
@@ -29,6 +30,7 @@ def correct_moto() -> None:
             cloudformation_edge,
             stacks,
             apigateway,
+            templates,
         ):
             service.correct()
         _is_corrected = True

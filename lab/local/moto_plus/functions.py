@@ -14,6 +14,7 @@ from moto.awslambda.models import LambdaBackend, LambdaFunction
 from moto.awslambda.responses import LambdaResponse
 
 NEW_ACCOUNT_CONCURRENCY = 10
+MAX_NAME = 64
 MAX_ENVIRONMENT_BYTES = 4_096
 MAX_ZIP_BYTES = 50 * 1024**2
 MAX_UNZIPPED_BYTES = 250 * 1024**2
@@ -61,6 +62,9 @@ def _check_sizes() -> None:
     stock_update = LambdaBackend.update_function_configuration
 
     def create_function(self: Any, spec: dict[str, Any]) -> Any:
+        if len(spec["FunctionName"]) > MAX_NAME:
+            text = "at 'functionName' failed to satisfy constraint: Member must have length less "
+            raise LambdaClientError("ValidationException", f"{text}than or equal to {MAX_NAME}")
         _check_environment(spec)
         _check_package((spec.get("Code") or {}).get("ZipFile"))
         return stock_create(self, spec)

@@ -19,6 +19,8 @@ from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.responses import ActionResult
 from moto.dynamodb.models import dynamodb_backends
 
+from lab.local.moto_plus.templates import NAMES
+
 BUSY_LOOKS = 1
 KEPT_IN_ROLLBACK = frozenset({"Retain", "Snapshot"})  # RetainExceptOnCreate is not
 KEPT_IN_DELETION = frozenset({"Retain", "Snapshot", "RetainExceptOnCreate"})
@@ -101,20 +103,20 @@ def _raise_if_failing(logical_id: str) -> None:
 
 
 def _raise_if_taken(resources: Any, logical_id: str) -> None:
-    """Names that moto's own services would give away twice."""
+    """Names that moto's own services would give away twice, or take at any length."""
     document = resources._resource_json_map[logical_id]
-    name = _table_name(resources, document)
+    key, longest = NAMES.get(document["Type"], ("", 0))
+    name = str(clean_json(document.get("Properties", {}).get(key, ""), resources))
+    if len(name) > longest and key:
+        raise FailedResourceError(
+            f"Value '{name}' at '{key}' failed to satisfy constraint: Member must have length less "
+            f"than or equal to {longest}"
+        )
     tables = dynamodb_backends[resources._account_id][resources._region_name].tables
-    if name and name in tables:
+    if document["Type"] == "AWS::DynamoDB::Table" and name in tables:
         raise FailedResourceError(
             f"Resource of type 'AWS::DynamoDB::Table' with identifier '{name}' already exists."
         )
-
-
-def _table_name(resources: Any, document: Any) -> str:
-    if document["Type"] != "AWS::DynamoDB::Table":
-        return ""
-    return str(clean_json(document["Properties"].get("TableName", ""), resources))
 
 
 def _roll_back_creation(stack: Any, made: list[str], reason: str) -> None:
@@ -373,25 +375,22 @@ def _tell_resources() -> None:
         return stock_outputs(self) if self.status in (*UPDATABLE, "UPDATE_IN_PROGRESS") else None
 
     def list_stack_resources(self: Any) -> Any:
-        name = self._get_param("StackName")
-        stands = self.cloudformation_backend.get_stack(name).status in UPDATABLE
-        answer = stock_list(self) if stands else ActionResult({"StackResourceSummaries": []})
-        resources = self.cloudformation_backend.get_stack(name).resource_map
-        kept = [row for row in answer.result["StackResourceSummaries"] if row["LogicalResourceId"]]
-        for logical_id, (physical_id, kind, reason) in _stuck(resources).items():
-            kept = [row for row in kept if row["LogicalResourceId"] != logical_id]
-            kept.append(
-                {
-                    "ResourceStatus": "DELETE_FAILED",
-                    "ResourceStatusReason": reason,
-                    "LogicalResourceId": logical_id,
-                    "PhysicalResourceId": physical_id,
-                    "ResourceType": kind,
-                    "LastUpdatedTimestamp": self.cloudformation_backend.get_stack(
-                        name
-                    ).creation_time,
-                }
-            )
+        stack = self.cloudformation_backend.get_stack(self._get_param("StackName"))
+        stuck = _stuck(stack.resource_map)
+        stands = stack.status in UPDATABLE
+        rows = stock_list(self).result["StackResourceSummaries"] if stands else []
+        kept = [r for r in rows if r["LogicalResourceId"] and r["LogicalResourceId"] not in stuck]
+        kept += [
+            {
+                "ResourceStatus": "DELETE_FAILED",
+                "ResourceStatusReason": reason,
+                "LogicalResourceId": logical_id,
+                "PhysicalResourceId": physical_id,
+                "ResourceType": kind,
+                "LastUpdatedTimestamp": stack.creation_time,
+            }
+            for logical_id, (physical_id, kind, reason) in stuck.items()
+        ]
         return ActionResult({"StackResourceSummaries": kept})
 
     Stack.outputs = property(outputs)

@@ -39,6 +39,90 @@ def failures(resources: dict[str, Any]) -> list[str]:
     return reasons
 
 
+PARAMETERS: dict[str, Any] = {
+    "Stage": {
+        "Type": "String",
+        "AllowedPattern": "[a-z][a-z0-9]{0,15}",
+        "ConstraintDescription": "a lower-case letter first",
+    },
+    "Plain": {"Type": "String", "AllowedPattern": "[a-z]+", "Default": "a"},
+    "Protect": {"Type": "String", "AllowedValues": ["true", "false"], "Default": "false"},
+    "Rate": {"Type": "Number", "Default": 1, "MinValue": 1, "MaxValue": 9},
+    "Word": {"Type": "String", "Default": "abc", "MinLength": 2, "MaxLength": 4},
+}
+REFUSED_VALUES = {
+    "Parameter Stage failed to satisfy constraint: a lower-case letter first": {"Stage": "Dev"},
+    "Parameters: .Stage. must have values": {},
+    "Parameters: .Other. do not exist in the template": {"Stage": "dev", "Other": "1"},
+    "'Plain' must match pattern": {"Stage": "dev", "Plain": "ab\n"},
+    "'Protect' must be one of": {"Stage": "dev", "Protect": "True"},
+    "'Rate' must be a number": {"Stage": "dev", "Rate": "10 %"},
+    "'Rate' must be a number 1 to 9": {"Stage": "dev", "Rate": "10"},
+    "'Word' must be as long as 2 to 4": {"Stage": "dev", "Word": "a"},
+}
+TOPIC = {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": {"Fn::Sub": "a-${Stage}"}}}
+
+
+def stack_of(resources: dict[str, Any], **parameters: str) -> dict[str, Any]:
+    return {
+        "StackName": "tried",
+        "TemplateBody": json.dumps({"Parameters": PARAMETERS, "Resources": resources}),
+        "Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
+    }
+
+
+@pytest.mark.parametrize("why", REFUSED_VALUES)
+def test_a_stack_takes_no_parameter_that_its_template_refuses(aws: None, why: str) -> None:
+    """Made, changed, or only proposed."""
+    client = boto3.client("cloudformation", region_name=REGION)
+    refused = stack_of({"Topic": TOPIC}, **REFUSED_VALUES[why])
+    with pytest.raises(ClientError, match=why):
+        client.create_stack(**refused)
+    with pytest.raises(ClientError, match=why):
+        client.create_change_set(**refused, ChangeSetName="tried", ChangeSetType="CREATE")
+    client.create_stack(**stack_of({"Topic": TOPIC}, Stage="dev", Rate="9", Protect="true"))
+    with pytest.raises(ClientError, match=why):
+        client.update_stack(**refused)
+
+
+def topic(**changes: Any) -> dict[str, Any]:
+    return {**TOPIC, **changes}
+
+
+REFUSED_TEMPLATES: dict[str, dict[str, Any]] = {
+    "dependencies .Stagge. in the Resources block": {
+        "T": topic(Properties={"TopicName": {"Fn::Sub": "${Stagge}-${AWS::Region}"}})
+    },
+    "dependencies .Nobody. in the Resources block": {"T": topic(DependsOn=["Nobody"])},
+    "dependencies .Nowhere. in": {
+        "T": topic(Properties={"TopicName": {"Fn::GetAtt": ["Nowhere", "Arn"]}})
+    },
+    "Circular dependency between resources": {
+        "One": topic(DependsOn="Two"),
+        "Two": topic(Properties={"TopicName": {"Ref": "One"}}),
+    },
+    "less than or equal to 51200": {"T": topic(Metadata={"text": "x" * 51_200})},
+}
+
+
+@pytest.mark.parametrize("why", REFUSED_TEMPLATES)
+def test_a_template_that_refers_to_nothing_or_is_too_long_makes_no_stack(
+    aws: None, why: str
+) -> None:
+    client = boto3.client("cloudformation", region_name=REGION)
+    with pytest.raises(ClientError, match=why):
+        client.create_stack(**stack_of(REFUSED_TEMPLATES[why], Stage="dev"))
+    assert client.describe_stacks()["Stacks"] == []
+
+
+def test_a_name_has_the_length_that_its_service_takes(aws: None) -> None:
+    named = {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": "t" * 257}}
+    (reason,) = failures({"Topic": named})
+    assert "less than or equal to 256" in reason
+    with pytest.raises(ClientError, match="less than or equal to 64"):
+        make_function(zipped(1, packed=True), {}, name="f" * 65)
+
+
 def http_api(route_key: str, settings_for: str) -> dict[str, Any]:
     api = {"Ref": "Api"}
     integration = {
@@ -150,11 +234,11 @@ def zipped(n_bytes: int, *, packed: bool) -> bytes:
     return body.getvalue()
 
 
-def make_function(code: bytes, variables: dict[str, str]) -> None:
+def make_function(code: bytes, variables: dict[str, str], name: str = "f") -> None:
     iam = boto3.client("iam", region_name=REGION)
     role = iam.create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(ROLE))["Role"]["Arn"]
     boto3.client("lambda", region_name=REGION).create_function(
-        FunctionName="f",
+        FunctionName=name,
         Runtime="python3.11",
         Role=role,
         Handler="app.app",
