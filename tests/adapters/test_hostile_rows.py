@@ -120,6 +120,15 @@ def test_an_instance_stays_in_the_list_without_what_cannot_be_true(name: str) ->
                 assert len(value) <= 400, (name, field.name)
 
 
+def test_a_disks_price_is_told_by_its_sum_or_by_price_and_size_apart() -> None:
+    """Both in record show-docs, the sum alone is missing in show-running-go."""
+    apart = {**INSTANCE, "storage_cost": 0.12, "disk_space": 32.0}
+    assert parse_instance(apart).storage_usd_per_hour == 0.01
+    for unknown in (None, 0, -1, "x"):
+        record = parse_instance({**apart, "storage_total_cost": unknown})
+        assert record.storage_usd_per_hour == pytest.approx(0.12 * 32 / 720)
+
+
 @pytest.mark.parametrize(
     "port", ["9" * 5_000, "٣٠٠٠", "-1", "65536", "0", "3e3", None, True, 3000.5]
 )

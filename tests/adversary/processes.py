@@ -29,6 +29,8 @@ from tests.adversary import tenants
 from tests.adversary.game import Action, Game, Script
 
 RATE, LOAD = 2.0, 20.0
+MAX_WORKERS = 6
+ONE_TYPE = "gpu_name=RTX_4090"  # a liar has its part beside honest ones of its speed
 N_ASKED, LIE_EVERY_S = 40, 0.4
 SETTLES_S = 5.0  # rounds run each second here, and at each poke
 TIMEOUT_S = 60.0
@@ -71,8 +73,11 @@ class Town:
         self.secrets = {*own, self.system.account_key}
 
     def _group(self, name: str, template_hash: str) -> tuple[int, int]:
-        endpoint_id = self.owner.create_group(name, min_load=10.0, cold_workers=0, max_workers=6)
-        autogroup = self.owner.create_autogroup(name, template_hash, test_workers=1)
+        limits = {"min_load": 10.0, "cold_workers": 0, "max_workers": MAX_WORKERS}
+        endpoint_id = self.owner.create_group(name, **limits)
+        autogroup = self.owner.create_autogroup(
+            name, template_hash, test_workers=1, search_params=ONE_TYPE
+        )
         wait_until(f"a worker of {name}", lambda: self.owner.ready_workers(endpoint_id), 240.0)
         return endpoint_id, autogroup
 
@@ -252,7 +257,7 @@ def _at(url: str, sent: dict[str, object], fields: dict[str, object]) -> bool:
     return answer.status_code == 200
 
 
-# Machines that one request, or the reports of one machine, rent.
+# Machines that one request, or the reports of one machine, start.
 
 
 def _draw_lie(dice: random.Random) -> Action:
@@ -307,27 +312,39 @@ def share_of_liar(script: Script) -> float:
     return granted.count(url) / max(1, len(granted))
 
 
-def rented(act: Callable[[Town], None]) -> float:
-    """Machines more than before, a few rounds after it, beyond the one that it may.
+def started(act: Callable[[Town], None]) -> float:
+    """Machines that got a GPU by it, rented or started, within a few rounds, beyond the one it may.
 
-    Of the adversary's own group, and once the game before it is over: what replaces a machine that
-    was lied about then is not this game's.
+    By the market's own bill, so what stopped or went again meanwhile counts as well. Of the
+    adversary's own group, once the game before is over and its machines leave room for two more.
     """
     town = _town()
-    wait_until("a group at rest", lambda: _is_at_rest(town), 240.0)
-    before = len(town.market.instances("mine"))
+    wait_until("a group at rest, with room", lambda: _is_at_rest(town), 240.0)
+    before, up = _gpu_s(town), {int(str(row["id"])) for row in _up(town)}
     act(town)
     time.sleep(SETTLES_S)
-    return float(max(0, len(town.market.instances("mine")) - before - 1))
+    fresh = [i for i, gpu_s in _gpu_s(town).items() if i not in up and gpu_s > before.get(i, 0.0)]
+    return float(max(0, len(fresh) - 1))
+
+
+def _gpu_s(town: Town) -> dict[int, float]:
+    """For how long the GPU of each contract was billed, of those that are gone, too."""
+    contracts = town.market.bill()["by_instance"].items()
+    return {int(i): row["gpu_s"] for i, row in contracts if row["label"].startswith("mine - ")}
+
+
+def _up(town: Town) -> list[dict[str, object]]:
+    return [row for row in town.market.instances("mine") if row["cur_state"] != "stopped"]
 
 
 def _is_at_rest(town: Town) -> bool:
     """What runs is ready; a reserve that a game before it left is stopped."""
-    up = [row for row in town.market.instances("mine") if row["cur_state"] != "stopped"]
-    return 0 < len(up) == len(town.owner.ready_workers(town.mine))
+    n_up = len(_up(town))
+    has_room = len(town.market.instances("mine")) <= MAX_WORKERS - 2
+    return has_room and 0 < n_up == len(town.owner.ready_workers(town.mine))
 
 
-def rented_by_lies(script: Script) -> float:
+def started_by_lies(script: Script) -> float:
     """By the reports of the only machine of its group: one may come for it, if it is broken."""
 
     def act(town: Town) -> None:
@@ -335,14 +352,14 @@ def rented_by_lies(script: Script) -> float:
             _lie(town, script)
             time.sleep(1.0)
 
-    return rented(act)
+    return started(act)
 
 
 def _draw_ask(dice: random.Random) -> Action:
     return ("ask", dice.choice([1, 1e3, 65_535.0, 1e6, 1e9]), dice.choice([None, 0]))
 
 
-def rented_by_one(script: Script) -> float:
+def started_by_one(script: Script) -> float:
     """By a single request of any stated cost."""
 
     def act(town: Town) -> None:
@@ -351,7 +368,7 @@ def rented_by_one(script: Script) -> float:
         body |= {} if idx is None else {"request_idx": idx}
         town.call("POST", "/route/", body, key=town.held["route key"])
 
-    return rented(act)
+    return started(act)
 
 
 WHERE = "real processes"
@@ -365,7 +382,7 @@ GAMES = (
     Game(role="route key", goal="replay", measure="requests by one ticket beyond the first",
          bound=0.0, draw=_draw_ticket, play=used_twice, length=8, where=WHERE),
     Game(role="route key", goal="spend", measure="machines for one request beyond one",
-         bound=0.0, draw=_draw_ask, play=rented_by_one, length=1, where=WHERE, most_games=12),
-    Game(role="worker's token", goal="spend", measure="machines beyond one that its reports rent",
-         bound=0.0, draw=_draw_lie, play=rented_by_lies, length=4, where=WHERE, most_games=12),
+         bound=0.0, draw=_draw_ask, play=started_by_one, length=1, where=WHERE, most_games=12),
+    Game(role="worker's token", goal="spend", measure="machines beyond one that its reports start",
+         bound=0.0, draw=_draw_lie, play=started_by_lies, length=4, where=WHERE, most_games=12),
 )  # fmt: skip

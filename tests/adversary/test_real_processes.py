@@ -43,6 +43,14 @@ def test_what_is_bought_is_served(town: processes.Town) -> None:
     assert not processes.generate(ticket, 2)
 
 
+def test_machines_that_start_are_seen(town: processes.Town) -> None:
+    """The count measures something: the owner's own word starts more than one."""
+    path = f"/api/v0/endptjobs/{town.mine}/"
+    assert processes.started(lambda town: town.owner.call("PUT", path, {"min_load": 2_000.0})) >= 1
+    town.owner.call("PUT", path, {"min_load": 10.0})
+    assert processes.started(lambda town: None) == 0
+
+
 LIES: dict[str, Script] = {
     "perf 1e12": [("max_perf", 1e12)],
     "perf 1e12, slots 1e6": [("max_perf", 1e12), ("slots", 1e6)],

@@ -21,6 +21,7 @@ from chalicelib.core.fleet.reconcile import Books, Reconciliation, reconcile, ro
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import (
+    UNTOLD_USD_PER_GB_HOUR,
     UNTOLD_USD_PER_GPU_HOUR,
     InstanceListing,
     InstanceRecord,
@@ -191,6 +192,46 @@ def test_a_restored_machine_that_tells_no_price_is_not_free() -> None:
     beside = {row.worker.instance_id: row.worker for row in found(pair, priced).new_rows}
     assert beside[77].usd_per_hour == pytest.approx(0.6)  # as our dearest GPU that has a price
     assert (beside[78].usd_per_hour, beside[78].is_price_assumed) == (1.2, False)
+
+
+def test_a_restored_disk_that_tells_no_price_is_not_free() -> None:
+    """Stopped, it was booked at 0, so the caps let others have its money."""
+    alone = found(record(disk_space_gb=90.0, intended_status="stopped")).new_rows[0].worker
+    assert alone.storage_usd_per_hour == pytest.approx(90 * UNTOLD_USD_PER_GB_HOUR)
+    assert alone.is_storage_assumed
+    dear = record(78, label=label_for("llm", token_from("fedcba9876543210", mac)),
+                  usd_per_hour=0.9, storage_usd_per_hour=0.08, disk_space_gb=40.0)  # fmt: skip
+    told = record(disk_space_gb=90.0, usd_per_hour=0.5)
+    beside = {row.worker.instance_id: row.worker for row in found(told, dear).new_rows}
+    assert beside[77].storage_usd_per_hour == pytest.approx(90 * 0.002)  # as our dearest disk
+    assert (beside[78].storage_usd_per_hour, beside[78].is_storage_assumed) == (0.08, False)
+    sizeless = found(record(usd_per_hour=0.5)).new_rows[0].worker
+    assert sizeless.storage_usd_per_hour == 0.5, "not even a size: at most what it costs running"
+    of_an_other = {r.worker.instance_id: r.worker for r in found(record(), dear).new_rows}
+    assert of_an_other[77].storage_usd_per_hour == pytest.approx(0.08)
+
+
+def test_a_restored_machine_that_stands_still_may_tell_its_disk_alone() -> None:
+    """As record show-abandoned-2026: its 0.017 made it the cheapest to start."""
+    still = record(intended_status="stopped", usd_per_hour=0.017, disk_space_gb=10.0)
+    worker = found(still).new_rows[0].worker
+    assert (worker.usd_per_hour, worker.is_price_assumed) == (UNTOLD_USD_PER_GPU_HOUR, True)
+    assert observe(worker, still, listed_at=NOW, now=NOW).changes.get("usd_per_hour") is None
+    with_disk = replace(still, storage_usd_per_hour=0.017)
+    assert found(with_disk).new_rows[0].worker.is_price_assumed
+    priced = replace(with_disk, usd_per_hour=0.4)
+    assert not found(priced).new_rows[0].worker.is_price_assumed
+
+
+def test_the_first_disk_price_that_is_told_takes_the_place_of_an_assumed_one() -> None:
+    worker = found(record(disk_space_gb=90.0, usd_per_hour=0.5)).new_rows[0].worker
+    silent = observe(worker, record(), listed_at=NOW, now=NOW).changes
+    assert "storage_usd_per_hour" not in silent
+    changes = observe(worker, record(storage_usd_per_hour=0.01), listed_at=NOW, now=NOW).changes
+    assert (changes["storage_usd_per_hour"], changes["is_storage_assumed"]) == (0.01, False)
+    agreed = replace(worker, storage_usd_per_hour=0.01, is_storage_assumed=False)
+    later = observe(agreed, record(storage_usd_per_hour=0.004), listed_at=NOW, now=NOW).changes
+    assert "storage_usd_per_hour" not in later
 
 
 def test_the_first_price_that_is_told_takes_the_place_of_an_assumed_one() -> None:

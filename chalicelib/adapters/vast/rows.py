@@ -84,7 +84,7 @@ def parse_instance(row: Row) -> InstanceRecord:
         dlperf=_number(row, "dlperf"),
         reliability=_number(row, "reliability2"),
         usd_per_hour=_number(row, "dph_total"),
-        storage_usd_per_hour=_number(row, "storage_total_cost"),
+        storage_usd_per_hour=_disk_price(row),
         inet_up_usd_per_gb=_number(row, "inet_up_cost"),
         inet_down_usd_per_gb=_number(row, "inet_down_cost"),
         public_ipaddr=_text(row, "public_ipaddr").strip(),
@@ -97,6 +97,13 @@ def parse_instance(row: Row) -> InstanceRecord:
         bid_usd_per_hour=_number(row, "dph_base") if row.get("is_bid") is True else 0.0,
         geolocation=_text(row, "geolocation"),
     )
+
+
+def _disk_price(row: Row) -> float:
+    """$ per hour of an instance's disk; a row without the sum tells price and size apart."""
+    told = _number(row, "storage_total_cost")
+    apart = _number(row, "storage_cost") * _number(row, "disk_space") / HOURS_PER_MONTH
+    return told if told > 0 else apart
 
 
 def is_verified(row: Row) -> bool:

@@ -41,9 +41,7 @@ def observe(
     """Compare a row with the record of its instance in a listing that began at `listed_at`."""
     changes = _identity_changes(worker, record)
     changes |= _price_changes(worker, record)
-    # A price that the row does not tell is not 0: what was known counts on, as for the GPU's.
-    if record.storage_usd_per_hour > worker.storage_usd_per_hour:
-        changes["storage_usd_per_hour"] = record.storage_usd_per_hour
+    changes |= _storage_changes(worker, record)
     if worker.is_bid and record.bid_usd_per_hour not in (0.0, worker.bid_usd_per_hour):
         changes["bid_usd_per_hour"] = record.bid_usd_per_hour
     if lacks_token(worker, record) != worker.is_mislabelled:
@@ -83,11 +81,20 @@ def _price_changes(worker: Worker, record: InstanceRecord) -> dict[str, object]:
     elif worker.n_overbilled and record.usd_per_hour > record.storage_usd_per_hour:
         changes["n_overbilled"] = 0
         changes["usd_per_hour"] = least = worker.agreed_usd_per_hour
-    if record.usd_per_hour > least:
+    if record.usd_per_hour > least and (record.tells_price or not worker.is_price_assumed):
         changes["usd_per_hour"] = record.usd_per_hour
         if worker.is_price_assumed:
             changes["is_price_assumed"] = False
     return changes
+
+
+def _storage_changes(worker: Worker, record: InstanceRecord) -> dict[str, object]:
+    """The same for the disk: one that the row does not tell is not 0, what was known counts on."""
+    least = 0.0 if worker.is_storage_assumed else worker.storage_usd_per_hour
+    if record.storage_usd_per_hour <= least:
+        return {}
+    changes: dict[str, object] = {"storage_usd_per_hour": record.storage_usd_per_hour}
+    return changes | ({"is_storage_assumed": False} if worker.is_storage_assumed else {})
 
 
 def _is_far_above(worker: Worker, record: InstanceRecord) -> bool:

@@ -6,7 +6,7 @@ every open intent is settled. It never touches what is not ours (reliability.md 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
 
@@ -23,6 +23,7 @@ from chalicelib.core.fleet.inventory import Inventory, believed_absent
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import (
+    UNTOLD_USD_PER_GB_HOUR,
     UNTOLD_USD_PER_GPU_HOUR,
     InstanceListing,
     InstanceRecord,
@@ -274,10 +275,8 @@ def _strays(
             unclaimed.append(record.instance_id)  # a copied label: its rental is another machine
         elif books.is_our_token(token):
             restored = _restored(token, record, groups, books.autogroups, now)
-            if restored and not record.usd_per_hour:
-                restored = _with_assumed_price(restored, by_token.values())
             if restored:
-                strays.append(restored)
+                strays.append(_with_assumed_prices(restored, record, by_token.values()))
             else:
                 unclaimed.append(record.instance_id)
     return strays, unclaimed
@@ -321,8 +320,29 @@ def _restored(
     return NewRow(worker=worker, why="restored")
 
 
-def _with_assumed_price(new: NewRow, ours: Iterable[InstanceRecord]) -> NewRow:
-    """No price is not a free machine: it counts as our dearest GPU that has one."""
-    told = [r.usd_per_hour / max(r.num_gpus, 1) for r in ours if r.usd_per_hour > 0]
-    usd = max(told, default=UNTOLD_USD_PER_GPU_HOUR) * new.worker.num_gpus
-    return replace(new, worker=replace(new.worker, usd_per_hour=usd, is_price_assumed=True))
+def _with_assumed_prices(
+    new: NewRow, record: InstanceRecord, ours: Collection[InstanceRecord]
+) -> NewRow:
+    """No price is not a free machine: it counts as our dearest GPU, and disk, that have one."""
+    worker = new.worker
+    if not record.tells_price:
+        told = [r.usd_per_hour / max(r.num_gpus, 1) for r in ours if r.tells_price]
+        usd = max(told, default=UNTOLD_USD_PER_GPU_HOUR) * worker.num_gpus
+        usd = max(usd, record.usd_per_hour)
+        worker = replace(worker, usd_per_hour=usd, is_price_assumed=True)
+    if record.storage_usd_per_hour <= 0:
+        # What it costs while it runs has the disk in it, so no disk is dearer than that.
+        usd = min(_assumed_storage(record, ours) or worker.usd_per_hour, worker.usd_per_hour)
+        worker = replace(worker, storage_usd_per_hour=usd, is_storage_assumed=True)
+    return replace(new, worker=worker)
+
+
+def _assumed_storage(record: InstanceRecord, ours: Collection[InstanceRecord]) -> float:
+    """$ per hour of a disk whose price is untold; 0 if nobody tells even a size."""
+    told = [
+        r.storage_usd_per_hour / r.disk_space_gb
+        for r in ours
+        if r.storage_usd_per_hour > 0 and r.disk_space_gb > 0
+    ]
+    size_gb = record.disk_space_gb or max((r.disk_space_gb for r in ours), default=0.0)
+    return size_gb * max(told, default=UNTOLD_USD_PER_GB_HOUR)

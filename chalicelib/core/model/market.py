@@ -77,6 +77,15 @@ class InstanceRecord:
     bid_usd_per_hour: float = 0.0  # the standing bid (`dph_base`); 0 on demand
     geolocation: str = ""
 
+    @property
+    def tells_price(self) -> bool:
+        """Whether it says what the GPU costs: stopped, it may tell the disk alone.
+
+        Such a row: record show-abandoned-2026 (tests/evidence/vast/show.json).
+        """
+        has_disk = self.storage_usd_per_hour > 0 or self.intended_status != "stopped"
+        return has_disk and self.usd_per_hour > self.storage_usd_per_hour
+
 
 NO_PAGES: Mapping[str, object] = MappingProxyType({})
 """What a listing goes on from that begins with its first page."""
@@ -120,6 +129,9 @@ OFFER_BOUNDS: Mapping[str, tuple[float, float]] = {
 
 UNTOLD_USD_PER_GPU_HOUR = 2.0
 """What a GPU counts as of which no price was ever told: the dearest that was recorded."""
+
+UNTOLD_USD_PER_GB_HOUR = 1.0 / 720.0
+"""The same of a disk: the dearest recorded is 0.99 a month (tests/evidence/vast/search.json)."""
 
 
 def out_of_bounds(offer: Offer, now: float) -> str:

@@ -122,6 +122,7 @@ class Worker:
     agreed_usd_per_hour: float = 0.0  # what its offer said; 0 = unknown: restored, or adopted
     n_overbilled: int = 0  # listings in a row that bill far above that: core/fleet/observation.py
     storage_usd_per_hour: float = 0.0  # while stopped
+    is_storage_assumed: bool = False  # a restored machine's, until its row tells one
     template_revision: int = 1
     url: str = ""  # composed from Vast's record, never from a report
     uses_ssl: bool = True  # the template's USE_SSL: whether `url` is https
