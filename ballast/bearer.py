@@ -7,6 +7,11 @@ from collections.abc import Callable
 import requests
 
 
+def nobody(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An `auth` that sends no key: without one `requests` takes the host's from ~/.netrc."""
+    return prepared
+
+
 def bearer(api_key: str) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
     """An `auth` that sends this key, whatever the environment holds for the host."""
 

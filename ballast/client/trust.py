@@ -16,6 +16,7 @@ from pathlib import Path
 import certifi
 import requests
 
+from ballast.bearer import nobody
 from ballast.client.errors import CallError
 
 ROOT_PATH = "/static/jvastai_root.cer"
@@ -34,17 +35,13 @@ def fetch_root(url: str) -> str:
     """
     try:
         with requests.Session() as session:
-            session.auth = _nobody  # a public file: nothing from ~/.netrc goes out for it
+            session.auth = nobody  # a public file: nothing from ~/.netrc goes out for it
             answer = session.get(url.rstrip("/") + ROOT_PATH, timeout=TIMEOUT_S)
         answer.raise_for_status()
         ssl.PEM_cert_to_DER_cert(answer.text.strip())
     except (requests.RequestException, ValueError) as error:
         raise RootUnavailableError(f"no root certificate at {url}{ROOT_PATH}: {error}") from error
     return answer.text.strip() + "\n"
-
-
-def _nobody(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    return prepared
 
 
 def advice(pem: str, store: Path, saved_as: Path) -> str:

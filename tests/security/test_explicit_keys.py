@@ -13,6 +13,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from ballast.cli.errors import CliError
+from ballast.cli.models.hub import fetch_facts
 from ballast.cli.remote.server import Server
 from ballast.client.errors import CallError
 from ballast.client.transport import Transport
@@ -98,6 +99,7 @@ WITH_A_KEY: dict[str, Call] = {
     "command line": lambda url: Server(url, KEY).get("/api/v0/endptjobs/"),
     "command line, change": lambda url: Server(url, KEY).put("/api/v0/endptjobs/1/", {}),
     "proxy": through_the_proxy,
+    "a private model's facts": lambda url: fetch_facts("o/m", KEY),
     "client": lambda url: Transport(url, KEY).route("llm", 1.0, 0),
 }
 WITHOUT_A_KEY: dict[str, Call] = {
@@ -105,6 +107,7 @@ WITHOUT_A_KEY: dict[str, Call] = {
         VastRequest(method="GET", url=url, api_key="")
     ),
     "the public root": fetch_root,
+    "a public model's facts": lambda url: fetch_facts("o/m"),
 }
 REFUSALS = (CliError, CallError, RootUnavailableError, MarketplaceError)
 
@@ -120,6 +123,7 @@ def test_netrc_neither_replaces_a_key_nor_is_sent(
     path.chmod(0o600)
     monkeypatch.setenv("NETRC", str(path))
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HF_ENDPOINT", url)
     with contextlib.suppress(*REFUSALS):
         {**WITH_A_KEY, **WITHOUT_A_KEY}[name](url)
     assert Recorder.seen

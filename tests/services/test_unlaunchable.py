@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.rounds.loop import scaling_loop
 from fakes.worlds.world import World
@@ -49,3 +51,21 @@ def test_it_is_over_once_the_template_is_right() -> None:
     kinds = [e.kind for e in world.events.tail(f"autogroup:{typo.autogroup_id}", limit=50)]
     assert [k for k in kinds if k != "notified"] == ["cannot_launch", "cannot_launch_over"]
     assert world.workers.rows
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http", "²", "-1", "99999999999999999999"])
+def test_a_port_that_is_none_stops_no_other_group_and_is_told(port: str) -> None:
+    """`int` takes no superscript two, which `isdigit` does: every group's round failed."""
+    world = World(seed=4)
+    broken = world.add_group("broken")
+    world.owner_ports.groups.remove_autogroup(broken.endpoint_id + 1)
+    typo = world.add_autogroup(broken.endpoint_id, launch_args=f"--env '-e WORKER_PORT={port}'")
+    sound = world.add_group("sound", min_load=75.0)
+    _rounds(world, 6)
+    assert {row.endpoint_id for row in world.workers.rows.values()} == {sound.endpoint_id}
+    (told,) = [
+        event.message
+        for event in world.events.tail(f"autogroup:{typo.autogroup_id}", limit=50)
+        if event.kind == "cannot_launch"
+    ]
+    assert f"WORKER_PORT='{port}' is no port" in told

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import requests
 
+from ballast.bearer import bearer, nobody
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import Json
 
@@ -187,9 +188,8 @@ def _weights_gb(files: Mapping[str, float], counted: Mapping[str, object]) -> fl
 
 def _get(url: str, name: str, token: str) -> Json | None:
     """The answer; None where the thing is not there, or not for us."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = requests.get(url, headers=headers, timeout=TIMEOUT_S)
+        answer = requests.get(url, auth=bearer(token) if token else nobody, timeout=TIMEOUT_S)
     except requests.RequestException as error:
         raise CliError(
             f"Hugging Face does not answer ({type(error).__name__})",

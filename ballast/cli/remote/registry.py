@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from ballast.bearer import bearer
+from ballast.bearer import bearer, nobody
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import is_loopback
 from ballast.templates import RegistryLogin
@@ -71,7 +71,7 @@ def _head(url: str, token: str) -> requests.Response:
     return requests.head(
         url,
         headers={"Accept": ACCEPT},
-        auth=bearer(token) if token else _anonymous,
+        auth=bearer(token) if token else nobody,
         timeout=TIMEOUT_S,
         allow_redirects=False,
     )
@@ -90,15 +90,10 @@ def _token(refusal: requests.Response, login: RegistryLogin | None) -> str:
     answer = requests.get(
         realm.geturl(),
         params=challenge,
-        auth=(login.user, login.password) if login else _anonymous,
+        auth=(login.user, login.password) if login else nobody,
         timeout=TIMEOUT_S,
         allow_redirects=False,
     )
     content = answer.json()
     token = content.get("token") or content.get("access_token") if isinstance(content, dict) else ""
     return token if isinstance(token, str) else ""
-
-
-def _anonymous(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    """No key, also none from ~/.netrc."""
-    return prepared

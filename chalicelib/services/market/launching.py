@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,12 +15,12 @@ from chalicelib.services.keys import worker_token
 from chalicelib.services.market.lanes import lane_of, lane_path
 from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.wire.launch_args import LaunchArgs, parse_launch_args
-from chalicelib.wire.worker_env import reads_as_true
+from chalicelib.wire.worker_env import docker_variables, reads_as_true
 
 OFFERS_LIMIT = 64
 DEFAULT_DISK_GB = 16.0
 DEFAULT_WORKER_PORT = 3000  # of the PyWorker's start script (protocol.md D.1)
-_VARIABLE = r"(?:^|[\s'\"])%s=['\"]?([^\s'\"]+)"
+MAX_PORT = 65_535
 
 
 class LaunchError(Exception):
@@ -43,7 +42,7 @@ def launch_facts(market: PacedMarket, autogroup: Autogroup) -> LaunchFacts:
     """Read an autogroup's template and launch arguments.
 
     Raises:
-        LaunchError: the template is gone, or there is neither template nor image.
+        LaunchError: the template is gone, there is neither template nor image, or no such port.
         MarketplaceError: Vast could not answer.
     """
     args = parse_launch_args(autogroup.launch_args)
@@ -57,14 +56,14 @@ def launch_facts(market: PacedMarket, autogroup: Autogroup) -> LaunchFacts:
             )
     elif not args.image:
         raise LaunchError("neither a template nor an image in launch_args")
-    template_env = template.env if template else ""
-    port = _variable(args.env, template_env, "WORKER_PORT")
+    # Launch arguments win over the template's docker flags.
+    env = {**docker_variables(template.env if template else ""), **args.env}
     return LaunchFacts(
         template=template,
         args=args,
         disk_gb=args.disk_gb or (template.disk_gb if template else 0.0) or DEFAULT_DISK_GB,
-        uses_ssl=reads_as_true(_variable(args.env, template_env, "USE_SSL")),
-        worker_port=int(port) if port.isdigit() else DEFAULT_WORKER_PORT,
+        uses_ssl=reads_as_true(env.get("USE_SSL", "")),
+        worker_port=_port(env.get("WORKER_PORT", "")),
     )
 
 
@@ -137,9 +136,10 @@ def report_url(ports: ScalerPorts, account: Account, intent_token: str) -> str:
     return f"{url.rstrip('/')}/{lane_path(ports.secrets, lane)}"
 
 
-def _variable(env: Mapping[str, str], template_env: str, name: str) -> str:
-    """A variable's value: launch arguments win over the template's docker flags."""
-    if name in env:
-        return env[name]
-    found = re.search(_VARIABLE % name, template_env)
-    return found.group(1) if found else ""
+def _port(text: str) -> int:
+    if not text:
+        return DEFAULT_WORKER_PORT
+    port = int(text) if text.isascii() and text.isdecimal() and len(text) <= 5 else 0
+    if not 1 <= port <= MAX_PORT:
+        raise LaunchError(f"WORKER_PORT={text[:40]!r} is no port; allowed: 1 to {MAX_PORT}")
+    return port
