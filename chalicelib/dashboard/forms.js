@@ -84,7 +84,11 @@ function openForm({ title, fields, more, row, floors, previewBody, save, done })
   });
   const changes = () => ({ ...changedValues(inputs, row, fields === GROUP_FIELDS), ...floors?.changes() });
   let timer = 0;
-  const priced = () => previewBody && showPreview(preview, error, () => previewBody(changes()));
+  const priced = () => showPreview(preview, error, () => previewBody(changes()));
+  const typed = () => { try { return Object.keys(changes()).length > 0; } catch { return true; } };
+  const leave = async () => {
+    if (!typed() || await ask('Close without saving?', ['What was typed is lost.'], { yes: 'Close' })) dialog.close();
+  };
   const form = el('form', {
     method: 'dialog', novalidate: true,
     oninput: () => { clearTimeout(timer); timer = setTimeout(priced, PREVIEW_AFTER_MS); },
@@ -92,9 +96,10 @@ function openForm({ title, fields, more, row, floors, previewBody, save, done })
       event.preventDefault();
       try {
         const values = changes();
-        if (Object.keys(values).length) {
-          const body = previewBody && previewBody(values);
-          if (body && !await askCost(`${row.id ? 'Save this change' : 'Create it'}?`, body, row.id ? 'Save' : 'Create', [], true)) return;
+        const isChanged = Object.keys(values).length > 0;
+        if (!isChanged && !row.id) throw new Error('Nothing is filled in yet.');
+        if (isChanged) {
+          if (!await askCost(`${row.id ? 'Save this change' : 'Create it'}?`, previewBody(values), row.id ? 'Save' : 'Create', [], true)) return;
           await save(values);
         }
         dialog.close();
@@ -106,8 +111,9 @@ function openForm({ title, fields, more, row, floors, previewBody, save, done })
   }, el('h2', { id: 'dialog-title' }, title), el('div', { class: 'fields' }, labels(fields)), floors?.node,
   el('details', {}, el('summary', {}, 'More parameters'), el('div', { class: 'fields' }, labels(more))), preview, error,
   el('p', { class: 'tools' }, el('button', { type: 'submit' }, row.id ? 'Save' : 'Create'),
-    el('button', { type: 'button', onclick: () => dialog.close() }, 'Cancel')));
+    el('button', { type: 'button', onclick: leave }, 'Cancel')));
   dialog.replaceChildren(form);
+  dialog.oncancel = (event) => { event.preventDefault(); leave(); }; // Escape
   dialog.showModal();
   if (row.id) priced();
 }
@@ -137,24 +143,18 @@ export function editCaps(caps, done) {
     ['max_usd_per_month', 'Cap, $ per month', 'UTC'], ['max_idle_usd_per_day', 'Idle cap, $ per day', 'For machines that serve nobody']];
   openForm({
     title: 'Caps of the account', fields, more: [], row: { ...row, id: 'account' }, done,
-    save: async (values) => {
-      const raised = Object.entries(values).filter(([name, value]) => value > row[name]);
-      const lines = raised.map(([name, value]) => `${name}: ${usd(row[name])} → ${usd(value)}`);
-      if (raised.length && !await ask('Raise what may be spent?', lines, { yes: 'Raise' })) return;
-      await send('PUT', 'api/v0/account', values);
-    },
+    previewBody: (values) => ({ account: values }),
+    save: (values) => send('PUT', 'api/v0/account', values),
   });
 }
 
-/** Show what a change would rent or start and cost, and ask; nothing is asked where it is nothing and `onlyIfSpending`. */
-export async function askCost(question, body, yes, lines = [], onlyIfSpending = false) {
+/** Show what a change would do and cost, and ask; with `onlyIfNeeded` where the server says so, as it does to the command. */
+export async function askCost(question, body, yes, lines = [], onlyIfNeeded = false) {
   let shown;
   try {
     const answer = await send('POST', 'api/v0/preview', body);
-    const plan = answer.plan ?? { actions: [], refused: [] };
-    const spends = plan.actions.some((one) => ['rent', 'start', 'bid'].includes(one.action)) || plan.refused.length > 0;
-    if (onlyIfSpending && !spends) return true;
-    shown = [...(answer.plan ? planLines(plan) : []), ...(answer.warnings ?? [])];
+    if (onlyIfNeeded && answer.must_ask === false) return true;
+    shown = [...(answer.risks ?? []), ...(answer.plan ? planLines(answer.plan) : [answer.no_plan]), ...(answer.warnings ?? [])].filter(Boolean);
   } catch (problem) {
     if (problem.status >= 400 && problem.status < 500) throw problem;
     shown = [`What it would cost cannot be told now: ${problem.message}`];
@@ -186,17 +186,19 @@ function priceLine({ offers, bids, usd_per_hour_idle: idle, usd_per_hour_max: mo
   return `Idle it would cost ${usd(low)} to ${usd(high)} an hour, at most ${usd(most)}. ${count(offers.n, 'offer')}, ${usd(offers.cheapest_usd_per_hour, 3)} to ${usd(offers.dearest_usd_per_hour, 3)} an hour each.${least}`;
 }
 
+/** A plan in one line: 'rent 2, stop 1'. */
+function deeds({ actions }) {
+  const words = actions.map((one) => actionWord(one.action));
+  return [...new Set(words)].map((word) => `${word} ${words.filter((one) => one === word).length}`).join(', ');
+}
+
 async function showPreview(preview, error, body) {
   try {
     const answer = await send('POST', 'api/v0/preview', body());
     error.textContent = '';
-    if (!answer.plan) {
-      preview.textContent = ['It costs nothing until it has an autogroup.', ...(answer.warnings ?? [])].join(' ');
-      return;
-    }
-    const { plan } = answer;
-    const start = plan?.actions?.length ? `At once: ${count(plan.actions.length, 'machine')}, first hour at most ${usd(plan.worst_first_hour_usd)}. ` : '';
-    preview.textContent = `${start}${priceLine(answer)} ${(answer.warnings ?? []).join(' ')}`;
+    const { plan, offers } = answer;
+    const said = plan ? [plan.actions.length > 0 && `At once: ${deeds(plan)}, first hour at most ${usd(plan.worst_first_hour_usd)}.`, offers && priceLine(answer)] : [answer.no_plan];
+    preview.textContent = [...said, ...(answer.risks ?? []), ...(answer.warnings ?? [])].filter(Boolean).join(' ');
   } catch (problem) {
     error.textContent = problem.message;
   }

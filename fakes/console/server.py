@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from chalicelib.services.owner.caution import account_risks, new_name, risks
+
 Json = dict[str, Any]
 
 KEY = "blk.a-roa-console.1.fake"
@@ -89,13 +91,28 @@ class Console:
         known: dict[str, Json] = {
             "/api/v0/events": {"events": self.events[:limit]},
             "/api/v0/series": self.series,
-            "/api/v0/preview": {"offers": None, "warnings": []},
             "/api/v0/adopt": {"instances": [], "n_confirmed": 0, "n_disowned": 0},
         }
+        if call.path == "/api/v0/preview":
+            known[call.path] = {"offers": None, "warnings": [], **self._judged(call.body)}
         known |= self.answers
         if call.path in known:
             return 200, _OK | known[call.path]
         return 404, {"success": False, "error": "not_found", "msg": f"no route {call.path}"}
+
+    def _judged(self, body: Json) -> Json:
+        """What a change is asked about: the server's own judgement, over the console's rows."""
+        caps = {f"max_{k}": v for k, v in self.status.get("account", {}).get("caps", {}).items()}
+        said = account_risks(caps, body.get("account") or {})
+        for name, rows in (("endpoint", self.endpoints), ("autogroup", self.autogroups)):
+            row = rows.get(int(body.get(f"{name}_id") or 0), {})
+            changed: Json = body.get(name) or {}
+            said += risks(row, {**row, **changed, **dict.fromkeys(changed.get("unset", ()))})
+        name = (body.get("autogroup") or {}).get("endpoint_name")
+        names = [row["endpoint_name"] for row in self.endpoints.values()]
+        if name and name not in names and "endpoint" not in body:
+            said.append(new_name(name, names))
+        return {"risks": said, "must_ask": bool(said)}
 
     def _row(self, call: Call, rows: dict[int, Json], identity: str) -> tuple[int, Json]:
         if call.method == "GET" and not identity:

@@ -188,6 +188,24 @@ def test_what_a_cap_refuses_is_named_as_refused_with_the_cap() -> None:
     assert own == {"cap": "group_cap_hour", "usd": 0.0001, "used_usd": 0.0}
 
 
+def test_a_lowered_cap_of_the_account_is_planned_and_then_does_what_was_told() -> None:
+    world = known_world()
+    group = world.add_group(cold_workers=0)
+    world.ask(group.endpoint_id, 9)
+    run_rounds(world, 6)
+    world.clock.advance(TURNS_S)
+    caps = {"caps_microusd_per_hour": 10_000}
+    [foretold] = answer(world.ports, {"ask": "plan", "caps": caps})["plans"]  # type: ignore[misc]
+    told = names(foretold["actions"])  # type: ignore[index]
+    assert set(verbs(told)) == {"drain"}
+    assert world.ledger.account().caps_microusd_per_hour > 10_000, "nothing is stored"
+    world.ledger.set_caps(caps)
+    since = world.now - 1e-6
+    world.clock.advance(TURNS_S)
+    run_rounds(world, 1, every_s=0.0)
+    assert deeds(world, since, group.endpoint_id)[0] == told
+
+
 def test_frozen_and_in_a_panic_the_plan_says_so() -> None:
     world = known_world()
     group = world.add_group(cold_workers=1)

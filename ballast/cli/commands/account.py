@@ -8,7 +8,7 @@ from rich.text import Text
 from ballast.cli.parameters import ACCOUNT_FIELDS, field_options, given
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.caution import risks
+from ballast.cli.terminal.cost import confirm_cost
 from ballast.cli.terminal.display import table, usd
 
 
@@ -26,7 +26,7 @@ def show_account(session: Session) -> None:
 
 @click.command("account")
 @field_options(ACCOUNT_FIELDS)
-@click.option("--yes", is_flag=True, help="Do not ask, even if it could cost much.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @connection_options
 @pass_session
 def update_account(session: Session, /, yes: bool, **values: object) -> None:
@@ -38,9 +38,7 @@ def update_account(session: Session, /, yes: bool, **values: object) -> None:
     body = given(values)
     if not body:
         raise click.UsageError("nothing to change; see `ballast update account --help`")
-    account = session.server.get("/api/v0/status")["account"]
-    current = {f"max_{name}": value for name, value in account["caps"].items()}
-    session.confirm_risks(risks(body, current), is_sure=yes)
+    confirm_cost(session, [{"account": body}], "Make this change?", is_sure=yes, always=False)
     session.server.put("/api/v0/account/", body)
     _show(session, session.server.get("/api/v0/status")["account"])
 

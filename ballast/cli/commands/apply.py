@@ -12,7 +12,6 @@ from ballast.cli.lookup import list_autogroups, list_endpoints
 from ballast.cli.manifest import Change, Manifest, compare_manifest, parse_manifest
 from ballast.cli.remote.server import Json, Server
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.caution import risks
 from ballast.cli.terminal.cost import confirm_cost
 from ballast.cli.terminal.display import clean
 from chalicelib.core.words import count
@@ -56,8 +55,7 @@ def apply(session: Session, file: TextIO, dry_run: bool, prune: bool, yes: bool)
         return
     if not session.wants_json:
         session.console.print(*_diff(changes), sep="\n")
-    found = [line for one in changes for line in risks(one.body, endpoint or {})]
-    question = "; ".join([*found, f"Make {count(len(changes), 'change')}?"])
+    question = f"Make {count(len(changes), 'change')}?"
     previews = _previews(manifest, changes, endpoint)
     done["costs"] = confirm_cost(session, previews, question, is_sure=yes or dry_run)
     if not dry_run:

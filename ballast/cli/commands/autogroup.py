@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 import click
 
-from ballast.cli.lookup import find_autogroup, list_autogroups, list_endpoints, without_key
+from ballast.cli.lookup import find_autogroup, list_autogroups, without_key
 from ballast.cli.parameters import AUTOGROUP_FIELDS, field_options, given
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.caution import risks
 from ballast.cli.terminal.changes import AUTOGROUPS, change_row, delete_row, print_notes
 from ballast.cli.terminal.cost import confirm_cost, update_lines
 from ballast.cli.terminal.display import cell, number, table
@@ -42,9 +39,7 @@ def create_autogroup(session: Session, /, yes: bool, dry_run: bool, **values: ob
         raise click.UsageError("say which endpoint group: --endpoint_name NAME")
     if not {"template_hash", "template_id", "launch_args"} & body.keys():
         raise click.UsageError("say what to run: --template_hash HASH")
-    name = str(body.get("endpoint_name", ""))
-    slips = _slips(session, name) if name else []
-    question = "; ".join([*slips, *risks(body, {}), "Create it, and rent as shown?"])
+    question = "Create it, and rent as shown?"
     shown = confirm_cost(session, [{"autogroup": body}], question, is_sure=yes or dry_run)
     if dry_run:
         session.show(shown[0], "Nothing was done (--dry-run)")
@@ -53,16 +48,6 @@ def create_autogroup(session: Session, /, yes: bool, dry_run: bool, **values: ob
     row = session.server.get(f"/api/v0/autojobs/{answer['id']}/")["result"]
     print_notes(session, answer)
     show_one(session, row, f"Created autogroup {row['id']} of {row['endpoint_name']}")
-
-
-def _slips(session: Session, name: str) -> list[str]:
-    """What a name says that no group has: it makes one (promise 28), perhaps by a slip."""
-    names = [str(row["endpoint_name"]) for row in list_endpoints(session.server)]
-    if name in names:
-        return []
-    near = get_close_matches(name, names, n=1, cutoff=0.8)
-    but = f", but {near[0]!r}" if near else ""
-    return [f"there is no endpoint group {name!r}{but}; a new one would be made, with defaults"]
 
 
 @click.command("autogroup")

@@ -8,11 +8,12 @@ from ballast.cli.lookup import find_endpoint, list_endpoints, without_key
 from ballast.cli.parameters import ENDPOINT_FIELDS, field_options, given, parse_schedule
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.caution import CAPS, risks
 from ballast.cli.terminal.changes import ENDPOINTS, change_row, delete_row, print_notes
+from ballast.cli.terminal.cost import confirm_cost
 from ballast.cli.terminal.display import cell, duration, moment, number, table, usd
 from chalicelib.core.words import count
 
+CAPS = ("max_usd_per_hour", "max_usd_per_day", "max_usd_per_month")
 UNSET = dict.fromkeys(CAPS, "account's") | {"inactivity_timeout": "the hold alone"}
 """What holds where nothing was given, and Ballast does not decide by itself."""
 
@@ -41,7 +42,7 @@ def create_endpoint(
         body["schedules"] = [parse_schedule(text) for text in schedule]
     if shadow:
         body["shadow"] = True
-    session.confirm_risks(risks(body, {}), is_sure=yes)
+    confirm_cost(session, [{"endpoint": body}], "Create it?", is_sure=yes, always=False)
     answer = session.server.post("/api/v0/endptjobs/", body)
     print_notes(session, answer)
     identity = answer["result"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TypeVar
 
 import click
@@ -87,15 +87,6 @@ class Session:
             )
         if not click.confirm(question, default=False, err=True):
             raise CliError("nothing was done", code=ExitCode.NOT_CONFIRMED)
-
-    def confirm_risks(self, risks: Sequence[str], *, is_sure: bool) -> None:
-        """Ask about what could cost much, if there is anything.
-
-        Raises:
-            CliError: as `confirm`.
-        """
-        if risks:
-            self.confirm("; ".join(risks) + ". Go on?", is_sure=is_sure)
 
     def _connect(self) -> Server:
         stored = read_configuration(configuration_path())

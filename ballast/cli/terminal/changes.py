@@ -6,8 +6,7 @@ import click
 
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session
-from ballast.cli.terminal.caution import risks
-from ballast.cli.terminal.cost import confirm_cost, may_cost_more
+from ballast.cli.terminal.cost import confirm_cost
 from ballast.cli.terminal.display import clean
 
 ENDPOINTS = "/api/v0/endptjobs/"
@@ -19,26 +18,20 @@ def change_row(
 ) -> Json | None:
     """The row after a change; None after a dry run.
 
-    What it would rent or start, and what that costs, is shown and asked first.
+    What it would rent, start or stop, and what that costs, is shown and asked first.
 
     Raises:
         CliError: it is not confirmed, or refused.
     """
     if not body:
         raise click.UsageError("nothing to change; --help lists what can be")
-    found = risks(body, row)
-    if is_dry or may_cost_more(body, row):
-        question = "; ".join([*found, "Make this change?"])
-        answers = confirm_cost(
-            session,
-            [preview_body(path, row, body)],
-            question,
-            is_sure=is_sure or is_dry,
-            always=bool(found),
-        )
-        if is_dry:
-            session.show(answers[0], "Nothing was done (--dry-run)")
-            return None
+    previews = [preview_body(path, row, body)]
+    answers = confirm_cost(
+        session, previews, "Make this change?", is_sure=is_sure or is_dry, always=False
+    )
+    if is_dry:
+        session.show(answers[0], "Nothing was done (--dry-run)")
+        return None
     print_notes(session, session.server.put(f"{path}{row['id']}/", body))
     changed: Json = session.server.get(f"{path}{row['id']}/")["result"]
     return changed

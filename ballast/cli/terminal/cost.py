@@ -17,46 +17,7 @@ from ballast.cli.terminal.display import cell, clean, number, table, usd
 from chalicelib.core.model.worker import update_warnings
 from chalicelib.core.words import count
 
-MORE_COSTS_MORE = frozenset(
-    {
-        "min_load", "cold_mult", "min_cold_load", "cold_workers", "max_workers", "slo_target",
-        "max_usd_per_hour", "max_usd_per_day", "max_usd_per_month", "inactivity_timeout",
-        "test_workers", "weight",
-    }
-)  # fmt: skip
-LESS_COSTS_MORE = frozenset({"target_util", "target_queue_time", "max_queue_time"})
-FREE = frozenset({"endpoint_name", "queue_order", "rotate_key", "gpu_ram", "ticket"})
-SAVING_STATES = frozenset({"suspended", "stopped", "paused"})
-SPENDING = frozenset({"rent", "start", "bid"})
-
 ACTION_WORDS: Mapping[str, str] = {"recall": "keep", "bid": "bid more for"}
-CAP_WORDS: Mapping[str, str] = {
-    "cap_hour": "the account's cap, an hour",
-    "cap_day": "the account's cap, today",
-    "cap_month": "the account's cap, this month",
-    "group_cap_hour": "max_usd_per_hour",
-    "group_cap_day": "max_usd_per_day",
-    "group_cap_month": "max_usd_per_month",
-    "cap_idle_day": "the account's cap on idle machines, today",
-    "max_workers": "max_workers",
-}
-
-
-def may_cost_more(change: Mapping[str, object], present: Mapping[str, object]) -> bool:
-    """Whether a change could make anything be rented or started that is not now."""
-    for name, wanted in change.items():
-        had = present.get(name)
-        if name in FREE or wanted == had or str(wanted) in SAVING_STATES:
-            continue
-        if name in ("shadow", "frozen") and wanted is True:
-            continue
-        if isinstance(wanted, int | float) and isinstance(had, int | float):
-            if name in MORE_COSTS_MORE and wanted < had:
-                continue
-            if name in LESS_COSTS_MORE and wanted > had:
-                continue
-        return True
-    return False
 
 
 def confirm_cost(
@@ -64,8 +25,7 @@ def confirm_cost(
 ) -> Sequence[Json]:
     """Show what changes would do and cost, and ask; gives the server's answers.
 
-    `previews`: bodies of `/api/v0/preview`. Unless `always`, nothing is asked where nothing would
-    be rented or started.
+    `previews`: bodies of `/api/v0/preview`. Unless `always`, it is asked where the server says so.
 
     Raises:
         CliError: it is not confirmed, or the server refuses the change itself.
@@ -74,17 +34,11 @@ def confirm_cost(
     if not session.wants_json:
         for answer in answers:
             session.notes.print(*cost_lines(answer), sep="\n")
-    if always or any(spends(answer) for answer in answers):
-        session.confirm(question, is_sure=is_sure)
+    # An answer that does not say so is no no: the deployment is older, or does not answer.
+    if always or any(answer.get("must_ask", True) for answer in answers):
+        said = dict.fromkeys(str(one) for answer in answers for one in answer.get("risks", ()))
+        session.confirm("; ".join([*said, question]), is_sure=is_sure)
     return answers
-
-
-def spends(answer: Json) -> bool:
-    """Whether something would be rented or started, or only a cap or a missing price hides it."""
-    plan = answer.get("plan") or {}
-    if "unknown" in answer or plan.get("refused"):
-        return True
-    return any(one["action"] in SPENDING for one in plan.get("actions", ()))
 
 
 def cost_lines(answer: Json) -> list[RenderableType]:
@@ -96,6 +50,8 @@ def cost_lines(answer: Json) -> list[RenderableType]:
     plan = answer.get("plan")
     if plan:
         lines += plan_lines(plan)
+    elif "no_plan" in answer:
+        lines.append(Text(clean(answer["no_plan"])))
     lines += _offers(answer)
     if plan:
         lines += caps_left(plan)
@@ -122,7 +78,7 @@ def plan_lines(plan: Json) -> Iterator[RenderableType]:
         columns = ("action", "what", ">$/h", ">download", "?why")
         yield table("The next round would", columns, rows)
     for one in plan.get("refused", ()):
-        cap = CAP_WORDS.get(one["cap"], one["cap"])
+        cap = one.get("cap_name", one["cap"])
         wanted = usd(one.get("worst_usd_per_hour"), 3)
         yield Text(
             f"refused: {one['action']} {what(one)}: needs {wanted}/h more than {clean(cap)} leaves",
@@ -149,7 +105,7 @@ def caps_left(plan: Json) -> Iterator[RenderableType]:
     """What every cap still leaves, in one line."""
     parts = [
         f"{usd(cap['usd'] - cap['used_usd'])} of {usd(cap['usd'])} "
-        f"({CAP_WORDS.get(cap['cap'], cap['cap'])})"
+        f"({clean(cap.get('cap_name', cap['cap']))})"
         for cap in plan.get("caps", ())
     ]
     if parts:

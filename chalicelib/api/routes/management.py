@@ -13,7 +13,7 @@ from chalicelib.core.words import count
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.owner import autogroups, groups
 from chalicelib.services.owner.autogroup_creation import create_autogroup as make_autogroup
-from chalicelib.services.owner.preview import overruled
+from chalicelib.services.owner.caution import overruled
 from chalicelib.services.owner.views.doctor import template_warnings
 from chalicelib.wire.json_body import whole_of_text
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes

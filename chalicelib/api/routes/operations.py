@@ -13,13 +13,15 @@ from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.owner import brakes, groups, preview, rollouts
 from chalicelib.services.owner.views import choosing, comparison, explanation, spending, status
 from chalicelib.services.owner.views.doctor import run_checks
-from chalicelib.wire.json_body import WireError
+from chalicelib.wire.json_body import WireError, check_names
 from chalicelib.wire.management import parse_autogroup_changes, parse_endpoint_changes
 from chalicelib.wire.routing import RouteRequest
 
 PANIC_WORDS = "destroy everything"
 CHOICE_FIELDS = ("endpoint_id", "cost", "affinity", "prefix_cost")
-PREVIEW_FIELDS = ("endpoint", "autogroup", "endpoint_id", "autogroup_id", "update_workers")
+PREVIEW_FIELDS = (
+    "endpoint", "autogroup", "endpoint_id", "autogroup_id", "update_workers", "account",
+)  # fmt: skip
 
 
 def operations_blueprint(
@@ -88,6 +90,12 @@ def _register_plans(routes: Routes) -> None:
 
     @routes.route("POST", "/api/v0/preview", "admin", fields=PREVIEW_FIELDS)
     def preview_changes(call: Call) -> object:
+        caps = _part(call, "account")
+        if caps is not None:
+            if call.caller.endpoint_id is not None:
+                raise NotFoundError("the account's caps are for a key of the account only")
+            check_names("account", caps, tuple(brakes.CAPS))
+            return {**OK, **preview.preview_account(call.ports, caps)}
         endpoint = parse_endpoint_changes(_part(call, "endpoint") or {})
         body = _part(call, "autogroup")
         autogroup = None if body is None else parse_autogroup_changes(body)

@@ -103,21 +103,31 @@ def set_caps(ports: ApiPorts, caller: Caller, caps: Mapping[str, object]) -> Non
     Raises:
         ParameterError: a cap is no usable number, or none is given.
     """
-    account = ports.ledger.account()
-    changes: dict[str, int] = {}
+    account, changes = ports.ledger.account(), checked_caps(caps)
     before: dict[str, object] = {}
     after: dict[str, object] = {}
-    for name, (field, highest) in CAPS.items():
-        value = caps.get(name)
-        if value is None:
-            continue
-        check_number(name, value, 0, highest)
-        changes[field] = round(float(str(value)) * MICRO)
-        before[name], after[name] = getattr(account, field) / MICRO, value
-    if not changes:
-        raise ParameterError(f"give at least one of {', '.join(CAPS)}")
+    for name, (field, _) in CAPS.items():
+        if field in changes:
+            before[name], after[name] = getattr(account, field) / MICRO, caps[name]
     ports.ledger.set_caps(changes)
     _record(ports, caller, "caps of the account changed", before, after)
+
+
+def checked_caps(caps: Mapping[str, object]) -> dict[str, int]:
+    """The caps given in dollars, by field of the account item in micro-dollars.
+
+    Raises:
+        ParameterError: a cap is no usable number, or none is given.
+    """
+    changes = {}
+    for name, (field, highest) in CAPS.items():
+        value = caps.get(name)
+        if value is not None:
+            check_number(name, value, 0, highest)
+            changes[field] = round(float(str(value)) * MICRO)
+    if not changes:
+        raise ParameterError(f"give at least one of {', '.join(CAPS)}")
+    return changes
 
 
 def _record(ports: ApiPorts, caller: Caller, message: str, before: Row, after: Row) -> None:

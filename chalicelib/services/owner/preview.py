@@ -8,22 +8,32 @@ from dataclasses import dataclass, replace
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.draft import draft_of
 from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible, ParameterError
-from chalicelib.core.money.account import Account
 from chalicelib.core.scaling.reasons import CAP_NAMES, explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.ports.marketplace import RateLimitedError
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.autogroups import (
+    autogroup_values,
     changed_autogroup,
     check_launchable,
     new_autogroup,
     visible_autogroup,
 )
+from chalicelib.services.owner.brakes import CAPS, checked_caps
+from chalicelib.services.owner.caution import (
+    account_risks,
+    moves_machines,
+    must_ask,
+    new_name,
+    risks,
+    warnings_of,
+)
 from chalicelib.services.owner.facts import usd_per_hour_now
 from chalicelib.services.owner.groups import (
     changed_group,
     group_by_name,
+    group_values,
     list_groups,
     visible_group,
 )
@@ -36,9 +46,8 @@ Row = dict[str, object]
 
 MICRO = 1_000_000
 EXAMPLES = 5
-
-
-ROOM_FOR_BIDS = 4  # workers; fewer hold hardly a pool on demand and bids beside it
+NO_AUTOGROUP = "It costs nothing until it has an autogroup."
+NOTHING_MOVES = "Nothing of this rents, starts or stops a machine."
 PLAN_EVERY_S, PREVIEW_EVERY_S = 10.0, 3.0
 
 
@@ -49,6 +58,40 @@ class Subject:
     endpoint_id: int | None = None
     autogroup_id: int | None = None
     is_update: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """A group as it would be, beside what it is; `wanted`: its new or changed autogroup."""
+
+    before: EndpointGroup | None
+    group: EndpointGroup
+    autogroups: Sequence[Autogroup]
+    autogroup_before: Autogroup | None = None
+    wanted: Autogroup | None = None
+    is_named_only: bool = False  # the group is new, by no more than a name that an autogroup gave
+
+    def moves_machines(self, subject: Subject) -> bool:
+        """Whether the change could rent, start or stop anything."""
+        return (
+            subject.is_update
+            or moves_machines(*self._groups())
+            or moves_machines(*self._autogroups())
+        )
+
+    def risks(self, others: Sequence[EndpointGroup]) -> list[str]:
+        """What of it is asked in words."""
+        slips = [new_name(self.group.name, [g.name for g in others])] if self.is_named_only else []
+        return [*slips, *risks(*self._groups()), *risks(*self._autogroups())]
+
+    def _groups(self) -> tuple[Row, Row]:
+        return group_values(self.before) if self.before else {}, group_values(self.group)
+
+    def _autogroups(self) -> tuple[Row, Row]:
+        before, after = self.autogroup_before, self.wanted
+        if after is None:
+            return {}, {}
+        return autogroup_values(before) if before else {}, autogroup_values(after)
 
 
 def plan(ports: ApiPorts, caller: Caller, group: EndpointGroup) -> Row:
@@ -86,15 +129,65 @@ def preview(
         RateLimitedError: another preview was asked under a bound key a moment ago.
         PortError: the scaler cannot be reached, or Vast does not answer.
     """
-    group, autogroups, wanted = _drafted(ports, caller, subject, endpoint, autogroup)
-    warnings = _warnings(ports, caller, group, wanted)
-    if not autogroups:
-        return {"offers": None, "warnings": warnings}
+    draft = _drafted(ports, caller, subject, endpoint, autogroup)
+    group, wanted = draft.group, draft.wanted
+    account, others = ports.ledger.account(), list_groups(ports, caller)
+    warnings = warnings_of(group, account, others, wanted)
+    answer: Row = {"offers": None, "risks": draft.risks(others), "warnings": warnings}
+    if not draft.autogroups or not draft.moves_machines(subject):
+        answer["no_plan"] = NOTHING_MOVES if draft.autogroups else NO_AUTOGROUP
+        return {**answer, "must_ask": must_ask(answer)}
     _take_turn(ports, caller, f"preview#{group.endpoint_id}", PREVIEW_EVERY_S)
+    planned = _planned(ports, draft, account.caps_microusd_per_hour / MICRO)
+    answer |= planned
+    warnings += _problems(planned)
+    is_rental = wanted is not None and (wanted.autogroup_id == 0 or subject.is_update)
+    return {**answer, "must_ask": is_rental or must_ask(answer)}
+
+
+def preview_account(ports: ApiPorts, caps: Mapping[str, object]) -> Row:
+    """What the next round would do, in all groups, under other caps of the account.
+
+    Raises:
+        ParameterError: a cap is no usable number, or none is given.
+        PortError: the scaler cannot be reached, or Vast does not answer.
+    """
+    changes = checked_caps(caps)
+    account = ports.ledger.account()
+    before = {name: getattr(account, field) / MICRO for name, (field, _) in CAPS.items()}
+    said = account_risks(before, caps)
+    found = _rows(ports.poke.ask({"ask": "plan", "caps": changes}).get("plans"))
+    plans = [_told(ports, _whole(row.get("endpoint_id")), row) for row in found]
+    answer: Row = {"offers": None, "risks": said, "plan": _merged(plans)}
+    answer["warnings"] = _problems(answer)
+    return {**answer, "must_ask": must_ask(answer)}
+
+
+def _problems(answer: Row) -> list[str]:
+    plan = answer.get("plan")
+    return [str(one) for one in _list(plan.get("problems"))] if isinstance(plan, Mapping) else []
+
+
+def _merged(plans: Sequence[Row]) -> Row:
+    """The plans of all groups as one; of the caps those of the account alone."""
+    listed = ("actions", "refused", "notes", "problems")
+    summed = ("usd_per_hour_now", "usd_per_hour_after", "once_usd", "worst_first_hour_usd")
+    caps = _rows(plans[0].get("caps")) if plans else []
+    return {
+        **{name: [one for plan in plans for one in _list(plan.get(name))] for name in listed},
+        **{name: sum(_number(plan.get(name)) for plan in plans) for name in summed},
+        "caps": [one for one in caps if not str(one.get("cap")).startswith("group_")],
+        "is_frozen": any(plan.get("is_frozen") for plan in plans),
+    }
+
+
+def _planned(ports: ApiPorts, draft: Draft, cap_usd_per_hour: float) -> Row:
+    """The plan of a draft, and the offers for the autogroup that is new or changed."""
+    group, wanted = draft.group, draft.wanted
     question: Row = {
         "ask": "plan",
         "endpoint_id": group.endpoint_id,
-        "draft": draft_of(group, autogroups),
+        "draft": draft_of(group, draft.autogroups),
     }
     if wanted is not None:
         question["offers_for"] = {
@@ -103,16 +196,15 @@ def preview(
         }
     planned = _told(ports, group.endpoint_id, ports.poke.ask(question))
     found = planned.pop("found", None)
-    warnings += [str(one) for one in _list(planned.get("problems"))]
-    answer: Row = {"offers": None, "plan": planned, "warnings": warnings}
     if not isinstance(found, Mapping):
-        return answer
+        return {"plan": planned}
     offers = sorted(_rows(found.get("offers")), key=lambda row: _number(row.get("usd_per_hour")))
-    cap = ports.ledger.account().caps_microusd_per_hour / MICRO
-    if not offers:
-        warnings.append(str(found.get("hint") or "no offer fits the search now"))
     n_tested = wanted.test_workers if wanted else 0
-    return {**answer, **_priced(group, n_tested, offers, cap), "bids": found.get("bids")}
+    priced = _priced(group, n_tested, offers, cap_usd_per_hour)
+    if not offers:
+        hint = str(found.get("hint") or "no offer fits the search now")
+        planned["problems"] = [*_list(planned.get("problems")), hint]
+    return {"plan": planned, **priced, "bids": found.get("bids")}
 
 
 def _takes_bids(group: EndpointGroup, wanted: Autogroup) -> bool:
@@ -135,24 +227,24 @@ def _drafted(
     subject: Subject,
     endpoint: EndpointChanges,
     changes: AutogroupChanges | None,
-) -> tuple[EndpointGroup, list[Autogroup], Autogroup | None]:
-    """The group as it would be, its autogroups, and the one among them that is new or changed."""
+) -> Draft:
     now = ports.clock.now()
     before = None
     if subject.autogroup_id is not None:
         before = visible_autogroup(ports, caller, subject.autogroup_id)
     endpoint_id = before.endpoint_id if before else subject.endpoint_id
-    present = _present_group(ports, caller, endpoint_id, changes)
+    stored_group = present = _present_group(ports, caller, endpoint_id, changes)
     if present is None and caller.endpoint_id is not None:
         raise NotFoundError("Endpoint job ID not found")
     stored = ports.groups.list_autogroups(present.endpoint_id) if present else []
+    endpoint_name = endpoint.name
     if present is None:
         name = endpoint.name or (changes.endpoint_name if changes else None) or "preview"
         endpoint = replace(endpoint, name=name)
         present = EndpointGroup(endpoint_id=0, name=name, created_at=now)
     group = changed_group(present, endpoint)
     if changes is None and not subject.is_update:
-        return group, list(stored), None
+        return Draft(before=stored_group, group=group, autogroups=stored)
     if changes is None and before is None:
         raise ParameterError("autogroup_id: missing; say which autogroup is updated")
     fresh = before or new_autogroup(group.endpoint_id, now)
@@ -161,7 +253,14 @@ def _drafted(
         wanted = rolled_over(ports, wanted, now)
     check_launchable(wanted)
     kept = [one for one in stored if one.autogroup_id != wanted.autogroup_id]
-    return group, [*kept, wanted], wanted
+    return Draft(
+        before=stored_group,
+        group=group,
+        autogroups=[*kept, wanted],
+        autogroup_before=before,
+        wanted=wanted,
+        is_named_only=stored_group is None and not endpoint_name,
+    )
 
 
 def _present_group(
@@ -213,10 +312,8 @@ def _told(ports: ApiPorts, endpoint_id: int, answer: Mapping[str, object]) -> Ro
     return {
         **answer,
         "actions": actions,
-        "refused": [
-            {**_explained(one), "cap_name": CAP_NAMES.get(str(one.get("cap")), one.get("cap"))}
-            for one in _rows(answer.get("refused"))
-        ],
+        "refused": [_named(_explained(one)) for one in _rows(answer.get("refused"))],
+        "caps": [_named(one) for one in _rows(answer.get("caps"))],
         "notes": [_explained(note) for note in _rows(answer.get("notes"))],
         "usd_per_hour_now": hourly_now,
         "usd_per_hour_after": hourly_now + added - returned,
@@ -261,61 +358,6 @@ def _priced(
     }
 
 
-def overruled(
-    group: EndpointGroup, account: Account, autogroups: Sequence[Autogroup] = ()
-) -> list[str]:
-    """What the owner asks that a stricter limit does not let happen, in words.
-
-    `autogroups`: those of the group that are made or changed.
-    """
-    params = group.params
-    caps = (
-        ("max_usd_per_hour", "an hour", account.caps_microusd_per_hour),
-        ("max_usd_per_day", "a day", account.caps_microusd_per_day),
-        ("max_usd_per_month", "a month", account.caps_microusd_per_month),
-    )
-    said = [
-        f"{name}: the account's cap of ${cap / MICRO:g} {period} is lower"
-        for name, period, cap in caps
-        if (getattr(params, name) or 0.0) * MICRO > cap
-    ]
-    if "cold_workers" in group.given and params.cold_workers > params.max_workers:
-        said.append(
-            f"cold_workers: no more than max_workers ({params.max_workers}) are kept, "
-            f"not {params.cold_workers}"
-        )
-    said += [
-        f"test_workers: no more than max_workers ({params.max_workers}) are rented, "
-        f"not {autogroup.test_workers}"
-        for autogroup in autogroups
-        if autogroup.test_workers > params.max_workers
-    ]
-    return said
-
-
-def _warnings(
-    ports: ApiPorts, caller: Caller, group: EndpointGroup, wanted: Autogroup | None
-) -> list[str]:
-    warnings = []
-    if group.params.min_load > 0:
-        warnings.append("min_load: at least one worker always runs; how many, a measured one tells")
-    taken = [g for g in list_groups(ports, caller) if g.name == group.name]
-    if any(other.endpoint_id != group.endpoint_id for other in taken):
-        warnings.append(f"an endpoint group named {group.name!r} exists already")
-    warnings += overruled(group, ports.ledger.account(), [wanted] if wanted else ())
-    if group.params.interruptible is not Interruptible.NEVER:
-        warnings.append(
-            "interruptible: prices here are those on demand, the worst case; bids often cost half, "
-            "and are taken away without notice"
-        )
-        if group.params.max_workers < ROOM_FOR_BIDS:
-            warnings.append(
-                f"max_workers: {group.params.max_workers} leaves interruptible machines little "
-                "room beside those on demand that stand in for them"
-            )
-    return warnings
-
-
 def _explained(row: Row) -> Row:
     """An action or note of the scaler's answer with its code and sentence on top."""
     reason = row.get("reason", row)
@@ -329,6 +371,11 @@ def _explained(row: Row) -> Row:
         "sentence": explain(code, facts if isinstance(facts, Mapping) else {}),
         "beaten": reason.get("beaten", []),
     }
+
+
+def _named(row: Row) -> Row:
+    """A row that tells of a cap, with the owner's name for it."""
+    return {**row, "cap_name": CAP_NAMES.get(str(row.get("cap")), row.get("cap"))}
 
 
 def _rows(value: object) -> list[Row]:

@@ -10,6 +10,7 @@ from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.draft import parse_draft
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import Offer, plausible_record
+from chalicelib.core.money.account import with_caps
 from chalicelib.core.money.budget import MICRO, limits_of
 from chalicelib.core.scaling.actions import Action, RentOffer
 from chalicelib.core.scaling.facts import group_caps
@@ -69,7 +70,8 @@ def answer(ports: ScalerPorts, question: Question) -> Answer:
 def _plan(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer:
     """The very plan that the next round would carry out, of one group or of all.
 
-    `draft`: a group and autogroups as they would be (`core/model/draft.py`).
+    `draft`: a group and autogroups as they would be (`core/model/draft.py`); `caps`: the account's
+    as they would be, in micro-dollars by field.
     """
     now = ports.clock.now()
     wanted = question.get("endpoint_id")
@@ -77,7 +79,8 @@ def _plan(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer
     asked = Asked(
         endpoint_id=wanted if isinstance(wanted, int) else None, group=group, autogroups=autogroups
     )
-    plan = plan_round(ports, market, ports.ledger.account(), now, asked=asked)
+    account = with_caps(ports.ledger.account(), _caps_asked(question))
+    plan = plan_round(ports, market, account, now, asked=asked)
     if plan.account.is_panicking:
         rows = [_panic_row(plan, one) for one in plan.view.groups]
     else:
@@ -93,6 +96,11 @@ def _plan(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer
     if isinstance(search, Mapping) and search.get("planned_as") not in _sick(found):
         found["found"] = _offers(ports, market, search)
     return found
+
+
+def _caps_asked(question: Question) -> dict[str, int]:
+    caps = question.get("caps")
+    return {str(name): int(usd) for name, usd in caps.items()} if isinstance(caps, Mapping) else {}
 
 
 def _sick(row: Answer) -> list[object]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ballast.cli.terminal.cost import may_cost_more, update_lines
+from ballast.cli.terminal.cost import update_lines
+from chalicelib.core.scaling.reasons import CAP_NAMES
 from fakes.console.server import Console
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
@@ -22,13 +23,15 @@ RENT = {
 PREVIEW = {
     "plan": {
         "actions": [RENT],
-        "refused": [{**RENT, "cap": "group_cap_hour"}],
+        "refused": [{**RENT, "cap": "group_cap_hour", "cap_name": CAP_NAMES["group_cap_hour"]}],
         "notes": [],
         "usd_per_hour_now": 0.1,
         "usd_per_hour_after": 0.51,
         "worst_first_hour_usd": 0.71,
         "once_usd": 0.2,
-        "caps": [{"cap": "cap_hour", "usd": 5.0, "used_usd": 4.5}],
+        "caps": [
+            {"cap": "cap_hour", "cap_name": CAP_NAMES["cap_hour"], "usd": 5.0, "used_usd": 4.5}
+        ],
     },
     "offers": {"n": 12, "cheapest_usd_per_hour": 0.34, "dearest_usd_per_hour": 0.61},
     "usd_per_hour_idle": [0.01, 0.02],
@@ -46,9 +49,10 @@ def test_a_create_shows_offers_first_hour_idle_cost_caps_and_warnings_and_asks(
     assert result.code == 6
     for words in (
         "1x RTX 4090, machine 55", "$0.410", "first hour at most $0.71", "$0.20 of it to download",
-        "refused: rent 1x RTX 4090, machine 55: needs $0.450/h more than max_usd_per_hour leaves",
+        "refused: rent 1x RTX 4090, machine 55: needs $0.450/h more than the group's "
+        "max_usd_per_hour leaves",
         "12 offers now, $0.340 to $0.610", "$0.010 to $0.020 an hour", "never more than $1.83",
-        "Caps leave: $0.50 of $5.00 (the account's cap, an hour)",
+        "Caps leave: $0.50 of $5.00 (the account's dollars per hour)",
         "! Vast knows no template '6f0c'", "add --yes",
     ):  # fmt: skip
         assert words in result.err, words
@@ -96,16 +100,23 @@ def test_a_dry_run_shows_and_does_nothing(
     assert ballast(*words, "--json").json()["plan"]["actions"] == [RENT]
 
 
-def test_an_update_that_would_rent_asks_and_one_that_saves_does_not_even_look(
+def test_the_server_judges_what_is_asked_and_a_no_of_an_older_one_is_no_yes(
     ballast: Ballast, console: Console
 ) -> None:
-    console.answers["/api/v0/preview"] = PREVIEW
-    assert ballast("update", "endpoint", "TGI-Llama3", "--min_load", "900").code == 6
+    console.answers["/api/v0/preview"] = PREVIEW | {"must_ask": True, "risks": ["a slip?"]}
+    stops = ["update", "endpoint", "TGI-Llama3", "--max_workers", "0"]
+    refused = ballast(*stops)
+    assert refused.code == 6
+    assert "a slip?; Make this change?" in " ".join(refused.err.split())
+    assert ballast("update", "account", "--max_usd_per_hour", "1").code == 6
     assert ballast("update", "workers", "11").code == 6
     assert ballast("resume", "TGI-Llama3").code == 6
-    n_asked = len(console.sent("POST", "/api/v0/preview"))
-    assert ballast("update", "endpoint", "TGI-Llama3", "--max_workers", "0").code == 0
-    assert len(console.sent("POST", "/api/v0/preview")) == n_asked
+    console.answers["/api/v0/preview"] = PREVIEW  # an older deployment does not judge
+    assert ballast(*stops).code == 6
+    console.answers["/api/v0/preview"] = {"offers": None, "must_ask": False}
+    assert ballast(*stops).code == 0
+    assert ballast("update", "account", "--max_usd_per_hour", "1").code in (0, 1)
+    assert console.sent("PUT", "/api/v0/account/") == [{"max_usd_per_hour": 1.0}]
 
 
 def test_where_no_price_is_to_be_had_it_says_so_and_asks(
@@ -135,30 +146,6 @@ def test_an_apply_asks_with_the_price_of_every_autogroup(
     asked = console.sent("POST", "/api/v0/preview")
     assert [one["autogroup"]["template_hash"] for one in asked] == ["a", "b"]
     assert all(one["endpoint"]["max_usd_per_hour"] == 1 for one in asked)
-
-
-@pytest.mark.parametrize(
-    ("change", "present", "expected"),
-    [
-        ({"max_workers": 3}, {"max_workers": 5}, False),
-        ({"max_workers": 6}, {"max_workers": 5}, True),
-        ({"target_util": 0.9}, {"target_util": 0.8}, False),
-        ({"target_util": 0.7}, {"target_util": 0.8}, True),
-        ({"target_util": 0.7}, {"target_util": None}, True),
-        ({"endpoint_state": "stopped"}, {"endpoint_state": "active"}, False),
-        ({"endpoint_state": "active"}, {"endpoint_state": "stopped"}, True),
-        ({"shadow": True}, {"shadow": False}, False),
-        ({"shadow": False}, {"shadow": True}, True),
-        ({"rotate_key": True}, {}, False),
-        ({"unset": ["max_usd_per_hour"]}, {}, True),
-        ({"template_hash": "b"}, {"template_hash": "a"}, True),
-        ({"queue_order": "fifo", "max_usd_per_day": 1}, {"max_usd_per_day": 2}, False),
-    ],
-)
-def test_which_changes_could_cost_more(
-    change: dict[str, object], present: dict[str, object], expected: bool
-) -> None:
-    assert may_cost_more(change, present) is expected
 
 
 def test_an_update_says_where_nobody_can_come_first() -> None:

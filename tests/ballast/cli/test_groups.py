@@ -214,6 +214,7 @@ def test_keys_are_shown_once_and_revoked_after_a_question(
 def test_account_caps_are_shown_and_changed(ballast: Ballast, console: Console) -> None:
     console.answers["/api/v0/account/"] = {}
     assert "$50.00" in ballast("show", "account").out
-    assert ballast("update", "account", "--max_usd_per_day", "60").code == 0
-    assert console.sent("PUT", "/api/v0/account/") == [{"max_usd_per_day": 60.0}]
-    assert ballast("update", "account", "--max_usd_per_day", "6000").code == 6
+    assert ballast("update", "account", "--max_usd_per_day", "40").code == 0
+    assert console.sent("PUT", "/api/v0/account/") == [{"max_usd_per_day": 40.0}]
+    assert ballast("update", "account", "--max_usd_per_day", "60").code == 6  # nothing is above it
+    assert ballast("update", "account", "--max_usd_per_day", "60", "--yes").code == 0
