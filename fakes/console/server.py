@@ -108,10 +108,10 @@ class Console:
             row = rows.get(int(body.get(f"{name}_id") or 0), {})
             changed: Json = body.get(name) or {}
             said += risks(row, {**row, **changed, **dict.fromkeys(changed.get("unset", ()))})
-        name = (body.get("autogroup") or {}).get("endpoint_name")
+        wanted = (body.get("autogroup") or {}).get("endpoint_name")
         names = [row["endpoint_name"] for row in self.endpoints.values()]
-        if name and name not in names and "endpoint" not in body:
-            said.append(new_name(name, names))
+        if wanted and wanted not in names and "endpoint" not in body:
+            said.append(new_name(wanted, names))
         return {"risks": said, "must_ask": bool(said)}
 
     def _row(self, call: Call, rows: dict[int, Json], identity: str) -> tuple[int, Json]:

@@ -137,7 +137,7 @@ def test_a_preview_says_what_is_asked_and_plans_what_can_move_a_machine(fleet: A
     def preview(**body: object) -> dict[str, Any]:
         answer = fleet.call("POST", "/api/v0/preview", body)
         assert answer.status == 200, answer.json
-        return answer.json
+        return dict(answer.json)
 
     lowered = preview(endpoint_id=100, endpoint={"max_workers": 0})
     assert lowered["must_ask"]

@@ -169,7 +169,7 @@ def test_what_stops_machines_is_in_vain_or_may_cost_more_is_asked_as_the_server_
     money = ("usd_per_hour_now", "usd_per_hour_after", "worst_first_hour_usd", "once_usd")
     plan = {"actions": [stop], "refused": [], **dict.fromkeys(money, 0.0)}
     offers = {"n": 0, "cheapest_usd_per_hour": None, "dearest_usd_per_hour": None}
-    answers = {
+    answers: dict[str, dict[str, object]] = {
         "instance 5: max_workers is 0.": {"offers": None, "plan": plan, "warnings": []},
         "none has gpu_ram": {
             "offers": offers, "plan": plan | {"actions": []}, "warnings": ["none has gpu_ram"],
@@ -181,7 +181,7 @@ def test_what_stops_machines_is_in_vain_or_may_cost_more_is_asked_as_the_server_
     with open_page(console) as page:
         question, form = page.locator("#question"), page.locator("#dialog")
         for words, answer in answers.items():
-            console.answers["/api/v0/preview"] = answer | {"must_ask": True}
+            console.answers["/api/v0/preview"] = {**answer, "must_ask": True}
             page.locator(".head").get_by_role("button", name="Edit").click()
             form.get_by_label("Most workers").fill("0")
             form.get_by_role("button", name="Save").click()

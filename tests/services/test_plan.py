@@ -195,8 +195,7 @@ def test_a_lowered_cap_of_the_account_is_planned_and_then_does_what_was_told() -
     run_rounds(world, 6)
     world.clock.advance(TURNS_S)
     caps = {"caps_microusd_per_hour": 10_000}
-    [foretold] = answer(world.ports, {"ask": "plan", "caps": caps})["plans"]  # type: ignore[misc]
-    told = names(foretold["actions"])  # type: ignore[index]
+    told = names(plan(world, group.endpoint_id, caps=caps)["actions"])
     assert set(verbs(told)) == {"drain"}
     assert world.ledger.account().caps_microusd_per_hour > 10_000, "nothing is stored"
     world.ledger.set_caps(caps)
