@@ -128,47 +128,6 @@ def test_a_preview_prices_a_group_before_it_exists(fleet: Api) -> None:
     assert len(fleet.groups.groups) == 1
 
 
-def test_a_preview_says_what_is_asked_and_plans_what_can_move_a_machine(fleet: Api) -> None:
-    """What the command and the page ask about is judged here alone."""
-    stop = {"action": "stop", "instance_id": 7, "reason": REASON}
-    cap = {"cap": "cap_hour", "usd": 5.0, "used_usd": 0.5}
-    fleet.poke.answers["plan"] = {"actions": [stop], "caps": [cap], "plans": [{"actions": [stop]}]}
-
-    def preview(**body: object) -> dict[str, Any]:
-        answer = fleet.call("POST", "/api/v0/preview", body)
-        assert answer.status == 200, answer.json
-        return dict(answer.json)
-
-    lowered = preview(endpoint_id=100, endpoint={"max_workers": 0})
-    assert lowered["must_ask"]
-    assert lowered["plan"]["caps"][0]["cap_name"] == "the account's dollars per hour"
-    n_planned = len(fleet.poke.questions)
-    harmless = preview(endpoint_id=100, endpoint={"queue_order": "fifo"})
-    assert (harmless["must_ask"], "plan" in harmless) == (False, False)
-    assert len(fleet.poke.questions) == n_planned, "Vast is not asked for nothing"
-    many = preview(endpoint={"endpoint_name": "new", "max_workers": 500})
-    assert many["risks"] == ["max_workers 500: that many machines may be rented"]
-    named = preview(autogroup={"endpoint_name": "nwe", "template_hash": "a"})
-    assert named["must_ask"]
-    assert named["risks"] == [
-        "there is no endpoint group 'nwe'; a new one would be made, with defaults"
-    ]
-    account = preview(account={"max_usd_per_hour": 0.5})
-    assert account["must_ask"]
-    assert (fleet.poke.questions[-1]["caps"], account["risks"]) == (
-        {"caps_microusd_per_hour": 500_000},
-        [],
-    )
-    fleet.poke.answers["plan"] = {"plans": [], "found": {"offers": [], "hint": "none has it"}}
-    assert not preview(account={"max_usd_per_hour": 0.5})["must_ask"]
-    assert "more may be spent" in preview(account={"max_usd_per_hour": 9})["risks"][0]
-    in_vain = preview(
-        endpoint_id=100, autogroup={"template_hash": "a", "search_params": "gpu_ram>=9"}
-    )
-    assert (in_vain["must_ask"], in_vain["warnings"]) == (True, ["none has it"])
-    assert fleet.call("POST", "/api/v0/preview", {"account": {"max_usd": 1}}).status == 400
-
-
 def test_a_workers_story_and_a_rounds_decisions_are_told(fleet: Api) -> None:
     facts = {"action": "start", "instance_id": 7, "round": 12.5, "reason": REASON}
     event = Event(
