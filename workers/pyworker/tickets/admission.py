@@ -119,10 +119,10 @@ class Admission:
     def _checked(
         self, auth_data: Mapping[str, object], verifier: Verifier, now: float, leeway_s: float
     ) -> tuple[bytes, Claims] | Rejection:
-        claims_blob = authentic_blob(auth_data, verifier)
-        if claims_blob is None:
+        authentic = authentic_claims(auth_data, verifier)
+        if authentic is None:
             return _INVALID
-        claims = Claims.from_bytes(claims_blob)
+        claims_blob, claims = authentic
         refusal = (
             _check_target(claims, self._identity)
             or _check_visible(claims, auth_data)
@@ -134,7 +134,7 @@ class Admission:
             return Rejection(503, "the ticket may have been used before; route again")
         if claims_blob in self._used:
             return Rejection(401, "the ticket was used before")
-        return claims_blob, claims
+        return authentic
 
     def _use(self, blob: bytes, claims: Claims, now: float) -> None:
         # What is forgotten stays used: the server's time as we know it may go back by any amount.
@@ -145,8 +145,10 @@ class Admission:
         heapq.heappush(self._forget_at, (claims.expires_at, blob))
 
 
-def authentic_blob(auth_data: Mapping[str, object], verifier: Verifier) -> bytes | None:
-    """The generation-D claims blob if the control plane signed it, else None."""
+def authentic_claims(
+    auth_data: Mapping[str, object], verifier: Verifier
+) -> tuple[bytes, Claims] | None:
+    """The generation-D claims, as signed and as read, if the control plane signed them."""
     text = auth_data.get("signature")
     if not isinstance(text, str):
         return None
@@ -154,10 +156,9 @@ def authentic_blob(auth_data: Mapping[str, object], verifier: Verifier) -> bytes
         blob, signature = split_signature(text, verifier.signature_size)
         if not verifier.verify(signature, blob):
             return None
-        Claims.from_bytes(blob)
+        return blob, Claims.from_bytes(blob)
     except TicketError:
         return None
-    return blob
 
 
 def _check_target(claims: Claims, identity: WorkerIdentity) -> Rejection | None:
