@@ -68,7 +68,10 @@ class BodyReader:
             ProblemError: 401, 413 or 415.
             EnvelopeError: it is malformed.
         """
-        async with self._whole(request, is_good) as body:
+        first = _first_bytes(request)
+        if request.content.at_eof() and len(first) <= SCANNED:
+            return await self._parsed(first, route)  # most are here with their head
+        async with self._whole(request, first, is_good) as body:
             return await self._parsed(body, route)
 
     async def _parsed(self, body: bytes, route: Route) -> Envelope:
@@ -87,25 +90,23 @@ class BodyReader:
         Raises:
             ProblemError: 401, 413, 415 or 429.
         """
-        async with self._whole(request, is_good) as body:
+        async with self._whole(request, _first_bytes(request), is_good) as body:
             return body
 
     @asynccontextmanager
-    async def _whole(self, request: web.Request, is_good: IsGood) -> AsyncIterator[bytes]:
-        """The body, which counts for its ticket until it is parsed: a ticket proves one at a time.
+    async def _whole(
+        self, request: web.Request, first: bytes, is_good: IsGood
+    ) -> AsyncIterator[bytes]:
+        """The body that begins so; it counts for its ticket until it is parsed: a ticket proves one at a time.
 
         It is used up only then, and its holder could send any number side by side.
         """
-        if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise ProblemError.of(415, "bodies are not inflated: send it without Content-Encoding")
-        if (request.content_length or 0) > MAX_BODY:
-            raise ProblemError.of(413, f"the body is larger than {MAX_BODY >> 20} MB")
+        body = bytearray(first)
         ticket = request.headers.get(TICKET_HEADER, "")
         if ticket and is_good({"signature": ticket}):
             with self._held_for(ticket, request):
-                yield await _read(request, bytearray(), MAX_BODY)
+                yield await _read(request, body, MAX_BODY)
             return
-        body = bytearray(request.content.read_nowait())
         if not request.content.at_eof():
             await _read_first(request, body)
         if len(body) <= SCANNED:
@@ -199,6 +200,19 @@ def _prepare_parser() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _first_bytes(request: web.Request) -> bytes:
+    """What has come of the body already.
+
+    Raises:
+        ProblemError: 413 or 415, its head says that it is too large, or packed.
+    """
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise ProblemError.of(415, "bodies are not inflated: send it without Content-Encoding")
+    if (request.content_length or 0) > MAX_BODY:
+        raise ProblemError.of(413, f"the body is larger than {MAX_BODY >> 20} MB")
+    return request.content.read_nowait()
 
 
 async def _read_first(request: web.Request, body: bytearray) -> None:
