@@ -97,9 +97,10 @@ class BodyReader:
     async def _whole(
         self, request: web.Request, first: bytes, is_good: IsGood
     ) -> AsyncIterator[bytes]:
-        """The body that begins so.
+        """The body that begins so, which counts for its ticket until it is parsed.
 
-        It counts for its ticket until it is parsed: a ticket proves one at a time. It is used up only then, and its holder could send any number side by side.
+        A ticket proves one at a time: it is used up only then, and its holder could send any
+        number side by side.
         """
         body = bytearray(first)
         ticket = request.headers.get(TICKET_HEADER, "")
