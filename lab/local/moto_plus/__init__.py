@@ -6,6 +6,7 @@ Importing this package corrects moto in the importing process, before or after `
 
 from lab.local.moto_plus import (
     apigateway,
+    botocore_models,  # noqa: F401  before what reads them
     cloudformation,
     cloudformation_edge,
     dynamodb,
