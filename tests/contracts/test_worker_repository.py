@@ -10,7 +10,7 @@ import pytest
 from chalicelib.adapters.aws.workers.items import from_item, to_item
 from chalicelib.adapters.aws.workers.repository import DynamoWorkerRepository
 from chalicelib.core.model.autogroup import TicketGeneration
-from chalicelib.core.model.usage import MAX_ENTRIES
+from chalicelib.core.model.usage import ALL, MAX_ENTRIES
 from chalicelib.core.model.warmth import CacheUse
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 from chalicelib.ports.errors import ConflictError, NotFoundError
@@ -71,7 +71,7 @@ def full_worker() -> Worker:
         granted_load=123_456_789.25,
         expired_load=1_234_567.25,
         unused=(1_234.5, 88.5),
-        uses=tuple((key, 200, 128.0, 512.0) for key in range(MAX_ENTRIES)),
+        uses=tuple((key, 200, 128.0, 512.0) for key in (*range(MAX_ENTRIES), ALL)),
         retry_load=1_000.5,
         n_late=17,
         n_refused=1_234,

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.model.usage import (
+    ALL,
     AT_A_ROUTE,
     ENOUGH,
     MAX_ENTRIES,
@@ -124,11 +125,39 @@ def test_a_row_is_heard_for_as_many_as_its_worker_was_granted() -> None:
     assert heard(told, 200) == list(told)
 
 
+def test_of_fifty_keys_with_two_requests_each_is_known_what_such_requests_use() -> None:
+    """No kind of theirs is known by itself, and rows told only of the four that came first."""
+    rows: list[tuple[Use, ...]] = [(), (), ()]
+    for number in range(100):
+        key = use_key(f"key{number % 50}", CAP)
+        rows[number % 3] = note_uses(rows[number % 3], [(key, USED)])
+    uses = combine_uses(rows)
+    assert sum(n for row in rows for _, n, *_ in row) == 100
+    assert Uses.of(uses).weigh("a new key", CAP, most=3_000.0) == pytest.approx(USED)
+    assert usual_use(uses) == pytest.approx(USED)
+
+
+def test_the_rest_of_a_row_is_told_by_its_stated_cost_while_it_has_one() -> None:
+    strays = [(use_key(f"key{i}", CAP), USED) for i in range(40)]
+    one_cost = note_uses((), strays)
+    assert [key for key, *_ in one_cost if key >= POOLED] == [POOLED + use_key("", CAP) % 32]
+    other = [(use_key(f"key{i}", 3.0), 2.0) for i in range(40)]
+    assert [key for key, *_ in note_uses(one_cost, other) if key >= POOLED] == [ALL]
+
+
+def test_a_kind_that_comes_often_is_told_by_itself_after_strays() -> None:
+    strays = [(use_key(f"key{i}", CAP), USED) for i in (1, 2, 3, 4, 5)]
+    uses = note_uses((), [*strays, *[(use_key(MINE, CAP), 7.0)] * 30])
+    assert (use_key(MINE, CAP), 30, 7.0, 7.0) in [(k, n, m, h) for k, n, m, h in uses]
+
+
 @given(st.lists(st.tuples(st.integers(-5, 2**17), st.floats(-10, 1e12)), max_size=60))
 def test_a_row_keeps_few_uses_and_only_sound_ones(finished: list[tuple[int, float]]) -> None:
     uses = note_uses((), finished)
-    assert len(uses) <= MAX_ENTRIES
-    assert all(0 <= key % AT_A_ROUTE < POOLED and key < N_ROUTES * AT_A_ROUTE for key, *_ in uses)
+    kinds = [key for key, *_ in uses if key % AT_A_ROUTE < POOLED]
+    assert len(kinds) <= MAX_ENTRIES
+    assert len(uses) <= len(kinds) + 1  # the rest together
+    assert all(0 <= key < N_ROUTES * AT_A_ROUTE for key, *_ in uses)
     assert all(0 <= mean <= high <= 1e9 for _, _, mean, high in uses)
 
 

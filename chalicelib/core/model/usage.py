@@ -31,7 +31,8 @@ MAX_N = 200
 """Requests that a mean averages: what callers do changes."""
 
 MAX_ENTRIES = 4
-"""Of a row, the most used: a row stays below 1 kB, and the rows of a group know more together."""
+"""Kinds of a row by themselves, the most used: a row stays below 1 kB. All others are one more: of
+fifty keys with two requests each no kind is known, and yet what the group's requests use is."""
 
 MAX_IN_VIEW = 64  # chosen: bounds the view; the keys that are used most
 APART = 4.0  # chosen: means of twenty requests of one kind do not differ so
@@ -83,12 +84,22 @@ def bucket_of(stated: float) -> int:
 
 def note_uses(uses: Sequence[Use], finished: Iterable[tuple[int, float]]) -> tuple[Use, ...]:
     """A row's uses with the (key, used) of requests that finished."""
-    by_key = {use[0]: use for use in uses}
+    kinds = {use[0]: use for use in uses if _is_own(use[0])}
+    rest = next((use for use in uses if not _is_own(use[0])), None)
     for key, used in finished:
-        if 0 <= key < N_ROUTES * AT_A_ROUTE and _is_own(key) and 0 <= used <= MAX_USED:
-            by_key[key] = _with_one(by_key.get(key), key, used)
-    most = sorted(by_key.values(), key=lambda use: (-use[1], use[0]))[:MAX_ENTRIES]
-    return tuple(sorted(most))
+        if not (0 <= key < N_ROUTES * AT_A_ROUTE and _is_own(key) and 0 <= used <= MAX_USED):
+            continue
+        kinds[key] = _with_one(kinds.get(key), key, used)
+        if len(kinds) > MAX_ENTRIES:
+            least = kinds.pop(min(kinds, key=lambda kind: (kinds[kind][1], kind == key)))
+            rest = _with_one(rest, _rest_key(rest, least[0]), least[2])
+    return tuple(sorted([*kinds.values(), *([rest] if rest else [])]))
+
+
+def _rest_key(rest: Use | None, key: int) -> int:
+    """What the kinds that a row does not tell apart have in common: a stated cost, or nothing."""
+    pooled = POOLED + key % N_BUCKETS
+    return pooled if rest is None or rest[0] == pooled else ALL
 
 
 def _with_one(use: Use | None, key: int, used: float) -> Use:
@@ -122,7 +133,7 @@ def combine_uses(rows: Iterable[Sequence[Use]]) -> tuple[Use, ...]:
         of_row: dict[int, list[Use]] = {}
         for use in uses:
             key = use[0]
-            for under in {key, key % AT_A_ROUTE, POOLED + key % N_BUCKETS, ALL}:
+            for under in _part_of(key):
                 of_row.setdefault(under, []).append(use)
         for under, parts in of_row.items():
             told.setdefault(under, []).append(_mixed(under, parts))
@@ -139,6 +150,13 @@ def combine_uses(rows: Iterable[Sequence[Use]]) -> tuple[Use, ...]:
     known = [use for use in combined if use[1] >= ENOUGH]
     most = sorted(known, key=lambda use: (_is_own(use[0]), -use[1], use[0]))[:MAX_IN_VIEW]
     return tuple(sorted(most))
+
+
+def _part_of(key: int) -> set[int]:
+    """Under which keys a use counts: its own, without its route, by its stated cost, and all."""
+    if not _is_own(key):
+        return {key, ALL}
+    return {key, key % AT_A_ROUTE, POOLED + key % N_BUCKETS, ALL}
 
 
 def _mixed(key: int, parts: Sequence[Use]) -> Use:
