@@ -74,6 +74,24 @@ def test_a_drain_ends_empty_or_at_its_deadline(
     assert kinds(acted(finish_drains, worker)) == done
 
 
+@pytest.mark.parametrize(
+    ("n", "over", "what"),
+    [
+        (4, {}, (RebootWorker, "drained")),
+        (5, {}, (DestroyWorker, "reboot_refused")),
+        (5, {"inventory_is_known": False}, (RebootWorker, "drained")),
+    ],
+)
+def test_whom_vast_will_not_reboot_five_times_in_a_row_is_returned(
+    n: int, over: dict[str, object], what: tuple[type[Action], str]
+) -> None:
+    worker = draining(after_drain=AfterDrain.REBOOT, n_reboot_refusals=n)
+    assert kinds(acted(finish_drains, worker, **over)) == [what]
+    broken = make_worker(1, S.ERROR, error="CUDA error", n_reboot_refusals=n)
+    (one,) = acted(repair_broken, broken, **over)
+    assert type(one) is what[0]
+
+
 def test_a_drain_that_ends_in_doubt_stops_the_machine_and_tells_whom_it_cut() -> None:
     goes = draining(n_working=3, drain_by=NOW - 1, after_drain=AfterDrain.DESTROY)
     (stop,) = acted(finish_drains, goes, inventory_is_known=False)

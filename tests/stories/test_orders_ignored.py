@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.ports.marketplace import RefusedError
@@ -126,6 +128,27 @@ def test_a_reboot_that_never_happens_ends_with_another_machine() -> None:
     assert sick not in day.world.market.instances, "it was rebooted in vain, and returned"
     assert day.n(READY) >= 2
     assert day.told("worker_failing")[0] == "worker_failing"
+    day.ends()
+
+
+@pytest.mark.parametrize("is_broken", [True, False], ids=["broken", "failing"])
+def test_whom_vast_will_not_reboot_is_returned_and_another_machine_serves(is_broken: bool) -> None:
+    """It was billed for ever, served nobody, and no trouble told of it."""
+    day = Day()
+    group = day.group(min_load=150.0, cold_workers=0, max_workers=4)
+    day.minutes(8, 2, of=group, rounds=6)
+    sick = min(row.instance_id for row in day.world.workers.rows.values() if row.state is READY)
+    day.world.processes[sick].error = "CUDA error" if is_broken else ""
+    day.world.processes[sick].fails = not is_broken
+    refusal = RefusedError("forbidden", "this key may not reboot")
+    day.world.marketplace.fail_next(Verb.REBOOT, refusal, times=10_000)
+    day.minutes(10, 6, of=group, rounds=3)
+    assert sick not in day.world.market.instances
+    assert day.n(READY) >= 2
+    words = [event.message for event in day.events() if event.kind == "worker_failing"]
+    why = "Vast refused 1, lastly: forbidden: this key may not" if is_broken else "requests failed"
+    assert why in words[0]
+    assert "worker_failing" not in day.troubles()
     day.ends()
 
 

@@ -68,6 +68,11 @@ def order_key(instance_id: int) -> str:
     return f"order:{instance_id}"
 
 
+def reboot_key(instance_id: int) -> str:
+    """Of reboots of an instance that Vast refused; it sets nothing aside."""
+    return f"reboot:{instance_id}"
+
+
 def add_failure(before: Failures, keys: Iterable[str], problem: str, now: float) -> Failures:
     """With one more failure of these."""
     after = dict(before)
@@ -76,6 +81,12 @@ def add_failure(before: Failures, keys: Iterable[str], problem: str, now: float)
         n = 1 + (known.n if known is not None and now - known.at < FORGOTTEN_AFTER_S else 0)
         after[key] = Failure(n=n, at=now, until=now + _pause_s(key, n), problem=problem[:200])
     return _newest(after, now)
+
+
+def n_reboot_refusals(failures: Failures, instance_id: int) -> int:
+    """How often in a row Vast refused to reboot an instance."""
+    failure = failures.get(reboot_key(instance_id))
+    return failure.n if failure is not None else 0
 
 
 def forgive(before: Failures, keys: Iterable[str]) -> Failures:
@@ -90,7 +101,7 @@ def set_aside_until(failures: Failures, now: float) -> Mapping[str, float]:
 
 
 def _pause_s(key: str, n: int) -> float:
-    if key.startswith("order:"):
+    if key.startswith(("order:", "reboot:")):
         return 0.0
     if key.startswith("host:"):
         return LONGEST_S  # the next rental would bill as much

@@ -208,6 +208,12 @@ class Worker:
         return self.state_since if is_at_rest else None
 
     @property
+    def awaits_reboot(self) -> bool:
+        """Whether it is broken, or drained to be rebooted."""
+        is_drained = self.state is WorkerState.DRAINING and self.after_drain is AfterDrain.REBOOT
+        return is_drained or self.state is WorkerState.ERROR
+
+    @property
     def awaits_owner(self) -> bool:
         """Whether table and label do not both say that it is ours, nor has its owner said so.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.core.fleet.observation import is_overbilling
+from chalicelib.core.fleet.set_aside import Failures, n_reboot_refusals
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.lifecycle import ran_on_s
@@ -53,6 +54,7 @@ class Guardrails:
     unsettled: frozenset[int] = frozenset()  # machines that nobody can find, nor rule out
     extra_usd_per_hour: float = 0.0  # what the fleet may cost above what is booked
     failing: Mapping[int, str] = field(default_factory=dict)  # instances, and how they fail
+    failures: Failures = field(default_factory=dict)
 
 
 def group_caps(group: EndpointGroup) -> GroupCaps:
@@ -142,6 +144,7 @@ def worker_facts(
         place=worker.place,
         has_address=worker.state is not WorkerState.READY or bool(worker.url),
         ran_on_s=ran_on_s(worker),
+        n_reboot_refusals=n_reboot_refusals(guardrails.failures, worker.instance_id),
         failing=guardrails.failing.get(worker.instance_id, ""),
         is_missing=worker.instance_id in guardrails.unsettled,
         is_at_rest=worker.at_rest_since is not None,

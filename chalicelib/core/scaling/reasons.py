@@ -87,6 +87,10 @@ class ReasonCode(StrEnum):
     ERROR_AGAIN = "error_again", "It reported an error again after a reboot ({error})."
     FAILING_REBOOT = "failing_reboot", "It fails its requests ({failing}); a reboot may cure it."
     FAILING_AGAIN = "failing_again", "It fails its requests again after a reboot ({failing})."
+    REBOOT_REFUSED = (
+        "reboot_refused",
+        "A reboot might cure it, and Vast refused {refusals} of them in a row.",
+    )
     REBOOT_AGAIN = (
         "reboot_again",
         "It was told to reboot, and {ran_on_s} s later the old process still reports.",

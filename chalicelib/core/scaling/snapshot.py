@@ -54,6 +54,7 @@ class WorkerFacts:
     agreed_usd_per_hour: float = 0.0  # what its offer said; 0 = unknown
     is_overbilling: bool = False  # it bills far above that
     ran_on_s: float = 0.0  # after a reboot that did not happen; see `lifecycle.ran_on_s`
+    n_reboot_refusals: int = 0  # in a row
     failing: str = ""  # how its requests fail, if far more than its peers' do
     is_missing: bool = False  # not listed, and nobody can say whether it is gone
     is_at_rest: bool = False  # surely not billed for its GPU, whatever its state

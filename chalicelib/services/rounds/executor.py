@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.fleet.set_aside import add_failure, forgive, reboot_key
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.bookkeeping import start_microusd_per_hour
@@ -139,7 +140,17 @@ def _reboot(acting: Acting, plan: RoundPlan, worker: Worker, action: RebootWorke
         acting.note_failure(action, _CHANGED_MEANWHILE)
         return
     instance_id = worker.instance_id
-    if call_for(acting, action, Verb.REBOOT, lambda vast: vast.reboot_instance(instance_id)):
+    keys = [reboot_key(instance_id)]
+    try:
+        acting.market.call(Verb.REBOOT, lambda vast: vast.reboot_instance(instance_id))
+    except TooEarlyError as error:
+        acting.put_off(action, str(error))
+    except MarketplaceError as error:
+        acting.note_failure(action, str(error))
+        if isinstance(error, RefusedError):
+            acting.failures = add_failure(acting.failures, keys, str(error), _now(acting))
+    else:
+        acting.failures = forgive(acting.failures, keys)
         acting.did(action)
         return
     undone = {name: getattr(worker, name) for name in changes}

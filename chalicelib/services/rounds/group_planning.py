@@ -370,6 +370,7 @@ def _guardrails(
         set_aside=set_aside_until(fleet.memory.failures, view.now),
         progress_at={int(key): at for key, (_, at) in fleet.memory.progress.items()},
         failing=find_failing(fleet.memory.outcomes, workers, view.now),
+        failures=fleet.memory.failures,
     )
 
 

@@ -31,14 +31,16 @@ STOP_TIMEOUT_S = 300.0
 it is taken for one that never happens."""
 REBOOT_SHOWS_S = 60.0  # the old process may be heard so long (lifecycle.LAST_REPORTS_S)
 REBOOT_IGNORED_S = 180.0  # chosen: two more orders, a minute apart, and a minute for the last
+MAX_REBOOT_REFUSALS = 5  # chosen: in a row, one a round; what Vast refuses so often stays refused
 NO_ADDRESS = ReasonCode.NO_ADDRESS
 WILL_NOT_STOP = ReasonCode.WILL_NOT_STOP
 WILL_NOT_REBOOT = ReasonCode.WILL_NOT_REBOOT
+REBOOT_REFUSED = ReasonCode.REBOOT_REFUSED
 FAILING_AGAIN = ReasonCode.FAILING_AGAIN
 BLAMED_CODES = frozenset(
     {
         *(ReasonCode.STUCK_LOADING, ReasonCode.ERROR_AGAIN),
-        *(NO_ADDRESS, FAILING_AGAIN, WILL_NOT_STOP, WILL_NOT_REBOOT),
+        *(NO_ADDRESS, FAILING_AGAIN, WILL_NOT_STOP, WILL_NOT_REBOOT, REBOOT_REFUSED),
     }
 )
 """Why a machine goes that failed: it, or its template, is remembered for it."""
@@ -61,7 +63,7 @@ def finish_drains(pool: Pool, ctx: Round) -> list[Action]:
         elif worker.after_drain == AfterDrain.DESTROY:
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
         elif worker.after_drain == AfterDrain.REBOOT:
-            actions.append(RebootWorker(instance_id=worker.instance_id, reason=reason))
+            actions.append(_reboot_or_return(worker, ctx, reason))
         else:
             actions.append(StopWorker(instance_id=worker.instance_id, reason=reason))
     return actions
@@ -163,11 +165,20 @@ def _repair_error(worker: WorkerFacts, ctx: Round) -> list[Action]:
     rebooted_at = memory.rebooted.get(key)
     if rebooted_at is None or ctx.now - rebooted_at > REBOOT_MEMORY_S:
         reason = Reason(code=ReasonCode.ERROR_REBOOT, facts=facts)
-        return [RebootWorker(instance_id=worker.instance_id, reason=reason)]
+        return [_reboot_or_return(worker, ctx, reason)]
     if not ctx.may_destroy():
         return []
     reason = Reason(code=ReasonCode.ERROR_AGAIN, facts=facts)
     return [DestroyWorker(instance_id=worker.instance_id, reason=reason)]
+
+
+def _reboot_or_return(worker: WorkerFacts, ctx: Round, reason: Reason) -> Action:
+    """A reboot; a return of whom Vast will not reboot, since it would be billed for nothing."""
+    refusals = worker.n_reboot_refusals
+    if refusals < MAX_REBOOT_REFUSALS or not ctx.may_destroy():
+        return RebootWorker(instance_id=worker.instance_id, reason=reason)
+    refused = Reason(code=REBOOT_REFUSED, facts={**reason.facts, "refusals": refusals})
+    return DestroyWorker(instance_id=worker.instance_id, reason=refused)
 
 
 def _repair_failing(worker: WorkerFacts, ctx: Round) -> list[Action]:

@@ -6,13 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from chalicelib.core.fleet.failing import all_fail, find_failing
 from chalicelib.core.fleet.observation import is_overbilling
-from chalicelib.core.fleet.set_aside import Failures, order_key, stopping_key
+from chalicelib.core.fleet.set_aside import Failures, order_key, reboot_key, stopping_key
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind, present
 from chalicelib.core.model.lifecycle import ran_on_s
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE
 from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.scaling.moves.repair import REBOOT_SHOWS_S, is_late_stop
+from chalicelib.core.scaling.moves.repair import (
+    MAX_REBOOT_REFUSALS,
+    REBOOT_SHOWS_S,
+    is_late_stop,
+)
 from chalicelib.core.words import count, listed
 from chalicelib.services.rounds.values import RoundPlan
 
@@ -79,6 +83,16 @@ def machine_troubles(
                 f"still reports {ran_on_s(worker):.0f} s later: it serves nobody, is told again "
                 "each minute, and will be replaced",
                 facts={"instance_id": worker.instance_id, "ran_on_s": ran_on_s(worker)},
+            )
+        if (refusal := failures.get(reboot_key(worker.instance_id))) and worker.awaits_reboot:
+            yield Trouble(
+                kind=TroubleKind.WORKER_FAILING,
+                scope=scope,
+                subject=str(worker.instance_id),
+                message=f"instance {worker.instance_id} needs a reboot, and Vast refused "
+                f"{refusal.n}, lastly: {refusal.problem}; after {MAX_REBOOT_REFUSALS} it is "
+                "returned, and another takes its place",
+                facts={"instance_id": worker.instance_id, "refusals": refusal.n},
             )
         is_late = is_late_stop(worker, seen_until)
         if worker.state is WorkerState.DESTROYING or is_late:
