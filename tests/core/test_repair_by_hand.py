@@ -86,9 +86,9 @@ def test_whom_vast_will_not_reboot_five_times_in_a_row_is_returned(
     n: int, over: dict[str, object], what: tuple[type[Action], str]
 ) -> None:
     worker = draining(after_drain=AfterDrain.REBOOT, n_reboot_refusals=n)
-    assert kinds(acted(finish_drains, worker, **over)) == [what]
+    assert kinds(acted(finish_drains, worker, **over)) == [what]  # type: ignore[arg-type]
     broken = make_worker(1, S.ERROR, error="CUDA error", n_reboot_refusals=n)
-    (one,) = acted(repair_broken, broken, **over)
+    (one,) = acted(repair_broken, broken, **over)  # type: ignore[arg-type]
     assert type(one) is what[0]
 
 
