@@ -81,6 +81,7 @@ def rehearse(directory: Path, children: Children) -> None:
         children.start("market", arguments, environment, fd=market.fileno())
     checkout = copy_checkout(directory / "checkout", market_url)
     os.environ.update(environment)
+    environment["BALLAST_VAST_URL"] = market_url  # `secret set` asks what the key may do
     boto3.client("s3").create_bucket(Bucket=BUCKET)
     told = "".join(run_line(line, checkout, environment) for line in guide_lines())
     (admin_key,) = ADMIN_KEY.findall(told)
