@@ -112,8 +112,8 @@ def ceilings() -> list[Ceiling]:
             f"{ROUTE_SHARE:g} throttled asks a request",
             int(ACCOUNT_PER_S / ROUTE_SHARE),
             grants,
-            "`make deploy ARGS='--peak N'`; beyond, Service Quotas, API Gateway, throttle rate, "
-            "and then `--api-quota N` too",
+            "`make deploy STAGE=… ARGS='--peak N'`; beyond, Service Quotas, API Gateway, throttle "
+            "rate, and then `--api-quota N` too",
         ),
         Ceiling(
             "a new account's executions",

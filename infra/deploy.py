@@ -2,9 +2,9 @@
 
 Steps, each safe to repeat: core stack → Vast key → `chalice deploy` → slim code → first keys, caps
 → operations stack → edge stack. A run that was interrupted, also inside a stack, is resumed by
-running it again. `python -m infra.deploy core` is all of it but the functions and the edge: what a
-plain `chalice deploy` needs, before or after it. Nothing needs the console. `--no-functions` is for
-functions that CloudFormation made (docs/aws.md, CI).
+running it again. `python -m infra.deploy core --stage …` is all of it but the functions and the
+edge: what a plain `chalice deploy` needs, before or after it. Nothing needs the console.
+`--no-functions` is for functions that CloudFormation made (docs/aws.md, CI).
 """
 
 from __future__ import annotations

@@ -226,7 +226,9 @@ def report(machines: Sequence[Machine], *, has_pepper: bool, public_url: str, sa
     if any(m.standing is Standing.NO_GROUP for m in left):
         say("no group: restore the table `config` to a point in time (ids matter), then run again")
     if has_pepper and not public_url:
-        say("the public URL is not known: run `make deploy` again, which also sets the caps")
+        say(
+            "the public URL is not known: run `make deploy STAGE=…` again, which also sets the caps"
+        )
     return has_pepper and not left
 
 

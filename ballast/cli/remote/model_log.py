@@ -59,7 +59,9 @@ def model_log(
     reply = server.post("/route/", asked)
     grant = parse_route_reply(200, json.dumps(reply))
     if not isinstance(grant, Grant):
-        raise CliError("the server is older than this command: it gives no log", fix="make deploy")
+        raise CliError(
+            "the server is older than this command: it gives no log", fix="make deploy STAGE=…"
+        )
     with closing(Transport(server.url, "")) as transport:
         payload = {"tail": n_lines, "follow": follows}
         timeout_s = SILENCE_S if follows else READ_TIMEOUT_S

@@ -79,7 +79,7 @@ def _register_views(routes: Routes, deployment: Mapping[str, object]) -> None:
 
     @routes.route("GET", "/api/v0/doctor", "admin", account_only=True)
     def doctor(call: Call) -> object:
-        return {**OK, "checks": run_checks(call.ports, call.caller)}
+        return {**OK, "checks": run_checks(call.ports, call.caller, str(deployment["stage"]))}
 
 
 def _register_plans(routes: Routes) -> None:

@@ -1,8 +1,8 @@
 """Panic: return every machine of ours and verify that none is left.
 
 Runs in the scaler's rounds through the flag, and from the owner's machine with the owner's keys
-(`ballast panic --direct`) when the deployment itself does not answer: it needs the tables and Vast,
-no lease and no round.
+(`ballast panic --direct --stage …`) when the deployment itself does not answer: it needs the tables
+and Vast, no lease and no round.
 """
 
 from __future__ import annotations

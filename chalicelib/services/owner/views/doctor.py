@@ -25,8 +25,8 @@ call to Vast may take 25 s without being in error."""
 MOVES = "may be another one tomorrow: name an exact version, or a digest"
 
 
-def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
-    """Checks of the deployment, each with its fix."""
+def run_checks(ports: ApiPorts, caller: Caller, stage: str) -> list[Row]:
+    """Checks of the deployment of this stage, each with its fix."""
     started = ports.clock.monotonic()
 
     def ask(question: Mapping[str, object]) -> Mapping[str, object]:
@@ -37,11 +37,11 @@ def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
     checks = [
         _check("database", "DynamoDB answers",
                lambda: count(len(ports.groups.list_groups()), "group"),
-               "deploy infra/core.yaml; see docs/aws.md"),
+               f"`python -m infra.deploy core --stage {stage}` makes its tables; see docs/aws.md"),
         _check("kms", "KMS lets keys be made", lambda: ports.secrets.prove("doctor") and "ok",
                "allow this function kms:Decrypt on the deployment's key"),
         _check("signing key", "a signing key exists", lambda: ports.signer.newest().key_id,
-               "run the deployment's bootstrap again"),
+               f"`python -m infra.bootstrap --stage {stage}` makes one"),
         _check("scaler", "the scaler and Vast answer", lambda: _balance(ask),
                "see the scaler's log; check the Vast key in Secrets Manager"),
         _check("alerts", "somebody is told of trouble", lambda: _told(ports),
@@ -49,7 +49,7 @@ def run_checks(ports: ApiPorts, caller: Caller) -> list[Row]:
                "then `ballast notify test`"),
         _check("vast key", "it may do what Ballast needs", lambda: _key_scope(ask),
                "give the key instance_read, instance_write, misc and user_read on Vast's page; "
-               "then `ballast secret set VAST_API_KEY`"),
+               f"then `ballast secret set VAST_API_KEY --stage {stage}`"),
     ]  # fmt: skip
     for group in list_groups(ports, caller):
         for autogroup in ports.groups.list_autogroups(group.endpoint_id):
