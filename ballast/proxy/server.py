@@ -162,6 +162,9 @@ class Proxy:
     async def _prepared(self, request: web.Request, purpose: Purpose) -> Prepared:
         takes_form = purpose.route in FORM_ROUTES
         try:
+            if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+                words = "bodies are not inflated: send it without Content-Encoding"
+                raise _BadRequestError(415, words)
             if self._settings.spends_own_key:
                 self._settings.guard.check_body(request.content_type, takes_form=takes_form)
             if request.content_type == FORM:
@@ -172,8 +175,7 @@ class Proxy:
         except BodyError as error:
             raise _BadRequestError(error.status, error.message) from error
         except web.RequestPayloadError as error:
-            words = "the body cannot be read: it is cut, or not in its Content-Encoding"
-            raise _BadRequestError(400, words) from error
+            raise _BadRequestError(400, "the body cannot be read: it is cut") from error
 
     async def _read(self, request: web.Request, caller: Caller | None) -> Call:
         """The request to pass on; its body is read once all else about it holds."""

@@ -23,7 +23,7 @@ import requests
 from chalicelib.core.routing.quota import LOAD_BURST_S
 from chalicelib.wire.ticket import TICKET_HEADER
 from lab.local.system.local_system import LocalSystem
-from lab.local.system.owner import MarketView, Owner, wait_until
+from lab.local.system.owner import MarketView, Owner, patiently, wait_until
 from lab.local.system.templates import TGI_SIMULATED, register_templates
 from tests.adversary import tenants
 from tests.adversary.game import Action, Game, Script
@@ -319,7 +319,7 @@ def started(act: Callable[[Town], None]) -> float:
     adversary's own group, once the game before is over and its machines leave room for two more.
     """
     town = _town()
-    wait_until("a group at rest, with room", lambda: _is_at_rest(town), 240.0)
+    wait_until("a group at rest", lambda: _is_at_rest(town), 240.0, shown=lambda: _standing(town))
     before, up = _gpu_s(town), {int(str(row["id"])) for row in _up(town)}
     act(town)
     time.sleep(SETTLES_S)
@@ -337,11 +337,18 @@ def _up(town: Town) -> list[dict[str, object]]:
     return [row for row in town.market.instances("mine") if row["cur_state"] != "stopped"]
 
 
+def _standing(town: Town) -> tuple[list[str], list[str]]:
+    """The states of the group's machines at the market, and of its workers as Ballast has them."""
+    rows = patiently(lambda: town.owner.workers(town.mine), TIMEOUT_S)
+    at_market = sorted(str(row["cur_state"]) for row in town.market.instances("mine"))
+    return at_market, sorted(str(row["status"]) for row in rows)
+
+
 def _is_at_rest(town: Town) -> bool:
     """What runs is ready; a reserve that a game before it left is stopped."""
-    n_up = len(_up(town))
-    has_room = len(town.market.instances("mine")) <= MAX_WORKERS - 2
-    return has_room and 0 < n_up == len(town.owner.ready_workers(town.mine))
+    at_market, statuses = _standing(town)
+    n_up = len(at_market) - at_market.count("stopped")
+    return len(at_market) <= MAX_WORKERS - 2 and 0 < n_up == statuses.count("idle")
 
 
 def started_by_lies(script: Script) -> float:

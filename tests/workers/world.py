@@ -119,9 +119,11 @@ def prompt(**parameters: object) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def serve(app: web.Application) -> AsyncIterator[str]:
-    """The application on a free port of 127.0.0.1."""
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+async def serve(app: web.Application, runner: web.AppRunner | None = None) -> AsyncIterator[str]:
+    """The application on a free port of 127.0.0.1; `runner`: as it is really run."""
+    runner = runner or web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
+    )
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from ballast.proxy.guard import ForeignRequestError, Guard
 from ballast.proxy.server import ProxySettings, make_application
+from ballast.proxy.service import runner_of
 from chalicelib.wire.model_answers import MODEL_ANSWER, SERVED_MODELS
 from fakes.control_plane_server import ControlPlaneServer
 from tests.workers.world import serve
@@ -81,7 +82,8 @@ async def proxied(
             "url": worker_url, "request_idx": 5, "signature": "s", "cost": body["cost"],
         }  # fmt: skip
         settings = ProxySettings(url=url, endpoint="Chat", api_key=api_key, timeout_s=timeout_s)
-        async with serve(make_application(settings)) as proxy_url:
+        app = make_application(settings)
+        async with serve(app, runner_of(app, grace_s=0.1)) as proxy_url:
             yield Proxied(proxy_url, http, worker)
 
 
