@@ -99,7 +99,9 @@ class Answer(_Closing):
         try:
             yield from self._response.iter_content(chunk_size=None)
         except requests.RequestException as error:
-            raise StreamBrokenError(f"the answer broke off: {type(error).__name__}") from error
+            is_silence = "timed out" in str(error).lower()  # urllib3's words; requests has no type
+            why = "nothing more came" if is_silence else "its connection ended"
+            raise StreamBrokenError(f"the answer broke off: {why}") from error
 
     def content(self) -> bytes:
         """The whole body.

@@ -28,6 +28,7 @@ from ballast.client.call_progress import CallTrace
 from ballast.client.errors import CallError, RouteRefusedError, WorkerRefusedError
 from ballast.client.sdk import DEFAULT_COST, Answer, Client
 from ballast.client.sse import event_data
+from chalicelib.wire.ticket import MAX_COST
 
 NOTE_AFTER_S = 2.0
 
@@ -42,13 +43,22 @@ NOTE_AFTER_S = 2.0
 @click.option("--model", default="", help="Name sent along; without one the server takes its own.")
 @click.option("--path", help="Path at the worker; without it, the first that its back end has.")
 @click.option("--data", help="Payload as JSON, @FILE or - (standard input), instead of a prompt.")
-@click.option("--cost", type=float, help="Work asked for; without it, what the prompt asks for.")
+@click.option(
+    "--cost",
+    type=click.FloatRange(0, MAX_COST),
+    help="Work asked for; without it, what the prompt asks for.",
+)
 @click.option("--seed", type=int, help="Of an image; else random.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="For images."
 )
 @click.option(
-    "--timeout", "timeout_s", type=DURATION, default="10m", show_default=True, help="In all."
+    "--timeout",
+    "timeout_s",
+    type=DURATION,
+    default="10m",
+    show_default=True,
+    help="Until a worker begins to answer.",
 )
 @click.option("--worker-ca", help="PEM file to trust for workers that name no certificate.")
 @connection_options
@@ -112,7 +122,10 @@ def _failed(error: CallError) -> CliError:
         fix = "the worker took the request and its model server refused it: --data sends another"
         if has_no_such_path(error.http_status, error.body):
             fix = "--path and --data say what this back end takes (docs/templates.md)"
-    code = ExitCode.UNAUTHORISED if isinstance(error, RouteRefusedError) else ExitCode.CHECK_FAILED
+    code = ExitCode.CHECK_FAILED
+    if isinstance(error, RouteRefusedError):
+        is_key = error.http_status in (401, 403)
+        code = ExitCode.UNAUTHORISED if is_key else ExitCode.REFUSED
     return CliError(str(error), code=code, fix=fix)
 
 
@@ -136,14 +149,16 @@ class _Said:
             CallError: it broke off, or says that the model server failed.
         """
         self._trace = answer.trace
-        if "event-stream" in answer.content_type:
-            for data in event_data(answer.chunks()):
-                if data != "[DONE]":
-                    self._take(data)
-        else:
-            self._take(answer.content().decode(errors="replace"))
-        if self._n_events and self._text and not self._session.wants_json:
-            click.echo()
+        try:
+            if "event-stream" in answer.content_type:
+                for data in event_data(answer.chunks()):
+                    if data != "[DONE]":
+                        self._take(data)
+            else:
+                self._take(answer.content().decode(errors="replace"))
+        finally:
+            if self._n_events and self._text and not self._session.wants_json:
+                click.echo()  # what is said next begins a line, also why half of it is missing
 
     def _take(self, data: str) -> None:
         try:

@@ -43,7 +43,11 @@ MOST_EVENTS = 1000  # that the server gives at once
     help="info0 is the tersest.",
 )
 @click.option(
-    "--tail", type=int, default=100, show_default=True, help="Lines from the end; -1: all."
+    "--tail",
+    type=click.IntRange(-1),
+    default=100,
+    show_default=True,
+    help="Lines from the end; -1: all.",
 )
 @click.option(
     "--follow/--no-follow",

@@ -78,7 +78,11 @@ def model_log(
                 for line in answer.iter_lines():
                     yield line.decode(errors="replace")
             except requests.RequestException as error:
-                raise _unreachable(worker_id, grant.url, type(error).__name__) from error
+                raise CliError(
+                    f"the log of worker {worker_id} broke off: it was stopped, restarted or lost",
+                    code=ExitCode.UNREACHABLE,
+                    fix=f"`ballast logs {endpoint['endpoint_name']}` says which",
+                ) from error
 
 
 def _unreachable(worker_id: int, url: str, why: str) -> CliError:

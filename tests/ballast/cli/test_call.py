@@ -174,6 +174,8 @@ def test_what_cannot_be_sent_is_said_before(ballast: Ballast, console: Console) 
         ("call", NAME, "--path", "/x", "--data", "{"),
         ("call", NAME, "--path", "/x", "--data", "@/no/such/file"),
         ("call", NAME, "Hi", "--path", "/v1/embeddings"),
+        ("call", NAME, "Hi", "--cost", "-1"),
+        ("call", NAME, "Hi", "--timeout", "-5"),
     ):
         said = ballast(*words)
         assert (said.code, console.sent("POST", "/route/")) == (2, []), said.err
@@ -181,6 +183,46 @@ def test_what_cannot_be_sent_is_said_before(ballast: Ballast, console: Console) 
         row["api_key"] = ""
     assert ballast("call", NAME, "Hi").code == 4
     assert ballast("call", "nobody", "Hi").code == 1
+
+
+@pytest.mark.parametrize(("status", "code"), [(400, 1), (401, 4), (403, 4), (404, 1)])
+def test_a_refused_route_is_the_keys_fault_only_if_it_is(
+    status: int, code: int, ballast: Ballast, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_of = console.answer
+
+    def answer(call: Any, key: str) -> Any:
+        return (status, {"msg": "no"}) if call.path == "/route/" else answer_of(call, key)
+
+    monkeypatch.setattr(console, "answer", answer)
+    for row in console.endpoints.values():
+        row["api_key"] = KEY
+    assert ballast("call", NAME, "Hi").code == code
+
+
+def test_of_half_an_answer_it_says_so_on_a_line_of_its_own(
+    ballast: Ballast, console: Console
+) -> None:
+    async def cut(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"choices": [{"delta": {"content": "Once upon"}}]}\n\n')
+        if request.transport:
+            request.transport.close()
+        return response
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", cut)
+    with served(app) as url:
+        console.answers["/route/"] = {
+            "endpoint": NAME, "url": url, "cost": 1, "reqnum": 1, "request_idx": 1,
+            "signature": "s",
+        }  # fmt: skip
+        for row in console.endpoints.values():
+            row["api_key"] = KEY
+        said = ballast("call", NAME, "Hi")
+    assert (said.code, said.out) == (5, "Once upon\n")
+    assert said.err.startswith("ballast: the answer broke off: its connection ended\n")
 
 
 def test_a_wait_that_ends_says_what_the_group_does(ballast: Ballast, console: Console) -> None:
