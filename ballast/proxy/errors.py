@@ -37,7 +37,9 @@ def _worker_error(error: WorkerRefusedError, *, is_tgi: bool) -> web.Response:
         body = error.body[:500].decode(errors="replace")
     told = body.get("error") if isinstance(body, dict) else None
     if isinstance(told, dict) or (is_tgi and isinstance(told, str)):
-        return web.json_response(body, status=error.http_status)
+        return web.Response(
+            body=error.body, status=error.http_status, content_type="application/json"
+        )
     message = error_of(body) or (body if isinstance(body, str) else json.dumps(body))
     kind = "server_error" if error.http_status >= 500 else "invalid_request_error"
     return error_response(error.http_status, message, kind)

@@ -50,7 +50,13 @@ async def test_a_large_body_comes_to_its_worker_as_it_was_sent() -> None:
         assert (status, "not JSON" in str(answer["error"])) == (400, True)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"nul", b"[" * 9_000, b'{"a":' * 300 + b"1"])
+NO_REQUESTS = (
+    *(b"", b"[]", b"nul", b"[" * 9_000, b'{"a":' * 300 + b"1"),
+    *(b'{"temperature": NaN}', b'{"a": [-Infinity]}', b'{"top_p": 1e999}'),  # no JSON when sent on
+)
+
+
+@pytest.mark.parametrize("body", NO_REQUESTS)
 async def test_what_is_no_request_is_refused(body: bytes) -> None:
     with pytest.raises(BodyError) as error:
         await Reader().read(body, CHAT)

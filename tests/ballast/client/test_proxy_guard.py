@@ -50,6 +50,9 @@ class WorkerScript:
             headers[MODEL_ANSWER] = "1"
         words = f"{self.words} {len(self.payloads)}"
         body = self.body or {"error": {"message": words} if self.is_models else words}
+        if isinstance(body, bytes):
+            kind = "application/json"
+            return web.Response(body=body, status=self.status, headers=headers, content_type=kind)
         return web.json_response(body, status=self.status, headers=headers)
 
 
@@ -279,6 +282,13 @@ async def test_a_model_servers_error_keeps_its_words_and_headers(server: str) ->
             assert (answer.headers["Retry-After"], answer.headers["X-Request-Id"]) == ("7", "r1")
         kind = "server_error" if status >= 500 else "invalid_request_error"
         assert error.get("type", kind) == kind
+
+
+async def test_a_model_servers_error_passes_byte_for_byte() -> None:
+    body = b'{"error":{"code":400,"message":"\\u00e9 \xc3\xa9","n":1.0},  "x":[ ]}\n'
+    async with proxied(WorkerScript(status=400, body=body)) as it:
+        async with it.http.post(it.url + CHAT, json=BODY) as answer:
+            assert (answer.status, await answer.read()) == (400, body)
 
 
 async def test_tgis_own_clients_read_its_errors_as_it_wrote_them() -> None:
