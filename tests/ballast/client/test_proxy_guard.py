@@ -286,9 +286,11 @@ async def test_a_model_servers_error_keeps_its_words_and_headers(server: str) ->
 
 async def test_a_model_servers_error_passes_byte_for_byte() -> None:
     body = b'{"error":{"code":400,"message":"\\u00e9 \xc3\xa9","n":1.0},  "x":[ ]}\n'
-    async with proxied(WorkerScript(status=400, body=body)) as it:
-        async with it.http.post(it.url + CHAT, json=BODY) as answer:
-            assert (answer.status, await answer.read()) == (400, body)
+    async with (
+        proxied(WorkerScript(status=400, body=body)) as it,
+        it.http.post(it.url + CHAT, json=BODY) as answer,
+    ):
+        assert (answer.status, await answer.read()) == (400, body)
 
 
 async def test_tgis_own_clients_read_its_errors_as_it_wrote_them() -> None:
