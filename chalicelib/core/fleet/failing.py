@@ -20,6 +20,7 @@ TIMES_ODDS = 9.0  # and how many times its peers' odds of failing its own must b
 PEER_PRIOR_N, PEER_PRIOR_BAD = 4.0, 0.2  # peers of whom nothing is known fail one in twenty
 ALONE_BAD, ALONE_SHARE = 8.0, 0.9  # for a worker without peers that served lately
 LARGEST_PART = 3  # one in so many workers is set aside at once, and one at least
+LEAST_REQUESTS = 0.05  # what has faded to less than a twentieth of a request is none
 DOUBT_HOLDS_S = 600.0  # clients' complaints are acted on for so long
 _JUDGED = frozenset({WorkerState.READY, WorkerState.SUSPECT, WorkerState.DRAINING})
 
@@ -56,6 +57,8 @@ def follow_outcomes(
         if known.boot_id != worker.boot_id or known.n_ended > n_ended:
             known = Outcomes(at=now, boot_id=worker.boot_id)
         keep = 0.5 ** (max(0.0, now - known.at) / HALF_LIFE_S)
+        if known.n * keep < LEAST_REQUESTS:
+            keep = 0.0
         after[key] = Outcomes(
             n=known.n * keep + n_ended - known.n_ended,
             n_bad=known.n_bad * keep + max(0, n_errored - known.n_errored),

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 HALF_LIFE_S = 300.0  # of what is remembered
+LEAST_REQUESTS = 0.05  # what has faded to less than a twentieth of a request is none
 BAD_SHARE = 0.5  # of a key's grants at a worker: from there on it turns away
 FIRST_AVOIDED_S, LONGEST_AVOIDED_S = 5.0, 60.0  # doubles with each complaint
 LEAST_EACH = 0.7  # of each of two keys that agree: one complaint within two or three minutes
@@ -35,6 +36,8 @@ class _Tally:
     def fade(self, now: float) -> None:
         if now > self.at:
             keep = 0.5 ** ((now - self.at) / HALF_LIFE_S)
+            if self.n * keep < LEAST_REQUESTS:
+                keep = 0.0  # else what failed hours ago would still be all that failed
             self.n, self.n_bad = self.n * keep, self.n_bad * keep
         self.at = now
 

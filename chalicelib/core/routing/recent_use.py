@@ -12,6 +12,7 @@ USE_SPAN_S = 20.0  # as long as a waiting row counts (ports/routing_view.py)
 FORGOTTEN_S = 60.0
 """What was granted fades within the one; a key that did not ask for the other is forgotten."""
 
+LEAST_REQUESTS = 0.05  # what has faded to less than a twentieth of a request is none
 MAX_KEYS = 10_000  # chosen: bounds the memory of a router
 _FADE_EVERY_S = 1.0  # a view is no older
 
@@ -71,6 +72,8 @@ class RecentUse:
 
     def _fade(self, now: float) -> None:
         kept = math.exp(-(now - self.faded_at) / USE_SPAN_S)
+        if self.n_grants * kept < LEAST_REQUESTS:
+            kept = 0.0
         uses = list(self.by_key.items())
         self.by_key = {k: u for k, u in uses if now - u.asked_at < FORGOTTEN_S}
         for use in self.by_key.values():

@@ -26,6 +26,7 @@ PLACE_EVENTS = 3.0  # that the region's record, of which its own is a part, is w
 OWN_EVENTS = 3.0  # that the place's record is worth to a single machine
 MARGIN_EVENTS = 2.0  # that the prior of a margin is worth
 FADES_S = 2 * 86_400.0  # chosen: what a market did days ago says little
+LEAST_SEEN_S, LEAST_LOSSES = 1.0, 1e-3  # records that have faded to less are forgotten
 MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing about what happened in it
 MAX_KEYS = 120  # the least known are forgotten beyond; a record is some 60 bytes
 STREAM_WORTH = 100.0  # times the price of its slot that a broken stream is worth: 1 in 1,000 breaks
@@ -73,10 +74,11 @@ def place_of(geolocation: str, gpu_type: str) -> str:
 
 def learn_losses(memory: ScalingMemory, workers: Iterable[WorkerFacts], now: float) -> None:
     """Count what was taken and what came back since the previous round."""
+    since_s = max(now - memory.at, 0.0) if memory.at > 0 else 0.0
     bids = [worker for worker in workers if worker.is_bid]
-    if not bids and not memory.bid_states:
+    if not (bids or memory.bid_states or memory.bid_odds):
         return
-    elapsed_s = min(max(now - memory.at, 0.0), MAX_GAP_S) if memory.at > 0 else 0.0
+    elapsed_s = min(since_s, MAX_GAP_S)
     before, after = memory.bid_states, {}
     seen: defaultdict[str, list[list[float]]] = defaultdict(list)  # key: [up, lost, down, back]
     for worker in bids:
@@ -94,8 +96,9 @@ def learn_losses(memory: ScalingMemory, workers: Iterable[WorkerFacts], now: flo
             for key in _keys(bid):
                 seen[key].append(row)
     expected = {key: _expected(memory, key, rows, elapsed_s) for key, rows in seen.items()}
-    fade = math.exp(-elapsed_s / FADES_S)
-    odds = {key: [value * fade for value in row] for key, row in memory.bid_odds.items()}
+    fade = math.exp(-since_s / FADES_S)  # also while nothing is bid for, or nothing runs at all
+    faded = {key: [value * fade for value in row] for key, row in memory.bid_odds.items()}
+    odds = {key: row for key, row in faded.items() if key in seen or _says_something(key, row)}
     _count_everywhere(odds, seen, elapsed_s)
     for key, rows in seen.items():
         if key.startswith("b:"):
@@ -163,6 +166,13 @@ def _keys(bid: Bid) -> tuple[str, ...]:
 def _region_key(place: str) -> str:
     """What goes on in a region is felt by all its GPU types: new ones are judged by it."""
     return f"r:{place.rpartition('|')[0]}"
+
+
+def _says_something(key: str, row: list[float]) -> bool:
+    """Whether a faded record still is worth a second of a machine, or a thousandth of a loss."""
+    if key.startswith("b:"):
+        return max(row) >= LEAST_LOSSES
+    return row[_UP_S] + row[_DOWN_S] >= LEAST_SEEN_S
 
 
 def _margin_index(margin: float) -> int:
