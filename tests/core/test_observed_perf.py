@@ -65,3 +65,28 @@ def test_an_honest_worker_of_long_uneven_requests_is_believed(
     assert server.row.reqnum > 200
     assert least >= 0.6 * PERF
     assert believed_perf(server.row) >= 0.8 * PERF
+
+
+@pytest.mark.parametrize("slots", [0, 10**6, 64, SLOTS])
+def test_a_worker_alone_that_claims_ten_thousand_times_its_speed_is_found_by_its_work(
+    slots: int,
+) -> None:
+    """It has no peers, is believed at first, and so is given all that comes: twice too much."""
+    claim, cost = 1e4 * PERF, MEAN_LOAD / 10
+    row = make_worker(1, NOW, perf=claim, slots=slots, reported_at=NOW)
+    program = WorkerProgram("0123456789abcdef", slots=slots)
+    at_work, done, n, n_granted, found_after = 0.0, 0.0, 3, 0, math.inf
+    for second in range(1, 1_600):
+        n_granted += n
+        row = replace(row, reqnum=n_granted, granted_load=n_granted * cost)
+        at_work += n * cost
+        done = min(done + PERF, at_work)
+        n_left = math.ceil((at_work - done) / cost)
+        program.seq, program.n_working, program.working_load = second, n_left, n_left * cost
+        report = program.report(1, "", max_perf=claim, row=row)
+        changes: dict[str, object] = dict(apply_report(row, report, NOW + second).changes)
+        row = replace(row, **changes)  # type: ignore[arg-type]  # the row's own fields
+        if believed_perf(row) < 2 * PERF:
+            found_after = min(found_after, n_left)
+    assert believed_perf(row) == pytest.approx(1.25 * PERF, rel=0.15)
+    assert found_after <= {0: 300, 10**6: 2_500, 64: 200, SLOTS: 60}[slots]

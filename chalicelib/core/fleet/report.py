@@ -40,8 +40,14 @@ left 358 events (tests/services/test_report_flood.py)."""
 SATURATED_S = 2.0
 """With at least this much work queued a worker's throughput is its capacity."""
 
+MOST_AT_ONCE, MOST_SLOTS = 256, 1024
+"""With so many requests at it a worker serves what it can, whatever it says of its speed and slots:
+one alone that claimed ten thousand times its speed was never full by its own account, so that no
+work of it was ever judged. Chosen: the requests that model servers batch by default or less."""
+
 MIN_OBSERVED_N, OBSERVED_N = 10, 50
-"""Requests (or one for each slot) before a perf is judged; requests that the judgement averages."""
+"""Requests (or one for each slot) before a perf is judged; requests that the judgement averages, or
+those before it, if they are more."""
 
 
 class Report(Protocol):
@@ -344,8 +350,10 @@ def _observed(
         return {}
     load, seconds = worker.observed_load + served, worker.observed_s + elapsed_s
     mean_cost = worker.granted_load / worker.reqnum if worker.reqnum else 0.0
-    keep = min(1.0, OBSERVED_N * mean_cost / load) if load > 0 and mean_cost > 0 else 1.0
-    is_enough = load >= max(MIN_OBSERVED_N, worker.slots) * mean_cost
+    enough = max(MIN_OBSERVED_N, min(worker.slots, MOST_SLOTS)) * mean_cost
+    kept = max(OBSERVED_N * mean_cost, enough)  # less than enough would never be enough
+    keep = min(1.0, kept / load) if load > 0 and mean_cost > 0 else 1.0
+    is_enough = load >= enough
     return {
         "observed_load": round(load * keep, 6),
         "observed_s": round(seconds * keep, 3),
@@ -360,6 +368,8 @@ def _is_saturated(worker: Worker, working_after: float) -> bool:
     How many are taken now does not matter: the request that just ended freed one.
     """
     if worker.slots > 0:
-        return worker.n_working >= worker.slots
+        return worker.n_working >= min(worker.slots, MOST_SLOTS)
     queued = min(worker.working_load, working_after)
+    if worker.n_working >= MOST_AT_ONCE and queued > 0:
+        return True
     return worker.perf > 0 and queued / worker.perf >= SATURATED_S
