@@ -200,14 +200,15 @@ function accountHealth({ account, groups, now }) {
   const found = groups.flatMap((one) => one.health_reasons.map((text) => [one.health, `${brief(one.endpoint_name)}: ${text}`]));
   const { last_round_at: roundAt } = account.scaler;
   if (roundAt && now - roundAt > 180) found.unshift(['bad', `The scaler has been silent for ${duration(now - roundAt)}.`]);
-  if (account.is_panicking) found.unshift(panicState(account, groups, now));
   const isTold = found.some(([, text]) => text.includes("list of instances"));
   if (account.inventory.state === 'unknown' && !isTold) found.push(['warn', `Vast's list of instances is not trusted (${account.inventory.problem || 'no answer'}); nothing is rented or destroyed on doubt.`]);
   if (account.inventory.n_strays) found.push(['warn', `${count(account.inventory.n_strays, 'instance')} under our label, but in no book of ours: never touched.`]);
   found.sort((a, b) => ORDER.indexOf(b[0]) - ORDER.indexOf(a[0]));
+  if (account.is_panicking) found.unshift(panicState(account, groups, now)); // first, whatever its level
   if (!groups.length && !found.length) return { level: 'empty', reasons: ['There is no endpoint group yet: nothing is rented, and nothing can be served.'] };
+  const worst = Math.max(0, ...found.map(([level]) => ORDER.indexOf(level)));
   const texts = [...new Set(found.map(([, text]) => text))];
-  return { level: found[0]?.[0] ?? 'ok', reasons: texts.length ? texts : ['Requests start in time, and enough workers are ready.'] };
+  return { level: ORDER[worst], reasons: texts.length ? texts : ['Requests start in time, and enough workers are ready.'] };
 }
 
 /** How far a panic has come: none is left only by a whole list of Vast's that is newer than it. */

@@ -19,7 +19,7 @@ export function el(tag, attributes = {}, ...children) {
     else if (value !== false && value != null) node.setAttribute(name, String(value));
   }
   for (const child of children.flat()) {
-    if (child == null || child === false) continue;
+    if (child == null || child === false || child === '') continue;
     node.append(child instanceof Node ? child : document.createTextNode(clean(child)));
   }
   return node;
@@ -76,9 +76,9 @@ export function tell(message) {
 
 /**
  * Ask before something that costs or stops; gives whether the answer was yes. `lines` are shown
- * below the question; with `words` these must be typed.
+ * below the question; with `words` these must be typed; without `no` it only tells.
  */
-export function ask(question, lines = [], { yes = 'Do it', words = '' } = {}) {
+export function ask(question, lines = [], { yes = 'Do it', no = 'Cancel', words = '' } = {}) {
   const dialog = document.getElementById('question');
   return new Promise((resolve) => {
     const typed = words && el('input', { 'aria-label': `Type ${words}`, autocomplete: 'off', placeholder: words });
@@ -93,7 +93,7 @@ export function ask(question, lines = [], { yes = 'Do it', words = '' } = {}) {
       },
     }, el('h2', { id: 'question-title' }, question), lines.map((text) => el('p', {}, text)),
     words && el('p', {}, `Type “${words}” to go on.`), typed,
-    el('p', { class: 'tools' }, el('button', { type: 'submit' }, yes), el('button', { type: 'button', onclick: () => done(false) }, 'Cancel'))));
+    el('p', { class: 'tools' }, el('button', { type: 'submit' }, yes), no && el('button', { type: 'button', onclick: () => done(false) }, no))));
     dialog.showModal();
   });
 }

@@ -2,14 +2,23 @@
 
 const DASH = '–';
 
-export function usd(value, digits = 2) {
-  return typeof value === 'number' ? `$${value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })}` : DASH;
+/** The one way to show a number: a dash for what is none, never -0, never an exponent, never a false zero. */
+function shown(value, text, least, unit = (amount) => amount) {
+  if (!Number.isFinite(value)) return DASH;
+  const size = Math.abs(value);
+  const sign = value < 0 ? '-' : '';
+  return size > 0 && size < least ? `<${unit(String(least))}` : `${sign}${unit(text(size))}`;
 }
 
+/** Dollars; less than the last digit shows is said to be less: '<$0.01'. */
+export function usd(value, digits = 2) {
+  const text = (size) => size.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return shown(value, text, 10 ** -digits, (amount) => `$${amount}`);
+}
+
+/** A load or count to three digits or so. */
 export function number(value) {
-  if (typeof value !== 'number') return DASH;
-  if (Number.isInteger(value) || Math.abs(value) >= 100) return Math.round(value).toLocaleString('en');
-  return String(Number(value.toPrecision(3)));
+  return shown(value, (size) => (Number.isInteger(size) || size >= 100 ? Math.round(size).toLocaleString('en') : String(Number(size.toPrecision(3)))), 0.001);
 }
 
 /** A number with its noun: '1 worker', '2 workers'. */
@@ -33,13 +42,13 @@ export function brief(name) {
 }
 
 export function share(value) {
-  return typeof value === 'number' ? `${Number((100 * value).toPrecision(3))} %` : DASH;
+  return shown(Number.isFinite(value) ? 100 * value : null, (size) => String(Number(size.toPrecision(3))), 0.001, (amount) => `${amount} %`);
 }
 
 /** A duration in its two largest units: '4m 12s'. */
 export function duration(seconds) {
-  if (typeof seconds !== 'number') return DASH;
-  if (seconds < 10) return `${Math.max(seconds, 0).toFixed(1)}s`;
+  if (!Number.isFinite(seconds)) return DASH;
+  if (seconds < 10) return shown(Math.max(seconds, 0), (size) => size.toFixed(1), 0.05, (amount) => `${amount}s`);
   let left = Math.floor(seconds);
   const parts = [];
   for (const [unit, size] of [['d', 86400], ['h', 3600], ['m', 60], ['s', 1]]) {
@@ -51,15 +60,15 @@ export function duration(seconds) {
 }
 
 export function age(at, now) {
-  return typeof at === 'number' && at > 0 ? duration(now - at) : DASH;
+  return Number.isFinite(at) && at > 0 ? duration(now - at) : DASH;
 }
 
 export function ago(at, now) {
-  return typeof at === 'number' && at > 0 ? `${duration(now - at)} ago` : 'never';
+  return Number.isFinite(at) && at > 0 ? `${duration(now - at)} ago` : 'never';
 }
 
 export function clock(at) {
-  return typeof at === 'number' && at > 0 ? new Date(at * 1000).toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'medium' }) : DASH;
+  return Number.isFinite(at) && at > 0 ? new Date(at * 1000).toLocaleString('en-GB', { dateStyle: 'medium', timeStyle: 'medium' }) : DASH;
 }
 
 /** What was done, and why: "Start instance 7: Load rose." → two sentences' worth. */

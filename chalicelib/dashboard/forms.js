@@ -154,7 +154,8 @@ export async function askCost(question, body, yes, lines = [], onlyIfNeeded = fa
   try {
     const answer = await send('POST', 'api/v0/preview', body);
     if (onlyIfNeeded && answer.must_ask === false) return true;
-    shown = [...(answer.risks ?? []), ...(answer.plan ? planLines(answer.plan) : [answer.no_plan]), ...(answer.warnings ?? [])].filter(Boolean);
+    shown = [...(answer.risks ?? []), ...(answer.plan ? planLines(answer.plan) : [answer.no_plan]),
+      answer.offers && priceLine(answer), capsLeft(answer.plan), ...(answer.warnings ?? [])].filter(Boolean);
   } catch (problem) {
     if (problem.status >= 400 && problem.status < 500) throw problem;
     shown = [`What it would cost cannot be told now: ${problem.message}`];
@@ -169,13 +170,19 @@ function bidOf(offer) {
 
 /** A plan in sentences: deeds with prices, what caps refuse, the first hour. */
 export function planLines(plan) {
-  const what = (one) => (one.offer ? `${one.offer.gpu_type} at ${usd(one.offer.usd_per_hour, 3)} an hour${bidOf(one.offer)}` : `instance ${one.instance_id}`);
+  const what = (one) => (one.offer ? `${one.offer.gpu_type}, machine ${one.offer.machine_id}, at ${usd(one.offer.usd_per_hour, 3)} an hour${bidOf(one.offer)}` : `instance ${one.instance_id}`);
   const done = plan.actions.map((one) => `${actionWord(one.action)} ${what(one)}: ${one.sentence}`);
   const refused = plan.refused.map((one) => `refused by ${one.cap_name ?? one.cap}: ${actionWord(one.action)} ${what(one)}`);
   const notes = (plan.notes ?? []).map((one) => one.sentence);
   const money = done.length ? [`${usd(plan.usd_per_hour_now)} an hour now, ${usd(plan.usd_per_hour_after)} after; first hour at most ${usd(plan.worst_first_hour_usd)}, ${usd(plan.once_usd)} of it for downloads.`]
     : ['Nothing would be rented, started or stopped in the next round.'];
   return [...(plan.is_shadow ? ['In shadow mode: told, not done.'] : []), ...done, ...refused, ...notes, ...money];
+}
+
+/** What every cap still leaves; nothing without a plan. */
+function capsLeft(plan) {
+  const parts = (plan?.caps ?? []).map((one) => `${usd(one.usd - one.used_usd)} of ${usd(one.usd)} (${one.cap_name})`);
+  return parts.length > 0 && `Caps leave: ${parts.join(' · ')}.`;
 }
 
 /** What the offers cost; where there are none nobody knows, and the warnings say why. */

@@ -105,7 +105,7 @@ export class GroupView {
           await this.look();
         }),
         button('Delete', async () => {
-          const lines = [`${states(group.workers_by_state)}: ${usd(group.money.usd_per_hour)} an hour. ${count(group.queue.n_waiting, 'request')} waiting.`];
+          const lines = [`${group.n_workers ? states(group.workers_by_state) : 'No machine'}: ${usd(group.money.usd_per_hour)} an hour. ${count(group.queue.n_waiting, 'request')} waiting.`];
           if (!await ask(`Delete ${clean(group.endpoint_name)} and destroy all its machines?`, lines, { yes: 'Delete', words: clean(group.endpoint_name) })) return;
           await send('DELETE', `api/v0/endptjobs/${group.id}/`, {});
           await this.look();
@@ -194,7 +194,7 @@ export class GroupView {
     if (!last) throw new Error(`no earlier template or search of autogroup ${one.id} is kept`);
     const names = LAUNCHED.filter((name) => name in last.facts.before);
     const before = Object.fromEntries(names.map((name) => [name, last.facts.before[name]]));
-    if (!await askCost(`Roll autogroup ${one.id} back to before ${clock(last.at)}?`, { autogroup_id: one.id, autogroup: before }, 'Roll back', [changed(last.facts)])) return;
+    if (!await askCost(`Roll autogroup ${one.id} back to before ${clock(last.at)}?`, { autogroup_id: one.id, autogroup: before }, 'Roll back', [changed({ before: last.facts.after, after: before })])) return;
     await send('PUT', `api/v0/autojobs/${one.id}/`, before);
     await this.look();
   }
@@ -236,7 +236,7 @@ const LAUNCHED = ['template_hash', 'template_id', 'search_params', 'launch_args'
 /** What the next round would do. */
 async function showPlan(group) {
   const plan = await send('POST', 'api/v0/plan', { endpoint_id: group.id });
-  await ask(`The next round of ${clean(group.endpoint_name)}`, planLines(plan), { yes: 'Close' });
+  await ask(`The next round of ${clean(group.endpoint_name)}`, planLines(plan), { yes: 'Close', no: '' });
 }
 
 /** What an owner changed: 'min_load 100 → 200'. */

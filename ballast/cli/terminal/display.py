@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -158,32 +159,46 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def usd(value: object, digits: int = 2) -> str:
-    """Dollars: '$0.42'."""
-    return NOTHING if not isinstance(value, int | float) else f"${value:,.{digits}f}"
+    """Dollars: '$0.42'; less than the last digit shows is said to be less: '<$0.01'."""
+    return _shown(value, lambda size: f"{size:,.{digits}f}", 10**-digits, "${}")
 
 
 def number(value: object) -> str:
     """A load or count to three digits or so: '1,250', '0.42'."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return NOTHING
-    if value == int(value) or abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return _shown(
+        value, lambda size: f"{size:,.0f}" if size >= 100 or size % 1 == 0 else f"{size:.3g}", 0.001
+    )
 
 
 def share(value: object) -> str:
     """A share as percent: '12.5 %'."""
-    return NOTHING if not isinstance(value, int | float) else f"{100 * value:.4g} %"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    percent = 100 * value if is_number else None  # type: ignore[operator]
+    return _shown(
+        percent, lambda size: f"{size:.3g}" if size < 100 else f"{size:.0f}", 0.001, "{} %"
+    )
+
+
+def _shown(value: object, text: Callable[[float], str], least: float, unit: str = "{}") -> str:
+    """The one way to show a number, as the page's (format.js).
+
+    A dash for what is none; never -0, never an exponent, never a zero that is not one.
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return NOTHING
+    if 0 < abs(value) < least:
+        return f"<{unit.format(f'{least:g}')}"
+    return f"{'-' if value < 0 else ''}{unit.format(text(abs(value)))}"
 
 
 def duration(seconds: object) -> str:
     """A duration in its two largest units: '4m 12s', '3d 2h'."""
-    if not isinstance(seconds, int | float):
-        return NOTHING
     if seconds == float("inf"):
         return "never"
+    if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+        return NOTHING
     if seconds < 10:
-        return f"{max(seconds, 0):.1f}s"
+        return _shown(max(seconds, 0.0), lambda size: f"{size:.1f}", 0.05, "{}s")
     left = int(seconds)
     parts: list[str] = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
@@ -195,7 +210,7 @@ def duration(seconds: object) -> str:
 
 def moment(at: object) -> str:
     """A time in UTC: '2026-11-21 03:04:05'."""
-    if not isinstance(at, int | float) or at <= 0:
+    if not isinstance(at, int | float) or not 0 < at < math.inf:
         return NOTHING
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
