@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.parameters import STAGE
 from ballast.cli.remote.aws import (
+    aws_trouble,
     concurrency_quota,
     describe_key,
     describe_secret,
@@ -87,8 +88,8 @@ def _check_aws(stage: str) -> Sequence[Check]:
     try:
         identity = identity_client().get_caller_identity()
     except (ClientError, BotoCoreError) as error:
-        fix = "set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_DEFAULT_REGION; or --no-aws"
-        return [Check("AWS identity", False, type(error).__name__, fix)]
+        found, fix = aws_trouble(error)
+        return [Check("AWS identity", False, found, f"{fix}; or --no-aws")]
     if not stage:
         found = "which deployment? The server does not answer"
         return [
@@ -116,7 +117,7 @@ def _check_quota() -> Check:
         quota = concurrency_quota()
     except (ClientError, BotoCoreError) as error:
         fix = "allow lambda:GetAccountSettings, or look at the quota yourself"
-        return Check("AWS quota", False, f"not told: {type(error).__name__}", fix)
+        return Check("AWS quota", False, f"not told: {aws_trouble(error)[0]}", fix)
     found = f"{quota} functions may run at once in this account"
     return Check("AWS quota", quota >= LEAST_CONCURRENCY, found, f"ask for 1000 at {QUOTA_PAGE}")
 
@@ -125,11 +126,10 @@ def _check_part(name: str, what: str, describe: Callable[[str], object], stage: 
     try:
         describe(what)
     except (ClientError, BotoCoreError) as error:
-        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-        is_missing = "NotFound" in code
-        makes = f"`python -m infra.deploy core --stage {stage}` makes it, and the admin key"
-        fix = makes if is_missing else "use an identity that may deploy; see docs/aws.md"
-        return Check(name, False, f"{what}: {code or type(error).__name__}", fix)
+        found, fix = aws_trouble(error)
+        if "NotFound" in found:
+            fix = f"{fix} `python -m infra.deploy core --stage {stage}` makes it, and the admin key"
+        return Check(name, False, f"{what}: {found}", fix)
     return Check(name, True, f"{what} is there, and you may look at it")
 
 

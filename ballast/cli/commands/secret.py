@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.parameters import STAGE, Word, needed_stage
-from ballast.cli.remote.aws import secrets_client
+from ballast.cli.remote.aws import aws_trouble, secrets_client
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import clean
 from chalicelib.adapters.system import SystemClock
@@ -74,10 +74,9 @@ def set_secret(session: Session, name: str, stage: str | None, unchecked: bool) 
             fix=f"name the right --stage, or deploy it: make deploy STAGE={stage}",
         ) from error
     except (ClientError, BotoCoreError) as error:
+        found, fix = aws_trouble(error)
         raise CliError(
-            f"AWS did not store it: {error}",
-            code=ExitCode.UNREACHABLE,
-            fix="are your AWS credentials and region set? `aws sts get-caller-identity` tells",
+            f"AWS did not store it: {found}", code=ExitCode.UNREACHABLE, fix=fix
         ) from error
     told = f"Stored for stage {stage} as {settings.vast_key_secret}"
     session.show({"stage": stage, "secret": settings.vast_key_secret}, told)

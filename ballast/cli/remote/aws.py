@@ -5,13 +5,77 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import boto3
+from botocore import exceptions as sdk
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient
     from types_boto3_sts import STSClient
 
+CREDENTIALS_FIX = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_DEFAULT_REGION"
 _CONFIG = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2})
+
+
+# https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html, and the services' own.
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+_UNKNOWN = frozenset(
+    {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch",
+     "InvalidSignatureException", "InvalidAccessKeyId", "IncompleteSignature"}
+)  # fmt: skip
+_OWN: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
+    (
+        (sdk.SSOError, sdk.TokenRetrievalError, sdk.CredentialRetrievalError),
+        "not signed in to AWS",
+        "sign in again: `aws sso login`",
+    ),
+    (
+        (sdk.NoCredentialsError, sdk.PartialCredentialsError, sdk.ProfileNotFound),
+        "no AWS credentials",
+        CREDENTIALS_FIX,
+    ),
+    (
+        (sdk.NoRegionError, sdk.InvalidRegionError),
+        "no AWS region",
+        "export AWS_DEFAULT_REGION=the deployment's region",
+    ),
+    (
+        (sdk.HTTPClientError, sdk.ConnectionError),
+        "AWS does not answer",
+        "is this machine online, and is AWS_DEFAULT_REGION the right region?",
+    ),
+    ((Exception,), "AWS cannot be asked", CREDENTIALS_FIX),
+)
+"""What never reached AWS: the SDK's own errors, the words, and the fix."""
+
+
+def aws_trouble(error: BaseException) -> tuple[str, str]:
+    """What an error of AWS's, or one that it caused, says is wrong, and what to do about it."""
+    while not isinstance(error, ClientError | BotoCoreError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, ClientError):
+        return _refusal(error)
+    if not isinstance(error, BotoCoreError):
+        return str(error), CREDENTIALS_FIX
+    words, fix = next((words, fix) for kinds, words, fix in _OWN if isinstance(error, kinds))
+    return f"{words}: {error}", fix
+
+
+def _refusal(error: ClientError) -> tuple[str, str]:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in _EXPIRED:
+        fix = "sign in again (`aws sso login`), or export fresh credentials"
+        return f"the AWS credentials have expired ({code})", fix
+    if code in _UNKNOWN:
+        fix = "check AWS_PROFILE, or AWS_ACCESS_KEY_ID with its AWS_SECRET_ACCESS_KEY"
+        return f"AWS does not accept these credentials ({code})", fix
+    if "NotFound" in code or "NoSuch" in code:
+        region = boto3.session.Session().region_name
+        return f"{code} in {region}", "are stage and region (AWS_DEFAULT_REGION) those deployed to?"
+    if status >= 500:
+        return f"AWS fails ({code})", "wait, and try again; https://health.aws.amazon.com tells"
+    return f"AWS refuses: {error}", "use an identity that may deploy; see docs/aws.md"
 
 
 def secrets_client() -> SecretsManagerClient:

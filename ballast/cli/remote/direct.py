@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.remote.aws import aws_trouble
 from ballast.cli.remote.by_label import is_chosen
 from ballast.cli.remote.server import WHAT_THERE_IS, Json
 from ballast.cli.remote.session import Session
@@ -43,10 +44,9 @@ def _deployment(stage: str, instead: str = "") -> Iterator[None]:
     try:
         yield
     except (PortError, ClientError, BotoCoreError) as error:
+        found, fix = aws_trouble(error)
         raise CliError(
-            f"cannot act directly: {error}",
-            code=ExitCode.UNREACHABLE,
-            fix=f"set AWS credentials and region of the deployment{instead}",
+            f"cannot act directly: {found}", code=ExitCode.UNREACHABLE, fix=f"{fix}{instead}"
         ) from error
     finally:  # who runs the command within a process of theirs finds it as it was
         for name, value in before.items():

@@ -304,7 +304,8 @@ def test_doctor_looks_at_aws_with_the_owners_own_rights(
     assert checks["AWS identity"]["ok"]
     assert not checks["AWS tables"]["ok"]
     assert "ballast-odd-config" in checks["AWS tables"]["detail"]
-    assert checks["AWS secret"]["fix"].startswith("`python -m infra.deploy core --stage ")
+    assert "are stage and region" in checks["AWS secret"]["fix"]
+    assert "`python -m infra.deploy core --stage odd` makes it" in checks["AWS secret"]["fix"]
     boto3.client("secretsmanager").create_secret(Name="ballast-odd/vast-api-key", SecretString="x")
     checks = {one["name"]: one for one in ballast("doctor", "--stage", "odd", "--json").json()}
     assert checks["AWS secret"]["ok"]
