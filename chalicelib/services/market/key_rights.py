@@ -7,6 +7,7 @@ something; `ballast probe --rent` tries it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from chalicelib.services.market.paced_market import PacedMarket
 NAMES_OF_RIGHTS = "instance_read, instance_write, misc and user_read"
 SLOW = "not asked: Vast answers too slowly to ask everything"
 _DISK_GB = 16.0
+_ERROR_NAME = re.compile(r"^\w+Error: ")
 _MAX_PROBLEM_CHARS = 200
 
 
@@ -45,7 +47,8 @@ def try_rights(market: PacedMarket, has_time: Callable[[], bool] = lambda: True)
         else:
             is_refusal = problem.startswith(RefusedError.__name__)
             if problem:
-                (refused if is_refusal else unanswered)[name] = problem[:_MAX_PROBLEM_CHARS]
+                said = _ERROR_NAME.sub("", problem)  # an owner reads words, no class names
+                (refused if is_refusal else unanswered)[name] = said[:_MAX_PROBLEM_CHARS]
     return KeyRights(tried=tuple(_CALLS), refused=refused, unanswered=unanswered)
 
 
