@@ -67,6 +67,8 @@ ASKED = 0.95
 MAX_TEST_S = 25.0  # tests that take longer together than this are not asked about one mutant
 MOST_CPU_S = 60  # a mutant whose tests go on for ever is killed,
 FIGURES = "tests/core/test_figures.py::test_the_page_and_the_code_tell_the_same_figures"
+FRESH = "tests/core/test_fresh_values.py::"
+_IS_FIELD = re.compile(r"\S+ \w+: [a-z]\w*: [^=]+ = ")  # a default: no line of its module runs
 _IS_FIGURE = re.compile(r"\S+ \w+: _?[A-Z][A-Z0-9_, ]* = ")
 _STAR = re.compile(r"(?<![\w)\]])\*,")  # of arguments that go by name
 TIMEOUT_S = 600.0  # and so is one that makes them wait for ever
@@ -223,6 +225,8 @@ class Covering:
         # The page of figures is asked first: it imports a module, and runs none of its lines.
         page = f"{FIGURES}[{mutant.path.removeprefix('chalicelib/')}]"
         chosen = [page] if page in self.seconds and _IS_FIGURE.match(mutant.words) else []
+        if _IS_FIELD.match(mutant.words):
+            chosen += [test for test in self.seconds if test.startswith(FRESH)]
         spent = 0.0
         for test in sorted(tests, key=lambda one: (self.seconds.get(one, 1.0), one)):
             spent += self.seconds.get(test, 1.0)
