@@ -147,7 +147,10 @@ def _dataclass_reader(kind: Any) -> Reader:
                     raise CodecError(f"{name}: {error}") from error
         if missing := required - found.keys():
             raise CodecError(f"{kind.__name__}: {min(missing)} is missing")
-        return kind(**found, **_beside(kind, value))
+        try:
+            return kind(**found, **_beside(kind, value))
+        except ValueError as error:  # beyond the bounds of this version: a later one has others
+            raise CodecError(str(error)) from error
 
     return read
 

@@ -77,17 +77,40 @@ def group_body(**changes: object) -> dict[str, object]:
 
 def test_a_groups_unknown_fields_survive_an_update() -> None:
     params = {"queue_order": "fifo", "max_workers": 3, "greenness": 0.5}
-    group = _group(group_body(colour="blue", params=params))
+    group = _group(group_body(colour="blue", params=params), 1)
     after = json.loads(_body(replace(group, revision=group.revision + 1)))
     assert after["colour"] == "blue"
     assert after["params"]["greenness"] == 0.5
-    assert _group(json.loads(json.dumps(after))) == replace(group, revision=2)
+    assert _group(json.loads(json.dumps(after)), 1) == replace(group, revision=2)
 
 
 def test_a_group_or_autogroup_of_another_shape_is_foreign() -> None:
-    assert _group(group_body(state="archived")).state is GroupState.FOREIGN
-    assert _group(group_body(params=[1, 2])).state is GroupState.FOREIGN
-    assert _autogroup({"autogroup_id": 5, "state": "dreaming"}).state is AutogroupState.FOREIGN
+    params: dict[str, object] = {"queue_order": "fifo", "max_workers": 3}
+    groups: list[object] = [
+        group_body(state="archived"),
+        group_body(params=[1, 2]),
+        group_body(params={**params, "max_workers": 10**7}),  # beyond this version's bounds
+        group_body(params={**params, "target_util": -1.0}),
+        group_body(name={"en": "llm"}),
+        group_body(name="n" * 129),
+        {name: value for name, value in group_body().items() if name != "endpoint_id"},
+        *(group_body(endpoint_id=2), [], "text", 7, None),
+    ]
+    for odd in groups:
+        group = _group(odd, 1)
+        assert (group.state, group.endpoint_id) == (GroupState.FOREIGN, 1)
+        assert group.name in ("llm", "foreign-1")
+    whole: dict[str, object] = {"autogroup_id": 5, "endpoint_id": 1, "created_at": 1.0}
+    assert _autogroup(whole, 5).state is AutogroupState.ACTIVE
+    autogroups: list[object] = [
+        {**whole, "state": "dreaming"},
+        {**whole, "gpu_ram": 1e20},  # beyond this version's bounds
+        {"endpoint_id": 1, "created_at": 1.0},
+        *({**whole, "autogroup_id": 6}, {**whole, "endpoint_id": [1]}, [], None),
+    ]
+    for odd in autogroups:
+        autogroup = _autogroup(odd, 5)
+        assert (autogroup.state, autogroup.autogroup_id) == (AutogroupState.FOREIGN, 5)
 
 
 def test_an_unreadable_field_of_the_memory_starts_anew_and_the_others_stay() -> None:

@@ -170,8 +170,8 @@ def test_what_0_2_0_wrote_is_read_as_it_was_meant() -> None:
         for name, value in old["worker"].items()
     }
     assert from_item(row) == WORKER
-    assert _group(old["group"]) == GROUP
-    assert _autogroup(old["autogroup"]) == AUTOGROUP
+    assert _group(old["group"], GROUP.endpoint_id) == GROUP
+    assert _autogroup(old["autogroup"], AUTOGROUP.autogroup_id) == AUTOGROUP
     item = {"key_id": {"S": f"caller#{KEY.key_id}"}, "value": {"S": json.dumps(old["key"])}}
     assert key_from_item(item) == KEY
     text = json.dumps(old["quota"])

@@ -24,7 +24,12 @@ from chalicelib.adapters.aws.clients import told_of_storage
 from chalicelib.adapters.aws.tables import CONFIG
 from chalicelib.core.codec import CodecError, from_plain, names_of, to_json, to_plain
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
-from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, ScalingParams
+from chalicelib.core.model.endpoint_group import (
+    NAME_PATTERN,
+    EndpointGroup,
+    GroupState,
+    ScalingParams,
+)
 from chalicelib.ports.errors import ConflictError, StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -157,18 +162,19 @@ class DynamoGroupRepository:
         with _storage_errors():
             self._items("autogroup", str(autogroup_id)).delete()
 
-    def _list(self, kind: str, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    def _list(self, kind: str, read: Callable[[Any, int], T]) -> list[T]:
         with _storage_errors():
             items = list(self._items.query(kind, consistent_read=True))
-        return [read(json.loads(i.body)) for i in sorted(items, key=lambda i: int(i.item_id))]
+        by_id = sorted((int(item.item_id), item.body) for item in items)
+        return [read(_plain(body), item_id) for item_id, body in by_id]
 
-    def _find(self, kind: str, item_id: int, read: Callable[[Mapping[str, Any]], T]) -> T | None:
+    def _find(self, kind: str, item_id: int, read: Callable[[Any, int], T]) -> T | None:
         with _storage_errors():
             try:
                 item = self._items.get(kind, str(item_id), consistent_read=True)
             except self._items.DoesNotExist:
                 return None
-        return read(json.loads(item.body))
+        return read(_plain(item.body), item_id)
 
     def _transaction(self) -> TransactWrite:
         return TransactWrite(connection=self._connection)
@@ -215,31 +221,47 @@ def _params_beside(unknown: Mapping[str, object]) -> Mapping[str, object]:
     return beside if isinstance(beside, Mapping) else {}
 
 
-def _group(body: Mapping[str, Any]) -> EndpointGroup:
+def _plain(body: str) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None  # a form of another version
+
+
+def _group(body: Any, endpoint_id: int) -> EndpointGroup:
     """The group; one that this version cannot read whole is FOREIGN, and nobody changes it."""
     try:
-        group = from_plain(EndpointGroup, body)
+        group: EndpointGroup | None = from_plain(EndpointGroup, body)
     except CodecError:
-        created_at = body.get("created_at")
+        group = None
+    if group is None or group.endpoint_id != endpoint_id:
+        known = body if isinstance(body, Mapping) else {}
+        name, created_at = known.get("name"), known.get("created_at")
+        is_name = isinstance(name, str) and NAME_PATTERN.fullmatch(name)
         return EndpointGroup(
-            endpoint_id=int(body["endpoint_id"]),
-            name=str(body.get("name") or f"foreign-{body['endpoint_id']}"),
+            endpoint_id=endpoint_id,
+            name=str(name) if is_name else f"foreign-{endpoint_id}",
             created_at=created_at if isinstance(created_at, float) else 0.0,
             state=GroupState.FOREIGN,
         )
-    known = names_of(ScalingParams)
-    beside = {name: value for name, value in body["params"].items() if name not in known}
+    own = names_of(ScalingParams)
+    params = body.get("params", {})
+    beside = {name: value for name, value in params.items() if name not in own}
     return replace(group, unknown={**group.unknown, "params": beside}) if beside else group
 
 
-def _autogroup(body: Mapping[str, Any]) -> Autogroup:
+def _autogroup(body: Any, autogroup_id: int) -> Autogroup:
     """The autogroup; one that this version cannot read whole is FOREIGN, and nobody changes it."""
     try:
-        return from_plain(Autogroup, body)
+        autogroup: Autogroup | None = from_plain(Autogroup, body)
     except CodecError:
+        autogroup = None
+    if autogroup is None or autogroup.autogroup_id != autogroup_id:
+        endpoint_id = body.get("endpoint_id") if isinstance(body, Mapping) else 0
         return Autogroup(
-            autogroup_id=int(body["autogroup_id"]),
-            endpoint_id=int(body.get("endpoint_id") or 0),
+            autogroup_id=autogroup_id,
+            endpoint_id=endpoint_id if type(endpoint_id) is int else 0,
             created_at=0.0,
             state=AutogroupState.FOREIGN,
         )
+    return autogroup
