@@ -26,7 +26,7 @@ from chalicelib.core.fleet.safe_url import (
     check_webhook_url,
 )
 from chalicelib.ports.errors import StorageUnavailableError
-from chalicelib.ports.notifier import Notice, NotifierError, Receiver, Receivers
+from chalicelib.ports.notifier import CHANNELS, Notice, NotifierError, Receiver, Receivers
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -188,7 +188,8 @@ class DynamoReceivers:
                 KeyConditionExpression="kind = :kind",
                 ExpressionAttributeValues={":kind": {"S": _KIND}},
             )
-        return {item["id"]["S"]: json.loads(item["body"]["S"]) for item in answer["Items"]}
+        read = {item["id"]["S"]: _row(item) for item in answer["Items"]}
+        return {name: row for name, row in read.items() if row is not None}
 
     def _put(self, name: str, row: dict[str, str]) -> None:
         with storage_errors():
@@ -206,6 +207,17 @@ def _post_all(receiver: Receiver, notices: Sequence[Notice]) -> list[str]:
             problem = f"{receiver.name}: {error}"
         problems.append(problem)
     return problems
+
+
+def _row(item: Mapping[str, Any]) -> dict[str, str] | None:
+    """A row's channel and address; None for a form of another version, which tells by itself."""
+    try:
+        row = json.loads(item["body"]["S"])
+        found = {"channel": row["channel"], "address": row["address"]}
+    except (KeyError, TypeError, ValueError):
+        return None
+    is_known = found["channel"] in (*CHANNELS, "topic") and isinstance(found["address"], str)
+    return found if is_known else None
 
 
 def _key(name: str) -> dict[str, Any]:

@@ -167,3 +167,17 @@ def test_each_channel_gets_the_shape_that_its_service_takes(channel: str, key: s
     if channel == "discord":
         assert len(document["content"]) <= 2_000
         assert document["allowed_mentions"] == {"parse": []}
+
+
+@pytest.mark.parametrize(
+    "value", ["", "text", "[1]", '{"at": "soon"}', '{"at": 1.0, "kind": "k", "said": "renamed"}']
+)
+def test_a_notice_of_another_version_is_told_by_its_mail(value: str) -> None:
+    record = {
+        "Subject": "Ballast: a cap is reached",
+        "Message": "5.00 $/h is committed",
+        "MessageAttributes": {"notice": {"Type": "String", "Value": value}},
+    }
+    notice = notice_of_record(record, 9.0)
+    assert notice is not None
+    assert (notice.title, notice.text) == ("Ballast: a cap is reached", "5.00 $/h is committed")

@@ -72,3 +72,17 @@ def test_without_a_topic_nothing_is_mailed_or_published(make: Make) -> None:
         kept.add(MAIL)
     with pytest.raises(NotifierError, match="no alert topic"):
         kept.publish(NOTICE)
+
+
+def test_a_receiver_of_another_version_is_left_to_it_and_stops_no_notice(
+    dynamodb: DynamoDBClient,
+) -> None:
+    """It was a KeyError in the round that had something to tell."""
+    kept = DynamoReceivers(dynamodb, "ballast-test", lambda: pytest.fail("SNS is not asked"))
+    kept.add(SLACK)
+    odd = ('{"channel": "pager", "address": "x"}', '{"way": "slack"}', "[1]", "text", "null")
+    for i, body in enumerate(odd):
+        item = {"kind": {"S": "receiver"}, "id": {"S": f"r{i}"}, "body": {"S": body}}
+        dynamodb.put_item(TableName="ballast-test-config", Item=item)
+    assert list(kept.receivers()) == [SLACK]
+    assert kept.topic() == ""

@@ -208,16 +208,13 @@ def _remember(ports: DeliveryPorts, notice: Notice, by: str, problem: str) -> No
     ports.events.append([event])
 
 
-def notice_of_record(record: Mapping[str, Any], now: float) -> Notice | None:
-    """A notice from what SNS hands a function: one of ours, or an alarm of CloudWatch.
+def _own_notice(value: object) -> Notice | None:
+    """A notice as our scaler hands it to the topic; None for no such thing, or another version's.
 
-    None for an alarm that was just made and finds all well: it was never on, so nothing is over.
+    Of that one the mail's text is told.
     """
-    message = str(record.get("Message", ""))
-    attributes = record.get("MessageAttributes") or {}
-    ours = attributes.get("notice", {}).get("Value")
-    if ours:
-        document = json.loads(ours)
+    try:
+        document = json.loads(str(value))
         return Notice(
             at=float(document["at"]),
             kind=str(document["kind"]),
@@ -227,6 +224,19 @@ def notice_of_record(record: Mapping[str, Any], now: float) -> Notice | None:
             runbook=str(document["runbook"]),
             facts=document.get("facts") or {},
         )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def notice_of_record(record: Mapping[str, Any], now: float) -> Notice | None:
+    """A notice from what SNS hands a function: one of ours, or an alarm of CloudWatch.
+
+    None for an alarm that was just made and finds all well: it was never on, so nothing is over.
+    """
+    message = str(record.get("Message", ""))
+    attributes = record.get("MessageAttributes") or {}
+    if ours := _own_notice(attributes.get("notice", {}).get("Value")):
+        return ours
     try:
         alarm = json.loads(message)
     except ValueError:
