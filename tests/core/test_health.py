@@ -52,9 +52,11 @@ def test_what_the_owner_switched_off_is_shown_and_alarms_nobody_but_real_trouble
     assert judged(is_off="suspended", ready_capacity=10.0) == (Health.OK, ("suspended",))
     health, reasons = judged(**off, cap_used=1.0, n_in_error=1)
     assert health is Health.BAD
-    assert reasons == ("a spending cap is reached", "1 worker in error", "suspended")
+    mended = "1 worker in error; each is rebooted once, then replaced within the caps"
+    assert reasons == ("a spending cap is reached", mended, "suspended")
 
 
 def test_reasons_come_worst_first() -> None:
-    _, reasons = judged(n_in_error=2, cap_used=1.2)
-    assert reasons == ("a spending cap is reached", "2 workers in error")
+    _, reasons = judged(n_in_error=2, error="CUDA error", cap_used=1.2)
+    said = "2 workers in error: CUDA error; each is rebooted once, then replaced within the caps"
+    assert reasons == ("a spending cap is reached", said)

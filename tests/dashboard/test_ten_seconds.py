@@ -72,6 +72,27 @@ def market_down() -> World:
     return world
 
 
+def zombies() -> World:
+    """Half of them report, and answer nothing but errors: as workers/ tells of such a server."""
+    world, endpoint_id = serving_world(2)
+    said = "answers fail: 500 CUDA error: device-side assert triggered"
+    sick = world.processes[min(world.processes)]
+    sick.lie = {"max_perf": 0.0, "error_msg": said}
+    world.ask(endpoint_id, 6)
+    run_rounds(world, 1)
+    return world
+
+
+def template_deleted() -> World:
+    world = World(seed=2)
+    run_rounds(world, 3)
+    group = world.add_group(cold_workers=0)
+    world.market.templates.rows.clear()
+    world.ask(group.endpoint_id, 3)
+    run_rounds(world, 8)
+    return world
+
+
 def frozen() -> World:
     world = World(seed=2)
     run_rounds(world, 3)
@@ -94,6 +115,18 @@ STATES: dict[str, tuple[Callable[[], World], str, str, str]] = {
     "dead-hosts": (dead_hosts, "Trouble", "machines lost", "clients whose stream broke must ask"),
     "market-down": (market_down, "Trouble", "503", "until a whole list comes: wait"),
     "frozen": (frozen, "Trouble", "frozen by the owner", "unfreeze it to serve them"),
+    "zombies": (
+        zombies,
+        "Attention",
+        "answers fail: 500 CUDA error",
+        "rebooted once, then replaced",
+    ),
+    "template-deleted": (
+        template_deleted,
+        "Trouble",
+        "Vast knows no template",
+        "give the autogroup the hash of one",
+    ),
     "offline": (calm, "Not known for", "The server does not answer", "Shown: "),
 }
 

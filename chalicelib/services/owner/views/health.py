@@ -29,6 +29,7 @@ class HealthFacts:
     n_ready: int
     n_waiting: int
     n_in_error: int
+    error: str = ""  # what one of them says
     n_unreachable: int
     n_loading: int
     ready_capacity: float
@@ -88,7 +89,7 @@ def judge_health(facts: HealthFacts) -> Verdict:
                 f"late; {facts.allowed_late_share:.1%} may",
             ),
             (NEAR_CAP <= facts.cap_used < 1.0, f"{facts.cap_used:.0%} of a spending cap is used"),
-            (facts.n_in_error > 0, f"{count(facts.n_in_error, 'worker')} in error"),
+            (facts.n_in_error > 0, _in_error(facts)),
             (facts.n_unreachable > 0, f"{count(facts.n_unreachable, 'worker')} silent"),
         )
         if holds
@@ -97,6 +98,15 @@ def judge_health(facts: HealthFacts) -> Verdict:
     health = Health.BAD if bad else Health.WARN if warn else Health.OK
     told = [facts.is_off] if facts.is_off else []
     return Verdict(health, tuple(dict.fromkeys(bad + warn + told)))
+
+
+def _in_error(facts: HealthFacts) -> str:
+    """How many, what one says, and who mends it."""
+    said = f": {facts.error}" if facts.error else ""
+    return (
+        f"{count(facts.n_in_error, 'worker')} in error{said}; each is rebooted once, then replaced "
+        "within the caps"
+    )
 
 
 def _nobody(facts: HealthFacts) -> str:

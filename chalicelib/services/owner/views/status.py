@@ -42,6 +42,7 @@ from chalicelib.services.owner.views.observability import (
 
 Row = dict[str, object]
 
+ERROR_CHARS = 120  # of a worker's error, among the reasons
 MICRO = 1e6
 DECISION_WITHIN_S = 86_400.0
 RECENT_DECISIONS = 20
@@ -240,6 +241,7 @@ def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
         n_ready=len(usable_workers(facts.workers, facts.now)),
         n_waiting=len(facts.waiting),
         n_in_error=states[WorkerState.ERROR],
+        error=next((w.error[:ERROR_CHARS] for w in facts.workers if _is_in_error(w)), ""),
         n_unreachable=states[WorkerState.UNREACHABLE],
         n_loading=sum(states[state] for state in WorkerState if state.is_coming_up),
         ready_capacity=facts.ready(),
@@ -254,6 +256,10 @@ def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
         is_held=_held(facts),
         troubles=_troubles(facts),
     )
+
+
+def _is_in_error(worker: Worker) -> bool:
+    return worker.state is WorkerState.ERROR and bool(worker.error)
 
 
 def _troubles(facts: _Facts) -> Sequence[LastingTrouble]:
