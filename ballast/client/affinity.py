@@ -85,7 +85,11 @@ def _key(
 ) -> str:
     """Caches are of one model, and of one salt where the model server takes one (vLLM)."""
     whole = [endpoint, payload.get("model"), payload.get("cache_salt"), *parts]
-    text = json.dumps(whole, sort_keys=True, separators=(",", ":"), default=repr)
+    try:
+        text = json.dumps(whole, sort_keys=True, separators=(",", ":"), default=repr)
+    except TypeError:  # names of several types, which have no order until JSON makes texts of them
+        read = json.loads(json.dumps(whole, default=repr))
+        text = json.dumps(read, sort_keys=True, separators=(",", ":"))
     return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()[:32]
 
 

@@ -130,6 +130,23 @@ def test_no_choice_of_keys_loads_one_worker_above_the_others() -> None:
     assert max(loads) <= 40 * 100.0 / 8 + 2 * 100.0
 
 
+@pytest.mark.parametrize("usd_per_hour", [0.0, 0.5, 1e300])
+@pytest.mark.parametrize("perf", [5e-324, 1e-120, 1e15])
+def test_no_speed_that_a_worker_may_report_stops_requests_with_a_key(
+    perf: float, usd_per_hour: float
+) -> None:
+    """One worker's `max_perf` of 1e-120 was a 500 for every request of the group with a key."""
+    world = make_world()
+    world.add_worker(1, perf=perf, usd_per_hour=usd_per_hour)
+    see(world)
+    assert "url" in Router(world).ask(cost=1.0, affinity=("alone",))
+    for number in range(2, 6):
+        world.add_worker(number)
+    see(world)
+    router = Router(world)
+    assert all("url" in router.ask(cost=1.0, affinity=(f"key {i}",)) for i in range(20))
+
+
 def test_no_key_is_in_a_log_a_row_a_view_or_an_event(caplog: pytest.LogCaptureFixture) -> None:
     world = make_world()
     for number in range(1, 5):

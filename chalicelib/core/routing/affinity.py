@@ -53,6 +53,7 @@ ENOUGH_LOAD = 2_000.0  # chosen: twenty requests of the default cost
 
 _CLASSES_PER_DOUBLING = 2  # chosen: workers within a factor of 1.4 are of one class
 MIN_USD_PER_HOUR = 0.001  # chosen: below every price, so that a free worker has a class, too
+MIN_PERF = 1e-9  # chosen: below every perf; a worker may report any above 0, and 1e-120 has no cube
 
 
 class Preference(NamedTuple):
@@ -265,7 +266,8 @@ def weight_class(perf: float, usd_per_hour: float) -> int:
     ones are the first to be stopped, and what only they remember is lost: perf / sqrt(usd per load)
     is sqrt(perf ** 3 / usd).
     """
-    return round(math.log2(perf**3 / max(usd_per_hour, MIN_USD_PER_HOUR)))
+    usd = max(usd_per_hour, MIN_USD_PER_HOUR)
+    return round(3 * math.log2(max(perf, MIN_PERF)) - math.log2(usd))
 
 
 def _hash(text: str) -> int:

@@ -239,6 +239,12 @@ def test_sessions_of_one_conversation_ask_with_the_same_key(it: Servers) -> None
     assert first == again != other
 
 
+def test_names_that_json_makes_texts_of_are_no_error() -> None:
+    """`requests` sends them; to put them in order before was a TypeError of every such call."""
+    odd, plain = ({"role": "user", "content": "a", **more} for more in ({1: "b"}, {"1": "b"}))
+    assert keys(chat(odd)) == keys(chat(plain)) != keys(chat({"role": "user", "content": "a"}))
+
+
 def dictionary(payload: dict[str, object], secrets: tuple[bytes, ...]) -> Iterator[str]:
     """What somebody would try who guessed the prompt and knows how keys are made."""
     system, hello = str(SYSTEM["content"]), str(HELLO["content"])
