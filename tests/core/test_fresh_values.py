@@ -83,7 +83,13 @@ UNTOLD: dict[type, dict[str, Any]] = {
         **{"hold_share": 0.0, "typical_cost": 0.0},
     },
     Bound: {"is_strict": False},
-    Knob: {"smooth_s": 0.0, "headroom": 0.0, "rise_s": 0.0, "pool_window_s": 14_400.0},
+    Knob: {
+        "smooth_s": 0.0,
+        "headroom": 0.0,
+        "rise_s": 0.0,
+        "trend": 0.0,
+        "pool_window_s": 14_400.0,
+    },
     Demand: {"knows_slots": True, "lasting_occupancy": None, "lasting_rate": None},
 }
 TOLD: dict[type, dict[str, Any]] = {

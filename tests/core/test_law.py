@@ -16,6 +16,7 @@ from tests.core.test_scaling import NOW, make_snapshot
 ROUND_S = 5.0
 CALM = [100.0] * 720
 RESTLESS = [100.0, 100.0, 100.0, 140.0, 100.0, 60.0] * 120  # the same mean
+ONE = Demand(occupancy=100.0, serving=100.0, load_rate=100.0, has_work=True)
 KNOB = Knob(utilisation=1.0, hold_s=30.0, smooth_s=10.0, rise_s=10.0, headroom=2.0)
 
 
@@ -68,3 +69,41 @@ def test_a_strict_target_remembers_the_pools_peak_for_an_hour_more() -> None:
     strict = play(peak_then_calm, knob_for(1.0, **times))[1].total
     assert relaxed == pytest.approx(125.0)
     assert strict == pytest.approx(1150.0)
+
+
+def test_a_burst_is_met_as_it_will_be_when_what_is_started_is_up() -> None:
+    cautious = replace(KNOB, headroom=0.0, trend=6.0)
+    burst = [*[100.0] * 200, 180.0]
+    memory, targets = play(burst, cautious)
+    now = 80.0 * math.exp(-ROUND_S / 10.0)
+    usual = math.sqrt(2.0 * memory.square_rise)
+    assert now > 10.0 * usual
+    assert targets.hot == pytest.approx(180.0 + 6.0 * (now - usual))
+    over = play([*burst, *[180.0] * 30], cautious)[1]  # as soon as the climb is over, no more
+    assert over.hot == pytest.approx(180.0, rel=1e-4)
+
+
+def test_a_climb_as_usual_is_no_burst() -> None:
+    """A tenth of the climbs of even traffic would be met six times over, at every round."""
+    memory = ScalingMemory(at=NOW - ROUND_S, mean_occupancy=100.0, square_rise=200.0)
+    demand = Demand(occupancy=130.0, serving=130.0, load_rate=130.0, has_work=True)
+    knob = replace(KNOB, headroom=0.0, trend=6.0)
+    assert set_targets(make_snapshot(), memory, demand, knob, NOW).hot == 130.0
+
+
+def test_one_request_more_is_no_burst() -> None:
+    memory = ScalingMemory(
+        at=NOW - ROUND_S, worker_perf=80.0, worker_slots=8.0, mean_occupancy=100.0
+    )
+    knob = replace(KNOB, headroom=0.0, trend=6.0)
+    for climb in (10.0, 16.0, 26.0):
+        seen, demand = replace(memory), replace(ONE, occupancy=100.0 + climb)
+        hot = set_targets(make_snapshot(), seen, demand, knob, NOW).hot
+        more = climb * math.exp(-0.5) - 10.0 - math.sqrt(2.0 * seen.square_rise)
+        assert hot == pytest.approx(100.0 + climb + 6.0 * max(more, 0.0))
+        assert (more > 0) is (climb > 17.0)
+
+
+def test_only_a_cautious_group_takes_a_climb_to_go_on() -> None:
+    times = {"start_s": 20.0, "target_wait_s": 10.0, "service_s": 10.0}
+    assert [knob_for(x, **times).trend for x in (-2.0, 0.0, 0.5, 1.0, 12.0)] == [0, 0, 3, 6, 6]

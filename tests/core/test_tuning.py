@@ -8,6 +8,9 @@ from chalicelib.core.scaling.law import (
     BUDGET_SHARE,
     CAUTION_HIGH,
     CAUTION_LOW,
+    GAIN_WINDOW_S,
+    YOUNG_CAUTION,
+    YOUNG_WINDOW_S,
     learn_caution,
     prior_caution,
 )
@@ -43,8 +46,10 @@ def test_nothing_is_learned_where_nothing_began() -> None:
 
 
 def stepped(caution: float, n_late: int) -> float:
-    """The step at a caution that is learned already."""
-    memory = ScalingMemory(request_rate=20.0, tuned_for=0.99, caution=caution)
+    """The step at a caution that is learned already, of a group that is seen for a day."""
+    memory = ScalingMemory(
+        request_rate=20.0, tuned_for=0.99, caution=caution, usage_s=4.0 * GAIN_WINDOW_S
+    )
     traffic = Traffic(elapsed_s=5.0, n_arrived=100, n_started=100, n_late=n_late)
     learn_caution(memory, traffic, 0.99, is_starved=False)
     return memory.caution - caution
@@ -52,10 +57,27 @@ def stepped(caution: float, n_late: int) -> float:
 
 @pytest.mark.parametrize("n_late", [0, 5])
 def test_far_from_the_usual_the_caution_learns_in_proportion(n_late: int) -> None:
-    assert stepped(3.9, n_late) == pytest.approx(learned(n_late))
-    assert stepped(8.0, n_late) == pytest.approx(2.0 * learned(n_late))
+    assert stepped(8.0, n_late) == pytest.approx(2.0 * stepped(3.9, n_late))
+    assert stepped(3.9, n_late) == pytest.approx(stepped(0.0, n_late))
 
 
 def test_the_caution_has_an_end() -> None:
     assert stepped(CAUTION_HIGH, 100) == 0.0
     assert stepped(CAUTION_LOW, 0) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("caution", "n_late", "times"),
+    [
+        (0.0, 2, GAIN_WINDOW_S / YOUNG_WINDOW_S),
+        (YOUNG_CAUTION, 2, 1.0),  # a cold start's lateness took strict targets to ten, for days
+        (YOUNG_CAUTION, 0, GAIN_WINDOW_S / YOUNG_WINDOW_S),
+    ],
+)
+def test_a_new_group_learns_quickly_but_for_more_than_a_usual_caution(
+    caution: float, n_late: int, times: float
+) -> None:
+    memory = ScalingMemory(request_rate=20.0, tuned_for=0.99, caution=caution, usage_s=60.0)
+    traffic = Traffic(elapsed_s=5.0, n_arrived=100, n_started=100, n_late=n_late)
+    learn_caution(memory, traffic, 0.99, is_starved=False)
+    assert memory.caution - caution == pytest.approx(times * stepped(caution, n_late))

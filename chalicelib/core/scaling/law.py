@@ -1,7 +1,8 @@
 """The control law: from demand to wanted capacity, hot and in total (docs/internals/scaling.md).
 
-    raw   = occupancy / u + x * rise         u > 1 uses the queue as a buffer; rise: how far
-                                             occupancy climbs within half of a start
+    raw   = occupancy / u + x * rise + trend u > 1 uses the queue as a buffer; rise: how far
+                                             occupancy usually climbs within half of a start;
+                                             trend: what a climb beyond the usual will add
     held  = max(mean of raw over the last W) W is a delayed switch-off; the mean is an EWMA
     hot   = max(raw, held)                   up at once, down slowly, and not for a single spike
     total = max(1.15 * max(hot over 4 to 5 h), 1.25 * hot)
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.model.schedules import scheduled_min_load
 from chalicelib.core.scaling.memory import ScalingMemory
-from chalicelib.core.scaling.occupancy import Demand, rest_load
+from chalicelib.core.scaling.occupancy import Demand, rest_load, slot_perf
 from chalicelib.core.scaling.snapshot import GroupSnapshot, Traffic
 
 PEAK_BUCKET_S = 5.0  # one round of a busy group
@@ -44,6 +45,7 @@ class Knob:
     smooth_s: float = 0.0  # time constant of the mean that is held
     headroom: float = 0.0  # capacity beyond what is taken, as a multiple of the usual rise
     rise_s: float = 0.0  # time constant of the mean above which occupancy is a rise
+    trend: float = 0.0  # how many times a rise that is under way is expected to come again
     pool_window_s: float = POOL_WINDOW_S  # how long the pool remembers a peak
 
 
@@ -69,9 +71,10 @@ def set_targets(
         demand = _cleared(memory, demand, now)
     least = rest_load(memory)
     rise = _usual_rise(memory, demand.occupancy, knob, now)
+    trend = knob.trend * max(_rise_now(memory, demand.occupancy) - rise, 0.0)
     raw = demand.occupancy / knob.utilisation
     if demand.occupancy > 0:
-        raw += knob.headroom * rise
+        raw += knob.headroom * rise + trend
     held = _held_peak(memory, raw, knob, now)
     floors = {
         "occupancy": max(raw, held),
@@ -200,6 +203,11 @@ def _usual_rise(memory: ScalingMemory, occupancy: float, knob: Knob, now: float)
     return math.sqrt(2.0 * memory.square_rise)
 
 
+def _rise_now(memory: ScalingMemory, occupancy: float) -> float:
+    """How far occupancy is above its recent mean now; one request more is no rise."""
+    return max(occupancy - memory.mean_occupancy - slot_perf(memory), 0.0)
+
+
 def _held_peak(memory: ScalingMemory, raw: float, knob: Knob, now: float) -> float:
     """The largest mean of `raw` in the hold: a spike shorter than the mean is not held."""
     keep = _kept_share(memory, now, knob.smooth_s)
@@ -268,6 +276,8 @@ def _min_ready(snapshot: GroupSnapshot, memory: ScalingMemory, demand: Demand, n
 #     x >  0   headroom x rise          as much more than is taken as occupancy usually climbs
 #                                       within half of a start, times x (safety stock); and the
 #                                       pool remembers its peak for up to an hour more
+#              trend 6 min(x, 1)        a burst is met as it will be when what is started now is
+#                                       up: its climb beyond the usual comes six times again
 #     W = 9 L, mean over 3 L            L: the learned median of a start
 #
 # A late request raises x, one on time lowers it by as much as keeps the wanted ratio between them
@@ -283,12 +293,14 @@ UNSCALED_CAUTION = 4.0  # up to here steps do not depend on the caution
 PRIOR_AT_95, PRIOR_PER_NINE = -1.0, 0.62  # where the targets of 95, 99, 99.9 % settle in tests
 GAIN, GAIN_WINDOW_S = 0.5, 6 * 3600.0  # scaling.md 2
 YOUNG_WINDOW_S = 3600.0  # of a new group, whose prior is a guess; it grows with what was seen
+YOUNG_CAUTION = 1.0  # and rises so fast up to here: a cold start's lateness says little of later
 LEAST_REQUEST_RATE = 1.0 / GAIN_WINDOW_S  # a rarer request is still one in that time
 MAX_STEP = 0.2  # scaling.md 2
 STARVED_WEIGHT = 0.25  # of late requests while more capacity could not be had (anti-windup)
 BUDGET_SHARE = 0.85  # of the allowed late share that is aimed at: falling short costs trust
 HOLD_STARTS, SMOOTH_STARTS = 9.0, 3.0  # hold and mean, in medians of a start
 RISE_STARTS = 0.5  # mean above which occupancy is a rise
+TREND = 6.0  # three starts; decisions/0037 has what else was played
 MIN_HOLD_S = 30.0  # scaling.md 2
 
 
@@ -310,6 +322,8 @@ def learn_caution(
     request_rate = max(memory.request_rate, LEAST_REQUEST_RATE)
     budget = (1.0 - slo_target) * BUDGET_SHARE
     window_s = min(max(memory.usage_s, YOUNG_WINDOW_S), GAIN_WINDOW_S)
+    if n_late > budget * n and memory.caution >= YOUNG_CAUTION:
+        window_s = GAIN_WINDOW_S
     step = GAIN * (min(n_late, n) / budget - n) / (request_rate * window_s)
     if step > 0 and is_starved:
         step *= STARVED_WEIGHT
@@ -328,5 +342,6 @@ def knob_for(caution: float, *, start_s: float, target_wait_s: float, service_s:
         hold_s=hold,
         smooth_s=hold * SMOOTH_STARTS / HOLD_STARTS,
         rise_s=hold * RISE_STARTS / HOLD_STARTS,
+        trend=TREND * min(max(caution, 0.0), 1.0),
         pool_window_s=POOL_WINDOW_S + extra_s,
     )
