@@ -101,6 +101,15 @@ class WorkerSettings:
     log_level: str
     supervisor_pid: int  # who ends a dead model server for us; 0: nobody
 
+    @property
+    def reporter(self) -> ReporterIdentity:
+        """Who reports, and where."""
+        return ReporterIdentity(
+            instance_id=self.instance_id,
+            master_token=self.master_token,
+            control_plane=self.control_plane,
+        )
+
     def __repr__(self) -> str:
         return f"WorkerSettings(instance_id={self.instance_id}, url={self.url!r})"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import aiohttp
 
@@ -15,6 +17,8 @@ from workers.pyworker.settings import ReporterIdentity
 logger = logging.getLogger(__name__)
 
 REPORT_AGAIN_S = 30.0
+FIRST_PAUSE_S = 5.0
+Made = TypeVar("Made")
 
 
 class ErrorReports:
@@ -39,6 +43,20 @@ class ErrorReports:
             await self._control_plane.send_report(message)
         except ControlPlaneError as failure:
             logger.warning("report not delivered", extra={"reason": str(failure)})
+
+    async def until_done(self, what: str, step: Callable[[], Awaitable[Made]]) -> Made:
+        """Take a step again and again until it succeeds; what is in its way is reported.
+
+        A disk, a certificate and a port are the instance's, and may be mended while we wait.
+        """
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                return await step()
+            except (OSError, ValueError) as error:
+                await self.tell(f"{what}: {error}")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, REPORT_AGAIN_S)  # a step may ask others, as Vast's signer
 
     async def repeat(self, error: str) -> None:
         """Report it again and again until cancelled: only the owner can change it."""

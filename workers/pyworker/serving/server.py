@@ -28,6 +28,7 @@ from workers.pyworker.model.life import DEFAULT_PATIENCE, Patience
 from workers.pyworker.model.model_watch import ModelWatch
 from workers.pyworker.readiness import Readiness
 from workers.pyworker.reporting.control_plane import ControlPlane, ControlPlaneError
+from workers.pyworker.reporting.error_reports import ErrorReports
 from workers.pyworker.reporting.load_ledger import LoadLedger
 from workers.pyworker.reporting.log_format import trace_of_task
 from workers.pyworker.reporting.messages import Reporter
@@ -81,8 +82,12 @@ class Worker:
         async with AsyncExitStack() as stack:
             model_http = await stack.enter_async_context(open_model_session())
             control_http = await stack.enter_async_context(aiohttp.ClientSession())
+            trouble = ErrorReports(self.settings.reporter, control_http)
+            tls, fingerprint = await trouble.until_done(
+                f"no TLS with {self.settings.tls_cert} and {self.settings.tls_key}", self._tls
+            )
             facade = self._assemble(
-                model_http, ControlPlane(self.settings.control_plane, control_http)
+                model_http, ControlPlane(self.settings.control_plane, control_http), fingerprint
             )
             sessions = SessionRoutes(facade)
             stack.callback(facade.parts.bodies.close)
@@ -97,15 +102,9 @@ class Worker:
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             facade.parts.guard.make = partial(_protocol_of, runner)
-            tls = self._tls()
-            listener = await asyncio.get_running_loop().create_server(
-                facade.parts.guard.protocol,
-                self.settings.host,
-                self.settings.port,
-                ssl=tls,
-                ssl_handshake_timeout=TLS_HANDSHAKE_S if tls else None,
-                reuse_address=True,
-                backlog=BACKLOG,
+            listener = await trouble.until_done(
+                f"the PyWorker cannot listen at port {self.settings.port}",
+                partial(self._listen, facade.parts.guard, tls),
             )
             stack.callback(listener.close)
             logger.info("serving", extra={"url": self.settings.url, "boot_id": self.boot_id})
@@ -113,14 +112,27 @@ class Worker:
                 for task in self._background(facade, sessions):
                     tasks.create_task(task)
 
-    def _assemble(self, model_http: aiohttp.ClientSession, control_plane: ControlPlane) -> Facade:
+    async def _listen(self, guard: ConnectionGuard, tls: ssl.SSLContext | None) -> asyncio.Server:
+        return await asyncio.get_running_loop().create_server(
+            guard.protocol,
+            self.settings.host,
+            self.settings.port,
+            ssl=tls,
+            ssl_handshake_timeout=TLS_HANDSHAKE_S if tls else None,
+            reuse_address=True,
+            backlog=BACKLOG,
+        )
+
+    def _assemble(
+        self, model_http: aiohttp.ClientSession, control_plane: ControlPlane, fingerprint: str
+    ) -> Facade:
         settings, clock, ledger = self.settings, ServerClock(), LoadLedger()
         reporter = Reporter(
             instance_id=settings.instance_id,
             boot_id=self.boot_id,
             url=settings.url,
             master_token=settings.master_token,
-            certificate_sha256=certificate_sha256(settings),
+            certificate_sha256=fingerprint,
             slots=1 if self.back_end.is_serial else settings.slots,
         )
         readiness = Readiness(time.time())
@@ -191,20 +203,19 @@ class Worker:
             tasks.append(watch.follow_log(settings.model_log))
         return tasks
 
-    def _tls(self) -> ssl.SSLContext | None:
+    async def _tls(self) -> tuple[ssl.SSLContext | None, str]:
+        """TLS, and the fingerprint that clients may pin: SHA-256 of the DER certificate, hex.
+
+        Raises:
+            OSError: a file cannot be read, or the two do not fit each other (ssl.SSLError).
+            ValueError: the certificate is no PEM.
+        """
         if not self.settings.use_ssl:
-            return None
+            return None, ""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.settings.tls_cert, self.settings.tls_key)
-        return context
-
-
-def certificate_sha256(settings: WorkerSettings) -> str:
-    """The fingerprint clients may pin: SHA-256 of the DER certificate, hex; empty without TLS."""
-    if not settings.use_ssl:
-        return ""
-    der = ssl.PEM_cert_to_DER_cert(_first_certificate(settings.tls_cert.read_text()))
-    return hashlib.sha256(der).hexdigest()
+        pem = _first_certificate(self.settings.tls_cert.read_text())
+        return context, hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
 
 
 def _first_certificate(pem: str) -> str:

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 MIN_LIFE_LEFT = timedelta(days=2)
 
 
-class CertificateError(Exception):
+class CertificateError(ValueError):
     """No usable certificate; the message says why."""
 
 
@@ -77,8 +77,13 @@ def has_good_certificate(cert: Path, key: Path, public_ip: str, now: float) -> b
 
 
 def store(cert_path: Path, key_path: Path, certificate: bytes, key: bytes) -> None:
-    """Write both, each whole or not at all; the key is readable by its owner alone."""
+    """Write both, each whole or not at all; the key is readable by its owner alone.
+
+    Raises:
+        OSError: with the path.
+    """
     for path, data, mode in ((key_path, key, 0o600), (cert_path, certificate, 0o644)):
+        path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(path.name + ".new")
         draft.touch(mode=mode)
         draft.chmod(mode)

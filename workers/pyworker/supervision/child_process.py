@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 STOP_GRACE_S = 10.0
 MAX_LOG_READ = 1 << 16
+FULL_BELOW = 1 << 20
+"""Bytes left on a disk, for ordinary users: fewer than what a model server logs as it starts."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -50,7 +52,8 @@ class ChildProcess:
             logger.warning("process ended", extra={"child": self.name, "how": how})
             if self.policy.is_crash_loop:
                 cause = await asyncio.to_thread(self._cause) if self.policy.n_unready else ""
-                await self.report(f"{self.name} {self.policy.words} ({how}){cause}")
+                full = _told_if_full(self.log)
+                await self.report(f"{self.name} {self.policy.words} ({how}){cause}{full}")
             await asyncio.sleep(self.policy.pause_s)
 
     async def _run_once(self) -> str:
@@ -117,6 +120,17 @@ class ChildProcess:
             return ""
         cause = cause_in(lines)
         return f": {cause}" if cause else ""
+
+
+def _told_if_full(log: Path | None) -> str:
+    """A process that cannot write its log ends without a word of why."""
+    if log is None:
+        return ""
+    with suppress(OSError):
+        disk = os.statvfs(log.parent)
+        if disk.f_bavail * disk.f_frsize < FULL_BELOW:
+            return f"; the disk of {log.parent} is full"
+    return ""
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

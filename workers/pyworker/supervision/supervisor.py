@@ -93,11 +93,13 @@ class Supervisor:
             try:
                 back_end = check_environment(self._env)
                 await check_model_access(self._env, self._ask_hub)
-                if self._settings.use_ssl:
-                    await self._get_certificate()
-            except (PreflightError, CertificateError) as error:
+            except PreflightError as error:
                 await self._reports.repeat(str(error))
                 return
+            if self._settings.use_ssl:
+                await self._reports.until_done(
+                    f"no TLS certificate at {self._settings.tls_cert}", self._get_certificate
+                )
             await install_tracing(self._env)
             for child in self._children(back_end):
                 tasks.create_task(child.keep_running())
@@ -162,6 +164,7 @@ class Supervisor:
 
         Raises:
             CertificateError: the signer did not give a usable one.
+            OSError: it cannot be stored.
         """
         settings, public_ip = self._settings, self._env["PUBLIC_IPADDR"]
         if has_good_certificate(settings.tls_cert, settings.tls_key, public_ip, time.time()):
