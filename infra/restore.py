@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib import wiring
 from chalicelib.adapters.aws.secret_box import FORMER_ITEM, INTENT
 from chalicelib.adapters.aws.tables import CONFIG, KEYS, LEDGER, TABLES, WORKERS, create_tables
-from chalicelib.core.fleet.intents import split_label, token_is_ours
+from chalicelib.core.fleet.intents import label_name, split_label, token_is_ours
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.ports.bundles import ScalerPorts
@@ -183,10 +183,11 @@ def _standing(
         return Standing.KNOWN
     if record.instance_id in after:
         return Standing.RESTORED
-    label = split_label(record.label)
-    if label is None or not token_is_ours(label[1], ports.secrets.mac):
+    mac, label = ports.secrets.mac, split_label(record.label)
+    names = {name for token, name in label.items() if token_is_ours(token, mac)}
+    if not names:
         return Standing.UNPROVEN
-    is_configured = label[0] in {group.name for group in ports.groups.list_groups()}
+    is_configured = not names.isdisjoint(label_name(g.name) for g in ports.groups.list_groups())
     return Standing.MISSING if is_configured else Standing.NO_GROUP
 
 

@@ -269,6 +269,25 @@ def test_each_machine_that_is_ours_is_looked_at_whoever_comes_before_it() -> Non
     assert [(id_, why) for id_, why, _ in rows(seen)] == [(77, "adopted"), (78, "restored")]
 
 
+OBJECT_ID = "64b7f0c2a1e4d5b6c7d8e9f0"  # of MongoDB: it has the shape of a token
+
+
+@pytest.mark.parametrize("label", [f"{OBJECT_ID} - {TOKEN}", f"llm - {TOKEN} see {OBJECT_ID}"])
+def test_what_else_in_a_label_looks_like_a_token_hides_none(label: str) -> None:
+    """A group named by such an id lost each rental whose answer was lost: it billed unseen."""
+    group = replace(GROUP, name=label.partition(" - ")[0])
+    seen = found(record(label=label), intents=(INTENT,), groups=(group,))
+    assert [(id_, why) for id_, why, _ in rows(seen)] == [(77, "adopted")]
+    restored = found(record(label=label), groups=(group,))
+    assert [(id_, why) for id_, why, _ in rows(restored)] == [(77, "restored")]
+
+
+def test_a_machine_whose_label_has_two_tokens_has_one_row() -> None:
+    other = token_from("fedcba9876543210", mac)
+    seen = found(record(label=f"{label_for('llm', TOKEN)}, {label_for('llm', other)}"))
+    assert [id_ for id_, _, _ in rows(seen)] == [77]
+
+
 def test_a_row_has_all_that_its_rental_knew() -> None:
     row = row_for(replace(INTENT, is_bid=True, bid_usd_per_hour=0.4, place="SE"), 77, NOW)
     assert (row.created_at, row.state_since, row.state) == (NOW - 100, NOW, WorkerState.CREATING)

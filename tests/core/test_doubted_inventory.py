@@ -21,6 +21,7 @@ from chalicelib.core.model.market import InstanceListing, InstanceRecord
 
 NOW = 1_800_000_000.0
 TOKEN = "0123456789abcdef" + "AbC-_xyz"
+OBJECT_ID = "64b7f0c2a1e4d5b6c7d8e9f0"  # of MongoDB: it has the shape of a token
 
 
 def listing(*ids: int, at: float = NOW, problem: str = "", label: str = "") -> InstanceListing:
@@ -136,24 +137,26 @@ def test_a_problem_is_told_without_the_name_of_an_error_class() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "parts"),
+    ("label", "names"),
     [
-        (f"llm - {TOKEN}", ("llm", TOKEN)),
-        (f"llm · {TOKEN}", ("llm", TOKEN)),
-        (f"llm - {TOKEN} (keep!)", ("llm", TOKEN)),
-        (f"my-group - {TOKEN}", ("my-group", TOKEN)),
-        (TOKEN, ("", TOKEN)),
-        (f"x{TOKEN}", None),
-        (f"{TOKEN}x", None),
-        (TOKEN[:-1], None),
-        (TOKEN.upper(), None),
-        ("", None),
+        (f"llm - {TOKEN}", {TOKEN: "llm"}),
+        (f"llm · {TOKEN}", {TOKEN: "llm"}),
+        (f"llm - {TOKEN} (keep!)", {TOKEN: "llm"}),
+        (f"my-group - {TOKEN}", {TOKEN: "my-group"}),
+        (TOKEN, {TOKEN: ""}),
+        (f"{OBJECT_ID} - {TOKEN}", {OBJECT_ID: "", TOKEN: OBJECT_ID}),
+        (f"llm - {TOKEN} {OBJECT_ID}", {TOKEN: "llm", OBJECT_ID: f"llm - {TOKEN}"}),
+        (f"x{TOKEN}", {}),
+        (f"{TOKEN}x", {}),
+        (TOKEN[:-1], {}),
+        (TOKEN.upper(), {}),
+        ("", {}),
     ],
 )
 def test_a_token_is_found_wherever_it_stands_and_only_whole(
-    label: str, parts: tuple[str, str] | None
+    label: str, names: dict[str, str]
 ) -> None:
-    assert split_label(label) == parts
+    assert split_label(label) == names
 
 
 def test_a_groups_name_in_a_label_is_short_printable_ascii() -> None:

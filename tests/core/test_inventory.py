@@ -85,5 +85,6 @@ def test_nothing_is_absent_that_the_last_complete_listing_shows(
 @given(st.text(alphabet="0123456789abcdef", min_size=16, max_size=16), st.text(max_size=60))
 def test_a_token_proves_itself_and_survives_any_group_name(random_hex: str, name: str) -> None:
     token = token_from(random_hex, lambda _purpose, _message: "AbC-_xyz0123")
-    assert split_label(label_for(name.strip() or "g", token)) is not None
+    for group in (name.strip() or "g", random_hex + "01234567", f"{token}-x", "a - " + token[::-1]):
+        assert token in split_label(label_for(group, token))
     assert not token_is_ours(token, _mac)

@@ -83,9 +83,9 @@ class Reconciler(RuleBasedStateMachine):
 
     @invariant()
     def no_token_is_rented_twice(self) -> None:
-        labels = [split_label(i.label) for i in self.world.market.instances.values()]
-        assert None not in labels
-        assert len(set(labels)) == len(labels)
+        labels = [dict(split_label(i.label)) for i in self.world.market.instances.values()]
+        assert all(len(label) == 1 for label in labels)
+        assert len({token for label in labels for token in label}) == len(labels)
 
     @invariant()
     def never_too_many(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import boto3
 import pytest
 
+from chalicelib.core.fleet.intents import label_for, token_from
 from chalicelib.core.fleet.pacing import Verb
 from infra.bootstrap import Caps, bootstrap
 from infra.restore import (
@@ -126,6 +128,21 @@ def test_a_new_pepper_proves_nothing_and_touches_nothing(life: Life) -> None:
     assert not report(found, has_pepper=True, public_url=URL, say=said.append)
     assert any("left alone" in line for line in said)
     assert rows() == set()
+
+
+def test_a_group_with_a_name_longer_than_a_label_is_known_as_configured(life: Life) -> None:
+    name = "a-name-longer-than-a-label-holds" * 3
+    groups = life.scaler_ports.groups
+    (group,) = groups.list_groups()
+    groups.put_group(
+        replace(group, name=name, revision=group.revision + 1), expected_revision=group.revision
+    )
+    token = token_from("0123456789abcdef", life.scaler_ports.secrets.mac)
+    for instance in life.market.instances.values():
+        instance.label = label_for(name, token)
+    lose("workers", "ledger")
+    told = restore(life.scaler_ports, has_pepper=True, dry_run=True)
+    assert {m.standing for m in told} == {Standing.MISSING}
 
 
 def test_machines_of_groups_that_nobody_configured_are_told(life: Life) -> None:

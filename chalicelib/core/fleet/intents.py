@@ -114,22 +114,20 @@ def label_name(group_name: str) -> str:
     return name[:MAX_LABEL_NAME].strip()
 
 
-def split_label(label: str) -> tuple[str, str] | None:
-    """(group name, token) of a label in which a token of our shape stands, wherever, else None."""
-    found = _TOKEN.search(label)
-    if found is None:
-        return None
-    return label[: found.start()].strip().removesuffix("-").removesuffix("·").strip(), found[0]
+def split_label(label: str) -> Mapping[str, str]:
+    """Group names by token, of each token of our shape that stands in a label, wherever.
+
+    Seldom more than one: but a group may be named by an id of that shape, or the owner write one.
+    """
+    return {
+        found[0]: label[: found.start()].strip().removesuffix("-").removesuffix("·").strip()
+        for found in _TOKEN.finditer(label)
+    }
 
 
 def instances_by_token(listing: InstanceListing) -> Mapping[str, InstanceRecord]:
     """The listed instances whose label has the shape of ours, by token."""
-    found = {}
-    for record in listing.instances:
-        parts = split_label(record.label)
-        if parts:
-            found[parts[1]] = record
-    return found
+    return {token: record for record in listing.instances for token in split_label(record.label)}
 
 
 def listing_can_show(listing: InstanceListing, ended_at: float) -> bool:

@@ -161,8 +161,7 @@ def believed_absent(inventory: Inventory, *, n_listings: int = ABSENT_LISTINGS) 
 
 def _shown(instances: Collection[InstanceRecord]) -> set[str]:
     shown = {str(record.instance_id) for record in instances}
-    labels = (split_label(record.label) for record in instances)
-    return shown | {parts[1] for parts in labels if parts}
+    return shown | {token for record in instances for token in split_label(record.label)}
 
 
 def _since(before: Inventory, now: float) -> float:

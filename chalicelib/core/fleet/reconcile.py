@@ -172,7 +172,7 @@ def _suspected(
         record.instance_id: intent.token
         for record in listing.instances
         if record.instance_id not in rows
-        and split_label(record.label) is None
+        and not split_label(record.label)
         and (intent := lost.get(record.machine_id)) is not None
         and abs(record.started_at - intent.planned_at) <= SUSPECTED_WITHIN_S
     }
@@ -276,6 +276,7 @@ def _strays(
         elif books.is_our_token(token):
             restored = _restored(token, record, groups, books.autogroups, now)
             if restored:
+                claimed = claimed | {record.instance_id}  # its label may have two tokens
                 strays.append(_with_assumed_prices(restored, record, by_token.values()))
             else:
                 unclaimed.append(record.instance_id)
@@ -289,8 +290,7 @@ def _restored(
     autogroups: Sequence[Autogroup],
     now: float,
 ) -> NewRow | None:
-    label = split_label(record.label)
-    group = groups.get(label[0]) if label else None
+    group = groups.get(split_label(record.label)[token])
     own = [a for a in autogroups if group and a.endpoint_id == group.endpoint_id]
     if group is None or not own:
         return None

@@ -125,7 +125,6 @@ def _find_ours(
     rows = _rows(ports, problems)
     found, unjudged, mislabelled = set(), set(), []
     for record in records:
-        label = split_label(record.label)
         row = rows.get(record.instance_id) if rows is not None else None
         if row is not None:
             if lacks_token(row, record) and not row.is_confirmed:
@@ -133,10 +132,10 @@ def _find_ours(
             else:
                 found.add(record.instance_id)
             continue
-        is_ours = _is_ours(ports, label[1], problems) if label else False
-        if is_ours:
+        judged = {_is_ours(ports, token, problems) for token in split_label(record.label)}
+        if True in judged:
             found.add(record.instance_id)
-        elif is_ours is None or rows is None:
+        elif None in judged or rows is None:
             unjudged.add(record.instance_id)
     return frozenset(found), frozenset(unjudged), mislabelled
 

@@ -89,4 +89,4 @@ def _labelled(
     records = list_all(market, so_far, problems)
     if records is None:
         return None
-    return [record for record in records if split_label(record.label) is not None]
+    return [record for record in records if split_label(record.label)]
