@@ -10,6 +10,7 @@ from chalicelib.core.fleet.intents import IntentState, RentIntent, label_for
 from chalicelib.core.fleet.inventory import Inventory
 from chalicelib.core.fleet.observation import observe
 from chalicelib.core.fleet.reconcile import Books, reconcile
+from chalicelib.core.fleet.set_aside import bid_start_key
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible, ScalingParams
 from chalicelib.core.model.lifecycle import WorkerEvent, next_state, transition
@@ -369,3 +370,31 @@ def test_who_insists_on_a_worker_on_demand_gets_one_started() -> None:
     actions = decide_scaling(snapshot, known_memory().to_json(), NOW).actions
     started = [a for a in actions if isinstance(a, StartWorker)]
     assert [(a.instance_id, a.reason.code) for a in started] == [(9, "insisted")]
+
+
+def test_a_raise_that_was_refused_waits_its_time_and_the_next_machine_has_its_turn() -> None:
+    fleet = busy([on_demand(n) for n in range(1, 4)])
+    outbid = [facts(n, DOWN, state_since=NOW - 400) for n in (8, 9)]
+    for set_aside, first in (({}, [8]), ({bid_start_key(8): NOW + 1.0}, [9])):
+        snapshot = GroupSnapshot(
+            group=group(),
+            autogroups=(AUTOGROUP,),
+            workers=(*fleet, *outbid),
+            set_aside=set_aside,
+        )
+        actions = decide_scaling(snapshot, known_memory().to_json(), NOW).actions
+        assert [a.instance_id for a in actions if isinstance(a, ChangeBid)] == first
+
+
+@pytest.mark.parametrize(
+    ("n_refusals", "is_started"), [(0, False), (1, True), (3, True), (4, False)]
+)
+def test_what_was_raised_and_not_started_is_started_a_few_times(
+    n_refusals: int, is_started: bool
+) -> None:
+    fleet = busy([on_demand(n, usd_per_hour=0.9) for n in range(1, 4)])
+    outbid = facts(8, DOWN, state_since=NOW - 200, bid_margin=1.6, n_start_refusals=n_refusals)
+    starts = [a for a in plan([*fleet, outbid]) if isinstance(a, StartWorker)]
+    assert [(a.instance_id, str(a.reason.code)) for a in starts] == (
+        [(8, "bid_started")] if is_started else []
+    )

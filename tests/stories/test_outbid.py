@@ -6,6 +6,7 @@ Three workers' worth of load is wanted at any time, and three machines at bids s
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.ports.marketplace import MarketplaceUnavailableError, RefusedError
 from chalicelib.services.owner.views.spending import read_spend
 from tests.stories.day import HOUR, OWNER, Day
 
@@ -179,4 +181,42 @@ def test_credit_ends_while_paused() -> None:
     assert {row.instance_id for row in rows(day)} == set(day.world.market.instances)
     assert day.told("no_credit") == ["no_credit", "no_credit_over"]
     assert day.troubles() == {}
+    day.ends()
+
+
+def test_a_refused_raise_rests_longer_each_time_and_is_told_once() -> None:
+    day, _ = bidding_day()
+    refusal = RefusedError("invalid_args", "bid refused")
+    day.world.marketplace.fail_next(Verb.BID, refusal, times=1_000)
+    floors(day, 1.2)  # what a raise would outbid
+    day.minutes(60)
+    asked, told = Counter[object](), Counter[object]()
+    for event in day.events():
+        asked[event.facts.get("instance_id")] += "Bidding more" in event.message
+        told[event.facts.get("subject")] += event.kind == "action_failed"
+    refused = [instance_id for instance_id, n in asked.items() if n > 0]
+    assert len(refused) >= 3
+    assert all(asked[one] <= 5 for one in refused), "after 2, 4, 8 … minutes, not each minute"
+    assert all(told[one] == 1 for one in refused)
+    assert served(day) >= HOT
+    day.ends()
+
+
+def test_a_raise_whose_start_failed_is_started_soon() -> None:
+    """A raised bid alone brings no machine back (tests/evidence/vast/bid.json)."""
+    day, _ = bidding_day()
+    floors(day, 1.2)
+    day.minutes(5)
+    assert "bid_raised" not in reasons(day)
+    day.world.marketplace.fail_next(Verb.START, MarketplaceUnavailableError("503"))
+    day.minutes(1)
+    assert "bid_raised" in reasons(day)
+    (failed,) = [row for row in at_bids(day, PAUSED) if row.bid_margin > 1.2]
+    assert failed.n_start_refusals == 1
+    day.minutes(10)
+    assert "bid_started" in reasons(day)
+    (back,) = [row for row in rows(day) if row.instance_id == failed.instance_id]
+    assert back.bid_margin == failed.bid_margin
+    assert back.n_start_refusals == 0, "it has served since"
+    assert back.state is not PAUSED
     day.ends()

@@ -73,6 +73,11 @@ def reboot_key(instance_id: int) -> str:
     return f"reboot:{instance_id}"
 
 
+def bid_start_key(instance_id: int) -> str:
+    """Of an interruptible machine that was not given more, or not started: as somebody outbids."""
+    return f"bid_start:{instance_id}"
+
+
 def add_failure(before: Failures, keys: Iterable[str], problem: str, now: float) -> Failures:
     """With one more failure of these."""
     after = dict(before)

@@ -36,7 +36,12 @@ def cost_of(worker: Worker, record: InstanceRecord | None) -> Cost:
 
 
 def start_microusd_per_hour(worker: Worker, record: InstanceRecord | None) -> int:
-    """What starting a stopped worker adds to the commitments."""
+    """What starting a worker adds to the commitments: nothing of one that was outbid.
+
+    The books hold it as running already, since it comes back by itself.
+    """
+    if worker.state is WorkerState.PAUSED:
+        return 0
     running, stopped = _running_and_stopped(worker, record)
     return running - stopped
 

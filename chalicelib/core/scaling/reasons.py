@@ -157,6 +157,10 @@ class ReasonCode(StrEnum):
         "It was outbid; ${bid_usd_per_hour} an hour instead of ${before_usd_per_hour} is still "
         "worth it.",
     )
+    BID_STARTED = (
+        "bid_started",
+        "It was outbid, and its last start was refused: a raised bid alone brings nothing back.",
+    )
     OUTBID_LONG = (
         "outbid_long",
         "It has been outbid for {paused_s} s; after {limit_s} s its disk costs more than "

@@ -10,6 +10,7 @@ from chalicelib.core.fleet.set_aside import (
     Failures,
     add_failure,
     autogroup_key,
+    bid_start_key,
     failing_key,
     forgive,
     host_key,
@@ -21,7 +22,14 @@ from chalicelib.core.fleet.set_aside import (
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import Worker
-from chalicelib.core.scaling.actions import Action, DestroyWorker, DrainWorker, RentOffer
+from chalicelib.core.scaling.actions import (
+    Action,
+    ChangeBid,
+    DestroyWorker,
+    DrainWorker,
+    RentOffer,
+    StartWorker,
+)
 from chalicelib.core.scaling.moves.repair import FAILING_AGAIN, WILL_NOT_STOP
 from chalicelib.core.scaling.reasons import Reason
 from chalicelib.ports.bundles import ScalerPorts
@@ -110,6 +118,8 @@ class Acting:
         """An action was carried out."""
         self.done[id(action)] = action
         self.n_done += 1
+        if isinstance(action, StartWorker | ChangeBid):
+            self.failures = forgive(self.failures, [bid_start_key(action.instance_id)])
 
     def put_off(self, action: Action, why: str) -> None:
         """Vast was not asked: the verb's turn comes later, and a later round takes it."""
@@ -120,9 +130,14 @@ class Acting:
         self.problems[id(action)] = problem[:200]
         name = type(action).__name__
         subject = action.offer.offer_id if isinstance(action, RentOffer) else action.instance_id
-        if not isinstance(action, RentOffer) and not self.is_news(subject, problem):
-            return
         row = self.rows.get(0 if isinstance(action, RentOffer) else action.instance_id)
+        if isinstance(action, StartWorker | ChangeBid) and row is not None and row.is_bid:
+            key = bid_start_key(subject)
+            self.failures = add_failure(self.failures, [key], problem, self.ports.clock.now())
+            if self.failures[key].n > 1:
+                return  # told once
+        elif not isinstance(action, RentOffer) and not self.is_news(subject, problem):
+            return
         self.n_failed_creates += isinstance(action, RentOffer)
         scope = autogroup_scope(action.autogroup_id) if isinstance(action, RentOffer) else ""
         self.log(

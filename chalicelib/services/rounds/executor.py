@@ -27,7 +27,7 @@ from chalicelib.core.scaling.actions import (
     StopWorker,
 )
 from chalicelib.core.scaling.facts import group_caps
-from chalicelib.core.scaling.reasons import cap_reached
+from chalicelib.core.scaling.reasons import ReasonCode, cap_reached
 from chalicelib.ports.ledger import GuardRefusedError
 from chalicelib.ports.marketplace import (
     Marketplace,
@@ -247,19 +247,29 @@ def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: Chang
         start_on_market(acting, acting.rows[worker.instance_id], action)
 
 
+_AFTER_A_RAISE = (ReasonCode.BID_RAISED, ReasonCode.BID_STARTED)
+
+
 def start_on_market(acting: Acting, worker: Worker, action: StartWorker | ChangeBid) -> None:
-    """Call start; a refusal makes the worker unavailable (its GPU is let to somebody else)."""
+    """Call start; a refusal makes the worker unavailable (its GPU is let to somebody else).
+
+    Of a bid that was raised each failure counts as one: nothing else brings the machine back, and
+    a later round starts it (`plan_raises`).
+    """
     try:
         acting.market.call(Verb.START, lambda vast: vast.start_instance(worker.instance_id))
-    except TooEarlyError as error:
-        acting.put_off(action, str(error))
-        return
-    except RefusedError as error:
-        acting.change(worker, transition(worker, WorkerEvent.START_REFUSED, _now(acting)))
-        acting.note_failure(action, str(error))
-        return
     except MarketplaceError as error:
-        acting.note_failure(action, str(error))
+        is_raised = worker.is_bid and action.reason.code in _AFTER_A_RAISE
+        if isinstance(error, RefusedError) or is_raised:
+            changes = transition(worker, WorkerEvent.START_REFUSED, _now(acting))
+            if is_raised:
+                n_refused = worker.n_start_refusals + (not isinstance(error, TooEarlyError))
+                changes["n_start_refusals"] = max(n_refused, 1)
+            acting.change(worker, changes)
+        if isinstance(error, TooEarlyError):
+            acting.put_off(action, str(error))
+        else:
+            acting.note_failure(action, str(error))
         return
     acting.did(action)
 

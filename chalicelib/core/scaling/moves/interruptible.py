@@ -10,9 +10,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from chalicelib.core.fleet.set_aside import bid_start_key
 from chalicelib.core.model.endpoint_group import Interruptible
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.core.scaling.actions import Action, ChangeBid, DestroyWorker, RentOffer
+from chalicelib.core.scaling.actions import Action, ChangeBid, DestroyWorker, RentOffer, StartWorker
 from chalicelib.core.scaling.hazard import (
     MARGINS,
     Bid,
@@ -36,11 +37,15 @@ MAX_LOADING = 4  # interruptible machines on order at once
 MAX_LOOKED_AT = 12  # offers whose saving is worked out, the best of each place first
 HORIZON_H = 48.0  # over which a machine is expected to serve, at most
 LIVES = 6.0  # and at most for so many of its stays: it comes back, or is returned
-MIN_GAIN = 1.5  # expected saving over the cost of load and disk; what just pays is not worth it
+MIN_GAIN = (
+    4.0  # expected saving over the cost of load and disk, as of any machine that is rented to
+)
+# save (orders.py): what just pays was rented again and again where bids are lost often
 PAUSED_WORTH = 0.5  # of an outbid machine's availability: it is known to be away now
 CROWD = 1.0  # the cost of a loss grows by so much times the share of the fleet at one place
 ON_DEMAND_RATIO = 2.0  # price on demand over the bid: half and less is common (Vast's documents)
 RAISE_AFTER_S = 300.0  # outbid so long before more is bid
+BID_STARTS = 3  # starts that may be refused before nobody but its bid brings a machine back
 BELOW_ON_DEMAND = 0.9  # a bid is raised to at most this share of the fleet's price on demand
 
 
@@ -341,10 +346,28 @@ def paused_limit_s(worker: WorkerFacts, ctx: Round) -> float:
 
 
 def plan_raises(pool: Pool, ctx: Round) -> list[Action]:
-    """Bid more for the machine that was outbid longest, if it is still worth it."""
+    """Bid more for the machine that was outbid longest, if it is still worth it.
+
+    What was refused is tried again after a time that grows (core/fleet/set_aside.py).
+    """
+    set_aside = ctx.snapshot.set_aside
+    paused = [
+        worker
+        for worker in sorted(pool.paused, key=lambda w: (w.state_since, w.instance_id))
+        if set_aside.get(bid_start_key(worker.instance_id), 0.0) <= ctx.now
+    ]
+    actions = _higher_bid(paused, pool, ctx)
+    unstarted = [w for w in paused if 0 < w.n_start_refusals <= BID_STARTS]
+    for worker in unstarted[: 1 - len(actions)]:
+        reason = Reason(code=ReasonCode.BID_STARTED)
+        actions.append(StartWorker(instance_id=worker.instance_id, reason=reason))
+    return actions
+
+
+def _higher_bid(paused: Sequence[WorkerFacts], pool: Pool, ctx: Round) -> list[Action]:
     on_demand = [w for w in pool.loaded if not w.is_bid]
     prices = [ctx.usd_per_load(worker) for worker in on_demand]
-    for worker in sorted(pool.paused, key=lambda w: (w.state_since, w.instance_id)):
+    for worker in paused:
         higher = [margin for margin in MARGINS if margin > worker.bid_margin * 1.01]
         capacity = ctx.capacity(worker)
         if not (higher and prices and capacity > 0 and worker.bid_usd_per_hour > 0):
