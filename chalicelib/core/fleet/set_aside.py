@@ -74,7 +74,7 @@ def reboot_key(instance_id: int) -> str:
 
 
 def bid_start_key(instance_id: int) -> str:
-    """Of an interruptible machine that was not given more, or not started: as somebody outbids."""
+    """Of an outbid machine whose raised bid, or the start after it, was refused."""
     return f"bid_start:{instance_id}"
 
 

@@ -22,14 +22,8 @@ from chalicelib.core.fleet.set_aside import (
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import Worker
-from chalicelib.core.scaling.actions import (
-    Action,
-    ChangeBid,
-    DestroyWorker,
-    DrainWorker,
-    RentOffer,
-    StartWorker,
-)
+from chalicelib.core.scaling.actions import Action, DestroyWorker, DrainWorker, RentOffer
+from chalicelib.core.scaling.moves.interruptible import RAISES
 from chalicelib.core.scaling.moves.repair import FAILING_AGAIN, WILL_NOT_STOP
 from chalicelib.core.scaling.reasons import Reason
 from chalicelib.ports.bundles import ScalerPorts
@@ -118,7 +112,7 @@ class Acting:
         """An action was carried out."""
         self.done[id(action)] = action
         self.n_done += 1
-        if isinstance(action, StartWorker | ChangeBid):
+        if not isinstance(action, RentOffer) and action.reason.code in RAISES:
             self.failures = forgive(self.failures, [bid_start_key(action.instance_id)])
 
     def put_off(self, action: Action, why: str) -> None:
@@ -131,7 +125,7 @@ class Acting:
         name = type(action).__name__
         subject = action.offer.offer_id if isinstance(action, RentOffer) else action.instance_id
         row = self.rows.get(0 if isinstance(action, RentOffer) else action.instance_id)
-        if isinstance(action, StartWorker | ChangeBid) and row is not None and row.is_bid:
+        if not isinstance(action, RentOffer) and action.reason.code in RAISES:
             key = bid_start_key(subject)
             self.failures = add_failure(self.failures, [key], problem, self.ports.clock.now())
             if self.failures[key].n > 1:

@@ -27,7 +27,8 @@ from chalicelib.core.scaling.actions import (
     StopWorker,
 )
 from chalicelib.core.scaling.facts import group_caps
-from chalicelib.core.scaling.reasons import ReasonCode, cap_reached
+from chalicelib.core.scaling.moves.interruptible import RAISES
+from chalicelib.core.scaling.reasons import cap_reached
 from chalicelib.ports.ledger import GuardRefusedError
 from chalicelib.ports.marketplace import (
     Marketplace,
@@ -247,9 +248,6 @@ def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: Chang
         start_on_market(acting, acting.rows[worker.instance_id], action)
 
 
-_AFTER_A_RAISE = (ReasonCode.BID_RAISED, ReasonCode.BID_STARTED)
-
-
 def start_on_market(acting: Acting, worker: Worker, action: StartWorker | ChangeBid) -> None:
     """Call start; a refusal makes the worker unavailable (its GPU is let to somebody else).
 
@@ -259,7 +257,7 @@ def start_on_market(acting: Acting, worker: Worker, action: StartWorker | Change
     try:
         acting.market.call(Verb.START, lambda vast: vast.start_instance(worker.instance_id))
     except MarketplaceError as error:
-        is_raised = worker.is_bid and action.reason.code in _AFTER_A_RAISE
+        is_raised = action.reason.code in RAISES
         if isinstance(error, RefusedError) or is_raised:
             changes = transition(worker, WorkerEvent.START_REFUSED, _now(acting))
             if is_raised:

@@ -37,15 +37,15 @@ MAX_LOADING = 4  # interruptible machines on order at once
 MAX_LOOKED_AT = 12  # offers whose saving is worked out, the best of each place first
 HORIZON_H = 48.0  # over which a machine is expected to serve, at most
 LIVES = 6.0  # and at most for so many of its stays: it comes back, or is returned
-MIN_GAIN = (
-    4.0  # expected saving over the cost of load and disk, as of any machine that is rented to
-)
-# save (orders.py): what just pays was rented again and again where bids are lost often
+MIN_GAIN = 1.5  # expected saving over the cost of load and disk; what just pays is not worth it
+LONE_GAIN = 4.0  # the same where one region has them all, as of any machine that is rented to save
+# (orders.py): they stand in for nobody, and what just pays was rented again and again
 PAUSED_WORTH = 0.5  # of an outbid machine's availability: it is known to be away now
 CROWD = 1.0  # the cost of a loss grows by so much times the share of the fleet at one place
 ON_DEMAND_RATIO = 2.0  # price on demand over the bid: half and less is common (Vast's documents)
 RAISE_AFTER_S = 300.0  # outbid so long before more is bid
 BID_STARTS = 3  # starts that may be refused before nobody but its bid brings a machine back
+RAISES = (ReasonCode.BID_RAISED, ReasonCode.BID_STARTED)  # their failures are remembered apart
 BELOW_ON_DEMAND = 0.9  # a bid is raised to at most this share of the fleet's price on demand
 
 
@@ -127,11 +127,14 @@ def plan_bids(pool: Pool, ctx: Round, n_free: int) -> list[RentOffer]:
     candidates = _shortlist(candidates_of(pool, ctx))
     fleet = _fleet(pool, ctx)
     places = shares_by_place(pool, ctx)
+    regions = {c.item.offer.geolocation for c in candidates}
+    regions |= {w.place for w in pool.loaded + pool.booting + pool.paused if w.is_bid}
+    least = MIN_GAIN if len(regions) > 1 else LONE_GAIN
     rentals: list[RentOffer] = []
     n_left = min(MAX_LOADING - _n_loading(pool), n_free)
     while candidates and len(rentals) < n_left:
         before = fleet_usd_per_hour(memory, fleet)
-        rated = [(_net_usd(c, fleet, before, places, ctx), c) for c in candidates]
+        rated = [(_net_usd(c, fleet, before, places, least, ctx), c) for c in candidates]
         (net, gain, cost), best = max(rated, key=lambda r: (r[0][0], -r[1].item.offer.offer_id))
         if net <= 0:
             break
@@ -267,9 +270,10 @@ def _net_usd(
     fleet: Sequence[tuple[float, float]],
     before: float,
     places: dict[str, float],
+    least: float,
     ctx: Round,
 ) -> tuple[float, float, float]:
-    """(net, gain, cost) in dollars over the machine's expected stay; net per capacity."""
+    """(net, gain, cost) in dollars over its stay; net per capacity, `least` times the cost off."""
     offer = candidate.item.offer
     price = crowded_usd_per_hour(candidate, places)
     life_h = min(HORIZON_H, LIVES / max(candidate.lost_per_hour, 1e-9))
@@ -281,7 +285,7 @@ def _net_usd(
     autogroup_id = next(a.autogroup_id for a in ctx.snapshot.autogroups)
     load_h = ctx.beliefs.load_time(autogroup_id).median / 3600.0
     cost = offer.usd_per_hour * load_h + offer.storage_usd_per_hour * life_h
-    return (gain - MIN_GAIN * cost) / candidate.capacity, gain, cost
+    return (gain - least * cost) / candidate.capacity, gain, cost
 
 
 def bid_rental(
