@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.fleet.intents import (
+    MAX_LABEL_NAME,
     IntentState,
     RentIntent,
     instances_by_token,
@@ -280,6 +281,23 @@ def test_what_else_in_a_label_looks_like_a_token_hides_none(label: str) -> None:
     assert [(id_, why) for id_, why, _ in rows(seen)] == [(77, "adopted")]
     restored = found(record(label=label), groups=(group,))
     assert [(id_, why) for id_, why, _ in rows(restored)] == [(77, "restored")]
+
+
+def test_of_groups_whose_names_a_label_cannot_tell_apart_the_template_tells() -> None:
+    names = [f"{'n' * MAX_LABEL_NAME}-{which}" for which in "ab"]
+    groups = tuple(
+        replace(GROUP, endpoint_id=n, name=name) for n, name in enumerate(names, start=1)
+    )
+    seen = record(label=label_for(names[0], TOKEN))
+    both = (autogroup(2, "second", 1), autogroup(3, "third", 2))
+    first, last = (
+        found(seen, groups=groups, autogroups=both),
+        found(seen, groups=groups[::-1], autogroups=both),
+    )
+    assert [new.worker.endpoint_id for new in (*first.new_rows, *last.new_rows)] == [1, 1]
+    unsure = (autogroup(2, "second", 1), autogroup(3, "second", 2))
+    told = found(seen, groups=groups, autogroups=unsure)
+    assert (told.new_rows, told.unclaimed) == ((), (77,))
 
 
 def test_a_machine_whose_label_has_two_tokens_has_one_row() -> None:

@@ -33,7 +33,7 @@ def life(outages: Outages) -> Life:
     endpoint_id = life.call("management", "POST", "/api/v0/endptjobs/", group)["result"]
     autogroup = {"endpoint_id": endpoint_id, "template_hash": life.template_hash}
     life.call("management", "POST", "/api/v0/autojobs/", autogroup)
-    life.rounds(120)
+    life.rounds(60)  # at rest then
     assert "url" in route(life)
     return life
 

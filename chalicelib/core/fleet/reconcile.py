@@ -261,7 +261,9 @@ def _strays(
     would destroy it waits until the owner has confirmed it.
     """
     intents = {intent.token: intent for intent in books.intents}
-    groups = {label_name(group.name): group for group in books.groups}
+    groups: dict[str, set[int]] = {}  # a label holds the beginning of a name, two may share it
+    for group in books.groups:
+        groups.setdefault(label_name(group.name), set()).add(group.endpoint_id)
     strays: list[NewRow] = []
     unclaimed: list[int] = []
     for token, record in by_token.items():
@@ -286,18 +288,19 @@ def _strays(
 def _restored(
     token: str,
     record: InstanceRecord,
-    groups: Mapping[str, EndpointGroup],
+    groups: Mapping[str, Collection[int]],
     autogroups: Sequence[Autogroup],
     now: float,
 ) -> NewRow | None:
-    group = groups.get(split_label(record.label)[token])
-    own = [a for a in autogroups if group and a.endpoint_id == group.endpoint_id]
-    if group is None or not own:
-        return None
+    ids = groups.get(split_label(record.label)[token], ())
+    own = [a for a in autogroups if a.endpoint_id in ids]
     same = [a for a in own if a.template_hash and a.template_hash == record.template_hash]
-    autogroup = (same or own)[0]
+    may_be = same or own
+    if len({a.endpoint_id for a in may_be}) != 1:  # nobody's, or it could be either's
+        return None
+    autogroup = may_be[0]
     worker = Worker(
-        endpoint_id=group.endpoint_id,
+        endpoint_id=autogroup.endpoint_id,
         instance_id=record.instance_id,
         autogroup_id=autogroup.autogroup_id,
         created_at=min(record.started_at, now) or now,
