@@ -73,7 +73,7 @@ def test_a_strict_target_remembers_the_pools_peak_for_an_hour_more() -> None:
 
 def test_a_burst_is_met_as_it_will_be_when_what_is_started_is_up() -> None:
     cautious = replace(KNOB, headroom=0.0, trend=6.0)
-    burst = [*[100.0] * 200, 180.0]
+    burst = [1_000.0, *[100.0] * 200, 180.0]  # the pool remembers the first
     memory, targets = play(burst, cautious)
     now = 80.0 * math.exp(-ROUND_S / 10.0)
     usual = math.sqrt(2.0 * memory.square_rise)
@@ -81,6 +81,16 @@ def test_a_burst_is_met_as_it_will_be_when_what_is_started_is_up() -> None:
     assert targets.hot == pytest.approx(180.0 + 6.0 * (now - usual))
     over = play([*burst, *[180.0] * 30], cautious)[1]  # as soon as the climb is over, no more
     assert over.hot == pytest.approx(180.0, rel=1e-4)
+    assert targets.total == over.total == pytest.approx(1_150.0)
+
+
+def test_a_burst_starts_what_the_pool_has_and_rents_nothing() -> None:
+    """What is rented for a climb comes minutes after it: 185 an hour instead of 40 (azure_code)."""
+    burst = [*[100.0] * 200, 180.0]
+    plain = play(burst, replace(KNOB, headroom=0.0))[1]
+    cautious = play(burst, replace(KNOB, headroom=0.0, trend=6.0))[1]
+    assert (cautious.total, cautious.to_rent) == (plain.total, plain.to_rent)
+    assert cautious.hot == cautious.total == pytest.approx(1.25 * 180.0)
 
 
 def test_a_climb_as_usual_is_no_burst() -> None:
@@ -88,7 +98,8 @@ def test_a_climb_as_usual_is_no_burst() -> None:
     memory = ScalingMemory(at=NOW - ROUND_S, mean_occupancy=100.0, square_rise=200.0)
     demand = Demand(occupancy=130.0, serving=130.0, load_rate=130.0, has_work=True)
     knob = replace(KNOB, headroom=0.0, trend=6.0)
-    assert set_targets(make_snapshot(), memory, demand, knob, NOW).hot == 130.0
+    snapshot = make_snapshot(min_cold_load=1_000.0)
+    assert set_targets(snapshot, memory, demand, knob, NOW).hot == 130.0
 
 
 def test_one_request_more_is_no_burst() -> None:
@@ -98,7 +109,7 @@ def test_one_request_more_is_no_burst() -> None:
     knob = replace(KNOB, headroom=0.0, trend=6.0)
     for climb in (10.0, 16.0, 26.0):
         seen, demand = replace(memory), replace(ONE, occupancy=100.0 + climb)
-        hot = set_targets(make_snapshot(), seen, demand, knob, NOW).hot
+        hot = set_targets(make_snapshot(min_cold_load=1_000.0), seen, demand, knob, NOW).hot
         more = climb * math.exp(-0.5) - 10.0 - math.sqrt(2.0 * seen.square_rise)
         assert hot == pytest.approx(100.0 + climb + 6.0 * max(more, 0.0))
         assert (more > 0) is (climb > 17.0)

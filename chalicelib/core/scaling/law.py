@@ -74,7 +74,7 @@ def set_targets(
     trend = knob.trend * max(_rise_now(memory, demand.occupancy) - rise, 0.0)
     raw = demand.occupancy / knob.utilisation
     if demand.occupancy > 0:
-        raw += knob.headroom * rise + trend
+        raw += knob.headroom * rise
     held = _held_peak(memory, raw, knob, now)
     floors = {
         "occupancy": max(raw, held),
@@ -91,10 +91,13 @@ def set_targets(
     binding = next(name for name, value in floors.items() if value == hot)
     peak = _remembered_peak(snapshot, memory, lasting, knob, now)
     total = _total_target(snapshot, hot, peak)
+    to_rent = _total_target(snapshot, hot, 0.0) if is_at_rest else total
+    if trend > 0 and raw + trend > hot:  # of what is kept: a rental comes too late for a burst
+        hot, binding = max(min(raw + trend, total), hot), "occupancy"
     return Targets(
         hot=hot,
         total=total,
-        to_rent=_total_target(snapshot, hot, 0.0) if is_at_rest else total,
+        to_rent=to_rent,
         binding=binding if hot > 0 else "idle",
         min_ready=_min_ready(snapshot, memory, demand, now),
         keep_loaded=params.cold_workers,
