@@ -27,7 +27,12 @@ _PREFIX = re.compile(
     r"(?:[\w.]*(?:Error|Exception): )?"
 )
 """What loggers put before the text; a marker begins right after it."""
-_CAUSE = re.compile(r"(?:[\w.]*(?:Error|Exception)|error): \S")
+_CAUSE = re.compile(r"(?:Error|Exception|error): \S")
+"""Without the name before it: looking for one at each place of a long word takes its square."""
+_NAME_OF_CAUSE = re.compile(r"[\w.]{0,200}\Z")
+MAX_LOOKED_AT = 1 << 13
+"""Characters of one line; a longer one is data."""
+LINES_AT_ONCE = 500
 
 
 class Sign(StrEnum):
@@ -63,9 +68,14 @@ def cause_in(lines: list[str]) -> str:
 
     Python prints the cause before what it led to, and vLLM ends with "See root cause above".
     """
-    causes = [text_of(line) for line in lines if _CAUSE.search(line)]
+    causes = [text_of(line) for line in map(shown, lines) if _CAUSE.search(line)]
     telling = [text for text in causes if "root cause above" not in text]
     return (telling or causes or [""])[-1][:MAX_TOLD]
+
+
+def shown(line: str) -> str:
+    """What a terminal shows of a line in the end: progress bars write over themselves."""
+    return line.rstrip("\r").rpartition("\r")[2][:MAX_LOOKED_AT]
 
 
 def text_of(line: str) -> str:
@@ -74,7 +84,8 @@ def text_of(line: str) -> str:
     text = line[match.end() :] if match else line
     cut = _CAUSE.search(line)
     if cut and match and cut.start() < match.end():
-        text = line[cut.start() :]
+        name = _NAME_OF_CAUSE.search(line, 0, cut.start())
+        text = line[name.start() if name else cut.start() :]
     return " ".join(text.split())
 
 
@@ -147,7 +158,9 @@ async def follow_lines(tail: LogTail) -> AsyncIterator[str]:
     """The log's lines from where it was read to, for ever."""
     while True:
         lines = await asyncio.to_thread(tail.read_lines)
-        for line in lines:
+        for number, line in enumerate(lines):
+            if number % LINES_AT_ONCE == LINES_AT_ONCE - 1:
+                await asyncio.sleep(0)  # a megabyte of short ones is a second of the loop
             yield line
         if not lines:
             await asyncio.sleep(POLL_S)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -28,7 +29,7 @@ from workers.pyworker.model.benchmark import (
 )
 from workers.pyworker.model.engine import Engine
 from workers.pyworker.model.forwarding import Forwarder
-from workers.pyworker.model.model_log import LogTail, Sign, cause_in, follow_lines, sign_of
+from workers.pyworker.model.model_log import LogTail, Sign, cause_in, follow_lines, shown, sign_of
 from workers.pyworker.readiness import Phase, Readiness
 from workers.pyworker.supervision import trouble
 
@@ -74,17 +75,21 @@ class ModelWatch:
         is begun anew no line of it is told to anybody, for a server may die with a prompt on its
         lips.
         """
-        lines: list[str] = []
+        lines = deque[str](maxlen=MAX_LINES_KEPT)
         tail = self._log = LogTail(path)
         if self._has_served:
             tail.mark_served()
-        async for line in follow_lines(tail):
+        async for written in follow_lines(tail):
             if self._readiness.phase is Phase.READY:
                 tail.mark_read()
                 lines.clear()
                 continue
+            line = shown(written)
             self._readiness.phases.see(line, self._back_end.log_markers.phases, time.time())
-            lines = [] if tail.is_private else [*lines[-MAX_LINES_KEPT:], line]
+            if tail.is_private:
+                lines.clear()
+            else:
+                lines.append(line)
             found = sign_of(line, self._back_end.log_markers)
             if found is None:
                 continue
@@ -94,7 +99,7 @@ class ModelWatch:
                 self._log_says_loaded.set()
                 tail.mark_read()
             elif sign is Sign.ERROR and not self._log_says_loaded.is_set():
-                await self._doubt(marker, cause_in(lines))
+                await self._doubt(marker, cause_in(list(lines)))
 
     async def _doubt(self, marker: str, cause: str) -> None:
         """A marker is confirmed by asking: a server that answers is not failing."""
