@@ -32,7 +32,7 @@ def log_ticket(ports: HotPorts, memory: RouterMemory, request: RouteRequest) -> 
     by_id = request.endpoint_id if request.endpoint_id is not None else caller.endpoint_id
     facts = find_facts(ports, memory, request.endpoint, by_id, now)
     if facts is None or not caller.may(ADMIN, facts.endpoint_id):
-        raise RouteRefusedError(f"{NOT_FOUND}; the model's log takes a key with the verb admin")
+        raise RouteRefusedError(f"{NOT_FOUND}; the model's log needs an admin key")
     instance_id = request.model_log_of or 0
     worker = ports.workers.find(facts.endpoint_id, instance_id)
     if worker is None:

@@ -75,8 +75,8 @@ def test_what_cannot_be_read_is_said(ballast: Ballast, console: Console) -> None
     console.refusals["/route/"] = (409, "worker 1 is loading: no PyWorker has reported yet")
     said = ballast("logs", "--model", NAME)
     assert (said.code, "has reported" in said.err) == (1, True)
-    console.refusals["/route/"] = (401, "the model's log takes a key with the verb admin")
+    console.refusals["/route/"] = (401, "the model's log needs an admin key")
     said = ballast("logs", "--model", NAME)
-    assert (said.code, "verb admin" in said.err) == (4, True)
+    assert (said.code, "an admin key" in said.err) == (4, True)
     console.workers = {}
     assert "no worker of" in ballast("logs", "--model", NAME).err
