@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 PATTERN = re.compile(
     r"Returning instance|Recalling|against the caps at worst|besides, AWS charged"
     r"|dearest for what it serves|is exploring machine types|is not known for sure|may not admin"
-    r"|the verb admin|user key: invalid api_key|An autogroup of the file|as if it came a little later"
-    r"|our own trouble|The forecast goes on|nothing is forgotten|doubt destroys nothing"
+    r"|the verb admin|user key: invalid api_key|An autogroup of the file"
+    r"|as if it came a little later|our own trouble|The forecast goes on|nothing is forgotten|doubt destroys nothing"
     r"|Make these \d|Show the fleet|>Dark or light|[Gg]roup_cap_\w+"
     r"|\b1 (?:keys|endpoints|workers|requests|autogroups|groups|machines|offers|changes)\b"
     r"|\b(?:poke[ds]?|poking|pepper)\b"
