@@ -388,8 +388,8 @@ GAMES = (
          bound=1.0, draw=_draw_use, play=over_quota, length=12, where=WHERE),
     Game(role="route key", goal="replay", measure="requests by one ticket beyond the first",
          bound=0.0, draw=_draw_ticket, play=used_twice, length=8, where=WHERE),
-    Game(role="route key", goal="spend", measure="machines for one request beyond one",
+    Game(role="route key", goal="spend", measure="machines that one request starts, beyond one",
          bound=0.0, draw=_draw_ask, play=started_by_one, length=1, where=WHERE, most_games=12),
-    Game(role="worker's token", goal="spend", measure="machines beyond one that its reports start",
+    Game(role="worker's token", goal="spend", measure="machines that its reports start, beyond one",
          bound=0.0, draw=_draw_lie, play=started_by_lies, length=4, where=WHERE, most_games=12),
 )  # fmt: skip

@@ -290,10 +290,10 @@ SCALER_LIES: dict[str, Mapping[str, object]] = {
 }
 
 
-def busy_fleet(n_workers: int) -> World:
+def busy_fleet(n_workers: int, min_load: float = 95.0) -> World:
     """A group that needs all of its workers, each of which did some work."""
     world = World(seed=4)
-    group = world.add_group("llm", min_load=95.0 * n_workers, max_workers=12, cold_workers=0)
+    group = world.add_group("llm", min_load=min_load * n_workers, max_workers=12, cold_workers=0)
     world.add_autogroup(group.endpoint_id, test_workers=0)
     run_rounds(world, 80)
     return world
@@ -313,3 +313,19 @@ def test_a_lie_drains_no_honest_worker_and_rents_nothing(name: str, n_honest: in
         run_rounds(world, 1)
         assert set(in_state(world, WorkerState.READY)) >= set(honest)
     assert count_calls(world, Verb.CREATE) == before
+
+
+@pytest.mark.parametrize("name", SCALER_LIES)
+def test_what_a_lone_worker_lied_is_no_demand_once_it_is_gone(name: str) -> None:
+    """Nobody vouches for the only one: busy at 1e12, it left 78 million load/s to be served."""
+    world = busy_fleet(1, min_load=30.0)
+    (liar,) = in_state(world, WorkerState.READY)
+    before = count_calls(world, Verb.CREATE)
+    world.ask(next(iter(world.workers.rows))[0], 1)
+    world.processes[liar].lie = SCALER_LIES[name]
+    run_rounds(world, 2)
+    if liar in world.processes:
+        world.processes[liar].lie = {}
+    run_rounds(world, 12)
+    most = 2 if name == "perf low" else 1  # who says it is broken is replaced, and its reserve, too
+    assert count_calls(world, Verb.CREATE) <= before + most

@@ -37,6 +37,9 @@ UNKNOWN_SPEEDS = tuple(  # of a machine over its type's: three points of a norma
 PERF_PRIOR_N = 0.5  # machines that the spread between types is known from beforehand
 PERF_LATELY_N = 5  # first loads of a type whose middle says what is usual
 PERF_OUTLIER = 2 * PERF_PRIOR_SD  # of log perf from that middle: twice as fast is another machine
+DISPROVED = 20.0
+"""A group's typical worker does not become so much slower: recorded dlperf goes from 21 to 222
+(tests/evidence/vast), a factor of ten. What does was never so fast."""
 LEARNED_N = 2.0  # first loads of a type after which its machines vouch for a later one
 MAX_LOG_PERF = 35.0  # beyond any load; keeps every sum finite
 HOST_PRIOR_N = 2.0  # loads that "as fast as other hosts" is worth: with residual times of sigma
@@ -346,6 +349,22 @@ def _learn_typical_worker(memory: ScalingMemory, workers: Sequence[WorkerFacts])
     measured = [worker for worker in workers if worker.perf > 0]
     if not measured:
         return
-    memory.worker_perf = sum(worker.perf for worker in measured) / len(measured)
+    perf = sum(worker.perf for worker in measured) / len(measured)
+    if perf * DISPROVED < memory.worker_perf:
+        _forget_disproved(memory, perf / memory.worker_perf)
+    memory.worker_perf = perf
     slots = [worker.slots for worker in measured if worker.slots > 0]
     memory.worker_slots = sum(slots) / len(slots) if slots else 0.0
+
+
+def _forget_disproved(memory: ScalingMemory, part: float) -> None:
+    """A claim of speed is gone, and with it what was counted in its slots.
+
+    Nobody vouches for the only worker of a group: while it claims 1e12, each of its busy slots
+    counts as a share of that, and hours of reserve were rented for it afterwards.
+    """
+    memory.mean_raw *= part
+    memory.mean_occupancy *= part
+    memory.square_rise *= part * part
+    for peaks in (memory.peaks, memory.hour_peaks):
+        peaks[:] = [[at, value * part] for at, value in peaks]
