@@ -181,6 +181,6 @@ def _receivers() -> Receivers:
 
 
 def _sns_client() -> Any:
-    from chalicelib.adapters.aws.clients import aws_session, client_config
+    from chalicelib.adapters.aws.clients import create_client
 
-    return aws_session().create_client("sns", config=client_config())
+    return create_client("sns")

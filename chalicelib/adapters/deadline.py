@@ -6,8 +6,10 @@ A server that drips a byte now and then would hold a function for as long as it 
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import threading
+import time
 from types import TracebackType
 from typing import Any
 
@@ -58,3 +60,48 @@ class Deadline:
             with contextlib.suppress(OSError):
                 # Not the method of a TLS socket, which would forget its state under a reader.
                 socket.socket.shutdown(held, socket.SHUT_RDWR)
+
+
+# The same for connections that are kept and calls that are many: no thread, only shorter reads.
+
+
+def with_bounded_answers(pool_class: type[Any], total_s: float) -> type[Any]:
+    """The same kind of pool of urllib3; each answer is whole `total_s` after it was waited for.
+
+    Or its reading raises TimeoutError, as when nothing comes at all.
+    """
+    connection_class = pool_class.ConnectionCls
+
+    class Answer(connection_class.response_class):  # type: ignore[misc, valid-type]
+        def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
+            super().__init__(sock, *args, **named)
+            self.fp = io.BufferedReader(_BoundedReads(self.fp.detach(), sock, total_s))
+
+    class Connection(connection_class):  # type: ignore[misc, valid-type]
+        response_class = Answer
+
+    class Pool(pool_class):  # type: ignore[misc, valid-type]
+        ConnectionCls = Connection
+
+    return Pool
+
+
+class _BoundedReads(io.RawIOBase):
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, total_s: float) -> None:
+        self._raw, self._sock = raw, sock
+        self._read_s = sock.gettimeout()
+        self._ends_at = time.monotonic() + total_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left_s = self._ends_at - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        self._sock.settimeout(left_s if self._read_s is None else min(left_s, self._read_s))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        super().close()
+        self._raw.close()

@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ConnectionError, HTTPClientError
 from urllib3.exceptions import HTTPError
 
+from chalicelib.adapters.aws import clients
 from chalicelib.adapters.notifiers import post_pinned
 from chalicelib.adapters.vast.http import NoAnswerError, VastRequest, send_over_http
 from chalicelib.core.fleet.safe_url import SafeUrl
@@ -79,6 +81,36 @@ def test_whatever_drips_the_call_ends_at_its_deadline(begin: bytes, drip: bytes)
                 VastRequest(method="GET", url=url, api_key="k"), total_timeout_s=DEADLINE_S
             )
         assert DEADLINE_S <= time.monotonic() - began_at < PATIENCE_S
+
+
+JSON_OK = OK + b"content-type: application/x-amz-json-1.1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("service", "begin", "drip"),
+    [
+        ("kms", b"", b"H"),
+        ("kms", JSON_OK, b"x-a: b\r\n"),
+        ("kms", JSON_OK + b"content-length: 9999\r\n\r\n{", b" "),
+        ("dynamodb", JSON_OK + b"content-length: 9999\r\n\r\n{", b" "),
+        ("sns", JSON_OK + b"content-length: 9999\r\n\r\n{", b" "),
+    ],
+    ids=["kms, status", "kms, headers", "kms, body", "dynamodb", "sns"],
+)
+def test_an_answer_of_aws_that_drips_ends_in_time(
+    service: str, begin: bytes, drip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two tries: the server talks to one caller, and to the second not at all."""
+    for name in ("AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "us-east-1")
+    with dripping(begin, drip) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        client = clients.create_client(service)
+        began_at = time.monotonic()
+        ask = {"kms": "list_keys", "dynamodb": "list_tables", "sns": "list_topics"}[service]
+        with pytest.raises((ConnectionError, HTTPClientError)):
+            getattr(client, ask)()
+        assert time.monotonic() - began_at < 2 * PATIENCE_S
 
 
 @pytest.mark.parametrize(

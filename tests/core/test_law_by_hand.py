@@ -61,6 +61,15 @@ def test_headroom_is_added_once_there_is_something_to_serve() -> None:
     assert back.mean_occupancy == 10.0
 
 
+def test_headroom_counts_from_the_first_load_on_and_a_bucket_is_one_item() -> None:
+    rises = Knob(utilisation=1.0, hold_s=100.0, headroom=2.0, rise_s=10.0)
+    half = Demand(occupancy=0.5, serving=0.5, load_rate=0.5, has_work=True)
+    memory = ScalingMemory(at=NOW - 10.0, mean_occupancy=0.5, square_rise=8.0)
+    assert targets(half, rises, memory).hot == pytest.approx(0.5 + 2.0 * 4.0, rel=0.01)
+    peaks = [[0.0, 5.0], [10.0, 3.0]]
+    assert slide_peak(peaks, 2.0, 12.0, window_s=100.0, bucket_s=10.0) == peaks
+
+
 @pytest.mark.parametrize(
     ("over", "demand", "hot", "binding"),
     [

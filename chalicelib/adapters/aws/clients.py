@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.adapters.deadline import with_bounded_answers
 from chalicelib.ports.errors import (
     ConflictError,
     KeysUnavailableError,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 1.0
 READ_TIMEOUT_S = 1.5
+ANSWER_S = 2.0  # of one try, however slowly its answer drips
 MAX_ATTEMPTS = 2
 MAX_CONNECTIONS = 20
 USER_AGENT = "ballast"
@@ -33,14 +35,26 @@ USER_AGENT = "ballast"
 @lru_cache(maxsize=1)
 def dynamodb_client() -> DynamoDBClient:
     """The process's DynamoDB client."""
-    client: DynamoDBClient = aws_session().create_client("dynamodb", config=client_config())
+    client: DynamoDBClient = create_client("dynamodb")
     return client
 
 
 @lru_cache(maxsize=1)
 def kms_client() -> KMSClient:
     """The process's KMS client."""
-    client: KMSClient = aws_session().create_client("kms", config=client_config())
+    client: KMSClient = create_client("kms")
+    return client
+
+
+def create_client(service: str) -> Any:
+    """A client whose calls end in time, also where an answer drips.
+
+    botocore's time-outs are for each read, and it has no public way to set one for all of them.
+    """
+    client = aws_session().create_client(service, config=client_config())
+    pools = client._endpoint.http_session._pool_classes_by_scheme
+    for scheme, pool in pools.items():
+        pools[scheme] = with_bounded_answers(pool, ANSWER_S)
     return client
 
 
