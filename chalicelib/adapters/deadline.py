@@ -71,19 +71,15 @@ def with_bounded_answers(pool_class: type[Any], total_s: float) -> type[Any]:
     Or its reading raises TimeoutError, as when nothing comes at all.
     """
     connection_class = pool_class.ConnectionCls
+    answer_class = connection_class.response_class
 
-    class Answer(connection_class.response_class):  # type: ignore[misc, valid-type]
-        def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
-            super().__init__(sock, *args, **named)
-            self.fp = io.BufferedReader(_BoundedReads(self.fp.detach(), sock, total_s))
+    def __init__(answer: Any, sock: socket.socket, *args: Any, **named: Any) -> None:  # noqa: N807
+        answer_class.__init__(answer, sock, *args, **named)
+        answer.fp = io.BufferedReader(_BoundedReads(answer.fp.detach(), sock, total_s))
 
-    class Connection(connection_class):  # type: ignore[misc, valid-type]
-        response_class = Answer
-
-    class Pool(pool_class):  # type: ignore[misc, valid-type]
-        ConnectionCls = Connection
-
-    return Pool
+    answer = type("BoundedAnswer", (answer_class,), {"__init__": __init__})
+    connection = type("BoundedConnection", (connection_class,), {"response_class": answer})
+    return type("BoundedPool", (pool_class,), {"ConnectionCls": connection})
 
 
 class _BoundedReads(io.RawIOBase):
