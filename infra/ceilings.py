@@ -11,6 +11,7 @@ from typing import Final
 
 from chalicelib.adapters.aws.workers.placing import MAX_SHARDS, SPREAD
 from chalicelib.core.fleet.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
+from chalicelib.services.rounds.turns import MANY_GROUPS, N_TURNS
 from chalicelib.services.routing.waiting import MAX_ROWS_OF_GROUP, MAX_ROWS_OF_KEY
 from infra.throttles import ACCOUNT_PER_S, ROUTE_SHARE, SMALL_CONCURRENCY
 
@@ -144,6 +145,13 @@ def ceilings() -> list[Ceiling]:
             MAX_ROWS_OF_GROUP,
             "at once",
             "none: what waits beyond is served, without a place in the queue",
+        ),
+        Ceiling(
+            "groups at rest",
+            f"{MANY_GROUPS} that a round has time for x {N_TURNS} minutes",
+            MANY_GROUPS * N_TURNS,
+            "groups",
+            "none: a group at rest is then looked at less often than each half hour",
         ),
         Ceiling(
             "Vast's listing",

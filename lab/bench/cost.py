@@ -68,6 +68,7 @@ class Assumptions:
     active_round_calls: int = 12
     rounds_per_minute: int = 11
     log_bytes_per_round: int = 600
+    group_rows_kb: float = 1.0  # of a group and its autogroup, which every round reads
     worker_row_kb: float = 1.0  # the tables' rule: a row stays under it
     report_containers: int = 2  # each asks for the view's lease when it holds news
     reports_per_worker_s: float = 0.4  # busy workers report each second, idle ones every 10 s
@@ -165,7 +166,7 @@ def fixed_month(prices: Prices, a: Assumptions, n_workers: int) -> dict[str, flo
 
 
 def idle_month(prices: Prices, a: Assumptions) -> dict[str, float]:
-    """Dollars a month while every group idles; the number of groups hardly matters.
+    """Dollars a month while every group idles; a few groups hardly matter (`groups_month`).
 
     One round a minute reads and writes account-wide items; idle groups write no series.
     """
@@ -183,6 +184,12 @@ def idle_month(prices: Prices, a: Assumptions) -> dict[str, float]:
         "alarms": sum(alarms().values()) * prices["cloudwatch"]["alarm_month"],
         "metrics": prices["cloudwatch"]["custom_metric_month"],  # the heartbeat alone
     }
+
+
+def groups_month(prices: Prices, a: Assumptions, n_groups: int) -> float:
+    """Dollars a month for reading the rows of so many idle groups in each minute's round."""
+    units = MINUTES_PER_MONTH * math.ceil(n_groups * a.group_rows_kb / 4)
+    return units / MILLION * prices["dynamodb"]["per_million_reads"]
 
 
 def alarms() -> dict[str, int]:
@@ -297,11 +304,13 @@ def _idle_part(prices: Prices, a: Assumptions) -> str:
     month = _table(["idle month", "$"], [*rows, ["**total**", f"**{sum(idle.values()):.2f}**"]])
     of_metric = cloudwatch["custom_metric_month"]
     each = ", ".join(f"{name}{f' ({n})' if n > 1 else ''}" for name, n in alarms().items())
+    of_groups = [f"${groups_month(prices, a, n):.2f} for {n:,}" for n in (10, 100, 10_000)]
     return f"""\
-## An idle month, with any number of idle groups
+## An idle month
 
 {month}
 
+* Every round reads the rows of all groups, a kilobyte each: {", ".join(of_groups)} groups more.
 * Each metric of an alarm costs ${cloudwatch["alarm_month"]:.2f}; these {len(alarms())} alarms have
   {sum(alarms().values())}: {each}.
 * Metrics are embedded in log lines of the scaler; CloudWatch charges ${of_metric:.2f} a month for

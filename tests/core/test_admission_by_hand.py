@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -194,6 +195,20 @@ def test_no_room_is_kept_for_who_cannot_ask_in_time() -> None:
     # Of a short target a third at the most.
     assert cutoff(queue(1.7), 0.0, late, ask_again_s=9.0).admit_before == NEVER
     assert cutoff(queue(2.1), 0.0, late, ask_again_s=9.0).admit_before == ALWAYS
+
+
+def test_of_hundreds_of_keys_some_go_at_each_moment() -> None:
+    """Each has a twentieth of a request's room: a twentieth of them goes, and each in its turn."""
+    keys = [f"key {n}" for n in range(400)]
+    waiting = [one for key in keys for one in queue(60, 50, key_id=key)]
+    went: Counter[str] = Counter()
+    for second in range(200):
+        seen = decide_cutoffs(waiting, 400 * 0.5, PARAMS, NOW + second)
+        now_in_turn = [k for k in keys if seen.for_key(k).overdue_admit_before != NEVER]
+        assert 18 <= len(now_in_turn) <= 22
+        went.update(now_in_turn)
+    assert set(went) == set(keys)
+    assert max(went.values()) <= 2 * min(went.values())
 
 
 def test_each_key_has_its_own_cutoff() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import inf
@@ -15,14 +16,18 @@ from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.market import NO_PAGES, InstanceListing
 from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
+from chalicelib.services.keys import issue_key
 from chalicelib.services.rounds.loop import scaling_loop
+from chalicelib.services.rounds.turns import MANY_GROUPS
 from fakes.market.market import Market
 from fakes.market.market_config import CALM, PROMPT, GpuModel, MarketConfig
 from fakes.market.market_pages import PageQuery, listing_page
 from fakes.ports.clock import ManualClock
 from fakes.worlds.marketplace import FakeMarketplace
-from fakes.worlds.world import World
+from fakes.worlds.world import REQUEST_COST, World
 from tests.faults.stories import count_calls, set_group
+from tests.services.crowd import Caller, Crowd
+from tests.services.test_many_groups import add
 
 N_OTHERS = 995  # the owner's own machines, in the same account
 PAGE_S = 0.6
@@ -71,16 +76,27 @@ class Schedule:
     n_doubts: int = 0  # rounds that the owner is told of as such
     oldest_s: float = 0.0  # of the complete listing that is known at a moment
     known: tuple[bytes, RoundMemory] = (b"", RoundMemory())
+    crowd: Crowd | None = None
 
     def __post_init__(self) -> None:
         self.world.clock.meanwhile = self.pass_time
 
     def pass_time(self, seconds: float) -> None:
         """Somebody sleeps, or waits for a page."""
-        self.world.tick(seconds)
+        if self.crowd is None:
+            self.world.tick(seconds)
+        else:
+            self._with_crowd(self.crowd, self.world.now + seconds)
         listed_at = self.memory().inventory.listed_at
         if listed_at:
             self.oldest_s = max(self.oldest_s, self.world.now - listed_at)
+
+    def _with_crowd(self, crowd: Crowd, end: float) -> None:
+        """The clients ask real routers, at their own moments."""
+        while self.world.now < end:
+            crowd.run(min(1.0, end - self.world.now))
+            self.world.market.advance(self.world.now)
+            self.world.report_workers()
 
     def minutes(self, n: int) -> None:
         """So many executions, each with the rest of its minute."""
@@ -152,3 +168,44 @@ def test_an_hour_with_a_thousand_machines_kills_no_loop() -> None:
         assert not world.n_waiting
     assert (schedule.n_killed, schedule.n_idle) == (0, 0)
     assert schedule.oldest_s <= OLDEST_S
+
+
+N_GROUPS, N_TENANTS, EACH = 10_000, 400, 5
+SERVED_WITHIN = 15  # minutes; six workers take 2,000 requests of a second each in 5.6 at best
+
+
+@pytest.mark.long
+def test_ten_thousand_groups_and_two_thousand_waiting_clients_of_four_hundred_tenants() -> None:
+    """Beside the thousand machines: every minute acts on what is known, and everybody is served."""
+    schedule = large_account()
+    world = schedule.world
+    group = world.add_group("busy", cold_workers=0, max_workers=6)
+    (like,) = world.owner_ports.groups.list_autogroups()
+    autogroup = replace(like, test_workers=0, revision=2)
+    world.owner_ports.groups.put_autogroup(autogroup, expected_revision=1)
+    for n in range(N_GROUPS):
+        add(world, group, autogroup, f"group {n}")
+    world.publish()
+    schedule.minutes(2 + N_GROUPS // MANY_GROUPS)
+    assert not world.workers.rows
+    assert len(schedule.memory().groups) == N_GROUPS + 1  # each has been decided on
+    schedule.n_killed = schedule.n_idle = 0
+
+    crowd = schedule.crowd = Crowd(world.owner_ports, world.clock, group.name)
+    began_at = world.now
+    tenants = [
+        issue_key(world.owner_ports, name=f"tenant {n}", verbs=("route",))[0]
+        for n in range(N_TENANTS)
+    ]
+    for n in range(N_TENANTS * EACH):  # within ten seconds
+        caller = Caller(tenants[n % N_TENANTS], REQUEST_COST, asked_at=began_at + n / 200)
+        crowd.add(caller)
+    schedule.minutes(1)
+    assert len(world.waiting.rows) > 1_900
+    schedule.minutes(SERVED_WITHIN)
+    assert all(caller.granted_at for caller in crowd.callers)
+    half = sorted(crowd.callers, key=lambda one: one.granted_at or 0.0)[: len(crowd.callers) // 2]
+    served = Counter(caller.key for caller in half)
+    assert len(served) == N_TENANTS, Counter(served.values())
+    assert (schedule.n_killed, schedule.n_idle) == (0, 0)
+    assert schedule.oldest_s <= OLDEST_S, schedule.oldest_s

@@ -196,9 +196,14 @@ def decide_cutoffs(
     demands = {key: sum(r.cost for r in requests) for key, requests in by_key.items()}
     rooms = share_fairly(demands, room, shares or {})
     soon = now + min(ask_again_s, params.target_queue_time / 3)
+    # Hundreds of keys have less than a request's room each: at each moment some of them go, and
+    # not in one moment all and then nobody for a minute.
+    moment = math.floor(soon) * GOLDEN
+    dithers = {key: (moment + n / len(by_key)) % 1.0 for n, key in enumerate(sorted(by_key))}
     return Cutoffs(
         by_key={
-            key: _cutoff(requests, rooms[key], params, soon) for key, requests in by_key.items()
+            key: _cutoff(requests, rooms[key], params, soon, dithers[key])
+            for key, requests in by_key.items()
         }
     )
 
@@ -228,7 +233,9 @@ def _weight(key: str, shares: Mapping[str, float]) -> float:
     return max(1e-6, shares.get(key, 1.0))
 
 
-def _cutoff(requests: Sequence[Queued], room: float, params: AdmissionParams, now: float) -> Cutoff:
+def _cutoff(
+    requests: Sequence[Queued], room: float, params: AdmissionParams, now: float, dither: float
+) -> Cutoff:
     if params.queue_order is QueueOrder.FIFO:
         until, _ = _admit(_in_turn(requests, 0.0, params), room)
         return Cutoff(admit_before=until, overdue_admit_before=until)
@@ -239,7 +246,6 @@ def _cutoff(requests: Sequence[Queued], room: float, params: AdmissionParams, no
     share = overdue_share([r.first_seen_at for r in late], params, now)
     admit_before, left = _admit(_in_turn(on_time, typical, params), room * (1 - share))
     # In small rooms the share is less than a request: then it is a share of the moments.
-    dither = math.floor(now) * GOLDEN % 1.0
     overdue_until, _ = _admit(overdue, room * share + left, dither=dither)
     return Cutoff(
         admit_before=admit_before,
