@@ -132,6 +132,13 @@ def ceilings() -> list[Ceiling]:
             grants,
             "the same quota",
         ),
+    ]
+    return found + _beside_grants()
+
+
+def _beside_grants() -> list[Ceiling]:
+    """What bounds the rest: starts of containers, the queue, the scaler's rounds."""
+    return [
         Ceiling(
             "KMS",
             f"{KMS_PER_S:,} a second ÷ {DECRYPTS_A_START} a container's start; a grant asks none",
@@ -161,7 +168,6 @@ def ceilings() -> list[Ceiling]:
             "none: a second Vast account, with a stage of its own",
         ),
     ]
-    return found
 
 
 def table() -> str:

@@ -301,7 +301,7 @@ def main() -> None:
     if result["url"]:
         print(f"Ballast ({options.stage}) answers at {result['url']}")
     if "admin_key" in result:
-        print("next: export BALLAST_URL and BALLAST_API_KEY, then `ballast doctor`")
+        print(f"next: `ballast login`, then `ballast doctor --stage {options.stage}`")
 
 
 if __name__ == "__main__":
