@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import pytest
 
+from ballast.cli.root import root
 from chalicelib.core.model.endpoint_group import ScalingParams
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +68,19 @@ def test_every_make_target_of_the_readme_exists() -> None:
     assert named
     missing = [name for name in named if f"\n{name}:" not in makefile]
     assert not missing
+
+
+AN_EXAMPLE = "workers.translate.server"  # which the extension guide lets its reader write
+
+
+@pytest.mark.parametrize("path", documents(), ids=str)
+def test_what_a_page_runs_exists(path: Path) -> None:
+    """Modules after `python -m`, and the words of `ballast`."""
+    text = (ROOT / path).read_text()
+    modules = set(re.findall(r"python -m ([a-z_][\w.]*\w)", text)) - {AN_EXAMPLE}
+    assert [name for name in modules if find_spec(name) is None] == []
+    words = set(re.findall(r"(?:`|^\$ |bin/)ballast ([a-z]+)\b", text, re.MULTILINE))
+    assert words <= set(root.list_commands(click.Context(root)))
 
 
 FOREIGN_DOCUMENTS = {
