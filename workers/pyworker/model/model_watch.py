@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,6 +31,7 @@ from workers.pyworker.model.forwarding import Forwarder
 from workers.pyworker.model.model_log import LogTail, Sign, cause_in, follow_lines, shown, sign_of
 from workers.pyworker.readiness import Phase, Readiness
 from workers.pyworker.supervision import trouble
+from workers.pyworker.tickets.server_clock import steady_now
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class ModelWatch:
                 lines.clear()
                 continue
             line = shown(written)
-            self._readiness.phases.see(line, self._back_end.log_markers.phases, time.time())
+            self._readiness.phases.see(line, self._back_end.log_markers.phases, steady_now())
             if tail.is_private:
                 lines.clear()
             else:
@@ -114,7 +114,7 @@ class ModelWatch:
         while True:
             await self._until_loaded(store.parent)
             self._readiness.model_loaded()
-            self._readiness.phases.begin("benchmark", time.time())
+            self._readiness.phases.begin("benchmark", steady_now())
             try:
                 perf = await self._perf(store, its_fingerprint)
             except BenchmarkError as error:
@@ -127,12 +127,12 @@ class ModelWatch:
             self._has_served = True
             if self._log is not None:
                 self._log.mark_served()
-            self._readiness.benchmarked(perf, time.time())
+            self._readiness.benchmarked(perf, steady_now())
             logger.info("ready", extra={"perf": perf})
             self._tell(True)
             reason = await self._until_lost()
             self._log_says_loaded.clear()
-            self._readiness.model_gone(reason, time.time())
+            self._readiness.model_gone(reason, steady_now())
             n_broken = self._life.break_all()
             logger.warning("model server lost", extra={"reason": reason, "n_broken": n_broken})
             self._tell(False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ import aiohttp
 from workers.pyworker.reporting.control_plane import ControlPlane, ControlPlaneError
 from workers.pyworker.reporting.messages import REPORT_VERSION
 from workers.pyworker.settings import ReporterIdentity
+from workers.pyworker.tickets.server_clock import steady_now
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class ErrorReports:
             "mtoken": self._identity.master_token,
             "version": REPORT_VERSION,
             "ticket": "D",
-            "seq": int(time.time() * 1000),
+            "seq": int(steady_now() * 1000),
             "error_msg": error,
         }
         try:

@@ -106,7 +106,7 @@ class Facade:
         return any(
             parts.admission.peek(auth_data, verifier, now, parts.clock.leeway_s) is None
             or (parts.legacy is not None and parts.legacy.is_authentic(auth_data, verifier))
-            for verifier in parts.keys.verifiers(now)
+            for verifier in parts.keys.verifiers()
         )
 
     async def admit(self, request: web.Request, auth_data: JsonObject) -> Admitted:
@@ -145,7 +145,7 @@ class Facade:
     def _read_refusal(self, auth_data: JsonObject) -> Rejection | None:
         now = self.parts.clock.now()
         refusal: Rejection | None = Rejection(503, "the public key is not known yet")
-        for verifier in self.parts.keys.verifiers(now):
+        for verifier in self.parts.keys.verifiers():
             refusal = self.parts.admission.admit_reader(
                 auth_data, verifier, now, self.parts.clock.leeway_s
             )
@@ -156,7 +156,7 @@ class Facade:
     def _try_keys(self, auth_data: JsonObject) -> Admitted | Rejection:
         now = self.parts.clock.now()
         result: Admitted | Rejection = Rejection(503, "the public key is not known yet")
-        for verifier in self.parts.keys.verifiers(now):
+        for verifier in self.parts.keys.verifiers():
             result = self.parts.admission.admit(auth_data, verifier, now, self.parts.clock.leeway_s)
             if isinstance(result, Rejection) and result.status == 401 and self.parts.legacy:
                 result = self.parts.legacy.admit(auth_data, verifier)
@@ -167,7 +167,7 @@ class Facade:
     async def _has_new_key(self) -> bool:
         """Whether the control plane has changed its key since we asked last."""
         try:
-            return await self.parts.keys.refresh(self.parts.clock.local_now())
+            return await self.parts.keys.refresh()
         except (ControlPlaneError, PublicKeyError) as error:
             logger.warning("public key not fetched", extra={"reason": str(error)})
             return False

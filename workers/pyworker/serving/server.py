@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import ssl
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
@@ -45,7 +44,7 @@ from workers.pyworker.serving.sessions import SessionTable
 from workers.pyworker.settings import WorkerSettings
 from workers.pyworker.tickets.admission import Admission, WorkerIdentity
 from workers.pyworker.tickets.legacy_tickets import LegacyAdmission
-from workers.pyworker.tickets.server_clock import ServerClock
+from workers.pyworker.tickets.server_clock import ServerClock, steady_now
 from workers.pyworker.tickets.signing_keys import PublicKeyError, SigningKeys
 
 logger = logging.getLogger(__name__)
@@ -135,7 +134,7 @@ class Worker:
             certificate_sha256=fingerprint,
             slots=1 if self.back_end.is_serial else settings.slots,
         )
-        readiness = Readiness(time.time())
+        readiness = Readiness(steady_now())
         reports = ReportLoop(control_plane, reporter, readiness, ledger, clock)
         readiness.on_change = reports.note_change
         identity = WorkerIdentity(
@@ -249,7 +248,7 @@ async def _know_key_then(keys: SigningKeys, then: Coroutine[object, object, None
 async def _refresh_until_known(keys: SigningKeys) -> None:
     while True:
         try:
-            await keys.refresh(time.time(), is_forced=True)
+            await keys.refresh(is_forced=True)
         except (ControlPlaneError, PublicKeyError) as error:
             logger.warning("public key not fetched", extra={"reason": str(error)})
             await asyncio.sleep(KEY_RETRY_S)

@@ -14,10 +14,18 @@ MAX_ROUND_TRIP_S = 5.0
 """A slower reply says too little about the time it was written."""
 
 
+_BEGAN_AT = time.time() - time.monotonic()
+
+
+def steady_now() -> float:
+    """Epoch seconds as this machine took them to be when we began; later jumps do not matter."""
+    return _BEGAN_AT + time.monotonic()
+
+
 class ServerClock:
     """The local clock plus the offset learned from replies to reports."""
 
-    def __init__(self, local_now: Callable[[], float] = time.time) -> None:
+    def __init__(self, local_now: Callable[[], float] = steady_now) -> None:
         self.local_now = local_now
         self._offset_s: float | None = None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -49,14 +51,17 @@ class RsaVerifier:
 
 
 class SigningKeys:
-    """Fetches and keeps the keys; `fetch` gives the PEM text."""
+    """Fetches and keeps the keys; `fetch` gives the PEM text, `now` seconds that never jump."""
 
-    def __init__(self, fetch: Callable[[], Awaitable[str]]) -> None:
+    def __init__(
+        self, fetch: Callable[[], Awaitable[str]], now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._fetch = fetch
+        self._now = now
         self._current: RsaVerifier | None = None
         self._previous: RsaVerifier | None = None
         self._previous_until = 0.0
-        self._fetched_at = -REFRESH_INTERVAL_S
+        self._fetched_at = -math.inf
         self._fetching = asyncio.Lock()
 
     @property
@@ -64,14 +69,14 @@ class SigningKeys:
         """Whether any ticket can be verified."""
         return self._current is not None
 
-    def verifiers(self, now: float) -> list[RsaVerifier]:
+    def verifiers(self) -> list[RsaVerifier]:
         """The keys that count, newest first."""
         keys = [self._current] if self._current else []
-        if self._previous and now < self._previous_until:
+        if self._previous and self._now() < self._previous_until:
             keys.append(self._previous)
         return keys
 
-    async def refresh(self, now: float, *, is_forced: bool = False) -> bool:
+    async def refresh(self, *, is_forced: bool = False) -> bool:
         """Fetch again, at most every 10 s unless forced; whether the key changed.
 
         A fetch under way is waited for: its key may be the one that is missed.
@@ -84,17 +89,18 @@ class SigningKeys:
         async with self._fetching:
             if self._current is not known:
                 return True
+            now = self._now()
             if not is_forced and now - self._fetched_at < REFRESH_INTERVAL_S:
                 return False
-            return await self._fetch_now(now)
+            self._fetched_at = now
+            return await self._fetch_now()
 
-    async def _fetch_now(self, now: float) -> bool:
-        self._fetched_at = now
+    async def _fetch_now(self) -> bool:
         pem = await self._fetch()
         if self._current and pem == self._current.pem:
             return False
         verifier = RsaVerifier(pem)
-        self._previous, self._previous_until = self._current, now + PREVIOUS_KEY_S
+        self._previous, self._previous_until = self._current, self._now() + PREVIOUS_KEY_S
         self._current = verifier
         logger.info("public key fetched", extra={"key_bits": verifier.signature_size * 8})
         return True
