@@ -218,3 +218,12 @@ def test_half_at_risk_is_half_at_bids() -> None:
     at_bids = sum(row.perf for row in ready(world, is_bid=True))
     assert 0 < at_bids <= 0.5 * HOT * 1.001
     assert sum(row.perf for row in ready(world)) >= HOT * 0.9
+
+
+@pytest.mark.parametrize(("share", "n_serving"), [(0.0, 0), (0.333, 1)])
+def test_no_more_are_rented_than_may_serve(share: float, n_serving: int) -> None:
+    """A third of three workers is one, however it is written; others would be stored only."""
+    world, _ = bidding_world(interruptible_share=share)
+    assert len(ready(world, is_bid=True)) == n_serving
+    assert sum(row.is_bid for row in world.workers.rows.values()) <= 3 * n_serving
+    assert sum(row.perf for row in ready(world)) >= HOT

@@ -32,6 +32,7 @@ from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.core.scaling.snapshot import WorkerFacts
 
 MIN_KNOWN_S = 900.0  # of usage before the first bid: what a rank of the fleet saves is unknown
+ROUNDED = 1.005  # 0.333 of three workers is one: shares are written with two or three digits
 LOOK_INTERVAL_S = 60.0  # between two comparisons of the offers with the fleet
 MAX_LOADING = 4  # interruptible machines on order at once
 MAX_LOOKED_AT = 12  # offers whose saving is worked out, the best of each place first
@@ -78,7 +79,7 @@ def within_room(workers: Iterable[WorkerFacts], room: float, ctx: Round) -> list
     fit: set[int] = set()
     for worker in bids:
         capacity = ctx.capacity(worker)
-        if capacity <= room * (1 + 1e-9):
+        if capacity <= room * ROUNDED:
             fit.add(worker.instance_id)
             room -= capacity
     return [w for w in workers if not w.is_bid or w.instance_id in fit]
@@ -110,16 +111,15 @@ def is_look_due(pool: Pool, ctx: Round) -> bool:
     if pool.autogroup is None or mode_of(pool, ctx) is Interruptible.NEVER:
         return False
     is_known = memory.usage_s >= MIN_KNOWN_S and memory.worker_perf > 0
-    return is_known and is_look_rested(ctx) and _n_loading(pool) < MAX_LOADING
+    is_rested = not 0 <= ctx.now - memory.bids_compared_at < LOOK_INTERVAL_S
+    return is_known and is_rested and _n_loading(pool) < MAX_LOADING
 
 
-def is_look_rested(ctx: Round) -> bool:
-    """Whether the last comparison of interruptible offers was long enough ago."""
-    return not 0 <= ctx.now - ctx.beliefs.memory.bids_compared_at < LOOK_INTERVAL_S
+def plan_bids(pool: Pool, ctx: Round, n_free: int, total: float = math.inf) -> list[RentOffer]:
+    """Interruptible machines that save more than they cost, best first; at most `n_free`.
 
-
-def plan_bids(pool: Pool, ctx: Round, n_free: int) -> list[RentOffer]:
-    """Interruptible machines that save more than they cost, best first; at most `n_free`."""
+    No more than may serve of `total`, the capacity wanted in all: others would be stored only.
+    """
     memory, autogroup = ctx.beliefs.memory, pool.autogroup
     if autogroup is None:
         return []
@@ -128,11 +128,16 @@ def plan_bids(pool: Pool, ctx: Round, n_free: int) -> list[RentOffer]:
     fleet = _fleet(pool, ctx)
     places = shares_by_place(pool, ctx)
     regions = {c.item.offer.geolocation for c in candidates}
-    regions |= {w.place for w in pool.loaded + pool.booting + pool.paused if w.is_bid}
+    held = [w for w in pool.loaded + pool.booting + pool.paused if w.is_bid]
+    regions |= {w.place for w in held}
+    space = room_for_bids(pool, total, ctx) - sum(map(ctx.capacity, held))
     least = MIN_GAIN if len(regions) > 1 else LONE_GAIN
     rentals: list[RentOffer] = []
     n_left = min(MAX_LOADING - _n_loading(pool), n_free)
-    while candidates and len(rentals) < n_left:
+    while len(rentals) < n_left:
+        candidates = [c for c in candidates if c.item.perf <= space * ROUNDED]
+        if not candidates:
+            break
         before = fleet_usd_per_hour(memory, fleet)
         rated = [(_net_usd(c, fleet, before, places, least, ctx), c) for c in candidates]
         (net, gain, cost), best = max(rated, key=lambda r: (r[0][0], -r[1].item.offer.offer_id))
@@ -143,8 +148,8 @@ def plan_bids(pool: Pool, ctx: Round, n_free: int) -> list[RentOffer]:
             bid_rental(autogroup.autogroup_id, best, rest, expected_gain_usd=gain, cost_usd=cost)
         )
         fleet.append((crowded_usd_per_hour(best, places), best.capacity))
-        places[best.place] = places.get(best.place, 0.0) + _share(best, ctx, pool)
-        candidates = rest
+        places[best.place] = places.get(best.place, 0.0) + best.item.perf / _held(pool, ctx)
+        candidates, space = rest, space - best.item.perf
     return rentals
 
 
@@ -251,10 +256,6 @@ def shares_by_place(pool: Pool, ctx: Round) -> dict[str, float]:
     return found
 
 
-def _share(candidate: Candidate, ctx: Round, pool: Pool) -> float:
-    return candidate.item.perf / _held(pool, ctx)
-
-
 def _held(pool: Pool, ctx: Round) -> float:
     return max(sum(map(ctx.capacity, pool.loaded + pool.booting)), 1e-9)
 
@@ -338,8 +339,7 @@ def plan_bid_returns(pool: Pool, ctx: Round, *, is_room_needed: bool) -> list[Ac
 def paused_limit_s(worker: WorkerFacts, ctx: Round) -> float:
     """How long an outbid machine is kept: while its disk costs less than loading another.
 
-    That is known beforehand where its place gives machines back so slowly that the wait would cost
-    more than the load on the average: then it goes at once.
+    Where its place gives machines back too slowly for that, it goes at once.
     """
     load_h = ctx.beliefs.load_time(worker.autogroup_id).median / 3600.0
     load_usd = worker.usd_per_hour * load_h
@@ -360,12 +360,10 @@ def plan_raises(pool: Pool, ctx: Round) -> list[Action]:
         for worker in sorted(pool.paused, key=lambda w: (w.state_since, w.instance_id))
         if set_aside.get(bid_start_key(worker.instance_id), 0.0) <= ctx.now
     ]
-    actions = _higher_bid(paused, pool, ctx)
-    unstarted = [w for w in paused if 0 < w.n_start_refusals <= BID_STARTS]
-    for worker in unstarted[: 1 - len(actions)]:
-        reason = Reason(code=ReasonCode.BID_STARTED)
-        actions.append(StartWorker(instance_id=worker.instance_id, reason=reason))
-    return actions
+    unstarted = [w.instance_id for w in paused if 0 < w.n_start_refusals <= BID_STARTS]
+    again, reason = unstarted[:1], Reason(code=ReasonCode.BID_STARTED)
+    starts: list[Action] = [StartWorker(instance_id=one, reason=reason) for one in again]
+    return _higher_bid(paused, pool, ctx) or starts
 
 
 def _higher_bid(paused: Sequence[WorkerFacts], pool: Pool, ctx: Round) -> list[Action]:

@@ -79,7 +79,7 @@ def place_orders(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round)
         elif share.total > 0 and not _why_not(pool.autogroup.autogroup_id, ctx):
             orders.rentals += plan_scouting(pool, ctx, room, orders)
         if n_tests < 1 and not _why_not(pool.autogroup.autogroup_id, ctx):
-            _order_bids(pool, missing, ctx, room, orders)
+            _order_bids(pool, missing, share.total, ctx, room, orders)
     return orders
 
 
@@ -89,7 +89,9 @@ def _without_reserve(share: PoolShare, ctx: Round) -> PoolShare:
     return replace(share, total=min(share.total, hot))
 
 
-def _order_bids(pool: Pool, missing: float, ctx: Round, room: RentalRoom, orders: Orders) -> None:
+def _order_bids(
+    pool: Pool, missing: float, total: float, ctx: Round, room: RentalRoom, orders: Orders
+) -> None:
     """Interruptible machines, if a look at them is due; what is missing on demand goes before."""
     if pool.autogroup is None or not is_look_due(pool, ctx):
         return
@@ -99,7 +101,7 @@ def _order_bids(pool: Pool, missing: float, ctx: Round, room: RentalRoom, orders
         orders.wants_bids.add(autogroup_id)
         return
     kept = math.ceil(missing / ctx.beliefs.memory.worker_perf)
-    for rental in plan_bids(pool, ctx, max(room.n_workers - kept, 0)):
+    for rental in plan_bids(pool, ctx, max(room.n_workers - kept, 0), total):
         if room.take(rental.offer.usd_per_hour):
             orders.rentals.append(rental)
 
