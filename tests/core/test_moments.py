@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.core.fleet.pacing import Verb, turn_at
-from chalicelib.core.model.lifecycle import moments_corrected
+from chalicelib.core.model.lifecycle import TELL_EVERY_S, TOLD_AT_ONCE, moments_corrected
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.moments import CLOCK_SLIP_S, rebased
 from chalicelib.core.money.account import Account, roll_over, with_lease, with_turns
@@ -53,16 +53,25 @@ def test_a_row_of_a_wrong_clock_ages_from_now_on() -> None:
         state_since=ahead,
         drain_by=ahead + 120.0,
         reported_at=ahead,
+        told_until=ahead,
         granted_marks=((NOW - 5.0, 1.0), (ahead, 2.0)),
     )
     changes = moments_corrected(row, NOW)
     assert changes == {
         "state_since": NOW,
         "reported_at": NOW,
+        "told_until": NOW,
         "drain_by": NOW + 120.0,
         "granted_marks": ((NOW - 5.0, 1.0),),
     }
     assert moments_corrected(replace(row, **changes), NOW) == {}  # type: ignore[arg-type]
+
+
+def test_a_budget_that_is_used_up_lies_ahead_of_a_right_clock() -> None:
+    row = Worker(endpoint_id=1, instance_id=2, autogroup_id=3, created_at=NOW - 9.0,
+                 state=WorkerState.READY, state_since=NOW - 5.0,
+                 told_until=NOW + (TOLD_AT_ONCE + 1) * TELL_EVERY_S)  # fmt: skip
+    assert moments_corrected(row, NOW) == {}
 
 
 def test_a_rental_of_a_wrong_clock_is_settled_as_any_other() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from chalicelib.core.fleet.report import TELL_EVERY_S, TOLD_AT_ONCE
+from chalicelib.core.model.lifecycle import TELL_EVERY_S, TOLD_AT_ONCE, moments_corrected
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.services.routing.memory import VIEW_CACHE_S
 from fakes.bundles.hot_ports import ENDPOINT_ID, HotWorld
@@ -72,18 +74,26 @@ def test_a_worker_that_fails_and_recovers_all_the_time_does_not_rebuild_the_view
     assert world.workers.rows[ENDPOINT_ID, 1].n_received == 299
 
 
+@pytest.mark.parametrize("how", [{"error_msg": "out of memory"}, {"max_perf": 0.0}])
 @pytest.mark.parametrize("n_functions", [1, 5])
-def test_a_worker_that_fails_and_recovers_does_not_bury_the_log(n_functions: int) -> None:
+def test_a_worker_that_fails_and_recovers_does_not_bury_the_log(
+    n_functions: int, how: dict[str, object]
+) -> None:
     """359 reports in 12 s left 358 events, kept for 400 days; here 30 reports a second for 2 min.
 
+    Rounds of the scaler, which correct moments of a wrong clock, gave it a new budget each time.
     What another worker has to tell is told at once.
     """
     world = fleet()
     floods = [Reporter(world) for _ in range(n_functions)]
     for n in range(30 * 120):
         world.clock.advance(1 / 30)
-        error = "out of memory" if n % 2 else ""
-        floods[n % n_functions].send(num_requests_recieved=n, error_msg=error)
+        said = how if n // n_functions % 2 else {"error_msg": "", "max_perf": 100.0}
+        floods[n % n_functions].send(None, "", num_requests_recieved=n, **said)
+        if n % 30 == 0:
+            row = world.workers.rows[ENDPOINT_ID, 1]
+            corrected = moments_corrected(row, world.clock.now())
+            world.workers.rows[ENDPOINT_ID, 1] = replace(row, **corrected)  # type: ignore[arg-type]
     assert len(world.events.events) <= TOLD_AT_ONCE + 1 + 120 / TELL_EVERY_S
     other = Reporter(world, 2)
     other.send(error_msg="CUDA error")

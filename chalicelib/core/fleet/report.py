@@ -14,7 +14,13 @@ from typing import Protocol
 
 from chalicelib.core.fleet import loading
 from chalicelib.core.model.autogroup import TicketGeneration
-from chalicelib.core.model.lifecycle import WorkerEvent, next_state, transition
+from chalicelib.core.model.lifecycle import (
+    TELL_EVERY_S,
+    TOLD_AT_ONCE,
+    WorkerEvent,
+    next_state,
+    transition,
+)
 from chalicelib.core.model.load import (
     SEEN_WITHIN_S,
     UNSEEN_EXPIRES_S,
@@ -33,9 +39,6 @@ LEAK_REACH_S = 120.0
 """Generation A never forgets some requests; what is older than this is not counted in flight."""
 
 RATE_SMOOTHING_S = 15.0  # chosen: one and a half reports of an idle worker (protocol.md C.3)
-TELL_EVERY_S, TOLD_AT_ONCE = 60.0, 8
-"""A worker's life from the order to ready has about eight states; a flood of 359 reports in 12 s
-left 358 events (tests/services/test_report_flood.py)."""
 
 SATURATED_S = 2.0
 """With at least this much work queued a worker's throughput is its capacity."""
