@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from chalicelib.core.fleet.intents import LISTING_LAG_S
 from chalicelib.core.fleet.safe_url import UnsafeUrlError, check_address
-from chalicelib.core.model.lifecycle import WorkerEvent, market_event, transition
+from chalicelib.core.model.lifecycle import WorkerEvent, market_event, silence_event, transition
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import Worker, WorkerState
 
@@ -156,7 +156,7 @@ def _state_changes(
     worker: Worker, record: InstanceRecord, listed_at: float, now: float
 ) -> dict[str, object]:
     """Listings may lag: one that began just after a change of state says nothing about it."""
-    if _is_outbid(worker, record):
+    if _is_outbid(worker, record, now):
         # It was up before the listing began: only a start may be newer than what is listed.
         is_serving = worker.state in _SERVING
         known_since = worker.started_at if is_serving else worker.state_since
@@ -183,7 +183,7 @@ _OURS_TO_STOP = frozenset(
 )
 
 
-def _is_outbid(worker: Worker, record: InstanceRecord) -> bool:
+def _is_outbid(worker: Worker, record: InstanceRecord, now: float) -> bool:
     """Whether an interruptible machine that should run has lost its GPU.
 
     `intended_status` tells first, within seconds, and no member says who stopped it: what we did
@@ -194,7 +194,9 @@ def _is_outbid(worker: Worker, record: InstanceRecord) -> bool:
         return False
     if record.intended_status == "stopped" or record.actual_status == "offline":
         return True
-    if worker.state in _SILENT and record.actual_status not in (None, "", "running"):
+    # Where most are silent at once nobody is suspected (decisions/0032); its own row still tells.
+    is_silent = worker.state in _SILENT or silence_event(worker, now) is not None
+    if is_silent and record.actual_status not in (None, "", "running"):
         return True  # which word an outbid machine may show is not documented
     return worker.state in _SERVING and record.actual_status in ("exited", "stopped")
 
