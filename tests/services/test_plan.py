@@ -14,10 +14,14 @@ import pytest
 from chalicelib.core.fleet.pacing import MARGIN_S, MIN_INTERVAL_S, Verb
 from chalicelib.core.model.draft import draft_of
 from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible
+from chalicelib.core.scaling.actions import RentOffer, StopWorker
+from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.ports.marketplace import MarketplaceUnavailableError
 from chalicelib.services.owner.preview import offers_question
 from chalicelib.services.rounds.questions import answer
+from chalicelib.services.rounds.turns import each_offer_once
 from fakes.worlds.world import World
+from tests.core.test_scaling import make_offer
 from tests.faults.stories import all_events, run_rounds, set_group
 from tests.stories.test_doubt import hiding
 
@@ -161,6 +165,53 @@ def known_world() -> World:
     world = World(seed=3)
     run_rounds(world, 3)
     return world
+
+
+OFFER_TOLD_TWICE = 60  # two autogroups of one group, and a second group, choose the same
+
+
+def test_an_offer_is_promised_once_and_each_machine_at_its_own_price() -> None:
+    """Told before: one offer for all three; what the second really got was dearer than its cap."""
+    world, groups = grown_world(OFFER_TOLD_TWICE)
+    foretold = plans(world)
+    rows = [row for group in groups for row in foretold[group.endpoint_id]["actions"]]
+    refused = [row for group in groups for row in foretold[group.endpoint_id]["refused"]]
+    offers = [row["offer"]["offer_id"] for row in (*rows, *refused)]
+    assert len(offers) == len(set(offers)) == 3
+    assert [row["cap"] for row in refused] == ["group_cap_hour"]
+    since = world.now - 1e-6
+    run_rounds(world, 1, every_s=0.0)
+    events = [e for e in all_events(world) if e.kind == "decision" and e.at > since]
+    tried = [e.facts["offer"]["offer_id"] for e in events if "offer" in e.facts]
+    assert tried
+    assert set(tried) <= set(offers)
+
+
+def test_a_group_in_shadow_takes_no_offer_from_one_that_rents() -> None:
+    world = known_world()
+    shadow, real = world.add_group("shadow", cold_workers=1), world.add_group(cold_workers=1)
+    set_group(world, shadow.endpoint_id, shadow=True)
+    alone = plan(world, real.endpoint_id)["actions"]
+    world.clock.advance(TURNS_S)
+    both = plans(world)
+    assert names(both[real.endpoint_id]["actions"]) == names(alone)
+
+
+def order(autogroup_id: int, *offer_ids: int) -> RentOffer:
+    first, *others = [make_offer(one) for one in offer_ids]
+    reason = Reason(code=ReasonCode.COLD_SHORT)
+    return RentOffer(
+        autogroup_id=autogroup_id, offer=first, reason=reason, alternatives=tuple(others)
+    )
+
+
+def test_whose_offers_all_go_to_others_waits_for_the_next_round() -> None:
+    orders = [order(1, 5, 6), order(2, 5, 6, 7), order(3, 6, 5), order(4, 9, 8)]
+    kept = each_offer_once([StopWorker(instance_id=3, reason=orders[0].reason), *orders], {9})
+    rentals = [one for one in kept if isinstance(one, RentOffer)]
+    assert len(kept) == len(rentals) + 1
+    assert [(one.autogroup_id, one.offer.offer_id) for one in rentals] == [(1, 5), (2, 6), (4, 8)]
+    assert [[o.offer_id for o in one.alternatives] for one in rentals] == [[6], [7], []]
 
 
 def test_in_shadow_the_plan_names_what_would_be_rented_and_nothing_is() -> None:

@@ -51,7 +51,12 @@ from chalicelib.ports.ledger import IntentState, RentIntent
 from chalicelib.ports.marketplace import FoundOffers, MarketplaceError, RateLimitedError
 from chalicelib.services.market.launching import LaunchError, search_offers
 from chalicelib.services.market.paced_market import PacedMarket, TooEarlyError
-from chalicelib.services.rounds.turns import autogroups_of, groups_in_turn, with_own
+from chalicelib.services.rounds.turns import (
+    autogroups_of,
+    each_offer_once,
+    groups_in_turn,
+    with_own,
+)
 from chalicelib.services.rounds.values import GroupPlan, RoundView
 from chalicelib.wire.launch_args import LaunchArgsError
 
@@ -69,6 +74,7 @@ class Fleet:
     intents: Sequence[RentIntent]
     searches: SearchBook = field(default_factory=SearchBook)
     hurried: frozenset[int] = frozenset()  # groups that a person asks about: searched for now
+    given: set[int] = field(default_factory=set)  # offers that this round rents already
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,7 @@ def plan_group(
     wanted = [*departures, *(a for a in decision.actions if action_id(a) not in leaving)]
     own = [w for w in fleet.workers if w.endpoint_id == group.endpoint_id]
     capped_by = snapshot.caps.exceeded
-    actions = allowed_actions(wanted, own, view, group)
+    actions = each_offer_once(allowed_actions(wanted, own, view, group), fleet.given)
     if capped_by and not snapshot.group.frozen:
         over = over_microusd_per_hour(
             fleet.account, group.endpoint_id, group_caps(group), capped_by, view.now
@@ -128,6 +134,8 @@ def plan_group(
         ends = wind_down(own, capped_by, over)
         ended = {action_id(action) for action in ends}
         actions = [*ends, *(a for a in without_spending(actions) if action_id(a) not in ended)]
+    if not group.shadow:  # which rents nothing
+        fleet.given.update(a.offer.offer_id for a in actions if isinstance(a, RentOffer))
     return GroupPlan(
         snapshot=snapshot,
         decision=decision,
@@ -195,7 +203,10 @@ class _Searching:
     def search(
         self, *, is_bid: bool, is_short: bool = False, is_look: bool = False
     ) -> tuple[Offer, ...] | None:
-        """The offers; None if it is not the turn. What stands against it is told in `searched`."""
+        """The offers that no other group gets; None if it is not the turn, or they get all.
+
+        What stands against it is told in `searched`.
+        """
         autogroup_id, now, fleet = self.autogroup.autogroup_id, self.now, self.fleet
         key = -autogroup_id if is_bid else autogroup_id  # the pace of bids is their own
         situation = _situation(self.snapshot, self.autogroup, fleet.account)
@@ -224,7 +235,8 @@ class _Searching:
         except (LaunchError, LaunchArgsError) as error:
             self.searched.unlaunchable[autogroup_id] = str(error)
         else:
-            return found
+            free = tuple(offer for offer in found if offer.offer_id not in fleet.given)
+            return free if free or not found else None
         return ()
 
 

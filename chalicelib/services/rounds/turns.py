@@ -1,14 +1,17 @@
-"""Which groups a round decides on: all of them, unless there are more than a round has time for.
+"""Which groups a round decides on, and which of them gets an offer that several choose.
+
+All are decided on, unless there are more than a round has time for.
 
 Of many groups, those at rest are decided on in turns. Whoever has a machine, a rental, a waiting
-client, a trouble or a wish of its owner's is decided on in every round.
+client, a trouble or a wish of its owner's is decided on in every round. An offer goes to whoever
+is decided on first.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +19,7 @@ from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
 from chalicelib.core.model.worker import Worker
+from chalicelib.core.scaling.actions import Action, RentOffer
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.services.rounds.values import RoundView
@@ -112,3 +116,22 @@ def with_own(view: RoundView, autogroups: Iterable[Autogroup]) -> RoundView:
 def _is_turn(endpoint_id: int, now: float) -> bool:
     place = zlib.crc32(str(endpoint_id).encode()) % N_TURNS  # ids are made with gaps
     return place == int(now // TURN_S) % N_TURNS
+
+
+def each_offer_once(actions: Iterable[Action], given: Collection[int]) -> list[Action]:
+    """The actions with each offer rented once: a second order of one gets its next alternative.
+
+    Autogroups of a group choose apart from each other. An order whose alternatives are `given` too
+    is left out: the next round searches anew.
+    """
+    gone = set(given)
+    kept: list[Action] = []
+    for action in actions:
+        if isinstance(action, RentOffer):
+            left = [o for o in (action.offer, *action.alternatives) if o.offer_id not in gone]
+            if not left:
+                continue
+            action = replace(action, offer=left[0], alternatives=tuple(left[1:]))
+            gone.add(action.offer.offer_id)
+        kept.append(action)
+    return kept
