@@ -182,7 +182,8 @@ def test_an_offer_is_promised_once_and_each_machine_at_its_own_price() -> None:
     since = world.now - 1e-6
     run_rounds(world, 1, every_s=0.0)
     events = [e for e in all_events(world) if e.kind == "decision" and e.at > since]
-    tried = [e.facts["offer"]["offer_id"] for e in events if "offer" in e.facts]
+    offered = [offer for e in events if isinstance(offer := e.facts.get("offer"), Mapping)]
+    tried = [offer["offer_id"] for offer in offered]
     assert tried
     assert set(tried) <= set(offers)
 
