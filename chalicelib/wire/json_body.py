@@ -182,16 +182,20 @@ def number(
     return value
 
 
-def number_of_text(name: str, written: str) -> float:
-    """A number written as text in ASCII digits; infinite if it is too large.
+def number_of_text(
+    name: str, written: str, *, low: float = -math.inf, high: float = math.inf
+) -> float:
+    """A finite number within bounds, written as text in ASCII digits.
 
     Raises:
-        WireError: anything else, also what Python reads: nan, 1_0, digits of other scripts.
+        WireError: anything else, with the text as it came; also what Python reads: nan, 1_0, digits
+            of other scripts.
     """
     bare = written.strip(" ")
-    if not _WRITTEN_NUMBER.fullmatch(bare):
-        raise WireError(f"{name}: {written[:50]!r} is not a number")
-    return float(bare)
+    value = float(bare) if _WRITTEN_NUMBER.fullmatch(bare) else math.nan
+    if not math.isfinite(value) or not low <= value <= high:
+        raise WireError(f"{name}: {written[:50]!r} is not a number{_bounds(low, high)}")
+    return value
 
 
 def whole(name: str, value: object, *, low: int = -MAX_WHOLE, high: int = MAX_WHOLE) -> int:

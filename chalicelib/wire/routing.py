@@ -157,7 +157,7 @@ def _cost(value: object) -> Number:
 
 def _load(name: str, value: object) -> Number:
     if isinstance(value, str):
-        value = number_of_text(name, value)
+        return number_of_text(name, value, low=0.0, high=MAX_COST)
     return number(name, value, low=0.0, high=MAX_COST)
 
 

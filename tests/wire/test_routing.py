@@ -72,6 +72,12 @@ def test_bad_values_are_refused_by_name(field: str, value: object) -> None:
         read(**{field: value})
 
 
+@pytest.mark.parametrize("written", ["1e400", "1e18", "-0.5", "much"])
+def test_a_refused_cost_is_shown_as_it_was_written(written: str) -> None:
+    with pytest.raises(WireError, match=f"^cost: '{written}' is not a number from 0 to 1e"):
+        read(cost=written)
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["endpoint", "endpoint_id", "api_key", "cost", "request_idx", "paced"]),
