@@ -100,7 +100,7 @@ class Answer(_Closing):
             yield from self._response.iter_content(chunk_size=None)
         except requests.RequestException as error:
             is_silence = "timed out" in str(error).lower()  # urllib3's words; requests has no type
-            why = "nothing more came" if is_silence else "its connection ended"
+            why = "its time was over" if is_silence else "its connection ended"
             raise StreamBrokenError(f"the answer broke off: {why}") from error
 
     def content(self) -> bytes:
@@ -179,7 +179,8 @@ class Client(_Closing):
 
         `interruptible` False wants a worker that the market does not take away. Requests that begin
         alike go to the same worker while that is worth a wait, by keyed hashes of how the payload
-        begins, or of `conversation`, any text that names one.
+        begins, or of `conversation`, any text that names one. The answer is whole after `timeout_s`
+        seconds, or broken off.
 
         Raises:
             CallError: see `ballast.client.errors`.
@@ -203,6 +204,8 @@ class Client(_Closing):
         conversation: str = "",
     ) -> Answer:
         """As `request`, for answers that come bit by bit: long ones prefer workers on demand.
+
+        `timeout_s` is the time for its beginning, and for each pause in it.
 
         With `resume` a text that breaks off goes on at another worker, which gets the prompt and
         what was received; an SSE comment and `trace.n_resumed` tell it. For chats the server must
@@ -276,7 +279,12 @@ class _Call:
             try:
                 left_s = progress.left_s(time.monotonic())
                 response = transport.call_worker(
-                    grant, self.route, payload, left_s, progress.traceparent
+                    grant,
+                    self.route,
+                    payload,
+                    left_s,
+                    progress.traceparent,
+                    streams=self.manner.is_stream,
                 )
             except WorkerUnreachableError:
                 self.fail()
@@ -311,6 +319,7 @@ class _Call:
                     progress.request_idx,
                     progress.traceparent,
                     self.manner,
+                    progress.left_s(asked_at),
                 )
             except RouteRefusedError as error:
                 pause_s = progress.take_refusal(error, asked_at, time.monotonic())

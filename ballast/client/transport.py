@@ -8,27 +8,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from ballast.bearer import bearer
+from ballast.bounded import BoundedAdapter
 from ballast.client.route_reply import Grant, Manner, Waiting, parse_route_reply, route_body
 from chalicelib.wire.trace import HEADER
 
 ROUTE_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 10.0
-MAX_IDLE_CONNECTIONS = 64
 
 
 class WorkerUnreachableError(Exception):
     """A worker refused, broke or distrusted the connection before it answered."""
 
 
-class _PinnedAdapter(HTTPAdapter):
+class _PinnedAdapter(BoundedAdapter):
     """Accepts one certificate, whoever signed it; checked before any byte is sent."""
 
-    def __init__(self, certificate_sha256: str) -> None:
+    def __init__(self, certificate_sha256: str, *, streams: bool) -> None:
         self._fingerprint = certificate_sha256
-        super().__init__(pool_maxsize=MAX_IDLE_CONNECTIONS)
+        super().__init__(streams=streams)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """The pool that compares fingerprints."""
@@ -54,8 +53,9 @@ class Transport:
         request_idx: int,
         traceparent: str = "",
         manner: Manner | None = None,
+        timeout_s: float = ROUTE_TIMEOUT_S,
     ) -> Grant | Waiting:
-        """Ask once.
+        """Ask once, for ROUTE_TIMEOUT_S at most, or as long as the caller has time.
 
         Raises:
             RouteRefusedError: an error status, or a reply that makes no sense.
@@ -67,7 +67,7 @@ class Transport:
             headers=_trace(traceparent),
             auth=bearer(self._api_key),
             allow_redirects=False,
-            timeout=ROUTE_TIMEOUT_S,
+            timeout=min(ROUTE_TIMEOUT_S, timeout_s),
         )
         return parse_route_reply(answer.status_code, answer.text)
 
@@ -76,15 +76,20 @@ class Transport:
         grant: Grant,
         route: str,
         payload: Mapping[str, object],
-        timeout_s: float | None,
+        timeout_s: float,
         traceparent: str = "",
+        *,
+        streams: bool = False,
     ) -> requests.Response:
         """POST the ticket and the payload; the answer's headers are here, its body is not.
+
+        The answer is whole after `timeout_s`, or its reading fails; where it `streams`, an error
+        is, and of anything else the next bytes.
 
         Raises:
             WorkerUnreachableError: no answer.
         """
-        session = self._session("worker", grant.certificate_sha256)
+        session = self._session("stream" if streams else "worker", grant.certificate_sha256)
         try:
             return session.post(
                 grant.url + route,
@@ -119,15 +124,16 @@ class Transport:
 
     def _open(self, kind: str, certificate_sha256: str) -> requests.Session:
         session = requests.Session()
-        if kind == "worker":
+        streams = kind == "stream"
+        if kind != "control":
             session.trust_env = False  # no credentials from ~/.netrc for strangers
             session.verify = self._worker_ca or True
         if certificate_sha256:
             session.verify = False  # the pinned certificate is all that counts
-            session.mount("https://", _PinnedAdapter(certificate_sha256))
+            session.mount("https://", _PinnedAdapter(certificate_sha256, streams=streams))
         else:
-            session.mount("https://", HTTPAdapter(pool_maxsize=MAX_IDLE_CONNECTIONS))
-        session.mount("http://", HTTPAdapter(pool_maxsize=MAX_IDLE_CONNECTIONS))
+            session.mount("https://", BoundedAdapter(streams=streams))
+        session.mount("http://", BoundedAdapter(streams=streams))
         return session
 
 

@@ -17,6 +17,7 @@ import certifi
 import requests
 
 from ballast.bearer import nobody
+from ballast.bounded import ask
 from ballast.client.errors import CallError
 
 ROOT_PATH = "/static/jvastai_root.cer"
@@ -34,9 +35,8 @@ def fetch_root(url: str) -> str:
         RootUnavailableError: no answer, or no certificate.
     """
     try:
-        with requests.Session() as session:
-            session.auth = nobody  # a public file: nothing from ~/.netrc goes out for it
-            answer = session.get(url.rstrip("/") + ROOT_PATH, timeout=TIMEOUT_S)
+        # A public file: nothing from ~/.netrc goes out for it.
+        answer = ask("GET", url.rstrip("/") + ROOT_PATH, auth=nobody, timeout=TIMEOUT_S)
         answer.raise_for_status()
         ssl.PEM_cert_to_DER_cert(answer.text.strip())
     except (requests.RequestException, ValueError) as error:

@@ -16,7 +16,7 @@ from ballast.client.route_reply import Grant, Manner, Waiting, parse_route_reply
 from ballast.proxy.reading import Prepared
 from chalicelib.wire.trace import HEADER
 
-ROUTE_TIMEOUT = aiohttp.ClientTimeout(total=10)
+ROUTE_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +57,8 @@ class Upstream:
             if answer.status < 400:
                 return answer
             try:
-                body = await answer.read()
+                async with asyncio.timeout(progress.left_s(now())):
+                    body = await answer.read()
             except (aiohttp.ClientError, TimeoutError):  # an error that breaks off: a lost worker
                 await asyncio.sleep(progress.take_worker_failure(now()))
                 continue
@@ -82,6 +83,7 @@ class Upstream:
             await asyncio.sleep(pause_s)
 
     async def _route(self, call: Call, progress: CallProgress) -> Grant | Waiting:
+        left_s = progress.left_s(asyncio.get_running_loop().time())
         async with self._http.post(
             f"{self._url}/route/",
             json=route_body(
@@ -91,7 +93,7 @@ class Upstream:
                 Manner(affinity=call.prepared.affinity, route=call.route),
             ),
             headers={"Authorization": f"Bearer {call.api_key}", HEADER: progress.traceparent},
-            timeout=ROUTE_TIMEOUT,
+            timeout=aiohttp.ClientTimeout(total=min(ROUTE_TIMEOUT_S, left_s)),
         ) as answer:
             return parse_route_reply(answer.status, await answer.text())
 
@@ -101,16 +103,17 @@ class Upstream:
         """POST to the worker: the ticket and the payload, never the key."""
         left_s = progress.left_s(asyncio.get_running_loop().time())
         pinned, ticket = grant.certificate_sha256, json.dumps(grant.auth_data).encode()
-        return await self._http.post(
-            grant.url + call.route,
-            # In pieces: aiohttp would send large bytes at one go, and warns of it.
-            data=io.BytesIO(b'{"auth_data": %b, "payload": %b}' % (ticket, call.prepared.data)),
-            headers={
-                "Content-Type": "application/json",
-                HEADER: progress.traceparent,
-                **grant.ticket_header,
-            },
-            ssl=aiohttp.Fingerprint(bytes.fromhex(pinned)) if pinned else True,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=left_s),
-            allow_redirects=False,
-        )
+        async with asyncio.timeout(left_s):  # for its head; a read of its body has as long
+            return await self._http.post(
+                grant.url + call.route,
+                # In pieces: aiohttp would send large bytes at one go, and warns of it.
+                data=io.BytesIO(b'{"auth_data": %b, "payload": %b}' % (ticket, call.prepared.data)),
+                headers={
+                    "Content-Type": "application/json",
+                    HEADER: progress.traceparent,
+                    **grant.ticket_header,
+                },
+                ssl=aiohttp.Fingerprint(bytes.fromhex(pinned)) if pinned else True,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=left_s),
+                allow_redirects=False,
+            )

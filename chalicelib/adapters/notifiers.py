@@ -18,13 +18,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.adapters.aws.clients import storage_errors
 from chalicelib.adapters.aws.tables import CONFIG
-from chalicelib.adapters.deadline import Deadline
 from chalicelib.core.fleet.safe_url import (
     SafeUrl,
     UnsafeUrlError,
     check_address,
     check_webhook_url,
 )
+from chalicelib.deadline import Deadline
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.notifier import CHANNELS, Notice, NotifierError, Receiver, Receivers
 

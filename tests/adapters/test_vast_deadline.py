@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,60 +15,13 @@ from chalicelib.adapters.aws import clients
 from chalicelib.adapters.notifiers import post_pinned
 from chalicelib.adapters.vast.http import NoAnswerError, VastRequest, send_over_http
 from chalicelib.core.fleet.safe_url import SafeUrl
-from fakes.certificate_authority import CertificateAuthority
-from workers.pyworker.supervision.certificate import make_request
+from tests.adapters.dripping import DRIPS, DRIPS_BY_NAME, OK, certified, dripping
 
 DEADLINE_S = 0.5
 PATIENCE_S = 5.0  # far below what each of these servers would take
 
 
-@contextmanager
-def dripping(begin: bytes, drip: bytes, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A server that sends `begin` at once and then `drip` ten times a second, for ever."""
-    is_over = threading.Event()
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        accepted, _ = listener.accept()
-        connection = tls.wrap_socket(accepted, server_side=True) if tls else accepted
-        with connection:
-            connection.recv(65_536)
-            try:
-                connection.sendall(begin)
-                while not is_over.wait(0.1):
-                    connection.sendall(drip)
-            except OSError:
-                return
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    try:
-        yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}/"
-    finally:
-        is_over.set()
-        thread.join()
-        listener.close()
-
-
-OK = b"HTTP/1.1 200 OK\r\n"
-
-
-@pytest.mark.parametrize(
-    ("begin", "drip"),
-    [
-        (b"", b"H"),
-        (OK, b"x-a: b\r\n"),
-        (OK + b"x-endless: ", b"a"),
-        (OK + b"content-length: 9999\r\n\r\n", b"{"),
-        (OK + b"content-length: 9999\r\nconnection: close\r\n\r\n", b"{"),
-        (OK + b"connection: close\r\n\r\n{}", b" "),
-        (OK + b"transfer-encoding: chunked\r\n\r\n", b"1\r\n{\r\n"),
-        (OK + b"transfer-encoding: chunked\r\n\r\n1;", b"x"),
-        (OK + b"content-length: 10\r\n\r\n{}", b""),
-    ],
-    ids=["status", "headers", "one header", "body", "body, closing", "body to the end", "chunks",
-         "a chunk's head", "silence"],
-)  # fmt: skip
+@pytest.mark.parametrize(("begin", "drip"), DRIPS, ids=DRIPS_BY_NAME)
 def test_whatever_drips_the_call_ends_at_its_deadline(begin: bytes, drip: bytes) -> None:
     """No text of it is taken for an answer, however well it reads so far."""
     with dripping(begin, drip) as url:
@@ -138,18 +88,6 @@ def test_a_webhook_whose_body_drips_has_said_whether_it_took_the_notice(tmp_path
         target = SafeUrl("127.0.0.1", int(url.rpartition(":")[2].strip("/")), "/x")
         root = str(tmp_path / "root")
         assert post_pinned(target, "127.0.0.1", b"{}", authorities=root) == 200
-
-
-def certified(folder: Path) -> ssl.SSLContext:
-    """A receiver's side of TLS; who signed its certificate is in the file `root`."""
-    key, request = make_request("127.0.0.1")
-    authority = CertificateAuthority()
-    files = {"key": key, "crt": authority.sign(request), "root": authority.pem}
-    for name, pem in files.items():
-        (folder / name).write_bytes(pem)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(folder / "crt", folder / "key")
-    return context
 
 
 def test_a_slow_answer_that_ends_in_time_is_one() -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import requests
 
 from ballast.bearer import bearer, nobody
+from ballast.bounded import ask
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import Json
 
@@ -189,7 +190,7 @@ def _weights_gb(files: Mapping[str, float], counted: Mapping[str, object]) -> fl
 def _get(url: str, name: str, token: str) -> Json | None:
     """The answer; None where the thing is not there, or not for us."""
     try:
-        answer = requests.get(url, auth=bearer(token) if token else nobody, timeout=TIMEOUT_S)
+        answer = ask("GET", url, auth=bearer(token) if token else nobody, timeout=TIMEOUT_S)
     except requests.RequestException as error:
         raise CliError(
             f"Hugging Face does not answer ({type(error).__name__})",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore import exceptions as sdk
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.adapters.aws.clients import bounded
+
 if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient
     from types_boto3_sts import STSClient
 
 CREDENTIALS_FIX = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_DEFAULT_REGION"
-_CONFIG = Config(connect_timeout=5, read_timeout=15, retries={"total_max_attempts": 2})
+ANSWER_S = 15.0
+_CONFIG = Config(connect_timeout=5, read_timeout=ANSWER_S, retries={"total_max_attempts": 2})
 
 
 # https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html, and the services' own.
@@ -78,14 +81,20 @@ def _refusal(error: ClientError) -> tuple[str, str]:
     return f"AWS refuses: {error}", "use an identity that may deploy; see docs/aws.md"
 
 
+def _client(service: Any) -> Any:
+    return bounded(boto3.client(service, config=_CONFIG), ANSWER_S)
+
+
 def secrets_client() -> SecretsManagerClient:
     """Secrets Manager in the owner's region."""
-    return boto3.client("secretsmanager", config=_CONFIG)
+    client: SecretsManagerClient = _client("secretsmanager")
+    return client
 
 
 def identity_client() -> STSClient:
     """Who the owner is."""
-    return boto3.client("sts", config=_CONFIG)
+    client: STSClient = _client("sts")
+    return client
 
 
 def concurrency_quota() -> int:
@@ -94,7 +103,7 @@ def concurrency_quota() -> int:
     Raises:
         ClientError: the owner may not ask.
     """
-    settings = boto3.client("lambda", config=_CONFIG).get_account_settings()
+    settings = _client("lambda").get_account_settings()
     return int(settings["AccountLimit"]["ConcurrentExecutions"])
 
 
@@ -104,7 +113,7 @@ def describe_table(name: str) -> None:
     Raises:
         ClientError: it is not there, or the owner may not look.
     """
-    boto3.client("dynamodb", config=_CONFIG).describe_table(TableName=name)
+    _client("dynamodb").describe_table(TableName=name)
 
 
 def describe_key(alias: str) -> None:
@@ -113,7 +122,7 @@ def describe_key(alias: str) -> None:
     Raises:
         ClientError: as `describe_table`.
     """
-    boto3.client("kms", config=_CONFIG).describe_key(KeyId=alias)
+    _client("kms").describe_key(KeyId=alias)
 
 
 def describe_secret(name: str) -> None:

@@ -66,7 +66,7 @@ def model_log(
         payload = {"tail": n_lines, "follow": follows}
         timeout_s = SILENCE_S if follows else READ_TIMEOUT_S
         try:
-            answer = transport.call_worker(grant, LOG_PATH, payload, timeout_s)
+            answer = transport.call_worker(grant, LOG_PATH, payload, timeout_s, streams=follows)
         except WorkerUnreachableError as error:
             raise _unreachable(worker_id, grant.url, str(error)) from error
         with closing(answer):

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import requests
 
 from ballast.bearer import bearer, nobody
+from ballast.bounded import ask
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.server import is_loopback
 from ballast.templates import RegistryLogin
@@ -68,7 +69,8 @@ def _split(image: str) -> tuple[str, str]:
 
 
 def _head(url: str, token: str) -> requests.Response:
-    return requests.head(
+    return ask(
+        "HEAD",
         url,
         headers={"Accept": ACCEPT},
         auth=bearer(token) if token else nobody,
@@ -87,7 +89,8 @@ def _token(refusal: requests.Response, login: RegistryLogin | None) -> str:
     realm = urlsplit(challenge.pop("realm", ""))
     if realm.scheme != "https" and not is_loopback(realm.hostname or ""):
         raise ValueError("the registry names no place for tokens")
-    answer = requests.get(
+    answer = ask(
+        "GET",
         realm.geturl(),
         params=challenge,
         auth=(login.user, login.password) if login else nobody,

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import requests
 
 from ballast.bearer import bearer
+from ballast.bounded import bounded_session
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.configuration import LOGIN_FIX
 
@@ -28,7 +29,7 @@ WHAT_THERE_IS: Final = (
 class Server:
     """One deployment, seen with one key. Redirects are not followed: they would carry the key."""
 
-    def __init__(self, url: str, api_key: str) -> None:
+    def __init__(self, url: str, api_key: str, *, timeout_s: float = TIMEOUT_S) -> None:
         """Check the address.
 
         Raises:
@@ -47,7 +48,8 @@ class Server:
             raise CliError(
                 f"{url!r} would send your key unencrypted", code=ExitCode.USAGE, fix="use https://"
             )
-        self._http = requests.Session()
+        self._timeout_s = timeout_s
+        self._http = bounded_session()
         self._http.trust_env = not is_local  # a proxy cannot reach this machine
         self._http.auth = bearer(api_key)
 
@@ -98,7 +100,7 @@ class Server:
                 self.url + path,
                 params=params,
                 json=body,
-                timeout=TIMEOUT_S,
+                timeout=self._timeout_s,
                 allow_redirects=False,
             )
         except requests.RequestException as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.adapters.deadline import with_bounded_answers
+from chalicelib.deadline import with_bounded_answers
 from chalicelib.ports.errors import (
     ConflictError,
     KeysUnavailableError,
@@ -47,14 +47,18 @@ def kms_client() -> KMSClient:
 
 
 def create_client(service: str) -> Any:
-    """A client whose calls end in time, also where an answer drips.
+    """A client whose calls end in time, also where an answer drips."""
+    return bounded(aws_session().create_client(service, config=client_config()), ANSWER_S)
+
+
+def bounded(client: Any, total_s: float) -> Any:
+    """This client of botocore's; each answer is whole `total_s` after it was waited for.
 
     botocore's time-outs are for each read, and it has no public way to set one for all of them.
     """
-    client = aws_session().create_client(service, config=client_config())
     pools = client._endpoint.http_session._pool_classes_by_scheme
     for scheme, pool in pools.items():
-        pools[scheme] = with_bounded_answers(pool, ANSWER_S)
+        pools[scheme] = with_bounded_answers(pool, total_s)
     return client
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from chalicelib.adapters.deadline import Deadline
+from chalicelib.deadline import Deadline
 
 if TYPE_CHECKING:
     import requests

@@ -65,37 +65,56 @@ class Deadline:
 # The same for connections that are kept and calls that are many: no thread, only shorter reads.
 
 
-def with_bounded_answers(pool_class: type[Any], total_s: float) -> type[Any]:
+def with_bounded_answers(
+    pool_class: type[Any], total_s: float | None = None, *, streams: bool = False
+) -> type[Any]:
     """The same kind of pool of urllib3; each answer is whole `total_s` after it was waited for.
 
-    Or its reading raises TimeoutError, as when nothing comes at all.
+    Without `total_s` the time-out of one read is the whole answer's. `streams`: the body of an
+    answer that is no error is not bounded as a whole, only each read of it. What is late raises
+    TimeoutError in its reader, as when nothing comes at all.
     """
     connection_class = pool_class.ConnectionCls
     answer_class = connection_class.response_class
 
-    def __init__(answer: Any, sock: socket.socket, *args: Any, **named: Any) -> None:  # noqa: N807
-        answer_class.__init__(answer, sock, *args, **named)
-        answer.fp = io.BufferedReader(_BoundedReads(answer.fp.detach(), sock, total_s))
+    class BoundedAnswer(answer_class):  # type: ignore[misc, valid-type]
+        fp: Any
 
-    answer = type("BoundedAnswer", (answer_class,), {"__init__": __init__})
-    connection = type("BoundedConnection", (connection_class,), {"response_class": answer})
+        def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
+            super().__init__(sock, *args, **named)
+            self._reads = _BoundedReads(self.fp.detach(), sock, total_s)
+            self.fp = io.BufferedReader(self._reads)
+
+        def begin(self) -> None:
+            super().begin()
+            if streams and self.status < 400:
+                self._reads.lift()
+
+    connection = type("BoundedConnection", (connection_class,), {"response_class": BoundedAnswer})
     return type("BoundedPool", (pool_class,), {"ConnectionCls": connection})
 
 
 class _BoundedReads(io.RawIOBase):
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, total_s: float) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, total_s: float | None) -> None:
         self._raw, self._sock = raw, sock
         self._read_s = sock.gettimeout()
-        self._ends_at = time.monotonic() + total_s
+        total_s = self._read_s if total_s is None else total_s
+        self._ends_at = None if total_s is None else time.monotonic() + total_s
 
     def readable(self) -> bool:
         return True
 
+    def lift(self) -> None:
+        """From now on each read alone is bounded."""
+        self._ends_at = None
+        self._sock.settimeout(self._read_s)
+
     def readinto(self, buffer: Any) -> int | None:
-        left_s = self._ends_at - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError("timed out")
-        self._sock.settimeout(left_s if self._read_s is None else min(left_s, self._read_s))
+        if self._ends_at is not None:
+            left_s = self._ends_at - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("timed out")
+            self._sock.settimeout(left_s if self._read_s is None else min(left_s, self._read_s))
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
