@@ -23,7 +23,7 @@ from ballast.cli.models.questions import (
 from ballast.cli.parameters import DURATION
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import clean_text, duration
+from ballast.cli.terminal.display import clean, clean_text, duration
 from ballast.client.call_progress import CallTrace
 from ballast.client.errors import CallError, RouteRefusedError, WorkerRefusedError
 from ballast.client.sdk import DEFAULT_COST, Answer, Client
@@ -85,7 +85,7 @@ def call(session: Session, /, name: str, prompt: str | None, **options: object) 
         )
     said = _Said(session, _folder(options))
     ca = options["worker_ca"]
-    waiting = _Waiting(session)
+    waiting = _Waiting(session, int(row["id"]))
     with Client(
         key, session.server.url, worker_ca=str(ca) if ca else None, pause=waiting.pause
     ) as client:
@@ -216,20 +216,41 @@ class _Said:
 
 
 class _Waiting:
-    """Waits for a worker, and says so once it takes long."""
+    """Waits for a worker; once it takes long it says so, and what the group is in trouble with."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, endpoint_id: int) -> None:
         self._session = session
+        self._endpoint_id = endpoint_id
         self._waited_s = 0.0
         self._is_told = False
 
     def pause(self, pause_s: float) -> None:
-        """Wait so many seconds."""
+        """Wait so many seconds.
+
+        Raises:
+            CliError: the group has no autogroup, so no worker would ever come.
+        """
         self._waited_s += pause_s
         if self._waited_s > NOTE_AFTER_S and not self._is_told:
             self._is_told = True
-            self._session.notes.print("no worker is free yet: waiting (Ctrl-C ends the request)")
+            self._tell()
         time.sleep(pause_s)
+
+    def _tell(self) -> None:
+        self._session.notes.print("no worker is free yet: waiting (Ctrl-C ends the request)")
+        try:
+            answer = self._session.server.get("/api/v0/status", endpoint_id=self._endpoint_id)
+        except CliError:  # it may not read, or the status is slow: the request itself may be fine
+            return
+        for group in answer["groups"]:
+            if not group["autogroups"]:
+                name = group["endpoint_name"]
+                raise CliError(
+                    f"endpoint {name!r} has no autogroup: no worker will come",
+                    fix=f"`ballast create autogroup --endpoint_name {name} --template_hash HASH`",
+                )
+            for reason in group.get("health_reasons", ()):
+                self._session.notes.print(f"  {clean(reason)}", style="yellow")
 
 
 def _asked(prompt: str | None, options: Mapping[str, object]) -> list[Question]:

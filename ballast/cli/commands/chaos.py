@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import click
 
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.lookup import not_found
 from ballast.cli.remote.server import Json, Server, is_loopback
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import table
@@ -48,6 +49,9 @@ def chaos(
         where, path = _local(session.server), GATEWAY_PATH
     else:
         where, path = _market(market_url), MARKET_PATH
+        known = where.get(MARKET_PATH)["known"]
+        if fault not in known:
+            raise not_found("fault", fault, [*known, *GATEWAY_FAULTS])
     body: Json = {"fault": fault, "on": not off}
     for option in options:
         name, _, value = option.partition("=")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ballast.cli.lookup import find_endpoint, find_key
 from ballast.cli.parameters import DURATION, KEY_FIELDS, field_options, given
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
@@ -39,6 +40,9 @@ def create_key(session: Session, /, verbs: tuple[str, ...], **values: object) ->
     ballast create key --name shop --endpoint_name TGI-Llama3 --max_requests_per_s 20
     """
     body = given(values) | {"verbs": list(verbs)}
+    if "endpoint_name" in body:
+        endpoint = find_endpoint(session.server, str(body["endpoint_name"]))
+        body["endpoint_name"] = endpoint["endpoint_name"]
     answer = session.server.post("/api/v0/keys/", body)
     session.show(
         answer,
@@ -61,7 +65,7 @@ def show_key(session: Session, key_id: str | None) -> None:
     rows: list[Json] = (
         list(session.server.get("/api/v0/keys/")["results"])
         if key_id is None
-        else [session.server.get(f"/api/v0/keys/{key_id}/")["result"]]
+        else [find_key(session.server, key_id)]
     )
     session.show(rows, key_table(count(len(rows), "key"), rows))
 
@@ -103,6 +107,7 @@ def update_key(
             "give limits, or --rotate, or --revoke-older, or --confirm; one at a time"
         )
     body = body or {name: True for name, is_given in steps.items() if is_given}
+    key_id = find_key(session.server, key_id)["key_id"]
     answer = session.server.put(f"/api/v0/keys/{key_id}/", body)
     secret = [answer["key"], "This is the only time it is shown."] if answer.get("key") else []
     session.show(answer, *secret, key_table("", [answer["result"]]))
@@ -119,6 +124,7 @@ def delete_key(session: Session, key_id: str, yes: bool) -> None:
     \b
     ballast delete key KEYID
     """
+    key_id = find_key(session.server, key_id)["key_id"]
     session.confirm(f"Revoke {key_id}? Whoever uses it is locked out.", is_sure=yes)
     answer = session.server.delete(f"/api/v0/keys/{key_id}/")
     session.show(answer, f"{key_id} is revoked")

@@ -152,7 +152,7 @@ def stats(
         path = "/get_endpoint_stats/"
         if autogroup is not None:
             body, path = (
-                {"id": find_autogroup(session.server, autogroup)["id"]},
+                {"id": find_autogroup(session.server, autogroup, row)["id"]},
                 "/get_autogroup_stats/",
             )
         answer = session.server.post(path, body)

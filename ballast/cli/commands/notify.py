@@ -7,6 +7,7 @@ import time
 import click
 
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.lookup import find_receiver
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import FittingTable, cell, moment, table
@@ -74,6 +75,7 @@ def remove(session: Session, name: str) -> None:
     \b
     ballast notify remove slack
     """
+    name = find_receiver(session.server, name)["name"]
     answer = session.server.delete(f"/api/v0/receivers/{name}/")
     session.show(answer, f"{name} is told nothing any more")
 

@@ -31,7 +31,7 @@ def workers(session: Session, name: str, autogroup: str | None) -> None:
     ballast workers TGI-Llama3
     """
     row = find_endpoint(session.server, name)
-    chosen = None if autogroup is None else find_autogroup(session.server, autogroup)["id"]
+    chosen = None if autogroup is None else find_autogroup(session.server, autogroup, row)["id"]
     found = session.server.workers(endpoint_id=row["id"], autogroup_id=chosen)
     autogroups = {one["id"]: one for one in list_autogroups(session.server, int(row["id"]))}
     now = time.time()

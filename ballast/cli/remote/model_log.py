@@ -9,6 +9,7 @@ from contextlib import closing
 import requests
 
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.lookup import not_found
 from ballast.cli.remote.server import Json, Server
 from ballast.client.route_reply import Grant, parse_route_reply
 from ballast.client.transport import Transport, WorkerUnreachableError
@@ -31,9 +32,7 @@ def chosen(workers: Sequence[Json], wanted: int | None, group: str) -> Json:
     if wanted is not None:
         if wanted in known:
             return known[wanted]
-        raise CliError(
-            f"{group} has no worker {wanted}", fix=f"`ballast workers {group}` lists them"
-        )
+        raise not_found(f"{group} worker", str(wanted), map(str, known))
     running = [one for one in workers if _state(one) in _TELLING]
     if not running:
         raise CliError(

@@ -43,15 +43,12 @@ class Session:
     @property
     def console(self) -> Console:
         """Standard output for people; without markup, since names may hold brackets."""
-        console = Console(markup=False, highlight=False, emoji=False)
-        if not console.is_terminal and "COLUMNS" not in os.environ:
-            console.width = PIPE_WIDTH  # whoever greps wants whole lines
-        return console
+        return _console(is_for_errors=False)
 
     @property
     def notes(self) -> Console:
         """Standard error, for progress and warnings."""
-        return Console(stderr=True, markup=False, highlight=False, emoji=False)
+        return _console(is_for_errors=True)
 
     def teller(self) -> Callable[[str], None]:
         """Gives what prints a progress message, once for as long as it stays the same."""
@@ -97,6 +94,13 @@ class Session:
         if not api_key:
             raise CliError("no key is known", code=ExitCode.UNAUTHORISED, fix=LOGIN_FIX)
         return Server(url, api_key)
+
+
+def _console(*, is_for_errors: bool) -> Console:
+    console = Console(stderr=is_for_errors, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH  # whoever greps wants whole lines
+    return console
 
 
 pass_session = click.make_pass_decorator(Session, ensure=True)

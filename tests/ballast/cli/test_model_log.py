@@ -69,7 +69,7 @@ def test_the_worker_in_most_trouble_is_the_one_that_is_read() -> None:
 
 
 def test_what_cannot_be_read_is_said(ballast: Ballast, console: Console) -> None:
-    assert "no worker 99" in ballast("logs", "--model", NAME, "--worker", "99").err
+    assert "no TGI-Llama3 worker '99'" in ballast("logs", "--model", NAME, "--worker", "99").err
     for words in (("--model",), ("--worker", "1", NAME), ("--model", NAME, "--account")):
         assert ballast("logs", *words).code == 2
     console.refusals["/route/"] = (409, "worker 1 is loading: no PyWorker has reported yet")

@@ -14,7 +14,7 @@ from lab.local.system.local_system import LocalSystem
 from lab.local.system.owner import MarketView, Owner, wait_until
 from lab.local.system.templates import TGI_SIMULATED, register_templates
 
-NAMED = (  # issue 3
+NAMED = (
     "deprecated-list",
     "empty-list",
     "create-timeout-rented",
