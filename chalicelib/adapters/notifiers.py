@@ -63,8 +63,7 @@ class OwnerNotifier:
             self._receivers.publish(notice)
         if not confirmed:
             raise NotifierError(
-                "nobody is told: no receiver is confirmed; "
-                "run `ballast notify add email you@example.com`"
+                "no receiver is confirmed; run `ballast notify add email you@example.com`"
             )
         if not has_topic:
             self._deliver(confirmed, notice)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from chalicelib.core.fleet.troubles import LastingTrouble, TroubleKind
 from chalicelib.services.owner.views.health import Health, HealthFacts, judge_health
 
 
@@ -54,6 +57,15 @@ def test_what_the_owner_switched_off_is_shown_and_alarms_nobody_but_real_trouble
     assert health is Health.BAD
     mended = "1 worker in error; each is rebooted once, then replaced within the caps"
     assert reasons == ("a spending cap is reached", mended, "suspended")
+
+
+def test_a_reached_cap_is_said_once_with_what_it_would_take() -> None:
+    said = "a spending cap is reached (the group's max_usd_per_hour): $0.19 of $0.01 is in use"
+    cap = LastingTrouble(kind=TroubleKind.CAP_REACHED, scope="account", since=1.0, message=said)
+    assert judged(cap_used=1.2, troubles=[cap]) == (Health.BAD, (said,))
+    credit = replace(cap, kind=TroubleKind.NO_CREDIT, message="no credit")
+    reasons = ("a spending cap is reached", "no credit")
+    assert judged(cap_used=1.2, troubles=[credit]) == (Health.BAD, reasons)
 
 
 def test_reasons_come_worst_first() -> None:

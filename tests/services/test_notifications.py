@@ -237,7 +237,7 @@ def test_an_alert_that_reaches_nobody_is_a_trouble_until_somebody_hears() -> Non
     world, _ = serving_world(1)
     (owner,) = world.owner_ports.notifiers
     assert isinstance(owner, FakeNotifier)
-    owner.problem = "nobody is told: no receiver is confirmed"
+    owner.problem = "no receiver is confirmed"
     world.market.switch_on("html-list", world.now)
     run_rounds(world, 20, every_s=30.0)
     assert troubles_of(world) == {"inventory_unknown", "alerts_unheard"}

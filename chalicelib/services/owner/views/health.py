@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from chalicelib.core.fleet.troubles import LastingTrouble, Severity
+from chalicelib.core.fleet.troubles import LastingTrouble, Severity, TroubleKind
 from chalicelib.core.words import count
 
 NEAR_CAP = 0.9
@@ -64,7 +64,12 @@ def judge_health(facts: HealthFacts) -> Verdict:
                 and max(facts.n_waiting, facts.hot_target) > 0,
                 _nobody(facts),
             ),
-            (facts.cap_used >= 1.0, "a spending cap is reached"),
+            (
+                # a trouble of it says more: which one, and what it would take
+                facts.cap_used >= 1.0
+                and all(one.kind != TroubleKind.CAP_REACHED for one in facts.troubles),
+                "a spending cap is reached",
+            ),
             (
                 not facts.is_off and facts.queue_time_s > 2 * facts.target_queue_time_s,
                 f"queue time {facts.queue_time_s:.0f} s is over twice its target",
