@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore import exceptions as sdk
 
 from ballast.cli.remote.aws import CREDENTIALS_FIX, aws_trouble
+from chalicelib import wiring
 from chalicelib.ports.errors import StorageUnavailableError
 from fakes.console.server import Console
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
+EVIDENCE = Path(__file__).parents[2] / "evidence" / "aws" / "credentials.json"
+RECORDED: list[dict[str, Any]] = json.loads(EVIDENCE.read_text())
+IDENTITY = (
+    "<GetCallerIdentityResponse><GetCallerIdentityResult><Arn>arn:aws:iam::1:user/o</Arn>"
+    "</GetCallerIdentityResult></GetCallerIdentityResponse>"
+)
 
 
 @contextmanager
-def aws_that_answers(status: int, code: str) -> Iterator[str]:
-    """An endpoint that refuses everything so, as STS does."""
-    body = f"<ErrorResponse><Error><Code>{code}</Code><Message>m</Message></Error></ErrorResponse>"
+def aws_that_answers(
+    status: int, code: str, *, body: str = "", identity: str = "", type_: str = "text/xml"
+) -> Iterator[str]:
+    """An endpoint that refuses everything so, as STS does, or in these words.
+
+    `identity`: what STS answers all the same.
+    """
+    refusal = body or (
+        f"<ErrorResponse><Error><Code>{code}</Code><Message>m</Message></Error></ErrorResponse>"
+    )
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            is_known = identity and b"GetCallerIdentity" in asked
+            self._answer(200 if is_known else status, identity if is_known else refusal)
+
+        def do_GET(self) -> None:
+            self._answer(status, refusal)
+
+        def _answer(self, status: int, text: str) -> None:
             self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Type", type_)
+            self.send_header("Content-Length", str(len(text)))
             self.end_headers()
-            self.wfile.write(body.encode())
+            self.wfile.write(text.encode())
 
         def log_message(self, format: str, *args: object) -> None:
             """Keep quiet."""
@@ -73,6 +97,66 @@ def test_doctor_and_the_brakes_name_what_aws_says_and_what_to_do(
         identity = told.json()[0]
         assert found in identity["detail"]
         assert fix in identity["fix"]
+
+
+WORDS = {
+    "ExpiredTokenException": ("have expired", "aws sso login"),
+    "UnrecognizedClientException": ("does not accept these credentials", "AWS_ACCESS_KEY_ID"),
+}
+
+
+@pytest.fixture
+def owner_in_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Credentials and a region; nothing that an earlier test's wiring keeps."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "ASIAX", "AWS_SECRET_ACCESS_KEY": "x", "AWS_SESSION_TOKEN": "old",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    wiring.reset()
+    yield monkeypatch
+    wiring.reset()
+
+
+@pytest.mark.parametrize("row", RECORDED, ids=lambda row: f"{row['service']}-{row['code']}")
+@pytest.mark.parametrize(
+    "words", [("freeze", "--direct"), ("unfreeze", "--direct"), ("panic", "--direct", "--yes")]
+)
+def test_a_direct_brake_names_what_a_service_says_of_the_credentials(
+    ballast: Ballast,
+    owner_in_aws: pytest.MonkeyPatch,
+    row: dict[str, Any],
+    words: tuple[str, ...],
+) -> None:
+    body = json.dumps(row["body"])
+    with aws_that_answers(row["status"], "", body=body, type_=row["content_type"]) as url:
+        owner_in_aws.setenv("AWS_ENDPOINT_URL", url)
+        told = ballast(*words, "--stage", "prod")
+    found, fix = WORDS[row["code"]]
+    assert told.code != 0
+    assert found in told.err
+    assert fix in told.err
+    assert "Traceback" not in told.err
+    if words[0] == "panic":
+        assert "ballast panic --vast-key-only" in told.err
+
+
+@pytest.mark.parametrize("row", RECORDED, ids=lambda row: f"{row['service']}-{row['code']}")
+def test_doctor_names_what_each_service_says_of_the_credentials(
+    ballast: Ballast, console: Console, owner_in_aws: pytest.MonkeyPatch, row: dict[str, Any]
+) -> None:
+    """STS may still know who it is while the others refuse: each is asked for by itself."""
+    console.answers["/api/v0/doctor"] = {"checks": []}
+    body, type_ = json.dumps(row["body"]), row["content_type"]
+    with aws_that_answers(row["status"], "", body=body, identity=IDENTITY, type_=type_) as url:
+        owner_in_aws.setenv("AWS_ENDPOINT_URL", url)
+        checks = {one["name"]: one for one in ballast("doctor", "--stage", "prod", "--json").json()}
+    assert checks["AWS identity"]["ok"]
+    found, fix = WORDS[row["code"]]
+    for name in ("AWS tables", "AWS key", "AWS secret"):
+        assert not checks[name]["ok"]
+        assert found in checks[name]["detail"]
+        assert fix in checks[name]["fix"]
 
 
 @pytest.mark.parametrize(
