@@ -7,16 +7,15 @@ under the same content security policy. `fakes/console/console_scenes.py` fills 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from chalicelib.services.owner.caution import account_risks, new_name, risks
+from fakes.local_http import QuietHandler, serving
 
 Json = dict[str, Any]
 
@@ -147,37 +146,26 @@ class Console:
 def serve(console: Console) -> Iterator[str]:
     """Serve a console on 127.0.0.1; gives its URL."""
     handler = type("Handler", (_Handler,), {"console": console})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(handler) as address:
+        yield f"http://{address}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     """Files for a GET below /dashboard, JSON for all else."""
 
     console: Console
 
-    def handle_call(self) -> None:
+    def answer(self) -> None:
+        """One call."""
         parts = urlsplit(self.path)
         if self.command == "GET" and parts.path.startswith("/dashboard"):
             self._send_file(parts.path.removeprefix("/dashboard").strip("/"))
             return
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+        body = json.loads(self.read() or b"{}")
         key = self.headers.get("Authorization", "").removeprefix("Bearer ")
         call = Call(self.command, parts.path, dict(parse_qsl(parts.query)), body)
         status, content = self.console.answer(call, key)
         self._send(status, "application/json", json.dumps(content).encode())
-
-    do_GET = do_POST = do_PUT = do_DELETE = handle_call  # noqa: N815  names of http.server
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
 
     def _send_file(self, name: str) -> None:
         files = {path.name: path for path in DASHBOARD.rglob("*") if path.is_file()}
@@ -188,9 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, _TYPES[path.suffix], path.read_bytes())
 
     def _send(self, status: int, content_type: str, content: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", f"{content_type}; charset=utf-8")
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
-        self.end_headers()
-        self.wfile.write(content)
+        self.reply(
+            status,
+            content,
+            Content_Type=f"{content_type}; charset=utf-8",
+            Content_Security_Policy=CONTENT_SECURITY_POLICY,
+        )

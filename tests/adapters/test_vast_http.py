@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from chalicelib.adapters.vast.http import NoAnswerError, VastRequest, send_over_http
+from fakes.local_http import QuietHandler, serving
 
 SEEN: list[tuple[str, str, str | None, bytes]] = []
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """Remembers requests; answers by path."""
 
-    def do_PUT(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        SEEN.append((self.command, self.path, self.headers.get("Authorization"), body))
+    def answer(self) -> None:
+        SEEN.append((self.command, self.path, self.headers.get("Authorization"), self.read()))
         if self.path.startswith("/cut"):
             self.close_connection = True
             return
-        self.send_response(302 if self.path.startswith("/away") else 201)
-        self.send_header("Location", "/elsewhere")
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        self.reply(302 if self.path.startswith("/away") else 201, b"ok", Location="/elsewhere")
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
     SEEN.clear()
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Handler) as address:
+        yield f"http://{address}"
 
 
 def test_a_request_carries_key_parameters_and_body(url: str) -> None:

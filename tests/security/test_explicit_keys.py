@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,6 +21,7 @@ from chalicelib.adapters.system import SystemClock
 from chalicelib.adapters.vast.client import VastMarketplace
 from chalicelib.adapters.vast.http import VastRequest, send_over_http
 from chalicelib.ports.marketplace import MarketplaceError
+from fakes.local_http import QuietHandler, serving
 
 KEY = "the-explicit-key"
 NETRC = {
@@ -32,45 +31,22 @@ NETRC = {
 Call = Callable[[str], object]
 
 
-class Recorder(BaseHTTPRequestHandler):
+class Recorder(QuietHandler):
     """Remembers what each request carried; answers an empty object."""
 
     seen: list[str] = []  # noqa: RUF012  filled by the server's thread, read after it
 
     def answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.read()
         self.seen.append(str(self.headers))
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"{}")
-
-    def do_GET(self) -> None:
-        self.answer()
-
-    def do_PUT(self) -> None:
-        self.answer()
-
-    def do_POST(self) -> None:
-        self.answer()
-
-    def do_DELETE(self) -> None:
-        self.answer()
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        self.reply(200, b"{}")
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
     Recorder.seen.clear()
-    server = HTTPServer(("127.0.0.1", 0), Recorder)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(Recorder) as address:
+        yield f"http://{address}"
 
 
 def marketplace(url: str) -> VastMarketplace:

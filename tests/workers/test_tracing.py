@@ -6,15 +6,14 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ballast.tracing import wants_export as client_wants
+from fakes.local_http import QuietHandler, serving
 from workers.pyworker.reporting.tracing import wants_export as worker_wants
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -57,44 +56,30 @@ asyncio.run(main())
 """.replace("PARENT", PARENT)
 
 
-class _Collector(BaseHTTPRequestHandler):
+class _Collector(QuietHandler):
     """Keeps what is posted to `/v1/traces`, and its headers."""
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+    taken: list[tuple[dict[str, str], bytes]]
+
+    def answer(self) -> None:
+        body = self.read()
         if self.path == "/v1/traces":
-            self.server.taken.append((dict(self.headers), body))  # type: ignore[attr-defined]
+            self.taken.append((dict(self.headers), body))
         elif self.path.startswith("/route"):
             url = f"http://{self.headers['Host']}"
             grant: dict[str, object] = {"url": url, "signature": "s"}
             grant |= {"cost": 7, "endpoint": "g", "reqnum": 1, "request_idx": 5}
-            return self._say(json.dumps(grant).encode())
+            return self.reply(200, json.dumps(grant).encode())
         else:
-            return self._say(self.headers.get("traceparent", "").encode())
-        return self._say(b"")
-
-    def _say(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
+            return self.reply(200, self.headers.get("traceparent", "").encode())
+        return self.reply(200)
 
 
 @contextmanager
 def collector() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Collector)
-    server.taken = []  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", server.taken  # type: ignore[attr-defined]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    taken: list[tuple[dict[str, str], bytes]] = []
+    with serving(type("Handler", (_Collector,), {"taken": taken})) as address:
+        yield f"http://{address}", taken
 
 
 def run(code: str, *words: str, **env: str) -> str:

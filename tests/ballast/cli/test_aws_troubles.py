@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from ballast.cli.remote.aws import CREDENTIALS_FIX, aws_trouble
 from chalicelib import wiring
 from chalicelib.ports.errors import StorageUnavailableError
 from fakes.console.server import Console
+from fakes.local_http import QuietHandler, serving
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 EVIDENCE = Path(__file__).parents[2] / "evidence" / "aws" / "credentials.json"
@@ -39,32 +38,14 @@ def aws_that_answers(
         f"<ErrorResponse><Error><Code>{code}</Code><Message>m</Message></Error></ErrorResponse>"
     )
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            is_known = identity and b"GetCallerIdentity" in asked
-            self._answer(200 if is_known else status, identity if is_known else refusal)
+    class Handler(QuietHandler):
+        def answer(self) -> None:
+            is_known = identity and b"GetCallerIdentity" in self.read()
+            status_now, text = (200, identity) if is_known else (status, refusal)
+            self.reply(status_now, text.encode(), Content_Type=type_)
 
-        def do_GET(self) -> None:
-            self._answer(status, refusal)
-
-        def _answer(self, status: int, text: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", type_)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Keep quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Handler) as address:
+        yield f"http://{address}"
 
 
 @pytest.mark.parametrize(

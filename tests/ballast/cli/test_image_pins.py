@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -16,6 +14,7 @@ from ballast.cli.remote.registry import _split, digest_of
 from ballast.templates import RegistryLogin
 from chalicelib.core.model.market import Pin, pin_of
 from fakes.console.server import KEY, Console, serve
+from fakes.local_http import QuietHandler, serving
 from tests.ballast.cli.conftest import Ballast
 
 DIGEST = "sha256:" + "ab" * 32
@@ -49,47 +48,29 @@ class Registry:
 
 @contextmanager
 def running(registry: Registry) -> Iterator[str]:
-    ports: list[int] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
+    class Handler(QuietHandler):
+        def answer(self) -> None:
+            if self.command == "GET":
+                self.give_token()
+                return
             given = self.headers.get("Authorization", "")
             registry.asked.append((self.path, given))
             if given != "Bearer of-the-registry":
-                self.send_response(401)
-                self.send_header(
-                    "WWW-Authenticate",
-                    f'Bearer realm="http://127.0.0.1:{ports[0]}/token",service="r",scope="pull"',
-                )
-                self.end_headers()
+                realm = f"http://{self.headers['Host']}/token"
+                asks = f'Bearer realm="{realm}",service="r",scope="pull"'
+                self.reply(401, WWW_Authenticate=asks)
                 return
             assert "oci.image.index" in self.headers["Accept"]
-            self.send_response(200 if self.path.endswith("/3.3.6") else 404)
-            self.send_header("Docker-Content-Digest", registry.digest)
-            self.end_headers()
+            status = 200 if self.path.endswith("/3.3.6") else 404
+            self.reply(status, Docker_Content_Digest=registry.digest)
 
-        def do_GET(self) -> None:
+        def give_token(self) -> None:
             registry.logins.append(self.headers.get("Authorization", ""))
             is_in = not registry.password or registry.logins[-1].startswith("Basic ")
-            body = json.dumps({"token": "of-the-registry"} if is_in else {}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.reply(200, json.dumps({"token": "of-the-registry"} if is_in else {}).encode())
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    ports.append(server.server_port)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as address:
+        yield address
 
 
 def test_a_registry_tells_what_a_tag_is_now() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from ballast.client.errors import WaitTimeoutError
 from ballast.client.sdk import Client
 from ballast.client.trust import advice
 from fakes.certificate_authority import CertificateAuthority
+from fakes.local_http import QuietHandler, serving
 from tests.ballast.client.world import Servers, servers
 from workers.pyworker.supervision.certificate import check_certificate, make_request
 
@@ -33,23 +34,23 @@ def tls_worker(bodies: list[bytes], folder: Path) -> Iterator[tuple[str, str]]:
     (folder / "root").write_bytes(authority.pem)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(folder / "crt", folder / "key")
-    server = _EchoServer(bodies, context)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        der = ssl.PEM_cert_to_DER_cert(certificate.decode())
-        yield f"https://127.0.0.1:{server.server_port}", hashlib.sha256(der).hexdigest()
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    der = ssl.PEM_cert_to_DER_cert(certificate.decode())
+    with serving(_Echo, partial(_EchoServer, bodies=bodies, context=context)) as address:
+        yield f"https://{address}", hashlib.sha256(der).hexdigest()
 
 
 class _EchoServer(ThreadingHTTPServer):
     """Over TLS, and silent about handshakes that fail: asyncio's server leaks those."""
 
-    def __init__(self, bodies: list[bytes], context: ssl.SSLContext) -> None:
-        super().__init__(("127.0.0.1", 0), _Echo)
+    def __init__(
+        self,
+        address: tuple[str, int],
+        handler: type[QuietHandler],
+        *,
+        bodies: list[bytes],
+        context: ssl.SSLContext,
+    ) -> None:
+        super().__init__(address, handler)
         self.bodies = bodies
         self.socket = context.wrap_socket(
             self.socket, server_side=True, do_handshake_on_connect=False
@@ -59,20 +60,13 @@ class _EchoServer(ThreadingHTTPServer):
         """A handshake that the client ended."""
 
 
-class _Echo(BaseHTTPRequestHandler):
+class _Echo(QuietHandler):
     server: _EchoServer
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+    def answer(self) -> None:
+        body = self.read()
         self.server.bodies.append(body)
-        payload = json.dumps(json.loads(body)["payload"]).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: tests' output stays clean."""
+        self.reply(200, json.dumps(json.loads(body)["payload"]).encode())
 
 
 def grant_tls(it: Servers, url: str, fingerprint: str | None) -> None:

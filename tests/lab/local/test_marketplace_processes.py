@@ -7,16 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from lab.local.market.marketplace_server import RunningMarketplace, serve_marketplace
-from lab.local.market.marketplace_world import MarketSettings
+from lab.local.market.marketplace_server import RunningMarketplace
 from tests.lab.local.market_calls import (
-    INSTANT,
     SERVER,
     TIMEOUT_S,
     call,
@@ -29,14 +26,6 @@ from tests.lab.local.market_calls import (
     rent,
     truth,
 )
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMarketplace]:
-    """A market without delays."""
-    state_dir = tmp_path_factory.mktemp("market")
-    with serve_marketplace(MarketSettings(config=INSTANT, state_dir=state_dir)) as running:
-        yield running
 
 
 def test_a_container_sees_what_vast_would_tell_it_and_nothing_of_ours(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 
 import pytest
 import requests
@@ -20,14 +19,6 @@ from tests.lab.local.market_calls import (
     rent,
     truth,
 )
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMarketplace]:
-    """A market without delays."""
-    state_dir = tmp_path_factory.mktemp("market")
-    with serve_marketplace(MarketSettings(config=INSTANT, state_dir=state_dir)) as running:
-        yield running
 
 
 def test_time_passes_faster_for_bills(market: RunningMarketplace) -> None:
