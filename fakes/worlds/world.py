@@ -29,6 +29,7 @@ from fakes.ports.clock import ManualClock
 from fakes.ports.event_log import FakeEventLog
 from fakes.ports.ledger import FakeLedger
 from fakes.ports.scaler_poke import FakeScalerPoke
+from fakes.ports.secret_box import FakeSecretBox
 from fakes.ports.waiting import FakeWaitingRepository
 from fakes.ports.worker_repository import FakeWorkerRepository
 from fakes.worlds.clients import Clients
@@ -51,18 +52,25 @@ class World:
         seed: int = 0,
         account: Account | None = None,
         keeps_router: bool = False,
+        beside: World | None = None,
     ) -> None:
-        self.clock = ManualClock(NOON)
-        self.processes: dict[int, WorkerProgram] = {}
-        self.market = Market(config, seed=seed, driver=ProgramHosts(self.processes))
-        self.template_hash = str(
-            self.market.templates.add({"name": "TGI", "image": "tgi:1", "env": "-e A=1"}, NOON)[
-                "hash_id"
-            ]
-        )
+        """`beside`: another stage on the same Vast account; its `tick` is this one's, too."""
+        self.neighbours: list[World] = []
+        self.host = "ballast.example"
+        if beside is None:
+            self.clock = ManualClock(NOON)
+            self.processes: dict[int, WorkerProgram] = {}
+            self.market = Market(config, seed=seed, driver=ProgramHosts(self.processes))
+            template = {"name": "TGI", "image": "tgi:1", "env": "-e A=1"}
+            self.template_hash = str(self.market.templates.add(template, NOON)["hash_id"])
+        else:
+            self.clock, self.processes, self.market = beside.clock, beside.processes, beside.market
+            self.template_hash = beside.template_hash
+            beside.neighbours.append(self)
+            self.host = f"stage-{len(beside.neighbours)}.example"
         self.workers = FakeWorkerRepository()
         self.ledger = FakeLedger(account or Account())
-        self.ledger.set_public_url("https://ballast.example")
+        self.ledger.set_public_url(f"https://{self.host}")
         self.waiting = FakeWaitingRepository()
         self.events = FakeEventLog()
         self.poke = FakeScalerPoke()
@@ -80,6 +88,7 @@ class World:
             poke=self.poke,
             events=self.events,
             ledger=self.ledger,
+            secrets=FakeSecretBox(f"pepper of {self.host}".encode()),
         )
         self.clients = Clients(
             self.owner_ports, self._serves, keeps_router=keeps_router, seed=seed + 3
@@ -138,20 +147,25 @@ class World:
         while self.now < end:
             self.clock.advance(min(5.0, end - self.now))
             self.market.advance(self.now)
-            self.report_workers()
-            self.serve_waiting()
+            for world in (self, *self.neighbours):
+                world.report_workers()
+                world.serve_waiting()
 
     def report_workers(self) -> None:
         """Every worker program that runs reports, unless it is silent."""
         for instance in list(self.market.instances.values()):
+            if not self.has_rented(instance):
+                continue  # another's: no worker of ours runs there
             if instance.actual_status != "running" or instance.is_offline:
                 self.processes.pop(instance.instance_id, None)
                 continue
-            if not instance.order.env.get("MASTER_TOKEN"):
-                continue  # another's: no worker of ours runs there
             process = self._process(instance)
             if not process.is_silent and process.seq <= self.now - 10:
                 self._report(instance, process)
+
+    def has_rented(self, instance: MarketInstance) -> bool:
+        """Whether this deployment rented the machine: its worker reports here."""
+        return f"@{self.host}" in instance.order.env.get("REPORT_ADDR", "")
 
     def ask(
         self, endpoint_id: int, n: int = 1, cost: float = REQUEST_COST, *, key: str = ""
