@@ -51,7 +51,8 @@ def chaos(
         where, path = _market(market_url), MARKET_PATH
         known = where.get(MARKET_PATH)["known"]
         if fault not in known:
-            raise not_found("fault", fault, [*known, *GATEWAY_FAULTS])
+            every = [*known, *GATEWAY_FAULTS]
+            raise not_found("fault", fault, every, "`ballast chaos` lists all")
     body: Json = {"fault": fault, "on": not off}
     for option in options:
         name, _, value = option.partition("=")

@@ -100,6 +100,16 @@ def test_a_hot_key_is_served_by_many() -> None:
     assert ours.hit_share > none.hit_share
 
 
+def test_one_key_for_all_requests_drowns_no_worker() -> None:
+    """Where caches tell requests apart no more: it spreads, and nobody waits as if stuck."""
+    prompts = with_hot_key(synthetic(400, seed=4), 1.0, 4)
+    scene = Scene(load=0.85, n_workers=8)
+    scores = {policy: play(scene, prompts, policy) for policy in ("ours", "none", "sticky")}
+    assert scores["ours"].n_unserved == 0
+    assert scores["ours"].p99_first_token_s <= 1.5 * scores["none"].p99_first_token_s
+    assert scores["ours"].p99_first_token_s <= 0.1 * scores["sticky"].p99_first_token_s
+
+
 def test_the_synthetic_hour_is_like_a_chat_service_and_the_same_for_a_seed() -> None:
     prompts = synthetic(3_000, seed=0)
     assert prompts == synthetic(3_000, seed=0) != synthetic(3_000, seed=1)

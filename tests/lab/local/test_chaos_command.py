@@ -58,11 +58,14 @@ def test_each_named_fault_goes_on_and_off(
     assert f"{fault} is off" in capsys.readouterr().out
 
 
-def test_an_unknown_fault_is_refused_with_the_known_ones(
+def test_an_unknown_fault_is_refused_with_the_nearest_and_where_all_are(
     chaos: Chaos, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["chaos", "typo"]) != 0
-    assert "market-down" in capsys.readouterr().err
+    assert run(["chaos", "market-dwn"]) != 0
+    said = capsys.readouterr().err
+    assert "there is no fault 'market-dwn'" in said
+    assert "known faults: market-down, " in said
+    assert "`ballast chaos` lists all" in said
 
 
 def test_own_ingest_down_refuses_reports_and_routes_on(system: LocalSystem, chaos: Chaos) -> None:
