@@ -63,11 +63,13 @@ class World:
             self.market = Market(config, seed=seed, driver=ProgramHosts(self.processes))
             template = {"name": "TGI", "image": "tgi:1", "env": "-e A=1"}
             self.template_hash = str(self.market.templates.add(template, NOON)["hash_id"])
+            secrets = FakeSecretBox()
         else:
             self.clock, self.processes, self.market = beside.clock, beside.processes, beside.market
             self.template_hash = beside.template_hash
             beside.neighbours.append(self)
             self.host = f"stage-{len(beside.neighbours)}.example"
+            secrets = FakeSecretBox(f"pepper of {self.host}".encode())
         self.workers = FakeWorkerRepository()
         self.ledger = FakeLedger(account or Account())
         self.ledger.set_public_url(f"https://{self.host}")
@@ -88,7 +90,7 @@ class World:
             poke=self.poke,
             events=self.events,
             ledger=self.ledger,
-            secrets=FakeSecretBox(f"pepper of {self.host}".encode()),
+            secrets=secrets,
         )
         self.clients = Clients(
             self.owner_ports, self._serves, keeps_router=keeps_router, seed=seed + 3

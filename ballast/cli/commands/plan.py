@@ -101,8 +101,8 @@ def _explained(session: Session, query: Json) -> Json:
     except CliError as error:
         if error.fix == WHAT_THERE_IS:
             error.fix = (
-                "`ballast explain last` names the last round; `ballast workers NAME` lists workers "
-                "by id, `ballast logs NAME` tells what was done"
+                "`ballast explain last --endpoint NAME` names a group's last round; `ballast "
+                "workers NAME` lists workers by id, `ballast logs NAME` tells what was done"
             )
         raise
 
