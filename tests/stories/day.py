@@ -59,7 +59,7 @@ class Day:
     ) -> None:
         """`beside`: another stage on the same Vast account, whose time is this one's."""
         neighbour = None if beside is None else beside.world
-        self.world = World(config, seed=seed, keeps_router=True, beside=neighbour)
+        self.world: World = World(config, seed=seed, keeps_router=True, beside=neighbour)
         self.world.ledger.set_caps(
             {
                 "caps_microusd_per_hour": int(cap_usd_per_hour * 1e6),

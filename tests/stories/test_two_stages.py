@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from chalicelib.core.fleet.intents import split_label, token_is_ours
@@ -55,12 +57,16 @@ class Neighbours:
             self.dev.world.tick(60.0)
             assert self.foreign <= self.market.instances.keys()
 
+    def status(self, day: Day) -> dict[str, Any]:
+        """What `ballast status` of this stage shows."""
+        return dict(read_status(day.world.owner_ports, OWNER, day.world.now))
+
     def check_books(self) -> None:
         """Each stage counts and bills its own machines, and is troubled by none of the others."""
         for day in self.stages:
             rows = {row.instance_id for row in day.world.workers.rows.values()}
             assert rows == self.own(day)
-            status = read_status(day.world.owner_ports, OWNER, day.world.now)
+            status = self.status(day)
             hourly = sum(group["money"]["usd_per_hour"] for group in status["groups"])
             billed = sum(self.market.instances[id_].rate.total for id_ in self.own(day))
             assert hourly == pytest.approx(billed, rel=0.01)
@@ -71,7 +77,7 @@ class Neighbours:
 
     def spent(self, day: Day) -> tuple[float, float]:
         """Dollars today, by a stage's own words and by the market's bill for its machines."""
-        status = read_status(day.world.owner_ports, OWNER, day.world.now)
+        status = self.status(day)
         mac = day.world.ports.secrets.mac
         billed = sum(
             one.total_usd
