@@ -254,8 +254,8 @@ def roll_out(tour: Tour) -> None:
     tour.run("ballast template list")
     tour.run("ballast template publish $TEMPLATE_HASH --model org/new-model --no-token")
     tour.run(f"ballast rollout {GROUP} 10")
-    tour.run(f"ballast promote {GROUP}")
-    tour.run(f"ballast pause {GROUP}")
+    tour.run(f"ballast promote {GROUP} --yes")
+    tour.run(f"ballast pause {GROUP} --yes")
     tour.run(f"ballast resume {GROUP} --yes")
     tour.run(f"ballast update workers {GROUP} --dry-run")
     tour.run(f"ballast rollback {GROUP}")
@@ -267,7 +267,7 @@ def brake(tour: Tour) -> None:
     tour.say("## At 03:00")
     tour.run("ballast freeze")
     tour.run("ballast status")
-    tour.run("ballast unfreeze")
+    tour.run("ballast unfreeze --yes")
 
 
 def break_it(tour: Tour) -> None:
@@ -290,7 +290,7 @@ def leave(tour: Tour) -> None:
     tour.say("The same without the deployment, with the owner's own keys to AWS and Vast:")
     tour.environment = {**tour.system.environment, **tour.environment}
     tour.run("ballast panic --direct --stage dev --yes")
-    tour.run("ballast panic --clear")
+    tour.run("ballast panic --clear --yes")
     tour.run("ballast adopt")
     tour.run("ballast status")
 

@@ -4,7 +4,7 @@ import { ApiError, get, hasKey, send, useKey } from './api.js';
 import { Bill } from './bill.js';
 import { ask, bar, button, clean, el, fill, tell } from './dom.js';
 import { actAndReason, ago, brief, count, duration, number, usd } from './format.js';
-import { editCaps, editGroup } from './forms.js';
+import { askCost, editCaps, editGroup } from './forms.js';
 import { GroupView } from './group.js';
 
 const STATUS_EVERY_MS = 2000;
@@ -122,7 +122,8 @@ function showBadges(status) {
   freeze.onclick = async () => {
     freeze.disabled = true;
     try {
-      await send('POST', 'api/v0/freeze', { frozen: !account.is_frozen });
+      const yes = !account.is_frozen || await askCost('Unfreeze everything?', { unfreeze: true }, 'Unfreeze', [], true);
+      if (yes) await send('POST', 'api/v0/freeze', { frozen: !account.is_frozen });
       await look();
     } catch (error) {
       tell(`${freeze.textContent}: ${error.message}`);

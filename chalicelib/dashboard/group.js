@@ -101,6 +101,8 @@ export class GroupView {
         button('Plan', () => showPlan(group)),
         button(isActive ? 'Pause' : 'Resume', () => this.setState(group, isActive)),
         button(group.is_frozen ? 'Unfreeze' : 'Freeze', async () => {
+          const body = { endpoint_id: group.id, unfreeze: true };
+          if (group.is_frozen && !await askCost(`Unfreeze ${clean(group.endpoint_name)}?`, body, 'Unfreeze', [], true)) return;
           await send('POST', 'api/v0/freeze', { endpoint_id: group.id, frozen: !group.is_frozen });
           await this.look();
         }),

@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tests.api.over_fakes import Api
+
+
+def test_unfreezing_is_planned_for_all_groups_or_for_one_as_if_it_were_not_frozen(
+    api: Api,
+) -> None:
+    api.create_endpoint("llm")
+    api.create_autogroup(100)
+    start = {"action": "start", "instance_id": 7, "reason": {"code": "cold_short", "facts": {}}}
+    api.poke.answers["plan"] = {"actions": [start], "plans": [{"actions": [start]}]}
+    everything = api.call("POST", "/api/v0/preview", {"unfreeze": True}).json
+    assert everything["must_ask"]
+    assert api.poke.questions[-1] == {"ask": "plan", "is_unfrozen": True}
+    api.call("POST", "/api/v0/freeze", {"frozen": True, "endpoint_id": 100})
+    one = api.call("POST", "/api/v0/preview", {"unfreeze": True, "endpoint_id": 100}).json
+    assert one["must_ask"]
+    assert one["warnings"] == []
+    asked = api.poke.questions[-1]
+    assert asked["endpoint_id"] == 100
+    assert '"frozen": false' in json.dumps(asked["draft"])
+    assert [group.frozen for group in api.groups.list_groups()] == [True], "nothing is stored"
+    api.call("POST", "/api/v0/freeze", {"frozen": True})
+    still = api.call("POST", "/api/v0/preview", {"unfreeze": True, "endpoint_id": 100}).json
+    assert "the account is frozen too" in still["warnings"][0]
+    assert api.call("POST", "/api/v0/preview", {"unfreeze": True, "endpoint_id": 9}).status == 404
+    api.poke.answers["plan"] = {"actions": [], "plans": []}
+    assert not api.call("POST", "/api/v0/preview", {"unfreeze": True}).json["must_ask"]
 
 
 def test_a_preview_says_what_is_asked_and_plans_what_can_move_a_machine(api: Api) -> None:

@@ -37,9 +37,9 @@ def plan(world: World, endpoint_id: int, **more: object) -> Mapping[str, Any]:
     return answer(world.ports, {"ask": "plan", "endpoint_id": endpoint_id, **more})
 
 
-def plans(world: World) -> dict[int, Mapping[str, Any]]:
+def plans(world: World, **more: object) -> dict[int, Mapping[str, Any]]:
     """Of all groups, by their ids. A question takes Vast's turns; the next round has its own."""
-    rows = answer(world.ports, {"ask": "plan"})["plans"]
+    rows = answer(world.ports, {"ask": "plan", **more})["plans"]
     world.clock.advance(TURNS_S)
     world.serve_waiting()
     return {row["endpoint_id"]: row for row in rows}  # type: ignore[attr-defined]  # a list
@@ -269,6 +269,24 @@ def test_frozen_and_in_a_panic_the_plan_says_so() -> None:
     panic = plan(world, group.endpoint_id)
     assert {one["action"] for one in panic["actions"]} == {"destroy"}
     assert len(panic["actions"]) == len(world.market.instances)
+
+
+def test_before_unfreezing_the_plan_is_what_is_done_after_it() -> None:
+    world = known_world()
+    group = world.add_group(cold_workers=1)
+    world.ledger.set_flags(is_frozen=True)
+    world.ask(group.endpoint_id, 9)
+    run_rounds(world, 2)
+    world.tick(310.0)
+    told = names(plans(world, is_unfrozen=True)[group.endpoint_id]["actions"])
+    assert set(verbs(told)) == {"rent"}
+    assert world.ledger.account().is_frozen
+    world.ledger.set_flags(is_frozen=False)
+    since = world.now - 1e-6
+    run_rounds(world, 1, every_s=0.0)
+    done, put_off = deeds(world, since, group.endpoint_id)
+    assert done
+    assert not done + put_off - told
 
 
 def test_a_draft_is_planned_as_if_it_were_there_and_leaves_no_trace() -> None:

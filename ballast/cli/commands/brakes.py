@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import click
@@ -15,6 +16,7 @@ from ballast.cli.remote.by_label import panic_with_vast_key
 from ballast.cli.remote.direct import clear_panic_directly, freeze_directly, panic_directly
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.cost import confirm_cost
 from ballast.cli.terminal.display import usd
 from ballast.cli.terminal.waiting import listed_at, wait_until_empty
 from chalicelib.core.words import count
@@ -52,15 +54,30 @@ def freeze(session: Session, name: str | None, direct: bool, stage: str | None) 
 @click.command("unfreeze")
 @click.argument("name", required=False)
 @_direct_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @connection_options
 @pass_session
-def unfreeze(session: Session, name: str | None, direct: bool, stage: str | None) -> None:
-    """Let Ballast act again.
+def unfreeze(
+    session: Session, name: str | None, direct: bool, stage: str | None, yes: bool
+) -> None:
+    """Let Ballast act again; shows what it would do and cost, and asks.
 
     \b
     ballast unfreeze
     """
-    _set_frozen(session, name, needed_stage(stage) if direct else None, is_frozen=False)
+    what = name or "the account"
+    question = f"Unfreeze {what}? Ballast rents, starts, stops and destroys again, within the caps."
+    if direct:
+        direct_stage = needed_stage(stage)
+        session.confirm(question, is_sure=yes)
+        _set_frozen(session, name, direct_stage, is_frozen=False)
+        return
+    preview: Json = {"unfreeze": True}
+    if name is not None:
+        preview["endpoint_id"] = find_endpoint(session.server, name)["id"]
+    with _told_the_other_way():
+        confirm_cost(session, [preview], question, is_sure=yes, always=False)
+    _set_frozen(session, name, None, is_frozen=False)
 
 
 @click.command("panic")
@@ -94,8 +111,10 @@ def panic(
     ballast panic --vast-key-only            when AWS does not answer either
     """
     if clear:
-        if direct:
-            session.show(*clear_panic_directly(needed_stage(stage)))
+        direct_stage = needed_stage(stage) if direct else None
+        session.confirm("End the panic? Groups rent and scale again.", is_sure=yes)
+        if direct_stage is not None:
+            session.show(*clear_panic_directly(direct_stage))
         else:
             session.show(_brake(session, "panic", {"clear": True}), "Panic is over")
         return
@@ -131,8 +150,15 @@ def _what_there_is(session: Session, endpoint_id: int | None = None) -> str:
 
 def _brake(session: Session, what: str, body: Json) -> Json:
     """Ask for a brake; where no answer comes, the way without the server's door is told."""
-    try:
+    with _told_the_other_way():
         return session.server.post(f"/api/v0/{what}", body)
+
+
+@contextmanager
+def _told_the_other_way() -> Iterator[None]:
+    """Add to the server's refusal how to act without it."""
+    try:
+        yield
     except CliError as error:
         if error.code is ExitCode.UNREACHABLE:
             command = click.get_current_context().info_name

@@ -10,6 +10,7 @@ from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.cost import confirm_cost
 from ballast.cli.terminal.display import counts, number, share, table
+from chalicelib.core.words import count
 
 
 @click.command("rollout")
@@ -33,15 +34,25 @@ def rollout(session: Session, name: str, percent: float) -> None:
 
 @click.command("promote")
 @click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @connection_options
 @pass_session
-def promote(session: Session, name: str) -> None:
-    """Give an autogroup all requests; the others' workers drain and go.
+def promote(session: Session, name: str, yes: bool) -> None:
+    """Give an autogroup all requests; the others' workers drain and go. Asks first.
 
     \b
     ballast promote 102
     """
     row = find_autogroup(session.server, name)
+    others = [
+        one for one in _status(session, row["endpoint_id"])["autogroups"] if one["id"] != row["id"]
+    ]
+    n = sum(sum((one.get("workers_by_state") or {}).values()) for one in others)
+    session.confirm(
+        f"Promote autogroup {row['id']}? It gets all requests; "
+        f"{count(n, 'worker')} of the others will drain and go.",
+        is_sure=yes,
+    )
     session.server.post("/api/v0/promote", {"autogroup_id": row["id"]})
     _show_shares(session, row)
 
@@ -49,14 +60,18 @@ def promote(session: Session, name: str) -> None:
 @click.command("pause")
 @click.argument("name")
 @click.option("--autogroup", is_flag=True, help="NAME is an autogroup (id or template hash).")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @connection_options
 @pass_session
-def pause(session: Session, name: str, autogroup: bool) -> None:
+def pause(session: Session, name: str, autogroup: bool, yes: bool) -> None:
     """Scale a group to zero but keep its stopped workers; requests wait. Undo with `resume`.
+
+    Says who would be without a worker, and asks.
 
     \b
     ballast pause TGI-Llama3
     """
+    session.confirm(_what_stops(session, name, is_autogroup=autogroup), is_sure=yes)
     _set_state(session, name, is_autogroup=autogroup, is_paused=True)
 
 
@@ -80,8 +95,30 @@ def resume(session: Session, name: str, autogroup: bool, yes: bool) -> None:
     _set_state(session, name, is_autogroup=autogroup, is_paused=False)
 
 
+def _what_stops(session: Session, name: str, *, is_autogroup: bool) -> str:
+    """The question before a pause."""
+    if is_autogroup:
+        row = find_autogroup(session.server, name)
+        return (
+            f"Pause autogroup {row['id']}? It gets no new requests, and nothing is rented for it."
+        )
+    row = find_endpoint(session.server, name)
+    group = _status(session, row["id"])
+    n_ready = int((group.get("workers_by_state") or {}).get("ready", 0))
+    return (
+        f"Pause {row['endpoint_name']}? It serves nobody until it is resumed: "
+        f"{count(n_ready, 'ready worker')} will drain and stop, "
+        f"{count(group['queue']['n_waiting'], 'request')} waiting."
+    )
+
+
+def _status(session: Session, endpoint_id: int) -> Json:
+    [group] = session.server.get("/api/v0/status", endpoint_id=endpoint_id)["groups"]
+    return dict(group)
+
+
 def _show_shares(session: Session, row: Json) -> None:
-    [group] = session.server.get("/api/v0/status", endpoint_id=row["endpoint_id"])["groups"]
+    group = _status(session, row["endpoint_id"])
     columns = (">id", "?template", "search", ">weight", "?>tier", "state", ">share", "workers")
     lines = [
         (

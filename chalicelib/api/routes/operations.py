@@ -10,7 +10,7 @@ from chalicelib.api.auth import Call, Routes
 from chalicelib.api.errors import OK
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
-from chalicelib.services.owner import brakes, groups, preview, rollouts
+from chalicelib.services.owner import account_preview, brakes, groups, preview, rollouts
 from chalicelib.services.owner.views import choosing, comparison, explanation, spending, status
 from chalicelib.services.owner.views.doctor import run_checks
 from chalicelib.wire.json_body import WireError, check_names
@@ -21,6 +21,7 @@ PANIC_WORDS = "destroy everything"
 CHOICE_FIELDS = ("endpoint_id", "cost", "affinity", "prefix_cost")
 PREVIEW_FIELDS = (
     "endpoint", "autogroup", "endpoint_id", "autogroup_id", "update_workers", "account",
+    "unfreeze",
 )  # fmt: skip
 
 
@@ -90,12 +91,16 @@ def _register_plans(routes: Routes) -> None:
 
     @routes.route("POST", "/api/v0/preview", "admin", fields=PREVIEW_FIELDS)
     def preview_changes(call: Call) -> object:
+        if call.flag("unfreeze"):
+            endpoint_id = call.whole("endpoint_id")
+            answer = account_preview.preview_unfreezing(call.ports, call.caller, endpoint_id)
+            return {**OK, **answer}
         caps = _part(call, "account")
         if caps is not None:
             if call.caller.endpoint_id is not None:
                 raise NotFoundError("the account's caps are for a key of the account only")
             check_names("account", caps, tuple(brakes.CAPS))
-            return {**OK, **preview.preview_account(call.ports, caps)}
+            return {**OK, **account_preview.preview_account(call.ports, caps)}
         endpoint = parse_endpoint_changes(_part(call, "endpoint") or {})
         body = _part(call, "autogroup")
         autogroup = None if body is None else parse_autogroup_changes(body)

@@ -20,9 +20,7 @@ from chalicelib.services.owner.autogroups import (
     new_autogroup,
     visible_autogroup,
 )
-from chalicelib.services.owner.brakes import CAPS, checked_caps
 from chalicelib.services.owner.caution import (
-    account_risks,
     moves_machines,
     must_ask,
     new_name,
@@ -105,12 +103,12 @@ def plan(ports: ApiPorts, caller: Caller, group: EndpointGroup) -> Row:
         RateLimitedError: another plan was asked under a bound key a moment ago.
         PortError: the scaler cannot be reached, or Vast does not answer.
     """
-    _take_turn(ports, caller, f"plan#{group.endpoint_id}", PLAN_EVERY_S)
+    take_turn(ports, caller, f"plan#{group.endpoint_id}", PLAN_EVERY_S)
     answer = ports.poke.ask({"ask": "plan", "endpoint_id": group.endpoint_id})
     return {
         "endpoint_id": group.endpoint_id,
         "at": ports.clock.now(),
-        **_told(ports, group.endpoint_id, answer),
+        **told(ports, group.endpoint_id, answer),
     }
 
 
@@ -137,48 +135,18 @@ def preview(
     if not draft.autogroups or not draft.moves_machines(subject):
         answer["no_plan"] = NOTHING_MOVES if draft.autogroups else NO_AUTOGROUP
         return {**answer, "must_ask": must_ask(answer)}
-    _take_turn(ports, caller, f"preview#{group.endpoint_id}", PREVIEW_EVERY_S)
+    take_turn(ports, caller, f"preview#{group.endpoint_id}", PREVIEW_EVERY_S)
     planned = _planned(ports, draft, account.caps_microusd_per_hour / MICRO)
     answer |= planned
-    warnings += _problems(planned)
+    warnings += problems_of(planned)
     is_rental = wanted is not None and (wanted.autogroup_id == 0 or subject.is_update)
     return {**answer, "must_ask": is_rental or must_ask(answer)}
 
 
-def preview_account(ports: ApiPorts, caps: Mapping[str, object]) -> Row:
-    """What the next round would do, in all groups, under other caps of the account.
-
-    Raises:
-        ParameterError: a cap is no usable number, or none is given.
-        PortError: the scaler cannot be reached, or Vast does not answer.
-    """
-    changes = checked_caps(caps)
-    account = ports.ledger.account()
-    before = {name: getattr(account, field) / MICRO for name, (field, _) in CAPS.items()}
-    said = account_risks(before, caps)
-    found = _rows(ports.poke.ask({"ask": "plan", "caps": changes}).get("plans"))
-    plans = [_told(ports, _whole(row.get("endpoint_id")), row) for row in found]
-    answer: Row = {"offers": None, "risks": said, "plan": _merged(plans)}
-    answer["warnings"] = _problems(answer)
-    return {**answer, "must_ask": must_ask(answer)}
-
-
-def _problems(answer: Row) -> list[str]:
+def problems_of(answer: Row) -> list[str]:
+    """What stands in the plan's way, in words."""
     plan = answer.get("plan")
-    return [str(one) for one in _list(plan.get("problems"))] if isinstance(plan, Mapping) else []
-
-
-def _merged(plans: Sequence[Row]) -> Row:
-    """The plans of all groups as one; of the caps those of the account alone."""
-    listed = ("actions", "refused", "notes", "problems")
-    summed = ("usd_per_hour_now", "usd_per_hour_after", "once_usd", "worst_first_hour_usd")
-    caps = _rows(plans[0].get("caps")) if plans else []
-    return {
-        **{name: [one for plan in plans for one in _list(plan.get(name))] for name in listed},
-        **{name: sum(_number(plan.get(name)) for plan in plans) for name in summed},
-        "caps": [one for one in caps if not str(one.get("cap")).startswith("group_")],
-        "is_frozen": any(plan.get("is_frozen") for plan in plans),
-    }
+    return [str(one) for one in as_list(plan.get("problems"))] if isinstance(plan, Mapping) else []
 
 
 def _planned(ports: ApiPorts, draft: Draft, cap_usd_per_hour: float) -> Row:
@@ -194,16 +162,18 @@ def _planned(ports: ApiPorts, draft: Draft, cap_usd_per_hour: float) -> Row:
             **offers_question(wanted),
             "with_bids": _takes_bids(group, wanted),
         }
-    planned = _told(ports, group.endpoint_id, ports.poke.ask(question))
+    planned = told(ports, group.endpoint_id, ports.poke.ask(question))
     found = planned.pop("found", None)
     if not isinstance(found, Mapping):
         return {"plan": planned}
-    offers = sorted(_rows(found.get("offers")), key=lambda row: _number(row.get("usd_per_hour")))
+    offers = sorted(
+        as_rows(found.get("offers")), key=lambda row: as_number(row.get("usd_per_hour"))
+    )
     n_tested = wanted.test_workers if wanted else 0
     priced = _priced(group, n_tested, offers, cap_usd_per_hour)
     if not offers:
         hint = str(found.get("hint") or "no offer fits the search now")
-        planned["problems"] = [*_list(planned.get("problems")), hint]
+        planned["problems"] = [*as_list(planned.get("problems")), hint]
     return {"plan": planned, **priced, "bids": found.get("bids")}
 
 
@@ -213,7 +183,12 @@ def _takes_bids(group: EndpointGroup, wanted: Autogroup) -> bool:
     return mode is not Interruptible.NEVER
 
 
-def _take_turn(ports: ApiPorts, caller: Caller, name: str, every_s: float) -> None:
+def take_turn(ports: ApiPorts, caller: Caller, name: str, every_s: float) -> None:
+    """Bound keys share turns: a plan lists the whole account's machines.
+
+    Raises:
+        RateLimitedError: another one asked a moment ago.
+    """
     if caller.endpoint_id is None:
         return
     wait_s = turn_in_s(ports, name, every_s)
@@ -287,34 +262,34 @@ def offers_question(wanted: Autogroup) -> Row:
     }
 
 
-def _told(ports: ApiPorts, endpoint_id: int, answer: Mapping[str, object]) -> Row:
+def told(ports: ApiPorts, endpoint_id: int, answer: Mapping[str, object]) -> Row:
     """The scaler's plan with its sentences, and what it comes to in dollars.
 
     `first_hour_usd`: running, and what is paid once; `once_usd`: image and model, at their largest.
     """
-    actions = [_explained(action) for action in _rows(answer.get("actions"))]
+    actions = [_explained(action) for action in as_rows(answer.get("actions"))]
     workers = {w.instance_id: w for w in ports.workers.list(endpoint_id)}
     hourly_now = sum(usd_per_hour_now(worker) for worker in workers.values())
     added = returned = 0.0
     for action in actions:
         offer = action.get("offer")
-        worker = workers.get(_whole(action.get("instance_id")))
+        worker = workers.get(as_whole(action.get("instance_id")))
         if isinstance(offer, Mapping):
-            added += _number(offer.get("usd_per_hour"))
+            added += as_number(offer.get("usd_per_hour"))
         elif worker is not None and action.get("action") in ("destroy", "drain", "stop"):
             keeps = worker.storage_usd_per_hour if action.get("action") == "stop" else 0.0
             returned += usd_per_hour_now(worker) - keeps
         elif worker is not None and action.get("action") in ("start", "bid"):
             added += worker.usd_per_hour - worker.storage_usd_per_hour
             if action.get("action") == "bid":  # what it reserves is the rise
-                added += _number(action.get("worst_usd_per_hour"))
-    once = sum(_number(action.get("once_usd")) for action in actions)
+                added += as_number(action.get("worst_usd_per_hour"))
+    once = sum(as_number(action.get("once_usd")) for action in actions)
     return {
         **answer,
         "actions": actions,
-        "refused": [_named(_explained(one)) for one in _rows(answer.get("refused"))],
-        "caps": [_named(one) for one in _rows(answer.get("caps"))],
-        "notes": [_explained(note) for note in _rows(answer.get("notes"))],
+        "refused": [_named(_explained(one)) for one in as_rows(answer.get("refused"))],
+        "caps": [_named(one) for one in as_rows(answer.get("caps"))],
+        "notes": [_explained(note) for note in as_rows(answer.get("notes"))],
         "usd_per_hour_now": hourly_now,
         "usd_per_hour_after": hourly_now + added - returned,
         "once_usd": once,
@@ -329,8 +304,8 @@ def _priced(
 
     Idle with a `min_load`, one worker runs at least; how many more, only their measured perf tells.
     """
-    prices = [_number(offer.get("usd_per_hour")) for offer in offers]
-    storage = [_number(offer.get("storage_usd_per_hour")) for offer in offers]
+    prices = [as_number(offer.get("usd_per_hour")) for offer in offers]
+    storage = [as_number(offer.get("storage_usd_per_hour")) for offer in offers]
     if not offers:  # then nobody can say what one costs
         none: Row = {
             "n": 0,
@@ -378,19 +353,23 @@ def _named(row: Row) -> Row:
     return {**row, "cap_name": CAP_NAMES.get(str(row.get("cap")), row.get("cap"))}
 
 
-def _rows(value: object) -> list[Row]:
+def as_rows(value: object) -> list[Row]:
+    """The objects of an answer's list; none of what is no list."""
     return (
         [dict(row) for row in value if isinstance(row, Mapping)] if isinstance(value, list) else []
     )
 
 
-def _list(value: object) -> list[object]:
+def as_list(value: object) -> list[object]:
+    """An answer's list; empty for what is none."""
     return list(value) if isinstance(value, list | tuple) else []
 
 
-def _whole(value: object) -> int:
+def as_whole(value: object) -> int:
+    """An answer's whole number; -1 for what is none."""
     return value if isinstance(value, int) else -1
 
 
-def _number(value: object) -> float:
+def as_number(value: object) -> float:
+    """An answer's number; 0 for what is none."""
     return float(value) if isinstance(value, int | float) else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.draft import parse_draft
@@ -71,7 +71,7 @@ def _plan(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer
     """The very plan that the next round would carry out, of one group or of all.
 
     `draft`: a group and autogroups as they would be (`core/model/draft.py`); `caps`: the account's
-    as they would be, in micro-dollars by field.
+    as they would be, in micro-dollars by field. `is_unfrozen`: as if the account were not frozen.
     """
     now = ports.clock.now()
     wanted = question.get("endpoint_id")
@@ -80,6 +80,8 @@ def _plan(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer
         endpoint_id=wanted if isinstance(wanted, int) else None, group=group, autogroups=autogroups
     )
     account = with_caps(ports.ledger.account(), _caps_asked(question))
+    if question.get("is_unfrozen") is True:
+        account = replace(account, is_frozen=False)
     plan = plan_round(ports, market, account, now, asked=asked)
     if plan.account.is_panicking:
         rows = [_panic_row(plan, one) for one in plan.view.groups]

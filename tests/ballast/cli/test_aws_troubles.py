@@ -101,7 +101,8 @@ def owner_in_aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch
 
 @pytest.mark.parametrize("row", RECORDED, ids=lambda row: f"{row['service']}-{row['code']}")
 @pytest.mark.parametrize(
-    "words", [("freeze", "--direct"), ("unfreeze", "--direct"), ("panic", "--direct", "--yes")]
+    "words",
+    [("freeze", "--direct"), ("unfreeze", "--direct", "--yes"), ("panic", "--direct", "--yes")],
 )
 def test_a_direct_brake_names_what_a_service_says_of_the_credentials(
     ballast: Ballast,

@@ -39,7 +39,7 @@ def test_freeze_and_unfreeze_need_no_server(
     assert run(["freeze", "--direct", "--stage", STAGE]) == 0
     assert f"The account of stage {STAGE} is frozen" in capsys.readouterr().out
     assert ports.ledger.account().is_frozen
-    assert run(["unfreeze", "--direct", "--stage", STAGE]) == 0
+    assert run(["unfreeze", "--direct", "--yes", "--stage", STAGE]) == 0
     assert not ports.ledger.account().is_frozen
     told = ports.events.tail(ACCOUNT_SCOPE, limit=10)
     assert {(event.actor, event.message) for event in told} == {
@@ -59,7 +59,7 @@ def test_one_group_is_frozen_by_its_name(ports: ApiPorts) -> None:
 
 def test_a_panic_ends_without_the_server(ports: ApiPorts) -> None:
     ports.ledger.set_flags(is_panicking=True)
-    assert run(["panic", "--clear", "--direct", "--stage", STAGE]) == 0
+    assert run(["panic", "--clear", "--yes", "--direct", "--stage", STAGE]) == 0
     assert not ports.ledger.account().is_panicking
 
 
@@ -67,7 +67,7 @@ def test_a_panic_ends_without_the_server(ports: ApiPorts) -> None:
     (["freeze"], "/api/v0/freeze"),
     (["unfreeze"], "/api/v0/freeze"),
     (["panic", "--yes"], "/api/v0/panic"),
-    (["panic", "--clear"], "/api/v0/panic"),
+    (["panic", "--clear", "--yes"], "/api/v0/panic"),
 ])  # fmt: skip
 def test_who_is_turned_away_at_the_door_is_told_the_other_way(
     ballast: Ballast, console: Console, words: list[str], path: str
@@ -80,7 +80,7 @@ def test_who_is_turned_away_at_the_door_is_told_the_other_way(
     assert f"`ballast {words[0]} --direct --stage" in result.err
 
 
-@pytest.mark.parametrize("words", [["freeze"], ["panic", "--yes"], ["panic", "--clear"]])
+@pytest.mark.parametrize("words", [["freeze"], ["panic", "--yes"], ["panic", "--clear", "--yes"]])
 @pytest.mark.parametrize("status", [401, 403])
 def test_whose_key_ran_out_in_an_emergency_is_told_what_needs_none(
     ballast: Ballast, console: Console, words: list[str], status: int

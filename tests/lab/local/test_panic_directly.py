@@ -33,5 +33,5 @@ def test_panic_from_the_owners_machine_returns_everything_and_verifies_it(
     assert run(["panic", "--direct", "--stage", stage, "--yes"]) == 0
     assert "none is left, verified" in capsys.readouterr().out
     assert not market.instances()
-    assert run(["panic", "--clear"]) == 0
+    assert run(["panic", "--clear", "--yes"]) == 0
     owner.delete_group(endpoint_id)
