@@ -22,6 +22,8 @@ from chalicelib.wire.json_body import WireError, error_body
 
 logger = logging.getLogger("ballast")
 
+WHAT_A_KEY_IS = "it should start with blk.; was all of it pasted?"
+
 OK: Mapping[str, object] = {"success": True}
 """Part of every successful answer: peers look for it (protocol.md G 38)."""
 
@@ -58,9 +60,9 @@ def error_response(error: Exception) -> Response:
             if code == "not_deployed":
                 logger.warning(message)
             if code == "auth_error":
-                # The vendor's words first; then, where the key is none, what its owner can do.
-                shape = "; it starts with blk. and must be whole" if message == NO_KEY else ""
-                message = f"Invalid user key: {message}{shape}"
+                # Not the vendor's "Invalid user key": at just that its client (vastai 1.9.1,
+                # cli/main.py) throws away the session of a second factor and asks again.
+                message = f"Key not accepted: {WHAT_A_KEY_IS if message == NO_KEY else message}"
             return json_response(error_body(code, message), status)
     logger.error("request_failed", exc_info=error)
     return json_response(error_body("internal_error", "Ballast failed; see the log"), 500)

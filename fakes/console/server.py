@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from chalicelib.api.errors import WHAT_A_KEY_IS
 from chalicelib.services.owner.caution import account_risks, new_name, risks
 from fakes.local_http import QuietHandler, serving
 
@@ -62,7 +63,11 @@ class Console:
         """Status and content of one call."""
         self.calls.append(call)
         if key != KEY:
-            return 401, {"success": False, "error": "auth_error", "msg": "Invalid user key"}
+            return 401, {
+                "success": False,
+                "error": "auth_error",
+                "msg": f"Key not accepted: {WHAT_A_KEY_IS}",
+            }
         if call.path in self.refusals:
             status, message = self.refusals[call.path]
             return status, {"success": False, "error": "refused", "msg": message}

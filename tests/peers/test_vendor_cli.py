@@ -142,7 +142,7 @@ def test_errors_are_printed_as_text_and_a_bad_key_is_named(
     api: Api, cli: VendorCli, url: str, tmp_path: Path
 ) -> None:
     refused = VendorCli(url, "wrong", tmp_path / "other").run("show", "endpoints")
-    assert "Invalid user key" in refused
+    assert "Key not accepted: it should start with blk." in refused
     assert "out of bounds" in cli.run(
         "create", "endpoint", "--endpoint_name", "ep1", "--target_util", "7"
     )

@@ -55,7 +55,7 @@ def test_a_bad_key_is_4(ballast: Ballast, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("BALLAST_API_KEY", "blk.bad")
     result = ballast("status")
     assert result.code == 4
-    assert "Invalid user key" in result.err
+    assert "should start with blk.; was all of it pasted?" in result.err
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_who_is_turned_away_at_the_door_is_told_the_other_way(
 def test_whose_key_ran_out_in_an_emergency_is_told_what_needs_none(
     ballast: Ballast, console: Console, words: list[str], status: int
 ) -> None:
-    body = '{"success": false, "msg": "Invalid user key: this api_key has expired"}'
+    body = '{"success": false, "msg": "Key not accepted: this api_key has expired"}'
     console.refusals[f"/api/v0/{words[0]}"] = (status, body)
     result = ballast(*words)
     assert result.code == 4
