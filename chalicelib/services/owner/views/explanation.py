@@ -8,7 +8,7 @@ from chalicelib.core.fleet import loading
 from chalicelib.core.fleet.troubles import LastingTrouble
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.scopes import endpoint_scope
-from chalicelib.core.model.worker import Worker
+from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.reasons import DOING, explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
@@ -16,6 +16,7 @@ from chalicelib.ports.event_log import Event
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.facts import read_memory, standing_troubles, trouble_row
 from chalicelib.services.owner.groups import list_groups
+from chalicelib.services.owner.views.health import MENDED, in_error
 from chalicelib.services.owner.views.observability import event_row, has_cause
 
 Row = dict[str, object]
@@ -65,6 +66,7 @@ def explain_round(ports: ApiPorts, caller: Caller, round_id: str, endpoint_id: i
     kinds = frozenset({DECISION})
     decisions: list[Event] = []
     troubles: dict[str, LastingTrouble] = {}  # by what tells them apart: the account's come twice
+    ill: list[str] = []
     for group in list_groups(ports, caller):
         if endpoint_id in (None, group.endpoint_id):
             scope = endpoint_scope(group.endpoint_id)
@@ -72,9 +74,10 @@ def explain_round(ports: ApiPorts, caller: Caller, round_id: str, endpoint_id: i
             if round_id == LAST:
                 for one in _troubles(ports, group, ports.clock.now()):
                     troubles[f"{one.kind}|{one.scope}|{one.subject}"] = one
+                ill += _in_error(ports, group)
     decisions.sort(key=lambda event: event.at)
-    if not decisions and troubles:
-        return _answer("no round yet", [], [], [], list(troubles.values()))
+    if not decisions and (troubles or ill):
+        return _answer("no round yet", ill, [], [], list(troubles.values()))
     if not decisions:
         raise NotFoundError("no decision is kept yet, and nothing stands in the way of one")
     caused = [one for one in decisions if has_cause(one)] or decisions
@@ -82,13 +85,23 @@ def explain_round(ports: ApiPorts, caller: Caller, round_id: str, endpoint_id: i
     chosen = [e for e in decisions if wanted in (_round_of(e), e.event_id)]
     if not chosen:
         raise NotFoundError(f"no decision of round {round_id[:80]!r} is kept")
-    sentences = [_decision_sentence(event) for event in chosen]
+    sentences = [*(_decision_sentence(event) for event in chosen), *ill]
     return _answer(f"round {wanted}", sentences, chosen, chosen, list(troubles.values()))
 
 
 def _troubles(ports: ApiPorts, group: EndpointGroup, now: float) -> Sequence[LastingTrouble]:
     autogroups = ports.groups.list_autogroups(group.endpoint_id)
     return standing_troubles(read_memory(ports), group, autogroups, now)
+
+
+def _in_error(ports: ApiPorts, group: EndpointGroup) -> list[str]:
+    """A sentence on the group's workers that are, as health has it; none if there are none."""
+    workers = ports.workers.list(group.endpoint_id)
+    said = [worker.error for worker in workers if worker.state is WorkerState.ERROR]
+    if not said:
+        return []
+    words = in_error(len(said), next(filter(None, said), "")[:200])
+    return [f"In the way now: {group.name}: {words}."]
 
 
 def _is_rental_of(event: Event, worker: Worker | None) -> bool:
@@ -136,7 +149,9 @@ def _state_sentence(worker: Worker, now: float) -> str:
     for what, packed in (("first load", worker.first_load), ("last start", worker.last_start)):
         if parts := loading.unpack(packed):
             text += f" Its {what} took {loading.sentence(parts)}."
-    return f"{text} It reports: {worker.error[:200]}" if worker.error else text
+    if worker.error:
+        text += f" It reports: {worker.error[:200]}."
+    return f"{text} It is {MENDED}." if worker.state is WorkerState.ERROR else text
 
 
 def _decision_sentence(event: Event) -> str:

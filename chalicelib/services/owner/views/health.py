@@ -13,6 +13,8 @@ NEAR_CAP = 0.9
 """From this share of a cap on, the owner is warned."""
 LATE_COUNTS = 5  # chosen: fewer late requests, as those of a first start, say nothing of a share
 
+MENDED = "rebooted once, then replaced within the caps"
+
 
 class Health(StrEnum):
     """From good to bad."""
@@ -94,7 +96,7 @@ def judge_health(facts: HealthFacts) -> Verdict:
                 f"late; {facts.allowed_late_share:.1%} may",
             ),
             (NEAR_CAP <= facts.cap_used < 1.0, f"{facts.cap_used:.0%} of a spending cap is used"),
-            (facts.n_in_error > 0, _in_error(facts)),
+            (facts.n_in_error > 0, in_error(facts.n_in_error, facts.error)),
             (facts.n_unreachable > 0, f"{count(facts.n_unreachable, 'worker')} silent"),
         )
         if holds
@@ -105,13 +107,10 @@ def judge_health(facts: HealthFacts) -> Verdict:
     return Verdict(health, tuple(dict.fromkeys(bad + warn + told)))
 
 
-def _in_error(facts: HealthFacts) -> str:
-    """How many, what one says, and who mends it."""
-    said = f": {facts.error}" if facts.error else ""
-    return (
-        f"{count(facts.n_in_error, 'worker')} in error{said}; each is rebooted once, then replaced "
-        "within the caps"
-    )
+def in_error(n: int, error: str) -> str:
+    """How many workers are, what one says, and who mends it."""
+    said = f": {error}" if error else ""
+    return f"{count(n, 'worker')} in error{said}; each is {MENDED}"
 
 
 def _nobody(facts: HealthFacts) -> str:
