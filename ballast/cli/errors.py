@@ -22,12 +22,18 @@ class ExitCode(IntEnum):
 
 
 class CliError(click.ClickException):
-    """An expected failure: what went wrong, and what to do about it."""
+    """An expected failure: what went wrong, and what to do about it.
 
-    def __init__(self, message: str, *, code: ExitCode = ExitCode.REFUSED, fix: str = "") -> None:
+    `kind`: the server's own word for it (`error` of its answer), where it gave one.
+    """
+
+    def __init__(
+        self, message: str, *, code: ExitCode = ExitCode.REFUSED, fix: str = "", kind: str = ""
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.fix = fix
+        self.kind = kind
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print to standard error."""

@@ -52,6 +52,7 @@ class Console:
     series: Json = field(default_factory=lambda: {"t": [], "values": {}})
     answers: dict[str, Json] = field(default_factory=dict)  # by path, for everything else
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)  # by path
+    failures: dict[str, tuple[int, Json]] = field(default_factory=dict)  # whole answers, by path
     calls: list[Call] = field(default_factory=list)
     is_looking: bool = True  # the scaler lists between any two looks at the status
 
@@ -68,6 +69,8 @@ class Console:
                 "error": "auth_error",
                 "msg": f"Key not accepted: {WHAT_A_KEY_IS}",
             }
+        if call.path in self.failures:
+            return self.failures[call.path]
         if call.path in self.refusals:
             status, message = self.refusals[call.path]
             return status, {"success": False, "error": "refused", "msg": message}

@@ -368,6 +368,9 @@ def test_a_database_that_is_down_is_a_503_with_its_reason(fleet: Api) -> None:
     fleet.groups.problem = StorageUnavailableError("DynamoDB throttles")
     answer = fleet.call("GET", "/api/v0/endptjobs/")
     assert (answer.status, answer.json["error"]) == (503, "storage_unavailable")
+    answer = fleet.call("POST", "/api/v0/freeze", {"frozen": True, "endpoint_id": 100})
+    assert (answer.status, answer.json["error"]) == (503, "storage_unavailable")
+    assert answer.json["msg"] == "DynamoDB throttles"
 
 
 def test_unreachable_workers_are_a_warning(fleet: Api) -> None:

@@ -22,6 +22,11 @@ from ballast.cli.terminal.waiting import listed_at, wait_until_empty
 from chalicelib.core.words import count
 
 CONFIRMATION = "destroy everything"
+TABLES_ILL = "storage_unavailable"  # the API's word: no way around the server helps then
+WITHOUT_TABLES = (
+    "try again; while its tables do not answer nothing can be reserved there, so nothing is "
+    "rented or started. To end the spending now: ballast panic --vast-key-only"
+)
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -160,7 +165,9 @@ def _told_the_other_way() -> Iterator[None]:
     try:
         yield
     except CliError as error:
-        if error.code is ExitCode.UNREACHABLE:
+        if error.kind == TABLES_ILL:
+            error.fix = WITHOUT_TABLES
+        elif error.code is ExitCode.UNREACHABLE:
             command = click.get_current_context().info_name
             error.fix = f"`ballast {command} --direct --stage …` acts with your AWS credentials"
         elif error.code is ExitCode.UNAUTHORISED:

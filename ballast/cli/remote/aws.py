@@ -26,6 +26,12 @@ _UNKNOWN = frozenset(
     {"InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch",
      "InvalidSignatureException", "InvalidAccessKeyId", "IncompleteSignature"}
 )  # fmt: skip
+# botocore/retries/standard.py, ThrottledRetryableChecker: it has tried again already.
+_BUSY = frozenset(
+    {"Throttling", "ThrottlingException", "ThrottledException", "RequestThrottledException",
+     "TooManyRequestsException", "ProvisionedThroughputExceededException", "RequestLimitExceeded",
+     "RequestThrottled", "SlowDown", "PriorRequestNotComplete"}
+)  # fmt: skip
 _OWN: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
     (
         (sdk.SSOError, sdk.TokenRetrievalError, sdk.CredentialRetrievalError),
@@ -76,6 +82,11 @@ def _refusal(error: ClientError) -> tuple[str, str]:
     if "NotFound" in code or "NoSuch" in code:
         region = boto3.session.Session().region_name
         return f"{code} in {region}", "are stage and region (AWS_DEFAULT_REGION) those deployed to?"
+    if code in _BUSY:
+        return (
+            f"AWS turns requests away, too many come ({code})",
+            "wait some seconds, and try again",
+        )
     if status >= 500:
         return f"AWS fails ({code})", "wait, and try again; https://health.aws.amazon.com tells"
     return f"AWS refuses: {error}", "use an identity that may deploy; see docs/aws.md"

@@ -158,6 +158,7 @@ def _read_answer(answer: requests.Response, url: str) -> object:
             f"{url} answered HTTP {answer.status_code}: {_message(content, answer)}",
             code=ExitCode.UNREACHABLE,
             fix="try again; if it stays, see docs/runbook.md",
+            kind=str(content.get("error", "")) if isinstance(content, dict) else "",
         )
     failed = isinstance(content, dict) and content.get("success") is False
     if answer.status_code >= 300 or failed:

@@ -55,6 +55,7 @@ def aws_that_answers(
         (403, "InvalidClientTokenId", "does not accept these credentials", "AWS_ACCESS_KEY_ID"),
         (400, "SignatureDoesNotMatch", "does not accept these credentials", "AWS_PROFILE"),
         (503, "ServiceUnavailable", "AWS fails (ServiceUnavailable)", "wait"),
+        (400, "Throttling", "AWS turns requests away", "wait some seconds"),
         (403, "AccessDenied", "AWS refuses", "an identity that may deploy"),
     ],
 )
@@ -121,6 +122,27 @@ def test_a_direct_brake_names_what_a_service_says_of_the_credentials(
     assert "Traceback" not in told.err
     if words[0] == "panic":
         assert "ballast panic --vast-key-only" in told.err
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "found"),
+    [
+        (500, "InternalServerError", "AWS fails (InternalServerError)"),
+        (400, "ProvisionedThroughputExceededException", "AWS turns requests away"),
+        (400, "ThrottlingException", "AWS turns requests away"),
+    ],
+)
+def test_a_direct_brake_says_that_tables_fail_and_blames_no_credentials(
+    ballast: Ballast, owner_in_aws: pytest.MonkeyPatch, status: int, code: str, found: str
+) -> None:
+    body = json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "m"})
+    with aws_that_answers(status, "", body=body, type_="application/x-amz-json-1.0") as url:
+        owner_in_aws.setenv("AWS_ENDPOINT_URL", url)
+        told = ballast("freeze", "--direct", "--stage", "prod")
+    assert told.code == 3
+    assert found in told.err
+    assert "wait" in told.err
+    assert "identity" not in told.err
 
 
 @pytest.mark.parametrize("row", RECORDED, ids=lambda row: f"{row['service']}-{row['code']}")

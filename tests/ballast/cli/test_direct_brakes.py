@@ -80,6 +80,23 @@ def test_who_is_turned_away_at_the_door_is_told_the_other_way(
     assert f"`ballast {words[0]} --direct --stage" in result.err
 
 
+@pytest.mark.parametrize("words", [["freeze"], ["unfreeze", "--yes"], ["panic", "--yes"]])
+@pytest.mark.parametrize("code", ["InternalServerError", "ProvisionedThroughputExceededException"])
+def test_who_asks_while_the_tables_fail_is_sent_to_what_needs_none(
+    ballast: Ballast, console: Console, words: list[str], code: str
+) -> None:
+    """The API's own answer: tests/api/test_operations.py. `--direct` would ask the same tables."""
+    said = {"success": False, "error": "storage_unavailable", "msg": f"DynamoDB: {code}"}
+    path = "/api/v0/panic" if "panic" in words else "/api/v0/freeze"
+    console.failures[path] = (503, said)
+    result = ballast(*words)
+    assert result.code == 3
+    assert code in result.err
+    assert "nothing is rented or started" in result.err
+    assert "ballast panic --vast-key-only" in result.err
+    assert "--direct" not in result.err
+
+
 @pytest.mark.parametrize("words", [["freeze"], ["panic", "--yes"], ["panic", "--clear", "--yes"]])
 @pytest.mark.parametrize("status", [401, 403])
 def test_whose_key_ran_out_in_an_emergency_is_told_what_needs_none(
