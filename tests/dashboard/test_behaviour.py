@@ -83,6 +83,34 @@ def test_freeze_is_one_click_and_shows_for_everybody(open_page: Open) -> None:
         expect(page.locator("#badges")).not_to_contain_text("frozen")
 
 
+def test_unfreezing_asks_where_it_would_rent(open_page: Open) -> None:
+    console = fleet(1)
+    console.status["account"]["is_frozen"] = True
+    start = {"action": "start", "instance_id": 21000001, "sentence": "3 requests wait."}
+    plan = {
+        "actions": [start],
+        "refused": [],
+        "notes": [],
+        "caps": [],
+        "once_usd": 0.0,
+        "usd_per_hour_now": 0.1,
+        "usd_per_hour_after": 0.5,
+        "worst_first_hour_usd": 0.5,
+    }
+    console.answers["/api/v0/preview"] = {"plan": plan, "must_ask": True, "offers": None}
+    with open_page(console) as page:
+        page.get_by_role("button", name="Unfreeze everything").click()
+        question = page.locator("#question")
+        expect(question).to_contain_text("instance 21000001")
+        question.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#badges")).to_contain_text("frozen")
+        assert not console.sent("POST", "/api/v0/freeze")
+        page.get_by_role("button", name="Unfreeze everything").click()
+        question.get_by_role("button", name="Unfreeze", exact=True).click()
+        expect(page.locator("#badges")).not_to_contain_text("frozen")
+        assert console.sent("POST", "/api/v0/preview")[-1] == {"unfreeze": True}
+
+
 def test_rollout_promote_and_pause_are_sent_as_the_command_sends_them(open_page: Open) -> None:
     console = fleet(2)
     console.answers |= {"/api/v0/rollout": {}, "/api/v0/promote": {}}

@@ -168,6 +168,7 @@ def frozen_nothing_moves(desk: Desk) -> None:
     desk.page.wait_for_timeout(5000)
     assert [one["id"] for one in desk.market.instances()] == [one["id"] for one in before]
     desk.press("Unfreeze everything")
+    desk.agree("Unfreeze", "an hour")
     expect(desk.page.locator(".badge.warn")).to_have_count(0)
 
 
