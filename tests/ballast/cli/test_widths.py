@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fakes.console.server import Console
+from tests.ballast.cli.test_cost import RENT
 
 Ballast = Callable[..., Any]  # runs the command in this process, see conftest.py
 
@@ -47,3 +48,15 @@ def test_without_a_terminal_rows_are_whole_lines(
     monkeypatch.delenv("COLUMNS")
     lines = ballast("workers", "TGI-Llama3").out.splitlines()
     assert sum("21000000" in line and "RTX" in line for line in lines) == 1
+
+
+def test_without_a_terminal_what_is_asked_is_told_in_whole_lines(
+    ballast: Ballast, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 80 columns, as a log has them, a plan's reasons found no room."""
+    monkeypatch.delenv("COLUMNS")
+    why = "A test of this hardware: 1 of 1 test workers missing, and nothing is known of it yet."
+    plan = {"actions": [{**RENT, "sentence": why}], "usd_per_hour_now": 0, "usd_per_hour_after": 0}
+    console.answers["/api/v0/preview"] = {"plan": plan}
+    said = ballast("update", "endpoint", "TGI-Llama3", "--min_load", "3").err
+    assert any(why in line for line in said.splitlines()), said
