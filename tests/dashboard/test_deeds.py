@@ -207,7 +207,10 @@ def test_what_the_page_asks_is_what_happens_at_the_market(
         for screen, width, height, dark in SCREENS:
             page.set_viewport_size({"width": width, "height": height})
             page.emulate_media(color_scheme="dark" if dark else "light")
-            assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+            # Charts follow the window a moment later.
+            page.wait_for_function(
+                "width => document.documentElement.scrollWidth <= width", arg=width
+            )
             shoot(page, f"{name}-{screen}")
         page.set_viewport_size({"width": 1440, "height": 900})
         page.emulate_media(color_scheme="light")
