@@ -276,7 +276,8 @@ READING = (
     "show autogroups", "show autogroup 11", "show account", "compare TGI-Llama3",
     "update endpoint TGI-Llama3 --min_load 5", "update autogroup 11 --weight 2", "logs --account",
     "freeze TGI-Llama3", "pause 11 --autogroup --yes", "pause TGI-Llama3 --yes",
-    "resume TGI-Llama3", "rollout 11 10", "promote 11 --yes", "spend", "stats TGI-Llama3 --metric capacity",
+    "resume TGI-Llama3", "rollout 11 10", "promote 11 --yes", "spend",
+    "stats TGI-Llama3 --metric capacity",
 )  # fmt: skip
 
 
