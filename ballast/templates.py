@@ -17,8 +17,6 @@ from chalicelib.core.model.market import Pin, pin_of
 _FOLDER = Path(__file__).parents[1] / "workers"
 LAUNCH_SCRIPT = _FOLDER / "launch" / "start.sh"
 WORKER_PORT = 3000
-MAX_ONSTART = 4096
-"""Vast's limit for onstart and arguments together."""
 _GATED_OWNERS = ("meta-llama/", "google/gemma", "mistralai/", "black-forest-labs/FLUX.1-dev")
 
 

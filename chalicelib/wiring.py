@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from chalicelib.ports.scaler_poke import ScalerPoke
     from chalicelib.ports.signer import Signer
 
-CONNECT_TIMEOUT_S = 1.0
 ASK_TIMEOUT_S = 28.0  # a question may cost the scaler several calls to Vast; API Gateway waits 29 s
 
 
@@ -153,23 +152,24 @@ def _lambda_client() -> Any:
     import boto3
     from botocore.config import Config
 
+    from chalicelib.adapters.aws.clients import CONNECT_TIMEOUT_S, bounded
+
     # A question is asked once: the scaler may be half-way through the first one.
     config = Config(
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=ASK_TIMEOUT_S,
         retries={"mode": "standard", "total_max_attempts": 1},
     )
-    return boto3.client("lambda", config=config)
+    return bounded(boto3.client("lambda", config=config), ASK_TIMEOUT_S)
 
 
 def _marketplace() -> Marketplace:
-    import boto3
-
+    from chalicelib.adapters.aws.clients import create_client
     from chalicelib.adapters.aws.secrets import SecretText
     from chalicelib.adapters.vast.client import VastMarketplace
 
     clock = hot_ports().clock
-    key = SecretText(boto3.client("secretsmanager"), settings().vast_key_secret, clock)
+    key = SecretText(create_client("secretsmanager"), settings().vast_key_secret, clock)
     return VastMarketplace(url=settings().vast_url, api_key=key.read, clock=clock)
 
 

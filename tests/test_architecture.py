@@ -115,6 +115,24 @@ def test_app_py_only_declares() -> None:
     assert imported <= {"chalice", "chalicelib", "typing", "__future__"}
 
 
+def test_what_one_name_says_is_said_in_one_place() -> None:
+    """The same constant in two files is one fact that may become two."""
+    homes: dict[tuple[str, str], list[str]] = {}
+    for path in (path for path in sources() if path.is_relative_to("chalicelib")):
+        for node in ast.parse((ROOT / path).read_text()).body:
+            if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
+                continue
+            name = node.targets[0].id.lstrip("_")
+            if name.isupper() and isinstance(node.value, ast.Constant | ast.BinOp | ast.Tuple):
+                homes.setdefault((name, ast.unparse(node.value)), []).append(str(path))
+    assert {said: paths for said, paths in homes.items() if len(paths) > 1} == {
+        ("USER_AGENT", "'ballast'"): [  # told to two strangers
+            "chalicelib/adapters/aws/clients.py",
+            "chalicelib/adapters/vast/http.py",
+        ]
+    }
+
+
 def test_every_number_of_the_core_says_where_it_comes_from() -> None:
     """A source, a measurement, or that it was chosen and why: on its line, above it or below it."""
     silent = []

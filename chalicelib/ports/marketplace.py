@@ -20,6 +20,9 @@ from chalicelib.core.model.market import InstanceListing as InstanceListing
 from chalicelib.core.model.market import InstanceRecord as InstanceRecord
 from chalicelib.ports.errors import PortError
 
+NOT_THERE = "no_such_instance"
+"""The code of a refusal: to a destroy what was asked for, though a look must say so too."""
+
 
 class MarketplaceError(PortError):
     """Vast did not do what was asked."""

@@ -147,7 +147,7 @@ def error_body(code: str, message: str) -> dict[str, object]:
 # Fields of a JSON object: of the type that they should have, or refused by name.
 
 MAX_TEXT = 8192
-MAX_WHOLE = 2**53  # JavaScript has no larger ones
+MAX_WHOLE = 2**53  # beyond it JSON's numbers are not exact (RFC 8259, 6), nor JavaScript's
 _WRITTEN_WHOLE = re.compile(r"-?[0-9]{1,17}")
 _WRITTEN_NUMBER = re.compile(
     r"[+-]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?"

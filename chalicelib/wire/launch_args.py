@@ -13,14 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from chalicelib.wire.json_body import WireError
+from chalicelib.wire.json_body import MAX_TEXT, WireError
+from chalicelib.wire.vast import (
+    MAX_ENV_CHARS,
+    MAX_ENV_TOTAL_CHARS,
+    MAX_IMAGE_CHARS,
+    MAX_ONSTART_CHARS,
+    MIN_DISK_GB,
+)
 
-MAX_TEXT = 8192
-MAX_IMAGE = 1024
-MAX_ENV_NAME_OR_VALUE = 256  # Vast's limits (protocol.md F.2)
-MAX_ENV_TOTAL = 32_768
-MAX_START_COMMAND = 4096  # args and onstart together
-MIN_DISK_GB, MAX_DISK_GB = 8.0, 65_536.0
+MAX_DISK_GB = 65_536.0
 
 RESERVED_VARIABLES = frozenset({"MASTER_TOKEN", "REPORT_ADDR", "CONTAINER_ID"})
 """Ballast sets these per instance; an owner's value would let a worker impersonate another."""
@@ -73,7 +75,7 @@ def parse_launch_args(text: str | None) -> LaunchArgs:
     flags = _parser().parse_args(words)
     _refuse(flags)
     if flags.image is not None and not (
-        len(flags.image) <= MAX_IMAGE and _IMAGE.fullmatch(flags.image)
+        len(flags.image) <= MAX_IMAGE_CHARS and _IMAGE.fullmatch(flags.image)
     ):
         raise LaunchArgsError(f"launch_args: --image: {flags.image[:80]!r} is no image name")
     _check_start(flags.onstart_cmd, flags.args)
@@ -108,8 +110,8 @@ def parse_docker_flags(text: str) -> dict[str, str]:
             env[f"-p {value}"] = "1"
         else:
             raise LaunchArgsError(f"launch_args: --env: -p {value[:40]!r} is no port mapping")
-    if sum(len(name) + len(value) for name, value in env.items()) > MAX_ENV_TOTAL:
-        raise LaunchArgsError(f"launch_args: --env: longer than {MAX_ENV_TOTAL} characters")
+    if sum(len(name) + len(value) for name, value in env.items()) > MAX_ENV_TOTAL_CHARS:
+        raise LaunchArgsError(f"launch_args: --env: longer than {MAX_ENV_TOTAL_CHARS} characters")
     return env
 
 
@@ -137,9 +139,9 @@ def _variable(name: str, value: str) -> str:
         )
     if "\n" in value or "\r" in value:
         raise LaunchArgsError(f"launch_args: --env: -e {name}: no line breaks; Vast allows none")
-    if max(len(name), len(value)) > MAX_ENV_NAME_OR_VALUE:
+    if max(len(name), len(value)) > MAX_ENV_CHARS:
         raise LaunchArgsError(
-            f"launch_args: --env: {name[:40]} is longer than {MAX_ENV_NAME_OR_VALUE} characters"
+            f"launch_args: --env: {name[:40]} is longer than {MAX_ENV_CHARS} characters"
         )
     return name
 
@@ -194,9 +196,9 @@ def _disk(text: str | None) -> float | None:
 
 
 def _check_start(onstart: str | None, args: list[str] | None) -> None:
-    if len(onstart or "") + sum(map(len, args or ())) > MAX_START_COMMAND:
+    if len(onstart or "") + sum(map(len, args or ())) > MAX_ONSTART_CHARS:
         raise LaunchArgsError(
-            f"launch_args: --onstart-cmd and --args are longer than {MAX_START_COMMAND} characters"
+            f"launch_args: --onstart-cmd and --args are longer than {MAX_ONSTART_CHARS} characters"
         )
 
 

@@ -11,10 +11,11 @@ import math
 from collections.abc import Mapping
 from contextlib import suppress
 
+from chalicelib.wire.ticket import MAX_COST
+
 DEFAULT_TOKENS = 256.0
 TGI_TOKENS = 100.0  # where the request says nothing
 CHARACTERS_PER_TOKEN = 4.0
-MAX_COST = 1e9
 MAX_DIGITS = 4_300  # Python reads no longer number of a text, nor does what is written in it
 MAX_TOKENS = 1e6
 """Of one sequence: above every model's context, so that a made-up number stays a number."""

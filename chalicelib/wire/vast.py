@@ -12,6 +12,7 @@ from chalicelib.wire.json_body import WireError
 PAGE_SIZE = 25
 """Instances on a page of the v1 listing, at most."""
 
+MB_PER_GB = 1_000.0  # Vast counts gpu_ram in MB, 1000 to the GB (protocol.md F.1)
 MAX_BULK_IDS = 64
 MAX_LABEL_CHARS = 256
 MAX_ENV_CHARS = 256

@@ -123,6 +123,19 @@ def test_a_preview_prices_a_group_before_it_exists(fleet: Api) -> None:
     endpoint["min_load"] = 100
     floored = fleet.call("POST", "/api/v0/preview", body).json
     assert floored["usd_per_hour_idle"][0] == pytest.approx(answer["usd_per_hour_idle"][0] + 0.4)
+
+
+def test_a_preview_counts_the_floor_that_a_schedule_is(fleet: Api) -> None:
+    """Idle costs nothing between its times, and a machine in them."""
+    fleet.poke.answers["plan"] = {"found": {"offers": [OFFER]}}
+    autogroup = {"template_hash": "abc", "search_params": "gpu_ram>=23"}
+    endpoint: dict[str, object] = {"endpoint_name": "new", "max_workers": 4}
+    body = {"endpoint": endpoint, "autogroup": autogroup}
+    low, high = fleet.call("POST", "/api/v0/preview", body).json["usd_per_hour_idle"]
+    endpoint["schedules"] = [{"cron": "0 8 * * *", "duration_s": 3600, "min_load": 100}]
+    told = fleet.call("POST", "/api/v0/preview", body).json
+    assert told["usd_per_hour_idle"] == pytest.approx([low, high + 0.4])
+    assert any(one.startswith("schedules: ") for one in told["warnings"])
     bad = fleet.call("POST", "/api/v0/preview", {"endpoint": {"target_util": 9}})
     assert bad.status == 400
     assert len(fleet.groups.groups) == 1

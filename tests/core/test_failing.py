@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.fleet.failing import (
-    HALF_LIFE_S,
+    FADING_HALF_S,
     Outcomes,
     all_fail,
     find_failing,
@@ -88,7 +88,7 @@ def test_counters_are_followed_and_fade() -> None:
     assert (unseen["1"].n, unseen["1"].n_bad) == (0, 0), "its past is unknown"
     first = follow_outcomes(unseen, [worker(1, n_served=1000, n_errored=401)], NOW)
     assert (first["1"].n, first["1"].n_bad) == (101, 1)
-    later = follow_outcomes(first, [worker(1, n_served=1000, n_errored=405)], NOW + HALF_LIFE_S)
+    later = follow_outcomes(first, [worker(1, n_served=1000, n_errored=405)], NOW + FADING_HALF_S)
     assert (later["1"].n, later["1"].n_bad) == (50.5 + 4, 0.5 + 4)
 
 

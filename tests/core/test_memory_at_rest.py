@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.core.fleet.failing import HALF_LIFE_S, Outcomes, follow_outcomes
+from chalicelib.core.fleet.failing import FADING_HALF_S, Outcomes, follow_outcomes
 from chalicelib.core.fleet.searching import SearchDay, SearchPace
 from chalicelib.core.fleet.set_aside import Failure
 from chalicelib.core.fleet.troubles import LastingTrouble
@@ -120,9 +120,9 @@ def test_what_was_used_days_ago_is_nothing() -> None:
 def test_what_became_of_requests_hours_ago_is_nothing() -> None:
     row = make_row(1, NOW, boot_id="b" * 16, n_served=10, n_errored=9)
     before = {"1": Outcomes(n=9.0, n_bad=9.0, at=NOW, boot_id="b" * 16, n_ended=19, n_errored=9)}
-    after = follow_outcomes(before, [row], NOW + 7 * HALF_LIFE_S)["1"]
+    after = follow_outcomes(before, [row], NOW + 7 * FADING_HALF_S)["1"]
     assert 0.0 < after.n < 0.1
-    after = follow_outcomes({"1": after}, [row], NOW + 8 * HALF_LIFE_S)["1"]
+    after = follow_outcomes({"1": after}, [row], NOW + 8 * FADING_HALF_S)["1"]
     assert (after.n, after.n_bad) == (0.0, 0.0)
 
 

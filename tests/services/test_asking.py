@@ -13,7 +13,7 @@ from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.marketplace import FoundOffers, RateLimitedError
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.preview import PLAN_EVERY_S, plan
-from chalicelib.services.rounds.questions import WAITS_S, answer
+from chalicelib.services.rounds.questions import QUESTION_WAITS_S, answer
 from fakes.bundles.scaler_ports import fake_scaler_ports
 from fakes.market.market import Market
 from fakes.market.market_config import MarketConfig
@@ -52,7 +52,7 @@ def test_ten_searches_keep_the_shared_pacing(ports: ScalerPorts, market: Market)
 
 def test_a_turn_that_comes_too_late_is_refused_at_once(ports: ScalerPorts, market: Market) -> None:
     began_at = ports.clock.now()
-    ports.ledger.book_turn("search", began_at + WAITS_S + 1)
+    ports.ledger.book_turn("search", began_at + QUESTION_WAITS_S + 1)
     with pytest.raises(RateLimitedError, match="next turn in 16"):
         answer(ports, SEARCH)
     assert not searches(market)

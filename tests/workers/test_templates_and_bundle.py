@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from ballast.templates import (
-    MAX_ONSTART,
     TemplateError,
     load_template,
     onstart,
     template_names,
 )
+from chalicelib.wire.vast import MAX_ONSTART_CHARS
 from workers.bundle import ROOT, build_bundle, write_bundle
 from workers.comfyui.cost import RTX_4090_S
 from workers.pyworker.registry import BackEndError, back_end_names, load_back_end
@@ -132,7 +132,7 @@ def test_a_model_that_the_back_end_does_not_know_is_refused_before_renting() -> 
 
 
 def test_the_launch_script_fits_into_a_template() -> None:
-    assert len(onstart().encode()) <= MAX_ONSTART
+    assert len(onstart().encode()) <= MAX_ONSTART_CHARS
     assert onstart().startswith("#!/bin/sh\n")
 
 

@@ -15,11 +15,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import ceil
 
+from chalicelib.wire.ticket import MAX_COST
+
 STANDARD_PERF = 200.0
 RTX_4090_S = {"flux": 23.0, "sd3": 6.0, "sd3.5": 6.0, "sdxl": 6.0}
 """Seconds an RTX 4090 needs for a standard image; the keys are the values of COMFY_MODEL."""
 
-MAX_COST = 1e9
 MAX_SIZE = 16_384.0
 """ComfyUI's own largest side (`EmptyImage`, tests/evidence/models/comfyui-0.3.64.json)."""
 MAX_STEPS = 10_000.0

@@ -18,7 +18,6 @@ KEPT_TEXTS = frozenset(
 _NUMBERS_OF_SOMEBODY = re.compile(r"(^|_)ids?$|_port$|port_(start|end)$|^HostPort$|geolocode|rn$")
 _KEPT_HEADERS = frozenset({"retry-after", "content-type"})
 _HEADER_PREFIX = "x-ratelimit"
-_WORD = re.compile(r"[a-z_]{1,40}")
 _PHRASES = re.compile(
     r"error [0-9]{3}/[0-9]{1,5}|no_such_ask|no_such_instance|too frequent|threshold=[0-9.*]{1,12}"
     r"|not available|no longer available|invalid args|insufficient[_ ]credit|not authorized"

@@ -20,7 +20,7 @@ from chalicelib.adapters.aws.ledger_store import (
     intent_to_item,
     key_of,
 )
-from chalicelib.adapters.aws.tables import LEDGER
+from chalicelib.adapters.aws.tables import CHUNK_BYTES, LEDGER
 from chalicelib.core.fleet.pacing import turn_at
 from chalicelib.core.money.account import (
     Account,
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 _MAX_ATTEMPTS = 8  # of compare-and-set; only the owner's flags and caps ever compete
-_CHUNK_BYTES = 350_000  # DynamoDB refuses items above 400 KB
 
 
 class DynamoLedger:
@@ -173,7 +172,7 @@ class DynamoLedger:
     def write_blob(self, fence: int, name: str, blob: bytes) -> None:
         """Store a value under a name: all chunks in one transaction, which checks the fence."""
         packed = zlib.compress(blob)
-        chunks = [packed[i : i + _CHUNK_BYTES] for i in range(0, len(packed), _CHUNK_BYTES)]
+        chunks = [packed[i : i + CHUNK_BYTES] for i in range(0, len(packed), CHUNK_BYTES)]
         puts = [
             {
                 "Put": {

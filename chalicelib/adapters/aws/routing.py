@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from chalicelib.adapters.aws.clients import number_text, storage_errors
-from chalicelib.adapters.aws.tables import ROUTING
+from chalicelib.adapters.aws.tables import CHUNK_BYTES, ROUTING
 from chalicelib.core.moments import CLOCK_SLIP_S
 from chalicelib.ports.errors import ConflictError, StorageUnavailableError
 from chalicelib.ports.routing_view import StoredView
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 VIEW_TTL_S = 30 * 86_400
 DIRECTORY_KEY = (0, "directory")
 _ONE_CHUNK: Mapping[str, str] = {"N": "1"}  # as versions before the chunks wrote it
-CHUNK_BYTES = 350_000  # an item takes 400 KB at most
 MAX_CHUNKS = 11  # a transaction takes 4 MB at most
 
 Item = dict[str, "AttributeValueTypeDef"]

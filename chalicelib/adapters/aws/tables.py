@@ -24,6 +24,8 @@ class TableDefinition:
         return f"{prefix}-{self.name}"
 
 
+CHUNK_BYTES = 350_000  # of a blob in one item; DynamoDB refuses items above 400 KB
+
 CONFIG = TableDefinition("config", ("kind", "S"), ("id", "S"))
 WORKERS = TableDefinition("workers", ("endpoint_id", "N"), ("instance_id", "N"))
 ROUTING = TableDefinition("routing", ("endpoint_id", "N"), ("item", "S"), "expires_at")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
-from chalicelib.adapters.vast.errors import NOT_THERE, no_answer, parse_object, refusal
+from chalicelib.adapters.vast.errors import no_answer, parse_object, refusal
 from chalicelib.adapters.vast.http import NoAnswerError, Send, VastRequest, send_over_http
 from chalicelib.adapters.vast.listing import DoubtError, ListingBuilder
 from chalicelib.adapters.vast.redaction import HIDDEN
@@ -30,6 +30,7 @@ from chalicelib.core.model.market import NO_PAGES, InstanceListing, InstanceReco
 from chalicelib.core.words import count
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.marketplace import (
+    NOT_THERE,
     AmbiguousCreateError,
     CreateRequest,
     FoundOffers,

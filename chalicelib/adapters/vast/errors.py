@@ -23,6 +23,7 @@ from chalicelib.core.fleet.pacing import (
     seconds_to_utc_midnight,
 )
 from chalicelib.ports.marketplace import (
+    NOT_THERE,
     AmbiguousCreateError,
     MarketplaceError,
     MarketplaceUnavailableError,
@@ -32,7 +33,6 @@ from chalicelib.ports.marketplace import (
 )
 
 OFFER_GONE = "no_such_ask"
-NOT_THERE = "no_such_instance"
 KEY_REFUSED = "auth_error"
 NO_CREDIT = "insufficient_credit"
 QUEUED = "resources_unavailable"

@@ -12,8 +12,8 @@ from chalicelib.adapters.vast.redaction import redact
 from chalicelib.adapters.vast.values import finite, whole, written
 from chalicelib.core.model.market import InstanceRecord, Offer
 from chalicelib.ports.marketplace import Template
+from chalicelib.wire.vast import MB_PER_GB
 
-MB_PER_GB = 1_000.0
 HOURS_PER_MONTH = 720.0  # storage_cost x GB / 720 is diskHour: tests/evidence/vast/search.json
 MAX_TEXT_CHARS = 400  # a label of ours has 60; a row goes into items of bounded size
 MAX_PORT_CHARS = 40

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-MAX_WHOLE = 2**53
-"""Beyond it JSON's numbers are not exact (RFC 8259, 6); ids recorded are below 1e9."""
+from chalicelib.wire.json_body import MAX_WHOLE
 
 
 def finite(value: object) -> float | None:

@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from chalicelib.core.model.load import LEAST_REQUESTS
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 
-HALF_LIFE_S = 300.0  # of what is remembered of past requests
+FADING_HALF_S = 300.0  # of what is remembered of past requests
 LEAST_BAD = 4.0  # failures before a worker is judged against its peers,
 LEAST_SHARE = 0.5  # and the share of its requests that they must be,
 TIMES_ODDS = 9.0  # and how many times its peers' odds of failing its own must be
 PEER_PRIOR_N, PEER_PRIOR_BAD = 4.0, 0.2  # peers of whom nothing is known fail one in twenty
 ALONE_BAD, ALONE_SHARE = 8.0, 0.9  # for a worker without peers that served lately
 LARGEST_PART = 3  # one in so many workers is set aside at once, and one at least
-LEAST_REQUESTS = 0.05  # what has faded to less than a twentieth of a request is none
 DOUBT_HOLDS_S = 600.0  # clients' complaints are acted on for so long
 _JUDGED = frozenset({WorkerState.READY, WorkerState.SUSPECT, WorkerState.DRAINING})
 
@@ -56,7 +56,7 @@ def follow_outcomes(
         known = before.get(key, unseen)  # its past is unknown, and counts for nothing
         if known.boot_id != worker.boot_id or known.n_ended > n_ended:
             known = Outcomes(at=now, boot_id=worker.boot_id)
-        keep = 0.5 ** (max(0.0, now - known.at) / HALF_LIFE_S)
+        keep = 0.5 ** (max(0.0, now - known.at) / FADING_HALF_S)
         if known.n * keep < LEAST_REQUESTS:
             keep = 0.0
         after[key] = Outcomes(

@@ -158,7 +158,7 @@ def _state_changes(
     """Listings may lag: one that began just after a change of state says nothing about it."""
     if _is_outbid(worker, record, now):
         # It was up before the listing began: only a start may be newer than what is listed.
-        is_serving = worker.state in _SERVING
+        is_serving = worker.state.has_served
         known_since = worker.started_at if is_serving else worker.state_since
         is_news = listed_at > known_since + LISTING_LAG_S
         return transition(worker, WorkerEvent.OUTBID, now) if is_news else {}
@@ -174,9 +174,6 @@ def _state_changes(
     return transition(worker, event, now)
 
 
-_SERVING = frozenset(
-    {WorkerState.READY, WorkerState.DRAINING, WorkerState.SUSPECT, WorkerState.UNREACHABLE}
-)
 _SILENT = frozenset({WorkerState.SUSPECT, WorkerState.UNREACHABLE})
 _OURS_TO_STOP = frozenset(
     {WorkerState.STOPPING, WorkerState.STOPPED, WorkerState.PAUSED, WorkerState.DESTROYING}
@@ -198,7 +195,7 @@ def _is_outbid(worker: Worker, record: InstanceRecord, now: float) -> bool:
     is_silent = worker.state in _SILENT or silence_event(worker, now) is not None
     if is_silent and record.actual_status not in (None, "", "running"):
         return True  # which word an outbid machine may show is not documented
-    return worker.state in _SERVING and record.actual_status in ("exited", "stopped")
+    return worker.state.has_served and record.actual_status in ("exited", "stopped")
 
 
 # Progress of first loads: while a host's status text changes, patience with it is extended.

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import StrEnum
 
-from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.model.worker import SERVING, Worker, WorkerState
 from chalicelib.core.moments import is_ahead
 
 SUSPECT_AFTER_S = 20.0  # two reports missed (protocol.md C.3)
@@ -56,8 +56,7 @@ class WorkerEvent(StrEnum):
 
 _S, _E = WorkerState, WorkerEvent
 _BOOTING = (_S.LOADING, _S.MODEL_LOADING, _S.STARTING, _S.REBOOTING)
-_SERVING = (_S.READY, _S.SUSPECT, _S.UNREACHABLE, _S.DRAINING)
-_UP = (*_BOOTING, *_SERVING, _S.ERROR)
+_UP = (*_BOOTING, *SERVING, _S.ERROR)
 _STAYS = (_S.STOPPED, _S.UNAVAILABLE, _S.PAUSED)
 _REPORTS = (_E.LOADED, _E.NOT_LOADED, _E.RESTARTED, _E.FAILED)  # who reports, runs
 _MAY_RUN = (_E.START, _E.REBOOT, _E.MARKET_RUNNING, _E.MARKET_PENDING, *_REPORTS)
@@ -79,16 +78,16 @@ _TABLE: dict[tuple[WorkerState, WorkerEvent], WorkerState] = {
     ),
     **_rows((_S.CREATING, _S.LOADING), _E.NOT_LOADED, _S.MODEL_LOADING),
     **_rows((_S.REBOOTING, _S.UNREACHABLE, _S.ERROR), _E.NOT_LOADED, _S.STARTING),
-    **_rows((*_SERVING, _S.ERROR), _E.RESTARTED, _S.STARTING),
-    **_rows((_S.CREATING, *_BOOTING, *_SERVING), _E.FAILED, _S.ERROR),
+    **_rows((*SERVING, _S.ERROR), _E.RESTARTED, _S.STARTING),
+    **_rows((_S.CREATING, *_BOOTING, *SERVING), _E.FAILED, _S.ERROR),
     (_S.CREATING, _E.MARKET_PENDING): _S.LOADING,
     **_rows((_S.CREATING, _S.LOADING), _E.MARKET_RUNNING, _S.MODEL_LOADING),
     # An outbid machine that boots again: its bid wins.
     (_S.PAUSED, _E.MARKET_PENDING): _S.STARTING,
     # Somebody started it, or a start that was refused went through after all.
     **_rows(_STAYS, _E.MARKET_RUNNING, _S.STARTING),
-    **_rows((_S.MODEL_LOADING, *_SERVING, _S.ERROR, _S.STOPPING), _E.MARKET_STOPPED, _S.STOPPED),
-    **_rows((*_BOOTING, *_SERVING, _S.STOPPED), _E.HOST_OFFLINE, _S.UNAVAILABLE),
+    **_rows((_S.MODEL_LOADING, *SERVING, _S.ERROR, _S.STOPPING), _E.MARKET_STOPPED, _S.STOPPED),
+    **_rows((*_BOOTING, *SERVING, _S.STOPPED), _E.HOST_OFFLINE, _S.UNAVAILABLE),
     **_rows((_S.STARTING, _S.STOPPED), _E.START_REFUSED, _S.UNAVAILABLE),
     (_S.STARTING, _E.NOT_STARTED): _S.STOPPED,
     (_S.STOPPING, _E.NOT_STOPPED): _S.STARTING,  # its next report says how far up it is

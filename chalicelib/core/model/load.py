@@ -40,6 +40,8 @@ _MARKS_REACH_S = 150.0  # chosen: longer than any grant stays unseen
 _SPACINGS = ((SEEN_WITHIN_S + 1.0, 1.0), (25.0, 10.0), (_MARKS_REACH_S, 40.0))
 MAX_MARKS = 9  # chosen: bounds the row
 
+LEAST_REQUESTS = 0.05  # what has faded to less than a twentieth of a request is none
+
 WAITING_ENDS_S = 20.0
 """A request that was not polled for this long was given up (protocol.md A.7): the one limit for
 routers, scaler and status. Rows are refreshed every 18.7 s at least (core/routing/queue_place.py).

@@ -60,6 +60,11 @@ class WorkerState(StrEnum):
         return self in _HOLDING
 
     @property
+    def has_served(self) -> bool:
+        """Came up and was told nothing else, whether it is heard of or not."""
+        return self in SERVING
+
+    @property
     def is_in_service(self) -> bool:
         """Serves, and nobody has told it to go: an update or its contract's end has to do it."""
         return self in _IN_SERVICE
@@ -84,6 +89,7 @@ _FIRST_LOAD = frozenset({WorkerState.CREATING, WorkerState.LOADING, WorkerState.
 _COLD = frozenset({WorkerState.STOPPED, WorkerState.UNAVAILABLE})
 _ANSWERING = frozenset({WorkerState.READY, WorkerState.DRAINING})
 _HOLDING = _ANSWERING | {WorkerState.SUSPECT}
+SERVING = _HOLDING | {WorkerState.UNREACHABLE}
 _IN_SERVICE = frozenset({WorkerState.READY, WorkerState.SUSPECT})
 _WOUND_DOWN = frozenset({WorkerState.STOPPED, WorkerState.STOPPING, WorkerState.DESTROYING})
 

@@ -16,6 +16,7 @@ from typing import Any
 from chalicelib.core.fleet.pacing import turn_at
 from chalicelib.core.moments import CLOCK_SLIP_S, passed
 
+HOUR_S = 3_600.0  # 60 minutes
 DAY_S = 86_400.0  # of UTC, which has no other days
 SCHEMA_VERSION = 1
 """Of everything the scaler writes; code that is older than the account item stands down."""

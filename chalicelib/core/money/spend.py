@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.money.account import DAY_S
 from chalicelib.core.money.bookkeeping import billed_seconds
 from chalicelib.core.money.budget import BANDWIDTH_GB_PER_HOUR
 
@@ -22,7 +23,6 @@ Tally = Mapping[str, float]
 
 _HOURLY = ("gpu_usd", "disk_usd", "bandwidth_usd")
 PARTS = (*_HOURLY, "download_usd")
-DAY_S = 86_400  # a UTC day
 WRITE_EVERY_S = 3_600.0  # chosen: at most 24 writes a day
 MAX_WORKERS = 1_000
 """In one tally; an item may hold 400 KB, and a worker takes up to 250 bytes of it."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from chalicelib.core.model.load import LEAST_REQUESTS
+
 HALF_LIFE_S = 300.0  # of what is remembered
-LEAST_REQUESTS = 0.05  # what has faded to less than a twentieth of a request is none
 BAD_SHARE = 0.5  # of a key's grants at a worker: from there on it turns away
 FIRST_AVOIDED_S, LONGEST_AVOIDED_S = 5.0, 60.0  # doubles with each complaint
 LEAST_EACH = 0.7  # of each of two keys that agree: one complaint within two or three minutes

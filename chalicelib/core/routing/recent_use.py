@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-USE_SPAN_S = 20.0  # as long as a waiting row counts (ports/routing_view.py)
+from chalicelib.core.model.load import LEAST_REQUESTS, WAITING_ENDS_S
+
+USE_SPAN_S = WAITING_ENDS_S  # as long as a waiting row counts
 FORGOTTEN_S = 60.0
 """What was granted fades within the one; a key that did not ask for the other is forgotten."""
 
-LEAST_REQUESTS = 0.05  # what has faded to less than a twentieth of a request is none
 MAX_KEYS = 10_000  # chosen: bounds the memory of a router
 _FADE_EVERY_S = 1.0  # a view is no older
 

@@ -22,6 +22,7 @@ from chalicelib.core.scaling.actions import (
     RentOffer,
     StopWorker,
 )
+from chalicelib.core.scaling.hazard import MAX_GAP_S
 from chalicelib.core.scaling.law import Targets, knob_for, learn_caution, set_targets, zero_targets
 from chalicelib.core.scaling.learning import Beliefs, learn
 from chalicelib.core.scaling.memory import ScalingMemory, note_usage
@@ -42,8 +43,6 @@ from chalicelib.core.scaling.moves.trim import plan_trim
 from chalicelib.core.scaling.occupancy import Demand, measure_demand, rest_load, service_s
 from chalicelib.core.scaling.reasons import ReasonCode
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
-
-MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing about what was wanted in it
 
 
 def decide_scaling(

@@ -27,7 +27,7 @@ OWN_EVENTS = 3.0  # that the place's record is worth to a single machine
 MARGIN_EVENTS = 2.0  # that the prior of a margin is worth
 FADES_S = 2 * 86_400.0  # chosen: what a market did days ago says little
 LEAST_SEEN_S, LEAST_LOSSES = 1.0, 1e-3  # records that have faded to less are forgotten
-MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing about what happened in it
+MAX_GAP_S = 120.0  # a longer pause between rounds tells nothing of what happened in it
 MAX_KEYS = 120  # the least known are forgotten beyond; a record is some 60 bytes
 STREAM_WORTH = 100.0  # times the price of its slot that a broken stream is worth: 1 in 1,000 breaks
 # at a tenth of the price, so that a fleet that breaks more pays for it (benchmark.md 8)

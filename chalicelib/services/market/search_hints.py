@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeGuard
 
 from chalicelib.core.model.market import Offer, fits, plain_name
+from chalicelib.wire.vast import MB_PER_GB
 
 _WORDS = {"gte": ">=", "gt": ">", "lte": "<=", "lt": "<", "eq": "=", "neq": "!=", "notin": "not in"}
-MB_PER_GB = 1000.0  # Vast counts gpu_ram in MB, 1000 to the GB (protocol.md F.1)
 OFFER_FIELDS: Mapping[str, Callable[[Offer], object]] = {
     "gpu_name": lambda offer: plain_name(offer.gpu_name),
     "num_gpus": lambda offer: offer.num_gpus,

@@ -9,10 +9,9 @@ import json
 
 from chalicelib.core.model.market import InstanceRecord, Offer
 from chalicelib.ports.marketplace import Template
+from chalicelib.wire.vast import MB_PER_GB
 
 Row = dict[str, object]
-
-MB_PER_GB = 1_000.0
 
 
 def instance_row(record: InstanceRecord) -> Row:

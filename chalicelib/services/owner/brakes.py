@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from chalicelib.core.model.endpoint_group import ParameterError, check_number
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE
+from chalicelib.core.money.budget import MICRO
 from chalicelib.core.words import count
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
@@ -13,7 +14,6 @@ from chalicelib.services.owner.audit import Change, record_change
 
 Row = dict[str, object]
 
-MICRO = 1_000_000
 CAPS: Mapping[str, tuple[str, float]] = {
     "max_usd_per_hour": ("caps_microusd_per_hour", 1e6),
     "max_usd_per_day": ("caps_microusd_per_day", 1e7),

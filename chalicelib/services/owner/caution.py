@@ -9,12 +9,12 @@ from typing import TypeGuard
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible
 from chalicelib.core.money.account import Account
+from chalicelib.core.money.budget import MICRO
 
 Row = Mapping[str, object]
 
-MICRO = 1_000_000
 MANY_WORKERS = 50
-CAPS = ("max_usd_per_hour", "max_usd_per_day", "max_usd_per_month")
+GROUP_CAPS = ("max_usd_per_hour", "max_usd_per_day", "max_usd_per_month")
 COUNTS = ("max_workers", "cold_workers", "test_workers")
 ROOM_FOR_BIDS = 4  # workers; fewer hold hardly a pool on demand and bids beside it
 FREE = frozenset({"endpoint_name", "queue_order", "gpu_ram", "ticket"})
@@ -36,7 +36,7 @@ def risks(before: Row, after: Row) -> list[str]:
         wanted, had = after.get(name), before.get(name) or 0
         if _is_number(wanted) and _is_number(had) and wanted > max(MANY_WORKERS, had):
             found.append(f"{name} {wanted:g}: that many machines may be rented")
-    for name in CAPS:
+    for name in GROUP_CAPS:
         wanted, had = after.get(name), before.get(name)
         if not _is_number(had):
             continue
@@ -118,6 +118,8 @@ def warnings_of(
     warnings = []
     if group.params.min_load > 0:
         warnings.append("min_load: at least one worker always runs; how many, a measured one tells")
+    elif any(one.min_load > 0 for one in group.schedules):
+        warnings.append("schedules: while one holds, at least one worker runs, idle or not")
     if any(one.name == group.name and one.endpoint_id != group.endpoint_id for one in others):
         warnings.append(f"an endpoint group named {group.name!r} exists already")
     warnings += overruled(group, account, [wanted] if wanted else ())

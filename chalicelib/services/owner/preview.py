@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.draft import draft_of
 from chalicelib.core.model.endpoint_group import EndpointGroup, Interruptible, ParameterError
+from chalicelib.core.money.budget import MICRO
 from chalicelib.core.scaling.reasons import CAP_NAMES, explain
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
@@ -42,7 +43,6 @@ from chalicelib.wire.management import AutogroupChanges, EndpointChanges
 
 Row = dict[str, object]
 
-MICRO = 1_000_000
 EXAMPLES = 5
 NO_AUTOGROUP = "It costs nothing until it has an autogroup."
 NOTHING_MOVES = "Nothing of this rents, starts or stops a machine."
@@ -302,7 +302,8 @@ def _priced(
 ) -> Row:
     """Prices of the offers, and what the group would cost idle and at most, by the hour.
 
-    Idle with a `min_load`, one worker runs at least; how many more, only their measured perf tells.
+    Idle with a `min_load`, one worker runs at least, as while a schedule's holds; how many more,
+    only their measured perf tells.
     """
     prices = [as_number(offer.get("usd_per_hour")) for offer in offers]
     storage = [as_number(offer.get("storage_usd_per_hour")) for offer in offers]
@@ -317,10 +318,14 @@ def _priced(
     cheapest, dearest = prices[0], prices[-1]
     n_kept = min(group.params.cold_workers, test_workers)
     n_running = 1 if group.params.min_load > 0 else 0
+    n_at_times = 1 if any(one.min_load > 0 for one in group.schedules) else n_running
     own = group.params.max_usd_per_hour
     highest = min(dearest * group.params.max_workers, cap_usd_per_hour)
     highest = highest if own is None else min(highest, own)
-    idle = [bound(storage) * n_kept + bound(prices) * n_running for bound in (min, max)]
+    idle = [
+        min(storage) * n_kept + cheapest * n_running,
+        max(storage) * n_kept + max(prices) * n_at_times,
+    ]
     return {
         "offers": {
             "n": len(offers),

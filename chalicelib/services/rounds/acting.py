@@ -29,11 +29,10 @@ from chalicelib.core.scaling.reasons import Reason
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event
-from chalicelib.ports.marketplace import MarketplaceError
+from chalicelib.ports.marketplace import NOT_THERE, MarketplaceError
 from chalicelib.services.market.paced_market import PacedMarket, TooEarlyError
 
 ACTOR = "scaler"
-NOT_THERE = "no_such_instance"  # to a destroy: what was asked for, though a look must say so too
 SPEND_RATE_LIMIT = "spend_rate_limit"
 NO_CREDIT_CODES = frozenset({"insufficient_credit", "missing_billing", SPEND_RATE_LIMIT})
 """Refusals that hold for every offer: the account may rent nothing."""

@@ -19,10 +19,10 @@ from chalicelib.core.money.budget import (
 )
 from chalicelib.core.scaling.actions import Action, ChangeBid, RentOffer, StartWorker
 from chalicelib.core.scaling.facts import group_caps
+from chalicelib.core.scaling.moves.offers import DOWNLOAD_GB
 from chalicelib.services.market.launching import DEFAULT_DISK_GB
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
-DOWNLOAD_GB = 20.0  # pessimistic size of image and model, billed once
 ASKING = (StartWorker, ChangeBid, RentOffer)  # in the order in which the executor does them
 
 

@@ -15,7 +15,7 @@ from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.vouching import vouch_capacity
 from chalicelib.core.model.worker import Worker
-from chalicelib.core.money.account import Account
+from chalicelib.core.money.account import HOUR_S, Account
 from chalicelib.core.money.budget import over_microusd_per_hour
 from chalicelib.core.scaling.actions import (
     Action,
@@ -61,7 +61,6 @@ from chalicelib.services.rounds.values import GroupPlan, RoundView
 from chalicelib.wire.launch_args import LaunchArgsError
 
 BIDS_SITUATION, SHORT_SITUATION = 0, 1  # of searches for bids: ever more rarely, at once if short
-HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,17 +27,18 @@ from chalicelib.services.market.launching import (
 )
 from chalicelib.services.market.paced_market import AskedMarket, PacedMarket
 from chalicelib.services.market.search_hints import what_stands_in_the_way
-from chalicelib.services.market.vast_rows import MB_PER_GB, instance_row, offer_row, template_row
+from chalicelib.services.market.vast_rows import instance_row, offer_row, template_row
 from chalicelib.services.rounds.foresight import ask_for, refused_by_caps
 from chalicelib.services.rounds.journal.round_log import action_name, reason_facts
 from chalicelib.services.rounds.round import plan_round
 from chalicelib.services.rounds.values import Asked, GroupPlan, RoundPlan
 from chalicelib.wire.search_query import parse_search_query
+from chalicelib.wire.vast import MB_PER_GB
 
 Question = Mapping[str, object]
 Answer = dict[str, object]
 
-WAITS_S = 15.0  # API Gateway waits 29 s for the whole answer
+QUESTION_WAITS_S = 15.0  # API Gateway waits 29 s for the whole answer
 _UNSEEN = (ReasonCode.NO_OFFERS, ReasonCode.NOT_SEARCHED)
 ASKS_S = 8.0  # no further call of a question of many begins later: one may take 25 s
 MAX_OFFERS = 200
@@ -58,7 +59,7 @@ def answer(ports: ScalerPorts, question: Question) -> Answer:
         ports.clock,
         ports.ledger,
         scale=ports.pacing_scale,
-        waits_until=now + WAITS_S,
+        waits_until=now + QUESTION_WAITS_S,
     )
     kind = str(question.get("ask", ""))
     ask = _QUESTIONS.get(kind)

@@ -8,8 +8,6 @@ from workers.pyworker.model.answers import PromptRead
 from workers.pyworker.model.engine_metrics import EngineMetrics, LearnedSlots
 from workers.pyworker.model.life import DEFAULT_PATIENCE
 
-FRESH_S = 5.0
-
 
 @dataclass(slots=True)
 class Engine:

@@ -25,9 +25,6 @@ UNSTATED = "ours-unstated"
 """Clients that send keys and no lengths: what a warm worker saves is learned from hits alone."""
 HOT_SHARE = 0.2
 LATE_S = 10.0
-SCALE_EVERY = 24
-"""In a scaled scene a worker leaves or comes after each 24th of the trace: a fifth of the fleet in
-all goes and comes back."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,12 @@ from chalicelib.core.scaling.moves.cold_pool import (
     settling,
 )
 from chalicelib.core.scaling.moves.deeds import SCOUT
-from chalicelib.core.scaling.moves.interruptible import is_look_due, plan_bids
+from chalicelib.core.scaling.moves.interruptible import (
+    HORIZON_H,
+    LOOK_INTERVAL_S,
+    is_look_due,
+    plan_bids,
+)
 from chalicelib.core.scaling.moves.offers import (
     RatedOffer,
     first_per_machine,
@@ -237,11 +242,9 @@ def _why_not(autogroup_id: int, ctx: Round) -> ReasonCode | None:
 # (Mockus' criterion of Bayesian optimisation, over the unknown speed) is worth more than the load
 # costs.
 
-HORIZON_H = 48.0  # over which a better machine is expected to serve
 MIN_GAIN = 4.0  # expected saving over cost of looking
 MIN_KNOWN_S = 1800.0  # of usage before the first look
 MAX_LOOKS_PER_WORKER_HOUR = 0.4  # scaling.md 5
-LOOK_INTERVAL_S = 60.0  # between two comparisons of the offers with the fleet
 LEAST_IN_USE = 0.25  # typical workers, on the mean: what is hardly used saves nothing (chosen)
 N_CANDIDATES = 4  # offers whose improvement is worked out
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from chalicelib.core.model.endpoint_group import ParameterError
-from chalicelib.core.money.account import seconds_left_this_month
+from chalicelib.core.money.account import DAY_S, HOUR_S, seconds_left_this_month
+from chalicelib.core.money.budget import MICRO
 from chalicelib.core.money.spend import (
     BIDS,
-    DAY_S,
     DELETED_SCOPE,
     PARTS,
     Tally,
@@ -34,8 +34,6 @@ Row = dict[str, object]
 _Line = tuple[Row, Mapping[str, float]]
 """What a row is about, and its parts."""
 
-MICRO = 1e6
-HOUR_S = 3_600.0
 TREND_S = 7 * DAY_S
 """The forecast is the average of these last days."""
 

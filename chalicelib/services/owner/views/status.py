@@ -17,6 +17,7 @@ from chalicelib.core.model.usable import usable_workers
 from chalicelib.core.model.vouching import vouch
 from chalicelib.core.model.warmth import SPARED_SPAN_S, hit_share, spared_share
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.money.budget import MICRO
 from chalicelib.core.money.spend import spent_today_usd
 from chalicelib.core.scaling.round_memory import RoundMemory
 from chalicelib.ports.bundles import ApiPorts
@@ -43,7 +44,6 @@ from chalicelib.services.owner.views.observability import (
 Row = dict[str, object]
 
 ERROR_CHARS = 120  # of a worker's error, among the reasons
-MICRO = 1e6
 DECISION_WITHIN_S = 86_400.0
 RECENT_DECISIONS = 20
 

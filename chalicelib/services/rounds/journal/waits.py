@@ -7,21 +7,13 @@ from collections.abc import Iterable, Iterator
 
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind, lasting, present
 from chalicelib.core.model.autogroup import AutogroupState
+from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.snapshot import GroupSnapshot
 from chalicelib.core.words import count
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
 COMING_S = 900.0  # a machine that has been on its way for longer explains no wait any more
-COMING_STATES = frozenset(
-    {
-        WorkerState.CREATING,
-        WorkerState.LOADING,
-        WorkerState.MODEL_LOADING,
-        WorkerState.STARTING,
-        WorkerState.REBOOTING,
-    }
-)
 
 
 def unexplained_wait(
@@ -34,10 +26,11 @@ def unexplained_wait(
     endpoint_id = snapshot.group.endpoint_id
     own = [worker for worker in plan.workers if worker.endpoint_id == endpoint_id]
     is_coming = any(
-        worker.state in COMING_STATES and plan.view.now - worker.state_since < COMING_S
+        (worker.state.is_coming_up or worker.state is WorkerState.REBOOTING)
+        and plan.view.now - worker.state_since < COMING_S
         for worker in own
     )
-    scope = f"endpoint:{endpoint_id}"
+    scope = endpoint_scope(endpoint_id)
     # Once begun it lasts until nobody waits: machines that come and never serve explain nothing.
     told = plan.view.memory.troubles
     has_begun = present(told, f"{TroubleKind.REQUESTS_WAIT}|{scope}") is not None
