@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from chalicelib.core.model.endpoint_group import check_number
 from chalicelib.core.routing.quota import KeyBuckets, Quota
 
 
@@ -32,6 +33,14 @@ class CallerKey:
     unknown: Mapping[str, object] = field(default_factory=dict, compare=False)  # another version's
     is_foreign: bool = False  # never stored: this version cannot read its row, and refuses it
 
+    def __post_init__(self) -> None:
+        """Check every limit, also of a row that was read: a share of 0 would be divided by.
+
+        Raises:
+            ParameterError: for the first limit out of bounds.
+        """
+        check_limits(self)
+
     @property
     def quota(self) -> Quota:
         """Its limits, as its buckets have them."""
@@ -40,6 +49,28 @@ class CallerKey:
             max_load_per_s=self.max_load_per_s,
             max_concurrent=self.max_concurrent,
         )
+
+
+class Limits(Protocol):
+    """What limits a key; None = nothing does."""
+
+    @property
+    def share(self) -> float:
+        """Its weight in fair admission."""
+        ...
+
+
+def check_limits(limits: Limits) -> None:
+    """Check every bound of a key's.
+
+    Raises:
+        ParameterError: for the first limit out of bounds.
+    """
+    check_number("share", limits.share, 0, 1e6, low_open=True)
+    for name in ("expires_at", "max_requests_per_s", "max_concurrent", "max_load_per_s"):
+        value = getattr(limits, name)
+        if value is not None:
+            check_number(name, value, 0, 1e12, low_open=True)
 
 
 class KeyRepository(Protocol):

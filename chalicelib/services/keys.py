@@ -23,11 +23,11 @@ from chalicelib.core.model.caller_key import (
     parse_key,
     parse_worker_token,
 )
-from chalicelib.core.model.endpoint_group import ParameterError, check_number
+from chalicelib.core.model.endpoint_group import ParameterError
 from chalicelib.core.routing.bounded import Bounded
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError, StorageUnavailableError
-from chalicelib.ports.keys import CallerKey
+from chalicelib.ports.keys import CallerKey, check_limits
 from chalicelib.ports.signer import SecretBox
 
 ROW_CACHE_S = 30.0
@@ -85,11 +85,7 @@ class KeyLimits:
         Raises:
             ParameterError: for the first limit out of bounds.
         """
-        check_number("share", self.share, 0, 1e6, low_open=True)
-        for name in ("expires_at", "max_requests_per_s", "max_concurrent", "max_load_per_s"):
-            value = getattr(self, name)
-            if value is not None:
-                check_number(name, value, 0, 1e12, low_open=True)
+        check_limits(self)
 
 
 def check_key(ports: HotPorts, memory: KeyMemory, text: str, now: float) -> Caller:

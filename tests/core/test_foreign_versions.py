@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import zlib
 from dataclasses import replace
 
@@ -18,12 +19,14 @@ from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.routing.directory import (
     PLAIN_BYTES,
     ForeignDirectoryError,
+    facts_to_json,
     pack_directory,
     unpack_directory,
 )
-from chalicelib.core.routing.packed_view import PackedViewError, unpack_view
+from chalicelib.core.routing.packed_view import PackedViewError, pack_view, unpack_view
+from chalicelib.core.routing.view import build_view
 from chalicelib.core.scaling.round_memory import RoundMemory
-from fakes.bundles.hot_ports import make_group
+from fakes.bundles.hot_ports import make_group, make_worker
 
 ROW = Worker(endpoint_id=1, instance_id=2, autogroup_id=3, created_at=4.0, url="https://x:1")
 
@@ -165,3 +168,47 @@ def test_a_directory_of_another_form_is_refused_whole(blob: bytes) -> None:
 def test_a_view_of_another_version_says_so(blob: bytes) -> None:
     with pytest.raises(PackedViewError):
         unpack_view(blob)
+
+
+def test_a_group_of_the_directory_with_a_field_of_another_type_is_foreign() -> None:
+    """A router would compute with it, and answer 500."""
+    row = facts_to_json(make_group())
+    for name in row:
+        if name in ("id", "name"):  # by which it is found
+            continue
+        odds: tuple[object, ...] = ("text", [], {"a": 1}, None, [[1, 1.0, 0, True, "Z"]])
+        for odd in odds:
+            if (name, odd) == ("autogroups", []):
+                continue
+            document = json.dumps({"version": 1, "groups": [{**row, name: odd}]}).encode()
+            with pytest.raises(ForeignDirectoryError):
+                unpack_directory(document).find(endpoint_id=row["id"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        ("built_at", "text"),
+        ("grants_per_s", None),
+        ("usual_cost", []),
+        ("came_share", "1"),
+        ("spared", "text"),
+        ("n_by_state", {"ready": "two"}),
+        ("n_waiting", {"k": None}),
+        ("uses", [["k", "n", 1.0, 2.0]]),
+        ("cutoffs", {"k": [0, 0, [], 1]}),
+        ("cutoffs", {"k": [0, 0]}),
+        ("queue", [[["a", 1, 2]], 0, 0, 0, 0, 0]),
+        ("queue", [[], 0, {}, 0, 0, 0]),
+    ],
+)
+def test_a_view_with_a_field_of_another_type_is_refused(name: str, odd: object) -> None:
+    (view,) = build_view(make_group(), [make_worker(1, 1e9)], [], 1e9)
+    blob = pack_view(view)
+    assert unpack_view(blob).built_at == 1e9
+    magic, size = struct.unpack_from("<3sI", blob)
+    header = json.loads(blob[7 : 7 + size])
+    assert name in header
+    text = json.dumps({**header, name: odd}).encode()
+    with pytest.raises(PackedViewError):
+        unpack_view(struct.pack("<3sI", magic, len(text)) + text + blob[7 + size :])

@@ -211,6 +211,16 @@ def test_a_quota_of_another_form_is_not_begun_anew() -> None:
             with pytest.raises(StorageUnavailableError, match="another version"):
                 _buckets("k", other)
             assert name
+    for odd in ('[{"a": 1}, 0, 0, []]', '[0, 0, "x", []]', "[0, 0, 0, [[1, [2]]]]", "[0]", "7"):
+        with pytest.raises(StorageUnavailableError, match="another version"):
+            _buckets("k", {**item, "granted": {"S": odd}})
+
+
+def test_a_key_whose_limits_this_version_does_not_allow_is_refused() -> None:
+    """A share of 0 would be divided by at `/route/`."""
+    whole = json.loads(to_json(KEY))
+    for name, value in (("share", 0), ("share", -1.0), ("max_concurrent", 0), ("expires_at", -1)):
+        assert key_from_item(key_item({**whole, name: value})).is_foreign, name
 
 
 def test_an_event_of_another_form_is_told_as_far_as_it_can_be_read() -> None:

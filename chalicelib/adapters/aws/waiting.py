@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from chalicelib.adapters.aws.clients import error_code, number_text, storage_errors
 from chalicelib.adapters.aws.routing import Item, routing_key
 from chalicelib.adapters.aws.tables import ROUTING
+from chalicelib.core.codec import from_plain
 from chalicelib.core.model.load import WAITING_ENDS_S, WaitingRequest
 from chalicelib.core.moments import is_ahead
 from chalicelib.core.routing.quota import KeyBuckets, Taken
@@ -162,13 +163,15 @@ def _quota_place(key_id: str) -> int:
     return -1 - zlib.crc32(key_id.encode())
 
 
+_TAKEN = tuple(one.name for one in fields(Taken))
+
+
 def _taken_text(taken: Taken) -> str:
     return json.dumps(astuple(taken), separators=(",", ":"))
 
 
 def _taken(text: str) -> Taken:
-    requests, load, counted_at, ends = json.loads(text)
-    return Taken(requests, load, counted_at, tuple((at, n) for at, n in ends))
+    return from_plain(Taken, dict(zip(_TAKEN, json.loads(text), strict=True)))
 
 
 def _buckets(key_id: str, item: Item) -> KeyBuckets:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from chalicelib.core.model.autogroup import Autogroup, AutogroupState
-from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState, QueueOrder
+from chalicelib.core.codec import from_plain
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState, TicketGeneration
+from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.routing.admission import AdmissionParams
 from chalicelib.core.routing.table import AutogroupFacts
 
@@ -146,25 +147,20 @@ def facts_to_json(group: GroupFacts) -> dict[str, object]:
 
 
 def facts_from_json(row: Mapping[str, Any]) -> GroupFacts:
-    """The facts that `facts_to_json` wrote."""
-    return GroupFacts(
-        endpoint_id=row["id"],
-        name=row["name"],
-        state=GroupState(row["state"]),
-        key_generation=row["key_generation"],
-        params=AdmissionParams(
-            target_queue_time=row["target_queue_time"],
-            max_queue_time=row["max_queue_time"],
-            queue_order=QueueOrder(row["queue_order"]),
-        ),
-        autogroups=tuple(
-            AutogroupFacts(
-                autogroup_id=autogroup_id,
-                weight=weight,
-                tier=tier,
-                is_active=is_active,
-                generation=generation,
-            )
-            for autogroup_id, weight, tier, is_active, generation, *_ in row["autogroups"]
-        ),
-    )
+    """The facts that `facts_to_json` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: another version's form.
+    """
+    params = {one.name: row[one.name] for one in fields(AdmissionParams)}
+    names = tuple(one.name for one in fields(AutogroupFacts))
+    autogroups = [
+        dict(zip(names, one[: len(names)], strict=True))  # a later version may add to them
+        for one in row["autogroups"]
+    ]
+    plain = {"endpoint_id": row["id"], "params": params, "autogroups": autogroups}
+    facts = from_plain(GroupFacts, {**row, **plain})
+    for autogroup in facts.autogroups:
+        if autogroup.generation:
+            TicketGeneration(autogroup.generation)
+    return facts

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from chalicelib.core.model.usage import Use
 from chalicelib.core.routing.admission import ALWAYS, NEVER, Cutoff, Cutoffs
 from chalicelib.core.routing.directory import facts_from_json, facts_to_json
 from chalicelib.core.routing.pool import RoutableWorker
@@ -166,29 +167,31 @@ def _header(view: RoutingView) -> dict[str, object]:
 
 def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> RoutingView:
     points, queued, capacity, capacity_at, coming, typical_cost = header["queue"]
+    _numbers((queued, capacity, capacity_at or 0.0, coming, typical_cost))
+    n_by_state, n_waiting = header["n_by_state"], header.get("n_waiting", {})
+    _numbers((*n_by_state.values(), *n_waiting.values()))
+    built_at, grants_per_s, usual_cost, came_share, spared = _numbers(
+        (
+            header["built_at"],
+            header["grants_per_s"],
+            header.get("usual_cost", 0.0),  # an older version wrote none
+            header.get("came_share", 1.0),
+            header.get("spared") or 0.0,
+        )
+    )
     return RoutingView(
         group=facts_from_json(header["group"]),
-        built_at=header["built_at"],
-        n_by_state=header["n_by_state"],
-        grants_per_s=header["grants_per_s"],
-        usual_cost=header.get("usual_cost", 0.0),  # an older version wrote none
-        came_share=header.get("came_share", 1.0),
-        n_waiting=header.get("n_waiting", {}),
-        spared_share=header.get("spared"),
-        uses=tuple((key, n, mean, high) for key, n, mean, high in header.get("uses", ())),
-        cutoffs=Cutoffs(
-            by_key={
-                key: Cutoff(
-                    admit_before=ALWAYS if admit is None else admit,
-                    overdue_admit_before=ALWAYS if overdue is None else overdue,
-                    hold_share=hold,
-                    typical_cost=typical,
-                )
-                for key, (admit, overdue, hold, typical) in header["cutoffs"].items()
-            }
-        ),
+        built_at=built_at,
+        n_by_state=n_by_state,
+        grants_per_s=grants_per_s,
+        usual_cost=usual_cost,
+        came_share=came_share,
+        n_waiting=n_waiting,
+        spared_share=None if header.get("spared") is None else spared,
+        uses=tuple(_use(one) for one in header.get("uses", ())),
+        cutoffs=Cutoffs(by_key={key: _cutoff(one) for key, one in header["cutoffs"].items()}),
         queue=QueueProfile(
-            points=tuple((at, n, load) for at, n, load in points),
+            points=tuple(_point(point) for point in points),
             queued=queued,
             capacity=capacity,
             capacity_at=capacity_at,
@@ -197,6 +200,35 @@ def _view(header: Mapping[str, Any], workers: tuple[RoutableWorker, ...]) -> Rou
         ),
         workers=workers,
     )
+
+
+def _use(stored: Sequence[Any]) -> Use:
+    key, n, mean, high = _numbers(stored)
+    return key, n, mean, high
+
+
+def _point(point: Sequence[Any]) -> tuple[float, int, float]:
+    at, n, load = _numbers(point)
+    return at, n, load
+
+
+def _cutoff(stored: Sequence[Any]) -> Cutoff:
+    admit, overdue, hold, typical = _numbers(ALWAYS if one is None else one for one in stored)
+    return Cutoff(
+        admit_before=admit, overdue_admit_before=overdue, hold_share=hold, typical_cost=typical
+    )
+
+
+def _numbers(values: Iterable[Any]) -> tuple[Any, ...]:
+    """These, if they are numbers: a router computes with them at once.
+
+    Raises:
+        PackedViewError: one is of another type.
+    """
+    found = tuple(values)
+    if not {*map(type, found)} <= {int, float}:
+        raise PackedViewError(f"{found!r} are not numbers")
+    return found
 
 
 def _short(value: float) -> float:

@@ -9,6 +9,7 @@ from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.load import WAITING_ENDS_S, WaitingRequest
 from chalicelib.core.routing.admission import Queued
 from chalicelib.core.routing.directory import (
+    ForeignDirectoryError,
     GroupFacts,
     group_facts,
     is_readable,
@@ -54,8 +55,11 @@ def keep_directory(ports: ApiPorts) -> None:
 
 
 def find_group(ports: HotPorts, endpoint_id: int) -> GroupFacts | None:
-    """A group as the directory has it."""
-    return unpack_directory(ports.views.read_directory()).find(endpoint_id=endpoint_id)
+    """A group as the directory has it; none that another version wrote: a round does it anew."""
+    try:
+        return unpack_directory(ports.views.read_directory()).find(endpoint_id=endpoint_id)
+    except ForeignDirectoryError:
+        return None
 
 
 def rebuild_if_due(
