@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.money.account import DAY_S
 from chalicelib.core.money.spend import (
-    DAY_S,
     MAX_WORKERS,
     WRITE_EVERY_S,
     Tally,

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from chalicelib.core.model.endpoint_group import GroupState
-from chalicelib.core.money.account import Account
-from chalicelib.core.money.spend import DAY_S, PARTS, spend_scope, total_usd
+from chalicelib.core.money.account import DAY_S, Account
+from chalicelib.core.money.spend import PARTS, spend_scope, total_usd
 from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.views.spending import (

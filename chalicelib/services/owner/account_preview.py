@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from chalicelib.core.model.draft import draft_of
+from chalicelib.core.money.budget import MICRO
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.ports.errors import NotFoundError
 from chalicelib.services.keys import Caller
-from chalicelib.services.owner.brakes import CAPS, MICRO, checked_caps
+from chalicelib.services.owner.brakes import CAPS, checked_caps
 from chalicelib.services.owner.caution import account_risks, must_ask
 from chalicelib.services.owner.groups import visible_group
 from chalicelib.services.owner.preview import (
