@@ -8,7 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.core.scaling.law import RISE_WINDOW_S, Knob, Targets, knob_for, set_targets
+from chalicelib.core.scaling.law import (
+    RISE_WINDOW_S,
+    YOUNG_WINDOW_S,
+    Knob,
+    Targets,
+    knob_for,
+    set_targets,
+)
 from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.scaling.occupancy import Demand
 from tests.core.test_scaling import NOW, make_snapshot
@@ -20,9 +27,11 @@ ONE = Demand(occupancy=100.0, serving=100.0, load_rate=100.0, has_work=True)
 KNOB = Knob(utilisation=1.0, hold_s=30.0, smooth_s=10.0, rise_s=10.0, headroom=2.0)
 
 
-def play(occupancies: Sequence[float], knob: Knob = KNOB) -> tuple[ScalingMemory, Targets]:
-    """The memory and the last targets after an hour of rounds."""
-    memory, snapshot = ScalingMemory(), make_snapshot()
+def play(
+    occupancies: Sequence[float], knob: Knob = KNOB, *, usage_s: float = YOUNG_WINDOW_S
+) -> tuple[ScalingMemory, Targets]:
+    """The memory and the last targets after these rounds of a group that has been seen so long."""
+    memory, snapshot = ScalingMemory(usage_s=usage_s), make_snapshot()
     targets = None
     for number, occupancy in enumerate(occupancies):
         now = NOW + number * ROUND_S
@@ -93,9 +102,20 @@ def test_a_burst_starts_what_the_pool_has_and_rents_nothing() -> None:
     assert cautious.hot == cautious.total == pytest.approx(1.25 * 180.0)
 
 
+def test_a_new_groups_pool_still_loads_and_helps_no_burst() -> None:
+    """In a first hour of azure_code it cost 6 % and gained nothing (benchmark.md 2)."""
+    cautious = replace(KNOB, headroom=0.0, trend=6.0)
+    burst = [1_000.0, *[100.0] * 200, 180.0]
+    new = play(burst, cautious, usage_s=YOUNG_WINDOW_S - 1.0)[1]
+    assert new == play(burst, replace(cautious, trend=0.0))[1]
+    assert new.hot < play(burst, cautious)[1].hot
+
+
 def test_a_climb_as_usual_is_no_burst() -> None:
     """A tenth of the climbs of even traffic would be met six times over, at every round."""
-    memory = ScalingMemory(at=NOW - ROUND_S, mean_occupancy=100.0, square_rise=200.0)
+    memory = ScalingMemory(
+        at=NOW - ROUND_S, mean_occupancy=100.0, square_rise=200.0, usage_s=YOUNG_WINDOW_S
+    )
     demand = Demand(occupancy=130.0, serving=130.0, load_rate=130.0, has_work=True)
     knob = replace(KNOB, headroom=0.0, trend=6.0)
     snapshot = make_snapshot(min_cold_load=1_000.0)
@@ -104,7 +124,11 @@ def test_a_climb_as_usual_is_no_burst() -> None:
 
 def test_one_request_more_is_no_burst() -> None:
     memory = ScalingMemory(
-        at=NOW - ROUND_S, worker_perf=80.0, worker_slots=8.0, mean_occupancy=100.0
+        at=NOW - ROUND_S,
+        worker_perf=80.0,
+        worker_slots=8.0,
+        mean_occupancy=100.0,
+        usage_s=YOUNG_WINDOW_S,
     )
     knob = replace(KNOB, headroom=0.0, trend=6.0)
     for climb in (10.0, 16.0, 26.0):

@@ -71,7 +71,8 @@ def set_targets(
         demand = _cleared(memory, demand, now)
     least = rest_load(memory)
     rise = _usual_rise(memory, demand.occupancy, knob, now)
-    trend = knob.trend * max(_rise_now(memory, demand.occupancy) - rise, 0.0)
+    is_new = memory.usage_s < YOUNG_WINDOW_S  # what its pool keeps still loads, and helps no burst
+    trend = 0.0 if is_new else knob.trend * max(_rise_now(memory, demand.occupancy) - rise, 0.0)
     raw = demand.occupancy / knob.utilisation
     if demand.occupancy > 0:
         raw += knob.headroom * rise
@@ -280,7 +281,8 @@ def _min_ready(snapshot: GroupSnapshot, memory: ScalingMemory, demand: Demand, n
 #                                       within half of a start, times x (safety stock); and the
 #                                       pool remembers its peak for up to an hour more
 #              trend 6 min(x, 1)        a burst is met as it will be when what is started now is
-#                                       up: its climb beyond the usual comes six times again
+#                                       up: its climb beyond the usual comes six times again;
+#                                       not in the first hour with a measured worker
 #     W = 9 L, mean over 3 L            L: the learned median of a start
 #
 # A late request raises x, one on time lowers it by as much as keeps the wanted ratio between them
