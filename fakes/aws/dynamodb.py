@@ -16,13 +16,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.aws.tables import TABLES, TableDefinition
 from fakes.aws.expressions import Names, condition, update
-from fakes.aws.partitions import Partitions, Place, ThrottledError, place_of
+from fakes.aws.partitions import (
+    NEW_TABLE_PARTITIONS,
+    Partitions,
+    Place,
+    ThrottledError,
+    place_of,
+)
 from fakes.ports.clock import ManualClock
 
 if TYPE_CHECKING:
@@ -34,7 +41,6 @@ PAGE_BYTES = 1024 * 1024
 _EXACT = Context(prec=MAX_DIGITS)
 STALE_S = 1.0  # most replicas have a write within a second; AWS promises no bound
 STALE_SHARE = 1 / 3  # of reads that the third replica answers
-DEFAULT_WARM = 4
 
 Item = dict[str, Any]
 
@@ -57,7 +63,7 @@ class _Table:
 class TimedDynamoDb:
     """Implements what the adapters use of boto3's client. `calls` counts by operation and table.
 
-    `warm`: partitions that a table has from the beginning, by its short name; 4 otherwise.
+    `warm`: partitions that a table has from the beginning, by its short name.
     """
 
     def __init__(
@@ -70,12 +76,11 @@ class TimedDynamoDb:
         burst_s: float = 0.0,
         seed: int = 0,
     ) -> None:
-        self._clock, self._rng = clock, random.Random(seed)
-        self._stale_share = stale_share
+        self._clock, self._rng, self._stale_share = clock, random.Random(seed), stale_share
+        n_warm = {table.name: NEW_TABLE_PARTITIONS for table in TABLES} | dict(warm or {})
         self.tables = {
             table.full_name(prefix): _Table(
-                table,
-                Partitions((warm or {}).get(table.name, DEFAULT_WARM), burst_s=burst_s, seed=seed),
+                table, Partitions(n_warm[table.name], burst_s=burst_s, seed=seed)
             )
             for table in TABLES
         }
@@ -88,7 +93,7 @@ class TimedDynamoDb:
         """One item; without ConsistentRead perhaps as it was before."""
         table, row = self._row("GetItem", TableName, Key)
         item = self._seen(row, is_consistent=ConsistentRead)
-        units = max(1, math.ceil(row.size / 4096)) * (1.0 if ConsistentRead else 0.5)
+        units = _read_units(row.size, is_consistent=ConsistentRead)
         with self._spending("GetItem", TableName):
             table.partitions.read(self._place(table, Key), units, self._clock.now())
         return {"Item": dict(item)} if item is not None else {}
@@ -122,61 +127,50 @@ class TimedDynamoDb:
 
     def transact_write_items(self, *, TransactItems: list[Item]) -> Item:  # noqa: N803
         """Puts, all or none, each paid for twice."""
+        puts = [entry["Put"] for entry in TransactItems]
         for _ in range(2):  # prepared, then written
-            for entry in TransactItems:
-                put = entry["Put"]
-                table = self.tables[put["TableName"]]
-                _check_numbers(put["Item"])
-                _check_size(size := _size(put["Item"]))
-                units = math.ceil(size / 1024)
+            for put in puts:
+                table, item = self.tables[put["TableName"]], put["Item"]
+                _check_numbers(item)
+                _check_size(size := _size(item))
                 with self._spending("TransactWriteItems", put["TableName"]):
-                    place = self._place(table, put["Item"])
+                    place, units = self._place(table, item), math.ceil(size / 1024)
                     table.partitions.write(place, units, self._clock.now())
-        for entry in TransactItems:
-            name, item = entry["Put"]["TableName"], entry["Put"]["Item"]
-            table, row = self._row("TransactWriteItems", name, item)
+        for put in puts:
+            table, row = self._row("TransactWriteItems", put["TableName"], item := put["Item"])
             hash_, sort = self._key(table, item)
             table.rows[hash_][sort] = _Stored(dict(item), row.item, self._clock.now(), _size(item))
         return {}
 
     def get_paginator(self, operation: str) -> Any:
         """Of `query` or `scan`."""
-        return _Pages({"query": self.pages, "scan": self.scanned}[operation])
+        return SimpleNamespace(paginate={"query": self.pages, "scan": self.scanned}[operation])
 
     def scanned(self, *, TableName: str, **options: Any) -> Iterator[Item]:  # noqa: N803
         """The pages of a scan; each partition key's items are a page here, and are paid for."""
-        table, kept = self.tables[TableName], options.get("FilterExpression")
-        filter_ = condition(kept, _names(options)) if kept else lambda _i, _v: True
-        is_consistent = bool(options.get("ConsistentRead"))
-        for hash_key, rows in list(table.rows.items()):
-            self._pay(TableName, hash_key, sum(row.size for row in rows.values()), is_consistent)
+        for hash_key, rows in list(self.tables[TableName].rows.items()):
+            is_consistent = bool(options.get("ConsistentRead"))
             seen = [self._seen(row, is_consistent=is_consistent) for row in rows.values()]
-            values = options.get("ExpressionAttributeValues", {})
-            yield {"Items": [dict(item) for item in seen if item and filter_(item, values)]}
+            size = sum(row.size for row in rows.values())
+            yield self._page(TableName, hash_key, [item for item in seen if item], size, options)
 
     def pages(self, *, TableName: str, **options: Any) -> Iterator[Item]:  # noqa: N803
         """The pages of a query, each of one megabyte at most."""
-        table = self.tables[TableName]
-        wanted = condition(options["KeyConditionExpression"], _names(options))
-        kept = options.get("FilterExpression")
-        filter_ = condition(kept, _names(options)) if kept else lambda _i, _v: True
-        values, is_consistent = options["ExpressionAttributeValues"], options.get("ConsistentRead")
-        text = options["KeyConditionExpression"].split(" AND ")[0]
-        hash_key = _text(values[text.split("=")[1].strip()])
+        text, values = options["KeyConditionExpression"], options["ExpressionAttributeValues"]
+        wanted, is_consistent = condition(text, _names(options)), options.get("ConsistentRead")
+        hash_key = _text(values[text.split(" AND ")[0].split("=")[1].strip()])
         found: list[Item] = []
         size = 0
-        for row in [table.rows[hash_key][sort] for sort in sorted(table.rows.get(hash_key, {}))]:
+        for _, row in sorted(self.tables[TableName].rows.get(hash_key, {}).items()):
             item = self._seen(row, is_consistent=bool(is_consistent))
             if item is None or not wanted(item, values):
                 continue
             found.append(item)
             size += row.size
             if size >= PAGE_BYTES:
-                self._pay(TableName, hash_key, size, is_consistent)
-                yield {"Items": [dict(item) for item in found if filter_(item, values)]}
+                yield self._page(TableName, hash_key, found, size, options)
                 found, size = [], 0
-        self._pay(TableName, hash_key, size, is_consistent)
-        yield {"Items": [dict(item) for item in found if filter_(item, values)]}
+        yield self._page(TableName, hash_key, found, size, options)
 
     def sweep(self) -> None:
         """TTL at last: what has expired is gone. AWS does so within days, no sooner."""
@@ -190,13 +184,17 @@ class TimedDynamoDb:
 
     # ---------------------------------------------------------------------------------- private
 
-    def _pay(self, name: str, hash_key: str, size: int, is_consistent: object) -> None:
+    def _page(
+        self, name: str, hash_key: str, found: list[Item], size: int, options: Mapping[str, Any]
+    ) -> Item:
         """A page is paid for as it is read, what the filter drops too."""
         self.calls[f"Query {name}"] += 1
-        units = max(1, math.ceil(size / 4096)) * (1.0 if is_consistent else 0.5)
+        units = _read_units(size, is_consistent=bool(options.get("ConsistentRead")))
         with self._spending("Query", name):
-            place = place_of(hash_key, "")
-            self.tables[name].partitions.read(place, units, self._clock.now())
+            self.tables[name].partitions.read(place_of(hash_key, ""), units, self._clock.now())
+        text, values = options.get("FilterExpression"), options.get("ExpressionAttributeValues", {})
+        kept = condition(text, _names(options)) if text else lambda _i, _v: True
+        return {"Items": [dict(item) for item in found if kept(item, values)]}
 
     def _row(self, operation: str, name: str, key: Item) -> tuple[_Table, _Stored]:
         self.calls[f"{operation} {name}"] += 1
@@ -214,9 +212,7 @@ class TimedDynamoDb:
 
     def _seen(self, row: _Stored, *, is_consistent: bool) -> Item | None:
         is_fresh = is_consistent or self._clock.now() - row.changed_at >= STALE_S
-        if is_fresh or self._rng.random() >= self._stale_share:
-            return row.item
-        return row.before
+        return row.item if is_fresh or self._rng.random() >= self._stale_share else row.before
 
     def _write(
         self,
@@ -238,7 +234,10 @@ class TimedDynamoDb:
         with self._spending(operation, name):
             table.partitions.write(self._place(table, key), units, self._clock.now())
         if not holds:
-            raise _error("ConditionalCheckFailedException", operation, options, before)
+            asked = options.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+            shown = {"Item": before} if before and asked else {}
+            text = "The conditional request failed"
+            raise _error("ConditionalCheckFailedException", text, operation, shown)
         hash_, sort = self._key(table, key)
         table.rows[hash_][sort] = _Stored(after, before, self._clock.now(), size)
         return _answer(options, before or {}, after or {})
@@ -249,7 +248,8 @@ class TimedDynamoDb:
             yield
         except ThrottledError as error:
             self.throttled[f"{operation} {name}"] += 1
-            raise _error("ProvisionedThroughputExceededException", operation) from error
+            text = "Throughput exceeds the current capacity"
+            raise _error("ProvisionedThroughputExceededException", text, operation) from error
 
 
 def _answer(options: Mapping[str, Any], before: Item, after: Item) -> Item:
@@ -269,32 +269,15 @@ def timed_dynamodb(clock: ManualClock | None = None, **options: Any) -> DynamoDB
     return cast(Any, TimedDynamoDb(clock or ManualClock(), "ballast-test", **options))  # type: ignore[no-any-return]
 
 
-@dataclass(slots=True)
-class _Pages:
-    pages: Callable[..., Iterator[Item]]
-
-    def paginate(self, **options: Any) -> Iterator[Item]:
-        """One after the other."""
-        return self.pages(**options)
-
-
-_ERRORS = {
-    "ConditionalCheckFailedException": "The conditional request failed",
-    "ProvisionedThroughputExceededException": "Throughput exceeds the current capacity",
-}
-
-
 def _error(
-    code: str,
-    operation: str,
-    options: Mapping[str, Any] | None = None,
-    item: Item | None = None,
-    message: str = "",
+    code: str, message: str, operation: str = "", more: Mapping[str, Any] | None = None
 ) -> ClientError:
-    answer: Item = {"Error": {"Code": code, "Message": message or _ERRORS[code]}}
-    if item and (options or {}).get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
-        answer["Item"] = item
+    answer = {"Error": {"Code": code, "Message": message}, **(more or {})}
     return ClientError(cast(Any, answer), operation)
+
+
+def _read_units(size: int, *, is_consistent: bool) -> float:
+    return max(1, math.ceil(size / 4096)) * (1.0 if is_consistent else 0.5)
 
 
 def _names(options: Mapping[str, Any]) -> Names:
@@ -321,9 +304,7 @@ _PLAIN_NUMBER = re.compile(r"-?\d{1,20}(\.\d{1,17})?")
 
 def _check_size(size: int) -> None:
     if size > MAX_ITEM_BYTES:
-        raise _error(
-            "ValidationException", "", message="Item size has exceeded the maximum allowed size"
-        )
+        raise _error("ValidationException", "Item size has exceeded the maximum allowed size")
 
 
 def _check_numbers(attributes: Item) -> None:
@@ -341,14 +322,13 @@ def check_number(text: str) -> None:
         ClientError: as DynamoDB answers.
     """
     value = Decimal(text)
+    why = ""
     if not value.is_finite():
-        message = f"The parameter cannot be converted to a numeric value: {text}"
-        raise _error("ValidationException", "", message=message)
-    digits = "".join(map(str, value.as_tuple().digits)).strip("0")
-    if len(digits) > MAX_DIGITS:
-        message = "Attempting to store more than 38 significant digits in a Number"
-        raise _error("ValidationException", "", message=message)
-    if value and not MIN_EXPONENT <= value.adjusted() <= MAX_EXPONENT:
+        why = f"The parameter cannot be converted to a numeric value: {text}"
+    elif len("".join(map(str, value.as_tuple().digits)).strip("0")) > MAX_DIGITS:
+        why = "Attempting to store more than 38 significant digits in a Number"
+    elif value and not MIN_EXPONENT <= value.adjusted() <= MAX_EXPONENT:
         kind = "overflow" if value.adjusted() > MAX_EXPONENT else "underflow"
-        message = f"Number {kind}. Attempting to store a number with magnitude {kind}ing the range"
-        raise _error("ValidationException", "", message=message)
+        why = f"Number {kind}. Attempting to store a number with magnitude {kind}ing the range"
+    if why:
+        raise _error("ValidationException", why)

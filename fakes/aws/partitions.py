@@ -66,7 +66,6 @@ class Partitions:
         self._rng = random.Random(seed)
         self._peaks: deque[tuple[int, float]] = deque()  # (second, writes of the whole table)
         self._second, self._served, self._peak = 0, 0.0, 0.0
-        self.n_throttled = 0
 
     @property
     def n_partitions(self) -> int:
@@ -84,7 +83,6 @@ class Partitions:
         if self._rng.random() < _SAMPLES / PARTITION_WRITES:
             part.keys.append(place)
         if part.writes + units > PARTITION_WRITES + part.saved:
-            self.n_throttled += 1
             raise ThrottledError("write")
         part.writes += units
         self._served += units
@@ -97,7 +95,6 @@ class Partitions:
         """
         part = self._part(place, now)
         if part.reads + units > PARTITION_READS:
-            self.n_throttled += 1
             raise ThrottledError("read")
         part.reads += units
 

@@ -11,7 +11,7 @@ from chalicelib import wiring
 from chalicelib.adapters.aws.tables import TABLES
 from infra.account import DeployError
 from infra.stacks import StackError
-from lab.local.moto_plus.stacks import WEATHER
+from lab.local.moto_plus.stacks import FAILS
 from tests.infra.test_resuming import CutOffError, Cutter, checkout, cutter, run
 from tests.infra.test_stack_states import REASON, left_over, remove, resources_of
 
@@ -28,7 +28,7 @@ def test_a_stage_comes_and_goes_whatever_fails_once(cutter: Cutter, checkout: Pa
     assert not any(left_over().values())
     said: list[str] = []
     resources = {one for template in STACKS for one in resources_of(template)}
-    WEATHER.fails.update(dict.fromkeys(resources, REASON))
+    FAILS.update(dict.fromkeys(resources, REASON))
     cutter.is_on = True
     n_runs = 0
     while True:
@@ -40,8 +40,8 @@ def test_a_stage_comes_and_goes_whatever_fails_once(cutter: Cutter, checkout: Pa
             continue
         break
     cutter.is_on = False
-    unmade = set(WEATHER.fails)  # only what a condition leaves out
-    WEATHER.fails.clear()
+    unmade = set(FAILS)  # only what a condition leaves out
+    FAILS.clear()
     assert len(resources - unmade) > 40, sorted(unmade)
     assert len(cutter.cut_at) > 30
     assert result["url"].startswith("https://")

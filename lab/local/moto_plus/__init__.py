@@ -4,9 +4,9 @@
 Importing this package corrects moto in the importing process, before or after `mock_aws()`.
 """
 
-from lab.local.moto_plus import (
+from lab.local.moto_plus import (  # noqa: F401
     apigateway,
-    botocore_models,  # noqa: F401  before what reads them
+    botocore_models,
     cloudformation,
     cloudformation_edge,
     dynamodb,
@@ -15,26 +15,3 @@ from lab.local.moto_plus import (
     stacks,
     templates,
 )
-
-_is_corrected = False
-
-
-def correct_moto() -> None:
-    """Correct moto in this process; a second call changes nothing."""
-    global _is_corrected
-    if not _is_corrected:
-        for service in (
-            dynamodb,
-            kms,
-            functions,
-            cloudformation,
-            cloudformation_edge,
-            stacks,
-            apigateway,
-            templates,
-        ):
-            service.correct()
-        _is_corrected = True
-
-
-correct_moto()

@@ -11,31 +11,22 @@ from typing import Any
 
 from botocore.loaders import JSONFileLoader, Loader
 
+from lab.local.moto_plus.correcting import instead_of
 
-def _read_once(load: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
-    read: dict[str, Any] = {}
-
-    def load_file(self: Any, file_path: str) -> Any:
-        if file_path not in read:
-            read[file_path] = load(self, file_path)
-        return read[file_path]
-
-    return load_file
+_READ: dict[str, Any] = {}
+_LISTED: dict[tuple[str, ...], list[str]] = {}
 
 
-def _list_once(stock: Callable[[Any, str], list[str]]) -> Callable[[Any, str], list[str]]:
-    listed: dict[tuple[str, ...], list[str]] = {}
-
-    def list_available_services(self: Any, type_name: str) -> list[str]:
-        key = (*self.search_paths, type_name)
-        if key not in listed:
-            listed[key] = stock(self, type_name)
-        return list(listed[key])
-
-    return list_available_services
+@instead_of(JSONFileLoader, "load_file")
+def _read_once(_self: Any, stock: Callable[[str], Any], file_path: str) -> Any:
+    if file_path not in _READ:
+        _READ[file_path] = stock(file_path)
+    return _READ[file_path]
 
 
-Loader.list_available_services = _list_once(  # type: ignore[method-assign,assignment]
-    Loader.list_available_services
-)
-JSONFileLoader.load_file = _read_once(JSONFileLoader.load_file)  # type: ignore[method-assign,assignment]
+@instead_of(Loader, "list_available_services")
+def _list_once(self: Any, stock: Callable[[str], list[str]], type_name: str) -> list[str]:
+    key = (*self.search_paths, type_name)
+    if key not in _LISTED:
+        _LISTED[key] = stock(type_name)
+    return list(_LISTED[key])

@@ -9,27 +9,19 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.dynamodb.models.table import Table
 from moto.kms.models import Key, kms_backends
 
+from lab.local.moto_plus.correcting import instead_of
 
-def correct() -> None:
-    """Correct what moto's CloudFormation makes of AWS::KMS::Key and AWS::DynamoDB::Table."""
-    Key.create_from_cloudformation_json = classmethod(_create_key)
-    _complete_tables()
+CREATE, UPDATE = "create_from_cloudformation_json", "update_from_cloudformation_json"
 
 
+@instead_of(Key, CREATE)
 def _create_key(
-    cls: Any,
-    /,
-    resource_name: str,
-    cloudformation_json: dict[str, Any],
-    account_id: str,
-    region_name: str,
-    **kwargs: Any,
+    _cls: Any, _stock: Any, _name: str, document: Any, account: str, region: str, **_: Any
 ) -> Any:
     """Stock moto makes every key SYMMETRIC_DEFAULT and keeps a policy that DescribeKey rejects."""
-    del cls, resource_name, kwargs
-    properties = cloudformation_json["Properties"]
+    properties = document["Properties"]
     policy = properties.get("KeyPolicy")
-    key = kms_backends[account_id][region_name].create_key(
+    key = kms_backends[account][region].create_key(
         policy=policy if isinstance(policy, str | None) else json.dumps(policy),
         key_usage=properties.get("KeyUsage", "ENCRYPT_DECRYPT"),
         key_spec=properties.get("KeySpec", "SYMMETRIC_DEFAULT"),
@@ -41,45 +33,29 @@ def _create_key(
     return key
 
 
-def _complete_tables() -> None:
-    """Stock moto ignores a table's TTL, recovery and protection, and cannot change a table."""
-    stock_create = Table.create_from_cloudformation_json.__func__
+@instead_of(Table, CREATE)
+def _create_table(
+    _cls: Any, stock: Any, name: str, document: Any, account: str, region: str, **more: Any
+) -> Any:
+    """Stock moto ignores a table's TTL, recovery and protection."""
+    table = stock(name, document, account, region, **more)
+    backend, properties = dynamodb_backends[account][region], document["Properties"]
+    if ttl := properties.get("TimeToLiveSpecification"):
+        backend.update_time_to_live(name, ttl)
+    if recovery := properties.get("PointInTimeRecoverySpecification"):
+        backend.update_continuous_backups(name, recovery)
+    return _protected(table, properties)
 
-    def create_table(
-        cls: Any,
-        /,
-        resource_name: str,
-        cloudformation_json: dict[str, Any],
-        account_id: str,
-        region_name: str,
-        **kwargs: Any,
-    ) -> Any:
-        table = stock_create(
-            cls, resource_name, cloudformation_json, account_id, region_name, **kwargs
-        )
-        properties = cloudformation_json["Properties"]
-        protected = properties.get("DeletionProtectionEnabled", False)
-        table.deletion_protection_enabled = str(protected).lower() == "true"
-        backend = dynamodb_backends[account_id][region_name]
-        if ttl := properties.get("TimeToLiveSpecification"):
-            backend.update_time_to_live(resource_name, ttl)
-        if recovery := properties.get("PointInTimeRecoverySpecification"):
-            backend.update_continuous_backups(resource_name, recovery)
-        return table
 
-    def update_table(
-        cls: Any,
-        /,
-        original_resource: Any,
-        new_resource_name: str,
-        cloudformation_json: dict[str, Any],
-        account_id: str,
-        region_name: str,
-    ) -> Any:
-        del cls, new_resource_name, account_id, region_name
-        protected = cloudformation_json["Properties"].get("DeletionProtectionEnabled", False)
-        original_resource.deletion_protection_enabled = str(protected).lower() == "true"
-        return original_resource
+@instead_of(Table, UPDATE)
+def _update_table(
+    _cls: Any, _stock: Any, *, original_resource: Any, cloudformation_json: Any, **_: Any
+) -> Any:
+    """Stock moto cannot change a table."""
+    return _protected(original_resource, cloudformation_json["Properties"])
 
-    Table.create_from_cloudformation_json = classmethod(create_table)
-    Table.update_from_cloudformation_json = classmethod(update_table)
+
+def _protected(table: Any, properties: dict[str, Any]) -> Any:
+    protected = str(properties.get("DeletionProtectionEnabled", False))
+    table.deletion_protection_enabled = protected.lower() == "true"
+    return table

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -14,55 +13,31 @@ from moto.core.exceptions import JsonRESTError
 from moto.kms.exceptions import ValidationException
 from moto.kms.responses import KmsResponse
 
-_HASHES: dict[str, hashes.HashAlgorithm] = {
-    "256": hashes.SHA256(),
-    "384": hashes.SHA384(),
-    "512": hashes.SHA512(),
-}
+from lab.local.moto_plus.correcting import instead_of
+
+_HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
 
 
-def correct() -> None:
-    """Correct moto's KMS in this process."""
-    _correct_sign()
-    _name_the_key_spec()
-    _bound_the_waiting_period()
-    KmsResponse.generate_data_key_pair = _data_key_pair_action(with_plaintext=True)
-    KmsResponse.generate_data_key_pair_without_plaintext = _data_key_pair_action(
-        with_plaintext=False
-    )
-
-
-def _correct_sign() -> None:
+@instead_of(KmsResponse, "sign")
+def _sign(self: Any, stock: Any) -> Any:
     """Stock moto hashes a DIGEST once more, and signs with disabled keys."""
-    stock_sign = KmsResponse.sign
-
-    def sign(self: Any) -> Any:
-        key = self.kms_backend.describe_key(self._get_param("KeyId"))
-        if key.key_state != "Enabled":
-            raise JsonRESTError("DisabledException", f"{key.arn} is disabled.")
-        is_rsa = hasattr(key.private_key, "key_size")
-        if self._get_param("MessageType") != "DIGEST" or not is_rsa:
-            return stock_sign(self)
-        algorithm = self._get_param("SigningAlgorithm")
-        signature = _sign_digest(key, self._get_param("Message"), algorithm)
-        return json.dumps(
-            {"KeyId": key.arn, "Signature": _text(signature), "SigningAlgorithm": algorithm}
-        )
-
-    KmsResponse.sign = sign
+    key = self.kms_backend.describe_key(self._get_param("KeyId"))
+    if key.key_state != "Enabled":
+        raise JsonRESTError("DisabledException", f"{key.arn} is disabled.")
+    if self._get_param("MessageType") != "DIGEST" or not hasattr(key.private_key, "key_size"):
+        return stock()
+    algorithm = self._get_param("SigningAlgorithm")
+    signature = _text(_sign_digest(key, self._get_param("Message"), algorithm))
+    return json.dumps({"KeyId": key.arn, "Signature": signature, "SigningAlgorithm": algorithm})
 
 
-def _bound_the_waiting_period() -> None:
+@instead_of(KmsResponse, "schedule_key_deletion")
+def _bound_the_waiting_period(self: Any, stock: Any) -> Any:
     """Stock moto answers a deletion in fewer than 7 days, and schedules none."""
-    stock_schedule = KmsResponse.schedule_key_deletion
-
-    def schedule_key_deletion(self: Any) -> Any:
-        days = self._get_param("PendingWindowInDays")
-        if days is not None and not 7 <= days <= 30:
-            raise ValidationException("PendingWindowInDays must be between 7 and 30 days")
-        return stock_schedule(self)
-
-    KmsResponse.schedule_key_deletion = schedule_key_deletion
+    days = self._get_param("PendingWindowInDays")
+    if days is not None and not 7 <= days <= 30:
+        raise ValidationException("PendingWindowInDays must be between 7 and 30 days")
+    return stock()
 
 
 def _sign_digest(key: Any, digest: bytes, algorithm: str) -> bytes:
@@ -74,56 +49,49 @@ def _sign_digest(key: Any, digest: bytes, algorithm: str) -> bytes:
     hash_algorithm = _HASHES[algorithm[-3:]]
     if len(digest) != hash_algorithm.digest_size:
         raise ValidationException(f"Digest is invalid length for algorithm {algorithm}.")
-    scheme = (
-        padding.PSS(padding.MGF1(hash_algorithm), hash_algorithm.digest_size)
-        if "PSS" in algorithm
-        else padding.PKCS1v15()
-    )
-    signature: bytes = key.private_key.private_key.sign(digest, scheme, Prehashed(hash_algorithm))
-    return signature
+    pss = padding.PSS(padding.MGF1(hash_algorithm), hash_algorithm.digest_size)
+    scheme = pss if "PSS" in algorithm else padding.PKCS1v15()
+    return key.private_key.private_key.sign(digest, scheme, Prehashed(hash_algorithm))  # type: ignore[no-any-return]
 
 
-def _name_the_key_spec() -> None:
+@instead_of(KmsResponse, "get_public_key")
+def _name_the_key_spec(_self: Any, stock: Any) -> str:
     """Stock moto answers GetPublicKey with the deprecated CustomerMasterKeySpec alone."""
-    stock_get_public_key = KmsResponse.get_public_key
-
-    def get_public_key(self: Any) -> str:
-        answer = json.loads(stock_get_public_key(self))
-        return json.dumps({"KeySpec": answer.get("CustomerMasterKeySpec"), **answer})
-
-    KmsResponse.get_public_key = get_public_key
+    answer = json.loads(stock())
+    return json.dumps({"KeySpec": answer.get("CustomerMasterKeySpec"), **answer})
 
 
-def _data_key_pair_action(*, with_plaintext: bool) -> Callable[[Any], str]:
-    """GenerateDataKeyPair or GenerateDataKeyPairWithoutPlaintext, which stock moto lacks."""
+def _generate_data_key_pair(self: Any) -> str:
+    """GenerateDataKeyPair, which stock moto lacks."""
+    spec = self._get_param("KeyPairSpec")
+    key = rsa.generate_private_key(public_exponent=65537, key_size=int(spec.split("_")[1]))
+    der = key.private_bytes(
+        serialization.Encoding.DER,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    public_der = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    wrapped, arn = self.kms_backend.encrypt(
+        key_id=self._get_param("KeyId"),
+        plaintext=der,
+        encryption_context=self._get_param("EncryptionContext", {}),
+    )
+    answer = {
+        "KeyId": arn,
+        "KeyPairSpec": spec,
+        "PrivateKeyCiphertextBlob": _text(wrapped),
+        "PublicKey": _text(public_der),
+        "PrivateKeyPlaintext": _text(der),
+    }
+    if self._get_action().endswith("WithoutPlaintext"):
+        answer.pop("PrivateKeyPlaintext")
+    return json.dumps(answer)
 
-    def generate(self: Any) -> str:
-        spec = self._get_param("KeyPairSpec")
-        private_key = rsa.generate_private_key(
-            public_exponent=65537, key_size=int(spec.split("_")[1])
-        )
-        der = private_key.private_bytes(
-            serialization.Encoding.DER,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        public_der = private_key.public_key().public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        wrapped, arn = self.kms_backend.encrypt(
-            key_id=self._get_param("KeyId"),
-            plaintext=der,
-            encryption_context=self._get_param("EncryptionContext", {}),
-        )
-        answer = {
-            "KeyId": arn,
-            "KeyPairSpec": spec,
-            "PrivateKeyCiphertextBlob": _text(wrapped),
-            "PublicKey": _text(public_der),
-        }
-        return json.dumps(answer | ({"PrivateKeyPlaintext": _text(der)} if with_plaintext else {}))
 
-    return generate
+KmsResponse.generate_data_key_pair = _generate_data_key_pair
+KmsResponse.generate_data_key_pair_without_plaintext = _generate_data_key_pair
 
 
 def _text(raw: bytes) -> str:

@@ -7,7 +7,7 @@ and references to nothing. Rules and sources: docs/internals/aws-rules.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
@@ -16,6 +16,8 @@ from typing import Any
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import CloudFormationBackend, Stack
 from moto.cloudformation.responses import CloudFormationResponse
+
+from lab.local.moto_plus.correcting import instead_of
 
 MAX_BODY_BYTES = 51_200  # of a template that travels in the call
 NAMES = {  # property and greatest length
@@ -29,29 +31,18 @@ NAMES = {  # property and greatest length
 _VARIABLE = re.compile(r"\$\{([^!][^}.]*)(?:\.[^}]*)?\}")
 
 
-def correct() -> None:
-    """Correct moto's CloudFormation in this process."""
-    _parse_once()
-    for name in ("create_stack", "update_stack", "create_change_set"):
-        setattr(CloudFormationResponse, name, _checked(getattr(CloudFormationResponse, name)))
+_parsed = lru_cache(maxsize=32)(Stack.parse_template)
+# Stock moto parses the YAML of a stack at each look at it: 50 ms each time for ours.
+Stack.parse_template = staticmethod(lambda template: deepcopy(_parsed(template)))
 
 
-def _parse_once() -> None:
-    """Stock moto parses the YAML of a stack at each look at it: 50 ms each time for ours."""
-    parsed = lru_cache(maxsize=32)(Stack.parse_template)
-    Stack.parse_template = staticmethod(lambda template: deepcopy(parsed(template)))
-
-
-def _checked(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def call(self: Any) -> Any:
-        if body := self._get_param("TemplateBody"):
-            backend, name = self.cloudformation_backend, self._get_param("StackName")
-            given = self._get_param("Parameters", [])
-            for why in _refusals(body, given, _values_before(backend, name)):
-                raise ValidationError(message=why)
-        return stock(self)
-
-    return call
+@instead_of(CloudFormationResponse, "create_stack", "update_stack", "create_change_set")
+def _check(self: Any, stock: Any) -> Any:
+    if body := self._get_param("TemplateBody"):
+        before = _values_before(self.cloudformation_backend, self._get_param("StackName"))
+        for why in _refusals(body, self._get_param("Parameters", []), before):
+            raise ValidationError(message=why)
+    return stock()
 
 
 def _values_before(backend: CloudFormationBackend, name: str) -> Mapping[str, Any]:

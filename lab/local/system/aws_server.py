@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from moto.server import DomainDispatcherApplication, create_backend_app
 
-from lab.local.moto_plus import correct_moto
+import lab.local.moto_plus  # noqa: F401  corrects moto
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -14,6 +14,5 @@ if TYPE_CHECKING:
 
 def create_application() -> WSGIApplication:
     """Every service, chosen by the request's signature. State lives in the serving process."""
-    correct_moto()
     application: WSGIApplication = DomainDispatcherApplication(create_backend_app)
     return application
