@@ -15,10 +15,11 @@ from typing import Any
 
 
 class Deadline:
-    """Cuts the connections that it watches at one moment, whatever they are doing then.
+    """Cuts the connections that it watches at one moment, while they send or wait for an answer.
 
-    Connecting, a TLS handshake, headers and body are covered; a name that resolves slowly is not
-    (the system's resolver has its own limit).
+    Connecting, for each address of a name, and a TLS handshake end by the connection's own
+    time-out; what is connected only after the deadline asks nothing. A name that resolves slowly is
+    not covered (the system's resolver has its own limit).
     """
 
     def __init__(self, after_s: float) -> None:
@@ -50,6 +51,8 @@ class Deadline:
                 super().connect()
                 if self.sock is not None:  # http.client forgets it once the answer's end closes it
                     deadline._sockets.append(self.sock)
+                if deadline.is_past:
+                    raise TimeoutError("connected after the deadline")
 
         pool.ConnectionCls = Watched
 

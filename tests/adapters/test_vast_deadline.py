@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,32 @@ def test_whatever_drips_the_call_ends_at_its_deadline(begin: bytes, drip: bytes)
                 VastRequest(method="GET", url=url, api_key="k"), total_timeout_s=DEADLINE_S
             )
         assert DEADLINE_S <= time.monotonic() - began_at < PATIENCE_S
+
+
+def test_who_is_connected_only_after_the_deadline_is_asked_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handshake may outlast it; nobody would end what is asked then, and drips."""
+    tls, heard = certified(tmp_path), list[bytes]()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "root"))
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        accepted, _ = listener.accept()
+        time.sleep(2 * DEADLINE_S)
+        with tls.wrap_socket(accepted, server_side=True) as connection, suppress(OSError):
+            heard.append(connection.recv(65_536))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    request = VastRequest(
+        method="PUT", url=f"https://127.0.0.1:{listener.getsockname()[1]}/", api_key="k"
+    )
+    with pytest.raises(NoAnswerError, match=r"no whole answer within 0\.5 s"):
+        send_over_http(request, total_timeout_s=DEADLINE_S)
+    thread.join()
+    listener.close()
+    assert not any(heard)
 
 
 JSON_OK = OK + b"content-type: application/x-amz-json-1.1\r\n"
