@@ -117,6 +117,24 @@ def check_key(ports: HotPorts, memory: KeyMemory, text: str, now: float) -> Call
     )
 
 
+def is_in_force(
+    ports: HotPorts, memory: KeyMemory, key_id: str, generation: int, now: float, *, seen_s: float
+) -> bool:
+    """Whether a key with a row would still be accepted, by a row read within `seen_s`.
+
+    Raises:
+        StorageUnavailableError: its row is not known here, and the database does not answer.
+    """
+    row = _row(ports, memory, key_id, now, seen_s)
+    if row is None:
+        return False
+    try:
+        _check_row(row, generation, now)
+    except CallerKeyError:
+        return False
+    return True
+
+
 def _is_former_key(row: CallerKey, key: KeyText) -> bool:
     known = row.former_hashes.get(str(key.generation), "")
     return hmac.compare_digest(known, proof_hash(key.proof))
@@ -152,9 +170,11 @@ def _check_row(row: CallerKey, generation: int, now: float) -> None:
         raise CallerKeyError("this api_key was revoked")
 
 
-def _row(ports: HotPorts, memory: KeyMemory, key_id: str, now: float) -> CallerKey | None:
+def _row(
+    ports: HotPorts, memory: KeyMemory, key_id: str, now: float, seen_s: float = ROW_CACHE_S
+) -> CallerKey | None:
     cached = memory.rows.get(key_id)
-    if cached is not None and now - cached[0] < (ROW_CACHE_S if cached[1] else ABSENT_CACHE_S):
+    if cached is not None and now - cached[0] < (seen_s if cached[1] else ABSENT_CACHE_S):
         return cached[1]
     try:
         row = ports.keys.find(key_id)

@@ -26,6 +26,8 @@ _HEX = re.compile(r"[0-9a-f]*")
 _PHASE = re.compile(r"[a-z][a-z -]{0,19}", re.ASCII)
 MAX_PHASES = 8
 MAX_PHASE_S = 1e6
+MAX_SESSION_KEYS = 50
+"""Of one report; a worker with more tells the others in its next ones."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +70,7 @@ class WorkerReport:
     disk_usage_gb: float | None = None
     certificate_sha256: str = ""
     load_phases: tuple[tuple[str, float], ...] = ()  # seconds of each part of the newest start (D)
+    session_keys: tuple[str, ...] = ()  # names of the keys whose sessions are open (D)
 
     @staticmethod
     def from_json(body: bytes | str) -> WorkerReport:
@@ -115,6 +118,7 @@ class WorkerReport:
             disk_usage_gb=_number(fields, "disk_usage"),
             certificate_sha256=_hex(fields, "certificate_sha256", 64),
             load_phases=_phases(fields.get("load_phases")),
+            session_keys=_key_names(fields.get("session_keys")),
         )
 
 
@@ -196,6 +200,13 @@ def _phases(value: object) -> tuple[tuple[str, float], ...]:
         and 0 <= seconds <= MAX_PHASE_S
     ]
     return tuple(found[:MAX_PHASES])
+
+
+def _key_names(value: object) -> tuple[str, ...]:
+    """Names of keys, as far as they are texts: only a key that there was can be found by one."""
+    if not isinstance(value, list):
+        return ()
+    return tuple(name for name in value[:MAX_SESSION_KEYS] if isinstance(name, str))
 
 
 def _generation(fields: Mapping[str, object]) -> str | None:

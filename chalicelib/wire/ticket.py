@@ -90,13 +90,15 @@ def _indented(fields: dict[str, object]) -> bytes:
 
 # ------------------------------------------------------------------------------------ generation D
 
-_MAGIC, _LIMITED_MAGIC, _LOG_MAGIC = b"BD1", b"BD2", b"BDL"
-"""The second one: an allowance follows the texts. The third opens the model's log, and no route."""
+_MAGIC, _LIMITED_MAGIC, _NAMED_MAGIC, _LOG_MAGIC = b"BD1", b"BD2", b"BD3", b"BDL"
+"""The second one: an allowance follows the texts. The third: so does the name of the key, after it.
+The fourth opens the model's log, and no route."""
 _FIXED = struct.Struct(">3sdqq8sqqddHH")
 """magic, cost, reqnum, request_idx, boot id, instance id, endpoint id, issued, expires, lengths."""
 
 
 _ALLOWANCE = struct.Struct(">dIId")
+_NAME_SIZE = struct.Struct(">B")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +116,11 @@ class Allowance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claims:
-    """What a generation-D signature binds. Times in epoch seconds, `boot_id` 16 hex digits."""
+    """What a generation-D signature binds. Times in epoch seconds, `boot_id` 16 hex digits.
+
+    `key`: the name of the caller's key, for sessions, which end with it; only for workers that read
+    it. With it a missing allowance is written as that of no limits.
+    """
 
     cost: float
     endpoint: str
@@ -128,21 +134,22 @@ class Claims:
     expires_at: float
     allowance: Allowance | None = None
     reads_log: bool = False  # for the owner: the model server's log instead of a request
+    key: str = ""
 
     def to_bytes(self) -> bytes:
         """The blob that is signed.
 
         Raises:
             TicketError: `boot_id` is not 16 hex digits, a text is too long, or reading the log
-                has an allowance.
+                has an allowance or a key.
         """
-        if self.reads_log and self.allowance:
-            raise TicketError("a ticket for the log has no allowance")
+        if self.reads_log and (self.allowance or self.key):
+            raise TicketError("a ticket for the log has no allowance and no key")
         endpoint, url = self.endpoint.encode(), self.url.encode()
         try:
             boot = bytes.fromhex(self.boot_id)
             fixed = _FIXED.pack(
-                _LOG_MAGIC if self.reads_log else _LIMITED_MAGIC if self.allowance else _MAGIC,
+                self._magic,
                 self.cost,
                 self.reqnum,
                 self.request_idx,
@@ -158,7 +165,26 @@ class Claims:
             raise TicketError(f"claims cannot be packed: {error}") from error
         if len(boot) != 8:
             raise TicketError(f"boot_id {self.boot_id!r} is not 16 hex digits")
-        return fixed + endpoint + url + _allowance_bytes(self.allowance)
+        return fixed + endpoint + url + self._terms()
+
+    @property
+    def _magic(self) -> bytes:
+        if self.reads_log:
+            return _LOG_MAGIC
+        if self.key:
+            return _NAMED_MAGIC
+        return _LIMITED_MAGIC if self.allowance else _MAGIC
+
+    def _terms(self) -> bytes:
+        """What follows the texts: the allowance and the key's name."""
+        if not self.key:
+            return _allowance_bytes(self.allowance) if self.allowance else b""
+        name = self.key.encode()
+        try:
+            size = _NAME_SIZE.pack(len(name))
+        except struct.error as error:
+            raise TicketError(f"the key's name has {len(name)} bytes, at most 255") from error
+        return _allowance_bytes(self.allowance or Allowance()) + size + name
 
     @staticmethod
     def from_bytes(blob: bytes) -> Claims:
@@ -167,23 +193,19 @@ class Claims:
         Raises:
             TicketError: not exactly one claims blob.
         """
-        is_limited = blob.startswith(_LIMITED_MAGIC)
-        if len(blob) < _FIXED.size or not blob.startswith((_MAGIC, _LIMITED_MAGIC, _LOG_MAGIC)):
+        magics = (_MAGIC, _LIMITED_MAGIC, _NAMED_MAGIC, _LOG_MAGIC)
+        if len(blob) < _FIXED.size or not blob.startswith(magics):
             raise TicketError("no generation-D claims")
-        (_, cost, reqnum, idx, boot, instance, endpoint_id, issued, expires, n_endpoint, n_url) = (
-            _FIXED.unpack_from(blob)
-        )
+        magic, cost, reqnum, idx, *fields = _FIXED.unpack_from(blob)
+        boot, instance, endpoint_id, issued, expires, n_endpoint, n_url = fields
         texts = blob[_FIXED.size :]
-        n_texts, allowance = n_endpoint + n_url, None
-        if len(texts) != n_texts + (_ALLOWANCE.size if is_limited else 0):
+        n_texts = n_endpoint + n_url
+        if len(texts) < n_texts:
             raise TicketError("claims have the wrong length")
-        if is_limited:
-            load, requests, at_once, ends_at = _ALLOWANCE.unpack_from(texts, n_texts)
-            allowance = Allowance(
-                max_load=load, max_requests=requests, max_at_once=at_once, ends_at=ends_at
-            )
+        allowance, name = _read_terms(magic, texts[n_texts:])
         try:
             endpoint, url = texts[:n_endpoint].decode(), texts[n_endpoint:n_texts].decode()
+            key = name.decode()
         except UnicodeDecodeError as error:
             raise TicketError("claims are not UTF-8") from error
         return Claims(
@@ -198,13 +220,34 @@ class Claims:
             issued_at=issued,
             expires_at=expires,
             allowance=allowance,
-            reads_log=blob.startswith(_LOG_MAGIC),
+            reads_log=magic == _LOG_MAGIC,
+            key=key,
         )
 
 
-def _allowance_bytes(allowance: Allowance | None) -> bytes:
-    if allowance is None:
-        return b""
+def _read_terms(magic: bytes, rest: bytes) -> tuple[Allowance | None, bytes]:
+    """The allowance and the key's name that follow the texts, and nothing else."""
+    allowance, name = None, b""
+    try:
+        if magic in (_LIMITED_MAGIC, _NAMED_MAGIC):
+            load, requests, at_once, ends_at = _ALLOWANCE.unpack_from(rest)
+            allowance = Allowance(
+                max_load=load, max_requests=requests, max_at_once=at_once, ends_at=ends_at
+            )
+            rest = rest[_ALLOWANCE.size :]
+        if magic == _NAMED_MAGIC:
+            (n_name,) = _NAME_SIZE.unpack_from(rest)
+            name, rest = rest[1 : 1 + n_name], rest[1 + n_name :]
+            if not 0 < len(name) == n_name:
+                raise TicketError("claims have the wrong length")
+    except struct.error as error:
+        raise TicketError("claims have the wrong length") from error
+    if rest:
+        raise TicketError("claims have the wrong length")
+    return allowance, name
+
+
+def _allowance_bytes(allowance: Allowance) -> bytes:
     return _ALLOWANCE.pack(
         allowance.max_load, allowance.max_requests, allowance.max_at_once, allowance.ends_at
     )

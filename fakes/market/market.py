@@ -100,7 +100,7 @@ class Market:
         if self.faults.strikes(Fault.MARKET_DOWN):
             raise MarketRefusal(503, "<html><body>503 Service Unavailable</body></html>")
         if self.faults.strikes(Fault.STORM_429) or self._is_too_frequent(verb, now):
-            raise MarketRefusal.too_frequent(MIN_INTERVAL_S[verb])
+            raise MarketRefusal.too_frequent(self._interval_s(verb))
         if self.credit_usd(now) <= 0:
             for instance in [i for i in self.instances.values() if i.has_gpu]:
                 self.lives.interrupt(instance, now, is_let=False)
@@ -325,10 +325,14 @@ class Market:
 
     def _is_too_frequent(self, verb: Verb, now: float) -> bool:
         key = pacing_key(verb)
-        is_early = now - self._last_call_at.get(key, float("-inf")) < MIN_INTERVAL_S[verb]
+        is_early = now - self._last_call_at.get(key, float("-inf")) < self._interval_s(verb)
         self._last_call_at[key] = now
         self.n_too_frequent += is_early
         return is_early and self._enforces_limits
+
+    def _interval_s(self, verb: Verb) -> float:
+        """Seconds between calls of a verb: a market whose time runs faster takes more of them."""
+        return MIN_INTERVAL_S[verb] / self.lives.time_scale
 
 
 def _queued() -> MarketRefusal:

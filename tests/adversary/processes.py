@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import random
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,6 @@ from tests.adversary.game import Action, Game, Script
 RATE, LOAD = 2.0, 20.0
 MAX_WORKERS = 6
 ONE_TYPE = "gpu_name=RTX_4090"  # a liar has its part beside honest ones of its speed
-N_ASKED, LIE_EVERY_S = 40, 0.4
 SETTLES_S = 5.0  # rounds run each second here, and at each poke
 TIMEOUT_S = 60.0
 _NUMBERS = itertools.count(1)
@@ -281,35 +279,6 @@ def _lie(town: Town, script: Script) -> None:
         is_count = name in ("slots", "num_requests_working", "n_errored")
         told[str(name)] = int(number) if is_count else number
     town.call("POST", "/worker_status/", told)
-
-
-def share_of_liar(script: Script) -> float:
-    """The liar's share of requests beside one honest machine, while it goes on telling its lie."""
-    town = _town()
-    liar, _ = town.rooted()
-    (url,) = {str(row["url"]) for row in town.owner.workers(town.mine) if row["id"] == liar}
-    is_over = threading.Event()
-
-    def go_on() -> None:
-        while not is_over.wait(LIE_EVERY_S):
-            _lie(town, script)
-
-    _lie(town, script)
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        time.sleep(2.0)  # routers see it within a second
-        tickets = []
-        for _ in range(N_ASKED):
-            ticket = town.ticket(town.held["route key"], 5.0)
-            if "url" in ticket:
-                tickets.append(ticket)
-                generate(ticket, 2)
-    finally:
-        is_over.set()
-        thread.join()
-    granted = [str(ticket["url"]) for ticket in tickets]
-    return granted.count(url) / max(1, len(granted))
 
 
 def started(act: Callable[[Town], None]) -> float:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from chalicelib.adapters.aws.tables import KEYS
+from chalicelib.core.model.caller_key import parse_key
 from lab.local.system.local_system import LocalSystem
 from lab.local.system.owner import wait_until
-from tests.adversary import processes
-from tests.adversary.game import Game, Script, search
+from tests.adversary import liars, processes
+from tests.adversary.game import Game, search
 from tests.adversary.test_perf import MARGIN
 
 pytestmark = pytest.mark.long
 
 SEED = 1
+REPORT_S, SLACK_S = 10.0, 3.0  # of an idle worker; for the calls themselves on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +57,85 @@ def test_machines_that_start_are_seen(town: processes.Town) -> None:
     assert processes.started(lambda town: None) == 0
 
 
-LIES: dict[str, Script] = {
-    "perf 1e12": [("max_perf", 1e12)],
-    "perf 1e12, slots 1e6": [("max_perf", 1e12), ("slots", 1e6)],
-    "perf 600": [("max_perf", 600)],
+def _revoke(town: processes.Town, key_id: str) -> None:
+    town.owner.call("DELETE", f"/api/v0/keys/{key_id}")
+
+
+def _delete(town: processes.Town, key_id: str) -> None:
+    table = KEYS.full_name(town.system.table_prefix)
+    town.system.dynamodb().delete_item(TableName=table, Key={"key_id": {"S": key_id}})
+
+
+@pytest.mark.parametrize("end", [_revoke, _delete])
+def test_a_session_ends_with_its_key(
+    town: processes.Town, end: Callable[[processes.Town, str], None]
+) -> None:
+    """Within two reports of an idle worker; nobody asks for the key while it is used."""
+    key = town.new_key()
+    ticket = town.ticket(key, 200.0)
+    told = processes.ask_worker(ticket, "/session/create", payload={"lifetime": 3_600})
+    inside = {"session_id": str(json.loads(told.text)["session_id"])}
+    assert processes.generate(ticket, 2, **inside)
+    end(town, parse_key(key).key_id)
+    ended_at = time.monotonic()
+    statuses = [200]
+    while statuses[-1] == 200 and time.monotonic() - ended_at < 60.0:
+        time.sleep(1.0)
+        payload = {"inputs": "x", "parameters": {"max_new_tokens": 1}}
+        told = processes.ask_worker(ticket, "/generate", payload=payload, **inside)
+        statuses.append(told.status)
+    lasted_s = time.monotonic() - ended_at
+    logging.getLogger(__name__).warning("a session outlived its key by %.0f s", lasted_s)
+    assert statuses[-1] == 410, statuses
+    assert lasted_s <= 2 * REPORT_S + SLACK_S
+
+
+def test_questions_keep_the_markets_limits(town: processes.Town) -> None:
+    """Twelve plans and twelve searches of an account-wide read key, one after the other."""
+    asking = town.owner.call("POST", "/api/v0/keys", {"verbs": ["read"], "name": "q"})["key"]
+    before = town.market.call("GET", "/_market")["n_too_frequent"]
+    statuses = [
+        town.call(method, path, body, key=str(asking)).status
+        for _ in range(12)
+        for method, path, body in (
+            ("POST", "/api/v0/plan", {"endpoint_id": town.mine}),
+            ("POST", "/api/v0/offers", {"search_params": processes.ONE_TYPE}),
+        )
+    ]
+    after = town.market.call("GET", "/_market")["n_too_frequent"]
+    logging.getLogger(__name__).warning("statuses %s, too early %d", set(statuses), after - before)
+    assert set(statuses) == {200}
+
+
+LIES: dict[str, liars.Lie] = {
+    "idle": {},
+    "perf 1e12": {"max_perf": 1e12},
+    "perf 1e12, slots 1e6": {"max_perf": 1e12, "slots": 1e6},
+    "perf 600": {"max_perf": 600.0},
+    "saturated, perf 2000": {"max_perf": 2_000.0, "num_requests_working": 10},
 }
 
 
 def test_a_liar_beside_an_honest_machine_gets_its_share_and_stops_nobody(
     town: processes.Town,
 ) -> None:
+    """Its share against the same fleet without a lie: the cheaper one gets more of its own."""
     path = f"/api/v0/endptjobs/{town.mine}/"
     fastest = max(float(row["perf"]) for row in town.owner.ready_workers(town.mine))
     town.owner.call("PUT", path, {"min_load": 1.4 * fastest})  # more than one of them serves
     wait_until("two machines", lambda: len(town.owner.ready_workers(town.mine)) >= 2, 240.0)
-    n_ready = len(town.owner.ready_workers(town.mine))
-    shares = {name: processes.share_of_liar(script) for name, script in LIES.items()}
-    assert {name: got for name, got in shares.items() if got > 1 / n_ready + MARGIN} == {}
-    assert len(town.owner.ready_workers(town.mine)) >= n_ready
+    instance_id, token = town.rooted()
+    rows = town.owner.workers(town.mine)
+    (url,) = {str(row["url"]) for row in rows if row["id"] == instance_id}
+    liar = liars.Liar(town, instance_id, token, url)
+    honest = liars.watch(town, liar)
+    found = liars.play(town, liar, LIES)
+    for name, seen in {"no lie": honest, **found}.items():
+        told = (name, len(rows), seen.share(url), seen.granted.total(), seen.served.total())
+        logging.getLogger(__name__).warning("%s: %d machines, share %.2f of %d, %d served", *told)
+    shares = {name: seen.share(url) for name, seen in found.items()}
+    bound = max(honest.share(url), 1 / len(rows)) + MARGIN
+    assert {name: share for name, share in shares.items() if share > bound} == {}
+    assert {name: seen.lost for name, seen in found.items() if seen.lost} == {}
+    assert {name: seen.rented for name, seen in found.items() if seen.rented} == {}
     town.owner.call("PUT", path, {"min_load": 10.0})

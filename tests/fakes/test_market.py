@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from chalicelib.adapters.vast.rows import parse_instance, parse_offer
-from chalicelib.core.fleet.pacing import MIN_INTERVAL_S, Verb
+from chalicelib.core.fleet.pacing import MIN_INTERVAL_S, Pacing, Verb
 from chalicelib.ports.marketplace import (
     CreateRequest,
     MarketplaceUnavailableError,
@@ -194,6 +194,23 @@ def test_a_limit_refuses_calls_that_come_too_early() -> None:
     clock.advance(MIN_INTERVAL_S[Verb.CREDIT])
     marketplace.account_credit_usd()
     assert market.n_too_frequent == 1
+
+
+def test_a_market_whose_time_runs_faster_takes_more_calls() -> None:
+    """One that ran sixty times faster still counted nearly every call as too early."""
+    market, clock = Market(seed=1, enforces_limits=True), ManualClock()
+    market.set_time_scale(60.0, clock.now())
+    pacing = Pacing({}, 1 / 60)
+    for verb in Verb:
+        for _ in range(5):
+            market.begin_call(verb, clock.now())
+            pacing = pacing.called(verb, clock.now())
+            clock.advance(pacing.wait_s(verb, clock.now()))
+    assert market.n_too_frequent == 0
+    market.begin_call(Verb.SEARCH, clock.now())
+    with pytest.raises(MarketRefusal) as refused:
+        market.begin_call(Verb.SEARCH, clock.now() + MIN_INTERVAL_S[Verb.SEARCH] / 60 - 0.001)
+    assert refused.value.headers["Retry-After"] == "1"
 
 
 def test_a_planned_failure_before_has_no_effect_and_after_has_it() -> None:

@@ -176,6 +176,26 @@ def test_an_allowance_is_signed_with_the_rest_and_changes_nothing_for_others() -
         b"BD1" + limited.to_bytes()[3:],
         b"BD2" + good.to_bytes()[3:],
         b"BD3" + good.to_bytes()[3:],
+        b"BD3" + limited.to_bytes()[3:],
+        b"BD3" + limited.to_bytes()[3:] + b"\0",
+        b"BD4" + good.to_bytes()[3:],
     ):
         with pytest.raises(TicketError):
             Claims.from_bytes(wrong)
+
+
+def test_the_name_of_a_key_is_signed_with_the_rest() -> None:
+    good = Claims(**D["vectors"][0]["claims"])
+    allowance = Allowance(max_load=1.5, max_requests=1)
+    for limited in (replace(good, allowance=allowance), replace(good, allowance=Allowance())):
+        named = replace(limited, key="e7-r-0123456789abcdef.3")
+        assert Claims.from_bytes(named.to_bytes()) == named
+        for wrong in (named.to_bytes()[:-1], named.to_bytes() + b"x"):
+            with pytest.raises(TicketError):
+                Claims.from_bytes(wrong)
+    free = replace(good, key="a-r-1.1")
+    assert Claims.from_bytes(free.to_bytes()) == replace(free, allowance=Allowance())
+    with pytest.raises(TicketError, match="255"):
+        replace(good, key="x" * 256).to_bytes()
+    with pytest.raises(TicketError, match="no key"):
+        replace(good, key="a-r-1.1", reads_log=True).to_bytes()

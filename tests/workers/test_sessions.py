@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from chalicelib.core.model.caller_key import key_name, own_key_id
+from chalicelib.ports.bundles import HotPorts
+from chalicelib.services.keys import issue_key, revoke_key, worker_token
+from chalicelib.services.routing.reports import ReportsMemory, receive_report
+from chalicelib.services.routing.session_keys import SEEN_S
+from chalicelib.wire.reports import WorkerReport
 from chalicelib.wire.ticket import TICKET_HEADER
+from fakes.bundles.hot_ports import INTENT_TOKEN, OWN_SOFTWARE, HotWorld, make_group
+from fakes.control_plane_server import ControlPlaneServer
+from fakes.ports.clock import ManualClock
 from tests.workers.world import QUICK_TGI, World, prompt, world
 from workers.pyworker.reporting.load_ledger import LoadLedger, RequestFacts
 from workers.pyworker.serving.envelope import Envelope
@@ -171,6 +182,72 @@ def test_a_session_is_over_after_an_hour_however_busy_it_is() -> None:
     session.at_work.add(AtWork())
     assert table.expired(MAX_LIFETIME_S - 1) == []
     assert table.expired(MAX_LIFETIME_S) == [session]
+
+
+class Joined(ControlPlaneServer):
+    """Reports are taken by the real services, over fakes whose time may be moved on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hot, self.memory, self.ahead_s = HotWorld(), ReportsMemory(), 0.0
+        self.hot.publish(make_group())
+        self.hot.add_worker(4711, **OWN_SOFTWARE)
+        self.token = worker_token(self.hot.secrets, 7, INTENT_TOKEN.format(instance_id=4711))
+
+    def ports(self) -> HotPorts:
+        now = time.time() + self.ahead_s
+        return replace(self.hot.ports(), clock=ManualClock(now))
+
+    async def _report(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        self.reports.append(json.loads(body))
+        reply = receive_report(self.ports(), self.memory, WorkerReport.from_json(body), "")
+        assert reply is not None
+        return web.json_response({"now": time.time(), "ended_keys": list(reply.ended_keys)})
+
+
+@pytest.mark.parametrize("ends", ["revoked", "deleted", "its group's generation"])
+async def test_a_session_ends_when_its_key_does(tmp_path: Path, ends: str) -> None:
+    """It lived on for an hour; the stream that runs in it is cut, too."""
+    joined = Joined()
+    closing = replace(QUICK_TGI, close_routes=frozenset({"/close"}))
+    async with world(tmp_path, closing, joined, MASTER_TOKEN=joined.token) as it:
+        (_, row), (_, others) = (issue_key(joined.ports(), name=n, verbs=("route",)) for n in "xy")
+        key_id = own_key_id(7) if ends == "its group's generation" else row.key_id
+        name = key_name(key_id, 1)
+        mine, other = it.ticket(key=name), it.ticket(key=key_name(others.key_id, 1))
+        opened = {}
+        for ticket, route in ((mine, "/generate"), (other, "/close")):
+            terms = {"lifetime": 3_600.0, "on_close_route": route}
+            status, body = await it.post("/session/create", ticket, terms)
+            assert status == 201
+            opened[str(ticket["signature"])] = json.loads(body)["session_id"]
+        inside = {"auth_data": mine, "session_id": opened[str(mine["signature"])]}
+        assert (await it.post(**inside))[0] == 200
+        await it.until(lambda: set(it.counters().get("session_keys", ())) >= {name}, "it is told")
+        endless = {**inside, "payload": prompt(n_chunks=10_000, chunk_s=0.01)}
+        url = it.worker.settings.url + "/generate_stream"
+        stream = asyncio.create_task(_read(it, url, endless))
+        await it.until(lambda: it.model.n_at_work == 1, "a stream runs")
+        n_asked = len(it.model.bodies)
+        if ends == "revoked":
+            revoke_key(joined.ports(), row.key_id)
+        elif ends == "deleted":
+            joined.hot.keys.remove(row.key_id)
+        else:
+            joined.hot.publish(make_group(key_generation=2))
+        joined.ahead_s = SEEN_S
+        async with asyncio.timeout(20):
+            while (status := (await it.post(**inside))[0]) == 200:
+                await asyncio.sleep(0.1)
+        assert status == 410
+        assert await asyncio.wait_for(stream, 20) is False  # the sweep comes every five seconds
+        status, _ = await session_call(it, "get", inside["session_id"], mine)
+        assert status == 400
+        theirs = {"auth_data": other, "session_id": opened[str(other["signature"])]}
+        assert (await it.post(**theirs))[0] == 200
+        later = [body for body in it.model.bodies[n_asked:] if b"session_id" in body]
+        assert later == []  # what its on_close route costs is not paid any more
 
 
 async def test_too_many_sessions_are_turned_away(tmp_path: Path) -> None:

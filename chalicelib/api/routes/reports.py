@@ -32,7 +32,10 @@ def reports_blueprint(get_ports: Callable[[], HotPorts]) -> Blueprint:
             reply = receive_report(get_ports(), memory, report, basic_password(call.headers))
         except (WireError, PortError) as error:
             return error_response(error)
-        return json_response({"now": reply.now, "key_id": reply.key_id} if reply else {})
+        if reply is None:
+            return json_response({})
+        ended = {"ended_keys": list(reply.ended_keys)} if reply.ended_keys else {}
+        return json_response({"now": reply.now, "key_id": reply.key_id, **ended})
 
     @blueprint.route("/delete_requests", methods=["POST"], content_types=["*/*"])
     def delete_requests() -> Response:

@@ -78,12 +78,14 @@ class Pacing:
 
     def called(self, verb: Verb, now: float) -> Pacing:
         """After a call that was sent now."""
-        return self._not_before(verb, now + self.scale * (MIN_INTERVAL_S[verb] + MARGIN_S))
+        # The way to the market takes as long where its time runs faster.
+        return self._not_before(verb, now + self.scale * MIN_INTERVAL_S[verb] + MARGIN_S)
 
     def limited(self, verb: Verb, now: float, retry_after_s: float) -> Pacing:
         """After a 429: not again before `retry_after_s` and the verb's penalty have passed."""
         penalty_s = CREATE_PENALTY_S if verb is Verb.CREATE else MIN_INTERVAL_S[verb]
-        wait_s = min(max(retry_after_s, penalty_s), longest_wait_s(pacing_key(verb), now))
+        least_s = max(retry_after_s, self.scale * penalty_s)
+        wait_s = min(least_s, longest_wait_s(pacing_key(verb), now))
         return self._not_before(verb, now + wait_s + MARGIN_S)
 
     def _not_before(self, verb: Verb, at: float) -> Pacing:

@@ -28,6 +28,7 @@ _KEY = re.compile(
     r"blk\.((?:a|e(\d{1,15}))-([roa]{1,3})-([0-9a-z]{1,40}))(?:-d(\d{1,15}))?\.([1-9]\d{0,8})\.([\w-]{86}|[\w-]{43})",
     re.ASCII,
 )
+_NAME = re.compile(r"((?:a|e\d{1,15})-[roa]{1,3}-[0-9a-z]{1,40})\.([1-9]\d{0,8})", re.ASCII)
 _WORKER_TOKEN = re.compile(r"((\d{1,15})\.([\w-]{1,60}))\.([\w-]{22})", re.ASCII)
 
 OWN_NAME = "own"
@@ -115,6 +116,17 @@ def make_key_id(endpoint_id: int | None, verbs: Iterable[str], name: str) -> str
 def own_key_id(endpoint_id: int) -> str:
     """The id of an endpoint's own key."""
     return make_key_id(endpoint_id, (ROUTE,), OWN_NAME)
+
+
+def key_name(key_id: str, generation: int) -> str:
+    """A key as tickets name it: it says whose they are, and proves nothing."""
+    return f"{key_id}.{generation}"
+
+
+def split_key_name(text: str) -> tuple[str, int] | None:
+    """(key id, generation) of a key's name; None if it does not have that form."""
+    match = _NAME.fullmatch(text)
+    return None if match is None else (match[1], int(match[2]))
 
 
 def format_key(key_id: str, generation: int, proof: str) -> str:

@@ -21,7 +21,9 @@ from chalicelib.core.routing.view import RoutingView
 _MAGIC = b"BV2"
 _PREFIX = struct.Struct("<3sI")
 _GENERATIONS = "ABCD"
-_BID = 0x80  # beside the generation; a version that knows no bids refuses the view
+_BID, _READS_KEYS = 0x80, 0x40
+"""Beside the generation; a version that knows one of them not refuses the view."""
+_FLAGS = _BID | _READS_KEYS
 
 
 class PackedViewError(ValueError):
@@ -98,8 +100,9 @@ def _workers(blob: bytes, start: int, header: Mapping[str, Any]) -> tuple[Routab
             usd_per_hour=usd_per_hour,
             autogroup_index=autogroup_index,
             key_id=key_ids[key],
-            generation=_GENERATIONS[generation & ~_BID],
+            generation=_GENERATIONS[generation & ~_FLAGS],
             is_bid=bool(generation & _BID),
+            reads_keys=bool(generation & _READS_KEYS),
             boot_id=boot_id,
             certificate_sha256=certificate,
             url=url,
@@ -122,7 +125,8 @@ def _workers(blob: bytes, start: int, header: Mapping[str, Any]) -> tuple[Routab
 
 
 def _generation_byte(worker: RoutableWorker) -> int:
-    return _GENERATIONS.index(worker.generation) | (_BID if worker.is_bid else 0)
+    flags = (_BID if worker.is_bid else 0) | (_READS_KEYS if worker.reads_keys else 0)
+    return _GENERATIONS.index(worker.generation) | flags
 
 
 def _hex_or_none(column: bytes, size: int) -> list[str]:

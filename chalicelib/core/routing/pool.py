@@ -21,7 +21,8 @@ class RoutableWorker:
     """A ready worker as one router knows it; changes with every grant.
 
     `free_at`: when its work so far will be done. `headroom_s`: work that makes nobody wait, since
-    it is served beside others in the worker's slots. `generation` "A" to "D".
+    it is served beside others in the worker's slots. `generation` "A" to "D"; `reads_keys`: of D,
+    those that take tickets which name their key.
     """
 
     instance_id: int
@@ -36,6 +37,7 @@ class RoutableWorker:
     key_id: str = ""
     url: str = ""
     certificate_sha256: str = ""
+    reads_keys: bool = False
     is_bid: bool = False  # interruptible: the market may take it away
     known_at: float = 0.0
     sort_key: tuple[float, float, float, int] = (0.0, 0.0, 0.0, 0)

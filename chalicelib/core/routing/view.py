@@ -51,6 +51,7 @@ ROOM_HORIZON_S = 3.0
 
 RATE_SPAN_S = 20.0  # as long as what a worker has not shown counts (core/model/load.py)
 MORE_THAN_BUSY = 1.1  # chosen: so much beside one to five honest ones stays within 10 points
+READS_KEYS_SINCE = (2, 1)  # workers/pyworker/reporting/messages.py: REPORT_VERSION
 LOADING_S = 300.0  # scaling.md 11: the prior of a first load
 STARTING_S = 45.0
 """How long first loads and restarts take, where the group has no experience of its own."""
@@ -245,6 +246,7 @@ def _routable(
                 granted_load=row.granted_load,
                 known_at=now,
                 generation=generation,
+                reads_keys=generation == "D" and _reads_keys(row.version),
                 boot_id=row.boot_id,
                 key_id=row.key_id,
                 url=row.url,
@@ -253,6 +255,12 @@ def _routable(
             )
         )
     return workers
+
+
+def _reads_keys(version: str) -> bool:
+    """Whether a PyWorker of ours takes tickets that name their key, by the version it reports."""
+    numbers = version.split(".")[:2]
+    return all(n.isdecimal() for n in numbers) and tuple(map(int, numbers)) >= READS_KEYS_SINCE
 
 
 def _ranked_usd(row: Worker, perf: float) -> float:

@@ -18,6 +18,7 @@ from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import ConflictError, NotFoundError
 from chalicelib.ports.event_log import Event
 from chalicelib.services.keys import check_worker_token
+from chalicelib.services.routing.session_keys import SessionKeysMemory, ended_keys
 from chalicelib.services.routing.views import RebuildMemory, rebuild_if_due, rebuild_view
 from chalicelib.wire.reports import FinishedReport, WorkerReport
 
@@ -35,14 +36,16 @@ class ReportsMemory:
     finished: Bounded[tuple[int, int], list[tuple[int, float]]] = field(
         default_factory=lambda: Bounded(MAX_KEPT_WORKERS)
     )
+    session_keys: SessionKeysMemory = field(default_factory=SessionKeysMemory)
 
 
 @dataclass(frozen=True, slots=True)
 class ReportReply:
-    """What a known worker is told: the time, and which key signs its tickets."""
+    """What a known worker is told: the time, which key signs its tickets, whose sessions end."""
 
     now: float
     key_id: str
+    ended_keys: tuple[str, ...] = ()
 
 
 def receive_report(
@@ -84,7 +87,8 @@ def receive_report(
         memory.finished.pop((worker.endpoint_id, worker.instance_id), None)
         _follow_up(ports, memory, worker, after, outcome, now)
         break
-    return ReportReply(now, worker.key_id)
+    ended = ended_keys(ports, memory.session_keys, worker, report.session_keys, now)
+    return ReportReply(now, worker.key_id, ended)
 
 
 def receive_finished(

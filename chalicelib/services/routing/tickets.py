@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from contextlib import suppress
 
+from chalicelib.core.model.caller_key import key_name
 from chalicelib.core.routing.pool import RoutableWorker
 from chalicelib.ports.bundles import HotPorts
 from chalicelib.ports.errors import NotFoundError
@@ -69,6 +70,9 @@ def sign_ticket(
                 issued_at=turn.now,
                 expires_at=turn.now + TICKET_VALID_S,
                 allowance=allowance,
+                key=key_name(turn.caller.key_id, turn.caller.generation)
+                if worker.reads_keys
+                else "",
             ).to_bytes()
             return ticket, join_signature(blob, ports.signer.sign(key_id, blob))
 

@@ -14,8 +14,9 @@ from workers.pyworker.readiness import Readiness
 from workers.pyworker.reporting.cache_window import CacheWindow
 from workers.pyworker.reporting.load_ledger import Counters, FinishedRequest, LoadLedger, Outcome
 
-REPORT_VERSION = "2.0.0"
-"""Above 1.1.0, so that a control plane that only knows `version` takes us for the newest."""
+REPORT_VERSION = "2.1.0"
+"""Above 1.1.0, so that a control plane that only knows `version` takes us for the newest. Since 2.1
+we read tickets that name their key."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

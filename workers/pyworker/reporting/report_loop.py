@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from workers.pyworker.readiness import Readiness
@@ -76,6 +76,8 @@ class ReportLoop:
         self._pace = Pace()
         self._wake = asyncio.Event()
         self.on_key_change: Callable[[], Awaitable[None]] | None = None
+        self.session_keys: Callable[[], list[str]] = list  # names of keys with open sessions
+        self.on_keys_ended: Callable[[Collection[str]], None] | None = None
 
     def note_request(self) -> None:
         """A request came, started, or ended: report within a second."""
@@ -135,6 +137,8 @@ class ReportLoop:
             self._cache,
             sent_at,
         )
+        if names := self.session_keys():
+            body["session_keys"] = names
         reply = await self._control_plane.send_report(body)
         self._acknowledged, self._disk_gb = counters, disk.now_gb
         self._readiness.told(error)
@@ -147,6 +151,9 @@ class ReportLoop:
         server_now = reply.get("now")
         if isinstance(server_now, int | float):
             self._clock.correct(float(server_now), sent_at, self._clock.local_now())
+        ended = reply.get("ended_keys")
+        if isinstance(ended, list) and self.on_keys_ended:
+            self.on_keys_ended([name for name in ended if isinstance(name, str)])
         key_id = reply.get("key_id")
         if key_id and key_id != self._key_id:
             if self._key_id is not None and self.on_key_change:

@@ -290,7 +290,7 @@ class Facade:
             )
         if session.ends_at <= self.parts.clock.now() or not session.has_request_left:
             raise ProblemError.of(
-                410, "the session ends with its key's quota; ask /route/ for another"
+                410, "the session ends with its key or its quota; ask /route/ for another"
             )
         if session.is_busy:
             raise ProblemError.of(429, "this key may have one request at once in a session")

@@ -145,6 +145,9 @@ class Worker:
         )
         keys = SigningKeys(control_plane.fetch_public_key)
         reports.on_key_change = partial(_refresh_until_known, keys)
+        table = SessionTable(settings.max_sessions)
+        reports.session_keys = table.keys
+        reports.on_keys_ended = lambda names: table.end_keys(names, clock.now())
         older = settings.accept_tickets - {"D"}
         model_url = settings.model_server_url or self.back_end.model_server_url
         return Facade(
@@ -159,7 +162,7 @@ class Worker:
                 reports=reports,
                 forwarder=Forwarder(model_http, model_url, self.patience),
                 engine=Engine(LearnedSlots(stated=settings.slots), still_s=self.patience.still_s),
-                sessions=SessionTable(settings.max_sessions),
+                sessions=table,
                 bodies=BodyReader(self.back_end),
                 guard=ConnectionGuard(),
                 max_queue_time_s=settings.max_queue_time_s or self.back_end.max_queue_time_s,

@@ -60,7 +60,7 @@ class SessionRoutes:
             raise ProblemError.of(429, "too many sessions on this worker; route again")
         entry = self._parts.ledger.enter(facts, now)
         entry.work_started_at = now
-        session = self._parts.sessions.open(envelope, terms, entry, now, grant.allowance)
+        session = self._parts.sessions.open(envelope, terms, entry, now, grant.allowance, grant.key)
         return web.json_response(
             {"session_id": session.session_id, "expiration": session.expires_at}, status=201
         )
@@ -146,7 +146,7 @@ class SessionRoutes:
             route = back_end.route(path)
             load = route.workload(session.terms.on_close_payload)
             if load > session.load_left or not session.has_request_left:
-                logger.warning("on_close left out", extra={"reason": "its key's quota"})
+                logger.warning("on_close left out", extra={"reason": "its key's end or quota"})
                 return
             converted = route.convert(body) if route.convert else body
             await self._parts.forwarder.post(route.model_path, converted, ON_CLOSE_TIMEOUT_S)

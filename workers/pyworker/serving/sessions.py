@@ -5,9 +5,11 @@ from __future__ import annotations
 import hmac
 import math
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from chalicelib.wire.reports import MAX_SESSION_KEYS
 from chalicelib.wire.ticket import Allowance
 from workers.pyworker.back_end import JsonObject
 from workers.pyworker.reporting.load_ledger import Entry
@@ -77,6 +79,7 @@ class Session:
     created_at: float
     expires_at: float
     allowance: Allowance = UNLIMITED  # of a key with limits
+    key: str = ""  # the name of the key behind its ticket
     used: float = 0.0  # load of its requests so far
     asked: float = 0.0  # load that its requests asked for
     n_requests: int = 0
@@ -121,6 +124,11 @@ class Session:
         """Whether as many are at work as its ticket allows."""
         return len(self.at_work) >= (self.allowance.max_at_once or math.inf)
 
+    def end_with_key(self, now: float) -> None:
+        """Its key is none any more: nothing is left of its ticket."""
+        self.allowance = Allowance(max_load=0.0, ends_at=now)
+        self.expires_at = min(self.expires_at, now)
+
     def take(self, load: float) -> None:
         """A request in it was let in that asks for so much."""
         self.asked += load
@@ -142,6 +150,7 @@ class SessionTable:
     def __init__(self, max_sessions: int) -> None:
         self._max_sessions = max_sessions
         self._sessions: dict[str, Session] = {}
+        self._n_told = 0
 
     @property
     def is_full(self) -> bool:
@@ -155,6 +164,7 @@ class SessionTable:
         entry: Entry,
         now: float,
         allowance: Allowance = UNLIMITED,
+        key: str = "",
     ) -> Session:
         """A new session under an unguessable id."""
         session = Session(
@@ -165,6 +175,7 @@ class SessionTable:
             created_at=now,
             expires_at=min(now + terms.lifetime_s, allowance.ends_at),
             allowance=allowance,
+            key=key,
         )
         self._sessions[session.session_id] = session
         return session
@@ -180,6 +191,21 @@ class SessionTable:
     def close(self, session: Session) -> bool:
         """Take it out; False when somebody else did."""
         return self._sessions.pop(session.session_id, None) is not None
+
+    def keys(self) -> list[str]:
+        """Whose sessions are open: as many as one report takes, the next ones at the next call."""
+        names = sorted({session.key for session in self._sessions.values() if session.key})
+        if len(names) <= MAX_SESSION_KEYS:
+            return names
+        start = self._n_told % len(names)
+        self._n_told += MAX_SESSION_KEYS
+        return (names[start:] + names[:start])[:MAX_SESSION_KEYS]
+
+    def end_keys(self, names: Collection[str], now: float) -> None:
+        """End the sessions of these keys: no request more, and the sweep stops those at work."""
+        for session in self._sessions.values():
+            if session.key in names:
+                session.end_with_key(now)
 
     def expired(self, now: float) -> list[Session]:
         """Open sessions whose time is over; one at work is left alone until its whole life is."""

@@ -51,6 +51,7 @@ class Admitted:
     reqnum: int
     request_idx: int
     allowance: Allowance = UNLIMITED
+    key: str = ""  # the caller's key by name; empty: the ticket names none
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Admission:
             reqnum=claims.reqnum,
             request_idx=claims.request_idx,
             allowance=claims.allowance or UNLIMITED,
+            key=claims.key,
         )
 
     def admit_reader(
