@@ -78,8 +78,7 @@ class Pacing:
 
     def called(self, verb: Verb, now: float) -> Pacing:
         """After a call that was sent now."""
-        # The way to the market takes as long where its time runs faster.
-        return self._not_before(verb, now + self.scale * MIN_INTERVAL_S[verb] + MARGIN_S)
+        return self._not_before(verb, now + self.scale * (MIN_INTERVAL_S[verb] + MARGIN_S))
 
     def limited(self, verb: Verb, now: float, retry_after_s: float) -> Pacing:
         """After a 429: not again before `retry_after_s` and the verb's penalty have passed."""
