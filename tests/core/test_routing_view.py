@@ -203,6 +203,7 @@ rows = st.lists(
         working_load=st.floats(min_value=0, max_value=1e9),
         granted_load=st.floats(min_value=0, max_value=1e12),
         ticket=st.sampled_from(TicketGeneration),
+        version=st.sampled_from(["", "1.1.0", "2.0.0", "2.1.0"]),
         boot_id=st.binary(min_size=8, max_size=8).map(bytes.hex),
         certificate_sha256=st.sampled_from(["", "ab" * 32]),
         key_id=st.sampled_from(["", "k1", "k2"]),
