@@ -107,7 +107,8 @@ def test_a_session_ends_within_two_reports_of_an_idle_worker(
     mine, theirs = key_name(row.key_id, 1), key_name(other.key_id, 1)
     assert told(reporter, mine, theirs) == ()
     ends(world, row.key_id)
-    waited_s, ended = 0.0, ()
+    waited_s = 0.0
+    ended: tuple[str, ...] = ()
     while not ended:
         world.clock.advance(REPORT_S)
         waited_s += REPORT_S
@@ -123,7 +124,8 @@ def test_a_busy_worker_is_told_as_soon(world: HotWorld, reporter: Reporter) -> N
     name = key_name(row.key_id, 1)
     assert told(reporter, name) == ()
     revoke_key(world.ports(), row.key_id)
-    waited_s, ended = 0.0, ()
+    waited_s = 0.0
+    ended: tuple[str, ...] = ()
     while not ended:
         world.clock.advance(1.0)
         waited_s += 1.0

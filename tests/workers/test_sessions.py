@@ -224,7 +224,7 @@ async def test_a_session_ends_when_its_key_does(tmp_path: Path, ends: str) -> No
             opened[str(ticket["signature"])] = json.loads(body)["session_id"]
         inside = {"auth_data": mine, "session_id": opened[str(mine["signature"])]}
         assert (await it.post(**inside))[0] == 200
-        await it.until(lambda: set(it.counters().get("session_keys", ())) >= {name}, "it is told")
+        await it.until(lambda: name in str(it.counters().get("session_keys")), "it is told")
         endless = {**inside, "payload": prompt(n_chunks=10_000, chunk_s=0.01)}
         url = it.worker.settings.url + "/generate_stream"
         stream = asyncio.create_task(_read(it, url, endless))
