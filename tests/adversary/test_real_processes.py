@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from chalicelib.adapters.aws.tables import KEYS
+from chalicelib.adapters.aws.keys import DynamoKeyRepository
 from chalicelib.core.model.caller_key import parse_key
 from lab.local.system.local_system import LocalSystem
 from lab.local.system.owner import wait_until
@@ -62,8 +62,9 @@ def _revoke(town: processes.Town, key_id: str) -> None:
 
 
 def _delete(town: processes.Town, key_id: str) -> None:
-    table = KEYS.full_name(town.system.table_prefix)
-    town.system.dynamodb().delete_item(TableName=table, Key={"key_id": {"S": key_id}})
+    rows = DynamoKeyRepository(town.system.dynamodb(), town.system.table_prefix)
+    assert rows.find(key_id) is not None
+    rows.remove(key_id)
 
 
 @pytest.mark.parametrize("end", [_revoke, _delete])
