@@ -126,14 +126,16 @@ def test_a_liar_beside_an_honest_machine_gets_its_share_and_stops_nobody(
     town.owner.call("PUT", path, {"min_load": 1.4 * fastest})  # more than one of them serves
     wait_until("two machines", lambda: len(town.owner.ready_workers(town.mine)) >= 2, 240.0)
     instance_id, token = town.rooted()
-    rows = town.owner.workers(town.mine)
+    rows = town.owner.ready_workers(town.mine)
     (url,) = {str(row["url"]) for row in rows if row["id"] == instance_id}
     liar = liars.Liar(town, instance_id, token, url)
     honest = liars.watch(town, liar)
     found = liars.play(town, liar, LIES)
     for name, seen in {"no lie": honest, **found}.items():
         told = (name, len(rows), seen.share(url), seen.granted.total(), seen.served.total())
-        logging.getLogger(__name__).warning("%s: %d machines, share %.2f of %d, %d served", *told)
+        logging.getLogger(__name__).warning(
+            "%s: %d machines ready, share %.2f of %d, %d served", *told
+        )
     shares = {name: seen.share(url) for name, seen in found.items()}
     bound = max(honest.share(url), 1 / len(rows)) + MARGIN
     assert {name: share for name, share in shares.items() if share > bound} == {}

@@ -38,9 +38,9 @@ PERF_PRIOR_N = 0.5  # machines that the spread between types is known from befor
 PERF_LATELY_N = 5  # first loads of a type whose middle says what is usual
 PERF_OUTLIER = 2 * PERF_PRIOR_SD  # of log perf from that middle: twice as fast is another machine
 DISPROVED = 20.0
-"""A group's typical worker does not become so much slower. Chosen: twice the spread of all GPUs that
-were recorded, whose dlperf goes from 21 to 222 (tests/evidence/vast). What does was never so fast,
-or serves another model, whose load has another unit; either way demand counted in its slots at the
+"""A group's typical worker does not become so much slower. Chosen: twice the spread of all recorded
+GPUs, whose dlperf goes from 21 to 222 (tests/evidence/vast). What does was never so fast, or serves
+another model, whose load has another unit; either way demand counted in its slots at the
 former speed is none. An honest one whose work shows half its benchmark (a hot GPU, a neighbour, a
 larger model) counts as 1.25 x that half (`load.believed_perf`), and nothing is forgotten."""
 LEARNED_N = 2.0  # first loads of a type after which its machines vouch for a later one
