@@ -28,7 +28,7 @@ SEEN_S = 10.0
 comes as often (protocol.md C.3), a session outlives its key by two of them at most."""
 ASKED_EVERY_S = 5.0
 """One worker's names are looked up no more often in one container, whatever it sends."""
-MAX_REMEMBERED = 2_000
+MAX_LOOKED_UP = 2_000
 
 
 @dataclass(slots=True)
@@ -37,10 +37,10 @@ class SessionKeysMemory:
 
     keys: KeyMemory = field(default_factory=KeyMemory)
     asked_at: Bounded[tuple[int, int], float] = field(
-        default_factory=lambda: Bounded(MAX_REMEMBERED)
+        default_factory=lambda: Bounded(MAX_LOOKED_UP)
     )
     generations: Bounded[int, tuple[float, int | None]] = field(
-        default_factory=lambda: Bounded(MAX_REMEMBERED)
+        default_factory=lambda: Bounded(MAX_LOOKED_UP)
     )  # of groups' own keys; None: no such group
 
 
