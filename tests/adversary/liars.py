@@ -15,7 +15,7 @@ from chalicelib.wire.ticket import Claims
 from tests.adversary.processes import TIMEOUT_S, Town, ask_worker
 
 N_CLIENTS, N_TOKENS = 15, 100  # of a machine with ten slots: one and a half of them at work
-WATCHED_S, SETTLES_S, LIE_EVERY_S = 15.0, 3.0, 0.4
+WATCHED_S, SETTLES_S, LIE_EVERY_S = 30.0, 3.0, 0.4
 SIGNATURE_SIZE = 256
 
 Lie = Mapping[str, float]
