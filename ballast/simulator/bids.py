@@ -26,7 +26,9 @@ from ballast.simulator.run import Setting, run_policy
 from ballast.simulator.world.market import read_market
 
 RIVALS = ("spothedge", "all-spot")
-POINTS = ("1,120,1", "1.1,120,0", "1.2,120,0", "1.2,120,1", "1.3,120,0", "1.5,120,0")
+POINTS = (
+    "0.9,120,1", "1,120,1", "1.1,120,0", "1.2,120,0", "1.2,120,1", "1.3,120,0", "1.5,120,0",
+)  # fmt: skip
 """u, W and num_overprovision: what "tuned in hindsight" may choose from."""
 
 HEADER = (
