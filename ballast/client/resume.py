@@ -20,11 +20,15 @@ _COMPLETIONS = ("/v1/completions", "/completions")
 _GENERATE = ("/generate_stream",)
 _CHATS = ("/v1/chat/completions", "/chat/completions")
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_new_tokens")
+_LEAST = ("min_tokens", "min_new_tokens")
 _STATEFUL = (
-    "tools", "response_format", "guided_json", "guided_regex", "guided_choice",
-    "guided_grammar", "grammar", "logprobs", "echo", "suffix", "best_of", "stop_token_ids",
+    "tools", "functions", "response_format", "structured_outputs", "structural_tag", "json_schema",
+    "regex", "ebnf", "grammar", "logprobs", "prompt_logprobs", "top_n_tokens", "echo", "suffix",
+    "best_of", "use_beam_search", "stop_token_ids", "return_token_ids", "prompt_embeds", "audio",
+    "details", "decoder_input_details", "return_full_text",
 )  # fmt: skip
-"""What a continuation would lose, or answer twice."""
+"""What a continuation would lose, or answer twice; so would all that begins with `guided_`."""
+_USAGE = ("include_usage", "continuous_usage_stats")
 
 
 class Continuation:
@@ -36,11 +40,18 @@ class Continuation:
         Raises:
             CannotResumeError: another route, or a payload whose text cannot simply go on.
         """
+        if resume not in (True, "continue_final_message"):
+            raise CannotResumeError(
+                f'resume: {resume!r}; allowed: True, False, "continue_final_message"'
+            )
         self._payload = dict(payload)
         self._kind = _kind_of(route.rstrip("/"), resume)
         _check(self._payload, self._kind)
         self._text = ""
+        self._before = ""  # of it, what the workers before the present one said
         self._n_events = 0
+        self._beside = ""  # what came beside text: the next worker cannot be told of it
+        self._is_unread = False  # an event came that is none of the texts
         self._half = b""
         self.is_over = False
         self.error = ""  # what the model server said when it failed in the middle
@@ -58,8 +69,20 @@ class Continuation:
             if self.error:
                 break
             self._read(event)
-            passed.append(event + b"\n\n")
+            passed.append(self._with_all(event) + b"\n\n")
         return b"".join(passed)
+
+    @property
+    def why_not(self) -> str:
+        """Why what came so far cannot be gone on with; "" if it can."""
+        if self._beside:
+            return f"it holds {self._beside}, which the next worker would not go on with"
+        return "its events hold no text that is known" if self.is_foreign else ""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether its events have no form that is known, so that their end is not known either."""
+        return self._is_unread and not (self._text or self._beside)
 
     def rest(self) -> bytes:
         """What is left at the end."""
@@ -68,7 +91,7 @@ class Continuation:
 
     def began_again(self) -> bytes:
         """A comment for the reader, where another worker goes on; half an event is forgotten."""
-        self._half, self.error = b"", ""
+        self._half, self.error, self._before = b"", "", self._text
         return f": resumed by another worker after {len(self._text)} characters\n\n".encode()
 
     def payload(self) -> dict[str, object]:
@@ -91,6 +114,9 @@ class Continuation:
         for name in _LIMITS:
             if _is_whole(payload.get(name)):
                 payload[name] = max(int(str(payload[name])) - self._n_events, 1)
+        for name in _LEAST:
+            if _is_whole(payload.get(name)):
+                payload[name] = max(int(str(payload[name])) - self._n_events, 0)
         parameters = payload.get("parameters")
         if isinstance(parameters, Mapping) and _is_whole(parameters.get("max_new_tokens")):
             left = max(int(parameters["max_new_tokens"]) - self._n_events, 1)
@@ -108,7 +134,23 @@ class Continuation:
             try:
                 self._read_message(json.loads(data))
             except (ValueError, LookupError, TypeError, AttributeError):
-                continue  # not for us: a server may send what it likes between the texts
+                # Not for us: a server may send what it likes between the texts.
+                self._is_unread = True
+
+    def _with_all(self, event: bytes) -> bytes:
+        """TGI's last event repeats the text: all of it, not only what the last worker added."""
+        if not self._before or b"generated_text" not in event:
+            return event
+        lines = event.split(b"\n")
+        for i, line in enumerate(lines):
+            try:
+                message = json.loads(line[5:]) if line.startswith(b"data:") else None
+            except ValueError:
+                continue
+            if isinstance(message, dict) and isinstance(message.get("generated_text"), str):
+                message["generated_text"] = self._before + message["generated_text"]
+                lines[i] = b"data:" + json.dumps(message, ensure_ascii=False).encode()
+        return b"\n".join(lines)
 
     def _read_message(self, message: Mapping[str, object]) -> None:
         if self._kind == "generate":
@@ -119,10 +161,13 @@ class Continuation:
             self.is_over = self.is_over or message.get("generated_text") is not None
             return
         choice = _list(message["choices"])[0]
-        text = (
-            choice.get("delta", {}).get("content") if self._kind == "chat" else choice.get("text")
-        )
-        self._add(text)
+        if self._kind == "chat":
+            delta = choice.get("delta") or {}
+            others = [k for k, value in delta.items() if value and k not in ("role", "content")]
+            self._beside = f"delta.{others[0]}" if others else self._beside
+            self._add(delta.get("content"))
+        else:
+            self._add(choice.get("text"))
         self.is_over = self.is_over or choice.get("finish_reason") is not None
 
     def _add(self, text: object) -> None:
@@ -150,9 +195,15 @@ def _kind_of(route: str, resume: Resume) -> str:
 def _check(payload: Mapping[str, object], kind: str) -> None:
     parameters = payload.get("parameters")
     given = {**payload, **(parameters if isinstance(parameters, Mapping) else {})}
-    stateful = [name for name in _STATEFUL if given.get(name) not in (None, False, 0, [])]
-    if stateful:
-        raise CannotResumeError(f"{stateful[0]}: an answer with it cannot be resumed")
+    for name, value in given.items():
+        if (name in _STATEFUL or name.startswith("guided_")) and _is_asked(name, value):
+            raise CannotResumeError(f"{name}: an answer with it cannot be resumed")
+    options = given.get("stream_options")
+    if isinstance(options, Mapping) and any(options.get(name) for name in _USAGE):
+        raise CannotResumeError(
+            "stream_options: usage would be that of the last worker alone; leave "
+            f"{' and '.join(name for name in _USAGE if options.get(name))} out, or resume"
+        )
     if given.get("n", 1) not in (None, 1):
         raise CannotResumeError("n: only a single answer can be resumed")
     if kind != "generate" and given.get("stream") is not True:
@@ -167,6 +218,15 @@ def _check(payload: Mapping[str, object], kind: str) -> None:
     name = "inputs" if kind == "generate" else "prompt"
     if not isinstance(payload.get(name), str):
         raise CannotResumeError(f"{name}: only one text can be resumed, not a list or tokens")
+
+
+def _is_asked(name: str, value: object) -> bool:
+    """Whether a member asks for anything: 0 logprobs are the chosen token's own."""
+    if name.endswith("logprobs") and _is_whole(value):
+        return True
+    if name == "response_format" and isinstance(value, Mapping):
+        return value.get("type") != "text"
+    return value not in (None, False, 0, "", []) and not (name == "best_of" and value == 1)
 
 
 def _is_whole(value: object) -> bool:

@@ -34,6 +34,7 @@ from ballast.client.errors import (
     ModelFailedError,
     RouteRefusedError,
     StreamBrokenError,
+    WorkerRefusedError,
 )
 from ballast.client.in_band import ErrorWatch
 from ballast.client.resume import Continuation, Resume
@@ -220,7 +221,7 @@ class Client(_Closing):
         manner = Manner(interruptible=interruptible, is_stream=True, affinity=affinity, route=route)
         call = self._call(endpoint, route, cost, manner, timeout_s, traceparent)
         response = call.first_answer(payload)
-        if continuation is None:
+        if continuation is None or not _is_events(response):
             return Answer(response, call.progress.trace, call.span)
         return ResumedAnswer(response, call, continuation)
 
@@ -348,25 +349,56 @@ class ResumedAnswer(Answer):
         """The events as they come, whole ones only; a comment where another worker went on.
 
         Raises:
-            CallError: it broke off, and nobody could go on in the caller's time; or two workers'
-                model servers failed with the same words.
+            StreamBrokenError: it broke off, and could not go on elsewhere.
+            CallError: nobody could go on in the caller's time; or two workers' model servers failed
+                with the same words.
         """
         heard = ""
         while True:
+            broken: StreamBrokenError | None = None
             try:
                 for chunk in self._received():
                     yield self._continuation.take(chunk)
                 rest = self._continuation.rest()
-            except StreamBrokenError:
-                rest = b""  # half an event is none: all was said before it
-            if self._continuation.is_over:
+            except StreamBrokenError as error:
+                rest, broken = b"", error  # half an event is none: all was said before it
+            it, failure = self._continuation, self._continuation.error
+            if it.is_over or (it.is_foreign and not failure and broken is None):
                 yield rest
                 return
             self._response.close()
-            if (failure := self._continuation.error) and failure == heard:
+            if failure and (it.why_not or failure == heard):
                 raise ModelFailedError(failure)  # a third model server would say it again
+            if it.why_not:
+                said = broken or "the answer ended in the middle"
+                raise StreamBrokenError(f"{said}, and it cannot be resumed: {it.why_not}")
             heard = failure
             self._call.fail()
-            self._response = self._call.answer(self._continuation.payload())
+            self._response = self._next_answer()
             self.trace.n_resumed += 1
             yield self._continuation.began_again()
+
+    def _next_answer(self) -> requests.Response:
+        """Another worker's.
+
+        Raises:
+            StreamBrokenError: it does not go on with what came.
+            CallError: as `_Call.answer`.
+        """
+        try:
+            response = self._call.answer(self._continuation.payload())
+        except WorkerRefusedError as error:
+            raise StreamBrokenError(f"it broke off, and could not go on: {error}") from error
+        if not _is_events(response):
+            kind = response.headers.get("Content-Type", "")
+            response.close()
+            raise StreamBrokenError(
+                f"the answer broke off, and the next worker answers with {kind[:80]}, no stream"
+            )
+        return response
+
+
+def _is_events(response: requests.Response) -> bool:
+    """Whether a worker answers with a stream of events; one that does not say may."""
+    kind = response.headers.get("Content-Type", "")
+    return not kind or "event-stream" in kind

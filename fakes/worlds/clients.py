@@ -28,6 +28,7 @@ class Client:
     cost: float
     asked_at: float
     key: str = ""  # the group's own, if empty
+    insists: bool = False  # takes no interruptible worker
     idx: int = 0
     status: str = ""
     n_failed: int = 0
@@ -59,7 +60,9 @@ class Clients:
         self.n_refused = 0
         self.longest_wait_s = 0.0
 
-    def ask(self, endpoint_id: int, n: int, cost: float, key: str) -> None:
+    def ask(
+        self, endpoint_id: int, n: int, cost: float, key: str, *, insists: bool = False
+    ) -> None:
         """New requests."""
         for _ in range(n):
             self.n_asked += 1
@@ -69,6 +72,7 @@ class Clients:
                 cost=cost,
                 asked_at=self._ports.clock.now(),
                 key=key,
+                insists=insists,
             )
 
     def come_back(self) -> None:
@@ -97,6 +101,7 @@ class Clients:
             first_seen_at=client.asked_at,
             last_polled_at=now,
             is_paced=True,
+            needs_on_demand=client.insists,
         )
         self._ports.waiting.put(request)
 
@@ -117,6 +122,7 @@ class Clients:
             cost=client.cost,
             request_idx=client.idx,
             is_paced=True,
+            takes_interruptible=not client.insists,
         )
         try:
             reply = route(ports, memory, request)

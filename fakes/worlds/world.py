@@ -170,13 +170,19 @@ class World:
         return f"@{self.host}" in instance.order.env.get("REPORT_ADDR", "")
 
     def ask(
-        self, endpoint_id: int, n: int = 1, cost: float = REQUEST_COST, *, key: str = ""
+        self,
+        endpoint_id: int,
+        n: int = 1,
+        cost: float = REQUEST_COST,
+        *,
+        key: str = "",
+        insists: bool = False,
     ) -> None:
         """Clients ask for a worker; they keep asking until they are served.
 
-        `key`: under which, if not the group's own.
+        `key`: under which, if not the group's own. `insists`: on one that is not interruptible.
         """
-        self.clients.ask(endpoint_id, n, cost, key)
+        self.clients.ask(endpoint_id, n, cost, key, insists=insists)
         self.serve_waiting()
 
     def serve_waiting(self) -> None:

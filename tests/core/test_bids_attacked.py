@@ -8,11 +8,29 @@ import pytest
 
 from chalicelib.core.fleet.observation import observe
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
-from chalicelib.core.model.market import InstanceRecord
+from chalicelib.core.model.market import InstanceRecord, at_kept_bid
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.core.scaling.moves.interruptible import plan_raises
+from chalicelib.core.scaling.actions import RentOffer
+from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.moves.interruptible import (
+    candidates_of,
+    paused_limit_s,
+    plan_bid_returns,
+    plan_raises,
+)
+from chalicelib.core.scaling.snapshot import GroupSnapshot, Waiting
+from chalicelib.wire.vast import bid_price
 from tests.core.bid_scenes import DOWN, NOW, UP, facts, on_demand
-from tests.core.test_interruptible import known_memory, record, scene, state_after, worker
+from tests.core.test_interruptible import (
+    AUTOGROUP,
+    bid_offer,
+    group,
+    known_memory,
+    record,
+    scene,
+    state_after,
+    worker,
+)
 
 
 @pytest.mark.parametrize("word", ["outbid", "preempted", "paused", "interrupted", "inactive"])
@@ -64,3 +82,79 @@ def test_who_is_outbid_while_it_loads_loads_again() -> None:
     row = replace(row, **transition(row, WorkerEvent.OUTBID, NOW))  # type: ignore[arg-type]
     assert row.state is DOWN
     assert state_after(row, record("running", "loading"), NOW + 60) is WorkerState.MODEL_LOADING
+
+
+@pytest.mark.parametrize("least", [1e-9, 0.0004, 0.001, 0.3, 31.0, 32.0, 90.0, 128.0, 128.01, 500])
+def test_each_bid_is_one_that_vast_takes_and_is_booked_as_it_is_billed(least: float) -> None:
+    """Between 0.001 and 128 dollars an hour, in whole thousandths (tests/evidence/vast)."""
+    dear = [on_demand(n, usd_per_hour=1e5) for n in range(1, 7)]
+    offer = replace(bid_offer(1, usd=least), num_gpus=8, on_demand_usd_per_hour=1e4)
+    pool, ctx = scene(dear, [offer], known_memory())
+    found = candidates_of(pool, ctx)
+    assert bool(found) is (least <= 128.0)
+    for candidate in found:
+        kept = at_kept_bid(candidate.item.offer)
+        assert kept.bid_usd_per_hour == bid_price(candidate.item.offer.bid_usd_per_hour, 128.0)
+        assert kept.bid_usd_per_hour == bid_price(kept.bid_usd_per_hour, 128.0)
+        assert 0.001 <= kept.bid_usd_per_hour <= 128.0
+        extra = kept.usd_per_hour - kept.bid_usd_per_hour
+        assert extra == pytest.approx(kept.storage_usd_per_hour)
+
+
+@pytest.mark.parametrize(("bid", "is_raised"), [(25.6, True), (25.61, False), (0.001, True)])
+def test_no_bid_is_raised_beyond_what_vast_takes(bid: float, is_raised: bool) -> None:
+    """25.6 dollars and a quarter more are 32, the most."""
+    dear = [on_demand(n, usd_per_hour=1e5) for n in range(1, 4)]
+    lost = facts(9, DOWN, state_since=NOW - 600, bid_usd_per_hour=bid, usd_per_hour=bid + 0.01)
+    pool, ctx = scene([*dear, lost], [], known_memory())
+    raised = plan_raises(pool, ctx)
+    assert bool(raised) is is_raised
+    assert all(0.001 <= bid_price(a.bid_usd_per_hour) <= 32.0 for a in raised)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("storage", "usd", "most_s"),
+    [
+        (0.3, 0.31, 310.0),  # the disk costs as much as the GPU and it
+        (0.5, 0.31, 190.0),  # or more
+        (9.0, 0.31, 11.0),
+        (0.0, 0.31, 48 * 3600.0),  # nothing, or nobody knows: not for ever
+    ],
+)
+def test_a_disk_that_costs_more_than_running_is_not_kept(
+    storage: float, usd: float, most_s: float
+) -> None:
+    lost = facts(9, DOWN, usd_per_hour=usd, storage_usd_per_hour=storage)
+    pool, ctx = scene([on_demand(1), lost], [], known_memory())
+    assert 0 < paused_limit_s(lost, ctx) <= most_s
+    lost = replace(lost, state_since=NOW - most_s - 1.0)
+    pool, ctx = scene([on_demand(1), lost], [], known_memory())
+    (action,) = plan_bid_returns(pool, ctx, is_room_needed=False)
+    assert action.reason.code == "outbid_long"
+
+
+@pytest.mark.parametrize("held", ["none", "let", "stopped"])
+@pytest.mark.parametrize("has_offers", [True, False])
+def test_who_takes_no_interruptible_machine_gets_one_rented_where_none_can_serve(
+    held: str, has_offers: bool
+) -> None:
+    """Without an offer on demand that is told, and no more is rented at bids for it."""
+    own = replace(bid_offer(50), is_bid=False, bid_usd_per_hour=0.0, usd_per_hour=0.6)
+    offers = [bid_offer(1), bid_offer(2, "US"), *([own] if has_offers else [])]
+    states = {"let": WorkerState.UNAVAILABLE, "stopped": WorkerState.STOPPED}
+    kept = [on_demand(20, states[held], state_since=NOW - 30)] if held in states else []
+    snapshot = GroupSnapshot(
+        group=group(min_load=100.0),
+        autogroups=(AUTOGROUP,),
+        workers=(*(facts(n) for n in range(1, 4)), *kept),
+        waiting=Waiting(n=1, load=10.0, on_demand_load=10.0),
+        offers={1: tuple(offers)},
+    )
+    plan = decide_scaling(snapshot, known_memory().to_json(), NOW)
+    rented = [a.offer for a in plan.actions if isinstance(a, RentOffer)]
+    is_short = held != "stopped"
+    on_demand_ones = [offer.offer_id for offer in rented if not offer.is_bid]
+    assert on_demand_ones == ([50] if is_short and has_offers else [])
+    if is_short and not has_offers:
+        assert plan.wants_offers == {1}
+        assert "no_offers" in [note.code for note in plan.notes]

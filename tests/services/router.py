@@ -35,6 +35,7 @@ class Router:
         is_paced: bool = False,
         affinity: tuple[str, ...] = (),
         prefix_cost: tuple[float, ...] | None = None,
+        insists: bool = False,
     ) -> dict[str, object]:
         request = RouteRequest(
             endpoint=endpoint,
@@ -45,6 +46,7 @@ class Router:
             is_paced=is_paced,
             affinity=affinity,
             prefix_cost=prefix_cost,
+            takes_interruptible=not insists,
         )
         return route(self.world.ports(), self.memory, request)
 

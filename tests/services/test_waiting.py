@@ -256,3 +256,34 @@ def test_what_another_tenant_floods_is_not_ahead_of_a_key_within_its_share(
     behind = router.ask(cost=100, key=flood, is_paced=True)
     assert int(str(behind["place"])) > 30
     assert float(str(behind["eta_s"])) > 30
+
+
+def test_who_takes_no_interruptible_worker_is_told_so_and_promised_no_time(
+    world: HotWorld,
+) -> None:
+    """A worker that may be taken away is free; it is none for this request."""
+    world.add_worker(1, is_bid=True)
+    see(world)
+    router = Router(world)
+    reply = router.ask(insists=True)
+    assert "no worker on demand serves" in str(reply["status"])
+    assert "expected start: unknown" in str(reply["status"])
+    assert "eta_s" not in reply
+    (row,) = world.waiting.rows.values()
+    assert row.needs_on_demand, "the scaler is told"
+    assert "url" in router.ask(), "others are served"
+    world.add_worker(2)
+    world.clock.advance(11)
+    see(world)
+    assert "url" in router.ask(router.idx(reply), insists=True)
+
+
+def test_who_takes_none_waits_for_those_on_demand_to_be_free(world: HotWorld) -> None:
+    world.add_worker(1, is_bid=True)
+    world.add_worker(2)
+    see(world)
+    router = Router(world)
+    while "url" in (reply := router.ask(insists=True)):
+        pass
+    assert "no worker is free soon enough" in str(reply["status"])
+    assert float(str(reply["eta_s"])) > 1.0

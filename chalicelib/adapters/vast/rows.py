@@ -60,7 +60,7 @@ def parse_offer(row: Row, disk_gb: float, now: float, *, is_bid: bool = False) -
         geolocation=_text(row, "geolocation"),
         is_bid=is_bid,
         bid_usd_per_hour=bid,
-        on_demand_usd_per_hour=max(_stated(row, "dph_total"), 0.0) if is_bid else 0.0,
+        on_demand_usd_per_hour=_price(row, "dph_total") if is_bid else 0.0,
     )
 
 

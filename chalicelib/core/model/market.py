@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -126,6 +127,24 @@ OFFER_BOUNDS: Mapping[str, tuple[float, float]] = {
     "on_demand_usd_per_hour": (0.0, 1e3),  # 0: unknown
 }
 """Least and most: a few hundred times what was recorded, so that no real row is refused."""
+
+MIN_BID_USD, MAX_BID_USD, MAX_CHANGED_BID_USD = 0.001, 128.0, 32.0
+"""What Vast takes at a create, and at a change (tests/evidence/vast/README.md)."""
+
+
+def kept_bid(usd_per_hour: float) -> float:
+    """A bid as Vast keeps and bills it: whole thousandths of a dollar, rounded up to still win."""
+    return math.ceil(round(usd_per_hour * 1_000, 6)) / 1_000
+
+
+def at_kept_bid(offer: Offer) -> Offer:
+    """An interruptible offer at what its bid will cost; one on demand as it is."""
+    if not offer.is_bid:
+        return offer
+    bid = kept_bid(offer.bid_usd_per_hour)
+    usd = offer.usd_per_hour + bid - offer.bid_usd_per_hour
+    return replace(offer, bid_usd_per_hour=bid, usd_per_hour=usd)
+
 
 UNTOLD_USD_PER_GPU_HOUR = 2.0
 """What a GPU counts as of which no price was ever told: the dearest that was recorded."""

@@ -89,9 +89,15 @@ class RoutingTable:
         """How many workers can be chosen."""
         return sum(len(pool.workers) for tier in self._tiers for pool in tier)
 
-    def next_free_s(self, now: float) -> float | None:
-        """Seconds until some worker could start a request; None without workers."""
-        firsts = [pool.workers[0] for tier in self._tiers for pool in tier if pool.workers]
+    def next_free_s(self, now: float, *, is_on_demand: bool = False) -> float | None:
+        """Seconds until some worker could start a request; None without workers.
+
+        `is_on_demand`: of those that the market does not take away.
+        """
+        pools = [pool.workers for tier in self._tiers for pool in tier if pool.workers]
+        firsts = [workers[0] for workers in pools]
+        if is_on_demand:
+            firsts = [worker for workers in pools for worker in workers if not worker.is_bid]
         return min((worker.wait_s(now) for worker in firsts), default=None)
 
     def service_s(self, mean_cost: float) -> float:

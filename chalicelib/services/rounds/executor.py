@@ -12,6 +12,7 @@ from typing import assert_never
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.set_aside import add_failure, forgive, reboot_key
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
+from chalicelib.core.model.market import kept_bid
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.bookkeeping import start_microusd_per_hour
 from chalicelib.core.money.budget import to_micro
@@ -222,7 +223,8 @@ def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: Chang
     The books hold an outbid machine as running already, so only the rise is reserved.
     """
     worker = acting.rows[action.instance_id]
-    rise = action.bid_usd_per_hour - worker.bid_usd_per_hour
+    usd = kept_bid(action.bid_usd_per_hour)
+    rise = usd - worker.bid_usd_per_hour
     try:
         acting.ports.ledger.reserve_start(
             acting.fence,
@@ -235,7 +237,6 @@ def _change_bid(acting: Acting, plan: RoundPlan, group: GroupPlan, action: Chang
         acting.refused_by_guard(worker.endpoint_id, refused.cap)
         acting.problems[id(action)] = cap_reached(refused.cap)
         return
-    usd = action.bid_usd_per_hour
     if not call_for(acting, action, Verb.BID, lambda v: v.change_bid(worker.instance_id, usd)):
         return
     changes: dict[str, object] = {

@@ -12,7 +12,7 @@ from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.reconcile import as_destroying, row_for
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.model.market import Offer
+from chalicelib.core.model.market import Offer, at_kept_bid
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.scaling.actions import RentOffer
 from chalicelib.core.scaling.facts import group_caps
@@ -55,7 +55,7 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
         raise TooEarlyError("create: its turn comes after this round", 0.0)
     launch, account = launch_facts(acting.market, autogroup), acting.ports.ledger.account()
     problem = "every offer was just taken"
-    for offer in (action.offer, *action.alternatives):
+    for offer in map(at_kept_bid, (action.offer, *action.alternatives)):
         intent = _intent(acting, autogroup, offer, launch, account.n_lanes)
         url = report_url(acting.ports, account, intent.token)
         try:

@@ -176,13 +176,21 @@ def _serve(turn: Turn) -> dict[str, object]:
     try:
         granted = _reserve(turn)
         if granted is None:
-            return answer_waiting(turn, "no worker is free soon enough")
+            return answer_waiting(turn, _why_none(turn))
         return _reply(turn, *granted)
     except OverQuotaError as error:
         return answer_waiting(turn, str(error), is_demand=False)
     except (StorageUnavailableError, KeysUnavailableError, NotFoundError) as error:
         logger.warning("grant_failed", extra={"problem": str(error)})
         return answer_waiting(turn, "the control plane is catching its breath")
+
+
+def _why_none(turn: Turn) -> str:
+    """Why nobody takes it: in words."""
+    table, insists = turn.group.table, not turn.request.takes_interruptible
+    if insists and table.n_workers and table.next_free_s(turn.now, is_on_demand=True) is None:
+        return "no worker on demand serves, and this request takes no interruptible one"
+    return "no worker is free soon enough"
 
 
 def _is_in_turn(turn: Turn) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.model.load import WaitingRequest
@@ -155,10 +155,16 @@ def answer_closed(turn: Turn, reason: str) -> dict[str, object]:
 
 
 def _place(turn: Turn) -> Place:
-    """Where it stands; what others flood is not ahead of a key that is within its share."""
+    """Where it stands; what others flood is not ahead of a key that is within its share.
+
+    Who takes no interruptible worker is promised no time while none on demand serves.
+    """
     group, now = turn.group, turn.now
     place = estimate_place(queued_as(turn), now, group.view.queue, group.facts.params)
-    free_s = group.table.next_free_s(now)
+    insists = not turn.request.takes_interruptible
+    free_s = group.table.next_free_s(now, is_on_demand=insists)
+    if insists and free_s is None:
+        return replace(place, eta_s=None)  # what is counted on may be interruptible
     if free_s is None or not group.view.cutoffs.admits(turn.caller.key_id):
         return place
     return Place(n_ahead=0, eta_s=free_s)

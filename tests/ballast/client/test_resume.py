@@ -206,6 +206,31 @@ def test_workers_that_are_not_taken_away_are_asked_for(it: Servers) -> None:
         ("/v1/chat/completions", {"messages": [{}], "stream": True}, True, "continue_final"),
         ("/v1/chat/completions", {"stream": True}, "continue_final_message", "messages"),
         ("/generate_image", {"prompt": "x"}, True, "only streams of text"),
+        ("/v1/completions", {**PROMPT, "logprobs": 0}, True, "logprobs"),
+        ("/v1/completions", {**PROMPT, "structured_outputs": {"regex": "a"}}, True, "structured"),
+        ("/v1/completions", {**PROMPT, "guided_json": None, "guided_grammar": "a"}, True, "_gram"),
+        ("/v1/completions", {**PROMPT, "best_of": 2}, True, "best_of"),
+        ("/v1/completions", PROMPT, "yes", "resume: 'yes'; allowed"),
+        (
+            "/v1/completions",
+            {**PROMPT, "stream_options": {"include_usage": True}},
+            True,
+            "stream_options: .*include_usage",
+        ),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user"}], "stream": True, "tools": [{}]},
+            "continue_final_message",
+            "tools",
+        ),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "assistant"}], "stream": True},
+            "continue_final_message",
+            "assistant's already",
+        ),
+        ("/generate_stream", {"inputs": "a", "parameters": {"details": True}}, True, "details"),
+        ("/generate_stream", {"inputs": "a", "parameters": {"best_of": 2}}, True, "best_of"),
     ],
 )
 def test_what_could_not_be_continued_is_refused_before_anything_is_sent(
@@ -245,3 +270,111 @@ def test_generated_text_of_tgi_goes_on_too() -> None:
     it.began_again()
     it.take(b'data:{"token": {"text": "!"}, "generated_text": " b!"}\n\n')
     assert it.is_over
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        {"best_of": 1},
+        {"logprobs": None},
+        {"tools": []},
+        {"n": 1},
+        {"response_format": {"type": "text"}},
+        {"stream_options": {"include_usage": False}},
+        {"guided_json": None},
+    ],
+)
+def test_what_asks_for_nothing_is_no_reason_to_refuse(harmless: dict[str, object]) -> None:
+    assert Continuation("/v1/completions", {**PROMPT, **harmless}, True).payload()
+
+
+def test_as_much_less_is_asked_for_at_least_and_at_most() -> None:
+    """A server as vLLM refuses `min_tokens` above `max_tokens`."""
+    it = Continuation("/v1/completions", {**PROMPT, "min_tokens": 5}, True)
+    for word in ANSWER[:7]:
+        it.take(completion(f"{word} "))
+    assert (it.payload()["min_tokens"], it.payload()["max_tokens"]) == (0, 2)
+
+
+def test_the_last_event_of_a_generated_text_tells_all_of_it() -> None:
+    it = Continuation("/generate_stream", {"inputs": "a"}, True)
+    it.take(b'data:{"token": {"text": " b"}, "generated_text": null}\n\n')
+    it.began_again()
+    it.take(b'data:{"token": {"text": " c"}, "generated_text": null}\n\n')
+    end = it.take(b'data:{"token": {"text": "!"}, "generated_text": " c!"}\n\n')
+    assert json.loads(end.removeprefix(b"data:"))["generated_text"] == " b c!"
+    assert it.is_over
+
+
+class OddWorker:
+    """Sends its answers in turn: (status, content type, body, whether it then breaks off)."""
+
+    def __init__(self, *answers: tuple[int, str, bytes, bool]) -> None:
+        self.answers = [*answers]
+        self.n_asked = 0
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.n_asked += 1
+        status, kind, body, breaks = self.answers.pop(0)
+        response = web.StreamResponse(status=status, headers={"Content-Type": kind})
+        await response.prepare(request)
+        await response.write(body)
+        if breaks:
+            request.transport.close()  # type: ignore[union-attr]
+        return response
+
+
+EVENTS, JSON = "text/event-stream; charset=utf-8", "application/json"
+CHAT = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
+
+
+def delta(**members: object) -> bytes:
+    return f"data: {json.dumps({'choices': [{'delta': members}]})}\n\n".encode()
+
+
+def played(it: Servers, *answers: tuple[int, str, bytes, bool]) -> tuple[bytes, OddWorker]:
+    """What a reader of a chat that may be resumed gets of these answers."""
+    worker, app = OddWorker(*answers), web.Application()
+    app.router.add_post("/v1/chat/completions", worker.answer)
+    with served(app) as url, Client(KEY, it.control_plane_url, pause=lambda _: None) as client:
+        it.control_plane.next_grant = lambda body: {**it.grant(body), "url": url}
+        with client.stream(
+            "e", "/v1/chat/completions", CHAT, resume="continue_final_message"
+        ) as answer:
+            return b"".join(answer.chunks()), worker
+
+
+BEGUN = (200, EVENTS, delta(role="assistant", content="Hel"), True)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"choices": [{"message": {"content": "Hi"}}]}', b"", b'{"a": 1}\n\n{"b": 2}\n\n']
+)
+def test_a_server_that_does_not_stream_is_asked_once(it: Servers, body: bytes) -> None:
+    answer, worker = played(it, (200, JSON, body, False))
+    assert (answer, worker.n_asked) == (body, 1)
+
+
+def test_events_of_another_form_are_passed_and_asked_for_once(it: Servers) -> None:
+    body = b'data: {"type": "text", "said": "Hi"}\n\ndata: {"type": "end"}\n\n'
+    answer, worker = played(it, (200, EVENTS, body, False))
+    assert (answer, worker.n_asked) == (body, 1)
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ([(200, JSON, b'{"choices": ', True)], "broke off"),
+        ([(200, EVENTS, b'data: {"said": "Hi"}\n\n', True)], "no text that is known"),
+        ([(200, EVENTS, delta(reasoning_content="Hm"), True)], "delta.reasoning_content"),
+        ([(200, EVENTS, delta(reasoning="Hm") + delta(content="Hi"), False)], "delta.reasoning"),
+        ([(200, EVENTS, delta(tool_calls=[{"index": 0}]), True)], "delta.tool_calls"),
+        ([BEGUN, (200, JSON, b"{}", False)], "next worker answers with application/json"),
+        ([BEGUN, (400, JSON, b'{"error": "continue_final_message"}', False)], "could not go on"),
+    ],
+)
+def test_what_cannot_go_on_is_told_and_never_said_twice(
+    it: Servers, answers: list[tuple[int, str, bytes, bool]], words: str
+) -> None:
+    with pytest.raises(StreamBrokenError, match=words):
+        played(it, *answers)

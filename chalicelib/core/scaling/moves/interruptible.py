@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from chalicelib.core.fleet.set_aside import bid_start_key
 from chalicelib.core.model.endpoint_group import Interruptible
+from chalicelib.core.model.market import MAX_BID_USD, MAX_CHANGED_BID_USD, MIN_BID_USD
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import Action, ChangeBid, DestroyWorker, RentOffer, StartWorker
 from chalicelib.core.scaling.hazard import (
@@ -182,7 +183,9 @@ def _at_each_bid(item: RatedOffer, ctx: Round) -> list[Candidate]:
     found = []
     for margin in MARGINS:
         bid = Bid(place=place, machine_id=offer.machine_id, margin=margin)
-        usd = offer.bid_usd_per_hour * margin
+        usd = max(offer.bid_usd_per_hour * margin, MIN_BID_USD)
+        if usd > MAX_BID_USD:
+            break
         extra = usd - offer.bid_usd_per_hour
         at_bid = replace(
             offer,
@@ -345,7 +348,7 @@ def paused_limit_s(worker: WorkerFacts, ctx: Round) -> float:
     load_usd = worker.usd_per_hour * load_h
     storage = max(worker.storage_usd_per_hour, 1e-6)
     back_s = 1.0 / return_rate(ctx.beliefs.memory, place_of(worker.place, worker.gpu_type))
-    limit_s = load_usd / storage * 3600.0
+    limit_s = min(load_usd / storage, HORIZON_H) * 3600.0  # also where a disk costs nothing
     return limit_s if back_s <= 4.0 * limit_s else min(RAISE_AFTER_S, limit_s)
 
 
@@ -381,7 +384,7 @@ def _higher_bid(paused: Sequence[WorkerFacts], pool: Pool, ctx: Round) -> list[A
         bid_usd = worker.bid_usd_per_hour * higher[0] / worker.bid_margin
         usd = worker.usd_per_hour + bid_usd - worker.bid_usd_per_hour
         usd += ctx.loss_usd_per_hour(replace(worker, bid_margin=higher[0]))
-        if usd / capacity > BELOW_ON_DEMAND * min(prices):
+        if bid_usd > MAX_CHANGED_BID_USD or usd / capacity > BELOW_ON_DEMAND * min(prices):
             continue
         if 0 < worker.on_demand_usd_per_hour <= usd:
             continue  # the same machine costs no more on demand

@@ -163,7 +163,7 @@ def missing_capacity(
     least = rest_load(ctx.beliefs.memory)
     if any(worker.is_bid for worker in pool.loaded):
         least = max(least, least_lack(total, ctx))
-        if not has_on_demand(pool):
+        if not has_on_demand(pool, ctx):
             missing = max(missing, ctx.beliefs.memory.worker_perf)
     return missing if missing > least else 0.0
 

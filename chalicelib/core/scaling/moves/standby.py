@@ -114,12 +114,16 @@ def may_stand_in(pool: Pool, ctx: Round) -> bool:
         return False
     if mode is Interruptible.OVERFLOW and memory.usage_s < MIN_KNOWN_S:
         return False  # what is wanted half of the time is not known yet
-    return has_on_demand(pool) and not (memory.starved > 0 and pool.paused)
+    return has_on_demand(pool, ctx) and not (memory.starved > 0 and pool.paused)
 
 
-def has_on_demand(pool: Pool) -> bool:
-    """Whether a machine on demand is held or on order."""
-    held = pool.loaded + pool.booting
+def has_on_demand(pool: Pool, ctx: Round) -> bool:
+    """Whether a machine on demand is held or on order.
+
+    While requests that insist on one wait, one whose GPU is let to somebody else is none.
+    """
+    refused = pool.refused if ctx.snapshot.waiting.on_demand_load > 0 else []
+    held = [w for w in pool.loaded + pool.booting if w not in refused]
     return any(not w.is_bid for w in held) or any(not r.is_bid for r in pool.rentals)
 
 
