@@ -10,7 +10,7 @@ from chalicelib.core.fleet.observation import observe
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.model.market import InstanceRecord, at_kept_bid
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.core.scaling.actions import RentOffer
+from chalicelib.core.scaling.actions import DrainWorker, RentOffer
 from chalicelib.core.scaling.decision import decide_scaling
 from chalicelib.core.scaling.moves.interruptible import (
     candidates_of,
@@ -163,3 +163,17 @@ def test_who_takes_no_interruptible_machine_gets_one_rented_where_none_can_serve
     if held != "stopped" and not has_offers:
         assert plan.wants_offers == {1}
         assert "no_offers" in [str(note.code) for note in plan.notes]
+
+
+@pytest.mark.parametrize("load", [0.0, 10.0])
+def test_who_was_started_for_them_is_not_drained_before_they_come(load: float) -> None:
+    """It is surplus beside those at bids, and the only one that such requests take."""
+    snapshot = GroupSnapshot(
+        group=group(min_load=100.0),
+        autogroups=(AUTOGROUP,),
+        workers=(*(facts(n) for n in range(1, 4)), on_demand(20)),
+        waiting=Waiting(n=1 if load else 0, load=load, on_demand_load=load),
+    )
+    plan = decide_scaling(snapshot, known_memory(share=0.0).to_json(), NOW)
+    drained = {a.instance_id for a in plan.actions if isinstance(a, DrainWorker)}
+    assert (20 in drained) is (load == 0.0)

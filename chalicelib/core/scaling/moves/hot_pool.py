@@ -198,10 +198,16 @@ def _recallable(
 
 
 def _plan_drains(pool: Pool, goal: CapacityGoal, ctx: Round) -> list[Action]:
-    """Drain what is not needed: idle workers first, so that the rest is the cheapest cover."""
+    """Drain what is not needed: idle workers first, so that the rest is the cheapest cover.
+
+    None on demand, while requests wait that take no other.
+    """
     left = sum(map(ctx.capacity, pool.ready))
     actions: list[Action] = []
+    insists = ctx.snapshot.waiting.on_demand_load > 0
     for worker in _surplus(pool, goal, ctx):
+        if insists and not worker.is_bid:
+            continue
         left -= ctx.capacity(worker)
         facts = {"wanted": goal.capacity, "left": left, "usd_per_load": ctx.usd_per_load(worker)}
         actions.append(
