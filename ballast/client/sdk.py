@@ -379,12 +379,7 @@ class ResumedAnswer(Answer):
             yield self._continuation.began_again()
 
     def _next_answer(self) -> requests.Response:
-        """Another worker's.
-
-        Raises:
-            StreamBrokenError: it does not go on with what came.
-            CallError: as `_Call.answer`.
-        """
+        """Another worker's; StreamBrokenError: it does not go on with what came."""
         try:
             response = self._call.answer(self._continuation.payload())
         except WorkerRefusedError as error:
