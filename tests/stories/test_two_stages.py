@@ -26,6 +26,7 @@ class Neighbours:
         self.market = self.dev.world.market
         self.groups = {day: day.group("llm", cold_workers=1) for day in self.stages}
         self.rented: dict[Day, set[int]] = {day: set() for day in self.stages}  # ever
+        self.n_settled = 0  # times that books and bill were equal
         self.foreign = {self.rent_by_hand(label) for label in FOREIGN_LABELS}
 
     @property
@@ -69,7 +70,10 @@ class Neighbours:
             status = self.status(day)
             hourly = sum(group["money"]["usd_per_hour"] for group in status["groups"])
             billed = sum(self.market.instances[id_].rate.total for id_ in self.own(day))
-            assert hourly == pytest.approx(billed, rel=0.01)
+            assert hourly >= 0.99 * billed  # one that starts or stops counts until it is seen
+            if day.n(WorkerState.READY, WorkerState.STOPPED) == len(rows):
+                assert hourly == pytest.approx(billed, rel=0.01)
+                self.n_settled += 1
             assert status["account"]["inventory"]["n_strays"] == 0
             assert not day.troubles().keys() & {
                 "stray_machines", "adopted_unconfirmed", "label_changed", "inventory_unknown",
@@ -101,6 +105,7 @@ def waves(account: Neighbours, hours: int) -> None:
 def test_stages_on_one_account_keep_to_their_own_machines(hours: int) -> None:
     account = Neighbours()
     waves(account, hours)
+    assert account.n_settled > 2 * hours
     assert all(day.world.n_waiting == 0 for day in account.stages)
     assert all(day.world.n_served > 500 for day in account.stages)
     for day in account.stages if hours < 12 else ():  # since midnight: all of it
