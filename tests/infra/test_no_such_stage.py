@@ -26,8 +26,10 @@ OF_BALLAST = (
     "doctor",
     "freeze --direct",
     "unfreeze --direct",
+    "unfreeze --direct --yes",
     "panic --direct --yes",
     "panic --clear --direct",
+    "panic --clear --direct --yes",
 )
 
 

@@ -70,10 +70,10 @@ def unfreeze(
     \b
     ballast unfreeze
     """
-    what = name or "the account"
+    direct_stage = needed_stage(stage) if direct else None
+    what = (name or "the account") + _of(direct_stage)
     question = f"Unfreeze {what}? Ballast rents, starts, stops and destroys again, within the caps."
-    if direct:
-        direct_stage = needed_stage(stage)
+    if direct_stage is not None:
         session.confirm(question, is_sure=yes)
         _set_frozen(session, name, direct_stage, is_frozen=False)
         return
@@ -117,7 +117,8 @@ def panic(
     """
     if clear:
         direct_stage = needed_stage(stage) if direct else None
-        session.confirm("End the panic? Groups rent and scale again.", is_sure=yes)
+        question = f"End the panic{_of(direct_stage)}? Groups rent and scale again."
+        session.confirm(question, is_sure=yes)
         if direct_stage is not None:
             session.show(*clear_panic_directly(direct_stage))
         else:
@@ -157,6 +158,11 @@ def _brake(session: Session, what: str, body: Json) -> Json:
     """Ask for a brake; where no answer comes, the way without the server's door is told."""
     with _told_the_other_way():
         return session.server.post(f"/api/v0/{what}", body)
+
+
+def _of(direct_stage: str | None) -> str:
+    """Whose, where AWS is asked and no server says which stage it is."""
+    return "" if direct_stage is None else f" of stage {direct_stage}"
 
 
 @contextmanager

@@ -46,7 +46,9 @@ def _deployment(stage: str, instead: str = "") -> Iterator[None]:
     except (PortError, ClientError, BotoCoreError) as error:
         found, fix = aws_trouble(error)
         raise CliError(
-            f"cannot act directly: {found}", code=ExitCode.UNREACHABLE, fix=f"{fix}{instead}"
+            f"cannot act directly on stage {stage}: {found}",
+            code=ExitCode.UNREACHABLE,
+            fix=f"{fix}{instead}",
         ) from error
     finally:  # who runs the command within a process of theirs finds it as it was
         for name, value in before.items():
