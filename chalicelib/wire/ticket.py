@@ -183,7 +183,7 @@ class Claims:
         try:
             size = _NAME_SIZE.pack(len(name))
         except struct.error as error:
-            raise TicketError(f"the key's name has {len(name)} bytes, at most 255") from error
+            raise TicketError(f"a key's name of 255 bytes at most, not {len(name)}") from error
         return _allowance_bytes(self.allowance or Allowance()) + size + name
 
     @staticmethod
