@@ -94,6 +94,7 @@ function openForm({ title, fields, more, row, floors, previewBody, save, done })
     oninput: () => { clearTimeout(timer); timer = setTimeout(priced, PREVIEW_AFTER_MS); },
     onsubmit: async (event) => {
       event.preventDefault();
+      clearTimeout(timer);
       try {
         const values = changes();
         const isChanged = Object.keys(values).length > 0;
@@ -114,6 +115,7 @@ function openForm({ title, fields, more, row, floors, previewBody, save, done })
     el('button', { type: 'button', onclick: leave }, 'Cancel')));
   dialog.replaceChildren(form);
   dialog.oncancel = (event) => { event.preventDefault(); leave(); }; // Escape
+  dialog.onclose = () => clearTimeout(timer); // a form that is gone asks for no price
   dialog.showModal();
   if (row.id) priced();
 }
