@@ -70,6 +70,15 @@ def test_for_the_scaler_a_machine_is_slow_once_it_has_shown_it_at_work() -> None
     assert shown.perf == 20.0
 
 
+def test_for_the_scaler_a_claim_beyond_belief_is_no_reason_to_stop_another() -> None:
+    """Of two real machines one said 1e12, and finished a third more than it can: alone it served
+    what the floor asks, and the honest one was drained (`tests/adversary/liars.py`)."""
+    liar, honest = vouch_capacity([machine(1, 1e12, observed_perf=130.0), machine(2)], NOW, {})
+    assert (liar.perf, honest.perf) == (100.0, 100.0)
+    truthful, *_ = vouch_capacity([machine(1, 125.0, observed_perf=125.0), machine(2)], NOW, {})
+    assert truthful.perf == 125.0
+
+
 def test_another_type_is_judged_by_the_marketplaces_benchmark() -> None:
     rows = [machine(i, dlperf=100.0) for i in (1, 2, 3)]
     honest = machine(4, 300.0, gpu_name="H100", dlperf=300.0)

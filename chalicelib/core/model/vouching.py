@@ -61,17 +61,26 @@ def vouch_capacity(rows: Iterable[Worker], now: float, known: Known) -> list[Wor
     """The same for the scaler, which knows what it learned of other machines.
 
     Nor is a machine slower than its type by its word alone, or a lie would rent another one; but
-    it is ranked by what it says.
+    it is ranked by what it says. Who claims more than belief allows beside its own type counts as
+    the middle of it, whatever it proved: a third more, by its own account, stopped an honest one.
     """
     rows = list(rows)
     peers, typical = _Peers(rows, known), mean_cost(rows)
     vouched = [_vouched(row, peers, typical, now) for row in rows]
     return [
-        replace(row, perf=least)
-        if row.perf > 0 and row.observed_perf <= 0 and (least := peers.least_perf(row)) > row.perf
-        else row
-        for row in vouched
+        _counted(row, was.perf, peers) if row.perf > 0 else row
+        for was, row in zip(rows, vouched, strict=True)
     ]
+
+
+def _counted(row: Worker, claimed: float, peers: _Peers) -> Worker:
+    """A vouched row with what the scaler reckons with."""
+    least, usual = peers.least_perf(row), peers.usual_of_type(row)
+    if claimed > row.perf > usual:
+        return replace(row, perf=usual)
+    if row.observed_perf <= 0 and least > row.perf:
+        return replace(row, perf=least)
+    return row
 
 
 def _vouched(row: Worker, peers: _Peers, typical: float, now: float) -> Worker:
@@ -112,6 +121,11 @@ class _Peers:
         """The least that is believed before the worker has shown at work what it serves."""
         middle, claimed_most, _, is_clear = self._bounds_of(row)
         return middle * middle / claimed_most if is_clear else 0.0
+
+    def usual_of_type(self, row: Worker) -> float:
+        """What machines of its type serve; infinite where other types had to be asked."""
+        middle, _, proven_most, _ = self._bounds_of(row)
+        return middle if proven_most <= middle * PROVEN_WITHIN_TYPE else math.inf
 
     def perf_of(self, row: Worker) -> tuple[float, float]:
         """(what a worker serves, what its price is ranked by), whatever it says.
