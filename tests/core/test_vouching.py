@@ -71,8 +71,7 @@ def test_for_the_scaler_a_machine_is_slow_once_it_has_shown_it_at_work() -> None
 
 
 def test_for_the_scaler_a_claim_beyond_belief_is_no_reason_to_stop_another() -> None:
-    """Of two real machines one said 1e12, and finished a third more than it can: alone it served
-    what the floor asks, and the honest one was drained (`tests/adversary/liars.py`)."""
+    """Of two real machines one said 1e12 and finished a third more: the honest one was drained."""
     liar, honest = vouch_capacity([machine(1, 1e12, observed_perf=130.0), machine(2)], NOW, {})
     assert (liar.perf, honest.perf) == (100.0, 100.0)
     truthful, *_ = vouch_capacity([machine(1, 125.0, observed_perf=125.0), machine(2)], NOW, {})
