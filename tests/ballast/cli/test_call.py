@@ -142,6 +142,16 @@ def test_any_payload_at_any_path(
         assert "--path" in nowhere.err
 
 
+def route_to(url: str, console: Console) -> None:
+    """Each route gives a ticket for this worker, and the groups' keys are known."""
+    console.answers["/route/"] = {
+        "endpoint": NAME, "url": url, "cost": 1, "reqnum": 1, "request_idx": 1,
+        "signature": "s",
+    }  # fmt: skip
+    for row in console.endpoints.values():
+        row["api_key"] = KEY
+
+
 @pytest.mark.parametrize("name", ["vllm_stream", "tgi_whole"])
 def test_an_error_under_200_is_a_failed_call(
     name: str, ballast: Ballast, console: Console, monkeypatch: pytest.MonkeyPatch
@@ -154,12 +164,7 @@ def test_an_error_under_200_is_a_failed_call(
     app = web.Application()
     app.router.add_post("/{path:.*}", fail)
     with served(app) as url:
-        console.answers["/route/"] = {
-            "endpoint": NAME, "url": url, "cost": 1, "reqnum": 1, "request_idx": 1,
-            "signature": "s",
-        }  # fmt: skip
-        for row in console.endpoints.values():
-            row["api_key"] = KEY
+        route_to(url, console)
         said = ballast("call", NAME, "Hi")
     assert said.code == 5
     assert "the model server failed: " in said.err
@@ -214,12 +219,7 @@ def test_of_half_an_answer_it_says_so_on_a_line_of_its_own(
     app = web.Application()
     app.router.add_post("/{path:.*}", cut)
     with served(app) as url:
-        console.answers["/route/"] = {
-            "endpoint": NAME, "url": url, "cost": 1, "reqnum": 1, "request_idx": 1,
-            "signature": "s",
-        }  # fmt: skip
-        for row in console.endpoints.values():
-            row["api_key"] = KEY
+        route_to(url, console)
         said = ballast("call", NAME, "Hi")
     assert (said.code, said.out) == (5, "Once upon\n")
     assert said.err.startswith("ballast: the answer broke off: its connection ended\n")
