@@ -7,32 +7,11 @@ from collections.abc import Mapping
 import click
 from click.shell_completion import CompletionItem
 
-from ballast.cli.commands import (
-    account,
-    adopt,
-    apply,
-    autogroup,
-    brakes,
-    call,
-    chaos,
-    doctor,
-    endpoint,
-    history,
-    key,
-    login,
-    logs,
-    notify,
-    plan,
-    probe,
-    rollout,
-    secret,
-    simulate,
-    spend,
-    status,
-    template,
-    up,
-    workers,
-)
+from ballast.cli.commands.account import account, adopt, brakes, key
+from ballast.cli.commands.groups import apply, autogroup, endpoint, history, rollout, up
+from ballast.cli.commands.setup import doctor, login, notify, probe, secret, template
+from ballast.cli.commands.trials import call, chaos, simulate
+from ballast.cli.commands.watch import logs, plan, spend, status, workers
 from ballast.cli.errors import CliError
 from ballast.cli.lookup import list_autogroups, list_endpoints
 from ballast.cli.remote.session import Session, connection_options

@@ -1,1 +1,1 @@
-"""The commands, one noun or verb a file; each file offers `COMMANDS` to the root."""
+"""The commands, one noun or verb a file in five rooms; each file offers `COMMANDS` to the root."""

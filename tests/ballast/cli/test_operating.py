@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
-from ballast.cli.commands.logs import news
+from ballast.cli.commands.watch.logs import news
 from fakes.console.console_scenes import NOW
 from fakes.console.server import Console
 from tests.ballast.client.world import DEFAULT_CTRL_C

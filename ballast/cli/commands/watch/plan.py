@@ -8,7 +8,7 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
-from ballast.cli.commands.logs import event_lines
+from ballast.cli.commands.watch.logs import event_lines
 from ballast.cli.errors import CliError
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.remote.server import WHAT_THERE_IS, Json

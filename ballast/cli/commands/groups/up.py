@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import click
 
-from ballast.cli.commands.brakes import destroy
+from ballast.cli.commands.account.brakes import destroy
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import list_endpoints
 from ballast.cli.models.choice import BACK_ENDS, Choice, choose

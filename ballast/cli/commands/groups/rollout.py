@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ballast.cli.commands.autogroup import FROM_TEMPLATE
+from ballast.cli.commands.groups.autogroup import FROM_TEMPLATE
 from ballast.cli.lookup import find_autogroup, find_endpoint
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import click
 
-from ballast.cli.commands.adopt import confirm_mislabelled
+from ballast.cli.commands.account.adopt import confirm_mislabelled
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import find_endpoint
 from ballast.cli.parameters import STAGE, needed_stage

@@ -1,0 +1,1 @@
+"""What holds over all groups: caps, keys, brakes, and which machines are ours."""

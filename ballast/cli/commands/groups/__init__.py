@@ -1,0 +1,1 @@
+"""Groups and autogroups: made, changed, shared out, rolled back, deleted."""

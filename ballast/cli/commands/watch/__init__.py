@@ -1,0 +1,1 @@
+"""What is there, what happened, what it cost, what happens next: these change nothing."""
