@@ -85,7 +85,9 @@ def test_a_plan_comes_with_sentences_and_dollars(fleet: Api) -> None:
     plan = fleet.call("POST", "/api/v0/plan", {"endpoint_id": 100}).json
     rent, destroy = plan["actions"]
     assert (
-        rent["sentence"] == "Ready workers can serve 0 load/s, and 111 is needed (your min_load)."
+        rent["sentence"]
+        == "Its autogroup's ready workers can serve 0 load/s, and 111 is needed of them "
+        "(your min_load)."
     )
     assert rent["beaten"] == ["offer 4"]
     assert destroy["code"] == "idle_surplus"
@@ -149,7 +151,7 @@ def test_a_workers_story_and_a_rounds_decisions_are_told(fleet: Api) -> None:
     fleet.events.append([event])
     story = fleet.call("GET", "/api/v0/explain?instance_id=7").json
     assert story["sentences"][0].startswith("It is a 1x RTX 4090 at $0.500 an hour, ready")
-    assert story["sentences"][1].startswith("Starting 7: Ready workers can serve 0")
+    assert story["sentences"][1].startswith("Starting 7: Its autogroup's ready workers can serve 0")
     assert story["candidates"] == ["offer 4"]
     for wanted in ("last", "12.5", story["decision"]["event_id"].replace("#", "%23")):
         answer = fleet.call("GET", f"/api/v0/explain?round={wanted}")
@@ -180,7 +182,7 @@ def test_a_workers_story_begins_with_its_rental(fleet: Api) -> None:
     story = fleet.call("GET", f"/api/v0/explain?instance_id={rented.instance_id}").json
     assert len(story["sentences"]) == 2
     assert story["sentences"][1].startswith(
-        "Renting a 1x RTX 4090 at $0.400 an hour (offer 3): Ready"
+        "Renting a 1x RTX 4090 at $0.400 an hour (offer 3): Its autogroup"
     )
     assert story["decision"]["facts"]["round"] == 990.0
 

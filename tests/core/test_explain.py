@@ -29,7 +29,8 @@ def test_numbers_are_written_for_people() -> None:
     )
     assert (
         explain_reason(reason)
-        == "Ready workers can serve 0.123 load/s, and 12346 is needed (your min_load)."
+        == "Its autogroup's ready workers can serve 0.123 load/s, and 12346 is needed of them "
+        "(your min_load)."
     )
 
 

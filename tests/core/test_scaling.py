@@ -22,6 +22,7 @@ from chalicelib.core.scaling.actions import (
 )
 from chalicelib.core.scaling.decision import decide_scaling
 from chalicelib.core.scaling.moves.deeds import remember_deeds
+from chalicelib.core.scaling.reasons import explain_reason
 from chalicelib.core.scaling.snapshot import (
     Caps,
     GroupSnapshot,
@@ -142,6 +143,12 @@ class TestFloorsAndCaps:
             caps=Caps(free_usd_per_hour=1.2),
         )
         assert len(of_kind(decide_scaling(snapshot, {}, NOW), RentOffer)) == 2
+
+    def test_what_is_missing_is_told_in_machines_until_one_is_measured(self) -> None:
+        plan = decide_scaling(make_snapshot(waiting=Waiting(n=1, load=9.0)), {}, NOW)
+        [rental] = of_kind(plan, RentOffer)
+        assert rental.reason.code == "unmeasured"
+        assert "machines to rent: 1" in explain_reason(rental.reason)
 
     def test_cold_workers_is_a_retention_floor_and_rents_nothing(self) -> None:
         assert not decide_scaling(make_snapshot(cold_workers=5), {}, NOW).actions

@@ -31,7 +31,8 @@ class ReasonCode(StrEnum):
     # why something is done
     HOT_SHORT = (
         "hot_short",
-        "Ready workers can serve {had} load/s, and {wanted} is needed ({term}).",
+        "Its autogroup's ready workers can serve {had} load/s, and {wanted} is needed of them "
+        "({term}).",
     )
     CHEAPER_COVER = (
         "cheaper_cover",
@@ -40,18 +41,23 @@ class ReasonCode(StrEnum):
     )
     IDLE_SURPLUS = (
         "idle_surplus",
-        "The others that are ready can serve {left} load/s, and only {wanted} is needed; it "
-        "costs most per unit of capacity.",
+        "The other ready workers of its autogroup can serve {left} load/s, and only {wanted} is "
+        "needed of them; it costs most per unit of capacity.",
     )
     COLD_SHORT = (
         "cold_short",
-        "The reserve of stopped workers is {missing} load/s short of its goal; this machine "
-        "should serve {expected_perf}, {ready}.",
+        "What its autogroup holds, ready or in reserve, is {missing} load/s short of its goal; "
+        "this machine should serve {expected_perf}, {ready}.",
+    )
+    UNMEASURED = (
+        "unmeasured",
+        "Nobody knows yet what a machine serves here; to learn it, machines to rent: {missing}; "
+        "{ready}.",
     )
     COLD_SURPLUS = (
         "cold_surplus",
-        "The reserve of stopped workers holds {left} load/s without it, and {wanted} is wanted;"
-        " its disk would cost money for nothing.",
+        "Without it its autogroup still holds {left} load/s, ready or in reserve, and {wanted} is "
+        "wanted; its disk would cost money for nothing.",
     )
     EXPLORE = (
         "explore",

@@ -174,7 +174,9 @@ def plan_rentals(
             break
         if room.take(item.offer.usd_per_hour):
             facts = {"missing": missing, "expected_perf": item.perf}
-            reason = Reason(code=ReasonCode.COLD_SHORT, facts=facts)
+            is_measured = ctx.beliefs.memory.worker_perf > 0  # else machines are missing, not load
+            code = ReasonCode.COLD_SHORT if is_measured else ReasonCode.UNMEASURED
+            reason = Reason(code=code, facts=facts)
             rentals.append(rent(pool.autogroup, item, rated[index + 1 :], reason))
             missing -= _expected(item.offer, pool.autogroup, ctx)
     return rentals
