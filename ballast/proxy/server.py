@@ -165,6 +165,8 @@ class Proxy:
             if request.headers.get("Content-Encoding", "identity").lower() != "identity":
                 words = "bodies are not inflated: send it without Content-Encoding"
                 raise _BadRequestError(415, words)
+            if (request.content_length or 0) > MAX_BODY:
+                raise _BadRequestError(413, f"the body is larger than {MAX_BODY >> 20} MB")
             if self._settings.spends_own_key:
                 self._settings.guard.check_body(request.content_type, takes_form=takes_form)
             if request.content_type == FORM:

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from ballast.proxy.callers import Caller, CallersError, Limits, digest_of, read_callers
 from ballast.proxy.metrics import CONTENT_TYPE, Metrics
+from ballast.proxy.runner import ProxyRunner
 
 logger = logging.getLogger(__name__)
 
@@ -103,17 +104,6 @@ class Service:
 CTRL_C_GRACE_S = 3.0
 
 
-def runner_of(app: web.Application, grace_s: float) -> web.AppRunner:
-    """What serves it: a body stays as it came, so that nothing is inflated for anybody."""
-    return web.AppRunner(
-        app,
-        access_log=None,
-        handler_cancellation=True,
-        shutdown_timeout=grace_s,
-        auto_decompress=False,
-    )
-
-
 async def serve(
     app: web.Application, service: Service, address: tuple[str, int], drain_s: float, grace_s: float
 ) -> None:
@@ -124,7 +114,7 @@ async def serve(
     the first and gives answers CTRL_C_GRACE_S at most, as somebody waits at the terminal; a second
     signal ends at once.
     """
-    runner = runner_of(app, grace_s)
+    runner = ProxyRunner(app, grace_s)
     await runner.setup()
     await web.TCPSite(runner, *address).start()
     print(f"Ballast's proxy answers at http://{address[0]}:{address[1]}", flush=True)

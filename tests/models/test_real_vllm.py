@@ -106,17 +106,22 @@ async def test_what_vllm_takes_the_worker_does_not_refuse(worker: World, vllm: V
 async def test_a_killed_engine_is_an_error_and_the_worker_is_not_ready(
     worker: World, vllm: VllmServer
 ) -> None:
-    """Last in this file: the server is gone afterwards."""
+    """Last in this file: the server is gone afterwards.
+
+    Half a million tokens: the engine is at work on them for a minute, however late the first of
+    them is seen here.
+    """
     body = {
         "auth_data": worker.ticket(),
         "payload": {"model": "tiny", "prompt": "x", "max_tokens": 480, "ignore_eos": True}
-        | {"stream": True},
+        | {"n": 1000, "stream": True},
     }
     children = psutil.Process(vllm.process.pid).children(recursive=True)
     engines = [one for one in children if "EngineCore" in " ".join([one.name(), *one.cmdline()])]
     async with worker.http.post(worker.worker.settings.url + TEXT, json=body) as answer:
+        assert answer.status == 200
         await answer.content.readany()
-        for engine in engines:  # found beforehand: on a quiet computer the answer is short
+        for engine in engines:
             engine.kill()
         rest = await answer.read()
     assert b"EngineCore encountered an issue" in rest

@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 
 from ballast.proxy.guard import ForeignRequestError, Guard
+from ballast.proxy.runner import ProxyRunner
 from ballast.proxy.server import ProxySettings, make_application
-from ballast.proxy.service import runner_of
 from chalicelib.wire.model_answers import MODEL_ANSWER, SERVED_MODELS
 from fakes.control_plane_server import ControlPlaneServer
 from tests.workers.world import serve
@@ -86,7 +86,7 @@ async def proxied(
         }  # fmt: skip
         settings = ProxySettings(url=url, endpoint="Chat", api_key=api_key, timeout_s=timeout_s)
         app = make_application(settings)
-        async with serve(app, runner_of(app, grace_s=0.1)) as proxy_url:
+        async with serve(app, ProxyRunner(app, 0.1)) as proxy_url:
             yield Proxied(proxy_url, http, worker)
 
 
@@ -220,6 +220,52 @@ async def test_every_error_has_openais_form(path: str) -> None:
             status, body = await it.post(body=bad)
             assert (status, "error" in body) == (400, True)
         assert (await it.post("/v1//chat/completions/"))[0] == 200
+
+
+def raw(more: str = "", body: str = "{}", line: str = f"POST {CHAT} HTTP/1.1") -> bytes:
+    """A request as it goes over the wire, with these lines in its head."""
+    head = f"{line}\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{more}"
+    return f"{head}Connection: close\r\n\r\n{body}".encode("latin-1")
+
+
+UNREADABLE = {
+    "a long header": (400, raw("X-Long: " + "a" * 9000 + "\r\n")),
+    "a long path": (400, raw(line="GET /" + "a" * 9000 + " HTTP/1.1")),
+    "too many headers": (400, raw("".join(f"X{n}: 1\r\n" for n in range(500)))),
+    "an odd Expect": (417, raw("Expect: 200-ok\r\nContent-Length: 2\r\n")),
+    "an odd Expect of an unknown path": (417, raw("Expect: x\r\n", "", "POST /x HTTP/1.1")),
+    "two lengths": (400, raw("Content-Length: 2\r\nContent-Length: 3\r\n")),
+    "a negative length": (400, raw("Content-Length: -2\r\n")),
+    "a length beyond all bounds": (413, raw("Content-Length: 99999999999\r\n")),
+    "a bad chunk": (400, raw("Transfer-Encoding: chunked\r\n", "zz\r\n")),
+    "a bad second chunk": (400, raw("Transfer-Encoding: chunked\r\n", "2\r\n{}\r\nzz\r\n")),
+    "a method that is none": (400, raw(line=f"B@D {CHAT} HTTP/1.1")),
+    "another version": (400, raw(line="GET / HTTP/9.9")),
+    "no HTTP": (400, b"\x16\x03\x01\x02\x00" + b"x" * 200),
+    "a NUL": (400, raw("X-A: a\x00b\r\n")),
+    "an address that is none": (400, raw(line="GET http://[::1 HTTP/1.1")),
+    **{f"a body in {name}": (415, raw(f"Content-Encoding: {name}\r\nContent-Length: 2\r\n"))
+       for name in ("br", "zstd", "gzip", "deflate", "x")},
+}  # fmt: skip
+
+
+async def test_what_never_reaches_a_handler_is_told_in_openais_form() -> None:
+    async with proxied(WorkerScript()) as it:
+        port = int(it.url.rpartition(":")[2])
+        for what, (status, sent) in UNREADABLE.items():
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            n_bytes = head.partition("Content-Length: ")[2].partition("\r")[0]
+            body = json.loads(await reader.readexactly(int(n_bytes)))
+            writer.close()
+            assert int(head.split()[1]) == status, what
+            assert "application/json" in head, what
+            error = body["error"]
+            assert error["type"] == "invalid_request_error", what
+            assert 0 < len(error["message"]) <= 200, what
+        assert it.worker.payloads == []
+        assert (await it.post())[0] == 200
 
 
 async def test_every_path_of_the_workers_passes() -> None:
