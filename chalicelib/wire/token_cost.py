@@ -81,6 +81,8 @@ def read_cost(prompt_tokens: float) -> float:
     return max(prompt_tokens - FREE_PROMPT_TOKENS, 0.0) * PROMPT_SHARE
 
 
+_FILES = frozenset({"data", "file_data"})
+"""Of `input_audio` and `file`, which OpenAI's API takes in bare base64."""
 COSTS = {
     "/chat/completions": chat_cost,
     "/completions": completion_cost,
@@ -142,7 +144,7 @@ def prompt_tokens(value: object) -> float:
 
 
 def _n_characters(value: object, depth: int = 0) -> float:
-    """Characters of all texts inside; data URLs (images, audio) are no text."""
+    """Characters of all texts inside; data URLs are no text, nor are files in bare base64."""
     if isinstance(value, str):
         return 0.0 if value.startswith("data:") else float(len(value))
     if depth > 8:
@@ -150,5 +152,9 @@ def _n_characters(value: object, depth: int = 0) -> float:
     if isinstance(value, list):
         return sum(_n_characters(part, depth + 1) for part in value)
     if isinstance(value, dict):
-        return sum(_n_characters(part, depth + 1) for part in value.values())
+        return sum(
+            _n_characters(part, depth + 1)
+            for name, part in value.items()
+            if not (name in _FILES and isinstance(part, str))
+        )
     return 0.0

@@ -61,3 +61,17 @@ def test_callers_count_as_workers_do(back_end: BackEnd) -> None:
     assert len(priced) >= 2
     for route in priced:
         assert cost_of(route.path, payload) == route.workload(payload), route.path
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "input_audio", "input_audio": {"data": "UklG" * 500_000, "format": "wav"}},
+        {"type": "file", "file": {"file_data": "JVBE" * 500_000, "filename": "a.pdf"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "iVBO" * 500_000}},
+    ],
+)
+def test_a_file_in_a_chat_is_no_prompt_of_its_characters(part: dict[str, object]) -> None:
+    """OpenAI's API takes audio in bare base64: 2 MB of it counted as 25,000 tokens to be made."""
+    chat = {"max_tokens": 10, "messages": [{"role": "user", "content": [part]}]}
+    assert chat_cost(chat) == 10.0

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ import aiohttp
 
 from workers.comfyui.outputs import fetched, files_of, texts_of
 from workers.comfyui.workflow import made_ready
-from workers.pyworker.model.forwarding import form_of
+from workers.pyworker.back_end import PayloadError
+from workers.pyworker.model.forms import form_of
 from workers.pyworker.model.jobs import JobFailedError, JobResult, JsonObject, Tell
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ async def run_graph(
     """Run it; `home` is ComfyUI's folder, whose outputs and inputs of this run are removed.
 
     Raises:
+        PayloadError: an image is no data URL.
         JobFailedError: ComfyUI refused the graph, or a node failed; in its own words.
         aiohttp.ClientError: ComfyUI is gone, or lost the graph.
     """
@@ -89,7 +92,8 @@ class _Run:
     async def result(self) -> JobResult:
         """Submit and follow to the end."""
         uploads = {
-            name: await self._upload(name, data) for name, data in self._order.images.items()
+            name: await self._upload(f"{place}{_suffix(name)}", name, data)
+            for place, (name, data) in enumerate(self._order.images.items())
         }
         graph = made_ready(self._order.graph, self._folder, uploads)
         events = None
@@ -118,8 +122,12 @@ class _Run:
         answer.setdefault("images", [])
         return JobResult(answer, self._order.work(frozenset(_cached(row))))
 
-    async def _upload(self, name: str, data_url: str) -> str:
-        form = form_of({"image": data_url, "subfolder": self._folder, "overwrite": "true"})
+    async def _upload(self, filename: str, name: str, data_url: str) -> str:
+        fields: JsonObject = {"image": data_url, "subfolder": self._folder, "overwrite": "true"}
+        try:
+            form = form_of(fields, filename)
+        except PayloadError as error:
+            raise PayloadError({"images": f"{name!r:.50}: {error.fields['image']}"}) from error
         async with self._http.post(
             f"{self._url}/upload/image", data=form, timeout=ASK_TIMEOUT
         ) as answer:
@@ -129,8 +137,10 @@ class _Run:
                 raise JobFailedError(
                     422 if is_clients else 500, {"error": words}, is_clients=is_clients
                 )
-            stored = json.loads(await answer.read())
-            return f"{stored['subfolder']}/{stored['name']}"
+            stored = _object(await answer.read())
+        if not isinstance(stored.get("name"), str):
+            raise aiohttp.ClientPayloadError("ComfyUI does not say where an upload lies")
+        return f"{stored.get('subfolder') or ''}/{stored['name']}".lstrip("/")
 
     async def _submit(self, graph: JsonObject) -> None:
         body = {"prompt": graph, "client_id": self._client_id}
@@ -193,9 +203,8 @@ class _Run:
         status = row.get("status")
         if not isinstance(status, dict) or status.get("status_str") != "error":
             return
-        messages = status.get("messages")
-        for kind, told in messages if isinstance(messages, list) else ():
-            if kind == "execution_error" and isinstance(told, dict):
+        for kind, told in _messages(status):
+            if kind == "execution_error":
                 words = str(told.get("exception_message") or "").strip()
                 is_ours = any(word in words.lower() for word in _OURS)
                 error = {
@@ -229,14 +238,26 @@ class _Run:
             pass
 
 
+def _suffix(name: str) -> str:
+    """The end of a file's name, by which some nodes tell its kind; "" without a plain one."""
+    found = re.search(r"\.[A-Za-z0-9]{1,10}$", name)
+    return found[0].lower() if found else ""
+
+
 def _cached(row: JsonObject) -> list[str]:
-    status = row.get("status")
-    messages = status.get("messages") if isinstance(status, dict) else None
-    for kind, told in messages if isinstance(messages, list) else ():
-        if kind == "execution_cached" and isinstance(told, dict):
+    for kind, told in _messages(row.get("status")):
+        if kind == "execution_cached":
             nodes = told.get("nodes")
             return [str(node) for node in nodes] if isinstance(nodes, list) else []
     return []
+
+
+def _messages(status: object) -> Iterator[tuple[object, JsonObject]]:
+    """A history's `[kind, {…}]`; what is none is passed over."""
+    messages = status.get("messages") if isinstance(status, dict) else None
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, list) and len(message) == 2 and isinstance(message[1], dict):
+            yield message[0], message[1]
 
 
 def _object(data: bytes) -> JsonObject:

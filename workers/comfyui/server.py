@@ -27,6 +27,7 @@ from workers.pyworker.back_end import (
     positive_number,
     required_text,
 )
+from workers.pyworker.model.forms import is_data_url
 from workers.pyworker.model.jobs import JobResult, Tell
 from workers.pyworker.model.prompts import random_prompt
 
@@ -85,7 +86,7 @@ def parse_images(payload: JsonObject) -> dict[str, str]:
     if not isinstance(images, dict):
         raise PayloadError({"images": "must be an object of data URLs by name"})
     for name, data in images.items():
-        if not (isinstance(data, str) and data.startswith("data:") and ";base64," in data):
+        if not is_data_url(data):
             raise PayloadError({"images": f"{name!r:.50} must be a data URL in base64"})
     return images
 

@@ -26,6 +26,8 @@ _END = re.compile(
     rb'^data: ?\[DONE\]|(?<!\\)"finish_reason" ?: ?"|"response\.(?:completed|incomplete|failed)"'
 )
 _NOT_SERVED = re.compile(r"\b(not supported|does not support|doesn't support|unsupported)\b", re.I)
+_OF_GPUS = re.compile(r"\b(cuda|cublas|cudnn|nccl|ptx|hip|rocm)", re.I)
+"""CUDA says `operation not supported` and `unsupported toolchain` of itself (its cudaError_t)."""
 
 
 def work_of(answer: JsonObject) -> float | None:
@@ -100,7 +102,8 @@ def is_busy(body: bytes) -> bool:
 
 def is_clients_fault(body: bytes) -> bool:
     """Whether a 500 says that the model cannot do what was asked (llama.cpp: images)."""
-    return _NOT_SERVED.search(words_in(body)) is not None
+    words = words_in(body)
+    return _NOT_SERVED.search(words) is not None and _OF_GPUS.search(words) is None
 
 
 def _is_token(line: bytes) -> bool:

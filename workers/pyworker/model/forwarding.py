@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 import json
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +26,7 @@ from workers.pyworker.model.answers import (
     plain,
 )
 from workers.pyworker.model.asking import CONNECT_S, ModelLostError, WholeAnswer, ask
+from workers.pyworker.model.forms import form_of
 from workers.pyworker.model.jobs import JobFailedError
 from workers.pyworker.model.life import DEFAULT_PATIENCE, Life, Patience
 from workers.pyworker.model.to_client import ClientGoneError, Events, send_whole, to_client
@@ -88,6 +88,7 @@ class Forwarder:
 
         Raises:
             ProblemError: the model server cannot be reached (502), or gave no usable result (422).
+            PayloadError: a file in the payload is none.
             ClientGoneError: the client left while the answer was being written.
         """
         now = asyncio.get_running_loop().time
@@ -310,21 +311,6 @@ def outcome_of_error(status: int, words: bytes, route: Route) -> Outcome:
     if is_refusal or route.is_clients_fault(words):
         return Outcome.REFUSED
     return Outcome.ERRORED
-
-
-def form_of(body: JsonObject) -> aiohttp.FormData:
-    """A multipart form; a value that is a data URL becomes a file, lists repeat their field."""
-    form = aiohttp.FormData(default_to_multipart=True)
-    for name, value in body.items():
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, str) and one.startswith("data:") and ";base64," in one:
-                head, _, data = one.partition(";base64,")
-                kind = head.removeprefix("data:") or "application/octet-stream"
-                content = base64.b64decode(data)
-                form.add_field(name, content, filename=name, content_type=kind)
-            elif one is not None:
-                form.add_field(name, one if isinstance(one, str) else json.dumps(one))
-    return form
 
 
 def _trace_headers(request: web.Request) -> dict[str, str]:

@@ -244,6 +244,9 @@ class Facade:
         except ProblemError:
             outcome = Outcome.ERRORED
             raise
+        except PayloadError as error:  # only now its files were unpacked
+            outcome = Outcome.REFUSED
+            raise ProblemError(422, {"payload": error.fields}) from error
         except ClientGoneError as error:
             outcome = self._outcome_of_leaving()
             raise ProblemError.of(499, "the client closed the connection") from error
