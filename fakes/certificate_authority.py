@@ -18,9 +18,10 @@ _END = datetime(2124, 1, 1, tzinfo=UTC)
 
 @dataclass
 class CertificateAuthority:
-    """Signs whatever it is asked to; remembers for which instance."""
+    """Signs whatever it is asked to, until `ends`; remembers for which instance."""
 
     instance_ids: list[str] = field(default_factory=list)
+    ends: datetime = _END
     key: ec.EllipticCurvePrivateKey = field(
         default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
     )
@@ -60,5 +61,5 @@ class CertificateAuthority:
     ) -> x509.CertificateBuilder:
         builder = x509.CertificateBuilder(subject_name=subject, issuer_name=issuer)
         builder = builder.serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(_START).not_valid_after(_END)
+        builder = builder.not_valid_before(_START).not_valid_after(self.ends)
         return builder.public_key(key)  # type: ignore[arg-type]

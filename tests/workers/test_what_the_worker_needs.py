@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import socket
+import ssl
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from fakes.certificate_authority import CertificateAuthority
+from fakes.control_plane_server import ControlPlaneServer
 from tests.workers.test_child_process import Kept
 from tests.workers.test_supervisor import supervised
-from tests.workers.world import free_port, loading, serve
+from tests.workers.world import environment, free_port, loading, serve, until
+from workers.pyworker.reporting.error_reports import ErrorReports
+from workers.pyworker.settings import WorkerSettings
 from workers.pyworker.supervision.certificate import has_good_certificate, make_request, store
+from workers.pyworker.supervision.supervisor import Supervisor
 
 ADDRESS = "127.0.0.1"
 
@@ -54,6 +61,49 @@ async def test_files_of_tls_that_do_not_fit_are_told_and_then_served_with(tmp_pa
         pinned = aiohttp.Fingerprint(bytes.fromhex(str(it.counters()["certificate_sha256"])))
         async with it.http.get(f"{it.worker.settings.url}/ping", ssl=pinned) as answer:
             assert await answer.text() == "pong"
+        # Renewed while it serves: new connections get it, and clients that pin hear of it.
+        private, request = make_request(ADDRESS)
+        store(cert, key, authority.sign(request), private)
+        renewed = ssl.PEM_cert_to_DER_cert(cert.read_text())
+        fingerprint = hashlib.sha256(renewed).hexdigest()
+        await it.until(lambda: it.counters()["certificate_sha256"] == fingerprint, "it is told")
+        shown = await asyncio.to_thread(
+            ssl.get_server_certificate, (ADDRESS, it.worker.settings.port)
+        )
+        assert ssl.PEM_cert_to_DER_cert(shown) == renewed
+        assert it.is_ready()
+
+
+async def test_a_certificate_is_renewed_before_it_ends_and_told_only_once_it_has(
+    tmp_path: Path,
+) -> None:
+    cert, key = tmp_path / "c.pem", tmp_path / "k.pem"
+    authority, control_plane = CertificateAuthority(), ControlPlaneServer()
+    authority.ends = datetime.now(UTC) + timedelta(days=1)
+    private, request = make_request(ADDRESS)
+    store(cert, key, soon := authority.sign(request), private)
+    async with (
+        serve(control_plane.application()) as url,
+        serve(authority.application()) as signer,
+        aiohttp.ClientSession() as http,
+    ):
+        env = environment(url, url, tmp_path) | {
+            "USE_SSL": "true", "TLS_CERT": str(cert), "TLS_KEY": str(key),
+            "SIGN_CERT_URL": signer + "/sign_cert/",
+        }  # fmt: skip
+        settings = WorkerSettings.from_env(env)
+        supervisor = Supervisor(settings, env, http, ErrorReports(settings.reporter, http))
+        keeping = asyncio.create_task(supervisor.keep_certificate(0.01))
+        await until(lambda: len(authority.instance_ids) > 2, "asked again and again")
+        assert (cert.read_bytes(), control_plane.reports) == (soon, [])  # it serves another day
+        ends, authority.ends = authority.ends, datetime.now(UTC)
+        store(cert, key, authority.sign(request), private)
+        authority.ends = ends
+        await until(lambda: control_plane.reports, "it is told")
+        assert told(control_plane.reports).startswith(f"the TLS certificate at {cert} has ended: ")
+        authority.ends = datetime.now(UTC) + timedelta(days=90)
+        await until(lambda: has_good_certificate(cert, key, ADDRESS, time.time()), "it is renewed")
+        keeping.cancel()
 
 
 async def test_a_certificate_that_cannot_be_kept_is_told_and_asked_for_again(

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import shutil
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers.pyworker.readiness import Readiness
 from workers.pyworker.reporting.cache_window import CacheWindow
@@ -89,6 +89,11 @@ class ReportLoop:
         """Readiness or the error changed: report at once."""
         self._pace.is_urgent = True
         self._wake.set()
+
+    def note_certificate(self, sha256: str) -> None:
+        """Clients that pin it must hear of another one at once."""
+        self._reporter = replace(self._reporter, certificate_sha256=sha256)
+        self.note_change()
 
     async def run(self) -> None:
         """Report for ever."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import secrets
@@ -41,6 +40,7 @@ from workers.pyworker.serving.log_route import LogRoute
 from workers.pyworker.serving.reading import MAX_BODY, BodyReader
 from workers.pyworker.serving.session_routes import SessionRoutes
 from workers.pyworker.serving.sessions import SessionTable
+from workers.pyworker.serving.tls import Tls
 from workers.pyworker.settings import WorkerSettings
 from workers.pyworker.tickets.admission import Admission, WorkerIdentity
 from workers.pyworker.tickets.legacy_tickets import LegacyAdmission
@@ -82,11 +82,13 @@ class Worker:
             model_http = await stack.enter_async_context(open_model_session())
             control_http = await stack.enter_async_context(aiohttp.ClientSession())
             trouble = ErrorReports(self.settings.reporter, control_http)
-            tls, fingerprint = await trouble.until_done(
+            tls = await trouble.until_done(
                 f"no TLS with {self.settings.tls_cert} and {self.settings.tls_key}", self._tls
             )
             facade = self._assemble(
-                model_http, ControlPlane(self.settings.control_plane, control_http), fingerprint
+                model_http,
+                ControlPlane(self.settings.control_plane, control_http),
+                tls.fingerprint if tls else "",
             )
             sessions = SessionRoutes(facade)
             stack.callback(facade.parts.bodies.close)
@@ -103,13 +105,15 @@ class Worker:
             facade.parts.guard.make = partial(_protocol_of, runner)
             listener = await trouble.until_done(
                 f"the PyWorker cannot listen at port {self.settings.port}",
-                partial(self._listen, facade.parts.guard, tls),
+                partial(self._listen, facade.parts.guard, tls.context if tls else None),
             )
             stack.callback(listener.close)
             logger.info("serving", extra={"url": self.settings.url, "boot_id": self.boot_id})
             async with asyncio.TaskGroup() as tasks:
                 for task in self._background(facade, sessions):
                     tasks.create_task(task)
+                if tls:
+                    tasks.create_task(tls.follow(facade.parts.reports.note_certificate))
 
     async def _listen(self, guard: ConnectionGuard, tls: ssl.SSLContext | None) -> asyncio.Server:
         return await asyncio.get_running_loop().create_server(
@@ -205,24 +209,9 @@ class Worker:
             tasks.append(watch.follow_log(settings.model_log))
         return tasks
 
-    async def _tls(self) -> tuple[ssl.SSLContext | None, str]:
-        """TLS, and the fingerprint that clients may pin: SHA-256 of the DER certificate, hex.
-
-        Raises:
-            OSError: a file cannot be read, or the two do not fit each other (ssl.SSLError).
-            ValueError: the certificate is no PEM.
-        """
-        if not self.settings.use_ssl:
-            return None, ""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.settings.tls_cert, self.settings.tls_key)
-        pem = _first_certificate(self.settings.tls_cert.read_text())
-        return context, hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()
-
-
-def _first_certificate(pem: str) -> str:
-    end = "-----END CERTIFICATE-----"
-    return pem[pem.index("-----BEGIN CERTIFICATE-----") : pem.index(end) + len(end)]
+    async def _tls(self) -> Tls | None:
+        settings = self.settings
+        return Tls(settings.tls_cert, settings.tls_key) if settings.use_ssl else None
 
 
 def _protocol_of(runner: web.AppRunner) -> asyncio.Protocol:
@@ -289,6 +278,8 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         return web.json_response(dict(error.fields), status=422)
     except ProblemError as error:
         return web.json_response(error.body, status=error.status)
+    except web.HTTPException as error:  # no such path or method
+        return web.json_response({"error": error.reason}, status=error.status)
 
 
 async def run_until_signalled(worker: Worker) -> None:

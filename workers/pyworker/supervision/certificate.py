@@ -47,7 +47,9 @@ def make_request(public_ip: str) -> tuple[bytes, bytes]:
     return private, request.public_bytes(Encoding.PEM)
 
 
-def check_certificate(pem: bytes, public_ip: str, now: float) -> None:
+def check_certificate(
+    pem: bytes, public_ip: str, now: float, life_left: timedelta = MIN_LIFE_LEFT
+) -> None:
     """Clients would accept this certificate for this address, for some days to come.
 
     Raises:
@@ -61,14 +63,16 @@ def check_certificate(pem: bytes, public_ip: str, now: float) -> None:
     addresses = [str(address) for address in names.value.get_values_for_type(x509.IPAddress)]
     if public_ip.strip() not in addresses:
         raise CertificateError(f"the certificate is for {addresses}, not for {public_ip}")
-    if certificate.not_valid_after_utc < datetime.fromtimestamp(now, UTC) + MIN_LIFE_LEFT:
-        raise CertificateError("the certificate expires within two days")
+    if (ends := certificate.not_valid_after_utc) < datetime.fromtimestamp(now, UTC) + life_left:
+        raise CertificateError(f"the certificate ends at {ends:%Y-%m-%d %H:%M} UTC")
 
 
-def has_good_certificate(cert: Path, key: Path, public_ip: str, now: float) -> bool:
-    """Whether the files of an earlier boot still serve."""
+def has_good_certificate(
+    cert: Path, key: Path, public_ip: str, now: float, life_left: timedelta = MIN_LIFE_LEFT
+) -> bool:
+    """Whether the files that are there still serve."""
     try:
-        check_certificate(cert.read_bytes(), public_ip, now)
+        check_certificate(cert.read_bytes(), public_ip, now, life_left)
         # The key is another file, and may be another certificate's after a broken write.
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
     except (OSError, CertificateError):  # ssl.SSLError is an OSError

@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from string import Template
 
@@ -58,6 +59,8 @@ from workers.pyworker.supervision.tracing_packages import install_tracing
 logger = logging.getLogger(__name__)
 
 SIGN_ATTEMPTS = 5
+RENEW_LOOK_S = 3600.0
+"""Two days before a certificate ends it is renewed: some fifty tries."""
 TIMEOUT = aiohttp.ClientTimeout(total=20)
 DEFAULT_SIGNER = "https://console.vast.ai/api/v0/sign_cert/"
 DEFAULT_HUB = "https://huggingface.co"
@@ -100,6 +103,7 @@ class Supervisor:
                 await self._reports.until_done(
                     f"no TLS certificate at {self._settings.tls_cert}", self._get_certificate
                 )
+                tasks.create_task(self.keep_certificate())
             await install_tracing(self._env)
             for child in self._children(back_end):
                 tasks.create_task(child.keep_running())
@@ -159,8 +163,25 @@ class Supervisor:
             logger.warning("model access not checked", extra={"reason": type(error).__name__})
             return None
 
+    async def keep_certificate(self, look_every_s: float = RENEW_LOOK_S) -> None:
+        """Renew it before it ends, for ever; the PyWorker reads it again by itself.
+
+        A signer that fails is an error of this worker only once no client accepts the old one.
+        """
+        settings, public_ip = self._settings, self._env["PUBLIC_IPADDR"]
+        while True:
+            await asyncio.sleep(look_every_s)
+            try:
+                await self._get_certificate()
+            except (OSError, ValueError) as error:
+                logger.warning("certificate not renewed", extra={"reason": str(error)})
+                files, now = (settings.tls_cert, settings.tls_key), time.time()
+                if not has_good_certificate(*files, public_ip, now, timedelta()):
+                    words = f"the TLS certificate at {settings.tls_cert} has ended: {error}"
+                    await self._reports.tell(words)
+
     async def _get_certificate(self) -> None:
-        """Keep the certificate of an earlier boot or get a new one signed.
+        """Keep the certificate that is there or get a new one signed.
 
         Raises:
             CertificateError: the signer did not give a usable one.
