@@ -53,14 +53,44 @@ def _fitting(lines: Sequence[tuple[float, str, str]], level: str, *, has_older: 
     return "".join([notice, *texts[n_left_out:]])
 
 
+HELP: Mapping[str, str] = {
+    "ballast_curload": "Load per second now.",
+    "ballast_capacity": "Load per second that ready workers can serve.",
+    "ballast_cold_capacity": "Load per second that stopped workers could serve.",
+    "ballast_reqrate": "Requests per second in the newest minute.",
+    "ballast_totreqs": "Requests given to the workers of now, in all.",
+    "ballast_waiting": "Requests that wait for a worker.",
+    "ballast_queue_time_seconds": "How long a new request would wait; absent where nobody knows.",
+    "ballast_late_share": "Share of the newest minute's requests that started late.",
+    "ballast_reliable": "Share of their load that workers did not turn away.",
+    "ballast_nworkers": "Workers in every state.",
+    "ballast_ready": "Workers that are ready.",
+    "ballast_cold": "Workers that are stopped.",
+    "ballast_cache_hit_share": "Share of the prompts' tokens found in caches, ten minutes.",
+    "ballast_usd_per_hour": "Dollars an hour of the group's workers now.",
+    "ballast_committed_usd_per_hour": "Dollars an hour counted against the account's cap.",
+    "ballast_spent_today_usd": "Dollars likely spent today (UTC).",
+    "ballast_counted_today_usd": "Dollars counted against today's cap.",
+    "ballast_counted_month_usd": "Dollars counted against this month's cap.",
+}
+"""What each series of `/metrics` is."""
+
+
 def prometheus_text(samples: Iterable[tuple[str, Mapping[str, str], float]]) -> str:
-    """Samples (name, labels, value) in Prometheus' text format, grouped by name."""
+    """Samples (name, labels, value) in Prometheus' text format, grouped by name.
+
+    `promtool check metrics` of Prometheus 2.42 finds nothing to say about it.
+    """
     by_name: dict[str, list[str]] = {}
     for name, labels, value in samples:
         if math.isfinite(value):
             pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
             by_name.setdefault(name, []).append(f"{name}{{{pairs}}} {value!r}")
-    blocks = [f"# TYPE {name} gauge\n" + "\n".join(rows) for name, rows in by_name.items()]
+    blocks = [
+        f"# HELP {name} {HELP.get(name, name.removeprefix('ballast_').replace('_', ' '))}\n"
+        f"# TYPE {name} gauge\n" + "\n".join(rows)
+        for name, rows in by_name.items()
+    ]
     return "\n".join(blocks) + "\n"
 
 

@@ -120,7 +120,9 @@ class Acting:
 
     def note_failure(self, action: Action, problem: str) -> None:
         """An action that could not be done now; the next round decides again."""
-        self.problems[id(action)] = problem[:200]
+        code, colon, said = problem.partition(": ")  # a refusal of Vast's begins with its code
+        told = code.replace("_", " ") + colon + said if colon else problem
+        self.problems[id(action)] = told[:200]
         name = type(action).__name__
         subject = action.offer.offer_id if isinstance(action, RentOffer) else action.instance_id
         row = self.rows.get(0 if isinstance(action, RentOffer) else action.instance_id)

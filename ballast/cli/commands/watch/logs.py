@@ -157,7 +157,9 @@ def stats(
             )
         answer = session.server.post(path, body)
         rows = [
-            (key, number(value)) for key, value in answer.items() if type(value) in (int, float)
+            (key, NOTHING if value is None else number(value))
+            for key, value in answer.items()
+            if value is None or type(value) in (int, float)
         ]
         session.show(answer, table(f"Stats of {row['endpoint_name']}", ("figure", ">now"), rows))
         return

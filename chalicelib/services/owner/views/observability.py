@@ -97,7 +97,7 @@ def worker_row(worker: Worker) -> Row:
 
 
 def current_stats(ports: ApiPorts, subject: Subject, now: float) -> Row:
-    """Figures of this moment, and of the last minutes for rates."""
+    """Figures of this moment, and of the last minutes for rates; None: nobody knows it now."""
     workers = vouch(list_workers(ports, subject), now)
     ready = [worker for worker in workers if worker.state is WorkerState.READY]
     cold = [worker for worker in workers if worker.state is WorkerState.STOPPED]
@@ -111,16 +111,25 @@ def current_stats(ports: ApiPorts, subject: Subject, now: float) -> Row:
         "curload": sum(current_load(worker) for worker in workers),
         "capacity": sum(believed_perf(worker) for worker in ready),
         "reliable": reliability(workers),
-        "reqrate": minute.get("reqrate", 0.0),
+        "reqrate": minute.get("reqrate"),
         "cold_capacity": sum(believed_perf(worker) for worker in cold),
         "ready": len(ready),
         "cold": len(cold),
-        "queue_time_s": minute.get("queue_time_s", 0.0),
-        "late_share": minute.get("late_share", 0.0),
-        "waiting": int(minute.get("waiting", 0)),
+        "queue_time_s": known_wait(minute, is_any_ready=bool(ready)),
+        "late_share": minute.get("late_share"),
+        "waiting": int(minute["waiting"]) if "waiting" in minute else None,
         "usd_per_hour": sum(usd_per_hour_now(worker) for worker in workers),
         **({} if hits is None else {"cache_hit_share": hits}),
     }
+
+
+def known_wait(minute: Mapping[str, float], *, is_any_ready: bool) -> float | None:
+    """Seconds that a new request would wait.
+
+    Without a ready worker, and with none expected, nobody knows.
+    """
+    expected = minute.get("queue_time_s")
+    return expected if is_any_ready or expected else None
 
 
 def newest_minute(

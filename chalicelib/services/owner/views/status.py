@@ -38,6 +38,7 @@ from chalicelib.services.owner.views.observability import (
     current_stats,
     event_row,
     has_cause,
+    known_wait,
     newest_minute,
 )
 
@@ -91,7 +92,8 @@ def metric_samples(
         labels = {"endpoint": group.name, "endpoint_id": str(group.endpoint_id)}
         for name, value in stats.items():
             if isinstance(value, int | float) and name != "id":
-                yield f"ballast_{name}", labels, float(value)
+                in_full = name.removesuffix("_s") + "_seconds" if name.endswith("_s") else name
+                yield f"ballast_{in_full}", labels, float(value)
     if caller.endpoint_id is None:
         account = ports.ledger.account()
         yield "ballast_committed_usd_per_hour", {}, account.committed_microusd_per_hour / MICRO
@@ -166,12 +168,11 @@ def _load(facts: _Facts) -> Row:
 
 
 def _queue(facts: _Facts) -> Row:
-    ready, expected = facts.ready(), facts.minute.get("queue_time_s", 0.0)
+    ready = facts.ready()
     load = sum(request.cost for request in facts.waiting)
     oldest = min((request.first_seen_at for request in facts.waiting), default=facts.now)
     return {
-        # Without a ready worker, and with none expected, nobody knows how long one would wait.
-        "queue_time_s": expected if ready > 0 or expected > 0 else None,
+        "queue_time_s": known_wait(facts.minute, is_any_ready=ready > 0),
         "target_s": facts.group.params.target_queue_time,
         "max_s": facts.group.params.max_queue_time,
         "n_waiting": len(facts.waiting),
