@@ -140,3 +140,37 @@ def _is_awaited_for_an_hour(body: str, reset: str) -> None:
     error = refusal(Verb.SEARCH, 429, body, 1_800_000_000.0, {"X-RateLimit-Reset": reset})
     assert isinstance(error, RateLimitedError)
     assert error.retry_after_s == 3_600.0
+
+
+@pytest.mark.parametrize(
+    ("verb", "status", "body", "waits_s"),
+    [
+        (Verb.SEARCH, 400, {"error": "invalid_args", "msg": "error 429/12: search_quota_exceeded"},
+         43_200.0),
+        (Verb.SEARCH, 403, {"success": False, "error": "search_quota_exceeded"}, 43_200.0),
+        (Verb.SEARCH, 200, {"success": False, "msg": "search_quota_exceeded"}, 43_200.0),
+        (Verb.LIST, 403, {"detail": "API requests too frequent: endpoint threshold=9.0"}, 9.0),
+        (Verb.LIST, 200, {"success": False, "error": "x", "retry_after": 7,
+                          "msg": "error 429/3: API requests too frequent"}, 7.0),
+        (Verb.CREATE, 400, {"error": "invalid_args", "msg": "error 429/1: slow down"}, 12.0),
+    ],
+)  # fmt: skip
+def test_a_limit_is_one_under_whatever_status_it_is_told(
+    verb: Verb, status: int, body: dict[str, object], waits_s: float
+) -> None:
+    """Vast gives codes of their own a general `error`, and another status: create-gone-400-live."""
+    error = refusal(verb, status, json.dumps(body), 1_800_014_400.0)
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after_s == waits_s
+
+
+def test_a_quota_that_names_its_wait_is_not_waited_for_till_midnight() -> None:
+    error = refusal(
+        Verb.SEARCH,
+        429,
+        '{"error": "search_quota_exceeded"}',
+        1_800_014_400.0,
+        {"Retry-After": "300"},
+    )
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after_s == 300.0

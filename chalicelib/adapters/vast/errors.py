@@ -99,6 +99,7 @@ RULES = (
 """The first line that applies rules."""
 
 _THRESHOLD = re.compile(r"threshold=([0-9]{1,4}(?:\.[0-9]{1,3})?)(?:\*([0-9]{1,2}(?:\.[0-9]+)?))?")
+_TOO_EARLY = re.compile(rf"\berror 429/|\b{QUOTA}\b|requests too frequent|too many requests")
 _MAX_MESSAGE_CHARS = 200
 
 
@@ -121,7 +122,7 @@ def refusal(
 ) -> MarketplaceError | None:
     """The error that an answer stands for, or None if it is a success."""
     body = parse_object(text)
-    if status == 429:
+    if status == 429 or _is_too_early(status, body):
         wait_s = _retry_after_s(verb, body, text, now, headers or {})
         return RateLimitedError(f"{verb}: {_shorten(text)}", wait_s)
     is_2xx = 200 <= status < 300
@@ -131,6 +132,17 @@ def refusal(
     if is_2xx and body is not None and body.get("success") is not False:
         return None
     return _stated_refusal(verb, status, body or {}, text)
+
+
+def _is_too_early(status: int, body: Mapping[str, object] | None) -> bool:
+    """Whether a refusal under another status is a 429: its words say so, as with other codes."""
+    is_refused = 400 <= status < 500 or (
+        200 <= status < 300 and (body or {}).get("success") is False
+    )
+    said = " ".join(
+        str((body or {}).get(name) or "") for name in ("error", "msg", "message", "detail")
+    )
+    return is_refused and bool(_TOO_EARLY.search(said.lower()))
 
 
 def no_answer(verb: Verb, message: str) -> MarketplaceError:
@@ -177,16 +189,22 @@ def _retry_after_s(
     sent = {name.lower(): value for name, value in headers.items()}
     if QUOTA in text:  # in `error`, or only in `msg` as other codes
         reset_s = _until(_seconds(sent.get("x-ratelimit-reset")), now)
-        return reset_s if 0 < reset_s <= SECONDS_PER_DAY else seconds_to_utc_midnight(now)
+        if 0 < reset_s <= SECONDS_PER_DAY:
+            return reset_s
+        return min(_told_s(body, sent, now), SECONDS_PER_DAY) or seconds_to_utc_midnight(now)
     named = _THRESHOLD.search(text)
     interval_s = float(named[1]) * float(named[2] or 1.0) if named else MIN_INTERVAL_S[verb]
-    told_s = max(
+    wait_s = min(_told_s(body, sent, now) or interval_s, MAX_RETRY_AFTER_S)
+    return max(wait_s, CREATE_PENALTY_S) if verb is Verb.CREATE else wait_s
+
+
+def _told_s(body: Mapping[str, object] | None, sent: Mapping[str, str], now: float) -> float:
+    """The wait that the server names, in a header or its body; 0 if it names none."""
+    return max(
         _seconds(sent.get("retry-after")),
         _date_s(sent.get("retry-after"), now),
         _seconds((body or {}).get("retry_after")),
     )
-    wait_s = min(told_s or interval_s, MAX_RETRY_AFTER_S)
-    return max(wait_s, CREATE_PENALTY_S) if verb is Verb.CREATE else wait_s
 
 
 def _until(moment: float, now: float) -> float:
