@@ -8,12 +8,13 @@ from math import inf
 
 import pytest
 
-from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.fleet.pacing import Pacing, Verb
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.market import NO_PAGES, InstanceListing
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
 from chalicelib.ports.marketplace import MarketplaceUnavailableError, RefusedError
+from chalicelib.services.market.paced_market import PacedMarket
 from fakes.worlds.marketplace import FakeMarketplace
 from fakes.worlds.world import World
 from tests.faults.stories import (
@@ -170,6 +171,20 @@ def test_a_key_that_lacks_a_right_is_told_until_it_has_it() -> None:
     run_rounds(world, 60, every_s=10.0)
     assert told(world, "key_lacks_right") == ["key_lacks_right", "key_lacks_right_over"]
     assert world.n_waiting == 0
+
+
+def test_a_right_that_one_call_shows_again_is_not_missed_for_the_sake_of_another() -> None:
+    """A start was refused once, by a firewall before Vast; the next may be wanted in days."""
+    world, _ = serving_world(1)
+    market = PacedMarket(world.marketplace, world.clock, Pacing({}), waits_until=world.now)
+    before = {"start": "http_403", "search": "http_403", "list": "http_403", "show": "http_403"}
+    assert market.denied_now(before) == before
+    market.call(Verb.LIST, lambda vast: vast.list_instances())  # raises nothing, and proves nothing
+    assert market.denied_now(before) == before
+    market.call(Verb.DESTROY, lambda vast: vast.destroy_instances([]))
+    assert set(market.denied_now(before)) == {"search", "list", "show"}
+    market.call(Verb.SHOW, lambda vast: vast.find_instance(1))
+    assert set(market.denied_now(before)) == {"search"}
 
 
 def test_a_refused_listing_names_the_key() -> None:

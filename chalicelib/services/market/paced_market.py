@@ -11,6 +11,7 @@ from math import inf
 from typing import TypeVar
 
 from chalicelib.core.fleet.pacing import Pacing, Verb, pacing_key
+from chalicelib.core.model.market import InstanceListing
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.ledger import Ledger
 from chalicelib.ports.marketplace import (
@@ -25,6 +26,17 @@ Answer = TypeVar("Answer")
 
 KEY_CODES = frozenset({"auth_error", "not_allowed", "http_403"})
 """Refusals that mean the key: it is wrong, or lacks a right (adapters/vast/errors.py)."""
+
+
+RIGHTS: Mapping[str, frozenset[Verb]] = {
+    "instance_read": frozenset({Verb.LIST, Verb.SHOW}),
+    "instance_write": frozenset(
+        {Verb.CREATE, Verb.START, Verb.STOP, Verb.DESTROY, Verb.REBOOT, Verb.BID}
+    ),
+    "misc": frozenset({Verb.SEARCH}),
+    "user_read": frozenset({Verb.TEMPLATE, Verb.CREDIT}),
+}
+"""What one right of a key is for (Vast's table of scopes, docs/internals/marketplace.md)."""
 
 
 class TooEarlyError(RateLimitedError):
@@ -53,7 +65,7 @@ class PacedMarket:
         self._waits_until = waits_until
         self.lists_until = lists_until
         self.denied: dict[str, str] = {}  # what the key may not do, by verb, in Vast's words
-        self.allowed: set[str] = set()  # what it did
+        self.allowed: set[Verb] = set()  # what it did
         self._templates: dict[str, Template | None] = {}
         self._offers: dict[str, FoundOffers] = {}
 
@@ -99,6 +111,22 @@ class PacedMarket:
             self._templates[hash_id] = found
         return self._templates[hash_id]
 
+    def denied_now(
+        self, before: Mapping[str, str], listing: InstanceListing | None = None
+    ) -> dict[str, str]:
+        """What the key may not do, until it does it, or anything else that takes the same right.
+
+        A start that was refused once may not be wanted again for days.
+        """
+        shown = self.allowed - {Verb.LIST}  # a listing tells of its problem, and raises nothing
+        done = shown.union(*(verbs for verbs in RIGHTS.values() if verbs & shown))
+        after = {**{v: said for v, said in before.items() if v not in done}, **self.denied}
+        if listing is not None:
+            after.pop(Verb.LIST.value, None)
+            if not listing.is_complete and any(code in listing.problem for code in KEY_CODES):
+                after[Verb.LIST.value] = listing.problem[:200]
+        return after
+
     def call(self, verb: Verb, ask: Callable[[Marketplace], Answer]) -> Answer:
         """Ask once, at the verb's turn.
 
@@ -124,7 +152,7 @@ class PacedMarket:
             if error.code in KEY_CODES:
                 self.denied[verb.value] = str(error)[:200]
             raise
-        self.allowed.add(verb.value)
+        self.allowed.add(verb)
         # A listing of many pages, or a long bulk call, made its last request only now.
         self.pacing = self.pacing.called(verb, self._clock.now())
         return answer

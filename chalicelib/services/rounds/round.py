@@ -24,7 +24,6 @@ from chalicelib.core.model.lifecycle import (
     silent_workers,
     transition,
 )
-from chalicelib.core.model.market import InstanceListing
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account, RoundBooking, booked_since, with_booking
 from chalicelib.core.money.bookkeeping import book
@@ -36,7 +35,7 @@ from chalicelib.core.scaling.round_memory import BLOB_NAME, WRITTEN_BY, RoundMem
 from chalicelib.ports.bundles import ScalerPorts
 from chalicelib.ports.ledger import RentIntent
 from chalicelib.ports.marketplace import MarketplaceError
-from chalicelib.services.market.paced_market import KEY_CODES, PacedMarket
+from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds.acting import SPEND_RATE_LIMIT, Acting, changed
 from chalicelib.services.rounds.applying import (
     apply_facts,
@@ -142,7 +141,7 @@ def plan_round(
     )
     groups = plan_groups(ports, market, view, fleet)
     known = {sign * a.autogroup_id for a in view.autogroups for sign in (1, -1)}
-    memory = replace(memory, denied=_denied(market, memory.denied, view.listing))
+    memory = replace(memory, denied=market.denied_now(memory.denied, view.listing))
     kept = {str(key): pace for key, pace in searches.paces.items() if key in known}
     memory = replace(memory, search_paces=kept, search_day=searches.day)
     return _with_memory(
@@ -189,20 +188,6 @@ def apply_plan(
         is_busy=is_busy(plan, acting),
         figures=sum_up(plan, account, acting.n_failed_creates),
     )
-
-
-def _denied(
-    market: PacedMarket, before: Mapping[str, str], listing: InstanceListing | None = None
-) -> dict[str, str]:
-    """What the key may not do, until it does it."""
-    done = market.allowed - {Verb.LIST.value}  # a listing tells of its problem, and raises nothing
-    kept = {verb: said for verb, said in before.items() if verb not in done}
-    after = {**kept, **market.denied}
-    if listing is not None:
-        after.pop(Verb.LIST.value, None)
-        if not listing.is_complete and any(code in listing.problem for code in KEY_CODES):
-            after[Verb.LIST.value] = listing.problem[:200]
-    return after
 
 
 def _credit_retry_at(market: PacedMarket, memory: RoundMemory, now: float) -> float:
@@ -331,7 +316,7 @@ def _credit_after(acting: Acting, plan: RoundPlan) -> dict[str, Any]:
 def _remember(acting: Acting, plan: RoundPlan, account: Account) -> None:
     """Persist memory and pacing, then tell what happened."""
     ports, memory = acting.ports, _with_deeds(acting, plan)
-    memory = replace(memory, denied=_denied(acting.market, memory.denied))
+    memory = replace(memory, denied=acting.market.denied_now(memory.denied))
     memory = replace(memory, **_credit_after(acting, plan))
     for scope, minute, values in plan.series:  # again after a crash: then nothing is missing
         ports.series.put(scope, minute, values)
