@@ -26,7 +26,7 @@ def url_of(data: bytes, kind: str = "image/png") -> str:
         {"file": "data:audio/wav;base64,@@@@"},  # was taken for an empty file
         {"file": "data:audio/wav;base64,é"},
         {"file": "data:audio/wav\r\nX-Header: of mine;base64,AAAA"},
-        {"file": "data:wav;base64,AAAA"},
+        {"file": "data:audio/é;base64,AAAA"},
         {"file": ["data:audio/wav;base64,AAAA", "data:audio/wav;base64,A"]},
         {"na\r\nme": "v"},
         {"": "v"},
@@ -45,6 +45,8 @@ def test_a_file_that_is_none_is_named_as_the_callers_mistake(payload: JsonObject
         url_of(b"abc"),
         "data:;base64,YWJj",
         "data:audio/webm;codecs=opus;base64,YWJj",  # of a browser's recorder
+        'data:audio/mp4; codecs="mp4a.40.2", x;base64,YWJj',
+        "data:wav;base64,YWJj",
         "data:image/svg+xml;charset=utf-8;base64,YW\r\nJj",  # in lines
     ],
 )

@@ -10,7 +10,7 @@ import aiohttp
 
 from workers.pyworker.back_end import JsonObject, PayloadError
 
-_HEAD = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.-]+=[\w.+\" -]*)*", re.ASCII)
+_HEAD = re.compile(r"data:([\w.+-]+/[\w.+-]+)?[ -~]*", re.ASCII)
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _UNKNOWN = "application/octet-stream"
 
@@ -42,7 +42,7 @@ def form_of(body: JsonObject, filename: str = "") -> aiohttp.FormData:
 def _file_of(name: str, data_url: str) -> tuple[str, bytes]:
     head, _, data = data_url.partition(";base64,")
     if not (found := _HEAD.fullmatch(head)):
-        raise PayloadError({name: f"{head[:80]!r} names no type; write data:image/png;base64,…"})
+        raise PayloadError({name: f"{head[:80]!r} is no type; write data:image/png;base64,…"})
     try:
         # Lines of 76 characters (RFC 2045) are base64, too; anything else would be dropped unsaid.
         return found[1] or _UNKNOWN, binascii.a2b_base64("".join(data.split()), strict_mode=True)
