@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
@@ -30,14 +30,17 @@ def in_full(error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """Clients of one session."""
+    """Clients of one session, one of each service: each would open a connection of its own."""
 
     session: boto3.Session
     pause: Pause = time.sleep
+    _clients: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def client(self, service: str) -> Any:
         """A client; typed loosely because infra uses many services a little."""
-        return self.session.client(service)  # type: ignore[call-overload]
+        if service not in self._clients:
+            self._clients[service] = self.session.client(service)  # type: ignore[call-overload]
+        return self._clients[service]
 
     def account(self) -> str:
         """The account number.

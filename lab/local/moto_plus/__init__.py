@@ -12,6 +12,7 @@ from lab.local.moto_plus import (  # noqa: F401
     dynamodb,
     functions,
     kms,
+    quicker,
     stacks,
     templates,
 )

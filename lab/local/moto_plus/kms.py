@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import lru_cache
+from itertools import count
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -61,10 +63,17 @@ def _name_the_key_spec(_self: Any, stock: Any) -> str:
     return json.dumps({"KeySpec": answer.get("CustomerMasterKeySpec"), **answer})
 
 
+@lru_cache(maxsize=64)
+def _nth_key_of_an_account(_n: int, n_bits: int) -> rsa.RSAPrivateKey:
+    """A key that no other call in the account is given; a later account in this process may be."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=n_bits)
+
+
 def _generate_data_key_pair(self: Any) -> str:
     """GenerateDataKeyPair, which stock moto lacks."""
     spec = self._get_param("KeyPairSpec")
-    key = rsa.generate_private_key(public_exponent=65537, key_size=int(spec.split("_")[1]))
+    made = vars(self.kms_backend).setdefault("key_pairs_made", count())  # its `reset` forgets it
+    key = _nth_key_of_an_account(next(made), int(spec.split("_")[1]))
     der = key.private_bytes(
         serialization.Encoding.DER,
         serialization.PrivateFormat.PKCS8,

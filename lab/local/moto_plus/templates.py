@@ -18,6 +18,7 @@ from moto.cloudformation.models import CloudFormationBackend, Stack
 from moto.cloudformation.responses import CloudFormationResponse
 
 from lab.local.moto_plus.correcting import instead_of
+from lab.local.moto_plus.quicker import parse_template
 
 MAX_BODY_BYTES = 51_200  # of a template that travels in the call
 NAMES = {  # property and greatest length
@@ -31,7 +32,7 @@ NAMES = {  # property and greatest length
 _VARIABLE = re.compile(r"\$\{([^!][^}.]*)(?:\.[^}]*)?\}")
 
 
-_parsed = lru_cache(maxsize=32)(Stack.parse_template)
+_parsed = lru_cache(maxsize=32)(parse_template)
 # Stock moto parses the YAML of a stack at each look at it: 50 ms each time for ours.
 Stack.parse_template = staticmethod(lambda template: deepcopy(_parsed(template)))
 
