@@ -51,7 +51,7 @@ def _copy_trie(node: dict[str, Any]) -> dict[str, Any]:
     return copied
 
 
-botocore.hooks._PrefixTrie._recursive_copy = staticmethod(_copy_trie)
+botocore.hooks._PrefixTrie._recursive_copy = staticmethod(_copy_trie)  # type: ignore[attr-defined]
 
 
 @instead_of(DepthFirstTraverser, "nodes_to_be_processed")
