@@ -48,6 +48,7 @@ class ComfyUIServer:
     running: str = ""
     pending: list[str] = field(default_factory=list)
     stored: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+    interrupt_s: float = 0.0  # the real one looks between two steps
     interrupted: list[str] = field(default_factory=list)
     graphs: list[Graph] = field(default_factory=list)
     _known: set[str] = field(default_factory=set)
@@ -89,6 +90,10 @@ class ComfyUIServer:
     async def _prompt(self, request: web.Request) -> web.Response:
         body = await request.json()
         graph = body.get("prompt")
+        if any(
+            isinstance(n, dict) and isinstance(n.get("class_type"), list) for n in _nodes(graph)
+        ):
+            return web.Response(status=500, text="500 Internal Server Error")
         if graph is None:
             return _refusal("no_prompt", "No prompt provided", "No prompt provided")
         problem = self._problem_of(graph)
@@ -221,7 +226,8 @@ class ComfyUIServer:
         wanted = (await request.json()).get("prompt_id") if request.can_read_body else None
         if self.running and wanted in (None, self.running):
             self.interrupted.append(self.running)
-            self._tasks[self.running].cancel()
+            stop = self._tasks[self.running].cancel
+            asyncio.get_running_loop().call_later(self.interrupt_s, stop)
         return web.Response()
 
     async def _upload(self, request: web.Request) -> web.Response:
@@ -245,6 +251,10 @@ class ComfyUIServer:
         async for _ in socket:
             pass
         return socket
+
+
+def _nodes(graph: object) -> list[object]:
+    return list(graph.values()) if isinstance(graph, dict) else []
 
 
 def _error(kind: str, message: str, details: str) -> dict[str, object]:

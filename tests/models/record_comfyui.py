@@ -95,6 +95,7 @@ def record(it: Recording, url: str) -> None:
     bad: dict[str, object] = {
         "missing_file": default_workflow("flux", ImageRequest("a cat", 64, 64, 1, 1)),
         "unknown_node": {"1": node("NoSuchNode")},
+        "odd_class": {"1": {"class_type": ["x"], "inputs": {}}},
         "no_outputs": {"1": node("EmptyImage", width=64, height=64, batch_size=1, color=0)},
         "empty": {},
         "bad_value": {**picture(), "1": node(

@@ -112,6 +112,7 @@ async def test_its_errors_come_in_its_own_words_and_hurt_nobody(worker: World) -
     for graph, status, words in (
         (wrong, 400, "mine.safetensors"),
         ({"1": node("NoSuchNode")}, 400, "NoSuchNode"),
+        ({"1": {"class_type": ["x"], "inputs": {}}}, 400, "class_type"),  # ComfyUI's 500
         (failing, 422, "bad shapes"),
     ):
         answered, body = await worker.post(CUSTOM, payload={"workflow": graph})
@@ -120,7 +121,7 @@ async def test_its_errors_come_in_its_own_words_and_hurt_nobody(worker: World) -
     status, body = await worker.post(CUSTOM, payload={"workflow": picture() | wrong})
     answer = json.loads(body)
     assert (status, len(answer["images"]), "3" in answer["node_errors"]) == (200, 1, True)
-    await worker.until(lambda: worker.counters()["n_refused"] == 3, "nobody's errors")
+    await worker.until(lambda: worker.counters()["n_refused"] == 4, "nobody's errors")
     assert worker.counters()["n_errored"] == 0
 
 
@@ -133,6 +134,8 @@ async def test_whoever_leaves_is_interrupted_and_progress_is_told(
     await worker.until(lambda: worker.counters()["n_cancelled"] == 1, "it is counted", 20)
     queue = await asyncio.to_thread(lambda: requests.get(comfy.url + "/queue", timeout=10).json())
     assert queue == {"queue_running": [], "queue_pending": []}
+    rows = await asyncio.to_thread(lambda: requests.get(comfy.url + "/history", timeout=10).json())
+    assert rows == {}
     payload = {"workflow": slow(5, 6), "stream": True}
     status, body = await worker.post(CUSTOM, payload=payload)
     events = [json.loads(event) for event in event_data([body]) if event != "[DONE]"]

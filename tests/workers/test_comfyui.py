@@ -215,7 +215,7 @@ async def test_a_node_that_fails_is_named(
 async def test_whoever_leaves_is_interrupted(tmp_path: Path) -> None:
     comfy = ComfyUIServer()
     async with worker(tmp_path, comfy) as it:
-        comfy.seconds_of = lambda _graph: 1000.0
+        comfy.seconds_of, comfy.interrupt_s = lambda _graph: 1000.0, 0.1
         call = asyncio.create_task(it.post("/custom-workflow", payload={"workflow": picture()}))
         await it.until(lambda: comfy.running, "it runs")
         call.cancel()
@@ -223,6 +223,25 @@ async def test_whoever_leaves_is_interrupted(tmp_path: Path) -> None:
         await it.until(lambda: it.counters()["n_cancelled"] == 1, "it is counted")
         comfy.seconds_of = lambda _graph: 0.0
         assert (await it.post("/custom-workflow", payload={"workflow": picture()}))[0] == 200
+        assert comfy.history == {}  # nor is the graph kept of whoever left
+
+
+async def test_whoever_leaves_while_the_graph_is_taken_is_interrupted_too(tmp_path: Path) -> None:
+    """Its number comes with an answer that nobody waited for: it ran to its end."""
+
+    class Slow(ComfyUIServer):
+        async def _prompt(self, request: web.Request) -> web.Response:
+            answer = await super()._prompt(request)
+            await asyncio.sleep(0.2)
+            return answer
+
+    comfy = Slow()
+    async with worker(tmp_path, comfy) as it:
+        comfy.seconds_of = lambda _graph: 1000.0
+        call = asyncio.create_task(it.post("/custom-workflow", payload={"workflow": picture()}))
+        await it.until(lambda: comfy.running, "it runs")
+        call.cancel()
+        await it.until(lambda: not comfy.running and not comfy.pending, "it is interrupted", 5)
 
 
 async def test_a_comfyui_that_takes_graphs_and_tells_nothing_of_them_is_no_wait(
@@ -281,7 +300,7 @@ async def test_a_comfyui_that_fails_is_no_mistake_of_its_client(
         assert it.counters()["n_refused"] == 0
 
 
-@pytest.mark.parametrize("odd", [None, 0.4, [], "a node"])
+@pytest.mark.parametrize("odd", [None, 0.4, [], "a node", {"class_type": ["x"], "inputs": {}}])
 async def test_what_is_no_node_is_named(tmp_path: Path, odd: object) -> None:
     async with worker(tmp_path, ComfyUIServer()) as it:
         graph = picture(version=odd)

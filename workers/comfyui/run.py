@@ -11,7 +11,7 @@ import logging
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,8 @@ FIRST_POLL_S, MAX_POLL_S = 0.02, 0.5
 MAX_MUTE = 10
 """Such answers in a row: some seconds of them."""
 ASK_TIMEOUT = aiohttp.ClientTimeout(total=30)
-STOP_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S, STOP_LIMIT_S = 5.0, 600.0
+"""A graph's end is waited for by the next request, and then by nobody."""
 FOLDER = "ballast"
 UI_FORMAT = (
     "this is the file of ComfyUI's editor, which its API does not take: "
@@ -67,14 +68,30 @@ async def run_graph(
     if isinstance(order.graph.get("nodes"), list):
         raise JobFailedError(400, {"error": UI_FORMAT}, is_clients=True)
     for name, node in order.graph.items():
-        if not isinstance(node, dict):
-            words = f"node {name!r:.50} must be an object with class_type and inputs"
+        # A class that is a list is a 500 of ComfyUI's; of all else that is odd it says what it is.
+        if not isinstance(node, dict) or isinstance(node.get("class_type"), list | dict):
+            words = f"node {name!r:.50} must be an object with class_type (a text) and inputs"
             raise JobFailedError(400, {"error": words}, is_clients=True)
     run = _Run(http, url, order, tell)
     try:
         return await run.result()
     finally:
         await asyncio.shield(run.end(home))
+
+
+_STOPPING: set[asyncio.Task[None]] = set()
+
+
+async def _in_any_case(step: Coroutine[object, object, None]) -> None:
+    """Take a step to its end, also for a client that leaves: only its answer names the graph."""
+    task = asyncio.create_task(step)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=STOP_TIMEOUT_S)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 class _Run:
@@ -100,7 +117,7 @@ class _Run:
         if self._order.wants_events:
             events = asyncio.create_task(self._pass_events())
         try:
-            await self._submit(graph)
+            await _in_any_case(self._submit(graph))
             row = await self._followed()
         finally:
             if events:
@@ -220,18 +237,37 @@ class _Run:
         raise JobFailedError(500, {"error": "the workflow was interrupted"}, is_clients=False)
 
     async def end(self, home: Path) -> None:
-        """Stop what still runs, and remove what this run left behind."""
+        """Stop what still runs, and remove what this run left behind.
+
+        A node that does not stop at once is not waited for; what it leaves is removed later.
+        """
+        stopping = asyncio.create_task(self._stop_and_remove(home))
+        _STOPPING.add(stopping)
+        stopping.add_done_callback(_STOPPING.discard)
+        await asyncio.wait({stopping}, timeout=STOP_TIMEOUT_S)
+
+    async def _stop_and_remove(self, home: Path) -> None:
         with suppress(aiohttp.ClientError, TimeoutError):
-            async with asyncio.timeout(STOP_TIMEOUT_S):
+            async with asyncio.timeout(STOP_LIMIT_S):
                 if self._prompt_id and not self._is_over:
-                    await self._post("/queue", {"delete": [self._prompt_id]})
-                    await self._post("/interrupt", {"prompt_id": self._prompt_id})
+                    await self._stop()
                 if self._prompt_id:
                     await self._post("/history", {"delete": [self._prompt_id]})
         for name in ("output", "input"):
             await asyncio.to_thread(
                 shutil.rmtree, home / name / FOLDER / self._client_id, ignore_errors=True
             )
+
+    async def _stop(self) -> None:
+        """ComfyUI looks between two steps, and writes what it stopped into its history."""
+        await self._post("/queue", {"delete": [self._prompt_id]})
+        pause_s = FIRST_POLL_S
+        while not self._http.closed:
+            await self._post("/interrupt", {"prompt_id": self._prompt_id})
+            if self._prompt_id not in json.dumps(await self._get("/queue")):
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, MAX_POLL_S)
 
     async def _post(self, path: str, body: JsonObject) -> None:
         async with self._http.post(self._url + path, json=body, timeout=ASK_TIMEOUT):
