@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from chalice import Chalice
 from chalice.app import Request
 
+from chalicelib.api.size import fitted
 from chalicelib.api.telemetry import begin_trace
 from chalicelib.wire.json_body import error_body
 from chalicelib.wire.trace import HEADER
@@ -57,7 +58,7 @@ class BallastApp(Chalice):
     def __call__(self, event: Event, context: Any) -> Event:
         """Serve one HTTP event; the answer says under which trace, as the log does."""
         trace = begin_trace(_header(event, HEADER), str(getattr(context, "aws_request_id", "")))
-        answer = self._answer(event, context)
+        answer = fitted(self._answer(event, context), event)
         answer.setdefault("headers", {})[HEADER] = trace.header
         return answer
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import importlib
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 Event = dict[str, Any]
 Handler = Callable[[Event, Any], Mapping[str, Any]]
 
-MAX_BODY_BYTES = 6 * 1024 * 1024  # what Lambda takes
+MAX_BODY_BYTES = 6 * 1024 * 1024  # what Lambda takes, and gives (its guide, quotas)
 FUNCTION_TIMEOUT_S = 29.0  # after which API Gateway gives up
 FUNCTION_BY_PATH = {
     "route": "hot",
@@ -66,7 +67,10 @@ def _answer_of(
     if faults.strikes(name):
         return {"statusCode": 503, "body": '{"message":"Service Unavailable"}'}
     handler: Handler = getattr(functions, name)
-    return handler(event, LambdaContext(name, FUNCTION_TIMEOUT_S))
+    answer = handler(event, LambdaContext(name, FUNCTION_TIMEOUT_S))
+    if len(json.dumps(answer)) > MAX_BODY_BYTES:
+        return {"statusCode": 500, "body": '{"message":"Internal Server Error"}'}
+    return answer
 
 
 def function_name(path: str) -> str:

@@ -131,3 +131,8 @@ def test_a_body_that_lambda_would_not_take_is_refused() -> None:
     with served({"statusCode": 200}, b"x" * (MAX_BODY_BYTES + 1)) as (status, _, _, functions):
         assert status.startswith("413")
         assert not functions.events
+
+
+def test_an_answer_that_lambda_would_not_give_is_none() -> None:
+    with served({"statusCode": 200, "body": '"' * (MAX_BODY_BYTES // 2)}) as (status, *_):
+        assert status.startswith("500")
