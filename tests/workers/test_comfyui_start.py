@@ -48,6 +48,42 @@ async def test_a_file_that_is_not_given_is_named_with_the_fix(
             await asyncio.to_thread(fetch, FILE, tmp_path, url, "")
 
 
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 7000000000\r\n"
+
+
+# urllib leaves the socket of a head that it cannot read to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(
+    ("head", "part", "words"),
+    [
+        (HEAD + b"\r\n", b"x", "too slowly"),
+        (HEAD, b"X-A: b\r\n", "too slowly|got more than 100 headers"),
+        (b"HTTP/1.1 200 OK\r\nX-A: ", b"x", "too slowly"),
+        (HEAD + b"\r\nhalf", b"", "broke off after 4 of 7000000000 bytes"),
+        (b"220 ready\r\n", b"", "220 ready"),
+    ],
+)
+async def test_a_file_that_drips_or_breaks_off_is_not_waited_for_nor_taken_for_whole(
+    tmp_path: Path, head: bytes, part: bytes, words: str
+) -> None:
+    is_over = asyncio.Event()
+
+    async def hub(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        while part and not is_over.is_set():
+            writer.write(part)
+            await asyncio.sleep(0.02)
+        writer.close()
+
+    async with await asyncio.start_server(hub, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(StartError, match=f"acme/model/sub/unet.*{words}"):
+            await asyncio.to_thread(fetch, FILE, tmp_path, url, "", 0.1 if part else 60.0)
+        is_over.set()
+        await asyncio.sleep(0.1)
+    assert not (tmp_path / "models" / FILE.folder / FILE.name).exists()
+
+
 def test_a_missing_comfyui_and_a_missing_python_are_named(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="set COMFYUI_DIR"):
         command(tmp_path, {})
