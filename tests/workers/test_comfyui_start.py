@@ -68,7 +68,8 @@ async def test_a_file_that_drips_or_breaks_off_is_not_waited_for_nor_taken_for_w
 ) -> None:
     is_over = asyncio.Event()
 
-    async def hub(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def hub(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(head)
         while part and not is_over.is_set():
             writer.write(part)
