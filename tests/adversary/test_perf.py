@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from statistics import fmean
+from typing import Any
 
 import pytest
 
@@ -69,6 +70,7 @@ LIES: dict[str, Lie] = {
     "slots x 4": says(slots=4 * SLOTS),
     "no slots": says(slots=0),
     "idle": says(num_requests_working=0, cur_load=0.0),
+    "perf x 1.27, idle": says(max_perf=1.27 * TRUE_PERF, num_requests_working=0, cur_load=0.0),
     "perf low": says(max_perf=1.0),
     "load high": says(cur_load=1e15),
     "working high": says(num_requests_working=10**9),
@@ -179,7 +181,7 @@ def share(n_honest: int, load: float, name: str, lies_from: int = 0, n_liars: in
     [
         (1, 1.5),
         (2, 0.3),
-        *(pytest.param(*case, marks=pytest.mark.long) for case in [(1, 0.3), (2, 1.5)]),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in [(1, 0.3), (2, 1.5), (3, 1.5)]),
         *(pytest.param(5, load, marks=pytest.mark.long) for load in (0.3, 1.5)),
     ],
 )
@@ -290,11 +292,12 @@ SCALER_LIES: dict[str, Mapping[str, object]] = {
 }
 
 
-def busy_fleet(n_workers: int, min_load: float = 95.0) -> World:
+def busy_fleet(n_workers: int, min_load: float = 95.0, n_autogroups: int = 2) -> World:
     """A group that needs all of its workers, each of which did some work."""
     world = World(seed=4)
     group = world.add_group("llm", min_load=min_load * n_workers, max_workers=12, cold_workers=0)
-    world.add_autogroup(group.endpoint_id, test_workers=0)
+    for _ in range(n_autogroups - 1):
+        world.add_autogroup(group.endpoint_id, test_workers=0)
     run_rounds(world, 80)
     return world
 
@@ -313,6 +316,43 @@ def test_a_lie_drains_no_honest_worker_and_rents_nothing(name: str, n_honest: in
         run_rounds(world, 1)
         assert set(in_state(world, WorkerState.READY)) >= set(honest)
     assert count_calls(world, Verb.CREATE) == before
+
+
+WITHIN_BELIEF = {"a quarter more": {"max_perf": 127.0}, "a fifth less": {"max_perf": 79.0}}
+
+
+def _between(n_honest: int, min_load: float, name: str) -> Any:
+    is_quick = (n_honest, min_load, name) in [
+        (1, 55.0, "a quarter more"), (2, 70.0, "a quarter more"), (2, 94.0, "a fifth less")
+    ]  # fmt: skip
+    marks = () if is_quick else pytest.mark.long
+    return pytest.param(n_honest, min_load, name, marks=marks)
+
+
+@pytest.mark.parametrize(
+    ("n_honest", "min_load", "name"),
+    [
+        _between(n, min_load, name)
+        for n in (1, 2)
+        for min_load in (55.0, 70.0, 94.0)
+        for name in [*WITHIN_BELIEF, *SCALER_LIES]
+    ],
+)
+def test_wherever_the_floor_lies_a_lie_drains_nobody_starts_and_rents_nothing(
+    n_honest: int, min_load: float, name: str
+) -> None:
+    """One autogroup; a claim within belief is no reason, since the floor may lie between."""
+    world = busy_fleet(n_honest + 1, min_load, n_autogroups=1)
+    liar, *honest = ready = in_state(world, WorkerState.READY)
+    assert honest
+    world.ask(next(iter(world.workers.rows))[0], 4 * len(ready))
+    run_rounds(world, 2)
+    before = [count_calls(world, verb) for verb in (Verb.CREATE, Verb.START)]
+    world.processes[liar].lie = {**WITHIN_BELIEF, **SCALER_LIES}[name]
+    for _ in range(40):
+        run_rounds(world, 1)
+        assert set(in_state(world, WorkerState.READY)) >= set(honest)
+    assert [count_calls(world, verb) for verb in (Verb.CREATE, Verb.START)] == before
 
 
 @pytest.mark.parametrize("name", SCALER_LIES)

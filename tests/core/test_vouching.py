@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.core.model.load import OBSERVED_MARGIN, believed_perf
 from chalicelib.core.model.vouching import WITHIN_TYPE, lower_median, vouch, vouch_capacity
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.scaling.learning import learned_perfs, type_key
@@ -64,8 +65,9 @@ def test_work_that_was_finished_proves_more_than_peers_vouch_for() -> None:
 def test_for_the_scaler_a_machine_is_slow_once_it_has_shown_it_at_work() -> None:
     peers = [machine(2), machine(3)]
     slow, *_ = vouch_capacity([machine(1, 1e-3), *peers], NOW, {})
-    assert slow.perf == pytest.approx(100.0 / WITHIN_TYPE)
+    assert slow.perf == 100.0
     assert slow.rank_perf == 1e-3
+    assert slow.told_perf == pytest.approx(100.0 / WITHIN_TYPE)
     shown, *_ = vouch_capacity([machine(1, 20.0, observed_perf=20.0), *peers], NOW, {})
     assert shown.perf == 20.0
 
@@ -74,8 +76,27 @@ def test_for_the_scaler_a_claim_beyond_belief_is_no_reason_to_stop_another() -> 
     """Of two real machines one said 1e12 and finished a third more: the honest one was drained."""
     liar, honest = vouch_capacity([machine(1, 1e12, observed_perf=130.0), machine(2)], NOW, {})
     assert (liar.perf, honest.perf) == (100.0, 100.0)
-    truthful, *_ = vouch_capacity([machine(1, 125.0, observed_perf=125.0), machine(2)], NOW, {})
-    assert truthful.perf == 125.0
+
+
+@pytest.mark.parametrize("claim", [79.0, 95.0, 127.0])
+@pytest.mark.parametrize("n_peers", [1, 2, 5])
+def test_for_the_scaler_machines_of_a_type_count_alike(claim: float, n_peers: int) -> None:
+    """A claim within belief stopped an honest machine where a floor lay between, or rented one."""
+    known = {(machine(1).autogroup_id, TYPE): 100.0}
+    peers = [machine(i) for i in range(2, 2 + n_peers)]
+    for observed in (0.0, claim):
+        rows = vouch_capacity([machine(1, claim, observed_perf=observed), *peers], NOW, known)
+        shown = claim if 0 < OBSERVED_MARGIN * observed < 100.0 else 100.0
+        assert [believed_perf(row) for row in rows] == [shown] + [100.0] * n_peers
+        assert rows[0].told_perf in (0.0, claim)
+
+
+def test_for_the_scaler_another_type_counts_as_far_as_it_is_proven() -> None:
+    rows = [machine(i, dlperf=100.0) for i in (1, 2, 3)]
+    other = machine(4, 390.0, gpu_name="H100", dlperf=300.0)
+    assert vouch_capacity([*rows, other], NOW, {})[3].perf == pytest.approx(300.0)
+    proven = replace(other, observed_perf=380.0)
+    assert vouch_capacity([*rows, proven], NOW, {})[3].perf == 390.0
 
 
 def test_another_type_is_judged_by_the_marketplaces_benchmark() -> None:
@@ -92,7 +113,7 @@ def test_another_template_revision_is_another_model() -> None:
     assert [row.perf for row in vouch([*old, *new], NOW)] == [100.0] * 3 + [400.0] * 3
 
 
-@pytest.mark.parametrize(("claimed", "vouched"), [(10**6, 6), (0, 4), (3, 3), (1, 2)])
+@pytest.mark.parametrize(("claimed", "vouched"), [(10**6, 4), (5, 5), (0, 4), (3, 3), (1, 3)])
 def test_slots_are_vouched_for_by_peers(claimed: int, vouched: int) -> None:
     liar, *_ = vouch([machine(1, slots=claimed), machine(2), machine(3)], NOW)
     assert liar.slots == vouched
@@ -118,7 +139,7 @@ def test_one_liar_moves_no_honest_worker_and_stands_for_one_of_them(
     liar, *others = vouch([machine(1, lie, slots=claimed_slots), *rows], NOW)
     assert {row.instance_id: row.perf for row in others} == without
     assert liar.perf <= max(honest) * WITHIN_TYPE
-    assert liar.slots <= 6
+    assert liar.slots <= 5
 
 
 def test_the_lower_of_two_middle_values_counts() -> None:

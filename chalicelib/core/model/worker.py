@@ -170,6 +170,7 @@ class Worker:
     version: str = ""
     perf: float = 0.0  # benchmark, load per second; 0 until loaded
     rank_perf: float = 0.0  # what its price is ranked by; never stored: core/model/vouching.py
+    told_perf: float = 0.0  # what is learned of its type, 0 = perf; never stored
     observed_perf: float = 0.0  # served load per saturated second, once enough was served
     observed_load: float = 0.0  # served while saturated, the newest part of it
     observed_s: float = 0.0  # seconds in which that was

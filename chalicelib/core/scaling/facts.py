@@ -121,6 +121,7 @@ def worker_facts(
         storage_usd_per_hour=worker.storage_usd_per_hour,
         perf=believed_perf(worker),
         rank_perf=worker.rank_perf,
+        told_perf=worker.told_perf,
         observed_perf=worker.observed_perf,
         dlperf=worker.dlperf,
         load_s=worker.load_s,

@@ -319,7 +319,7 @@ def _learn_perf(memory: ScalingMemory, worker: WorkerFacts) -> None:
 
     One that is wrong by a large factor would stand for its type in every later rental.
     """
-    log_perf = math.log(worker.perf)
+    log_perf = math.log(worker.told_perf or worker.perf)
     kind = type_key(worker.autogroup_id, worker.gpu_type)
     lately = [*memory.perf_lately.get(kind, []), log_perf][-PERF_LATELY_N:]
     memory.perf_lately[kind] = lately

@@ -34,6 +34,7 @@ class WorkerFacts:
     storage_usd_per_hour: float
     perf: float  # measured load per second, 0 until benchmarked
     rank_perf: float = 0.0  # what its price is ranked by; 0 = perf
+    told_perf: float = 0.0  # what is learned of its type; 0 = perf
     observed_perf: float = 0.0
     dlperf: float = 0.0
     load_s: float = 0.0  # of its first load, as predicted; 0 = nobody did
