@@ -78,6 +78,22 @@ def test_what_vast_refuses_is_known_to_all(ports: ScalerPorts, market: Market) -
     assert ports.ledger.account().next_call_at["search"] >= ports.clock.now() + 77
 
 
+def test_a_question_that_meets_a_running_round_is_asked_again() -> None:
+    """The round searched without a claim: the owner was shown Vast's refusal."""
+    clock = ManualClock()
+    market = Market(MarketConfig(), seed=1, enforces_limits=True)
+    vast = FakeMarketplace(market, clock)
+    ports = fake_scaler_ports(clock, vast)
+    vast.search_offers({}, disk_gb=10.0, limit=1)
+    clock.advance(0.1)
+    began_at = clock.now()
+    assert answer(ports, SEARCH)["offers"]
+    assert market.n_too_frequent == 1
+    waited_s = clock.now() - began_at
+    assert SPACE_S - 0.2 <= waited_s <= QUESTION_WAITS_S
+    assert ports.ledger.account().next_call_at["search"] >= ports.clock.now() + SPACE_S - 1e-6
+
+
 def test_a_bound_key_has_one_plan_in_ten_seconds(market: Market) -> None:
     """Forty plans of a read key of one group each listed all machines of the account."""
     clock, poke = ManualClock(), FakeScalerPoke()

@@ -162,6 +162,8 @@ class AskedMarket(PacedMarket):
     """The marketplace for a question: each turn is claimed in the account item before the call.
 
     Questions run beside each other and beside the rounds, so none may count on what it read first.
+    A round claims none of its turns (that would be three more writes a round), so Vast may refuse
+    a question that comes between two calls of one: it is asked again in its time.
     """
 
     def __init__(
@@ -178,20 +180,24 @@ class AskedMarket(PacedMarket):
         self._ledger = ledger
 
     def call(self, verb: Verb, ask: Callable[[Marketplace], Answer]) -> Answer:
-        """Ask once, at the verb's turn.
+        """Ask at the verb's turn, and where Vast says that it was too early, at the next one.
 
         Raises:
             TooEarlyError: the turn comes too late for the question.
-            RateLimitedError: Vast said so.
+            RateLimitedError: Vast said so, and the next turn comes too late.
             MarketplaceError: whatever the marketplace raises.
         """
-        self._claim(verb)
-        try:
-            answer = ask(self._marketplace)
-        except RateLimitedError as error:
-            limited = self.pacing.limited(verb, self._clock.now(), error.retry_after_s)
-            self._book(verb, limited)
-            raise
+        while True:
+            self._claim(verb)
+            try:
+                answer = ask(self._marketplace)
+            except RateLimitedError as error:
+                limited = self.pacing.limited(verb, self._clock.now(), error.retry_after_s)
+                self._book(verb, limited)
+                if limited.next_call_at[pacing_key(verb)] > self._waits_until:
+                    raise
+            else:
+                break
         self._book(verb, self.pacing.called(verb, self._clock.now()))  # of many pages the last one
         return answer
 
