@@ -196,10 +196,10 @@ class AskedMarket(PacedMarket):
                 self._book(verb, limited)
                 if limited.next_call_at[pacing_key(verb)] > self._waits_until:
                     raise
-            else:
-                break
-        self._book(verb, self.pacing.called(verb, self._clock.now()))  # of many pages the last one
-        return answer
+                continue
+            # Of a listing of many pages, the last request was made only now.
+            self._book(verb, self.pacing.called(verb, self._clock.now()))
+            return answer
 
     def _claim(self, verb: Verb) -> None:
         key = pacing_key(verb)
