@@ -2,7 +2,8 @@
 
 A name alone gives the published defaults; numbers after a colon are the law's parameters in order;
 `+vast` behind a rival gives it the vendor's cold pool instead of ours; `ballast-whole` is ours as
-the whole scaling service over fakes (`--whole` means it wherever `ballast` stands).
+the whole scaling service over fakes (`--whole` means it wherever `ballast` stands);
+`ballast-foresight` is ours told what will come, for a bound.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ballast.simulator.ours import BallastPolicy
+from ballast.simulator.rivals.foresight import Foresight
 from ballast.simulator.rivals.hpa import HpaKeda
 from ballast.simulator.rivals.knative import KnativeKpa
 from ballast.simulator.rivals.occupancy_window import OccupancyWindow
@@ -63,7 +65,7 @@ KNOBS: dict[str, tuple[str, ...]] = {
 """At most 12 points each: what "tuned in hindsight" may choose from."""
 
 
-OURS = ("ballast", "ballast-whole", "ballast-mixed", "ballast-overflow")
+OURS = ("ballast", "ballast-whole", "ballast-mixed", "ballast-overflow", "ballast-foresight")
 BID_POLICIES = ("spothedge", "all-spot")
 """With interruptible machines; they need a market that has some (`bids`)."""
 
@@ -90,6 +92,8 @@ def make_policy(text: str, *, slo_target: float = 0.99, slo_wait_s: float = 10.0
             max_queue_time=max(30.0, slo_wait_s),
             interruptible=Interruptible(mode) if is_bid else Interruptible.NEVER,
         )
+        if mode == "foresight":
+            return Foresight(params=params)
         return _whole(params) if mode == "whole" else BallastPolicy(params=params)
     if name in BID_POLICIES:
         return _bid_policy(name, text, numbers)

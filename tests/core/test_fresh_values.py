@@ -96,6 +96,7 @@ UNTOLD: dict[type, dict[str, Any]] = {
         "headroom": 0.0,
         "rise_s": 0.0,
         "trend": 0.0,
+        "unseen": 1.0,
         "pool_window_s": 14_400.0,
     },
     Demand: {"knows_slots": True, "lasting_occupancy": None, "lasting_rate": None},

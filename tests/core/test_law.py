@@ -16,7 +16,7 @@ from chalicelib.core.scaling.law import (
     knob_for,
     set_targets,
 )
-from chalicelib.core.scaling.memory import ScalingMemory
+from chalicelib.core.scaling.memory import LEVELS, USAGE_WINDOW_S, ScalingMemory, mean_wanted
 from chalicelib.core.scaling.occupancy import Demand
 from tests.core.test_scaling import NOW, make_snapshot
 
@@ -142,3 +142,41 @@ def test_one_request_more_is_no_burst() -> None:
 def test_only_a_cautious_group_takes_a_climb_to_go_on() -> None:
     times = {"start_s": 20.0, "target_wait_s": 10.0, "service_s": 10.0}
     assert [knob_for(x, **times).trend for x in (-2.0, 0.0, 0.5, 1.0, 12.0)] == [0, 0, 3, 6, 6]
+
+
+def day_of(level: float, usage_s: float) -> ScalingMemory:
+    """A group that wanted so many machines of 10 load per second all the time it was seen."""
+    usage = [1.0 if low < level else 0.0 for low in LEVELS]
+    return ScalingMemory(
+        at=NOW - ROUND_S, worker_perf=10.0, worker_slots=1.0, usage=usage, usage_s=usage_s
+    )
+
+
+def test_the_mean_of_a_day_is_read_from_what_was_wanted() -> None:
+    assert mean_wanted(ScalingMemory()) == 0.0
+    assert mean_wanted(day_of(8.0, 60.0)) == pytest.approx(80.0, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("level", "usage_s", "total"),
+    [
+        (100.0, 60.0, 1.15 * 1.5 * 100.0),  # a first day's pool is for peaks to come
+        (100.0, USAGE_WINDOW_S - 1.0, 1.15 * 1.5 * 100.0),
+        (100.0, USAGE_WINDOW_S, 1.25 * 100.0),  # a whole day's are known
+        (1.0, 60.0, 1.25 * 100.0),  # a burst far beyond the mean of the day
+    ],
+)
+def test_a_first_days_pool_is_for_more_than_was_seen(
+    level: float, usage_s: float, total: float
+) -> None:
+    memory = day_of(level, usage_s)
+    knob = replace(KNOB, headroom=0.0, unseen=1.5, smooth_s=0.0)
+    demand = Demand(occupancy=100.0, serving=100.0, load_rate=100.0, has_work=True)
+    assert set_targets(make_snapshot(), memory, demand, knob, NOW).total == pytest.approx(total)
+
+
+def test_the_margin_for_unseen_peaks_grows_with_the_caution_where_nothing_buffers() -> None:
+    times = {"start_s": 20.0, "target_wait_s": 10.0, "service_s": 160.0}
+    grown = [knob_for(x, **times, unbuffered_share=0.5).unseen for x in (-1.0, 0.0, 0.5, 1.0, 9.0)]
+    assert grown == pytest.approx([1.0, 1.0, 1.225, 1.45, 1.45])
+    assert knob_for(9.0, **times).unseen == 1.0

@@ -11,8 +11,11 @@ from chalicelib.core.scaling.law import (
     GAIN_WINDOW_S,
     YOUNG_CAUTION,
     YOUNG_WINDOW_S,
+    knob_for,
     learn_caution,
     prior_caution,
+    raise_young_caution,
+    unbuffered,
 )
 from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.scaling.snapshot import Traffic
@@ -81,3 +84,55 @@ def test_a_new_group_learns_quickly_but_for_more_than_a_usual_caution(
     traffic = Traffic(elapsed_s=5.0, n_arrived=100, n_started=100, n_late=n_late)
     learn_caution(memory, traffic, 0.99, is_starved=False)
     assert memory.caution - caution == pytest.approx(times * stepped(caution, n_late))
+
+
+@pytest.mark.parametrize(
+    ("service_s", "share"),
+    [(0.0, 0.0), (16.0, 0.0), (64.0, 0.0), (80.0, 0.0), (160.0, 0.5), (800.0, 0.9)],
+)
+def test_a_queue_buffers_the_less_the_longer_a_request_lasts(
+    service_s: float, share: float
+) -> None:
+    assert unbuffered(10.0, service_s) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("target", "share", "usage_s", "caution", "becomes"),
+    [
+        (0.99, 0.5, 0.0, -0.5, 1.35),
+        (0.999, 0.5, 0.0, -0.5, 2.025),
+        (0.99, 0.5, GAIN_WINDOW_S - 1.0, 0.0, 1.35),
+        (0.99, 0.5, GAIN_WINDOW_S, 0.0, 0.0),  # by then it has learned
+        (0.99, 0.5, 0.0, 3.0, 3.0),
+        (0.99, 0.0, 0.0, -0.5, -0.5),
+    ],
+)
+def test_a_new_group_whose_queue_buffers_nothing_starts_with_safety_stock(
+    target: float, share: float, usage_s: float, caution: float, becomes: float
+) -> None:
+    memory = ScalingMemory(caution=caution, usage_s=usage_s)
+    raise_young_caution(memory, target, share)
+    assert memory.caution == pytest.approx(becomes)
+
+
+@pytest.mark.parametrize(
+    ("usage_s", "times"), [(YOUNG_WINDOW_S - 1.0, 1.0), (2.0 * YOUNG_WINDOW_S, 3.0)]
+)
+def test_without_a_buffer_it_rises_as_quickly_beyond_a_usual_caution_once_a_start_is_over(
+    usage_s: float, times: float
+) -> None:
+    """Lateness after the first hour is the traffic's, no cold start's."""
+    memory = ScalingMemory(request_rate=20.0, tuned_for=0.99, caution=2.0, usage_s=usage_s)
+    traffic = Traffic(elapsed_s=5.0, n_arrived=100, n_started=100, n_late=2)
+    learn_caution(memory, traffic, 0.99, is_starved=False, is_buffered=False)
+    assert memory.caution - 2.0 == pytest.approx(times * stepped(2.0, 2))
+
+
+def test_of_a_strict_target_only_what_is_beyond_its_prior_is_taken_for_bursts() -> None:
+    times = {"start_s": 20.0, "target_wait_s": 10.0, "service_s": 10.0}
+    strict = [knob_for(x, **times, slo_target=0.999).trend for x in (0.0, 0.5, 0.752, 1.0, 5.0)]
+    assert strict == pytest.approx([0.0, 0.0, 3.0, 6.0, 6.0], abs=1e-6)
+    strictest = knob_for(1.0, **times, slo_target=0.99999).trend
+    assert strictest == pytest.approx(6.0)
+    relaxed = [knob_for(x, **times, slo_target=0.95).trend for x in (-1.0, 0.0, 0.5, 1.0)]
+    assert relaxed == pytest.approx([0.0, 0.0, 3.0, 6.0])

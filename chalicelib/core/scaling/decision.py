@@ -23,7 +23,15 @@ from chalicelib.core.scaling.actions import (
     StopWorker,
 )
 from chalicelib.core.scaling.hazard import MAX_GAP_S
-from chalicelib.core.scaling.law import Targets, knob_for, learn_caution, set_targets, zero_targets
+from chalicelib.core.scaling.law import (
+    Targets,
+    knob_for,
+    learn_caution,
+    raise_young_caution,
+    set_targets,
+    unbuffered,
+    zero_targets,
+)
 from chalicelib.core.scaling.learning import Beliefs, learn
 from chalicelib.core.scaling.memory import ScalingMemory, note_usage
 from chalicelib.core.scaling.moves.cold_pool import held_capacity, plan_returns
@@ -123,12 +131,24 @@ def _targets(ctx: Round, demand: Demand) -> Targets:
     snapshot, memory = ctx.snapshot, ctx.beliefs.memory
     params = snapshot.group.params
     is_starved = memory.starved > 0 or memory.worker_perf <= 0
-    learn_caution(memory, snapshot.traffic, params.slo_target, is_starved=is_starved)
+    # Where slots are unknown the queue is in demand already.
+    known_s = service_s(memory) if demand.knows_slots else 0.0
+    share = unbuffered(params.target_queue_time, known_s)
+    learn_caution(
+        memory,
+        snapshot.traffic,
+        params.slo_target,
+        is_starved=is_starved,
+        is_buffered=share <= 0,
+    )
+    raise_young_caution(memory, params.slo_target, share)
     knob = knob_for(
         memory.caution,
         start_s=ctx.beliefs.start_time().median,
         target_wait_s=params.target_queue_time,
-        service_s=service_s(memory) if demand.knows_slots else math.inf,
+        service_s=known_s if demand.knows_slots else math.inf,
+        slo_target=params.slo_target,
+        unbuffered_share=share,
     )
     targets = set_targets(snapshot, memory, demand, knob, ctx.now)
     if 0 < memory.at < ctx.now:

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from chalicelib.core.model.schedules import scheduled_min_load
-from chalicelib.core.scaling.memory import ScalingMemory
+from chalicelib.core.scaling.memory import USAGE_WINDOW_S, ScalingMemory, mean_wanted
 from chalicelib.core.scaling.occupancy import Demand, rest_load, slot_perf
 from chalicelib.core.scaling.snapshot import GroupSnapshot, Traffic
 
@@ -46,6 +46,7 @@ class Knob:
     headroom: float = 0.0  # capacity beyond what is taken, as a multiple of the usual rise
     rise_s: float = 0.0  # time constant of the mean above which occupancy is a rise
     trend: float = 0.0  # how many times a rise that is under way is expected to come again
+    unseen: float = 1.0  # peaks to come over those held, while no whole day has been seen
     pool_window_s: float = POOL_WINDOW_S  # how long the pool remembers a peak
 
 
@@ -91,6 +92,9 @@ def set_targets(
     hot = max(floors.values())
     binding = next(name for name, value in floors.items() if value == hot)
     peak = _remembered_peak(snapshot, memory, lasting, knob, now)
+    if memory.usage_s < USAGE_WINDOW_S:
+        most = MAX_PEAK_OVER_MEAN * mean_wanted(memory)
+        peak = max(peak, min(knob.unseen * held, most))
     total = _total_target(snapshot, hot, peak)
     to_rent = _total_target(snapshot, hot, 0.0) if is_at_rest else total
     if trend > 0 and raw + trend > hot:  # of what is kept: a rental comes too late for a burst
@@ -282,8 +286,13 @@ def _min_ready(snapshot: GroupSnapshot, memory: ScalingMemory, demand: Demand, n
 #                                       pool remembers its peak for up to an hour more
 #              trend 6 min(x, 1)        a burst is met as it will be when what is started now is
 #                                       up: its climb beyond the usual comes six times again;
-#                                       not in the first hour with a measured worker
+#                                       not in the first hour with a measured worker; of strict
+#                                       targets only what was learned beyond their prior
 #     W = 9 L, mean over 3 L            L: the learned median of a start
+#
+# Where a request lasts so long that hardly a slot comes free within T (S > 8 T), the queue buffers
+# nothing: a new group starts with safety stock, and its pool, which fills in minutes while demand
+# climbs, is for peaks beyond those of its first day.
 #
 # A late request raises x, one on time lowers it by as much as keeps the wanted ratio between them
 # in balance, slowly: about half a unit in six hours (in a group's first six, in the time that it
@@ -306,17 +315,42 @@ BUDGET_SHARE = 0.85  # of the allowed late share that is aimed at: falling short
 HOLD_STARTS, SMOOTH_STARTS = 9.0, 3.0  # hold and mean, in medians of a start
 RISE_STARTS = 0.5  # mean above which occupancy is a rise
 TREND = 6.0  # three starts; decisions/0037 has what else was played
+TREND_BEYOND = 0.45  # of caution beyond a strict target's prior: less is even traffic's; full at 1
+BUFFERED_S = 8.0  # a service time of so many queue targets makes the queue no buffer (scaling.md 2)
+STOCK_PER_NINE = 1.35  # the least caution of a new group, per nine of its target (decisions/0037)
+UNSEEN_PEAK = 0.9  # beyond the held demand, of a first day's pool (decisions/0037)
+MAX_PEAK_OVER_MEAN = 4.5  # of what it is for; bursts beyond it cost more disk than they are worth
 MIN_HOLD_S = 30.0  # scaling.md 2
 
 
 def prior_caution(slo_target: float) -> float:
     """The caution before anything is learned, by the nines of the target."""
-    nines = -math.log10(1.0 - min(slo_target, 0.9999))
-    return PRIOR_AT_95 + PRIOR_PER_NINE * (nines - 1.3)
+    return PRIOR_AT_95 + PRIOR_PER_NINE * (_nines(slo_target) - 1.3)
+
+
+def _nines(slo_target: float) -> float:
+    return -math.log10(1.0 - min(slo_target, 0.9999))
+
+
+def unbuffered(target_wait_s: float, service_s: float) -> float:
+    """From 0 to 1: how little the queue buffers, since requests last so long; 0 up to 8 T."""
+    return max(1.0 - BUFFERED_S * target_wait_s / service_s, 0.0) if service_s > 0 else 0.0
+
+
+def raise_young_caution(memory: ScalingMemory, slo_target: float, unbuffered_share: float) -> None:
+    """In its first hours a group without a buffer has safety stock before requests were late."""
+    if memory.usage_s < GAIN_WINDOW_S and unbuffered_share > 0:
+        least = STOCK_PER_NINE * _nines(slo_target) * unbuffered_share
+        memory.caution = max(memory.caution, least)
 
 
 def learn_caution(
-    memory: ScalingMemory, traffic: Traffic, slo_target: float, *, is_starved: bool
+    memory: ScalingMemory,
+    traffic: Traffic,
+    slo_target: float,
+    *,
+    is_starved: bool,
+    is_buffered: bool = True,
 ) -> None:
     """Move the caution by the requests that began since the previous round."""
     if memory.tuned_for != slo_target:
@@ -327,7 +361,8 @@ def learn_caution(
     request_rate = max(memory.request_rate, LEAST_REQUEST_RATE)
     budget = (1.0 - slo_target) * BUDGET_SHARE
     window_s = min(max(memory.usage_s, YOUNG_WINDOW_S), GAIN_WINDOW_S)
-    if n_late > budget * n and memory.caution >= YOUNG_CAUTION:
+    is_cold = is_buffered or memory.usage_s < YOUNG_WINDOW_S
+    if n_late > budget * n and memory.caution >= YOUNG_CAUTION and is_cold:
         window_s = GAIN_WINDOW_S
     step = GAIN * (min(n_late, n) / budget - n) / (request_rate * window_s)
     if step > 0 and is_starved:
@@ -336,17 +371,27 @@ def learn_caution(
     memory.caution = min(max(memory.caution + step, CAUTION_LOW), CAUTION_HIGH)
 
 
-def knob_for(caution: float, *, start_s: float, target_wait_s: float, service_s: float) -> Knob:
+def knob_for(
+    caution: float,
+    *,
+    start_s: float,
+    target_wait_s: float,
+    service_s: float,
+    slo_target: float = 0.99,
+    unbuffered_share: float = 0.0,
+) -> Knob:
     """The hot law's numbers at a caution and the group's times."""
     wait = WAIT_SHARE * max(-caution, 0.0) * target_wait_s / max(service_s, 1e-3)
     hold = min(max(start_s * HOLD_STARTS, MIN_HOLD_S), MAX_HOLD_S)
     extra_s = (MAX_POOL_WINDOW_S - POOL_WINDOW_S) * min(max(caution, 0.0), 1.0)
+    calm = min(max(prior_caution(slo_target) + TREND_BEYOND, 0.0), 0.9)
     return Knob(
         utilisation=1.0 + min(wait, 1e6),
         headroom=max(caution, 0.0),
         hold_s=hold,
         smooth_s=hold * SMOOTH_STARTS / HOLD_STARTS,
         rise_s=hold * RISE_STARTS / HOLD_STARTS,
-        trend=TREND * min(max(caution, 0.0), 1.0),
+        trend=TREND * min(max((caution - calm) / (1.0 - calm), 0.0), 1.0),
+        unseen=1.0 + UNSEEN_PEAK * unbuffered_share * min(max(caution, 0.0), 1.0),
         pool_window_s=POOL_WINDOW_S + extra_s,
     )

@@ -140,6 +140,13 @@ def share_above(memory: ScalingMemory, capacity: float) -> float:
     return memory.usage[above - 1] + part * (memory.usage[above] - memory.usage[above - 1])
 
 
+def mean_wanted(memory: ScalingMemory) -> float:
+    """The mean hot target of the day that was seen, in load per second; 0 while none was."""
+    pairs = zip(memory.usage, memory.usage[1:], LEVELS, LEVELS[1:], strict=False)
+    typical = sum((share + above) / 2 * (high - low) for share, above, low, high in pairs)
+    return memory.worker_perf * typical
+
+
 def fleet_usd_per_hour(memory: ScalingMemory, machines: Iterable[tuple[float, float]]) -> float:
     """Expected GPU cost of (price, capacity) machines used in the order of price per capacity."""
     ranked = sorted((item for item in machines if item[1] > 0), key=lambda item: item[0] / item[1])

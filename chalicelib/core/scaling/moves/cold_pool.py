@@ -213,6 +213,8 @@ def plan_returns(pool: Pool, total_target: float, keep_loaded: int, ctx: Round) 
     n_loaded = sum(not worker.is_bid for worker in pool.loaded)
     if mode_of(pool, ctx) is not Interruptible.NEVER and total_target > 0:
         keep_loaded = max(keep_loaded, 1)
+    if held_capacity(pool, ctx, total_target) < SURPLUS * total_target:
+        return []  # nor is there a surplus without one of them
     gone: list[int] = []
     actions: list[Action] = []
     order = sorted(pool.stopped, key=lambda w: (-ctx.usd_per_load(w), w.instance_id))
