@@ -163,7 +163,7 @@ def test_the_mean_of_a_day_is_read_from_what_was_wanted() -> None:
         (100.0, 60.0, 1.15 * 1.5 * 100.0),  # a first day's pool is for peaks to come
         (100.0, USAGE_WINDOW_S - 1.0, 1.15 * 1.5 * 100.0),
         (100.0, USAGE_WINDOW_S, 1.25 * 100.0),  # a whole day's are known
-        (1.0, 60.0, 1.25 * 100.0),  # a burst far beyond the mean of the day
+        (1.0, USAGE_WINDOW_S - 1.0, 1.25 * 100.0),  # a burst far beyond the mean of the day
     ],
 )
 def test_a_first_days_pool_is_for_more_than_was_seen(

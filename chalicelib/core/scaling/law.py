@@ -290,16 +290,14 @@ def _min_ready(snapshot: GroupSnapshot, memory: ScalingMemory, demand: Demand, n
 #                                       targets only what was learned beyond their prior
 #     W = 9 L, mean over 3 L            L: the learned median of a start
 #
-# Where a request lasts so long that hardly a slot comes free within T (S > 8 T), the queue buffers
-# nothing: a new group starts with safety stock, and its pool, which fills in minutes while demand
-# climbs, is for peaks beyond those of its first day.
+# Where hardly a slot comes free within T (S > 8 T) the queue buffers nothing: a new group starts
+# with safety stock, and its pool is for peaks beyond those of its first day.
 #
 # A late request raises x, one on time lowers it by as much as keeps the wanted ratio between them
 # in balance, slowly: about half a unit in six hours (in a group's first six, in the time that it
 # has been seen, an hour at least), because late requests come in bursts and chasing them costs more
-# than it saves. Beyond x = 4 steps grow with x. Late requests while the fleet could not do better
-# count a quarter: more caution would not have helped those, but strict targets need what else can
-# be had.
+# than it saves. Beyond x = 4 steps grow with x. Late requests of a starved fleet count a quarter:
+# more caution would not have helped those, but strict targets need what else can be had.
 
 WAIT_SHARE = 0.65  # of the queue target that requests may wait on average at caution -1
 CAUTION_LOW, CAUTION_HIGH = -2.0, 12.0  # scaling.md 2
