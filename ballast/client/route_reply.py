@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -62,6 +63,9 @@ class Manner:
     route: str = ""
 
 
+_FINGERPRINT = re.compile("(?:[0-9A-Fa-f]{64})?")
+
+
 def route_body(
     endpoint: str, cost: float, request_idx: int, manner: Manner | None = None
 ) -> dict[str, object]:
@@ -91,7 +95,7 @@ def parse_route_reply(http_status: int, text: str) -> Grant | Waiting:
     """
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if http_status != HTTPStatus.OK:
         raise RouteRefusedError(http_status, _words(body) or text[:200])
@@ -109,12 +113,16 @@ def parse_route_reply(http_status: int, text: str) -> Grant | Waiting:
     url = body["url"]
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
         raise RouteRefusedError(http_status, f"url {url!r} is not an http(s) address")
-    fingerprint = body.get("certificate_sha256")
+    fingerprint = body.get("certificate_sha256") or ""
+    if not isinstance(fingerprint, str) or not _FINGERPRINT.fullmatch(fingerprint):
+        raise RouteRefusedError(
+            http_status, f"certificate_sha256 {fingerprint!r:.80} is no SHA-256"
+        )
     return Grant(
         url=url.rstrip("/"),
         request_idx=request_idx,
         auth_data=body,
-        certificate_sha256=fingerprint if isinstance(fingerprint, str) else "",
+        certificate_sha256=fingerprint,
         why=str(body.get("why") or ""),
     )
 
