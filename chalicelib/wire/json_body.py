@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from itertools import chain
-from typing import NoReturn
+from typing import Any, NoReturn
 
 MAX_BODY_BYTES = 65_536
 MAX_DEPTH = 16
@@ -25,9 +25,13 @@ _MAX_INT_DIGITS = 18  # beyond it neither DynamoDB's clients nor ours agree on t
 
 
 def parse_json_object(
-    raw: bytes | str | None, *, max_bytes: int = MAX_BODY_BYTES
+    raw: bytes | str | None, *, max_bytes: int = MAX_BODY_BYTES, tolerant: bool = False
 ) -> dict[str, object]:
     """The object in a body, whatever its content type says; an empty body is an empty object.
+
+    `tolerant` is for peers that repeat what strangers wrote, whose whole message must not be lost
+    by it: Python's NaN and Infinity and numbers that are too large are read as floats that are not
+    finite, half a surrogate pair becomes "?", and what is nested too deep null.
 
     Raises:
         WireError: too big, not UTF-8, not JSON, a name twice, NaN or Infinity, too deep, or not an
@@ -39,7 +43,7 @@ def parse_json_object(
     if not data.strip():
         return {}
     try:
-        value = _DECODER.decode(data.decode("utf-8"))
+        value = (_TOLERANT if tolerant else _DECODER).decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise WireError("body: not UTF-8 text") from error
     except json.JSONDecodeError as error:
@@ -48,7 +52,12 @@ def parse_json_object(
         raise WireError(f"body: nested deeper than {MAX_DEPTH}") from error
     if not isinstance(value, dict):
         raise WireError(f"body: must be a JSON object, not a {type(value).__name__}")
-    _check_values(value, MAX_DEPTH)
+    try:
+        _check_values(value, MAX_DEPTH)
+    except WireError:
+        if not tolerant:
+            raise
+        value = {_tamed(name, 1): _tamed(held, MAX_DEPTH - 1) for name, held in value.items()}
     return value
 
 
@@ -120,6 +129,11 @@ _DECODER = json.JSONDecoder(
     parse_int=_bounded_int,
 )
 
+_TOLERANT = json.JSONDecoder(
+    object_pairs_hook=_object_of,
+    parse_int=lambda text: int(text) if len(text) <= _MAX_INT_DIGITS else math.inf,
+)
+
 
 def _check_values(held: dict[str, object] | list[object], depth_left: int) -> None:
     if depth_left == 0:
@@ -130,6 +144,19 @@ def _check_values(held: dict[str, object] | list[object], depth_left: int) -> No
                 raise WireError("body: a string holds half of a surrogate pair")
         elif isinstance(value, (dict, list)):
             _check_values(value, depth_left - 1)
+
+
+def _tamed(value: Any, depth_left: int) -> Any:
+    """The same, with "?" for half a pair, and null for what is nested too deep."""
+    if isinstance(value, str):
+        return _HALF_PAIR.sub("?", value)
+    if not isinstance(value, list | dict):
+        return value
+    if depth_left == 0:
+        return None
+    if isinstance(value, list):
+        return [_tamed(part, depth_left - 1) for part in value]
+    return {_tamed(name, 1): _tamed(part, depth_left - 1) for name, part in value.items()}
 
 
 # The one shape of every error body, and the error of messages that cannot be understood.

@@ -2,7 +2,10 @@
 
 The same field means different things in different generations (protocol.md C.1, C.2): this module
 is the only one that knows. Every field but the id is optional, since start scripts and generation-0
-workers send a few fields only. Numbers must be finite and within bounds.
+workers send a few fields only. Numbers must be finite and within bounds: ours are, and a report of
+D with another is refused. Workers of the vendor's count what a client wrote (a session's cost is
+signed in no ticket of C: vastai 1.9.1, serverless/server/lib/backend.py), and Python writes what
+comes of it as Infinity or NaN: of such a number they say nothing, and of all else what they say.
 """
 
 from __future__ import annotations
@@ -79,9 +82,11 @@ class WorkerReport:
         Raises:
             WireError: not a JSON object, no usable id, or a number out of bounds.
         """
-        fields = parse_json_object(body, max_bytes=MAX_REPORT_BYTES)
+        fields = parse_json_object(body, max_bytes=MAX_REPORT_BYTES, tolerant=True)
         raw = body.encode() if isinstance(body, str) else body
         generation = _generation(fields)
+        if generation in ("A", "B", "C"):
+            fields = {name: v for name, v in fields.items() if not _is_beyond(v)}
         is_stock = generation in ("B", "C", "D")
         is_delta = generation in ("B", "C")
         return WorkerReport(
@@ -152,7 +157,8 @@ class FinishedReport:
         Raises:
             WireError: not a JSON object, no usable id, or entries of a wrong type.
         """
-        fields = parse_json_object(body, max_bytes=MAX_REPORT_BYTES)
+        # One idx that a caller made up must not keep all others of its worker untold for ever.
+        fields = parse_json_object(body, max_bytes=MAX_REPORT_BYTES, tolerant=True)
         entries = fields.get("requests")
         if entries is None:
             status = "Success" if fields.get("success") is True else "Error"
@@ -235,6 +241,12 @@ def _is_idx(value: object) -> bool:
 def _number(fields: Mapping[str, object], name: str) -> float | None:
     value = optional_number(fields, name, low=0.0, high=MAX_NUMBER)
     return None if value is None else float(value)
+
+
+def _is_beyond(value: object) -> bool:
+    """A number that no load or count is."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and not 0.0 <= float(str(value)) <= MAX_NUMBER
 
 
 def _count(fields: Mapping[str, object], name: str) -> int | None:

@@ -140,6 +140,28 @@ def test_numbers_out_of_bounds_are_refused_by_name(field: str, value: object) ->
 
 
 @pytest.mark.parametrize(
+    "value", ["-1", "-1e-9", "1e16", "1e308", "1e999", "Infinity", "NaN", "9" * 400]
+)
+@pytest.mark.parametrize(
+    ("fields", "generation"), [(A, "A"), ({**C, "version": "0.3.0"}, "B"), (C, "C")]
+)
+def test_what_a_client_made_a_vendors_worker_count_costs_no_report(
+    fields: dict[str, object], generation: str, value: str
+) -> None:
+    """A session's cost of 1e16 had each of its reports refused: silent, and replaced."""
+    body = json.dumps({**fields, "cur_load": "@", "new_load": "@"}).replace('"@"', value)
+    report = WorkerReport.from_json(body)
+    assert report.generation == generation
+    assert (report.working_load, report.arrived_load, report.arrival_rate) == (None, None, None)
+    whole = read(fields)
+    assert (report.perf, report.n_working, report.token) == (
+        whole.perf,
+        whole.n_working,
+        whole.token,
+    )
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b"",
@@ -194,6 +216,20 @@ def test_finished_requests_of_the_sdk() -> None:
     report = FinishedReport.from_json(json.dumps(body).encode())
     assert (report.worker_id, report.token, len(report.requests)) == (1, "t1", 1)
     assert report.requests[0].status == "Success"
+
+
+@pytest.mark.parametrize(
+    "idx", ["9" * 400, "NaN", "-Infinity", '"\\ud800"', "[" * 40 + "]" * 40, '{"\\udfff": 1}']
+)
+def test_an_idx_that_a_caller_made_up_keeps_no_other_untold(idx: str) -> None:
+    """C signs no request_idx, and vastai 1.9.1 tells all again until they are taken together."""
+    good = {"request_idx": 301, "status": "Success"}
+    body = json.dumps({"worker_id": 1, "requests": ["@", good]}).replace(
+        '"@"', f'{{"request_idx": {idx}, "status": "Success"}}'
+    )
+    assert [one.request_idx for one in FinishedReport.from_json(body).requests] == [301]
+    working = json.dumps({**C, "working_request_idxs": ["@", 301]}).replace('"@"', idx)
+    assert read(C).working_load == WorkerReport.from_json(working).working_load
 
 
 def test_an_idx_may_be_as_large_as_ours_are() -> None:
