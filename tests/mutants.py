@@ -322,16 +322,23 @@ def main() -> int:
                 continue
             tests = covering.of(mutant)
             n_tried += 1
+            if n_tried % 25 == 0:
+                print(f"{n_tried} tried; {_spent(began)}", flush=True)  # noqa: T201
             if not tests or not is_killed(tree, mutant, tests):
                 survivors.append(mutant)
                 print(f"survives {len(tests)} tests: {mutant.in_words()}", flush=True)  # noqa: T201
     share = 1.0 - len(survivors) / max(n_tried, 1)
     print(  # noqa: T201
         f"seed {args.seed}: {n_tried} of {len(everything)} mutants tried, {n_equivalent} "
-        f"equivalent, {share:.1%} killed, {len(survivors)} survive; "
-        f"{(time.monotonic() - began) / 60:.0f} min"
+        f"equivalent, {share:.1%} killed, {len(survivors)} survive; {_spent(began)}"
     )
     return 0 if share >= ASKED else 1
+
+
+def _spent(began: float) -> str:
+    """Minutes on the clock, and of the processors: on a busy computer they differ much."""
+    cpu_s = sum(os.times()[:4])
+    return f"{(time.monotonic() - began) / 60:.0f} min, {cpu_s / 60:.0f} of CPU"
 
 
 def _equivalent() -> Mapping[str, str]:
