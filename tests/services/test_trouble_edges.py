@@ -46,7 +46,8 @@ def messages(plan: RoundPlan) -> dict[str, str]:
 
 def before(plan: RoundPlan, kind: TroubleKind, scope: str) -> RoundPlan:
     """The plan of a round before which this trouble was told."""
-    told = LastingTrouble(kind=kind, scope=scope, since=plan.view.now - 60.0, message="as before")
+    since = plan.view.now - 60.0
+    told = LastingTrouble(kind=kind, scope=scope, since=since, message="as before", is_told=True)
     memory = replace(plan.view.memory, troubles={f"{kind}|{scope}": told})
     return replace(plan, view=replace(plan.view, memory=memory))
 

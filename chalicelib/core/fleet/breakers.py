@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
+from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import Worker, WorkerState
 
 HOST_COOL_DOWN_S = 86_400.0  # after the first failed boot; doubles with each further one
@@ -71,8 +73,15 @@ class Boot:
     is_short_lived: bool = False  # it was ready, and failed for good within LASTS_S
 
 
-def find_boots(workers: Iterable[Worker], stuck: Mapping[int, str]) -> list[Boot]:
-    """The boots that ended: loaded ones, those in error, and those given up (`stuck`: why)."""
+def find_boots(
+    workers: Iterable[Worker],
+    stuck: Mapping[int, str],
+    records: Mapping[int, InstanceRecord] = MappingProxyType({}),
+) -> list[Boot]:
+    """The boots that ended: loaded ones, those in error, and those given up (`stuck`: why).
+
+    `records`: what Vast says of machines; of a load that never came it is all that is known.
+    """
     boots = []
     for worker in workers:
         is_stuck = worker.instance_id in stuck
@@ -88,13 +97,19 @@ def find_boots(workers: Iterable[Worker], stuck: Mapping[int, str]) -> list[Boot
                     machine_id=worker.machine_id,
                     template_revision=worker.template_revision,
                     is_failure=has_failed,
-                    error=worker.error or stuck.get(worker.instance_id, ""),
+                    error=worker.error or _why(worker, stuck, records),
                     is_short_lived=stuck.get(worker.instance_id) == "error_again"
                     and worker.loaded_at > 0.0
                     and worker.state_since - worker.loaded_at <= LASTS_S,
                 )
             )
     return boots
+
+
+def _why(worker: Worker, stuck: Mapping[int, str], records: Mapping[int, InstanceRecord]) -> str:
+    code = stuck.get(worker.instance_id, "")
+    record = records.get(worker.instance_id)
+    return f"{code}; Vast says {record.said}" if code and record is not None else code
 
 
 def judge(before: Reputation, boots: Iterable[Boot], now: float) -> Reputation:

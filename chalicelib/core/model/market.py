@@ -48,6 +48,9 @@ class Offer:
 # Instances as the marketplace lists them, and what one listing showed.
 
 
+MAX_SAID_CHARS = 200  # chosen: of a host's words, a line of a notice
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InstanceRecord:
     """An instance as Vast lists it (protocol.md F.3). Secrets in `extra_env` are not kept."""
@@ -77,6 +80,12 @@ class InstanceRecord:
     is_bid: bool = False  # interruptible
     bid_usd_per_hour: float = 0.0  # the standing bid (`dph_base`); 0 on demand
     geolocation: str = ""
+
+    @property
+    def said(self) -> str:
+        """Its status and what its host says, as an owner reads it: "loading: Pulling from tgi"."""
+        words = f": {self.status_msg[:MAX_SAID_CHARS]}" if self.status_msg else ""
+        return f"{self.actual_status}{words}"
 
     @property
     def tells_price(self) -> bool:

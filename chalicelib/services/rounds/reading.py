@@ -17,7 +17,7 @@ from chalicelib.core.fleet.inventory import (
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.reconcile import Books, expected_since
 from chalicelib.core.model.load import WAITING_ENDS_S, WaitingRequest
-from chalicelib.core.model.market import InstanceListing, plausible_record
+from chalicelib.core.model.market import InstanceListing, InstanceRecord, plausible_record
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import Account
 from chalicelib.core.scaling.round_memory import BLOB_NAME, RoundMemory
@@ -29,6 +29,9 @@ from chalicelib.services.rounds.turns import MANY_GROUPS
 from chalicelib.services.rounds.values import RoundView
 
 MAX_DIRECT_LOOKS = 3  # in one round, at machines that are not listed; each costs 2 s
+LOOKS_AFTER_S = 60.0
+"""Chosen: a listing that fails once is asked again within seconds. In a doubt that lasts longer,
+whoever waits for Vast's word, as for an address, is looked at itself."""
 MAX_HIDDEN = 1  # machines that a listing may hide before it is doubted as a whole
 
 
@@ -52,7 +55,8 @@ def read_view(ports: ScalerPorts, market: PacedMarket, account: Account, now: fl
         inventory=memory.inventory,
         waiting=_read_waiting(ports, [g.endpoint_id for g in groups], now),
     )
-    return _with_inventory(ports, market, view)
+    view = _with_inventory(ports, market, view)
+    return replace(view, looked=_look_at_those_who_wait(market, view))
 
 
 def build_books(ports: ScalerPorts, view: RoundView) -> Books:
@@ -167,6 +171,29 @@ def _with_inventory(ports: ScalerPorts, market: PacedMarket, view: RoundView) ->
     )
 
 
+def _look_at_those_who_wait(market: PacedMarket, view: RoundView) -> Mapping[int, InstanceRecord]:
+    """In a doubt: what Vast says of single machines whose next step only its word can tell."""
+    since = view.inventory.unknown_since
+    if view.inventory.is_trusted or since is None or view.now - since < LOOKS_AFTER_S:
+        return {}
+    waiting = [worker for worker in view.workers if _waits_for_vast(worker)]
+    found = {}
+    for worker in _in_turn(waiting, view.now)[:MAX_DIRECT_LOOKS]:
+        try:
+            record = _record_of(market, worker.instance_id)
+        except MarketplaceError:
+            break  # it answers nothing now: more questions would only take the round's time
+        if record is not None:  # what is gone is settled by listings, once they can be believed
+            found[worker.instance_id] = plausible_record(record, view.now)
+    return found
+
+
+def _waits_for_vast(worker: Worker) -> bool:
+    lacks_address = worker.state.is_coming_up or worker.state is WorkerState.READY
+    is_ordered = worker.state in (WorkerState.STARTING, WorkerState.STOPPING)
+    return is_ordered or (lacks_address and not worker.url)
+
+
 def _in_turn(missing: Sequence[Worker], now: float) -> list[Worker]:
     """Those that serve or may come to first; each round begins with another, as looks are few."""
     by_id = sorted(missing, key=lambda w: w.instance_id)
@@ -178,9 +205,13 @@ def _in_turn(missing: Sequence[Worker], now: float) -> list[Worker]:
 def look_at(market: PacedMarket, instance_id: int) -> str | None:
     """Whether a machine is "there" or "gone"; "later": it was not asked; None: nobody can say."""
     try:
-        record = market.call(Verb.SHOW, lambda vast: vast.find_instance(instance_id))
+        record = _record_of(market, instance_id)
     except TooEarlyError:
         return "later"
     except MarketplaceError:
         return None
     return "gone" if record is None else "there"
+
+
+def _record_of(market: PacedMarket, instance_id: int) -> InstanceRecord | None:
+    return market.call(Verb.SHOW, lambda vast: vast.find_instance(instance_id))

@@ -127,7 +127,7 @@ def plan_round(
         reputation=judge(view.memory.reputation, find_boots(workers, {}), now),
         canaries=watch_canaries(view, workers),
         outcomes=follow_outcomes(view.memory.outcomes, workers, now),
-        progress=follow_progress(view.memory.progress, workers, view.records, now),
+        progress=follow_progress(view.memory.progress, workers, view.seen, now),
         credit_retry_at=_credit_retry_at(market, view.memory, now),
     )
     searches = SearchBook(paces_from(memory.search_paces), memory.search_day.on(now))
@@ -209,12 +209,12 @@ def _credit_retry_at(market: PacedMarket, memory: RoundMemory, now: float) -> fl
 
 
 def _observe(ports: ScalerPorts, view: RoundView) -> Mapping[int, Observation]:
-    records = view.records
+    records = view.seen
     return {
         worker.instance_id: observe(
             worker,
             records[worker.instance_id],
-            listed_at=view.listing.started_at,
+            listed_at=view.listing.started_at,  # a look is later
             now=view.now,
             allows_loopback=ports.allows_loopback,
         )
@@ -277,7 +277,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
         for action in group.actions
         if isinstance(action, DestroyWorker | DrainWorker) and action.reason.code in BLAMED_CODES
     }
-    boots = find_boots(plan.workers, stuck)
+    boots = find_boots(plan.workers, stuck, plan.view.seen)
     memory = replace(plan.memory, reputation=judge(plan.memory.reputation, boots, now))
     plan = replace(plan, memory=memory)
     told = tell_troubles(memory.troubles, find_troubles(plan), plan.view.memory.at, now)

@@ -39,6 +39,7 @@ class RoundView:
     unsettled: frozenset[int] = frozenset()  # rows whose machine nobody can find, nor rule out
     unasked: frozenset[int] = frozenset()  # of them: not looked at yet, as looks take turns
     redated: frozenset[str] = frozenset()  # tokens of intents that a wrong clock had written
+    looked: Mapping[int, InstanceRecord] = field(default_factory=dict)  # itself, in a doubt
 
     @property
     def revisions(self) -> int:
@@ -65,6 +66,11 @@ class RoundView:
         if not self.inventory.is_known:
             return {}
         return {record.instance_id: record for record in self.listing.instances}
+
+    @property
+    def seen(self) -> Mapping[int, InstanceRecord]:
+        """What Vast said of machines in this round: as listed, or in a doubt of each by itself."""
+        return {**self.records, **self.looked}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from chalicelib.core.fleet.breakers import TEMPLATE_FAILURES
 from chalicelib.core.fleet.failing import all_fail, find_failing
 from chalicelib.core.fleet.observation import is_overbilling
 from chalicelib.core.fleet.set_aside import Failures, order_key, reboot_key, stopping_key
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind, present
 from chalicelib.core.model.lifecycle import ran_on_s
-from chalicelib.core.model.scopes import ACCOUNT_SCOPE
+from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope
 from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.scaling.moves.repair import (
@@ -184,3 +185,18 @@ def failing_requests(plan: RoundPlan, own: Sequence[Worker], scope: str) -> Iter
             "worker served them: look at the requests, the model and its template"
         )
         yield Trouble(kind=TroubleKind.REQUESTS_FAIL, scope=scope, message=text)
+
+
+def open_breakers(plan: RoundPlan) -> Iterator[Trouble]:
+    """Autogroups whose workers only fail."""
+    for key, record in plan.memory.reputation.templates.items():
+        if not record.n_openings:
+            continue
+        text = (
+            f"autogroup {key}: workers failed on {TEMPLATE_FAILURES} machines or more "
+            f"{'soon after they were ready' if record.short_lived else 'without a success'}; "
+            f"last error: {record.last_error}"
+        )
+        facts = {"autogroup_id": int(key), "last_error": record.last_error}
+        kind = TroubleKind.BREAKER_OPEN
+        yield Trouble(kind=kind, scope=autogroup_scope(key), message=text, facts=facts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from chalicelib.core.fleet.breakers import TEMPLATE_FAILURES
 from chalicelib.core.fleet.intents import IntentState
 from chalicelib.core.fleet.inventory import in_words
 from chalicelib.core.fleet.set_aside import autogroup_key
@@ -33,6 +32,7 @@ from chalicelib.services.rounds.journal.machines import (
     failing_requests,
     lost_machines,
     machine_troubles,
+    open_breakers,
     suspected_machines,
     unsettled_machines,
     unstoppable_machines,
@@ -55,23 +55,18 @@ REFUSAL_COUNTS_S = 600.0  # without another try a refusal is no trouble any more
 def find_troubles(plan: RoundPlan) -> list[Trouble]:
     """Everything that is wrong in this round."""
     troubles = [*_of_account(plan), *_foreign(plan)]
+    breakers = {trouble.scope: trouble for trouble in open_breakers(plan)}
     for group in plan.groups:
         of_group = list(_of_group(plan, group))
-        explaining = [*of_group, *(one for one in troubles if one.scope == ACCOUNT_SCOPE)]
+        scopes = [autogroup_scope(one.autogroup_id) for one in group.snapshot.autogroups]
+        explaining = [
+            *of_group,
+            *(breakers[scope] for scope in scopes if scope in breakers),
+            *(one for one in troubles if one.scope == ACCOUNT_SCOPE),
+        ]
         troubles += unexplained_wait(plan, group, explaining)
         troubles += of_group
-    for key, record in plan.memory.reputation.templates.items():
-        if record.n_openings:
-            text = (
-                f"autogroup {key}: workers failed on {TEMPLATE_FAILURES} machines or more "
-                f"{'soon after they were ready' if record.short_lived else 'without a success'}; "
-                f"last error: {record.last_error}"
-            )
-            facts = {"autogroup_id": int(key), "last_error": record.last_error}
-            scope = autogroup_scope(key)
-            kind = TroubleKind.BREAKER_OPEN
-            troubles.append(Trouble(kind=kind, scope=scope, message=text, facts=facts))
-    return troubles
+    return [*troubles, *breakers.values()]
 
 
 def is_capped(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> bool:
