@@ -23,6 +23,9 @@ from chalicelib.ports.errors import PortError
 NOT_THERE = "no_such_instance"
 """The code of a refusal: to a destroy what was asked for, though a look must say so too."""
 
+KEY_REFUSED = "auth_error"
+"""The code of a refusal: Vast does not know the key (some calls say so of a lacking right)."""
+
 
 class MarketplaceError(PortError):
     """Vast did not do what was asked."""

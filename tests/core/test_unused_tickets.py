@@ -54,6 +54,25 @@ def test_a_ticket_holds_a_place_until_a_report_should_have_shown_it(
     assert pending_load(worker, now) == 1_000.0  # it may come yet: the machine is not empty
 
 
+@pytest.mark.parametrize(
+    ("silent_s", "granted_load", "held"),
+    [
+        (20.0, 3_000.0, 3_000.0),  # two reports may be lost: it may all be on its way
+        (30.0, 3_000.0, 2_000.0),  # ten seconds at its pace are served
+        (50.0, 3_000.0, 0.0),
+        (60.0, 9_000.0, 5_000.0),  # more than it can have served waits there
+    ],
+)
+def test_where_no_report_comes_a_worker_is_taken_to_serve_at_its_pace(
+    silent_s: float, granted_load: float, held: float
+) -> None:
+    """Our edge is away: what was granted is not dated by reports, and would hold its places."""
+    worker = granted(played(1, used=0.0), granted_load, NOW + 1)
+    now = NOW + 1 + silent_s
+    assert coming_load(worker, now, is_wasted=False) == held
+    assert pending_load(worker, now) == held
+
+
 def test_without_exact_books_it_is_held_for_as_long_as_it_may_come() -> None:
     worker = replace(played(6, used=0.0, burst=1_000.0), boot_id="")
     assert coming_load(worker, NOW + 6, is_wasted=False) == 1_000.0

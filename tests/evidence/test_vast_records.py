@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters.vast.client import VastMarketplace
-from chalicelib.adapters.vast.errors import KEY_REFUSED, NO_CREDIT, RULES, refusal
+from chalicelib.adapters.vast.errors import NO_CREDIT, RULES, refusal
 from chalicelib.adapters.vast.http import VastAnswer
 from chalicelib.adapters.vast.listing import DoubtError, ListingBuilder
 from chalicelib.adapters.vast.rows import parse_instance
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.ports.marketplace import (
+    KEY_REFUSED,
     NOT_THERE,
     AmbiguousCreateError,
     MarketplaceError,

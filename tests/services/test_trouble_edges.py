@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from chalicelib.core.fleet.breakers import Reputation, TemplateRecord
 from chalicelib.core.fleet.inventory import doubted
 from chalicelib.core.fleet.pacing import Pacing
 from chalicelib.core.fleet.set_aside import Failure, autogroup_key
 from chalicelib.core.fleet.troubles import LastingTrouble, Trouble, TroubleKind
+from chalicelib.core.model.load import WaitingRequest
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.money.account import Account
 from chalicelib.core.scaling.reasons import Reason, ReasonCode
@@ -115,9 +117,18 @@ def test_a_cap_says_in_dollars_what_is_in_use(plan: RoundPlan) -> None:
     assert "; $1.25 of $2.50 is in use" in text
 
 
-def waits(plan: RoundPlan, state: WorkerState, for_s: float) -> RoundPlan:
+def waits(plan: RoundPlan, state: WorkerState, for_s: float, *, asked_s: float = 60.0) -> RoundPlan:
     """Clients wait, and the group's only machine has been in this state for so long."""
     (group,) = plan.groups
+    endpoint_id, now = group.snapshot.group.endpoint_id, plan.view.now
+    request = WaitingRequest(
+        endpoint_id=endpoint_id,
+        request_idx=1,
+        cost=1.0,
+        first_seen_at=now - asked_s,
+        last_polled_at=now,
+    )
+    plan = replace(plan, view=replace(plan.view, waiting={endpoint_id: [request]}))
     waiting = replace(group.snapshot.waiting, n=2, n_overdue=2)
     group = replace(group, snapshot=replace(group.snapshot, waiting=waiting))
     workers = tuple(
@@ -138,6 +149,39 @@ def test_a_machine_on_its_way_explains_a_wait_for_fifteen_minutes(
     plan: RoundPlan, state: WorkerState, for_s: float, is_told: bool
 ) -> None:
     assert (K.REQUESTS_WAIT in messages(waits(plan, state, for_s))) is is_told
+
+
+@pytest.mark.parametrize(("asked_s", "is_told"), [(779.5, False), (780.0, True)])
+def test_the_next_machine_on_its_way_explains_no_wait_of_a_quarter_of_an_hour(
+    plan: RoundPlan, asked_s: float, is_told: bool
+) -> None:
+    """It matters two minutes later."""
+    found = messages(waits(plan, WorkerState.LOADING, 10.0, asked_s=asked_s))
+    assert (K.REQUESTS_WAIT in found) is is_told
+    assert "takes long" in found.get(K.REQUESTS_WAIT, "takes long")
+
+
+def test_a_wait_that_began_and_was_not_told_yet_is_explained_by_a_machine_on_its_way(
+    plan: RoundPlan,
+) -> None:
+    """The round that rents the first machine finds nothing on its way: no cold start is told."""
+    coming = before(waits(plan, WorkerState.LOADING, 10.0), K.REQUESTS_WAIT, scope_of(plan))
+    (known,) = coming.view.memory.troubles.values()
+    memory = replace(
+        coming.view.memory,
+        troubles={f"{K.REQUESTS_WAIT}|{scope_of(plan)}": replace(known, is_told=False)},
+    )
+    untold = replace(coming, view=replace(coming.view, memory=memory))
+    assert K.REQUESTS_WAIT not in messages(untold)
+
+
+def test_an_open_breaker_explains_a_wait_and_is_the_one_trouble(plan: RoundPlan) -> None:
+    key = str(plan.view.autogroups[0].autogroup_id)
+    record = TemplateRecord(n_openings=1, last_error="stuck_loading; Vast says created: no image")
+    memory = replace(plan.memory, reputation=Reputation(templates={key: record}))
+    found = messages(replace(waits(plan, WorkerState.READY, 10.0), memory=memory))
+    assert set(found) == {K.BREAKER_OPEN}
+    assert found[K.BREAKER_OPEN].endswith("last error: stuck_loading; Vast says created: no image")
 
 
 def test_a_wait_that_was_told_is_not_explained_by_the_next_machine_on_its_way(

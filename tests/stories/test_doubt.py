@@ -187,11 +187,15 @@ def test_a_right_that_one_call_shows_again_is_not_missed_for_the_sake_of_another
     assert set(market.denied_now(before)) == {"search"}
 
 
-def test_a_refused_listing_names_the_key() -> None:
-    world, _ = serving_world(1)
+def test_a_refused_listing_names_the_key_and_all_of_it_is_over_with_a_new_one() -> None:
+    world, endpoint_id = serving_world(1)
     market = hiding(world)
     market.problem = "RefusedError: auth_error: Invalid user key"
-    run_rounds(world, 2)
+    market.fail_next(Verb.TEMPLATE, RefusedError("auth_error", "Invalid user key"), times=99)
+    raise_floor(world, endpoint_id, 200.0)
+    run_rounds(world, 45)  # in the long doubt it is asked for a template, too
+    memory = RoundMemory.from_bytes(world.ledger.read_blob(BLOB_NAME))
+    assert set(memory.denied) == {"list", "template"}
     assert "auth_error" in next(e.message for e in all_events(world) if e.kind == "key_lacks_right")
     market.problem = ""
     run_rounds(world, 2)

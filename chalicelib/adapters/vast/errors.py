@@ -23,6 +23,7 @@ from chalicelib.core.fleet.pacing import (
     seconds_to_utc_midnight,
 )
 from chalicelib.ports.marketplace import (
+    KEY_REFUSED,
     NOT_THERE,
     AmbiguousCreateError,
     MarketplaceError,
@@ -33,7 +34,6 @@ from chalicelib.ports.marketplace import (
 )
 
 OFFER_GONE = "no_such_ask"
-KEY_REFUSED = "auth_error"
 NO_CREDIT = "insufficient_credit"
 QUEUED = "resources_unavailable"
 QUOTA = "search_quota_exceeded"

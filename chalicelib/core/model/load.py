@@ -69,7 +69,7 @@ def pending_load(worker: Worker, now: float) -> float:
     """Load in flight at the worker, or granted and not yet seen there."""
     since_report = worker.granted_load - granted_until(worker.granted_marks, worker.reported_at)
     unseen = worker.unseen_load + max(0.0, since_report)
-    return worker.working_load + min(unseen, granted_within(worker, UNSEEN_EXPIRES_S, now))
+    return worker.working_load + min(unseen, _may_come(worker, UNSEEN_EXPIRES_S, now))
 
 
 def coming_load(worker: Worker, now: float, *, is_wasted: bool) -> float:
@@ -84,11 +84,23 @@ def coming_load(worker: Worker, now: float, *, is_wasted: bool) -> float:
     if worker.boot_id:
         reach_s = min(reach_s, max(0.0, now - worker.reported_at) + SEEN_WITHIN_S)
     unseen = worker.unseen_load + max(0.0, since_report)
-    coming = min(unseen, granted_within(worker, reach_s, now))
+    coming = min(unseen, _may_come(worker, reach_s, now))
     if not is_wasted:
         return coming
     a_request = worker.received_load / worker.n_received if worker.n_received else 0.0
     return min(coming, REPORTS_S * worker.load_rate + a_request)
+
+
+def _may_come(worker: Worker, span_s: float, now: float) -> float:
+    """What was granted in the last `span_s` and may be on its way.
+
+    Only reports date grants. Where none came for longer, which is our own trouble or the worker
+    would not be given any, nobody knows when it was: it counts, less what the worker serves in the
+    time beyond. Else a burst in an outage of our edge would hold its places until that is over.
+    """
+    heard_at = worker.granted_marks[-1][0] if worker.granted_marks else now
+    served = believed_perf(worker) * max(0.0, now - heard_at - UNSEEN_EXPIRES_S)
+    return max(0.0, granted_within(worker, span_s, now) - served)
 
 
 def goes_unused(workers: Iterable[Worker]) -> bool:

@@ -15,6 +15,7 @@ from chalicelib.core.model.market import InstanceListing
 from chalicelib.ports.clock import Clock
 from chalicelib.ports.ledger import Ledger
 from chalicelib.ports.marketplace import (
+    KEY_REFUSED,
     FoundOffers,
     Marketplace,
     RateLimitedError,
@@ -24,7 +25,7 @@ from chalicelib.ports.marketplace import (
 
 Answer = TypeVar("Answer")
 
-KEY_CODES = frozenset({"auth_error", "not_allowed", "http_403"})
+KEY_CODES = frozenset({KEY_REFUSED, "not_allowed", "http_403"})
 """Refusals that mean the key: it is wrong, or lacks a right (adapters/vast/errors.py)."""
 
 
@@ -122,7 +123,9 @@ class PacedMarket:
         done = shown.union(*(verbs for verbs in RIGHTS.values() if verbs & shown))
         after = {**{v: said for v, said in before.items() if v not in done}, **self.denied}
         if listing is not None:
-            after.pop(Verb.LIST.value, None)
+            was_refused = after.pop(Verb.LIST.value, "")
+            if was_refused and listing.is_complete:  # a new key: what was said of the old is over
+                after = {verb: said for verb, said in after.items() if KEY_REFUSED not in said}
             if not listing.is_complete and any(code in listing.problem for code in KEY_CODES):
                 after[Verb.LIST.value] = listing.problem[:200]
         return after
