@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import yaml
@@ -47,6 +48,20 @@ class Change:
     fields: Sequence[tuple[str, object, object]] = field(default_factory=tuple)
 
 
+class _EachOnce(yaml.SafeLoader):
+    """YAML in which a name given twice is a slip, and not the last of both."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping's values by name."""
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for at, name in enumerate(names):
+            if name in names[:at]:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{name!r} is given twice", problem_mark=node.value[at][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def parse_manifest(text: str) -> Manifest:
     """Read and check a file's text.
 
@@ -54,7 +69,7 @@ def parse_manifest(text: str) -> Manifest:
         CliError: naming the field, the bad value and what is allowed.
     """
     try:
-        content = yaml.safe_load(text)
+        content = _EachOnce(text).get_single_data()
     except yaml.YAMLError as error:
         raise _bad(f"not YAML: {error}") from error
     if not isinstance(content, dict):
@@ -66,6 +81,9 @@ def parse_manifest(text: str) -> Manifest:
     _check_names("", content, _ENDPOINT_NAMES)
     for one in autogroups:
         _check_names("autogroups: ", one, _AUTOGROUP_NAMES)
+    for name, value in [pair for one in (content, *autogroups) for pair in one.items()]:
+        if isinstance(value, date):
+            raise _bad(f"{name}: {value} is a date in YAML; write it in quotes")
     try:
         endpoint = _checked_endpoint(content)
         return Manifest(endpoint, tuple(_checked_autogroup(one) for one in autogroups))

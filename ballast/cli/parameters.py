@@ -5,6 +5,7 @@ Only what is given is sent: what is left out stays automatic. Dashes and undersc
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,23 @@ STAGE = click.option(
     help="Deployment, as in `make deploy STAGE=…`; or BALLAST_STAGE.",
 )
 """Without a default: nobody's deployment is another's."""
+
+
+class Finite(click.FloatRange):
+    """A number within bounds; click's own range lets `nan` through, which no comparison refuses."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is no number that can be meant; give one such as 2.5", param, ctx)
+        return float(found)
+
+
+SECONDS = Finite(min=0)
+"""How long to wait."""
 
 _UNITS_S = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 

@@ -46,6 +46,10 @@ def parse_json_object(
         value = (_TOLERANT if tolerant else _DECODER).decode(data.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise WireError("body: not UTF-8 text") from error
+    except _TooLargeError as error:
+        named = re.search(rf'"([^"\\]{{1,64}})"\s*:\s*{re.escape(error.text)}', data.decode())
+        where = named.group(1) if named else "body"
+        raise WireError(f"{where}: the number {error.text[:40]} is too large") from error
     except json.JSONDecodeError as error:
         raise WireError(f"body: not JSON: {error.msg} at character {error.pos}") from error
     except RecursionError as error:
@@ -101,13 +105,13 @@ def _refuse_constant(text: str) -> NoReturn:
 def _finite_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise WireError(f"body: the number {text[:40]} is too large")
+        raise _TooLargeError(text)
     return value
 
 
 def _bounded_int(text: str) -> int:
     if len(text) > _MAX_INT_DIGITS:
-        raise WireError(f"body: the number {text[:40]} is too large")
+        raise _TooLargeError(text)
     return int(text)
 
 
@@ -164,6 +168,14 @@ def _tamed(value: Any, depth_left: int) -> Any:
 
 class WireError(ValueError):
     """A message is malformed; the text names the bad value and the fix."""
+
+
+class _TooLargeError(WireError):
+    """A number beyond what is stored, as it was written."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"body: the number {text[:40]} is too large")
+        self.text = text
 
 
 def error_body(code: str, message: str) -> dict[str, object]:

@@ -92,8 +92,9 @@ class Console:
             groups = [g for g in self.status["groups"] if wanted in (None, str(g["id"]))]
             return 200, _OK | self.status | {"groups": groups}
         if call.path == "/api/v0/freeze":
-            self.status["account"]["is_frozen"] = call.body["frozen"]
-            return 200, _OK
+            frozen = call.body["frozen"]
+            self.status["account"]["is_frozen"] = frozen
+            return 200, _OK | {"frozen": frozen, "stage": self.status.get("stage", "dev")}
         limit = int(call.query.get("limit", 100))
         known: dict[str, Json] = {
             "/api/v0/events": {"events": self.events[:limit]},

@@ -81,7 +81,10 @@ def _refusal(error: ClientError) -> tuple[str, str]:
         return f"AWS does not accept these credentials ({code})", fix
     if "NotFound" in code or "NoSuch" in code:
         region = boto3.session.Session().region_name
-        return f"{code} in {region}", "are stage and region (AWS_DEFAULT_REGION) those deployed to?"
+        return (
+            f"nothing of it is in {region} ({code})",
+            "are stage and region (AWS_DEFAULT_REGION) those deployed to?",
+        )
     if code in _BUSY:
         return (
             f"AWS turns requests away, too many come ({code})",

@@ -118,7 +118,7 @@ def panic_directly(stage: str, session: Session, *, is_sure: bool) -> tuple[Json
             )
         left = ", ".join(map(str, report.left)) or "nobody knows which"
         raise CliError(
-            f"{count(len(report.left), 'instance is', 'instances are')} left: {left}",
+            f"{count(len(report.left), 'instance')} of stage {stage} left: {left}",
             code=ExitCode.CHECK_FAILED,
             fix="run it again, or destroy these on Vast's own page",
         )

@@ -68,14 +68,18 @@ class Session:
         else:
             self.console.print(*parts, sep="\n")
 
-    def confirm(self, question: str, *, is_sure: bool) -> None:
-        """Ask, unless told to be sure.
+    def confirm(self, question: str, *, is_sure: bool, is_named: bool = False) -> None:
+        """Ask, unless told to be sure. Where a server would act, its stage is part of the question.
+
+        `is_named`: the question says it already.
 
         Raises:
             CliError: answered with no, or nobody is there to answer.
         """
         if is_sure:
             return
+        if self._server is not None and not is_named:
+            question = f"{self._deployment(self._server)}: {question}"
         if not sys.stdin.isatty():
             raise CliError(
                 f"{question} Nobody is there to answer.",
@@ -84,6 +88,13 @@ class Session:
             )
         if not click.confirm(question, default=False, err=True):
             raise CliError("nothing was done", code=ExitCode.NOT_CONFIRMED)
+
+    def _deployment(self, server: Server) -> str:
+        """Its stage, or where it is, if it does not say."""
+        try:
+            return str(server.get("/api/v0/status", endpoint_id=0)["stage"])
+        except (CliError, KeyError):
+            return server.url
 
     def _connect(self) -> Server:
         stored = read_configuration(configuration_path())

@@ -33,7 +33,7 @@ def operations_blueprint(
     routes = Routes(blueprint, get_ports)
     _register_views(routes, deployment)
     _register_plans(routes)
-    _register_brakes(routes)
+    _register_brakes(routes, deployment)
     _register_rollouts(routes)
     return blueprint
 
@@ -112,11 +112,18 @@ def _register_plans(routes: Routes) -> None:
         return {**OK, **preview.preview(call.ports, call.caller, subject, endpoint, autogroup)}
 
 
-def _register_brakes(routes: Routes) -> None:
-    routes.route("POST", "/api/v0/freeze", "admin", fields=("frozen", "endpoint_id"))(freeze)
-    routes.route("POST", "/api/v0/panic", "admin", account_only=True, fields=("confirm", "clear"))(
-        panic
-    )
+def _register_brakes(routes: Routes, deployment: Mapping[str, object]) -> None:
+    """The brakes; whose they were is part of the answer to what stops or destroys."""
+    stage = {"stage": deployment["stage"]}
+
+    @routes.route("POST", "/api/v0/freeze", "admin", fields=("frozen", "endpoint_id"))
+    def set_frozen(call: Call) -> object:
+        return {**freeze(call), **stage}
+
+    @routes.route("POST", "/api/v0/panic", "admin", account_only=True, fields=("confirm", "clear"))
+    def set_panic(call: Call) -> object:
+        return {**panic(call), **stage}
+
     routes.route("GET", "/api/v0/adopt", "admin")(show_adopted)
     fields = ("instance_ids", "ours")
     routes.route("POST", "/api/v0/adopt", "admin", account_only=True, fields=fields)(adopt)
@@ -124,7 +131,7 @@ def _register_brakes(routes: Routes) -> None:
         routes.route("PUT", path, "admin", account_only=True, fields=tuple(brakes.CAPS))(set_caps)
 
 
-def freeze(call: Call) -> object:
+def freeze(call: Call) -> dict[str, object]:
     """Freeze or unfreeze a group, or the account when no group is named."""
     if not isinstance(call.argument("frozen"), bool):
         raise WireError("frozen: missing; give true or false")
@@ -138,7 +145,7 @@ def freeze(call: Call) -> object:
     return {**OK, "frozen": frozen}
 
 
-def panic(call: Call) -> object:
+def panic(call: Call) -> dict[str, object]:
     """Destroy everything, once the words are there; or end the panic."""
     if call.flag("clear"):
         brakes.clear_panic(call.ports, call.caller)

@@ -262,7 +262,7 @@ def test_pause_and_resume_groups_and_autogroups(ballast: Ballast, console: Conso
 
 
 def test_freeze_all_or_one(ballast: Ballast, console: Console) -> None:
-    assert "is frozen" in ballast("freeze").out
+    assert "The account of stage dev is frozen" in ballast("freeze").out
     assert ballast("freeze", "TGI-Llama3").code == 0
     assert ballast("unfreeze").code == 0
     assert console.sent("POST", "/api/v0/freeze") == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -129,3 +130,40 @@ def test_who_calls_a_group_that_can_have_no_worker_is_told_at_once(
     result = ballast("call", "TGI-Llama3", "x")
     assert result.code == 1
     assert "endpoint 'TGI-Llama3' has no autogroup: no worker will come" in result.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("watch", "--interval", "nan"),
+        ("call", "TGI-Llama3", "hi", "--cost", "nan"),
+        ("destroy", "TGI-Llama3", "--timeout", "nan"),
+        ("panic", "--timeout", "-1"),
+        ("rollout", "101", "nan"),
+    ],
+)
+def test_a_number_that_is_none_is_refused_before_anything_is_asked(
+    ballast: Ballast, console: Console, words: tuple[str, ...]
+) -> None:
+    result = ballast(*words)
+    assert result.code == 2
+    assert words[-1] in result.err
+    assert console.calls == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'endpoint_name: "\xe9"\n', "is not UTF-8 text"),
+        (b"endpoint_name: a\nendpoint_name: b\n", "'endpoint_name' is given twice"),
+        (b"endpoint_name: 2024-01-01\n", "endpoint_name: 2024-01-01 is a date"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_refused_in_words(
+    ballast: Ballast, tmp_path: Path, content: bytes, told: str
+) -> None:
+    path = tmp_path / "group.yaml"
+    path.write_bytes(content)
+    result = ballast("apply", "-f", str(path), "--dry-run")
+    assert result.code == 2
+    assert told in result.err

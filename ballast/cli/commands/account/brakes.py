@@ -11,7 +11,7 @@ import click
 from ballast.cli.commands.account.adopt import confirm_mislabelled
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import find_endpoint
-from ballast.cli.parameters import STAGE, needed_stage
+from ballast.cli.parameters import SECONDS, STAGE, needed_stage
 from ballast.cli.remote.by_label import panic_with_vast_key
 from ballast.cli.remote.direct import clear_panic_directly, freeze_directly, panic_directly
 from ballast.cli.remote.server import Json
@@ -93,7 +93,7 @@ def unfreeze(
 @click.option("--clear", is_flag=True, help="The danger is over: groups may scale again.")
 @click.option("--wait/--no-wait", default=True, help="Wait until no instance is left.")
 @click.option(
-    "--timeout", "timeout_s", type=float, default=900, show_default=True, help="Seconds to wait."
+    "--timeout", "timeout_s", type=SECONDS, default=900, show_default=True, help="Seconds to wait."
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @connection_options
@@ -122,23 +122,26 @@ def panic(
         if direct_stage is not None:
             session.show(*clear_panic_directly(direct_stage))
         else:
-            session.show(_brake(session, "panic", {"clear": True}), "Panic is over")
+            answer = _brake(session, "panic", {"clear": True})
+            session.show(answer, f"Panic{_of(answer.get('stage'))} is over")
         return
     if vast_key_only:
         session.show(*panic_with_vast_key(session, is_sure=yes))
         return
     where = f"of stage {needed_stage(stage)}" if direct else _what_there_is(session)
     question = f"Destroy ALL workers of ALL groups {where}? Requests will fail."
-    session.confirm(question, is_sure=yes)
+    session.confirm(question, is_sure=yes, is_named=True)
     if direct:
         session.show(*panic_directly(needed_stage(stage), session, is_sure=yes))
         return
     since = listed_at(session)  # an older list proves nothing
     answer = _brake(session, "panic", {"confirm": CONFIRMATION})
+    whose = _of(answer.get("stage"))
     confirm_mislabelled(session, is_sure=yes)
     if wait:
         answer = wait_until_empty(session, None, timeout_s, since=since)
-    session.show(answer, "No instance is left" if wait else "Everything is being destroyed")
+    end = f"No instance{whose} is left" if wait else f"Everything{whose} is being destroyed"
+    session.show(answer, end)
 
 
 def _what_there_is(session: Session, endpoint_id: int | None = None) -> str:
@@ -160,9 +163,9 @@ def _brake(session: Session, what: str, body: Json) -> Json:
         return session.server.post(f"/api/v0/{what}", body)
 
 
-def _of(direct_stage: str | None) -> str:
-    """Whose, where AWS is asked and no server says which stage it is."""
-    return "" if direct_stage is None else f" of stage {direct_stage}"
+def _of(stage: str | None) -> str:
+    """Whose: of the stage that was named, or that the server says it is."""
+    return "" if stage is None else f" of stage {stage}"
 
 
 @contextmanager
@@ -193,7 +196,7 @@ def _set_frozen(
     if name is not None:
         body["endpoint_id"] = find_endpoint(session.server, name)["id"]
     answer = _brake(session, "freeze", body)
-    what = name or "The account"
+    what = (name or "The account") + _of(answer.get("stage"))
     session.show(answer, f"{what} is frozen" if is_frozen else f"{what} may act again")
 
 
@@ -201,7 +204,7 @@ def _set_frozen(
 @click.argument("name")
 @click.option("--wait", is_flag=True, help="Stay until Vast lists no instance of it any more.")
 @click.option(
-    "--timeout", "timeout_s", type=float, default=900, show_default=True, help="Seconds to wait."
+    "--timeout", "timeout_s", type=SECONDS, default=900, show_default=True, help="Seconds to wait."
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @connection_options
@@ -214,7 +217,8 @@ def destroy(session: Session, name: str, wait: bool, timeout_s: float, yes: bool
     """
     row = find_endpoint(session.server, name)
     there = _what_there_is(session, int(row["id"]))
-    session.confirm(f"Destroy {row['endpoint_name']} and all its workers {there}?", is_sure=yes)
+    question = f"Destroy {row['endpoint_name']} and all its workers {there}?"
+    session.confirm(question, is_sure=yes, is_named=True)
     answer = session.server.delete(f"/api/v0/endptjobs/{row['id']}/")
     if wait:
         answer = wait_until_empty(session, int(row["id"]), timeout_s)

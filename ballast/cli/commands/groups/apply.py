@@ -40,7 +40,11 @@ def apply(session: Session, file: TextIO, dry_run: bool, prune: bool, yes: bool)
     \b
     ballast apply -f group.yaml --dry-run
     """
-    manifest = parse_manifest(file.read())
+    try:
+        text = file.read()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"{file.name} is not UTF-8 text: {error}") from error
+    manifest = parse_manifest(text)
     name = manifest.endpoint["endpoint_name"]
     present = [row for row in list_endpoints(session.server) if row["endpoint_name"] == name]
     endpoint = present[0] if present else None

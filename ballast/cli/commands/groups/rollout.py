@@ -6,6 +6,7 @@ import click
 
 from ballast.cli.commands.groups.autogroup import FROM_TEMPLATE
 from ballast.cli.lookup import find_autogroup, find_endpoint
+from ballast.cli.parameters import Finite
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.cost import confirm_cost
@@ -15,7 +16,7 @@ from chalicelib.core.words import count
 
 @click.command("rollout")
 @click.argument("name")
-@click.argument("percent", type=click.FloatRange(0, 100))
+@click.argument("percent", type=Finite(0, 100))
 @connection_options
 @pass_session
 def rollout(session: Session, name: str, percent: float) -> None:

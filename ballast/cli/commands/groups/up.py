@@ -16,6 +16,7 @@ from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import list_endpoints
 from ballast.cli.models.choice import BACK_ENDS, Choice, choose
 from ballast.cli.models.hub import ModelFacts, fetch_facts, model_name
+from ballast.cli.parameters import SECONDS, Finite
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.remote.vast import (
@@ -40,7 +41,7 @@ _MODEL_VARIABLES = ("MODEL_NAME", "MODEL_ID", "COMFY_MODEL")
 @click.option("--back-end", type=click.Choice((*BACK_ENDS, "openai")), help="Instead of the guess.")
 @click.option(
     "--memory-gb",
-    type=click.FloatRange(0, 10_000, min_open=True),
+    type=Finite(0, 10_000, min_open=True),
     help="GPU memory it needs; then nothing is looked up.",
 )
 @click.option("--quantisation", default="", help="Of a GGUF repository, such as Q5_K_M.")
@@ -48,7 +49,7 @@ _MODEL_VARIABLES = ("MODEL_NAME", "MODEL_ID", "COMFY_MODEL")
 @click.option("--max-usd-per-hour", type=float, help="Cap of the group.")
 @click.option("--max-workers", type=int, default=2, show_default=True, help="Most machines.")
 @click.option(
-    "--timeout", "timeout_s", type=float, default=2700, show_default=True, help="Seconds to wait."
+    "--timeout", "timeout_s", type=SECONDS, default=2700, show_default=True, help="Seconds to wait."
 )
 @click.option("--no-wait", is_flag=True, help="Do not wait for the first answer.")
 @click.option("--dry-run", is_flag=True, help="Show what it would rent and cost, do nothing.")
@@ -95,7 +96,7 @@ def up(session: Session, /, model: str, yes: bool, dry_run: bool, **values: obje
     "--wait/--no-wait", default=True, help="Stay until Vast lists no instance of it any more."
 )
 @click.option(
-    "--timeout", "timeout_s", type=float, default=900, show_default=True, help="Seconds to wait."
+    "--timeout", "timeout_s", type=SECONDS, default=900, show_default=True, help="Seconds to wait."
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @connection_options

@@ -8,6 +8,7 @@ import click
 
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import find_receiver
+from ballast.cli.parameters import SECONDS
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import FittingTable, cell, moment, table
@@ -82,7 +83,7 @@ def remove(session: Session, name: str) -> None:
 
 @notify.command("test")
 @click.option(
-    "--timeout", "timeout_s", type=float, default=30, show_default=True, help="Seconds to wait."
+    "--timeout", "timeout_s", type=SECONDS, default=30, show_default=True, help="Seconds to wait."
 )
 @connection_options
 @pass_session

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.parameters import Finite
 from ballast.cli.probe.prober import Prober, ProbeStoppedError
 from ballast.cli.probe.records import Recorder
 from ballast.cli.remote.session import Session, pass_session
@@ -23,7 +24,7 @@ MAX_USD = 1.0
 
 @click.command("probe")
 @click.option("--rent", is_flag=True, help="Rent one machine for minutes, and destroy it.")
-@click.option("--max-usd", type=click.FloatRange(0.001, MAX_USD), default=0.10, show_default=True,
+@click.option("--max-usd", type=Finite(0.001, MAX_USD), default=0.10, show_default=True,
               help="Most that 30 minutes of it may cost.")  # fmt: skip
 @click.option("--interruptible", is_flag=True, help="Bid the minimum for it instead.")
 @click.option("--record", type=click.Path(path_type=Path), default=Path("vast-probe.json"),

@@ -20,7 +20,7 @@ from ballast.cli.models.questions import (
     questions,
     text_of,
 )
-from ballast.cli.parameters import DURATION
+from ballast.cli.parameters import DURATION, Finite
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import clean, clean_text, duration
@@ -45,7 +45,7 @@ NOTE_AFTER_S = 2.0
 @click.option("--data", help="Payload as JSON, @FILE or - (standard input), instead of a prompt.")
 @click.option(
     "--cost",
-    type=click.FloatRange(0, MAX_COST),
+    type=Finite(0, MAX_COST),
     help="Work asked for; without it, what the prompt asks for.",
 )
 @click.option("--seed", type=int, help="Of an image; else random.")
@@ -288,7 +288,7 @@ def _payload(text: str) -> dict[str, object]:
         if text == "-":
             text = sys.stdin.read()
         elif text.startswith("@"):
-            text = Path(text[1:]).read_text()
+            text = Path(text[1:]).read_text(encoding="utf-8")
         payload = json.loads(text)
     except OSError as error:
         raise click.UsageError(f"--data {text}: {error.strerror}") from error

@@ -11,6 +11,7 @@ from rich.text import Text
 from ballast.cli.commands.watch.logs import event_lines
 from ballast.cli.errors import CliError
 from ballast.cli.lookup import find_endpoint
+from ballast.cli.parameters import Finite
 from ballast.cli.remote.server import WHAT_THERE_IS, Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.cost import caps_left, plan_lines
@@ -44,11 +45,9 @@ def plan(session: Session, name: str) -> None:
 @click.command("explain")
 @click.argument("subject", default="last")
 @click.option("--endpoint", help="Rounds of this endpoint only; the endpoint of a request.")
-@click.option("--cost", type=click.FloatRange(min=0), help="Of a request; absent: 100.")
+@click.option("--cost", type=Finite(min=0), help="Of a request; absent: 100.")
 @click.option("--affinity", multiple=True, help="A key of a request; repeat, the special one last.")
-@click.option(
-    "--prefix-cost", type=click.FloatRange(min=0), multiple=True, help="What each key saves."
-)
+@click.option("--prefix-cost", type=Finite(min=0), multiple=True, help="What each key saves.")
 @click.option("--payload", type=click.File("rb"), help="JSON of a request: its keys are made here.")
 @connection_options
 @pass_session
@@ -72,6 +71,8 @@ def explain(
                                             the worker that this request would get now, and why;
                                             the payload stays here, only its keys are sent
     """
+    if not subject:
+        raise click.UsageError("explain what? `ballast explain last` is the last decision")
     if subject == "request":
         asked: Json = {"cost": cost, "affinity": affinity, "prefix_cost": prefix_cost}
         answer = _explain_request(session, endpoint, asked, payload)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import find_endpoint
+from ballast.cli.parameters import Finite
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import (
@@ -47,7 +48,7 @@ def status(session: Session, name: str | None) -> None:
 @click.argument("name", required=False)
 @click.option(
     "--interval",
-    type=click.FloatRange(0.5, 60),
+    type=Finite(0.5, 60),
     default=2.0,
     show_default=True,
     help="Seconds between looks.",
