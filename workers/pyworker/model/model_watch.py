@@ -170,7 +170,7 @@ class ModelWatch:
         """What the model server calls what it serves; () where it has no list."""
         if self._back_end.models_path is None:
             return ()
-        with suppress(ModelLostError):
+        with suppress(ModelLostError):  # a list that does not come keeps nobody from serving
             answer = await self._forwarder.ask(
                 self._back_end.models_path, None, self._patience.health_timeout_s
             )
@@ -284,7 +284,7 @@ class ModelWatch:
                 try:
                     answer = await self._forwarder.ask(path, None, self._patience.health_timeout_s)
                 except ModelLostError:
-                    pass
+                    pass  # no news: a server that is gone is `_until_lost`'s to find
                 else:
                     if answer.status == 200:
                         text = answer.body.decode(errors="replace")
