@@ -95,7 +95,9 @@ def test_a_429_names_a_time_though_vast_does_not(text: str, least_s: float) -> N
 
 def test_a_used_up_search_quota_waits_for_midnight() -> None:
     transport = Transport(VastAnswer(429, '{"error": "search_quota_exceeded"}'))
-    with pytest.raises(RateLimitedError) as caught:
+    with pytest.raises(
+        RateLimitedError, match=r"^search: search_quota_exceeded; Vast is asked again at 00:00 UTC$"
+    ) as caught:
         adapter(transport).search_offers({}, disk_gb=16.0, limit=1)
     assert caught.value.retry_after_s == 86_400.0 - 1_800_000_000.0 % 86_400.0
 

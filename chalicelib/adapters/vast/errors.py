@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from chalicelib.adapters.vast.redaction import redact
@@ -38,6 +39,7 @@ NO_CREDIT = "insufficient_credit"
 QUEUED = "resources_unavailable"
 QUOTA = "search_quota_exceeded"
 MILLISECONDS_SINCE = 1e11  # an epoch that is larger counts milliseconds
+LONG_WAIT_S = 120.0  # chosen: as long as a trouble takes to be told
 MAX_RETRY_AFTER_S = 600.0  # a longer wait is not believed: it would be an outage by one header
 
 _OF_ONE_ID = frozenset({Verb.SHOW, Verb.START, Verb.STOP, Verb.DESTROY, Verb.REBOOT, Verb.LOGS})
@@ -124,7 +126,7 @@ def refusal(
     body = parse_object(text)
     if status == 429 or _is_too_early(status, body):
         wait_s = _retry_after_s(verb, body, text, now, headers or {})
-        return RateLimitedError(f"{verb}: {_shorten(text)}", wait_s)
+        return RateLimitedError(f"{verb}: {_limit_words(body, text, wait_s, now)}", wait_s)
     is_2xx = 200 <= status < 300
     is_refused = 400 <= status < 500 and status != 408
     if not (is_refused or (is_2xx and body is not None)):
@@ -143,6 +145,15 @@ def _is_too_early(status: int, body: Mapping[str, object] | None) -> bool:
         str((body or {}).get(name) or "") for name in ("error", "msg", "message", "detail")
     )
     return is_refused and bool(_TOO_EARLY.search(said.lower()))
+
+
+def _limit_words(body: Mapping[str, object] | None, text: str, wait_s: float, now: float) -> str:
+    """What a limit says, and of a long one when it ends: its owner reads it."""
+    told = (str((body or {}).get(name) or "") for name in ("msg", "message", "detail", "error"))
+    said = _shorten(next(filter(None, told), text))
+    if wait_s < LONG_WAIT_S:
+        return said
+    return f"{said}; Vast is asked again at {datetime.fromtimestamp(now + wait_s, UTC):%H:%M} UTC"
 
 
 def no_answer(verb: Verb, message: str) -> MarketplaceError:
