@@ -96,6 +96,28 @@ def test_a_graph_costs_what_each_of_its_samplers_does(
 
 
 @pytest.mark.parametrize(
+    ("megapixels", "side"),
+    [(1, 1024), ("4.0", 2048), (["number", 0], 2048), (10**9, 4096), (0, 1024)],
+)
+def test_an_image_that_is_scaled_to_so_many_pixels_costs_them(
+    megapixels: object, side: int
+) -> None:
+    """As ComfyUI's own templates edit: sixteen megapixels were priced as one."""
+    graph = {
+        "mine": node("LoadImage", image="mine.png"),
+        "number": node("PrimitiveFloat", value=4.0),
+        "scaled": node("ImageScaleToTotalPixels", image=["mine", 0], megapixels=megapixels),
+        "size": node("GetImageSize", image=["scaled", 0]),
+        "encoded": node("VAEEncode", pixels=["scaled", 0]),
+        "empty": node("EmptyFlux2LatentImage", width=["size", 0], height=["size", 1]),
+    }
+    for latent in ("encoded", "empty"):
+        sampler = node("KSampler", latent_image=[latent, 0], steps=28)
+        cost = graph_workload("flux", graph | {"sampler": sampler})
+        assert cost == pytest.approx(image_workload("flux", side, side, 28))
+
+
+@pytest.mark.parametrize(
     "graph",
     [
         {},

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 
 from chalicelib.wire.ticket import MAX_COST
 
@@ -43,6 +43,9 @@ FACTORS: Mapping[str, tuple[tuple[str, ...], float]] = {
 }
 """Inputs by these names: ComfyUI 0.3.64's nodes (`inputs` in the evidence), but for `num_frames`,
 which nodes for video of others have."""
+MAX_MEGAPIXELS = 16.0
+"""ComfyUI's own largest, of `ImageScaleToTotalPixels`, which makes an image of so many 1024 x 1024
+(comfy_extras/nodes_post_processing.py): its templates for editing take the size from there."""
 DEFAULT_SIZE, DEFAULT_STEPS = 1024.0, 20.0
 """Of a graph that says nothing; 20 steps are what ComfyUI's KSampler begins with."""
 
@@ -151,7 +154,15 @@ def _repeats(node: object) -> bool:
 
 def _largest(graph: Graph, inputs: list[dict[str, object]], field: str) -> float:
     names, most = FIELDS.get(field) or FACTORS[field]
-    return max((_told(graph, held.get(n), most) for held in inputs for n in names), default=0.0)
+    told = [_told(graph, held.get(name), most) for held in inputs for name in names]
+    if field in ("width", "height"):
+        told += [_side(graph, held) for held in inputs]
+    return max(told, default=0.0)
+
+
+def _side(graph: Graph, inputs: dict[str, object]) -> float:
+    """Of the square that a node scales an image to by its number of pixels."""
+    return sqrt(_told(graph, inputs.get("megapixels"), MAX_MEGAPIXELS)) * 1024.0
 
 
 def _told(graph: Graph, value: object, most: float) -> float:
@@ -172,8 +183,7 @@ def _links(graph: Graph, name: str) -> list[str]:
 
 
 def _widest(graph: Graph, name: str) -> float:
-    values = [number(inputs_of(node).get(name), MAX_SIZE) for node in graph.values()]
-    return max(values, default=0.0) or DEFAULT_SIZE
+    return _largest(graph, [inputs_of(node) for node in graph.values()], name) or DEFAULT_SIZE
 
 
 def number(value: object, most: float) -> float:
