@@ -8,6 +8,7 @@ Bounds are the core's business.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -61,6 +62,8 @@ that an owner sets at the wrong place would bind nothing."""
 
 AUTO = "auto"
 """Written instead of a number: back to what holds when nothing is given."""
+
+_PRINTED = re.compile("[!-~]{1,256}")
 
 MAX_SCHEDULES = 32
 SCHEDULE_NAMES = ("cron", "duration_s", "min_load", "timezone")
@@ -175,7 +178,7 @@ def parse_autogroup_changes(body: Mapping[str, object]) -> AutogroupChanges:
     return AutogroupChanges(
         endpoint_id=optional_whole(body, "endpoint_id"),
         endpoint_name=optional_text(body, "endpoint_name"),
-        template_hash=optional_text(body, "template_hash"),
+        template_hash=_template_hash(body),
         template_id=optional_whole(body, "template_id"),
         search_text=None if search is None else search_text(search),
         search_query=None if search is None else parse_search_query(search),
@@ -191,6 +194,17 @@ def parse_autogroup_changes(body: Mapping[str, object]) -> AutogroupChanges:
             name: _param(name, body[name]) for name in LEGACY_PARAMS if body.get(name) is not None
         },
     )
+
+
+def _template_hash(body: Mapping[str, object]) -> str | None:
+    """As it was copied: what stands around it is no part of it, and nothing stands in it."""
+    written = optional_text(body, "template_hash")
+    bare = None if written is None else written.strip()
+    if bare and not _PRINTED.fullmatch(bare):
+        raise WireError(
+            f"template_hash: {written!r:.80} is no hash of a template; it has no blanks"
+        )
+    return bare
 
 
 def search_text(search: object) -> str:
@@ -230,9 +244,10 @@ def _schedule(item: object) -> WrittenSchedule:
             'schedules: write {"cron": "0 8 * * 1-5", "duration_s": 36000, "min_load": 9}'
         )
     check_names("schedules: ", item, SCHEDULE_NAMES)
+    zone = optional_text(item, "timezone")
     return (
         text("schedules.cron", item.get("cron")),
         number("schedules.duration_s", item.get("duration_s")),
         number("schedules.min_load", item.get("min_load")),
-        optional_text(item, "timezone") or "UTC",
+        "UTC" if zone is None else zone,
     )

@@ -106,3 +106,25 @@ def test_a_time_zone_is_kept_and_a_wrong_one_refused(api: Api) -> None:
     wrong = api.call("PUT", "/api/v0/endptjobs/100/", {"schedules": [{**floor, "timezone": "X"}]})
     assert wrong.status == 400
     assert "timezone" in wrong.json["msg"]
+
+
+@pytest.mark.parametrize("pasted", [" abc", "abc\n", "\tabc \r\n"])
+def test_a_hash_is_taken_as_it_was_copied(api: Api, pasted: str) -> None:
+    """With a line's end behind it the hash named no template, and nothing could be launched."""
+    endpoint_id = api.create_endpoint()
+    body = {"endpoint_id": endpoint_id, "template_hash": pasted}
+    answer = api.call("POST", "/api/v0/autojobs/", body)
+    assert answer.json["autogroup"]["template_hash"] == "abc"
+
+
+@pytest.mark.parametrize("pasted", ["a b", "abc\x00", "ab\u00adc", "a" * 257])
+def test_a_hash_that_can_be_none_is_refused(api: Api, pasted: str) -> None:
+    body = {"endpoint_id": api.create_endpoint(), "template_hash": pasted}
+    answer = api.call("POST", "/api/v0/autojobs/", body)
+    assert (answer.status, "no hash of a template" in answer.json["msg"]) == (400, True)
+
+
+def test_a_time_zone_that_was_left_empty_is_not_taken_for_utc(api: Api) -> None:
+    floor = {"cron": "0 8 * * *", "duration_s": 60, "min_load": 1, "timezone": ""}
+    answer = api.call("POST", "/api/v0/endptjobs/", {"endpoint_name": "a", "schedules": [floor]})
+    assert (answer.status, "timezone" in answer.json["msg"]) == (400, True)
