@@ -10,9 +10,11 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent.parent
 WALK = """
@@ -85,6 +87,29 @@ def install(python: Path, what: str | Path) -> None:
     assert installed.returncode == 0, installed.stderr
 
 
+def add_extra(python: Path, extra: str) -> None:
+    """What `pip install 'ballast[extra]'` adds, linked from here: pip would unpack 4,000 files.
+
+    What is here must be what the wheel asks for.
+    """
+    site = next(python.parent.parent.glob("lib/python3*/site-packages"))
+    wheels = metadata.Distribution.at(next(site.glob("ballast-*.dist-info")))
+    asked = [(Requirement(line), extra) for line in wheels.requires or ()]
+    while asked:
+        requirement, of = asked.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": of}):
+            continue
+        found = metadata.distribution(requirement.name)
+        assert requirement.specifier.contains(found.version), requirement
+        tops = {path.parts[0] for path in found.files or ()} - {"..", "__pycache__"}
+        new = [top for top in tops if not (site / top).exists()]
+        for top in new:
+            (site / top).symlink_to(str(found.locate_file(top)))
+        if new:
+            extras = requirement.extras or {""}
+            asked += [(Requirement(line), one) for line in found.requires or () for one in extras]
+
+
 def test_the_wheel_holds_three_packages_and_what_they_read(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
@@ -130,8 +155,8 @@ def test_the_simulator_says_what_to_install(python: Path) -> None:
     assert "pip install 'ballast[simulator]'" in told.stderr
 
 
-def test_every_command_helps_with_the_extra_alone(python: Path, wheel: Path) -> None:
-    install(python, f"{wheel}[cli]")
+def test_every_command_helps_with_the_extra_alone(python: Path) -> None:
+    add_extra(python, "cli")
     walked = run(python, "-c", WALK)
     lines = walked.stdout.splitlines()
     assert len(lines) > 40, walked.stderr
