@@ -63,7 +63,7 @@ CASES += [("ballast", queue) for queue in QUEUES]
 
 @pytest.mark.parametrize(("policy", "queue"), CASES)
 def test_every_policy_serves_every_queue_the_same_way_twice(policy: str, queue: str) -> None:
-    trace = synthesise("chat", days=0.02, seed=1).scaled(1.5)
+    trace = synthesise("chat", days=0.01, seed=1).scaled(1.5)
     market = read_market(load_median_s=30.0)
     runs = [
         run_policy(trace, make_policy(policy), Setting(market=market, queue=queue)) for _ in "ab"
