@@ -135,13 +135,9 @@ def test_the_end_of_a_quota_is_read_as_epoch_milliseconds_or_wait(reset: str) ->
         '{"error": "search_quota_exceeded"}',
         '{"error": "invalid_args", "msg": "error 429/12: search_quota_exceeded rows used up"}',
     ):
-        _is_awaited_for_an_hour(body, reset)
-
-
-def _is_awaited_for_an_hour(body: str, reset: str) -> None:
-    error = refusal(Verb.SEARCH, 429, body, 1_800_000_000.0, {"X-RateLimit-Reset": reset})
-    assert isinstance(error, RateLimitedError)
-    assert error.retry_after_s == 3_600.0
+        error = refusal(Verb.SEARCH, 429, body, 1_800_000_000.0, {"X-RateLimit-Reset": reset})
+        assert isinstance(error, RateLimitedError)
+        assert error.retry_after_s == 3_600.0
 
 
 @pytest.mark.parametrize(

@@ -131,11 +131,11 @@ def test_no_thread_is_left_behind() -> None:
     with dripping(OK + b"content-length: 2\r\n\r\n{}", b"") as url:
         before = set(threading.enumerate())
         send_over_http(VastRequest(method="GET", url=url, api_key="k"), total_timeout_s=60.0)
-        _wait_until(lambda: set(threading.enumerate()) <= before)
+        assert _comes_true(lambda: set(threading.enumerate()) <= before)
 
 
-def _wait_until(is_so: Callable[[], bool]) -> None:
+def _comes_true(is_so: Callable[[], bool]) -> bool:
     ends_at = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < ends_at
+    while not is_so() and time.monotonic() < ends_at:
         time.sleep(0.01)
+    return is_so()

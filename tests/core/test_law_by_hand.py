@@ -105,12 +105,24 @@ def test_what_is_below_a_share_of_one_request_is_none() -> None:
         seen = targets(replace(BUSY, occupancy=occupancy, load_rate=0.0), memory=replace(memory))
         assert seen.hot == (occupancy / 2.0 if seen.hot else 0.0)
         assert (seen.hot > 0) is (occupancy / 2.0 >= 1.25), occupancy  # 5 % of a slot of 25
-    edge = targets(replace(BUSY, occupancy=2.5), memory=replace(memory))
+    at_edge = replace(memory)
+    edge = targets(replace(BUSY, occupancy=2.5), memory=at_edge)
     assert edge.hot == 1.25
+    assert [peak for _, peak in at_edge.hour_peaks] == [1.25]
+    little = replace(BUSY, occupancy=1.0, load_rate=0.0)
+    kept = targets(little, memory=replace(memory), min_cold_load=100.0)
+    assert (kept.hot, kept.total) == (0.0, 100.0), "what the owner keeps cold makes it no demand"
     low = replace(BUSY, occupancy=0.2, load_rate=0.2)
     targets(low, memory=memory, target_util=1.0)
     assert [peak for _, peak in memory.hour_peaks] == [0.0]
     assert [peak for _, peak in memory.load_peaks] == [0.0]
+
+
+def test_at_rest_a_rate_that_fades_is_no_demand_and_rents_nothing() -> None:
+    memory = ScalingMemory(worker_perf=10.0, worker_slots=4.0)
+    seen = targets(replace(IDLE, load_rate=0.4), memory=memory, target_util=1.0)
+    assert (seen.hot, seen.to_rent, seen.binding) == (0.0, 0.0, "idle")
+    assert targets(IDLE).to_rent == 0.0
 
 
 def test_counts_that_floor_the_pool() -> None:

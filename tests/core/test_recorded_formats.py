@@ -193,7 +193,7 @@ def test_what_0_2_0_reads_is_still_written() -> None:
     old = recorded()
     for form in (old, new):
         form["view"] = _taken_apart(base64.b64decode(form["view"]))
-    _is_within(old, new, "")
+    _assert_within(old, new, "")
 
 
 def _taken_apart(view: bytes) -> dict[str, Any]:
@@ -203,12 +203,12 @@ def _taken_apart(view: bytes) -> dict[str, Any]:
     return {"magic": view[:3].decode(), "header": header, "workers": view[end:].hex()}
 
 
-def _is_within(old: Any, new: Any, path: str) -> None:
+def _assert_within(old: Any, new: Any, path: str) -> None:
     if isinstance(old, Mapping):
         assert isinstance(new, Mapping), f"{path} was an object"
         for name, value in old.items():
             assert name in new, f"{path}.{name} is written no more: record a new form"
-            _is_within(value, new[name], f"{path}.{name}")
+            _assert_within(value, new[name], f"{path}.{name}")
         return
     assert type(old) is type(new), f"{path}: {old!r} has become {new!r}: record a new form"
     if not isinstance(old, list):

@@ -34,7 +34,8 @@ def test_no_finite_input_raises_and_the_plan_is_plain_finite_json(group: Remembe
     plan = decide_scaling(snapshot, memory, NOW)
     again = decide_scaling(snapshot, plan.memory, NOW + 5)
     for values in (plan, again):
-        json.dumps([dict(values.memory), dict(values.figures)], allow_nan=False)
+        plain = [dict(values.memory), dict(values.figures)]
+        assert json.loads(json.dumps(plain, allow_nan=False)) is not None
 
 
 @settings(max_examples=50)

@@ -35,17 +35,17 @@ FOUND = (
 
 @pytest.mark.parametrize(("call", "name", "serving"), FOUND)
 def test_what_once_did_harm_does_none(call: str, name: str, serving: bool) -> None:
-    hold(call, name, serving=serving)
+    assert_harmless(call, name, serving=serving)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("serving", [False, True], ids=["fresh", "serving"])
 @pytest.mark.parametrize(("call", "name"), all_drifts())
 def test_what_holds_whatever_drifts(call: str, name: str, serving: bool) -> None:
-    hold(call, name, serving=serving)
+    assert_harmless(call, name, serving=serving)
 
 
-def hold(call: str, name: str, *, serving: bool) -> None:
+def assert_harmless(call: str, name: str, *, serving: bool) -> None:
     """See the module."""
     drifting = DriftingWorld()
     world = drifting.world

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -121,7 +122,11 @@ def test_numbers_beyond_the_range_are_refused(number: str) -> None:
 @pytest.mark.parametrize("number", ["0", "-9.99e125", "1e-130", "1." + "1" * 37, "1E+120"])
 def test_numbers_within_it_are_taken(number: str) -> None:
     check_number(number)
-    put(timed_dynamodb(), number)
+    client = timed_dynamodb()
+    put(client, number)
+    key = {"endpoint_id": {"N": "7"}, "instance_id": {"N": "1"}}
+    stored = client.get_item(TableName=TABLE, Key=key)["Item"]["perf"]["N"]
+    assert Decimal(stored) == Decimal(number)
 
 
 def test_an_item_has_400_kilobytes_at_most() -> None:

@@ -16,6 +16,7 @@ from chalicelib.core.model.load import WaitingRequest
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.money.account import Account
 from chalicelib.core.scaling.reasons import Reason, ReasonCode
+from chalicelib.core.scaling.snapshot import PendingRental
 from chalicelib.services.market.paced_market import PacedMarket
 from chalicelib.services.rounds.journal.troubles import (
     DOUBT_WORDS,
@@ -117,6 +118,18 @@ def test_a_cap_says_in_dollars_what_is_in_use(plan: RoundPlan) -> None:
     assert "; $1.25 of $2.50 is in use" in text
 
 
+def test_a_freeze_above_a_cap_says_what_goes_on_being_spent(plan: RoundPlan) -> None:
+    (group,) = plan.groups
+    frozen = replace(group.snapshot.group, frozen=True)
+    caps = replace(group.snapshot.caps, exceeded="cap_hour")
+    group = replace(group, snapshot=replace(group.snapshot, group=frozen, caps=caps))
+    account = replace(plan.account, committed_by_group={frozen.endpoint_id: 1_250_000})
+    (found,) = find_troubles(replace(with_group(plan, group), account=account))
+    assert found.kind is K.FROZEN_ABOVE_CAP
+    assert "up to $1.25 an hour goes on being spent" in found.message
+    assert found.facts == {"cap": "cap_hour", "usd_per_hour": 1.25}
+
+
 def waits(plan: RoundPlan, state: WorkerState, for_s: float, *, asked_s: float = 60.0) -> RoundPlan:
     """Clients wait, and the group's only machine has been in this state for so long."""
     (group,) = plan.groups
@@ -159,6 +172,14 @@ def test_the_next_machine_on_its_way_explains_no_wait_of_a_quarter_of_an_hour(
     found = messages(waits(plan, WorkerState.LOADING, 10.0, asked_s=asked_s))
     assert (K.REQUESTS_WAIT in found) is is_told
     assert "takes long" in found.get(K.REQUESTS_WAIT, "takes long")
+
+
+def test_a_rental_whose_machine_is_not_known_yet_explains_a_wait(plan: RoundPlan) -> None:
+    late = waits(plan, WorkerState.READY, 10.0)
+    (group,) = late.groups
+    rental = PendingRental(autogroup_id=1, gpu_type="1x L40S", usd_per_hour=1.0, begun_at=1.0)
+    rented = replace(group, snapshot=replace(group.snapshot, rentals=(rental,)))
+    assert K.REQUESTS_WAIT not in messages(with_group(late, rented))
 
 
 def test_a_wait_that_began_and_was_not_told_yet_is_explained_by_a_machine_on_its_way(

@@ -38,8 +38,8 @@ ACTS = st.builds(
 )
 
 
-def play(seed: int, n_minutes: int) -> None:
-    """A day of bad luck, then what must hold after it."""
+def assert_a_day_ends_well(seed: int, n_minutes: int) -> None:
+    """A day of bad luck, each minute of it checked (random_day.py), then what must hold after."""
     dice, it = random.Random(seed), RandomDay(seed)
     for _ in range(n_minutes):
         it.act(random_act(dice))
@@ -48,17 +48,17 @@ def play(seed: int, n_minutes: int) -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_random_days(seed: int) -> None:
-    play(seed, 90)
+    assert_a_day_ends_well(seed, 90)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(100, 120))
 def test_many_random_days(seed: int) -> None:
     """20 seeds, 10,000 minutes."""
-    play(seed, 500)
+    assert_a_day_ends_well(seed, 500)
 
 
-def played(acts: list[Act], n_minutes: int) -> None:
+def assert_acts_end_well(acts: list[Act], n_minutes: int) -> None:
     """Acts with quiet minutes between them."""
     it = RandomDay(7)
     it.act(Act("", asks=3))
@@ -73,11 +73,11 @@ def played(acts: list[Act], n_minutes: int) -> None:
 @given(st.lists(ACTS, min_size=1, max_size=6))
 def test_no_short_day_ends_badly(acts: list[Act]) -> None:
     """A failure is shrunk to the fewest acts that show it."""
-    played(acts, 3)
+    assert_acts_end_well(acts, 3)
 
 
 @pytest.mark.long
 @settings(max_examples=100)
 @given(st.lists(ACTS, min_size=1, max_size=30))
 def test_no_day_ends_badly(acts: list[Act]) -> None:
-    played(acts, 4)
+    assert_acts_end_well(acts, 4)

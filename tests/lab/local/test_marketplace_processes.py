@@ -60,6 +60,7 @@ def test_a_launch_by_arguments_runs_them(market: RunningMarketplace) -> None:
     rented = call(market, "PUT", f"/api/v0/asks/{offer['id']}/", body).json()
     instance_id = rented["new_contract"]
     eventually(lambda: "by-arguments" in log_of(market, instance_id))
+    assert truth(market, instance_id)["actual_status"] == "running"  # what it runs goes on
     destroy(market, instance_id)
 
 
