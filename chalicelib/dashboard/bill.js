@@ -33,7 +33,8 @@ export class Bill {
 function month({ month: { so_far_usd: soFar, forecast_usd: forecast, cap_usd: cap }, aws_estimate_usd: aws, fixed_fleet: fixed }) {
   const saved = fixed
     ? ` A fixed fleet of ${count(fixed.n_workers, 'worker')} (the most that were ever ready at once, running all the time) would have cost ${usd(fixed.usd)}: ${compared(fixed)}.` : '';
-  return `This month ${usd(soFar)} so far, about ${usd(forecast)} by its end at this rate; the limit is ${usd(cap)}. AWS itself: about ${usd(aws)} in these days (an estimate).${saved}`;
+  const then = forecast == null ? 'its end is not known before an hour has passed' : `about ${usd(forecast)} by its end at this rate`;
+  return `This month ${usd(soFar)} so far, ${then}; the limit is ${usd(cap)}. AWS itself: about ${usd(aws)} in these days (an estimate).${saved}`;
 }
 
 /** What was saved, of the fixed fleet's price; or how much less that fleet costs, of ours. */

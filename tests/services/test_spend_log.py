@@ -122,6 +122,27 @@ def test_spend_is_told_by_day_autogroup_and_worker_with_the_same_total() -> None
     assert fleet["n_workers"] >= 2
 
 
+def test_what_is_counted_is_no_less_than_what_is_likely() -> None:
+    world, endpoint_id = serving_world(2)
+    run_rounds(world, 60, every_s=300.0)
+    tally = memory_of(world).spend[str(endpoint_id)]
+    traffic = sum(usd for name, usd in tally.items() if name.startswith("bandwidth_usd:"))
+    assert traffic > 0
+    assert world.ledger.account().spent_today_microusd / 1e6 >= total_usd([tally]) - 1e-4
+
+
+def test_no_month_is_foretold_by_its_first_minutes() -> None:
+    world, endpoint_id = serving_world(1)
+    answer = read_spend(world.owner_ports, OWNER, endpoint_id, 1)["month"]
+    assert isinstance(answer, dict)
+    assert answer["so_far_usd"] > 0
+    assert answer["forecast_usd"] is None
+    run_rounds(world, 13, every_s=300.0)
+    answer = read_spend(world.owner_ports, OWNER, endpoint_id, 1)["month"]
+    assert isinstance(answer, dict)
+    assert answer["forecast_usd"] > answer["so_far_usd"]
+
+
 def test_a_deleted_groups_spend_stays_in_view_and_is_marked() -> None:
     world, endpoint_id = serving_world(2)
     set_group(world, endpoint_id, state=GroupState.DELETING)

@@ -14,7 +14,7 @@ from chalicelib.core.fleet.intents import RentIntent
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import Worker, WorkerState
 from chalicelib.core.money.account import RoundBooking
-from chalicelib.core.money.budget import running_microusd_per_hour, to_micro
+from chalicelib.core.money.budget import BANDWIDTH_GB_PER_HOUR, running_microusd_per_hour, to_micro
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +83,7 @@ def book(
         committed[worker.endpoint_id] += cost.worst_microusd_per_hour
         storage[worker.endpoint_id] += cost.storage_microusd_per_hour
         n_workers[worker.endpoint_id] += 1
-        amount = _spent_microusd(worker, booked_at, now)
+        amount = _spent_microusd(worker, records.get(worker.instance_id), booked_at, now)
         spent[worker.endpoint_id] += amount
         if not worker.state.is_answering and worker.at_rest_since is None:
             idle += amount
@@ -115,7 +115,12 @@ def billed_seconds(worker: Worker, since: float, until: float) -> tuple[float, f
     return running_s, whole_s - running_s
 
 
-def _spent_microusd(worker: Worker, booked_at: float, now: float) -> int:
+def _spent_microusd(
+    worker: Worker, record: InstanceRecord | None, booked_at: float, now: float
+) -> int:
+    """Traffic as it is committed by the hour: what is counted is no less than what is likely."""
     running_s, stopped_s = billed_seconds(worker, booked_at, now)
-    usd = worker.usd_per_hour * running_s + worker.storage_usd_per_hour * stopped_s
+    per_gb = record.inet_up_usd_per_gb + record.inet_down_usd_per_gb if record else 0.0
+    running = worker.usd_per_hour + BANDWIDTH_GB_PER_HOUR * per_gb
+    usd = running * running_s + worker.storage_usd_per_hour * stopped_s
     return to_micro(usd / 3600)

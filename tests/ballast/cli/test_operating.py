@@ -207,6 +207,8 @@ def test_spend_as_a_table_and_as_csv_without_formulas(
     assert "what 2 workers downloaded" in out
     assert "cap of $500.00: $66.00" in out
     assert "49 % saved" in out
+    console.answers["/api/v0/spend"] = SPEND | {"month": SPEND["month"] | {"forecast_usd": None}}
+    assert "forecast not known before an hour has passed" in ballast("spend").out
     dearer = SPEND | {"fixed_fleet": SPEND["fixed_fleet"] | {"saved_share": -0.2}}
     console.answers["/api/v0/spend"] = dearer
     assert "$120.00: 16.7 % less than was spent" in ballast("spend", "--days", "7").out

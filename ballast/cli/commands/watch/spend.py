@@ -133,11 +133,17 @@ def _per_million(per_thousand: object) -> float | None:
     return 1_000 * per_thousand if isinstance(per_thousand, int | float) else None
 
 
+def _forecast(month: Json) -> str:
+    """What the month will cost; none is known in a deployment's first hour."""
+    known = month["forecast_usd"]
+    return "not known before an hour has passed" if known is None else usd(known)
+
+
 def _summary(answer: Json) -> list[RenderableType]:
     month = answer["month"]
     lines: list[RenderableType] = [
         Text(
-            f"This month: {usd(month['so_far_usd'])}, forecast {usd(month['forecast_usd'])}; "
+            f"This month: {usd(month['so_far_usd'])}, forecast {_forecast(month)}; "
             f"AWS itself: about {usd(answer['aws_estimate_usd'])} in these days (estimate)"
         ),
         Text(

@@ -205,6 +205,7 @@ def _total(parts: Mapping[str, float]) -> float:
 def _month(ports: ApiPorts, histories: Sequence[_History], now: float) -> Row:
     """So far; the forecast: the rest of the month as the last seven days, or what is known of them.
 
+    None before an hour is known: what is rented to learn the hardware says nothing of a month.
     Downloads come in bursts: those of the first hours are taken for a day's.
     `counted_usd` is what the caps count: image downloads and doubt at their worst.
     """
@@ -214,12 +215,16 @@ def _month(ports: ApiPorts, histories: Sequence[_History], now: float) -> Row:
     lately = [tally for one in histories for tally in one.since(now - TREND_S)]
     since_s = now - min((tally["begun_at"] for tally in lately), default=now)
     once_usd = sum(_downloads(lately))
-    rate = (total_usd(lately) - once_usd) / max(HOUR_S, since_s) + once_usd / max(DAY_S, since_s)
+    forecast = None
+    if since_s >= HOUR_S or not lately:
+        rate = (total_usd(lately) - once_usd) / max(HOUR_S, since_s)
+        rate += once_usd / max(DAY_S, since_s)
+        forecast = so_far + rate * seconds_left_this_month(now)
     keys = {one.group["endpoint_id"] for one in histories}
     counted = sum(usd for key, usd in account.spent_month_by_group.items() if key in keys)
     return {
         "so_far_usd": so_far,
-        "forecast_usd": so_far + rate * seconds_left_this_month(now),
+        "forecast_usd": forecast,
         "counted_usd": counted / MICRO,
         "cap_usd": account.caps_microusd_per_month / MICRO,
     }
