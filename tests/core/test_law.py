@@ -164,6 +164,7 @@ def test_the_mean_of_a_day_is_read_from_what_was_wanted() -> None:
         (100.0, USAGE_WINDOW_S - 1.0, 1.15 * 1.5 * 100.0),
         (100.0, USAGE_WINDOW_S, 1.25 * 100.0),  # a whole day's are known
         (1.0, USAGE_WINDOW_S - 1.0, 1.25 * 100.0),  # a burst far beyond the mean of the day
+        (2.5, USAGE_WINDOW_S / 4.0, 1.15 * 1.5 * 100.0),  # a part of a day says less of its mean
     ],
 )
 def test_a_first_days_pool_is_for_more_than_was_seen(
@@ -173,6 +174,15 @@ def test_a_first_days_pool_is_for_more_than_was_seen(
     knob = replace(KNOB, headroom=0.0, unseen=1.5, smooth_s=0.0)
     demand = Demand(occupancy=100.0, serving=100.0, load_rate=100.0, has_work=True)
     assert set_targets(make_snapshot(), memory, demand, knob, NOW).total == pytest.approx(total)
+
+
+def test_a_quarter_of_a_day_bounds_its_peak_by_twice_as_much_of_its_mean() -> None:
+    memory = day_of(1.4, USAGE_WINDOW_S / 4.0)
+    knob = replace(KNOB, headroom=0.0, unseen=1.5, smooth_s=0.0)
+    demand = Demand(occupancy=100.0, serving=100.0, load_rate=100.0, has_work=True)
+    bound = 1.15 * 4.5 * 2.0 * mean_wanted(memory)
+    assert 1.25 * 100.0 < bound < 1.15 * 150.0
+    assert set_targets(make_snapshot(), memory, demand, knob, NOW).total == pytest.approx(bound)
 
 
 def test_the_margin_for_unseen_peaks_grows_with_the_caution_where_nothing_buffers() -> None:

@@ -93,8 +93,7 @@ def set_targets(
     binding = next(name for name, value in floors.items() if value == hot)
     peak = _remembered_peak(snapshot, memory, lasting, knob, now)
     if memory.usage_s < USAGE_WINDOW_S:
-        most = MAX_PEAK_OVER_MEAN * mean_wanted(memory)
-        peak = max(peak, min(knob.unseen * held, most))
+        peak = max(peak, min(knob.unseen * held, _largest_to_expect(memory)))
     total = _total_target(snapshot, hot, peak)
     to_rent = _total_target(snapshot, hot, 0.0) if is_at_rest else total
     if trend > 0 and raw + trend > hot:  # of what is kept: a rental comes too late for a burst
@@ -107,6 +106,12 @@ def set_targets(
         min_ready=_min_ready(snapshot, memory, demand, now),
         keep_loaded=params.cold_workers,
     )
+
+
+def _largest_to_expect(memory: ScalingMemory) -> float:
+    """Beyond so much of its mean a first day's peak is a burst; a part of a day says less of it."""
+    seen = max(memory.usage_s, 1.0) / USAGE_WINDOW_S
+    return MAX_PEAK_OVER_MEAN * mean_wanted(memory) / math.sqrt(seen)
 
 
 def _lasting(
