@@ -140,7 +140,9 @@ def test_of_a_strict_target_only_what_is_beyond_its_prior_is_taken_for_bursts() 
     assert relaxed == pytest.approx([0.0, 0.0, 3.0, 6.0])
 
 
-def decided(mean_load: float, slots: int = 8, target: float = 0.99, **known: object) -> ScalingPlan:
+def decided(
+    mean_load: float, known: dict[str, object], *, slots: int = 8, target: float = 0.99
+) -> ScalingPlan:
     """A round of a group with a busy worker of 100 load per second; a request takes S there."""
     worker = make_worker(1, slots=slots, n_working=8, pending_load=8.0)
     traffic = Traffic(elapsed_s=5.0, n_arrived=100, n_started=100, n_late=2, usual_load=mean_load)
@@ -152,26 +154,27 @@ def decided(mean_load: float, slots: int = 8, target: float = 0.99, **known: obj
 
 
 LONG, SHORT = 2000.0, 200.0  # 160 s and 16 s a request
+NEW: dict[str, object] = {"usage_s": 60.0}
 
 
 def test_a_round_sees_how_long_requests_last() -> None:
-    assert decided(LONG, usage_s=60.0).memory["caution"] == pytest.approx(1.35)
-    assert decided(LONG, usage_s=60.0, target=0.999).memory["caution"] == pytest.approx(2.025)
-    for plan in (decided(SHORT, usage_s=60.0), decided(LONG, slots=0, usage_s=60.0)):
+    assert decided(LONG, NEW).memory["caution"] == pytest.approx(1.35)
+    assert decided(LONG, NEW, target=0.999).memory["caution"] == pytest.approx(2.025)
+    for plan in (decided(SHORT, NEW), decided(LONG, NEW, slots=0)):
         assert 0.0 < float(str(plan.memory["caution"])) < 0.1  # what two late ones taught
     seen: dict[str, object] = {"usage_s": 2.0 * YOUNG_WINDOW_S, "caution": 2.0}
-    taught = [float(str(decided(load, **seen).memory["caution"])) - 2.0 for load in (LONG, SHORT)]
+    taught = [float(str(decided(load, seen).memory["caution"])) - 2.0 for load in (LONG, SHORT)]
     assert taught[1] > 0
     assert taught[0] == pytest.approx(3.0 * taught[1])
 
 
 def test_a_round_holds_a_pool_for_unseen_peaks_where_requests_last_long() -> None:
     calm: dict[str, object] = {"usage_s": 5.0 * YOUNG_WINDOW_S, "caution": 2.0}
-    assert decided(SHORT, **calm).total_target == pytest.approx(1.25 * 100.0)
-    assert decided(LONG, **calm).total_target == pytest.approx(1.15 * 1.45 * 100.0)
+    assert decided(SHORT, calm).total_target == pytest.approx(1.25 * 100.0)
+    assert decided(LONG, calm).total_target == pytest.approx(1.15 * 1.45 * 100.0)
 
 
 def test_a_round_takes_a_climb_for_a_burst_by_its_target() -> None:
     climb: dict[str, object] = {"usage_s": 5.0 * YOUNG_WINDOW_S, "caution": 0.4, "at": NOW - 5.0}
-    strict, usual = (decided(SHORT, target=target, **climb) for target in (0.999, 0.99))
+    strict, usual = (decided(SHORT, climb, target=target) for target in (0.999, 0.99))
     assert strict.hot_target < usual.hot_target == pytest.approx(usual.total_target)
