@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.model.load import OBSERVED_MARGIN, believed_perf
+from chalicelib.core.model.load import believed_perf
 from chalicelib.core.model.vouching import WITHIN_TYPE, lower_median, vouch, vouch_capacity
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.scaling.learning import learned_perfs, type_key
@@ -80,15 +80,16 @@ def test_for_the_scaler_a_claim_beyond_belief_is_no_reason_to_stop_another() -> 
 
 @pytest.mark.parametrize("claim", [79.0, 95.0, 127.0])
 @pytest.mark.parametrize("n_peers", [1, 2, 5])
-def test_for_the_scaler_machines_of_a_type_count_alike(claim: float, n_peers: int) -> None:
+def test_for_the_scaler_a_type_counts_alike_until_its_work_differs(
+    claim: float, n_peers: int
+) -> None:
     """A claim within belief stopped an honest machine where a floor lay between, or rented one."""
     known = {(machine(1).autogroup_id, TYPE): 100.0}
     peers = [machine(i) for i in range(2, 2 + n_peers)]
-    for observed in (0.0, claim):
+    for observed, counts_as in ((0.0, 100.0), (100.0, 100.0), (claim, claim)):
         rows = vouch_capacity([machine(1, claim, observed_perf=observed), *peers], NOW, known)
-        shown = claim if 0 < OBSERVED_MARGIN * observed < 100.0 else 100.0
-        assert [believed_perf(row) for row in rows] == [shown] + [100.0] * n_peers
-        assert rows[0].told_perf in (0.0, claim)
+        assert [believed_perf(row) for row in rows] == [counts_as] + [100.0] * n_peers
+        assert rows[0].told_perf == (0.0 if counts_as == claim else claim)
 
 
 def test_for_the_scaler_another_type_counts_as_far_as_it_is_proven() -> None:

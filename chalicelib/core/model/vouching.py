@@ -61,9 +61,11 @@ def vouch(rows: Iterable[Worker], now: float) -> list[Worker]:
 def vouch_capacity(rows: Iterable[Worker], now: float, known: Known) -> list[Worker]:
     """The same for the scaler, which knows what it learned of other machines.
 
-    Machines of one type count alike, as the middle of it: neither a little more by a machine's own
-    word, which stopped an honest one where a floor lay between, nor a little less, which would rent
-    another. One is slower once it has shown it at work. It is ranked by what it says.
+    Machines of one type count alike, as the middle of it, until work that one finished shows that
+    it is faster or slower: neither a little more by its own word, which stopped an honest one where
+    a floor lay between, nor a little less, which would rent another. Who claims more than belief
+    allows counts as the middle whatever it proved: a third more, by its own account, stopped an
+    honest one. It is ranked by what it says.
     """
     rows = list(rows)
     peers, typical = _Peers(rows, known), mean_cost(rows)
@@ -99,9 +101,12 @@ def _counted(row: Worker, claimed: float, peers: _Peers) -> Worker:
     if usual == math.inf:
         is_unproven = row.perf == claimed > row.rank_perf > 0
         perf = row.rank_perf if is_unproven else told
-    elif not 0 < row.observed_perf * OBSERVED_MARGIN < usual:
+    elif claimed > row.perf:
+        perf = min(perf, usual)
+    elif row.observed_perf > 0:
+        perf = lower_median((told, usual, row.observed_perf))
+    else:
         perf = usual
-    perf = min(perf, usual)
     return row if perf == told == row.perf else replace(row, perf=perf, told_perf=told)
 
 
