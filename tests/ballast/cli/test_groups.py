@@ -112,7 +112,7 @@ def test_show_autogroup_tells_how_far_the_exploration_is(
 ) -> None:
     console.autogroups[11]["exploration"] |= {"phase": "exploring", "n_loaded": 1, "n_needed": 2}
     for words in ("show autogroups", "show autogroup 11"):
-        assert "1 of 2 needed have loaded" in ballast(*words.split()).out
+        assert "1 of 2 needed test workers have loaded" in ballast(*words.split()).out
     del console.autogroups[11]["exploration"]  # a deployment of an older version
     assert ballast("show", "autogroup", "11").code == 0
 

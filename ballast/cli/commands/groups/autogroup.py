@@ -67,7 +67,7 @@ def show_autogroup(session: Session, name: str | None) -> None:
         return
     rows = [without_key(row) for row in list_autogroups(session.server)]
     columns = (
-        ">id", "endpoint", "?template", "search", ">weight", "?>tier", "state", "exploration",
+        ">id", "endpoint", "?template", "search", ">weight", "?>tier", "state", "GPU tests",
     )  # fmt: skip
     lines = [
         (
@@ -188,7 +188,7 @@ def show_one(session: Session, row: Json, title: str, *, before: Json | None = N
         shown = FROM_TEMPLATE if field.name == "search_params" and not value else value
         lines.append((field.name, cell(shown, "bold" if changed else "")))
     lines.append(("state", cell(row.get("state"))))
-    lines.append(("exploration", cell(explored(row))))
+    lines.append(("GPU tests", cell(explored(row))))
     session.show(row, table(title, ("parameter", "in force"), lines))
 
 
@@ -197,7 +197,7 @@ def explored(row: Json) -> str | None:
     exploration = row.get("exploration") or {}
     if exploration.get("phase") != "exploring":
         return exploration.get("phase")
-    return f"{exploration['n_loaded']} of {exploration['n_needed']} needed have loaded"
+    return f"{exploration['n_loaded']} of {exploration['n_needed']} needed test workers have loaded"
 
 
 COMMANDS = {
