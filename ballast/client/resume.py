@@ -13,6 +13,7 @@ from typing import Literal
 
 from ballast.client.errors import CannotResumeError
 from ballast.client.in_band import error_in_event
+from chalicelib.wire.model_answers import MODEL_SERVER
 
 Resume = bool | Literal["continue_final_message"]
 
@@ -28,6 +29,8 @@ _STATEFUL = (
     "details", "decoder_input_details", "return_full_text",
 )  # fmt: skip
 """What a continuation would lose, or answer twice; so would all that begins with `guided_`."""
+_GO_ON = frozenset({"vllm", "sglang"})
+"""Servers with `continue_final_message`, by their own name (tests/evidence/models)."""
 _USAGE = ("include_usage", "continuous_usage_stats")
 
 
@@ -55,6 +58,20 @@ class Continuation:
         self._half = b""
         self.is_over = False
         self.error = ""  # what the model server said when it failed in the middle
+
+    def why_not_there(self, headers: Mapping[str, str]) -> str:
+        """Why the server that answers with these headers would not go on with a chat; "" if it may.
+
+        A server ignores an option that it does not know, and begins anew: so only those go on whose
+        workers say that they are of a kind which has it.
+        """
+        name = headers.get(MODEL_SERVER, "")
+        if self._kind != "chat" or name in _GO_ON:
+            return ""
+        return (
+            f"its model server is {name or 'not known'}; a chat goes on only where the server has "
+            f"continue_final_message: {', '.join(sorted(_GO_ON))}"
+        )
 
     def take(self, chunk: bytes) -> bytes:
         """The whole events in what came; half an event is kept until it is whole.
@@ -174,6 +191,12 @@ class Continuation:
         if isinstance(text, str) and text:
             self._text += text
             self._n_events += 1
+
+
+def is_events(headers: Mapping[str, str]) -> bool:
+    """Whether a worker answers with a stream of events; one that does not say may."""
+    kind = headers.get("Content-Type", "")
+    return not kind or "event-stream" in kind
 
 
 def _kind_of(route: str, resume: Resume) -> str:

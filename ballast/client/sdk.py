@@ -31,13 +31,14 @@ from ballast.client.call_progress import CallProgress, CallTrace
 from ballast.client.errors import (
     NO_KEY,
     CallError,
+    CannotResumeError,
     ModelFailedError,
     RouteRefusedError,
     StreamBrokenError,
     WorkerRefusedError,
 )
 from ballast.client.in_band import ErrorWatch
-from ballast.client.resume import Continuation, Resume
+from ballast.client.resume import Continuation, Resume, is_events
 from ballast.client.route_reply import Grant, Manner, Waiting
 from ballast.client.transport import Transport, WorkerUnreachableError
 from ballast.tracing import CallSpan
@@ -209,8 +210,8 @@ class Client(_Closing):
         `timeout_s` is the time for its beginning, and for each pause in it.
 
         With `resume` a text that breaks off goes on at another worker, which gets the prompt and
-        what was received; an SSE comment and `trace.n_resumed` tell it. For chats the server must
-        know vLLM's option: `resume="continue_final_message"`.
+        what was received; an SSE comment and `trace.n_resumed` tell it. For chats, where the server
+        is vLLM or SGLang: `resume="continue_final_message"`.
 
         Raises:
             CallError: see `ballast.client.errors`.
@@ -221,8 +222,12 @@ class Client(_Closing):
         manner = Manner(interruptible=interruptible, is_stream=True, affinity=affinity, route=route)
         call = self._call(endpoint, route, cost, manner, timeout_s, traceparent)
         response = call.first_answer(payload)
-        if continuation is None or not _is_events(response):
+        if continuation is None or not is_events(response.headers):
             return Answer(response, call.progress.trace, call.span)
+        if why := continuation.why_not_there(response.headers):
+            response.close()
+            call.span.end(refused := CannotResumeError(f"{endpoint}: {why}"))
+            raise refused
         return ResumedAnswer(response, call, continuation)
 
     def close(self) -> None:
@@ -384,16 +389,12 @@ class ResumedAnswer(Answer):
             response = self._call.answer(self._continuation.payload())
         except WorkerRefusedError as error:
             raise StreamBrokenError(f"it broke off, and could not go on: {error}") from error
-        if not _is_events(response):
-            kind = response.headers.get("Content-Type", "")
+        why = self._continuation.why_not_there(response.headers)
+        if not is_events(response.headers):
+            why = f"it answers with {response.headers.get('Content-Type', '')[:80]}, no stream"
+        if why:
             response.close()
             raise StreamBrokenError(
-                f"the answer broke off, and the next worker answers with {kind[:80]}, no stream"
+                f"the answer broke off, and the next worker does not go on: {why}"
             )
         return response
-
-
-def _is_events(response: requests.Response) -> bool:
-    """Whether a worker answers with a stream of events; one that does not say may."""
-    kind = response.headers.get("Content-Type", "")
-    return not kind or "event-stream" in kind

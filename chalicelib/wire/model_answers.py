@@ -12,6 +12,8 @@ MODEL_ANSWER = "X-Model-Answer"
 """On an error that the model server gave: its own words, which another worker's may repeat."""
 SERVED_MODELS = "X-Served-Models"
 """On answers: what the model server calls what it serves, separated by commas."""
+MODEL_SERVER = "X-Model-Server"
+"""On answers: which server it is, as it says itself (`owned_by` of its models), or none."""
 CONNECTION_HEADERS = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding"}
     | {"upgrade"}

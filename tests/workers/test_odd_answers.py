@@ -15,10 +15,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from chalicelib.wire.model_answers import MODEL_SERVER
 from tests.workers.test_misbehaving import QUICK, all_errors, no_error
 from tests.workers.world import World, loading, serve
 from workers.openai.server import BACK_END
 
+EVIDENCE = Path(__file__).parents[1] / "evidence" / "models"
+PUBLISHED = json.loads((EVIDENCE / "published.json").read_text())
+VLLM = json.loads((EVIDENCE / "vllm-0.32.0.json").read_text())
 CHAT = "/v1/chat/completions"
 GOOD = {"choices": [{"message": {"content": "hi"}}], "usage": {"completion_tokens": 5}}
 EVENTS = (
@@ -62,6 +66,7 @@ class OddServer:
     def __init__(self) -> None:
         self.answer: Answer = good
         self.health: Answer = status(200)
+        self.models: Answer = status(404)
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -73,15 +78,16 @@ class OddServer:
         return await self.answer(request)
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
-        if request.path != "/health":
-            return web.Response(status=404)
-        return await self.health(request)
+        if request.path == "/v1/models":
+            return await self.models(request)
+        return await self.health(request) if request.path == "/health" else web.Response(status=404)
 
 
 @asynccontextmanager
-async def odd(folder: Path) -> AsyncIterator[tuple[World, OddServer]]:
+async def odd(folder: Path, models: Answer | None = None) -> AsyncIterator[tuple[World, OddServer]]:
     """A ready worker of such a server."""
     server = OddServer()
+    server.models = models or server.models
     async with (
         serve(server.application()) as url,
         loading(
@@ -307,6 +313,28 @@ async def test_a_stream_that_stops_before_its_end_is_an_error_and_looks_like_one
         name = "n_served" if is_whole else "n_errored"
         n = 3 if is_whole else 2
         await it.until(lambda: it.counters()[name] == n, "booked", 10)
+
+
+@pytest.mark.parametrize(
+    ("models", "name"),
+    [
+        (VLLM["exchanges"]["models"]["answer"].encode(), "vllm"),
+        (PUBLISHED["sglang"]["models"].encode(), "sglang"),
+        (b'{"data": [{"id": "m", "owned_by": "a\\r\\nSet-Cookie: b=1"}]}', None),
+        (b'{"data": [{"id": "m", "owned_by": 7}]}', None),
+        (b'{"data": [{"id": "m"}]}', None),
+        (b'{"data": []}', None),
+        (b"[]", None),
+    ],
+)
+async def test_callers_learn_which_server_answers_by_its_own_word(
+    tmp_path: Path, models: bytes, name: str | None
+) -> None:
+    """So a client knows where a chat goes on with `continue_final_message`."""
+    async with odd(tmp_path, body(models)) as (it, _):
+        request = {"auth_data": it.ticket(), "payload": {"messages": []}}
+        async with it.http.post(it.worker.settings.url + CHAT, json=request) as got:
+            assert got.headers.get(MODEL_SERVER) == name
 
 
 async def test_headers_pass_as_often_as_they_came_and_cookies_are_kept_for_nobody(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ CONNECT_S = 10.0
 IDLE_CONNECTION_S = 2.0
 """Shorter than any model server's own, so that a kept connection is never closed under us."""
 MAX_NAMES = 100
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}")
 
 
 class ModelLostError(Exception):
@@ -49,6 +51,15 @@ class WholeAnswer:
             return tuple(n for n in names if n.isascii() and n.isprintable() and "," not in n)
         except (ValueError, KeyError, TypeError, RecursionError):
             return ()
+
+    @property
+    def server_name(self) -> str:
+        """Which server made OpenAI's list of models, by its `owned_by`; "" where it is no name."""
+        try:
+            name = json.loads(self.body)["data"][0]["owned_by"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return ""
+        return name if isinstance(name, str) and _NAME.fullmatch(name) else ""
 
 
 def open_model_session() -> aiohttp.ClientSession:

@@ -14,6 +14,7 @@ from aiohttp import web
 from chalicelib.wire.model_answers import (
     FAILED_GENERATION,
     MODEL_ANSWER,
+    MODEL_SERVER,
     SERVED_MODELS,
     passed_headers,
 )
@@ -73,6 +74,7 @@ class Forwarder:
         self.url = model_server_url
         self.life = Life(patience)
         self.served_models: tuple[str, ...] = ()
+        self.server_name = ""
         self._telling: set[str] = set()  # routes whose answers tell how much was made
 
     async def forward(
@@ -191,6 +193,8 @@ class Forwarder:
         headers = passed_headers(answer.headers)
         if self.served_models:
             headers.append((SERVED_MODELS, ",".join(self.served_models[:MAX_NAMES_TOLD])))
+        if self.server_name:
+            headers.append((MODEL_SERVER, self.server_name))
         if answer.status >= 400:
             headers.append((MODEL_ANSWER, "1"))
         first = answer.content.read_nowait()

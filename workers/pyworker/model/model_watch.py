@@ -122,8 +122,7 @@ class ModelWatch:
                 await asyncio.sleep(self._patience.benchmark_retry_s)
                 continue
             self._life.forget()
-            self._readiness.models = await self._served_names()
-            self._forwarder.served_models = self._readiness.models
+            await self._learn_names()
             self._has_served = True
             if self._log is not None:
                 self._log.mark_served()
@@ -166,17 +165,19 @@ class ModelWatch:
         store_perf(store, perf, its_fingerprint)
         return perf
 
-    async def _served_names(self) -> tuple[str, ...]:
-        """What the model server calls what it serves; () where it has no list."""
-        if self._back_end.models_path is None:
-            return ()
-        with suppress(ModelLostError):  # a list that does not come keeps nobody from serving
-            answer = await self._forwarder.ask(
-                self._back_end.models_path, None, self._patience.health_timeout_s
-            )
-            if answer.status == 200:
-                return answer.model_names
-        return ()
+    async def _learn_names(self) -> None:
+        """What the model server calls itself and what it serves; none where it has no list."""
+        names: tuple[str, ...] = ()
+        server = ""
+        if self._back_end.models_path is not None:
+            with suppress(ModelLostError):  # a list that does not come keeps nobody from serving
+                answer = await self._forwarder.ask(
+                    self._back_end.models_path, None, self._patience.health_timeout_s
+                )
+                if answer.status == 200:
+                    names, server = answer.model_names, answer.server_name
+        self._readiness.models = self._forwarder.served_models = names
+        self._forwarder.server_name = server
 
     async def _until_lost(self) -> str:
         """Returns with the reason once the model server is dead."""
