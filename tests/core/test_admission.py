@@ -98,6 +98,12 @@ def test_the_share_of_the_overdue_grows_with_their_age_to_a_half() -> None:
     assert overdue_share([], PARAMS, NOW) == 0
 
 
+def test_what_does_not_fit_on_time_leaves_the_overdue_their_share_and_no_more() -> None:
+    waiting = [*queue(50, 49, cost=1.0), *queue(5, 4, 3, cost=10.0)]
+    assert overdue_share([NOW - 50], PARAMS, NOW) * 14.0 == pytest.approx(1.63, abs=0.01)
+    assert admitted(waiting, 14.0) == [50.0, 5.0, 4.0]
+
+
 def test_in_a_small_room_the_overdue_get_their_share_of_the_moments() -> None:
     n = 0
     for i in range(1_000):

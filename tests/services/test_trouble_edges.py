@@ -18,6 +18,7 @@ from chalicelib.core.money.account import Account
 from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.core.scaling.snapshot import PendingRental
 from chalicelib.services.market.paced_market import PacedMarket
+from chalicelib.services.rounds.acting import SPEND_RATE_LIMIT
 from chalicelib.services.rounds.journal.troubles import (
     DOUBT_WORDS,
     LONG_DOUBT_WORDS,
@@ -128,6 +129,29 @@ def test_a_freeze_above_a_cap_says_what_goes_on_being_spent(plan: RoundPlan) -> 
     assert found.kind is K.FROZEN_ABOVE_CAP
     assert "up to $1.25 an hour goes on being spent" in found.message
     assert found.facts == {"cap": "cap_hour", "usd_per_hour": 1.25}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words"), [(SPEND_RATE_LIMIT, "spend_rate_limit"), ("", "pay in at Vast")]
+)
+def test_why_vast_rents_the_account_nothing_is_told(
+    plan: RoundPlan, refusal: str, words: str
+) -> None:
+    memory = replace(plan.memory, credit_retry_at=plan.view.now + 60.0, credit_refusal=refusal)
+    assert words in messages(replace(plan, memory=memory))[K.NO_CREDIT]
+
+
+def test_a_cap_says_what_the_cheapest_offer_needed_when_one_was_last_seen(plan: RoundPlan) -> None:
+    (group,) = plan.groups
+    caps = replace(group.snapshot.caps, why_not="cap_hour")
+    group = replace(group, snapshot=replace(group.snapshot, caps=caps, offers={}))
+    capped = before(with_group(plan, group), K.CAP_REACHED, scope_of(plan))
+    assert "cheapest offer" not in messages(capped)[K.CAP_REACHED]
+    (known,) = capped.view.memory.troubles.values()
+    priced = replace(known, facts={"cheapest_usd_per_hour": 0.55})
+    memory = replace(capped.view.memory, troubles={f"{K.CAP_REACHED}|{scope_of(plan)}": priced})
+    told = messages(replace(capped, view=replace(capped.view, memory=memory)))[K.CAP_REACHED]
+    assert "the cheapest offer needs $0.55 an hour" in told
 
 
 def waits(plan: RoundPlan, state: WorkerState, for_s: float, *, asked_s: float = 60.0) -> RoundPlan:
