@@ -104,6 +104,11 @@ def test_what_does_not_fit_on_time_leaves_the_overdue_their_share_and_no_more() 
     assert admitted(waiting, 14.0) == [50.0, 5.0, 4.0]
 
 
+def test_who_asks_for_little_of_a_large_share_leaves_the_rest_to_others() -> None:
+    given = share_fairly({"a": 6.0, "b": 2.0}, 7.0, {"a": 1.0, "b": 4.0})
+    assert given == pytest.approx({"a": 5.0, "b": 2.0})
+
+
 def test_in_a_small_room_the_overdue_get_their_share_of_the_moments() -> None:
     n = 0
     for i in range(1_000):

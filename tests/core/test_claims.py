@@ -206,6 +206,9 @@ def test_a_restored_disk_that_tells_no_price_is_not_free() -> None:
     beside = {row.worker.instance_id: row.worker for row in found(told, dear).new_rows}
     assert beside[77].storage_usd_per_hour == pytest.approx(90 * 0.002)  # as our dearest disk
     assert (beside[78].storage_usd_per_hour, beside[78].is_storage_assumed) == (0.08, False)
+    small = replace(dear, disk_space_gb=0.5, storage_usd_per_hour=0.001)
+    beside = {row.worker.instance_id: row.worker for row in found(told, small).new_rows}
+    assert beside[77].storage_usd_per_hour == pytest.approx(90 * 0.002)
     sizeless = found(record(usd_per_hour=0.5)).new_rows[0].worker
     assert sizeless.storage_usd_per_hour == 0.5, "not even a size: at most what it costs running"
     of_an_other = {r.worker.instance_id: r.worker for r in found(record(), dear).new_rows}

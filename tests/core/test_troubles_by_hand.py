@@ -79,6 +79,8 @@ def test_a_pause_does_not_count_and_starts_nothing_anew() -> None:
     seen = at(NOW + 100, before=seen)
     paused = next(iter(seen.values()))
     assert (paused.absent_since, paused.since, paused.is_told) == (NOW + 100, NOW, False)
+    at_once = next(iter(at(NOW + 100, waits, before=seen).values()))
+    assert at_once.since == NOW, "no pause at all"
     seen = at(NOW + 130, before=seen)
     assert next(iter(seen.values())).absent_since == NOW + 100
     seen = at(NOW + 150, waits, before=seen)

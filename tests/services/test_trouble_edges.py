@@ -131,6 +131,16 @@ def test_a_freeze_above_a_cap_says_what_goes_on_being_spent(plan: RoundPlan) -> 
     assert found.facts == {"cap": "cap_hour", "usd_per_hour": 1.25}
 
 
+@pytest.mark.parametrize(("cap", "is_told"), [("cap_hour", True), ("max_workers", False)])
+def test_a_cap_of_money_that_the_guard_met_is_told(
+    plan: RoundPlan, cap: str, is_told: bool
+) -> None:
+    endpoint_id = plan.groups[0].snapshot.group.endpoint_id
+    memory = replace(plan.view.memory, guarded={str(endpoint_id): (cap, plan.view.now)})
+    found = messages(replace(plan, view=replace(plan.view, memory=memory)))
+    assert (K.CAP_REACHED in found) is is_told
+
+
 @pytest.mark.parametrize(
     ("refusal", "words"), [(SPEND_RATE_LIMIT, "spend_rate_limit"), ("", "pay in at Vast")]
 )
