@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState, replaced
 from chalicelib.ports.errors import ConflictError, NotFoundError, PortError
 from chalicelib.ports.worker_repository import Grant, Refusal, Reservation
 
@@ -31,7 +30,7 @@ class FakeWorkerRepository:
         row = self.rows.get((endpoint_id, instance_id))
         if row is None or row.state is not WorkerState.READY or row.granted_load > grant.bound:
             return Refusal(row)
-        granted = replace(
+        granted = replaced(
             row,
             reqnum=row.reqnum + 1,
             granted_load=round(row.granted_load + grant.cost, 6),
@@ -86,7 +85,7 @@ class FakeWorkerRepository:
         if if_report not in (None, (row.boot_id, row.report_seq, row.report_hash)):
             raise ConflictError("another report")
         values: dict[str, Any] = dict(changes)
-        updated = replace(row, **values)
+        updated = replaced(row, **values)
         self.rows[endpoint_id, instance_id] = updated
         return updated
 

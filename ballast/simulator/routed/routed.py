@@ -18,7 +18,7 @@ from ballast.simulator.world.traces import Trace
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.load import add_mark
 from chalicelib.core.model.warmth import CacheUse
-from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState, replaced
 from chalicelib.core.routing.admission import (
     AdmissionParams,
     ClientKind,
@@ -236,7 +236,7 @@ class RoutedPolling:
 
     def _grant(self, request: int, now: float, machine: RoutedMachine, row: Worker) -> None:
         granted = row.granted_load + self.world.trace.loads[request]
-        self.rows[machine.number] = replace(row, granted_load=granted, reqnum=row.reqnum + 1)
+        self.rows[machine.number] = replaced(row, granted_load=granted, reqnum=row.reqnum + 1)
         end = self.world.bind(request, machine, now)
         self._has_news(machine.number)
         if end is not None:
@@ -282,7 +282,7 @@ class RoutedPolling:
             usd_per_hour=machine.usd_per_hour,
             state=WorkerState.READY,
         )
-        self.rows[number] = replace(
+        self.rows[number] = replaced(
             row,
             reported_at=now,
             granted_marks=add_mark(row.granted_marks, now, row.granted_load),

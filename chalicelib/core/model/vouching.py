@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from chalicelib.core.model.load import OBSERVED_MARGIN, believed_perf, granted_within, mean_cost
-from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState, replaced
 
 WITHIN_TYPE = math.exp(2.5 * 0.1)
 """A machine may say that it is so much faster than its type: 0.1 is the spread of log perf between
@@ -107,7 +107,7 @@ def _counted(row: Worker, claimed: float, peers: _Peers) -> Worker:
         perf = lower_median((told, usual, row.observed_perf))
     else:
         perf = usual
-    return row if perf == told == row.perf else replace(row, perf=perf, told_perf=told)
+    return row if perf == told == row.perf else replaced(row, perf=perf, told_perf=told)
 
 
 def _vouched(row: Worker, peers: _Peers, typical: float, now: float) -> Worker:
@@ -122,7 +122,7 @@ def _vouched(row: Worker, peers: _Peers, typical: float, now: float) -> Worker:
     vouched = (perf, rank_perf, slots, n_working)
     if vouched == (row.perf, row.rank_perf, row.slots, row.n_working):
         return row
-    return replace(row, perf=perf, rank_perf=rank_perf, slots=slots, n_working=n_working)
+    return replaced(row, perf=perf, rank_perf=rank_perf, slots=slots, n_working=n_working)
 
 
 @dataclass(slots=True)

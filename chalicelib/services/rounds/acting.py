@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.fleet.set_aside import (
@@ -21,7 +21,7 @@ from chalicelib.core.fleet.set_aside import (
 )
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
-from chalicelib.core.model.worker import Worker
+from chalicelib.core.model.worker import Worker, replaced
 from chalicelib.core.scaling.actions import Action, DestroyWorker, DrainWorker, RentOffer
 from chalicelib.core.scaling.moves.interruptible import RAISES
 from chalicelib.core.scaling.moves.repair import FAILING_AGAIN, WILL_NOT_STOP
@@ -253,7 +253,7 @@ class Acting:
 def changed(worker: Worker, changes: Mapping[str, object]) -> Worker:
     """The row as it will be."""
     values: dict[str, object] = dict(changes)
-    return replace(worker, **values)  # type: ignore[arg-type]  # names and values are the row's own
+    return replaced(worker, **values)
 
 
 def destroy(acting: Acting, doomed: Sequence[int]) -> None:
