@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -125,7 +127,20 @@ class VllmServer(RealServer):
             "VLLM_CACHE_ROOT": str(cache),
             "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
         }
+        # Killed, it leaves its sockets; a path of pytest's is too long for one.
+        self._sockets = Path(tempfile.gettempdir(), f"vllm-{port}")
+        env["VLLM_RPC_BASE_PATH"] = str(self._sockets)
         super().__init__(command, env, cache.with_suffix(f".{port}.log"), port)
+
+    def start(self) -> None:
+        """Start it, with a folder for its sockets."""
+        self._sockets.mkdir(exist_ok=True)
+        super().start()
+
+    def stop(self) -> None:
+        """End the whole group, and the sockets with it."""
+        super().stop()
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
 
 class ComfyServer(RealServer):
