@@ -30,7 +30,7 @@ TURNS_S = MIN_INTERVAL_S[Verb.SEARCH] + MARGIN_S
 SEEDS = range(40)
 TELLING = (0, 3, 5, 10, 14)  # of these, some that hold between them all that can happen
 BIDS_MORE = 32
-_VASTS_OWN = re.compile("turn|resources_unavailable")  # its pace; somebody else bids still more
+_VASTS_OWN = re.compile("turn|resources unavailable")  # its pace; somebody else bids still more
 
 
 def plan(world: World, endpoint_id: int, **more: object) -> Mapping[str, Any]:
