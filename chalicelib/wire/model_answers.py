@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 MODEL_ANSWER = "X-Model-Answer"
 """On an error that the model server gave: its own words, which another worker's may repeat."""
+NO_SUCH_PATH = "X-No-Such-Path"
+"""On a PyWorker's own 404: its back end has no such route. Never beside MODEL_ANSWER."""
 SERVED_MODELS = "X-Served-Models"
 """On answers: what the model server calls what it serves, separated by commas."""
 MODEL_SERVER = "X-Model-Server"

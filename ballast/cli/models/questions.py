@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ballast.cli.remote.server import Json
+from ballast.client.errors import WorkerRefusedError
+from chalicelib.wire.model_answers import MODEL_ANSWER, NO_SUCH_PATH
 
 IMAGE_SIDE = 1024
 IMAGE_STEPS = 28
@@ -95,14 +97,16 @@ def questions(prompt: str, n_tokens: int, *, model: str, system: str, seed: int)
     ]
 
 
-def has_no_such_path(status: int, body: bytes) -> bool:
-    """Whether a worker's refusal says that its back end is another: no such path, or such fields.
+def has_no_such_path(error: WorkerRefusedError) -> bool:
+    """Whether a refusal says that the back end is another: no such path, or no such fields.
 
-    A model server's own 404 is JSON, a PyWorker's is aiohttp's text; its 422 names the field.
+    aiohttp's text says the same of a path, by workers of 0.1, the vendor's or a model server; a
+    worker's 422 names the field. A model server's other words, as of an unknown model, do not.
     """
-    return (status == 404 and body.startswith(b"404:")) or (
-        status == 422 and body.startswith(b'{"payload"')
-    )
+    is_workers = MODEL_ANSWER not in error.headers
+    if error.http_status == 404:
+        return (is_workers and NO_SUCH_PATH in error.headers) or error.body.startswith(b"404:")
+    return is_workers and error.http_status == 422 and error.body.startswith(b'{"payload"')
 
 
 def text_of(answer: Json) -> str:

@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from ballast.cli.models.questions import has_no_such_path
+from ballast.client.errors import WorkerRefusedError
+from chalicelib.wire.model_answers import MODEL_ANSWER, NO_SUCH_PATH
 from fakes.comfyui_server import ComfyUIServer
 from fakes.console.server import KEY, Console
 from fakes.scripted_model_server import ScriptedModelServer
@@ -140,6 +143,26 @@ def test_any_payload_at_any_path(
         assert nowhere.code == 5
         assert "404" in nowhere.err
         assert "--path" in nowhere.err
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "is_told"),
+    [
+        (404, b'{"error": "Not Found: POST /x"}', {NO_SUCH_PATH: "1"}, True),
+        (404, b"404: Not Found", {}, True),  # aiohttp's: Ballast 0.1's, the vendor's
+        (404, b"404: Not Found", {MODEL_ANSWER: "1"}, True),  # the worker has it, its server not
+        (404, b'{"error": {"message": "no such model"}}', {MODEL_ANSWER: "1"}, False),
+        (404, b'{"error": {"message": "no such model"}}', {}, False),  # by a worker of 0.1
+        (404, b"", {NO_SUCH_PATH: "1", MODEL_ANSWER: "1"}, False),
+        (422, b'{"payload": {"prompt": "missing"}}', {}, True),
+        (422, b'{"payload": {"prompt": "missing"}}', {MODEL_ANSWER: "1"}, False),
+        (400, b"404: Not Found", {NO_SUCH_PATH: "1"}, False),
+    ],
+)
+def test_a_missing_path_is_told_from_other_refusals(
+    status: int, body: bytes, headers: dict[str, str], is_told: bool
+) -> None:
+    assert has_no_such_path(WorkerRefusedError(status, body, headers)) is is_told
 
 
 def route_to(url: str, console: Console) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 import aiohttp
 from aiohttp import web
 
+from chalicelib.wire.model_answers import NO_SUCH_PATH
 from chalicelib.wire.ticket import LOG_PATH
 from chalicelib.wire.trace import HEADER, parse_traceparent
 from workers.pyworker.back_end import BackEnd, Route
@@ -279,7 +280,11 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
     except ProblemError as error:
         return web.json_response(error.body, status=error.status)
     except web.HTTPException as error:  # no such path or method
-        return web.json_response({"error": error.reason}, status=error.status)
+        words = f"{error.reason}: {request.method} {request.path[:200]}"
+        answer = web.json_response({"error": words}, status=error.status)
+        if isinstance(error, web.HTTPNotFound):
+            answer.headers[NO_SUCH_PATH] = "1"
+        return answer
 
 
 async def run_until_signalled(worker: Worker) -> None:

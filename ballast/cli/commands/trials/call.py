@@ -109,7 +109,7 @@ def _ask(client: Client, name: str, asked: list[Question], said: _Said, timeout_
                 said.take(answer)
                 return
         except WorkerRefusedError as error:
-            if number + 1 < len(asked) and has_no_such_path(error.http_status, error.body):
+            if number + 1 < len(asked) and has_no_such_path(error):
                 continue
             raise _failed(error) from error
         except CallError as error:
@@ -120,7 +120,7 @@ def _failed(error: CallError) -> CliError:
     fix = "`ballast status` says what the group does"
     if isinstance(error, WorkerRefusedError):
         fix = "the worker took the request and its model server refused it: --data sends another"
-        if has_no_such_path(error.http_status, error.body):
+        if has_no_such_path(error):
             fix = "--path and --data say what this back end takes (docs/templates.md)"
     code = ExitCode.CHECK_FAILED
     if isinstance(error, RouteRefusedError):
