@@ -12,6 +12,8 @@ from chalicelib.core.model.market import InstanceRecord, at_kept_bid
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import DrainWorker, RentOffer
 from chalicelib.core.scaling.decision import decide_scaling
+from chalicelib.core.scaling.learning import Beliefs
+from chalicelib.core.scaling.memory import ScalingMemory
 from chalicelib.core.scaling.moves.interruptible import (
     candidates_of,
     paused_limit_s,
@@ -177,3 +179,43 @@ def test_who_was_started_for_them_is_not_drained_before_they_come(load: float) -
     plan = decide_scaling(snapshot, known_memory(share=0.0).to_json(), NOW)
     drained = {a.instance_id for a in plan.actions if isinstance(a, DrainWorker)}
     assert (20 in drained) is (load == 0.0)
+
+
+def test_a_load_that_was_outbid_is_given_its_whole_time_once_it_is_back() -> None:
+    """It was returned the moment that it came back: its time had run while it was outbid."""
+    first = facts(1, WorkerState.LOADING, loaded_at=0.0, perf=0.0, created_at=NOW, state_since=NOW)
+    fleet = [on_demand(9), on_demand(8)]
+    memory = known_memory().to_json()
+    back_at = NOW + 7_200
+    rounds = [
+        (NOW + 60, first),
+        (NOW + 120, replace(first, state=DOWN, state_since=NOW + 100)),
+        (back_at - 60, replace(first, state=DOWN, state_since=NOW + 100)),
+        (back_at, replace(first, state_since=back_at)),
+        (back_at + 600, replace(first, state_since=back_at)),
+        (back_at + 620, replace(first, state=WorkerState.MODEL_LOADING, state_since=back_at + 610)),
+        (back_at + 4_000, replace(first, state_since=back_at)),
+    ]
+    stuck = []
+    for now, row in rounds:
+        _, ctx = scene([*fleet, row], [], known_memory(), min_load=100.0)
+        plan = decide_scaling(ctx.snapshot, memory, now)
+        memory = plan.memory
+        stuck += [now for a in plan.actions if a.reason.code == "stuck_loading"]
+    assert stuck == [back_at + 4_000]
+
+
+def test_the_time_for_which_a_load_was_outbid_is_not_learned_as_a_load() -> None:
+    memory = known_memory().to_json()
+    first = facts(1, WorkerState.LOADING, loaded_at=0.0, perf=0.0, created_at=NOW, state_since=NOW)
+    for now, row in (
+        (NOW + 60, first),
+        (NOW + 120, replace(first, state=DOWN, state_since=NOW + 100)),
+        (NOW + 9_000, replace(first, state_since=NOW + 8_990)),
+        (NOW + 9_300, replace(first, state=UP, loaded_at=NOW + 9_290, perf=100.0)),
+    ):
+        _, ctx = scene([on_demand(9), row], [], known_memory())
+        memory = decide_scaling(ctx.snapshot, memory, now).memory
+    learned = Beliefs(ScalingMemory.from_json(memory)).memory.load_times["1"]
+    assert learned[0] == 1.0
+    assert learned[1] == pytest.approx(5.7, abs=0.1)  # the logarithm of 300 s

@@ -141,6 +141,10 @@ class Beliefs:
         late = late_after(time, LOAD_PRIOR_S, LOAD_PRIOR_SIGMA) * _slowness(predicted_s, time)
         return min(max(late, LOAD_TIMEOUT_FLOOR_S), LOAD_TIMEOUT_CAP_S)
 
+    def load_began_at(self, worker: WorkerFacts) -> float:
+        """When a first load began: with the machine, or when it came back from being outbid."""
+        return self.memory.booting.get(str(worker.instance_id), [worker.created_at])[0]
+
     def late_load_s(self, autogroup_id: int, predicted_s: float) -> float:
         """After this a first load is later than nine of ten of its kind."""
         time = self.load_time(autogroup_id)
@@ -206,10 +210,10 @@ def learn(memory: ScalingMemory, snapshot: GroupSnapshot, now: float) -> None:
     if now <= memory.at:
         return
     by_id = {str(worker.instance_id): worker for worker in snapshot.workers}
-    learn_losses(memory, snapshot.workers, now)
     _learn_starts(memory, by_id, now)
     _fade_hosts(memory, now)
     _learn_boots(memory, by_id, now)
+    learn_losses(memory, snapshot.workers, now)  # loads look at who was outbid before
     for worker in snapshot.workers:
         if worker.perf > 0 and memory.at < worker.loaded_at <= now:
             _learn_perf(memory, worker)
@@ -275,7 +279,9 @@ def _learn_boots(memory: ScalingMemory, by_id: dict[str, WorkerFacts], now: floa
         if is_new and len(still) < MAX_TRACKED:
             time = Beliefs(memory).load_time(worker.autogroup_id)
             pace = Beliefs(memory).host_pace(worker.host_id) if worker.load_s > 0 else 1.0
-            still[key] = [worker.created_at, _slowness(worker.load_s, time), pace]
+            is_back = memory.bid_states.get(key, 0.0) < 0  # was outbid: its load begins anew
+            began_at = worker.state_since if is_back else worker.created_at
+            still[key] = [began_at, _slowness(worker.load_s, time), pace]
             types[key] = type_key(worker.autogroup_id, worker.gpu_type)
     memory.booting, memory.booting_type = still, types
 

@@ -40,7 +40,7 @@ class ScalingMemory:
     starting: dict[str, float] = field(default_factory=dict)  # instance: start asked at
     booting: dict[str, list[float]] = field(
         default_factory=dict
-    )  # instance: [created_at, slowness, its host's pace as believed then]
+    )  # instance: [load began at, slowness, its host's pace as believed then]
     booting_type: dict[str, str] = field(default_factory=dict)  # instance: type key
     failed_starts: dict[str, float] = field(default_factory=dict)  # instance: how many in a row
     rebooted: dict[str, float] = field(default_factory=dict)  # instance: when

@@ -147,7 +147,7 @@ def awaited_loads(pool: Pool, ctx: Round) -> list[WorkerFacts]:
 
 def _is_late(worker: WorkerFacts, ctx: Round) -> bool:
     late_s = ctx.beliefs.late_load_s(worker.autogroup_id, worker.load_s)
-    return ctx.now - worker.created_at > late_s
+    return ctx.now - ctx.beliefs.load_began_at(worker) > late_s
 
 
 def plan_rentals(

@@ -92,7 +92,7 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
             reason = Reason(code=WILL_NOT_STOP, facts={"waited_s": waited})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
     for worker in pool.booting if ctx.may_destroy() else ():
-        waited = ctx.now - worker.created_at
+        waited = ctx.now - ctx.beliefs.load_began_at(worker)
         limit = ctx.beliefs.load_timeout(worker.autogroup_id, worker.load_s)
         has_patience = is_moving(worker, ctx.now) and waited < LOAD_TIMEOUT_CAP_S
         if waited > limit and not has_patience:
