@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -185,7 +186,7 @@ def test_a_load_that_was_outbid_is_given_its_whole_time_once_it_is_back() -> Non
     """It was returned the moment that it came back: its time had run while it was outbid."""
     first = facts(1, WorkerState.LOADING, loaded_at=0.0, perf=0.0, created_at=NOW, state_since=NOW)
     fleet = [on_demand(9), on_demand(8)]
-    memory = known_memory().to_json()
+    memory: Mapping[str, object] = known_memory().to_json()
     back_at = NOW + 7_200
     rounds = [
         (NOW + 60, first),
@@ -206,7 +207,7 @@ def test_a_load_that_was_outbid_is_given_its_whole_time_once_it_is_back() -> Non
 
 
 def test_the_time_for_which_a_load_was_outbid_is_not_learned_as_a_load() -> None:
-    memory = known_memory().to_json()
+    memory: Mapping[str, object] = known_memory().to_json()
     first = facts(1, WorkerState.LOADING, loaded_at=0.0, perf=0.0, created_at=NOW, state_since=NOW)
     for now, row in (
         (NOW + 60, first),
