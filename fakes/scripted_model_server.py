@@ -31,6 +31,7 @@ class ScriptedModelServer:
     max_at_work: int = 0
     n_cancelled: int = 0
     n_chunks_sent: int = 0
+    n_answered: int = 0  # in one piece
 
     def application(self) -> web.Application:
         """The routes; any other POST echoes like `/generate`."""
@@ -51,7 +52,7 @@ class ScriptedModelServer:
         counters = {
             "tgi_batch_current_size": 0 if self.is_frozen_idle else self.n_at_work - self.n_lost,
             "tgi_queue_size": 0,
-            "tgi_request_generated_tokens_sum": self.n_chunks_sent + len(self.bodies),
+            "tgi_request_generated_tokens_sum": self.n_chunks_sent + self.n_answered,
         }
         return web.Response(text="".join(f"{name} {value}\n" for name, value in counters.items()))
 
@@ -78,6 +79,7 @@ class ScriptedModelServer:
             self.n_at_work -= 1
         if script.get("break_after") is not None and request.transport:
             request.transport.abort()
+        self.n_answered += 1
         n_tokens = int(script.get("max_new_tokens", 100))
         return web.Response(
             body=body,

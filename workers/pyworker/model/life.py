@@ -132,9 +132,9 @@ class Life:
         """End every request that the model server holds, as an error of its own; how many."""
         return self.break_silent(math.inf)
 
-    def holds_silent(self, since: float) -> bool:
-        """Whether there is one of which nothing was heard since then."""
-        return any(heard_at < since for heard_at in self._open.values())
+    def silent_s(self, since: float, now: float) -> float:
+        """For how long nothing was heard of the most silent of them, counted from `since` on."""
+        return now - max(since, min(self._open.values())) if self._open else 0.0
 
     def break_silent(self, since: float) -> int:
         """The same for those of which nothing was heard since then."""

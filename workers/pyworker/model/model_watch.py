@@ -191,7 +191,8 @@ class ModelWatch:
                     await self._life.changed.wait()
             self._life.changed.clear()
             self._life.break_silent(loop.time() - patience.request_silence_s)
-            state = await self._look()
+            # Once it stands still a request of our own decides; a health route may be slow as well.
+            state = "well" if self._still_s() > patience.still_s else await self._look()
             if state == "refused":
                 return "the model server refuses connections"
             n_failures = n_failures + 1 if state == "failing" else 0
@@ -215,7 +216,7 @@ class ModelWatch:
         An engine that froze while it was idle, or one that lost a request.
         """
         since = self._engine.idle_since
-        return now - since if since is not None and self._life.holds_silent(since) else 0.0
+        return self._life.silent_s(since, now) if since is not None else 0.0
 
     async def _look(self) -> str:
         """`well`, `failing` or `refused`; without a health route only a refusal can be seen."""
@@ -282,6 +283,7 @@ class ModelWatch:
         while True:
             pause_s = self._patience.metrics_poll_s
             if self._readiness.phase is Phase.READY:
+                asked_at = loop.time()  # a busy server tells late what it counted by then
                 try:
                     answer = await self._forwarder.ask(path, None, self._patience.health_timeout_s)
                 except ModelLostError:
@@ -289,7 +291,7 @@ class ModelWatch:
                 else:
                     if answer.status == 200:
                         text = answer.body.decode(errors="replace")
-                        self._engine.take(read(text), loop.time())
+                        self._engine.take(read(text), asked_at)
                         self._readiness.slots = self._engine.slots
                         self._readiness.prompts = self._engine.prompts
                     else:
