@@ -64,7 +64,7 @@ def books() -> Books:
         ({"reqnum": 1, "granted_load": 20.0, "received_load": 20.0}, None),
         ({"reqnum": 2, "granted_load": 40.0, "received_load": 20.0}, None),  # a reply was lost
         ({"reqnum": 0, "granted_load": 20.0, "received_load": 20.0}, "row has 0"),
-        ({"reqnum": 1, "granted_load": 10.0, "received_load": 20.0}, "row has 10"),
+        ({"reqnum": 1, "granted_load": 10.0, "received_load": 20.0}, "row has only 10"),
         ({"reqnum": 1, "granted_load": 20.0, "received_load": 40.0}, "received 40"),
         ({"reqnum": 1, "granted_load": 20.0, "received_load": 0.0}, "received 0"),
     ],
@@ -75,6 +75,20 @@ def test_the_soak_finds_rows_that_disagree_with_its_clients(
     found = books.problems_with({1: make_worker(1, NOW, **row)}, {1})
     assert (what is None) == (not found)
     assert what is None or what in found[0]
+
+
+@pytest.mark.parametrize(
+    ("granted", "is_agreed"), [(220.0, True), (180.0, True), (120.0, False), (221.0, False)]
+)
+def test_a_large_request_may_weigh_less_than_it_states_and_never_less_than_a_usual_one(
+    books: Books, granted: float, is_agreed: bool
+) -> None:
+    books.n_asked = 2
+    books.fates[Fate.ANSWERED] += 1
+    books.note_grant(1, 2, 200.0)
+    books.sold[1].delivered = 220.0
+    row = make_worker(1, NOW, reqnum=2, granted_load=granted, received_load=220.0)
+    assert (books.problems_with({1: row}, {1}) == []) == is_agreed
 
 
 def test_the_soak_finds_double_grants_lost_requests_and_refusals(books: Books) -> None:
