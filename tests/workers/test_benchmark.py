@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import pytest
 from aiohttp import web
 
+from fakes.scripted_model_server import ScriptedModelServer
 from tests.workers.world import serve
 from workers.openai.server import BACK_END as OPENAI
 from workers.pyworker.model.asking import open_model_session
-from workers.pyworker.model.benchmark import BenchmarkError, measure_perf, warm_up
+from workers.pyworker.model.benchmark import BenchmarkError, measure_perf, try_once, warm_up
 from workers.pyworker.model.forwarding import Forwarder
 from workers.tgi.server import BACK_END as TGI
 
@@ -69,6 +70,18 @@ def saying(body: object, status: int = 200) -> web.Application:
     app = web.Application()
     app.router.add_post("/{path:.*}", answer)
     return app
+
+
+async def test_silence_is_waited_for_once_and_a_lost_connection_is_tried_again() -> None:
+    """Waiting twice, what was to be dead after 28 s was told after 37 s on real vLLM."""
+    server = ScriptedModelServer(is_frozen=True)
+    async with asked(server.application()) as forwarder:
+        trial = await try_once(TGI, forwarder, {"inputs": "x"}, 0.3)
+        assert (trial.problem, len(server.bodies)) == ("the model server did not answer", 1)
+        server.is_frozen = False
+        broken: dict[str, object] = {"inputs": "x", "parameters": {"break_after": 0}}
+        trial = await try_once(TGI, forwarder, broken, 30.0)
+        assert (trial.problem, len(server.bodies)) == ("the model server did not answer", 3)
 
 
 async def test_concurrency_rises_until_it_helps_no_more() -> None:

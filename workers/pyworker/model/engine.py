@@ -31,6 +31,11 @@ class Engine:
         is_idle = metrics.running == 0 and metrics.waiting == 0 and not has_moved
         self.idle_since = (now if self.idle_since is None else self.idle_since) if is_idle else None
 
+    def lives(self, now: float) -> None:
+        """It made something, whatever its counters say or do not say in time."""
+        self.moved_at = now
+        self.idle_since = None if self.idle_since is None else now
+
     def _count_prompts(self, before: EngineMetrics | None) -> None:
         """What was read and found since the last reading; a restarted engine counts from zero."""
         now = _prompts_of(self.metrics)

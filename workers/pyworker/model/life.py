@@ -21,8 +21,9 @@ class Patience:
     health_timeout_s: float = 5.0
     sign_of_life_s: float = 15.0
     """While the newest good answer, or part of one, is younger, no health route means death."""
-    still_s: float = 20.0
-    """Requests run and the engine's own counter of tokens stands: asked then, dead 8 s later."""
+    still_s: float = 18.0
+    """Requests run and the engine's own counter of tokens stands: asked then, dead 8 s later. The
+    counter is read every 2 s, and asking on a busy machine begins late: 30 s in all."""
     silent_s: float = 60.0
     """The same for servers that count nothing; a whole answer may rightly take as long."""
     forgotten_s: float = 60.0

@@ -245,7 +245,8 @@ class ModelWatch:
         is_forgotten = self._forgotten_s(now) > patience.still_s
         if still_s is not None:
             is_silent = is_forgotten or still_s > patience.still_s
-            timeout_s = patience.probe_timeout_s
+            dead_in_s = patience.still_s + patience.probe_timeout_s - self._still_s()
+            timeout_s = max(dead_in_s, patience.probe_timeout_s / 2)  # late to ask: shorter waited
         else:
             is_silent = self._life.oldest_wait_s(now) > patience.silent_s
             timeout_s = patience.slow_probe_timeout_s
@@ -253,7 +254,8 @@ class ModelWatch:
             return ""
         problem = await self._probe(timeout_s)
         if not problem or self._life.sign_at > now:
-            self._life.byte(asyncio.get_running_loop().time())
+            self._life.byte(lives_at := asyncio.get_running_loop().time())
+            self._engine.lives(lives_at)
             if is_forgotten and self._life.break_silent(now - patience.forgotten_s):
                 logger.warning("a living engine has lost requests")
             return ""
