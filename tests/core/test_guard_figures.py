@@ -328,6 +328,28 @@ def test_books_of_a_clock_that_was_ahead_start_anew_and_nothing_counted_is_lost(
     assert after.spent_today_by_group[1] == 2_001_000
 
 
+@pytest.mark.parametrize("jumps_s", [[3600], [-3600], [40 * 86_400], [3600, -3600], [-7200, 900]])
+def test_what_a_clock_booked_that_jumped_and_came_back_is_taken_back(jumps_s: list[float]) -> None:
+    account = OPEN
+    for n in range(10):
+        for at in (*[NOON + 20 * n + jump_s for jump_s in jumps_s], NOON + 20 * (n + 1)):
+            spent = round(max(at - booked_since(account, at), 0.0) * 100)
+            account = with_booking(
+                account, RoundBooking(booked_until=at, spent_by_group={1: spent})
+            )
+    assert account.spent_today_by_group[1] == 2_000_000 + 200 * 100
+    assert account.spent_month_by_group[1] == 5_000_000 + 200 * 100
+
+
+def test_an_outage_is_booked_and_a_clock_that_stays_behind_starts_anew() -> None:
+    after = booked(NOON + 7200)
+    assert after.spent_today_by_group[1] == 2_001_000
+    later = booked(NOON + 12_000, after)
+    assert (later.spent_today_by_group[1], later.before_jump is None) == (2_002_000, False)
+    assert booked(NOON + 12_015, later).before_jump is None
+    assert booked(NOON + 6000, replace(later, before_jump=None)).booked_at == NOON + 6000
+
+
 def test_days_roll_over_forwards_alone() -> None:
     idle = replace(OPEN, idle_today_microusd=5)
     tomorrow = roll_over(idle, MIDNIGHT)

@@ -8,6 +8,7 @@ from chalicelib.core.model.worker import WorkerState
 from tests.stories.day import Day
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
+HOUR_USD = 3.0  # of what it may rent, with traffic
 
 
 @pytest.mark.parametrize("ahead_s", [HOUR_S, DAY_S, 40 * DAY_S])
@@ -28,6 +29,24 @@ def test_after_a_loop_under_a_clock_that_is_ahead_it_serves_and_rests_as_ever(
     assert day.world.n_waiting == 0, "and serves again"
     day.minutes(10)
     assert day.troubles() == {}
+    day.ends()
+
+
+@pytest.mark.parametrize("slips_s", [(HOUR_S,), (HOUR_S, -HOUR_S)])
+def test_ten_jumps_book_no_hour_that_was_not_and_it_serves(slips_s: tuple[float, ...]) -> None:
+    """They booked ten hours: the cap on idle machines was reached, and nobody was served."""
+    day = Day()
+    group = day.group(max_workers=3, cold_workers=1)
+    day.minutes(8, 2, of=group, rounds=6)
+    for _ in range(10):
+        for slip_s in slips_s:
+            day.slip(slip_s)
+        day.minutes(1, 1, of=group, rounds=6)
+    day.minutes(10, 1, of=group, rounds=6)
+    assert day.world.n_waiting == 0
+    assert day.troubles() == {}
+    spent = day.world.ledger.account().spent_today_microusd / 1e6
+    assert day.bill() < spent < day.bill() + HOUR_USD
     day.ends()
 
 

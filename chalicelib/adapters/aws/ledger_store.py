@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 _KEYS = frozenset({"account", "item", "expires_at", "gpu_type"})
-_ADDED_LATER = frozenset({"n_lanes"})
+_ADDED_LATER = frozenset({"n_lanes", "before_jump"})
 """Fields of the account that 0.2.0 did not write: where they are missing, the default is right."""
 _UNREADABLE_MICROUSD = 10_000_000
 """What a rental whose price cannot be read counts as, per hour: five times the dearest offer of the

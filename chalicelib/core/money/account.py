@@ -9,17 +9,32 @@ from __future__ import annotations
 import math
 from calendar import monthrange
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from chalicelib.core.fleet.pacing import turn_at
-from chalicelib.core.moments import CLOCK_SLIP_S, passed
+from chalicelib.core.moments import CLOCK_SLIP_S, is_ahead, passed
 
 HOUR_S = 3_600.0  # 60 minutes
 DAY_S = 86_400.0  # of UTC, which has no other days
+JUMP_KNOWN_S = HOUR_S
+"""A jump of the clock that lasts longer, by the clock after it, was no mistake of a moment."""
 SCHEMA_VERSION = 1
 """Of everything the scaler writes; code that is older than the account item stands down."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Books:
+    """What is counted as spent, until when; micro-dollars. `kept_at`: when the clock jumped."""
+
+    kept_at: float
+    booked_at: float
+    day: str
+    month: str
+    spent_today_by_group: Mapping[int, int] = field(default_factory=dict)
+    spent_month_by_group: Mapping[int, int] = field(default_factory=dict)
+    idle_today_microusd: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +54,7 @@ class Account:
     spent_month_by_group: Mapping[int, int] = field(default_factory=dict)
     idle_today_microusd: int = 0
     booked_at: float = 0.0  # until when spend is booked; 0 = never
+    before_jump: Books | None = None  # of the clock, or an outage: taken back if it was the clock
     is_frozen: bool = False
     is_panicking: bool = False
     lease_owner: str = ""
@@ -139,18 +155,33 @@ def with_turns(account: Account, next_call_at: Mapping[str, float]) -> Account:
     return replace(account, next_call_at={**known, **later})
 
 
+def before_false_jump(account: Account, now: float) -> Books | None:
+    """The books to go on with if the clock, and no outage, made the last jump; None: the account's.
+
+    Ahead and back again, or behind and forth again: the clock is where it was before.
+    """
+    before = _jump_known(account)
+    if before is None:
+        return None
+    is_back = is_ahead(account.booked_at, now) and before.booked_at <= now
+    is_forth = is_ahead(now, account.booked_at) and account.booked_at < before.booked_at <= now
+    return before if is_back or is_forth else None
+
+
 def booked_since(account: Account, now: float) -> float:
     """Until when spend is booked; now, if never or if the stored moment cannot be true."""
-    return passed(account.booked_at, now) if account.booked_at > 0 else now
+    books = before_false_jump(account, now) or account
+    return passed(books.booked_at, now) if books.booked_at > 0 else now
 
 
 def with_booking(account: Account, booking: RoundBooking) -> Account:
     """The account after a round's books; days and months roll over in UTC.
 
     Spend since before midnight is shared out by time between the days (and the months) it fell on.
+    What a clock that was wrong for a moment booked is taken back, and booked by the right one.
     """
     now, since = booking.booked_until, booked_since(account, booking.booked_until)
-    account = roll_over(account, now)
+    account = roll_over(_with_jump(account, now), now)
     if now > since or since != account.booked_at:
         elapsed_s = max(now - since, 1e-9)
         today = min(1.0, (DAY_S - seconds_left_today(now)) / elapsed_s)
@@ -175,6 +206,27 @@ def with_booking(account: Account, booking: RoundBooking) -> Account:
         storage_by_group=dict(booking.storage_by_group),
         workers_by_group=dict(booking.workers_by_group),
     )
+
+
+def _with_jump(account: Account, now: float) -> Account:
+    """With the books that go on; those before a jump are kept while it may have been the clock."""
+    books = before_false_jump(account, now)
+    if books is not None:
+        changes = {name: getattr(books, name) for name in _COUNTED}
+        account = replace(account, **changes, before_jump=None)
+    before = _jump_known(account)  # of two jumps the books before the first are the true ones
+    if before is None and account.booked_at and abs(now - account.booked_at) > CLOCK_SLIP_S:
+        before = Books(kept_at=now, **{name: getattr(account, name) for name in _COUNTED})
+    return replace(account, before_jump=before)
+
+
+def _jump_known(account: Account) -> Books | None:
+    before = account.before_jump
+    is_old = before is not None and account.booked_at - before.kept_at > JUMP_KNOWN_S
+    return None if is_old else before
+
+
+_COUNTED = tuple(one.name for one in fields(Books) if one.name != "kept_at")
 
 
 def roll_over(account: Account, now: float) -> Account:

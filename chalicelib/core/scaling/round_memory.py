@@ -70,6 +70,9 @@ class RoundMemory:
     spend: Mapping[str, Mapping[str, float]] = field(
         default_factory=dict
     )  # see core/money/spend.py
+    spend_before_jump: Mapping[str, Mapping[str, float]] = field(
+        default_factory=dict
+    )  # with the account's `before_jump`
 
     unknown: Mapping[str, object] = field(default_factory=dict)  # another version's fields, kept
 
@@ -82,6 +85,7 @@ class RoundMemory:
         if not is_ahead(self.at, now):
             return self
         plain = rebased(json.loads(self.to_bytes()), self.at, now)
+        plain["spend_before_jump"] = self.spend_before_jump  # by the clock of before
         return RoundMemory.from_bytes(json.dumps(plain).encode())
 
     @staticmethod

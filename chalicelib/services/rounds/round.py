@@ -52,7 +52,7 @@ from chalicelib.services.rounds.group_planning import Fleet, plan_groups, search
 from chalicelib.services.rounds.journal.minute_log import gather_minutes
 from chalicelib.services.rounds.journal.notifications import deliver_notices
 from chalicelib.services.rounds.journal.round_log import RoundOutcome, events_of, sum_up
-from chalicelib.services.rounds.journal.spend_log import tally_spend
+from chalicelib.services.rounds.journal.spend_log import spend_kept, tally_spend
 from chalicelib.services.rounds.journal.troubles import find_troubles, tell_troubles
 from chalicelib.services.rounds.reading import build_books, by_endpoint, read_view
 from chalicelib.services.rounds.values import Asked, GroupPlan, RoundPlan, RoundView, RowChange
@@ -292,6 +292,7 @@ def _with_memory(plan: RoundPlan, now: float) -> RoundPlan:
         n_strays=len(plan.reconciliation.unclaimed),
         minutes=minutes,
         spend=tallies,
+        spend_before_jump=spend_kept(plan),
     )
     return replace(
         plan,

@@ -6,11 +6,11 @@ A deleted group's name is kept as an event, as long as its tallies are: its spen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.worker import Worker
-from chalicelib.core.money.account import booked_since
+from chalicelib.core.money.account import before_false_jump, booked_since
 from chalicelib.core.money.spend import (
     DELETED_SCOPE,
     Tally,
@@ -38,11 +38,12 @@ def tally_spend(plan: RoundPlan) -> tuple[dict[str, Tally], list[Item]]:
         for group in plan.groups
     }
     known = {str(group.endpoint_id) for group in view.groups}
+    before = spend_gone_on_with(plan)
     running: dict[str, Tally] = {}
     due: list[Item] = []
-    for key in sorted(known | view.memory.spend.keys() | {str(one) for one in workers}):
+    for key in sorted(known | before.keys() | {str(one) for one in workers}):
         own = workers.get(int(key), [])
-        tally, over = _continued(plan, _whole(view.memory.spend.get(key, {})), own)
+        tally, over = _continued(plan, _whole(before.get(key, {})), own)
         if tally:
             count = tally.get("n_requests", 0.0) + n_requests.get(key, 0)
             tally = {**tally, "n_requests": count}
@@ -54,6 +55,22 @@ def tally_spend(plan: RoundPlan) -> tuple[dict[str, Tally], list[Item]]:
         if tally:  # of a deleted group, too, until its day is over
             running[key] = tally
     return running, due
+
+
+def spend_gone_on_with(plan: RoundPlan) -> Mapping[str, Tally]:
+    """The tallies so far: those of before, if the clock jumped and is back."""
+    memory = plan.view.memory
+    is_false = before_false_jump(plan.view.account, plan.view.now) is not None
+    return memory.spend_before_jump if is_false else memory.spend
+
+
+def spend_kept(plan: RoundPlan) -> Mapping[str, Tally]:
+    """The tallies to go on with if the clock turns out to have jumped for a moment."""
+    kept = plan.account.before_jump
+    if kept is None:
+        return {}
+    is_new = kept.kept_at == plan.view.now
+    return spend_gone_on_with(plan) if is_new else plan.view.memory.spend_before_jump
 
 
 def deleted_group_event(group: EndpointGroup, now: float) -> Event:
