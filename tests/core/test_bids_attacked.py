@@ -11,7 +11,7 @@ from chalicelib.core.fleet.observation import observe
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
 from chalicelib.core.model.market import InstanceRecord, at_kept_bid
 from chalicelib.core.model.worker import WorkerState
-from chalicelib.core.scaling.actions import DrainWorker, RentOffer
+from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker, RentOffer
 from chalicelib.core.scaling.decision import decide_scaling
 from chalicelib.core.scaling.learning import Beliefs
 from chalicelib.core.scaling.memory import ScalingMemory
@@ -21,7 +21,7 @@ from chalicelib.core.scaling.moves.interruptible import (
     plan_bid_returns,
     plan_raises,
 )
-from chalicelib.core.scaling.snapshot import GroupSnapshot, Waiting
+from chalicelib.core.scaling.snapshot import Caps, GroupSnapshot, Waiting, WorkerFacts
 from chalicelib.wire.vast import bid_price
 from tests.core.bid_scenes import DOWN, NOW, UP, facts, on_demand
 from tests.core.test_interruptible import (
@@ -220,3 +220,37 @@ def test_the_time_for_which_a_load_was_outbid_is_not_learned_as_a_load() -> None
     learned = Beliefs(ScalingMemory.from_json(memory)).memory.load_times["1"]
     assert learned[0] == 1.0
     assert learned[1] == pytest.approx(5.7, abs=0.1)  # the logarithm of 300 s
+
+
+@pytest.mark.parametrize(
+    ("free_usd", "why_not", "others", "gone"),
+    [
+        (0.7, "", [], []),  # a start fits
+        (0.1, "", [], [1]),
+        (0.1, "cap_hour", [], [1]),
+        (
+            0.1,
+            "",
+            [facts(7, WorkerState.LOADING, state_since=NOW, created_at=NOW)],
+            [],
+        ),  # one comes
+        (0.1, "", [facts(7, WorkerState.DESTROYING, state_since=NOW - 30)], []),  # one goes already
+        (0.1, "", [facts(7, WorkerState.DESTROYING, state_since=NOW - 3_000)], [1]),
+        (0.1, "", [on_demand(7), on_demand(6)], []),  # nothing is short
+        (0.1, "frozen", [], []),
+        (0.1, "inventory_unknown", [], []),
+    ],
+)
+def test_what_is_outbid_gives_back_the_dollars_that_who_serves_needs(
+    free_usd: float, why_not: str, others: list[WorkerFacts], gone: list[int]
+) -> None:
+    """A cap counts it as if it ran: five of them held a group at rest that could have served."""
+    away = [facts(n, DOWN, state_since=NOW - 60) for n in (1, 2)]
+    fleet = [*away, on_demand(9), on_demand(8, WorkerState.STOPPED), *others]
+    _, ctx = scene(fleet, [], known_memory(), min_load=200.0)
+    caps = Caps(
+        free_usd_per_hour=free_usd, bound_by="cap_hour", why_not=why_not, may_rent=not why_not
+    )
+    plan = decide_scaling(replace(ctx.snapshot, caps=caps), known_memory().to_json(), NOW)
+    returned = [action for action in plan.actions if isinstance(action, DestroyWorker)]
+    assert gone == [one.instance_id for one in returned if one.reason.code == "bid_makes_room"]

@@ -220,3 +220,20 @@ def test_a_raise_whose_start_failed_is_started_soon() -> None:
     assert back.n_start_refusals == 0, "it has served since"
     assert back.state is not PAUSED
     day.ends()
+
+
+def test_at_a_cap_what_is_outbid_gives_way_to_what_can_serve() -> None:
+    """It counts as if it ran: the machines that were taken left no dollar for others to start."""
+    day = Day(seed=5, cap_usd_per_hour=1.5)
+    day.group(max_workers=12, min_load=HOT, interruptible=Interruptible.MIXED)
+    day.seconds(60)
+    day.minutes(30)
+    floors(day, 1.2)
+    day.minutes(10)
+    assert served(day) >= HOT
+    assert "bid_makes_room" in reasons(day)
+    assert day.world.market.bill(day.world.now).peak_usd_per_hour <= 1.5
+    n_creates = day.calls(Verb.CREATE)
+    day.minutes(6)
+    assert day.calls(Verb.CREATE) == n_creates, "and it has come to rest"
+    day.ends()

@@ -47,6 +47,7 @@ from chalicelib.core.scaling.moves.repair import (
     repair_broken,
 )
 from chalicelib.core.scaling.moves.shares import PoolShare, servable, share_out
+from chalicelib.core.scaling.moves.standby import takes_the_cap
 from chalicelib.core.scaling.moves.trim import plan_trim
 from chalicelib.core.scaling.occupancy import Demand, measure_demand, rest_load, service_s
 from chalicelib.core.scaling.reasons import ReasonCode
@@ -192,6 +193,7 @@ def _serve(pools: Sequence[Pool], shares: Sequence[PoolShare], ctx: Round) -> li
             actions += plan_returns(pool, share.total, share.keep_loaded, ctx)
             is_full = ctx.snapshot.caps.free_workers < 1 or _is_at_most(ctx)
             is_short = is_full and held_capacity(pool, ctx, share.total) < share.total
+            is_short = is_short or takes_the_cap(pool, share.hot.capacity, ctx)
             actions += plan_bid_returns(pool, ctx, is_room_needed=is_short)
             actions += plan_raises(pool, ctx)
     return actions

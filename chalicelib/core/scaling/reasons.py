@@ -175,7 +175,7 @@ class ReasonCode(StrEnum):
     BID_UNUSED = "bid_unused", "An interruptible machine, not used for {unused_s} s."
     BID_MAKES_ROOM = (
         "bid_makes_room",
-        "max_workers is reached, and a machine on demand is needed more.",
+        "max_workers or a spending cap is reached, and another machine is needed more.",
     )
     INTERRUPTIBLE_SHARE = (
         "interruptible_share",

@@ -30,6 +30,7 @@ Sums = dict[tuple[str, str], float]
 """Capacity by (place, GPU type)."""
 
 LEAST_ADDED = 0.3  # of a machine's capacity that must remain after the losses that are insured
+GOES_WITHIN_S = 120.0  # chosen: two rounds; a destroyed machine is gone for a cap once not listed
 LEAST_LACK = 0.05  # of the pool: what such losses leave is known no better
 
 
@@ -57,6 +58,24 @@ def places_away(pool: Pool) -> set[str]:
     """Places where machines are outbid and none is up."""
     up = {w.place for w in pool.ready + pool.draining + pool.starting if w.is_bid}
     return {w.place for w in pool.paused} - up
+
+
+def takes_the_cap(pool: Pool, hot: float, ctx: Round) -> bool:
+    """Whether outbid machines hold the dollars that the lack of capacity to serve needs.
+
+    A cap counts them as if they ran, so that they may come back at any time. Nothing is on its way,
+    and neither a start nor a rental on demand would fit.
+    """
+    caps, up = ctx.snapshot.caps, pool.ready + pool.draining + pool.starting
+    is_ours = caps.why_not in ("", caps.bound_by)  # not frozen, in doubt, without credit
+    if not pool.paused or not is_ours or sum(map(ctx.capacity, up)) >= hot * (1 - 1e-9):
+        return False
+    makes_room = [w for w in pool.leaving if w.is_bid and ctx.now - w.state_since < GOES_WITHIN_S]
+    if pool.booting or pool.rentals or makes_room:
+        return False
+    own = [ctx.usd_per_hour(worker) for worker in pool.stopped if not worker.is_bid]
+    anew = [max(w.on_demand_usd_per_hour, ctx.usd_per_hour(w)) for w in pool.paused]
+    return caps.free_usd_per_hour < min(own or anew)
 
 
 def _bids(pool: Pool, gone: Collection[int]) -> list[WorkerFacts]:
