@@ -319,11 +319,20 @@ def test_a_lie_drains_no_honest_worker_and_rents_nothing(name: str, n_honest: in
 
 
 WITHIN_BELIEF = {"a quarter more": {"max_perf": 127.0}, "a fifth less": {"max_perf": 79.0}}
+FINISHED = "a quarter more, and finished"
+
+
+def lie_of(name: str, told_s: float) -> Mapping[str, object]:
+    """What it reports so long after its first lie: of finished work more each second."""
+    if name == FINISHED:
+        return {"max_perf": 127.0, "num_requests_working": 4, "finished_load": 1e6 + 127.0 * told_s}
+    return {**WITHIN_BELIEF, **SCALER_LIES}[name]
 
 
 def _between(n_honest: int, min_load: float, name: str) -> Any:
     is_quick = (n_honest, min_load, name) in [
-        (1, 55.0, "a quarter more"), (2, 70.0, "a quarter more"), (2, 94.0, "a fifth less")
+        (1, 55.0, FINISHED), (1, 55.0, "a quarter more"), (2, 70.0, "a quarter more"),
+        (2, 94.0, "a fifth less"),
     ]  # fmt: skip
     marks = () if is_quick else pytest.mark.long
     return pytest.param(n_honest, min_load, name, marks=marks)
@@ -335,21 +344,25 @@ def _between(n_honest: int, min_load: float, name: str) -> Any:
         _between(n, min_load, name)
         for n in (1, 2)
         for min_load in (55.0, 70.0, 94.0)
-        for name in [*WITHIN_BELIEF, *SCALER_LIES]
+        for name in [*WITHIN_BELIEF, FINISHED, *SCALER_LIES]
     ],
 )
 def test_wherever_the_floor_lies_a_lie_drains_nobody_starts_and_rents_nothing(
     n_honest: int, min_load: float, name: str
 ) -> None:
-    """One autogroup; a claim within belief is no reason, since the floor may lie between."""
+    """One autogroup; a claim within belief is no reason, since the floor may lie between.
+
+    Nor is work that it says it finished, and that we never granted.
+    """
     world = busy_fleet(n_honest + 1, min_load, n_autogroups=1)
     liar, *honest = ready = in_state(world, WorkerState.READY)
     assert honest
     world.ask(next(iter(world.workers.rows))[0], 4 * len(ready))
     run_rounds(world, 2)
     before = [count_calls(world, verb) for verb in (Verb.CREATE, Verb.START)]
-    world.processes[liar].lie = {**WITHIN_BELIEF, **SCALER_LIES}[name]
+    began_at = world.clock.now()
     for _ in range(40):
+        world.processes[liar].lie = lie_of(name, world.clock.now() - began_at)
         run_rounds(world, 1)
         assert set(in_state(world, WorkerState.READY)) >= set(honest)
     assert [count_calls(world, verb) for verb in (Verb.CREATE, Verb.START)] == before

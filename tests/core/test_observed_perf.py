@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,9 @@ import pytest
 
 from chalicelib.core.fleet.report import apply_report
 from chalicelib.core.model.load import believed_perf
+from chalicelib.core.model.vouching import SHOWN_BY_GRANTS, WITHIN_TYPE
 from chalicelib.core.model.worker import Worker
+from chalicelib.wire.reports import WorkerReport
 from fakes.bundles.hot_ports import make_worker
 from fakes.worlds.worker_program import WorkerProgram
 
@@ -90,3 +93,40 @@ def test_a_worker_alone_that_claims_ten_thousand_times_its_speed_is_found_by_its
             found_after = min(found_after, n_left)
     assert believed_perf(row) == pytest.approx(1.25 * PERF, rel=0.15)
     assert found_after <= {0: 300, 10**6: 2_500, 64: 200, SLOTS: 60}[slots]
+
+
+def finishes_by_its_word(
+    claims: list[float], granted_per_s: float, *, knows_tickets: bool = True
+) -> Worker:
+    """One of PERF that is always full and finished 1.27 times that, whatever it was granted."""
+    row = make_worker(1, NOW, perf=claims[0], slots=SLOTS, reported_at=NOW, reqnum=100)
+    row = replace(row, granted_load=100.0)
+    for second, claim in enumerate(claims, 1):
+        granted = row.granted_load + granted_per_s
+        row = replace(row, reqnum=row.reqnum + 1, granted_load=granted)
+        told = {"ticket": "D"} if knows_tickets or claim == claims[0] else {}
+        body = {
+            "id": 1, "mtoken": "", "version": "1.0.0", "boot_id": "0123456789abcdef",
+            "seq": second, "max_perf": claim, "slots": SLOTS, "num_requests_working": SLOTS,
+            "cur_load": 0.0, "received_load": 1.27 * second, "finished_load": 1.27 * second, **told,
+        }  # fmt: skip
+        report = WorkerReport.from_json(json.dumps(body))
+        changes: dict[str, object] = dict(apply_report(row, report, NOW + second).changes)
+        row = replace(row, **changes)  # type: ignore[arg-type]  # the row's own fields
+    return row
+
+
+def test_what_it_says_it_finished_shows_no_more_than_was_granted() -> None:
+    """Beyond the grants it shows what its claim needs to be believed, which is no proof."""
+    claim = WITHIN_TYPE * PERF
+    assert finishes_by_its_word([claim] * 200, 0.1).observed_perf <= SHOWN_BY_GRANTS * PERF
+    granted = finishes_by_its_word([claim] * 200, 1.27)
+    assert granted.observed_perf == pytest.approx(1.27, rel=0.03)
+
+
+@pytest.mark.parametrize("knows_tickets", [True, False])
+def test_what_a_higher_claim_made_room_for_falls_with_the_claim(knows_tickets: bool) -> None:
+    claims = [1e12] * 100 + [WITHIN_TYPE * PERF] * 2
+    row = finishes_by_its_word(claims, 0.1, knows_tickets=knows_tickets)
+    assert row.perf == WITHIN_TYPE * PERF
+    assert 0.0 < row.observed_perf <= SHOWN_BY_GRANTS * PERF

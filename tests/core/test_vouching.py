@@ -86,7 +86,7 @@ def test_for_the_scaler_a_type_counts_alike_until_its_work_differs(
     """A claim within belief stopped an honest machine where a floor lay between, or rented one."""
     known = {(machine(1).autogroup_id, TYPE): 100.0}
     peers = [machine(i) for i in range(2, 2 + n_peers)]
-    for observed, counts_as in ((0.0, 100.0), (100.0, 100.0), (claim, claim)):
+    for observed, counts_as in ((0.0, 100.0), (100.0, 100.0), (102.0, 100.0), (claim, claim)):
         rows = vouch_capacity([machine(1, claim, observed_perf=observed), *peers], NOW, known)
         assert [believed_perf(row) for row in rows] == [counts_as] + [100.0] * n_peers
         assert rows[0].told_perf == (0.0 if counts_as == claim else claim)

@@ -9,7 +9,7 @@ the last report marks an old one.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from chalicelib.core.fleet import loading
@@ -22,10 +22,12 @@ from chalicelib.core.model.lifecycle import (
     transition,
 )
 from chalicelib.core.model.load import (
+    OBSERVED_MARGIN,
     SEEN_WITHIN_S,
     UNSEEN_EXPIRES_S,
     UNUSED_FADES_S,
     add_mark,
+    grant_pace,
     granted_until,
     granted_within,
 )
@@ -47,6 +49,10 @@ MOST_AT_ONCE, MOST_SLOTS = 256, 1024
 """With so many requests at it a worker serves what it can, whatever it says of its speed and slots:
 one alone that claimed ten thousand times its speed was never full by its own account, so that no
 work of it was ever judged. Chosen: the requests that model servers batch by default or less."""
+
+PROOF_S = 60.0
+"""Nothing is finished faster than it is granted over so long. Chosen: the queue that a worker may
+have, seconds long, hardly counts in a minute, and marks (core/model/load.py) reach twice as far."""
 
 MIN_OBSERVED_N, OBSERVED_N = 10, 50
 """Requests (or one for each slot) before a perf is judged; requests that the judgement averages, or
@@ -138,6 +144,10 @@ def apply_report(worker: Worker, report: Report, now: float) -> ReportOutcome:
         "granted_marks": add_mark(worker.granted_marks, now, worker.granted_load),
     }
     changes.update(_identity(report))
+    if report.perf and report.perf < worker.perf:
+        shown = min(worker.observed_perf, round(report.perf / OBSERVED_MARGIN, 6))
+        changes["observed_perf"] = shown
+        worker = replace(worker, observed_perf=shown)
     if report.generation is not None:
         changes.update(_counters(worker, report, now, is_new_process=is_new_process))
     changes.update(transition(worker, event, now, error=report.error or ""))
@@ -271,7 +281,7 @@ def _counters(
         "expired_load": round(worker.expired_load + expired, 6),
         "working_load": round(working, 6),
         "load_rate": _smoothed_rate(worker, _arrival_rate(report, seen, elapsed_s), elapsed_s),
-        **_observed(worker, working, served, elapsed_s),
+        **_observed(worker, report.perf or worker.perf, working, served, now),
     }
 
 
@@ -340,27 +350,31 @@ def _smoothed_rate(worker: Worker, rate: float, elapsed_s: float) -> float:
 
 
 def _observed(
-    worker: Worker, working_after: float, served: float | None, elapsed_s: float
+    worker: Worker, perf: float, working_after: float, served: float | None, now: float
 ) -> dict[str, object]:
     """Throughput while saturated, over the load of the last OBSERVED_N requests.
 
     A long request adds nothing until it ends and then much at once, so time counts on until then,
-    and nothing is concluded from few requests.
+    and nothing is concluded from few requests. All of it is the worker's own account: beyond the
+    pace at which it was granted (`PROOF_S`) it shows no more than its benchmark needs to be
+    believed, and that falls with its claim (`apply_report`).
     """
     if served is None or not worker.reported_at:
         return {}
     if not _is_saturated(worker, working_after):
         return {}
+    elapsed_s = max(1.0, now - worker.reported_at)
     load, seconds = worker.observed_load + served, worker.observed_s + elapsed_s
     mean_cost = worker.granted_load / worker.reqnum if worker.reqnum else 0.0
     enough = max(MIN_OBSERVED_N, min(worker.slots, MOST_SLOTS)) * mean_cost
     kept = max(OBSERVED_N * mean_cost, enough)  # less than enough would never be enough
     keep = min(1.0, kept / load) if load > 0 and mean_cost > 0 else 1.0
-    is_enough = load >= enough
+    known = worker.observed_perf
+    borne_out = max(known, perf / OBSERVED_MARGIN, grant_pace(worker, PROOF_S, now))
     return {
         "observed_load": round(load * keep, 6),
         "observed_s": round(seconds * keep, 3),
-        "observed_perf": round(load / seconds, 6) if is_enough else worker.observed_perf,
+        "observed_perf": round(min(load / seconds, borne_out), 6) if load >= enough else known,
     }
 
 

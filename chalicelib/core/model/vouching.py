@@ -33,6 +33,10 @@ granted, and machines of one type do not differ more."""
 BEYOND_BELIEF = 0.95
 """Who says more than that is ranked behind its peers: given requests last, and stopped first."""
 
+SHOWN_BY_GRANTS = WITHIN_TYPE / OBSERVED_MARGIN
+"""What a machine whose claim is within belief finished counts for more than its type only above
+this: up to here it may be its own account alone (`core/fleet/report.py`)."""
+
 SLOTS_WITHIN_TYPE, SLOTS_BETWEEN_TYPES = 1.25, 3.0
 """Slots over the peers' of a type; over the peers' slots per perf among types. One of two full
 machines with 1.25 of the other's slots gets 0.56 of the requests; with 1.5 it got 0.60 to 0.62."""
@@ -104,7 +108,9 @@ def _counted(row: Worker, claimed: float, peers: _Peers) -> Worker:
     elif claimed > row.perf:
         perf = min(perf, usual)
     elif row.observed_perf > 0:
-        perf = lower_median((told, usual, row.observed_perf))
+        shown = row.observed_perf
+        is_granted = shown > usual * SHOWN_BY_GRANTS
+        perf = lower_median((told, usual, shown if is_granted else min(shown, usual)))
     else:
         perf = usual
     return row if perf == told == row.perf else replaced(row, perf=perf, told_perf=told)
