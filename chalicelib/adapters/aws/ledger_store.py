@@ -19,7 +19,7 @@ from chalicelib.core.fleet.intents import (
     IntentState,
     RentIntent,
 )
-from chalicelib.core.money.account import Account
+from chalicelib.core.money.account import Account, Books
 from chalicelib.ports.errors import ConflictError, StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ def _attribute(content: object) -> Item:
         return {"BOOL": content}
     if isinstance(content, int | float):
         return {"N": repr(content)}
+    if isinstance(content, Books):
+        return _attribute(to_plain(content))
     if isinstance(content, Mapping):
         return {"M": {str(key): _attribute(value) for key, value in content.items()}}
     return {"S": str(content)}
