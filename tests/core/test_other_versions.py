@@ -30,7 +30,7 @@ from chalicelib.core.codec import to_json
 from chalicelib.core.fleet.intents import IntentState, RentIntent
 from chalicelib.core.model.load import granted_within, pending_load
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.money.account import Account, with_lease
+from chalicelib.core.money.account import Account, Booked, with_lease
 from chalicelib.core.routing.quota import Taken
 from chalicelib.ports.errors import StorageUnavailableError
 from chalicelib.ports.event_log import Event
@@ -64,6 +64,34 @@ KEY = CallerKey(
     max_concurrent=3,
     revoked_generations_below=2,
 )
+
+
+JUMPED = replace(
+    ACCOUNT,
+    booked_at=9_000.5,
+    before_jump=Booked(
+        kept_at=5_000.5,
+        booked_at=5_400.25,
+        day="2026-11-21",
+        month="2026-11",
+        spent_today_by_group={7: 5, -1: 2},
+        spent_month_by_group={7: 50},
+        idle_today_microusd=3,
+    ),
+)
+
+
+def test_what_is_kept_of_a_jump_is_read_as_it_was_written_or_left_out() -> None:
+    whole = account_to_item(JUMPED)
+    assert account_from_item(whole) == JUMPED
+    odds: tuple[Mapping[str, Any], ...] = (
+        OTHER,
+        {"S": "Booked(kept_at=1)"},
+        {"M": {"kept_at": {"S": "noon"}}},
+        {"M": {}},
+    )
+    for odd in odds:
+        assert account_from_item({**whole, "before_jump": odd}) == replace(JUMPED, before_jump=None)
 
 
 @pytest.mark.parametrize("kind", ["added", "lost", "renamed", "retyped"])

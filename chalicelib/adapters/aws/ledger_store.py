@@ -19,7 +19,7 @@ from chalicelib.core.fleet.intents import (
     IntentState,
     RentIntent,
 )
-from chalicelib.core.money.account import Account, Books
+from chalicelib.core.money.account import Account, Booked
 from chalicelib.ports.errors import ConflictError, StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ Item = dict[str, Any]
 _KEYS = frozenset({"account", "item", "expires_at", "gpu_type"})
 _ADDED_LATER = frozenset({"n_lanes", "before_jump"})
 """Fields of the account that 0.2.0 did not write: where they are missing, the default is right."""
+_DISPENSABLE = frozenset({"before_jump"})
+"""What may be lost: without it the larger of two sums counts."""
 _UNREADABLE_MICROUSD = 10_000_000
 """What a rental whose price cannot be read counts as, per hour: five times the dearest offer of the
 recorded search in tests/evidence/vast."""
@@ -46,6 +48,7 @@ def account_from_item(item: Mapping[str, Any]) -> Account:
     instead would be a cap, a spend or a brake that nobody set.
     """
     values, unreadable = readable(Account, _plain(item))
+    unreadable -= _DISPENSABLE
     missing = names_of(Account) - values.keys() - _ADDED_LATER
     unknown = _unknown(item, Account)
     return Account(**values, unknown=unknown, is_foreign=bool(unreadable or missing))
@@ -103,7 +106,7 @@ def _attribute(content: object) -> Item:
         return {"BOOL": content}
     if isinstance(content, int | float):
         return {"N": repr(content)}
-    if isinstance(content, Books):
+    if isinstance(content, Booked):
         return _attribute(to_plain(content))
     if isinstance(content, Mapping):
         return {"M": {str(key): _attribute(value) for key, value in content.items()}}

@@ -25,7 +25,7 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Books:
+class Booked:
     """What is counted as spent, until when; micro-dollars. `kept_at`: when the clock jumped."""
 
     kept_at: float
@@ -54,7 +54,7 @@ class Account:
     spent_month_by_group: Mapping[int, int] = field(default_factory=dict)
     idle_today_microusd: int = 0
     booked_at: float = 0.0  # until when spend is booked; 0 = never
-    before_jump: Books | None = None  # of the clock, or an outage: taken back if it was the clock
+    before_jump: Booked | None = None  # of the clock, or an outage: taken back if it was the clock
     is_frozen: bool = False
     is_panicking: bool = False
     lease_owner: str = ""
@@ -155,7 +155,7 @@ def with_turns(account: Account, next_call_at: Mapping[str, float]) -> Account:
     return replace(account, next_call_at={**known, **later})
 
 
-def before_false_jump(account: Account, now: float) -> Books | None:
+def before_false_jump(account: Account, now: float) -> Booked | None:
     """The books to go on with if the clock, and no outage, made the last jump; None: the account's.
 
     Ahead and back again, or behind and forth again: the clock is where it was before.
@@ -216,17 +216,17 @@ def _with_jump(account: Account, now: float) -> Account:
         account = replace(account, **changes, before_jump=None)
     before = _jump_known(account)  # of two jumps the books before the first are the true ones
     if before is None and account.booked_at and abs(now - account.booked_at) > CLOCK_SLIP_S:
-        before = Books(kept_at=now, **{name: getattr(account, name) for name in _COUNTED})
+        before = Booked(kept_at=now, **{name: getattr(account, name) for name in _COUNTED})
     return replace(account, before_jump=before)
 
 
-def _jump_known(account: Account) -> Books | None:
+def _jump_known(account: Account) -> Booked | None:
     before = account.before_jump
     is_old = before is not None and account.booked_at - before.kept_at > JUMP_KNOWN_S
     return None if is_old else before
 
 
-_COUNTED = tuple(one.name for one in fields(Books) if one.name != "kept_at")
+_COUNTED = tuple(one.name for one in fields(Booked) if one.name != "kept_at")
 
 
 def roll_over(account: Account, now: float) -> Account:
