@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
@@ -11,12 +12,12 @@ from typing import Any
 POLL_S = 0.02  # how long an end may take to be seen
 
 
-class QuietHandler(BaseHTTPRequestHandler):
+class QuietHandler(BaseHTTPRequestHandler, ABC):
     """Writes no log; reads and answers whole bodies. A subclass says what, in `answer`."""
 
+    @abstractmethod
     def answer(self) -> None:
         """Answer a request of whatever method: `command` and `path` say which."""
-        raise NotImplementedError
 
     def do_GET(self) -> None:
         """All methods are answered alike."""

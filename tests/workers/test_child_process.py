@@ -66,6 +66,7 @@ async def test_what_a_dead_server_left_behind_is_killed_before_the_next_start(
     kept = Kept(ENGINE.format(engines=path) + "exit 1")
     await kept.while_running(lambda: len(engines(path)) >= 2, "it starts again")
     await until(lambda: not any(map(is_alive, engines(path))), "no engine is left", 10)
+    assert len(engines(path)) >= 2, "one of the first start, and one of the next"
 
 
 async def test_a_server_that_is_declared_dead_is_killed_with_its_engine(tmp_path: Path) -> None:
@@ -80,6 +81,7 @@ async def test_a_server_that_is_declared_dead_is_killed_with_its_engine(tmp_path
 
     await kept.while_running(killed, "another one runs")
     await until(lambda: not any(map(is_alive, engines(path))), "no engine is left", 15)
+    assert len(engines(path)) >= 2, "the killed one's, and one of the next start"
 
 
 async def test_the_line_that_names_the_cause_is_told(tmp_path: Path) -> None:

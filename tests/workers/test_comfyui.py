@@ -242,6 +242,7 @@ async def test_whoever_leaves_while_the_graph_is_taken_is_interrupted_too(tmp_pa
         await it.until(lambda: comfy.running, "it runs")
         call.cancel()
         await it.until(lambda: not comfy.running and not comfy.pending, "it is interrupted", 5)
+        assert comfy.interrupted
 
 
 async def test_a_comfyui_that_takes_graphs_and_tells_nothing_of_them_is_no_wait(

@@ -207,6 +207,7 @@ async def test_a_packing_server_is_measured(tmp_path: Path) -> None:
         loading(tmp_path, back_end, patience=QUICK, MODEL_SERVER_URL=url) as it,
     ):
         await it.until(it.is_ready, "ready")
+        assert it.counters()["max_perf"], "its answers were read and weighed"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from chalicelib.core.fleet.intents import (
     IntentState,
     RentIntent,
 )
-from chalicelib.core.money.account import Account, Booked
+from chalicelib.core.money.account import Account
 from chalicelib.ports.errors import ConflictError, StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _attribute(content: object) -> Item:
         return {"BOOL": content}
     if isinstance(content, int | float):
         return {"N": repr(content)}
-    if isinstance(content, Booked):
+    if is_dataclass(content):
         return _attribute(to_plain(content))
     if isinstance(content, Mapping):
         return {"M": {str(key): _attribute(value) for key, value in content.items()}}

@@ -9,7 +9,7 @@ the last report marks an old one.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from chalicelib.core.fleet import loading
@@ -32,7 +32,7 @@ from chalicelib.core.model.load import (
     granted_within,
 )
 from chalicelib.core.model.warmth import CacheUse
-from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState, replaced
 
 OLD_REPORTS_END_S = 30.0
 """No report is delivered later than this: after it, counters that went back are a new process."""
@@ -147,7 +147,7 @@ def apply_report(worker: Worker, report: Report, now: float) -> ReportOutcome:
     if report.perf and report.perf < worker.perf:
         shown = min(worker.observed_perf, round(report.perf / OBSERVED_MARGIN, 6))
         changes["observed_perf"] = shown
-        worker = replace(worker, observed_perf=shown)
+        worker = replaced(worker, observed_perf=shown)
     if report.generation is not None:
         changes.update(_counters(worker, report, now, is_new_process=is_new_process))
     changes.update(transition(worker, event, now, error=report.error or ""))

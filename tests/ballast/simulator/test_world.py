@@ -9,6 +9,7 @@ import pytest
 from ballast.simulator.__main__ import main
 from ballast.simulator.policies import KNOBS, LAWS, PolicyError, make_policy
 from ballast.simulator.reference import clairvoyant_usd, lower_bound_usd
+from ballast.simulator.rivals.foresight import in_service
 from ballast.simulator.routed.routing import RoutingCase, compare
 from ballast.simulator.run import QUEUES, ROUTED, Setting, run_policy
 from ballast.simulator.world.market import MachineType, MarketConfig, MarketError, read_market
@@ -35,6 +36,13 @@ def trace_of(*requests: tuple[float, float], duration_s: float = 1000.0) -> Trac
 
 def test_the_lower_bound_is_the_load_at_the_best_price() -> None:
     assert lower_bound_usd(trace_of((0.0, 100.0), (5.0, 260.0)), SURE) == pytest.approx(0.36)
+
+
+def test_foresight_is_told_the_load_in_service_as_if_each_request_began_at_once() -> None:
+    # At 1.2 load/s in two slots the first lasts 40 s, the second from 10 s on 20 s.
+    times, levels = in_service(trace_of((0.0, 24.0), (10.0, 12.0)), slots=2, perf=1.2)
+    assert times == pytest.approx([0.0, 10.0, 30.0, 40.0])
+    assert levels == pytest.approx([0.6, 1.2, 0.6, 0.0])
 
 
 def test_clair_pays_busy_time_and_one_start_for_each_period() -> None:

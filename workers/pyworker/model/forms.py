@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import json
 import re
+from typing import TypeGuard
 
 import aiohttp
 
@@ -15,7 +16,7 @@ _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 _UNKNOWN = "application/octet-stream"
 
 
-def is_data_url(value: object) -> bool:
+def is_data_url(value: object) -> TypeGuard[str]:
     """Whether it means to be a file in base64."""
     return isinstance(value, str) and value.startswith("data:") and ";base64," in value
 
@@ -31,7 +32,7 @@ def form_of(body: JsonObject, filename: str = "") -> aiohttp.FormData:
         if not _NAME.fullmatch(name):
             raise PayloadError({repr(name)[:80]: "is no name of a field"})
         for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, str) and is_data_url(one):
+            if is_data_url(one):
                 kind, content = _file_of(name, one)
                 form.add_field(name, content, filename=filename or name, content_type=kind)
             elif one is not None:
