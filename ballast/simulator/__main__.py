@@ -51,7 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(words)
     try:
         task, policies = _task(options), _policies(options)
-        read_trace(task.trace, load_column=task.load_column, days=task.days)
+        read_trace(
+            task.trace, load_column=task.load_column, days=task.days, start_day=task.start_day
+        )
     except (OSError, TraceError, MarketError, PolicyError) as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 2
@@ -84,13 +86,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--slo-wait", type=float, default=10.0, help="seconds")
     add("--slo-target", type=float, default=0.99)
     add("--market", type=Path, default=DEFAULT_MARKET)
-    add("--days", type=float, help="only the first days of the trace")
+    add("--days", type=float, help="only so many days of the trace")
+    add("--start-day", type=float, default=0.0, help="of the trace, where the run begins")
     add("--load", default="auto", help="the column that holds a request's load")
     add("--queue", choices=("own", *QUEUES), default="own",
         help="own: rivals bind early in order, ours late with paced clients")  # fmt: skip
     add("--round", type=float, default=5.0, help="seconds between rounds")
     add("--restart", type=float, help="median seconds from stopped to ready")
     add("--slots", type=int, help="requests a worker serves at once")
+    add("--min-load", type=float, default=0.0, help="the owner's floor, in reference workers")
+    add("--max-workers", type=int, help="the owner's cap on machines; like --min-load, for all")
     add("--workers", type=int, default=os.cpu_count() or 1, help="runs at once")
     add("--whole", action="store_true",
         help="ours as the whole scaling service on fakes: rows, intents, caps, pacing")  # fmt: skip
@@ -108,6 +113,8 @@ def _task(options: argparse.Namespace) -> Task:
         changes["start_median_s"] = options.restart
     if options.slots is not None:
         changes["slots"] = options.slots
+    if options.max_workers is not None:
+        changes["max_workers"] = options.max_workers
     return Task(
         trace=options.trace,
         load_column=options.load,
@@ -119,6 +126,8 @@ def _task(options: argparse.Namespace) -> Task:
         slo_target=options.slo_target,
         round_s=options.round,
         is_from_start=options.from_start,
+        start_day=options.start_day,
+        min_load=options.min_load,
     )
 
 

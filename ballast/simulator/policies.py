@@ -8,6 +8,7 @@ the whole scaling service over fakes (`--whole` means it wherever `ballast` stan
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from ballast.simulator.ours import BallastPolicy
@@ -74,8 +75,17 @@ class PolicyError(ValueError):
     """A policy's name is unknown; the message lists the known ones."""
 
 
-def make_policy(text: str, *, slo_target: float = 0.99, slo_wait_s: float = 10.0) -> Policy:
+def make_policy(
+    text: str,
+    *,
+    slo_target: float = 0.99,
+    slo_wait_s: float = 10.0,
+    min_load: float = 0.0,
+    max_workers: int = 200,
+) -> Policy:
     """The policy of a name, new and without memory.
+
+    `min_load` is the owner's floor in reference workers; those with bids in them have none.
 
     Raises:
         PolicyError: for an unknown name or unusable parameters.
@@ -85,7 +95,8 @@ def make_policy(text: str, *, slo_target: float = 0.99, slo_wait_s: float = 10.0
         mode = name.removeprefix("ballast").removeprefix("-")
         is_bid = mode in list(Interruptible)
         params = ScalingParams(
-            max_workers=200,
+            min_load=min_load,
+            max_workers=max_workers,
             cold_workers=0,
             slo_target=float(numbers) if numbers else slo_target,
             target_queue_time=slo_wait_s,
@@ -104,7 +115,7 @@ def make_policy(text: str, *, slo_target: float = 0.99, slo_wait_s: float = 10.0
         law = LAWS[name](*(float(number) for number in numbers.split(",") if number))
     except (TypeError, ValueError) as error:
         raise PolicyError(f"{text}: {error}") from error
-    return LawPolicy(law, vast_pool=text.endswith("+vast"))
+    return LawPolicy(law, vast_pool=text.endswith("+vast"), least_hot=math.ceil(min_load))
 
 
 def _bid_policy(name: str, text: str, numbers: str) -> Policy:

@@ -32,6 +32,8 @@ class Task:
     slo_target: float
     round_s: float
     is_from_start: bool = False  # every request from second 0 counts
+    start_day: float = 0.0  # of the trace, where the run begins
+    min_load: float = 0.0  # the owner's floor, in reference workers, for all policies alike
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,17 +50,24 @@ class Row:
 
 @lru_cache(maxsize=1)
 def load_trace(
-    name: str, load_column: str, days: float | None, fleet: float, seed: int | None
+    name: str,
+    load_column: str,
+    days: float | None,
+    fleet: float,
+    seed: int | None,
+    start_day: float = 0.0,
 ) -> Trace:
     """A trace scaled to a mean fleet; synthetic ones differ by seed, files have None."""
-    trace = read_trace(name, load_column=load_column, days=days, seed=seed or 0)
+    trace = read_trace(
+        name, load_column=load_column, days=days, start_day=start_day, seed=seed or 0
+    )
     return trace.scaled(fleet)
 
 
 def load_task_trace(task: Task, seed: int) -> Trace:
     """The trace of a task; see load_trace."""
     own_seed = seed if task.trace.startswith("synthetic:") else None
-    return load_trace(task.trace, task.load_column, task.days, task.fleet, own_seed)
+    return load_trace(task.trace, task.load_column, task.days, task.fleet, own_seed, task.start_day)
 
 
 def play(task: Task, policy: str, queue: str, seed: int) -> tuple[Score, float, float]:
@@ -73,7 +82,13 @@ def play(task: Task, policy: str, queue: str, seed: int) -> tuple[Score, float, 
         slo_wait_s=task.slo_wait_s,
         round_s=task.round_s,
     )
-    made = make_policy(policy, slo_target=task.slo_target, slo_wait_s=task.slo_wait_s)
+    made = make_policy(
+        policy,
+        slo_target=task.slo_target,
+        slo_wait_s=task.slo_wait_s,
+        min_load=task.min_load,
+        max_workers=task.market.max_workers,
+    )
     score = run_policy(trace, made, setting)
     clair = _clair_usd(task, seed)
     bound = lower_bound_usd(trace, task.market, since_s=since_s)

@@ -72,12 +72,13 @@ class LawPolicy:
 
     law: Law
     vast_pool: bool = False
+    least_hot: int = 0  # the owner's floor
     _peak: SlidingMax = field(default_factory=lambda: SlidingMax(POOL_WINDOW_S))
     _arrived: int = 0
 
     def round(self, world: World, now: float) -> None:
         """Observe, ask the law, act."""
-        hot = max(self.law.wanted(self._observe(world, now)), 0)
+        hot = max(self.law.wanted(self._observe(world, now)), self.least_hot)
         peak = self._peak.add(now, hot)
         total = max(math.ceil(2.5 * hot), 5) if self.vast_pool else pool_size(hot, peak)
         give_up_stuck(world, now)

@@ -35,7 +35,7 @@ class Trace:
         loads = [load * factor for load in self.loads]
         return Trace(name=self.name, times=self.times, loads=loads, duration_s=self.duration_s)
 
-    def first_days(self, days: float, start_day: float = 0.0) -> Trace:
+    def part(self, days: float, start_day: float = 0.0) -> Trace:
         """A window of the trace, counted from its start."""
         low, high = start_day * DAY_S, (start_day + days) * DAY_S
         rows = [
@@ -54,9 +54,14 @@ class Trace:
 
 
 def read_trace(
-    text: str, *, load_column: str = "auto", days: float | None = None, seed: int = 0
+    text: str,
+    *,
+    load_column: str = "auto",
+    days: float | None = None,
+    start_day: float = 0.0,
+    seed: int = 0,
 ) -> Trace:
-    """A trace by file name, or by `synthetic:NAME`.
+    """A trace by file name, or by `synthetic:NAME`; `days` of it, from `start_day` on.
 
     Raises:
         TraceError: for an unknown synthetic name, a file without requests, or hourly counts.
@@ -65,9 +70,13 @@ def read_trace(
         name = text.removeprefix("synthetic:")
         if name not in SYNTHETIC:
             raise TraceError(f"synthetic:{name}: unknown; there are {', '.join(sorted(SYNTHETIC))}")
-        return synthesise(name, days=days or 1.0, seed=seed)
-    trace = _read_file(Path(text), load_column)
-    return trace.first_days(days) if days is not None else trace
+        days = days or 1.0
+        trace = synthesise(name, days=start_day + days, seed=seed)
+    else:
+        trace = _read_file(Path(text), load_column)
+    if days is None and start_day <= 0:
+        return trace
+    return trace.part(math.inf if days is None else days, start_day)
 
 
 def _read_file(path: Path, load_column: str) -> Trace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
@@ -11,7 +12,7 @@ from ballast.simulator.policies import KNOBS, LAWS, PolicyError, make_policy
 from ballast.simulator.reference import clairvoyant_usd, lower_bound_usd
 from ballast.simulator.rivals.foresight import in_service
 from ballast.simulator.routed.routing import RoutingCase, compare
-from ballast.simulator.run import QUEUES, ROUTED, Setting, run_policy
+from ballast.simulator.run import QUEUES, ROUTED, Score, Setting, run_policy
 from ballast.simulator.world.market import MachineType, MarketConfig, MarketError, read_market
 from ballast.simulator.world.traces import Trace, TraceError, read_trace, synthesise
 
@@ -121,6 +122,30 @@ def test_scaling_a_trace_keeps_its_bursts_and_sets_its_mean() -> None:
     scaled = trace.scaled(8.0)
     assert scaled.times == trace.times
     assert sum(scaled.loads) / scaled.duration_s == pytest.approx(8.0)
+
+
+def test_a_part_of_a_trace_begins_at_its_own_second_0() -> None:
+    whole = read_trace("synthetic:bursty", days=0.05, seed=3)
+    part = read_trace("synthetic:bursty", days=0.01, start_day=0.04, seed=3)
+    assert part.duration_s == pytest.approx(864.0)
+    assert part.times[-1] + 3456.0 == pytest.approx(whole.times[-1])
+    assert len(whole.part(math.inf, 0.04).times) == len(part.times)
+
+
+@pytest.mark.parametrize("policy", ["ballast", "window:1,120"])
+def test_the_owners_floor_and_cap_bind_every_policy(policy: str) -> None:
+    arrivals = [1200.0 + at for at in range(300)]
+    trace = Trace(name="idle at first", times=arrivals, loads=[8.0] * 300, duration_s=1800.0)
+
+    def play(min_load: float, max_workers: int) -> Score:
+        market = read_market(load_median_s=60.0, max_workers=max_workers)
+        made = make_policy(policy, min_load=min_load, max_workers=max_workers)
+        return run_policy(trace, made, Setting(market=market, is_from_start=True))
+
+    floored, capped = play(2.0, 200), play(0.0, 2)
+    assert floored.first_ready_s < 1200.0
+    assert capped.gpu_hours <= 2 * 0.5 < floored.gpu_hours
+    assert capped.within_slo < floored.within_slo
 
 
 def test_the_command_line_prints_json(capsys: pytest.CaptureFixture[str]) -> None:
