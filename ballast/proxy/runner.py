@@ -1,7 +1,7 @@
 """What runs the proxy: bodies stay as they came, and aiohttp's own errors are in OpenAI's form.
 
-What is no HTTP, a head over 8 kB or an odd `Expect` never reaches a handler or a middleware; the
-server answers these itself, in plain text.
+What is no HTTP, a head over 8 kB or an odd `Expect` never reaches a handler or a middleware, and is
+answered in plain text by aiohttp; a handler that reads a body with a bad chunk would wait for ever.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from ballast.proxy.errors import error_response
 
@@ -23,6 +24,15 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 class _Protocol(web.RequestHandler):
     """One connection."""
 
+    def data_received(self, data: bytes) -> None:
+        """Also tells a handler that the body which it reads broke off; aiohttp lets it wait."""
+        super().data_received(data)
+        request = self._current_request
+        if self._messages and request is not None and not request.content.is_eof():
+            error = getattr(self._messages[-1][0], "exc", None)
+            if isinstance(error, HttpProcessingError):
+                request.content.set_exception(error)
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -31,6 +41,8 @@ class _Protocol(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What aiohttp cannot read, or a handler did not expect; it closes the connection."""
+        if isinstance(exc, HttpProcessingError):
+            status, message = exc.code, exc.message
         super().handle_error(request, status, exc, message)
         words = " ".join((message or "").split())[:MAX_WORDS]
         refused = _refused(status, words or "the proxy could not serve this request")

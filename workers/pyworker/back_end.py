@@ -68,7 +68,7 @@ class ModelAnswerError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmark:
-    """How perf is measured: `n_rounds` rounds at each concurrency, doubled until it helps no more.
+    """How perf is measured: `n_rounds` rounds at each concurrency, doubled while it helps.
 
     `make_payload` gets a source of randomness and the model's name ("" when none was given).
     `make_short` makes the one request before a worker is ready again whose perf is known already,

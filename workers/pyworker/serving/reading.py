@@ -35,6 +35,8 @@ MAX_UNPROVEN = 16 * 2**20
 """Bytes of bodies without a ticket so far, of all connections together."""
 UNPROVEN_S = 20.0
 """A body without a ticket must have come within this time, or its first SCANNED bytes."""
+STALL_S = 60.0
+"""A body with one may stop for so long: until it is whole it counts for its ticket."""
 MAX_PLACES, MAX_TICKET_CHARS = 4, 4_096
 """Places in a part of a body that may hold the ticket, and its length with room to spare: a ticket
 is below 2 kB."""
@@ -65,7 +67,7 @@ class BodyReader:
         `is_good` tells whether a ticket would be accepted, without using it up.
 
         Raises:
-            ProblemError: 401, 413 or 415.
+            ProblemError: 401, 408, 413, 415 or 429.
             EnvelopeError: it is malformed.
         """
         first = _first_bytes(request)
@@ -88,7 +90,7 @@ class BodyReader:
         """The whole body, once its ticket holds or it is small.
 
         Raises:
-            ProblemError: 401, 413, 415 or 429.
+            ProblemError: 401, 408, 413, 415 or 429.
         """
         async with self._whole(request, _first_bytes(request), is_good) as body:
             return body
@@ -209,7 +211,7 @@ def _first_bytes(request: web.Request) -> bytes:
     Raises:
         ProblemError: 413 or 415, its head says that it is too large, or packed.
     """
-    if request.headers.get("Content-Encoding", "identity") != "identity":
+    if request.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
         raise ProblemError.of(415, "bodies are not inflated: send it without Content-Encoding")
     if (request.content_length or 0) > MAX_BODY:
         raise ProblemError.of(413, f"the body is larger than {MAX_BODY >> 20} MB")
@@ -227,11 +229,24 @@ async def _read_first(request: web.Request, body: bytearray) -> None:
 
 
 async def _read(request: web.Request, body: bytearray, limit: int) -> bytes:
-    while chunk := await request.content.readany():
+    while chunk := await _next(request, STALL_S):
         body += chunk
         if len(body) > limit:
             raise ProblemError.of(413, f"the body is larger than {limit >> 20} MB")
     return bytes(body)
+
+
+async def _next(request: web.Request, stall_s: float) -> bytes:
+    """More of a body; nothing at its end.
+
+    Raises:
+        ProblemError: 408, it stopped in the middle.
+    """
+    try:
+        async with asyncio.timeout(stall_s):
+            return await request.content.readany()
+    except TimeoutError as error:
+        raise ProblemError.of(408, "the request took too long") from error
 
 
 def _good_ticket(part: bytes | bytearray, is_good: IsGood, *, from_end: bool = False) -> str:

@@ -39,6 +39,7 @@ from workers.pyworker.serving.envelope import EnvelopeError
 from workers.pyworker.serving.facade import Facade, FacadeParts
 from workers.pyworker.serving.log_route import LogRoute
 from workers.pyworker.serving.reading import MAX_BODY, BodyReader
+from workers.pyworker.serving.runner import WorkerRunner
 from workers.pyworker.serving.session_routes import SessionRoutes
 from workers.pyworker.serving.sessions import SessionTable
 from workers.pyworker.serving.tls import Tls
@@ -50,8 +51,6 @@ from workers.pyworker.tickets.signing_keys import PublicKeyError, SigningKeys
 
 logger = logging.getLogger(__name__)
 
-READ_BUFFER = 2**14
-"""Of each connection, so that a thousand that only drip take little."""
 BACKLOG = 512
 TLS_HANDSHAKE_S = 10.0
 KEY_RETRY_S = 5.0
@@ -93,17 +92,10 @@ class Worker:
             )
             sessions = SessionRoutes(facade)
             stack.callback(facade.parts.bodies.close)
-            runner = web.AppRunner(
-                self._application(facade, sessions),
-                access_log=None,
-                handler_cancellation=True,
-                shutdown_timeout=SHUTDOWN_GRACE_S,
-                auto_decompress=False,  # nothing is inflated for anybody
-                read_bufsize=READ_BUFFER,
-            )
+            runner = WorkerRunner(self._application(facade, sessions), SHUTDOWN_GRACE_S)
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            facade.parts.guard.make = partial(_protocol_of, runner)
+            facade.parts.guard.make = runner.protocol
             listener = await trouble.until_done(
                 f"the PyWorker cannot listen at port {self.settings.port}",
                 partial(self._listen, facade.parts.guard, tls.context if tls else None),
@@ -213,14 +205,6 @@ class Worker:
     async def _tls(self) -> Tls | None:
         settings = self.settings
         return Tls(settings.tls_cert, settings.tls_key) if settings.use_ssl else None
-
-
-def _protocol_of(runner: web.AppRunner) -> asyncio.Protocol:
-    """The server's own protocol for a new connection."""
-    server = runner.server
-    if server is None:
-        raise RuntimeError("the server is not set up")
-    return server()
 
 
 def _tell_supervisor(pid: int, is_well: bool) -> None:
