@@ -21,15 +21,65 @@ def test_while_no_report_reaches_us_bursts_are_served_and_nobody_is_replaced() -
     day = Day()
     group = day.group(max_workers=6, min_load=150.0)
     day.minutes(10, 20, of=group, rounds=4)
+    for program in list(day.world.processes.values())[::2]:
+        program.seq += 5  # they do not all report in one second
+    day.seconds(30, 2, of=group)
     serving = {row.instance_id for row in day.world.workers.rows.values()}
+    served = day.world.n_served
     day.world.report_loss = 1.0
     day.minutes(6, 20, of=group, rounds=4)
-    assert day.world.n_served == 20 * 16
+    assert day.world.n_served - served == 20 * 6
     assert day.world.clients.longest_wait_s <= 60.0
     assert serving <= {row.instance_id for row in day.world.workers.rows.values()}
+    assert day.n(WorkerState.SUSPECT) == 0, "who fell silent a little before the others serves, too"
+    assert "have not reported for" in day.troubles()["reports_missing"]
     day.world.report_loss = 0.0
     day.minutes(2, 20, of=group, rounds=4)
     assert (day.world.n_waiting, day.troubles()) == (0, {})
+    assert day.told("reports_missing") == ["reports_missing", "reports_missing_over"]
+    assert day.told("machines_lost") == []
+    day.ends()
+
+
+def test_the_only_workers_of_three_groups_fall_silent_at_once_and_none_is_replaced() -> None:
+    """Each group by itself took its one worker for lost: all were returned, and nobody served."""
+    day = Day()
+    groups = [day.group(f"llm-{i}", min_load=50.0, cold_workers=0, max_workers=2) for i in "abc"]
+    day.minutes(6, rounds=4)
+    day.minutes(14, rounds=2)
+    serving, rented = set(day.world.market.instances), day.calls(Verb.CREATE)
+    assert day.n(WorkerState.READY) == len(groups)
+    day.world.report_loss = 1.0
+    for _ in range(12):
+        for group in groups:
+            day.world.ask(group.endpoint_id, 1)
+        day.minutes(1, rounds=2)
+    assert (day.world.n_waiting, day.running()) == (0, len(groups))
+    assert (set(day.world.market.instances), day.calls(Verb.CREATE)) == (serving, rented)
+    assert list(day.troubles()) == ["reports_missing"]
+    day.world.report_loss = 0.0
+    day.minutes(3, rounds=4)
+    assert day.told("reports_missing") == ["reports_missing", "reports_missing_over"]
+    assert day.troubles() == {}
+    day.ends()
+
+
+def test_what_was_on_its_way_when_reports_ceased_is_waited_for() -> None:
+    """No start and no load is late while nobody could tell that it is over."""
+    day = Day()
+    group = day.group(min_load=250.0, max_workers=8, cold_workers=0)
+    day.minutes(10, rounds=4)
+    day.change(group, min_load=450.0)
+    day.seconds(15)
+    on_its_way = set(day.world.market.instances)
+    day.world.report_loss = 1.0
+    day.minutes(40)
+    assert on_its_way <= set(day.world.market.instances)
+    day.world.report_loss = 0.0
+    day.minutes(2, rounds=4)
+    assert on_its_way <= set(day.world.market.instances)
+    assert day.told("breaker_open") == []
+    assert day.n(WorkerState.READY) >= 5
     day.ends()
 
 

@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from chalicelib.core.fleet.intents import LISTING_LAG_S
 from chalicelib.core.fleet.safe_url import UnsafeUrlError, check_address
-from chalicelib.core.model.lifecycle import WorkerEvent, market_event, silence_event, transition
+from chalicelib.core.model.lifecycle import WorkerEvent, is_unheard, market_event, transition
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.model.worker import Worker, WorkerState
 
@@ -192,7 +192,7 @@ def _is_outbid(worker: Worker, record: InstanceRecord, now: float) -> bool:
     if record.intended_status == "stopped" or record.actual_status == "offline":
         return True
     # Where most are silent at once nobody is suspected (decisions/0032); its own row still tells.
-    is_silent = worker.state in _SILENT or silence_event(worker, now) is not None
+    is_silent = worker.state in _SILENT or is_unheard(worker, now)
     if is_silent and record.actual_status not in (None, "", "running"):
         return True  # which word an outbid machine may show is not documented
     return worker.state.has_served and record.actual_status in ("exited", "stopped")

@@ -28,6 +28,7 @@ class TroubleKind(StrEnum):
     KEY_LACKS_RIGHT = "key_lacks_right"
     FOREIGN_VERSION = "foreign_version"
     ALERTS_UNHEARD = "alerts_unheard"
+    REPORTS_MISSING = "reports_missing"  # of a group, too
     # a group
     CAP_REACHED = "cap_reached"
     WORKERS_CAPPED = "workers_capped"
@@ -101,6 +102,9 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
         title="Rows or groups were written by another version", severity=_W, matters_after_s=600.0
     ),
     _K.ALERTS_UNHEARD: TroubleMeaning(title="An alert reached nobody", severity=_W),
+    _K.REPORTS_MISSING: TroubleMeaning(
+        title="No report comes from most workers", matters_after_s=60.0
+    ),
     _K.CAP_REACHED: TroubleMeaning(title="A spending cap is reached"),
     _K.WORKERS_CAPPED: TroubleMeaning(
         title="Requests wait, and max_workers is reached", severity=_W, matters_after_s=120.0

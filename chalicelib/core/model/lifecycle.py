@@ -8,14 +8,18 @@ one of our own actions ends it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
+from chalicelib.core.model.scopes import ACCOUNT_SCOPE, endpoint_scope
 from chalicelib.core.model.worker import SERVING, Worker, WorkerState
 from chalicelib.core.moments import is_ahead
 
 SUSPECT_AFTER_S = 20.0  # two reports missed (protocol.md C.3)
 UNREACHABLE_AFTER_S = 60.0  # five reports missed (protocol.md C.3)
+EXCUSED_S = 30.0
+"""A silence that is our own trouble is excused for so long at a time, and half of it before its end
+anew: whoever reports last when reports come back is not blamed for having been silent."""
 DOUBT_LASTS_S = 60.0  # clients' failures set a worker aside so long, if the scaler does no more
 LAST_REPORTS_S = 60.0
 """An outbid machine may report so long: its program runs some 10 to 30 s beyond the loss, and the
@@ -57,6 +61,7 @@ class WorkerEvent(StrEnum):
 _S, _E = WorkerState, WorkerEvent
 _BOOTING = (_S.LOADING, _S.MODEL_LOADING, _S.STARTING, _S.REBOOTING)
 _UP = (*_BOOTING, *SERVING, _S.ERROR)
+_REPORTING = (_S.READY, _S.SUSPECT, _S.DRAINING)
 _STAYS = (_S.STOPPED, _S.UNAVAILABLE, _S.PAUSED)
 _REPORTS = (_E.LOADED, _E.NOT_LOADED, _E.RESTARTED, _E.FAILED)  # who reports, runs
 _MAY_RUN = (_E.START, _E.REBOOT, _E.MARKET_RUNNING, _E.MARKET_PENDING, *_REPORTS)
@@ -197,6 +202,8 @@ def moments_corrected(worker: Worker, now: float) -> dict[str, object]:
     }
     if is_ahead(worker.told_until, now + _TOLD_AHEAD_S):
         changes["told_until"] = now
+    if is_ahead(worker.excused_until, now + EXCUSED_S):
+        changes["excused_until"] = 0.0
     if changes and worker.drain_by is not None:
         changes["drain_by"] = now + max(worker.drain_by - worker.state_since, 0.0)
     marks = tuple(mark for mark in worker.granted_marks if not is_ahead(mark[0], now))
@@ -218,9 +225,9 @@ def market_event(intended_status: str | None, actual_status: str | None) -> Work
 
 def silence_event(worker: Worker, now: float) -> WorkerEvent | None:
     """Whether a worker that should report is silent or lost; counts from its last state change."""
-    if worker.state not in (_S.READY, _S.SUSPECT, _S.DRAINING):
+    if worker.state not in _REPORTING:
         return None
-    silent_s = now - max(worker.reported_at, worker.started_at)
+    silent_s = now - max(worker.reported_at, worker.started_at, worker.excused_until)
     if silent_s > UNREACHABLE_AFTER_S:
         return _E.LOST
     return _E.SILENT if silent_s > SUSPECT_AFTER_S else None
@@ -235,12 +242,53 @@ def ran_on_s(worker: Worker) -> float:
     return max(0.0, worker.reported_at - worker.state_since) if is_told else 0.0
 
 
+def is_unheard(worker: Worker, now: float) -> bool:
+    """Whether a worker that should report has been silent for long, whoever is to blame."""
+    since = max(worker.reported_at, worker.started_at)
+    return worker.state in _REPORTING and now - since > SUSPECT_AFTER_S
+
+
 def silent_workers(workers: Iterable[Worker], now: float) -> frozenset[int]:
-    """The silent among the workers that should report.
+    """The silent among a group's workers that should report.
 
     Empty if more than half of them (and at least two) are silent at once: that is our own trouble,
     nobody is blamed.
     """
-    live = [w for w in workers if w.state in (_S.READY, _S.SUSPECT, _S.DRAINING)]
-    silent = frozenset(w.instance_id for w in live if silence_event(w, now) is not None)
-    return frozenset() if len(silent) > max(1, len(live) / 2) else silent
+    live = [worker for worker in workers if worker.state in _REPORTING]
+    silent = [worker for worker in live if silence_event(worker, now) is not None]
+    is_ours = _are_most(silent, live)
+    return frozenset() if is_ours else frozenset(worker.instance_id for worker in silent)
+
+
+def common_silence(workers: Iterable[Worker], now: float) -> Mapping[str, Sequence[Worker]]:
+    """Those that are silent through our own trouble, by scope: of the account, or of groups.
+
+    More than half, and at least two, of those that should report. Of the account they must be on
+    two hosts: the workers of several groups on one host are lost together with it.
+    """
+    live: dict[int, list[Worker]] = {}
+    for worker in workers:
+        if worker.state in _REPORTING:
+            live.setdefault(worker.endpoint_id, []).append(worker)
+    unheard = {id_: [w for w in rows if is_unheard(w, now)] for id_, rows in live.items()}
+    everybody, silent = ([w for rows in one.values() for w in rows] for one in (live, unheard))
+    hosts = {worker.host_id or -worker.instance_id for worker in silent}
+    if _are_most(silent, everybody) and len(hosts) > 1:
+        return {ACCOUNT_SCOPE: silent}
+    return {
+        endpoint_scope(id_): rows for id_, rows in unheard.items() if _are_most(rows, live[id_])
+    }
+
+
+def _are_most(silent: Sequence[Worker], live: Sequence[Worker]) -> bool:
+    return len(silent) > max(1, len(live) / 2)
+
+
+def excuse(worker: Worker, now: float) -> dict[str, object]:
+    """The changes to the row of one whose silence is our own trouble: it serves, as it did."""
+    changes: dict[str, object] = {}
+    if worker.excused_until < now + EXCUSED_S / 2:
+        changes["excused_until"] = now + EXCUSED_S
+    if worker.state is _S.SUSPECT:  # it went silent a little before the others
+        changes.update(transition(worker, _E.HEARD, now))
+    return changes

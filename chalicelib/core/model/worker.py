@@ -156,6 +156,7 @@ class Worker:
     n_start_refusals: int = 0
     error: str = ""
     doubted_at: float = 0.0  # when its clients' failures last made it suspect
+    excused_until: float = 0.0  # its silence until then is our own trouble: core/model/lifecycle.py
     # written by routing
     reqnum: int = 0
     granted_load: float = 0.0

@@ -55,6 +55,7 @@ class Guardrails:
     extra_usd_per_hour: float = 0.0  # what the fleet may cost above what is booked
     failing: Mapping[int, str] = field(default_factory=dict)  # instances, and how they fail
     failures: Failures = field(default_factory=dict)
+    silences: frozenset[str] = frozenset()  # scopes whose reports are missing by our own trouble
 
 
 def group_caps(group: EndpointGroup) -> GroupCaps:

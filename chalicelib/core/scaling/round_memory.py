@@ -63,6 +63,9 @@ class RoundMemory:
         default_factory=dict
     )  # which cap refused a group's last rental or start, and when; by group
     denied: Mapping[str, str] = field(default_factory=dict)  # what Vast's key may not do, by verb
+    silences: Mapping[str, float] = field(
+        default_factory=dict
+    )  # which scopes' reports were missing by our own trouble, and when last: lifecycle.py
     unheard: str = ""  # why nobody was told of the last alert
     credit_retry_at: float = 0.0  # no rental before: Vast rents the account nothing
     credit_refusal: str = ""  # the code that it said so with

@@ -135,6 +135,7 @@ class GroupSnapshot:
     caps: Caps = field(default_factory=Caps)
     inventory_is_known: bool = True
     listed_at: float = math.inf  # when what the workers' states say was last listed
+    reports_are_missing: bool = False  # by our own trouble, now or a moment ago
     avoided_machines: frozenset[int] = frozenset()
     set_aside: Mapping[str, float] = field(default_factory=dict)  # until when, see core/fleet
     may_return_failing: bool = True  # not after several in a row: then the template is at fault

@@ -13,6 +13,7 @@ from chalicelib.core.fleet.set_aside import failing_key, set_aside_until, stoppi
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.market import Offer
+from chalicelib.core.model.scopes import ACCOUNT_SCOPE, endpoint_scope
 from chalicelib.core.model.vouching import vouch_capacity
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.money.account import HOUR_S, Account
@@ -262,6 +263,9 @@ def take_snapshot(view: RoundView, fleet: Fleet, group: EndpointGroup) -> GroupS
         caps=find_caps(group, fleet.account, len(workers) + len(rentals), guardrails, now),
         inventory_is_known=guardrails.inventory_is_known,
         listed_at=guardrails.listed_at,
+        reports_are_missing=bool(
+            guardrails.silences & {ACCOUNT_SCOPE, endpoint_scope(group.endpoint_id)}
+        ),
         avoided_machines=guardrails.avoided_machines,
         open_breakers=guardrails.open_breakers,
         set_aside=guardrails.set_aside,
@@ -382,6 +386,7 @@ def _guardrails(
         progress_at={int(key): at for key, (_, at) in fleet.memory.progress.items()},
         failing=find_failing(fleet.memory.outcomes, workers, view.now),
         failures=fleet.memory.failures,
+        silences=frozenset(fleet.memory.silences),
     )
 
 

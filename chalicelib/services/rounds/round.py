@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -19,6 +19,8 @@ from chalicelib.core.fleet.reconcile import Reconciliation, reconcile
 from chalicelib.core.fleet.searching import SearchBook, paces_from
 from chalicelib.core.model.lifecycle import (
     WorkerEvent,
+    common_silence,
+    excuse,
     moments_corrected,
     silence_event,
     silent_workers,
@@ -60,6 +62,7 @@ from chalicelib.services.routing.views import keep_directory, publish_directory,
 
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 GUARDED_S = 600.0  # without another try a cap's refusal is no trouble any more
+REPORTS_RETURN_S = 60.0  # after an outage of reports a start or load that is over has told so
 CREDIT_RETRY_S = 300.0  # after Vast refused a rental for the account's credit
 
 
@@ -106,7 +109,8 @@ def plan_round(
     view = asked.seen(view) if asked else view
     found = reconcile(build_books(ports, view), view.listing, view.inventory, now)
     observations = _observe(ports, view)
-    changes = _row_changes(view, observations)
+    common = common_silence(view.workers, now)
+    changes = _row_changes(view, observations, common)
     workers = _workers_after(view, found, changes)
     intents = _intents_after(view, found)
     gone = [worker for worker in view.workers if worker.instance_id in view.gone]
@@ -129,6 +133,7 @@ def plan_round(
         outcomes=follow_outcomes(view.memory.outcomes, workers, now),
         progress=follow_progress(view.memory.progress, workers, view.seen, now),
         credit_retry_at=_credit_retry_at(market, view.memory, now),
+        silences=_silences_after(view, common),
     )
     searches = SearchBook(paces_from(memory.search_paces), memory.search_day.on(now))
     fleet = Fleet(
@@ -223,20 +228,34 @@ def _observe(ports: ScalerPorts, view: RoundView) -> Mapping[int, Observation]:
     }
 
 
-def _row_changes(view: RoundView, observations: Mapping[int, Observation]) -> list[RowChange]:
+def _row_changes(
+    view: RoundView,
+    observations: Mapping[int, Observation],
+    common: Mapping[str, Sequence[Worker]],
+) -> list[RowChange]:
     """What the market's records and silence change, and what a price rise is worth telling."""
     changes = []
+    ours = frozenset(worker.instance_id for rows in common.values() for worker in rows)
     for workers in by_endpoint(view.workers).values():
-        silent = silent_workers(workers, view.now)
+        silent = silent_workers(workers, view.now) - ours
         for worker in workers:
             seen = observations.get(worker.instance_id)
             facts = {**moments_corrected(worker, view.now), **(seen.changes if seen else {})}
             if worker.instance_id in silent and "state" not in facts:
                 event = silence_event(worker, view.now)
                 facts |= transition(worker, event, view.now) if event else {}
+            if worker.instance_id in ours and "state" not in facts:
+                facts |= excuse(worker, view.now)
             if facts:
                 changes.append(RowChange(worker=worker, changes=facts))
     return changes
+
+
+def _silences_after(view: RoundView, common: Collection[str]) -> Mapping[str, float]:
+    """Where reports are missing by our own trouble, or were until lately, and when last."""
+    known, since = view.memory.silences, view.now - REPORTS_RETURN_S
+    lately = {scope: at for scope, at in known.items() if at > since}
+    return {**lately, **dict.fromkeys(common, view.now)}
 
 
 def _panic_changes(

@@ -75,7 +75,9 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
     for worker in pool.starting if ctx.may_destroy() else ():
         actions += _insist_on_reboot(worker, ctx)
     start_limit = ctx.beliefs.start_timeout()
-    for worker in pool.starting:
+    # That a start or a load is over is known by reports alone: while none comes, nothing is late.
+    is_deaf = ctx.snapshot.reports_are_missing
+    for worker in pool.starting if not is_deaf else ():
         waited = ctx.now - worker.state_since
         limit = start_limit if worker.state is WorkerState.STARTING else REBOOT_TIMEOUT_S
         if waited > limit:
@@ -91,7 +93,7 @@ def end_stuck(pool: Pool, ctx: Round) -> list[Action]:
             waited = seen_until - worker.state_since
             reason = Reason(code=WILL_NOT_STOP, facts={"waited_s": waited})
             actions.append(DestroyWorker(instance_id=worker.instance_id, reason=reason))
-    for worker in pool.booting if ctx.may_destroy() else ():
+    for worker in pool.booting if ctx.may_destroy() and not is_deaf else ():
         waited = ctx.now - ctx.beliefs.load_began_at(worker)
         limit = ctx.beliefs.load_timeout(worker.autogroup_id, worker.load_s)
         has_patience = is_moving(worker, ctx.now) and waited < LOAD_TIMEOUT_CAP_S

@@ -9,7 +9,7 @@ from chalicelib.core.fleet.failing import all_fail, find_failing
 from chalicelib.core.fleet.observation import is_overbilling
 from chalicelib.core.fleet.set_aside import Failures, order_key, reboot_key, stopping_key
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind, present
-from chalicelib.core.model.lifecycle import ran_on_s
+from chalicelib.core.model.lifecycle import common_silence, ran_on_s
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope
 from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
@@ -44,6 +44,19 @@ def lost_machines(workers: Sequence[Worker], scope: str, now: float) -> Iterator
         facts = {"n_machines": len(lost), "n_requests": n_requests}
         kind = TroubleKind.MACHINES_LOST
         yield Trouble(kind=kind, scope=scope, message=text, facts=facts)
+
+
+def missing_reports(workers: Sequence[Worker], now: float) -> Iterator[Trouble]:
+    """Most workers of the account, or of a group, are silent at once: our own trouble."""
+    for scope, silent in common_silence(workers, now).items():
+        silent_s = now - max(worker.reported_at for worker in silent)
+        text = (
+            f"{count(len(silent), 'worker')}, more than half of those that serve, have not "
+            f"reported for {silent_s:.0f} s: so many at once is a fault of the way to us. They "
+            "serve on, nobody is replaced for it, and what is scaled follows the requests alone"
+        )
+        facts = {"n_workers": len(silent), "silent_s": silent_s}
+        yield Trouble(kind=TroubleKind.REPORTS_MISSING, scope=scope, message=text, facts=facts)
 
 
 def machine_troubles(

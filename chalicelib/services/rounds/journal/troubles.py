@@ -32,6 +32,7 @@ from chalicelib.services.rounds.journal.machines import (
     failing_requests,
     lost_machines,
     machine_troubles,
+    missing_reports,
     open_breakers,
     suspected_machines,
     unsettled_machines,
@@ -54,7 +55,8 @@ REFUSAL_COUNTS_S = 600.0  # without another try a refusal is no trouble any more
 
 def find_troubles(plan: RoundPlan) -> list[Trouble]:
     """Everything that is wrong in this round."""
-    troubles = [*_of_account(plan), *_foreign(plan)]
+    silences = missing_reports(plan.view.workers, plan.view.now)
+    troubles = [*_of_account(plan), *_foreign(plan), *silences]
     breakers = {trouble.scope: trouble for trouble in open_breakers(plan)}
     for group in plan.groups:
         of_group = list(_of_group(plan, group))
