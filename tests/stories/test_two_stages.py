@@ -9,6 +9,7 @@ import pytest
 from chalicelib.core.fleet.intents import split_label, token_is_ours
 from chalicelib.core.fleet.pacing import Verb
 from chalicelib.core.model.worker import WorkerState
+from chalicelib.services.market.panic import panic
 from chalicelib.services.owner.views.status import read_status
 from chalicelib.services.rounds.loop import scaling_loop
 from tests.stories.day import OWNER, Day
@@ -118,3 +119,16 @@ def test_stages_on_one_account_keep_to_their_own_machines(hours: int) -> None:
     account.prod.delete(account.groups[account.prod])
     account.minutes(10, {})
     assert set(account.market.instances) == account.foreign
+
+
+def test_a_panic_from_the_owners_machine_names_the_other_stages_machines_and_leaves_them() -> None:
+    account = Neighbours()
+    account.minutes(8, {day: 30 for day in account.stages})
+    ours, others = account.own(account.dev), account.own(account.prod)
+    assert ours
+    assert others
+    report = panic(account.dev.world.ports)
+    assert report.is_verified
+    assert report.n_returned == len(ours)
+    assert set(report.others) - account.foreign == others
+    assert set(account.market.instances) == others | account.foreign

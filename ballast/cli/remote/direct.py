@@ -106,6 +106,12 @@ def panic_directly(stage: str, session: Session, *, is_sure: bool) -> tuple[Json
         report = panic(wiring.scaler_ports(), tell=session.teller(), choose=choose)
     for problem in report.problems:
         notes.print(f"ballast: {clean(problem)}")
+    if report.others:
+        what = count(len(report.others), "instance")
+        notes.print(
+            f"ballast: {what} under labels that another deployment made, not touched: "
+            f"{', '.join(map(str, report.others))}"
+        )
     if not report.is_verified:
         if report.unjudged:
             names = ", ".join(map(str, report.unjudged))
@@ -114,7 +120,8 @@ def panic_directly(stage: str, session: Session, *, is_sure: bool) -> tuple[Json
                 f"stage {stage}: {run}, and nobody can say whether for this deployment: {names}; "
                 f"of ours are left: {len(report.left)}",
                 code=ExitCode.CHECK_FAILED,
-                fix="destroy those of yours on Vast's own page, then run it again",
+                fix="`ballast panic --vast-key-only` shows each that has a label of Ballast's form "
+                "and asks; or destroy those of yours on Vast's own page",
             )
         left = ", ".join(map(str, report.left)) or "nobody knows which"
         raise CliError(
@@ -122,8 +129,12 @@ def panic_directly(stage: str, session: Session, *, is_sure: bool) -> tuple[Json
             code=ExitCode.CHECK_FAILED,
             fix="run it again, or destroy these on Vast's own page",
         )
-    answer: Json = {"n_instances": report.n_returned, "verified_at": report.verified_at}
+    answer: Json = {
+        "n_instances": report.n_returned,
+        "verified_at": report.verified_at,
+        "others": list(report.others),
+    }
     return answer, (
         f"{count(report.n_returned, 'instance')} of stage {stage} destroyed; "
-        "none is left, verified with Vast"
+        "none of it is left, verified with Vast"
     )

@@ -39,7 +39,18 @@ class PanicReport:
     left: tuple[int, ...] = ()  # machines of ours that still exist, as far as known
     verified_at: float | None = None
     unjudged: tuple[int, ...] = ()  # listed machines of which nobody can say whose they are
+    others: tuple[int, ...] = ()  # labelled by another deployment: untouched, and they bill
     problems: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a complete listing shows, by whose it is."""
+
+    ours: frozenset[int]
+    unjudged: frozenset[int]
+    mislabelled: Sequence[InstanceRecord]  # ours by their row alone
+    others: frozenset[int]
 
 
 def panic(
@@ -64,6 +75,7 @@ def panic(
     empty_since: float | None = None
     ours: frozenset[int] = frozenset()
     unjudged: frozenset[int] = frozenset()
+    others: frozenset[int] = frozenset()
     asked: dict[int, bool] = {}
     so_far: dict[str, object] = {}
     tries = 0
@@ -72,8 +84,8 @@ def panic(
         if found is None:
             say(f"no whole list from Vast yet; trying again. {problems[-1]}")
         else:
-            ours, unjudged, mislabelled = found
-            new = [record for record in mislabelled if record.instance_id not in asked]
+            ours, unjudged, others = found.ours, found.unjudged, found.others
+            new = [record for record in found.mislabelled if record.instance_id not in asked]
             if new and not ours:  # first what is surely ours: no answer is waited for
                 chosen = frozenset(choose(new))
                 asked |= {r.instance_id: r.instance_id in chosen for r in new}
@@ -81,8 +93,8 @@ def panic(
                 market = PacedMarket(
                     ports.marketplace, ports.clock, market.pacing, waits_until=ends_at
                 )
-            ours |= {r.instance_id for r in mislabelled if asked.get(r.instance_id)}
-            unjudged |= {r.instance_id for r in mislabelled if not asked.get(r.instance_id)}
+            ours |= {r.instance_id for r in found.mislabelled if asked.get(r.instance_id)}
+            unjudged |= {r.instance_id for r in found.mislabelled if not asked.get(r.instance_id)}
             seen |= ours
             say(f"{count(len(ours), 'machine')} of ours left")
             empty_since = None if ours or unjudged else (empty_since or ports.clock.now())
@@ -93,6 +105,7 @@ def panic(
                 is_verified=True,
                 n_returned=len(seen),
                 verified_at=ports.clock.now(),
+                others=tuple(sorted(others)),
                 problems=tuple(dict.fromkeys(problems)),
             )
         elif unjudged and tries >= UNJUDGED_TRIES:
@@ -104,6 +117,7 @@ def panic(
         n_returned=len(seen - ours),
         left=tuple(sorted(ours)),
         unjudged=tuple(sorted(unjudged)),
+        others=tuple(sorted(others)),
         problems=tuple(dict.fromkeys(problems)),
     )
 
@@ -117,13 +131,13 @@ def _brake(ledger: Ledger, problems: list[str]) -> None:
 
 def _find_ours(
     ports: ScalerPorts, market: PacedMarket, so_far: dict[str, object], problems: list[str]
-) -> tuple[frozenset[int], frozenset[int], list[InstanceRecord]] | None:
-    """(ours, not to be judged, ours by their row alone) of a complete listing; None without one."""
+) -> _Found | None:
+    """Whose the machines of a complete listing are; None without one."""
     records = list_all(market, so_far, problems)
     if records is None:
         return None
     rows = _rows(ports, problems)
-    found, unjudged, mislabelled = set(), set(), []
+    found, unjudged, others, mislabelled = set(), set(), set(), []
     for record in records:
         row = rows.get(record.instance_id) if rows is not None else None
         if row is not None:
@@ -137,7 +151,9 @@ def _find_ours(
             found.add(record.instance_id)
         elif None in judged or rows is None:
             unjudged.add(record.instance_id)
-    return frozenset(found), frozenset(unjudged), mislabelled
+        elif judged:
+            others.add(record.instance_id)
+    return _Found(frozenset(found), frozenset(unjudged), mislabelled, frozenset(others))
 
 
 def list_all(

@@ -31,7 +31,7 @@ def test_panic_from_the_owners_machine_returns_everything_and_verifies_it(
     monkeypatch.setenv("BALLAST_CONFIG", str(tmp_path / "config.json"))
     stage = system.environment["BALLAST_STAGE"]
     assert run(["panic", "--direct", "--stage", stage, "--yes"]) == 0
-    assert "none is left, verified" in capsys.readouterr().out
+    assert "none of it is left, verified" in capsys.readouterr().out
     assert not market.instances()
     assert run(["panic", "--clear", "--yes"]) == 0
     owner.delete_group(endpoint_id)
