@@ -17,6 +17,7 @@ from chalicelib.adapters.system import SystemClock
 from chalicelib.adapters.vast.client import VastMarketplace
 from chalicelib.core.model.market import InstanceRecord
 from chalicelib.core.words import count
+from chalicelib.services.market.panic import PanicReport
 from chalicelib.services.market.panic_by_label import panic_by_label
 
 CONSOLE = "https://cloud.vast.ai/instances/"
@@ -45,9 +46,8 @@ def panic_with_vast_key(session: Session, *, is_sure: bool) -> tuple[Json, str]:
         session.notes.print(f"ballast: {clean(problem)}")
     kept = ", ".join(map(str, report.unjudged))
     if not report.is_verified:
-        left = ", ".join(map(str, report.left)) or "nobody knows which"
         raise CliError(
-            f"not seen gone: {left}",
+            _not_done(report),
             code=ExitCode.CHECK_FAILED,
             fix=f"run it again, or destroy them at {CONSOLE}",
         )
@@ -63,6 +63,17 @@ def panic_with_vast_key(session: Session, *, is_sure: bool) -> tuple[Json, str]:
         said = "no instance was destroyed"
     warning = "; a deployment that still lives may rent again: stop it as soon as you can"
     return answer, f"{said}{f'; others with such labels: {kept}' if kept else ''}{warning}"
+
+
+def _not_done(report: PanicReport) -> str:
+    """What is left: of what was chosen, and of what nobody was asked for."""
+    new = sorted(set(report.left) & set(report.unjudged))
+    left = sorted(set(report.left) - set(new))
+    parts = [f"not seen gone: {', '.join(map(str, left))}"] if left else []
+    if new:
+        it = "appeared meanwhile under such a label, rented by a deployment that lives"
+        parts.append(f"{', '.join(map(str, new))} {it}")
+    return "; ".join(parts) or "not seen gone: nobody knows which"
 
 
 def is_chosen(record: InstanceRecord, *, is_sure: bool) -> bool:

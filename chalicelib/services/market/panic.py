@@ -96,7 +96,8 @@ def panic(
             ours |= {r.instance_id for r in found.mislabelled if asked.get(r.instance_id)}
             unjudged |= {r.instance_id for r in found.mislabelled if not asked.get(r.instance_id)}
             seen |= ours
-            say(f"{count(len(ours), 'machine')} of ours left")
+            unknown = f", and {len(unjudged)} that nobody can judge" if unjudged else ""
+            say(f"{count(len(ours), 'machine')} known to be ours left{unknown}")
             empty_since = None if ours or unjudged else (empty_since or ports.clock.now())
         if ours:
             destroy_all(market, ours, problems)
