@@ -9,6 +9,7 @@ from chalice.app import Response
 
 from chalicelib.core.model.caller_key import NO_KEY, CallerKeyError
 from chalicelib.core.model.endpoint_group import ParameterError
+from chalicelib.core.money.account import CapsChangedError
 from chalicelib.ports.errors import (
     ConflictError,
     KeysUnavailableError,
@@ -42,6 +43,7 @@ _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (WireError, 400, "invalid_args"),
     (NotFoundError, 404, "not_found"),
     (ConflictError, 409, "conflict"),
+    (CapsChangedError, 409, "conflict"),
     (RefusedError, 400, "refused_by_vast"),
     (RateLimitedError, 429, "rate_limited"),
     (MarketplaceError, 502, "marketplace_unavailable"),

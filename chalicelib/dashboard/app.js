@@ -2,12 +2,13 @@
 
 import { ApiError, get, hasKey, send, useKey } from './api.js';
 import { Bill } from './bill.js';
-import { ask, bar, button, clean, el, fill, tell } from './dom.js';
+import { ask, bar, button, clean, deed, dropDialogs, el, fill, tell } from './dom.js';
 import { actAndReason, ago, brief, count, duration, number, usd } from './format.js';
 import { askCost, editCaps, editGroup } from './forms.js';
 import { GroupView } from './group.js';
 
 const STATUS_EVERY_MS = 2000;
+const SLOWEST_EVERY_MS = 32000; // while the door turns requests away
 const STALE_AFTER_S = 15;
 const WORDS = { ok: 'Healthy', warn: 'Attention', bad: 'Trouble', empty: 'Nothing yet' };
 const ORDER = ['ok', 'warn', 'bad'];
@@ -19,7 +20,9 @@ const KEPT_THEME = 'ballast.theme';
 const ACCOUNT_ACTIONS = ['leave', 'freeze', 'caps', 'panic'];
 
 const part = (id) => document.getElementById(id);
-const state = { status: null, selected: null, heardAt: 0, problem: '', panickedAt: 0, timer: 0, view: null, bill: null };
+const state = {
+  status: null, selected: null, heardAt: 0, problem: '', partProblem: '', panickedAt: 0, timer: 0, view: null, bill: null, turn: 0, everyMs: STATUS_EVERY_MS,
+};
 
 part('sign-in').addEventListener('submit', async (event) => {
   event.preventDefault();
@@ -28,12 +31,13 @@ part('sign-in').addEventListener('submit', async (event) => {
   if (part('remember').checked) sessionStorage.setItem(KEPT_KEY, key);
   part('key').value = '';
   part('sign-in-error').textContent = '';
-  await look();
+  await deed('Sign in', look);
 });
 part('leave').addEventListener('click', () => leave(''));
 part('find-text').addEventListener('input', () => showGroups(state.status));
-part('caps').addEventListener('click', () => editCaps(state.status.account.caps, look));
-part('panic').addEventListener('click', panic);
+part('caps').addEventListener('click', () => deed('Caps', () => editCaps(state.status.account.caps, look)));
+part('panic').addEventListener('click', () => deed('Destroy everything', panic, { fail: panicFailed, urgent: true }));
+part('freeze').addEventListener('click', () => deed(part('freeze').textContent, freeze));
 part('theme').addEventListener('click', () => {
   const root = document.documentElement;
   const isDark = getComputedStyle(root).colorScheme === 'dark'
@@ -56,29 +60,56 @@ if (sessionStorage.getItem(KEPT_KEY)) {
 /** One look at the fleet; the next one follows by itself while the page is visible. */
 async function look() {
   clearTimeout(state.timer);
-  try {
-    state.status = await get('api/v0/status');
-    state.heardAt = Date.now();
-    state.problem = '';
+  state.turn += 1;
+  const { turn } = state;
+  const isNewest = () => turn === state.turn; // an older question's answer may come after a newer one's
+  let failed = await caught(async () => {
+    const status = await get('api/v0/status');
+    if (!isNewest()) return;
+    if (!status.account || !Array.isArray(status.groups)) throw new ApiError(0, 'What answered is not Ballast: it tells no status.');
+    Object.assign(state, { status, heardAt: Date.now(), problem: '' });
     show();
-    await Promise.all([state.view?.refresh(state.status), state.bill.refresh()]);
-  } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    if (error.status === 401 || error.status === 403) return leave(error.message);
-    state.problem = error.message;
-    if (!state.status) part('sign-in-error').textContent = error.message;
+  });
+  if (!isNewest()) return;
+  if (failed) {
+    state.problem = failed.message;
+    if (!state.status) part('sign-in-error').textContent = failed.message;
+  } else {
+    const parts = [() => state.view?.refresh(state.status, isNewest), () => state.bill.refresh(isNewest)];
+    failed = (await Promise.all(parts.map(caught))).find(Boolean);
+    if (!isNewest()) return;
+    state.partProblem = failed?.message ?? '';
+  }
+  if (failed?.status === 401 || failed?.status === 403) {
+    leave(failed.message);
+    return;
   }
   showFreshness();
-  if (hasKey() && !document.hidden) state.timer = setTimeout(look, STATUS_EVERY_MS);
-  return undefined;
+  state.everyMs = failed?.status === 429 ? Math.min(2 * state.everyMs, SLOWEST_EVERY_MS) : STATUS_EVERY_MS;
+  if (hasKey() && !document.hidden) state.timer = setTimeout(look, state.everyMs);
+}
+
+/** The error of an act; one of the page's own is reported, and ends no look at the fleet. */
+async function caught(act) {
+  try {
+    await act();
+    return null;
+  } catch (error) {
+    if (error instanceof ApiError) return error;
+    reportError(error);
+    return new ApiError(0, `The page cannot show the answer (${error.message}).`);
+  }
 }
 
 function leave(message) {
   clearTimeout(state.timer);
+  state.turn += 1; // what is still on its way shows nothing
   useKey('');
+  dropDialogs();
+  part('problems').replaceChildren();
   sessionStorage.removeItem(KEPT_KEY);
   document.body.classList.remove('stale');
-  Object.assign(state, { status: null, view: null, bill: null, selected: null });
+  Object.assign(state, { status: null, view: null, bill: null, selected: null, heardAt: 0, problem: '', partProblem: '' });
   part('group').replaceChildren();
   part('bill').replaceChildren();
   part('fleet').hidden = true;
@@ -116,21 +147,15 @@ function showBadges(status) {
     status.is_simulated && el('span', { class: 'badge simulated' }, 'simulated market, no real money'),
     account.is_frozen && el('span', { class: 'badge warn' }, 'frozen: nothing is rented, started, stopped or destroyed'),
     account.is_panicking && el('span', { class: 'badge bad' }, 'panic: everything is being destroyed'));
-  const freeze = part('freeze');
-  freeze.textContent = account.is_frozen ? 'Unfreeze everything' : 'Freeze everything';
-  freeze.title = 'Frozen: nothing is rented, started, stopped or destroyed; what runs serves on, and costs.';
-  freeze.onclick = async () => {
-    freeze.disabled = true;
-    try {
-      const yes = !account.is_frozen || await askCost('Unfreeze everything?', { unfreeze: true }, 'Unfreeze', [], true);
-      if (yes) await send('POST', 'api/v0/freeze', { frozen: !account.is_frozen });
-      await look();
-    } catch (error) {
-      tell(`${freeze.textContent}: ${error.message}`);
-    } finally {
-      freeze.disabled = false;
-    }
-  };
+  part('freeze').textContent = account.is_frozen ? 'Unfreeze everything' : 'Freeze everything';
+}
+
+/** What the button said when it was pressed, whatever another tab did since. */
+async function freeze() {
+  const frozen = !state.status.account.is_frozen;
+  if (!frozen && !await askCost('Unfreeze everything?', { unfreeze: true }, 'Unfreeze', [], true)) return;
+  await send('POST', 'api/v0/freeze', { frozen });
+  await look();
 }
 
 /** The last resort: every machine of every group. */
@@ -138,20 +163,22 @@ async function panic() {
   const { account, groups, stage } = state.status;
   const n = groups.reduce((all, one) => all + one.n_workers, 0);
   const usdNow = groups.reduce((all, one) => all + one.money.usd_per_hour, 0);
-  try {
-    if (account.is_panicking) {
-      if (!await ask('End the panic?', ['Groups rent and scale again.'], { yes: 'End it' })) return;
-      await send('POST', 'api/v0/panic', { clear: true });
-    } else {
-      const lines = [`Deployment ${stage}: ${count(n, 'machine')} at ${usd(usdNow)} an hour. Requests fail until the panic is ended.`];
-      if (!await ask('Destroy every machine of every group?', lines, { yes: 'Destroy everything', words: PANIC_WORDS })) return;
-      state.panickedAt = state.status.now; // an older list of Vast's proves nothing
-      await send('POST', 'api/v0/panic', { confirm: PANIC_WORDS });
-    }
-    await look();
-  } catch (error) {
-    tell(`Destroy everything: ${error.message}`);
+  if (account.is_panicking) {
+    if (!await ask('End the panic?', ['Groups rent and scale again.'], { yes: 'End it' })) return;
+    await send('POST', 'api/v0/panic', { clear: true });
+  } else {
+    const lines = [`Deployment ${stage}: ${count(n, 'machine')} at ${usd(usdNow)} an hour. Requests fail until the panic is ended.`];
+    if (!await ask('Destroy every machine of every group?', lines, { yes: 'Destroy everything', words: PANIC_WORDS })) return;
+    state.panickedAt = state.status.now; // an older list of Vast's proves nothing
+    await send('POST', 'api/v0/panic', { confirm: PANIC_WORDS });
   }
+  await look();
+}
+
+/** The page needs the server to destroy anything; the command does not. */
+function panicFailed(error) {
+  const direct = state.status ? ` Without the server: ballast panic --direct --stage ${state.status.stage}` : '';
+  tell(`Destroy everything: ${error.message}${direct}`);
 }
 
 /** The three answers a stranger wants within ten seconds. */
@@ -255,8 +282,9 @@ function showFreshness() {
   const stale = hasKey() && state.status && quiet > STALE_AFTER_S;
   const isOld = Boolean(state.status) && hasKey() && (stale || Boolean(state.problem));
   const seen = state.heardAt ? `Shown: ${new Date(state.heardAt).toLocaleTimeString('en-GB')}, ${duration(quiet)} ago.` : '';
-  part('freshness').textContent = isOld ? `${state.problem || 'No news.'} ${seen}` : '';
-  part('freshness').className = isOld ? 'error' : '';
+  const older = state.status && state.partProblem ? `Parts of this page are older: ${state.partProblem}` : '';
+  part('freshness').textContent = isOld ? `${state.problem || 'No news.'} ${seen}` : older;
+  part('freshness').className = isOld || older ? 'error' : '';
   document.body.classList.toggle('stale', isOld);
   const judged = part('answers').querySelector('.answer .short');
   if (isOld && judged) {

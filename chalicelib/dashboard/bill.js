@@ -17,10 +17,11 @@ export class Bill {
   }
 
   /** Ask anew once a minute. */
-  async refresh() {
+  async refresh(isNewest) {
     if (Date.now() - this.askedAt < ASK_EVERY_MS) return;
-    this.askedAt = Date.now();
     const answer = await get('api/v0/spend', { days: DAYS });
+    if (!isNewest()) return;
+    this.askedAt = Date.now();
     const rows = [...answer.rows].sort((a, b) => String(b.day).localeCompare(String(a.day)) || b.total_usd - a.total_usd);
     const columns = [{ title: 'day' }, { title: 'group' }, ...PARTS.map(([title]) => ({ title, right: true }))];
     const cells = rows.slice(0, MAX_ROWS).map((row) => [

@@ -1,5 +1,6 @@
 // Building the page from data that others wrote: every string becomes a text node, never markup.
 
+const WAIT_SHOWN_AFTER_MS = 400;
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
 
 /** Text without control, invisible and direction-changing characters. */
@@ -65,6 +66,41 @@ export function bar(value, bound, label, high = 0.9 * bound) {
   return el('meter', { min: 0, max: bound, value, high, 'aria-label': `${share} % ${label}` });
 }
 
+const underWay = []; // what somebody asked for, until the server has answered
+let waitTimer = 0;
+
+/** Say what is waited for, once it takes long enough to wonder; not while the owner is asked. */
+function showWaiting() {
+  const part = document.getElementById('under-way');
+  const newest = underWay.at(-1);
+  clearTimeout(waitTimer);
+  if (part.matches(':popover-open')) part.hidePopover();
+  if (!newest || document.getElementById('question').open) return;
+  waitTimer = setTimeout(() => {
+    part.textContent = `${clean(newest.text)}: waiting for the server …`;
+    part.showPopover(); // above an open dialog
+  }, WAIT_SHOWN_AFTER_MS);
+}
+
+/**
+ * Do what somebody asked for, one thing at a time: what is pressed while another is on its way would
+ * ask about a page that is about to change. What fails is told by `fail`. What is `urgent` does not wait.
+ */
+export async function deed(text, act, { fail = (error) => tell(`${text}: ${error.message}`), urgent = false } = {}) {
+  if (underWay.length > 0 && !urgent) return;
+  const own = { text };
+  underWay.push(own);
+  showWaiting();
+  try {
+    await act();
+  } catch (error) {
+    fail(error);
+  } finally {
+    underWay.splice(underWay.indexOf(own), 1);
+    showWaiting();
+  }
+}
+
 /** Tell of something that went wrong, until somebody has read it and puts it away. */
 export function tell(message) {
   const list = document.getElementById('problems');
@@ -74,13 +110,29 @@ export function tell(message) {
   list.append(item);
 }
 
+let asked = Promise.resolve(); // the question before
+let session = 0;
+
 /**
  * Ask before something that costs or stops; gives whether the answer was yes. `lines` are shown
- * below the question; with `words` these must be typed; without `no` it only tells.
+ * below the question; with `words` these must be typed; without `no` it only tells. A question
+ * never takes the place of another that somebody is about to answer.
  */
-export function ask(question, lines = [], { yes = 'Do it', no = 'Cancel', words = '' } = {}) {
+export function ask(question, lines = [], choices = {}) {
+  const own = session;
+  asked = asked.catch(() => false).then(() => own === session && open(question, lines, choices));
+  return asked;
+}
+
+/** Nobody is there any more who could answer, or go on with a form. */
+export function dropDialogs() {
+  session += 1;
+  for (const dialog of document.querySelectorAll('dialog[open]')) dialog.close();
+}
+
+async function open(question, lines, { yes = 'Do it', no = 'Cancel', words = '' }) {
   const dialog = document.getElementById('question');
-  return new Promise((resolve) => {
+  const answer = await new Promise((resolve) => {
     const typed = words && el('input', { 'aria-label': `Type ${words}`, autocomplete: 'off', placeholder: words });
     const done = (answer) => { dialog.onclose = null; dialog.close(); resolve(answer); };
     dialog.onclose = () => resolve(false);
@@ -93,24 +145,19 @@ export function ask(question, lines = [], { yes = 'Do it', no = 'Cancel', words 
       },
     }, el('h2', { id: 'question-title' }, question), lines.map((text) => el('p', {}, text)),
     words && el('p', {}, `Type “${words}” to go on.`), typed,
-    el('p', { class: 'tools' }, el('button', { type: 'submit' }, yes), no && el('button', { type: 'button', onclick: () => done(false) }, no))));
+    el('p', { class: 'tools' }, el('button', { type: 'submit' }, yes),
+      // What changes nothing has the keyboard first: a second Enter must not answer.
+      no && el('button', { type: 'button', autofocus: !words, onclick: () => done(false) }, no))));
     dialog.showModal();
+    showWaiting();
   });
+  showWaiting();
+  return answer;
 }
 
 /** A button whose failure is told at the top of the page, where it stays. */
 export function button(text, act, attributes = {}) {
   const made = el('button', { type: 'button', 'data-focus': text, ...attributes }, text);
-  made.addEventListener('click', async () => {
-    if (made.ariaBusy === 'true') return; // not `disabled`: that would take the focus away
-    made.ariaBusy = 'true';
-    try {
-      await act();
-    } catch (error) {
-      tell(`${text}: ${error.message}`);
-    } finally {
-      made.ariaBusy = 'false';
-    }
-  });
+  made.addEventListener('click', () => deed(text, act));
   return made;
 }

@@ -1,11 +1,12 @@
 // Making and changing groups and autogroups. The server checks; the page shows what it would cost.
 
-import { get, send } from './api.js';
-import { ask, el } from './dom.js';
+import { get, question, send } from './api.js';
+import { ask, deed, el } from './dom.js';
 import { Floors } from './floors.js';
 import { actionWord, count, number, usd } from './format.js';
 
 const PREVIEW_AFTER_MS = 500;
+const ASKED_ANEW_MS = 5 * 60 * 1000; // a price that was shown for longer is shown anew
 const GROUP_FIELDS = [
   ['endpoint_name', 'Name', 'What clients call it', 'text'],
   ['min_load', 'Minimum load', 'Load per second to be ready for at any time (tokens/s for LLMs)'],
@@ -50,9 +51,10 @@ export async function editGroup(group, done) {
     fields: GROUP_FIELDS,
     more: MORE_GROUP_FIELDS,
     row,
+    reread: group && (async () => (await get(`api/v0/endptjobs/${group.id}/`)).result),
     floors: new Floors(row.schedules ?? []),
     previewBody: (values) => (group ? { endpoint_id: group.id, endpoint: values, ...(autogroup && { autogroup_id: autogroup.id, autogroup: {} }) } : { endpoint: values, autogroup: null }),
-    save: (values) => (group ? send('PUT', `api/v0/endptjobs/${group.id}/`, values) : send('POST', 'api/v0/endptjobs/', values)),
+    save: (values, { revision }) => (group ? send('PUT', `api/v0/endptjobs/${group.id}/`, { ...values, revision }) : send('POST', 'api/v0/endptjobs/', values)),
     done,
   });
 }
@@ -65,14 +67,16 @@ export async function editAutogroup(group, autogroup, done) {
     fields: AUTOGROUP_FIELDS,
     more: MORE_AUTOGROUP_FIELDS,
     row,
+    reread: autogroup && (async () => (await get(`api/v0/autojobs/${autogroup.id}/`)).result),
     previewBody: (values) => (autogroup ? { autogroup_id: autogroup.id, autogroup: values } : { endpoint_id: group.id, autogroup: values }),
-    save: (values) => (autogroup ? send('PUT', `api/v0/autojobs/${autogroup.id}/`, values)
+    save: (values, { revision }) => (autogroup ? send('PUT', `api/v0/autojobs/${autogroup.id}/`, { ...values, revision })
       : send('POST', 'api/v0/autojobs/', { endpoint_id: group.id, endpoint_name: group.endpoint_name, ...values })),
     done,
   });
 }
 
-function openForm({ title, fields, more, row, floors, previewBody, save, done }) {
+function openForm({ title, fields, more, row: read, reread, floors, previewBody, save, done }) {
+  let row = read;
   const dialog = document.getElementById('dialog');
   const error = el('p', { class: 'error', role: 'alert' });
   const preview = el('p', { class: 'preview', 'aria-live': 'polite' }, 'What it would cost appears here.');
@@ -84,30 +88,51 @@ function openForm({ title, fields, more, row, floors, previewBody, save, done })
   });
   const changes = () => ({ ...changedValues(inputs, row, fields === GROUP_FIELDS), ...floors?.changes() });
   let timer = 0;
-  const priced = () => showPreview(preview, error, () => previewBody(changes()));
+  let turn = 0;
+  const priced = async () => {
+    turn += 1;
+    const own = turn;
+    await showPreview(preview, error, () => previewBody(changes()), () => own === turn); // not an older one's answer
+  };
   const typed = () => { try { return Object.keys(changes()).length > 0; } catch { return true; } };
   const leave = async () => {
     if (!typed() || await ask('Close without saving?', ['What was typed is lost.'], { yes: 'Close' })) dialog.close();
   };
+  const submit = async () => {
+    const values = changes();
+    const isChanged = Object.keys(values).length > 0;
+    if (!isChanged && !row.id) throw new Error('Nothing is filled in yet.');
+    if (isChanged) {
+      if (!await askCost(`${row.id ? 'Save this change' : 'Create it'}?`, previewBody(values), row.id ? 'Save' : 'Create', [], true)) return;
+      try {
+        await save(values, row);
+      } catch (problem) {
+        if (problem.status !== 409 || !reread) throw problem;
+        await takeOver();
+        return;
+      }
+    }
+    dialog.close();
+    await done();
+  };
+  /** Somebody else saved first: their values stand where nothing was typed, and saving asks again. */
+  const takeOver = async () => {
+    const before = row;
+    row = await reread();
+    const theirs = [...inputs].filter(([name]) => String(before[name] ?? '') !== String(row[name] ?? ''));
+    for (const [name, input] of theirs) {
+      if (input.value.trim() === String(before[name] ?? '')) input.value = row[name] ?? '';
+    }
+    const changed = theirs.map(([name]) => `${name} ${before[name] ?? 'auto'} → ${row[name] ?? 'auto'}`);
+    error.textContent = `Not saved: it was changed meanwhile${changed.length ? ` (${changed.join(', ')})` : ''}. What you typed is still here: look, and save again.`;
+  };
   const form = el('form', {
     method: 'dialog', novalidate: true,
     oninput: () => { clearTimeout(timer); timer = setTimeout(priced, PREVIEW_AFTER_MS); },
-    onsubmit: async (event) => {
+    onsubmit: (event) => {
       event.preventDefault();
       clearTimeout(timer);
-      try {
-        const values = changes();
-        const isChanged = Object.keys(values).length > 0;
-        if (!isChanged && !row.id) throw new Error('Nothing is filled in yet.');
-        if (isChanged) {
-          if (!await askCost(`${row.id ? 'Save this change' : 'Create it'}?`, previewBody(values), row.id ? 'Save' : 'Create', [], true)) return;
-          await save(values);
-        }
-        dialog.close();
-        await done();
-      } catch (problem) {
-        error.textContent = problem.message;
-      }
+      deed(row.id ? 'Save' : 'Create', submit, { fail: (problem) => { error.textContent = problem.message; } });
     },
   }, el('h2', { id: 'dialog-title' }, title), el('div', { class: 'fields' }, labels(fields)), floors?.node,
   el('details', {}, el('summary', {}, 'More parameters'), el('div', { class: 'fields' }, labels(more))), preview, error,
@@ -138,23 +163,30 @@ function changedValues(inputs, row, mayUnset) {
   return unset.length ? { ...values, unset } : values;
 }
 
+function capsRow(caps) {
+  return { ...Object.fromEntries(Object.entries(caps).map(([name, value]) => [`max_${name}`, value])), id: 'account' };
+}
+
 /** The account's caps. */
 export function editCaps(caps, done) {
-  const row = Object.fromEntries(Object.entries(caps).map(([name, value]) => [`max_${name}`, value]));
   const fields = [['max_usd_per_hour', 'Cap, $ per hour', 'All groups'], ['max_usd_per_day', 'Cap, $ per day', 'UTC'],
     ['max_usd_per_month', 'Cap, $ per month', 'UTC'], ['max_idle_usd_per_day', 'Idle cap, $ per day', 'For machines that serve nobody']];
   openForm({
-    title: 'Caps of the account', fields, more: [], row: { ...row, id: 'account' }, done,
+    title: 'Caps of the account', fields, more: [], row: capsRow(caps), done,
+    reread: async () => capsRow((await get('api/v0/status')).account.caps),
     previewBody: (values) => ({ account: values }),
-    save: (values) => send('PUT', 'api/v0/account', values),
+    save: (values, { id, ...expected }) => send('PUT', 'api/v0/account', { ...values, expected }),
   });
 }
 
-/** Show what a change would do and cost, and ask; with `onlyIfNeeded` where the server says so, as it does to the command. */
-export async function askCost(question, body, yes, lines = [], onlyIfNeeded = false) {
+/**
+ * Show what a change would do and cost, and ask; with `onlyIfNeeded` where the server says so, as it
+ * does to the command. A yes to an old answer is asked again: prices and machines have moved on.
+ */
+export async function askCost(title, body, yes, lines = [], onlyIfNeeded = false) {
   let shown;
   try {
-    const answer = await send('POST', 'api/v0/preview', body);
+    const answer = await question('api/v0/preview', body);
     if (onlyIfNeeded && answer.must_ask === false) return true;
     shown = [...(answer.risks ?? []), ...(answer.plan ? planLines(answer.plan) : [answer.no_plan]),
       answer.offers && priceLine(answer), capsLeft(answer.plan), ...(answer.warnings ?? [])].filter(Boolean);
@@ -162,7 +194,9 @@ export async function askCost(question, body, yes, lines = [], onlyIfNeeded = fa
     if (problem.status >= 400 && problem.status < 500) throw problem;
     shown = [`What it would cost cannot be told now: ${problem.message}`];
   }
-  return ask(question, [...lines, ...shown], { yes });
+  const askedAt = Date.now();
+  if (!await ask(title, [...lines, ...shown], { yes })) return false;
+  return Date.now() - askedAt < ASKED_ANEW_MS || askCost(title, body, yes, lines, onlyIfNeeded);
 }
 
 function bidOf(offer) {
@@ -201,14 +235,15 @@ function deeds({ actions }) {
   return [...new Set(words)].map((word) => `${word} ${words.filter((one) => one === word).length}`).join(', ');
 }
 
-async function showPreview(preview, error, body) {
+async function showPreview(preview, error, body, isNewest) {
   try {
-    const answer = await send('POST', 'api/v0/preview', body());
+    const answer = await question('api/v0/preview', body());
+    if (!isNewest()) return;
     error.textContent = '';
     const { plan, offers } = answer;
     const said = plan ? [plan.actions.length > 0 && `At once: ${deeds(plan)}, first hour at most ${usd(plan.worst_first_hour_usd)}.`, offers && priceLine(answer)] : [answer.no_plan];
     preview.textContent = [...said, ...(answer.risks ?? []), ...(answer.warnings ?? [])].filter(Boolean).join(' ');
   } catch (problem) {
-    error.textContent = problem.message;
+    if (isNewest()) error.textContent = problem.message;
   }
 }

@@ -1,6 +1,6 @@
 // One endpoint group: figures, charts, decisions, autogroups, workers, failures.
 
-import { get, send } from './api.js';
+import { get, question, send } from './api.js';
 import { Charts } from './charts.js';
 import { ask, bar, button, clean, el, fill, table } from './dom.js';
 import { actAndReason, ago, clock, count, duration, number, share, stateWord, usd } from './format.js';
@@ -15,7 +15,8 @@ const STATES = new Set(['state', 'worker_state']); // kinds of events that only 
 
 export class GroupView {
   constructor(id, look) {
-    Object.assign(this, { id, look, rangeS: 3600, series: { t: [], values: {} }, seriesAt: 0, compareAt: 0, comparison: [] });
+    Object.assign(this, { id, look, rangeS: 3600, seriesAt: 0, comparedAt: 0 });
+    this.heard = []; // the newest answers: workers, events, series, comparison; what never came is shown as nothing
     this.live = new LivePoints();
     this.charts = new Charts();
     this.workers = new WorkerTable();
@@ -38,44 +39,54 @@ export class GroupView {
   }
 
   /** Show the newest status, and ask for what else is due. */
-  async refresh(status) {
+  async refresh(status, isNewest) {
     const group = status.groups.find((one) => one.id === this.id);
     if (!group) return;
     this.group = group;
     this.live.add(group, status.now);
     this.showHead(group);
     this.showFigures(group, status.now);
-    const [workers, events] = await Promise.all([
-      send('POST', 'get_endpoint_workers/', { id: this.id }),
+    const asked = await Promise.allSettled([
+      question('get_endpoint_workers/', { id: this.id }),
       get('api/v0/events', { endpoint_id: this.id, limit: 200 }),
-      this.refreshSeries(status.now),
-      this.refreshComparison(),
+      this.series(status.now),
+      this.comparison(),
     ]);
-    const series = this.live.after(this.series);
-    // A young system's few points fill the chart instead of hiding at its edge.
-    this.charts.show(series, group, [Math.max(status.now - this.rangeS, Math.min(series.t[0], status.now - 120)), status.now]);
-    this.workers.show(workers, status.now);
-    this.showDecisions(events.events, status.now);
-    this.showAutogroups(group);
-    fill(this.failures, failuresByHost(workers, events.events, status.now));
+    if (!isNewest()) return;
+    const [workers, events, series, comparison] = asked.map((one, index) => (this.heard[index] = one.value ?? this.heard[index]));
+    this.showAutogroups(group, comparison);
+    if (events) this.showDecisions(events.events, status.now);
+    if (workers) this.workers.show(workers, status.now);
+    if (workers && events) fill(this.failures, failuresByHost(workers, events.events, status.now));
+    if (series) {
+      const points = this.live.after(series);
+      // A young system's few points fill the chart instead of hiding at its edge.
+      this.charts.show(points, group, [Math.max(status.now - this.rangeS, Math.min(points.t[0], status.now - 120)), status.now]);
+    }
+    const failed = asked.find((one) => one.reason);
+    if (failed) throw failed.reason; // what did come is shown
   }
 
   repaint() {
     this.charts.repaint();
   }
 
-  async refreshSeries(now) {
-    if (Date.now() - this.seriesAt < SERIES_EVERY_MS) return;
-    this.seriesAt = Date.now();
-    this.series = await get('api/v0/series', {
-      endpoint_id: this.id, t1: Math.floor(now - this.rangeS), t2: Math.ceil(now), max_points: 300,
+  /** Nothing while the newest answer is young enough. */
+  async series(now) {
+    if (Date.now() - this.seriesAt < SERIES_EVERY_MS) return undefined;
+    const { rangeS } = this;
+    const found = await get('api/v0/series', {
+      endpoint_id: this.id, t1: Math.floor(now - rangeS), t2: Math.ceil(now), max_points: 300,
     });
+    if (rangeS === this.rangeS) this.seriesAt = Date.now();
+    return found;
   }
 
-  async refreshComparison() {
-    if (Date.now() - this.compareAt < COMPARE_EVERY_MS) return;
-    this.compareAt = Date.now();
-    this.comparison = (await get('api/v0/compare', { endpoint_id: this.id, hours: 24 })).rows;
+  async comparison() {
+    if (Date.now() - this.comparedAt < COMPARE_EVERY_MS) return undefined;
+    const { rows } = await get('api/v0/compare', { endpoint_id: this.id, hours: 24 });
+    this.comparedAt = Date.now();
+    return rows;
   }
 
   showRanges() {
@@ -171,8 +182,8 @@ export class GroupView {
     }) : el('li', { class: 'quiet' }, 'Nothing has happened yet.'));
   }
 
-  showAutogroups(group) {
-    const found = new Map(this.comparison.map((row) => [row.autogroup_id, row]));
+  showAutogroups(group, comparison) {
+    const found = new Map((comparison ?? []).map((row) => [row.autogroup_id, row]));
     const columns = ['id', 'template', 'GPUs', 'workers', 'share', 'load/s each', '$ per 1M load', 'wait p95', 'errors', 'cache hits', 'verdict', ''];
     const isRight = new Set(['id', 'load/s each', '$ per 1M load', 'wait p95', 'errors', 'cache hits']);
     const rows = group.autogroups.map((one) => {
@@ -180,7 +191,7 @@ export class GroupView {
       return [String(one.id), el('span', { title: clean(one.template_hash) }, (one.template_hash ?? '–').slice(0, 8)), (measured.gpu_types ?? []).join(', ') || '–',
         states(one.workers_by_state), shareOf(one), number(measured.perf_mean),
         usd(measured.usd_per_1k_load == null ? null : 1000 * measured.usd_per_1k_load, 3), duration(measured.queue_p95_s), share(measured.error_share), share(measured.cache_hit_share),
-        measured.verdict ?? 'no data yet', this.autogroupTools(one)];
+        measured.verdict ?? (comparison ? 'no data yet' : '–'), this.autogroupTools(one)];
     });
     fill(this.autogroups,
       table('Each is a template on some machines. Share of the requests, and how they compare over 24 hours.',
@@ -237,7 +248,7 @@ const LAUNCHED = ['template_hash', 'template_id', 'search_params', 'launch_args'
 
 /** What the next round would do. */
 async function showPlan(group) {
-  const plan = await send('POST', 'api/v0/plan', { endpoint_id: group.id });
+  const plan = await question('api/v0/plan', { endpoint_id: group.id });
   await ask(`The next round of ${clean(group.endpoint_name)}`, planLines(plan), { yes: 'Close', no: '' });
 }
 

@@ -52,11 +52,12 @@ class Ledger(Protocol):
         """Owner's brakes: need no lease."""
         ...
 
-    def set_caps(self, caps: Mapping[str, int]) -> None:
-        """Owner's caps, by field name of Account.
+    def set_caps(self, caps: Mapping[str, int], expected: Mapping[str, int] | None = None) -> None:
+        """Owner's caps, by field name of Account; with `expected` only if those are its caps.
 
         Raises:
             ValueError: for a name that is no cap, or a negative amount.
+            CapsChangedError: a cap is not what was expected.
         """
         ...
 

@@ -85,7 +85,8 @@ SHOWN_OF_ROWS = frozenset(
         "template_revision", "rollout_by", "exploration",
     }
 )  # fmt: skip
-"""What rows show besides what can be changed: a row that was read may be sent back changed."""
+"""What rows show besides what can be changed: a row that was read may be sent back changed, and its
+`revision` refuses the change once somebody else has changed the row."""
 
 ENDPOINT_NAMES = (
     "endpoint_name", "endpoint_state", "frozen", "shadow", "rotate_key", "schedules", "unset",
@@ -109,6 +110,7 @@ class EndpointChanges:
     shadow: bool | None = None
     rotate_key: bool | None = None  # the group's own key gets a new generation
     schedules: tuple[WrittenSchedule, ...] | None = None
+    revision: int | None = None  # only if the group is still as it was read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +131,7 @@ class AutogroupChanges:
     ticket: str | None = None  # a generation, or "auto"
     interruptible: str | None = None  # one of the group's values, or "auto"
     state: str | None = None
+    revision: int | None = None  # only if the autogroup is still as it was read
     legacy_params: Mapping[str, float | int | None] = field(default_factory=dict)
 
     @property
@@ -161,6 +164,7 @@ def parse_endpoint_changes(body: Mapping[str, object]) -> EndpointChanges:
         shadow=optional_flag(body, "shadow"),
         rotate_key=optional_flag(body, "rotate_key"),
         schedules=_schedules(body.get("schedules")),
+        revision=optional_whole(body, "revision"),
     )
 
 
@@ -190,6 +194,7 @@ def parse_autogroup_changes(body: Mapping[str, object]) -> AutogroupChanges:
         ticket=optional_text(body, "ticket"),
         interruptible=optional_text(body, "interruptible"),
         state=optional_text(body, "state"),
+        revision=optional_whole(body, "revision"),
         legacy_params={
             name: _param(name, body[name]) for name in LEGACY_PARAMS if body.get(name) is not None
         },

@@ -58,9 +58,9 @@ class FakeLedger:
             )
         )
 
-    def set_caps(self, caps: Mapping[str, int]) -> None:
+    def set_caps(self, caps: Mapping[str, int], expected: Mapping[str, int] | None = None) -> None:
         """Owner's caps."""
-        self._store(with_caps(self.account_now, caps))
+        self._store(with_caps(self.account_now, caps, expected))
 
     def set_public_url(self, url: str, n_lanes: int = 0) -> None:
         """What workers report to."""

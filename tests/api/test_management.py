@@ -318,3 +318,22 @@ def test_answers_to_changes_name_what_a_stricter_limit_overrules(api: Api) -> No
     path = f"/api/v0/autojobs/{autogroup['id']}/"
     assert api.call("PUT", path, {"weight": 2.0}).json["warnings"] == [said]
     assert api.call("PUT", path, {"test_workers": 2}).json["warnings"] == []
+
+
+def test_a_change_of_what_was_read_stands_only_over_what_was_read(api: Api) -> None:
+    endpoint_id = api.create_endpoint()
+    made = {"endpoint_name": "llm", "template_hash": "abc"}
+    autogroup_id = api.call("POST", "/api/v0/autojobs/", made).json["id"]
+    for path, change in (
+        (f"/api/v0/endptjobs/{endpoint_id}/", {"max_workers": 3}),
+        (f"/api/v0/autojobs/{autogroup_id}/", {"weight": 3.0}),
+    ):
+        read = api.call("GET", path).json["result"]
+        name, value = next(iter(change.items()))
+        assert api.call("PUT", path, {name: value + 1}).status == 200  # another tab
+        refused = api.call("PUT", path, change | {"revision": read["revision"]})
+        assert (refused.status, refused.json["error"]) == (409, "conflict")
+        row = api.call("GET", path).json["result"]
+        assert row[name] == value + 1
+        assert api.call("PUT", path, change | {"revision": row["revision"]}).status == 200
+        assert api.call("GET", path).json["result"][name] == value

@@ -10,7 +10,7 @@ import pytest
 
 from chalicelib.adapters.aws.ledger import DynamoLedger
 from chalicelib.core.fleet.intents import IntentState, RentIntent
-from chalicelib.core.money.account import RoundBooking
+from chalicelib.core.money.account import CapsChangedError, RoundBooking
 from chalicelib.core.money.budget import GroupCaps
 from chalicelib.ports.ledger import FencedError, GuardRefusedError, Ledger
 from fakes.ports.ledger import FakeLedger
@@ -181,6 +181,16 @@ def test_the_public_url_needs_no_lease(ledger: Ledger) -> None:
 def test_what_is_no_cap_is_refused_by_name(ledger: Ledger, caps: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(caps))):
         ledger.set_caps(caps)
+
+
+def test_caps_are_set_only_over_those_that_are_expected(ledger: Ledger) -> None:
+    hour, day = "caps_microusd_per_hour", "caps_microusd_per_day"
+    ledger.set_caps({hour: 5, day: 50})
+    with pytest.raises(CapsChangedError):
+        ledger.set_caps({hour: 9}, {hour: 5, day: 51})
+    assert ledger.account().caps_microusd_per_hour == 5
+    ledger.set_caps({hour: 9}, {hour: 5, day: 50})
+    assert ledger.account().caps_microusd_per_hour == 9
 
 
 def test_a_void_intent_releases_once(ledger: Ledger) -> None:

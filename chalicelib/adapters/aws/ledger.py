@@ -95,9 +95,9 @@ class DynamoLedger:
             ),
         )
 
-    def set_caps(self, caps: Mapping[str, int]) -> None:
+    def set_caps(self, caps: Mapping[str, int], expected: Mapping[str, int] | None = None) -> None:
         """Owner's caps, by field name of Account."""
-        self._change(None, lambda old: with_caps(old, caps))
+        self._change(None, lambda old: with_caps(old, caps, expected))
 
     def set_public_url(self, url: str, n_lanes: int = 0) -> None:
         """What workers report to, once the deployment knows it, and how many lanes it has."""

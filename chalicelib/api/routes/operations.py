@@ -99,7 +99,7 @@ def _register_plans(routes: Routes) -> None:
         if caps is not None:
             if call.caller.endpoint_id is not None:
                 raise NotFoundError("the account's caps are for a key of the account only")
-            check_names("account", caps, tuple(brakes.CAPS))
+            check_names("account: ", caps, tuple(brakes.CAPS))
             return {**OK, **account_preview.preview_account(call.ports, caps)}
         endpoint = parse_endpoint_changes(_part(call, "endpoint") or {})
         body = _part(call, "autogroup")
@@ -127,8 +127,9 @@ def _register_brakes(routes: Routes, deployment: Mapping[str, object]) -> None:
     routes.route("GET", "/api/v0/adopt", "admin")(show_adopted)
     fields = ("instance_ids", "ours")
     routes.route("POST", "/api/v0/adopt", "admin", account_only=True, fields=fields)(adopt)
+    cap_fields = (*brakes.CAPS, "expected")
     for path in ("/api/v0/account", "/api/v0/caps"):
-        routes.route("PUT", path, "admin", account_only=True, fields=tuple(brakes.CAPS))(set_caps)
+        routes.route("PUT", path, "admin", account_only=True, fields=cap_fields)(set_caps)
 
 
 def freeze(call: Call) -> dict[str, object]:
@@ -176,8 +177,10 @@ def adopt(call: Call) -> object:
 
 
 def set_caps(call: Call) -> object:
-    """Change the account's caps."""
-    brakes.set_caps(call.ports, call.caller, call.body)
+    """Change the account's caps, if they still are those that the caller expects."""
+    expected = _part(call, "expected") or {}
+    check_names("expected: ", expected, tuple(brakes.CAPS))
+    brakes.set_caps(call.ports, call.caller, call.body, expected)
     return OK
 
 

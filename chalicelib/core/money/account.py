@@ -125,12 +125,22 @@ def with_lease(account: Account, owner: str, now: float, duration_s: float) -> A
     )
 
 
-def with_caps(account: Account, caps: Mapping[str, int]) -> Account:
-    """The account under other caps, by field name.
+class CapsChangedError(Exception):
+    """The account's caps are not those that the change was decided on."""
+
+
+def with_caps(
+    account: Account, caps: Mapping[str, int], expected: Mapping[str, int] | None = None
+) -> Account:
+    """The account under other caps, by field name; with `expected` only if those are its caps.
 
     Raises:
         ValueError: for a name that is no cap, or a negative amount.
+        CapsChangedError: a cap is not what was expected.
     """
+    for name, amount in (expected or {}).items():
+        if getattr(account, name) != amount:
+            raise CapsChangedError("the account's caps were changed since they were read")
     for name, amount in caps.items():
         if name not in _CAP_NAMES:
             raise ValueError(f"{name}: no such cap; allowed: {', '.join(_CAP_NAMES)}")

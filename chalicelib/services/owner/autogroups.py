@@ -18,7 +18,13 @@ from chalicelib.services.owner.audit import (
 )
 from chalicelib.services.owner.exploration import exploration_row
 from chalicelib.services.owner.facts import read_memory
-from chalicelib.services.owner.groups import USER_ID, interruptible_mode, may_see, visible_group
+from chalicelib.services.owner.groups import (
+    USER_ID,
+    check_unchanged,
+    interruptible_mode,
+    may_see,
+    visible_group,
+)
 from chalicelib.services.routing.views import publish_directory
 from chalicelib.wire.launch_args import parse_launch_args
 from chalicelib.wire.management import AUTO, AutogroupChanges
@@ -54,9 +60,10 @@ def update_autogroup(
     Raises:
         NotFoundError: no such autogroup within the key's scope.
         ParameterError: a bad parameter, or it is being deleted.
-        ConflictError: somebody else changed it meanwhile.
+        ConflictError: somebody else changed it since it was read.
     """
     before = visible_autogroup(ports, caller, autogroup_id)
+    check_unchanged(f"autogroup {autogroup_id}", changes.revision, before.revision)
     if before.state is AutogroupState.DELETING:
         raise ParameterError(f"autogroup {autogroup_id} is being deleted")
     _check_not_moved(ports, before, changes)

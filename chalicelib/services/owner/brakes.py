@@ -97,19 +97,25 @@ def settle_unconfirmed(
     return len(ids)
 
 
-def set_caps(ports: ApiPorts, caller: Caller, caps: Mapping[str, object]) -> None:
+def set_caps(
+    ports: ApiPorts, caller: Caller, caps: Mapping[str, object], expected: Mapping[str, object]
+) -> None:
     """Change the account's caps, given in dollars; absent and None stay.
+
+    `expected`: caps as they were read; if one is another by now, nothing is changed.
 
     Raises:
         ParameterError: a cap is no usable number, or none is given.
+        CapsChangedError: a cap is not what was expected.
     """
     account, changes = ports.ledger.account(), checked_caps(caps)
+    seen = checked_caps(expected) if expected else None
     before: dict[str, object] = {}
     after: dict[str, object] = {}
     for name, (field, _) in CAPS.items():
         if field in changes:
             before[name], after[name] = getattr(account, field) / MICRO, caps[name]
-    ports.ledger.set_caps(changes)
+    ports.ledger.set_caps(changes, seen)
     _record(ports, caller, "caps of the account changed", before, after)
 
 

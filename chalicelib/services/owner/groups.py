@@ -86,10 +86,11 @@ def update_group(
     Raises:
         NotFoundError: no such group within the key's scope.
         ParameterError: a bad parameter, or the group is being deleted.
-        ConflictError: somebody else changed it meanwhile, or the new name is taken.
+        ConflictError: somebody else changed it since it was read, or the new name is taken.
     """
     now = ports.clock.now()
     before = visible_group(ports, caller, endpoint_id)
+    check_unchanged(f"endpoint group {before.name!r}", changes.revision, before.revision)
     if before.state is GroupState.DELETING:
         raise ParameterError(f"endpoint group {before.name!r} is being deleted")
     after = replace(changed_group(before, changes), revision=before.revision + 1)
@@ -98,6 +99,18 @@ def update_group(
     publish_directory(ports)
     ports.poke.poke(endpoint_id, "changed")
     return after
+
+
+def check_unchanged(what: str, seen: int | None, present: int) -> None:
+    """Check that what is to be changed is still what was read, where the change says what that was.
+
+    Raises:
+        ConflictError: it has another revision.
+    """
+    if seen not in (None, present):
+        raise ConflictError(
+            f"{what} was changed since it was read (revision {seen}, now {present}); read it again"
+        )
 
 
 def delete_group(ports: ApiPorts, caller: Caller, endpoint_id: int) -> None:
