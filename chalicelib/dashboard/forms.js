@@ -108,7 +108,7 @@ function openForm({ title, fields, more, row: read, reread, floors, previewBody,
         await save(values, row);
       } catch (problem) {
         if (problem.status !== 409 || !reread) throw problem;
-        await takeOver();
+        await takeOver(problem);
         return;
       }
     }
@@ -116,14 +116,17 @@ function openForm({ title, fields, more, row: read, reread, floors, previewBody,
     await done();
   };
   /** Somebody else saved first: their values stand where nothing was typed, and saving asks again. */
-  const takeOver = async () => {
+  const takeOver = async (problem) => {
     const before = row;
-    row = await reread();
+    const now = await reread();
+    if (JSON.stringify(now) === JSON.stringify(before)) throw problem; // another conflict
+    row = now;
     const theirs = [...inputs].filter(([name]) => String(before[name] ?? '') !== String(row[name] ?? ''));
     for (const [name, input] of theirs) {
       if (input.value.trim() === String(before[name] ?? '')) input.value = row[name] ?? '';
     }
     const changed = theirs.map(([name]) => `${name} ${before[name] ?? 'auto'} → ${row[name] ?? 'auto'}`);
+    if (JSON.stringify(before.schedules) !== JSON.stringify(row.schedules)) changed.push('floors by time of day');
     error.textContent = `Not saved: it was changed meanwhile${changed.length ? ` (${changed.join(', ')})` : ''}. What you typed is still here: look, and save again.`;
   };
   const form = el('form', {
@@ -132,6 +135,7 @@ function openForm({ title, fields, more, row: read, reread, floors, previewBody,
     onsubmit: (event) => {
       event.preventDefault();
       clearTimeout(timer);
+      turn += 1;
       deed(row.id ? 'Save' : 'Create', submit, { fail: (problem) => { error.textContent = problem.message; } });
     },
   }, el('h2', { id: 'dialog-title' }, title), el('div', { class: 'fields' }, labels(fields)), floors?.node,

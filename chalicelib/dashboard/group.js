@@ -130,9 +130,9 @@ export class GroupView {
     const body = { endpoint_state: isActive ? 'suspended' : 'active' };
     const yes = isActive
       ? await ask(`Pause ${clean(group.endpoint_name)}?`, [`It serves nobody until it is resumed: ${count(group.workers_by_state.ready ?? 0, 'ready worker')} will drain and stop, ${count(group.queue.n_waiting, 'request')} waiting.`], { yes: 'Pause' })
-      : await askCost(`Resume ${clean(group.endpoint_name)}?`, { endpoint_id: group.id, endpoint: body }, 'Resume');
+      : await changeAsked(`api/v0/endptjobs/${group.id}/`, body, `Resume ${clean(group.endpoint_name)}?`, { endpoint_id: group.id, endpoint: body }, 'Resume');
     if (!yes) return;
-    await send('PUT', `api/v0/endptjobs/${group.id}/`, body);
+    if (isActive) await send('PUT', `api/v0/endptjobs/${group.id}/`, body);
     await this.look();
   }
 
@@ -207,9 +207,8 @@ export class GroupView {
     if (!last) throw new Error(`no earlier template or search of autogroup ${one.id} is kept`);
     const names = LAUNCHED.filter((name) => name in last.facts.before);
     const before = Object.fromEntries(names.map((name) => [name, last.facts.before[name]]));
-    if (!await askCost(`Roll autogroup ${one.id} back to before ${clock(last.at)}?`, { autogroup_id: one.id, autogroup: before }, 'Roll back', [changed({ before: last.facts.after, after: before })])) return;
-    await send('PUT', `api/v0/autojobs/${one.id}/`, before);
-    await this.look();
+    const lines = [changed({ before: last.facts.after, after: before })];
+    if (await changeAsked(`api/v0/autojobs/${one.id}/`, before, `Roll autogroup ${one.id} back to before ${clock(last.at)}?`, { autogroup_id: one.id, autogroup: before }, 'Roll back', lines)) await this.look();
   }
 
   autogroupTools(one) {
@@ -236,15 +235,26 @@ export class GroupView {
       button('Roll back', () => this.rollBack(one), { 'data-focus': `back ${one.id}`, title: 'To the template and search before the last change' }),
       button(paused ? 'Resume' : 'Pause', async () => {
         const body = { state: paused ? 'active' : 'paused' };
-        const yes = paused ? await askCost(`Resume autogroup ${one.id}?`, { autogroup_id: one.id, autogroup: body }, 'Resume')
-          : await ask(`Pause autogroup ${one.id}?`, ['It gets no new requests, and nothing is rented for it.'], { yes: 'Pause' });
-        if (yes) await act(`api/v0/autojobs/${one.id}/`, body, 'PUT')();
+        const path = `api/v0/autojobs/${one.id}/`;
+        if (paused) {
+          if (await changeAsked(path, body, `Resume autogroup ${one.id}?`, { autogroup_id: one.id, autogroup: body }, 'Resume')) await this.look();
+        } else if (await ask(`Pause autogroup ${one.id}?`, ['It gets no new requests, and nothing is rented for it.'], { yes: 'Pause' })) {
+          await act(path, body, 'PUT')();
+        }
       }, { 'data-focus': `pause ${one.id}` }),
       button('Edit', () => editAutogroup(this.group, one, this.look), { 'data-focus': `edit ${one.id}` }));
   }
 }
 
 const LAUNCHED = ['template_hash', 'template_id', 'search_params', 'launch_args'];
+
+/** Ask with prices, then change: only what was asked about, never what another tab made of it meanwhile. */
+async function changeAsked(path, change, title, body, yes, lines = []) {
+  const { revision } = (await get(path)).result;
+  if (!await askCost(title, body, yes, lines)) return false;
+  await send('PUT', path, { ...change, revision });
+  return true;
+}
 
 /** What the next round would do. */
 async function showPlan(group) {

@@ -132,7 +132,7 @@ def _worker(index: int, rng: random.Random) -> Json:
 
 def _endpoint_row(name: str, n_workers: int) -> Json:
     return {
-        "id": 7, "endpoint_name": name, "api_key": "blk.e7-r-own.1.secret",
+        "id": 7, "revision": 4, "endpoint_name": name, "api_key": "blk.e7-r-own.1.secret",
         "created_at": NOW - 90_000, "endpoint_state": "active",
         "min_load": 100.0, "target_util": 0.9, "cold_mult": 1.0, "min_cold_load": None,
         "cold_workers": 5, "max_workers": max(20, n_workers), "max_queue_time": 30.0,
@@ -147,6 +147,7 @@ def _endpoint_row(name: str, n_workers: int) -> Json:
 def _autogroup_row(identity: int, name: str, template: str, weight: float) -> Json:
     return {
         "id": identity,
+        "revision": 2,
         "endpoint_id": 7,
         "endpoint_name": name,
         "api_key": "blk.e7-r-own.1.secret",

@@ -7,6 +7,7 @@ under the same content security policy. `fakes/console/console_scenes.py` fills 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ CONTENT_SECURITY_POLICY = (
 )
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
 _OK: Json = {"success": True}
+_CHANGED: tuple[int, Json] = (
+    409, {"success": False, "error": "conflict", "msg": "changed since it was read; read it again"},
+)  # fmt: skip
 
 
 @dataclass
@@ -53,6 +57,10 @@ class Console:
     answers: dict[str, Json] = field(default_factory=dict)  # by path, for everything else
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)  # by path
     failures: dict[str, tuple[int, Json]] = field(default_factory=dict)  # whole answers, by path
+    raw: dict[str, tuple[int, str, bytes]] = field(
+        default_factory=dict
+    )  # what is no answer of ours
+    delays_s: dict[str, float] = field(default_factory=dict)  # by path: decided at once, sent later
     calls: list[Call] = field(default_factory=list)
     is_looking: bool = True  # the scaler lists between any two looks at the status
 
@@ -91,6 +99,8 @@ class Console:
             inventory["at"] = (inventory["at"] or 0.0) + self.is_looking
             groups = [g for g in self.status["groups"] if wanted in (None, str(g["id"]))]
             return 200, _OK | self.status | {"groups": groups}
+        if call.path.rstrip("/") in ("/api/v0/account", "/api/v0/caps"):
+            return self._set_caps(call.body)
         if call.path == "/api/v0/freeze":
             frozen = call.body["frozen"]
             self.status["account"]["is_frozen"] = frozen
@@ -107,6 +117,15 @@ class Console:
         if call.path in known:
             return 200, _OK | known[call.path]
         return 404, {"success": False, "error": "not_found", "msg": f"no route {call.path}"}
+
+    def _set_caps(self, body: Json) -> tuple[int, Json]:
+        caps = self.status.get("account", {}).get("caps", {})
+        expected: Json = body.get("expected") or {}
+        if any(caps.get(name.removeprefix("max_")) != usd for name, usd in expected.items()):
+            return _CHANGED
+        given = {name: usd for name, usd in body.items() if name.startswith("max_")}
+        caps.update({name.removeprefix("max_"): usd for name, usd in given.items()})
+        return 200, _OK
 
     def _judged(self, body: Json) -> Json:
         """What a change is asked about: the server's own judgement, over the console's rows."""
@@ -133,7 +152,11 @@ class Console:
             return 404, {"success": False, "error": "not_found", "msg": "ID not found"}
         row = rows[int(identity)]
         if call.method == "PUT":
-            row.update(call.body)
+            if call.body.get("revision") not in (None, row.get("revision")):
+                return _CHANGED
+            row.update({name: v for name, v in call.body.items() if name != "revision"})
+            if "revision" in row:
+                row["revision"] += 1
         elif call.method == "DELETE":
             del rows[int(identity)]
         name = "endpoint" if rows is self.endpoints else "autogroup"
@@ -174,7 +197,9 @@ class _Handler(QuietHandler):
         key = self.headers.get("Authorization", "").removeprefix("Bearer ")
         call = Call(self.command, parts.path, dict(parse_qsl(parts.query)), body)
         status, content = self.console.answer(call, key)
-        self._send(status, "application/json", json.dumps(content).encode())
+        packed = json.dumps(content).encode()
+        time.sleep(self.console.delays_s.get(call.path, 0.0))  # noqa: TID251  a slow server
+        self._send(*self.console.raw.get(call.path, (status, "application/json", packed)))
 
     def _send_file(self, name: str) -> None:
         files = {path.name: path for path in DASHBOARD.rglob("*") if path.is_file()}

@@ -337,3 +337,15 @@ def test_a_change_of_what_was_read_stands_only_over_what_was_read(api: Api) -> N
         assert row[name] == value + 1
         assert api.call("PUT", path, change | {"revision": row["revision"]}).status == 200
         assert api.call("GET", path).json["result"][name] == value
+
+
+def test_caps_that_somebody_else_changed_meanwhile_stay(api: Api) -> None:
+    seen = {"max_usd_per_hour": 1.5, "max_usd_per_day": 50}
+    api.call("PUT", "/api/v0/account/", seen)
+    wanted = {"max_usd_per_hour": 9, "expected": seen}
+    api.call("PUT", "/api/v0/account/", {"max_usd_per_day": 7})  # another tab
+    assert api.call("PUT", "/api/v0/account/", wanted).status == 409
+    assert api.ledger.account_now.caps_microusd_per_hour == 1_500_000
+    wanted["expected"] = {**seen, "max_usd_per_day": 7}
+    assert api.call("PUT", "/api/v0/account/", wanted).status == 200
+    assert api.ledger.account_now.caps_microusd_per_hour == 9_000_000

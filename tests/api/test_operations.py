@@ -277,18 +277,6 @@ def test_caps_are_set_in_dollars(fleet: Api, path: str) -> None:
         assert fleet.call("PUT", path, bad).status == 400
 
 
-def test_caps_that_somebody_else_changed_meanwhile_stay(fleet: Api) -> None:
-    seen = {"max_usd_per_hour": 1.5, "max_usd_per_day": 50}
-    fleet.call("PUT", "/api/v0/account/", seen)
-    wanted = {"max_usd_per_hour": 9, "expected": seen}
-    fleet.call("PUT", "/api/v0/account/", {"max_usd_per_day": 7})  # another tab
-    assert fleet.call("PUT", "/api/v0/account/", wanted).status == 409
-    assert fleet.ledger.account_now.caps_microusd_per_hour == 1_500_000
-    wanted["expected"] = {**seen, "max_usd_per_day": 7}
-    assert fleet.call("PUT", "/api/v0/account/", wanted).status == 200
-    assert fleet.ledger.account_now.caps_microusd_per_hour == 9_000_000
-
-
 def test_a_rollout_shares_the_requests_exactly(fleet: Api) -> None:
     second = fleet.create_autogroup(100, template_hash="new", weight=3)
     third = fleet.create_autogroup(100, template_hash="more", weight=1)

@@ -52,7 +52,6 @@ def test_a_group_is_deleted_and_the_accounts_caps_are_changed_from_the_page(
     open_page: Open,
 ) -> None:
     console = fleet(2)
-    console.answers["/api/v0/account"] = {}
     with open_page(console) as page:
         page.get_by_role("button", name="Caps").click()
         form = page.locator("#dialog")
@@ -64,7 +63,9 @@ def test_a_group_is_deleted_and_the_accounts_caps_are_changed_from_the_page(
         question.get_by_role("textbox").fill("TGI-Llama3")
         question.get_by_role("button", name="Delete").click()
         until(page, lambda: 7 not in console.endpoints)
-    assert console.sent("PUT", "/api/v0/account") == [{"max_usd_per_hour": 2}]
+    (sent,) = console.sent("PUT", "/api/v0/account")
+    assert sent["max_usd_per_hour"] == 2
+    assert sent["expected"]["max_usd_per_hour"] == 5.0  # what the form showed
 
 
 def test_what_a_change_rents_and_costs_is_asked_and_no_means_no(open_page: Open) -> None:

@@ -57,7 +57,7 @@ def test_floors_by_time_of_day_are_added_changed_and_removed(open_page: Open) ->
         page.get_by_role("button", name="Save").click()
         expect(page.locator("#dialog")).to_be_hidden()
     (sent,) = console.sent("PUT", "/api/v0/endptjobs/7/")
-    assert sent == {"schedules": [night | {"min_load": 20}, DAY]}
+    assert sent == {"schedules": [night | {"min_load": 20}, DAY], "revision": 4}
 
 
 def _floors(console: Console) -> object:
@@ -84,7 +84,7 @@ def test_a_bad_floor_is_told_and_keeps_the_form_and_untouched_ones_are_not_sent(
         form.get_by_label("Begins").fill("0 25 * * *")
         expect(page.locator("dialog .error")).to_have_text(refusal)
         expect(page.locator("#dialog")).to_be_visible()
-    assert console.sent("PUT", "/api/v0/endptjobs/7/") == [{"max_workers": 8}]
+    assert console.sent("PUT", "/api/v0/endptjobs/7/") == [{"max_workers": 8, "revision": 4}]
 
 
 def test_what_few_need_is_folded_away_and_sent_like_the_rest(open_page: Open) -> None:
@@ -100,7 +100,7 @@ def test_what_few_need_is_folded_away_and_sent_like_the_rest(open_page: Open) ->
         page.get_by_role("button", name="Save").click()
         expect(page.locator("#dialog")).to_be_hidden()
     assert console.sent("PUT", "/api/v0/endptjobs/7/") == [
-        {"slo_target": 0.95, "queue_order": "fifo"}
+        {"slo_target": 0.95, "queue_order": "fifo", "revision": 4}
     ]
 
 
@@ -116,7 +116,8 @@ def test_an_autogroups_search_can_be_emptied_and_its_numbers_cannot(open_page: O
         expect(page.locator("dialog .error")).to_be_empty()
         page.get_by_role("button", name="Save").click()
         expect(page.locator("#dialog")).to_be_hidden()
-    assert console.sent("PUT", "/api/v0/autojobs/12/") == [{"search_params": "", "weight": 0.5}]
+    (sent,) = console.sent("PUT", "/api/v0/autojobs/12/")
+    assert sent == {"search_params": "", "weight": 0.5, "revision": 2}
 
 
 def test_an_autogroups_preview_tells_what_its_offers_cost(open_page: Open) -> None:
@@ -191,7 +192,6 @@ def test_what_stops_machines_is_in_vain_or_may_cost_more_is_asked_as_the_server_
             question.get_by_role("button", name="Close").click()
         assert not console.sent("PUT", "/api/v0/endptjobs/7/")
         console.answers["/api/v0/preview"] = {"offers": None, "plan": plan, "must_ask": True}
-        console.answers["/api/v0/account"] = {}
         page.get_by_role("button", name="Caps").click()
         form.get_by_label("Cap, $ per hour").fill("0.5")
         expect(form.locator(".preview")).to_contain_text("At once: stop 1")
@@ -217,5 +217,5 @@ def test_only_what_differs_is_sent_and_an_emptied_field_becomes_automatic(open_p
         page.get_by_role("button", name="Save").click()
         expect(page.locator("#dialog")).to_be_hidden()
     assert console.sent("PUT", "/api/v0/endptjobs/7/") == [
-        {"max_workers": 8, "unset": ["target_util"]}
+        {"max_workers": 8, "unset": ["target_util"], "revision": 4}
     ]
