@@ -23,8 +23,9 @@ Graph = dict[str, object]
 
 PRICED_KINDS = (
     *("EmptyHunyuanLatentVideo", "EmptyLatentImage", "ImageScaleBy", "KSampler"),
-    *("KSamplerAdvanced", "LatentCut", "LatentUpscaleBy", "PrimitiveInt", "RepeatImageBatch"),
-    *("RepeatLatentBatch", "SVD_img2vid_Conditioning"),
+    *("KSamplerAdvanced", "LatentCut", "LatentUpscaleBy", "LoadImage", "LoadImageMask"),
+    *("PrimitiveInt", "RepeatImageBatch", "RepeatLatentBatch", "SVD_img2vid_Conditioning"),
+    *("VAEEncode", "VAEEncodeForInpaint"),
 )
 """Kinds of nodes whose numbers the cost rule reads, or must not."""
 

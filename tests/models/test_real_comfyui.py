@@ -21,6 +21,7 @@ from ballast.client.sse import event_data
 from tests.models.record_comfyui import node, picture, slow
 from tests.models.servers import ComfyServer, free_port
 from tests.workers.world import World, world
+from workers.comfyui.image_size import image_size
 from workers.comfyui.server import make_back_end
 from workers.pyworker.back_end import BackEnd, JsonObject
 
@@ -29,6 +30,7 @@ pytestmark = pytest.mark.skipif(
     not (CHECKOUT and PYTHON), reason="needs COMFYUI and COMFYUI_PYTHON: run `make test-models`"
 )
 CUSTOM = "/custom-workflow"
+PICTURES = Path(__file__).parents[1] / "evidence" / "models" / "pictures.json"
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +144,20 @@ async def test_whoever_leaves_is_interrupted_and_progress_is_told(
     assert status == 200
     assert [event["max"] for event in events[:-1]] == [5] * len(events[:-1])
     assert len(events) > 2
+
+
+async def test_an_uploaded_picture_is_priced_as_comfyui_loads_it(worker: World) -> None:
+    """The size that is read from its head, and a batch of the frames of an animation."""
+    for name, url in json.loads(PICTURES.read_text())["pictures"].items():
+        graph = {
+            "1": node("LoadImage", image="mine"),
+            "2": node("SaveImage", images=["1", 0], filename_prefix="x"),
+        }
+        status, body = await worker.post(
+            CUSTOM, payload={"workflow": graph, "images": {"mine": url}}
+        )
+        assert status == 200, (name, body)
+        made = [image_size(image) for image in json.loads(body)["images"]]
+        size = image_size(url)
+        assert size is not None
+        assert made == [replace(size, n_frames=1)] * size.n_frames, name

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from tests.workers.test_comfyui import node
-from workers.comfyui.cost import FACTORS, FIELDS, graph_workload, image_workload
+from workers.comfyui.cost import FACTORS, FIELDS, ImageSize, graph_workload, image_workload
+from workers.comfyui.server import make_back_end
 
-EVIDENCE = Path(__file__).parents[1] / "evidence" / "models" / "comfyui-0.3.64.json"
-REAL: dict[str, Any] = json.loads(EVIDENCE.read_text())["exchanges"]
+EVIDENCE = Path(__file__).parents[1] / "evidence" / "models"
+REAL: dict[str, Any] = json.loads((EVIDENCE / "comfyui-0.3.64.json").read_text())["exchanges"]
+PICTURES: dict[str, Any] = json.loads((EVIDENCE / "pictures.json").read_text())
 
 
 def sampled(**latent: object) -> dict[str, object]:
@@ -115,6 +117,64 @@ def test_an_image_that_is_scaled_to_so_many_pixels_costs_them(
         sampler = node("KSampler", latent_image=[latent, 0], steps=28)
         cost = graph_workload("flux", graph | {"sampler": sampler})
         assert cost == pytest.approx(image_workload("flux", side, side, 28))
+
+
+def edited(image: str, **scaled: object) -> dict[str, object]:
+    """A graph that starts from an uploaded image, by ComfyUI's own nodes (`inputs`)."""
+    pixels = "scaled" if scaled else "mine"
+    return {
+        "mine": node("LoadImage", image=image),
+        "scaled": node("ImageScaleBy", image=["mine", 0], **scaled),
+        "encoded": node("VAEEncode", pixels=[pixels, 0], vae=["model", 2]),
+        "sampler": node("KSampler", latent_image=["encoded", 0], steps=28),
+    }
+
+
+UPLOADS = {"mine.png": ImageSize(2048, 3072), "film.gif": ImageSize(512, 512, n_frames=24)}
+
+
+@pytest.mark.parametrize(
+    ("graph", "size"),
+    [
+        (edited("mine.png"), (2048, 3072, 1)),
+        (edited("film.gif"), (512, 512, 24)),
+        (edited("mine.png", scale_by=2), (4096, 6144, 1)),
+        (edited("lies there already.png"), (1024, 1024, 1)),
+        (  # what the sampler works on is the empty latent; the picture is a hint
+            sampled(width=1024, height=1024)
+            | {
+                "mine": node("LoadImage", image="mine.png"),
+                "hint": node("ControlNetApply", image=["mine", 0], conditioning=["text", 0]),
+                "sampler": node(
+                    "KSampler", latent_image=["latent", 0], positive=["hint", 0], steps=28
+                ),
+            },
+            (1024, 1024, 1),
+        ),
+        (  # a node of others that says to what it loads it
+            edited("mine.png") | {"mine": node("Load", image="mine.png", width=512, height=512)},
+            (512, 512, 1),
+        ),
+        (edited("bomb"), (16_384, 16_384, 1)),
+    ],
+)
+def test_an_uploaded_image_costs_its_own_size(
+    graph: dict[str, object], size: tuple[int, int, int]
+) -> None:
+    """Six megapixels were priced as one, and an animation as one image."""
+    uploads = UPLOADS | {"bomb": ImageSize(2**31, 2**31)}
+    width, height, n_images = size
+    cost = graph_workload("flux", graph, uploads=uploads)
+    assert cost == pytest.approx(image_workload("flux", width, height, 28) * n_images)
+
+
+def test_the_price_of_a_request_knows_its_images() -> None:
+    route = make_back_end("flux").route("/custom-workflow")
+    for name, (width, height, n_frames) in PICTURES["sizes"].items():
+        payload: dict[str, object] = {"workflow": edited("x")}
+        payload |= {"images": {"x": PICTURES["pictures"][name]}}
+        told = image_workload("flux", width, height, 28) * n_frames
+        assert route.workload(payload) == pytest.approx(told), name
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ counts 200 for each second an RTX 4090 needs for it: 23 s with Flux, 6 s with SD
 models the unit is SD3's, so that their perf is what their GPU really makes of it.
 
 A graph costs the sum over its samplers: each with its own steps, and the size, batch and frames of
-the latent that it works on. Numbers may be texts, as ComfyUI takes them.
+the latent that it works on. Numbers may be texts, as ComfyUI takes them. An uploaded image tells
+its size itself (`image_size.py`); one that lies at ComfyUI already counts as a usual image.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import ceil, sqrt
+from types import MappingProxyType
 
 from chalicelib.wire.ticket import MAX_COST
 
@@ -56,6 +58,15 @@ _TILE_TOKENS = 175.0
 Graph = Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class ImageSize:
+    """Of an uploaded image; `n_frames` of an animation, of which ComfyUI makes a batch."""
+
+    width: int
+    height: int
+    n_frames: int = 1
+
+
 def image_workload(model: str, width: float, height: float, steps: float) -> float:
     """Load of one image; 4,600 for a standard one with Flux, 1,200 with SD3.
 
@@ -66,14 +77,21 @@ def image_workload(model: str, width: float, height: float, steps: float) -> flo
     return RTX_4090_S[model] * STANDARD_PERF * share
 
 
-def graph_workload(model: str, graph: Graph, cached: Collection[str] = ()) -> float:
+def graph_workload(
+    model: str,
+    graph: Graph,
+    cached: Collection[str] = (),
+    uploads: Mapping[str, ImageSize] = MappingProxyType({}),
+) -> float:
     """Load of a graph in API format without the nodes whose results ComfyUI still had.
 
-    A graph without a sampler costs an image of no steps.
+    `uploads`: sizes of the images that come with it, by their names in the graph. A graph without
+    a sampler costs an image of no steps.
 
     Raises:
         KeyError: no such model.
     """
+    graph = _with_sizes(graph, uploads) if uploads else graph
     samplers = [name for name, node in graph.items() if _is_sampler(node)]
     looks = _Looks(usual={side: _widest(graph, side) for side in ("width", "height")})
     at_work = [name for name in samplers if name not in cached]
@@ -81,6 +99,23 @@ def graph_workload(model: str, graph: Graph, cached: Collection[str] = ()) -> fl
     if samplers:
         return min(cost, MAX_COST)
     return min(image_workload(model, looks.usual["width"], looks.usual["height"], 0.0), MAX_COST)
+
+
+def _with_sizes(graph: Graph, uploads: Mapping[str, ImageSize]) -> Graph:
+    """The graph with numbers at the nodes that load uploads, beside those that they have."""
+    priced: dict[str, object] = {}
+    for name, node in graph.items():
+        inputs = inputs_of(node)
+        named = [uploads[one] for one in inputs.values() if isinstance(one, str) and one in uploads]
+        if isinstance(node, dict) and named:
+            sizes: dict[str, object] = {
+                "width": max(size.width for size in named),
+                "height": max(size.height for size in named),
+                "batch_size": max(size.n_frames for size in named),
+            }
+            node = node | {"inputs": sizes | inputs}
+        priced[name] = node
+    return priced
 
 
 @dataclass(slots=True)

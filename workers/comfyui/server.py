@@ -14,6 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from workers.comfyui.cost import RTX_4090_S, graph_workload, image_workload
+from workers.comfyui.image_size import image_sizes
 from workers.comfyui.run import Order, run_graph
 from workers.comfyui.workflow import ImageRequest, default_workflow
 from workers.pyworker.__main__ import main
@@ -111,17 +112,18 @@ def make_back_end(model: str, home: Path = DEFAULT_HOME) -> BackEnd:
         return image_workload(model, image.width, image.height, image.steps)
 
     def custom_work(payload: JsonObject) -> float:
-        parse_images(payload)
-        return graph_workload(model, parse_graph(payload))
+        uploads = image_sizes(parse_images(payload))
+        return graph_workload(model, parse_graph(payload), uploads=uploads)
 
     async def make(
         http: aiohttp.ClientSession, url: str, payload: JsonObject, tell: Tell, *, is_ours: bool
     ) -> JobResult:
         graph = default_workflow(model, parse_image(payload)) if is_ours else parse_graph(payload)
+        images = {} if is_ours else parse_images(payload)
         order = Order(
             graph=graph,
-            images={} if is_ours else parse_images(payload),
-            work=partial(graph_workload, model, graph),
+            images=images,
+            work=partial(graph_workload, model, graph, uploads=image_sizes(images)),
             wants_events=payload.get("stream") is True,
             is_ours=is_ours,
         )
