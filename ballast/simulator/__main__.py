@@ -16,13 +16,14 @@ try:
         Task,
         compare_rows,
         format_row,
+        load_task_trace,
         row_to_json,
         run_all,
         start_lines,
     )
     from ballast.simulator.run import POLLED, QUEUES
     from ballast.simulator.world.market import DEFAULT_MARKET, MarketError, read_market
-    from ballast.simulator.world.traces import TraceError, read_trace
+    from ballast.simulator.world.traces import TraceError
 except ModuleNotFoundError as missing:
     if (missing.name or "").partition(".")[0] != "dateutil":
         raise
@@ -51,9 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(words)
     try:
         task, policies = _task(options), _policies(options)
-        read_trace(
-            task.trace, load_column=task.load_column, days=task.days, start_day=task.start_day
-        )
+        load_task_trace(task, 0)  # a file is read once: the runs' processes begin with it
     except (OSError, TraceError, MarketError, PolicyError) as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 2

@@ -73,26 +73,34 @@ def read_trace(
         days = days or 1.0
         trace = synthesise(name, days=start_day + days, seed=seed)
     else:
-        trace = _read_file(Path(text), load_column)
+        until_s = math.inf if days is None else (start_day + days) * DAY_S
+        trace = _read_file(Path(text), load_column, until_s)
     if days is None and start_day <= 0:
         return trace
     return trace.part(math.inf if days is None else days, start_day)
 
 
-def _read_file(path: Path, load_column: str) -> Trace:
+def _read_file(path: Path, load_column: str, until_s: float) -> Trace:
+    """The requests before `until_s`; rows are in order of arrival."""
     opener: Callable[..., object] = gzip.open if path.suffix == ".gz" else open
     times: list[float] = []
     loads: list[float] = []
+    is_whole = True
     with opener(path, "rt", newline="") as file:  # type: ignore[attr-defined]
         rows = csv.reader(file)
         header = next(rows)
         column = _load_index(path, header, load_column)
         for row in rows:
-            times.append(float(row[0]))
+            at = float(row[0])
+            if at >= until_s:
+                is_whole = False
+                break
+            times.append(at)
             loads.append(max(float(row[column]), 1.0))
     if not times:
         raise TraceError(f"{path}: no requests")
-    return Trace(name=path.name, times=times, loads=loads, duration_s=times[-1] + 1.0)
+    duration_s = times[-1] + 1.0 if is_whole else until_s
+    return Trace(name=path.name, times=times, loads=loads, duration_s=duration_s)
 
 
 def _load_index(path: Path, header: list[str], load_column: str) -> int:

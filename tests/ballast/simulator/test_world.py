@@ -132,6 +132,16 @@ def test_a_part_of_a_trace_begins_at_its_own_second_0() -> None:
     assert len(whole.part(math.inf, 0.04).times) == len(part.times)
 
 
+def test_a_part_of_a_file_lasts_until_its_end_whatever_comes_last(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "trace.csv"
+    file.write_text("t_s,load\n0,5\n40000,6\n70000,7\n80000,not read\n")
+    part = read_trace(str(file), days=0.5, start_day=0.25)
+    assert (part.times, part.loads) == ([18_400.0], [6.0])
+    assert part.duration_s == 43_200.0
+    with pytest.raises(TraceError, match="no request in days"):
+        read_trace(str(file), days=0.05, start_day=0.5)
+
+
 @pytest.mark.parametrize("policy", ["ballast", "window:1,120"])
 def test_the_owners_floor_and_cap_bind_every_policy(policy: str) -> None:
     arrivals = [1200.0 + at for at in range(300)]
