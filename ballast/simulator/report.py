@@ -156,14 +156,31 @@ def _row(policy: str, queue: str, runs: Sequence[tuple[Score, float, float]]) ->
 
 
 def start_lines(rows: Sequence[Row]) -> list[str]:
-    """The first hour of each policy, a line: from second 0, and from the first ready worker on."""
+    """The first hour of each policy, a line: from second 0, and from the first ready worker on.
+
+    Beside ours what the rivals' points give for our cost.
+    """
+    rivals = [row for row in rows if not row.policy.startswith("ballast")]
     return [
         f"{row.policy:24} ready after {row.score.first_ready_s:.0f} s; on time from second 0 "
         f"{100 * row.score.within_slo:.2f} %, from then on "
         f"{100 * row.score.within_slo_ready:.2f} %; "
         f"{row.score.creates_per_hour:.1f} rentals an hour, {row.over_clair:.3f}"
+        + ("" if row in rivals or not rivals else f"; {_rivals_for(row.over_clair, rivals)}")
         for row in rows
     ]
+
+
+def _rivals_for(cost: float, rivals: Sequence[Row]) -> str:
+    points = [(r.score.within_slo, r.over_clair, r.score.creates_per_hour) for r in rivals]
+    since_ready = [(r.score.within_slo_ready, r.over_clair, 0.0) for r in rivals]
+    found, found_ready = attainment_for(cost, points), attainment_for(cost, since_ready)
+    if found is None or found_ready is None:
+        return "no rival costs as little"
+    return (
+        f"rivals for that {100 * found[0]:.2f} % and {100 * found_ready[0]:.2f} % "
+        f"with {found[1]:.1f} rentals"
+    )
 
 
 HEADER = (
@@ -246,6 +263,26 @@ def cost_at(points: Sequence[Point], share: float) -> float | None:
     (low, low_cost), (high, high_cost) = line[upper - 1], line[upper]
     part = (_nines(share) - _nines(low)) / (_nines(high) - _nines(low))
     return low_cost + part * (high_cost - low_cost)
+
+
+def attainment_for(
+    cost: float, points: Sequence[tuple[float, float, float]]
+) -> tuple[float, float] | None:
+    """(attainment, rentals) for a cost, of points (attainment, cost, rentals).
+
+    On the line through the best points, as `cost_at`; beyond the dearest of them as there. None
+    below the cheapest.
+    """
+    rentals = {(share, usd): n for share, usd, n in points}
+    line = frontier(list(rentals))
+    if not line or cost < line[0][1]:
+        return None
+    below = [point for point in line if point[1] <= cost]
+    low, high = below[-1], line[min(len(below), len(line) - 1)]
+    part = (cost - low[1]) / (high[1] - low[1]) if high != low else 0.0
+    nines = _nines(low[0]) + part * (_nines(high[0]) - _nines(low[0]))
+    n = rentals[low] + part * (rentals[high] - rentals[low])
+    return 1.0 - math.exp(-nines), n
 
 
 def _nines(share: float) -> float:
