@@ -30,6 +30,6 @@ def test_attainment_for_a_cost_is_the_inverse_and_rentals_go_along() -> None:
     share, rentals = attainment_for(1.4, points) or (0.0, 0.0)
     assert share == pytest.approx(1 - 10**-2.5)
     assert rentals == pytest.approx(140.0)
-    assert attainment_for(2.0, points) == (pytest.approx(0.999), pytest.approx(160.0))
+    assert pytest.approx((0.999, 160.0)) == attainment_for(2.0, points)
     assert attainment_for(0.9, points) is None
     assert attainment_for(1.0, []) is None
