@@ -204,7 +204,7 @@ def scene(
         workers=tuple(workers),
         offers={1: tuple(offers)},
     )
-    (pool,), _ = sort_into_pools(snapshot, workers)
+    (pool,), _ = sort_into_pools(snapshot, workers, NOW)
     return pool, Round(snapshot, Beliefs(memory), NOW)
 
 

@@ -41,7 +41,7 @@ def acted(
     """What one repair does with the workers of an autogroup."""
     snapshot = make_snapshot(*workers, **over)
     ctx = Round(snapshot, Beliefs(memory or ScalingMemory()), NOW)
-    (pool,), _ = sort_into_pools(snapshot, workers)
+    (pool,), _ = sort_into_pools(snapshot, workers, NOW)
     return list(what(pool, ctx))  # type: ignore[operator]
 
 

@@ -237,3 +237,28 @@ def test_at_a_cap_what_is_outbid_gives_way_to_what_can_serve() -> None:
     day.minutes(6)
     assert day.calls(Verb.CREATE) == n_creates, "and it has come to rest"
     day.ends()
+
+
+@pytest.mark.parametrize("comes_back", ["all come back", "none comes back"])
+def test_all_hang_at_once_and_vast_lists_them_as_running(comes_back: str) -> None:
+    """Nothing tells the loss but their silence: what is held starts once requests are late."""
+    day, group = bidding_day()
+    hung = {row.instance_id for row in at_bids(day, READY)}
+    before = day.bill(), day.calls(Verb.CREATE)
+    for one in hung:
+        day.world.processes[one].is_silent = day.world.processes[one].is_deaf = True
+    day.seconds(130, 1, of=group)
+    assert day.world.n_waiting == 0
+    assert day.world.clients.longest_wait_s <= 110, "silent for a minute, a start, the queue"
+    assert "requests_wait" not in day.troubles()
+    is_back = comes_back == "all come back"
+    for one in hung if is_back else ():
+        day.world.processes[one].is_silent = day.world.processes[one].is_deaf = False
+    day.minutes(12, 3, of=group)
+    assert hung & set(day.world.market.instances) == (hung if is_back else set())
+    assert day.calls(Verb.CREATE) <= before[1] + (0 if is_back else len(hung))
+    assert served(day) == pytest.approx(HOT, rel=0.05), "three serve, and no more"
+    assert day.bill() - before[0] < 15 / 60 * 1.7
+    assert day.world.n_waiting == 0
+    assert day.troubles() == {}
+    day.ends()

@@ -227,7 +227,7 @@ def silence_event(worker: Worker, now: float) -> WorkerEvent | None:
     """Whether a worker that should report is silent or lost; counts from its last state change."""
     if worker.state not in _REPORTING:
         return None
-    silent_s = now - max(worker.reported_at, worker.started_at, worker.excused_until)
+    silent_s = now - max(heard_at(worker), worker.excused_until)
     if silent_s > UNREACHABLE_AFTER_S:
         return _E.LOST
     return _E.SILENT if silent_s > SUSPECT_AFTER_S else None
@@ -244,20 +244,43 @@ def ran_on_s(worker: Worker) -> float:
 
 def is_unheard(worker: Worker, now: float) -> bool:
     """Whether a worker that should report has been silent for long, whoever is to blame."""
-    since = max(worker.reported_at, worker.started_at)
-    return worker.state in _REPORTING and now - since > SUSPECT_AFTER_S
+    return worker.state in _REPORTING and now - heard_at(worker) > SUSPECT_AFTER_S
+
+
+def heard_at(worker: Worker) -> float:
+    """When a worker was last heard, or came up."""
+    return max(worker.reported_at, worker.started_at)
+
+
+def is_their_own(last_heard_at: float, came_up_at: float) -> bool:
+    """Whether a silence that others share is no trouble of ours.
+
+    `came_up_at`: when one that is heard came up; what kept the others' reports would keep its.
+    """
+    return came_up_at > last_heard_at + UNREACHABLE_AFTER_S
+
+
+def silent_by_themselves(workers: Iterable[Worker], now: float) -> frozenset[int]:
+    """Those that stay silent though another came up since, and is heard."""
+    live = [worker for worker in workers if worker.state in _REPORTING]
+    came_up_at = max((w.started_at for w in live if not is_unheard(w, now)), default=0.0)
+    return frozenset(
+        worker.instance_id
+        for worker in live
+        if is_unheard(worker, now) and is_their_own(heard_at(worker), came_up_at)
+    )
 
 
 def silent_workers(workers: Iterable[Worker], now: float) -> frozenset[int]:
     """The silent among a group's workers that should report.
 
-    Empty if more than half of them (and at least two) are silent at once: that is our own trouble,
-    nobody is blamed.
+    Where more than half of them (and at least two) are silent at once that is our own trouble and
+    nobody is blamed, but for those that stay so once another has come up.
     """
     live = [worker for worker in workers if worker.state in _REPORTING]
     silent = [worker for worker in live if silence_event(worker, now) is not None]
-    is_ours = _are_most(silent, live)
-    return frozenset() if is_ours else frozenset(worker.instance_id for worker in silent)
+    blamed = frozenset(worker.instance_id for worker in silent)
+    return blamed & silent_by_themselves(live, now) if _are_most(silent, live) else blamed
 
 
 def common_silence(workers: Iterable[Worker], now: float) -> Mapping[str, Sequence[Worker]]:
@@ -266,11 +289,16 @@ def common_silence(workers: Iterable[Worker], now: float) -> Mapping[str, Sequen
     More than half, and at least two, of those that should report. Of the account they must be on
     two hosts: the workers of several groups on one host are lost together with it.
     """
+    workers = list(workers)
+    own = silent_by_themselves(workers, now)
     live: dict[int, list[Worker]] = {}
     for worker in workers:
         if worker.state in _REPORTING:
             live.setdefault(worker.endpoint_id, []).append(worker)
-    unheard = {id_: [w for w in rows if is_unheard(w, now)] for id_, rows in live.items()}
+    unheard = {
+        id_: [w for w in rows if is_unheard(w, now) and w.instance_id not in own]
+        for id_, rows in live.items()
+    }
     everybody, silent = ([w for rows in one.values() for w in rows] for one in (live, unheard))
     hosts = {worker.host_id or -worker.instance_id for worker in silent}
     if _are_most(silent, everybody) and len(hosts) > 1:

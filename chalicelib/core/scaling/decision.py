@@ -101,15 +101,15 @@ def draft_scaling(snapshot: GroupSnapshot, memory: Mapping[str, object], now: fl
     learn(state, snapshot, now)
     demand = measure_demand(snapshot, state, now)
     ctx = Round(snapshot, Beliefs(state), now)
-    pools, orphans = sort_into_pools(snapshot, workers)
+    pools, orphans = sort_into_pools(snapshot, workers, now)
     targets = _targets(ctx, demand)
     repairs = _return_unwanted(pools, orphans, ctx)
     if repairs:
-        pools, _ = sort_into_pools(snapshot, _once_done(repairs, workers, now))
+        pools, _ = sort_into_pools(snapshot, _once_done(repairs, workers, now), now)
     trims = [] if snapshot.group.state is GroupState.DELETING else plan_trim(pools, ctx)
     if trims:
         repairs = [*trims, *repairs]  # who goes needs no repair
-        pools, _ = sort_into_pools(snapshot, _once_done(repairs, workers, now))
+        pools, _ = sort_into_pools(snapshot, _once_done(repairs, workers, now), now)
     shares = share_out(pools, targets, ctx)
     short = targets.hot - sum(servable(pool, ctx) for pool in pools)
     state.starved = 1.0 if short > rest_load(state) else 0.0

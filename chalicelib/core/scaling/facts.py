@@ -10,7 +10,7 @@ from chalicelib.core.fleet.observation import is_overbilling
 from chalicelib.core.fleet.set_aside import Failures, n_reboot_refusals
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
-from chalicelib.core.model.lifecycle import ran_on_s
+from chalicelib.core.model.lifecycle import heard_at, ran_on_s
 from chalicelib.core.model.load import (
     WaitingRequest,
     believed_perf,
@@ -133,6 +133,8 @@ def worker_facts(
         disk_usage_gb=worker.disk_usage_gb,
         slots=worker.slots,
         loaded_at=worker.loaded_at,
+        started_at=worker.started_at,
+        heard_at=heard_at(worker),
         drain_by=worker.drain_by,
         after_drain=worker.after_drain,
         n_start_refusals=worker.n_start_refusals,

@@ -12,11 +12,17 @@ from dataclasses import dataclass, field
 
 from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.endpoint_group import EndpointGroup
+from chalicelib.core.model.lifecycle import UNREACHABLE_AFTER_S
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.warmth import CacheUse
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.actions import Action
 from chalicelib.core.scaling.reasons import Reason
+
+TELLING_STATES = frozenset(
+    {WorkerState.READY, WorkerState.DRAINING, WorkerState.SUSPECT, WorkerState.UNREACHABLE}
+)
+"""States in which a worker should report."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +51,8 @@ class WorkerFacts:
     n_pending: int = 0  # requests that `pending_load` is of, about
     slots: int = 1  # requests served at once, as far as known
     loaded_at: float = 0.0  # 0 = never loaded
+    started_at: float = 0.0  # when it last came up; 0 = never
+    heard_at: float = math.inf  # its last report, or when it came up; inf = nobody asks
     drain_by: float | None = None
     after_drain: str | None = None
     n_start_refusals: int = 0
@@ -142,6 +150,11 @@ class GroupSnapshot:
     may_fill_reserve: bool = True  # not while machines do not stop: none could be parked
     may_rent_anew: bool = True  # the hour's brake on rentals is not reached
     open_breakers: frozenset[int] = frozenset()  # autogroups whose template only fails
+
+    def hears_nobody(self, now: float) -> bool:
+        """Whether workers are up, and none of them was heard for a minute."""
+        up = [worker for worker in self.workers if worker.state in TELLING_STATES]
+        return bool(up) and all(now - worker.heard_at > UNREACHABLE_AFTER_S for worker in up)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

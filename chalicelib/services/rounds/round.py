@@ -23,6 +23,7 @@ from chalicelib.core.model.lifecycle import (
     excuse,
     moments_corrected,
     silence_event,
+    silent_by_themselves,
     silent_workers,
     transition,
 )
@@ -236,13 +237,16 @@ def _row_changes(
     """What the market's records and silence change, and what a price rise is worth telling."""
     changes = []
     ours = frozenset(worker.instance_id for rows in common.values() for worker in rows)
+    own = silent_by_themselves(view.workers, view.now)
     for workers in by_endpoint(view.workers).values():
-        silent = silent_workers(workers, view.now) - ours
+        silent = (silent_workers(workers, view.now) | own) - ours
         for worker in workers:
             seen = observations.get(worker.instance_id)
             facts = {**moments_corrected(worker, view.now), **(seen.changes if seen else {})}
+            if worker.instance_id in own and worker.excused_until > 0.0:
+                facts["excused_until"] = 0.0
             if worker.instance_id in silent and "state" not in facts:
-                event = silence_event(worker, view.now)
+                event = silence_event(changed(worker, facts), view.now)
                 facts |= transition(worker, event, view.now) if event else {}
             if worker.instance_id in ours and "state" not in facts:
                 facts |= excuse(worker, view.now)

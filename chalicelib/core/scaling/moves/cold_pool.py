@@ -36,7 +36,6 @@ REFUSED_WORTH = 0.3  # of a worker whose GPU is let to somebody else
 SETTLES_S = (
     30.0  # assumed: what a lost answer rented is listed by then (`ballast probe` measures it)
 )
-HOPE_S = 120.0  # an unreachable worker counts so long: half of all reports may be lost for a while
 
 
 @dataclass(slots=True)
@@ -87,8 +86,7 @@ def held_capacity(
     most for their share of `total`, the capacity wanted in all.
     """
     sure = pool.ready + pool.draining + pool.starting + pool.stopping + pool.stopped
-    sure += pool.silent + [w for w in pool.lost if ctx.now - w.state_since <= HOPE_S]
-    sure += addressable_soon(pool, ctx)
+    sure += pool.hoped_for(ctx.now) + addressable_soon(pool, ctx)
     capacity = sum(
         ctx.capacity(worker)
         for worker in sure

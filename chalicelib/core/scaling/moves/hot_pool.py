@@ -38,7 +38,7 @@ class CapacityGoal:
 
 def plan_hot(pool: Pool, goal: CapacityGoal, ctx: Round) -> list[Action]:
     """Recall and start while short; drain while one less is still enough."""
-    up = pool.ready + punctual_starts(pool, ctx)
+    up = pool.serving + punctual_starts(pool, ctx)
     room = room_for_bids(pool, goal.capacity, ctx)
     counted = within_room(up, room, ctx)
     room -= sum(ctx.capacity(worker) for worker in counted if worker.is_bid)
@@ -50,7 +50,7 @@ def plan_hot(pool: Pool, goal: CapacityGoal, ctx: Round) -> list[Action]:
     recalled = _recallable(pool, ctx, goal, capacity, len(counted))
     capacity += sum(map(ctx.capacity, recalled))
     n_workers = len(counted) + len(recalled)
-    away = places_away(pool)
+    away = places_away(pool) | {w.place for w in pool.ready if w.instance_id in pool.unheard}
     chosen = choose_cover(
         within_room(startable(pool), room, ctx),
         CapacityGoal(capacity=goal.capacity - capacity, n_workers=goal.n_workers - n_workers),
@@ -68,7 +68,7 @@ def plan_hot(pool: Pool, goal: CapacityGoal, ctx: Round) -> list[Action]:
 
 
 def _start_odds(worker: WorkerFacts, away: Collection[str], ctx: Round) -> float:
-    """Odds that a start succeeds; slight where all that ran at a bid was just taken."""
+    """Odds that a start succeeds; slight where all at a bid was just taken, or is silent."""
     odds = ctx.beliefs.start_odds(worker)
     return odds * AWAY_START_ODDS if worker.is_bid and worker.place in away else odds
 
@@ -187,7 +187,9 @@ def _recallable(
 ) -> list[WorkerFacts]:
     """Draining workers worth keeping after all, cheapest first, until the goal is met."""
     recalled: list[WorkerFacts] = []
-    for worker in sorted(pool.draining, key=lambda w: (ctx.usd_per_load_kept(w), w.instance_id)):
+    for worker in sorted(
+        pool.heard(pool.draining), key=lambda w: (ctx.usd_per_load_kept(w), w.instance_id)
+    ):
         if goal.met_by(capacity, n_workers):
             break
         if worker.after_drain == AfterDrain.STOP and not worker.is_outdated:

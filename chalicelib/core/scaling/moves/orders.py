@@ -134,10 +134,11 @@ def _order_standby(
 
 def _may_serve(pool: Pool, ctx: Round) -> bool:
     """Whether anything of a pool serves, or comes to serve soon."""
-    up = pool.ready + pool.draining + pool.starting + pool.stopping + pool.stopped
     return bool(
-        up
-        or pool.silent
+        pool.heard(pool.ready + pool.draining + pool.silent)
+        or pool.starting
+        or pool.stopping
+        or pool.stopped
         or addressable_soon(pool, ctx)
         or awaited_loads(pool, ctx)
         or settling(pool, ctx)
@@ -157,6 +158,8 @@ def missing_capacity(
         return 0.0
     if ctx.beliefs.memory.worker_perf <= 0:
         return max(_machines_missing(pool, part, ctx, is_stranded=is_stranded), 0)
+    if is_stranded and pool.unheard:  # one: its reports will tell whether the others are lost
+        return 0.5 * ctx.beliefs.memory.worker_perf
     if is_stranded and (pool.refused or pool.paused):
         return total
     missing = total - held_capacity(pool, ctx, total)

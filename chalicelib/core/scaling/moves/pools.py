@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from chalicelib.core.model.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.lifecycle import SUSPECT_AFTER_S, is_their_own
 from chalicelib.core.model.worker import WorkerState
 from chalicelib.core.scaling.hazard import Bid, loss_rate, loss_usd
 from chalicelib.core.scaling.learning import Beliefs
@@ -15,6 +16,7 @@ from chalicelib.core.scaling.snapshot import GroupSnapshot, PendingRental, Worke
 
 SILENT_SHARE = 0.5  # more silent at once than this is our own trouble (decisions/0032)
 WARM_SHARE = 0.02  # as near as finishes are to count as equal (core/routing/choice.py)
+HOPE_S = 120.0  # an unreachable worker counts so long: half of all reports may be lost for a while
 AT_ONCE_S = 60.0  # silences that begin within this of each other may have one cause
 
 
@@ -96,6 +98,7 @@ class Pool:
     leaving: list[WorkerFacts] = field(default_factory=list)  # being destroyed
     foreign: list[WorkerFacts] = field(default_factory=list)  # another version's: left alone
     rentals: list[PendingRental] = field(default_factory=list)
+    unheard: set[int] = field(default_factory=set)  # requests are late, and nobody is heard
 
     @property
     def is_active(self) -> bool:
@@ -106,6 +109,19 @@ class Pool:
     def is_foreign(self) -> bool:
         """Whether another version wrote the autogroup: its workers are left alone."""
         return self.autogroup is not None and self.autogroup.state is AutogroupState.FOREIGN
+
+    @property
+    def serving(self) -> list[WorkerFacts]:
+        """Workers that serve, or say that they do."""
+        return self.heard(self.ready)
+
+    def heard(self, workers: Iterable[WorkerFacts]) -> list[WorkerFacts]:
+        """Those of some workers that are counted on."""
+        return [worker for worker in workers if worker.instance_id not in self.unheard]
+
+    def hoped_for(self, now: float) -> list[WorkerFacts]:
+        """Workers that nobody hears, and that may come back by themselves."""
+        return self.silent + [w for w in self.lost if now - w.state_since <= HOPE_S]
 
     @property
     def loaded(self) -> list[WorkerFacts]:
@@ -142,7 +158,7 @@ _TELLS_OF_ITSELF = frozenset({WorkerState.READY, WorkerState.DRAINING, WorkerSta
 
 
 def sort_into_pools(
-    snapshot: GroupSnapshot, workers: Iterable[WorkerFacts]
+    snapshot: GroupSnapshot, workers: Iterable[WorkerFacts], now: float
 ) -> tuple[list[Pool], Pool]:
     """A pool per autogroup by tier and id, and the pool of workers whose autogroup is gone."""
     autogroups = sorted(snapshot.autogroups, key=lambda item: (item.tier, item.autogroup_id))
@@ -156,24 +172,30 @@ def sort_into_pools(
         if worker.is_missing and worker.state not in _TELLS_OF_ITSELF:
             part = "leaving"  # it counts against the caps, and for nothing else
         getattr(pool, part).append(worker)
-    _pardon_common_silence([*pools.values(), orphans])
+    _pardon_common_silence([*pools.values(), orphans], now)
+    if snapshot.waiting.n_overdue > 0 and snapshot.hears_nobody(now):
+        for pool in pools.values():
+            pool.unheard = {w.instance_id for w in pool.ready + pool.draining + pool.silent}
     for rental in sorted(snapshot.rentals, key=lambda item: (item.begun_at, item.machine_id)):
         pools.get(rental.autogroup_id, orphans).rentals.append(rental)
     return list(pools.values()), orphans
 
 
-def _pardon_common_silence(pools: Sequence[Pool]) -> None:
+def _pardon_common_silence(pools: Sequence[Pool], now: float) -> None:
     """Who went silent at once with more than half of those that were up is not lost.
 
-    Then the fault must be on our side. Workers that go silent one after another are lost one by
-    one, however many they come to be.
+    Then the fault must be on our side, unless another that is heard has come up since. Workers that
+    go silent one after another are lost one by one, however many they come to be.
     """
-    n_up = sum(len(pool.ready) + len(pool.draining) for pool in pools)
+    up = [worker for pool in pools for worker in pool.ready + pool.draining]
     began = sorted(worker.state_since for pool in pools for worker in pool.silent + pool.lost)
+    heard = [w.started_at for w in up if now - w.heard_at <= SUSPECT_AFTER_S]
+    came_up_at = max(heard, default=0.0)
     for pool in pools:
         for worker in list(pool.lost):
             first = bisect_left(began, worker.state_since - AT_ONCE_S)
             n_at_once = bisect_right(began, worker.state_since + AT_ONCE_S) - first
-            if n_at_once > max(1.0, SILENT_SHARE * (n_up + len(began) - first)):
+            is_shared = n_at_once > max(1.0, SILENT_SHARE * (len(up) + len(began) - first))
+            if is_shared and not is_their_own(worker.heard_at, came_up_at):
                 pool.lost.remove(worker)
                 pool.silent.append(worker)

@@ -131,4 +131,4 @@ def servable(pool: Pool, ctx: Round) -> float:
 
 
 def _up(pool: Pool) -> list[WorkerFacts]:
-    return pool.ready + pool.draining + pool.starting
+    return pool.serving + pool.draining + pool.starting

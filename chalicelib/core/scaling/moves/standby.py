@@ -66,7 +66,7 @@ def takes_the_cap(pool: Pool, hot: float, ctx: Round) -> bool:
     A cap counts them as if they ran, so that they may come back at any time. Nothing is on its way,
     and neither a start nor a rental on demand would fit.
     """
-    caps, up = ctx.snapshot.caps, pool.ready + pool.draining + pool.starting
+    caps, up = ctx.snapshot.caps, pool.serving + pool.draining + pool.starting
     is_ours = caps.why_not in ("", caps.bound_by)  # not frozen, in doubt, without credit
     if not pool.paused or not is_ours or sum(map(ctx.capacity, up)) >= hot * (1 - 1e-9):
         return False
@@ -78,15 +78,16 @@ def takes_the_cap(pool: Pool, hot: float, ctx: Round) -> bool:
     return caps.free_usd_per_hour < min(own or anew)
 
 
-def _bids(pool: Pool, gone: Collection[int]) -> list[WorkerFacts]:
+def _bids(pool: Pool, ctx: Round, gone: Collection[int]) -> list[WorkerFacts]:
     held = pool.ready + pool.draining + pool.starting + pool.stopping + pool.stopped + pool.booting
-    return [w for w in held + pool.paused if w.is_bid and w.instance_id not in gone]
+    held += pool.paused + pool.hoped_for(ctx.now)
+    return [w for w in held if w.is_bid and w.instance_id not in gone]
 
 
 def _held(pool: Pool, ctx: Round, gone: Collection[int] = ()) -> Sums:
     """The capacity of interruptible machines by (place, GPU type), outbid or not."""
     sums: Sums = defaultdict(float)
-    for worker in _bids(pool, gone):
+    for worker in _bids(pool, ctx, gone):
         sums[worker.place, worker.gpu_type] += ctx.capacity(worker)
     return sums
 
@@ -95,7 +96,7 @@ def _insured(pool: Pool, ctx: Round, gone: Collection[int] = ()) -> Callable[[Su
     """What is left of capacities after the losses that are insured, or after those of now."""
     n_places = n_places_insured(ctx.snapshot.group.params.slo_target)
     away, outbid = places_away(pool), {w.instance_id for w in pool.paused}
-    lost = [w for w in _bids(pool, gone) if w.place in away or w.instance_id in outbid]
+    lost = [w for w in _bids(pool, ctx, gone) if w.place in away or w.instance_id in outbid]
     lost_now = sum(map(ctx.capacity, lost))
     return lambda sums: sum(sums.values()) - max(_insured_loss(sums, n_places), lost_now)
 
