@@ -9,6 +9,7 @@ one of our own actions ends it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE, endpoint_scope
@@ -320,3 +321,10 @@ def excuse(worker: Worker, now: float) -> dict[str, object]:
     if worker.state is _S.SUSPECT:  # it went silent a little before the others
         changes.update(transition(worker, _E.HEARD, now))
     return changes
+
+
+def blame(worker: Worker, now: float, *, is_own: bool) -> dict[str, object]:
+    """The changes to the row of one that is silent; `is_own`: by itself, so that no excuse holds."""
+    event = silence_event(replace(worker, excused_until=0.0) if is_own else worker, now)
+    changes: dict[str, object] = {"excused_until": 0.0} if is_own and worker.excused_until else {}
+    return changes | (transition(worker, event, now) if event else {})

@@ -19,10 +19,10 @@ from chalicelib.core.fleet.reconcile import Reconciliation, reconcile
 from chalicelib.core.fleet.searching import SearchBook, paces_from
 from chalicelib.core.model.lifecycle import (
     WorkerEvent,
+    blame,
     common_silence,
     excuse,
     moments_corrected,
-    silence_event,
     silent_by_themselves,
     silent_workers,
     transition,
@@ -243,11 +243,8 @@ def _row_changes(
         for worker in workers:
             seen = observations.get(worker.instance_id)
             facts = {**moments_corrected(worker, view.now), **(seen.changes if seen else {})}
-            if worker.instance_id in own and worker.excused_until > 0.0:
-                facts["excused_until"] = 0.0
             if worker.instance_id in silent and "state" not in facts:
-                event = silence_event(changed(worker, facts), view.now)
-                facts |= transition(worker, event, view.now) if event else {}
+                facts |= blame(worker, view.now, is_own=worker.instance_id in own)
             if worker.instance_id in ours and "state" not in facts:
                 facts |= excuse(worker, view.now)
             if facts:
