@@ -324,7 +324,7 @@ def excuse(worker: Worker, now: float) -> dict[str, object]:
 
 
 def blame(worker: Worker, now: float, *, is_own: bool) -> dict[str, object]:
-    """The changes to the row of one that is silent; `is_own`: by itself, so that no excuse holds."""
+    """The changes to the row of a silent worker; `is_own`: by itself, so that no excuse holds."""
     event = silence_event(replace(worker, excused_until=0.0) if is_own else worker, now)
     changes: dict[str, object] = {"excused_until": 0.0} if is_own and worker.excused_until else {}
     return changes | (transition(worker, event, now) if event else {})
