@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fakes.market.market_config import TYPICAL_MBPS, GpuModel, MarketConfig, Timings
 
@@ -80,8 +81,13 @@ def usual_load_s(machine: Machine, timings: Timings) -> float:
 def price_now(machine: Machine, config: MarketConfig, seed: int, now: float) -> float:
     """What the GPUs cost per hour now: the machine's price, moved anew every period."""
     period = int(now // config.price_period_s)
-    rng = random.Random(f"{seed}/price/{machine.machine_id}/{period}")
-    return machine.gpu_usd_per_hour * math.exp(rng.gauss(0, config.price_move_sigma))
+    move = _price_move(seed, machine.machine_id, period)
+    return machine.gpu_usd_per_hour * math.exp(move * config.price_move_sigma)
+
+
+@lru_cache(maxsize=4_096)  # a market's machines, asked for at every step of a period
+def _price_move(seed: int, machine_id: int, period: int) -> float:
+    return random.Random(f"{seed}/price/{machine_id}/{period}").gauss(0, 1)
 
 
 def _build_machine(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -38,9 +40,17 @@ def ready(world: World, *, is_bid: bool | None = None) -> list[Worker]:
 
 
 def bidding_world(**params: object) -> tuple[World, int]:
-    """A group that has found its interruptible machines: three of them serve."""
+    """A group that has found its interruptible machines: three of them serve.
+
+    Played once for each test that begins so; each goes on with its own.
+    """
+    return deepcopy(_play_beginning(frozenset(params.items())))
+
+
+@cache
+def _play_beginning(params: frozenset[tuple[str, object]]) -> tuple[World, int]:
     world = World(seed=3)
-    values = {"max_workers": 12, "interruptible": Interruptible.MIXED, **params}
+    values = {"max_workers": 12, "interruptible": Interruptible.MIXED, **dict(params)}
     group = world.add_group("llm", cold_workers=1, min_load=HOT, **values)
     run_rounds(world, 12, every_s=5.0)
     run_minutes(world, 40)
