@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import json
-import math
 import multiprocessing
 import resource
 import signal
@@ -25,9 +24,9 @@ from chalicelib.wire.json_body import (
     LIGHT_BYTES,
     LIGHT_ELEMENTS,
     MAX_ELEMENTS,
-    PAYLOAD_DEPTH,
-    is_deeper,
+    WireError,
     n_elements,
+    parse_payload,
 )
 from chalicelib.wire.token_cost import cost_of
 
@@ -111,27 +110,10 @@ def read_body(body: bytes, purpose: Purpose) -> Prepared:
         BodyError: 400.
     """
     try:
-        payload = json.loads(body, parse_constant=_no_number, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
-        why = str(error)[:200] if isinstance(error, ValueError) else "nested too deep"
-        raise BodyError(400, f"the body is not JSON: {why}") from error
-    if not isinstance(payload, dict):
-        raise BodyError(400, "the body must be a JSON object")
-    if is_deeper(payload, PAYLOAD_DEPTH):
-        raise BodyError(400, f"the body is nested deeper than {PAYLOAD_DEPTH}")
+        payload = parse_payload(body)
+    except WireError as error:
+        raise BodyError(400, str(error)) from error
     return prepare(payload, purpose)
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-def _finite(text: str) -> float:
-    """A number that is sent on as one: beyond 1e308 Python writes Infinity, which is no JSON."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"the number {text[:40]} is too large")
-    return value
 
 
 def prepare(payload: Mapping[str, object], purpose: Purpose) -> Prepared:

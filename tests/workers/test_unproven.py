@@ -16,11 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from chalicelib.wire.json_body import MAX_DIGITS
 from chalicelib.wire.ticket import TICKET_HEADER
 from fakes.control_plane_server import TicketSigner
 from tests.workers.world import World, prompt, world
 from workers.pyworker.serving.connections import MAX_UNPROVEN, ConnectionGuard
-from workers.pyworker.serving.envelope import MAX_DIGITS, EnvelopeError, parse_json
+from workers.pyworker.serving.envelope import EnvelopeError, parse_json
 from workers.pyworker.serving.reading import MAX_BODY, MAX_PLACES, SCANNED, _good_ticket, digest
 
 MB = 2**20
