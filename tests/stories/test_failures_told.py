@@ -210,6 +210,30 @@ def test_contracts_that_end_soon_are_not_churned(minutes: int) -> None:
     assert n_lives <= count_calls(world, Verb.CREATE) <= 3 * n_lives + 3
 
 
+@pytest.mark.parametrize("are_all_at_once", [False, True])
+def test_contracts_too_short_to_earn_a_start_are_not_churned_and_their_hosts_are_known(
+    are_all_at_once: bool,
+) -> None:
+    """Offers of months, contracts of 25 minutes: 22 machines were rented in twelve of them."""
+    began_at: list[float] = []
+
+    def short(record: InstanceRecord) -> InstanceRecord:
+        began_at.append(record.started_at)
+        return replace(record, ends_at=began_at[0 if are_all_at_once else -1] + 25 * 60.0)
+
+    world = odd_world(short)
+    group = world.add_group(min_load=50.0, max_workers=4, cold_workers=0)
+    run_rounds(world, 24, every_s=60.0)
+    assert count_calls(world, Verb.CREATE) <= 4
+    assert any(row.state is WorkerState.READY for row in world.workers.rows.values())
+    memory = RoundMemory.from_bytes(world.ledger.read_blob(BLOB_NAME))
+    hosts = {row.host_id for row in world.workers.rows.values()}
+    assert {f"host:{host}" for host in hosts} <= set(memory.failures)
+    world.ask(group.endpoint_id, 1)
+    run_rounds(world, 2, every_s=30.0)
+    assert world.n_waiting == 0
+
+
 @pytest.mark.parametrize(
     ("setting", "cause"),
     [

@@ -33,6 +33,7 @@ from chalicelib.core.money.bookkeeping import book
 from chalicelib.core.scaling.actions import DestroyWorker, DrainWorker, RentOffer, StartWorker
 from chalicelib.core.scaling.facts import mark_traffic
 from chalicelib.core.scaling.moves.deeds import remember_deeds
+from chalicelib.core.scaling.moves.leaving import short_contracts
 from chalicelib.core.scaling.moves.repair import BLAMED_CODES
 from chalicelib.core.scaling.round_memory import BLOB_NAME, WRITTEN_BY, RoundMemory
 from chalicelib.ports.bundles import ScalerPorts
@@ -135,6 +136,7 @@ def plan_round(
         progress=follow_progress(view.memory.progress, workers, view.seen, now),
         credit_retry_at=_credit_retry_at(market, view.memory, now),
         silences=_silences_after(view, common),
+        failures=short_contracts(view.memory.failures, workers, now),
     )
     searches = SearchBook(paces_from(memory.search_paces), memory.search_day.on(now))
     fleet = Fleet(
@@ -236,7 +238,7 @@ def _row_changes(
 ) -> list[RowChange]:
     """What the market's records and silence change, and what a price rise is worth telling."""
     changes = []
-    ours = frozenset(worker.instance_id for rows in common.values() for worker in rows)
+    ours = {worker.instance_id for rows in common.values() for worker in rows}
     own = silent_by_themselves(view.workers, view.now)
     for workers in by_endpoint(view.workers).values():
         silent = (silent_workers(workers, view.now) | own) - ours
@@ -254,8 +256,8 @@ def _row_changes(
 
 def _silences_after(view: RoundView, common: Collection[str]) -> Mapping[str, float]:
     """Where reports are missing by our own trouble, or were until lately, and when last."""
-    known, since = view.memory.silences, view.now - REPORTS_RETURN_S
-    lately = {scope: at for scope, at in known.items() if at > since}
+    known = view.memory.silences.items()
+    lately = {scope: at for scope, at in known if view.now - at < REPORTS_RETURN_S}
     return {**lately, **dict.fromkeys(common, view.now)}
 
 

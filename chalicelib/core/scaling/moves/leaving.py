@@ -7,9 +7,11 @@ really drained: an update or a contract's end costs no capacity and cuts no stre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from chalicelib.core.fleet.set_aside import Failures, add_failure, host_key, machine_key
 from chalicelib.core.model.endpoint_group import Interruptible
 from chalicelib.core.model.worker import AfterDrain, Worker, WorkerState
 from chalicelib.core.money.budget import MICRO
@@ -23,6 +25,7 @@ from chalicelib.core.scaling.actions import (
     StartWorker,
     StopWorker,
 )
+from chalicelib.core.scaling.moves.offers import MIN_CONTRACT_S
 from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.core.scaling.snapshot import GroupSnapshot, ScalingPlan, WorkerFacts
 
@@ -30,6 +33,8 @@ CONTRACT_LEAD_S = 3600.0  # a substitute is looked for so long before a contract
 SHORTEST_LEAD_S = 1200.0  # a first load (16 minutes at most), and a drain
 CONTRACT_DRAIN_S = 900.0  # and the worker is drained at the latest this long before,
 LAST_CALL_S = 120.0  # or this long, if nobody else is ready
+DRAIN_SHARE = 0.75  # of a lead, as of the shortest
+LEAST_LIFE_S = 600.0  # chosen: less than this is about what a load and a drain take
 # Chosen: streams of ten minutes are finished; longer ones are counted as cut.
 LEAVING_DEADLINE_S = 600.0
 UNAVAILABLE_LIMIT_S = 600.0  # a lost host, or a GPU let to others, is not waited for any longer
@@ -142,9 +147,18 @@ def _lead_s(worker: WorkerFacts, ends_at: float) -> float:
     """How long before its contract's end a worker is substituted.
 
     Of a short contract a quarter: else a machine whose contract is hardly longer than the lead
-    would be sent off as soon as it has loaded, and rented again, without end.
+    would be sent off as soon as it has loaded, and rented again, without end. Of one that is
+    shorter than two such leads as much as its own load took twice, and half of it at most. What
+    cannot earn its start is followed by another only when it is gone, and a contract that ended
+    before it began is no fact.
     """
-    return min(CONTRACT_LEAD_S, max(SHORTEST_LEAD_S, (ends_at - worker.created_at) / 4))
+    life_s = ends_at - worker.created_at
+    if life_s < LEAST_LIFE_S:
+        return -math.inf
+    if life_s < 2 * SHORTEST_LEAD_S:
+        load_s = max(worker.loaded_at - worker.created_at, 0.0)
+        return min(life_s / 2, max(life_s / 4, 2 * load_s + LAST_CALL_S))
+    return min(CONTRACT_LEAD_S, max(SHORTEST_LEAD_S, life_s / 4))
 
 
 def _is_in_between(worker: WorkerFacts) -> bool:
@@ -161,8 +175,30 @@ def _is_lost(worker: WorkerFacts, now: float) -> bool:
 
 def _is_due(worker: WorkerFacts, others: float, now: float) -> bool:
     ends_at = worker.contract_ends_at
-    drain_s = CONTRACT_DRAIN_S if others > 0 else LAST_CALL_S
-    return ends_at is not None and ends_at - now < drain_s
+    if ends_at is None:
+        return False
+    drain_s = min(CONTRACT_DRAIN_S, DRAIN_SHARE * _lead_s(worker, ends_at))
+    return ends_at - now < (drain_s if others > 0 else LAST_CALL_S)
+
+
+def short_contracts(failures: Failures, workers: Iterable[Worker], now: float) -> Failures:
+    """What failed, with the machines and hosts whose contracts end sooner than offers must say.
+
+    Once a rental, from the first listing that shows it: the next one goes elsewhere.
+    """
+    for worker in workers:
+        ends_at = worker.contract_ends_at
+        life_s = math.inf if ends_at is None else ends_at - worker.created_at
+        if life_s > MIN_CONTRACT_S or worker.state is WorkerState.FOREIGN:
+            continue
+        keys = [machine_key(worker.machine_id)] if worker.machine_id else []
+        keys += [host_key(worker.host_id)] if worker.host_id else []
+        known = {key: failures[key].at for key in keys if key in failures}
+        news = [key for key in keys if known.get(key, -math.inf) < worker.created_at]
+        if news:
+            problem = f"its contract ends {life_s / 60:.0f} minutes after it began"
+            failures = add_failure(failures, news, problem, now)
+    return failures
 
 
 def _has_no_room(snapshot: GroupSnapshot, reason: Reason) -> bool:
