@@ -6,7 +6,7 @@ Losing it loses no machine and no money: rounds then learn anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from chalicelib.core.codec import salvage, to_json
@@ -22,6 +22,8 @@ from chalicelib.core.moments import is_ahead, rebased
 BLOB_NAME = "round"
 WRITTEN_BY = "0.2.0"
 """The newest change of a stored form; tests/golden records each."""
+
+REPORTS_RETURN_S = 60.0  # after an outage of reports a start or load that is over has told so
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,6 +80,12 @@ class RoundMemory:
     )  # with the account's `before_jump`
 
     unknown: Mapping[str, object] = field(default_factory=dict)  # another version's fields, kept
+
+    def silences_after(self, common: Iterable[str], now: float) -> Mapping[str, float]:
+        """Scopes whose reports are missing by our own trouble, or were until lately, and when."""
+        known = self.silences.items()
+        lately = {scope: at for scope, at in known if now - at < REPORTS_RETURN_S}
+        return {**lately, **dict.fromkeys(common, now)}
 
     def to_bytes(self) -> bytes:
         """Equal memories are equal bytes."""

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -64,7 +64,6 @@ from chalicelib.services.routing.views import keep_directory, publish_directory,
 
 WAITS_S = 12.0  # how long a round may wait for its turns at the marketplace
 GUARDED_S = 600.0  # without another try a cap's refusal is no trouble any more
-REPORTS_RETURN_S = 60.0  # after an outage of reports a start or load that is over has told so
 CREDIT_RETRY_S = 300.0  # after Vast refused a rental for the account's credit
 
 
@@ -135,7 +134,7 @@ def plan_round(
         outcomes=follow_outcomes(view.memory.outcomes, workers, now),
         progress=follow_progress(view.memory.progress, workers, view.seen, now),
         credit_retry_at=_credit_retry_at(market, view.memory, now),
-        silences=_silences_after(view, common),
+        silences=view.memory.silences_after(common, now),
         failures=short_contracts(view.memory.failures, workers, now),
     )
     searches = SearchBook(paces_from(memory.search_paces), memory.search_day.on(now))
@@ -252,13 +251,6 @@ def _row_changes(
             if facts:
                 changes.append(RowChange(worker=worker, changes=facts))
     return changes
-
-
-def _silences_after(view: RoundView, common: Collection[str]) -> Mapping[str, float]:
-    """Where reports are missing by our own trouble, or were until lately, and when last."""
-    known = view.memory.silences.items()
-    lately = {scope: at for scope, at in known if view.now - at < REPORTS_RETURN_S}
-    return {**lately, **dict.fromkeys(common, view.now)}
 
 
 def _panic_changes(
