@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 
 from ballast.cli.errors import CliError, ExitCode
-from ballast.cli.parameters import AUTOGROUP_FIELDS, DURATION, ENDPOINT_FIELDS
+from ballast.cli.parameters import AUTOGROUP_FIELDS, DURATION, ENDPOINT_FIELDS, is_plain_number
 from ballast.cli.remote.server import Json
 from chalicelib.core.model.endpoint_group import (
     FloorSchedule,
@@ -60,6 +61,21 @@ class _EachOnce(yaml.SafeLoader):
                     problem=f"{name!r} is given twice", problem_mark=node.value[at][0].start_mark
                 )
         return super().construct_mapping(node, deep)
+
+
+def _plain_number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float:
+    """A number as everybody reads it: YAML has `1_0` for ten, `010` for eight and `1:30` for 90."""
+    text = str(node.value)
+    if not is_plain_number(text) or re.match(r"[+-]?0[0-9]", text):
+        raise yaml.constructor.ConstructorError(
+            problem=f"{text!r} is no plain number; write one such as 2.5, or a text in quotes",
+            problem_mark=node.start_mark,
+        )
+    return float(text) if node.tag.endswith(":float") else int(text)
+
+
+for tag in ("int", "float"):
+    _EachOnce.add_constructor(f"tag:yaml.org,2002:{tag}", _plain_number)
 
 
 def parse_manifest(text: str) -> Manifest:

@@ -25,6 +25,17 @@ STAGE = click.option(
 """Without a default: nobody's deployment is another's."""
 
 
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+def is_plain_number(text: str) -> bool:
+    """Whether a text is a finite decimal number as everybody writes it.
+
+    Python reads more: `1_0` (ten, where 1.0 was meant), `nan`, `inf`, digits of other scripts.
+    """
+    return _NUMBER.fullmatch(text) is not None and math.isfinite(float(text))
+
+
 class Finite(click.FloatRange):
     """A number within bounds; click's own range lets `nan` through, which no comparison refuses."""
 
@@ -32,10 +43,24 @@ class Finite(click.FloatRange):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """The number."""
-        found = super().convert(value, param, ctx)
-        if not math.isfinite(found):
+        if isinstance(value, str) and not is_plain_number(value):
             self.fail(f"{value!r} is no number that can be meant; give one such as 2.5", param, ctx)
-        return float(found)
+        return float(super().convert(value, param, ctx))
+
+
+class Whole(click.IntRange):
+    """A whole number within bounds, in plain digits."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,30}", value) is None:
+            self.fail(f"{value!r} is no whole number; give one such as 3", param, ctx)
+        return int(super().convert(value, param, ctx))
+
+
+NUMBER, WHOLE = Finite(), Whole()
 
 
 SECONDS = Finite(min=0)
@@ -92,69 +117,74 @@ class Field:
     """One parameter of the API and its option."""
 
     name: str
-    type: click.ParamType[Any] | type
+    type: click.ParamType[Any]
     help: str
     choices: Sequence[str] = field(default_factory=tuple)
 
 
 ENDPOINT_FIELDS = (
-    Field("min_load", float, "Load per second to be ready for at any time (tokens/s for LLMs)."),
-    Field("target_util", float, "Share of ready capacity in use; lower = more slack, 0 to 1."),
-    Field("cold_mult", float, "Ready + cold capacity as a multiple of the ready target."),
-    Field("min_cold_load", float, "Ready + cold capacity is at least this."),
-    Field("cold_workers", int, "Loaded workers kept stopped when idle."),
-    Field("max_workers", int, "Most workers in any state."),
-    Field("max_queue_time", float, "Longest queue in seconds that a worker may have."),
-    Field("target_queue_time", float, "Requests should start within this many seconds."),
+    Field("min_load", NUMBER, "Load per second to be ready for at any time (tokens/s for LLMs)."),
+    Field("target_util", NUMBER, "Share of ready capacity in use; lower = more slack, 0 to 1."),
+    Field("cold_mult", NUMBER, "Ready + cold capacity as a multiple of the ready target."),
+    Field("min_cold_load", NUMBER, "Ready + cold capacity is at least this."),
+    Field("cold_workers", WHOLE, "Loaded workers kept stopped when idle."),
+    Field("max_workers", WHOLE, "Most workers in any state."),
+    Field("max_queue_time", NUMBER, "Longest queue in seconds that a worker may have."),
+    Field("target_queue_time", NUMBER, "Requests should start within this many seconds."),
     Field(
         "inactivity_timeout",
-        float,
+        NUMBER,
         "Seconds after the last request until zero; 0: the hold alone; negative: never.",
     ),
-    Field("slo_target", float, "Share of requests to start within target_queue_time."),
-    Field("queue_order", str, "Who goes first.", ("on_time_first", "fifo")),
+    Field("slo_target", NUMBER, "Share of requests to start within target_queue_time."),
+    Field("queue_order", click.STRING, "Who goes first.", ("on_time_first", "fifo")),
     Field(
         "interruptible",
-        str,
+        click.STRING,
         "Rent at bids, about half the price, taken away without notice.",
         ("never", "overflow", "mixed"),
     ),
-    Field("interruptible_share", float, "Most of what serves that may vanish at once, 0 to 1."),
-    Field("max_usd_per_hour", float, "Cap on dollars per hour."),
-    Field("max_usd_per_day", float, "Cap on dollars per UTC day."),
-    Field("max_usd_per_month", float, "Cap on dollars per month."),
+    Field("interruptible_share", NUMBER, "Most of what serves that may vanish at once, 0 to 1."),
+    Field("max_usd_per_hour", NUMBER, "Cap on dollars per hour."),
+    Field("max_usd_per_day", NUMBER, "Cap on dollars per UTC day."),
+    Field("max_usd_per_month", NUMBER, "Cap on dollars per month."),
 )
 
 AUTOGROUP_FIELDS = (
-    Field("template_hash", str, "Template of the workers."),
-    Field("template_id", int, "Template by number instead."),
-    Field("search_params", str, "Machines wanted, e.g. 'gpu_ram>=23 num_gpus=1'."),
-    Field("launch_args", str, "Launch flags, when there is no template."),
-    Field("gpu_ram", float, "Model size in GB, to estimate download times."),
-    Field("test_workers", int, "Workers to rent and measure at the start."),
-    Field("weight", float, "Share of requests, relative to the others' weights."),
-    Field("tier", int, "0 is served first; higher tiers take what overflows."),
+    Field("template_hash", click.STRING, "Template of the workers."),
+    Field("template_id", WHOLE, "Template by number instead."),
+    Field("search_params", click.STRING, "Machines wanted, e.g. 'gpu_ram>=23 num_gpus=1'."),
+    Field("launch_args", click.STRING, "Launch flags, when there is no template."),
+    Field("gpu_ram", NUMBER, "Model size in GB, to estimate download times."),
+    Field("test_workers", WHOLE, "Workers to rent and measure at the start."),
+    Field("weight", NUMBER, "Share of requests, relative to the others' weights."),
+    Field("tier", WHOLE, "0 is served first; higher tiers take what overflows."),
     Field(
         "interruptible",
-        str,
+        click.STRING,
         "As the group's; auto: what the group says.",
         ("auto", "never", "overflow", "mixed"),
     ),
-    Field("ticket", str, "Ticket generation, if detection fails.", ("auto", "A", "B", "C", "D")),
+    Field(
+        "ticket",
+        click.STRING,
+        "Ticket generation, if detection fails.",
+        ("auto", "A", "B", "C", "D"),
+    ),
 )
 
 ACCOUNT_FIELDS = (
-    Field("max_usd_per_hour", float, "Cap on dollars per hour, all groups."),
-    Field("max_usd_per_day", float, "Cap on dollars per UTC day."),
-    Field("max_usd_per_month", float, "Cap on dollars per month."),
-    Field("max_idle_usd_per_day", float, "Cap on dollars a day for workers that serve nobody."),
+    Field("max_usd_per_hour", NUMBER, "Cap on dollars per hour, all groups."),
+    Field("max_usd_per_day", NUMBER, "Cap on dollars per UTC day."),
+    Field("max_usd_per_month", NUMBER, "Cap on dollars per month."),
+    Field("max_idle_usd_per_day", NUMBER, "Cap on dollars a day for workers that serve nobody."),
 )
 
 KEY_FIELDS = (
-    Field("max_requests_per_s", float, "Requests per second."),
-    Field("max_concurrent", int, "Requests waiting or served at once."),
-    Field("max_load_per_s", float, "Load per second."),
-    Field("share", float, "Weight against other keys when requests wait."),
+    Field("max_requests_per_s", NUMBER, "Requests per second."),
+    Field("max_concurrent", WHOLE, "Requests waiting or served at once."),
+    Field("max_load_per_s", NUMBER, "Load per second."),
+    Field("share", NUMBER, "Weight against other keys when requests wait."),
 )
 
 
@@ -190,13 +220,11 @@ def parse_schedule(text: str) -> dict[str, object]:
             f"{text!r}: write CRON;DURATION;MIN_LOAD, such as '0 8 * * mon-fri;10h;200', in UTC or "
             "with a time zone as fourth part: ';Europe/Berlin'"
         )
-    try:
-        min_load = float(parts[2])
-    except ValueError as error:
-        raise click.BadParameter(f"{parts[2]!r} is not a load") from error
+    if not is_plain_number(parts[2]):
+        raise click.BadParameter(f"{parts[2]!r} is not a load; give a number such as 200")
     return {
         "cron": parts[0],
         "duration_s": DURATION.convert(parts[1], None, None),
-        "min_load": min_load,
+        "min_load": float(parts[2]),
         **({"timezone": parts[3]} if len(parts) == 4 else {}),
     }

@@ -61,8 +61,11 @@ def parse_key_request(body: Mapping[str, object]) -> KeyRequest:
         WireError: a field is missing or has the wrong type; the message names it.
     """
     name, verbs = body.get("name"), body.get("verbs")
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-        raise WireError(f"name: {str(name)[:80]!r}; give a text of 1 to {MAX_NAME} characters")
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
+        raise WireError(
+            f"name: {str(name)[:80]!r}; give a text of 1 to {MAX_NAME} characters, all of them "
+            "printable"
+        )
     if not isinstance(verbs, list) or not all(isinstance(verb, str) for verb in verbs):
         raise WireError(f"verbs: {str(verbs)[:80]!r}; give a list of route, read, admin")
     share, expires_in_s = optional_number(body, "share"), optional_number(body, "expires_in_s")

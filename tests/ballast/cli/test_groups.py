@@ -73,7 +73,7 @@ def test_the_seeds_line_creates_its_autogroup(ballast: Ballast, console: Console
     ("words", "hint"),
     [
         ("create endpoint", "--endpoint-name"),
-        ("create endpoint --endpoint_name a --min_load much", "'much' is not a valid float"),
+        ("create endpoint --endpoint_name a --min_load much", "'much' is no number"),
         ("create endpoint --endpoint_name a --min_lode 5", "Did you mean"),
         ("create autogroup --template_hash x", "--endpoint_name NAME"),
         ("create autogroup --endpoint_name x", "--template_hash HASH"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from ballast.cli.errors import CliError, ExitCode
+from ballast.cli.parameters import WHOLE
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import clean, table, usd
@@ -16,7 +17,7 @@ _WHY = {"table": "its row was lost", "label": "its label is not ours"}
 
 
 @click.command("adopt")
-@click.argument("instance_ids", nargs=-1, type=int, metavar="[INSTANCE_ID]...")
+@click.argument("instance_ids", nargs=-1, type=WHOLE, metavar="[INSTANCE_ID]...")
 @click.option("--not-ours", is_flag=True, help="Take them out of the books; nothing else is done.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @connection_options

@@ -44,6 +44,8 @@ def apply(session: Session, file: TextIO, dry_run: bool, prune: bool, yes: bool)
         text = file.read()
     except UnicodeDecodeError as error:
         raise click.UsageError(f"{file.name} is not UTF-8 text: {error}") from error
+    except OSError as error:
+        raise click.UsageError(f"{file.name} cannot be read: {error.strerror}") from error
     manifest = parse_manifest(text)
     name = manifest.endpoint["endpoint_name"]
     present = [row for row in list_endpoints(session.server) if row["endpoint_name"] == name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ballast.cli.lookup import find_autogroup, list_autogroups, without_key
-from ballast.cli.parameters import AUTOGROUP_FIELDS, field_options, given
+from ballast.cli.parameters import AUTOGROUP_FIELDS, WHOLE, field_options, given
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.changes import AUTOGROUPS, change_row, delete_row, print_notes
@@ -21,7 +21,7 @@ FROM_TEMPLATE = "from the template"
 @click.option(
     "--endpoint-name", help="Endpoint group it belongs to; one that is not there is made."
 )
-@click.option("--endpoint-id", type=int, help="Endpoint group by id instead.")
+@click.option("--endpoint-id", type=WHOLE, help="Endpoint group by id instead.")
 @field_options(AUTOGROUP_FIELDS)
 @click.option("--dry-run", is_flag=True, help="Show what it would do and cost, do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask: rent as shown.")
@@ -37,6 +37,8 @@ def create_autogroup(session: Session, /, yes: bool, dry_run: bool, **values: ob
     body = given(values)
     if not {"endpoint_name", "endpoint_id"} & body.keys():
         raise click.UsageError("say which endpoint group: --endpoint_name NAME")
+    if {"endpoint_name", "endpoint_id"} <= body.keys():
+        raise click.UsageError("--endpoint_name and --endpoint_id: give one of them")
     if not {"template_hash", "template_id", "launch_args"} & body.keys():
         raise click.UsageError("say what to run: --template_hash HASH")
     question = "Create it, and rent as shown?"

@@ -16,7 +16,7 @@ from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import list_endpoints
 from ballast.cli.models.choice import BACK_ENDS, Choice, choose
 from ballast.cli.models.hub import ModelFacts, fetch_facts, model_name
-from ballast.cli.parameters import SECONDS, Finite
+from ballast.cli.parameters import NUMBER, SECONDS, WHOLE, Finite
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.remote.vast import (
@@ -46,8 +46,8 @@ _MODEL_VARIABLES = ("MODEL_NAME", "MODEL_ID", "COMFY_MODEL")
 )
 @click.option("--quantisation", default="", help="Of a GGUF repository, such as Q5_K_M.")
 @click.option("--search", help="Machines wanted, instead of what the memory asks for.")
-@click.option("--max-usd-per-hour", type=float, help="Cap of the group.")
-@click.option("--max-workers", type=int, default=2, show_default=True, help="Most machines.")
+@click.option("--max-usd-per-hour", type=NUMBER, help="Cap of the group.")
+@click.option("--max-workers", type=WHOLE, default=2, show_default=True, help="Most machines.")
 @click.option(
     "--timeout", "timeout_s", type=SECONDS, default=2700, show_default=True, help="Seconds to wait."
 )

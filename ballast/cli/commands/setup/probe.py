@@ -39,6 +39,8 @@ def probe(session: Session, rent: bool, max_usd: float, interruptible: bool, rec
     ballast probe
     ballast probe --rent --max-usd 0.10
     """
+    if record.is_dir() or not record.absolute().parent.is_dir():  # before anything is rented
+        raise click.UsageError(f"--record {record}: no file can be written there")
     url = os.environ.get("BALLAST_VAST_URL", "https://console.vast.ai").rstrip("/")
     key = secret_of("VAST_API_KEY", "Vast API key")
     recorder = Recorder(time.strftime("%Y-%m-%d", time.gmtime()))
@@ -55,10 +57,13 @@ def probe(session: Session, rent: bool, max_usd: float, interruptible: bool, rec
     except KeyboardInterrupt:
         is_interrupted = True
     finally:
-        record.write_text(recorder.to_json())
-        _show(session, prober)
         for machine in prober.left:
             click.echo(f"ballast: not seen gone: {machine}", err=True)
+        _show(session, prober)
+        try:
+            record.write_text(recorder.to_json())
+        except OSError as error:
+            click.echo(f"ballast: {record} cannot be written: {error.strerror}", err=True)
     if is_interrupted and not prober.left:
         raise CliError("interrupted; nothing is left rented", code=ExitCode.INTERRUPTED)
     if stopped or prober.left or prober.findings.wrong():

@@ -20,7 +20,7 @@ from ballast.cli.models.questions import (
     questions,
     text_of,
 )
-from ballast.cli.parameters import DURATION, Finite
+from ballast.cli.parameters import DURATION, WHOLE, Finite, Whole
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import clean, clean_text, duration
@@ -37,7 +37,7 @@ NOTE_AFTER_S = 2.0
 @click.argument("name")
 @click.argument("prompt", required=False)
 @click.option(
-    "--max-tokens", type=click.IntRange(1), default=256, show_default=True, help="At most so many."
+    "--max-tokens", type=Whole(1), default=256, show_default=True, help="At most so many."
 )
 @click.option("--system", default="", help="System prompt, of a chat.")
 @click.option("--model", default="", help="Name sent along; without one the server takes its own.")
@@ -48,7 +48,7 @@ NOTE_AFTER_S = 2.0
     type=Finite(0, MAX_COST),
     help="Work asked for; without it, what the prompt asks for.",
 )
-@click.option("--seed", type=int, help="Of an image; else random.")
+@click.option("--seed", type=WHOLE, help="Of an image; else random.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="For images."
 )

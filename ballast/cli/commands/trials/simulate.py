@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.lookup import find_endpoint
-from ballast.cli.parameters import ENDPOINT_FIELDS
+from ballast.cli.parameters import ENDPOINT_FIELDS, Finite, Whole
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.replay import params_of, trace_of
@@ -24,15 +24,13 @@ from ballast.simulator.world.traces import Trace
 from chalicelib.core.model.endpoint_group import ParameterError, ScalingParams
 from chalicelib.core.words import count
 
-_TYPES = {one.name: one.type for one in ENDPOINT_FIELDS if one.type in (int, float)}
+_TYPES = {one.name: one.type for one in ENDPOINT_FIELDS if isinstance(one.type, Finite | Whole)}
 
 
 @click.command("simulate")
 @click.argument("name")
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="A parameter to try.")
-@click.option(
-    "--hours", type=click.IntRange(1, 24 * 7), default=24, show_default=True, help="How far back."
-)
+@click.option("--hours", type=Whole(1, 24 * 7), default=24, show_default=True, help="How far back.")
 @click.option("--targets", metavar="SHARE,…", help="What each slo_target would have cost.")
 @connection_options
 @pass_session
@@ -121,9 +119,9 @@ def _parse(change: str) -> tuple[str, float | int]:
     if name not in _TYPES:
         raise click.UsageError(f"{name!r} cannot be tried; one of: {', '.join(_TYPES)}")
     try:
-        return name, int(text) if _TYPES[name] is int else float(text)
-    except ValueError as error:
-        raise click.UsageError(f"{name}: {text!r} is not a number") from error
+        return name, _TYPES[name].convert(text, None, None)
+    except click.BadParameter as error:
+        raise click.UsageError(f"{name}: {error.message}") from error
 
 
 def _mean_perf(workers: list[Json]) -> float:

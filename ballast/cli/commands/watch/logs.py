@@ -9,7 +9,7 @@ import click
 
 from ballast.cli.errors import CliError
 from ballast.cli.lookup import find_autogroup, find_endpoint
-from ballast.cli.parameters import DURATION
+from ballast.cli.parameters import DURATION, WHOLE, Whole
 from ballast.cli.remote.model_log import chosen, model_log
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
@@ -44,7 +44,7 @@ MOST_EVENTS = 1000  # that the server gives at once
 )
 @click.option(
     "--tail",
-    type=click.IntRange(-1),
+    type=Whole(-1),
     default=100,
     show_default=True,
     help="Lines from the end; -1: all.",
@@ -56,7 +56,9 @@ MOST_EVENTS = 1000  # that the server gives at once
     help="Stay, and print what comes; a model's log is live unless --no-follow.",
 )
 @click.option("--model", is_flag=True, help="The model server's own log, of a worker.")
-@click.option("--worker", type=int, help="With --model: of this one, not the one in most trouble.")
+@click.option(
+    "--worker", type=WHOLE, help="With --model: of this one, not the one in most trouble."
+)
 @connection_options
 @pass_session
 def logs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import BinaryIO
 
 import click
@@ -81,7 +82,9 @@ def explain(
             "--cost, --affinity, --prefix-cost and --payload are of `explain request`"
         )
     else:
-        query: Json = {"instance_id": subject} if subject.isdigit() else {"round": subject}
+        query: Json = (
+            {"instance_id": subject} if re.fullmatch("[0-9]+", subject) else {"round": subject}
+        )
         if endpoint is not None:
             query["endpoint_id"] = find_endpoint(session.server, endpoint)["id"]
         answer = _explained(session, query)
@@ -127,7 +130,7 @@ def _told_of(file: BinaryIO, endpoint: str) -> Json:
     try:
         payload = parse_json_object(file.read(), max_bytes=MAX_PAYLOAD)
         secret = affinity_secret()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise click.UsageError(f"--payload: {error}") from error
     rule = next((rule for name, rule in COST_RULES.items() if name in payload), None)
     cost = {} if rule is None else {"cost": rule(payload)}

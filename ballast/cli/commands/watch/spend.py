@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ballast.cli.errors import CliError
 from ballast.cli.lookup import find_endpoint
+from ballast.cli.parameters import Whole
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.display import (
@@ -42,9 +43,7 @@ WHAT: Mapping[str, Sequence[tuple[str, str]]] = {
 
 @click.command("spend")
 @click.argument("name", required=False)
-@click.option(
-    "--days", type=click.IntRange(1, 31), default=30, show_default=True, help="How far back."
-)
+@click.option("--days", type=Whole(1, 31), default=30, show_default=True, help="How far back.")
 @click.option(
     "--by",
     type=click.Choice(tuple(WHAT)),
@@ -84,7 +83,7 @@ def spend(session: Session, name: str | None, days: int, by: str, csv_path: str 
 @click.command("compare")
 @click.argument("name")
 @click.option(
-    "--hours", type=click.IntRange(1, 24 * 30), default=24, show_default=True, help="How far back."
+    "--hours", type=Whole(1, 24 * 30), default=24, show_default=True, help="How far back."
 )
 @connection_options
 @pass_session
