@@ -322,6 +322,26 @@ def test_an_autogroup_that_cannot_be_launched_is_named_and_hides_no_offers_of_an
     assert "found" not in ill
 
 
+@pytest.mark.parametrize("brake", ["frozen", "capped", "at rest"])
+def test_a_template_that_nobody_knows_is_named_also_where_nothing_would_be_rented(
+    brake: str,
+) -> None:
+    world = known_world()
+    stored = world.add_group("llm")
+    if brake == "frozen":
+        world.ledger.set_flags(is_frozen=True)
+    if brake == "capped":
+        world.ledger.set_caps({"caps_microusd_per_hour": 0})
+    found = world.owner_ports.groups.list_autogroups(stored.endpoint_id)
+    changed = replace(found[0], template_hash="nonsense", test_workers=0)
+    draft = draft_of(stored, [changed])
+    foretold = plan(world, stored.endpoint_id, draft=draft, offers_for=offers_question(changed))
+    assert not foretold["actions"]
+    (problem,) = foretold["problems"]
+    assert "Vast knows no template 'nonsense'" in problem
+    assert "found" not in foretold, "offers for no template are no offers"
+
+
 def test_a_search_without_offers_is_told_the_nearest_that_has_some() -> None:
     world = known_world()
     asked: dict[str, Any] = {"ask": "offers", "hints": True}

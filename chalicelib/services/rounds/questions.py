@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.draft import parse_draft
 from chalicelib.core.model.endpoint_group import EndpointGroup
 from chalicelib.core.model.market import Offer, plausible_record
@@ -32,6 +33,7 @@ from chalicelib.services.rounds.foresight import ask_for, refused_by_caps
 from chalicelib.services.rounds.journal.round_log import action_name, reason_facts
 from chalicelib.services.rounds.round import plan_round
 from chalicelib.services.rounds.values import Asked, GroupPlan, RoundPlan
+from chalicelib.wire.launch_args import LaunchArgsError
 from chalicelib.wire.search_query import parse_search_query
 from chalicelib.wire.vast import MB_PER_GB
 
@@ -95,10 +97,31 @@ def _plan(ports: ScalerPorts, market: PacedMarket, question: Question) -> Answer
     if found is None:
         raise NotFoundError(f"endpoint_id: there is no endpoint group {wanted!r}")
     search = question.get("offers_for")
+    if not isinstance(search, Mapping):
+        return found
+    drafted = [one for one in autogroups if one.autogroup_id == search.get("planned_as")]
+    _note_unlaunchable(market, found, drafted)
     # Another autogroup's trouble hides no prices of this one.
-    if isinstance(search, Mapping) and search.get("planned_as") not in _sick(found):
+    if search.get("planned_as") not in _list_of(found, "unlaunchable"):
         found["found"] = _offers(ports, market, search)
     return found
+
+
+def _note_unlaunchable(market: PacedMarket, row: Answer, autogroups: Sequence[Autogroup]) -> None:
+    """Add to a plan which autogroups nothing could be launched of, whether or not it rents now.
+
+    A round learns it when it searches: not while frozen, at a cap, or with machines enough.
+    """
+    problems, sick = _list_of(row, "problems"), _list_of(row, "unlaunchable")
+    for one in autogroups:
+        if one.autogroup_id in sick:
+            continue
+        try:
+            launch_facts(market, one)
+        except (LaunchError, LaunchArgsError, RefusedError) as error:
+            problems.append(f"{autogroup_name(one.autogroup_id)}: {error}")
+            sick.append(one.autogroup_id)
+    row["problems"], row["unlaunchable"] = problems, sick
 
 
 def _caps_asked(question: Question) -> dict[str, int]:
@@ -106,9 +129,9 @@ def _caps_asked(question: Question) -> dict[str, int]:
     return {str(name): int(usd) for name, usd in caps.items()} if isinstance(caps, Mapping) else {}
 
 
-def _sick(row: Answer) -> list[object]:
-    sick = row["unlaunchable"]
-    return list(sick) if isinstance(sick, list) else []
+def _list_of(row: Answer, name: str) -> list[object]:
+    value = row[name]
+    return list(value) if isinstance(value, list) else []
 
 
 def _plan_row(plan: RoundPlan, group: GroupPlan, refused: Mapping[int, str]) -> Answer:
