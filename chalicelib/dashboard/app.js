@@ -2,8 +2,8 @@
 
 import { ApiError, get, hasKey, send, useKey } from './api.js';
 import { Bill } from './bill.js';
-import { ask, bar, button, clean, deed, dropDialogs, el, fill, tell } from './dom.js';
-import { actAndReason, ago, brief, count, duration, number, usd } from './format.js';
+import { ask, bar, button, clean, deed, dropDialogs, el, fill, tell, withCommands } from './dom.js';
+import { actAndReason, ago, brief, capital, count, duration, number, usd } from './format.js';
 import { askCost, editCaps, editGroup } from './forms.js';
 import { GroupView } from './group.js';
 
@@ -37,7 +37,7 @@ part('leave').addEventListener('click', () => leave(''));
 part('find-text').addEventListener('input', () => showGroups(state.status));
 part('caps').addEventListener('click', () => deed('Caps', () => editCaps(state.status.account.caps, look)));
 part('panic').addEventListener('click', () => deed('Destroy everything', panic, { fail: panicFailed, urgent: true }));
-part('freeze').addEventListener('click', () => deed(part('freeze').textContent, freeze));
+part('freeze').addEventListener('click', () => deed(part('freeze').textContent, freeze, { urgent: !state.status.account.is_frozen }));
 part('theme').addEventListener('click', () => {
   const root = document.documentElement;
   const isDark = getComputedStyle(root).colorScheme === 'dark'
@@ -203,7 +203,7 @@ function showAnswers(status) {
 
 /** What is wrong, worst first; what does not fit is a click away, never left out. */
 function reasons(found) {
-  const items = (some) => some.map((text) => el('li', {}, text));
+  const items = (some) => some.map(([text, section]) => el('li', {}, withCommands(text), section && el('small', {}, ` (runbook: ${section})`)));
   const [first, rest] = [found.slice(0, SHOWN_REASONS), found.slice(SHOWN_REASONS)];
   return el('div', { class: 'reasons' }, el('ul', {}, items(first)),
     rest.length > 0 && el('details', { 'data-focus': 'more reasons' }, el('summary', {}, `and ${rest.length} more`), el('ul', {}, items(rest))));
@@ -225,18 +225,26 @@ function costLevel(account) {
 
 /** The worst level, and what is wrong, worst first. */
 function accountHealth({ account, groups, now }) {
-  const found = groups.flatMap((one) => one.health_reasons.map((text) => [one.health, `${brief(one.endpoint_name)}: ${text}`]));
+  const found = groups.flatMap((one) => one.health_reasons.map((text) => reasonOf(one, text)));
+  const told = groups.flatMap((one) => one.troubles ?? []).map((one) => one.kind);
   const { last_round_at: roundAt } = account.scaler;
-  if (roundAt && now - roundAt > 180) found.unshift(['bad', `The scaler has been silent for ${duration(now - roundAt)}.`]);
+  if (roundAt && now - roundAt > 180) found.unshift(['bad', `The scaler has been silent for ${duration(now - roundAt)}: what runs serves on and costs, and nothing is rented, replaced or returned. \`ballast doctor\` looks closer.`, 'scaler-silent']);
   const isTold = found.some(([, text]) => text.includes("list of instances"));
   if (account.inventory.state === 'unknown' && !isTold) found.push(['warn', `Vast's list of instances is not trusted (${account.inventory.problem || 'no answer'}); nothing is rented or destroyed on doubt.`]);
-  if (account.inventory.n_strays) found.push(['warn', `${count(account.inventory.n_strays, 'instance')} under our label, but in no book of ours: never touched.`]);
+  if (account.inventory.n_strays && !told.includes('stray_machines')) found.push(['warn', `${count(account.inventory.n_strays, 'instance')} under our label, but in no book of ours: never touched.`]);
   found.sort((a, b) => ORDER.indexOf(b[0]) - ORDER.indexOf(a[0]));
   if (account.is_panicking) found.unshift(panicState(account, groups, now)); // first, whatever its level
-  if (!groups.length && !found.length) return { level: 'empty', reasons: ['There is no endpoint group yet: nothing is rented, and nothing can be served.'] };
+  if (!groups.length && !found.length) return { level: 'empty', reasons: [['There is no endpoint group yet: nothing is rented, and nothing can be served.']] };
   const worst = Math.max(0, ...found.map(([level]) => ORDER.indexOf(level)));
-  const texts = [...new Set(found.map(([, text]) => text))];
-  return { level: ORDER[worst], reasons: texts.length ? texts : ['Requests start in time, and enough workers are ready.'] };
+  const sections = new Map(found.map(([, text, section]) => [text, section]));
+  return { level: ORDER[worst], reasons: sections.size ? [...sections] : [['Requests start in time, and enough workers are ready.']] };
+}
+
+/** A reason with the runbook's section where it has one; what is wrong for all groups is told once. */
+function reasonOf(group, text) {
+  const trouble = (group.troubles ?? []).find((one) => one.message === text);
+  const whole = trouble?.scope === 'account' ? capital(text) : `${brief(group.endpoint_name)}: ${text}`;
+  return [group.health, whole, trouble?.runbook.split('#')[1]];
 }
 
 /** How far a panic has come: none is left only by a whole list of Vast's that is newer than it. */

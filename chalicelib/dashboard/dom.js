@@ -66,39 +66,52 @@ export function bar(value, bound, label, high = 0.9 * bound) {
   return el('meter', { min: 0, max: bound, value, high, 'aria-label': `${share} % ${label}` });
 }
 
-const underWay = []; // what somebody asked for, until the server has answered
+/** Text whose commands, between backticks, are set as such. */
+export function withCommands(text) {
+  const parts = String(text).split('`');
+  return parts.length % 2 ? parts.map((part, index) => (index % 2 ? el('code', {}, part) : part)) : [text];
+}
+
+const underWay = []; // what somebody asked for, in turn, until the server has answered
 let waitTimer = 0;
+let session = 0; // grows when somebody leaves
 
 /** Say what is waited for, once it takes long enough to wonder; not while the owner is asked. */
 function showWaiting() {
   const part = document.getElementById('under-way');
-  const newest = underWay.at(-1);
+  const [first] = underWay;
   clearTimeout(waitTimer);
   if (part.matches(':popover-open')) part.hidePopover();
-  if (!newest || document.getElementById('question').open) return;
+  if (!first || document.getElementById('question').open) return;
   waitTimer = setTimeout(() => {
-    part.textContent = `${clean(newest.text)}: waiting for the server …`;
+    part.textContent = `${clean(first.text)}: waiting for the server …`;
     part.showPopover(); // above an open dialog
   }, WAIT_SHOWN_AFTER_MS);
 }
 
 /**
- * Do what somebody asked for, one thing at a time: what is pressed while another is on its way would
- * ask about a page that is about to change. What fails is told by `fail`. What is `urgent` does not wait.
+ * Do what somebody asked for, one thing after the other; the same (`name`) pressed twice is done
+ * once. What fails is told by `fail`. What is `urgent` waits for nothing.
  */
-export async function deed(text, act, { fail = (error) => tell(`${text}: ${error.message}`), urgent = false } = {}) {
-  if (underWay.length > 0 && !urgent) return;
-  const own = { text };
+export async function deed(text, act, { name = text, fail = (error) => tell(`${text}: ${error.message}`), urgent = false } = {}) {
+  if (underWay.some((one) => one.name === name)) return;
+  const before = urgent ? [] : underWay.map((one) => one.done);
+  const own = { text, name };
+  const began = session;
+  own.done = (async () => {
+    await Promise.all(before);
+    try {
+      if (began === session) await act();
+    } catch (error) {
+      fail(error);
+    } finally {
+      underWay.splice(underWay.indexOf(own), 1);
+      showWaiting();
+    }
+  })();
   underWay.push(own);
   showWaiting();
-  try {
-    await act();
-  } catch (error) {
-    fail(error);
-  } finally {
-    underWay.splice(underWay.indexOf(own), 1);
-    showWaiting();
-  }
+  await own.done;
 }
 
 /** Tell of something that went wrong, until somebody has read it and puts it away. */
@@ -111,7 +124,6 @@ export function tell(message) {
 }
 
 let asked = Promise.resolve(); // the question before
-let session = 0;
 
 /**
  * Ask before something that costs or stops; gives whether the answer was yes. `lines` are shown
@@ -158,6 +170,6 @@ async function open(question, lines, { yes = 'Do it', no = 'Cancel', words = '' 
 /** A button whose failure is told at the top of the page, where it stays. */
 export function button(text, act, attributes = {}) {
   const made = el('button', { type: 'button', 'data-focus': text, ...attributes }, text);
-  made.addEventListener('click', () => deed(text, act));
+  made.addEventListener('click', () => deed(text, act, { name: made.dataset.focus }));
   return made;
 }

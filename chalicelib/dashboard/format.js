@@ -80,6 +80,6 @@ export function actAndReason(message) {
   return [capital(message.slice(0, at)), capital(message.slice(at + 2))];
 }
 
-function capital(text) {
+export function capital(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from chalicelib.core.fleet.troubles import (
     MEANINGS,
     LastingTrouble,
@@ -11,7 +15,10 @@ from chalicelib.core.fleet.troubles import (
     begun_and_ended,
     lasting,
     standing,
+    with_action,
 )
+
+ROOT = Path(__file__).parents[2]
 
 
 def trouble(kind: TroubleKind, scope: str = "account", subject: str = "") -> Trouble:
@@ -21,6 +28,21 @@ def trouble(kind: TroubleKind, scope: str = "account", subject: str = "") -> Tro
 def test_every_kind_has_its_meaning() -> None:
     assert set(MEANINGS) == set(TroubleKind)
     assert all(meaning.title for meaning in MEANINGS.values())
+
+
+@pytest.mark.parametrize("kind", list(TroubleKind))
+def test_every_kind_says_what_to_do_and_has_its_section_in_the_runbook(kind: TroubleKind) -> None:
+    action = MEANINGS[kind].action
+    told = with_action(trouble(kind))
+    assert action
+    assert told.message == f"{kind} at account; {action}"
+    assert with_action(told) == told, "what the words say already is not said twice"
+    (remembered,) = lasting({}, [told], 0.0).values()
+    path, _, anchor = remembered.runbook.partition("#")
+    _, _, rest = (ROOT / path).read_text(encoding="utf-8").partition(f"\n## {anchor}\n")
+    section, _, _ = rest.partition("\n## ")
+    assert "**Means.**" in section
+    assert "**Do.**" in section
 
 
 def test_a_trouble_is_told_when_it_matters_and_ended_once() -> None:

@@ -146,7 +146,7 @@ def test_a_slow_server_is_waited_for_in_words_and_asked_once(open_page: Open) ->
         press(page, "Resume", ".head")
         expect(page.locator("#under-way")).to_have_text("Resume: waiting for the server …")
         press(page, "Resume", ".head")  # in vain: the first press is still on its way
-        press(page, "Edit", ".head")
+        press(page, "Edit", ".head")  # waits for its turn
         press(page, "Destroy everything", "header")  # does not wait for anything
         question = page.locator("#question")
         question.get_by_role("textbox").fill("destroy")
@@ -157,9 +157,12 @@ def test_a_slow_server_is_waited_for_in_words_and_asked_once(open_page: Open) ->
         press(page, "Cancel", "#question")
         expect(question).to_contain_text("Resume TGI-Llama3?")
         press(page, "Cancel", "#question")
+        expect(page.locator("#dialog")).to_be_visible()
+        press(page, "Cancel", "#dialog")
         expect(page.locator("dialog[open]")).to_have_count(0)
         expect(page.locator("#under-way")).to_be_hidden()
-        assert len(console.sent("POST", PREVIEW)) == 1
+        asked = [body for body in console.sent("POST", PREVIEW) if "active" in str(body)]
+        assert len(asked) == 1
 
 
 def test_an_answer_that_comes_late_shows_nothing_over_a_newer_one(open_page: Open) -> None:

@@ -73,14 +73,14 @@ def test_refusals_are_told_for_ten_minutes_after_the_last(
     memory = replace(plan.view.memory, failures={key: failure})
     found = messages(replace(plan, view=replace(plan.view, memory=memory)))
     assert (K.OFFERS_REFUSED in found) is is_told
-    assert found.get(K.OFFERS_REFUSED, "too few disks").endswith("too few disks")
+    assert "; Vast said: too few disks" in found.get(K.OFFERS_REFUSED, "; Vast said: too few disks")
 
 
 @pytest.mark.parametrize(("ago_s", "words"), [(0.0, DOUBT_WORDS), (3600.0, LONG_DOUBT_WORDS)])
 def test_a_doubt_says_whether_renting_goes_on(plan: RoundPlan, ago_s: float, words: str) -> None:
     inventory = doubted(plan.view.inventory, "a short page", plan.view.now - ago_s)
     doubt = replace(plan, view=replace(plan.view, inventory=inventory))
-    assert messages(doubt)[K.INVENTORY_UNKNOWN].endswith(words)
+    assert words in messages(doubt)[K.INVENTORY_UNKNOWN]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_an_open_breaker_explains_a_wait_and_is_the_one_trouble(plan: RoundPlan)
     memory = replace(plan.memory, reputation=Reputation(templates={key: record}))
     found = messages(replace(waits(plan, WorkerState.READY, 10.0), memory=memory))
     assert set(found) == {K.BREAKER_OPEN}
-    assert found[K.BREAKER_OPEN].endswith("last error: stuck_loading; Vast says created: no image")
+    assert "; last error: stuck_loading; Vast says created: no image; " in found[K.BREAKER_OPEN]
 
 
 def test_a_wait_that_was_told_is_not_explained_by_the_next_machine_on_its_way(

@@ -62,11 +62,12 @@ class Severity(StrEnum):
 class TroubleMeaning:
     """How a kind of trouble is told.
 
-    `title`: a notice's headline. `matters_after_s`: what often passes by itself is told only once
-    it has lasted so long.
+    `title`: a notice's headline. `action`: what to do, where the trouble's own words do not say.
+    `matters_after_s`: what often passes by itself is told only once it has lasted so long.
     """
 
     title: str
+    action: str
     severity: Severity = Severity.BAD
     matters_after_s: float = 0.0
 
@@ -79,74 +80,141 @@ CALM_S = 300.0
 _K, _W = TroubleKind, Severity.WARN
 
 MEANINGS: Mapping[str, TroubleMeaning] = {
-    _K.PANIC: TroubleMeaning(title="Panic: every instance is being destroyed"),
+    _K.PANIC: TroubleMeaning(
+        title="Panic: every instance is being destroyed",
+        action="`ballast panic --clear` (on the page: End the panic) ends it",
+    ),
     _K.INVENTORY_UNKNOWN: TroubleMeaning(
-        title="Vast's list of instances cannot be trusted", matters_after_s=300.0
+        title="Vast's list of instances cannot be trusted", matters_after_s=300.0, action="wait"
     ),
     _K.STRAY_MACHINES: TroubleMeaning(
         title="Instances carry our label but are not in our books",
         severity=_W,
         matters_after_s=300.0,
+        action="what is left over: destroy it on Vast's page",
     ),
     _K.ADOPTED_UNCONFIRMED: TroubleMeaning(
-        title="Machines were adopted by their labels and wait to be confirmed", severity=_W
+        title="Machines were adopted by their labels and wait to be confirmed",
+        severity=_W,
+        action="`ballast adopt`",
     ),
     _K.LABEL_CHANGED: TroubleMeaning(
         title="Machines lost their label, and wait to be confirmed",
         severity=_W,
         matters_after_s=120.0,
+        action="`ballast adopt`",
     ),
-    _K.NO_CREDIT: TroubleMeaning(title="Vast rents the account nothing"),
-    _K.KEY_LACKS_RIGHT: TroubleMeaning(title="The Vast key may not do what is needed"),
+    _K.NO_CREDIT: TroubleMeaning(
+        title="Vast rents the account nothing",
+        action="pay in at Vast, or have its support raise the limit",
+    ),
+    _K.KEY_LACKS_RIGHT: TroubleMeaning(
+        title="The Vast key may not do what is needed",
+        action="make a key with these rights, then `ballast secret set VAST_API_KEY`",
+    ),
     _K.FOREIGN_VERSION: TroubleMeaning(
-        title="Rows or groups were written by another version", severity=_W, matters_after_s=600.0
+        title="Rows or groups were written by another version",
+        severity=_W,
+        matters_after_s=600.0,
+        action="finish the deploy or the rollback, so that one version is left",
     ),
-    _K.ALERTS_UNHEARD: TroubleMeaning(title="An alert reached nobody", severity=_W),
+    _K.ALERTS_UNHEARD: TroubleMeaning(
+        title="An alert reached nobody",
+        severity=_W,
+        action="`ballast notify list` shows who can be told",
+    ),
     _K.REPORTS_MISSING: TroubleMeaning(
-        title="No report comes from most workers", matters_after_s=60.0
+        title="No report comes from most workers",
+        matters_after_s=60.0,
+        action="look at the reports function: its errors, throttles and log",
     ),
-    _K.CAP_REACHED: TroubleMeaning(title="A spending cap is reached"),
+    _K.CAP_REACHED: TroubleMeaning(
+        title="A spending cap is reached", action="raise the cap, or wait"
+    ),
     _K.WORKERS_CAPPED: TroubleMeaning(
-        title="Requests wait, and max_workers is reached", severity=_W, matters_after_s=120.0
+        title="Requests wait, and max_workers is reached",
+        severity=_W,
+        matters_after_s=120.0,
+        action="raise it to serve them sooner",
     ),
     _K.FROZEN: TroubleMeaning(
-        title="Requests wait, and renting is frozen", severity=_W, matters_after_s=30.0
+        title="Requests wait, and renting is frozen",
+        severity=_W,
+        matters_after_s=30.0,
+        action="unfreeze it to serve them",
     ),
-    _K.FROZEN_ABOVE_CAP: TroubleMeaning(title="Frozen above a spending cap: the spending goes on"),
+    _K.FROZEN_ABOVE_CAP: TroubleMeaning(
+        title="Frozen above a spending cap: the spending goes on",
+        action="unfreeze, raise the cap, or destroy",
+    ),
     _K.MACHINE_UNSETTLED: TroubleMeaning(
-        title="Nobody can say whether an instance is gone", severity=_W, matters_after_s=120.0
+        title="Nobody can say whether an instance is gone",
+        severity=_W,
+        matters_after_s=120.0,
+        action="wait, or look for it on Vast's page",
     ),
     _K.WILL_NOT_GO: TroubleMeaning(
-        title="An instance was told to go or to stop, and stays", matters_after_s=300.0
+        title="An instance was told to go or to stop, and stays",
+        matters_after_s=300.0,
+        action="destroy it on Vast's page",
     ),
-    _K.MACHINES_LOST: TroubleMeaning(title="Machines were lost while they served requests"),
+    _K.MACHINES_LOST: TroubleMeaning(
+        title="Machines were lost while they served requests",
+        action="clients whose stream broke must ask again",
+    ),
     _K.NOT_USABLE: TroubleMeaning(
         title="A worker says that it is ready, and cannot be reached",
         severity=_W,
         matters_after_s=60.0,
+        action="will be replaced",
     ),
     _K.OVERBILLED: TroubleMeaning(
-        title="A machine bills far more than its offer said", severity=_W
+        title="A machine bills far more than its offer said",
+        severity=_W,
+        action="ask Vast about the bill",
     ),
     _K.WORKER_FAILING: TroubleMeaning(
-        title="A worker fails its requests, or does not reboot", severity=_W
+        title="A worker fails its requests, or does not reboot",
+        severity=_W,
+        action="nothing is to be done, unless it goes on from machine to machine",
     ),
     _K.REQUESTS_FAIL: TroubleMeaning(
-        title="Most requests of a group fail, whoever serves them", matters_after_s=60.0
+        title="Most requests of a group fail, whoever serves them",
+        matters_after_s=60.0,
+        action="look at the requests, the model and its template",
     ),
-    _K.RENTALS_BRAKED: TroubleMeaning(title="Machines are replaced too often: renting is braked"),
+    _K.RENTALS_BRAKED: TroubleMeaning(
+        title="Machines are replaced too often: renting is braked",
+        action="search for better hosts (reliability>0.98)",
+    ),
     _K.REQUESTS_WAIT: TroubleMeaning(
-        title="Requests wait, and no machine is on its way", matters_after_s=120.0
+        title="Requests wait, and no machine is on its way",
+        matters_after_s=120.0,
+        action="`ballast explain` of the group says more",
     ),
-    _K.CANNOT_LAUNCH: TroubleMeaning(title="An autogroup cannot be launched as it is configured"),
+    _K.CANNOT_LAUNCH: TroubleMeaning(
+        title="An autogroup cannot be launched as it is configured",
+        action="or delete the autogroup",
+    ),
     _K.TEMPLATE_UNREADABLE: TroubleMeaning(
-        title="Vast does not say what an autogroup can rent", matters_after_s=60.0
+        title="Vast does not say what an autogroup can rent",
+        matters_after_s=60.0,
+        action="it is asked again each round: wait",
     ),
-    _K.NO_OFFERS: TroubleMeaning(title="No offer fits an autogroup's search", matters_after_s=60.0),
+    _K.NO_OFFERS: TroubleMeaning(
+        title="No offer fits an autogroup's search",
+        matters_after_s=60.0,
+        action="widen search_params, or wait",
+    ),
     _K.OFFERS_REFUSED: TroubleMeaning(
-        title="Vast refuses to rent what it offers", matters_after_s=60.0
+        title="Vast refuses to rent what it offers",
+        matters_after_s=60.0,
+        action="mend what Vast's words name",
     ),
-    _K.BREAKER_OPEN: TroubleMeaning(title="A template only fails: renting for it has stopped"),
+    _K.BREAKER_OPEN: TroubleMeaning(
+        title="A template only fails: renting for it has stopped",
+        action="mend the template, then give the autogroup its new hash",
+    ),
 }
 """One entry a kind; a test fails on a kind without one."""
 
@@ -156,7 +224,7 @@ class Trouble:
     """Something an owner should know, for as long as it lasts.
 
     `scope`: "account", "endpoint:ID" or "autogroup:ID". `message`: a sentence with the cause, and
-    what happens next or what to do. `subject` tells two troubles of one kind and scope apart.
+    what happens next. `subject` tells two troubles of one kind and scope apart.
     """
 
     kind: TroubleKind
@@ -212,6 +280,14 @@ class LastingTrouble:
     def runbook(self) -> str:
         """The section of docs/runbook.md that says what to do."""
         return f"docs/runbook.md#{self.kind.replace('_', '-')}"
+
+
+def with_action(trouble: Trouble) -> Trouble:
+    """The trouble with what to do about it at the end of its words, if they do not say so yet."""
+    action = MEANINGS[trouble.kind].action
+    if action in trouble.message:
+        return trouble
+    return replace(trouble, message=f"{trouble.message}; {action}")
 
 
 def matters_after_s(kind: str) -> float:

@@ -34,6 +34,7 @@ class HealthFacts:
     error: str = ""  # what one of them says
     n_unreachable: int
     n_loading: int
+    n_outbid: int = 0
     ready_capacity: float
     hot_target: float  # load per second; 0 = not decided yet
     n_started: float  # in the minute
@@ -87,7 +88,7 @@ def judge_health(facts: HealthFacts) -> Verdict:
             (
                 not facts.is_off and facts.n_ready > 0 and facts.ready_capacity < facts.hot_target,
                 f"ready capacity is {facts.ready_capacity:.0f} of {facts.hot_target:.0f} wanted; "
-                f"{count(facts.n_loading, 'worker')} loading",
+                f"{count(facts.n_loading, 'worker')} loading{_outbid(facts)}",
             ),
             (
                 facts.n_late >= LATE_COUNTS
@@ -118,4 +119,11 @@ def _nobody(facts: HealthFacts) -> str:
     who = f"{count(facts.n_waiting, 'request')} waiting, " if facts.n_waiting else ""
     coming = f"{count(facts.n_loading, 'worker')} on the way" if facts.n_loading else "none coming"
     wanted = f" ({facts.hot_target:.0f} load/s wanted)" if facts.hot_target else ""
-    return f"{who}no worker is ready{wanted}; {coming}"
+    return f"{who}no worker is ready{wanted}; {coming}{_outbid(facts)}"
+
+
+def _outbid(facts: HealthFacts) -> str:
+    """The machines at bids that others took, which come back by themselves or are replaced."""
+    if not facts.n_outbid:
+        return ""
+    return f"; {count(facts.n_outbid, 'machine')} outbid, and what stands in is started or rented"

@@ -244,6 +244,7 @@ def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
         n_in_error=states[WorkerState.ERROR],
         error=next((w.error[:ERROR_CHARS] for w in facts.workers if _is_in_error(w)), ""),
         n_unreachable=states[WorkerState.UNREACHABLE],
+        n_outbid=states[WorkerState.PAUSED],
         n_loading=sum(states[state] for state in WorkerState if state.is_coming_up),
         ready_capacity=facts.ready(),
         hot_target=facts.minute.get("hot_target", 0.0),
@@ -281,11 +282,11 @@ def _held(facts: _Facts) -> str:
     if facts.account.why_not_ours:
         return f"{facts.account.why_not_ours}: its scaler stands down; deploy the newer version"
     inventory, doubt = facts.memory.inventory, ""
-    is_told = any(one.kind == TroubleKind.INVENTORY_UNKNOWN for one in _troubles(facts))
-    if facts.memory.at and not inventory.is_trusted and not is_told:
+    told = {one.kind for one in _troubles(facts)}
+    if facts.memory.at and not inventory.is_trusted and TroubleKind.INVENTORY_UNKNOWN not in told:
         doubt = f"Vast's list of instances is not trusted ({in_words(inventory.problem)})"
     brake = ""
-    if facts.account.is_panicking:
+    if facts.account.is_panicking and TroubleKind.PANIC not in told:
         brake = "panic: every instance is being destroyed"
     elif facts.account.is_frozen or facts.group.frozen:
         brake = "frozen: nothing is rented, started, stopped or destroyed"

@@ -15,6 +15,7 @@ from chalicelib.core.fleet.troubles import (
     begun_and_ended,
     lasting,
     present,
+    with_action,
 )
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
@@ -68,7 +69,7 @@ def find_troubles(plan: RoundPlan) -> list[Trouble]:
         ]
         troubles += unexplained_wait(plan, group, explaining)
         troubles += of_group
-    return [*troubles, *breakers.values()]
+    return [with_action(one) for one in (*troubles, *breakers.values())]
 
 
 def is_capped(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> bool:
@@ -141,7 +142,7 @@ def _no_credit_words(refusal: str) -> str:
             "the Vast account's spending is limited by Vast (spend_rate_limit): nothing can be "
             "rented; it is tried again every five minutes"
         )
-    return "the Vast account has no credit left: nothing can be rented; pay in at Vast"
+    return "the Vast account has no credit left: nothing can be rented"
 
 
 def _foreign(plan: RoundPlan) -> Iterator[Trouble]:
