@@ -82,6 +82,13 @@ class Day:
         changes = EndpointChanges(params=params)  # type: ignore[arg-type]  # checked by the service
         groups.update_group(self.world.owner_ports, OWNER, group.endpoint_id, changes)
 
+    def schedule(
+        self, group: EndpointGroup, cron: str, *, duration_s: float, min_load: float, timezone: str
+    ) -> None:
+        """`ballast update endpoint --schedule`."""
+        changes = EndpointChanges(schedules=((cron, duration_s, min_load, timezone),))
+        groups.update_group(self.world.owner_ports, OWNER, group.endpoint_id, changes)
+
     def set_state(self, group: EndpointGroup, state: str) -> None:
         """`ballast update endpoint --state`."""
         changes = EndpointChanges(state=state)
