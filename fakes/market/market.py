@@ -116,7 +116,7 @@ class Market:
         machine = self.offers.take(offer_id, now)
         order = build_order(body, self.templates)
         min_bid = self.offers.min_bid(machine, now)
-        if bid is not None and bid < min_bid * (1 - 1e-9):
+        if bid is not None and bid < min_bid * self.offers.bids.rise * (1 - 1e-9):
             raise no_such_ask(offer_id)  # somebody else's bid has it by now
         is_refused = self.faults.strikes(Fault.SUCCESS_FALSE_CONTRACT)
         instance = MarketInstance(

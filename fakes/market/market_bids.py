@@ -22,6 +22,8 @@ class BidBook:
     def __init__(self, floors: Mapping[str, Sequence[tuple[float, float]]]) -> None:
         self.floors = {country: list(steps) for country, steps in floors.items()}
         self.rivals: dict[int, float] = {}  # machine id → dollars an hour that somebody else bids
+        self.shown = 1.0  # of the least winning bid: what searches show, and creates take
+        self.rise = 1.0  # of what a search showed, by the time a create comes
 
     def floor(self, country: str, now: float) -> float:
         """The least winning bid over the usual one now."""

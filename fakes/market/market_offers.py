@@ -70,9 +70,10 @@ class OfferBook:
         return price
 
     def min_bid(self, machine: Machine, now: float) -> float:
-        """The least bid that wins the machine now; inf where no bid does."""
+        """The least bid that wins the machine now, as far as it is shown; inf where no bid does."""
         usual = self.price(machine, now) * self._config.bid_ratio
-        return max(usual * self.bids.floor(machine.country, now), self.bids.rival(machine))
+        least = max(usual * self.bids.floor(machine.country, now), self.bids.rival(machine))
+        return least * self.bids.shown
 
     def _rows(self, disk_gb: float, now: float, *, is_bid: bool) -> list[dict[str, object]]:
         ours = {i.machine.machine_id for i in self._lives.instances.values()}

@@ -38,6 +38,7 @@ PATIENCE_S = {
     K.TEMPLATE_UNREADABLE: 60.0,
     K.NO_OFFERS: 60.0,
     K.OFFERS_REFUSED: 60.0,
+    K.BIDS_REFUSED: 60.0,
 }
 """As docs/runbook.md tells them; all others are told at once."""
 
@@ -177,6 +178,6 @@ def test_a_kind_is_as_bad_as_its_meaning_says() -> None:
             K.OVERBILLED,
             K.WORKER_FAILING,
         ),
-        K.ALERTS_UNHEARD,
+        *(K.ALERTS_UNHEARD, K.BIDS_REFUSED),
     }
     assert {kind for kind in K if severity(kind) is Severity.WARN} == warns

@@ -239,7 +239,9 @@ def test_at_a_cap_what_is_outbid_gives_way_to_what_can_serve() -> None:
     day.ends()
 
 
-@pytest.mark.parametrize("comes_back", ["all come back", "none comes back"])
+@pytest.mark.parametrize(
+    "comes_back", ["all come back", pytest.param("none comes back", marks=pytest.mark.long)]
+)
 def test_all_hang_at_once_and_vast_lists_them_as_running(comes_back: str) -> None:
     """Nothing tells the loss but their silence: what is held starts once requests are late."""
     day, group = bidding_day()
@@ -261,4 +263,31 @@ def test_all_hang_at_once_and_vast_lists_them_as_running(comes_back: str) -> Non
     assert day.bill() - before[0] < 15 / 60 * 1.7
     assert day.world.n_waiting == 0
     assert day.troubles() == {}
+    day.ends()
+
+
+@pytest.mark.parametrize(
+    ("shown", "rise"), [(1.0, 2.0), pytest.param(0.5, 1.0, marks=pytest.mark.long)]
+)
+def test_bids_that_never_win_rest_longer_each_time_and_are_told_once(
+    shown: float, rise: float
+) -> None:
+    """`min_bid` doubles before each create, or is half of what keeps a machine until it loads."""
+    day = Day(seed=3)
+    bids = day.world.market.offers.bids
+    bids.shown, bids.rise = shown, rise
+    group = day.group(max_workers=12, min_load=HOT, interruptible=Interruptible.MIXED)
+    day.seconds(60)
+    day.minutes(25, 2, of=group)
+    assert served(day) >= HOT, "on demand"
+    tried = day.calls(Verb.CREATE), day.calls(Verb.BID)
+    day.minutes(15, 2, of=group)
+    assert day.calls(Verb.CREATE) <= tried[0] + 4, "what looks for better machines on demand, too"
+    assert day.calls(Verb.BID) == tried[1]
+    assert day.world.n_waiting == 0
+    assert list(day.troubles()) == ["bids_refused"]
+    bids.shown = bids.rise = 1.0
+    day.minutes(60, 2, of=group)
+    assert at_bids(day, READY), "tried again, and used"
+    assert day.told("bids_refused") == ["bids_refused", "bids_refused_over"]
     day.ends()

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from chalicelib.core.model.worker import Worker
+
 FIRST_S = 120.0  # after the first failure; doubles with each further one
 LONGEST_S = 6 * 3600.0  # reliability.md: an offer or host is tried four times a day at least
 FIRST_RETURN_S = 600.0  # after a worker that fails or does not stop: longer than most loads
 FORGOTTEN_AFTER_S = 86_400.0  # without another failure
 MAX_REMEMBERED = 1_000  # chosen: more than the offers of a day; bounds the memory
-FREE_TRIES = 3  # refusals in a row of one autogroup that cost no pause
+FREE_TRIES = 3  # refusals in a row of one autogroup, or of its bids, that cost no pause
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 15.0, 60.0  # between its tries after that
 
 
@@ -51,6 +53,11 @@ def host_key(host_id: int) -> str:
 def autogroup_key(autogroup_id: int) -> str:
     """Of an autogroup: its failures in a row, whatever was tried."""
     return f"autogroup:{autogroup_id}"
+
+
+def bids_key(autogroup_id: int) -> str:
+    """Of an autogroup's bids: refused in a row, or lost before the machine had loaded."""
+    return f"bids:{autogroup_id}"
 
 
 def failing_key(endpoint_id: int) -> str:
@@ -100,6 +107,18 @@ def forgive(before: Failures, keys: Iterable[str]) -> Failures:
     return {key: failure for key, failure in before.items() if key not in gone}
 
 
+def forgive_bids(before: Failures, workers: Iterable[Worker]) -> Failures:
+    """Without the failures of bids whose autogroup has loaded a machine at a bid since."""
+    loaded = [worker for worker in workers if worker.is_bid and worker.loaded_at > 0]
+    won = {
+        key
+        for worker in loaded
+        for key in [bids_key(worker.autogroup_id)]
+        if key in before and worker.loaded_at > before[key].at
+    }
+    return forgive(before, won)
+
+
 def set_aside_until(failures: Failures, now: float) -> Mapping[str, float]:
     """Until when each is set aside, of those that are now."""
     return {key: failure.until for key, failure in failures.items() if failure.until > now}
@@ -110,6 +129,9 @@ def _pause_s(key: str, n: int) -> float:
         return 0.0
     if key.startswith("host:"):
         return LONGEST_S  # the next rental would bill as much
+    if key.startswith("bids:") and n <= FREE_TRIES:
+        return 0.0
+    n -= FREE_TRIES if key.startswith("bids:") else 0
     if not key.startswith("autogroup:"):
         first_s = FIRST_RETURN_S if key.startswith(("failing:", "stopping:")) else FIRST_S
         return min(LONGEST_S, first_s * 2.0 ** min(n - 1, 20))

@@ -48,6 +48,7 @@ class TroubleKind(StrEnum):
     TEMPLATE_UNREADABLE = "template_unreadable"
     NO_OFFERS = "no_offers"
     OFFERS_REFUSED = "offers_refused"
+    BIDS_REFUSED = "bids_refused"
     BREAKER_OPEN = "breaker_open"
 
 
@@ -210,6 +211,12 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
         title="Vast refuses to rent what it offers",
         matters_after_s=60.0,
         action="mend what Vast's words name",
+    ),
+    _K.BIDS_REFUSED: TroubleMeaning(
+        title="No bid wins what Vast offers at it",
+        severity=_W,
+        matters_after_s=60.0,
+        action="nothing is to be done: on demand is rented",
     ),
     _K.BREAKER_OPEN: TroubleMeaning(
         title="A template only fails: renting for it has stopped",

@@ -11,8 +11,10 @@ from chalicelib.core.fleet.set_aside import (
     add_failure,
     autogroup_key,
     bid_start_key,
+    bids_key,
     failing_key,
     forgive,
+    forgive_bids,
     host_key,
     machine_key,
     offer_key,
@@ -21,7 +23,7 @@ from chalicelib.core.fleet.set_aside import (
 )
 from chalicelib.core.model.market import Offer
 from chalicelib.core.model.scopes import autogroup_scope, endpoint_scope
-from chalicelib.core.model.worker import Worker, replaced
+from chalicelib.core.model.worker import Worker, WorkerState, replaced
 from chalicelib.core.scaling.actions import Action, DestroyWorker, DrainWorker, RentOffer
 from chalicelib.core.scaling.moves.interruptible import RAISES
 from chalicelib.core.scaling.moves.repair import FAILING_AGAIN, WILL_NOT_STOP
@@ -84,6 +86,8 @@ class Acting:
         self.rows[worker.instance_id] = row
         if row.state is not worker.state:
             self._log_state(worker, row)
+            if row.state is WorkerState.PAUSED and not row.loaded_at:
+                self.failed_bid(row.autogroup_id, "it was outbid before it had loaded")
         if row.state is not worker.state or row.url != worker.url:
             self.stale_views.add(worker.endpoint_id)
         return True
@@ -199,14 +203,32 @@ class Acting:
         self, autogroup_id: int, offer: Offer, problem: str, *, blames_machine: bool = True
     ) -> None:
         """An offer could not be rented: it, and its machine unless told otherwise, is set aside."""
-        keys = [offer_key(offer.offer_id), autogroup_key(autogroup_id)]
+        keys = [offer_key(offer.offer_id)]
+        keys += [] if offer.is_bid else [autogroup_key(autogroup_id)]
         keys += [machine_key(offer.machine_id)] if offer.machine_id and blames_machine else []
         self.failures = add_failure(self.failures, keys, problem, self.ports.clock.now())
+        if offer.is_bid:
+            self.failed_bid(autogroup_id, problem)
+
+    def failed_bid(self, autogroup_id: int, problem: str) -> None:
+        """A bid came to nothing: after some in a row bids rest, on demand is rented on."""
+        keys = [bids_key(autogroup_id)]
+        self.failures = add_failure(self.failures, keys, problem, self.ports.clock.now())
+
+    def bids_rest(self, autogroup_id: int) -> bool:
+        """Whether bids of an autogroup came to nothing too often lately."""
+        failure = self.failures.get(bids_key(autogroup_id))
+        return failure is not None and failure.until > self.ports.clock.now()
 
     def rented_offer(self, autogroup_id: int, offer: Offer) -> None:
-        """An offer was rented: what failed before is forgiven."""
+        """An offer was rented: what failed before is forgiven; of bids only once one has loaded."""
         keys = [offer_key(offer.offer_id), machine_key(offer.machine_id)]
-        self.failures = forgive(self.failures, [*keys, autogroup_key(autogroup_id)])
+        keys += [] if offer.is_bid else [autogroup_key(autogroup_id)]
+        self.failures = forgive(self.failures, keys)
+
+    def failures_left(self) -> Failures:
+        """What is remembered of failures: bids are forgiven once a machine at one has loaded."""
+        return forgive_bids(self.failures, self.rows.values())
 
     def log(
         self,

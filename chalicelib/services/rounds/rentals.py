@@ -56,6 +56,8 @@ def rent(acting: Acting, group: EndpointGroup, autogroup: Autogroup, action: Ren
     launch, account = launch_facts(acting.market, autogroup), acting.ports.ledger.account()
     problem = "every offer was just taken"
     for offer in map(at_kept_bid, (action.offer, *action.alternatives)):
+        if offer.is_bid and acting.bids_rest(autogroup.autogroup_id):
+            break
         intent = _intent(acting, autogroup, offer, launch, account.n_lanes)
         url = report_url(acting.ports, account, intent.token)
         try:

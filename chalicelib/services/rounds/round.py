@@ -364,7 +364,7 @@ def _with_deeds(acting: Acting, plan: RoundPlan) -> RoundMemory:
     return replace(
         plan.memory,
         groups=groups,
-        failures=acting.failures,
+        failures=acting.failures_left(),
         guarded=_guarded(acting, plan),
         published=plan.view.revisions,
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from chalicelib.core.fleet.set_aside import autogroup_key
+from chalicelib.core.fleet.set_aside import autogroup_key, bids_key
 from chalicelib.core.scaling.actions import RentOffer
 from chalicelib.core.scaling.learning import UNKNOWN_SPEEDS
 from chalicelib.core.scaling.memory import LEVELS, ScalingMemory, fleet_usd_per_hour
@@ -101,6 +101,8 @@ def _order_bids(
     if pool.autogroup is None or not is_look_due(pool, ctx):
         return
     autogroup_id = pool.autogroup.autogroup_id
+    if _do_bids_rest(autogroup_id, ctx):
+        return
     offers = ctx.snapshot.offers.get(autogroup_id, ())
     if not any(offer.is_bid for offer in offers):
         orders.wants_bids.add(autogroup_id)
@@ -118,7 +120,7 @@ def _order_standby(
     if pool.autogroup is None or not may_stand_in(pool, ctx):
         return 0.0
     autogroup_id = pool.autogroup.autogroup_id
-    if _why_not(autogroup_id, ctx):
+    if _why_not(autogroup_id, ctx) or _do_bids_rest(autogroup_id, ctx):
         return 0.0
     offers = ctx.snapshot.offers.get(autogroup_id, ())
     if not any(offer.is_bid for offer in offers):
@@ -130,6 +132,11 @@ def _order_standby(
             orders.rentals.append(rental)
             covered += float(rental.reason.facts["adds"])
     return covered
+
+
+def _do_bids_rest(autogroup_id: int, ctx: Round) -> bool:
+    """Whether its bids came to nothing in a row lately; on demand it rents as ever."""
+    return ctx.snapshot.set_aside.get(bids_key(autogroup_id), 0.0) > ctx.now
 
 
 def _may_serve(pool: Pool, ctx: Round) -> bool:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from chalicelib.core.fleet.breakers import TEMPLATE_FAILURES
 from chalicelib.core.fleet.failing import all_fail, find_failing
 from chalicelib.core.fleet.observation import is_overbilling
-from chalicelib.core.fleet.set_aside import Failures, order_key, reboot_key, stopping_key
+from chalicelib.core.fleet.set_aside import (
+    FREE_TRIES,
+    Failures,
+    bids_key,
+    order_key,
+    reboot_key,
+    stopping_key,
+)
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind, present
+from chalicelib.core.model.autogroup import Autogroup
 from chalicelib.core.model.lifecycle import common_silence, ran_on_s
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope
 from chalicelib.core.model.usable import Unusable, why_unusable
@@ -21,6 +29,7 @@ from chalicelib.core.scaling.moves.repair import (
 from chalicelib.core.words import count, listed
 from chalicelib.services.rounds.values import RoundPlan
 
+BID_TRIED_WITHIN_S = 900.0  # after its pause; whose group wants no bid by then has no trouble
 LOST_COUNTS_S = 600.0  # long enough to be read, short enough to be news
 
 
@@ -213,3 +222,20 @@ def open_breakers(plan: RoundPlan) -> Iterator[Trouble]:
         facts = {"autogroup_id": int(key), "last_error": record.last_error}
         kind = TroubleKind.BREAKER_OPEN
         yield Trouble(kind=kind, scope=autogroup_scope(key), message=text, facts=facts)
+
+
+def refused_bids(
+    autogroups: Iterable[Autogroup], failures: Failures, now: float
+) -> Iterator[Trouble]:
+    """Autogroups whose bids came to nothing in a row: until one has loaded, or a try is overdue."""
+    for autogroup in autogroups:
+        failure = failures.get(bids_key(autogroup.autogroup_id))
+        if failure is None or failure.n <= FREE_TRIES or now - failure.until > BID_TRIED_WITHIN_S:
+            continue
+        text = (
+            f"autogroup {autogroup.autogroup_id}: {count(failure.n, 'bid')} in a row came to "
+            f"nothing, the last: {failure.problem}; what is wanted is rented on demand, and a bid "
+            f"is tried again {max(failure.until - now, 0.0) / 60:.0f} min from now"
+        )
+        scope = autogroup_scope(autogroup.autogroup_id)
+        yield Trouble(kind=TroubleKind.BIDS_REFUSED, scope=scope, message=text)

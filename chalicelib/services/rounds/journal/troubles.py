@@ -35,6 +35,7 @@ from chalicelib.services.rounds.journal.machines import (
     machine_troubles,
     missing_reports,
     open_breakers,
+    refused_bids,
     suspected_machines,
     unsettled_machines,
     unstoppable_machines,
@@ -179,6 +180,7 @@ def _of_group(plan: RoundPlan, group: GroupPlan) -> Iterator[Trouble]:
     yield from machine_troubles(own, scope, last_seen_at(group.snapshot, now), failures)
     yield from unstoppable_machines(endpoint_id, scope, failures, now)
     yield from unsettled_machines(plan, own, scope)
+    yield from refused_bids(group.snapshot.autogroups, failures, now)
     yield from failing_requests(plan, own, scope)
 
 
