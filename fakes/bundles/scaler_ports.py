@@ -16,7 +16,7 @@ from fakes.ports.quotas import FakeQuotaRepository
 from fakes.ports.routing_view import FakeRoutingViewRepository
 from fakes.ports.scaler_poke import FakeScalerPoke
 from fakes.ports.secret_box import FakeSecretBox
-from fakes.ports.signer import FakeSigner
+from fakes.ports.signer import UncheckedSigner
 from fakes.ports.waiting import FakeWaitingRepository
 from fakes.ports.worker_repository import FakeWorkerRepository
 
@@ -32,7 +32,7 @@ def fake_scaler_ports(
         "waiting": FakeWaitingRepository(),
         "keys": FakeKeyRepository(),
         "quotas": FakeQuotaRepository(),
-        "signer": FakeSigner(),
+        "signer": UncheckedSigner(),
         "secrets": FakeSecretBox(),
         "poke": FakeScalerPoke(),
         "events": FakeEventLog(),

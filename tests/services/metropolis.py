@@ -37,22 +37,13 @@ from fakes.bundles.hot_ports import (
     make_group,
     make_worker,
 )
-from fakes.ports.signer import FakeSigner
+from fakes.ports.signer import UncheckedSigner
 
 PREFIX = "ballast-test"
 FIRST_ID = 31_000_000
 SPEED = 100.0
 LOAD = 0.8  # of the fleet's capacity
 REPORTS_PER_S = 1.0
-
-
-class StubSigner(FakeSigner):
-    """A signature of the right length that nobody checks."""
-
-    def sign(self, key_id: str, message: bytes) -> bytes:
-        """Nothing that depends on the message."""
-        self.calls["sign"] += 1
-        return b"s" * 256
 
 
 @dataclass
@@ -64,7 +55,7 @@ class Metropolis:
     warm: int
     n_routers: int = 60
     seed: int = 1
-    world: HotWorld = field(default_factory=lambda: HotWorld(signer=StubSigner()))
+    world: HotWorld = field(default_factory=lambda: HotWorld(signer=UncheckedSigner()))
     asked: int = 0
     reports_refused: int = 0
     refused: Counter[str] = field(default_factory=Counter)

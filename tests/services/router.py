@@ -8,11 +8,12 @@ from chalicelib.services.routing.route import route
 from chalicelib.services.routing.views import rebuild_view
 from chalicelib.wire.routing import RouteRequest
 from fakes.bundles.hot_ports import ENDPOINT_ID, ENDPOINT_NAME, HotWorld, make_group
+from fakes.ports.signer import FakeSigner, UncheckedSigner
 
 
-def make_world() -> HotWorld:
-    """An active group without workers."""
-    world = HotWorld()
+def make_world(*, reads_tickets: bool = True) -> HotWorld:
+    """An active group without workers; `reads_tickets`: somebody checks signatures."""
+    world = HotWorld(signer=FakeSigner() if reads_tickets else UncheckedSigner())
     world.publish(make_group())
     return world
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from chalicelib.core.model.market import InstanceListing, InstanceRecord
-from chalicelib.core.moments import passed
+from chalicelib.core.moments import is_ahead, passed
 
 LABEL_SEPARATOR = " - "  # plain ASCII: nothing on the way may mangle it
 MAX_LABEL_NAME = 60  # of a group's name in a label
@@ -72,8 +72,11 @@ class RentIntent:
     unknown: Mapping[str, object] = field(default_factory=dict, compare=False)  # another version's
 
     def as_of(self, now: float) -> RentIntent:
-        """The intent as if the clock that wrote it had been right."""
+        """The intent as if the clock that wrote it had been right: itself, where it was."""
         ended, settled = self.attempt_ended_at, self.settled_at
+        moments = (self.planned_at, ended or 0.0, settled or 0.0)
+        if not any(is_ahead(at, now) for at in moments):
+            return self
         return replace(
             self,
             planned_at=passed(self.planned_at, now),

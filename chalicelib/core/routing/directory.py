@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any
 
 from chalicelib.core.codec import from_plain
@@ -104,6 +105,7 @@ def pack_directory(groups: Iterable[GroupFacts]) -> bytes:
     return text if len(text) <= PLAIN_BYTES else zlib.compress(text)
 
 
+@lru_cache(maxsize=2)  # read at each rebuild of a view, and changed by the owner alone
 def unpack_directory(blob: bytes | None) -> Directory:
     """The directory from what was stored; empty if nothing was.
 
