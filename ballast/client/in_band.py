@@ -16,7 +16,7 @@ MAX_EVENT = 1 << 16
 
 def error_in_event(event: bytes) -> str:
     """The words of one whole server-sent event that is an error; "" of any other."""
-    if b"error" not in event or len(event) > MAX_EVENT:
+    if not (b"error" in event or b'"abort"' in event) or len(event) > MAX_EVENT:
         return ""
     lines = [line.strip() for line in event.split(b"\n")]
     data = b"\n".join(line[5:].strip() for line in lines if line.startswith(b"data:"))

@@ -24,17 +24,24 @@ CONNECTION_HEADERS = frozenset(
 FAILED_GENERATION = 424
 """TGI's status where its engine failed; the request was sound (tests/evidence/models)."""
 MAX_WORDS = 500
+_CUT_OFF = frozenset({"abort", "error"})
 
 
 def error_of(answer: object) -> str:
     """The words of an answer or event that is an error under a status of 200; "" of any other.
 
     `{"error": "…" or {"message"}}` is OpenAI's, TGI's and Ballast's own; `{"object": "error"}` an
-    older vLLM's, `{"type": "error"}` and `{"response": {"error"}}` those of `/v1/responses`.
+    older vLLM's, `{"type": "error"}` and `{"response": {"error"}}` those of `/v1/responses`. A
+    choice that finished with "abort" or "error" is cut off by the engine (vLLM 0.32's
+    FINISH_REASON_STRINGS): nobody who reads the answer to its end has aborted it.
     Shapes: tests/evidence/models.
     """
     if not isinstance(answer, dict):
         return ""
+    for choice in choices if isinstance(choices := answer.get("choices"), list) else ():
+        reason = choice.get("finish_reason") if isinstance(choice, dict) else None
+        if isinstance(reason, str) and reason in _CUT_OFF:
+            return f"the model server cut the answer off (finish_reason {reason!r})"
     response = answer.get("response")
     error = answer.get("error") or (response.get("error") if isinstance(response, dict) else None)
     if not error and "error" in (answer.get("object"), answer.get("type")):

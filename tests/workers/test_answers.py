@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ballast.client.in_band import ErrorWatch
 from chalicelib.wire.reports import WorkerReport
 from chalicelib.wire.token_cost import PROMPT_SHARE
 from workers.openai.answers import READING, is_busy, is_clients_fault
@@ -75,6 +76,22 @@ def test_an_error_of_tgi_inside_a_stream_and_its_count() -> None:
     assert whole.done() == Done(10.0)
 
 
+@pytest.mark.parametrize("reason", ["abort", "error", "stop", "length", "repetition"])
+def test_an_answer_that_the_engine_cut_off_is_an_error(reason: str) -> None:
+    """The reasons are vLLM 0.32's FINISH_REASON_STRINGS; a text that holds such a word is none."""
+    choice = {"text": ' "abort" \\"finish_reason\\":"abort"', "finish_reason": reason}
+    answer = json.dumps({"choices": [choice], "usage": {"completion_tokens": 3}}).encode()
+    stream = b"data: " + answer + b"\n\ndata: [DONE]\n\n"
+    for kind, data in (("application/json", answer), ("text/event-stream", stream)):
+        reader = READING.reader({"Content-Type": kind})
+        reader.feed(data)
+        done = reader.done()
+        assert (done.work, done.is_broken) == (3.0, False)
+        watch = ErrorWatch(kind)
+        watch.take(data)
+        assert bool(done.error) == bool(watch.end()) == (reason in ("abort", "error"))
+
+
 ANSWER = b'{"choices": [], "usage": {"completion_tokens": 7}}'
 STREAM = b'data: {"choices":[{"text":"a","finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 HUGE = (
@@ -106,6 +123,8 @@ HUGE = (
         ("text/event-stream", "", b": ping\n\n: ping\n\n", 0.0, True),
         ("text/event-stream", "", b"", 0.0, True),
         ("text/event-stream", "", STREAM[:20], 1.0, True),
+        ("text/event-stream", "", b'data: {"detail": "Internal Server Error"}\n\n', 0.0, True),
+        ("text/event-stream", "", b"data: [ERROR] out of cache\n\n", 0.0, True),
     ],
 )
 def test_what_is_no_answer_is_the_servers_own_error(

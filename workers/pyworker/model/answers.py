@@ -99,6 +99,11 @@ class Reading:
     prompt_of: Callable[[JsonObject], PromptRead | None] = _tells_no_prompt
     is_end: Callable[[bytes], bool | None] = _has_no_end
 
+    @property
+    def tells_its_end(self) -> bool:
+        """Whether it is known of a stream what an answer in it looks like."""
+        return self.is_end is not _has_no_end
+
     def reader(self, headers: Mapping[str, str]) -> AnswerReader:
         """The reader for an answer with these headers."""
         kind = headers.get("Content-Type", "").lower()
@@ -231,6 +236,8 @@ class EventReader:
         if self._is_empty:
             return Done(0.0, "a stream without an event", is_broken=True)
         work = float(self._n_tokens) if self._work is None else self._work
+        if not (self._has_begun or self._error or self._work) and self._reading.tells_its_end:
+            return Done(0.0, "a stream without an answer", is_broken=True)
         if self._has_begun and not self._has_ended and not self._error:
             return Done(work, "a stream without its end", self._prompt, is_broken=True)
         return Done(work, self._error, self._prompt, self._error_status)
@@ -298,6 +305,7 @@ class WholeReader:
 def _is_telling(line: bytes) -> bool:
     return (
         b'"error"' in line
+        or b'"abort"' in line
         or b'"details"' in line
         or b'"timings"' in line
         or (b'"usage"' in line and b'"usage":null' not in line and b'"usage": null' not in line)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import aiohttp
 from multidict import CIMultiDict
@@ -17,7 +18,8 @@ from workers.pyworker.model.answers import MAX_PLAIN, plain, words_in
 CONNECT_S = 10.0
 IDLE_CONNECTION_S = 2.0
 """Shorter than any model server's own, so that a kept connection is never closed under us."""
-MAX_NAMES = 100
+MAX_NAMES, MAX_NAME = 100, 300
+"""Of the models that are served: names that are longer are nobody's."""
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,40}")
 
 
@@ -47,10 +49,10 @@ class WholeAnswer:
         """The ids of OpenAI's list of models."""
         try:
             rows = json.loads(self.body)["data"]
-            names = [str(row["id"]) for row in rows][:MAX_NAMES]
-            return tuple(n for n in names if n.isascii() and n.isprintable() and "," not in n)
+            names = [row["id"] for row in rows][:MAX_NAMES]
         except (ValueError, KeyError, TypeError, RecursionError):
             return ()
+        return tuple(name for name in names if _is_told(name))
 
     @property
     def server_name(self) -> str:
@@ -60,6 +62,13 @@ class WholeAnswer:
         except (ValueError, LookupError, TypeError, RecursionError):
             return ""
         return name if isinstance(name, str) and _NAME.fullmatch(name) else ""
+
+
+def _is_told(name: object) -> TypeGuard[str]:
+    """Whether a header can hold it, in a list with commas between."""
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+        return False
+    return name.isascii() and name.isprintable() and "," not in name
 
 
 def open_model_session() -> aiohttp.ClientSession:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 
 import aiohttp
@@ -41,7 +41,8 @@ RELAYED = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
 """Silence is watched for all requests together (`Life.break_silent`): a timer for each piece of an
 answer was a fifth of what the piece cost."""
 WORDS_KEPT = 4096
-MAX_NAMES_TOLD = 20
+MAX_NAMES_TOLD = 2000
+"""Characters of them on each answer: clients refuse a head of 8 kB."""
 
 
 class RedirectedError(Exception):
@@ -191,8 +192,8 @@ class Forwarder:
         reader: AnswerReader | None,
     ) -> tuple[web.StreamResponse, Ended]:
         headers = passed_headers(answer.headers)
-        if self.served_models:
-            headers.append((SERVED_MODELS, ",".join(self.served_models[:MAX_NAMES_TOLD])))
+        if names := _names_told(self.served_models):
+            headers.append((SERVED_MODELS, names))
         if self.server_name:
             headers.append((MODEL_SERVER, self.server_name))
         if answer.status >= 400:
@@ -282,6 +283,17 @@ class Forwarder:
             return (await self.ask(path, None, timeout_s)).status == 200
         except ModelLostError:
             return False
+
+
+def _names_told(names: Iterable[str]) -> str:
+    """The first names, separated by commas, none of them cut."""
+    told = ""
+    for name in names:
+        longer = f"{told},{name}" if told else name
+        if len(longer) > MAX_NAMES_TOLD:
+            break
+        told = longer
+    return told
 
 
 async def _tell_nobody(_event: JsonObject) -> None:
