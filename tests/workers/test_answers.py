@@ -124,7 +124,7 @@ HUGE = (
         ("text/event-stream", "", b"", 0.0, True),
         ("text/event-stream", "", STREAM[:20], 1.0, True),
         ("text/event-stream", "", b'data: {"detail": "Internal Server Error"}\n\n', 0.0, True),
-        ("text/event-stream", "", b"data: [ERROR] out of cache\n\n", 0.0, True),
+        ("text/event-stream", "", b'data: {"message": "x"}\n\ndata: {"code": 5}\n\n', 0.0, True),
     ],
 )
 def test_what_is_no_answer_is_the_servers_own_error(

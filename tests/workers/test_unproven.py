@@ -11,6 +11,7 @@ import math
 import time
 import timeit
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -56,6 +57,17 @@ async def test_a_body_of_megabytes_without_a_ticket_is_refused_unparsed(tmp_path
             assert time.process_time() - started < 1.0, name
         assert psutil.Process().memory_info().rss - rss < 128 * MB  # this process sends them, too
         assert it.model.bodies == []
+
+
+async def test_a_connection_that_said_nothing_ends_with_the_worker(tmp_path: Path) -> None:
+    """Its first bytes met a server that was gone: a traceback each."""
+    async with world(tmp_path) as it:
+        port = int(it.worker.settings.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert (await send(it, b"{}"))[0] == 422  # by now the other one was accepted, too
+    with suppress(ConnectionResetError):
+        assert await reader.read() == b""
+    writer.close()
 
 
 async def test_nothing_is_inflated(tmp_path: Path) -> None:

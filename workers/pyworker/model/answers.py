@@ -196,7 +196,7 @@ class EventReader:
         self._error, self._error_status = "", 500
         self._is_error = False  # the event that is being read is named "error"
         self._is_empty = True
-        self._has_begun = self._has_ended = False
+        self._has_begun = self._has_ended = self._has_objects = False
 
     def feed(self, chunk: bytes) -> None:
         """The next bytes."""
@@ -217,6 +217,7 @@ class EventReader:
             self._n_tokens += 1
         is_end = self._reading.is_end(line)
         self._has_begun |= is_end is not None
+        self._has_objects |= not self._has_begun and line[5:].lstrip().startswith(b"{")
         self._has_ended |= is_end is True
         if len(line) > MAX_LINE or not _is_telling(line):
             return
@@ -236,7 +237,8 @@ class EventReader:
         if self._is_empty:
             return Done(0.0, "a stream without an event", is_broken=True)
         work = float(self._n_tokens) if self._work is None else self._work
-        if not (self._has_begun or self._error or self._work) and self._reading.tells_its_end:
+        is_other = self._has_objects and not (self._has_begun or self._error or self._work)
+        if is_other and self._reading.tells_its_end:
             return Done(0.0, "a stream without an answer", is_broken=True)
         if self._has_begun and not self._has_ended and not self._error:
             return Done(work, "a stream without its end", self._prompt, is_broken=True)

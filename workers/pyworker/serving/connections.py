@@ -23,6 +23,12 @@ class ConnectionGuard:
         """Open connections without a ticket."""
         return len(self._unproven)
 
+    def end(self) -> None:
+        """Close those that have said nothing yet: soon there is nobody to read it."""
+        for watched in list(self._unproven):
+            if watched.inner is None:
+                watched.abort()
+
     def protocol(self) -> asyncio.Protocol:
         """The protocol of a new connection."""
         return _Watched(self)

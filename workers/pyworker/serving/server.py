@@ -100,6 +100,7 @@ class Worker:
                 f"the PyWorker cannot listen at port {self.settings.port}",
                 partial(self._listen, facade.parts.guard, tls.context if tls else None),
             )
+            stack.callback(facade.parts.guard.end)
             stack.callback(listener.close)
             logger.info("serving", extra={"url": self.settings.url, "boot_id": self.boot_id})
             async with asyncio.TaskGroup() as tasks:
