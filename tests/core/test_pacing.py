@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from chalicelib.core.fleet.pacing import (
     CREATE_PENALTY_S,
     MIN_INTERVAL_S,
+    QUOTA_KEY,
     Pacing,
     Verb,
     longest_wait_s,
@@ -50,7 +51,8 @@ def test_a_limit_delays_its_key_at_least_as_long_as_told_and_no_other(
     verb: Verb, retry_after_s: float, other: Verb
 ) -> None:
     pacing = Pacing().limited(verb, 1e9, retry_after_s)
-    believed_s = min(retry_after_s, longest_wait_s(pacing_key(verb), 1e9))
+    key = QUOTA_KEY if verb is Verb.SEARCH else pacing_key(verb)
+    believed_s = min(retry_after_s, longest_wait_s(key, 1e9))
     assert pacing.wait_s(verb, 1e9) >= believed_s
     if pacing_key(other) != pacing_key(verb):
         assert pacing.wait_s(other, 1e9) == 0
@@ -59,6 +61,13 @@ def test_a_limit_delays_its_key_at_least_as_long_as_told_and_no_other(
 def test_a_call_never_shortens_a_limit() -> None:
     pacing = Pacing().limited(Verb.SEARCH, 100.0, 1_000.0)
     assert pacing.called(Verb.SEARCH, 101.0).wait_s(Verb.SEARCH, 101.0) >= 999.0
+
+
+@given(VERBS, st.floats(3_600.0, 1e7))
+def test_a_call_under_a_clock_that_was_ahead_delays_none(verb: Verb, ahead_s: float) -> None:
+    """A search waited for the time of that clock: till midnight, at most."""
+    now = 1.8e9
+    assert Pacing().called(verb, now + ahead_s).wait_s(verb, now) == 0
 
 
 def test_a_limited_create_waits_for_the_penalty() -> None:

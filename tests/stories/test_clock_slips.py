@@ -50,12 +50,13 @@ def test_ten_jumps_book_no_hour_that_was_not_and_it_serves(slips_s: tuple[float,
     day.ends()
 
 
-@pytest.mark.parametrize("ahead_s", [HOUR_S, 40 * DAY_S])
-def test_a_first_rental_under_a_wrong_clock_hinders_no_second(ahead_s: float) -> None:
+@pytest.mark.parametrize("slips_s", [(HOUR_S,), (40 * DAY_S,), (HOUR_S, -HOUR_S)])
+def test_a_first_rental_under_a_wrong_clock_hinders_no_second(slips_s: tuple[float, ...]) -> None:
     day = Day()
     group = day.group(max_workers=3, cold_workers=0)
     day.world.ask(group.endpoint_id, 2)
-    day.slip(ahead_s)
+    for slip_s in slips_s:
+        day.slip(slip_s)
     day.minutes(12, rounds=6)
     assert day.world.n_waiting == 0
     day.minutes(60)

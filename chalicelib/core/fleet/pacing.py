@@ -19,9 +19,12 @@ MARGIN_S = 0.1
 
 SECONDS_PER_DAY = 86_400.0  # a UTC day
 LONGEST_WAIT_S = 900.0
-"""No verb waits longer (chosen: the longest `Retry-After` that is obeyed), but for a search, which
-may wait for midnight and its daily quota. A stored moment beyond it was written by a clock that was
-wrong, and means nothing."""
+"""No verb waits longer (chosen: the longest `Retry-After` that is obeyed), but for a search whose
+daily quota is used up. A stored moment beyond it was written by a clock that was wrong, and means
+nothing."""
+QUOTA_KEY = "search_quota"
+"""When the quota of searches returns: apart from a turn, which a wrong clock puts no further off
+for a search than for any verb."""
 
 
 class Verb(StrEnum):
@@ -78,30 +81,38 @@ class Pacing:
 
     def called(self, verb: Verb, now: float) -> Pacing:
         """After a call that was sent now."""
-        return self._not_before(verb, now + self.scale * (MIN_INTERVAL_S[verb] + MARGIN_S))
+        return self._not_before(
+            pacing_key(verb), now + self.scale * (MIN_INTERVAL_S[verb] + MARGIN_S)
+        )
 
     def limited(self, verb: Verb, now: float, retry_after_s: float) -> Pacing:
         """After a 429: not again before `retry_after_s` and the verb's penalty have passed."""
         penalty_s = CREATE_PENALTY_S if verb is Verb.CREATE else MIN_INTERVAL_S[verb]
         least_s = max(retry_after_s, self.scale * penalty_s)
-        wait_s = min(least_s, longest_wait_s(pacing_key(verb), now))
-        return self._not_before(verb, now + wait_s + MARGIN_S)
+        is_quota = verb is Verb.SEARCH and least_s > LONGEST_WAIT_S
+        key = QUOTA_KEY if is_quota else pacing_key(verb)
+        return self._not_before(key, now + min(least_s, longest_wait_s(key, now)) + MARGIN_S)
 
-    def _not_before(self, verb: Verb, at: float) -> Pacing:
-        key = pacing_key(verb)
-        later = turn_at(self.next_call_at, key, at)
+    def _not_before(self, key: str, at: float) -> Pacing:
+        later = moment_of(self.next_call_at, key, at)
         return replace(self, next_call_at={**self.next_call_at, key: later})
 
 
 def longest_wait_s(key: str, now: float) -> float:
-    """How long a verb may have to wait, by its pacing key."""
-    if key == Verb.SEARCH:
+    """How long a pacing key may have to wait."""
+    if key == QUOTA_KEY:
         return seconds_to_utc_midnight(now) + LONGEST_WAIT_S
     return LONGEST_WAIT_S
 
 
 def turn_at(next_call_at: Mapping[str, float], key: str, now: float) -> float:
-    """When a key may be called next: now, or the stored moment if it can be true."""
+    """When a verb may be called next, by its pacing key: now, or later if that can be true."""
+    turn = moment_of(next_call_at, key, now)
+    return max(turn, moment_of(next_call_at, QUOTA_KEY, now)) if key == Verb.SEARCH else turn
+
+
+def moment_of(next_call_at: Mapping[str, float], key: str, now: float) -> float:
+    """The stored moment of one key; now, if it has passed or cannot be true."""
     at = next_call_at.get(key, now)
     return at if now < at <= now + longest_wait_s(key, now) + MARGIN_S else now
 

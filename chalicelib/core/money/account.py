@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from chalicelib.core.fleet.pacing import turn_at
+from chalicelib.core.fleet.pacing import moment_of
 from chalicelib.core.moments import CLOCK_SLIP_S, is_ahead, passed
 
 HOUR_S = 3_600.0  # 60 minutes
@@ -161,7 +161,7 @@ _CAP_NAMES = (
 def with_turns(account: Account, next_call_at: Mapping[str, float]) -> Account:
     """The account with verbs' next turns; one that is known to be later stays."""
     known = account.next_call_at
-    later = {key: turn_at(known, key, at) for key, at in next_call_at.items()}
+    later = {key: moment_of(known, key, at) for key, at in next_call_at.items()}
     return replace(account, next_call_at={**known, **later})
 
 

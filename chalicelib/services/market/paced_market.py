@@ -195,13 +195,14 @@ class AskedMarket(PacedMarket):
             try:
                 answer = ask(self._marketplace)
             except RateLimitedError as error:
-                limited = self.pacing.limited(verb, self._clock.now(), error.retry_after_s)
-                self._book(verb, limited)
-                if limited.next_call_at[pacing_key(verb)] > self._waits_until:
+                now = self._clock.now()
+                limited = self.pacing.limited(verb, now, error.retry_after_s)
+                self._book(limited)
+                if now + limited.wait_s(verb, now) > self._waits_until:
                     raise
                 continue
             # Of a listing of many pages, the last request was made only now.
-            self._book(verb, self.pacing.called(verb, self._clock.now()))
+            self._book(self.pacing.called(verb, self._clock.now()))
             return answer
 
     def _claim(self, verb: Verb) -> None:
@@ -216,6 +217,7 @@ class AskedMarket(PacedMarket):
                 raise TooEarlyError(f"{verb}: next turn in {turn_at - now:.1f} s", turn_at - now)
             self._clock.sleep(turn_at - now)
 
-    def _book(self, verb: Verb, pacing: Pacing) -> None:
-        key = pacing_key(verb)
-        self._ledger.book_turn(key, pacing.next_call_at[key])
+    def _book(self, pacing: Pacing) -> None:
+        for key, at in pacing.next_call_at.items():
+            if at != self.pacing.next_call_at.get(key):
+                self._ledger.book_turn(key, at)
