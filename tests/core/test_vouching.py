@@ -43,7 +43,7 @@ def test_of_two_that_differ_beyond_belief_the_lower_one_is_believed() -> None:
 def test_what_the_group_learned_before_breaks_the_tie() -> None:
     known = {(machine(1).autogroup_id, TYPE): 100.0}
     rows = vouch_capacity([machine(1, 1.0, observed_perf=1.0), machine(2)], NOW, known)
-    assert [row.perf for row in rows] == [1.0, 100.0]
+    assert [believed_perf(row) for row in rows] == [100.0, 100.0]
 
 
 def test_a_machine_alone_is_believed() -> None:
@@ -62,14 +62,17 @@ def test_work_that_was_finished_proves_more_than_peers_vouch_for() -> None:
     assert WITHIN_TYPE * 100.0 < fast.perf <= 130.0
 
 
-def test_for_the_scaler_a_machine_is_slow_once_it_has_shown_it_at_work() -> None:
+def test_for_the_scaler_a_machine_is_no_slower_than_its_type_by_its_own_account() -> None:
+    """Without slots demand is not counted in them, so what a machine finished is what it serves."""
     peers = [machine(2), machine(3)]
     slow, *_ = vouch_capacity([machine(1, 1e-3), *peers], NOW, {})
     assert slow.perf == 100.0
     assert slow.rank_perf == 1e-3
     assert slow.told_perf == pytest.approx(100.0 / WITHIN_TYPE)
     shown, *_ = vouch_capacity([machine(1, 20.0, observed_perf=20.0), *peers], NOW, {})
-    assert shown.perf == 20.0
+    assert believed_perf(shown) == 100.0
+    rows = [machine(1, 20.0, observed_perf=20.0, slots=0), *(replace(w, slots=0) for w in peers)]
+    assert believed_perf(vouch_capacity(rows, NOW, {})[0]) == 20.0
 
 
 def test_for_the_scaler_a_claim_beyond_belief_is_no_reason_to_stop_another() -> None:
@@ -86,10 +89,22 @@ def test_for_the_scaler_a_type_counts_alike_until_its_work_differs(
     """A claim within belief stopped an honest machine where a floor lay between, or rented one."""
     known = {(machine(1).autogroup_id, TYPE): 100.0}
     peers = [machine(i) for i in range(2, 2 + n_peers)]
-    for observed, counts_as in ((0.0, 100.0), (100.0, 100.0), (102.0, 100.0), (claim, claim)):
+    shown = (claim, max(claim, 100.0))
+    for observed, counts_as in ((0.0, 100.0), (100.0, 100.0), (102.0, 100.0), shown):
         rows = vouch_capacity([machine(1, claim, observed_perf=observed), *peers], NOW, known)
         assert [believed_perf(row) for row in rows] == [counts_as] + [100.0] * n_peers
         assert rows[0].told_perf == (0.0 if counts_as == claim else claim)
+
+
+def test_for_the_scaler_no_queue_is_longer_than_what_was_granted_and_not_served() -> None:
+    """Forty at work in four slots, by its own word, was the demand of ten machines."""
+    marks = ((NOW - 60.0, 0.0), (NOW - 3.0, 4_700.0))
+    liar = machine(1, n_working=40, granted_load=5_000.0, granted_marks=marks)
+    counted, *_ = vouch_capacity([liar, machine(2), machine(3)], NOW, {})
+    assert counted.n_working == 4
+    swamped = replace(liar, granted_load=7_000.0, reqnum=70)
+    counted, *_ = vouch_capacity([swamped, machine(2), machine(3)], NOW, {})
+    assert counted.n_working == 4 + 20
 
 
 def test_for_the_scaler_another_type_counts_as_far_as_it_is_proven() -> None:

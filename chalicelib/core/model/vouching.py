@@ -15,7 +15,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from chalicelib.core.model.load import OBSERVED_MARGIN, believed_perf, granted_within, mean_cost
+from chalicelib.core.model.load import (
+    OBSERVED_MARGIN,
+    believed_perf,
+    granted_beyond,
+    granted_within,
+    mean_cost,
+)
 from chalicelib.core.model.worker import Worker, WorkerState, replaced
 
 WITHIN_TYPE = math.exp(2.5 * 0.1)
@@ -65,17 +71,22 @@ def vouch(rows: Iterable[Worker], now: float) -> list[Worker]:
 def vouch_capacity(rows: Iterable[Worker], now: float, known: Known) -> list[Worker]:
     """The same for the scaler, which knows what it learned of other machines.
 
-    Machines of one type count alike, as the middle of it, until work that one finished shows that
-    it is faster or slower: neither a little more by its own word, which stopped an honest one where
-    a floor lay between, nor a little less, which would rent another. Who claims more than belief
-    allows counts as the middle whatever it proved: a third more, by its own account, stopped an
-    honest one. It is ranked by what it says.
+    Machines of one type count alike, as the middle of it, until work that we granted shows that one
+    is faster: neither a little more by its own word, which stopped an honest one where a floor lay
+    between, nor less, which would rent another. Little finished work shows nothing: who says that
+    his slots are full is given none. One that is really slow holds its slots for longer, which is
+    demand in the same measure, and its callers wait; without slots demand is the load that comes,
+    and what was finished counts. Who claims more than belief allows counts as the middle whatever
+    it proved: a third more, by its own account, stopped an honest one. It is ranked by what it
+    says.
     """
     rows = list(rows)
     peers, typical = _Peers(rows, known), mean_cost(rows)
     vouched = [_vouched(row, peers, typical, now) for row in rows]
     return [
-        _counted(row, was.perf, peers) if row.perf > 0 else row
+        _without_claimed_queue(_counted(row, was.perf, peers), peers, typical, now)
+        if row.perf > 0
+        else row
         for was, row in zip(rows, vouched, strict=True)
     ]
 
@@ -102,18 +113,33 @@ def _counted(row: Worker, claimed: float, peers: _Peers) -> Worker:
     """
     told = perf = max(row.perf, peers.least_perf(row)) if row.observed_perf <= 0 else row.perf
     usual = peers.usual_of_type(row)
+    shown = row.observed_perf
     if usual == math.inf:
         is_unproven = row.perf == claimed > row.rank_perf > 0
         perf = row.rank_perf if is_unproven else told
-    elif claimed > row.perf:
-        perf = min(perf, usual)
-    elif row.observed_perf > 0:
-        shown = row.observed_perf
-        is_granted = shown > usual * SHOWN_BY_GRANTS
-        perf = lower_median((told, usual, shown if is_granted else min(shown, usual)))
+    elif shown > usual * SHOWN_BY_GRANTS and claimed <= row.perf:
+        perf = lower_median((told, usual, shown))
+    elif shown > 0 and row.slots <= 0:
+        perf = lower_median((perf, usual, min(shown, usual)))
     else:
         perf = usual
-    return row if perf == told == row.perf else replaced(row, perf=perf, told_perf=told)
+        shown = max(shown, usual) if shown > 0 else shown
+    if perf == told == row.perf and shown == row.observed_perf:
+        return row
+    return replaced(row, perf=perf, told_perf=told, observed_perf=shown)
+
+
+def _without_claimed_queue(row: Worker, peers: _Peers, typical: float, now: float) -> Worker:
+    """Beyond its slots a worker holds what we granted and its type cannot have finished.
+
+    What it says of its queue is demand: forty in four slots, by its own word, rented three.
+    """
+    usual = peers.usual_of_type(row)
+    if row.slots <= 0 or row.n_working <= row.slots or typical <= 0 or usual == math.inf:
+        return row
+    queue = math.ceil(granted_beyond(row, usual, 0.0, now) / typical)
+    n_working = min(row.n_working, row.slots + queue)
+    return row if n_working == row.n_working else replaced(row, n_working=n_working)
 
 
 def _vouched(row: Worker, peers: _Peers, typical: float, now: float) -> Worker:
