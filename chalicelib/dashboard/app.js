@@ -188,6 +188,7 @@ function showAnswers(status) {
   const latest = groups.map((one) => ({ group: one, event: one.last_decision })).filter((one) => one.event)
     .sort((a, b) => b.event.at - a.event.at)[0];
   const [what, why] = latest ? actAndReason(latest.event.message) : [];
+  say(clean(`${WORDS[health.level]}: ${health.reasons.map(([text]) => text).join(' ')}`));
   const { caps } = account;
   const sum = (read) => groups.reduce((all, one) => all + read(one), 0);
   fill(part('answers'),
@@ -199,6 +200,11 @@ function showAnswers(status) {
       bar(account.committed_usd_per_hour, caps.usd_per_hour, 'of the hourly limit is used')),
     latest ? answer('Why did it last act?', what, why, 'plain', `${brief(latest.group.endpoint_name)}, ${ago(latest.event.at, now)}`)
       : answer('Why did it last act?', 'It has not acted yet', 'Each decision appears here with its reason.', 'plain'));
+}
+
+/** Read aloud what changed, and only that: all that is painted anew every two seconds would be noise. */
+function say(text) {
+  if (part('said').textContent !== text) part('said').textContent = text;
 }
 
 /** What is wrong, worst first; what does not fit is a click away, never left out. */
@@ -296,6 +302,7 @@ function showFreshness() {
   document.body.classList.toggle('stale', isOld);
   const judged = part('answers').querySelector('.answer .short');
   if (isOld && judged) {
+    say('Not known: the page is old.');
     judged.textContent = `Not known for ${duration(quiet)}`;
     judged.closest('.answer').className = 'answer judged warn';
     part('answers').querySelector('.reasons').replaceChildren(el('p', {}, 'What is below is old. Is the deployment up? ', el('code', {}, 'ballast doctor'),

@@ -24,7 +24,7 @@ export class GroupView {
     this.head = el('div', { class: 'head' });
     this.figures = el('dl', { class: 'figures' });
     this.ranges = el('div', { class: 'ranges', role: 'group', 'aria-label': 'Time range' });
-    this.decisions = el('ol', { class: 'decisions', 'aria-live': 'polite' });
+    this.decisions = el('ol', { class: 'decisions' });
     this.showsStates = el('input', { type: 'checkbox', onchange: () => this.look() });
     this.autogroups = el('div');
     this.failures = el('div');

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from fakes.console.console_scenes import empty, fleet
 from fakes.console.server import Console
-from tests.dashboard.page_waits import Open
+from tests.dashboard.page_waits import PLAN, Open
 
 pytestmark = pytest.mark.browser
 
@@ -52,6 +52,49 @@ def refuses(page: Page) -> None:
     expect(page.locator("dialog .error")).to_contain_text("allowed")
 
 
+def makes_an_autogroup(page: Page) -> None:
+    page.get_by_role("button", name="New autogroup").click()
+    page.get_by_text("More parameters").click()
+
+
+def waits_for_a_plan(page: Page) -> None:
+    """What is waited for, above the page."""
+    page.locator(".head").get_by_role("button", name="Plan").click()
+    expect(page.locator("#under-way")).to_be_visible()
+
+
+def asks_what_it_costs(page: Page) -> None:
+    page.locator(".head").get_by_role("button", name="Resume").click()
+    expect(page.locator("#question")).to_contain_text("machine 5")
+
+
+def grows_old(page: Page) -> None:
+    """The server is gone; an error was told."""
+    page.route("**/api/**", lambda route: route.abort())
+    expect(page.locator(".answer .short").first).to_contain_text("Not known for")
+    page.get_by_role("button", name="Freeze everything").click()
+    expect(page.locator("#problems li")).to_be_visible()
+
+
+def slow() -> Console:
+    console = fleet(2)
+    console.delays_s["/api/v0/plan"] = 20.0
+    return console
+
+
+def at_rest() -> Console:
+    console = fleet(2)
+    console.status["groups"][0]["endpoint_state"] = "suspended"
+    console.answers["/api/v0/preview"] = {"offers": None, "plan": PLAN, "must_ask": True}
+    return console
+
+
+def panicking() -> Console:
+    console = fleet(2)
+    console.status["account"] |= {"is_frozen": True, "is_panicking": True}
+    return console
+
+
 def refused() -> Console:
     console = fleet(2)
     console.refusals["/api/v0/preview"] = (400, "target_util: 7 is out of bounds; allowed: 0 to 1")
@@ -68,6 +111,11 @@ SCENES: dict[str, Scene] = {
     "question": (lambda: fleet(2), asks_for_the_words),
     "caps": (lambda: fleet(2), opens_the_caps),
     "refused": (refused, refuses),
+    "autogroup made": (lambda: fleet(2), makes_an_autogroup),
+    "waits": (slow, waits_for_a_plan),
+    "cost asked": (at_rest, asks_what_it_costs),
+    "old": (lambda: fleet(2), grows_old),
+    "panic": (panicking, as_it_is),
 }
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from fakes.console.console_scenes import fleet
 from fakes.console.server import KEY, Console
-from tests.dashboard.page_waits import Open, two_more_looks, until
+from tests.dashboard.page_waits import PLAN, Open, two_more_looks, until
 
 pytestmark = pytest.mark.browser
 
@@ -21,15 +21,6 @@ PREVIEW = "/api/v0/preview"
 GROUP = "/api/v0/endptjobs/7/"
 HTML = b"<html><body><h1>Sign in to the hotel's network</h1></body></html>"
 ENDED = {"success": False, "error": "auth_error", "msg": "Key not accepted: it was revoked"}
-RENT = {
-    "action": "rent",
-    "offer": {"gpu_type": "1x RTX 4090", "machine_id": 5, "usd_per_hour": 0.41},
-    "sentence": "Load rose.",
-}
-PLAN = {
-    "actions": [RENT], "refused": [], "notes": [], "usd_per_hour_now": 0.1,
-    "usd_per_hour_after": 0.51, "once_usd": 0.2, "worst_first_hour_usd": 0.71,
-}  # fmt: skip
 
 
 def edit(page: Page, most: str) -> None:

@@ -7,20 +7,9 @@ from playwright.sync_api import expect
 
 from fakes.console.console_scenes import empty, fleet
 from fakes.console.server import KEY
-from tests.dashboard.page_waits import Open, until
+from tests.dashboard.page_waits import PLAN, Open, until
 
 pytestmark = pytest.mark.browser
-
-RENT = {
-    "action": "rent",
-    "offer": {"gpu_type": "1x RTX 4090", "machine_id": 5, "usd_per_hour": 0.41},
-    "sentence": "A test of this hardware.",
-}
-PLAN = {
-    "actions": [RENT], "refused": [RENT | {"cap": "cap_hour"}], "notes": [],
-    "usd_per_hour_now": 0.1, "usd_per_hour_after": 0.51, "once_usd": 0.2,
-    "worst_first_hour_usd": 0.71,
-}  # fmt: skip
 
 
 def test_everything_can_be_destroyed_after_the_words_are_typed(open_page: Open) -> None:
