@@ -147,7 +147,7 @@ async function open(question, lines, { yes = 'Do it', no = 'Cancel', words = '' 
   const answer = await new Promise((resolve) => {
     const typed = words && el('input', { 'aria-label': `Type ${words}`, autocomplete: 'off', placeholder: words });
     const done = (answer) => { dialog.onclose = null; dialog.close(); resolve(answer); };
-    dialog.onclose = () => resolve(false);
+    dialog.onclose = () => dialog.open || resolve(false); // the end of the question before is told late
     dialog.replaceChildren(el('form', {
       method: 'dialog',
       onsubmit: (event) => {
@@ -161,6 +161,7 @@ async function open(question, lines, { yes = 'Do it', no = 'Cancel', words = '' 
       // What changes nothing has the keyboard first: a second Enter must not answer.
       no && el('button', { type: 'button', autofocus: !words, onclick: () => done(false) }, no))));
     dialog.showModal();
+    dialog.scrollTop = 0; // the question is read from its beginning, wherever the keyboard is
     showWaiting();
   });
   showWaiting();

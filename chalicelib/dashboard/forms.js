@@ -3,7 +3,7 @@
 import { get, question, send } from './api.js';
 import { ask, deed, el } from './dom.js';
 import { Floors } from './floors.js';
-import { actionWord, count, number, usd } from './format.js';
+import { actionWord, brief, count, number, usd } from './format.js';
 
 const PREVIEW_AFTER_MS = 500;
 const ASKED_ANEW_MS = 5 * 60 * 1000; // a price that was shown for longer is shown anew
@@ -47,7 +47,7 @@ export async function editGroup(group, done) {
   const row = group ? (await get(`api/v0/endptjobs/${group.id}/`)).result : {};
   const [autogroup = null] = group?.autogroups ?? [];
   openForm({
-    title: group ? `Change ${group.endpoint_name}` : 'New endpoint group',
+    title: group ? `Change ${brief(group.endpoint_name)}` : 'New endpoint group',
     fields: GROUP_FIELDS,
     more: MORE_GROUP_FIELDS,
     row,
@@ -63,7 +63,7 @@ export async function editGroup(group, done) {
 export async function editAutogroup(group, autogroup, done) {
   const row = autogroup ? (await get(`api/v0/autojobs/${autogroup.id}/`)).result : {};
   openForm({
-    title: autogroup ? `Change autogroup ${autogroup.id}` : `New autogroup of ${group.endpoint_name}`,
+    title: autogroup ? `Change autogroup ${autogroup.id}` : `New autogroup of ${brief(group.endpoint_name)}`,
     fields: AUTOGROUP_FIELDS,
     more: MORE_AUTOGROUP_FIELDS,
     row,
@@ -144,7 +144,7 @@ function openForm({ title, fields, more, row: read, reread, floors, previewBody,
     el('button', { type: 'button', onclick: leave }, 'Cancel')));
   dialog.replaceChildren(form);
   dialog.oncancel = (event) => { event.preventDefault(); leave(); }; // Escape
-  dialog.onclose = () => clearTimeout(timer); // a form that is gone asks for no price
+  dialog.onclose = () => dialog.open || clearTimeout(timer); // a form that is gone asks for no price
   dialog.showModal();
   if (row.id) priced();
 }

@@ -3,7 +3,7 @@
 import { get, question, send } from './api.js';
 import { Charts } from './charts.js';
 import { ask, bar, button, clean, el, fill, table } from './dom.js';
-import { actAndReason, ago, clock, count, duration, number, share, stateWord, usd } from './format.js';
+import { actAndReason, ago, brief, clock, count, duration, number, share, stateWord, usd } from './format.js';
 import { askCost, editAutogroup, editGroup, planLines } from './forms.js';
 import { LivePoints } from './live.js';
 import { WorkerTable, failuresByHost } from './workers.js';
@@ -113,13 +113,13 @@ export class GroupView {
         button(isActive ? 'Pause' : 'Resume', () => this.setState(group, isActive)),
         button(group.is_frozen ? 'Unfreeze' : 'Freeze', async () => {
           const body = { endpoint_id: group.id, unfreeze: true };
-          if (group.is_frozen && !await askCost(`Unfreeze ${clean(group.endpoint_name)}?`, body, 'Unfreeze', [], true)) return;
+          if (group.is_frozen && !await askCost(`Unfreeze ${brief(clean(group.endpoint_name))}?`, body, 'Unfreeze', [], true)) return;
           await send('POST', 'api/v0/freeze', { endpoint_id: group.id, frozen: !group.is_frozen });
           await this.look();
         }),
         button('Delete', async () => {
           const lines = [`${group.n_workers ? states(group.workers_by_state) : 'No machine'}: ${usd(group.money.usd_per_hour)} an hour. ${count(group.queue.n_waiting, 'request')} waiting.`];
-          if (!await ask(`Delete ${clean(group.endpoint_name)} and destroy all its machines?`, lines, { yes: 'Delete', words: clean(group.endpoint_name) })) return;
+          if (!await ask(`Delete ${brief(clean(group.endpoint_name))} and destroy all its machines?`, lines, { yes: 'Delete', words: clean(group.endpoint_name) })) return;
           await send('DELETE', `api/v0/endptjobs/${group.id}/`, {});
           await this.look();
         })));
@@ -129,8 +129,8 @@ export class GroupView {
   async setState(group, isActive) {
     const body = { endpoint_state: isActive ? 'suspended' : 'active' };
     const yes = isActive
-      ? await ask(`Pause ${clean(group.endpoint_name)}?`, [`It serves nobody until it is resumed: ${count(group.workers_by_state.ready ?? 0, 'ready worker')} will drain and stop, ${count(group.queue.n_waiting, 'request')} waiting.`], { yes: 'Pause' })
-      : await changeAsked(`api/v0/endptjobs/${group.id}/`, body, `Resume ${clean(group.endpoint_name)}?`, { endpoint_id: group.id, endpoint: body }, 'Resume');
+      ? await ask(`Pause ${brief(clean(group.endpoint_name))}?`, [`It serves nobody until it is resumed: ${count(group.workers_by_state.ready ?? 0, 'ready worker')} will drain and stop, ${count(group.queue.n_waiting, 'request')} waiting.`], { yes: 'Pause' })
+      : await changeAsked(`api/v0/endptjobs/${group.id}/`, body, `Resume ${brief(clean(group.endpoint_name))}?`, { endpoint_id: group.id, endpoint: body }, 'Resume');
     if (!yes) return;
     if (isActive) await send('PUT', `api/v0/endptjobs/${group.id}/`, body);
     await this.look();
@@ -259,7 +259,7 @@ async function changeAsked(path, change, title, body, yes, lines = []) {
 /** What the next round would do. */
 async function showPlan(group) {
   const plan = await question('api/v0/plan', { endpoint_id: group.id });
-  await ask(`The next round of ${clean(group.endpoint_name)}`, planLines(plan), { yes: 'Close', no: '' });
+  await ask(`The next round of ${brief(clean(group.endpoint_name))}`, planLines(plan), { yes: 'Close', no: '' });
 }
 
 /** What an owner changed: 'min_load 100 → 200'. */

@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from fakes.console.console_scenes import fleet
 from fakes.console.server import KEY, Console
-from tests.dashboard.page_waits import PLAN, Open, two_more_looks, until
+from tests.dashboard.page_waits import PLAN, RENT, Open, two_more_looks, until
 
 pytestmark = pytest.mark.browser
 
@@ -20,6 +20,7 @@ STATUS = "/api/v0/status"
 PREVIEW = "/api/v0/preview"
 GROUP = "/api/v0/endptjobs/7/"
 HTML = b"<html><body><h1>Sign in to the hotel's network</h1></body></html>"
+RENTALS = 20 * [RENT]
 ENDED = {"success": False, "error": "auth_error", "msg": "Key not accepted: it was revoked"}
 
 
@@ -270,5 +271,17 @@ def test_at_twice_the_size_nothing_is_cut(width: int, height: int, open_page: Op
         edit(page, "9")
         page.get_by_text("More parameters").click()
         page.get_by_role("button", name="Add a floor").click()
+        console.answers[PREVIEW] = {
+            "offers": None,
+            "plan": PLAN | {"actions": RENTALS},
+            "must_ask": True,
+        }
+        press(page, "Save", "#dialog")
+        question = page.locator("#question")
+        expect(question.get_by_role("heading")).to_be_in_viewport()  # read from its beginning
+        expect(question.get_by_role("button", name="Cancel")).to_be_in_viewport()
+        said = page.locator("#said").bounding_box()
+        assert said is not None
+        assert said["width"] <= 1  # read aloud, not shown
         for part in ("document.documentElement", "document.getElementById('dialog')"):
             assert page.evaluate(f"{part}.scrollWidth - {part}.clientWidth") <= 0, part
