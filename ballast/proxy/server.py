@@ -162,7 +162,7 @@ class Proxy:
     async def _prepared(self, request: web.Request, purpose: Purpose) -> Prepared:
         takes_form = purpose.route in FORM_ROUTES
         try:
-            if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+            if request.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
                 words = "bodies are not inflated: send it without Content-Encoding"
                 raise _BadRequestError(415, words)
             if (request.content_length or 0) > MAX_BODY:
