@@ -250,12 +250,14 @@ def steer(life: Life, endpoint_id: int, autogroup_id: int) -> None:
 
 
 @contextmanager
-def serving_life(monkeypatch: pytest.MonkeyPatch, **params: object) -> Iterator[Life]:
+def serving_life(
+    monkeypatch: pytest.MonkeyPatch, seconds: float = 100.0, **params: object
+) -> Iterator[Life]:
     """A group that has had time to rent what it was given, and to stop what it does not need."""
     with recorded_account(monkeypatch) as recorder:
         life = Life(recorder)
         life.create_group(**params)
-        life.rounds(100)
+        life.rounds(seconds)
         yield life
 
 

@@ -40,8 +40,9 @@ REBUILT = ("workers", "routing", "ledger", "events")  # `config` and `keys` come
 @pytest.fixture
 def life(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Life]:
     """A group that serves with some machines; its owner has stopped the functions."""
-    with serving_life(monkeypatch, min_load=150, max_workers=4) as life:
+    with serving_life(monkeypatch, seconds=50, min_load=150, max_workers=4) as life:
         assert len(life.market.instances) >= 2
+        assert is_served(life)
         yield life
 
 
