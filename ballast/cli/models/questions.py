@@ -13,6 +13,7 @@ from chalicelib.wire.model_answers import MODEL_ANSWER, NO_SUCH_PATH
 
 IMAGE_SIDE = 1024
 IMAGE_STEPS = 28
+LONGEST_ENDING = 5  # of a file that a worker names
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,4 +147,6 @@ def files_of(answer: Json) -> Iterator[tuple[str, bytes]]:
             except binascii.Error:
                 continue
             if content and head.startswith("data:"):
-                yield head.rpartition("/")[2].removeprefix("x-"), content
+                told = head.rpartition("/")[2].removeprefix("x-").partition("+")[0]
+                is_plain = told.isascii() and told.isalnum() and len(told) <= LONGEST_ENDING
+                yield told if is_plain else "bin", content

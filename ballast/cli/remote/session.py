@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.remote.configuration import LOGIN_FIX, configuration_path, read_configuration
 from ballast.cli.remote.server import Server
-from ballast.cli.terminal.display import clean, json_text
+from ballast.cli.terminal.display import PlainConsole, clean, json_text
 
 PIPE_WIDTH = 250
 
@@ -108,7 +108,7 @@ class Session:
 
 
 def _console(*, is_for_errors: bool) -> Console:
-    console = Console(stderr=is_for_errors, markup=False, highlight=False, emoji=False)
+    console = PlainConsole(stderr=is_for_errors, markup=False, highlight=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_WIDTH  # whoever greps wants whole lines
     return console

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
@@ -45,9 +46,17 @@ def clean_text(text: str) -> str:
     )
 
 
-def json_text(data: object) -> str:
+class PlainConsole(Console):
+    """A console that no text steers: much of what is told was written on a rented machine."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As `Console.print`, plain texts cleaned; cells and tables come clean (`cell`)."""
+        super().print(*(clean_text(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+def json_text(data: object, indent: int | None = 2) -> str:
     """JSON for people and programs; what a terminal would obey is written as its escape."""
-    text = json.dumps(data, indent=2, ensure_ascii=False)
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ballast.cli.errors import CliError
-from ballast.cli.terminal.display import counts, json_text, state_cell, table
+from ballast.cli.models.questions import files_of
+from ballast.cli.terminal.display import PlainConsole, counts, json_text, state_cell, table
 
 COLUMNS = (">id", "state", "?>observed", "error")
 ROWS = [("20000001", "model_loading", "1,234", "HF_TOKEN must be set: the model is gated")]
@@ -60,6 +61,27 @@ def test_json_holds_nothing_that_a_terminal_obeys(text: str) -> None:
     assert json.loads(shown)["error"] == text
     assert all(c.isprintable() or c == "\n" for c in shown)
     assert "é 漢" in shown
+
+
+@pytest.mark.parametrize("evil", ["\u009b31m", "\u202e", "\x1b]0;x\x07"])
+def test_what_a_worker_answers_steers_no_terminal(evil: str) -> None:
+    """A step's number and an answer without a text came through `ballast call` raw."""
+    console = PlainConsole(file=io.StringIO(), markup=False)
+    console.print(f"step {evil} of 9")
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue() + json_text({"odd": evil}, indent=None)
+    assert all(c.isprintable() or c == "\n" for c in shown)
+    assert json_text({"a": 1}, indent=None) == '{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("told", "ending"),
+    [("png", "png"), ("x-wav", "wav"), ("svg+xml", "svg"), ("", "bin"), ("..\\..\\x", "bin"),
+     ("png\u009b31m", "bin"), ("a" * 300, "bin")],
+)  # fmt: skip
+def test_a_worker_names_no_file(told: str, ending: str) -> None:
+    image = f"data:image/{told};base64,aGk="
+    assert list(files_of({"images": [image]})) == [(ending, b"hi")]
 
 
 def test_an_errors_message_steers_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

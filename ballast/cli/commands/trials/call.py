@@ -23,7 +23,7 @@ from ballast.cli.models.questions import (
 from ballast.cli.parameters import DURATION, WHOLE, Finite, Whole
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.display import clean, clean_text, duration
+from ballast.cli.terminal.display import clean, clean_text, duration, json_text
 from ballast.client.call_progress import CallTrace
 from ballast.client.errors import CallError, RouteRefusedError, WorkerRefusedError
 from ballast.client.sdk import DEFAULT_COST, Answer, Client
@@ -208,7 +208,7 @@ class _Said:
         for file in self._files:
             click.echo(file)
         if not self._text and not self._files:
-            click.echo(json.dumps(self._last, ensure_ascii=False))
+            click.echo(json_text(self._last, indent=None))
         self._session.notes.print(
             f"by {told['worker']}: {duration(trace.wait_s)} until a worker was free, "
             f"{duration(trace.first_byte_s)} until it began, {duration(took_s)} in all"
