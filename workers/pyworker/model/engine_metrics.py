@@ -19,13 +19,12 @@ MAX_TEXT = 1 << 20
 class EngineMetrics:
     """What a model server says of itself; None where it says nothing.
 
-    `tokens_made` and the prefix counters are cumulative, in tokens; `cache_used` is a share of 1.
+    `tokens_made` and the prefix counters are cumulative, in tokens.
     """
 
     running: float | None = None
     waiting: float | None = None
     tokens_made: float | None = None
-    cache_used: float | None = None
     prefix_asked: float | None = None
     prefix_hit: float | None = None
 
@@ -56,12 +55,6 @@ NAMES: dict[str, tuple[str, ...]] = {
         "sglang:generation_tokens_total",
         "tgi_request_generated_tokens_sum",
     ),
-    "cache_used": (
-        "vllm:kv_cache_usage_perc",
-        "vllm:gpu_cache_usage_perc",
-        "llamacpp:kv_cache_usage_ratio",
-        "sglang:token_usage",
-    ),
     "prefix_asked": (
         "vllm:prefix_cache_queries_total",
         "llamacpp:prompt_tokens_total",
@@ -73,20 +66,18 @@ NAMES: dict[str, tuple[str, ...]] = {
         "sglang:cached_tokens_total",
     ),
 }
-_SHARES = frozenset({"cache_used"})
 _WITHOUT_HITS = "llamacpp:prompt_tokens_total"
 """llama.cpp counts the tokens that it computed, and the cached ones beside them."""
 
 
 def read_engine_metrics(text: str) -> EngineMetrics:
-    """The counters in a Prometheus page; several engines' are added, shares averaged."""
+    """The counters in a Prometheus page; several engines' are added."""
     values = _values(text[:MAX_TEXT])
     found: dict[str, float] = {}
     for field, names in NAMES.items():
         for name in names:
             if numbers := values.get(name):
-                total = math.fsum(numbers)
-                found[field] = total / len(numbers) if field in _SHARES else total
+                found[field] = math.fsum(numbers)
                 break
     if _WITHOUT_HITS in values and "prefix_hit" in found:
         found["prefix_asked"] += found["prefix_hit"]
@@ -111,7 +102,7 @@ def _values(text: str) -> dict[str, list[float]]:
 
 
 def _is_repeated(labels: str) -> bool:
-    """Other ranks of the same engine, and shares by priority, repeat what the first line said."""
+    """Other ranks of the same engine, and lines by priority, repeat what the first line said."""
     ranks = re.findall(r'\b(?:tp_rank|pp_rank|moe_ep_rank)="(\d+)"', labels)
     by_priority = re.search(r'\bpriority="[^"]', labels)
     return any(rank != "0" for rank in ranks) or by_priority is not None
