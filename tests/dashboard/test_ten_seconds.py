@@ -249,9 +249,8 @@ def test_the_first_screen_says_what_is_wrong_and_what_to_do(open_page: Open, sta
             page.set_viewport_size({"width": width, "height": height})
             expect(page.locator(".answer .short").first).to_contain_text(judged)
             # All of it on the first screen, without scrolling.
-            box = page.locator(".answer .short").first.bounding_box()
-            assert box is not None
-            assert box["y"] + box["height"] < height
+            expect(page.locator(".answer .short").first).to_be_in_viewport(ratio=1)
+            expect(page.locator(".reasons").first).to_be_in_viewport(ratio=1)
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
             keep_picture(page, f"{state}-{name}")
 
