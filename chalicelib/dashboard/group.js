@@ -271,7 +271,7 @@ function changed({ before, after }) {
 
 function states(byState) {
   const parts = Object.entries(byState ?? {}).filter(([, n]) => n).sort();
-  return parts.map(([name, n]) => `${n} ${stateWord(name)}`).join(', ') || 'none';
+  return parts.map(([name, n]) => `${n} ${name === 'paused' ? 'outbid' : stateWord(name)}`).join(', ') || 'none';
 }
 
 /** The share of the requests that an autogroup of a tier gets. */

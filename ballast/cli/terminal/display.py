@@ -230,8 +230,9 @@ def age(at: object, now: float) -> str:
 
 
 def counts(by_state: Mapping[str, int] | None) -> str:
-    """Workers by state: '2 ready, 1 stopped'."""
-    return (
-        ", ".join(f"{n} {state_word(state)}" for state, n in sorted((by_state or {}).items()) if n)
-        or "none"
-    )
+    """Workers by state: '2 ready, 1 outbid' ('paused' is what a group may be)."""
+    named = {
+        "outbid" if state == "paused" else state_word(state): n
+        for state, n in sorted((by_state or {}).items())
+    }
+    return ", ".join(f"{n} {word}" for word, n in named.items() if n) or "none"

@@ -50,6 +50,7 @@ def test_a_narrow_one_drops_optional_columns_and_says_so_and_cuts_no_id_and_no_w
 
 def test_a_state_is_told_in_a_word_that_an_owner_knows() -> None:
     assert counts({"ready": 2, "unavail": 1}) == "2 ready, 1 unavailable"
+    assert counts({"paused": 3, "ready": 0}) == "3 outbid", "as `ballast workers` calls them"
     assert state_cell("unavail").plain == "unavailable"
     assert state_cell(None).plain == "-"
 
