@@ -181,7 +181,7 @@ def _maker(wanted: Mapping[str, object]) -> list[Mutant]:
 
 
 def measure(tree: Path, suites: Sequence[str], modules: Sequence[str]) -> Path:
-    """Run the suites once, unchanged, with each test's lines of the modules; gives the data file."""
+    """Run the suites once, unchanged: which lines of the modules each test runs, as a file."""
     data, only = tree / ".coverage", tree / "mutants.coveragerc"
     # What is not mutated need not be traced: all of the code took twice the tests' own time more.
     only.write_text("\n    ".join(["[run]\nbranch = True\ninclude =", *modules]) + "\n")

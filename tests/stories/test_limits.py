@@ -127,3 +127,41 @@ def test_a_group_deleted_beside_two_others_near_the_cap_stops_none_of_theirs() -
         group.endpoint_id for group in bystanders
     }
     assert not [event for event in all_events(world) if event.kind == "cap_reached"]
+
+
+def test_max_workers_raised_again_while_the_surplus_drains_recalls_it() -> None:
+    """Machines that still served were returned, and others rented in their place."""
+    day = Day()
+    group = day.group(max_workers=5, min_load=350.0, cold_workers=0)
+    day.minutes(8, rounds=3)
+    n_ready = day.n(WorkerState.READY)
+    for machine in list(day.world.processes):
+        day.world.occupy(machine, 2, 300.0)
+    day.world.tick(10)
+    day.change(group, max_workers=1)
+    day.minutes(2, rounds=3)
+    assert day.n(WorkerState.READY) == 1
+    rented = day.calls(Verb.CREATE)
+    day.change(group, max_workers=3)
+    day.minutes(1, rounds=3)
+    assert (day.n(WorkerState.READY), day.n(WorkerState.DRAINING)) == (3, n_ready - 3)
+    day.change(group, max_workers=n_ready)
+    day.minutes(2, rounds=3)
+    assert (day.n(WorkerState.READY), day.calls(Verb.CREATE)) == (n_ready, rented)
+    day.ends()
+
+
+def test_a_cap_that_was_raised_is_no_trouble_any_more_where_nothing_is_offered() -> None:
+    """While no offer was seen, the cap of before was told on, with the new cap's figures."""
+    day = Day(cap_usd_per_hour=0.3)
+    group = day.group(cold_workers=0)
+    day.world.ask(group.endpoint_id, 1)
+    day.minutes(3, rounds=3)
+    assert set(day.troubles()) == {"cap_reached"}
+    day.change_autogroup(group, search_query={"gpu_name": {"eq": "RTX 0000"}})
+    day.minutes(4, rounds=3)
+    assert set(day.troubles()) == {"cap_reached", "no_offers"}, "nobody can know better"
+    day.world.ledger.set_caps({"caps_microusd_per_hour": 5_000_000})
+    day.minutes(2, rounds=3)
+    assert set(day.troubles()) == {"no_offers"}
+    day.ends()

@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from heapq import nsmallest
 
-from chalicelib.core.model.worker import AfterDrain
+from chalicelib.core.model.worker import AfterDrain, WorkerState
 from chalicelib.core.scaling.actions import Action, DrainWorker, RecallWorker, StartWorker
 from chalicelib.core.scaling.moves.interruptible import room_for_bids, within_room
+from chalicelib.core.scaling.moves.leaving import CONTRACT_LEAD_S
 from chalicelib.core.scaling.moves.pools import Pool, Round
 from chalicelib.core.scaling.moves.standby import places_away
 from chalicelib.core.scaling.occupancy import is_idle
@@ -187,16 +188,40 @@ def _recallable(
 ) -> list[WorkerFacts]:
     """Draining workers worth keeping after all, cheapest first, until the goal is met."""
     recalled: list[WorkerFacts] = []
+    kept = [w for w in ctx.snapshot.workers if not _goes(w)]
+    room = ctx.snapshot.group.params.max_workers - len(kept) - len(ctx.snapshot.rentals)
     for worker in sorted(
         pool.heard(pool.draining), key=lambda w: (ctx.usd_per_load_kept(w), w.instance_id)
     ):
         if goal.met_by(capacity, n_workers):
             break
-        if worker.after_drain == AfterDrain.STOP and not worker.is_outdated:
+        is_kept = worker.after_drain == AfterDrain.STOP and not worker.is_outdated
+        if is_kept or (room > 0 and _was_over_max_workers(worker, pool, ctx)):
+            room -= not is_kept
             recalled.append(worker)
             capacity += ctx.capacity(worker)
             n_workers += 1
     return recalled
+
+
+def _goes(worker: WorkerFacts) -> bool:
+    return worker.state is WorkerState.DESTROYING or worker.after_drain == AfterDrain.DESTROY
+
+
+def _was_over_max_workers(worker: WorkerFacts, pool: Pool, ctx: Round) -> bool:
+    """Whether a worker that is to be returned goes for nothing but a `max_workers` of before.
+
+    All that else returns a serving worker is a fact that still shows.
+    """
+    ends_at = worker.contract_ends_at
+    is_good = not (worker.is_outdated or worker.is_overbilling or worker.is_bid or worker.failing)
+    return (
+        worker.after_drain == AfterDrain.DESTROY
+        and pool.is_active
+        and is_good
+        and str(worker.instance_id) not in ctx.beliefs.memory.rebooted
+        and (ends_at is None or ends_at - ctx.now > CONTRACT_LEAD_S)
+    )
 
 
 def _plan_drains(pool: Pool, goal: CapacityGoal, ctx: Round) -> list[Action]:
