@@ -135,6 +135,17 @@ def test_lost_answers_in_a_row_delay_service_by_minutes(
     assert day.troubles() == {}
 
 
+def test_a_lost_answer_is_no_refusal_any_more_once_its_machine_is_found() -> None:
+    """For ten minutes more the owner was told that the rental had come to nothing."""
+    day = Day()
+    day.world.market.switch_on("create-timeout-rented", day.world.now, times=1)
+    group = day.group(cold_workers=0)
+    day.world.ask(group.endpoint_id, 1)
+    day.minutes(6, rounds=4)
+    assert (day.world.n_waiting, day.calls(Verb.CREATE)) == (0, 1)
+    assert day.troubles() == {}
+
+
 def test_a_lost_rental_whose_label_is_gone_too_counts_on_and_is_told_until_it_is_labelled() -> None:
     hidden: list[str] = []
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from chalicelib.core.fleet.pacing import Verb
+from chalicelib.core.fleet.set_aside import autogroup_key, forgive, machine_key
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
@@ -39,6 +40,9 @@ def apply_facts(acting: Acting, plan: RoundPlan) -> Account:
         if not worker.key_id:
             worker = replace(worker, key_id=ports.signer.newest(ports.clock.now()).key_id)
         add_row(acting, worker)
+        # Its answer was lost, or a refusal: it came to something after all.
+        came = [autogroup_key(worker.autogroup_id), machine_key(worker.machine_id)]
+        acting.failures = forgive(acting.failures, came)
         acting.log(
             worker.endpoint_id,
             "adopted" if worker.state is WorkerState.CREATING else "stray_machines",

@@ -271,19 +271,17 @@ def _guarded_by(plan: RoundPlan, group: GroupPlan) -> str:
 def _reached_cap(group: GroupPlan, told: Mapping[str, LastingTrouble]) -> str:
     """The spending cap that holds a group back, or "".
 
-    Where no offer was seen in this round, it is believed to be as it was, unless there is room by
-    now for the cheapest that was seen.
+    While no offer is seen it is believed as it was, until there is room for the cheapest of before.
     """
     caps = group.snapshot.caps
     why_not = group.capped_by or caps.why_not
     if why_not in MONEY_CAPS:
         return why_not
     codes = {note.code for note in group.decision.notes}
-    unseen = codes & {"no_offers", "not_searched"}
     before = present(told, f"{TroubleKind.CAP_REACHED}|{_scope(group)}")
     cheapest = before.facts.get("cheapest_usd_per_hour") if before else 0.0
     lasts = not isinstance(cheapest, int | float) or caps.free_usd_per_hour < cheapest
-    is_refused = "cap_usd" in codes or (bool(unseen) and lasts)
+    is_refused = "cap_usd" in codes or (bool(codes & {"no_offers", "not_searched"}) and lasts)
     return caps.bound_by if is_refused else ""
 
 
