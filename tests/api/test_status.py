@@ -147,6 +147,20 @@ def test_status_says_when_clients_suffer_and_why_nothing_is_done(fleet: Api) -> 
     assert group["queue"]["queue_time_s"] is None, "nobody can say, and 0 s would be untrue"
 
 
+def test_a_floor_without_an_autogroup_is_told_as_what_it_is(fleet: Api) -> None:
+    """ "None coming" alone sent its owner to look for offers."""
+    fleet.workers.rows.clear()
+    for autogroup in fleet.groups.list_autogroups(100):
+        fleet.groups.remove_autogroup(autogroup.autogroup_id)
+    now = fleet.clock.now()
+    request = WaitingRequest(
+        endpoint_id=100, request_idx=5, cost=10.0, first_seen_at=now, last_polled_at=now
+    )
+    fleet.waiting.put(request)
+    (group,) = fleet.call("GET", "/api/v0/status?endpoint_id=100").json["groups"]
+    assert "none coming: the group has no autogroup; create one" in group["health_reasons"][0]
+
+
 def test_status_and_stats_show_the_minute_in_progress_not_the_one_before(fleet: Api) -> None:
     minute = int(fleet.clock.now() // 60)
     fleet.series.put("endpoint:100", minute - 1, {"arriving_load": 4.0, "queue_time_s": 0.0})

@@ -74,3 +74,18 @@ def pools_of(weights: Sequence[tuple[int, float]]) -> list[tuple[tuple[int, ...]
     if len({weight for _, weight in weights}) == 1:
         return [(tuple(i for i, _ in weights), weights[0][1])]
     return [((i,), weight) for i, weight in weights]
+
+
+def own_cause(autogroups: Sequence[Autogroup], *, is_shadow: bool) -> str:
+    """Which of the owner's settings lets nobody serve, and what to do; "" if none does."""
+    active = [one for one in autogroups if one.state is AutogroupState.ACTIVE]
+    causes = (
+        (is_shadow, "the group is in shadow mode; end it with --no-shadow"),
+        (not autogroups, "the group has no autogroup; create one"),
+        (not active, "none of its autogroups is active; resume or create one"),
+        (
+            not any(one.weight > 0 for one in active),
+            "its active autogroups have weight 0; raise it",
+        ),
+    )
+    return next((cause for holds, cause in causes if holds), "")

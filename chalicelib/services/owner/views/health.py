@@ -44,6 +44,7 @@ class HealthFacts:
     queue_time_s: float
     target_queue_time_s: float
     is_off: str = ""  # the owner's own wish that nobody is served: shown, and no alarm
+    own_cause: str = ""  # the owner's setting that lets nobody serve, and what to do
     is_held: str = ""  # "frozen", "panicking", "inventory unknown": why nothing is done
     troubles: Sequence[LastingTrouble] = ()  # that matter now, see core/fleet/troubles.py
 
@@ -119,7 +120,8 @@ def _nobody(facts: HealthFacts) -> str:
     who = f"{count(facts.n_waiting, 'request')} waiting, " if facts.n_waiting else ""
     coming = f"{count(facts.n_loading, 'worker')} on the way" if facts.n_loading else "none coming"
     wanted = f" ({facts.hot_target:.0f} load/s wanted)" if facts.hot_target else ""
-    return f"{who}no worker is ready{wanted}; {coming}{_outbid(facts)}"
+    cause = f": {facts.own_cause}" if facts.own_cause else ""
+    return f"{who}no worker is ready{wanted}; {coming}{cause}{_outbid(facts)}"
 
 
 def _outbid(facts: HealthFacts) -> str:

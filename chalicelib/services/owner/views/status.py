@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from chalicelib.core.fleet.inventory import in_words
 from chalicelib.core.fleet.searching import DAILY_ROWS
 from chalicelib.core.fleet.troubles import LastingTrouble, TroubleKind
-from chalicelib.core.model.autogroup import Autogroup, AutogroupState
+from chalicelib.core.model.autogroup import Autogroup, AutogroupState, own_cause
 from chalicelib.core.model.endpoint_group import EndpointGroup, GroupState
 from chalicelib.core.model.load import WAITING_ENDS_S, WaitingRequest, believed_perf, granted_within
 from chalicelib.core.model.scopes import endpoint_scope
@@ -255,6 +255,7 @@ def _health_facts(facts: _Facts, money: Mapping[str, float]) -> HealthFacts:
         queue_time_s=facts.minute.get("queue_time_s", 0.0),
         target_queue_time_s=facts.group.params.target_queue_time,
         is_off=_off(facts.group),
+        own_cause=own_cause(facts.autogroups, is_shadow=facts.group.shadow),
         is_held=_held(facts),
         troubles=_troubles(facts),
     )

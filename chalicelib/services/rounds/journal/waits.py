@@ -12,10 +12,9 @@ from chalicelib.core.fleet.troubles import (
     matters_after_s,
     present,
 )
-from chalicelib.core.model.autogroup import AutogroupState
+from chalicelib.core.model.autogroup import own_cause
 from chalicelib.core.model.scopes import endpoint_scope
 from chalicelib.core.model.worker import Worker, WorkerState
-from chalicelib.core.scaling.snapshot import GroupSnapshot
 from chalicelib.core.words import count
 from chalicelib.services.rounds.values import GroupPlan, RoundPlan
 
@@ -40,7 +39,7 @@ def unexplained_wait(
     if not snapshot.waiting.n_overdue or (_is_hopeful(plan, group, own) and not is_told):
         return
     waiting = count(snapshot.waiting.n, "request waits", "requests wait")
-    if cause := _own_cause(snapshot):
+    if cause := own_cause(snapshot.autogroups, is_shadow=snapshot.group.shadow):
         text = f"{waiting}, and nothing is rented or started: {cause}"
         yield Trouble(kind=TroubleKind.REQUESTS_WAIT, scope=scope, message=text)
         return
@@ -79,21 +78,6 @@ def _vasts_words(plan: RoundPlan, own: Iterable[Worker]) -> set[str]:
         for worker in own
         if (record := records.get(worker.instance_id))
     }
-
-
-def _own_cause(snapshot: GroupSnapshot) -> str:
-    """Which of the owner's settings lets nobody serve, and what to do; "" if none does."""
-    active = [one for one in snapshot.autogroups if one.state is AutogroupState.ACTIVE]
-    causes = (
-        (snapshot.group.shadow, "the group is in shadow mode; end it with --no-shadow"),
-        (not snapshot.autogroups, "the group has no autogroup; create one"),
-        (not active, "none of its autogroups is active; resume or create one"),
-        (
-            not any(one.weight > 0 for one in active),
-            "its active autogroups have weight 0; raise it",
-        ),
-    )
-    return next((cause for holds, cause in causes if holds), "")
 
 
 def _matters(plan: RoundPlan, trouble: Trouble) -> bool:
