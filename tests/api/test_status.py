@@ -148,7 +148,7 @@ def test_status_says_when_clients_suffer_and_why_nothing_is_done(fleet: Api) -> 
 
 
 def test_a_floor_without_an_autogroup_is_told_as_what_it_is(fleet: Api) -> None:
-    """ "None coming" alone sent its owner to look for offers."""
+    """That none is coming sent its owner to look for offers."""
     fleet.workers.rows.clear()
     for autogroup in fleet.groups.list_autogroups(100):
         fleet.groups.remove_autogroup(autogroup.autogroup_id)
