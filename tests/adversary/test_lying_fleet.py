@@ -81,8 +81,8 @@ LIES: dict[str, Lie] = {
 
 CASES = [(2, 1.1, 0.4), (2, 1.4, 0.3), (2, 1.88, 0.4), (3, 2.1, 0.5), (3, 2.5, 0.6), (4, 3.5, 0.65),
          (5, 4.3, 0.7)]  # fmt: skip
-BESIDE_ONE = [name for name in LIES if not name.endswith("x 0.01")]
-"""Of two the slower one is believed: beside a hundredth of its speed callers wait at the other."""
+BESIDE_ONE = [name for name in LIES if not name.endswith(("x 0.01", "x 0.2"))]
+"""Routers believe the slower one of two: beside a fifth of its speed callers wait for the other."""
 
 
 @pytest.mark.parametrize("name", ["slow, perf x 20"])

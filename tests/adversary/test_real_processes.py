@@ -130,6 +130,7 @@ def test_a_liar_beside_an_honest_machine_gets_its_share_and_stops_nobody(
     (url,) = {str(row["url"]) for row in rows if row["id"] == instance_id}
     liar = liars.Liar(town, instance_id, token, url)
     honest = liars.watch(town, liar)
+    assert honest.share(url) > 0.1, "it gets nothing when it is honest: no lie can be measured"
     found = liars.play(town, liar, LIES)
     for name, seen in {"no lie": honest, **found}.items():
         told = (name, len(rows), seen.share(url), seen.granted.total(), seen.served.total())
