@@ -107,7 +107,7 @@ TOLD: dict[type, dict[str, Any]] = {
     Ask: {"endpoint_id": 1, "microusd_per_hour": 2, "n_workers": 3},
     GroupCaps: {"max_workers": 1},
     Trouble: {"kind": "panic", "scope": "account", "message": "m"},
-    TroubleMeaning: {"title": "t"},
+    TroubleMeaning: {"title": "t", "action": "a"},
     LastingTrouble: {"kind": "panic", "scope": "account", "since": 1.0, "message": "m"},
     Queued: {"first_seen_at": 1.0, "cost": 2.0},
     Bound: {"within_s": 1.0},
