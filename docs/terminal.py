@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from collections.abc import Mapping, Sequence
 def run_at_terminal(
     words: Sequence[str], environment: Mapping[str, str], answers: Sequence[str]
 ) -> tuple[int, str]:
-    """Run a program at a terminal of its own and type the answers; its exit code and output."""
+    """Run a program at a terminal of its own and type the answers; its exit code and what stays."""
     mine, its = pty.openpty()
     with subprocess.Popen(
         words, env=dict(environment), stdin=its, stdout=its, stderr=its, start_new_session=True
@@ -25,7 +26,30 @@ def run_at_terminal(
             if left and output.rstrip().endswith(":"):
                 os.write(mine, f"{left.pop(0)}\n".encode())
     os.close(mine)
-    return process.returncode, output
+    return process.returncode, what_stays(output)
+
+
+_STEP = re.compile(r"(\x1b\[[0-9;?]*[A-Za-z]|\r?\n|\r)")
+
+
+def what_stays(output: str) -> str:
+    """What a terminal shows in the end: lines that a progress display erased are gone.
+
+    Knows what rich writes: up by n lines (`A`), erase the line (`2K`); colours are dropped.
+    """
+    lines, row = [""], 0
+    for part in _STEP.split(output):
+        if part.endswith("\n"):
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif part.startswith("\x1b"):
+            if part.endswith("A"):
+                row = max(0, row - int(part[2:-1] or 1))
+            elif part.endswith("2K"):
+                lines[row] = ""
+        else:
+            lines[row] += part.rstrip("\r")
+    return "\n".join(lines)
 
 
 def _read_terminal(terminal: int) -> str:

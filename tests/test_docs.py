@@ -13,6 +13,7 @@ import pytest
 
 from ballast.cli.root import root
 from chalicelib.core.model.endpoint_group import ScalingParams
+from docs.terminal import what_stays
 
 ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -127,3 +128,10 @@ def has_section(text: str, section: str) -> bool:
     """A heading, a numbered trap, a rule or a row of a table with that number or letter."""
     number = re.escape(section.rpartition(" ")[2])  # "G 35" is item 35 of the list in part G
     return bool(re.search(rf"^(?:#+ |\| )?{number}(?:\.| \|)? ", text, re.MULTILINE))
+
+
+def test_the_tour_shows_what_stays_on_a_terminal() -> None:
+    spinner = "a\r\n\x1b[?25l\x1b[32m*\x1b[0m asking\r\x1b[2K\x1b[32m*\x1b[0m asking\r\n\x1b[?25h"
+
+    assert what_stays(spinner + "\r\x1b[1A\x1b[2Kb\r\nc\r\n") == "a\nb\nc\n"
+    assert "\x1b" not in (ROOT / "docs" / "tour.md").read_text()
