@@ -63,6 +63,7 @@ class Metropolis:
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         clock = self.world.clock
+        self.world.signer.create_key(clock.now())
         self.dynamodb = TimedDynamoDb(clock, PREFIX, warm={"workers": self.warm}, seed=self.seed)
         client: Any = self.dynamodb
         self.ports: HotPorts = replace(

@@ -111,7 +111,7 @@ MEANINGS: Mapping[str, TroubleMeaning] = {
     ),
     _K.KEY_LACKS_RIGHT: TroubleMeaning(
         title="The Vast key may not do what is needed",
-        action="make a key with these rights, then `ballast secret set VAST_API_KEY`",
+        action="make a key with these rights, then `ballast secret set VAST_API_KEY --stage STAGE`",
     ),
     _K.FOREIGN_VERSION: TroubleMeaning(
         title="Rows or groups were written by another version",
