@@ -33,7 +33,9 @@ def error_of(answer: object) -> str:
     `{"error": "…" or {"message"}}` is OpenAI's, TGI's and Ballast's own; `{"object": "error"}` an
     older vLLM's, `{"type": "error"}` and `{"response": {"error"}}` those of `/v1/responses`. A
     choice that finished with "abort" or "error" is cut off by the engine (vLLM 0.32's
-    FINISH_REASON_STRINGS): nobody who reads the answer to its end has aborted it.
+    FINISH_REASON_STRINGS): nobody who reads the answer to its end has aborted it. An object of
+    nothing but `detail` is how FastAPI, under vLLM, SGLang and most servers of one's own, writes
+    an exception (its `HTTPException`), which what stands between may pass on with any status.
     Shapes: tests/evidence/models.
     """
     if not isinstance(answer, dict):
@@ -46,6 +48,8 @@ def error_of(answer: object) -> str:
     error = answer.get("error") or (response.get("error") if isinstance(response, dict) else None)
     if not error and "error" in (answer.get("object"), answer.get("type")):
         error = answer
+    if answer.keys() == {"detail"}:
+        error = answer["detail"] or answer
     if isinstance(error, dict):
         error = error.get("message") or error.get("type") or json.dumps(error)
     return str(error)[:MAX_WORDS] if error else ""

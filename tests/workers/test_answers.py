@@ -67,6 +67,25 @@ def test_an_engine_that_dies_under_a_stream_is_an_error_under_200(piece: int) ->
     assert read(streamed, piece).error.startswith("EngineCore encountered an issue")
 
 
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"detail": "Not Found"}', "Not Found"),
+        (b'{"detail": {"message": "no such model"}}', "no such model"),
+        (b'{"detail": [{"loc": ["body"], "msg": "Field required"}]}', "Field required"),
+        (b'{"detail": null}', "detail"),
+        (b'{"detail": "high", "image": "aGk="}', ""),  # a field of an answer
+    ],
+)
+def test_nothing_but_a_detail_is_fastapis_error_whatever_the_status(
+    body: bytes, words: str
+) -> None:
+    reader = READING.reader({"Content-Type": "application/json"})
+    reader.feed(body)
+    assert words in (error := reader.done().error)
+    assert bool(error) == bool(words)
+
+
 def test_an_error_of_tgi_inside_a_stream_and_its_count() -> None:
     stream = TGI_READING.reader({"Content-Type": "text/event-stream"})
     stream.feed(b'data:{"error":"Request failed during generation","error_type":"generation"}\n\n')
