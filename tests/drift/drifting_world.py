@@ -36,6 +36,7 @@ CALLS = {
     "show": ("GET", "/api/v0/instances/"),
     "search": ("POST", "/api/v0/bundles/"),
     "create": ("PUT", "/api/v0/asks/"),
+    "bid": ("PUT", "/api/v0/instances/bid_price/"),
     "state": ("PUT", "/api/v0/instances/"),
     "destroy": ("DELETE", "/api/v0/instances/"),
     "template": ("GET", "/api/v0/template/"),
@@ -46,11 +47,12 @@ CALLS = {
 class DriftingWorld:
     """See the module. `drift` is what the market does otherwise now, by call."""
 
-    def __init__(self, seed: int = 2) -> None:
-        self.world = World(seed=seed)
+    def __init__(self, world: World | None = None) -> None:
+        """`world`: one that was played so far without drift; what it holds is ours."""
+        self.world = world or World(seed=2)
         self.drift: Mapping[str, Answer] = {}
         self.asked: Counter[str] = Counter()
-        self.rented: list[MarketInstance] = []
+        self.rented = list(self.world.market.instances.values())
         app = MarketplaceApp(
             MarketWorld(self.world.market, cast(ProcessDriver, None), now=self.world.clock.now), ""
         )
