@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.model.load import believed_perf
-from chalicelib.core.model.vouching import WITHIN_TYPE, lower_median, vouch, vouch_capacity
+from chalicelib.core.model.vouching import (
+    WITHIN_TYPE,
+    lower_median,
+    vouch,
+    vouch_capacity,
+    vouch_routing,
+)
 from chalicelib.core.model.worker import Worker
 from chalicelib.core.scaling.learning import learned_perfs, type_key
 from chalicelib.core.scaling.memory import ScalingMemory
@@ -55,6 +61,31 @@ def test_a_little_faster_is_believed_but_ranked_with_its_peers_until_it_is_prove
     assert (fast.perf, fast.rank_perf) == (120.0, 100.0)
     proven, *_ = vouch([machine(1, 120.0, observed_perf=115.0), machine(2), machine(3)], NOW)
     assert (proven.perf, proven.rank_perf) == (120.0, 120.0)
+
+
+@pytest.mark.parametrize("n_peers", [1, 2, 5])
+def test_for_routers_a_machine_is_no_faster_than_its_type_until_its_work_shows_it(
+    n_peers: int,
+) -> None:
+    """Idle and 1.27 times as fast, by its word, one took 0.71 of the load beside one honest."""
+    peers = [machine(i) for i in range(2, 2 + n_peers)]
+    for claim, observed, counts_as in (
+        (127.0, 0.0, 100.0),
+        (127.0, 102.0, 100.0),
+        (110.0, 110.0, 110.0),
+        (90.0, 0.0, 90.0),
+    ):
+        rows = vouch_routing([machine(1, claim, observed_perf=observed), *peers], NOW)
+        # Of two that differ the slower one is what the type serves.
+        others = min(100.0, counts_as) if n_peers == 1 else 100.0
+        assert [row.perf for row in rows] == [counts_as] + [others] * n_peers
+        assert rows[0].rank_perf <= counts_as
+
+
+def test_for_routers_another_type_is_not_held_to_this_one() -> None:
+    rows = [machine(i, dlperf=100.0) for i in (1, 2, 3)]
+    other = machine(4, 390.0, gpu_name="H100", dlperf=300.0)
+    assert vouch_routing([*rows, other], NOW)[3].perf == 390.0
 
 
 def test_work_that_was_finished_proves_more_than_peers_vouch_for() -> None:

@@ -68,6 +68,17 @@ def vouch(rows: Iterable[Worker], now: float) -> list[Worker]:
     return [_vouched(row, peers, typical, now) for row in rows]
 
 
+def vouch_routing(rows: Iterable[Worker], now: float) -> list[Worker]:
+    """The same for routers: a machine is no faster than its type until its work shows that it is.
+
+    Else a little more by its word alone, and always idle, would shorten the queue seen there.
+    """
+    rows = list(rows)
+    peers, typical = _Peers(rows, {}), mean_cost(rows)
+    vouched = [_vouched(row, peers, typical, now) for row in rows]
+    return [_as_shown(row, peers) if row.perf > 0 else row for row in vouched]
+
+
 def vouch_capacity(rows: Iterable[Worker], now: float, known: Known) -> list[Worker]:
     """The same for the scaler, which knows what it learned of other machines.
 
@@ -104,6 +115,14 @@ def usual_perfs(rows: Iterable[Worker]) -> list[float]:
         min(believed_perf(row), rank, peers.usual_of_type(row))
         for row, rank in zip(rows, ranked, strict=True)
     ]
+
+
+def _as_shown(row: Worker, peers: _Peers) -> Worker:
+    """A vouched row with no more than its type serves, unless finished work shows more."""
+    usual = peers.usual_of_type(row)
+    if row.perf <= usual or row.observed_perf > usual * SHOWN_BY_GRANTS:
+        return row
+    return replaced(row, perf=usual, rank_perf=min(row.rank_perf, usual))
 
 
 def _counted(row: Worker, claimed: float, peers: _Peers) -> Worker:
