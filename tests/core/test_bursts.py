@@ -165,3 +165,38 @@ def test_what_waits_counts_although_nothing_serves_and_nothing_arrives_any_more(
     assert plan.figures["occupancy"] == pytest.approx(8000 / 120)
     assert plan.hot_target > 0
     assert plan.total_target > plan.hot_target
+
+
+def before_the_first_worker(n: int) -> Mapping[str, object]:
+    """What a new group remembers of `n` requests of 40 that came in its first ten seconds."""
+    loading = make_worker(1, WorkerState.LOADING, perf=0.0, loaded_at=0.0)
+    memory: Mapping[str, object] = {}
+    for second in range(0, 200, 5):
+        late = n if second >= 10 else 0
+        waits = Waiting(n=n, load=40.0 * n, n_overdue=late, overdue_load=40.0 * late)
+        arrived = n if second == 5 else 0
+        traffic = Traffic(elapsed_s=5.0, arrived_load=40.0 * arrived, n_arrived=arrived)
+        quiet = make_snapshot(loading, traffic=traffic)
+        snapshot = make_snapshot(loading, waiting=waits, traffic=traffic) if second else quiet
+        memory = decide_scaling(snapshot, memory, NOW + second).memory
+    return memory
+
+
+def test_a_burst_before_the_first_worker_is_rented_for_by_what_slots_then_show() -> None:
+    memory = before_the_first_worker(320)
+    ready = make_worker(1, perf=20.0, slots=8, n_working=8, loaded_at=NOW + 200)
+    backlog = Waiting(n=312, load=12_480.0, n_overdue=312, overdue_load=12_480.0)
+    measured = decide_scaling(make_snapshot(ready, waiting=backlog), memory, NOW + 200)
+    asked = 20.0 + 12_480.0 / 120.0  # its slots, and what is late within two minutes
+    assert measured.figures["occupancy"] == pytest.approx(asked)
+    assert measured.total_target == pytest.approx(1.25 * asked, rel=0.05)
+    served = decide_scaling(make_snapshot(ready), measured.memory, NOW + 300)
+    assert served.total_target <= 1.25 * asked
+
+
+def test_who_gave_up_before_the_first_worker_was_ready_finds_one_worker_held() -> None:
+    memory = before_the_first_worker(320)
+    ready = make_worker(1, perf=20.0, slots=8, loaded_at=NOW + 200)
+    plan = decide_scaling(make_snapshot(ready), memory, NOW + 200)
+    assert plan.hot_target == pytest.approx(20.0)
+    assert not of_kind(plan, DrainWorker)

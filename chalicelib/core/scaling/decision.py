@@ -33,7 +33,7 @@ from chalicelib.core.scaling.law import (
     zero_targets,
 )
 from chalicelib.core.scaling.learning import Beliefs, learn
-from chalicelib.core.scaling.memory import ScalingMemory, note_usage
+from chalicelib.core.scaling.memory import ScalingMemory, forget_guesses, note_usage
 from chalicelib.core.scaling.moves.cold_pool import held_capacity, plan_returns
 from chalicelib.core.scaling.moves.hot_pool import plan_hot
 from chalicelib.core.scaling.moves.interruptible import plan_bid_returns, plan_raises
@@ -151,6 +151,8 @@ def _targets(ctx: Round, demand: Demand) -> Targets:
         slo_target=params.slo_target,
         unbuffered_share=share,
     )
+    if memory.worker_perf > 0 and memory.usage_s <= 0:  # the first round with a measured worker
+        forget_guesses(memory, demand.occupancy)
     targets = set_targets(snapshot, memory, demand, knob, ctx.now)
     if 0 < memory.at < ctx.now:
         note_usage(memory, targets.hot, min(ctx.now - memory.at, MAX_GAP_S))

@@ -127,6 +127,18 @@ def note_usage(memory: ScalingMemory, hot: float, elapsed_s: float) -> None:
     memory.usage = [share if share >= LEAST_USAGE else 0.0 for share in shares]
 
 
+def forget_guesses(memory: ScalingMemory, occupancy: float) -> None:
+    """What was held before a worker was measured: one worker's, or what is asked for now, at most.
+
+    It was guessed from rates, as if all who wait were to be served within the queue target: a burst
+    at second 0 was rented for long after it had been served. `occupancy`: load per second.
+    """
+    most = max(occupancy, memory.worker_perf)
+    memory.mean_raw = min(memory.mean_raw, most)
+    for peaks in (memory.peaks, memory.hour_peaks):
+        peaks[:] = [[at, min(value, most)] for at, value in peaks]
+
+
 def share_above(memory: ScalingMemory, capacity: float) -> float:
     """Share of time in which more than `capacity` was wanted; linear between the levels."""
     if memory.worker_perf <= 0 or len(memory.usage) != len(LEVELS):
