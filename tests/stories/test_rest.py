@@ -74,6 +74,8 @@ def test_machines_lost_while_a_group_rests_are_replaced_when_it_is_asked_again()
     """The pool remembers a burst for hours: it keeps machines for it, and rents none at rest."""
     day = Day(seed=3)
     group = day.group(max_workers=6)
+    day.world.ask(group.endpoint_id, 1)
+    day.minutes(6)  # a worker is measured: what is asked now is counted in slots
     day.world.ask(group.endpoint_id, 60)
     day.minutes(6)
     day.minutes(LONGEST_HOLD_ROUNDS)
