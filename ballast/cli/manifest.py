@@ -47,6 +47,7 @@ class Change:
     title: str
     body: Mapping[str, Any]
     fields: Sequence[tuple[str, object, object]] = field(default_factory=tuple)
+    revision: int | None = None  # of the row that it was compared with
 
 
 class _EachOnce(yaml.SafeLoader):
@@ -198,7 +199,8 @@ def _change(noun: str, title: str, body: Mapping[str, Any], present: Json | None
         return Change("create", noun, None, title, body, fields)
     differing = {name: value for name, value in body.items() if present.get(name) != value}
     fields = tuple((name, present.get(name), value) for name, value in differing.items())
-    return Change("update", noun, int(present["id"]), title, differing, fields)
+    seen = present.get("revision")
+    return Change("update", noun, int(present["id"]), title, differing, fields, seen)
 
 
 def _bad(message: str) -> CliError:

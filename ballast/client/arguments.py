@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ballast.client.errors import NO_KEY, CallError
 from ballast.client.sdk import Answer, Client
 from ballast.client.sse import event_data
+from ballast.client.transport import check_authority
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +36,10 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> arg
         parser.error(NO_KEY)
     if not arguments.url:
         parser.error("no control plane: give -u URL or set BALLAST_URL")
+    try:
+        check_authority(arguments.worker_ca)
+    except ValueError as error:
+        parser.error(str(error))
     return arguments
 
 

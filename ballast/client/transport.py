@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -36,10 +38,26 @@ class _PinnedAdapter(BoundedAdapter):
         )
 
 
+def check_authority(path: str | None) -> None:
+    """Check certificates to trust: a PEM file, or OpenSSL's folder of them.
+
+    Raises:
+        ValueError: it is neither. Found out at the first worker that speaks TLS, it would be late.
+    """
+    if path is None or Path(path).is_dir():
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:  # an SSLError, too
+        why = error.strerror if isinstance(error, FileNotFoundError) else "no PEM certificates"
+        raise ValueError(f"worker_ca: {path}: {why}") from error
+
+
 class Transport:
     """One caller's connections; safe to share between threads."""
 
     def __init__(self, url: str, api_key: str, worker_ca: str | None = None) -> None:
+        check_authority(worker_ca)
         self.url = url.rstrip("/")
         self._api_key = api_key
         self._worker_ca = worker_ca

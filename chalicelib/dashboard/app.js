@@ -233,8 +233,7 @@ function costLevel(account) {
 function accountHealth({ account, groups, now }) {
   const found = groups.flatMap((one) => one.health_reasons.map((text) => reasonOf(one, text)));
   const told = groups.flatMap((one) => one.troubles ?? []).map((one) => one.kind);
-  const { last_round_at: roundAt } = account.scaler;
-  if (roundAt && now - roundAt > 180) found.unshift(['bad', `The scaler has been silent for ${duration(now - roundAt)}: what runs serves on and costs, and nothing is rented, replaced or returned. \`ballast doctor\` looks closer.`, 'scaler-silent']);
+  if (account.scaler.silence) found.unshift(['bad', account.scaler.silence, 'scaler-silent']);
   const isTold = found.some(([, text]) => text.includes("list of instances"));
   if (account.inventory.state === 'unknown' && !isTold) found.push(['warn', `Vast's list of instances is not trusted (${account.inventory.problem || 'no answer'}); nothing is rented or destroyed on doubt.`]);
   if (account.inventory.n_strays && !told.includes('stray_machines')) found.push(['warn', `${count(account.inventory.n_strays, 'instance')} under our label, but in no book of ours: never touched.`]);

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from chalicelib.api.errors import WHAT_A_KEY_IS
 from chalicelib.services.owner.caution import account_risks, new_name, risks
+from chalicelib.services.owner.views.health import scaler_silence
 from fakes.local_http import QuietHandler, serving
 
 Json = dict[str, Any]
@@ -97,6 +98,8 @@ class Console:
             wanted = call.query.get("endpoint_id")
             inventory = self.status["account"]["inventory"]
             inventory["at"] = (inventory["at"] or 0.0) + self.is_looking
+            scaler = self.status["account"]["scaler"]
+            scaler["silence"] = scaler_silence(scaler["last_round_at"] or 0.0, self.status["now"])
             groups = [g for g in self.status["groups"] if wanted in (None, str(g["id"]))]
             return 200, _OK | self.status | {"groups": groups}
         if call.path.rstrip("/") in ("/api/v0/account", "/api/v0/caps"):

@@ -208,7 +208,7 @@ def test_a_silent_scaler_and_an_unknown_inventory_are_trouble(open_page: Open) -
     console.status["account"]["inventory"] |= {"state": "unknown", "problem": "HTTP 500"}
     with open_page(console) as page:
         expect(page.locator(".answer").first).to_contain_text("Trouble")
-        expect(page.locator(".answer").first).to_contain_text("silent for 10m 0s")
+        expect(page.locator(".answer").first).to_contain_text("silent for 10 minutes")
         expect(page.locator(".answer").first).to_contain_text("not trusted (HTTP 500)")
 
 

@@ -233,7 +233,7 @@ def test_the_first_screen_says_what_is_wrong_and_what_to_do(open_page: Open, sta
             console.refusals["/api/v0/status"] = (503, "The server does not answer.")
             expect(page.locator("#freshness")).to_contain_text(wrong)
             expect(page.locator("#freshness")).to_contain_text(to_do)
-        elif state == "silent-scaler":  # its words are the page's: no round is there to tell
+        elif state == "silent-scaler":
             console.status["account"]["scaler"]["last_round_at"] -= 600.0
             expect(page.locator(".answer").first).to_contain_text(wrong)
             expect(page.locator(".answer").first).to_contain_text(to_do)

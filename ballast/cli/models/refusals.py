@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ballast.cli.errors import CliError, ExitCode
 from ballast.cli.models.hub import WEIGHTS, ModelFacts
 
@@ -14,6 +16,11 @@ VLLM_PACKINGS = frozenset(
     )
 )
 """Quantisations that the template's vLLM 0.32 loads (tests/evidence/huggingface/README.md)."""
+
+_QUANTISATION = re.compile(
+    r"(UD-)?((I?Q|TQ)[1-8](_[0-9A-Z]{1,3}){0,3}|BF16|F16|F32|MXFP4(_MOE)?|NVFP4)", re.IGNORECASE
+)
+"""As llama.cpp (`llama-quantize --help`) and repositories on the hub name the types of files."""
 
 CONFIGURATIONS = ("config.json", "params.json")  # vLLM reads one of them: the second is Mistral's
 
@@ -52,6 +59,7 @@ def refuse_what_cannot_load(facts: ModelFacts, back_end: str, quantisation: str)
         CliError: this back end cannot load this model.
     """
     if not facts.names and not facts.files:  # nobody was asked
+        _refuse_unheard_quantisation(back_end, quantisation)
         return
     has_gguf = bool(facts.gguf_files)
     only_gguf = has_gguf and len(facts.gguf_files) == len(facts.files)
@@ -92,6 +100,21 @@ def refuse_what_cannot_load(facts: ModelFacts, back_end: str, quantisation: str)
             f"{facts.name} is quantised with {facts.packing}, which vLLM does not load",
             code=ExitCode.USAGE,
             fix=_another(facts, "take a variant in AWQ, GPTQ, FP8 or GGUF"),
+        )
+
+
+def _refuse_unheard_quantisation(back_end: str, quantisation: str) -> None:
+    if quantisation and back_end != "llamacpp":
+        raise CliError(
+            f"--quantisation is of GGUF files, which {back_end} does not load here",
+            code=ExitCode.USAGE,
+            fix="leave one of both away: --quantisation or --back-end",
+        )
+    if quantisation and not _QUANTISATION.fullmatch(quantisation):
+        raise CliError(
+            f"{quantisation!r} is no quantisation of GGUF files",
+            code=ExitCode.USAGE,
+            fix="write it as the model's page does, such as Q4_K_M, IQ4_XS, MXFP4 or BF16",
         )
 
 

@@ -20,6 +20,7 @@ Json = dict[str, Any]
 """A JSON object of the API."""
 
 TIMEOUT_S: Final = 30.0
+CONFLICT: Final = "conflict"  # the API's word: it was changed since it was read
 NO_SUCH_PATH: Final = "no such path"  # the API's words
 WHAT_THERE_IS: Final = (
     "`ballast show endpoints|autogroups|keys` and `ballast workers NAME` list all"
@@ -166,7 +167,7 @@ def _read_answer(answer: requests.Response, url: str) -> object:
         fix = WHAT_THERE_IS if answer.status_code == 404 else ""
         if message.startswith(NO_SUCH_PATH):
             fix = "is the URL right? It is what `make deploy` printed, as it stands there"
-        raise CliError(message, fix=fix)
+        raise CliError(message, fix=fix, kind=str(content.get("error", "")))
     return content
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ballast.cli.remote.server import Json
+from ballast.cli.errors import CliError
+from ballast.cli.remote.server import CONFLICT, Json
 from ballast.cli.remote.session import Session
 from ballast.cli.terminal.cost import confirm_cost
 from ballast.cli.terminal.display import clean
@@ -13,28 +14,85 @@ ENDPOINTS = "/api/v0/endptjobs/"
 AUTOGROUPS = "/api/v0/autojobs/"
 
 
+_BY_ITSELF = frozenset({"revision", "api_key", "auto", "given", "exploration", "rollout_by"})
+"""Fields of a row that change without an owner, or with another field."""
+
+
+class ChangedMeanwhileError(CliError):
+    """Somebody else changed the row since it was read; nothing was stored. `row`: as it is now."""
+
+    def __init__(self, row: Json, what: str) -> None:
+        super().__init__(
+            f"somebody else changed it meanwhile: {what}; nothing of yours was done",
+            fix="look whether you still want it, then ask again",
+        )
+        self.row = row
+
+
 def change_row(
     session: Session, path: str, row: Json, body: Json, *, is_sure: bool, is_dry: bool = False
 ) -> Json | None:
     """The row after a change; None after a dry run.
 
-    What it would rent, start or stop, and what that costs, is shown and asked first.
+    What it would rent, start or stop, and what that costs, is shown and asked first; and again if
+    somebody else changes the row meanwhile.
 
     Raises:
-        CliError: it is not confirmed, or refused.
+        CliError: it is not confirmed, or refused; or changed meanwhile, and nobody is to be asked.
     """
     if not body:
         raise click.UsageError("nothing to change; --help lists what can be")
-    previews = [preview_body(path, row, body)]
-    answers = confirm_cost(
-        session, previews, "Make this change?", is_sure=is_sure or is_dry, always=False
+    is_again = False
+    while True:
+        previews = [preview_body(path, row, body)]
+        answers = confirm_cost(
+            session, previews, "Make this change?", is_sure=is_sure or is_dry, always=is_again
+        )
+        if is_dry:
+            session.show(answers[0], "Nothing was done (--dry-run)")
+            return None
+        try:
+            print_notes(session, put_row(session, path, row, body))
+        except ChangedMeanwhileError as error:
+            if is_sure:
+                raise
+            session.notes.print(f"! {error.message}", style="yellow")
+            row, is_again = error.row, True
+            continue
+        changed: Json = session.server.get(f"{path}{row['id']}/")["result"]
+        return changed
+
+
+def put_row(session: Session, path: str, row: Json, body: Json) -> Json:
+    """Store a change of a row if it still is what was read; gives the server's answer.
+
+    Raises:
+        ChangedMeanwhileError: an owner changed it since.
+        CliError: it is refused.
+    """
+    while True:
+        seen = {"revision": row["revision"]} if "revision" in row else {}
+        try:
+            return session.server.put(f"{path}{row['id']}/", {**body, **seen})
+        except CliError as error:
+            if error.kind != CONFLICT:
+                raise
+            present: Json = session.server.get(f"{path}{row['id']}/")["result"]
+            if present.get("revision") == row.get("revision"):
+                raise  # of another kind: its new name is taken
+        if told := differences(row, present):
+            raise ChangedMeanwhileError(present, told)
+        row = present  # the scaler's own bookkeeping
+
+
+def differences(before: Json, after: Json) -> str:
+    """What an owner changed between two looks at a row, in words; empty if nothing."""
+    names = [name for name in {**before, **after} if name not in _BY_ITSELF]
+    return ", ".join(
+        f"{name} {clean(before.get(name))} → {clean(after.get(name))}"
+        for name in names
+        if before.get(name) != after.get(name)
     )
-    if is_dry:
-        session.show(answers[0], "Nothing was done (--dry-run)")
-        return None
-    print_notes(session, session.server.put(f"{path}{row['id']}/", body))
-    changed: Json = session.server.get(f"{path}{row['id']}/")["result"]
-    return changed
 
 
 def print_notes(session: Session, answer: Json) -> None:

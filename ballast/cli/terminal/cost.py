@@ -30,15 +30,40 @@ def confirm_cost(
     Raises:
         CliError: it is not confirmed, or the server refuses the change itself.
     """
-    answers = [_ask_server(session, body) for body in previews]
-    if not session.wants_json:
-        for answer in answers:
-            session.notes.print(*cost_lines(answer), sep="\n")
+    answers = show_cost(session, previews)
     # An answer that does not say so is no no: the deployment is older, or does not answer.
     if always or any(answer.get("must_ask", True) for answer in answers):
         said = dict.fromkeys(str(one) for answer in answers for one in answer.get("risks", ()))
         session.confirm("; ".join([*said, question]), is_sure=is_sure)
     return answers
+
+
+def show_cost(session: Session, previews: Sequence[Json]) -> Sequence[Json]:
+    """Show what changes would do and cost; gives the server's answers.
+
+    Raises:
+        CliError: the server refuses the change itself.
+    """
+    answers = [_ask_server(session, body) for body in previews]
+    if not session.wants_json:
+        for answer in answers:
+            session.notes.print(*cost_lines(answer), sep="\n")
+    return answers
+
+
+def why_nothing_comes(answer: Json) -> str:
+    """Why a preview rents nothing now; empty where it rents, or nobody knows."""
+    plan = answer.get("plan")
+    if not plan or any(one["action"] == "rent" for one in plan.get("actions", ())):
+        return ""
+    found = [
+        f"{one.get('cap_name', one['cap'])} leaves less than the "
+        f"{usd(one.get('worst_usd_per_hour'), 3)} an hour that {what(one)} needs"
+        for one in plan.get("refused", ())
+    ]
+    found += [str(one) for one in plan.get("problems", ())]
+    found += [str(note["sentence"]) for note in plan.get("notes", ())]
+    return clean("; ".join(one.rstrip(".") for one in found) or "no machine is wanted")
 
 
 def cost_lines(answer: Json) -> list[RenderableType]:
@@ -135,6 +160,7 @@ def _offers(answer: Json) -> Iterator[RenderableType]:
         f"{usd(offers['dearest_usd_per_hour'], 3)} an hour each. Once tested and idle: "
         f"{usd(low, 3)} to {usd(high, 3)} an hour; never more than "
         f"{usd(answer['usd_per_hour_max'])} an hour."
+        + (" None of them is rented now." if why_nothing_comes(answer) else "")
     )
     bids = answer.get("bids")
     if bids and bids.get("n"):

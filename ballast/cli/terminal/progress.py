@@ -29,6 +29,7 @@ from ballast.client.sse import event_data
 from chalicelib.core.words import count
 
 LOOK_EVERY_S = 2.0
+STATUS_EVERY_S = 10.0
 PROMPT = "Say hello in five words."
 PICTURE = "A lighthouse on a cliff at dawn"
 ASKED_TOKENS = 32
@@ -68,9 +69,10 @@ def follow(session: Session, endpoint: Json, question: Question | None, timeout_
     asked = _Asked(session, endpoint, question, timeout_s)
     asked.start()
     seen: dict[int, str] = {}
+    hindrances = _Hindrances(session, int(endpoint["id"]))
 
     def tell() -> None:
-        for line in _changes(session, int(endpoint["id"]), seen):
+        for line in (*_changes(session, int(endpoint["id"]), seen), *hindrances.news()):
             session.notes.print(f"{duration(time.monotonic() - began):>8}  {line}")
 
     try:
@@ -147,6 +149,35 @@ class _Asked:
                             return
         except (CallError, requests.RequestException, ValueError) as error:
             self.problem = str(error) or type(error).__name__
+
+
+@dataclass
+class _Hindrances:
+    """What keeps machines from coming, each kind told once."""
+
+    session: Session
+    endpoint_id: int
+    _told: set[str] = field(default_factory=set)
+    _looked_at: float = field(default_factory=time.monotonic)  # at first there is nothing to tell
+
+    def news(self) -> list[str]:
+        """What was not told yet; asked every STATUS_EVERY_S."""
+        if time.monotonic() - self._looked_at < STATUS_EVERY_S:
+            return []
+        self._looked_at = time.monotonic()
+        try:
+            answer = self.session.server.get("/api/v0/status", endpoint_id=self.endpoint_id)
+        except CliError:  # it may not read, or the status is slow: the request may be fine
+            return []
+        account = answer["account"]
+        found = {"silence": str(account.get("scaler", {}).get("silence") or "")}
+        if account["is_frozen"] or any(one["is_frozen"] for one in answer["groups"]):
+            found["frozen"] = "frozen: nothing is rented, started, stopped or destroyed"
+        for one in (row for group in answer["groups"] for row in group.get("troubles", ())):
+            found.setdefault(str(one["kind"]), str(one["message"]))
+        new = {kind: text for kind, text in found.items() if text and kind not in self._told}
+        self._told |= new.keys()
+        return [f"! {clean(text)}" for text in new.values()]
 
 
 def _changes(session: Session, endpoint_id: int, seen: dict[int, str]) -> Iterator[str]:

@@ -72,7 +72,9 @@ def _register_reads(routes: Routes, name: str) -> None:
 
 
 def _register_update(routes: Routes) -> None:
-    fields = ("workergroup_id", "autogroup_id", "cancel_update")  # a slip would begin an update
+    fields = (  # a slip would begin an update
+        "workergroup_id", "autogroup_id", "cancel_update", "revision",
+    )  # fmt: skip
 
     @routes.route("POST", "/update_workers", "admin", fields=fields)
     def update_workers(call: Call) -> object:
@@ -83,7 +85,7 @@ def _register_update(routes: Routes) -> None:
             raise WireError("workergroup_id: missing")
         if not call.flag("cancel_update"):
             warnings = rollouts.warnings_of(call.ports, call.caller, autogroup_id)
-            n = rollouts.start_update(call.ports, call.caller, autogroup_id)
+            n = rollouts.start_update(call.ports, call.caller, autogroup_id, call.whole("revision"))
             return {**OK, "workers_to_update": n, **({"warnings": warnings} if warnings else {})}
         if rollouts.cancel_update(call.ports, call.caller, autogroup_id):
             return {**OK, "cancelled": True}

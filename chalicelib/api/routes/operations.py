@@ -193,9 +193,10 @@ def _register_rollouts(routes: Routes) -> None:
         rollouts.share_traffic(call.ports, call.caller, _autogroup_id(call), percent)
         return OK
 
-    @routes.route("POST", "/api/v0/promote", "admin", fields=("autogroup_id",))
+    @routes.route("POST", "/api/v0/promote", "admin", fields=("autogroup_id", "revision"))
     def promote(call: Call) -> object:
-        rollouts.share_traffic(call.ports, call.caller, _autogroup_id(call), 100.0)
+        chosen, revision = _autogroup_id(call), call.whole("revision")
+        rollouts.share_traffic(call.ports, call.caller, chosen, 100.0, revision)
         return OK
 
 

@@ -10,20 +10,23 @@ from chalicelib.core.model.worker import is_outdated, update_warnings
 from chalicelib.ports.bundles import ApiPorts
 from chalicelib.services.keys import Caller
 from chalicelib.services.owner.autogroups import store_autogroup, visible_autogroup
-from chalicelib.services.owner.groups import visible_group
+from chalicelib.services.owner.groups import check_unchanged, visible_group
 
 UPDATE_DEADLINE_S = 3600.0
 """How long a rolling update should take; one that finds no substitutes takes longer."""
 
 
-def start_update(ports: ApiPorts, caller: Caller, autogroup_id: int) -> int:
+def start_update(
+    ports: ApiPorts, caller: Caller, autogroup_id: int, revision: int | None = None
+) -> int:
     """Roll the outdated workers over, or all of them if none is; gives how many there are.
 
     Raises:
         NotFoundError: no such autogroup within the key's scope.
-        ConflictError: somebody else changed it meanwhile.
+        ConflictError: somebody else changed it meanwhile, or since `revision` was read.
     """
     before = visible_autogroup(ports, caller, autogroup_id)
+    check_unchanged(f"autogroup {autogroup_id}", revision, before.revision)
     after = rolled_over(ports, before, ports.clock.now())
     store_autogroup(ports, caller, before, after, "update started")
     return n_outdated(ports, after)
@@ -69,16 +72,24 @@ def cancel_update(ports: ApiPorts, caller: Caller, autogroup_id: int) -> bool:
     return True
 
 
-def share_traffic(ports: ApiPorts, caller: Caller, autogroup_id: int, percent: float) -> None:
+def share_traffic(
+    ports: ApiPorts,
+    caller: Caller,
+    autogroup_id: int,
+    percent: float,
+    revision: int | None = None,
+) -> None:
     """Give an autogroup this share of its group's requests; the others share the rest as before.
 
     Raises:
         NotFoundError: no such autogroup within the key's scope.
+        ConflictError: somebody else changed it since `revision` was read.
         ParameterError: the share is not within 0 to 100, or there is nobody to take the rest.
     """
     if not 0 <= percent <= 100:
         raise ParameterError(f"percent: {percent!r}; allowed: 0 to 100")
     chosen = visible_autogroup(ports, caller, autogroup_id)
+    check_unchanged(f"autogroup {autogroup_id}", revision, chosen.revision)
     others = [
         autogroup
         for autogroup in ports.groups.list_autogroups(chosen.endpoint_id)

@@ -122,7 +122,7 @@ def test_update_sends_only_the_change_and_shows_what_is_in_force(
 ) -> None:
     result = ballast("update", "endpoint", "TGI-Llama3", "--target_util", "0.8")
     assert result.code == 0
-    assert console.sent("PUT", "/api/v0/endptjobs/7/") == [{"target_util": 0.8}]
+    assert console.sent("PUT", "/api/v0/endptjobs/7/") == [{"target_util": 0.8, "revision": 4}]
     assert "0.8" in result.out
 
 
@@ -215,6 +215,8 @@ def test_account_caps_are_shown_and_changed(ballast: Ballast, console: Console) 
     console.answers["/api/v0/account/"] = {}
     assert "$50.00" in ballast("show", "account").out
     assert ballast("update", "account", "--max_usd_per_day", "40").code == 0
-    assert console.sent("PUT", "/api/v0/account/") == [{"max_usd_per_day": 40.0}]
+    [sent] = console.sent("PUT", "/api/v0/account/")
+    assert sent.pop("expected")["max_usd_per_day"] == 50.0  # those that were shown
+    assert sent == {"max_usd_per_day": 40.0}
     assert ballast("update", "account", "--max_usd_per_day", "60").code == 6  # nothing is above it
     assert ballast("update", "account", "--max_usd_per_day", "60", "--yes").code == 0

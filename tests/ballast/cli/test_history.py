@@ -33,7 +33,7 @@ def test_rollback_brings_back_what_the_last_change_replaced(
     assert "template_hash new → old" in dry.err
     assert console.sent("PUT", "/api/v0/autojobs/11/") == []
     assert ballast("rollback", "11", "--yes").code == 0
-    assert console.sent("PUT", "/api/v0/autojobs/11/") == [{"template_hash": "old"}]
+    assert console.sent("PUT", "/api/v0/autojobs/11/") == [{"template_hash": "old", "revision": 2}]
 
 
 def test_rollback_without_an_earlier_template_says_so(ballast: Ballast, console: Console) -> None:

@@ -47,7 +47,7 @@ def test_apply_shows_the_difference_and_makes_just_that(
     assert ballast("apply", "-f", str(group_yaml)).code == 6  # nobody to say yes
     assert ballast("apply", "-f", str(group_yaml), "--yes").code == 0
     [endpoint] = console.sent("PUT", "/api/v0/endptjobs/7/")
-    assert set(endpoint) == {"max_usd_per_hour", "schedules"}
+    assert set(endpoint) == {"max_usd_per_hour", "schedules", "revision"}
     assert endpoint["schedules"][0]["duration_s"] == 36_000.0
     assert console.sent("POST", "/api/v0/autojobs/") == [
         {"template_hash": "abcdef", "test_workers": 2, "endpoint_name": "TGI-Llama3"}

@@ -284,6 +284,48 @@ def test_up_without_a_network_says_how_to_go_on(
     assert ballast("up", QWEN, "--memory-gb", "24", "--dry-run").code == 0
 
 
+@pytest.mark.parametrize("words", [("--quantisation", "best"), ("--quantisation", "Q4_K_M;ls"),
+                                   ("--quantisation", "Q4_K_M", "--back-end", "vllm")])  # fmt: skip
+def test_a_quantisation_that_is_none_is_refused_also_where_nobody_is_asked(
+    ballast: Ballast, console: Console, words: tuple[str, ...]
+) -> None:
+    refused = ballast("up", "org/any", "--memory-gb", "20", "--dry-run", *words)
+    assert refused.code == 2
+    assert "--quantisation" in refused.err or "no quantisation of GGUF" in refused.err
+    assert not console.sent("POST", "/api/v0/preview")
+    for known in (
+        "Q4_K_M",
+        "iq4_xs",
+        "UD-Q4_K_XL",
+        "Q8_0",
+        "BF16",
+        "MXFP4_MOE",
+        "IQ2_XXS",
+        "TQ1_0",
+    ):
+        assert choose(ModelFacts(name="o/m"), memory_gb=9.0, quantisation=known).env
+
+
+FROZEN: dict[str, Any] = {
+    "actions": [], "notes": [{"code": "frozen", "sentence": "Frozen by the owner."}],
+}  # fmt: skip
+REFUSED: dict[str, Any] = {
+    "action": "rent", "cap": "cap_hour", "cap_name": "the account's dollars per hour",
+    "worst_usd_per_hour": 0.4, "offer": {"gpu_type": "1x RTX 4090", "machine_id": 5},
+}  # fmt: skip
+CAPPED: dict[str, Any] = {"actions": [], "refused": [REFUSED]}
+
+
+@pytest.mark.parametrize(("plan", "why"), [(FROZEN, "Frozen by the owner"), (CAPPED, "$0.400")])
+def test_up_says_before_it_is_asked_that_nothing_would_come(
+    ballast: Ballast, console: Console, plan: Any, why: str
+) -> None:
+    console.answers["/api/v0/preview"] = {"plan": plan}
+    asked = ballast("up", "org/any", "--memory-gb", "20")
+    assert (asked.code, why in asked.err) == (6, True)
+    assert "Nothing would be rented now" in asked.err
+
+
 def test_up_does_not_take_a_name_that_is_taken_and_down_ends_a_group(
     ballast: Ballast, console: Console
 ) -> None:

@@ -55,6 +55,12 @@ def test_status_shows_trouble(ballast: Ballast, console: Console) -> None:
     assert "No worker is ready." in out
 
 
+def test_status_says_that_the_scaler_is_silent(ballast: Ballast, console: Console) -> None:
+    assert "silent" not in ballast("status").out
+    console.status["account"]["scaler"]["last_round_at"] = NOW - 600
+    assert "The scaler has been silent for 10 minutes" in ballast("status").out
+
+
 def test_status_tells_an_autogroup_that_still_explores(ballast: Ballast, console: Console) -> None:
     assert "testing GPUs" not in ballast("status").out
     autogroup = console.status["groups"][0]["autogroups"][0]
@@ -250,7 +256,7 @@ def test_rollout_by_endpoint_name_means_its_newest_autogroup(
     assert ballast("rollout", "TGI-Llama3", "10").code == 0
     assert console.sent("POST", "/api/v0/rollout") == [{"autogroup_id": 12, "percent": 10.0}]
     assert ballast("promote", "12", "--yes").code == 0
-    assert console.sent("POST", "/api/v0/promote") == [{"autogroup_id": 12}]
+    assert console.sent("POST", "/api/v0/promote") == [{"autogroup_id": 12, "revision": 2}]
 
 
 def test_pause_and_resume_groups_and_autogroups(ballast: Ballast, console: Console) -> None:
@@ -258,9 +264,10 @@ def test_pause_and_resume_groups_and_autogroups(ballast: Ballast, console: Conso
     ballast("resume", "TGI-Llama3")
     ballast("pause", "12", "--autogroup", "--yes")
     assert console.sent("PUT", "/api/v0/endptjobs/7/") == [
-        {"endpoint_state": "suspended"}, {"endpoint_state": "active"},
-    ]  # fmt: skip
-    assert console.sent("PUT", "/api/v0/autojobs/12/") == [{"state": "paused"}]
+        {"endpoint_state": "suspended", "revision": 4},
+        {"endpoint_state": "active", "revision": 5},
+    ]
+    assert console.sent("PUT", "/api/v0/autojobs/12/") == [{"state": "paused", "revision": 2}]
 
 
 def test_freeze_all_or_one(ballast: Ballast, console: Console) -> None:

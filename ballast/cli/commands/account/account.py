@@ -5,9 +5,11 @@ from __future__ import annotations
 import click
 from rich.text import Text
 
+from ballast.cli.errors import CliError
 from ballast.cli.parameters import ACCOUNT_FIELDS, field_options, given
-from ballast.cli.remote.server import Json
+from ballast.cli.remote.server import CONFLICT, Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.changes import ChangedMeanwhileError, differences
 from ballast.cli.terminal.cost import confirm_cost
 from ballast.cli.terminal.display import table, usd
 
@@ -38,9 +40,29 @@ def update_account(session: Session, /, yes: bool, **values: object) -> None:
     body = given(values)
     if not body:
         raise click.UsageError("nothing to change; see `ballast update account --help`")
-    confirm_cost(session, [{"account": body}], "Make this change?", is_sure=yes, always=False)
-    session.server.put("/api/v0/account/", body)
+    caps, is_again = _caps(session), False
+    while True:
+        question = "Make this change?"
+        confirm_cost(session, [{"account": body}], question, is_sure=yes, always=is_again)
+        try:
+            session.server.put("/api/v0/account/", {**body, "expected": caps})
+            break
+        except CliError as error:
+            now = _caps(session)
+            if error.kind != CONFLICT or now == caps:
+                raise
+            told = ChangedMeanwhileError(now, differences(caps, now))
+            if yes:
+                raise told from error
+            session.notes.print(f"! {told.message}", style="yellow")
+            caps, is_again = now, True
     _show(session, session.server.get("/api/v0/status")["account"])
+
+
+def _caps(session: Session) -> Json:
+    """The caps as they are, by the names under which they are set."""
+    caps = session.server.get("/api/v0/status")["account"]["caps"]
+    return {f"max_{name}": usd for name, usd in caps.items()}
 
 
 def _show(session: Session, account: Json) -> None:

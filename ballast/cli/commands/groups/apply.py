@@ -8,9 +8,10 @@ from typing import TextIO
 import click
 from rich.text import Text
 
+from ballast.cli.errors import CliError
 from ballast.cli.lookup import list_autogroups, list_endpoints
 from ballast.cli.manifest import Change, Manifest, compare_manifest, parse_manifest
-from ballast.cli.remote.server import Json, Server
+from ballast.cli.remote.server import CONFLICT, Json, Server
 from ballast.cli.remote.session import Session, connection_options, pass_session
 from ballast.cli.terminal.cost import confirm_cost
 from ballast.cli.terminal.display import clean
@@ -65,8 +66,15 @@ def apply(session: Session, file: TextIO, dry_run: bool, prune: bool, yes: bool)
     previews = _previews(manifest, changes, endpoint)
     done["costs"] = confirm_cost(session, previews, question, is_sure=yes or dry_run)
     if not dry_run:
-        for change in changes:
-            _make(session.server, change)
+        for n_made, change in enumerate(changes):
+            try:
+                _make(session.server, change)
+            except CliError as error:
+                made = f"{n_made} of {count(len(changes), 'change')} made, {change.title} not"
+                error.message = f"{made}: {error.message}"
+                if error.kind == CONFLICT:
+                    error.fix = "run it again: it compares the file with what is now"
+                raise
     session.show(
         done,
         "Nothing was done (--dry-run)" if dry_run else f"{count(len(changes), 'change')} made",
@@ -105,7 +113,8 @@ def _make(server: Server, change: Change) -> None:
     if change.verb == "create":
         server.post(path, change.body)
     elif change.verb == "update":
-        server.put(f"{path}{change.identity}/", change.body)
+        seen = {} if change.revision is None else {"revision": change.revision}
+        server.put(f"{path}{change.identity}/", {**change.body, **seen})
     else:
         server.delete(f"{path}{change.identity}/")
 

@@ -153,6 +153,8 @@ def update_workers(session: Session, name: str, cancel: bool, dry_run: bool, yes
         body["cancel_update"] = True
     elif not _is_wanted(session, row, is_sure=yes, is_dry=dry_run):
         return
+    elif "revision" in row:
+        body["revision"] = row["revision"]  # of what was shown
     answer = session.server.post("/update_workers/", body)
     n = answer["workers_to_update"] if not cancel else 0
     done = "The update is cancelled" if cancel else f"{count(n, 'worker')} will be replaced"

@@ -9,6 +9,7 @@ from ballast.cli.lookup import find_autogroup, find_endpoint
 from ballast.cli.parameters import Finite
 from ballast.cli.remote.server import Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
+from ballast.cli.terminal.changes import AUTOGROUPS, ENDPOINTS, put_row
 from ballast.cli.terminal.cost import confirm_cost
 from ballast.cli.terminal.display import counts, number, share, table
 from chalicelib.core.words import count
@@ -54,7 +55,9 @@ def promote(session: Session, name: str, yes: bool) -> None:
         f"{count(n, 'worker')} of the others will drain and go.",
         is_sure=yes,
     )
-    session.server.post("/api/v0/promote", {"autogroup_id": row["id"]})
+    session.server.post(
+        "/api/v0/promote", {"autogroup_id": row["id"], "revision": row.get("revision")}
+    )
     _show_shares(session, row)
 
 
@@ -72,8 +75,9 @@ def pause(session: Session, name: str, autogroup: bool, yes: bool) -> None:
     \b
     ballast pause TGI-Llama3
     """
-    session.confirm(_what_stops(session, name, is_autogroup=autogroup), is_sure=yes)
-    _set_state(session, name, is_autogroup=autogroup, is_paused=True)
+    row = _row(session, name, is_autogroup=autogroup)
+    session.confirm(_what_stops(session, row, is_autogroup=autogroup), is_sure=yes)
+    _set_state(session, name, row, is_autogroup=autogroup, is_paused=True)
 
 
 @click.command("resume")
@@ -88,22 +92,25 @@ def resume(session: Session, name: str, autogroup: bool, yes: bool) -> None:
     \b
     ballast resume TGI-Llama3
     """
-    row = find_autogroup(session.server, name) if autogroup else find_endpoint(session.server, name)
+    row = _row(session, name, is_autogroup=autogroup)
     noun = "autogroup" if autogroup else "endpoint"
     change = {"state" if autogroup else "endpoint_state": "active"}
     body = {f"{noun}_id": row["id"], noun: change}
     confirm_cost(session, [body], f"Resume {name}?", is_sure=yes, always=False)
-    _set_state(session, name, is_autogroup=autogroup, is_paused=False)
+    _set_state(session, name, row, is_autogroup=autogroup, is_paused=False)
 
 
-def _what_stops(session: Session, name: str, *, is_autogroup: bool) -> str:
+def _row(session: Session, name: str, *, is_autogroup: bool) -> Json:
+    find = find_autogroup if is_autogroup else find_endpoint
+    return find(session.server, name)
+
+
+def _what_stops(session: Session, row: Json, *, is_autogroup: bool) -> str:
     """The question before a pause."""
     if is_autogroup:
-        row = find_autogroup(session.server, name)
         return (
             f"Pause autogroup {row['id']}? It gets no new requests, and nothing is rented for it."
         )
-    row = find_endpoint(session.server, name)
     group = _status(session, row["id"])
     n_ready = int((group.get("workers_by_state") or {}).get("ready", 0))
     return (
@@ -137,15 +144,14 @@ def _show_shares(session: Session, row: Json) -> None:
     session.show(group["autogroups"], table(f"Shares of {row['endpoint_name']}", columns, lines))
 
 
-def _set_state(session: Session, name: str, *, is_autogroup: bool, is_paused: bool) -> None:
+def _set_state(
+    session: Session, name: str, row: Json, *, is_autogroup: bool, is_paused: bool
+) -> None:
     if is_autogroup:
-        row = find_autogroup(session.server, name)
-        state = "paused" if is_paused else "active"
-        session.server.put(f"/api/v0/autojobs/{row['id']}/", {"state": state})
+        path, field, state = AUTOGROUPS, "state", "paused" if is_paused else "active"
     else:
-        row = find_endpoint(session.server, name)
-        state = "suspended" if is_paused else "active"
-        session.server.put(f"/api/v0/endptjobs/{row['id']}/", {"endpoint_state": state})
+        path, field, state = ENDPOINTS, "endpoint_state", "suspended" if is_paused else "active"
+    put_row(session, path, row, {field: state})
     session.show({"id": row["id"], "state": state}, f"{name} is {state}")
 
 

@@ -26,7 +26,7 @@ from ballast.cli.remote.vast import (
     gated_warning,
     template_variable,
 )
-from ballast.cli.terminal.cost import confirm_cost
+from ballast.cli.terminal.cost import show_cost, why_nothing_comes
 from ballast.cli.terminal.display import clean
 from ballast.cli.terminal.progress import PROMPT, follow, question_for
 from ballast.templates import TemplateError
@@ -75,12 +75,23 @@ def up(session: Session, /, model: str, yes: bool, dry_run: bool, **values: obje
     if not session.wants_json:
         for line in wanted.lines:
             session.notes.print(line)
-    question = f"Create endpoint group {name!r}, and rent as shown?"
-    shown = confirm_cost(session, [wanted.preview()], question, is_sure=yes or dry_run)
+    [shown] = show_cost(session, [wanted.preview()])
+    held = why_nothing_comes(shown)
     if dry_run:
-        session.show({**shown[0], "plan_of": wanted.lines}, "Nothing was done (--dry-run)")
+        session.show({**shown, "plan_of": wanted.lines}, "Nothing was done (--dry-run)")
         return
+    question = f"Create endpoint group {name!r}, and rent as shown?"
+    if held:
+        question = f"Nothing would be rented now ({held}). Create endpoint group {name!r} anyway?"
+    session.confirm(question, is_sure=yes)
     endpoint = wanted.create()
+    if held and not values["no_wait"]:
+        raise CliError(
+            f"{name} is made, and nothing is rented for it now: {held}",
+            code=ExitCode.CHECK_FAILED,
+            fix=f"once that is over it rents by itself, and `ballast call {name} …` waits for the "
+            f"first answer; `ballast down {name}` ends it",
+        )
     done: Json = {"id": endpoint["id"], "endpoint_name": name, "url": session.server.url}
     if not values["no_wait"]:
         timeout_s = values["timeout_s"]

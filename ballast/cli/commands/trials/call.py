@@ -28,6 +28,7 @@ from ballast.client.call_progress import CallTrace
 from ballast.client.errors import CallError, RouteRefusedError, WorkerRefusedError
 from ballast.client.sdk import DEFAULT_COST, Answer, Client
 from ballast.client.sse import event_data
+from ballast.client.transport import check_authority
 from chalicelib.wire.ticket import MAX_COST
 
 NOTE_AFTER_S = 2.0
@@ -75,6 +76,11 @@ def call(session: Session, /, name: str, prompt: str | None, **options: object) 
     ballast call Chat --path /v1/embeddings --data '{"input": "Hi"}'
     """
     asked = _asked(prompt, options)
+    ca = None if options["worker_ca"] is None else str(options["worker_ca"])
+    try:
+        check_authority(ca)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     row = find_endpoint(session.server, name)
     key = str(row.get("api_key") or "")
     if not key:
@@ -84,11 +90,8 @@ def call(session: Session, /, name: str, prompt: str | None, **options: object) 
             fix="`ballast create key --name NAME --verb route --verb read` makes one that may",
         )
     said = _Said(session, _folder(options))
-    ca = options["worker_ca"]
     waiting = _Waiting(session, int(row["id"]))
-    with Client(
-        key, session.server.url, worker_ca=str(ca) if ca else None, pause=waiting.pause
-    ) as client:
+    with Client(key, session.server.url, worker_ca=ca, pause=waiting.pause) as client:
         _ask(client, str(row["endpoint_name"]), asked, said, float(str(options["timeout_s"])))
     said.finish()
 

@@ -105,7 +105,10 @@ def render(answer: Json) -> Sequence[RenderableType]:
         "endpoint", "health", "?state", "?>load/s", ">ready", "?>stopped reserve", ">queue",
         ">waiting", "workers", ">$/h", "?>today",
     )  # fmt: skip
-    parts: list[RenderableType] = [_account_line(answer), table("", columns, rows)]
+    parts: list[RenderableType] = [_account_line(answer)]
+    if silence := answer["account"].get("scaler", {}).get("silence"):
+        parts.append(Text(clean(silence), style="bold red"))
+    parts.append(table("", columns, rows))
     parts += [line for group in groups for line in _sentences(group, float(answer["now"]))]
     if not groups:
         parts.append(Text("No endpoint yet: ballast create endpoint --endpoint_name NAME"))

@@ -13,6 +13,8 @@ NEAR_CAP = 0.9
 """From this share of a cap on, the owner is warned."""
 LATE_COUNTS = 5  # chosen: fewer late requests, as those of a first start, say nothing of a share
 
+SILENT_AFTER_S = 180.0  # three of the schedule's minutes: one round may be long, or fail
+
 MENDED = "rebooted once, then replaced within the caps"
 
 
@@ -107,6 +109,17 @@ def judge_health(facts: HealthFacts) -> Verdict:
     health = Health.BAD if bad else Health.WARN if warn else Health.OK
     told = [facts.is_off] if facts.is_off else []
     return Verdict(health, tuple(dict.fromkeys(bad + warn + told)))
+
+
+def scaler_silence(last_round_at: float, now: float) -> str:
+    """What an owner is told while no round ends; empty while they do, or before the first one."""
+    silent_s = now - last_round_at
+    if not last_round_at or silent_s <= SILENT_AFTER_S:
+        return ""
+    return (
+        f"The scaler has been silent for {count(silent_s // 60, 'minute')}: what runs serves on "
+        "and costs, and nothing is rented, replaced or returned. `ballast doctor` looks closer."
+    )
 
 
 def in_error(n: int, error: str) -> str:

@@ -32,7 +32,7 @@ from chalicelib.services.owner.facts import (
     usd_per_hour_now,
 )
 from chalicelib.services.owner.groups import list_groups
-from chalicelib.services.owner.views.health import HealthFacts, judge_health
+from chalicelib.services.owner.views.health import HealthFacts, judge_health, scaler_silence
 from chalicelib.services.owner.views.observability import (
     Subject,
     current_stats,
@@ -361,7 +361,10 @@ def _account_row(account: Account, memory: RoundMemory, now: float) -> Row:
             "n_strays": memory.n_strays,
             "problem": in_words(inventory.problem) if memory.at else "",
         },
-        "scaler": {"last_round_at": memory.at or None},
+        "scaler": {
+            "last_round_at": memory.at or None,
+            "silence": scaler_silence(memory.at, now),
+        },
         "searches": {
             "today": memory.search_day.on(now).n_searches,
             "rows_today": memory.search_day.on(now).n_rows,
