@@ -71,10 +71,12 @@ def apply(session: Session, file: TextIO, dry_run: bool, prune: bool, yes: bool)
                 _make(session.server, change)
             except CliError as error:
                 made = f"{n_made} of {count(len(changes), 'change')} made, {change.title} not"
-                error.message = f"{made}: {error.message}"
+                fix = error.fix
                 if error.kind == CONFLICT:
-                    error.fix = "run it again: it compares the file with what is now"
-                raise
+                    fix = "run it again: it compares the file with what is now"
+                raise CliError(
+                    f"{made}: {error.message}", code=error.code, fix=fix, kind=error.kind
+                ) from error
     session.show(
         done,
         "Nothing was done (--dry-run)" if dry_run else f"{count(len(changes), 'change')} made",
