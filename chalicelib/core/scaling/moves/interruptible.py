@@ -355,7 +355,8 @@ def paused_limit_s(worker: WorkerFacts, ctx: Round) -> float:
 def plan_raises(pool: Pool, ctx: Round) -> list[Action]:
     """Bid more for the machine that was outbid longest, if it is still worth it.
 
-    What was refused is tried again after a time that grows (core/fleet/set_aside.py).
+    What was refused is tried again after a time that grows (core/fleet/set_aside.py). Else all
+    whose bid was raised and whose start was refused are started.
     """
     set_aside = ctx.snapshot.set_aside
     paused = [
@@ -364,9 +365,8 @@ def plan_raises(pool: Pool, ctx: Round) -> list[Action]:
         if set_aside.get(bid_start_key(worker.instance_id), 0.0) <= ctx.now
     ]
     unstarted = [w.instance_id for w in paused if 0 < w.n_start_refusals <= BID_STARTS]
-    again, reason = unstarted[:1], Reason(code=ReasonCode.BID_STARTED)
-    starts: list[Action] = [StartWorker(instance_id=one, reason=reason) for one in again]
-    return _higher_bid(paused, pool, ctx) or starts
+    reason, higher = Reason(code=ReasonCode.BID_STARTED), _higher_bid(paused, pool, ctx)
+    return higher or [StartWorker(instance_id=one, reason=reason) for one in unstarted]
 
 
 def _higher_bid(paused: Sequence[WorkerFacts], pool: Pool, ctx: Round) -> list[Action]:
