@@ -116,7 +116,9 @@ def test_the_server_judges_what_is_asked_and_a_no_of_an_older_one_is_no_yes(
     console.answers["/api/v0/preview"] = {"offers": None, "must_ask": False}
     assert ballast(*stops).code == 0
     assert ballast("update", "account", "--max_usd_per_hour", "1").code in (0, 1)
-    assert console.sent("PUT", "/api/v0/account/") == [{"max_usd_per_hour": 1.0}]
+    (sent,) = console.sent("PUT", "/api/v0/account/")
+    assert isinstance(sent, dict)
+    assert (sent["max_usd_per_hour"], sent["expected"]["max_usd_per_hour"]) == (1.0, 5.0)
 
 
 def test_where_no_price_is_to_be_had_it_says_so_and_asks(
