@@ -68,7 +68,7 @@ AXE := axe-core@4.14.1
 	@touch $@
 
 test-browser: setup .venv/axe/.installed ## the dashboard in Debian's chromium, accessibility too (apt-get install chromium npm)
-	$(PY) -m pytest -q -m browser
+	$(PY) -m pytest -q -m browser -n 2 --dist loadfile --no-loadscope-reorder  # they mostly wait; the longest file begins early
 
 VLLM_PYTHON ?= .venv/vllm/bin/python
 COMFYUI_PYTHON ?= .venv/comfyui/bin/python
