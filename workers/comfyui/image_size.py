@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from binascii import a2b_base64
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from workers.comfyui.cost import MAX_BATCH, ImageSize
@@ -84,14 +85,12 @@ def image_size(data_url: str, most_looks: int = MAX_LOOKS) -> ImageSize | None:
 def _png(file: _File) -> ImageSize:
     width, height = file.number(16, 4), file.number(20, 4)
     n_frames, place = 1, 8
-    try:
+    with suppress(_EndError):  # its size is known, and no animation was seen
         while (kind := file.at(place + 4, 4)) != b"IDAT":
             if kind == b"acTL":
                 n_frames = file.number(place + 8, 4)
                 break
             place += 12 + file.number(place, 4)
-    except _EndError:
-        pass
     return _size(width, height, n_frames)
 
 
@@ -162,12 +161,11 @@ def _colours(flags: int) -> int:
 
 
 def _count(frames: Iterator[None]) -> int:
+    """As many as were seen."""
     n_frames = 0
-    try:
+    with suppress(_EndError):
         for _ in frames:
             n_frames += 1
-    except _EndError:
-        pass
     return n_frames
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 from ballast.cli.errors import CliError
 from ballast.cli.remote.server import CONFLICT, Json
 from ballast.cli.remote.session import Session
-from ballast.cli.terminal.cost import confirm_cost
+from ballast.cli.terminal.cost import confirm_cost, show_cost
 from ballast.cli.terminal.display import clean
 
 ENDPOINTS = "/api/v0/endptjobs/"
@@ -42,25 +44,46 @@ def change_row(
     """
     if not body:
         raise click.UsageError("nothing to change; --help lists what can be")
+    preview = preview_body(path, row, body)
+    if is_dry:
+        [shown] = show_cost(session, [preview])
+        session.show(shown, "Nothing was done (--dry-run)")
+        return None
+
+    def store(seen: Json) -> Json:
+        return put_row(session, path, seen, body)
+
+    print_notes(session, ask_and_store(session, preview, row, store, is_sure=is_sure))
+    changed: Json = session.server.get(f"{path}{row['id']}/")["result"]
+    return changed
+
+
+def ask_and_store(
+    session: Session,
+    preview: Json,
+    seen: Json,
+    store: Callable[[Json], Json],
+    *,
+    is_sure: bool,
+) -> Json:
+    """Ask with what it would do and cost, then store a change of what was seen; gives the answer.
+
+    `store` is asked again, after another question, for what somebody else made of it meanwhile.
+
+    Raises:
+        CliError: it is not confirmed, or refused; or changed meanwhile, and nobody is to be asked.
+    """
     is_again = False
     while True:
-        previews = [preview_body(path, row, body)]
-        answers = confirm_cost(
-            session, previews, "Make this change?", is_sure=is_sure or is_dry, always=is_again
-        )
-        if is_dry:
-            session.show(answers[0], "Nothing was done (--dry-run)")
-            return None
+        question = "Make this change?"
+        confirm_cost(session, [preview], question, is_sure=is_sure, always=is_again)
         try:
-            print_notes(session, put_row(session, path, row, body))
+            return store(seen)
         except ChangedMeanwhileError as error:
             if is_sure:
                 raise
             session.notes.print(f"! {error.message}", style="yellow")
-            row, is_again = error.row, True
-            continue
-        changed: Json = session.server.get(f"{path}{row['id']}/")["result"]
-        return changed
+            seen, is_again = error.row, True
 
 
 def put_row(session: Session, path: str, row: Json, body: Json) -> Json:

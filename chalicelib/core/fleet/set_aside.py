@@ -129,15 +129,14 @@ def _pause_s(key: str, n: int) -> float:
         return 0.0
     if key.startswith("host:"):
         return LONGEST_S  # the next rental would bill as much
-    if key.startswith("bids:") and n <= FREE_TRIES:
-        return 0.0
-    n -= FREE_TRIES if key.startswith("bids:") else 0
-    if not key.startswith("autogroup:"):
-        first_s = FIRST_RETURN_S if key.startswith(("failing:", "stopping:")) else FIRST_S
-        return min(LONGEST_S, first_s * 2.0 ** min(n - 1, 20))
-    if n <= FREE_TRIES:
-        return 0.0
-    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(n - FREE_TRIES - 1, 20))
+    first_s, longest_s = FIRST_S, LONGEST_S
+    if key.startswith(("failing:", "stopping:")):
+        first_s = FIRST_RETURN_S
+    elif key.startswith("autogroup:"):
+        first_s, longest_s = FIRST_PAUSE_S, LONGEST_PAUSE_S
+    if key.startswith(("autogroup:", "bids:")):
+        n -= FREE_TRIES
+    return min(longest_s, first_s * 2.0 ** min(n - 1, 20)) if n > 0 else 0.0
 
 
 def _newest(failures: Mapping[str, Failure], now: float) -> Failures:

@@ -9,11 +9,10 @@ one of our own actions ends it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from enum import StrEnum
 
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE, endpoint_scope
-from chalicelib.core.model.worker import SERVING, Worker, WorkerState
+from chalicelib.core.model.worker import SERVING, Worker, WorkerState, replaced
 from chalicelib.core.moments import is_ahead
 
 SUSPECT_AFTER_S = 20.0  # two reports missed (protocol.md C.3)
@@ -325,6 +324,6 @@ def excuse(worker: Worker, now: float) -> dict[str, object]:
 
 def blame(worker: Worker, now: float, *, is_own: bool) -> dict[str, object]:
     """The changes to the row of a silent worker; `is_own`: by itself, so that no excuse holds."""
-    event = silence_event(replace(worker, excused_until=0.0) if is_own else worker, now)
+    event = silence_event(replaced(worker, excused_until=0.0) if is_own else worker, now)
     changes: dict[str, object] = {"excused_until": 0.0} if is_own and worker.excused_until else {}
     return changes | (transition(worker, event, now) if event else {})

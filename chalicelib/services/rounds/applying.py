@@ -11,7 +11,7 @@ from chalicelib.core.fleet.set_aside import autogroup_key, forgive, machine_key
 from chalicelib.core.model.autogroup import AutogroupState
 from chalicelib.core.model.endpoint_group import GroupState
 from chalicelib.core.model.lifecycle import WorkerEvent, transition
-from chalicelib.core.model.worker import Worker, WorkerState
+from chalicelib.core.model.worker import Worker, WorkerState, replaced
 from chalicelib.core.scaling.actions import StartWorker, StopWorker
 from chalicelib.core.scaling.reasons import Reason, ReasonCode
 from chalicelib.ports.errors import ConflictError
@@ -38,7 +38,7 @@ def apply_facts(acting: Acting, plan: RoundPlan) -> Account:
         if worker is None:
             continue  # it cannot be reached yet: the next round asks Vast again
         if not worker.key_id:
-            worker = replace(worker, key_id=ports.signer.newest(ports.clock.now()).key_id)
+            worker = replaced(worker, key_id=ports.signer.newest(ports.clock.now()).key_id)
         add_row(acting, worker)
         # Its answer was lost, or a refusal: it came to something after all.
         came = [autogroup_key(worker.autogroup_id), machine_key(worker.machine_id)]
@@ -77,7 +77,7 @@ def _as_launched(acting: Acting, plan: RoundPlan, worker: Worker) -> Worker | No
         return None
     except (LaunchError, LaunchArgsError):
         return worker
-    return replace(worker, uses_ssl=launch.uses_ssl, worker_port=launch.worker_port)
+    return replaced(worker, uses_ssl=launch.uses_ssl, worker_port=launch.worker_port)
 
 
 def return_machines(acting: Acting, plan: RoundPlan) -> None:

@@ -159,6 +159,7 @@ def plan_round(
             workers=workers,
             repeats_start=frozenset(k for k, seen in observations.items() if seen.repeats_start),
             repeats_stop=frozenset(k for k, seen in observations.items() if seen.repeats_stop),
+            silences=common,
             booking=booking,
             account=fleet.account,
             groups=groups,

@@ -145,6 +145,7 @@ class RoundPlan:
     workers: tuple[Worker, ...]  # as they will be once rows are changed, added and removed
     repeats_start: frozenset[int]
     repeats_stop: frozenset[int]
+    silences: Mapping[str, Sequence[Worker]]  # by scope, who is silent through our own trouble
     booking: RoundBooking
     account: Account  # as it will be once the booking is written
     groups: tuple[GroupPlan, ...]

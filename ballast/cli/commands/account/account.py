@@ -9,8 +9,7 @@ from ballast.cli.errors import CliError
 from ballast.cli.parameters import ACCOUNT_FIELDS, field_options, given
 from ballast.cli.remote.server import CONFLICT, Json
 from ballast.cli.remote.session import Session, connection_options, pass_session
-from ballast.cli.terminal.changes import ChangedMeanwhileError, differences
-from ballast.cli.terminal.cost import confirm_cost
+from ballast.cli.terminal.changes import ChangedMeanwhileError, ask_and_store, differences
 from ballast.cli.terminal.display import table, usd
 
 
@@ -40,22 +39,17 @@ def update_account(session: Session, /, yes: bool, **values: object) -> None:
     body = given(values)
     if not body:
         raise click.UsageError("nothing to change; see `ballast update account --help`")
-    caps, is_again = _caps(session), False
-    while True:
-        question = "Make this change?"
-        confirm_cost(session, [{"account": body}], question, is_sure=yes, always=is_again)
+
+    def store(caps: Json) -> Json:
         try:
-            session.server.put("/api/v0/account/", {**body, "expected": caps})
-            break
+            return session.server.put("/api/v0/account/", {**body, "expected": caps})
         except CliError as error:
             now = _caps(session)
             if error.kind != CONFLICT or now == caps:
                 raise
-            told = ChangedMeanwhileError(now, differences(caps, now))
-            if yes:
-                raise told from error
-            session.notes.print(f"! {told.message}", style="yellow")
-            caps, is_again = now, True
+            raise ChangedMeanwhileError(now, differences(caps, now)) from error
+
+    ask_and_store(session, {"account": body}, _caps(session), store, is_sure=yes)
     _show(session, session.server.get("/api/v0/status")["account"])
 
 

@@ -17,7 +17,7 @@ from chalicelib.core.fleet.set_aside import (
 )
 from chalicelib.core.fleet.troubles import Trouble, TroubleKind, present
 from chalicelib.core.model.autogroup import Autogroup
-from chalicelib.core.model.lifecycle import common_silence, ran_on_s
+from chalicelib.core.model.lifecycle import ran_on_s
 from chalicelib.core.model.scopes import ACCOUNT_SCOPE, autogroup_scope
 from chalicelib.core.model.usable import Unusable, why_unusable
 from chalicelib.core.model.worker import Worker, WorkerState
@@ -55,9 +55,9 @@ def lost_machines(workers: Sequence[Worker], scope: str, now: float) -> Iterator
         yield Trouble(kind=kind, scope=scope, message=text, facts=facts)
 
 
-def missing_reports(workers: Sequence[Worker], now: float) -> Iterator[Trouble]:
+def missing_reports(silences: Mapping[str, Sequence[Worker]], now: float) -> Iterator[Trouble]:
     """Most workers of the account, or of a group, are silent at once: our own trouble."""
-    for scope, silent in common_silence(workers, now).items():
+    for scope, silent in silences.items():
         silent_s = now - max(worker.reported_at for worker in silent)
         text = (
             f"{count(len(silent), 'worker')}, more than half of those that serve, have not "

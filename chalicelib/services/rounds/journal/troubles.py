@@ -57,7 +57,7 @@ REFUSAL_COUNTS_S = 600.0  # without another try a refusal is no trouble any more
 
 def find_troubles(plan: RoundPlan) -> list[Trouble]:
     """Everything that is wrong in this round."""
-    silences = missing_reports(plan.view.workers, plan.view.now)
+    silences = missing_reports(plan.silences, plan.view.now)
     troubles = [*_of_account(plan), *_foreign(plan), *silences]
     breakers = {trouble.scope: trouble for trouble in open_breakers(plan)}
     for group in plan.groups:
